@@ -1,0 +1,12 @@
+//go:build deps
+
+package postern
+
+import (
+	_ "github.com/emersion/go-msgauth/dkim"
+	_ "github.com/emersion/go-sasl"
+	_ "github.com/emersion/go-smtp"
+	_ "github.com/hashicorp/go-multierror"
+	_ "golang.org/x/crypto/bcrypt"
+	_ "golang.org/x/net/idna"
+)

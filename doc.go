@@ -1,0 +1,2 @@
+// Package postern is the documentation of the module; see its packages.
+package postern

@@ -1,0 +1,2 @@
+// Package examples holds templates of programs that embed a relay.
+package examples

@@ -1,0 +1,109 @@
+package smtpd
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net/netip"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// Reply is an error that says what goes on the wire. Any other error of a
+// Backend becomes a constant 451 4.3.0; its text goes to the log only. A code of 421
+// also closes the connection.
+type Reply struct {
+	Code     int
+	Enhanced string // "5.7.1"
+	Text     string // one line of printable ASCII; anything else is replaced
+	Cause    error  // for the log; never on the wire
+}
+
+func (r *Reply) Error() string { return r.Text }
+func (r *Reply) Unwrap() error { return r.Cause }
+
+// Session is what a connection has shown so far. The server owns it; a
+// Backend reads it during its calls, which never overlap for one session.
+type Session struct {
+	ID            string // for the log, unique in the process
+	Connector     *connector.Connector
+	Limits        connector.Limits // with defaults filled in
+	Local, Remote netip.AddrPort
+	Helo          string
+	ESMTP         bool // EHLO rather than HELO
+	TLS           *tls.ConnectionState
+	Identity      *auth.Identity // nil before AUTH
+	Mechanism     auth.Mechanism
+	// Rights is Connector.Rights for the session as it stands, set at connect, after TLS and after AUTH.
+	Rights connector.Right
+	// Value is the backend's own.
+	Value any
+}
+
+// Mail is a MAIL command whose syntax has been checked, and the recipients accepted since.
+type Mail struct {
+	From       domains.Address // null for <>
+	Size       int64           // SIZE as declared; -1 when not
+	Body       string          // 7BIT, 8BITMIME, BINARYMIME; empty when not given
+	UTF8       bool
+	Return     string  // FULL, HDRS or empty
+	EnvelopeID string  // decoded
+	Auth       *string // AUTH= parameter decoded; nil when absent, "" for <>
+	Recipients []Rcpt
+}
+
+// Rcpt is a RCPT command whose syntax has been checked.
+type Rcpt struct {
+	To       domains.Address
+	Notify   spool.Notify
+	Original string // ORCPT, decoded, "rfc822;…"
+	Value    any    // the backend's own, kept from Rcpt to Message
+}
+
+// Rejection tells of a refusal after it was decided.
+type Rejection struct {
+	Stage string // connect helo auth mail rcpt data
+	Reply *Reply
+	From  string // as far as known
+	To    string // at rcpt
+	User  string // at auth: the name tried
+}
+
+// Backend decides. Its methods return nil to accept, a *Reply to choose the
+// reply, or any other error for 451 4.3.0. ctx ends with the connection.
+// They are called by many sessions at once.
+type Backend interface {
+	Connect(ctx context.Context, s *Session) error
+	Helo(ctx context.Context, s *Session) error
+	Auth(ctx context.Context, s *Session, c auth.Credentials) (*auth.Identity, error)
+	Mail(ctx context.Context, s *Session, m *Mail) error
+	Rcpt(ctx context.Context, s *Session, m *Mail, r *Rcpt) error
+	// Message reads the content to its end and makes it durable. The content
+	// is free of dot-stuffing and ends with its last octet. A read error other than io.EOF means that the
+	// message must be dropped; Message returns it. id goes into the 250.
+	Message(ctx context.Context, s *Session, m *Mail, content io.Reader) (id string, err error)
+	// Rejected is told of every refusal, for the log and the events.
+	Rejected(s *Session, r Rejection)
+	// Closed is told of the end of a session for which Connect was called.
+	Closed(s *Session)
+}
+
+// Policy is what a connection is judged by. A connection keeps the one it
+// began with.
+type Policy struct {
+	Connectors *connector.Set
+	// TLS is used for STARTTLS and implicit TLS; nil means that neither is offered.
+	TLS     *tls.Config
+	Backend Backend
+}
+
+// Config configures a Server.
+type Config struct {
+	Hostname string
+	Logger   *slog.Logger
+	Policy   Policy
+}

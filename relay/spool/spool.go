@@ -1,0 +1,204 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+var (
+	// ErrExists answers Create or Commit for an id that is or was in use. A
+	// derived id ([DeriveID]) with ErrExists tells that the work is done already.
+	ErrExists = errors.New("spool: message exists")
+	// ErrNotFound answers Open for a message that is not in the store.
+	ErrNotFound = errors.New("spool: message not found")
+	// ErrLeaseLost answers Settle and Renew of a lease that ended or was given to somebody else.
+	ErrLeaseLost = errors.New("spool: lease lost")
+	// ErrFull answers Create, Write and Commit when the store has no room. It is temporary.
+	ErrFull = errors.New("spool: no room")
+	// ErrFailed answers every Commit after a failure that leaves the store unable to promise
+	// durability, such as a failed fsync. Only reopening the store helps.
+	ErrFailed = errors.New("spool: store has failed")
+	// ErrClosed answers every method after Close.
+	ErrClosed = errors.New("spool: store is closed")
+)
+
+// Message is what is known of a message beside its content. It does not change after Commit.
+type Message struct {
+	ID      ID
+	Created time.Time
+	// From is the reverse-path without angle brackets; empty is the null sender.
+	From string
+	// EnvelopeID is the decoded ENVID, Return is FULL, HDRS or empty (RFC 3461).
+	EnvelopeID string
+	Return     string
+	// Body is 7BIT, 8BITMIME, BINARYMIME, or empty for 7BIT.
+	Body string
+	// UTF8 tells that the message was submitted with SMTPUTF8 (RFC 6531).
+	UTF8 bool
+	// Size is the length of the content with what Commit puts in front. The store sets it.
+	Size int64
+	// Origin tells where the message came from.
+	Origin Origin
+	// Labels are the application's own; they appear on events.
+	Labels map[string]string
+}
+
+// Origin tells where a message came from.
+type Origin struct {
+	Connector string // name of the receive connector; empty for Relay.Submit and bounces
+	Remote    string // the peer's address
+	User      string // the authenticated user
+}
+
+// Notify is the set of reports that a sender asked for (RFC 3461 section 4.1).
+// Zero means that nothing was asked: failure and delay are reported.
+type Notify uint8
+
+// The values of NOTIFY.
+const (
+	NotifyNever Notify = 1 << iota
+	NotifySuccess
+	NotifyFailure
+	NotifyDelay
+)
+
+// Recipient is one recipient of a delivery and what the last attempt said of it.
+type Recipient struct {
+	// Address is the forward-path without angle brackets.
+	Address string
+	// Notify is what the sender asked to be told of.
+	Notify Notify
+	// Original is the ORCPT parameter, "rfc822;user@example.com", decoded. May be empty.
+	Original string
+	// Status, Diagnostic and Host keep the last temporary failure for the report at
+	// expiry: enhanced status code, the reply or the local cause, and the remote host.
+	// Stores may cut Diagnostic at 512 bytes.
+	Status, Diagnostic, Host string
+}
+
+// Delivery is one route's share of a message.
+type Delivery struct {
+	ID DeliveryID
+	// Route names where it goes. Only the relay understands it; a store groups by it.
+	Route      string
+	Recipients []Recipient
+	// Due is when the next attempt may start, Expires when no further one is made.
+	Due, Expires time.Time
+	// Attempts counts the attempts made so far.
+	Attempts int
+}
+
+// DeliveryID is a message's id and the number of the delivery in it, from 0.
+type DeliveryID struct {
+	Message ID
+	Seq     int
+}
+
+// Commit is what makes a written message visible.
+type Commit struct {
+	Message    Message
+	Deliveries []Delivery // at least one; ids are filled in by the store as 0, 1, 2…
+	// Prepend is put in front of the content as written: trace fields and signatures.
+	Prepend []byte
+	// Settle is applied in the same step as the commit: both happen or neither.
+	// A lost lease among them makes Commit fail with ErrLeaseLost.
+	Settle []Settlement
+}
+
+// Settlement ends a lease.
+type Settlement struct {
+	ID    DeliveryID
+	Token uint64
+	// Remaining are the recipients still to be served. Empty ends the delivery;
+	// otherwise it becomes due again at Due with Attempts.
+	Remaining []Recipient
+	Due       time.Time
+	Attempts  int
+	// Route moves the delivery to another route. Empty keeps it.
+	Route string
+}
+
+// LeaseRequest asks for due deliveries.
+type LeaseRequest struct {
+	// Now is the caller's clock: deliveries with Due at or before it may be handed out.
+	Now time.Time
+	// Max is the greatest number wanted.
+	Max int
+	// TTL is how long the lease lasts unless renewed.
+	TTL time.Duration
+	// Busy are routes of which nothing is wanted now. MaxPerRoute bounds what
+	// this call hands out of one route; 0 means no bound.
+	Busy        []string
+	MaxPerRoute int
+}
+
+// Leased is the answer to a LeaseRequest.
+type Leased struct {
+	Leases []Lease
+	// Next is when the next delivery of a route that is not busy becomes due, as far as the store
+	// knows; zero when it knows of none. If more are due now, Next is at or before Now.
+	Next time.Time
+}
+
+// Lease is a delivery handed out to one holder.
+type Lease struct {
+	Message  Message
+	Delivery Delivery
+	// Token fences: Settle with an older token answers ErrLeaseLost.
+	Token uint64
+	// Until is when the lease ends.
+	Until time.Time
+}
+
+// Stats are the totals of a store.
+type Stats struct {
+	Messages   int64
+	Deliveries int64
+	Leased     int64
+	Bytes      int64 // content, as far as known
+}
+
+// Store keeps the queue.
+type Store interface {
+	// Create begins a message. Nothing is visible before Commit.
+	Create(ctx context.Context, id ID) (Writer, error)
+	// Open reads the content of a message from its start. It may be called
+	// many times. The reader may also be an io.WriterTo.
+	Open(ctx context.Context, id ID) (io.ReadCloser, error)
+	// Lease hands out due deliveries, oldest due first.
+	Lease(ctx context.Context, r LeaseRequest) (Leased, error)
+	// Renew extends a lease to Until.
+	Renew(ctx context.Context, id DeliveryID, token uint64, until time.Time) error
+	// Settle ends a lease.
+	Settle(ctx context.Context, s Settlement) error
+	// Stats returns the totals. It is cheap.
+	Stats(ctx context.Context) (Stats, error)
+	// Close ends the store. Leases end with it.
+	Close() error
+}
+
+// Writer takes the content of one message.
+type Writer interface {
+	io.Writer
+	// Commit makes the message durable and visible. After it, whatever it
+	// answered, the Writer is at its end.
+	Commit(ctx context.Context, c Commit) error
+	// Abort forgets what was written. After Commit it does nothing.
+	Abort() error
+}
+
+// Waker is an optional interface of a Store that other processes may fill.
+type Waker interface {
+	// Wake receives a value when deliveries may have become due sooner than the last
+	// Leased.Next told.
+	Wake() <-chan struct{}
+}
+
+// Prepared is a message made ready by a relay for a store that commits it in
+// a transaction of the application.
+type Prepared struct {
+	Commit  Commit
+	Content []byte
+}
