@@ -8,8 +8,10 @@ import (
 )
 
 var (
-	// ErrExists answers Create or Commit for an id that is or was in use. A
-	// derived id ([DeriveID]) with ErrExists tells that the work is done already.
+	// ErrExists answers Create or Commit for the id of a message that is in the
+	// store. A derived id ([DeriveID]) with ErrExists tells that the work is done
+	// already. A store may forget the id of a message that is finished, so whoever
+	// needs the work done once puts the Settle of its cause into the same Commit.
 	ErrExists = errors.New("spool: message exists")
 	// ErrNotFound answers Open for a message that is not in the store.
 	ErrNotFound = errors.New("spool: message not found")
@@ -17,6 +19,8 @@ var (
 	ErrLeaseLost = errors.New("spool: lease lost")
 	// ErrFull answers Create, Write and Commit when the store has no room. It is temporary.
 	ErrFull = errors.New("spool: no room")
+	// ErrNoDelivery answers Commit without deliveries.
+	ErrNoDelivery = errors.New("spool: commit without deliveries")
 	// ErrFailed answers every Commit after a failure that leaves the store unable to promise
 	// durability, such as a failed fsync. Only reopening the store helps.
 	ErrFailed = errors.New("spool: store has failed")
@@ -26,6 +30,7 @@ var (
 
 // Message is what is known of a message beside its content. It does not change after Commit.
 type Message struct {
+	// ID is the one given to Create. The store sets it.
 	ID      ID
 	Created time.Time
 	// From is the reverse-path without angle brackets; empty is the null sender.
@@ -52,18 +57,6 @@ type Origin struct {
 	User      string // the authenticated user
 }
 
-// Notify is the set of reports that a sender asked for (RFC 3461 section 4.1).
-// Zero means that nothing was asked: failure and delay are reported.
-type Notify uint8
-
-// The values of NOTIFY.
-const (
-	NotifyNever Notify = 1 << iota
-	NotifySuccess
-	NotifyFailure
-	NotifyDelay
-)
-
 // Recipient is one recipient of a delivery and what the last attempt said of it.
 type Recipient struct {
 	// Address is the forward-path without angle brackets.
@@ -88,12 +81,6 @@ type Delivery struct {
 	Due, Expires time.Time
 	// Attempts counts the attempts made so far.
 	Attempts int
-}
-
-// DeliveryID is a message's id and the number of the delivery in it, from 0.
-type DeliveryID struct {
-	Message ID
-	Seq     int
 }
 
 // Commit is what makes a written message visible.
@@ -167,7 +154,9 @@ type Store interface {
 	// Open reads the content of a message from its start. It may be called
 	// many times. The reader may also be an io.WriterTo.
 	Open(ctx context.Context, id ID) (io.ReadCloser, error)
-	// Lease hands out due deliveries, oldest due first.
+	// Lease hands out due deliveries, oldest due first. What it returns is the
+	// caller's own. A lease with Until at or before Now has ended; no other clock
+	// than the Now of these calls ends one.
 	Lease(ctx context.Context, r LeaseRequest) (Leased, error)
 	// Renew extends a lease to Until.
 	Renew(ctx context.Context, id DeliveryID, token uint64, until time.Time) error
@@ -183,7 +172,8 @@ type Store interface {
 type Writer interface {
 	io.Writer
 	// Commit makes the message durable and visible. After it, whatever it
-	// answered, the Writer is at its end.
+	// answered, the Writer is at its end. It keeps nothing of c. A context that
+	// is done before the store began to write makes it fail; later it waits for the outcome.
 	Commit(ctx context.Context, c Commit) error
 	// Abort forgets what was written. After Commit it does nothing.
 	Abort() error
