@@ -1,0 +1,43 @@
+package header
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/mail"
+)
+
+const (
+	maxAddressList = 16 << 10
+	maxAddresses   = 100
+)
+
+var errAddresses = errors.New("header: address list too long")
+
+// Addresses reads the mailboxes of a From, Sender or Reply-To value as [Header.Value] returns it. Each
+// comes as local@domain, its local part quoted where it must be, without display name and comments.
+// At most 16 KiB and 100 mailboxes are read; more is an error.
+func Addresses(value string) ([]string, error) {
+	if len(value) > maxAddressList {
+		return nil, errAddresses
+	}
+	// The display name is not wanted, so no character set of it can be a fault.
+	p := mail.AddressParser{WordDecoder: &mime.WordDecoder{
+		CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil },
+	}}
+	list, err := p.ParseList(value)
+	if err != nil {
+		return nil, fmt.Errorf("header: %w", err)
+	}
+	if len(list) > maxAddresses {
+		return nil, errAddresses
+	}
+	out := make([]string, len(list))
+	for i, a := range list {
+		// String quotes the local part again, which the parser has bared.
+		s := (&mail.Address{Address: a.Address}).String()
+		out[i] = s[len("<") : len(s)-len(">")]
+	}
+	return out, nil
+}

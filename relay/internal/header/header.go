@@ -1,0 +1,337 @@
+package header
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"iter"
+	"sync"
+)
+
+// ErrTooLarge answers a Read whose header section is longer than the limit.
+var ErrTooLarge = errors.New("header: too large")
+
+const (
+	// firstSize holds the header and most of the body of a small message, so that one
+	// read of the content is enough.
+	firstSize = 8 << 10
+	// keepSize is the largest buffer that goes back to the pool.
+	keepSize = 64 << 10
+	// maxEmptyReads ends a reader that gives neither data nor an error, as bufio does.
+	maxEmptyReads = 100
+)
+
+// Pool keeps the buffers of released headers for later use. The zero Pool is
+// ready for use.
+type Pool struct {
+	pool sync.Pool
+}
+
+// Header is the header section of one message, with what has been read of its body.
+type Header struct {
+	pool *Pool
+	buf  []byte // as read: the section, then the start of the body
+	raw  []byte // the section with its blank line; lies in buf or crlf
+	// fields lie one after the other in raw, up to its blank line.
+	fields []span
+	crlf   [2]byte
+	body   body
+}
+
+// span is a field in raw.
+type span struct {
+	start, end int // with the line end
+	name       int // length of the name; 0 for a line that is no field
+}
+
+// Read reads the header section of the message that r gives, up to and with its
+// blank line. The body is what r gives after it, beginning with what was read
+// ahead; it implements io.WriterTo. Read reads from r only as long as the section lasts.
+//
+// A section longer than max octets, blank line included, is answered with [ErrTooLarge]; a max of 0
+// or less means no limit. An error of r other than io.EOF is returned as it is.
+func (p *Pool) Read(r io.Reader, max int64) (h *Header, rest io.Reader, err error) {
+	h, _ = p.pool.Get().(*Header)
+	if h == nil {
+		h = &Header{pool: p, buf: make([]byte, 0, firstSize)}
+	}
+	if err := h.read(r, max); err != nil {
+		h.Release()
+		return nil, nil, err
+	}
+	return h, &h.body, nil
+}
+
+// Read is [Pool.Read] without a pool.
+func Read(r io.Reader, max int64) (h *Header, rest io.Reader, err error) {
+	return new(Pool).Read(r, max)
+}
+
+// Release gives the buffers of h back to its pool. Neither h, nor its fields, nor its body may be
+// used afterwards.
+func (h *Header) Release() {
+	if cap(h.buf) > keepSize || cap(h.fields) > keepSize/64 {
+		return
+	}
+	h.buf, h.raw, h.fields, h.body = h.buf[:0], nil, h.fields[:0], body{}
+	h.pool.pool.Put(h)
+}
+
+func (h *Header) read(r io.Reader, max int64) error {
+	s := scanner{h: h}
+	empty := 0
+	for {
+		if len(h.buf) == cap(h.buf) {
+			h.buf = append(h.buf, 0)[:len(h.buf)]
+		}
+		n, err := r.Read(h.buf[len(h.buf):cap(h.buf)])
+		h.buf = h.buf[:len(h.buf)+n]
+		done := s.scan()
+		if max > 0 && s.past(done) > max {
+			if s.line == 0 && nameLen(h.buf) == 0 {
+				// One long line that cannot be a field.
+				h.end(0, 0, r)
+				return nil
+			}
+			return ErrTooLarge
+		}
+		switch {
+		case done:
+			h.end(s.line, s.next, r)
+			return nil
+		case err == io.EOF:
+			s.finish()
+			h.end(s.line, s.next, eof{})
+			return nil
+		case err != nil:
+			return err
+		case n > 0:
+			empty = 0
+		case empty == maxEmptyReads:
+			return io.ErrNoProgress
+		default:
+			empty++
+		}
+	}
+}
+
+// end settles where the section ends. fields is the length of the fields, next where the body begins.
+func (h *Header) end(fields, next int, r io.Reader) {
+	if next > fields {
+		h.raw = h.buf[:next:next]
+	} else {
+		// No header section: the blank line that divides fields put in front from the body.
+		h.crlf = [2]byte{'\r', '\n'}
+		h.raw = h.crlf[:]
+	}
+	h.body = body{ahead: h.buf[next:], r: r}
+}
+
+// scanner finds lines in what has been read so far.
+type scanner struct {
+	h    *Header
+	line int // where the current line begins
+	seen int // up to where no line end was found
+	next int // where the body begins, once the section has ended
+}
+
+// scan takes in the complete lines of the buffer and reports whether the section has ended.
+// Then line is the length of the fields and next where the body begins.
+func (s *scanner) scan() bool {
+	buf := s.h.buf
+	for {
+		i := bytes.IndexByte(buf[s.seen:], '\n')
+		if i < 0 {
+			s.seen = len(buf)
+			return false
+		}
+		end := s.seen + i + 1
+		line := buf[s.line:end]
+		s.seen = end
+		switch {
+		case len(line) == 1 || len(line) == 2 && line[0] == '\r':
+			s.next = end
+			return true
+		case line[0] == ' ' || line[0] == '\t':
+			if s.line == 0 {
+				return true
+			}
+			s.h.fields[len(s.h.fields)-1].end = end
+		default:
+			n := nameLen(line)
+			if n == 0 && s.line == 0 {
+				return true
+			}
+			s.h.fields = append(s.h.fields, span{start: s.line, end: end, name: n})
+		}
+		s.line = end
+	}
+}
+
+// past is the length of the section as far as it is known.
+func (s *scanner) past(done bool) int64 {
+	if done {
+		return int64(s.next)
+	}
+	return int64(len(s.h.buf))
+}
+
+// finish ends the section at the end of the content: it completes the last line and adds the blank one.
+func (s *scanner) finish() {
+	h := s.h
+	if rest := h.buf[s.line:]; len(rest) > 0 {
+		if s.line == 0 && nameLen(rest) == 0 {
+			return
+		}
+		if rest[len(rest)-1] != '\r' {
+			h.buf = append(h.buf, '\r')
+		}
+		h.buf = append(h.buf, '\n')
+		if s.scan() {
+			return
+		}
+	}
+	if s.line > 0 {
+		h.buf = append(h.buf, '\r', '\n')
+		s.scan()
+	}
+}
+
+// nameLen returns the length of the field name that line begins with, or 0 if the
+// line is no field. White space before the colon is the obsolete syntax of RFC 5322 section 4.5.
+func nameLen(line []byte) int {
+	n := 0
+	for n < len(line) && line[n] > ' ' && line[n] < 0x7f && line[n] != ':' {
+		n++
+	}
+	for i := n; i < len(line); i++ {
+		switch line[i] {
+		case ':':
+			return n
+		case ' ', '\t':
+		default:
+			return 0
+		}
+	}
+	return 0
+}
+
+// body gives what was read ahead and then the rest.
+type body struct {
+	ahead []byte
+	r     io.Reader
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if len(b.ahead) > 0 {
+		n := copy(p, b.ahead)
+		b.ahead = b.ahead[n:]
+		return n, nil
+	}
+	return b.r.Read(p)
+}
+
+func (b *body) WriteTo(w io.Writer) (int64, error) {
+	var done int64
+	if len(b.ahead) > 0 {
+		n, err := w.Write(b.ahead)
+		b.ahead = b.ahead[n:]
+		if done = int64(n); err != nil {
+			return done, err
+		}
+	}
+	if _, ok := b.r.(eof); ok {
+		return done, nil
+	}
+	n, err := io.Copy(w, b.r)
+	return done + n, err
+}
+
+// eof is the rest of a content that was read to its end.
+type eof struct{}
+
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+
+// Bytes returns the header section with its blank line. It stays valid until the next Remove or
+// Release and must not be changed.
+func (h *Header) Bytes() []byte { return h.raw }
+
+// Len returns the number of fields, lines that are no field included.
+func (h *Header) Len() int { return len(h.fields) }
+
+// Fields gives the fields in order, lines that are no field included. Fields stay valid
+// until the next Remove or Release.
+func (h *Header) Fields() iter.Seq[Field] {
+	return func(yield func(Field) bool) {
+		for _, s := range h.fields {
+			if !yield(h.field(s)) {
+				return
+			}
+		}
+	}
+}
+
+func (h *Header) field(s span) Field { return Field{raw: h.raw[s.start:s.end], name: s.name} }
+
+// First returns the topmost field of that name, without regard to case.
+func (h *Header) First(name string) (f Field, ok bool) {
+	for _, s := range h.fields {
+		if f := h.field(s); f.Is(name) {
+			return f, true
+		}
+	}
+	return Field{}, false
+}
+
+// Has reports whether there is a field of that name.
+func (h *Header) Has(name string) bool {
+	_, ok := h.First(name)
+	return ok
+}
+
+// Value returns the unfolded value of the topmost field of that name, or "" without one.
+func (h *Header) Value(name string) string {
+	f, ok := h.First(name)
+	if !ok {
+		return ""
+	}
+	return f.Value()
+}
+
+// Count returns the number of fields of that name.
+func (h *Header) Count(name string) int {
+	n := 0
+	for _, s := range h.fields {
+		if h.field(s).Is(name) {
+			n++
+		}
+	}
+	return n
+}
+
+// Remove drops the fields for which drop returns true, with their folded lines, and
+// returns how many. All other octets stay as they are.
+func (h *Header) Remove(drop func(Field) bool) int {
+	if len(h.fields) == 0 {
+		return 0
+	}
+	blank := h.raw[h.fields[len(h.fields)-1].end:]
+	kept, to := h.fields[:0], 0
+	for _, s := range h.fields {
+		if drop(h.field(s)) {
+			continue
+		}
+		if to != s.start {
+			copy(h.raw[to:], h.raw[s.start:s.end])
+		}
+		size := s.end - s.start
+		kept = append(kept, span{start: to, end: to + size, name: s.name})
+		to += size
+	}
+	n := len(h.fields) - len(kept)
+	if n > 0 {
+		h.raw = h.raw[:to+copy(h.raw[to:], blank)]
+	}
+	h.fields = kept
+	return n
+}
