@@ -1,165 +1,262 @@
 package connector
 
 import (
+	"fmt"
 	"net/netip"
-	"time"
+	"strings"
+	"unicode/utf8"
 )
 
-// Right is a set of extended rights (exchange.md section 4).
-type Right uint16
-
-const (
-	Submit Right = 1 << iota
-	AcceptAnyRecipient
-	AcceptAnySender
-	AcceptAuthoritativeDomainSender
-	AcceptAuthenticationFlag
-	AcceptHeadersRouting
-	AcceptHeadersOrganization
-	AcceptHeadersForest
-	BypassAntiSpam
-	BypassMessageSizeLimit
-)
-
-// Has reports whether r contains every right of x.
-func (r Right) Has(x Right) bool { return r&x == x }
-
-// PermissionGroup is a set of permission groups.
-type PermissionGroup uint8
-
-const (
-	AnonymousUsers PermissionGroup = 1 << iota
-	ExchangeUsers
-	ExchangeServers
-	ExchangeLegacyServers
-	Partners
-
-	AuthenticatedUsers = ExchangeUsers
-)
-
-// AuthMechanism is a set of ways a session may prove who it is.
-type AuthMechanism uint8
-
-const (
-	TLS AuthMechanism = 1 << iota
-	BasicAuth
-	BasicAuthRequireTLS
-	Integrated
-	ExchangeServer
-	ExternalAuthoritative
-	NoAuth // "None"; must stand alone
-)
-
-// Usage is a preset that a constructor applied.
-type Usage uint8
-
-const (
-	Custom Usage = iota
-	Client
-	Internal
-	Internet
-	Partner
-)
-
-// Principal names whom a Grant is for: Anonymous, Authenticated, or one of User, Group, PartnerName.
-type Principal string
-
-// Grant gives rights to a principal on one connector, or with Deny takes them away. A denial wins.
-type Grant struct {
-	Principal Principal
-	Rights    Right
-	Deny      bool
-}
-
-// Range is an inclusive range of addresses of one family.
-type Range struct{ From, To netip.Addr }
-
-// RateSource says by what a message rate is counted.
-type RateSource uint8
-
-const (
-	RateByAddress RateSource = iota
-	RateByUser
-	RateByAll
-	RateByNone
-)
-
-// Limits bound a connector. 0 means the documented default, -1 off where that makes sense.
-type Limits struct {
-	MaxMessageBytes                int64
-	MaxHeaderBytes                 int64
-	MaxRecipients                  int
-	MaxHops                        int
-	MaxLocalHops                   int
-	MaxConnections                 int
-	MaxConnectionsPerSource        int
-	MaxConnectionsPercentPerSource int
-	ConnectionRate                 int // connections a minute
-	MessageRate                    int // messages a minute
-	MessageRateBy                  RateSource
-	MaxProtocolErrors              int
-	MaxLogonFailures               int
-	InactivityTimeout              time.Duration
-	ConnectionTimeout              time.Duration
-	Tarpit                         time.Duration
-	AuthTarpit                     time.Duration
-}
-
-// WithDefaults returns l with every default filled in for the usage; what is
-// off is returned as -1.
-func (l Limits) WithDefaults(u Usage) Limits { panic("connector: WithDefaults") }
-
-// Connector is a receive connector.
+// Connector is a receive connector: where connections arrive, from whom, and
+// what they may do. Start from [AnonymousRelay], [Submission] or [New].
 type Connector struct {
-	Name             string
-	Usage            Usage
-	Bindings         []netip.AddrPort
-	RemoteIPRanges   []Range
+	// Name identifies the connector in logs and events: unique without regard to case, at most 64 characters. Required.
+	Name string
+	// Usage is the preset the connector was made from.
+	Usage Usage
+	// Bindings are the local addresses and ports. 0.0.0.0 and [::] stand for
+	// all local addresses of their family. Port 0 stands for a free port of the connector's own,
+	// which must be filled in before a [Set] can match it. Required.
+	Bindings []netip.AddrPort
+	// RemoteIPRanges are the remote addresses the connector is for. Required.
+	RemoteIPRanges []Range
+	// PermissionGroups say who may do what. Defaults to nobody.
 	PermissionGroups PermissionGroup
-	AuthMechanisms   AuthMechanism
-	Grants           []Grant
-	RequireTLS       bool
-	ImplicitTLS      bool
-	FQDN             string
-	Banner           string
-	Limits           Limits
-	// RepairLineEndings repairs bare CR and LF in content instead of refusing the message.
+	// AuthMechanisms say how a session may prove who it is. Defaults to none.
+	AuthMechanisms AuthMechanism
+	// Grants add rights to those of the groups, or take them away. Defaults to none.
+	Grants []Grant
+	// RequireTLS refuses mail outside TLS. Defaults to false.
+	RequireTLS bool
+	// ImplicitTLS speaks TLS from the first byte, as on port 465 (RFC 8314). Defaults to false.
+	ImplicitTLS bool
+	// FQDN is the name in the banner, the EHLO reply and the Received field. Defaults to the relay's host name.
+	FQDN string
+	// Banner is the whole greeting, beginning with "220 ". Defaults to one that names the FQDN.
+	Banner string
+	// Limits bound the connector. Each field has its own default.
+	Limits Limits
+	// RepairLineEndings repairs bare CR and LF in content instead of refusing the message. Defaults to false.
 	RepairLineEndings bool
-	// SuppressedKeywords are ESMTP keywords that EHLO does not offer.
+	// SuppressedKeywords are ESMTP keywords that EHLO does not offer. Defaults to none.
 	SuppressedKeywords []string
-	// OpenRelay confirms that anonymous relaying for everyone is wanted.
+	// OpenRelay confirms that anonymous relaying for everyone is wanted. Defaults to false.
 	OpenRelay bool
-	Disabled  bool
+	// Disabled takes the connector out of use. It is still checked. Defaults to false.
+	Disabled bool
 }
 
-// Peer is what a session has shown so far.
-type Peer struct {
-	Authenticated bool
-	User          string
-	Groups        []string
-	Partner       string // domain proved by a client certificate
-	TLS           bool
+const (
+	maxName = 64 // characters
+	// maxBanner leaves room for CRLF in a reply line (RFC 5321 section 4.5.3.1.5).
+	maxBanner = 510
+)
+
+// Validate checks the connector by itself. The error holds every fault,
+// joined with [errors.Join], each a *[FieldError] with a path such as "RemoteIPRanges[0]".
+// What a connector may not have in common with others is for [NewSet] to check.
+func (c *Connector) Validate() error {
+	var f faults
+	c.validate(f.in(""))
+	return f.join()
 }
 
-// Rights returns what the peer may do on this connector: a pure function (design, I5).
-func (c *Connector) Rights(p Peer) Right { panic("connector: Rights") }
-
-// Set chooses the connector of a connection. It is immutable and safe for concurrent use.
-type Set struct{}
-
-// NewSet checks all connectors and builds the set. The error holds every fault, joined with errors.Join, each a *FieldError.
-func NewSet(connectors ...*Connector) (*Set, error) { panic("connector: NewSet") }
-
-// Match returns the connector for a connection accepted at local from remote.
-func (s *Set) Match(local netip.AddrPort, remote netip.Addr) (*Connector, bool) {
-	panic("connector: Match")
+func (c *Connector) validate(fault report) {
+	checkName(fault, c.Name)
+	if _, ok := nameOf(c.Usage, usageWords()); !ok {
+		fault("Usage", "%d is no usage; valid are Client, Custom, Internal, Internet, Partner", c.Usage)
+	}
+	c.validateBindings(fault)
+	c.validateRanges(fault)
+	if extra := unnamed(c.PermissionGroups, groupWords()); extra != 0 {
+		fault("PermissionGroups", "%#x is no permission group", uint(extra))
+	}
+	c.validateMechanisms(fault)
+	c.validateGrants(fault)
+	c.validateGreeting(fault)
+	c.validateKeywords(fault)
+	c.Limits.validate(c.Usage, func(field, format string, args ...any) {
+		fault("Limits."+field, format, args...)
+	})
+	c.validateRelay(fault)
 }
 
-// FieldError is one fault of a configuration: the path of the field and what is wrong with it.
-type FieldError struct {
-	Field string // "[1].RemoteIPRanges[0]"
-	Err   error
+func checkName(fault report, name string) {
+	switch {
+	case strings.TrimSpace(name) == "":
+		fault("Name", "missing; give the connector a name of its own")
+	case utf8.RuneCountInString(name) > maxName:
+		fault("Name", "longer than %d characters", maxName)
+	case strings.TrimSpace(name) != name:
+		fault("Name", "white space at an end of %q", name)
+	default:
+		if err := checkText(name); err != nil {
+			fault("Name", "%q: %w", name, err)
+		}
+	}
 }
 
-func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
-func (e *FieldError) Unwrap() error { return e.Err }
+func (c *Connector) validateBindings(fault report) {
+	if len(c.Bindings) == 0 {
+		fault("Bindings", "missing; name a local address and port, such as 0.0.0.0:25")
+	}
+	seen := make(map[netip.AddrPort]bool, len(c.Bindings))
+	for i, b := range c.Bindings {
+		b = unmap(b)
+		field := fmt.Sprintf("Bindings[%d]", i)
+		switch {
+		case !b.Addr().IsValid():
+			fault(field, "no address")
+		case b.Addr().IsMulticast():
+			fault(field, "%s is a multicast address", b.Addr())
+		case seen[b] && b.Port() != 0:
+			fault(field, "%s is listed twice; remove one", b)
+		}
+		seen[b] = true
+	}
+}
+
+func (c *Connector) validateRanges(fault report) {
+	if len(c.RemoteIPRanges) == 0 {
+		fault("RemoteIPRanges", "missing; list the remote addresses the connector is for")
+	}
+	spans := make([]span, 0, len(c.RemoteIPRanges))
+	for i, r := range c.RemoteIPRanges {
+		if err := r.check(); err != nil {
+			fault(rangeField(i), "%w", err)
+			continue
+		}
+		spans = append(spans, newSpan(r, 0, i))
+	}
+	nest(spans, func(a, b span) {
+		if a.index > b.index {
+			a, b = b, a
+		}
+		if a.from == b.from && a.to == b.to {
+			fault(rangeField(b.index), "%s is listed twice; remove one", b.Range)
+		} else {
+			fault(rangeField(b.index), "%s overlaps %s; one must lie inside the other, or they must be apart", b.Range, a.Range)
+		}
+	})
+}
+
+func rangeField(i int) string { return fmt.Sprintf("RemoteIPRanges[%d]", i) }
+
+func (c *Connector) validateMechanisms(fault report) {
+	m := c.AuthMechanisms
+	const field = "AuthMechanisms"
+	if extra := unnamed(m, mechanismWords()); extra != 0 {
+		fault(field, "%#x is no auth mechanism", uint(extra))
+	}
+	if m.Has(NoAuth) && m != NoAuth {
+		fault(field, "None must stand alone; remove it, or remove %s", m&^NoAuth)
+	}
+	if m.Has(BasicAuthRequireTLS) && !m.Has(BasicAuth|TLS) {
+		fault(field, "BasicAuthRequireTLS needs BasicAuth and Tls; add %s", (BasicAuth|TLS)&^m)
+	}
+	if m.Has(ExternalAuthoritative) {
+		if others := m &^ (ExternalAuthoritative | TLS | NoAuth); others != 0 {
+			fault(field, "ExternalAuthoritative may be combined with Tls only; remove %s", others)
+		}
+		if c.PermissionGroups != ExchangeServers {
+			fault("PermissionGroups", "ExternalAuthoritative needs ExchangeServers and nothing else; these are %s", c.PermissionGroups)
+		}
+	}
+	if m.Has(ExchangeServer) && c.FQDN != "" {
+		fault("FQDN", "ExchangeServer needs the server's own name; leave FQDN empty or remove ExchangeServer")
+	}
+	if !m.Has(TLS) {
+		if c.RequireTLS {
+			fault("RequireTLS", "needs Tls; add it to AuthMechanisms")
+		}
+		if c.ImplicitTLS {
+			fault("ImplicitTLS", "needs Tls; add it to AuthMechanisms")
+		}
+	}
+}
+
+func (c *Connector) validateGrants(fault report) {
+	for i, g := range c.Grants {
+		field := fmt.Sprintf("Grants[%d].", i)
+		if err := g.Principal.check(); err != nil {
+			fault(field+"Principal", "invalid principal %q: %w", string(g.Principal), err)
+		} else if external := c.AuthMechanisms.Has(ExternalAuthoritative); external != (g.Principal == ExternallySecured) {
+			// Such a grant never applies; a denial without effect would be a false comfort.
+			if external {
+				fault(field+"Principal", "with ExternalAuthoritative every session is %q, never %q", ExternallySecured, g.Principal)
+			} else {
+				fault(field+"Principal", "no session is %q without ExternalAuthoritative", ExternallySecured)
+			}
+		}
+		if extra := unnamed(g.Rights, rightWords()); extra != 0 {
+			fault(field+"Rights", "%#x is no right", uint(extra))
+		} else if g.Rights == 0 {
+			fault(field+"Rights", "missing; name a right")
+		}
+	}
+}
+
+func (c *Connector) validateGreeting(fault report) {
+	if c.FQDN != "" {
+		if err := checkDomain(c.FQDN); err != nil {
+			fault("FQDN", "%q: %w", c.FQDN, err)
+		}
+	}
+	if c.Banner == "" {
+		return
+	}
+	if !strings.HasPrefix(c.Banner, "220 ") {
+		fault("Banner", "must begin with 220 and a space")
+	}
+	if len(c.Banner) > maxBanner {
+		fault("Banner", "longer than %d octets", maxBanner)
+	}
+	for i := range len(c.Banner) {
+		if b := c.Banner[i]; b < ' ' || b > '~' {
+			fault("Banner", "must be one line of printable ASCII")
+			break
+		}
+	}
+}
+
+func (c *Connector) validateKeywords(fault report) {
+	suppressed := map[string]bool{}
+	for i, k := range c.SuppressedKeywords {
+		if !isKeyword(k) {
+			fault(fmt.Sprintf("SuppressedKeywords[%d]", i), "%q is no ESMTP keyword", k)
+		}
+		suppressed[strings.ToUpper(k)] = true
+	}
+	// RFC 3030 section 3: BINARYMIME cannot be used without CHUNKING.
+	if suppressed["CHUNKING"] && !suppressed["BINARYMIME"] {
+		fault("SuppressedKeywords", "BINARYMIME needs CHUNKING; suppress BINARYMIME as well")
+	}
+	if suppressed["STARTTLS"] && !c.ImplicitTLS && (c.RequireTLS || c.AuthMechanisms.Has(BasicAuthRequireTLS)) {
+		fault("SuppressedKeywords", "STARTTLS is the only way into the TLS that the connector requires; do not suppress it")
+	}
+}
+
+// maxKeyword bounds an ESMTP keyword; the longest registered one has 20 octets.
+const maxKeyword = 64
+
+// isKeyword checks the syntax of RFC 5321 section 4.1.1.1, ehlo-keyword.
+func isKeyword(s string) bool {
+	if s == "" || len(s) > maxKeyword || s[0] == '-' {
+		return false
+	}
+	for i := range len(s) {
+		if !isAlnum(s[i]) && s[i] != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+func isAlnum(b byte) bool {
+	return '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
+}
+
+// unmap turns an IPv4-mapped IPv6 address into the IPv4 address.
+func unmap(b netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(b.Addr().Unmap(), b.Port())
+}

@@ -1,0 +1,57 @@
+package connector
+
+// AuthMechanism is a set of ways a session may prove who it is, and of the TLS it needs for that.
+type AuthMechanism uint8
+
+const (
+	// TLS offers STARTTLS, or with [Connector.ImplicitTLS] speaks TLS from the first byte.
+	TLS AuthMechanism = 1 << iota
+	// BasicAuth offers mechanisms that show the password.
+	BasicAuth
+	// BasicAuthRequireTLS offers them only inside TLS. It needs BasicAuth and TLS.
+	BasicAuthRequireTLS
+	// Integrated is NTLM and Kerberos. It is read and written, but neither is offered.
+	Integrated
+	// ExchangeServer is GSSAPI between Exchange servers. It is read and written, but not offered.
+	ExchangeServer
+	// ExternalAuthoritative trusts the network: every session of the connector is that of a
+	// server of the organization and may relay. It may be combined with TLS only, and
+	// the permission groups must be [ExchangeServers].
+	ExternalAuthoritative
+	// NoAuth, written None, offers nothing. It must stand alone.
+	NoAuth
+)
+
+func mechanismWords() []word[AuthMechanism] {
+	return []word[AuthMechanism]{
+		{"Tls", TLS},
+		{"BasicAuth", BasicAuth},
+		{"BasicAuthRequireTLS", BasicAuthRequireTLS},
+		{"Integrated", Integrated},
+		{"ExchangeServer", ExchangeServer},
+		{"ExternalAuthoritative", ExternalAuthoritative},
+		{"None", NoAuth},
+	}
+}
+
+// ParseAuthMechanism reads mechanisms separated by commas or spaces.
+func ParseAuthMechanism(s string) (AuthMechanism, error) {
+	return parseSet("auth mechanism", s, mechanismWords())
+}
+
+// Has reports whether m contains every mechanism of x.
+func (m AuthMechanism) Has(x AuthMechanism) bool { return m&x == x }
+
+// String prints the mechanisms comma separated, and the empty set as None.
+func (m AuthMechanism) String() string { return formatSet(m, mechanismWords()) }
+
+// MarshalText prints m as [AuthMechanism.String] does. It fails for bits that are no mechanism.
+func (m AuthMechanism) MarshalText() ([]byte, error) {
+	return marshalSet("auth mechanism", m, mechanismWords())
+}
+
+// UnmarshalText reads what [ParseAuthMechanism] reads.
+func (m *AuthMechanism) UnmarshalText(text []byte) (err error) {
+	*m, err = ParseAuthMechanism(string(text))
+	return err
+}

@@ -1,0 +1,130 @@
+package connector
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// SendSet chooses the send connector of a recipient. It is immutable and safe
+// for concurrent use. A nil SendSet matches nothing.
+type SendSet struct {
+	connectors []*SendConnector
+	exact      map[string][]candidate // example.com
+	below      map[string][]candidate // *.example.com, by example.com
+	all        []candidate            // *
+}
+
+// candidate is an address space of a connector. Lists are sorted, the best first.
+type candidate struct {
+	connector *SendConnector
+	space     string
+	cost      int
+}
+
+// NewSendSet checks all send connectors and builds the set. The error holds
+// every fault, joined with [errors.Join], each a *[FieldError] with a path such as
+// "[1].SmartHosts[0]". Names must be unique. Connectors that are disabled are
+// checked but do not take part.
+func NewSendSet(list ...*SendConnector) (*SendSet, error) {
+	var f faults
+	names := make(map[string]int, len(list))
+	for i, c := range list {
+		if c == nil {
+			f.in(itemField(i))("", "nil send connector")
+			continue
+		}
+		fault := f.in(itemField(i) + ".")
+		c.validate(fault)
+		checkUnique(fault, names, c.Name, i)
+	}
+	if err := f.join(); err != nil {
+		return nil, err
+	}
+	s := &SendSet{exact: map[string][]candidate{}, below: map[string][]candidate{}}
+	for _, c := range list {
+		if !c.Disabled {
+			s.connectors = append(s.connectors, c)
+			s.add(c)
+		}
+	}
+	for _, m := range []map[string][]candidate{s.exact, s.below, {"": s.all}} {
+		for _, candidates := range m {
+			slices.SortFunc(candidates, compareCandidates)
+		}
+	}
+	return s, nil
+}
+
+func (s *SendSet) add(c *SendConnector) {
+	for _, a := range c.AddressSpaces {
+		domain := canonicalDomain(a.Domain)
+		n := candidate{c, domain, a.cost()}
+		if parent, ok := strings.CutPrefix(domain, "*."); ok {
+			s.below[parent] = append(s.below[parent], n)
+		} else if domain == "*" {
+			s.all = append(s.all, n)
+		} else {
+			s.exact[domain] = append(s.exact[domain], n)
+		}
+	}
+}
+
+// compareCandidates puts the lowest cost first, then the lowest name. Names
+// differ without regard to case.
+func compareCandidates(a, b candidate) int {
+	return cmp.Or(
+		cmp.Compare(a.cost, b.cost),
+		cmp.Compare(strings.ToLower(a.connector.Name), strings.ToLower(b.connector.Name)),
+	)
+}
+
+// Route is the choice for one recipient.
+type Route struct {
+	Connector *SendConnector
+	Space     string // the address space that matched
+}
+
+// Select returns the connector for a recipient domain, in A-labels, and a
+// message of size octets. Connectors that are too small for the message drop out; of
+// the rest the one with the most specific address space wins, then the lowest cost, then the lowest name.
+// ok is false when none is left; tooLarge then tells that some matched but all are too small.
+func (s *SendSet) Select(domain string, size int64) (r Route, ok, tooLarge bool) {
+	if s == nil {
+		return Route{}, false, false
+	}
+	domain = canonicalDomain(domain)
+	if r, ok = first(s.exact[domain], size, &tooLarge); ok {
+		return r, true, false
+	}
+	for rest, more := domain, true; more; _, rest, more = strings.Cut(rest, ".") {
+		if r, ok = first(s.below[rest], size, &tooLarge); ok {
+			return r, true, false
+		}
+	}
+	if r, ok = first(s.all, size, &tooLarge); ok {
+		return r, true, false
+	}
+	return Route{}, false, tooLarge
+}
+
+// first returns the best candidate that takes size octets, and notes in
+// tooLarge when there were only smaller ones.
+func first(list []candidate, size int64, tooLarge *bool) (Route, bool) {
+	for i := range list {
+		c := list[i].connector
+		if c.MaxMessageBytes == 0 || size <= c.MaxMessageBytes {
+			return Route{c, list[i].space}, true
+		}
+		*tooLarge = true
+	}
+	return Route{}, false
+}
+
+// Connectors returns the connectors that take part, in the order given to [NewSendSet].
+func (s *SendSet) Connectors() []*SendConnector {
+	if s == nil {
+		return nil
+	}
+	return slices.Clone(s.connectors)
+}
