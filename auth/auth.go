@@ -4,7 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/netip"
+	"unicode"
+	"unicode/utf8"
 )
 
 // ErrBadCredentials is the answer of a Verifier to a user or a secret it does
@@ -20,37 +24,62 @@ const (
 	Login Mechanism = "LOGIN" // draft-murchison-sasl-login
 )
 
-// Identity is who a session has proved to be.
-type Identity struct {
-	// User is the name it logged on with.
-	User string
-	// Groups are the application's own groups, which a grant may name.
-	Groups []string
-	// Senders are the addresses it may send as: "app@example.com" or "*@example.com".
-	// A user named like an address owns that address.
-	Senders []string
-	// Labels are the application's own; they appear on events.
-	Labels map[string]string
-}
+// maxName is the longest user name in octets (RFC 4616 section 2).
+const maxName = 255
 
-// MaySendAs reports whether the identity owns the mailbox, given as local@domain with
-// the domain in lower case (domains.Address.Key). Local parts are compared without regard to case.
-func (id *Identity) MaySendAs(mailbox string) bool { panic("auth: MaySendAs") }
-
-// Credentials are what a client has shown.
+// Credentials are what a client has shown. Printing or logging them leaves
+// the password out.
 type Credentials struct {
 	Mechanism Mechanism
 	Username  string
-	Password  string
+	Password  string `json:"-"`
 	// Authzid is the identity asked for beside the user's own (RFC 4616). Empty is usual.
 	Authzid string
 	Remote  netip.AddrPort
-	TLS     *tls.ConnectionState // nil without TLS
+	TLS     *tls.ConnectionState `json:"-"` // nil without TLS
+}
+
+// Check returns [ErrBadCredentials] for what no user can be meant by: a name that
+// is empty, longer than 255 octets, not UTF-8 or has control characters, an empty
+// password, or a wish to act as another user. A Verifier calls it before it looks up the name.
+func (c Credentials) Check() error {
+	if c.Username == "" || len(c.Username) > maxName || !utf8.ValidString(c.Username) || c.Password == "" {
+		return ErrBadCredentials
+	}
+	for _, r := range c.Username {
+		if unicode.IsControl(r) {
+			return ErrBadCredentials
+		}
+	}
+	if c.Authzid != "" && c.Authzid != c.Username {
+		return ErrBadCredentials
+	}
+	return nil
+}
+
+// String leaves the password out.
+func (c Credentials) String() string {
+	return fmt.Sprintf("%s user %q from %s", c.Mechanism, c.Username, c.Remote)
+}
+
+// GoString leaves the password out.
+func (c Credentials) GoString() string { return "auth.Credentials{" + c.String() + "}" }
+
+// LogValue implements [slog.LogValuer] and leaves the password out.
+func (c Credentials) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("mechanism", string(c.Mechanism)),
+		slog.String("user", c.Username),
+		slog.String("remote", c.Remote.String()),
+	)
 }
 
 // Verifier decides on credentials. It is called by many sessions at once; ctx
 // ends when the client goes away or the time for an answer is over.
 type Verifier interface {
+	// Verify returns who the credentials belong to, [ErrBadCredentials] when they
+	// are wrong, or another error when that cannot be known now. The
+	// Identity may be shared by sessions and must not be changed afterwards.
 	Verify(ctx context.Context, c Credentials) (*Identity, error)
 }
 

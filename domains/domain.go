@@ -1,67 +1,138 @@
 package domains
 
-import "context"
+import (
+	"net/netip"
+	"strings"
+	"unicode/utf8"
 
-// Type says who answers for the unknown recipients of an accepted domain.
-type Type uint8
-
-const (
-	// Authoritative: this relay knows every recipient; unknown ones are refused.
-	Authoritative Type = iota
-	// InternalRelay: known recipients are delivered here, unknown ones are passed on.
-	InternalRelay
-	// ExternalRelay: every recipient is passed on.
-	ExternalRelay
+	"golang.org/x/net/idna"
 )
 
-// AcceptedDomain is a domain the relay accepts mail for from anybody who may submit.
-type AcceptedDomain struct {
-	// Domain is "example.com" for that domain alone, or "*.example.com" for it and every subdomain.
-	Domain string
-	// Type decides what happens to unknown recipients. Defaults to Authoritative.
-	Type Type
-	// MatchSubdomains makes a plain Domain cover its subdomains as well. Defaults to false.
-	MatchSubdomains bool
-	// Recipients tells which recipients exist. It must be set for an
-	// Authoritative domain, may be set for InternalRelay, and must be nil for ExternalRelay.
-	Recipients Resolver
+const (
+	maxDomain = 255 // RFC 5321 section 4.5.3.1.2
+	maxLabel  = 63  // RFC 1035 section 2.3.4
+)
+
+// ParseDomain returns a domain or an address literal in the form of
+// [Address.Domain]: lower case, A-labels, no trailing dot. Every error matches
+// [ErrAddress].
+//
+// Labels hold letters, digits and inner hyphens. A trailing dot and a domain
+// that ends in a number are refused. U-labels must be valid as they stand:
+// nothing is mapped.
+func ParseDomain(s string) (string, error) {
+	d, _, err := canonical(s)
+	return d, err
 }
 
-// Resolver tells whether a recipient exists.
-type Resolver interface {
-	// Resolve reports whether the mailbox exists. An error means that the
-	// answer is not known now: it makes a temporary reply, never a refusal.
-	Resolve(ctx context.Context, a Address) (known bool, err error)
+// canonical returns the canonical form of s and whether s is all ASCII. It
+// allocates only if the two differ.
+func canonical(s string) (domain string, ascii bool, err error) {
+	if isLiteral(s) {
+		domain, err = canonicalLiteral(s)
+		return domain, true, err
+	}
+	if len(s) > maxDomain {
+		return "", false, syntaxError("domain too long")
+	}
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			domain, err = toASCII(s)
+			return domain, false, err
+		}
+	}
+	// A-labels are taken as they are, even where IDNA would not make them:
+	// the DNS sees nothing but their letters either.
+	if err := checkName(s); err != nil {
+		return "", false, err
+	}
+	return fold(s), true, nil
 }
 
-// ResolverFunc is an adapter to use a function as a Resolver.
-type ResolverFunc func(ctx context.Context, a Address) (bool, error)
-
-// Resolve calls f.
-func (f ResolverFunc) Resolve(ctx context.Context, a Address) (bool, error) { return f(ctx, a) }
-
-// StaticRecipients returns a Resolver of a fixed list of local parts, compared without regard to case.
-func StaticRecipients(locals ...string) Resolver { panic("domains: StaticRecipients") }
-
-// AnyRecipient returns a Resolver to which every recipient exists.
-func AnyRecipient() Resolver { panic("domains: AnyRecipient") }
-
-// Table finds the accepted domain of an address. It is immutable and safe for concurrent use.
-type Table struct{}
-
-// NewTable checks the list and builds a table. The error holds every fault,
-// joined with [errors.Join], each a *[FieldError] with a path such as "[1].Domain".
-func NewTable(list ...AcceptedDomain) (*Table, error) { panic("domains: NewTable") }
-
-// Lookup returns the entry for a domain in the form of [Address.Domain]; the most specific entry wins.
-// It allocates nothing. A nil Table holds nothing.
-func (t *Table) Lookup(domain string) (*AcceptedDomain, bool) { panic("domains: Lookup") }
-
-// FieldError is one fault of a configuration: the path of the field and what is wrong with it.
-type FieldError struct {
-	Field string // "[1].Domain"
-	Err   error
+// toASCII returns the A-labels of a domain with U-labels. RFC 6531 section
+// 3.3 wants U-labels, which are canonical already, so the profile is the one that maps nothing.
+func toASCII(s string) (string, error) {
+	if !utf8.ValidString(s) {
+		return "", syntaxError("domain is not UTF-8")
+	}
+	d, err := idna.Registration.ToASCII(fold(s))
+	if err != nil {
+		return "", syntaxError("domain is not a valid international name")
+	}
+	if strings.Count(d, ".") != strings.Count(s, ".") {
+		return "", syntaxError("domain changes its labels")
+	}
+	if err := checkName(d); err != nil {
+		return "", err
+	}
+	return d, nil
 }
 
-func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
-func (e *FieldError) Unwrap() error { return e.Err }
+// checkName checks the sub-domains of RFC 5321 section 4.1.2.
+func checkName(s string) error {
+	if len(s) > maxDomain {
+		return syntaxError("domain too long")
+	}
+	start := 0
+	for i := 0; i <= len(s); i++ {
+		if i < len(s) && s[i] != '.' {
+			if !isLDH(s[i]) {
+				return syntaxError("character not allowed in domain")
+			}
+			continue
+		}
+		switch n := i - start; {
+		case n == 0:
+			return syntaxError("empty label in domain")
+		case n > maxLabel:
+			return syntaxError("label too long in domain")
+		case s[start] == '-' || s[i-1] == '-':
+			return syntaxError("misplaced hyphen in domain")
+		case i == len(s) && isNumber(s[start:]):
+			return syntaxError("domain ends in a number")
+		}
+		start = i + 1
+	}
+	return nil
+}
+
+func isLDH(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-'
+}
+
+// isNumber reports whether a last label makes inet_aton take a name for an
+// address: 127.1, 0x7f.1, 0x7f000001.
+func isNumber(label string) bool {
+	const digits, hex = "0123456789", "0123456789abcdefABCDEF"
+	if len(label) >= 2 && label[0] == '0' && label[1]|0x20 == 'x' {
+		return strings.Trim(label[2:], hex) == ""
+	}
+	return strings.Trim(label, digits) == ""
+}
+
+func isLiteral(s string) bool { return strings.HasPrefix(s, "[") }
+
+// canonicalLiteral reads an address literal of RFC 5321 section 4.1.3. An IPv4
+// address mapped into IPv6 is that IPv4 address.
+func canonicalLiteral(s string) (string, error) {
+	const tag = "[ipv6:"
+	if !strings.HasSuffix(s, "]") {
+		return "", syntaxError("malformed address literal")
+	}
+	in, v6 := s[1:len(s)-1], false
+	if len(s) > len(tag) && fold(s[:len(tag)]) == tag {
+		in, v6 = s[len(tag):len(s)-1], true
+	}
+	ip, err := netip.ParseAddr(in)
+	if err != nil || ip.Is6() != v6 || ip.Zone() != "" {
+		return "", syntaxError("malformed address literal")
+	}
+	d := "[" + ip.Unmap().String() + "]"
+	if !ip.Unmap().Is4() {
+		d = "[IPv6:" + d[1:]
+	}
+	if d == s {
+		return s, nil
+	}
+	return d, nil
+}

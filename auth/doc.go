@@ -1,0 +1,29 @@
+// Package auth tells who a client is.
+//
+// A [Verifier] decides on the [Credentials] a client has shown and answers
+// with an [Identity]: the user, the groups that grants may name, and the addresses the
+// user may send as. Three verifiers come with the package: [Static] for tests and
+// demonstrations, [Htpasswd] for a file of bcrypt hashes, and [VerifierFunc] for the
+// application's own users. [WithSenders] adds sender addresses to any of them.
+//
+// The package does not speak SASL: the server does, and offers a [Mechanism]
+// only inside TLS unless its connector says otherwise.
+//
+// # Errors
+//
+// [ErrBadCredentials] means no: the client is told 535 5.7.8. Any other error
+// means that nobody knows at present: the client is told 454 4.7.0, and the
+// text of the error goes to the log only.
+//
+// # Security
+//
+// The verifiers of this package answer an unknown user in the same way and
+// after the same work as a wrong password. They refuse names that
+// [Credentials.Check] refuses. Passwords are left out when [Credentials] are
+// printed or logged.
+//
+// # Concurrency
+//
+// A Verifier is called by many sessions at once. All types of this package
+// are safe for that.
+package auth

@@ -1,0 +1,273 @@
+package domains
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Limits in octets. RFC 5321 section 4.5.3.1 gives those of the local part
+// and the domain, the quotes and escapes of a quoted local part included. A path with its
+// source route must fit a line of RFC 5322.
+const (
+	maxLocal = 64
+	maxPath  = 998
+)
+
+// Parse reads a bare mailbox: local@domain, without angle brackets. Every
+// error matches [ErrAddress].
+//
+// A local part of at most 64 octets is followed by a domain of at most 255
+// octets as [ParseDomain] reads it. Characters beyond ASCII are allowed by RFC 6531;
+// [Address.UTF8] tells whether there are any.
+func Parse(s string) (Address, error) {
+	n, local, flags, err := scanLocal(s)
+	if err != nil {
+		return Address{}, err
+	}
+	if n == len(s) {
+		return Address{}, syntaxError("no domain")
+	}
+	if s[n] != '@' {
+		return Address{}, syntaxError("character not allowed in local part")
+	}
+	domain, ascii, err := canonical(s[n+1:])
+	if err != nil {
+		return Address{}, err
+	}
+	if !ascii {
+		flags |= domainUTF8
+	}
+	return Address{text: s, local: local, domain: domain, flags: flags}, nil
+}
+
+// MustParse is Parse for literals in tests and examples. It panics on error.
+func MustParse(s string) Address {
+	a, err := Parse(s)
+	if err != nil {
+		panic(err)
+	}
+	return a
+}
+
+// ParsePath reads the path at the start of s, which is what follows FROM: or
+// TO: in a command, and returns what follows the path: nothing, or parameters
+// with the space before them. Source routes (<@a,@b:x@y>) are accepted and
+// dropped, as RFC 5321 appendix C asks. "<>" gives the null Address;
+// "<postmaster>" in any case gives an address whose domain is empty. Both are for the caller
+// to refuse where they do not belong.
+func ParsePath(s string) (a Address, rest string, err error) {
+	if !strings.HasPrefix(s, "<") {
+		return Address{}, "", syntaxError("path does not begin with <")
+	}
+	path := s[1:]
+	routed := strings.HasPrefix(path, "@")
+	if routed {
+		if path, err = dropRoute(path); err != nil {
+			return Address{}, "", err
+		}
+	}
+	end := pathEnd(path)
+	if end < 0 {
+		return Address{}, "", syntaxError("path does not end with >")
+	}
+	mailbox, rest := path[:end], path[end+1:]
+	if len(s)-len(rest) > maxPath {
+		return Address{}, "", syntaxError("path too long")
+	}
+	if rest != "" && rest[0] != ' ' {
+		return Address{}, "", syntaxError("no space after path")
+	}
+	switch {
+	case mailbox == "" && !routed:
+		return Address{}, rest, nil
+	case isPostmaster(mailbox) && !routed: // RFC 5321 section 4.1.1.3
+		return Address{text: mailbox, local: mailbox}, rest, nil
+	}
+	if a, err = Parse(mailbox); err != nil {
+		return Address{}, "", err
+	}
+	return a, rest, nil
+}
+
+// dropRoute reads the A-d-l of RFC 5321 section 4.1.2 and returns what
+// follows its colon.
+func dropRoute(s string) (string, error) {
+	s = s[:min(len(s), maxPath)] // bounds the search; a cut path has no end and is refused
+	for strings.HasPrefix(s, "@") {
+		i := strings.IndexAny(s, ",:>")
+		if i < 0 || s[i] == '>' {
+			break
+		}
+		if isLiteral(s[1:]) { // At-domain holds a name only
+			break
+		}
+		if _, _, err := canonical(s[1:i]); err != nil {
+			return "", err
+		}
+		if s[i] == ':' {
+			return s[i+1:], nil
+		}
+		s = s[i+1:]
+	}
+	return "", syntaxError("malformed source route")
+}
+
+// pathEnd returns the index of the ">" that ends the path, or -1. A ">" in a
+// quoted local part does not count; a quote elsewhere is no quote.
+func pathEnd(s string) int {
+	start := 0
+	if strings.HasPrefix(s, `"`) {
+		for start = 1; start < len(s) && s[start] != '"'; start++ {
+			if s[start] == '\\' {
+				start++
+			}
+		}
+		if start >= len(s) {
+			return -1
+		}
+	}
+	i := strings.IndexByte(s[start:], '>')
+	if i < 0 {
+		return -1
+	}
+	return start + i
+}
+
+// scanLocal reads the local part at the start of s and returns its length and
+// its value without quotes and escapes.
+func scanLocal(s string) (n int, local string, f flags, err error) {
+	if strings.HasPrefix(s, `"`) {
+		return scanQuoted(s)
+	}
+	n, f, err = scanDotString(s)
+	switch {
+	case err != nil:
+		return 0, "", 0, err
+	case n == 0:
+		return 0, "", 0, syntaxError("empty local part")
+	case n > maxLocal:
+		return 0, "", 0, syntaxError("local part too long")
+	}
+	return n, s[:n], f, nil
+}
+
+// scanDotString reads a Dot-string up to the first octet that cannot belong to
+// one. It allows the UTF8-non-ascii of RFC 6531 section 3.3.
+func scanDotString(s string) (n int, f flags, err error) {
+	dot := true // a dot is not allowed here
+	for n < len(s) {
+		c := s[n]
+		switch {
+		case isAtext(c):
+			dot = false
+			n++
+		case c == '.':
+			if dot {
+				return n, f, syntaxError("misplaced dot in local part")
+			}
+			dot = true
+			n++
+		case c >= utf8.RuneSelf:
+			size := scanRune(s[n:])
+			if size == 0 {
+				return n, f, syntaxError("character not allowed in local part")
+			}
+			f |= localUTF8
+			dot = false
+			n += size
+		default:
+			if n > 0 && dot {
+				return n, f, syntaxError("misplaced dot in local part")
+			}
+			return n, f, nil
+		}
+		if n > maxLocal {
+			return n, f, nil
+		}
+	}
+	if n > 0 && dot {
+		return n, f, syntaxError("misplaced dot in local part")
+	}
+	return n, f, nil
+}
+
+// scanQuoted reads a Quoted-string.
+func scanQuoted(s string) (n int, local string, f flags, err error) {
+	escaped := false
+	for n = 1; ; n++ {
+		if n >= maxLocal && n < len(s) {
+			return 0, "", 0, syntaxError("local part too long")
+		}
+		if n >= len(s) {
+			return 0, "", 0, syntaxError("quoted local part does not end")
+		}
+		c := s[n]
+		if c == '"' {
+			break
+		}
+		if c == '\\' { // quoted-pairSMTP: RFC 6531 does not extend it
+			escaped = true
+			n++
+			if n == len(s) || s[n] < ' ' || s[n] > '~' {
+				return 0, "", 0, syntaxError("character not allowed after backslash")
+			}
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			size := scanRune(s[n:])
+			if size == 0 {
+				return 0, "", 0, syntaxError("character not allowed in quoted local part")
+			}
+			f |= localUTF8
+			n += size - 1
+			continue
+		}
+		if c < ' ' || c > '~' {
+			return 0, "", 0, syntaxError("character not allowed in quoted local part")
+		}
+	}
+	local = s[1:n]
+	if escaped {
+		local = unescape(local)
+	}
+	if end, _, err := scanDotString(local); err != nil || end < len(local) || end == 0 {
+		f |= mustQuote
+	}
+	return n + 1, local, f, nil
+}
+
+func unescape(s string) string {
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' {
+			i++
+		}
+		b = append(b, s[i])
+	}
+	return string(b)
+}
+
+// scanRune returns the length of the character beyond ASCII at the start of
+// s, or 0 if it is malformed or could mislead whoever reads it in a log.
+func scanRune(s string) int {
+	r, size := utf8.DecodeRuneInString(s)
+	if r == utf8.RuneError && size <= 1 ||
+		unicode.IsControl(r) || unicode.In(r, unicode.Z, unicode.Bidi_Control) || r == '\uFEFF' {
+		return 0
+	}
+	return size
+}
+
+// isAtext reports whether c is atext of RFC 5322 section 3.2.3.
+func isAtext(c byte) bool {
+	const (
+		low  = 1<<'!' | 1<<'#' | 1<<'$' | 1<<'%' | 1<<'&' | 1<<'\'' | 1<<'*' | 1<<'+' | 1<<'-' | 1<<'/' | 1<<'=' | 1<<'?' | (1<<10-1)<<'0'
+		high = 1<<('^'-64) | 1<<('_'-64) | 1<<('`'-64) | 1<<('{'-64) | 1<<('|'-64) | 1<<('}'-64) | 1<<('~'-64) |
+			(1<<26-1)<<('A'-64) | (1<<26-1)<<('a'-64)
+	)
+	if c < 64 {
+		return uint64(low)>>c&1 != 0
+	}
+	return c < 128 && uint64(high)>>(c-64)&1 != 0
+}
