@@ -99,7 +99,9 @@ const (
 func (l Limits) WithDefaults(u Usage) Limits {
 	if l.MessageRate == 0 && u == Client {
 		l.MessageRate = clientMessageRate
-		l.MessageRateBy = RateByUser
+		if l.MessageRateBy == RateByAddress {
+			l.MessageRateBy = RateByUser
+		}
 	}
 	l.MaxMessageBytes = bounded(l.MaxMessageBytes, 36<<20)
 	l.MaxHeaderBytes = bounded(l.MaxHeaderBytes, 256<<10)

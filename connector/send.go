@@ -183,54 +183,35 @@ func (c SendConnector) GoString() string {
 // LogValue returns the name.
 func (c SendConnector) LogValue() slog.Value { return slog.StringValue(c.Name) }
 
-// ParseSmartHost reads a smart host: "host", "host:port", "[IPv6]" or
-// "[IPv6]:port", where host may be an IPv4 address. port is 0 when none is
-// given; host comes without brackets.
-func ParseSmartHost(s string) (host string, port int, err error) {
-	host, port, err = parseSmartHost(s)
-	if err != nil {
-		return "", 0, fmt.Errorf("connector: invalid smart host %q: %w", s, err)
-	}
-	return host, port, nil
-}
-
-func parseSmartHost(s string) (host string, port int, err error) {
-	if s == "" {
-		return "", 0, errors.New("empty")
-	}
+// checkSmartHost checks "host", "host:port", "[IPv6]" or "[IPv6]:port", where
+// host may be an IPv4 address.
+func checkSmartHost(s string) error {
 	if a, err := netip.ParseAddr(s); err == nil && a.Is6() {
-		return "", 0, fmt.Errorf("write IPv6 in brackets: [%s]", s)
+		return fmt.Errorf("write IPv6 in brackets: [%s]", s)
 	}
-	host, rest := s, ""
-	hasPort := false
+	host, port, hasPort := strings.Cut(s, ":")
 	if inner, ok := strings.CutPrefix(s, "["); ok {
+		var rest string
 		if host, rest, ok = strings.Cut(inner, "]"); !ok {
-			return "", 0, errors.New("] is missing")
+			return errors.New("] is missing")
 		}
 		if _, err := netip.ParseAddr(host); err != nil {
-			return "", 0, fmt.Errorf("%q is not an IP address", host)
+			return fmt.Errorf("%q is not an IP address", host)
 		}
-		if rest != "" {
-			if rest, hasPort = strings.CutPrefix(rest, ":"); !hasPort {
-				return "", 0, errors.New("only :port may follow the ]")
-			}
+		if port, hasPort = strings.CutPrefix(rest, ":"); !hasPort && rest != "" {
+			return errors.New("only :port may follow the ]")
 		}
-	} else {
-		host, rest, hasPort = strings.Cut(s, ":")
-		if _, err := netip.ParseAddr(host); err != nil {
-			if err := checkDomain(strings.TrimSuffix(host, ".")); err != nil {
-				return "", 0, err
-			}
+	} else if _, err := netip.ParseAddr(host); err != nil {
+		if err := checkDomain(strings.TrimSuffix(host, ".")); err != nil {
+			return err
 		}
 	}
 	if hasPort {
-		n, err := strconv.ParseUint(rest, 10, 16)
-		if err != nil || n == 0 {
-			return "", 0, fmt.Errorf("port %q is not a number from 1 to 65535", rest)
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("port %q is not a number from 1 to 65535", port)
 		}
-		port = int(n)
 	}
-	return host, port, nil
+	return nil
 }
 
 // Validate checks the connector by itself. The error holds every fault,
@@ -245,7 +226,7 @@ func (c *SendConnector) validate(fault report) {
 	checkName(fault, c.Name)
 	c.validateSpaces(fault)
 	for i, h := range c.SmartHosts {
-		if _, _, err := parseSmartHost(h); err != nil {
+		if err := checkSmartHost(h); err != nil {
 			fault(fmt.Sprintf("SmartHosts[%d]", i), "%q: %w", h, err)
 		}
 	}

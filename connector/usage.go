@@ -1,6 +1,9 @@
 package connector
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Usage is the preset that [New] applied. Afterwards it is a label; only the
 // default of [Limits.MessageRate] depends on it.
@@ -100,7 +103,7 @@ func allLocal(port uint16) []netip.AddrPort {
 func AnonymousRelay(name string, ranges ...Range) *Connector {
 	c := New(Custom, name)
 	c.Bindings = allLocal(25)
-	c.RemoteIPRanges = ranges
+	c.RemoteIPRanges = slices.Clone(ranges)
 	c.PermissionGroups = AnonymousUsers
 	c.Grants = []Grant{{Principal: Anonymous, Rights: AcceptAnyRecipient}}
 	return c
