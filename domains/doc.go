@@ -23,7 +23,8 @@
 //     resolvers take for an address; [127.0.0.1] is the way to write one
 //   - numbers with leading zeros in address literals, and literals with a tag
 //     other than IPv6
-//   - control characters, spaces and direction marks of Unicode in a local part
+//   - control characters, spaces and format characters of Unicode in a local
+//     part, the two joiners aside
 //
 // International domain names must be written in valid U-labels or A-labels.
 // Nothing is mapped: a character that some software turns into a dot, a letter

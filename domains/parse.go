@@ -249,11 +249,17 @@ func unescape(s string) string {
 }
 
 // scanRune returns the length of the character beyond ASCII at the start of
-// s, or 0 if it is malformed or could mislead whoever reads it in a log.
+// s, or 0 if it is malformed or does not show when it is printed: a control, a
+// space, a format character. The joiners are needed to write some languages.
 func scanRune(s string) int {
+	const nonJoiner, joiner = '\u200C', '\u200D'
 	r, size := utf8.DecodeRuneInString(s)
-	if r == utf8.RuneError && size <= 1 ||
-		unicode.IsControl(r) || unicode.In(r, unicode.Z, unicode.Bidi_Control) || r == '\uFEFF' {
+	switch {
+	case r == utf8.RuneError && size <= 1:
+		return 0
+	case r == nonJoiner, r == joiner:
+		return size
+	case unicode.In(r, unicode.Cc, unicode.Cf, unicode.Z):
 		return 0
 	}
 	return size
