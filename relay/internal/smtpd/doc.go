@@ -1,0 +1,34 @@
+// Package smtpd is the receiving side of the relay: go-smtp behind a guard.
+//
+// Every connection belongs to one goroutine, which go-smtp runs. go-smtp reads
+// commands from a [net.Conn] that is not the socket but the guard. When go-smtp
+// asks for its next line, the guard reads the socket, cuts out one command,
+// checks it, answers it itself or hands go-smtp a bare form of it (MAIL FROM:<>,
+// RCPT TO:<x@x>, DATA). The session that go-smtp then calls takes the parsed
+// command from the guard and asks the [Backend]. What go-smtp writes is
+// discarded: every octet on the wire is the guard's. If go-smtp and the guard
+// disagree about the state of a session, the connection ends with 421.
+//
+// The guard alone knows the connector of a connection, so one go-smtp server
+// serves all connectors.
+//
+// # Framing
+//
+// A command ends with CRLF and has at most 2,048 octets, a SASL line 12,288. A
+// bare CR or LF or a NUL makes the whole command invalid. Content sent with DATA
+// ends with CRLF.CRLF and with nothing else; content sent with BDAT ends where
+// the client said. When content breaks off, the reader of it gets an error that
+// is not io.EOF, and the connection is closed.
+//
+// # Clocks
+//
+// A command must be complete within the inactivity timeout, however its octets
+// trickle in. Content must not pause longer than that and must come faster than
+// 128 octets a second after a grace of ten minutes. The whole connection ends at
+// the connection timeout. Each write to the client has a deadline.
+//
+// # Concurrency
+//
+// The calls of a Backend for one session never overlap. A panic in one ends
+// that session only.
+package smtpd

@@ -1,0 +1,522 @@
+package smtpd
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/postern-mail/postern/connector"
+)
+
+const (
+	maxCommand = 2048  // octets of a command line
+	maxSASL    = 12288 // octets of a SASL line, RFC 4954 section 4
+	smallInput = 2048  // input buffer of an idle session
+	largeInput = 32 << 10
+	maxOutput  = 4096 // replies kept back while commands are waiting
+
+	maxUseless = 100 // commands that bring no message forward
+	maxRefused = 100 // senders and recipients refused since the last message
+
+	writeTimeout     = time.Minute
+	handshakeTimeout = 30 * time.Second
+	authTimeout      = 30 * time.Second
+	lingerTimeout    = 2 * time.Second
+	lingerOctets     = 1 << 20
+)
+
+var errEnd = errors.New("smtpd: session ended")
+
+// guard owns a connection. But for dismiss and abort, its methods run on the goroutine of the session.
+type guard struct {
+	srv    *Server
+	pol    *Policy
+	log    *slog.Logger
+	sess   Session
+	raw    net.Conn // the socket
+	rw     net.Conn // the socket, or TLS on it
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	idle    bool // may be told to go: set when the last read began
+	closing bool // the server shuts down
+
+	in    []byte // input is in[r:w]
+	r, w  int
+	large *[largeInput]byte // behind in, when small is not enough
+	small [smallInput]byte
+	out   []byte // replies not yet written
+
+	feed     string // what go-smtp is to read
+	waiting  bool   // go-smtp was fed a command that must reach the session
+	handover bool   // go on with a fresh link
+	skipping bool   // in a line already refused for a bare LF
+	hangup   bool   // end after flushing
+	linger   bool   // the client may still be sending: let it read the last reply first
+	opened   bool
+	admitted bool
+	shut     bool
+
+	ends        time.Time // end of the connection timeout; zero when off
+	writeUntil  time.Time // write deadline in force
+	ext         extensions
+	exchange    *exchange
+	transaction *Mail
+	rcpt        Rcpt
+	content     content
+
+	mailRefused bool // pipelined RCPT and DATA follow a refused MAIL
+	rcptRefused bool
+	errors      int // protocol errors
+	useless     int
+	refused     int
+	logons      int // failed
+	messages    int
+}
+
+func newGuard(s *Server, pol *Policy, c net.Conn, sess Session) *guard {
+	g := &guard{srv: s, pol: pol, log: s.log, sess: sess, raw: c, rw: c}
+	g.in = g.small[:]
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	g.ext = supported(sess.Connector.SuppressedKeywords)
+	if d := sess.Limits.ConnectionTimeout; d > 0 {
+		g.ends = time.Now().Add(d)
+	}
+	return g
+}
+
+// rights recomputes what the session may do.
+func (g *guard) rights() {
+	p := connector.Peer{TLS: g.sess.TLS != nil}
+	if id := g.sess.Identity; id != nil {
+		p.Authenticated, p.User, p.Groups = true, id.User, id.Groups
+	}
+	if t := g.sess.TLS; t != nil && len(t.VerifiedChains) > 0 {
+		if leaf := t.VerifiedChains[0][0]; len(leaf.DNSNames) > 0 {
+			p.Partner = strings.ToLower(leaf.DNSNames[0])
+		}
+	}
+	g.sess.Rights = g.sess.Connector.Rights(p)
+}
+
+// step carries the session on until there is something for go-smtp to do, and
+// returns that; empty when the session is over.
+func (g *guard) step() string {
+	if g.waiting {
+		// go-smtp refused what the guard let pass. One of them is wrong.
+		g.log.Error("smtp state out of step", "session", g.sess.ID)
+		g.goodbye(421, "4.3.0", "Internal error")
+	}
+	if !g.opened && !g.hangup {
+		g.opened = true
+		g.open()
+	}
+	for !g.hangup && !g.handover {
+		if g.exchange != nil && g.exchange.running {
+			if feed := g.saslLine(); feed != "" {
+				return feed
+			}
+			continue
+		}
+		line, err := g.line(maxCommand)
+		if err != nil {
+			break
+		}
+		if feed := g.command(string(line)); feed != "" {
+			return feed
+		}
+	}
+	g.flush()
+	return ""
+}
+
+// open is the first that a session does: TLS where it comes first, the
+// backend's word, the banner.
+func (g *guard) open() {
+	if g.sess.Connector.ImplicitTLS && !g.handshake() {
+		return
+	}
+	g.rights()
+	r := g.ask(func() error { return g.pol.Backend.Connect(g.ctx, &g.sess) })
+	if r != nil {
+		g.refuse(Rejection{Stage: "connect", Reply: r})
+		g.hangup = true
+		return
+	}
+	if b := g.sess.Connector.Banner; b != "" {
+		g.out = append(g.out, "220 "...)
+		g.out = appendText(g.out, strings.TrimLeft(strings.TrimPrefix(b, "220"), " "))
+		g.out = append(g.out, '\r', '\n')
+		return
+	}
+	g.reply(220, "", g.fqdn()+" ESMTP Service ready")
+}
+
+func (g *guard) fqdn() string {
+	if n := g.sess.Connector.FQDN; n != "" {
+		return n
+	}
+	return g.srv.hostname
+}
+
+// handshake puts TLS on the connection, or ends it: after a failed handshake
+// nothing that arrives can be trusted to be SMTP.
+func (g *guard) handshake() bool {
+	c := tls.Server(g.raw, g.pol.TLS)
+	until := g.deadline(handshakeTimeout)
+	_ = g.raw.SetWriteDeadline(until)
+	g.writeUntil = time.Time{}
+	g.arm(until, true)
+	if err := c.Handshake(); err != nil {
+		g.log.Debug("TLS handshake failed", "session", g.sess.ID, "remote", g.sess.Remote, "error", err)
+		g.hangup = true
+		return false
+	}
+	state := c.ConnectionState()
+	g.rw, g.sess.TLS = c, &state
+	return true
+}
+
+// ask calls the backend.
+func (g *guard) ask(f func() error) (r *Reply) {
+	defer func() {
+		if v := recover(); v != nil {
+			g.panicked(v)
+			r = refusal(421, "4.3.0", "Internal error")
+		}
+	}()
+	return replyTo(f())
+}
+
+func (g *guard) panicked(v any) {
+	g.log.Error("panic in a session", "session", g.sess.ID, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+}
+
+// deadline returns the time d from now, but not after the end of the connection timeout. d <= 0 is no limit of its own.
+func (g *guard) deadline(d time.Duration) time.Time {
+	if d <= 0 {
+		return g.ends
+	}
+	t := time.Now().Add(d)
+	if !g.ends.IsZero() && g.ends.Before(t) {
+		return g.ends
+	}
+	return t
+}
+
+// arm sets the deadline of the next read. idle says that a server that shuts
+// down may cut the wait short.
+func (g *guard) arm(t time.Time, idle bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.idle = idle
+	if idle && g.closing {
+		t = time.Unix(1, 0)
+	}
+	_ = g.raw.SetReadDeadline(t)
+}
+
+// dismiss tells the session that the server shuts down.
+func (g *guard) dismiss() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closing = true
+	if g.idle {
+		_ = g.raw.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// abort closes the socket under the session.
+func (g *guard) abort() {
+	g.dismiss()
+	g.cancel()
+	g.raw.Close()
+}
+
+func (g *guard) dismissed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closing
+}
+
+// fill reads more input. Replies are written first: the client may be waiting
+// for them (RFC 2920 section 3.2).
+func (g *guard) fill(until time.Time, idle bool) error {
+	if err := g.flush(); err != nil {
+		return err
+	}
+	full := g.w == len(g.in)
+	if g.r > 0 {
+		g.w = copy(g.in, g.in[g.r:g.w])
+		g.r = 0
+	}
+	switch {
+	case !full && g.w == 0 && g.large != nil && !g.content.open:
+		g.in = g.small[:]
+		g.srv.inputs.Put(g.large)
+		g.large = nil
+	case full && g.large == nil:
+		// The last read took all there was room for: more is coming.
+		g.large = g.srv.inputs.Get().(*[largeInput]byte)
+		copy(g.large[:], g.in[:g.w])
+		g.in = g.large[:]
+	case g.w == len(g.in):
+		return errEnd // callers keep their limits below the size of the buffer
+	}
+	g.arm(until, idle)
+	n, err := g.rw.Read(g.in[g.w:])
+	g.w += n
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// lost ends the session after a read error.
+func (g *guard) lost(err error, idle bool) {
+	g.hangup = true
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return
+	}
+	switch {
+	case idle && g.dismissed():
+		g.goodbye(421, "4.3.2", "Service shutting down, closing transmission channel")
+	case !g.ends.IsZero() && !time.Now().Before(g.ends):
+		g.goodbye(421, "4.4.1", "Connection timed out")
+	default:
+		g.goodbye(421, "4.4.2", "Timeout waiting for client input")
+	}
+}
+
+// line returns the next command line without its CRLF. It is valid until the
+// next read. Lines that are not well-formed are answered here. After an error the session is over.
+func (g *guard) line(limit int) ([]byte, error) {
+	idle := g.transaction == nil
+	var until time.Time
+	for scanned := 0; ; {
+		if i := bytes.IndexByte(g.in[g.r+scanned:g.w], '\n'); i >= 0 {
+			line := g.in[g.r : g.r+scanned+i]
+			g.r += len(line) + 1
+			scanned = 0
+			ended := len(line) > 0 && line[len(line)-1] == '\r'
+			if !ended {
+				// Only CRLF ends a line (RFC 5321 section 2.3.8). Refuse at
+				// once, for the client may wait; what follows up to a CRLF belongs
+				// to this line and is no command.
+				if !g.skipping {
+					g.skipping = true
+					g.protocolError(refusal(500, "5.5.2", "Line must end with CRLF"))
+				}
+			} else if g.skipping {
+				g.skipping = false
+				ended = false
+			} else if line = line[:len(line)-1]; len(line) > limit-2 {
+				g.refuse(Rejection{Stage: g.stage(), Reply: refusal(500, "5.5.6", "Line too long")})
+				g.hangup, g.linger = true, true
+			} else if bytes.IndexByte(line, '\r') >= 0 || bytes.IndexByte(line, 0) >= 0 {
+				g.protocolError(refusal(500, "5.5.2", "Invalid character in command"))
+				ended = false
+			}
+			if g.hangup {
+				return nil, errEnd
+			}
+			if ended {
+				if idle && g.dismissed() {
+					g.lost(os.ErrDeadlineExceeded, true)
+					return nil, errEnd
+				}
+				return line, nil
+			}
+			continue
+		}
+		scanned = g.w - g.r
+		if scanned >= limit {
+			g.refuse(Rejection{Stage: g.stage(), Reply: refusal(500, "5.5.6", "Line too long")})
+			g.hangup, g.linger = true, true
+			return nil, errEnd
+		}
+		if until.IsZero() {
+			until = g.deadline(g.sess.Limits.InactivityTimeout)
+		}
+		if err := g.fill(until, idle); err != nil {
+			g.lost(err, idle)
+			return nil, errEnd
+		}
+	}
+}
+
+// unread puts back the line that was read last.
+func (g *guard) unread(n int) { g.r -= n + 2 }
+
+// reply queues a reply of ours.
+func (g *guard) reply(code int, enhanced, text string) {
+	g.out = appendReply(g.out, code, enhanced, text)
+	if len(g.out) > maxOutput {
+		g.flush()
+	}
+}
+
+// flush writes the replies.
+func (g *guard) flush() error {
+	if len(g.out) == 0 {
+		return nil
+	}
+	// Keep a deadline that is good for half the time; setting it costs more than looking.
+	if now := time.Now(); g.writeUntil.Sub(now) < writeTimeout/2 {
+		g.writeUntil = now.Add(writeTimeout)
+		_ = g.raw.SetWriteDeadline(g.writeUntil)
+	}
+	_, err := g.rw.Write(g.out)
+	if g.out = g.out[:0]; cap(g.out) > 1024 {
+		g.out = nil
+	}
+	if err != nil {
+		g.hangup = true
+	}
+	return err
+}
+
+// goodbye says a last word and ends the session.
+func (g *guard) goodbye(code int, enhanced, text string) {
+	g.hangup = true
+	g.reply(code, enhanced, text)
+	g.flush()
+}
+
+// stage names where the session is, for refusals that belong to no stage of their own.
+func (g *guard) stage() string {
+	switch {
+	case g.content.open:
+		return "data"
+	case g.transaction != nil:
+		return "mail"
+	case g.sess.Helo != "":
+		return "helo"
+	}
+	return "connect"
+}
+
+// refuse sends a refusal and reports it. A 421 ends the session.
+func (g *guard) refuse(rej Rejection) {
+	r := rej.Reply
+	g.rejected(rej)
+	g.reply(r.Code, r.enhancedFor(), r.Text)
+	if r.Code == 421 {
+		g.hangup, g.linger = true, true
+	}
+}
+
+// rejected reports a refusal to the log and the backend.
+func (g *guard) rejected(rej Rejection) {
+	if rej.From == "" && g.transaction != nil {
+		rej.From = g.transaction.From.String()
+	}
+	level := slog.LevelDebug
+	if rej.Reply.Cause != nil && rej.Reply.Code < 500 {
+		level = slog.LevelWarn
+	}
+	if g.log.Enabled(context.Background(), level) {
+		g.log.LogAttrs(context.Background(), level, "refused", slog.String("session", g.sess.ID), slog.String("stage", rej.Stage),
+			slog.Int("code", rej.Reply.Code), slog.String("text", rej.Reply.Text), slog.Any("cause", rej.Reply.Cause))
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			g.panicked(v)
+		}
+	}()
+	g.pol.Backend.Rejected(&g.sess, rej)
+}
+
+// protocolError refuses a command that the client should not have sent.
+func (g *guard) protocolError(r *Reply) { g.protocolErrorAt(g.stage(), r) }
+
+func (g *guard) protocolErrorAt(stage string, r *Reply) {
+	g.errors++
+	if most := g.sess.Limits.MaxProtocolErrors; most >= 0 && g.errors > most {
+		r = refusal(421, "4.7.0", "Too many errors on this connection")
+	}
+	g.refuse(Rejection{Stage: stage, Reply: r})
+}
+
+// pause holds a refusal back from a client that has not shown who it is.
+func (g *guard) pause(d time.Duration) {
+	if d <= 0 || g.hangup {
+		return
+	}
+	defer g.srv.paused.Add(-1)
+	if g.srv.paused.Add(1) > maxPaused || g.flush() != nil {
+		return
+	}
+	if until := g.deadline(d); !until.IsZero() {
+		d = time.Until(until)
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-g.ctx.Done():
+	}
+}
+
+// close ends the connection and gives back what it holds.
+func (g *guard) close() {
+	if g.shut {
+		return
+	}
+	g.shut, g.hangup = true, true
+	if g.linger {
+		g.drainSocket()
+	}
+	g.cancel()
+	g.rw.Close()
+	if g.opened {
+		func() {
+			defer func() {
+				if v := recover(); v != nil {
+					g.panicked(v)
+				}
+			}()
+			g.pol.Backend.Closed(&g.sess)
+		}()
+	}
+	if g.admitted {
+		g.srv.quota.release(g.sess.Connector.Name, g.sess.Remote.Addr())
+	}
+	if g.log.Enabled(context.Background(), slog.LevelDebug) {
+		g.log.LogAttrs(context.Background(), slog.LevelDebug, "session closed", slog.String("session", g.sess.ID), slog.String("connector", g.sess.Connector.Name),
+			slog.String("remote", g.sess.Remote.String()), slog.String("helo", g.sess.Helo), slog.Int("messages", g.messages), slog.Int("errors", g.errors))
+	}
+	if g.large != nil {
+		g.srv.inputs.Put(g.large)
+		g.large, g.in = nil, nil
+	}
+	g.srv.remove(g)
+}
+
+// drainSocket lets the last reply arrive: closing a socket with unread input
+// resets the connection, and the client loses what it has not read.
+func (g *guard) drainSocket() {
+	if c, ok := g.rw.(*tls.Conn); ok {
+		_ = c.CloseWrite()
+	}
+	half, ok := g.raw.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	_ = g.raw.SetReadDeadline(time.Now().Add(lingerTimeout))
+	_, _ = io.CopyBuffer(io.Discard, io.LimitReader(g.raw, lingerOctets), g.in)
+}

@@ -1,0 +1,274 @@
+package smtpd
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/emersion/go-smtp"
+)
+
+// ErrServerClosed is returned by [Server.Serve] on a server that was shut down.
+var ErrServerClosed = errors.New("smtpd: server closed")
+
+// maxPaused bounds the sessions that are held back at one time, server-wide. Beyond it refusals are not delayed.
+const maxPaused = 1000
+
+// Server accepts connections for all connectors of its policy. It is safe for concurrent use.
+type Server struct {
+	hostname string
+	log      *slog.Logger
+	policy   atomic.Pointer[Policy]
+	quota    quota
+	paused   atomic.Int64
+	next     atomic.Uint64
+	inputs   sync.Pool // of *[largeInput]byte
+
+	start sync.Once
+	queue *queue
+
+	mu        sync.Mutex
+	closed    bool
+	listeners map[net.Listener]struct{}
+	conns     map[*guard]struct{}
+	empty     chan struct{} // closed when closed is set and the last connection is gone
+}
+
+// New returns a server for cfg. It starts nothing.
+func New(cfg Config) *Server {
+	s := &Server{
+		hostname:  cfg.Hostname,
+		log:       cfg.Logger,
+		queue:     newQueue(),
+		listeners: make(map[net.Listener]struct{}),
+		conns:     make(map[*guard]struct{}),
+		empty:     make(chan struct{}),
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.inputs.New = func() any { return new([largeInput]byte) }
+	s.next.Store(rand.Uint64())
+	s.SetPolicy(cfg.Policy)
+	return s
+}
+
+// SetPolicy sets the policy of new connections. Those that are open keep theirs.
+func (s *Server) SetPolicy(p Policy) { s.policy.Store(&p) }
+
+// Serve accepts connections on l until the server is shut down, then returns
+// nil. It closes l. Several calls with different listeners may run at once.
+func (s *Server) Serve(l net.Listener) error {
+	defer l.Close()
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrServerClosed
+	}
+	s.listeners[l] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.listeners, l)
+		s.mu.Unlock()
+	}()
+	s.start.Do(s.protocol)
+
+	var delay time.Duration
+	for {
+		c, err := l.Accept()
+		if err == nil {
+			delay = 0
+			s.accept(c)
+			continue
+		}
+		if s.isClosed() {
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		// Out of file descriptors, or a peer that left again: neither may end the service.
+		delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+		s.log.Error("accept failed", "error", err, "retry", delay)
+		t := time.NewTimer(delay)
+		select {
+		case <-t.C:
+		case <-s.queue.done:
+		}
+		t.Stop()
+	}
+}
+
+// protocol starts go-smtp on the queue of guarded connections.
+func (s *Server) protocol() {
+	p := smtp.NewServer(smtp.BackendFunc(newSession))
+	p.Domain = s.hostname
+	p.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelError)
+	// The guard bounds lines and decides on AUTH.
+	p.MaxLineLength = 0
+	p.AllowInsecureAuth = true
+	go func() { _ = p.Serve(s.queue) }()
+}
+
+// accept chooses the connector and admits the connection. It does not block on the peer.
+func (s *Server) accept(c net.Conn) {
+	pol := s.policy.Load()
+	local, remote := addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())
+	con, ok := pol.Connectors.Match(local, remote.Addr())
+	if !ok || con.ImplicitTLS && pol.TLS == nil {
+		s.log.Info("no connector for the peer", "local", local, "remote", remote)
+		c.Close()
+		return
+	}
+	g := newGuard(s, pol, c, Session{
+		ID:        strconv.FormatUint(s.next.Add(1), 16),
+		Connector: con,
+		Limits:    con.Limits.WithDefaults(con.Usage),
+		Local:     local,
+		Remote:    remote,
+	})
+	g.rights()
+	if r := s.quota.admit(con.Name, g.sess.Limits, remote.Addr(), time.Now()); r != nil {
+		g.rejected(Rejection{Stage: "connect", Reply: r})
+		if !con.ImplicitTLS {
+			// The send buffer of a new connection is empty, so this does not wait.
+			_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+			_, _ = c.Write(appendReply(nil, r.Code, r.enhancedFor(), r.Text))
+		}
+		c.Close()
+		return
+	}
+	g.admitted = true
+	s.mu.Lock()
+	closed := s.closed
+	if !closed {
+		s.conns[g] = struct{}{}
+	}
+	s.mu.Unlock()
+	if closed || !s.queue.put(g) {
+		g.close()
+	}
+}
+
+// remove forgets a connection that has ended.
+func (s *Server) remove(g *guard) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.conns[g]; !ok {
+		return
+	}
+	delete(s.conns, g)
+	if s.closed && len(s.conns) == 0 {
+		close(s.empty)
+	}
+}
+
+func (s *Server) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// stop ends accepting and returns the open connections.
+func (s *Server) stop() []*guard {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.closed = true
+		if len(s.conns) == 0 {
+			close(s.empty)
+		}
+	}
+	for l := range s.listeners {
+		l.Close()
+	}
+	open := make([]*guard, 0, len(s.conns))
+	for g := range s.conns {
+		open = append(open, g)
+	}
+	return open
+}
+
+// Shutdown stops accepting and waits for the sessions to end. Idle ones are
+// told 421 and closed at once; one in a transaction may finish that message
+// first. When ctx ends, Shutdown closes what is left and returns the error of ctx.
+func (s *Server) Shutdown(ctx context.Context) error {
+	for _, g := range s.stop() {
+		g.dismiss()
+	}
+	select {
+	case <-s.empty:
+		s.queue.Close()
+		return nil
+	case <-ctx.Done():
+		s.Close()
+		return ctx.Err()
+	}
+}
+
+// Close stops accepting and closes every connection. A session whose Backend
+// call is running ends when that call returns; its context is cancelled.
+func (s *Server) Close() error {
+	for _, g := range s.stop() {
+		g.abort()
+	}
+	s.queue.Close()
+	return nil
+}
+
+// addrPort returns the address of one side of a connection, an IPv4 address as such.
+func addrPort(a net.Addr) netip.AddrPort {
+	var ap netip.AddrPort
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap = t.AddrPort()
+	} else if a != nil {
+		ap, _ = netip.ParseAddrPort(a.String())
+	}
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// queue is the listener on which go-smtp accepts guarded connections.
+type queue struct {
+	links chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newQueue() *queue {
+	return &queue{links: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// put gives go-smtp a fresh connection to speak on for g, and reports whether it was taken.
+func (q *queue) put(g *guard) bool {
+	select {
+	case q.links <- &link{guard: g}:
+		return true
+	case <-q.done:
+		return false
+	}
+}
+
+func (q *queue) Accept() (net.Conn, error) {
+	select {
+	case c := <-q.links:
+		return c, nil
+	case <-q.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (q *queue) Close() error {
+	q.once.Do(func() { close(q.done) })
+	return nil
+}
+
+func (q *queue) Addr() net.Addr { return &net.TCPAddr{} }
+
