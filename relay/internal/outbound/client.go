@@ -1,17 +1,167 @@
 package outbound
 
-import "context"
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+// How long failures are remembered.
+const (
+	deadFor     = 30 * time.Second
+	noChunksFor = time.Hour
+)
 
 // Client delivers requests. It is safe for concurrent use.
-type Client struct{}
-
-// New makes a client. It starts nothing.
-func New(cfg Config) *Client { return &Client{} }
-
-// Deliver runs one request and returns one result per recipient, in order.
-func (c *Client) Deliver(ctx context.Context, r *Request) []Result {
-	return make([]Result, len(r.Recipients))
+type Client struct {
+	cfg      Config
+	resolver Resolver
+	pool     pool
+	dead     memo // hosts and addresses that could not be used
+	noChunks memo // addresses that offer CHUNKING and do not know BDAT
+	memory   sync.Pool
 }
 
-// Close closes the idle connections.
-func (c *Client) Close() error { return nil }
+// New makes a client. It starts nothing.
+func New(cfg Config) *Client {
+	if cfg.Resolver == nil {
+		cfg.Resolver = net.DefaultResolver
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = new(net.Dialer).DialContext
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&cfg.ConnectTimeout, 30 * time.Second},
+		{&cfg.CommandTimeout, 5 * time.Minute},
+		{&cfg.WriteTimeout, 3 * time.Minute},
+		{&cfg.FinalTimeout, 10 * time.Minute},
+		{&cfg.IdleTimeout, 5 * time.Second},
+	} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
+	}
+	c := &Client{cfg: cfg, resolver: cfg.Resolver, dead: memo{keep: deadFor}, noChunks: memo{keep: noChunksFor}}
+	c.pool.idleTimeout = cfg.IdleTimeout
+	c.pool.hops = make(map[hopKey]*hop)
+	c.memory.New = func() any { return new(transaction) }
+	return c
+}
+
+// Close closes the idle connections. Deliveries on their way go on to their end; later ones are temporary failures.
+func (c *Client) Close() error {
+	c.pool.close()
+	return nil
+}
+
+// Deliver runs one request and returns one result per recipient, in order. When ctx ends the connection is closed at
+// once, and what is not decided is a temporary failure.
+//
+// A recipient is asked for again, in another transaction, when the peer took others and refused this one as one too many.
+func (c *Client) Deliver(ctx context.Context, r *Request) []Result {
+	t := c.memory.Get().(*transaction)
+	t.begin(r)
+	for len(t.todo) > 0 {
+		c.attempt(ctx, t)
+	}
+	res := t.res
+	t.req, t.res, t.lost = nil, nil, Result{}
+	c.memory.Put(t)
+	return res
+}
+
+// attempt makes one mail transaction on an idle connection or a new one.
+func (c *Client) attempt(ctx context.Context, t *transaction) {
+	h := t.req.Hop
+	key := hopKey{key: h.Key}
+	if len(h.Hosts) == 0 {
+		key.domain = h.Domain
+	}
+	cn, err := c.pool.get(ctx, key, cmp.Or(h.MaxConnections, 20))
+	if err != nil {
+		t.give(*lost(ctx, "dial", "4.4.1", err))
+		return
+	}
+	if cn != nil {
+		switch v := c.run(ctx, cn, t); {
+		case v == settled:
+			return
+		case v == broken && (t.ended || ctx.Err() != nil):
+			t.give(t.lost)
+			c.pool.leave(key)
+			return
+		}
+		// It had been left by the peer, as idle connections are. The message was not: once more on a new one.
+	}
+
+	var failed Result
+	for target, why := range c.route(ctx, h, key) {
+		// Twice for a peer that turned out not to know BDAT.
+		for n := 0; why == nil && n < 2; n++ {
+			if cn, why = c.connect(ctx, h, key, target); cn == nil {
+				break
+			}
+			switch v := c.run(ctx, cn, t); {
+			case v == settled:
+				return
+			case v == broken && (t.mailed || t.ended):
+				t.give(t.lost)
+				c.pool.leave(key)
+				return
+			case v == broken || n > 0:
+				why = &t.lost
+			}
+		}
+		if failed.Op == "" || why.Outcome == Temporary {
+			failed = *why // final only when all say so
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	t.give(failed)
+	c.pool.leave(key)
+}
+
+// run makes a transaction on a connection and, when that is settled, gives the connection back to the pool. Otherwise the
+// connection is closed and its place in the pool still held.
+func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
+	stop := context.AfterFunc(ctx, cn.close)
+	v := t.run(ctx, cn)
+	if !stop() {
+		cn.bad = true
+	}
+	if c.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
+		c.log(ctx, cn, t, v)
+	}
+	switch {
+	case v == settled && !cn.bad && (cn.limit < 0 || cn.used < cn.limit):
+		c.pool.put(cn)
+	case v == settled:
+		c.pool.leave(cn.pool.key)
+		cn.quit()
+	case v == noChunks:
+		c.noChunks.add(cn.addr)
+		cn.close()
+	default:
+		cn.close()
+	}
+	return v
+}
+
+func (c *Client) log(ctx context.Context, cn *conn, t *transaction, v verdict) {
+	args := []any{"id", t.req.ID, "host", cn.host, "transaction", cn.used, "accepted", len(t.accepted), "delivered", t.delivered}
+	if v != settled {
+		args = append(args, "op", t.lost.Op, "code", t.lost.Code, "text", t.lost.Text, "err", t.lost.Err)
+	}
+	c.cfg.Logger.DebugContext(ctx, "transaction", args...)
+}

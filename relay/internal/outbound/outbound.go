@@ -14,24 +14,32 @@ import (
 
 // NextHop says where a request goes and how.
 type NextHop struct {
-	// Key tells next hops apart: connections and rotation are kept by it.
+	// Key tells next hops apart: connections and rotation are kept by it, for MX delivery together with Domain. It
+	// must change when anything else here does.
 	Key string
-	// Hosts are smart hosts, host or host:port, in rotation. Empty means the MX of Domain.
+	// Hosts are smart hosts, in rotation: host, host:port, an IP address, [address]:port or unix:/path. Empty means
+	// the MX of Domain.
 	Hosts []string
 	// Domain is the recipient domain for MX delivery: A-labels, or an address literal in brackets.
 	Domain string
-	Port   int // where a host names none
+	// Port is used where a host names none. Defaults to 25.
+	Port int
 	// LMTP speaks RFC 2033: one reply per recipient after the content.
-	LMTP               bool
-	TLS                connector.TLSLevel
-	TLSDomain          string
-	ImplicitTLS        bool
+	LMTP bool
+	// TLS says what is asked of TLS, and TLSDomain which name TLSDomainValidation asks for.
+	TLS       connector.TLSLevel
+	TLSDomain string
+	// ImplicitTLS speaks TLS from the first octet.
+	ImplicitTLS bool
+	// Username and Password log on, with PLAIN or LOGIN, in TLS only unless AllowPlaintextAuth.
 	Username, Password string
 	AllowPlaintextAuth bool
-	Helo               string
-	// MaxConnections bounds the connections to this next hop, idle ones included; MessagesPerConnection
-	// ends a connection after that many transactions.
-	MaxConnections        int
+	// Helo is the name in EHLO. Defaults to Config.Hostname.
+	Helo string
+	// MaxConnections bounds the connections to this next hop, idle ones included; a delivery waits for one to come free.
+	// Defaults to 20; negative means no bound.
+	MaxConnections int
+	// MessagesPerConnection ends a connection after that many transactions. Defaults to 100; negative means no bound.
 	MessagesPerConnection int
 	RootCAs               *tls.Config // nil: the system's roots; only RootCAs and Certificates are used
 }
@@ -45,8 +53,8 @@ type Request struct {
 	EnvelopeID string // decoded
 	Return     string // FULL, HDRS or empty
 	Body       string // 7BIT, 8BITMIME, BINARYMIME or empty
-	UTF8       bool
-	Size       int64
+	UTF8       bool   // accepted with SMTPUTF8
+	Size       int64  // of the content, in octets; 0 when unknown
 	// Open returns the content from its start. It may be called more than once.
 	Open func(ctx context.Context) (io.ReadCloser, error)
 }
@@ -74,7 +82,8 @@ type Result struct {
 	Op string
 	// Host is the remote host's name and address, "mx.example.com [192.0.2.1]:25".
 	Host string
-	// Code, Enhanced and Text are the remote reply, as received with lines joined by a space; Code 0 when there was none.
+	// Code, Enhanced and Text are the remote reply: its lines joined by a space, in Text without the enhanced code, control
+	// characters replaced, and at most 2 KiB of it. Code is 0 when there was none; then Enhanced is this side's view.
 	Code     int
 	Enhanced string
 	Text     string
@@ -92,13 +101,18 @@ type Resolver interface {
 
 // Config configures a Client.
 type Config struct {
-	Hostname string
-	Resolver Resolver // nil: net.DefaultResolver
+	Hostname string // this host's name: for EHLO, and to see that mail loops
+	// Resolver gets names without a dot at the end, a *net.Resolver those of mail domains with one, so that
+	// its search list stays out. nil: net.DefaultResolver.
+	Resolver Resolver
 	// Dial opens a connection. nil: a net.Dialer.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Logger *slog.Logger
-	// Timeouts: connect 30 s, command 5 min, each write of content 3 min, final reply 10 min (RFC 5321 section 4.5.3.2).
+	// ConnectTimeout bounds dialling, and again the TLS handshake. CommandTimeout bounds the wait for a reply, WriteTimeout
+	// each write of content, FinalTimeout the wait for the reply to a message. They default to 30 s, 5 min, 3 min
+	// and 10 min (RFC 5321 section 4.5.3.2).
 	ConnectTimeout, CommandTimeout, WriteTimeout, FinalTimeout time.Duration
-	// IdleTimeout closes unused connections. Defaults to 5 s? see doc.
+	// IdleTimeout closes unused connections. Defaults to 5 s: longer than the gap between messages under load, shorter
+	// than any server's patience.
 	IdleTimeout time.Duration
 }

@@ -1,0 +1,111 @@
+package outbound
+
+import (
+	"crypto/tls"
+	"net"
+	"syscall"
+	"time"
+)
+
+// pendingReply is how long a reply that may already be there is waited for after a write failed.
+const pendingReply = 5 * time.Second
+
+// conn is an established connection, in use by one delivery at a time.
+type conn struct {
+	raw   net.Conn    // as dialled
+	net   net.Conn    // raw, or TLS on it
+	host  string      // for results: name [ip]:port
+	addr  string      // as dialled
+	ext   extensions  // of the last EHLO
+	limit int         // transactions the connection is good for; 0 unlimited
+	used  int         // transactions begun
+	open  bool        // the peer may have a transaction open: RSET comes first
+	bad   bool        // not to be used again
+	out   []byte      // commands not yet written
+	in    replyReader // replies
+	rep   reply       // the last reply
+	peek  func() bool // whether the peer is silent and there
+	times *Config     // timeouts
+	pool  poolEntry   // the pool's
+}
+
+func newConn(raw net.Conn, host, addr string, cfg *Config) *conn {
+	c := &conn{raw: raw, host: host, addr: addr, times: cfg, out: make([]byte, 0, 1024)}
+	c.use(raw)
+	if sc, ok := raw.(syscall.Conn); ok {
+		if rc, err := sc.SyscallConn(); err == nil {
+			c.peek = peeker(rc)
+		}
+	}
+	return c
+}
+
+// use makes nc the way to the peer and forgets what came over the one before.
+func (c *conn) use(nc net.Conn) {
+	c.net = nc
+	c.in.src, c.in.r, c.in.w = nc, 0, 0
+}
+
+// idle tells whether an unused connection is fit for use: still there, and nothing has been said on it. What a server
+// says unasked is that it is about to close, or a reply too many that would be taken for the answer to something else.
+func (c *conn) idle() bool {
+	return !c.in.buffered() && (c.peek == nil || c.peek())
+}
+
+// write sends p within the timeout.
+func (c *conn) write(p []byte, timeout time.Duration) error {
+	if err := c.net.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	_, err := c.net.Write(p)
+	return err
+}
+
+// flush sends the commands gathered in out.
+func (c *conn) flush() error {
+	err := c.write(c.out, c.times.CommandTimeout)
+	c.out = c.out[:0]
+	return err
+}
+
+// read waits for a whole reply within the timeout. The reply is valid until the next read.
+func (c *conn) read(timeout time.Duration, each func([]byte)) (*reply, error) {
+	// A reply is often there already, behind the one before: the clock matters only when the socket is read.
+	if err := c.net.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+		return nil, err
+	}
+	if err := c.in.read(&c.rep, each); err != nil {
+		c.bad = true
+		return nil, err
+	}
+	if c.rep.code == 421 { // RFC 5321 section 3.8: the peer is about to close
+		c.bad = true
+	}
+	return &c.rep, nil
+}
+
+// command sends one line and waits for its reply.
+func (c *conn) command(line string, each func([]byte)) (*reply, error) {
+	c.out = append(append(c.out[:0], line...), '\r', '\n')
+	if err := c.flush(); err != nil {
+		return nil, err
+	}
+	return c.read(c.times.CommandTimeout, each)
+}
+
+// quit says good-bye without waiting for an answer, and closes.
+func (c *conn) quit() {
+	if !c.bad {
+		c.write([]byte("QUIT\r\n"), time.Second)
+	}
+	c.close()
+}
+
+// close closes at once. Under TLS it sends no alert: that could block on a peer that does not read.
+func (c *conn) close() { c.raw.Close() }
+
+// secure tells whether TLS is on.
+func (c *conn) secure() bool {
+	_, ok := c.net.(*tls.Conn)
+	return ok
+}

@@ -1,0 +1,47 @@
+// Package outbound delivers messages to next hops: the client side of SMTP (RFC 5321) and LMTP (RFC 2033).
+//
+// # Where to
+//
+// A NextHop is a list of smart hosts or the mail exchangers of a domain. Smart hosts rotate by connection: of three, the
+// first connection tries 1, 2, 3, the second 2, 3, 1, the third 3, 1, 2. Exchangers are tried by preference, equal ones
+// in random order, at most 5 hosts and 10 addresses. A domain without MX is its own exchanger; one with a null MX (RFC
+// 7505), and one whose best exchanger is this host, is a permanent failure. Whoever could not be reached comes last
+// for 30 seconds. A smart host is host, host:port, an IP address or unix:/path; its name is looked up as an address only.
+//
+// # Fail-over
+//
+// The next address is tried as long as no recipient has an answer: after a failed look-up, dial, greeting, EHLO, TLS
+// handshake or log-on, a 421 to MAIL, and a connection lost before MAIL was accepted. When all fail, the failure is
+// permanent only if all of them said so. Once MAIL is accepted the answers stand, with one exception: a connection that was
+// idle before and breaks before the end of the content was sent counts as left by the peer, and a new one is tried once.
+//
+// # The transaction
+//
+// With PIPELINING, MAIL, RCPT and DATA go out in one write. Where CHUNKING is offered BDAT carries the content, else DATA.
+// Content is never changed. DATA doubles leading dots, as it must, and ends content that has no CRLF at its end with one,
+// as it cannot do otherwise; content with a CR or an LF on its own is not sent by DATA at all, but fails, because the next
+// hop could read it as the end of the message. SIZE, 8BITMIME, BINARYMIME, SMTPUTF8 and DSN are used only when offered, and
+// what cannot be delivered without them fails before anything is sent. 8-bit content goes out as it is even without 8BITMIME.
+// LIMITS (RFC 9422) is honoured, and recipients refused as too many are asked for again in another transaction.
+//
+// # TLS
+//
+// TLSOpportunistic takes STARTTLS when offered, checks nothing, and goes on in the clear, on a new connection, when the
+// handshake fails. TLSEncryptionOnly checks nothing either, but does not deliver without TLS. TLSCertificateValidation checks that
+// the chain leads to a trusted root, not the name in the certificate; TLSDomainValidation checks the name too, which is TLSDomain
+// or else, for exchangers, the recipient domain, and for smart hosts the host. Revocation is not checked. A failure
+// of TLS or of AUTH is temporary whatever the peer's code: it is for the operators to mend while the mail waits.
+//
+// # Concurrency and resources
+//
+// A Client is safe for concurrent use and makes no goroutines but those that close idle connections. At most 100 connections
+// stay idle in all, for IdleTimeout each. A delivery in progress holds one buffer of 64 KiB, however large the message
+// or the number of its recipients. A reply is limited to 64 KiB in 128 lines of 4 KiB, of which 2 KiB are kept.
+//
+// # Security
+//
+// A peer is not trusted to read, to answer in time, to end its replies, or to keep in step: every write and every reply has a
+// deadline, and an idle connection on which something was said is not used again. Addresses and parameters with control
+// characters, or that could end the angle brackets, fail without being written. Passwords go over TLS only, unless
+// AllowPlaintextAuth, and are never logged.
+package outbound

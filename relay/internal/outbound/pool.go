@@ -1,0 +1,237 @@
+package outbound
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Bounds of the pool.
+const (
+	maxIdle = 100  // idle connections, over all next hops
+	maxHops = 1024 // next hops whose rotation is remembered without a connection
+)
+
+var errClosed = errors.New("client is closed")
+
+// hopKey tells pools apart.
+type hopKey struct{ key, domain string }
+
+// poolEntry is a connection's place in the pool.
+type poolEntry struct {
+	key        hopKey
+	since      time.Time // idle since
+	prev, next *conn     // in the list of all idle connections, oldest first
+}
+
+// pool keeps idle connections and counts those in use. It is safe for concurrent use.
+type pool struct {
+	idleTimeout time.Duration
+
+	mu     sync.Mutex
+	hops   map[hopKey]*hop
+	idle   int
+	oldest *conn
+	newest *conn
+	timer  *time.Timer // set when a timer runs
+	closed bool
+}
+
+// hop is what the pool knows of a next hop.
+type hop struct {
+	open  int // connections, idle ones included, and those being made
+	turn  int // rotation of the next connection
+	idle  []*conn
+	waits []chan *conn // each gets a connection, or nil for leave to make one
+}
+
+// get returns an idle connection, or nil for leave to make one: then either put or leave must follow.
+// When max connections are open already, it waits for one of them. No bound when max is negative.
+func (p *pool) get(ctx context.Context, key hopKey, max int) (*conn, error) {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, errClosed
+	}
+	h := p.hops[key]
+	if h == nil {
+		h = &hop{}
+		p.hops[key] = h
+	}
+	for len(h.idle) > 0 {
+		c := h.idle[len(h.idle)-1]
+		p.remove(h, len(h.idle)-1)
+		p.mu.Unlock()
+		if c.idle() {
+			return c, nil
+		}
+		c.close()
+		p.mu.Lock()
+		p.leaveLocked(key)
+		if h = p.hops[key]; h == nil {
+			h = &hop{}
+			p.hops[key] = h
+		}
+	}
+	if max < 0 || h.open < max {
+		h.open++
+		p.mu.Unlock()
+		return nil, nil
+	}
+	wait := make(chan *conn, 1)
+	h.waits = append(h.waits, wait)
+	p.mu.Unlock()
+	select {
+	case c := <-wait:
+		return c, nil
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	if i := slices.Index(h.waits, wait); i >= 0 {
+		h.waits = slices.Delete(h.waits, i, i+1)
+		p.mu.Unlock()
+		return nil, context.Cause(ctx)
+	}
+	p.mu.Unlock()
+	if c := <-wait; c != nil { // came at the same moment: pass it on
+		p.put(c)
+	} else {
+		p.leave(key)
+	}
+	return nil, context.Cause(ctx)
+}
+
+// put gives a connection back for others to use.
+func (p *pool) put(c *conn) {
+	key := c.pool.key
+	p.mu.Lock()
+	h := p.hops[key]
+	if p.closed {
+		p.leaveLocked(key)
+		p.mu.Unlock()
+		c.quit()
+		return
+	}
+	if len(h.waits) > 0 {
+		wait := h.waits[0]
+		h.waits = slices.Delete(h.waits, 0, 1)
+		p.mu.Unlock()
+		wait <- c
+		return
+	}
+	var old *conn
+	if p.idle == maxIdle {
+		old = p.expel()
+	}
+	c.pool.since = time.Now()
+	c.pool.prev, c.pool.next = p.newest, nil
+	if p.newest != nil {
+		p.newest.pool.next = c
+	} else {
+		p.oldest = c
+	}
+	p.newest = c
+	p.idle++
+	h.idle = append(h.idle, c)
+	if p.timer == nil {
+		p.timer = time.AfterFunc(p.idleTimeout, p.reap)
+	}
+	p.mu.Unlock()
+	if old != nil {
+		old.quit()
+	}
+}
+
+// leave tells that a connection has gone, or was not made.
+func (p *pool) leave(key hopKey) {
+	p.mu.Lock()
+	p.leaveLocked(key)
+	p.mu.Unlock()
+}
+
+func (p *pool) leaveLocked(key hopKey) {
+	h := p.hops[key]
+	if len(h.waits) > 0 {
+		h.waits[0] <- nil
+		h.waits = slices.Delete(h.waits, 0, 1)
+		return
+	}
+	h.open--
+	// Smart hosts are few and their rotation is worth keeping; recipient domains have no end.
+	if h.open == 0 && (key.domain != "" || len(p.hops) > maxHops) {
+		delete(p.hops, key)
+	}
+}
+
+// rotate returns 0 for the first connection to a next hop, 1 for the second and so on.
+func (p *pool) rotate(key hopKey) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hops[key]
+	h.turn++
+	return h.turn - 1
+}
+
+// remove takes an idle connection out of both lists.
+func (p *pool) remove(h *hop, i int) {
+	c := h.idle[i]
+	h.idle = slices.Delete(h.idle, i, i+1)
+	p.idle--
+	if e := &c.pool; e.prev != nil {
+		e.prev.pool.next = e.next
+	} else {
+		p.oldest = e.next
+	}
+	if e := &c.pool; e.next != nil {
+		e.next.pool.prev = e.prev
+	} else {
+		p.newest = e.prev
+	}
+	c.pool.prev, c.pool.next = nil, nil
+}
+
+// expel takes the oldest idle connection out of the pool. Each hop's list is in order of age too.
+func (p *pool) expel() *conn {
+	c := p.oldest
+	p.remove(p.hops[c.pool.key], 0)
+	p.leaveLocked(c.pool.key)
+	return c
+}
+
+// reap closes the connections that have been idle for too long.
+func (p *pool) reap() {
+	var gone []*conn
+	p.mu.Lock()
+	now := time.Now()
+	for p.oldest != nil && now.Sub(p.oldest.pool.since) >= p.idleTimeout {
+		gone = append(gone, p.expel())
+	}
+	p.timer = nil
+	if p.oldest != nil {
+		p.timer = time.AfterFunc(p.idleTimeout-now.Sub(p.oldest.pool.since), p.reap)
+	}
+	p.mu.Unlock()
+	for _, c := range gone {
+		c.quit()
+	}
+}
+
+// close closes the idle connections and lets no others in.
+func (p *pool) close() {
+	var gone []*conn
+	p.mu.Lock()
+	p.closed = true
+	if p.timer != nil {
+		p.timer.Stop()
+		p.timer = nil
+	}
+	for p.oldest != nil {
+		gone = append(gone, p.expel())
+	}
+	p.mu.Unlock()
+	for _, c := range gone {
+		c.quit()
+	}
+}

@@ -1,0 +1,258 @@
+package outbound
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"iter"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Bounds of what is tried for a domain, whatever its DNS says.
+const (
+	maxMXHosts     = 5
+	maxMXAddresses = 10
+)
+
+var (
+	errNullMX   = errors.New("domain does not accept mail (null MX)")
+	errNoDomain = errors.New("domain has neither MX nor address records")
+	errNoHost   = errors.New("host has no address")
+	errLoop     = errors.New("mail loops back to this host")
+	errLiteral  = errors.New("malformed address literal")
+	errHost     = errors.New("malformed host")
+)
+
+// target is an address to connect to.
+type target struct {
+	name    string // host as looked up, for TLS
+	network string
+	addr    string // for Dial
+	shown   string // for results
+}
+
+// route gives the addresses of a next hop in the order of trying them, or, in place of an address, why there is none. It
+// looks a host up only when its turn has come. Whoever asks for another address has failed with the one before: such
+// addresses, and hosts that have no other, come last for a while.
+func (c *Client) route(ctx context.Context, h *NextHop, key hopKey) iter.Seq2[target, *Result] {
+	return func(yield func(target, *Result) bool) {
+		hosts, failed := c.hosts(ctx, h, key)
+		if failed != nil {
+			yield(target{}, failed)
+			return
+		}
+		left := -1
+		if len(h.Hosts) == 0 {
+			left = maxMXAddresses
+		}
+		for _, host := range hosts {
+			targets, failed := c.addresses(ctx, h, host)
+			if failed != nil {
+				c.dead.add(host)
+				if !yield(target{}, failed) {
+					return
+				}
+				continue
+			}
+			for _, t := range targets {
+				if left == 0 {
+					return
+				}
+				left--
+				if !yield(t, nil) {
+					c.dead.remove(host)
+					c.dead.remove(t.addr)
+					return
+				}
+				c.dead.add(t.addr)
+			}
+			c.dead.add(host)
+		}
+	}
+}
+
+// deadLast moves the names that failed of late behind the others.
+func (c *Client) deadLast(names []string) {
+	if len(names) > 1 {
+		slices.SortStableFunc(names, func(a, b string) int { return boolInt(c.dead.has(a)) - boolInt(c.dead.has(b)) })
+	}
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// hosts gives the hosts of a next hop in the order of this connection.
+func (c *Client) hosts(ctx context.Context, h *NextHop, key hopKey) ([]string, *Result) {
+	if n := len(h.Hosts); n > 0 {
+		turn := c.pool.rotate(key) % n
+		hosts := slices.Concat(h.Hosts[turn:], h.Hosts[:turn])
+		c.deadLast(hosts)
+		return hosts, nil
+	}
+	if strings.HasPrefix(h.Domain, "[") {
+		return []string{h.Domain}, nil
+	}
+	hosts, failed := c.mx(ctx, h.Domain)
+	if failed == nil {
+		c.deadLast(hosts)
+	}
+	return hosts, failed
+}
+
+// mx looks the mail exchangers of a domain up (RFC 5321 section 5.1).
+func (c *Client) mx(ctx context.Context, domain string) ([]string, *Result) {
+	list, err := c.resolver.LookupMX(ctx, c.absolute(domain))
+	if len(list) == 0 {
+		if err != nil && !isNotFound(err) {
+			return nil, &Result{Op: "dns", Enhanced: "4.4.3", Err: err}
+		}
+		return []string{domain}, nil // implicit MX
+	}
+	slices.SortFunc(list, func(a, b *net.MX) int { return cmp.Compare(a.Pref, b.Pref) })
+	hosts := make([]string, 0, len(list))
+	for i := 0; i < len(list); {
+		j := i
+		for j < len(list) && list[j].Pref == list[i].Pref {
+			j++
+		}
+		// Section 5.1: hosts as good as or worse than this one would send the mail back.
+		if slices.ContainsFunc(list[i:j], func(m *net.MX) bool { return sameName(m.Host, c.cfg.Hostname) }) {
+			if len(hosts) == 0 {
+				return nil, &Result{Outcome: Permanent, Op: "dns", Enhanced: "5.4.6", Err: errLoop}
+			}
+			break
+		}
+		rand.Shuffle(j-i, func(a, b int) { list[i+a], list[i+b] = list[i+b], list[i+a] })
+		for ; i < j; i++ {
+			name := strings.TrimSuffix(list[i].Host, ".")
+			if name == "" {
+				if len(list) == 1 {
+					return nil, &Result{Outcome: Permanent, Op: "dns", Enhanced: "5.1.10", Err: errNullMX} // RFC 7505
+				}
+				continue
+			}
+			hosts = append(hosts, name)
+		}
+	}
+	if len(hosts) == 0 {
+		return nil, &Result{Outcome: Permanent, Op: "dns", Enhanced: "5.1.10", Err: errNullMX}
+	}
+	return hosts[:min(len(hosts), maxMXHosts)], nil
+}
+
+// addresses gives the addresses of one host.
+func (c *Client) addresses(ctx context.Context, h *NextHop, host string) ([]target, *Result) {
+	if path, ok := strings.CutPrefix(host, "unix:"); ok && len(h.Hosts) > 0 {
+		return []target{{name: "localhost", network: "unix", addr: path, shown: host}}, nil
+	}
+	smart := len(h.Hosts) > 0
+	name, port, ok := splitHost(host, cmp.Or(h.Port, 25), smart)
+	if !ok {
+		if smart {
+			return nil, &Result{Op: "dns", Enhanced: "4.4.4", Host: host, Err: errHost}
+		}
+		return nil, &Result{Outcome: Permanent, Op: "dns", Enhanced: "5.1.3", Host: host, Err: errLiteral}
+	}
+	var addrs []netip.Addr
+	if a, err := netip.ParseAddr(name); err == nil {
+		addrs = []netip.Addr{a}
+	} else {
+		look := name
+		if !smart {
+			look = c.absolute(name)
+		}
+		addrs, err = c.resolver.LookupNetIP(ctx, "ip", look)
+		if len(addrs) == 0 {
+			return nil, c.noAddress(h, name, err)
+		}
+	}
+	addresses := make([]string, 0, len(addrs))
+	for _, a := range addrs {
+		if a = a.Unmap(); a.IsUnspecified() || a.IsMulticast() {
+			continue
+		}
+		addresses = append(addresses, netip.AddrPortFrom(a, port).String())
+	}
+	if len(addresses) == 0 {
+		return nil, c.noAddress(h, name, nil)
+	}
+	c.deadLast(addresses)
+	targets := make([]target, len(addresses))
+	for i, a := range addresses {
+		ip := strings.Trim(a[:strings.LastIndexByte(a, ':')], "[]")
+		targets[i] = target{name, "tcp", a, name + " [" + ip + "]:" + strconv.Itoa(int(port))}
+	}
+	return targets, nil
+}
+
+// noAddress gives the result of a host that cannot be looked up. That a domain does not exist is final; a smart host or
+// an exchanger that does not exist is somebody's mistake and may be mended.
+func (c *Client) noAddress(h *NextHop, name string, err error) *Result {
+	switch {
+	case err != nil && !isNotFound(err):
+		return &Result{Op: "dns", Enhanced: "4.4.3", Host: name, Err: err}
+	case len(h.Hosts) == 0 && name == h.Domain:
+		return &Result{Outcome: Permanent, Op: "dns", Enhanced: "5.1.2", Err: errNoDomain}
+	}
+	return &Result{Op: "dns", Enhanced: "4.4.4", Host: name, Err: errNoHost}
+}
+
+// absolute keeps the search list of resolv.conf out: example.com must not become example.com.corp.example.
+func (c *Client) absolute(name string) string {
+	if _, ok := c.resolver.(*net.Resolver); ok && !strings.HasSuffix(name, ".") {
+		return name + "."
+	}
+	return name
+}
+
+func isNotFound(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns) && dns.IsNotFound
+}
+
+func sameName(a, b string) bool {
+	return b != "" && strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
+}
+
+// splitHost reads host, host:port, an IP address, [address]:port, and of a recipient's domain the literals of RFC 5321
+// section 4.1.3.
+func splitHost(host string, port int, smart bool) (name string, p uint16, ok bool) {
+	if !smart {
+		lit, bracket := strings.CutPrefix(host, "[")
+		if bracket {
+			lit, ok = strings.CutSuffix(lit, "]")
+			if !ok {
+				return "", 0, false
+			}
+			if len(lit) > 5 && strings.EqualFold(lit[:5], "IPv6:") {
+				lit = lit[5:]
+			}
+			a, err := netip.ParseAddr(lit)
+			if err != nil || a.Zone() != "" {
+				return "", 0, false
+			}
+			host = a.String()
+		}
+	} else if h, text, err := net.SplitHostPort(host); err == nil {
+		n, err := strconv.ParseUint(text, 10, 16)
+		if err != nil {
+			return "", 0, false
+		}
+		host, port = h, int(n)
+	} else if lit, bracket := strings.CutPrefix(host, "["); bracket {
+		host, _ = strings.CutSuffix(lit, "]")
+	}
+	if host == "" || port <= 0 || port > 65535 || !fitWord(host) {
+		return "", 0, false
+	}
+	return strings.TrimSuffix(host, "."), uint16(port), true
+}
