@@ -1,0 +1,165 @@
+package postern_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/postern-mail/postern"
+
+// allowed names what the packages of a row import besides the standard library. Paths are relative
+// to the module; "x/..." is x and all below it. A package that stands in no row is a fault, so
+// that a new one gets its place in the house.
+var allowed = map[string][]string{
+	".": nil,
+
+	// Policy and contract: usable alone, and strangers to each other.
+	"connector":             nil,
+	"domains":               {"golang.org/x/net/idna"},
+	"auth":                  {"golang.org/x/crypto/bcrypt"},
+	"auth/msgauth":          {"github.com/emersion/go-msgauth/..."},
+	"relay/spool":           nil,
+	"relay/spool/filespool": {"relay/spool"},
+	"relay/spool/memspool":  {"relay/spool"},
+	"relay/spool/spooltest": {"relay/spool"},
+
+	"relay/internal/header":   nil,
+	"relay/internal/dsn":      {"relay/internal/header", "relay/spool"},
+	"relay/internal/sched":    {"relay/spool"},
+	"relay/internal/smtpd":    {"auth", "connector", "domains", "relay/spool", "github.com/emersion/go-smtp", "github.com/emersion/go-sasl"},
+	"relay/internal/outbound": {"connector", "github.com/emersion/go-smtp", "github.com/emersion/go-sasl"},
+
+	"relay": {
+		"auth", "auth/msgauth", "connector", "domains", "relay/internal/...", "relay/spool",
+		"github.com/hashicorp/go-multierror",
+	},
+}
+
+// required are the modules that the root may require, so that an application that
+// embeds a relay takes on little.
+var required = []string{
+	"github.com/emersion/go-msgauth",
+	"github.com/emersion/go-sasl",
+	"github.com/emersion/go-smtp",
+	"github.com/hashicorp/go-multierror",
+	"github.com/miekg/dns",
+	"blitiri.com.ar/go/spf",
+	"github.com/xdg-go/scram",
+	"golang.org/x/crypto",
+	"golang.org/x/net",
+	"golang.org/x/time",
+}
+
+type goPackage struct {
+	ImportPath string
+	Name       string
+	Dir        string
+	Export     string // file of the compiled package
+	GoFiles    []string
+	Imports    []string
+}
+
+// rel is the package's path in the module.
+func (p goPackage) rel() string {
+	if p.ImportPath == module {
+		return "."
+	}
+	return strings.TrimPrefix(p.ImportPath, module+"/")
+}
+
+// goList runs go list -json with arguments.
+func goList(t *testing.T, args ...string) []goPackage {
+	t.Helper()
+	var all []goPackage
+	dec := json.NewDecoder(bytes.NewReader(goCommand(t, append([]string{"list", "-json"}, args...)...)))
+	for {
+		var p goPackage
+		switch err := dec.Decode(&p); {
+		case err == io.EOF:
+			return all
+		case err != nil:
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+func goCommand(t *testing.T, args ...string) []byte {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", args...).Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("go %s: %v\n%s", args[0], err, exit.Stderr)
+		}
+		t.Fatalf("go %s: %v", args[0], err)
+	}
+	return out
+}
+
+// TestImportDirection holds every package of the module to its row in allowed.
+func TestImportDirection(t *testing.T) {
+	t.Parallel()
+	for _, p := range goList(t, "./...") {
+		row, ok := allowed[p.rel()]
+		if !ok {
+			t.Errorf("%s has no row in the table of allowed imports", p.ImportPath)
+			continue
+		}
+		for _, imported := range p.Imports {
+			switch {
+			case imported == "testing":
+				if !strings.HasSuffix(p.Name, "test") {
+					t.Errorf("%s imports testing: only packages whose name ends in test may", p.ImportPath)
+				}
+			case imported == "log" || imported == "flag" || imported == "expvar":
+				t.Errorf("%s imports %s, which works on state of the whole process", p.ImportPath, imported)
+			case !isStandard(imported) && !inRow(row, imported):
+				t.Errorf("%s may not import %s", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
+func isStandard(importPath string) bool {
+	first, _, _ := strings.Cut(importPath, "/")
+	return !strings.Contains(first, ".")
+}
+
+func inRow(row []string, importPath string) bool {
+	return slices.ContainsFunc(row, func(r string) bool {
+		if isStandard(r) {
+			r = path.Join(module, r)
+		}
+		if tree, ok := strings.CutSuffix(r, "/..."); ok {
+			return importPath == tree || strings.HasPrefix(importPath, tree+"/")
+		}
+		return importPath == r
+	})
+}
+
+// TestRequirements holds the root's go.mod to the modules it may require.
+func TestRequirements(t *testing.T) {
+	t.Parallel()
+	var mod struct {
+		Require []struct {
+			Path     string
+			Indirect bool
+		}
+	}
+	if err := json.Unmarshal(goCommand(t, "mod", "edit", "-json"), &mod); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mod.Require {
+		if !m.Indirect && !slices.Contains(required, m.Path) {
+			t.Errorf("go.mod requires %s", m.Path)
+		}
+	}
+}

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that tests and benchmarks drive: Postfix (its load tools, and
+# as a real peer), swaks, htpasswd and Chromium. Does nothing when all are there.
+set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin
+
+missing=()
+need() { command -v "$1" >/dev/null || missing+=("$2"); }
+need smtp-source postfix
+need swaks swaks
+perl -MNet::SSLeay -e1 2>/dev/null || missing+=(libnet-ssleay-perl)
+need htpasswd apache2-utils
+need chromium chromium
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+	echo "please install: ${missing[*]}" >&2
+	exit 1
+fi
+as_root=()
+[ "$(id -u)" = 0 ] || as_root=(sudo)
+
+# Postfix comes without a configuration, and nothing that is installed here is started.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+	printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin $policy
+	trap '"${as_root[@]}" rm -f $policy' EXIT
+fi
+echo "postfix postfix/main_mailer_type select No configuration" | "${as_root[@]}" debconf-set-selections
+"${as_root[@]}" apt-get update -q
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
