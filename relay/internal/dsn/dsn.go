@@ -1,7 +1,6 @@
 package dsn
 
 import (
-	"io"
 	"time"
 
 	"github.com/postern-mail/postern/relay/spool"
@@ -78,6 +77,8 @@ type Report struct {
 
 	// Recipients are those the report is about, at least one.
 	Recipients []Recipient
+
+	boundary string // random when empty; tests set it
 }
 
 // Recipient is what became of one recipient.
@@ -97,13 +98,4 @@ type Recipient struct {
 	// LastAttempt is when delivery was last tried, WillRetryUntil when a
 	// delayed message will expire. Either may be zero.
 	LastAttempt, WillRetryUntil time.Time
-}
-
-// Write writes the report as a message, of which original is the content being
-// reported, read from its start and only as far as needed. It returns the value for BODY when the
-// report is sent: 7BIT or 8BITMIME. The report needs SMTPUTF8 if r.UTF8 is set.
-//
-// An original that is too broken for its header section to be read is left out.
-func (r *Report) Write(w io.Writer, original io.Reader) (body string, err error) {
-	panic("dsn: Write")
 }
