@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -63,7 +64,7 @@ type Received struct {
 	// ID is the queue id.
 	ID string
 	// For is the recipient. Give it only when there is one, so that nobody learns of another.
-	// It is left out if its local part is quoted or it is no plain mailbox.
+	// It is left out if its local part is quoted, or if it is not ASCII and With is not one of the UTF8 words.
 	For string
 	// Time is written in its own location.
 	Time time.Time
@@ -91,7 +92,7 @@ func (r *Received) AppendTo(b []byte) []byte {
 		f.word("(using ")
 		f.b = append(f.b, tlsVersion(r.TLSVersion)...)
 		f.b = append(f.b, " with cipher "...)
-		f.b = append(f.b, tls.CipherSuiteName(r.TLSCipher)...)
+		f.b = append(f.b, cipherName(r.TLSCipher)...)
 		f.b = append(f.b, ')')
 	}
 	f.word("by ")
@@ -104,7 +105,7 @@ func (r *Received) AppendTo(b []byte) []byte {
 		f.word("id ")
 		f.name(r.ID)
 	}
-	if plainMailbox(r.For) {
+	if plainMailbox(r.For, strings.HasPrefix(r.With, "UTF8")) {
 		f.word("for <")
 		f.b = append(f.b, r.For...)
 		f.b = append(f.b, '>')
@@ -179,18 +180,36 @@ func tlsVersion(v uint16) string {
 	return "TLS"
 }
 
-// plainMailbox reports whether s has an octet of every kind that a mailbox needs and none that
+// cipherName is tls.CipherSuiteName, which allocates, without that for the suites of TLS 1.3.
+func cipherName(id uint16) string {
+	switch id {
+	case tls.TLS_AES_128_GCM_SHA256:
+		return "TLS_AES_128_GCM_SHA256"
+	case tls.TLS_AES_256_GCM_SHA384:
+		return "TLS_AES_256_GCM_SHA384"
+	case tls.TLS_CHACHA20_POLY1305_SHA256:
+		return "TLS_CHACHA20_POLY1305_SHA256"
+	}
+	return tls.CipherSuiteName(id)
+}
+
+// plainMailbox reports whether s is made only of what a mailbox needs, and of nothing that
 // means something to a reader of the field.
-func plainMailbox(s string) bool {
-	if len(s) == 0 || len(s) > maxPath || !utf8.ValidString(s) {
+func plainMailbox(s string, utf8OK bool) bool {
+	if len(s) > maxPath {
 		return false
 	}
-	for i := range len(s) {
-		if c := s[i]; !isAlnum(c) && c < utf8.RuneSelf && strings.IndexByte("!#$%&'*+-/=?^_`{|}~.@[]:", c) < 0 {
+	for _, c := range s {
+		switch {
+		case c >= utf8.RuneSelf:
+			if !utf8OK || c == utf8.RuneError || !unicode.IsPrint(c) {
+				return false
+			}
+		case !isAlnum(byte(c)) && strings.IndexByte("!#$%&'*+-/=?^_`{|}~.@[]:", byte(c)) < 0:
 			return false
 		}
 	}
-	return true
+	return s != ""
 }
 
 func isAlnum(c byte) bool {

@@ -1,0 +1,367 @@
+package header_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/postern-mail/postern/relay/internal/header"
+)
+
+const message = "Received: from a ([192.0.2.1])\r\n\tby b with ESMTP; Mon, 2 Jan 2006 15:04:05 +0000\r\n" +
+	"From: App <app@example.com>\r\n" +
+	"SUBJECT : Hello\r\n Bob \r\n" +
+	"this line is no field\r\n" +
+	"  nor is its continuation: x\r\n" +
+	"To: bob@example.net\r\n" +
+	"Empty:\r\n" +
+	"\r\n" +
+	"Hello: Bob\r\n\r\nBye\r\n"
+
+// read returns the section and the body.
+func read(t testing.TB, r io.Reader, max int64) (*header.Header, string) {
+	t.Helper()
+	h, rest, err := header.Read(r, max)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(rest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h, string(body)
+}
+
+func parse(t testing.TB, s string) *header.Header {
+	t.Helper()
+	h, _ := read(t, strings.NewReader(s), 0)
+	return h
+}
+
+func TestRead(t *testing.T) {
+	for _, c := range []struct{ name, in, head, body string }{
+		{"plain", "A: b\r\n\r\nbody", "A: b\r\n\r\n", "body"},
+		{"no body", "A: b\r\n\r\n", "A: b\r\n\r\n", ""},
+		{"no blank line", "A: b\r\n", "A: b\r\n\r\n", ""},
+		{"no line end", "A: b\r\nC: d", "A: b\r\nC: d\r\n\r\n", ""},
+		{"half a line end", "A: b\r", "A: b\r\n\r\n", ""},
+		{"half a blank line", "A: b\r\n\r", "A: b\r\n\r\n", ""},
+		{"nothing", "", "\r\n", ""},
+		{"blank line first", "\r\nbody\r\n", "\r\n", "body\r\n"},
+		{"no field first", "hello\r\nA: b\r\n\r\n", "\r\n", "hello\r\nA: b\r\n\r\n"},
+		{"no field, no line end", "hello", "\r\n", "hello"},
+		{"continuation first", " A: b\r\n\r\n", "\r\n", " A: b\r\n\r\n"},
+		{"no name", ": b\r\n\r\n", "\r\n", ": b\r\n\r\n"},
+		{"mbox", "From a@b Mon Jan  2 15:04:05 2006\r\nA: b\r\n\r\n", "\r\n", "From a@b Mon Jan  2 15:04:05 2006\r\nA: b\r\n\r\n"},
+		{"no field later", "A: b\r\nhello\r\nC: d\r\n\r\nbody", "A: b\r\nhello\r\nC: d\r\n\r\n", "body"},
+		{"bare LF", "A: b\nC: d\n e\n\nbody\n", "A: b\nC: d\n e\n\n", "body\n"},
+		{"white line", "A: b\r\n \r\nC: d\r\n\r\nbody", "A: b\r\n \r\nC: d\r\n\r\n", "body"},
+		{"8-bit name", "A\xe4: b\r\n\r\n", "\r\n", "A\xe4: b\r\n\r\n"},
+		{"a message", message, message[:strings.Index(message, "\r\n\r\n")+4], "Hello: Bob\r\n\r\nBye\r\n"},
+		{"large", "A: b\r\n" + strings.Repeat("X: y\r\n", 20_000) + "\r\n" + strings.Repeat("z", 100_000),
+			"A: b\r\n" + strings.Repeat("X: y\r\n", 20_000) + "\r\n", strings.Repeat("z", 100_000)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for name, r := range map[string]io.Reader{
+				"whole":       strings.NewReader(c.in),
+				"data at EOF": iotest.DataErrReader(strings.NewReader(c.in)),
+				"by octet":    iotest.OneByteReader(strings.NewReader(c.in)),
+			} {
+				h, body := read(t, r, 1<<20)
+				if got := string(h.Bytes()); got != c.head || body != c.body {
+					t.Errorf("%s: header %.80q body %.80q", name, got, body)
+				}
+			}
+		})
+	}
+}
+
+func TestReadLimit(t *testing.T) {
+	head := "A: b\r\nC: d\r\n\r\n"
+	for _, c := range []struct {
+		name, in string
+		max      int64
+		want     error
+	}{
+		{"exact", head + "body", int64(len(head)), nil},
+		{"one over", head + "body", int64(len(head)) - 1, header.ErrTooLarge},
+		{"endless field", "A: " + strings.Repeat("x", 1000), 100, header.ErrTooLarge},
+		{"endless name", strings.Repeat("x", 1000), 100, nil},
+		{"long body without header", strings.Repeat("x y", 1000), 100, nil},
+		{"no limit", "A: " + strings.Repeat("x", 1<<20) + "\r\n\r\n", 0, nil},
+	} {
+		_, _, err := header.Read(strings.NewReader(c.in), c.max)
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+	}
+}
+
+func TestReadFails(t *testing.T) {
+	cut := errors.New("cut")
+	if _, _, err := header.Read(io.MultiReader(strings.NewReader("A: b\r\n"), iotest.ErrReader(cut)), 0); err != cut {
+		t.Errorf("in the header: %v", err)
+	}
+	_, rest, err := header.Read(io.MultiReader(strings.NewReader("A: b\r\n\r\nbody"), iotest.ErrReader(cut)), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := io.ReadAll(rest); string(body) != "body" || err != cut {
+		t.Errorf("in the body: %q %v", body, err)
+	}
+	if _, _, err := header.Read(stuck{}, 0); err != io.ErrNoProgress {
+		t.Errorf("a reader that gives nothing: %v", err)
+	}
+}
+
+type stuck struct{}
+
+func (stuck) Read([]byte) (int, error) { return 0, nil }
+
+func TestBodyWriteTo(t *testing.T) {
+	_, rest, err := header.Read(io.MultiReader(strings.NewReader("A: b\r\n\r\none "), strings.NewReader("two")), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if n, err := rest.(io.WriterTo).WriteTo(&b); n != 7 || err != nil || b.String() != "one two" {
+		t.Errorf("%d %v %q", n, err, b.String())
+	}
+}
+
+func TestFields(t *testing.T) {
+	h := parse(t, message)
+	var got []string
+	for f := range h.Fields() {
+		got = append(got, string(f.Name())+"|"+f.Value())
+	}
+	want := []string{
+		"Received|from a ([192.0.2.1])\tby b with ESMTP; Mon, 2 Jan 2006 15:04:05 +0000",
+		"From|App <app@example.com>",
+		"SUBJECT|Hello Bob",
+		"|this line is no field  nor is its continuation: x",
+		"To|bob@example.net",
+		"Empty|",
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got %q", got)
+	}
+	if h.Len() != len(want) {
+		t.Errorf("Len %d", h.Len())
+	}
+	if f, ok := h.First("subject"); !ok || string(f.Raw()) != "SUBJECT : Hello\r\n Bob \r\n" || string(f.RawValue()) != " Hello\r\n Bob \r\n" {
+		t.Errorf("First: %q %v", f.Raw(), ok)
+	}
+	if h.Count("FROM") != 1 || h.Count("Bcc") != 0 || !h.Has("empty") || h.Has("this line is no field") || h.Has("") || h.Value("Bcc") != "" {
+		t.Error("Count, Has, Value")
+	}
+}
+
+func TestRemove(t *testing.T) {
+	for _, c := range []struct{ name, drop, want string }{
+		{"first", "Received", message[strings.Index(message, "From:"):]},
+		{"middle, folded", "Subject", strings.Replace(message, "SUBJECT : Hello\r\n Bob \r\n", "", 1)},
+		{"last", "Empty", strings.Replace(message, "Empty:\r\n", "", 1)},
+		{"none", "Bcc", message},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h, body := read(t, strings.NewReader(message), 0)
+			n := h.Remove(func(f header.Field) bool { return f.Is(c.drop) })
+			if (n == 0) != (c.name == "none") || h.Has(c.drop) {
+				t.Errorf("removed %d", n)
+			}
+			if got := string(h.Bytes()) + body; got != c.want {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+	h := parse(t, message)
+	if n := h.Remove(func(header.Field) bool { return true }); n != 6 || string(h.Bytes()) != "\r\n" || h.Len() != 0 {
+		t.Errorf("all: %d %q", n, h.Bytes())
+	}
+	if n := parse(t, "").Remove(func(header.Field) bool { return true }); n != 0 {
+		t.Errorf("of nothing: %d", n)
+	}
+}
+
+func TestHops(t *testing.T) {
+	h := parse(t, "Received: from x by relay.example.com with ESMTP id 1; date\r\n"+
+		"Received: from y (helo by relay.example.com) (nested (by relay.example.com)) by other.example.com; date\r\n"+
+		"received: by RELAY.example.com(10.0.0.1)\r\n with ESMTP; date\r\n"+
+		"Received: from by by relay.example.com; date\r\n"+
+		"Received: from z by relay.example.com.example.org; date\r\n"+
+		"Received: from z\r\n\tby\r\n\trelay.example.com;date\r\n"+
+		"Received:\r\n"+
+		"X-Received: by relay.example.com; date\r\n"+
+		"Received: (unclosed by relay.example.com\r\n"+
+		"Received: \\\r\n\r\n")
+	if total, local := h.Hops("relay.example.com"); total != 9 || local != 4 {
+		t.Errorf("Hops: %d, %d", total, local)
+	}
+	if _, local := h.Hops(""); local != 0 {
+		t.Errorf("no host name: %d", local)
+	}
+}
+
+func TestPoolReuse(t *testing.T) {
+	var p header.Pool
+	for range 3 {
+		for _, in := range []string{message, "hello", "", "A: " + strings.Repeat("x", 100<<10) + "\r\n\r\n"} {
+			h, rest, err := p.Read(strings.NewReader(in), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(rest)
+			if want := parse(t, in); !bytes.Equal(want.Bytes(), h.Bytes()) || h.Len() != want.Len() {
+				t.Errorf("%.20q: %.80q %q", in, h.Bytes(), body)
+			}
+			h.Release()
+		}
+	}
+}
+
+func TestFirewall(t *testing.T) {
+	fields := []string{
+		"Received: x\r\n", "Resent-From: a@example.com\r\n", "resent-x: y\r\n",
+		"X-MS-Exchange-Organization-AuthAs: Internal\r\n", "x-ms-exchange-ORGANIZATION-\x01: y\r\n", "X-Postern-Organization-A: y\r\n",
+		"X-MS-Exchange-Forest-A: y\r\n",
+		"Bcc: a@example.com\r\n", "resent-bcc: a@example.com\r\n",
+		"From: a@example.com\r\n", "X-MS-Exchange-Organizations: y\r\n", "Xyz: y\r\n", "Bcd: y\r\n",
+	}
+	for _, c := range []struct {
+		name string
+		wall header.Firewall
+		gone []int
+	}{
+		{"none", header.Firewall{}, []int{0, 1, 2, 3, 4, 5, 6, 7, 8}},
+		{"routing", header.Firewall{Routing: true}, []int{3, 4, 5, 6, 7, 8}},
+		{"organization", header.Firewall{Organization: true}, []int{0, 1, 2, 6, 7, 8}},
+		{"forest", header.Firewall{Forest: true}, []int{0, 1, 2, 3, 4, 5, 7, 8}},
+		{"all", header.Firewall{Routing: true, Organization: true, Forest: true}, []int{7, 8}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := parse(t, strings.Join(fields, "")+"\r\n")
+			want := append([]string(nil), fields...)
+			for _, i := range c.gone {
+				want[i] = ""
+			}
+			if n := c.wall.Apply(h); n != len(c.gone) {
+				t.Errorf("removed %d, want %d", n, len(c.gone))
+			}
+			if got := string(h.Bytes()); got != strings.Join(want, "")+"\r\n" {
+				t.Errorf("left %q", got)
+			}
+		})
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	for in, want := range map[string]string{
+		"bob@example.com":                               "bob@example.com",
+		"Bob <bob@example.com>":                         "bob@example.com",
+		`"a@b.example, x" <bob@example.com> (x@y.test)`: "bob@example.com",
+		"a@example.com, B <b@example.com>":              "a@example.com b@example.com",
+		`"a b"@example.com`:                             `"a b"@example.com`,
+		`"a@b.example"@example.com`:                     `"a@b.example"@example.com`,
+		`"bob"@example.com`:                             "bob@example.com",
+		"=?x-unknown?B?Qm9i?= <bob@example.com>":        "bob@example.com",
+		"Friends: a@example.com, b@example.com;":        "a@example.com b@example.com",
+		"bob@[192.0.2.1]":                               "bob@[192.0.2.1]",
+		"björn@exämple.com":                             "björn@exämple.com",
+	} {
+		got, err := header.Addresses(in)
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%q: %q %v", in, got, err)
+		}
+	}
+	for _, in := range []string{
+		"", "bob", "bob@", "<bob@example.com", "a@b.example c@d.example", "a@example.com\r\nTo: b@example.com",
+		strings.Repeat("x", 17<<10) + "@example.com",
+		strings.Repeat("a@example.com,", 101) + "a@example.com",
+	} {
+		if got, err := header.Addresses(in); err == nil {
+			t.Errorf("%.40q: %q", in, got)
+		}
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	for _, s := range []string{message, "", "\r\n", "A: b", "A: b\r", "hello", " x\r\n\r\n", "A: b\n\n", "A:\r\n\r", "Received: \\", "Received: from a by b"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		h, body := read(t, bytes.NewReader(in), 0)
+		slow, slowBody := read(t, iotest.OneByteReader(bytes.NewReader(in)), 0)
+		if !bytes.Equal(h.Bytes(), slow.Bytes()) || body != slowBody {
+			t.Fatalf("by octet: %q %q, whole: %q %q", slow.Bytes(), slowBody, h.Bytes(), body)
+		}
+		if raw := string(h.Bytes()); !strings.HasSuffix(raw, "\n") || !strings.HasPrefix(strings.ReplaceAll(raw, "\r\n", "\n"), "\n") && h.Len() == 0 {
+			t.Fatalf("section %q of %d fields", raw, h.Len())
+		}
+		// All octets are there, in order; line ends may have been added around the end of the section.
+		if all := string(h.Bytes()) + body; all != string(in) &&
+			!(h.Len() == 0 && all == "\r\n"+string(in)) &&
+			!(body == "" && strings.HasPrefix(all, string(in)) && strings.Trim(all[len(in):], "\r\n") == "" && len(all) <= len(in)+4) {
+			t.Fatalf("%q became %q", in, all)
+		}
+		var fields []byte
+		for f := range h.Fields() {
+			fields = append(fields, f.Raw()...)
+			if v := f.Value(); strings.Contains(v, "\n") || len(f.Name()) > 0 && !f.Is(string(f.Name())) {
+				t.Fatalf("field %q value %q", f.Raw(), v)
+			}
+		}
+		if !bytes.HasPrefix(h.Bytes(), fields) || len(h.Bytes())-len(fields) > 2 {
+			t.Fatalf("fields %q of %q", fields, h.Bytes())
+		}
+		h.Hops("b")
+		// What is left after a removal reads the same.
+		header.Firewall{}.Apply(h)
+		if again, rest := read(t, bytes.NewReader(append(bytes.Clone(h.Bytes()), "body"...)), 0); h.Len() > 0 && again.Len() > 0 &&
+			(!bytes.Equal(again.Bytes(), h.Bytes()) || rest != "body") {
+			t.Fatalf("%q reads as %q", h.Bytes(), again.Bytes())
+		}
+	})
+}
+
+func FuzzAddresses(f *testing.F) {
+	for _, s := range []string{"Bob <bob@example.com>", `"a b"@example.com`, "a:b@c,d@e;", "=?utf-8?q?x?= <a@b>", "(x) a@b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		list, err := header.Addresses(s)
+		if err != nil {
+			return
+		}
+		for _, a := range list {
+			if again, err := header.Addresses("<" + a + ">"); err != nil || len(again) != 1 || again[0] != a {
+				t.Fatalf("%q gave %q, which reads as %q %v", s, a, again, err)
+			}
+		}
+	})
+}
+
+func BenchmarkRead(b *testing.B) {
+	in := []byte(message[:strings.Index(message, "\r\n\r\n")+2] +
+		strings.Repeat("X-Some-Field: "+strings.Repeat("x", 50)+"\r\n", 10) + "\r\n" + strings.Repeat(strings.Repeat("y", 70)+"\r\n", 130))
+	var p header.Pool
+	r := bytes.NewReader(in)
+	b.SetBytes(int64(len(in)))
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Reset(in)
+		h, rest, err := p.Read(r, 256<<10)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if total, _ := h.Hops("relay.example.com"); total != 1 || h.Count("From") != 1 {
+			b.Fatal("fields")
+		}
+		header.Firewall{}.Apply(h)
+		io.Copy(io.Discard, rest)
+		h.Release()
+	}
+}
