@@ -127,12 +127,15 @@ func canonicalLiteral(s string) (string, error) {
 	if err != nil || ip.Is6() != v6 || ip.Zone() != "" {
 		return "", syntaxError("malformed address literal")
 	}
-	d := "[" + ip.Unmap().String() + "]"
-	if !ip.Unmap().Is4() {
-		d = "[IPv6:" + d[1:]
+	ip = ip.Unmap()
+	d := make([]byte, 0, len("[IPv6:]")+39)
+	d = append(d, '[')
+	if ip.Is6() {
+		d = append(d, "IPv6:"...)
 	}
-	if d == s {
+	d = append(ip.AppendTo(d), ']')
+	if string(d) == s {
 		return s, nil
 	}
-	return d, nil
+	return string(d), nil
 }

@@ -1,0 +1,109 @@
+package auth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/postern-mail/postern/auth"
+)
+
+func ExampleIdentity_MaySendAs() {
+	id := &auth.Identity{User: "app@example.com", Senders: []string{"*@news.example.com"}}
+	fmt.Println(id.MaySendAs("app@example.com"))
+	fmt.Println(id.MaySendAs("weekly@news.example.com"))
+	fmt.Println(id.MaySendAs("ceo@example.com"))
+	// Output:
+	// true
+	// true
+	// false
+}
+
+func ExampleStatic() {
+	v := auth.Static(map[string]string{"demo": "secret"})
+	id, err := v.Verify(context.Background(), auth.Credentials{Username: "demo", Password: "secret"})
+	fmt.Println(id.User, err)
+	_, err = v.Verify(context.Background(), auth.Credentials{Username: "demo", Password: "guess"})
+	fmt.Println(err)
+	// Output:
+	// demo <nil>
+	// auth: bad credentials
+}
+
+func ExampleVerifierFunc() {
+	// The application's own users: here, a table that may be out of reach.
+	find := func(ctx context.Context, user, password string) (found bool, err error) {
+		return user == "anna" && password == "secret", nil
+	}
+	var v auth.Verifier = auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+		if err := c.Check(); err != nil {
+			return nil, err
+		}
+		found, err := find(ctx, c.Username, c.Password)
+		switch {
+		case err != nil:
+			return nil, err // the client is told to try again
+		case !found:
+			return nil, auth.ErrBadCredentials
+		}
+		return &auth.Identity{User: c.Username, Groups: []string{"staff"}}, nil
+	})
+	id, err := v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: "secret"})
+	fmt.Println(id.User, id.Groups, err)
+	// Output: anna [staff] <nil>
+}
+
+func ExampleOpenHtpasswd() {
+	dir, err := os.MkdirTemp("", "htpasswd")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "users")
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := os.WriteFile(path, fmt.Appendf(nil, "anna:%s\n", hash), 0o600); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	v, err := auth.OpenHtpasswd(path, auth.OnReloadError(func(err error) {
+		slog.Error("users not read again", "error", err)
+	}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	id, err := v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: "secret"})
+	fmt.Println(id.User, err)
+	_, err = v.Verify(context.Background(), auth.Credentials{Username: "bert", Password: "secret"})
+	fmt.Println(errors.Is(err, auth.ErrBadCredentials))
+	// Output:
+	// anna <nil>
+	// true
+}
+
+func ExampleWithSenders() {
+	v := auth.WithSenders(
+		auth.Static(map[string]string{"app": "secret"}),
+		map[string][]string{"app": {"shop@example.com", "*@news.example.com"}},
+	)
+	id, err := v.Verify(context.Background(), auth.Credentials{Username: "app", Password: "secret"})
+	fmt.Println(id.MaySendAs("shop@example.com"), err)
+	// Output: true <nil>
+}
+
+func ExampleCredentials() {
+	c := auth.Credentials{Mechanism: auth.Plain, Username: "anna", Password: "secret"}
+	fmt.Println(c)
+	// Output: PLAIN user "anna" from invalid AddrPort
+}

@@ -1,0 +1,23 @@
+package auth
+
+// HoldTurns takes every turn at computing a hash and returns how to give them back.
+func (h *Htpasswd) HoldTurns() (release func()) {
+	for range cap(h.turns) {
+		h.turns <- struct{}{}
+	}
+	return func() {
+		for range cap(h.turns) {
+			<-h.turns
+		}
+	}
+}
+
+// ParseHtpasswd returns the number of users in data and the hash that an
+// unknown user is compared with.
+func ParseHtpasswd(name string, data []byte) (n int, nobody string, err error) {
+	u, err := parseHtpasswd(name, data)
+	if err != nil {
+		return 0, "", err
+	}
+	return len(u.byName), string(u.nobody.hash), nil
+}

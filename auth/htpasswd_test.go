@@ -1,0 +1,348 @@
+package auth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/postern-mail/postern/auth"
+)
+
+func hash(t testing.TB, password string) string {
+	t.Helper()
+	h, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(h)
+}
+
+// write replaces a file as an administrator should, and gives it a time stamp
+// that no other write gives.
+func write(t *testing.T, path, content string, stamp int) {
+	t.Helper()
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(1990, 1, 1, 0, 0, stamp, 0, time.UTC)
+	if err := os.Chtimes(tmp, at, at); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestHtpasswd(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "users")
+	long := strings.Repeat("x", 72)
+	bcryptB := strings.Replace(hash(t, "bee"), "$2a$", "$2b$", 1)
+	bcryptY := strings.Replace(hash(t, "why"), "$2a$", "$2y$", 1)
+	write(t, path, fmt.Sprintf("# users\nanna:%s\r\n\n  bert@example.com:%s  \nyvo:%s\nlong:%s", hash(t, "secret"), bcryptB, bcryptY, hash(t, long)), 1)
+	h, err := auth.OpenHtpasswd(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time from what is remembered
+		for _, tt := range []struct{ user, password, want string }{
+			{"anna", "secret", "yes"},
+			{"anna", "Secret", "no"},
+			{"anna", "", "no"},
+			{"anna", "secret\x00", "no"},
+			{"ANNA", "secret", "no"},
+			{"bert@example.com", "bee", "yes"},
+			{"bert@example.com", "secret", "no"},
+			{"yvo", "why", "yes"},
+			{"nobody", "secret", "no"},
+			{"# users", "secret", "no"},
+			{"", "secret", "no"},
+			{"anna\n", "secret", "no"},
+			{"long", long, "yes"},
+			{"long", long + "x", "no"},
+		} {
+			if got := outcome(t, h, tt.user, tt.password); got != tt.want {
+				t.Errorf("%q with %q: %s", tt.user, tt.password, got)
+			}
+		}
+	}
+	if _, err := h.Verify(t.Context(), auth.Credentials{Username: "anna", Password: "secret", Authzid: "yvo"}); !errors.Is(err, auth.ErrBadCredentials) {
+		t.Errorf("acting as another: %v", err)
+	}
+}
+
+func TestHtpasswdReload(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "users")
+	write(t, path, "anna:"+hash(t, "one")+"\n", 1)
+	synctest.Test(t, func(t *testing.T) {
+		var reported []error
+		h, err := auth.OpenHtpasswd(path, auth.OnReloadError(func(err error) { reported = append(reported, err) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(user, password, want string) {
+			t.Helper()
+			if got := outcome(t, h, user, password); got != want {
+				t.Errorf("%q with %q: %s, want %s", user, password, got, want)
+			}
+		}
+		check("anna", "one", "yes")
+
+		write(t, path, "anna:"+hash(t, "two")+"\nbert:"+hash(t, "three")+"\n", 2)
+		check("anna", "one", "yes") // less than a second has passed
+		time.Sleep(time.Second)
+		check("anna", "one", "no") // nor is it remembered
+		check("anna", "two", "yes")
+		check("bert", "three", "yes")
+
+		write(t, path, "carol:secret\n", 3)
+		for range 3 {
+			time.Sleep(time.Second)
+			check("anna", "two", "yes")
+			check("carol", "secret", "no")
+		}
+		if len(reported) != 1 || !strings.Contains(reported[0].Error(), path+":1: ") || strings.Contains(reported[0].Error(), "secret") {
+			t.Errorf("reported %v", reported)
+		}
+
+		reported = nil
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			time.Sleep(time.Second)
+			check("anna", "two", "yes")
+		}
+		if len(reported) != 1 || !errors.Is(reported[0], fs.ErrNotExist) {
+			t.Errorf("reported %v", reported)
+		}
+
+		reported = nil
+		write(t, path, "bert:"+hash(t, "four")+"\n", 4)
+		time.Sleep(time.Second)
+		check("anna", "two", "no")
+		check("bert", "four", "yes")
+		if len(reported) != 0 {
+			t.Errorf("reported %v", reported)
+		}
+	})
+}
+
+func TestOpenHtpasswdFaults(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if _, err := auth.OpenHtpasswd(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	if _, err := auth.OpenHtpasswd(dir); err == nil {
+		t.Error("opened a directory")
+	}
+	good := hash(t, "x")
+	lines := []struct{ line, fault string }{
+		{"anna:" + good, ""},
+		{"justsecret", "not of the form"},
+		{":" + good, "no user name"},
+		{"anna:" + good, `user "anna": listed twice`},
+		{"a:plainsecret", `user "a": not a bcrypt hash`},
+		{"b:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=", `user "b": not a bcrypt hash`},
+		{"c:$apr1$secret$secret", `user "c": not a bcrypt hash`},
+		{"d:$6$secret$secret", `user "d": not a bcrypt hash`},
+		{"e:$2x$" + good[4:], `user "e": not a bcrypt hash`},
+		{"f:" + good[:59], `user "f": malformed`},
+		{"g:" + good + "x", `user "g": malformed`},
+		{"h:" + good[:58] + "\xc3\xbc", `user "h": malformed`},
+		{"i:" + good[:30] + ":" + good[31:], `user "i": malformed`},
+		{"j:$2a$03$" + good[7:], `user "j": the cost`},
+		{"k:$2a$31$" + good[7:], `user "k": the cost`},
+		{"l:$2a$x4$" + good[7:], `user "l": the cost`},
+		{"m\x01:" + good, `user "m\x01": the name`},
+		{"n\xff:" + good, `user "n\xff": the name`},
+		{strings.Repeat("n", 256) + ":" + good, "user name longer than 255"},
+		{"o:", `user "o": not a bcrypt hash`},
+		{"p:" + good, ""},
+	}
+	var content, want strings.Builder
+	path := filepath.Join(dir, "users")
+	for i, l := range lines {
+		content.WriteString(l.line + "\n")
+		if l.fault != "" {
+			fmt.Fprintf(&want, "auth: %s:%d: %s\n", path, i+1, l.fault)
+		}
+	}
+	write(t, path, content.String(), 1)
+	_, err := auth.OpenHtpasswd(path)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	got, wanted := strings.Split(err.Error(), "\n"), strings.Split(strings.TrimSpace(want.String()), "\n")
+	if len(got) != len(wanted) {
+		t.Fatalf("%d faults, want %d:\n%v", len(got), len(wanted), err)
+	}
+	for i := range got {
+		if !strings.HasPrefix(got[i], wanted[i]) {
+			t.Errorf("fault %q, want %q", got[i], wanted[i])
+		}
+	}
+	if strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), good[10:20]) {
+		t.Errorf("the error holds a secret:\n%v", err)
+	}
+
+	write(t, path, strings.Repeat("x\n", 1000), 2)
+	if _, err = auth.OpenHtpasswd(path); strings.Count(err.Error(), "\n") != 19 {
+		t.Errorf("%d lines", strings.Count(err.Error(), "\n")+1)
+	}
+	write(t, path, "", 3)
+	if err := os.Truncate(path, 16<<20+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = auth.OpenHtpasswd(path); err == nil {
+		t.Error("opened a file that is too large")
+	}
+}
+
+// An unknown user costs as much as the most costly hash.
+func TestHtpasswdNobody(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		content string
+		cost    int
+	}{
+		{"", bcrypt.DefaultCost},
+		{"a:" + hash(t, "x") + "\n", bcrypt.MinCost},
+		{"a:$2y$12$" + strings.Repeat("a", 53) + "\nb:" + hash(t, "x") + "\n", 12},
+	} {
+		_, nobody, err := auth.ParseHtpasswd("users", []byte(tt.content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cost, err := bcrypt.Cost([]byte(nobody)); cost != tt.cost || err != nil {
+			t.Errorf("cost %d, %v; want %d", cost, err, tt.cost)
+		}
+		// Anything but a mismatch would mean that no work was done.
+		if err := bcrypt.CompareHashAndPassword([]byte(nobody), []byte("x")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+			t.Error(err)
+		}
+	}
+}
+
+func TestHtpasswdWaitsForItsTurn(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "users")
+	write(t, path, "anna:"+hash(t, "secret")+"\n", 1)
+	synctest.Test(t, func(t *testing.T) {
+		h, err := auth.OpenHtpasswd(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release := h.HoldTurns()
+		for _, user := range []string{"anna", "nobody"} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			id, err := h.Verify(ctx, auth.Credentials{Username: user, Password: "secret"})
+			cancel()
+			if id != nil || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, auth.ErrBadCredentials) {
+				t.Errorf("%s: %v, %v", user, id, err)
+			}
+		}
+		done := make(chan string)
+		go func() { done <- outcome(t, h, "anna", "secret") }()
+		synctest.Wait()
+		release()
+		if got := <-done; got != "yes" {
+			t.Error(got)
+		}
+		// A password that was good needs no turn.
+		release = h.HoldTurns()
+		if got := outcome(t, h, "anna", "secret"); got != "yes" {
+			t.Error(got)
+		}
+		release()
+
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := h.Verify(ctx, auth.Credentials{Username: "anna", Password: "wrong"}); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestHtpasswdConcurrently(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "users")
+	write(t, path, "anna:"+hash(t, "secret")+"\n", 0)
+	synctest.Test(t, func(t *testing.T) {
+		h, err := auth.OpenHtpasswd(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 4 {
+			write(t, path, fmt.Sprintf("anna:%s\nu%d:%s\n", hash(t, "secret"), i, hash(t, "x")), i+1)
+			time.Sleep(time.Second)
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					if got := outcome(t, h, "anna", "secret"); got != "yes" {
+						t.Error(got)
+					}
+					if got := outcome(t, h, "anna", "wrong"); got != "no" {
+						t.Error(got)
+					}
+				})
+			}
+			wg.Wait()
+			if got := outcome(t, h, fmt.Sprintf("u%d", i), "x"); got != "yes" {
+				t.Errorf("u%d: %s", i, got)
+			}
+		}
+	})
+}
+
+func FuzzHtpasswd(f *testing.F) {
+	good := hash(f, "x")
+	f.Add([]byte("anna:" + good + "\n# x\r\n\nbert:" + good))
+	f.Add([]byte("anna:$apr1$x\nbert\n:\n\xff:" + good))
+	f.Add([]byte("a:$2y$12$" + strings.Repeat("/", 53)))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		n, nobody, err := auth.ParseHtpasswd("users", data)
+		if err != nil {
+			if lines := strings.Count(err.Error(), "\n") + 1; lines > 20 {
+				t.Fatalf("%d faults", lines)
+			}
+			return
+		}
+		if n > strings.Count(string(data), ":") {
+			t.Fatalf("%d users in %q", n, data)
+		}
+		if cost, err := bcrypt.Cost([]byte(nobody)); err != nil || cost > 18 {
+			t.Fatalf("cost of an unknown user %d, %v", cost, err)
+		}
+	})
+}
+
+func BenchmarkHtpasswd(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "users")
+	if err := os.WriteFile(path, []byte("anna:"+hash(b, "secret")+"\n"), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	h, err := auth.OpenHtpasswd(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := h.Verify(b.Context(), auth.Credentials{Username: "anna", Password: "secret"}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
