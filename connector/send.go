@@ -65,6 +65,7 @@ func ParseAddressSpace(s string) (AddressSpace, error) {
 	if err != nil {
 		return AddressSpace{}, fmt.Errorf("connector: invalid address space %q: %w", s, err)
 	}
+	a.Domain = canonicalDomain(a.Domain)
 	return a, nil
 }
 
@@ -77,7 +78,7 @@ func parseAddressSpace(s string) (AddressSpace, error) {
 		s = strings.TrimSpace(rest)
 	}
 	domain, cost, ok := strings.Cut(s, ";")
-	a := AddressSpace{Domain: canonicalDomain(strings.TrimSpace(domain)), Cost: 1}
+	a := AddressSpace{Domain: strings.TrimSpace(domain), Cost: 1}
 	if ok {
 		n, err := strconv.Atoi(strings.TrimSpace(cost))
 		if err != nil || n == 0 {
@@ -97,11 +98,11 @@ func (a AddressSpace) check() error {
 	if a.Domain == "*" {
 		return nil
 	}
-	domain := strings.TrimPrefix(a.Domain, "*.")
+	domain := strings.TrimPrefix(canonicalDomain(a.Domain), "*.")
 	if strings.Contains(domain, "*") {
 		return errors.New("a * stands alone or before the first dot, as in *.example.com")
 	}
-	return checkDomain(canonicalDomain(domain))
+	return checkDomain(domain)
 }
 
 func (a AddressSpace) cost() int { return max(a.Cost, 1) }
