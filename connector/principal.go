@@ -134,7 +134,7 @@ type Peer struct {
 	Authenticated bool
 	User          string   // the name it logged on with
 	Groups        []string // the application's groups the user is in
-	Partner       string   // domain proved by a client certificate; counts inside TLS only
+	Partner       string   // domain proved by a verified client certificate; counts inside TLS only
 	TLS           bool
 }
 

@@ -124,6 +124,19 @@ func TestRights(t *testing.T) {
 	}
 }
 
+func TestHas(t *testing.T) {
+	t.Parallel()
+	if r := Submit | BypassAntiSpam; !r.Has(Submit) || !r.Has(Submit|BypassAntiSpam) || r.Has(Submit|AcceptAnySender) || !r.Has(0) {
+		t.Error("Right.Has")
+	}
+	if g := AnonymousUsers | Partners; !g.Has(Partners) || g.Has(AuthenticatedUsers) || g.Has(Partners|ExchangeUsers) {
+		t.Error("PermissionGroup.Has")
+	}
+	if m := TLS | BasicAuth; !m.Has(TLS) || m.Has(NoAuth) || m.Has(TLS|BasicAuthRequireTLS) {
+		t.Error("AuthMechanism.Has")
+	}
+}
+
 func TestRightsAllocateNothing(t *testing.T) {
 	c := Submission("users")
 	c.Grants = []Grant{

@@ -264,6 +264,15 @@ func TestOpenRelay(t *testing.T) {
 	}
 }
 
+// TestOpenRelayBesideAFault keeps an invalid range from hiding the others.
+func TestOpenRelayBesideAFault(t *testing.T) {
+	t.Parallel()
+	wantFaults(t, AnonymousRelay("apps", Range{}, AllIPv6()).Validate(),
+		"RemoteIPRanges[0]: no address",
+		`RemoteIPRanges: open relay: without logging on (principal "anonymous"), hosts in these ranges may send to any recipient, `+
+			"and the ranges hold more public IPv6 addresses than a /16 block holds; list only your own hosts, take away ms-Exch-SMTP-Accept-Any-Recipient, or set OpenRelay")
+}
+
 func TestOpenRelayNeedsNoWarningForUsers(t *testing.T) {
 	t.Parallel()
 	for _, c := range []*Connector{

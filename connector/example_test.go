@@ -1,0 +1,237 @@
+package connector_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/postern-mail/postern/connector"
+)
+
+func ExampleAnonymousRelay() {
+	c := connector.AnonymousRelay("apps", connector.MustParseRange("10.1.2.0/24"))
+
+	set, err := connector.NewSet(c)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	local := netip.MustParseAddrPort("10.1.1.1:25")
+	for _, remote := range []string{"10.1.2.7", "203.0.113.9"} {
+		c, ok := set.Match(local, netip.MustParseAddr(remote))
+		if !ok {
+			fmt.Println(remote, "is not let in")
+			continue
+		}
+		fmt.Println(remote, "may relay:", c.Rights(connector.Peer{}).Has(connector.AcceptAnyRecipient))
+	}
+	// Output:
+	// 10.1.2.7 may relay: true
+	// 203.0.113.9 is not let in
+}
+
+func ExampleSubmission() {
+	c := connector.Submission("users")
+
+	fmt.Println(c.Bindings, c.AuthMechanisms)
+	fmt.Println("before log-on:", c.Rights(connector.Peer{TLS: true}))
+	fmt.Println("after log-on: ", c.Rights(connector.Peer{TLS: true, Authenticated: true, User: "alice"}))
+	// Output:
+	// [0.0.0.0:587 [::]:587] Tls, BasicAuth, BasicAuthRequireTLS, Integrated
+	// before log-on: None
+	// after log-on:  ms-Exch-SMTP-Submit, ms-Exch-SMTP-Accept-Any-Recipient, ms-Exch-Accept-Headers-Routing, ms-Exch-Bypass-Anti-Spam
+}
+
+// Submission with TLS from the first byte.
+func ExampleSubmission_implicitTLS() {
+	c := connector.Submission("users")
+	c.ImplicitTLS = true
+	c.Bindings = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:465")}
+
+	fmt.Println(c.Validate())
+	// Output: <nil>
+}
+
+func ExampleNew() {
+	c := connector.New(connector.Internet, "mx")
+	c.Bindings = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.25:25")}
+	c.RemoteIPRanges = connector.Everyone() // the usage fills in IPv4 only
+	// Nobody from outside sends in our own name.
+	c.Grants = []connector.Grant{{Principal: connector.Anonymous, Rights: connector.AcceptAuthoritativeDomainSender, Deny: true}}
+
+	fmt.Println(c.Rights(connector.Peer{}))
+	// Output: ms-Exch-SMTP-Submit, ms-Exch-SMTP-Accept-Any-Sender, ms-Exch-Accept-Headers-Routing
+}
+
+func ExampleConnector_Rights() {
+	c := connector.Submission("users")
+	c.Grants = []connector.Grant{
+		{Principal: connector.Group("ops"), Rights: connector.AcceptAnySender},
+		{Principal: connector.User("mallory"), Rights: connector.Submit, Deny: true},
+	}
+
+	alice := connector.Peer{Authenticated: true, User: "alice", Groups: []string{"ops"}, TLS: true}
+	fmt.Println("alice sends as anybody:", c.Rights(alice).Has(connector.AcceptAnySender))
+	mallory := connector.Peer{Authenticated: true, User: "mallory", TLS: true}
+	fmt.Println("mallory sends:", c.Rights(mallory).Has(connector.Submit))
+	// Output:
+	// alice sends as anybody: true
+	// mallory sends: false
+}
+
+// A network that is secured by other means: every session is trusted like a
+// server of the organization.
+func ExampleAuthMechanism() {
+	c := connector.New(connector.Custom, "vpn")
+	c.Bindings = []netip.AddrPort{netip.MustParseAddrPort("10.9.0.1:25")}
+	c.RemoteIPRanges = []connector.Range{connector.MustParseRange("10.9.0.0/16")}
+	c.AuthMechanisms = connector.TLS | connector.ExternalAuthoritative
+
+	fmt.Println(c.Validate())
+	c.PermissionGroups = connector.ExchangeServers
+	fmt.Println(c.Validate())
+	// Output:
+	// PermissionGroups: ExternalAuthoritative needs ExchangeServers and nothing else; these are None
+	// <nil>
+}
+
+func ExamplePermissionGroup_Rights() {
+	fmt.Println(connector.Partners.Rights())
+	// Output: ms-Exch-SMTP-Submit, ms-Exch-Accept-Headers-Routing
+}
+
+func ExampleParseRight() {
+	r, err := connector.ParseRight("ms-Exch-SMTP-Submit, AcceptAnyRecipient")
+	fmt.Println(r, err)
+	// Output: ms-Exch-SMTP-Submit, ms-Exch-SMTP-Accept-Any-Recipient <nil>
+}
+
+func ExampleParsePrincipal() {
+	for _, s := range []string{"anonymous", "user:alice", "partner:Example.com"} {
+		p, err := connector.ParsePrincipal(s)
+		fmt.Println(p, err)
+	}
+	// Output:
+	// anonymous <nil>
+	// user:alice <nil>
+	// partner:example.com <nil>
+}
+
+func ExampleParseRange() {
+	for _, s := range []string{"192.0.2.1", "192.168.1.1/24", "127.0.2.1-127.0.2.9", "2001:db8::/32", "::ffff:192.0.2.1"} {
+		r, err := connector.ParseRange(s)
+		fmt.Println(r, err)
+	}
+	// Output:
+	// 192.0.2.1 <nil>
+	// 192.168.1.0/24 <nil>
+	// 127.0.2.1-127.0.2.9 <nil>
+	// 2001:db8::/32 <nil>
+	// 192.0.2.1 <nil>
+}
+
+// The text forms make a configuration file out of a plain struct.
+func ExampleRange_UnmarshalText() {
+	var config struct {
+		Usage  connector.Usage
+		Ranges []connector.Range
+		Groups connector.PermissionGroup
+		Grants []connector.Grant
+	}
+	err := json.Unmarshal([]byte(`{
+		"usage": "Custom",
+		"ranges": ["127.0.0.1", "127.0.1.0/24"],
+		"groups": "AnonymousUsers",
+		"grants": [{"principal": "anonymous", "rights": "ms-Exch-SMTP-Accept-Any-Recipient"}]
+	}`), &config)
+	fmt.Println(config, err)
+	// Output: {Custom [127.0.0.1 127.0.1.0/24] AnonymousUsers [{anonymous ms-Exch-SMTP-Accept-Any-Recipient false}]} <nil>
+}
+
+func ExampleLimits_WithDefaults() {
+	l := connector.Limits{MaxRecipients: 1000, MaxConnectionsPerSource: -1}.WithDefaults(connector.Custom)
+	fmt.Println(l.MaxRecipients, l.MaxConnectionsPerSource, l.MaxMessageBytes, l.InactivityTimeout)
+	// Output: 1000 -1 37748736 5m0s
+}
+
+// The narrowest range that holds the remote address wins.
+func ExampleSet_Match() {
+	port25 := []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:25")}
+	internet := connector.New(connector.Internet, "internet")
+	internet.Bindings = port25
+	apps := connector.AnonymousRelay("apps", connector.MustParseRange("192.168.1.0/24"))
+	apps.Bindings = port25
+
+	set, err := connector.NewSet(internet, apps)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	local := netip.MustParseAddrPort("192.168.1.1:25")
+	for _, remote := range []string{"192.168.1.100", "192.168.2.1", "2001:db8::1"} {
+		if c, ok := set.Match(local, netip.MustParseAddr(remote)); ok {
+			fmt.Println(remote, c.Name)
+		} else {
+			fmt.Println(remote, "none")
+		}
+	}
+	// Output:
+	// 192.168.1.100 apps
+	// 192.168.2.1 internet
+	// 2001:db8::1 none
+}
+
+// Every fault is reported at once, each with its field.
+func ExampleNewSet() {
+	_, err := connector.NewSet(
+		connector.AnonymousRelay("apps", connector.AllIPv4()),
+		&connector.Connector{Name: "apps"},
+	)
+	for _, fault := range err.(interface{ Unwrap() []error }).Unwrap() {
+		var field *connector.FieldError
+		if errors.As(fault, &field) {
+			fmt.Println(field.Field)
+		}
+	}
+	// Output:
+	// [0].RemoteIPRanges
+	// [1].Bindings
+	// [1].RemoteIPRanges
+	// [1].Name
+}
+
+func ExampleParseAddressSpace() {
+	a, err := connector.ParseAddressSpace("SMTP:*.example.com;5")
+	fmt.Println(a.Domain, a.Cost, err)
+	_, err = connector.ParseAddressSpace("*example.com")
+	fmt.Println(err)
+	// Output:
+	// *.example.com 5 <nil>
+	// connector: invalid address space "*example.com": a * stands alone or before the first dot, as in *.example.com
+}
+
+func ExampleSendSet_Select() {
+	set, err := connector.NewSendSet(
+		&connector.SendConnector{Name: "internet", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}},
+		&connector.SendConnector{
+			Name:            "partner",
+			AddressSpaces:   []connector.AddressSpace{{Domain: "*.example.com"}},
+			SmartHosts:      []string{"mx1.example.com", "mx2.example.com:2525"},
+			TLS:             connector.TLSDomainValidation,
+			TLSDomain:       "example.com",
+			MaxMessageBytes: 10 << 20,
+		},
+	)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	small, _, _ := set.Select("shop.example.com", 20_000)
+	large, _, _ := set.Select("shop.example.com", 20<<20)
+	fmt.Println(small.Connector, small.Space)
+	fmt.Println(large.Connector, large.Space)
+	// Output:
+	// partner *.example.com
+	// internet *
+}
