@@ -93,7 +93,7 @@ type Recipient struct {
 	// Host is the remote host that gave the reply, "mx.example.com [192.0.2.1]:25". Empty for a local cause.
 	Host string
 	// Diagnostic is the reply of the remote host, which begins with its three digits, or the
-	// local cause. May be empty.
+	// local cause in words meant for the sender, not the text of an internal error. May be empty.
 	Diagnostic string
 	// LastAttempt is when delivery was last tried, WillRetryUntil when a
 	// delayed message will expire. Either may be zero.

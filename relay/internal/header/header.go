@@ -87,6 +87,10 @@ func (h *Header) read(r io.Reader, max int64) error {
 		n, err := r.Read(h.buf[len(h.buf):cap(h.buf)])
 		h.buf = h.buf[:len(h.buf)+n]
 		done := s.scan()
+		if err != nil {
+			// It belongs behind the data, and need not come a second time.
+			r = ended{err}
+		}
 		if max > 0 && s.past(done) > max {
 			if s.line == 0 && nameLen(h.buf) == 0 {
 				// One long line that cannot be a field.
@@ -101,7 +105,7 @@ func (h *Header) read(r io.Reader, max int64) error {
 			return nil
 		case err == io.EOF:
 			s.finish()
-			h.end(s.line, s.next, eof{})
+			h.end(s.line, s.next, r)
 			return nil
 		case err != nil:
 			return err
@@ -240,17 +244,20 @@ func (b *body) WriteTo(w io.Writer) (int64, error) {
 			return done, err
 		}
 	}
-	if _, ok := b.r.(eof); ok {
-		return done, nil
+	if e, ok := b.r.(ended); ok {
+		if e.err == io.EOF {
+			return done, nil
+		}
+		return done, e.err
 	}
 	n, err := io.Copy(w, b.r)
 	return done + n, err
 }
 
-// eof is the rest of a content that was read to its end.
-type eof struct{}
+// ended is the rest of a content that has come to its end or its error.
+type ended struct{ err error }
 
-func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+func (e ended) Read([]byte) (int, error) { return 0, e.err }
 
 // Bytes returns the header section with its blank line. It stays valid until the next Remove or
 // Release and must not be changed.

@@ -112,9 +112,26 @@ func TestReadFails(t *testing.T) {
 	if body, err := io.ReadAll(rest); string(body) != "body" || err != cut {
 		t.Errorf("in the body: %q %v", body, err)
 	}
+	// An error that comes together with the last data, and only once, must not make a cut message look whole.
+	_, rest, err = header.Read(iotest.DataErrReader(io.MultiReader(strings.NewReader("A: b\r\n\r\nbody"), &once{cut})), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, rest); err != cut {
+		t.Errorf("with the last data: %v", err)
+	}
 	if _, _, err := header.Read(stuck{}, 0); err != io.ErrNoProgress {
 		t.Errorf("a reader that gives nothing: %v", err)
 	}
+}
+
+// once gives its error once, then io.EOF.
+type once struct{ err error }
+
+func (o *once) Read([]byte) (int, error) {
+	err := o.err
+	o.err = io.EOF
+	return 0, err
 }
 
 type stuck struct{}
