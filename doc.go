@@ -1,2 +1,34 @@
-// Package postern is the documentation of the module; see its packages.
+// Package postern is a mail relay for web applications to embed: a restricted
+// anonymous relay for the remote addresses you name, authenticated submission,
+// and accepted domains that decide who may be bounced, with a durable queue,
+// delivery and bounces behind them.
+//
+// This package holds no code. The packages are:
+//
+//   - connector: who may do what. Receive connectors with remote address ranges,
+//     permission groups, extended rights and limits; send connectors.
+//   - domains: mailbox addresses, accepted domains, and which recipients exist.
+//   - auth: identities and verifiers of credentials.
+//   - auth/msgauth: DKIM signatures.
+//   - relay: the relay itself. Start here.
+//   - relay/spool: the contract of the queue's store, with filespool (durable, one directory),
+//     memspool (volatile) and spooltest (the conformance suite).
+//
+// The concepts are those of Exchange's transport, where these ideas were named.
+//
+// # A relay on one screen
+//
+//	store, err := filespool.Open("spool", nil)
+//	...
+//	r, err := relay.New(relay.Config{
+//		Hostname:       "relay.example.com",
+//		Spool:          store,
+//		Connectors:     []*connector.Connector{apps},
+//		SendConnectors: []*connector.SendConnector{out},
+//	})
+//	...
+//	go r.Run(ctx)
+//	receipt, err := r.Submit(ctx, &relay.Message{From: from, To: to, Content: content})
+//
+// The examples module holds complete programs.
 package postern

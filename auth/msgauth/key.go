@@ -80,7 +80,7 @@ func LoadKey(name string) (crypto.Signer, error) {
 // TXT returns the DNS record to publish: the name without a trailing dot, and the value. A value over 255
 // octets must be split into strings in a zone file. Both are empty for a Key that [NewSigner] refuses.
 func (k Key) TXT() (name, value string) {
-	if errors.Join(k.faults()...) != nil {
+	if len(k.faults()) > 0 {
 		return "", ""
 	}
 	var kind string
@@ -96,20 +96,31 @@ func (k Key) TXT() (name, value string) {
 		"v=DKIM1; k=" + kind + "; p=" + base64.StdEncoding.EncodeToString(public)
 }
 
-// faults returns what is wrong with the key, each fault with its field.
-func (k Key) faults() []error {
-	var faults []error
+// FieldError is one fault of a configuration: the path of the field and what is wrong with it.
+type FieldError struct {
+	Field string // "[1].Selector"
+	Err   error
+}
+
+func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *FieldError) Unwrap() error { return e.Err }
+
+// faults returns what is wrong with the key.
+func (k Key) faults() []*FieldError {
+	var faults []*FieldError
 	if !isName(canonical(k.Domain)) {
-		faults = append(faults, fmt.Errorf("Domain: %q is not a domain name in A-labels", k.Domain))
+		faults = append(faults, &FieldError{"Domain", fmt.Errorf("%q is not a domain name in A-labels", k.Domain)})
 	}
 	if !isName(k.Selector) {
-		faults = append(faults, fmt.Errorf("Selector: %q is not made of letters, digits and hyphens", k.Selector))
+		faults = append(faults, &FieldError{"Selector", fmt.Errorf("%q is not made of letters, digits and hyphens", k.Selector)})
 	}
 	if k.Signer == nil {
-		return append(faults, errors.New("Signer: missing"))
+		return append(faults, &FieldError{"Signer", errors.New("missing")})
 	}
 	if err := checkPublic(k.Signer.Public()); err != nil {
-		faults = append(faults, fmt.Errorf("Signer: %w", err))
+		faults = append(faults, &FieldError{"Signer", err})
 	}
 	return faults
 }

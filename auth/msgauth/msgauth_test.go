@@ -363,10 +363,10 @@ func TestNewSignerReportsEveryFault(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		"Keys[0].Domain", "Keys[0].Selector",
-		"Keys[1].Signer: RSA key has 1024 bits",
-		"Keys[2].Signer: public key is *ecdsa.PublicKey", "Keys[2].Selector: \"S\" is taken by Keys[1]",
-		"Keys[3].Domain", "Keys[3].Selector", "Keys[3].Signer: missing",
+		"[0].Domain", "[0].Selector",
+		"[1].Signer: RSA key has 1024 bits",
+		"[2].Signer: public key is *ecdsa.PublicKey", "[2].Selector: \"S\" is taken by [1]",
+		"[3].Domain", "[3].Selector", "[3].Signer: missing",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in:\n%v", want, err)

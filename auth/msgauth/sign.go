@@ -39,7 +39,7 @@ type domainKeys struct {
 }
 
 // NewSigner returns a Signer with keys. It reports every fault of them at once,
-// each with its field ("Keys[1].Selector: …"). Without keys it signs nothing.
+// joined with errors.Join, each a [*FieldError]. Without keys it signs nothing.
 func NewSigner(keys ...Key) (*Signer, error) {
 	s := &Signer{domains: make(map[string]*domainKeys)}
 	var faults []error
@@ -47,11 +47,11 @@ func NewSigner(keys ...Key) (*Signer, error) {
 	for i, k := range keys {
 		k.Domain = canonical(k.Domain)
 		for _, err := range k.faults() {
-			faults = append(faults, fmt.Errorf("Keys[%d].%w", i, err))
+			faults = append(faults, &FieldError{fmt.Sprintf("[%d].%s", i, err.Field), err.Err})
 		}
 		name := strings.ToLower(k.Selector) + "._domainkey." + k.Domain
 		if j, ok := names[name]; ok {
-			faults = append(faults, fmt.Errorf("Keys[%d].Selector: %q is taken by Keys[%d]", i, k.Selector, j))
+			faults = append(faults, &FieldError{fmt.Sprintf("[%d].Selector", i), fmt.Errorf("%q is taken by [%d]", k.Selector, j)})
 		}
 		names[name] = i
 		d := s.domains[k.Domain]

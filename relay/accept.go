@@ -1,0 +1,220 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/header"
+	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// intake is a message on its way into the queue, from a session or from Submit.
+type intake struct {
+	client  client
+	session *Session // nil for Submit
+	message spool.Message
+	from    domains.Address
+	rcpts   []recipient
+	limits  connector.Limits
+	trace   header.Received
+}
+
+// accept reads the content, does what has to be done to the header, and
+// commits. When it returns nil the message is durable. The Accepted event follows.
+func (r *Relay) accept(ctx context.Context, p *snapshot, in *intake, content io.Reader) error {
+	c, w, err := r.prepare(ctx, p, in, content, r.store.Create)
+	if err != nil {
+		return err
+	}
+	if err := w.Commit(ctx, c); err != nil {
+		return err
+	}
+	p.accepted(in)
+	r.sched.Wake()
+	return nil
+}
+
+// create begins a message; it is [spool.Store].Create, or Prepare's own.
+type create func(ctx context.Context, id spool.ID) (spool.Writer, error)
+
+// prepare does everything but the commit.
+func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io.Reader, begin create) (c spool.Commit, w spool.Writer, err error) {
+	now := time.Now()
+	in.message.Created = now
+	in.message.ID = spool.NewID(now)
+	h, body, err := r.headers.Read(content, in.limits.MaxHeaderBytes)
+	if errors.Is(err, header.ErrTooLarge) {
+		return c, nil, replyHeaderTooLarge()
+	} else if err != nil {
+		return c, nil, err
+	}
+	defer h.Release()
+	extra, err := p.checkHeader(ctx, in, h)
+	if err != nil {
+		return c, nil, err
+	}
+	w, err = begin(ctx, in.message.ID)
+	if err != nil {
+		return c, nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = w.Abort()
+		}
+	}()
+	signature, size, err := p.write(w, in, h, extra, body)
+	if err != nil {
+		return c, nil, err
+	}
+	in.trace.ID = in.message.ID.String()
+	in.trace.Time = now
+	if len(in.rcpts) == 1 {
+		in.trace.For = in.rcpts[0].to.String()
+	}
+	prepend := make([]byte, 0, 384+len(signature)+len(extra))
+	prepend = in.trace.AppendTo(prepend)
+	prepend = append(prepend, signature...)
+	prepend = append(prepend, extra...)
+	in.message.Size = size + int64(len(prepend))
+	return spool.Commit{
+		Message:    in.message,
+		Deliveries: p.deliveries(in.rcpts, in.message.Size, now),
+		Prepend:    prepend,
+	}, w, nil
+}
+
+// checkHeader refuses what may not pass and removes what may not stay. It
+// returns the fields to be added.
+func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header) ([]byte, error) {
+	rights := in.client.rights
+	total, local := h.Hops(p.cfg.Hostname)
+	if l := in.limits.MaxHops; l > 0 && total > l {
+		return nil, replyLoop()
+	}
+	if l := in.limits.MaxLocalHops; l > 0 && local > l {
+		return nil, replyLoop()
+	}
+	if in.client.identity != nil && !rights.Has(connector.AcceptAnySender) {
+		if refusal := p.decideHeaderSender(in.client, h); refusal != nil {
+			return nil, refusal
+		}
+	}
+	header.Firewall{
+		Routing:      rights.Has(connector.AcceptHeadersRouting),
+		Organization: rights.Has(connector.AcceptHeadersOrganization),
+		Forest:       rights.Has(connector.AcceptHeadersForest),
+	}.Apply(h)
+	var extra []byte
+	if in.client.identity != nil || in.session == nil { // a submission: RFC 6409 section 8
+		extra = completeHeader(h, in.message.ID, p.cfg.Hostname, in.message.Created)
+	}
+	if ask := p.cfg.Policy.Message; ask != nil && in.session != nil {
+		m := &Incoming{QueueID: in.message.ID.String(), From: in.from, Header: h.Bytes()}
+		for i := range in.rcpts {
+			m.Recipients = append(m.Recipients, in.rcpts[i].to)
+		}
+		if err := ask(ctx, in.session, m); err != nil {
+			return nil, toReply(err)
+		}
+		in.message.Labels = in.session.Labels
+		extra = append(extra, m.added...)
+	}
+	return extra, nil
+}
+
+// decideHeaderSender decides whether the client may use the addresses in From and Sender.
+func (p *snapshot) decideHeaderSender(c client, h *header.Header) *smtpd.Reply {
+	for _, name := range [...]string{"From", "Sender"} {
+		switch h.Count(name) {
+		case 0:
+			continue
+		case 1:
+		default:
+			return replyFrom()
+		}
+		list, err := header.Addresses(h.Value(name))
+		if err != nil {
+			return replyFrom()
+		}
+		for _, a := range list {
+			from, err := domains.Parse(a)
+			if err != nil {
+				return replyFrom()
+			}
+			if r := p.decideSender(c, from); r != nil {
+				return r
+			}
+		}
+	}
+	return nil
+}
+
+// completeHeader returns the fields that a message must have and lacks.
+func completeHeader(h *header.Header, id spool.ID, hostname string, now time.Time) []byte {
+	var b []byte
+	if !h.Has("Date") {
+		b = append(b, "Date: "...)
+		b = now.AppendFormat(b, time.RFC1123Z)
+		b = append(b, '\r', '\n')
+	}
+	if !h.Has("Message-ID") {
+		b = append(b, "Message-ID: <"...)
+		b = append(b, id.String()...)
+		b = append(b, '@')
+		b = append(b, hostname...)
+		b = append(b, '>', '\r', '\n')
+	}
+	return b
+}
+
+// write writes header and body, and returns the signatures that belong in
+// front of them and the octets written. The signatures cover extra as well.
+func (p *snapshot) write(w io.Writer, in *intake, h *header.Header, extra []byte, body io.Reader) (signature []byte, size int64, err error) {
+	s, err := p.sign(in, h, extra)
+	if err != nil {
+		return nil, 0, err
+	}
+	size = int64(len(h.Bytes()))
+	_, err = w.Write(h.Bytes())
+	if s == nil {
+		if err == nil {
+			var n int64
+			n, err = io.Copy(w, body)
+			size += n
+		}
+		return nil, size, err
+	}
+	if err == nil {
+		var n int64
+		n, err = io.Copy(io.MultiWriter(w, s), body)
+		size += n
+	}
+	if err = errors.Join(err, s.Close()); err != nil {
+		return nil, 0, err
+	}
+	return s.Fields(), size, nil
+}
+
+// accepted publishes the Accepted event.
+func (p *snapshot) accepted(in *intake) {
+	if p.cfg.Events == nil {
+		return
+	}
+	m := &in.message
+	e := Event{
+		Time: time.Now(), Kind: Accepted, QueueID: m.ID.String(), Connector: m.Origin.Connector, User: m.Origin.User,
+		From: m.From, Size: m.Size, Labels: m.Labels, To: make([]string, len(in.rcpts)),
+	}
+	if in.session != nil {
+		e.Remote = in.session.Remote
+	}
+	for i := range in.rcpts {
+		e.To[i] = in.rcpts[i].to.String()
+	}
+	p.cfg.Events(e)
+}

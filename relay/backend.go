@@ -1,0 +1,192 @@
+package relay
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/header"
+	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// backend answers the server's questions by one snapshot.
+type backend struct {
+	relay *Relay
+	*snapshot
+}
+
+var _ smtpd.Backend = (*backend)(nil)
+
+// session returns the application's view of a session, brought up to date.
+func session(s *smtpd.Session) *Session {
+	v, ok := s.Value.(*Session)
+	if !ok {
+		v = &Session{ID: s.ID, Connector: s.Connector, Local: s.Local, Remote: s.Remote}
+		s.Value = v
+	}
+	v.Helo, v.TLS, v.Identity, v.Rights = s.Helo, s.TLS, s.Identity, s.Rights
+	return v
+}
+
+func clientOf(s *smtpd.Session) client {
+	return client{connector: s.Connector, rights: s.Rights, identity: s.Identity, tls: s.TLS != nil}
+}
+
+// wire turns a decision into the error for the server. A nil reply must become
+// a nil error.
+func wire(r *smtpd.Reply) error {
+	if r == nil {
+		return nil
+	}
+	return r
+}
+
+func (b *backend) Connect(ctx context.Context, s *smtpd.Session) error {
+	v := session(s)
+	if ask := b.cfg.Policy.Connect; ask != nil {
+		return wire(toReply(ask(ctx, v)))
+	}
+	return nil
+}
+
+func (b *backend) Helo(ctx context.Context, s *smtpd.Session) error {
+	if ask := b.cfg.Policy.Helo; ask != nil {
+		return wire(toReply(ask(ctx, session(s))))
+	}
+	return nil
+}
+
+func (b *backend) Auth(ctx context.Context, s *smtpd.Session, c auth.Credentials) (*auth.Identity, error) {
+	id, err := b.cfg.Verifier.Verify(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if ask := b.cfg.Policy.Auth; ask != nil {
+		v := session(s)
+		v.Identity = id
+		if err := ask(ctx, v); err != nil {
+			v.Identity = nil
+			return nil, toReply(err)
+		}
+	}
+	return id, nil
+}
+
+func (b *backend) Mail(ctx context.Context, s *smtpd.Session, m *smtpd.Mail) error {
+	if r := b.decideMail(clientOf(s), m.From); r != nil {
+		return r
+	}
+	if !b.withinRate(s) {
+		return replyRate()
+	}
+	if ask := b.cfg.Policy.Mail; ask != nil {
+		return wire(toReply(ask(ctx, session(s), m.From)))
+	}
+	return nil
+}
+
+// withinRate counts the message against the connector's message rate.
+func (b *backend) withinRate(s *smtpd.Session) bool {
+	limit := s.Limits.MessageRate
+	if limit <= 0 {
+		return true
+	}
+	key := rateKey{connector: s.Connector.Name}
+	switch s.Limits.MessageRateBy {
+	case connector.RateByNone:
+		return true
+	case connector.RateByAll:
+	case connector.RateByUser:
+		if s.Identity != nil {
+			key.client = s.Identity.User
+			break
+		}
+		fallthrough
+	default:
+		key.client = s.Remote.Addr().String()
+	}
+	return b.relay.rates.allow(key, limit, time.Now())
+}
+
+func (b *backend) Rcpt(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, rcpt *smtpd.Rcpt) error {
+	if rcpt.To.Domain() == "" { // <postmaster>, RFC 5321 section 4.5.1
+		rcpt.To = b.postmaster
+		t, r := b.decideRcpt(ctx, client{rights: allRights}, rcpt.To)
+		rcpt.Value = t
+		return wire(r)
+	}
+	t, r := b.decideRcpt(ctx, clientOf(s), rcpt.To)
+	if r != nil {
+		return r
+	}
+	rcpt.Value = t
+	if ask := b.cfg.Policy.Rcpt; ask != nil {
+		return wire(toReply(ask(ctx, session(s), m.From, rcpt.To)))
+	}
+	return nil
+}
+
+func (b *backend) Message(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, content io.Reader) (string, error) {
+	c := clientOf(s)
+	v := session(s)
+	rcpts := make([]recipient, len(m.Recipients))
+	for i := range m.Recipients {
+		r := &m.Recipients[i]
+		t, _ := r.Value.(target)
+		rcpts[i] = recipient{to: r.To, target: t, notify: r.Notify, original: r.Original}
+	}
+	in := intake{
+		client:  c,
+		session: v,
+		message: spool.Message{
+			From: m.From.String(), EnvelopeID: m.EnvelopeID, Return: m.Return, Body: m.Body, UTF8: m.UTF8,
+			Origin: spool.Origin{Connector: s.Connector.Name, Remote: s.Remote.String()},
+			Labels: v.Labels,
+		},
+		from:   m.From,
+		rcpts:  rcpts,
+		limits: s.Limits,
+		trace: header.Received{
+			HELO: s.Helo, RemoteIP: s.Remote.Addr(), By: b.cfg.Hostname,
+			With: header.With{ESMTP: s.ESMTP, TLS: s.TLS != nil, Auth: s.Identity != nil, UTF8: m.UTF8}.String(),
+		},
+	}
+	if s.TLS != nil {
+		in.trace.TLSVersion, in.trace.TLSCipher = s.TLS.Version, s.TLS.CipherSuite
+	}
+	if s.Identity != nil {
+		in.message.Origin.User = s.Identity.User
+	}
+	if err := b.relay.accept(ctx, b.snapshot, &in, content); err != nil {
+		return "", toReply(err)
+	}
+	return in.message.ID.String(), nil
+}
+
+func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
+	v := session(s)
+	if r.Reply.Cause != nil && b.log.Enabled(context.Background(), slog.LevelWarn) {
+		b.log.Warn("refused", "session", s.ID, "connector", s.Connector.Name, "remote", s.Remote.Addr().String(),
+			"stage", r.Stage, "code", r.Reply.Code, "enhanced", r.Reply.Enhanced, "err", r.Reply.Cause)
+	}
+	if b.cfg.Events == nil {
+		return
+	}
+	e := Event{
+		Time: time.Now(), Kind: Rejected, Stage: r.Stage, Connector: s.Connector.Name, Remote: s.Remote,
+		User: r.User, From: r.From, Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: r.Reply.Text, Labels: v.Labels,
+	}
+	if r.To != "" {
+		e.To = []string{r.To}
+	}
+	if e.User == "" && s.Identity != nil {
+		e.User = s.Identity.User
+	}
+	b.cfg.Events(e)
+}
+
+func (b *backend) Closed(*smtpd.Session) {}

@@ -1,0 +1,100 @@
+package relay
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"time"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/auth/msgauth"
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// Config says what a relay does. [New] checks it and copies what it needs; a
+// Config and what it points to must not change afterwards. Use
+// [Relay.Reload] to give a running relay another one.
+type Config struct {
+	// Hostname is the name this relay goes by: in its banner, in EHLO, in
+	// trace fields and reports. Required; a fully qualified domain name.
+	Hostname string
+
+	// Spool keeps the queue. Required. The application opens it and closes it
+	// after the relay has ended; filespool is the durable default, memspool
+	// forgets everything with the process.
+	Spool spool.Store
+
+	// Connectors are the receive connectors. None means that nothing
+	// listens: the application alone submits.
+	Connectors []*connector.Connector
+
+	// TLS serves STARTTLS and implicit TLS on every connector. Defaults to
+	// nil: neither is offered, and a connector that requires TLS is a fault.
+	TLS *tls.Config
+
+	// Verifier decides on the credentials of AUTH. Required when a connector
+	// offers BasicAuth.
+	Verifier auth.Verifier
+
+	// AcceptedDomains are the domains this relay takes mail for.
+	AcceptedDomains []domains.AcceptedDomain
+
+	// DefaultDomain completes <postmaster>. Defaults to the first accepted
+	// domain without a wildcard, then to Hostname.
+	DefaultDomain string
+
+	// Postmaster is the address that reports come from, and to which mail for
+	// <postmaster> goes. Defaults to postmaster@ the default domain.
+	Postmaster string
+
+	// Mailboxes takes the mail of known recipients in accepted domains. Required when an
+	// accepted domain has Recipients.
+	Mailboxes Transport
+
+	// SendConnectors say how all other mail leaves. Mail without a matching
+	// send connector waits in the queue until one is configured or it expires.
+	SendConnectors []*connector.SendConnector
+
+	// Transport takes all other mail instead of SendConnectors. Defaults to nil.
+	Transport Transport
+
+	// DKIM are the keys that sign what authenticated users, relaying hosts
+	// and the application send, chosen by the domain of the From field.
+	DKIM []msgauth.Key
+
+	// Retry is the schedule of further attempts after a temporary failure.
+	Retry Retry
+
+	// Policy holds the application's own decisions.
+	Policy Policy
+
+	// Events receives what happens to every message, in the order in which it happens to each
+	// recipient. It is called from many goroutines and must not block for long. Defaults to nil.
+	Events func(Event)
+
+	// Logger receives the relay's log. Defaults to a logger that discards.
+	Logger *slog.Logger
+
+	// Resolver looks up the DNS for MX delivery. Defaults to the system's.
+	Resolver Resolver
+
+	// MaxDeliveries bounds the deliveries under way at once. Defaults to 100.
+	MaxDeliveries int
+
+	// DrainTimeout bounds how long [Relay.Run] waits for sessions and deliveries under way
+	// when it ends. Defaults to 30 seconds.
+	DrainTimeout time.Duration
+}
+
+// Retry is the schedule of attempts.
+type Retry struct {
+	// Schedule holds the waits after the first, second, third… failed
+	// attempt; the last repeats. A jitter of up to a tenth is added to each.
+	// Defaults to four times 1 minute, six times 5 minutes, then 10 minutes
+	// (Exchange's default timeline).
+	Schedule []time.Duration
+	// Expires is the age at which a message is given up and its
+	// sender told. Defaults to 48 hours.
+	Expires time.Duration
+}

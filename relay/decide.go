@@ -1,0 +1,100 @@
+package relay
+
+import (
+	"context"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/smtpd"
+)
+
+// client is what a decision rests on: everything else is configuration (design, I5).
+type client struct {
+	connector *connector.Connector // nil for the application itself
+	rights    connector.Right
+	identity  *auth.Identity // nil for anonymous clients
+	tls       bool
+}
+
+// allRights is what the application itself may do.
+const allRights = ^connector.Right(0)
+
+// decideMail decides on MAIL FROM: transport security, the right to submit,
+// and the right to use the sender.
+func (p *snapshot) decideMail(c client, from domains.Address) *smtpd.Reply {
+	switch {
+	case c.connector != nil && c.connector.RequireTLS && !c.tls:
+		return replyTLSRequired()
+	case c.rights.Has(connector.Submit):
+		return p.decideSender(c, from)
+	case c.identity != nil:
+		return replyMayNotSubmit()
+	default:
+		return replyNotAuthenticated()
+	}
+}
+
+// decideSender decides whether the client may use an address as the sender.
+//
+// A client with AcceptAnySender may use any address, but one in an
+// authoritative domain only with AcceptAuthoritativeDomainSender as well. An
+// authenticated client without it may use the addresses its identity owns. The null
+// reverse-path belongs to everybody: reports use it.
+func (p *snapshot) decideSender(c client, from domains.Address) *smtpd.Reply {
+	if from.IsNull() {
+		return nil
+	}
+	if c.identity != nil && c.identity.MaySendAs(from.Key()) {
+		return nil
+	}
+	d, accepted := p.table.Lookup(from.Domain())
+	authoritative := accepted && d.Type == domains.Authoritative
+	switch {
+	case c.rights.Has(connector.AcceptAnySender):
+		if !authoritative || c.rights.Has(connector.AcceptAuthoritativeDomainSender) {
+			return nil
+		}
+	case c.identity == nil && accepted && (!authoritative || c.rights.Has(connector.AcceptAuthoritativeDomainSender)):
+		return nil
+	}
+	if c.identity != nil {
+		return replyClientSender()
+	}
+	return replyAnonymousSender()
+}
+
+// target says where a recipient's copy goes.
+type target uint8
+
+const (
+	outward   target = iota // to a send connector or the application's transport
+	inMailbox               // to Config.Mailboxes
+)
+
+// decideRcpt decides on RCPT TO: accepted domain or the right to relay, and
+// whether the recipient exists. Unknown recipients are refused only in
+// authoritative domains (design, I4).
+func (p *snapshot) decideRcpt(ctx context.Context, c client, to domains.Address) (target, *smtpd.Reply) {
+	d, accepted := p.table.Lookup(to.Domain())
+	if !accepted {
+		if !c.rights.Has(connector.AcceptAnyRecipient) {
+			return outward, replyUnableToRelay()
+		}
+		return outward, nil
+	}
+	if d.Recipients == nil {
+		return outward, nil
+	}
+	known, err := d.Recipients.Resolve(ctx, to)
+	switch {
+	case err != nil:
+		return outward, replyLookupFailed(err)
+	case known:
+		return inMailbox, nil
+	case d.Type == domains.Authoritative:
+		return outward, replyUnknownUser()
+	default:
+		return outward, nil
+	}
+}

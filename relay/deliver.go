@@ -1,0 +1,327 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/sched"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+const (
+	// attemptLimit ends an attempt before its lease ends.
+	attemptLimit = 50 * time.Minute
+	// settleLimit bounds the settling of an attempt, also when the relay stops.
+	settleLimit = 30 * time.Second
+)
+
+// deliver makes one attempt and settles it.
+func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
+	p := r.snap.Load()
+	a := &Attempt{
+		QueueID:    l.Message.ID.String(),
+		Number:     l.Delivery.Attempts + 1,
+		Message:    l.Message,
+		Recipients: l.Delivery.Recipients,
+		Open:       func(ctx context.Context) (io.ReadCloser, error) { return r.store.Open(ctx, l.Message.ID) },
+	}
+	p.event(Event{Kind: Attempted, Attempt: a.Number}, a)
+	attempt, cancel := context.WithTimeout(ctx, attemptLimit)
+	results := p.attempt(attempt, l.Delivery.Route, a)
+	cancel()
+	if ctx.Err() != nil && allTemporary(results) {
+		r.settle(ctx, a, spool.Settlement{ // the relay stops: this was no attempt
+			ID: l.Delivery.ID, Token: l.Token,
+			Remaining: l.Delivery.Recipients, Due: l.Delivery.Due, Attempts: l.Delivery.Attempts,
+		})
+		return sched.Reached
+	}
+	r.conclude(ctx, p, l, a, results)
+	return health(results)
+}
+
+// attempt hands the message to the route's transport. A panic of the
+// application's transport counts as a temporary failure.
+func (p *snapshot) attempt(ctx context.Context, route string, a *Attempt) (results []Result) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.log.Error("transport panicked", "queue_id", a.QueueID, "panic", v)
+			results = failAll(a, &DeliveryError{Op: "content", Err: errPanicked})
+		}
+		for len(results) < len(a.Recipients) {
+			results = append(results, Result{Err: &DeliveryError{Op: "content", Err: errNoResult}})
+		}
+	}()
+	switch {
+	case route == routeMailbox && p.mailboxes != nil:
+		return p.mailboxes.Deliver(ctx, a)
+	case route == routeTransport && p.transport != nil:
+		return p.transport.Deliver(ctx, a)
+	}
+	if h, domain := p.sender(route); h != nil {
+		return p.transact(ctx, h, domain, a)
+	}
+	return p.reroute(ctx, a)
+}
+
+var (
+	errPanicked = errors.New("relay: the transport panicked")
+	errNoResult = errors.New("relay: the transport gave no result")
+	errNoRoute  = errors.New("relay: no send connector matches the recipient's domain")
+	errTooLarge = errors.New("relay: the message is too large for every matching send connector")
+)
+
+// transact makes one transaction over a send connector.
+func (p *snapshot) transact(ctx context.Context, h *hop, domain string, a *Attempt) []Result {
+	next := &h.next
+	if domain != "" {
+		copied := h.next
+		copied.Domain = domain
+		copied.Key = routeMX + domain + "/" + h.next.Key
+		next = &copied
+	}
+	t := smtpTransport{client: p.client, hop: next}
+	return t.Deliver(ctx, a)
+}
+
+// reroute serves recipients whose stored route leads nowhere: none matched when they were
+// accepted, or the configuration has changed since.
+func (p *snapshot) reroute(ctx context.Context, a *Attempt) []Result {
+	results := make([]Result, len(a.Recipients))
+	groups := make(map[string][]int)
+	for i, rcpt := range a.Recipients {
+		to, err := domains.Parse(rcpt.Address)
+		if err != nil {
+			results[i].Err = &DeliveryError{Op: "route", Err: err, Permanent: true, Enhanced: "5.1.3"}
+			continue
+		}
+		t, refusal := p.decideRcpt(ctx, client{rights: allRights}, to)
+		if refusal != nil {
+			results[i].Err = replyError(refusal)
+			continue
+		}
+		route := p.routeOf(t, to, a.Message.Size)
+		groups[route] = append(groups[route], i)
+	}
+	for route, members := range groups {
+		part := *a
+		part.Recipients = make([]spool.Recipient, len(members))
+		for j, i := range members {
+			part.Recipients[j] = a.Recipients[i]
+		}
+		var got []Result
+		switch route {
+		case routeUnreachable:
+			got = failAll(&part, &DeliveryError{Op: "route", Err: errNoRoute, Enhanced: "4.4.4"})
+		case routeTooLarge:
+			got = failAll(&part, &DeliveryError{Op: "route", Err: errTooLarge, Enhanced: "5.3.4", Permanent: true})
+		default:
+			got = p.attempt(ctx, route, &part)
+		}
+		for j, i := range members {
+			results[i] = got[j]
+		}
+	}
+	return results
+}
+
+func failAll(a *Attempt, err error) []Result {
+	results := make([]Result, len(a.Recipients))
+	for i := range results {
+		results[i].Err = err
+	}
+	return results
+}
+
+// failure is what an unsuccessful result says.
+type failure struct {
+	permanent bool
+	expired   bool
+	code      int    // remote reply; 0 for a local cause
+	enhanced  string // enhanced status code, never empty
+	text      string // remote reply or local cause, one line
+	op        string // of a local cause
+	host      string
+}
+
+// failureOf reads the error of a result.
+func failureOf(res Result) failure {
+	f := failure{host: res.Host, text: oneLine(res.Err.Error())}
+	if d, ok := errors.AsType[*DeliveryError](res.Err); ok {
+		f.permanent, f.code, f.enhanced = d.Permanent, d.Code, d.Enhanced
+		if d.Host != "" {
+			f.host = d.Host
+		}
+		if d.Code != 0 {
+			f.text = oneLine(d.Text)
+		} else {
+			f.op = d.Op
+		}
+	} else if e, ok := errors.AsType[*ReplyError](res.Err); ok {
+		f.permanent, f.enhanced, f.text = e.Code >= 500, e.Enhanced, oneLine(e.Text)
+	} else {
+		f.op = "content" // an application's error, not meant for the sender
+	}
+	class := byte('4')
+	if f.permanent {
+		class = '5'
+	}
+	if len(f.enhanced) < 5 || f.enhanced[0] != class {
+		f.enhanced = string(class) + ".0.0"
+	}
+	return f
+}
+
+func oneLine(s string) string {
+	if strings.ContainsAny(s, "\r\n") {
+		s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\r' || r == '\n' }), " ")
+	}
+	return s
+}
+
+// conclude settles an attempt: delivered recipients leave, temporary failures wait for the next
+// attempt, permanent and expired ones are reported to the sender.
+func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *Attempt, results []Result) {
+	now := time.Now()
+	expired := !now.Before(l.Delivery.Expires)
+	due := now.Add(jitter(p.retry.wait(a.Number)))
+	if due.After(l.Delivery.Expires) {
+		due = l.Delivery.Expires
+	}
+	s := spool.Settlement{ID: l.Delivery.ID, Token: l.Token, Due: due, Attempts: a.Number}
+	var failed []failedRecipient
+	events := make([]Event, 0, len(results))
+	for i := range a.Recipients {
+		rcpt := a.Recipients[i]
+		to := []string{rcpt.Address}
+		if results[i].Err == nil {
+			code, text := splitReply(results[i].Reply)
+			events = append(events, Event{Kind: Delivered, To: to, Host: results[i].Host, Code: code, Text: text})
+			continue
+		}
+		f := failureOf(results[i])
+		e := Event{Kind: Deferred, To: to, Code: f.code, Enhanced: f.enhanced, Text: f.text, Host: f.host}
+		switch {
+		case f.permanent:
+			e.Kind = Bounced
+			failed = append(failed, failedRecipient{rcpt, f})
+		case expired:
+			e.Kind = Expired
+			f.expired = true
+			failed = append(failed, failedRecipient{rcpt, f})
+		default:
+			e.Next = due
+			rcpt.Status, rcpt.Diagnostic, rcpt.Host = f.enhanced, diagnostic(f), f.host
+			s.Remaining = append(s.Remaining, rcpt)
+		}
+		events = append(events, e)
+	}
+	report, err := r.report(ctx, p, l, failed, s)
+	if err != nil {
+		p.log.Error("attempt not settled; it will be made again", "queue_id", a.QueueID, "err", err)
+		return
+	}
+	for _, e := range events {
+		if e.Kind == Bounced || e.Kind == Expired {
+			e.Report = report
+		}
+		e.Attempt = a.Number
+		p.event(e, a)
+	}
+}
+
+// settle ends a lease without failures.
+func (r *Relay) settle(ctx context.Context, a *Attempt, s spool.Settlement) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
+	defer cancel()
+	if err := r.store.Settle(ctx, s); err != nil {
+		r.snap.Load().log.Error("attempt not settled; it will be made again", "queue_id", a.QueueID, "err", err)
+	}
+}
+
+// event completes and publishes an event about an attempt.
+func (p *snapshot) event(e Event, a *Attempt) {
+	if p.cfg.Events == nil {
+		return
+	}
+	e.Time = time.Now()
+	e.QueueID = a.QueueID
+	e.Connector = a.Message.Origin.Connector
+	e.User = a.Message.Origin.User
+	e.From = a.Message.From
+	e.Size = a.Message.Size
+	e.Labels = a.Message.Labels
+	p.cfg.Events(e)
+}
+
+// jitter spreads retries by up to a tenth, so that what failed together is not tried together.
+func jitter(d time.Duration) time.Duration {
+	return d + rand.N(max(d/10, 1))
+}
+
+// diagnostic is what a sender may read: the remote reply as received, the words of the application, or
+// a constant text for a local cause, whose details belong in the log and the events.
+func diagnostic(f failure) string {
+	text := f.text
+	switch {
+	case f.code != 0:
+		text = fmt.Sprintf("%d %s %s", f.code, f.enhanced, f.text)
+	case f.op != "":
+		text = localCause(f.op)
+	}
+	return text[:min(len(text), 512)]
+}
+
+func localCause(op string) string {
+	switch op {
+	case "dns":
+		return "The mail hosts of the domain could not be found"
+	case "dial", "greeting", "ehlo":
+		return "No mail host could be reached"
+	case "starttls":
+		return "No secure connection could be made"
+	case "auth":
+		return "The mail host did not let this server log on"
+	case "route":
+		return "No route leads to the recipient's domain"
+	default:
+		return "The connection with the mail host broke off, or it could not take the message"
+	}
+}
+
+// splitReply parts a transport's reply into its code, if it has one, and its text.
+func splitReply(reply string) (int, string) {
+	if code, text, ok := strings.Cut(reply, " "); ok && len(code) == 3 {
+		if n, err := strconv.Atoi(code); err == nil {
+			return n, text
+		}
+	}
+	return 0, reply
+}
+
+func allTemporary(results []Result) bool {
+	for _, r := range results {
+		if r.Err == nil || failureOf(r).permanent {
+			return false
+		}
+	}
+	return true
+}
+
+// health tells whether the next hop could be talked to at all.
+func health(results []Result) sched.Health {
+	for _, r := range results {
+		d, ok := errors.AsType[*DeliveryError](r.Err)
+		if !ok || d.Code != 0 || d.Permanent || d.Op != "dial" && d.Op != "greeting" && d.Op != "starttls" {
+			return sched.Reached
+		}
+	}
+	return sched.Unreachable
+}

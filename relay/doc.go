@@ -1,0 +1,39 @@
+// Package relay is a mail relay that lives in the application's process: it
+// takes messages in by SMTP and from the application, keeps them in a durable
+// queue, delivers them, and tells senders of failures.
+//
+// [New] checks a [Config], [Relay.Run] serves and delivers until its context ends,
+// [Relay.Submit] queues a message of the application.
+//
+// # The way of a message
+//
+// A connection is matched with a receive connector by its two addresses; without one it
+// is closed. At MAIL the session needs the right to submit and to use the
+// sender; at RCPT the recipient must be in an accepted domain, and exist there, or the
+// session needs the right to relay. The message is written to the spool and the client is told 250 when it is
+// durable. Deliveries are made from the spool, each to one route: the mailboxes, the smart hosts of a send
+// connector, the MX of a domain, or the application's own [Transport].
+//
+// # Durability
+//
+// What got its 250, or a nil error from Submit, is delivered, reported to its sender, or
+// removed by an operator, as long as the spool keeps it. Delivery is at least once: a copy
+// is sent twice only when the process dies between the next hop's 250 and the
+// settling of the attempt.
+//
+// # Errors
+//
+// Refusals on the wire have constant texts. The cause is in the log and the
+// refusal in the [Event] stream. The application chooses replies with [Reject] and [Defer].
+//
+// # Concurrency
+//
+// All methods of [Relay] may be called from many goroutines. The functions of a
+// [Config] are called from many goroutines as well.
+//
+// # Security
+//
+// The relay is closed by default: without connectors nothing listens, without grants nothing is
+// relayed, and an anonymous relay for everyone is refused by New. Received fields show
+// the client's address; credentials are in no log.
+package relay

@@ -1,0 +1,117 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// ErrClosed is the answer of a relay that was closed.
+var ErrClosed = errors.New("relay: closed")
+
+// ReplyError is a refusal with its SMTP reply. Make one with [Reject] or [Defer].
+type ReplyError struct {
+	Code     int    // 400 to 599
+	Enhanced string // RFC 3463, "5.7.1"
+	Text     string // one line of printable ASCII
+	Err      error  // the cause, for the log only
+}
+
+// Error returns the reply as it goes on the wire.
+func (e *ReplyError) Error() string {
+	return strconv.Itoa(e.Code) + " " + e.Enhanced + " " + e.Text
+}
+
+// Unwrap returns the cause.
+func (e *ReplyError) Unwrap() error { return e.Err }
+
+// Temporary reports whether the client may try again.
+func (e *ReplyError) Temporary() bool { return e.Code < 500 }
+
+// Reject returns an error that refuses for good: code 500 to 599 with an
+// enhanced status code such as "5.7.1". Wrapped errors keep the reply.
+// An empty enhanced code is 5.0.0; a code out of range is 550.
+func Reject(code int, enhanced, text string) error {
+	if code < 500 || code > 599 {
+		code = 550
+	}
+	if enhanced == "" {
+		enhanced = "5.0.0"
+	}
+	return &ReplyError{Code: code, Enhanced: enhanced, Text: text}
+}
+
+// Defer returns an error that refuses for now: code 400 to 499. A code of 421 also closes the connection.
+// An empty enhanced code is 4.0.0; a code out of range is 451.
+func Defer(code int, enhanced, text string) error {
+	if code < 400 || code > 499 {
+		code = 451
+	}
+	if enhanced == "" {
+		enhanced = "4.0.0"
+	}
+	return &ReplyError{Code: code, Enhanced: enhanced, Text: text}
+}
+
+// DeliveryError tells both sides of a failed delivery.
+type DeliveryError struct {
+	// Op is the step that failed: dns, dial, greeting, ehlo, starttls, auth, mail, rcpt, data, content, mailbox.
+	Op string
+	// Host is the remote host's name and address. Empty when none was reached.
+	Host string
+	// Code, Enhanced and Text are the remote reply as received. Code is 0 when there was none.
+	Code     int
+	Enhanced string
+	Text     string
+	// Err is the local cause; nil when the remote host decided.
+	Err error
+	// Permanent tells that no further attempt may help.
+	Permanent bool
+}
+
+// Error returns the failure in one line.
+func (e *DeliveryError) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Op)
+	if e.Host != "" {
+		b.WriteString(" " + e.Host)
+	}
+	if e.Code != 0 {
+		fmt.Fprintf(&b, ": %d %s %s", e.Code, e.Enhanced, e.Text)
+	}
+	if e.Err != nil {
+		b.WriteString(": " + e.Err.Error())
+	}
+	return b.String()
+}
+
+// Unwrap returns the local cause.
+func (e *DeliveryError) Unwrap() error { return e.Err }
+
+// Temporary reports whether a later attempt may succeed.
+func (e *DeliveryError) Temporary() bool { return !e.Permanent }
+
+// FieldError is one fault of a [Config]: the path of the field and what is wrong with it.
+type FieldError struct {
+	Field string // "Connectors[1].RemoteIPRanges[0]"
+	Err   error
+}
+
+// Error returns the path and the fault.
+func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
+
+// Unwrap returns the fault.
+func (e *FieldError) Unwrap() error { return e.Err }
+
+// RecipientError tells why [Relay.Submit] refused a recipient.
+type RecipientError struct {
+	Recipient string
+	Err       error // usually a *ReplyError
+}
+
+// Error returns the recipient and the reason.
+func (e *RecipientError) Error() string { return "<" + e.Recipient + ">: " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *RecipientError) Unwrap() error { return e.Err }

@@ -1,0 +1,75 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/postern-mail/postern/domains"
+)
+
+// Maildir returns a Transport that writes each recipient's copy into a maildir,
+// dir/<local part>@<domain>, made if missing. The copy is synced before it
+// counts as delivered and begins with Return-Path and Delivered-To. Local parts are
+// compared without regard to case; one that cannot name a directory is refused.
+func Maildir(dir string) Transport {
+	return Mailbox(func(ctx context.Context, to domains.Address, a *Attempt) error {
+		name := strings.ToLower(to.Local()) + "@" + to.Domain()
+		if strings.ContainsAny(name, "/\\\x00:") || strings.HasPrefix(name, ".") || len(name) > 200 {
+			return Reject(550, "5.1.3", "Address cannot name a mailbox")
+		}
+		return deliverMaildir(ctx, filepath.Join(dir, name), to, a)
+	})
+}
+
+// deliverMaildir writes to tmp, syncs, and renames into new. The file name comes from the
+// queue id, so that a repeated attempt replaces its own copy.
+func deliverMaildir(ctx context.Context, box string, to domains.Address, a *Attempt) (err error) {
+	for _, sub := range [...]string{"tmp", "new", "cur"} {
+		if err := os.MkdirAll(filepath.Join(box, sub), 0o700); err != nil {
+			return err
+		}
+	}
+	name := a.QueueID + ".postern"
+	if done, err := filepath.Glob(filepath.Join(box, "cur", name+"*")); err == nil && len(done) > 0 {
+		return nil // delivered before, and read since
+	}
+	content, err := a.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	tmp := filepath.Join(box, "tmp", name)
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(tmp)
+		}
+	}()
+	_, err = fmt.Fprintf(f, "Return-Path: <%s>\r\nDelivered-To: %s\r\n", a.Message.From, to)
+	if err == nil {
+		_, err = io.Copy(f, content)
+	}
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(tmp, filepath.Join(box, "new", name)); err != nil {
+		return err
+	}
+	return syncDir(filepath.Join(box, "new"))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

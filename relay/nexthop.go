@@ -1,0 +1,121 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strconv"
+
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/outbound"
+)
+
+// NextHop is a Transport to fixed hosts by SMTP or LMTP, for
+// [Config].Mailboxes and [Config].Transport.
+type NextHop struct {
+	// Hosts are host or host:port, used in turn, with fail-over to the next. Required.
+	Hosts []string
+	// LMTP speaks RFC 2033 instead of SMTP. Defaults to false.
+	LMTP bool
+	// Port is used where a host names none. Defaults to 25, with LMTP to 24.
+	Port int
+	// TLS is what is asked of the host. Defaults to TLSOpportunistic.
+	TLS connector.TLSLevel
+	// TLSDomain is the certificate name for TLSDomainValidation.
+	TLSDomain string
+	// MaxConnections bounds the connections. Defaults to 20.
+	MaxConnections int
+}
+
+var errNotBound = errors.New("relay: a NextHop works only inside a relay")
+
+// Deliver answers an error: a NextHop works only as a part of a [Config], whose relay lends it
+// its client and its connections.
+func (n *NextHop) Deliver(_ context.Context, a *Attempt) []Result {
+	results := make([]Result, len(a.Recipients))
+	for i := range results {
+		results[i].Err = errNotBound
+	}
+	return results
+}
+
+func (n *NextHop) hop(key, hostname string) (*outbound.NextHop, error) {
+	var faults []error
+	if len(n.Hosts) == 0 {
+		faults = append(faults, &connector.FieldError{Field: "Hosts", Err: errors.New("at least one host is required")})
+	}
+	for i, h := range n.Hosts {
+		if _, port, err := net.SplitHostPort(h); h == "" || err == nil && !isPort(port) {
+			faults = append(faults, &connector.FieldError{
+				Field: "Hosts[" + strconv.Itoa(i) + "]", Err: errors.New("not host or host:port"),
+			})
+		}
+	}
+	if n.TLS == connector.TLSDomainValidation && n.TLSDomain == "" {
+		faults = append(faults, &connector.FieldError{Field: "TLSDomain", Err: errors.New("required with TLSDomainValidation")})
+	}
+	port := 25
+	if n.LMTP {
+		port = 24
+	}
+	return &outbound.NextHop{
+		Key:            key,
+		Hosts:          n.Hosts,
+		Port:           orDefault(n.Port, port),
+		LMTP:           n.LMTP,
+		TLS:            n.TLS,
+		TLSDomain:      n.TLSDomain,
+		Helo:           hostname,
+		MaxConnections: orDefault(n.MaxConnections, defaultConnections),
+	}, errors.Join(faults...)
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
+}
+
+// smtpTransport delivers by the relay's client.
+type smtpTransport struct {
+	client *outbound.Client
+	hop    *outbound.NextHop
+}
+
+// Deliver makes one transaction.
+func (t *smtpTransport) Deliver(ctx context.Context, a *Attempt) []Result {
+	rcpts := make([]outbound.Recipient, len(a.Recipients))
+	for i, r := range a.Recipients {
+		rcpts[i] = outbound.Recipient{Address: r.Address, ORCPT: r.Original}
+		if r.Notify != 0 {
+			rcpts[i].Notify = r.Notify.String()
+		}
+	}
+	m := &a.Message
+	got := t.client.Deliver(ctx, &outbound.Request{
+		ID:         a.QueueID,
+		Hop:        t.hop,
+		From:       m.From,
+		Recipients: rcpts,
+		EnvelopeID: m.EnvelopeID,
+		Return:     m.Return,
+		Body:       m.Body,
+		UTF8:       m.UTF8,
+		Size:       m.Size,
+		Open:       a.Open,
+	})
+	results := make([]Result, len(got))
+	for i := range got {
+		results[i] = resultOf(&got[i])
+	}
+	return results
+}
+
+func resultOf(r *outbound.Result) Result {
+	if r.Outcome == outbound.Delivered {
+		return Result{Host: r.Host, Reply: strconv.Itoa(r.Code) + " " + r.Text}
+	}
+	return Result{Host: r.Host, Err: &DeliveryError{
+		Op: r.Op, Host: r.Host, Code: r.Code, Enhanced: r.Enhanced, Text: r.Text, Err: r.Err,
+		Permanent: r.Outcome == outbound.Permanent,
+	}}
+}

@@ -1,0 +1,372 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/header"
+	"github.com/postern-mail/postern/relay/internal/outbound"
+	"github.com/postern-mail/postern/relay/internal/sched"
+	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+const (
+	defaultDeliveries = 100
+	defaultDrain      = 30 * time.Second
+)
+
+// Relay is a mail relay inside the application's process. Its methods may be
+// called from many goroutines at once. Several relays live side by side in one
+// process; each needs a spool of its own.
+type Relay struct {
+	snap    atomic.Pointer[snapshot]
+	store   spool.Store
+	client  *outbound.Client
+	server  *smtpd.Server
+	sched   *sched.Scheduler
+	rates   rates
+	headers header.Pool
+
+	mu        sync.Mutex
+	listeners map[netip.AddrPort]net.Listener // by binding as bound
+	ports     map[string]netip.AddrPort       // what a binding with port 0 became
+	listening bool
+	serving   bool // listeners are given to the server
+	failed    chan error
+
+	begin    sync.Once
+	end      sync.Once
+	leasing  context.CancelFunc // ends the scheduler
+	working  context.CancelFunc // ends the attempts under way
+	idle     chan struct{}      // closed when the scheduler has ended
+	closed   chan struct{}      // closed by Shutdown and Close
+	shutdown chan struct{}      // closed when Shutdown or Close is through
+}
+
+// New checks the configuration, reports every fault at once, and makes a
+// relay. It starts nothing: no socket is opened and nothing is delivered before [Relay.Run].
+//
+// The error lists one [*FieldError] for each fault; errors.As finds them.
+func New(cfg Config) (*Relay, error) {
+	r := &Relay{
+		store:     cfg.Spool,
+		listeners: make(map[netip.AddrPort]net.Listener),
+		ports:     make(map[string]netip.AddrPort),
+		failed:    make(chan error, 1),
+		idle:      make(chan struct{}),
+		closed:    make(chan struct{}),
+		shutdown:  make(chan struct{}),
+	}
+	client := outbound.Config{Hostname: cfg.Hostname, Logger: cfg.Logger}
+	if cfg.Resolver != nil {
+		client.Resolver = cfg.Resolver
+	}
+	r.client = outbound.New(client)
+	p, err := newSnapshot(cfg, r.client)
+	if err != nil {
+		return nil, err
+	}
+	r.snap.Store(p)
+	r.server = smtpd.New(smtpd.Config{Hostname: cfg.Hostname, Logger: p.log, Policy: r.policy(p)})
+	r.sched = sched.New(sched.Config{
+		Store:       cfg.Spool,
+		Concurrency: orDefault(cfg.MaxDeliveries, defaultDeliveries),
+		RouteLimit:  func(route string) int { return r.snap.Load().routeLimit(route) },
+		Deliver:     r.deliver,
+		Logger:      p.log,
+	})
+	return r, nil
+}
+
+func (r *Relay) policy(p *snapshot) smtpd.Policy {
+	return smtpd.Policy{Connectors: p.set, TLS: p.cfg.TLS, Backend: &backend{relay: r, snapshot: p}}
+}
+
+// Listen opens the bindings of all connectors. Clients that connect wait until
+// [Relay.Run] serves them. [Relay.Run] calls Listen itself; call it before to learn the
+// addresses, or to open privileged ports before dropping privileges. All faults are reported at once.
+func (r *Relay) Listen() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.listening {
+		return nil
+	}
+	if r.isClosed() {
+		return ErrClosed
+	}
+	if err := r.listen(r.snap.Load()); err != nil {
+		return err
+	}
+	r.listening = true
+	return nil
+}
+
+// listen opens what p binds and is not open yet, then installs p. On an error nothing has changed.
+func (r *Relay) listen(p *snapshot) error {
+	var (
+		opened = make(map[netip.AddrPort]net.Listener)
+		ports  = make(map[string]netip.AddrPort)
+		errs   []error
+	)
+	connectors := make([]*connector.Connector, len(p.cfg.Connectors))
+	for i, c := range p.cfg.Connectors {
+		connectors[i] = c
+		if c == nil || c.Disabled {
+			continue
+		}
+		bound := *c
+		bound.Bindings = append([]netip.AddrPort(nil), c.Bindings...)
+		for j, b := range bound.Bindings {
+			key := fmt.Sprint(c.Name, " ", j, " ", b)
+			if known, ok := r.ports[key]; ok && b.Port() == 0 {
+				b = known
+			}
+			if r.listeners[b] == nil && opened[b] == nil {
+				l, err := listenTCP(b)
+				if err != nil {
+					errs = append(errs, &FieldError{Field: fmt.Sprintf("Connectors[%d].Bindings[%d]", i, j), Err: err})
+					continue
+				}
+				if b.Port() == 0 {
+					b = netip.AddrPortFrom(b.Addr(), addrPort(l.Addr()).Port())
+					ports[key] = b
+				}
+				opened[b] = l
+			}
+			bound.Bindings[j] = b
+		}
+		connectors[i] = &bound
+	}
+	if len(errs) == 0 {
+		if set, err := connector.NewSet(connectors...); err != nil {
+			errs = append(errs, err)
+		} else {
+			p.set = set
+			p.cfg.Connectors = connectors
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		for _, l := range opened {
+			_ = l.Close()
+		}
+		return err
+	}
+	for b, l := range opened {
+		r.listeners[b] = l
+		if r.serving {
+			go r.serve(l)
+		}
+	}
+	for k, b := range ports {
+		r.ports[k] = b
+	}
+	r.install(p)
+	return nil
+}
+
+// install makes p the configuration for new sessions and deliveries, and closes
+// the listeners it no longer binds.
+func (r *Relay) install(p *snapshot) {
+	r.snap.Store(p)
+	r.server.SetPolicy(r.policy(p))
+	wanted := make(map[netip.AddrPort]bool)
+	for _, c := range p.cfg.Connectors {
+		if c != nil && !c.Disabled {
+			for _, b := range c.Bindings {
+				wanted[b] = true
+			}
+		}
+	}
+	for b, l := range r.listeners {
+		if !wanted[b] {
+			_ = l.Close()
+			delete(r.listeners, b)
+		}
+	}
+}
+
+// listenTCP listens on one family only: 0.0.0.0 does not take IPv6 connections.
+func listenTCP(b netip.AddrPort) (net.Listener, error) {
+	network := "tcp4"
+	if b.Addr().Is6() {
+		network = "tcp6"
+	}
+	return net.Listen(network, b.String())
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return netip.AddrPort{}
+}
+
+// Addrs returns the addresses that the named connector listens on, after
+// Listen: a binding with port 0 has its real port here.
+func (r *Relay) Addrs(name string) []netip.AddrPort {
+	for _, c := range r.snap.Load().cfg.Connectors {
+		if c != nil && c.Name == name {
+			return append([]netip.AddrPort(nil), c.Bindings...)
+		}
+	}
+	return nil
+}
+
+// Run listens, serves and delivers until ctx ends, then drains: it accepts no more, lets
+// messages and attempts under way finish within Config.DrainTimeout, and returns nil.
+// Shutdown and Close end it too. An error means that it could not listen or that
+// a listener failed.
+func (r *Relay) Run(ctx context.Context) error {
+	if err := r.Listen(); err != nil {
+		return err
+	}
+	r.start()
+	r.mu.Lock()
+	r.serving = true
+	for _, l := range r.listeners {
+		go r.serve(l)
+	}
+	r.mu.Unlock()
+	var failure error
+	select {
+	case <-ctx.Done():
+	case <-r.closed:
+	case failure = <-r.failed:
+	}
+	drain, cancel := context.WithTimeout(context.Background(), orDefault(r.snap.Load().cfg.DrainTimeout, defaultDrain))
+	defer cancel()
+	_ = r.Shutdown(drain) // what did not end in time was ended
+	<-r.shutdown
+	return failure
+}
+
+func (r *Relay) serve(l net.Listener) {
+	if err := r.server.Serve(l); err != nil && !errors.Is(err, net.ErrClosed) && !r.isClosed() {
+		select {
+		case r.failed <- err:
+		default:
+		}
+	}
+}
+
+// Serve serves connections of one listener, and starts delivering. It returns
+// nil after Shutdown or Close. The listener's address must match a connector's
+// binding.
+func (r *Relay) Serve(l net.Listener) error {
+	if r.isClosed() {
+		_ = l.Close()
+		return ErrClosed
+	}
+	r.start()
+	err := r.server.Serve(l)
+	if r.isClosed() {
+		return nil
+	}
+	return err
+}
+
+// start begins to deliver.
+func (r *Relay) start() {
+	r.begin.Do(func() {
+		lease, stopLease := context.WithCancel(context.Background())
+		work, stopWork := context.WithCancel(context.Background())
+		r.mu.Lock()
+		r.leasing, r.working = stopLease, stopWork
+		r.mu.Unlock()
+		go func() {
+			defer close(r.idle)
+			r.sched.Run(lease, work)
+		}()
+	})
+}
+
+// Reload gives the relay another configuration. Sessions under way go on under the one
+// they began with; new ones, and all deliveries from now on, follow the new one. Bindings are opened
+// and closed as needed. On an error nothing has changed. Spool, Hostname, Logger, Resolver and
+// MaxDeliveries stay as they were.
+func (r *Relay) Reload(cfg Config) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.isClosed() {
+		return ErrClosed
+	}
+	old := r.snap.Load().cfg
+	cfg.Spool, cfg.Hostname, cfg.Logger = old.Spool, old.Hostname, old.Logger
+	p, err := newSnapshot(cfg, r.client)
+	if err != nil {
+		return err
+	}
+	if r.listening {
+		err = r.listen(p)
+	} else {
+		r.install(p)
+	}
+	if err == nil {
+		r.sched.Wake()
+	}
+	return err
+}
+
+// Shutdown stops accepting, lets messages and attempts under way finish until ctx ends, and
+// ends what is left. It returns ctx's error if something had to be ended. A second call waits for the first.
+func (r *Relay) Shutdown(ctx context.Context) error {
+	var err error
+	r.end.Do(func() {
+		close(r.closed)
+		r.start() // so that there is always a scheduler to wait for
+		r.mu.Lock()
+		for b, l := range r.listeners {
+			_ = l.Close()
+			delete(r.listeners, b)
+		}
+		r.leasing()
+		r.mu.Unlock()
+		err = r.server.Shutdown(ctx)
+		select {
+		case <-r.idle:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		r.working()
+		<-r.idle
+		_ = r.client.Close()
+		close(r.shutdown)
+	})
+	select {
+	case <-r.shutdown:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return err
+}
+
+// Close ends everything at once. What was accepted stays in the spool.
+func (r *Relay) Close() error {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = r.Shutdown(now)
+	_ = r.server.Close()
+	<-r.shutdown
+	return nil
+}
+
+func (r *Relay) isClosed() bool {
+	select {
+	case <-r.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Stats returns the totals of the queue.
+func (r *Relay) Stats(ctx context.Context) (spool.Stats, error) { return r.store.Stats(ctx) }

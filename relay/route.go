@@ -1,0 +1,114 @@
+package relay
+
+import (
+	"strings"
+	"time"
+
+	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// A route names where a delivery goes. It is stored with the delivery, so it
+// names the configuration and does not point at it: a later process, or a relay
+// with another configuration, looks it up again.
+//
+//	mailbox                     Config.Mailboxes
+//	transport                   Config.Transport
+//	send/NAME                   the smart hosts of a send connector
+//	mx/DOMAIN/NAME              the MX of a domain, by the settings of a send connector
+//	unreachable                 no send connector matched
+//	toolarge                    those that matched take no message of this size
+const (
+	routeMailbox     = "mailbox"
+	routeTransport   = "transport"
+	routeUnreachable = "unreachable"
+	routeTooLarge    = "toolarge"
+	routeSend        = "send/"
+	routeMX          = "mx/"
+)
+
+// routeOf names the route of a recipient.
+func (p *snapshot) routeOf(t target, to domains.Address, size int64) string {
+	switch {
+	case t == inMailbox && p.mailboxes != nil:
+		return routeMailbox
+	case p.transport != nil:
+		return routeTransport
+	}
+	r, ok, tooLarge := p.send.Select(to.Domain(), size)
+	switch {
+	case tooLarge:
+		return routeTooLarge
+	case !ok:
+		return routeUnreachable
+	case len(r.Connector.SmartHosts) > 0:
+		return p.hops[r.Connector.Name].route
+	default:
+		return routeMX + to.Domain() + "/" + r.Connector.Name
+	}
+}
+
+// sender returns the send connector that a route names and, for MX delivery, the domain.
+func (p *snapshot) sender(route string) (h *hop, domain string) {
+	name, ok := strings.CutPrefix(route, routeSend)
+	if !ok {
+		rest, ok := strings.CutPrefix(route, routeMX)
+		if !ok {
+			return nil, ""
+		}
+		domain, name, _ = strings.Cut(rest, "/")
+	}
+	h = p.hops[name]
+	if h == nil || (domain == "") != (len(h.next.Hosts) > 0) {
+		return nil, "" // the configuration has changed since
+	}
+	return h, domain
+}
+
+// routeLimit bounds the deliveries under way on one route.
+func (p *snapshot) routeLimit(route string) int {
+	if h, _ := p.sender(route); h != nil {
+		return h.next.MaxConnections
+	}
+	return defaultRouteLimit
+}
+
+const defaultRouteLimit = 20
+
+// recipient is one recipient on its way into the queue.
+type recipient struct {
+	to       domains.Address
+	target   target
+	notify   spool.Notify
+	original string
+}
+
+// deliveries groups the recipients by route.
+func (p *snapshot) deliveries(rcpts []recipient, size int64, now time.Time) []spool.Delivery {
+	list := make([]spool.Delivery, 0, 1)
+	for i := range rcpts {
+		r := &rcpts[i]
+		route := p.routeOf(r.target, r.to, size)
+		d := deliveryOf(&list, route)
+		if d.Recipients == nil {
+			d.Due, d.Expires = now, now.Add(p.retry.Expires)
+			d.Recipients = make([]spool.Recipient, 0, len(rcpts)-i)
+		}
+		d.Recipients = append(d.Recipients, spool.Recipient{
+			Address: r.to.String(), Notify: r.notify, Original: r.original,
+		})
+	}
+	return list
+}
+
+// deliveryOf returns the list's delivery for a route, made if missing. Lists
+// are short: most messages have one route.
+func deliveryOf(list *[]spool.Delivery, route string) *spool.Delivery {
+	for i := range *list {
+		if (*list)[i].Route == route {
+			return &(*list)[i]
+		}
+	}
+	*list = append(*list, spool.Delivery{Route: route})
+	return &(*list)[len(*list)-1]
+}

@@ -1,0 +1,276 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-multierror"
+
+	"github.com/postern-mail/postern/auth/msgauth"
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/outbound"
+)
+
+// snapshot is a checked configuration, ready to decide. It does not change: a
+// session keeps the one it began with, a reload makes another.
+type snapshot struct {
+	cfg           Config
+	client        *outbound.Client
+	set           *connector.Set
+	table         *domains.Table
+	send          *connector.SendSet
+	hops          map[string]*hop // by name of the send connector
+	mailboxes     Transport
+	transport     Transport
+	signer        *msgauth.Signer // nil without keys
+	postmaster    domains.Address
+	defaultDomain string
+	retry         Retry
+	log           *slog.Logger
+}
+
+// hop is a send connector made ready for the client.
+type hop struct {
+	next  outbound.NextHop
+	route string // of smart hosts; empty for MX delivery
+}
+
+const (
+	defaultConnections = 20
+	defaultExpires     = 48 * time.Hour
+)
+
+// Exchange's default timeline: glitches, then transient failures, then long waits.
+func defaultSchedule() []time.Duration {
+	const m = time.Minute
+	return []time.Duration{m, m, m, m, 5 * m, 5 * m, 5 * m, 5 * m, 5 * m, 5 * m, 10 * m}
+}
+
+// faults collects what is wrong with a Config.
+type faults struct{ all *multierror.Error }
+
+func (f *faults) add(field string, err error) {
+	f.all = multierror.Append(f.all, &FieldError{Field: field, Err: err})
+}
+
+func (f *faults) addf(field, format string, args ...any) {
+	f.add(field, fmt.Errorf(format, args...))
+}
+
+// join adds what a package found in one field. Its own paths are kept behind the field's.
+func (f *faults) join(field string, err error) {
+	if err == nil {
+		return
+	}
+	if list, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range list.Unwrap() {
+			f.join(field, e)
+		}
+		return
+	}
+	if e, ok := errors.AsType[*connector.FieldError](err); ok {
+		f.add(field+pathOf(e.Field), e.Err)
+	} else if e, ok := errors.AsType[*domains.FieldError](err); ok {
+		f.add(field+pathOf(e.Field), e.Err)
+	} else if e, ok := errors.AsType[*msgauth.FieldError](err); ok {
+		f.add(field+pathOf(e.Field), e.Err)
+	} else {
+		f.add(field, err)
+	}
+}
+
+func pathOf(sub string) string {
+	if strings.HasPrefix(sub, "[") || sub == "" {
+		return sub
+	}
+	return "." + sub
+}
+
+func (f *faults) err() error {
+	if f.all == nil {
+		return nil
+	}
+	f.all.ErrorFormat = func(errs []error) string {
+		var b strings.Builder
+		b.WriteString("relay: the configuration has faults:")
+		for _, e := range errs {
+			b.WriteString("\n  " + e.Error())
+		}
+		return b.String()
+	}
+	return f.all.ErrorOrNil()
+}
+
+// newSnapshot checks a configuration and reports every fault at once.
+func newSnapshot(cfg Config, client *outbound.Client) (*snapshot, error) {
+	var f faults
+	p := &snapshot{cfg: cfg, client: client, log: cfg.Logger, hops: make(map[string]*hop)}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	p.checkNames(&f)
+	var err error
+	p.set, err = connector.NewSet(cfg.Connectors...)
+	f.join("Connectors", err)
+	p.table, err = domains.NewTable(cfg.AcceptedDomains...)
+	f.join("AcceptedDomains", err)
+	p.send, err = connector.NewSendSet(cfg.SendConnectors...)
+	f.join("SendConnectors", err)
+	p.checkConnectors(&f)
+	p.checkDelivery(&f)
+	if len(cfg.DKIM) > 0 {
+		p.signer, err = msgauth.NewSigner(cfg.DKIM...)
+		f.join("DKIM", err)
+	}
+	p.checkRetry(&f)
+	return p, f.err()
+}
+
+func (p *snapshot) checkNames(f *faults) {
+	cfg := &p.cfg
+	host, err := domains.ParseDomain(cfg.Hostname)
+	switch {
+	case cfg.Hostname == "":
+		f.addf("Hostname", "a host name is required, such as relay.example.com")
+	case err != nil || strings.HasPrefix(host, "["):
+		f.addf("Hostname", "%q is not a host name", cfg.Hostname)
+	}
+	if cfg.Spool == nil {
+		f.addf("Spool", "a store for the queue is required, such as filespool.Open or memspool.New")
+	}
+	p.defaultDomain = cfg.DefaultDomain
+	if p.defaultDomain == "" {
+		p.defaultDomain = cfg.Hostname
+		for _, d := range cfg.AcceptedDomains {
+			if !strings.HasPrefix(d.Domain, "*") && !strings.HasPrefix(d.Domain, "[") {
+				p.defaultDomain = d.Domain
+				break
+			}
+		}
+	} else if _, err := domains.ParseDomain(p.defaultDomain); err != nil {
+		f.addf("DefaultDomain", "%q is not a domain", p.defaultDomain)
+		return
+	}
+	postmaster := cfg.Postmaster
+	if postmaster == "" {
+		postmaster = "postmaster@" + p.defaultDomain
+	}
+	p.postmaster, err = domains.Parse(postmaster)
+	if err != nil && cfg.Postmaster != "" {
+		f.addf("Postmaster", "%q is not a mailbox", postmaster)
+	}
+}
+
+func (p *snapshot) checkConnectors(f *faults) {
+	for i, c := range p.cfg.Connectors {
+		if c == nil || c.Disabled {
+			continue
+		}
+		field := fmt.Sprintf("Connectors[%d]", i)
+		if p.cfg.TLS == nil {
+			switch {
+			case c.ImplicitTLS:
+				f.addf(field+".ImplicitTLS", "needs a certificate: set TLS")
+			case c.RequireTLS:
+				f.addf(field+".RequireTLS", "needs a certificate: set TLS, or no client can send")
+			case c.AuthMechanisms&connector.BasicAuthRequireTLS != 0:
+				f.addf(field+".AuthMechanisms", "BasicAuthRequireTLS needs a certificate: set TLS, or no client can log on")
+			}
+		}
+		if p.cfg.Verifier == nil && c.AuthMechanisms&connector.BasicAuth != 0 {
+			f.addf("Verifier", "required, because connector %q offers BasicAuth", c.Name)
+		}
+	}
+}
+
+func (p *snapshot) checkDelivery(f *faults) {
+	cfg := &p.cfg
+	for i, d := range cfg.AcceptedDomains {
+		if d.Recipients != nil && cfg.Mailboxes == nil {
+			f.addf("Mailboxes", "required, because AcceptedDomains[%d] (%s) has recipients", i, d.Domain)
+			break
+		}
+	}
+	p.mailboxes = p.bind(f, "Mailboxes", cfg.Mailboxes)
+	p.transport = p.bind(f, "Transport", cfg.Transport)
+	for _, c := range cfg.SendConnectors {
+		if c != nil {
+			p.hops[c.Name] = p.hopOf(c)
+		}
+	}
+}
+
+// bind lends the relay's client to a NextHop.
+func (p *snapshot) bind(f *faults, field string, t Transport) Transport {
+	n, ok := t.(*NextHop)
+	if !ok {
+		return t
+	}
+	next, err := n.hop(field, p.cfg.Hostname)
+	f.join(field, err)
+	return &smtpTransport{client: p.client, hop: next}
+}
+
+func (p *snapshot) hopOf(sc *connector.SendConnector) *hop {
+	c := sc.WithDefaults()
+	h := &hop{next: outbound.NextHop{
+		Key:                   "send/" + c.Name,
+		Hosts:                 c.SmartHosts,
+		Port:                  c.Port,
+		TLS:                   c.TLS,
+		TLSDomain:             c.TLSDomain,
+		ImplicitTLS:           c.ImplicitTLS,
+		Username:              c.Username,
+		Password:              c.Password,
+		AllowPlaintextAuth:    c.AllowPlaintextAuth,
+		Helo:                  c.FQDN,
+		MaxConnections:        c.MaxConnections,
+		MessagesPerConnection: c.MessagesPerConnection,
+	}}
+	if h.next.Helo == "" {
+		h.next.Helo = p.cfg.Hostname
+	}
+	if len(c.SmartHosts) > 0 {
+		h.route = routeSend + c.Name
+	}
+	return h
+}
+
+func orDefault[T int | time.Duration](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+func (p *snapshot) checkRetry(f *faults) {
+	p.retry = p.cfg.Retry
+	for i, d := range p.retry.Schedule {
+		if d < time.Second {
+			f.addf(fmt.Sprintf("Retry.Schedule[%d]", i), "%v is shorter than a second", d)
+		}
+	}
+	if len(p.retry.Schedule) == 0 {
+		p.retry.Schedule = defaultSchedule()
+	}
+	if p.retry.Expires == 0 {
+		p.retry.Expires = defaultExpires
+	} else if p.retry.Expires < time.Second {
+		f.addf("Retry.Expires", "%v is shorter than a second", p.retry.Expires)
+	}
+	if p.cfg.MaxDeliveries < 0 {
+		f.addf("MaxDeliveries", "%d is negative", p.cfg.MaxDeliveries)
+	}
+	if p.cfg.DrainTimeout < 0 {
+		f.addf("DrainTimeout", "%v is negative", p.cfg.DrainTimeout)
+	}
+}
+
+// wait returns how long to wait after the nth failed attempt, without jitter.
+func (r Retry) wait(n int) time.Duration {
+	return r.Schedule[min(max(n, 1), len(r.Schedule))-1]
+}

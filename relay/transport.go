@@ -1,0 +1,69 @@
+package relay
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+
+	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// Transport takes mail over. Implement it to deliver by the application's own means.
+type Transport interface {
+	// Deliver tries to hand the message over and returns one Result for each
+	// of a.Recipients, in their order. A missing Result counts as temporary.
+	// It is called from many goroutines at once. ctx ends when the relay
+	// stops or the attempt has lasted too long.
+	Deliver(ctx context.Context, a *Attempt) []Result
+}
+
+// TransportFunc is an adapter to use a function as a Transport.
+type TransportFunc func(ctx context.Context, a *Attempt) []Result
+
+// Deliver calls f.
+func (f TransportFunc) Deliver(ctx context.Context, a *Attempt) []Result { return f(ctx, a) }
+
+// Attempt is one attempt to deliver a message to some of its recipients.
+type Attempt struct {
+	QueueID string
+	Number  int // 1 for the first
+	Message spool.Message
+	// Recipients is the forward-paths to be served and what their sender asked for.
+	Recipients []spool.Recipient
+	// Open returns the content from its start: header and body as they
+	// go out, lines ended by CRLF. It may be called more than once.
+	Open func(ctx context.Context) (io.ReadCloser, error)
+}
+
+// Result is what an attempt came to for one recipient: nil Err means
+// delivered. An Err that is no [*DeliveryError] counts as temporary.
+type Result struct {
+	Err error
+	// Host and Reply tell who took it and what it said. Optional.
+	Host  string
+	Reply string
+}
+
+// Mailbox returns a Transport that calls deliver once for each recipient. An error
+// is temporary unless it is made by [Reject] or is a permanent [*DeliveryError].
+func Mailbox(deliver func(ctx context.Context, to domains.Address, a *Attempt) error) Transport {
+	return TransportFunc(func(ctx context.Context, a *Attempt) []Result {
+		results := make([]Result, len(a.Recipients))
+		for i, r := range a.Recipients {
+			to, err := domains.Parse(r.Address)
+			if err == nil {
+				err = deliver(ctx, to, a)
+			}
+			results[i].Err = err
+		}
+		return results
+	})
+}
+
+// Resolver looks up the DNS. *net.Resolver is one.
+type Resolver interface {
+	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
