@@ -1,0 +1,136 @@
+package filespool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// Open reads the content of a message. The last Read answers ErrDamaged if the
+// content is not what was written; content in the log is verified at once.
+func (s *Store) Open(ctx context.Context, id spool.ID) (io.ReadCloser, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	_, m := s.index.find(id)
+	if m == nil {
+		s.mu.Unlock()
+		return nil, spool.ErrNotFound
+	}
+	at, n, own := m.loc, m.content, m.own
+	r := &ownContent{left: m.ownSize()}
+	g := s.pin(at.segment)
+	s.mu.Unlock()
+
+	buf := s.buffers.Get().(*[]byte)
+	h, b, err := g.read(at, headerSize+int64(at.meta)+int64(n), buf)
+	s.unpin(g)
+	if err == nil && sum(b[at.meta:]) != h.contentSum {
+		err = ErrDamaged
+	}
+	if err != nil {
+		s.putBuffer(buf)
+		return nil, err
+	}
+	c := content{store: s, buf: buf}
+	c.Reset(b[at.meta:])
+	if !own {
+		return &c, nil
+	}
+	r.content = c
+	d := decoder{b: b[:at.meta]}
+	r.want = d.head().own
+	if r.file, err = s.fs.OpenFile(s.ownName(id), openRead); err != nil || r.want == nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			// It may have been settled meanwhile.
+			err = spool.ErrNotFound
+		}
+		c.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// content is what was read of the log. It is an io.WriterTo.
+type content struct {
+	bytes.Reader
+	store *Store
+	buf   *[]byte
+}
+
+func (c *content) Close() error {
+	if c.buf != nil {
+		c.Reset(nil)
+		c.store.putBuffer(c.buf)
+		c.buf = nil
+	}
+	return nil
+}
+
+// ownContent is content with a file of its own, after what the log has of it.
+type ownContent struct {
+	content
+	file file
+	want *ownFile
+	sum  uint32
+	left int64
+}
+
+func (r *ownContent) Read(p []byte) (int, error) {
+	if r.buf == nil {
+		return 0, fs.ErrClosed
+	}
+	if r.Len() > 0 || len(p) == 0 {
+		return r.Reader.Read(p)
+	}
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := r.file.Read(p[:min(int64(len(p)), r.left)])
+	r.sum = extend(r.sum, p[:n])
+	r.left -= int64(n)
+	if err == io.EOF && r.left > 0 || r.left == 0 && r.sum != r.want.sum {
+		// The end must not look like one.
+		r.left = max(r.left, 1)
+		return 0, ErrDamaged
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return n, err
+}
+
+// WriteTo writes what is left of the content to w.
+func (r *ownContent) WriteTo(w io.Writer) (n int64, err error) {
+	buf := r.store.buffers.Get().(*[]byte)
+	defer r.store.putBuffer(buf)
+	b := (*buf)[:cap(*buf)]
+	for {
+		k, err := r.Read(b)
+		if k > 0 {
+			k, err := w.Write(b[:k])
+			n += int64(k)
+			if err != nil {
+				return n, err
+			}
+		}
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+func (r *ownContent) Close() error {
+	if r.buf == nil {
+		return nil
+	}
+	r.content.Close()
+	return r.file.Close()
+}

@@ -1,0 +1,42 @@
+// Package filespool keeps the queue in one directory: the durable store of a
+// relay that runs in one process.
+//
+// # The log
+//
+// Messages up to a threshold are records of an append-only log, which is a row
+// of segment files. Longer ones have a file of their own, and their record
+// holds the rest. Sessions hand finished records to one committer, which writes
+// what has gathered, syncs once and wakes them. While it syncs, the next ones
+// gather: many sessions share a sync, and a lone one waits for its own only.
+// Settlements ride along, or are written shortly after.
+//
+// # Memory
+//
+// The index holds where a record lies and when a delivery is due. Addresses
+// and content are read when they are needed.
+//
+// # Recovery
+//
+// Open reads the headers of the records and what they say of deliveries, but
+// not the content, whose checksum is verified when it is read. What was being
+// written when the machine stopped is cut off; what is damaged is passed over
+// to the next whole record. Both are logged and listed by [Store.Recovery].
+//
+// # Space
+//
+// Segments are given back from the oldest end, because a settlement counts as
+// long as the message that it ends may still be found in the log. A segment
+// that few messages keep from going has them copied to the end of the log.
+//
+// # Failures
+//
+// When the disk is full the commits at hand fail with [spool.ErrFull], and the
+// store goes on when there is room again. Settlements that could not be written
+// are kept and written later. After a failed sync nobody knows what the disk
+// holds: Commit and Lease answer [spool.ErrFailed] until the store is opened anew.
+//
+// # Security
+//
+// The directory is made for its owner only (0700, files 0600). It must not be
+// shared with anything else.
+package filespool

@@ -1,0 +1,631 @@
+package filespool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+var (
+	// ErrLocked answers Open for a directory that another store has open, in
+	// this process or in another.
+	ErrLocked = errors.New("filespool: directory is in use")
+	// ErrDamaged answers reading content that is not what was written.
+	ErrDamaged = errors.New("filespool: content is damaged")
+
+	errDone    = errors.New("filespool: writer is at its end")
+	errTooLong = errors.New("filespool: message is too long")
+)
+
+const maxContent = 1 << 30 // of one part of a record
+
+const (
+	openRead   = os.O_RDONLY
+	openWrite  = os.O_RDWR
+	openCreate = os.O_RDWR | os.O_CREATE
+	openNew    = os.O_RDWR | os.O_CREATE | os.O_EXCL
+)
+
+// Options configures a Store. The zero value is ready to use.
+type Options struct {
+	// Threshold is the length, in bytes, up to which content is kept in the log;
+	// longer content has a file of its own. Every message being received takes up
+	// to this much memory. Defaults to 128 KiB.
+	Threshold int
+	// SegmentBytes is the length of a file of the log. Defaults to 64 MiB, or an
+	// eighth of MaxBytes if that is less.
+	SegmentBytes int64
+	// MaxBytes bounds what the store takes up on disk, in bytes. Beyond it Create
+	// and Commit answer spool.ErrFull. Defaults to no bound.
+	MaxBytes int64
+	// MinFree is the room, in bytes, to be left on the disk. With less, Create and
+	// Commit answer spool.ErrFull. Defaults to 64 MiB; negative is no bound. It is
+	// known on Linux only.
+	MinFree int64
+	// SettleDelay is how long a settlement may wait for a commit to be written
+	// with. Defaults to 50 milliseconds.
+	SettleDelay time.Duration
+	// CleanBytes is how many bytes per second may be copied to give space back.
+	// Defaults to 32 MiB.
+	CleanBytes int64
+	// Logger is told of damage found and of failures. Defaults to slog.Default().
+	Logger *slog.Logger
+	// InsecureNoSync leaves out every sync: what was acknowledged survives the
+	// loss of the process, but not of power.
+	InsecureNoSync bool
+}
+
+// Store keeps a queue in a directory.
+type Store struct {
+	dir, files   string
+	fs           fsys
+	lock         *os.File
+	log          *slog.Logger
+	mark         uint64
+	threshold    int
+	segmentBytes int64
+	maxBytes     int64
+	minFree      int64
+	cleanBytes   int64
+	delay        time.Duration
+	recovery     Recovery
+	buffers      sync.Pool // of content
+	metas        sync.Pool
+
+	kick  chan struct{}
+	timer *time.Timer
+	quit  chan struct{}
+	ended chan struct{} // the committer has
+
+	cleanKick  chan struct{}
+	cleanEnded chan struct{}
+	spareMu    sync.Mutex // held while the spare file comes or goes
+
+	// The committer's own.
+	seq    uint64
+	zeros  []byte
+	active *segment
+
+	mu         sync.Mutex
+	room       *sync.Cond // the batch at hand has been taken
+	closed     bool
+	failed     error
+	index      *index
+	leases     map[uint32]*lease // by delivery
+	ends       heap[*lease]
+	updates    map[uint32]*update // not yet in the log
+	committing map[spool.ID]struct{}
+	batch      *batch
+	flushing   bool
+	segments   []*segment // oldest first
+	byNumber   map[uint32]*segment
+	live       int64 // bytes of records that count
+	logBytes   int64 // of the files of the log
+	ownBytes   int64 // of the other files
+	trash      []ownTrash
+	cleanAfter time.Time // copying pauses until then
+	token      uint64
+	free       int64 // of the disk, when last asked
+	freeAsked  time.Time
+}
+
+type ownTrash struct {
+	id   spool.ID
+	size int64
+}
+
+type lease struct {
+	delivery uint32
+	token    uint64
+	until    int64
+	at       int  // in Store.ends
+	claimed  bool // by a commit under way
+}
+
+var _ spool.Store = (*Store)(nil)
+
+// Open opens the store in a directory, which is made if it is missing; o may be
+// nil. Nobody else may have it open: see ErrLocked.
+func Open(dir string, o *Options) (*Store, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	return openFS(dir, o, disk{noSync: o.InsecureNoSync})
+}
+
+func openFS(dir string, o *Options, fs fsys) (*Store, error) {
+	s := &Store{
+		dir:          dir,
+		files:        filepath.Join(dir, "files"),
+		fs:           fs,
+		log:          o.Logger,
+		threshold:    cmp.Or(o.Threshold, 128<<10),
+		segmentBytes: o.SegmentBytes,
+		maxBytes:     o.MaxBytes,
+		minFree:      cmp.Or(o.MinFree, 64<<20),
+		cleanBytes:   cmp.Or(o.CleanBytes, 32<<20),
+		delay:        cmp.Or(o.SettleDelay, 50*time.Millisecond),
+		kick:         make(chan struct{}, 1),
+		timer:        time.NewTimer(time.Hour),
+		quit:         make(chan struct{}),
+		ended:        make(chan struct{}),
+		cleanKick:    make(chan struct{}, 1),
+		cleanEnded:   make(chan struct{}),
+		zeros:        make([]byte, 256<<10),
+		index:        newIndex(),
+		leases:       make(map[uint32]*lease),
+		updates:      make(map[uint32]*update),
+		committing:   make(map[spool.ID]struct{}),
+		batch:        newBatch(nil),
+		byNumber:     make(map[uint32]*segment),
+		// Tokens of an earlier life are not taken for those of this one.
+		token: uint64(time.Now().UnixNano()),
+	}
+	if s.threshold < 0 || s.segmentBytes < 0 || s.maxBytes < 0 || s.cleanBytes < 0 || s.delay < 0 {
+		return nil, errors.New("filespool: an option is negative")
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.segmentBytes == 0 {
+		s.segmentBytes = 64 << 20
+		if s.maxBytes > 0 {
+			s.segmentBytes = min(s.segmentBytes, s.maxBytes/8)
+		}
+	}
+	// Offsets within a segment are kept in 32 bits, counted in eights.
+	s.segmentBytes = min(max(s.segmentBytes, 4<<10), 1<<34)
+	s.timer.Stop()
+	s.room = sync.NewCond(&s.mu)
+	s.ends.less = func(a, b *lease) bool { return a.until < b.until }
+	s.ends.moved = func(l *lease, at int) { l.at = at }
+	s.buffers.New = func() any { b := make([]byte, 0, 16<<10); return &b }
+	s.metas.New = func() any { b := make([]byte, 0, 1<<10); return &b }
+
+	if err := os.MkdirAll(s.files, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := lockFile(filepath.Join(dir, "lock"))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", err, dir)
+	}
+	s.lock = lock
+	if err := s.recover(); err != nil {
+		s.release()
+		return nil, err
+	}
+	go s.commit()
+	go s.clean()
+	s.wakeCleaner()
+	return s, nil
+}
+
+// open tells whether the store still is. The caller holds the lock.
+func (s *Store) open() error {
+	if s.closed {
+		return spool.ErrClosed
+	}
+	return nil
+}
+
+// enter begins a method; on nil the caller holds the lock.
+func (s *Store) enter(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if err := s.open(); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	return nil
+}
+
+// fits tells whether n more bytes may be taken. The caller holds the lock.
+func (s *Store) fits(n int64) bool {
+	if s.maxBytes > 0 {
+		// Room that the log has taken already counts as free up to where it is used.
+		used := s.ownBytes + s.logBytes
+		if g := s.segments[len(s.segments)-1]; g.size > g.end {
+			used -= g.size - g.end
+		}
+		if used+n > s.maxBytes {
+			return false
+		}
+	}
+	if s.minFree < 0 {
+		return true
+	}
+	// The system is asked at most once a second.
+	if now := time.Now(); now.Sub(s.freeAsked) > time.Second {
+		s.free, s.freeAsked = s.fs.Free(s.dir), now
+	}
+	return s.free < 0 || s.free-n >= s.minFree
+}
+
+// Lease hands out due deliveries.
+func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, error) {
+	if err := s.enter(ctx); err != nil {
+		return spool.Leased{}, err
+	}
+	if s.failed != nil {
+		// What is delivered now would be delivered again after the next start.
+		defer s.mu.Unlock()
+		return spool.Leased{}, s.failed
+	}
+	if len(s.batch.buf) > unwrittenLimit {
+		defer s.mu.Unlock()
+		return spool.Leased{}, spool.ErrFull
+	}
+	picks, next := s.pick(&r)
+	s.mu.Unlock()
+
+	out := spool.Leased{Leases: make([]spool.Lease, 0, len(picks)), Next: next}
+	buf := s.metas.Get().(*[]byte)
+	defer s.metas.Put(buf)
+	for i := range picks {
+		p := &picks[i]
+		err := p.read(buf)
+		p.unpin(s)
+		if err != nil {
+			s.log.Error("filespool: a delivery cannot be read and is put off", "id", p.id, "error", err)
+			s.putOff(p, r.Now.Add(time.Minute))
+			continue
+		}
+		out.Leases = append(out.Leases, p.lease)
+	}
+	return out, nil
+}
+
+// pick is a delivery chosen and where to read it.
+type pick struct {
+	id           spool.DeliveryID
+	l            *lease
+	lease        spool.Lease
+	route        string
+	message      loc
+	update       loc
+	unwritten    *update
+	segment      *segment
+	updateHolder *segment
+}
+
+func (p *pick) unpin(s *Store) {
+	s.unpin(p.segment)
+	if p.updateHolder != nil {
+		s.unpin(p.updateHolder)
+	}
+}
+
+// pick chooses deliveries and leases them. The caller holds the lock.
+func (s *Store) pick(r *spool.LeaseRequest) (picks []pick, next time.Time) {
+	x := s.index
+	now := nanos(r.Now)
+	for s.ends.len() > 0 && s.ends.top().until <= now {
+		l := s.ends.pop()
+		delete(s.leases, l.delivery)
+		x.queue(l.delivery)
+	}
+	soonest := func(t int64) {
+		if v := fromNanos(t); next.IsZero() || v.Before(next) {
+			next = v
+		}
+	}
+	var aside []*route
+	var counts map[*route]int
+	if r.MaxPerRoute > 0 {
+		counts = make(map[*route]int)
+	}
+	for _, name := range r.Busy {
+		if v := x.names[name]; v != nil && v.at >= 0 {
+			x.routes.remove(v.at)
+			aside = append(aside, v)
+		}
+	}
+	until := r.Now.Add(r.TTL)
+	for x.routes.len() > 0 {
+		v := x.routes.top()
+		due := x.deliveries.get(v.queue.top()).due
+		if due > now || len(picks) >= r.Max {
+			soonest(due)
+			break
+		}
+		if r.MaxPerRoute > 0 {
+			if counts[v] >= r.MaxPerRoute {
+				soonest(due)
+				x.routes.remove(0)
+				aside = append(aside, v)
+				continue
+			}
+			counts[v]++
+		}
+		h := x.unqueue(v)
+		d := x.deliveries.get(h)
+		m := x.messages.get(d.message)
+		s.token++
+		l := &lease{delivery: h, token: s.token, until: nanos(until)}
+		s.leases[h] = l
+		s.ends.push(l)
+		p := pick{
+			id: spool.DeliveryID{Message: m.id, Seq: int(d.seq)}, l: l,
+			message: m.loc, segment: s.pin(m.loc.segment),
+			update: d.update, unwritten: s.updates[h],
+			lease: spool.Lease{Token: l.token, Until: until}, route: v.name,
+		}
+		if p.unwritten == nil && !d.update.isZero() {
+			p.updateHolder = s.pin(d.update.segment)
+		}
+		picks = append(picks, p)
+	}
+	for _, v := range aside {
+		x.routes.push(v)
+	}
+	if s.ends.len() > 0 {
+		soonest(s.ends.top().until)
+	}
+	return picks, next
+}
+
+// read fills in the lease from the log.
+func (p *pick) read(buf *[]byte) error {
+	_, meta, err := p.segment.meta(p.message, buf)
+	if err != nil {
+		return err
+	}
+	m, _, ds, ok := decodeCommit(meta)
+	i := slices.IndexFunc(ds, func(d spool.Delivery) bool { return d.ID == p.id })
+	if !ok || m.ID != p.id.Message || i < 0 {
+		return ErrDamaged
+	}
+	p.lease.Message, p.lease.Delivery = m, ds[i]
+	u := p.unwritten
+	if u != nil {
+		u = &update{u.due, u.attempts, slices.Clone(u.recipients)}
+	} else if p.updateHolder != nil {
+		h, meta, err := p.updateHolder.meta(p.update, buf)
+		if err != nil {
+			return err
+		}
+		if u, ok = decodeUpdate(h.kind, meta, p.id.Message, p.id.Seq); !ok {
+			return ErrDamaged
+		}
+	}
+	if u != nil {
+		u.apply(&p.lease.Delivery)
+	}
+	p.lease.Delivery.Route = p.route
+	return nil
+}
+
+// meta reads the meta part of a record into buf.
+func (g *segment) meta(l loc, buf *[]byte) (header, []byte, error) {
+	h, b, err := g.read(l, int64(headerSize)+int64(l.meta), buf)
+	return h, b, err
+}
+
+// read reads the first n bytes of a record into buf and returns what follows the header.
+func (g *segment) read(l loc, n int64, buf *[]byte) (h header, rest []byte, err error) {
+	b := slices.Grow((*buf)[:0], int(n))[:n]
+	*buf = b
+	if _, err := g.file.ReadAt(b, l.at()); err != nil {
+		return h, nil, fmt.Errorf("filespool: read log: %w", err)
+	}
+	rest = b[headerSize:]
+	if !h.parse(b) || h.segment != g.number || h.meta != l.meta || sum(rest[:l.meta]) != h.metaSum {
+		return h, nil, ErrDamaged
+	}
+	return h, rest, nil
+}
+
+// putOff gives back a delivery that could not be read.
+func (s *Store) putOff(p *pick, due time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leases[p.l.delivery] != p.l || p.l.claimed {
+		return
+	}
+	s.endLease(p.l)
+	s.index.move(p.l.delivery, nil, nanos(due))
+	s.index.queue(p.l.delivery)
+}
+
+// held returns the lease of a delivery if the token is its own. The caller holds the lock.
+func (s *Store) held(id spool.DeliveryID, token uint64) *lease {
+	if _, m := s.index.find(id.Message); m != nil {
+		if h, d := s.index.delivery(m, id.Seq); d != nil {
+			if l := s.leases[h]; l != nil && l.token == token {
+				return l
+			}
+		}
+	}
+	return nil
+}
+
+// endLease forgets a lease. The caller holds the lock.
+func (s *Store) endLease(l *lease) {
+	delete(s.leases, l.delivery)
+	if l.at >= 0 {
+		s.ends.remove(l.at)
+	}
+}
+
+// claim takes hold of the leases that a commit settles: nobody else settles
+// them, and they do not end. The caller holds the lock.
+func (s *Store) claim(settle []spool.Settlement) ([]*lease, error) {
+	if len(settle) == 0 {
+		return nil, nil
+	}
+	leases := make([]*lease, 0, len(settle))
+	for i := range settle {
+		l := s.held(settle[i].ID, settle[i].Token)
+		if l == nil || l.claimed {
+			s.unclaim(leases)
+			return nil, spool.ErrLeaseLost
+		}
+		l.claimed = true
+		s.ends.remove(l.at)
+		leases = append(leases, l)
+	}
+	return leases, nil
+}
+
+func (s *Store) unclaim(leases []*lease) {
+	for _, l := range leases {
+		l.claimed = false
+		s.ends.push(l)
+	}
+}
+
+// Renew extends a lease.
+func (s *Store) Renew(ctx context.Context, id spool.DeliveryID, token uint64, until time.Time) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	l := s.held(id, token)
+	if l == nil {
+		return spool.ErrLeaseLost
+	}
+	l.until = nanos(until)
+	if l.at >= 0 {
+		s.ends.fix(l.at)
+	}
+	return nil
+}
+
+// Settle ends a lease. It does not wait for the disk.
+func (s *Store) Settle(ctx context.Context, t spool.Settlement) error {
+	meta := s.metas.Get().(*[]byte)
+	defer s.metas.Put(meta)
+	*meta = appendSettlements((*meta)[:0], []spool.Settlement{t})
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	l := s.held(t.ID, t.Token)
+	if l == nil || l.claimed {
+		return spool.ErrLeaseLost
+	}
+	written := s.settle(l, &t)
+	if s.failed != nil {
+		return nil // it counts as long as the process lives
+	}
+	s.append(&record{kind: kindSettle, meta: *meta, keep: true, done: func(at loc, err error) {
+		if err == nil {
+			written(at)
+		}
+	}}, false)
+	return nil
+}
+
+// settle changes the index as a settlement says. What it returns is to be
+// called when the settlement is in the log. The caller holds the lock.
+func (s *Store) settle(l *lease, t *spool.Settlement) (written func(at loc)) {
+	x := s.index
+	h := l.delivery
+	d := x.deliveries.get(h)
+	m := x.messages.get(d.message)
+	s.endLease(l)
+	if len(t.Remaining) > 0 {
+		u := &update{due: nanos(t.Due), attempts: max(t.Attempts, 0), recipients: slices.Clone(t.Remaining)}
+		for i := range u.recipients {
+			u.recipients[i].Diagnostic = cut(u.recipients[i].Diagnostic)
+		}
+		s.updates[h] = u
+		m.version++
+		x.move(h, []byte(t.Route), u.due)
+		x.queue(h)
+		return func(at loc) {
+			if s.updates[h] != u {
+				return // overtaken
+			}
+			delete(s.updates, h)
+			d := x.deliveries.get(h)
+			s.overwrite(d.update)
+			d.update = at
+			s.lives(at.segment, recordSize(at.meta, 0))
+		}
+	}
+	delete(s.updates, h)
+	old, last := d.update, *m
+	gone := x.remove(h)
+	return func(loc) {
+		s.overwrite(old)
+		if !gone {
+			return
+		}
+		s.dead(last.loc.segment, last.record())
+		if last.own {
+			s.trash = append(s.trash, ownTrash{id: last.id, size: last.ownSize()})
+		}
+	}
+}
+
+// overwrite counts an update as dead. The caller holds the lock.
+func (s *Store) overwrite(l loc) {
+	if !l.isZero() {
+		s.dead(l.segment, recordSize(l.meta, 0))
+	}
+}
+
+// Stats returns the totals.
+func (s *Store) Stats(ctx context.Context) (spool.Stats, error) {
+	if err := s.enter(ctx); err != nil {
+		return spool.Stats{}, err
+	}
+	defer s.mu.Unlock()
+	return spool.Stats{
+		Messages:   int64(s.index.messages.len()),
+		Deliveries: int64(s.index.deliveries.len()),
+		Leased:     int64(len(s.leases)),
+		Bytes:      s.index.bytes,
+	}, nil
+}
+
+// Close writes what is left to write and gives the directory free. Open
+// readers stay readable.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		<-s.cleanEnded
+		return nil
+	}
+	s.closed = true
+	s.room.Broadcast()
+	s.mu.Unlock()
+	close(s.quit)
+	<-s.ended
+	<-s.cleanEnded
+	err := s.broken()
+	s.release()
+	return err
+}
+
+// release closes what is open.
+func (s *Store) release() {
+	s.mu.Lock()
+	segments := s.segments
+	s.segments = nil
+	var idle []*segment
+	for _, g := range segments {
+		g.gone = true
+		if g.pins == 0 {
+			idle = append(idle, g)
+		}
+	}
+	s.mu.Unlock()
+	for _, g := range idle {
+		g.file.Close()
+	}
+	s.lock.Close()
+}

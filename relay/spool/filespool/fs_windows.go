@@ -1,0 +1,33 @@
+package filespool
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+func noQuota(err error) bool {
+	const handleDiskFull, diskFull = syscall.Errno(39), syscall.Errno(112)
+	return errors.Is(err, handleDiskFull) || errors.Is(err, diskFull)
+}
+
+// syncDir does nothing: NTFS keeps names in its journal, and a directory cannot be flushed.
+func syncDir(string) error { return nil }
+
+// lockFile opens the file so that nobody else can.
+func lockFile(name string) (*os.File, error) {
+	p, err := syscall.UTF16PtrFromString(name)
+	if err != nil {
+		return nil, err
+	}
+	h, err := syscall.CreateFile(p, syscall.GENERIC_READ|syscall.GENERIC_WRITE, 0, nil,
+		syscall.OPEN_ALWAYS, syscall.FILE_ATTRIBUTE_NORMAL, 0)
+	const sharingViolation = syscall.Errno(32)
+	if errors.Is(err, sharingViolation) {
+		return nil, ErrLocked
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	return os.NewFile(uintptr(h), name), nil
+}

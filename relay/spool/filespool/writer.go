@@ -1,0 +1,262 @@
+package filespool
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// writer gathers content in memory up to the threshold and beyond it in a file.
+type writer struct {
+	store *Store
+	id    spool.ID
+	buf   *[]byte
+	file  file
+	own   ownFile
+	err   error // of a write: the content is not whole
+	done  bool
+}
+
+// Create begins a message. It answers spool.ErrFull when the disk has little
+// room left, see Options.MinFree.
+func (s *Store) Create(ctx context.Context, id spool.ID) (spool.Writer, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	if s.failed != nil {
+		return nil, s.failed
+	}
+	if err := s.exists(id); err != nil {
+		return nil, err
+	}
+	if !s.fits(0) {
+		return nil, spool.ErrFull
+	}
+	return &writer{store: s, id: id, buf: s.buffers.Get().(*[]byte)}, nil
+}
+
+// putBuffer returns a buffer for content, empty.
+func (s *Store) putBuffer(b *[]byte) {
+	*b = (*b)[:0]
+	s.buffers.Put(b)
+}
+
+func (w *writer) Write(p []byte) (int, error) {
+	if w.done {
+		return 0, errDone
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	if len(*w.buf)+len(p) <= w.store.threshold {
+		*w.buf = append(*w.buf, p...)
+		return len(p), nil
+	}
+	if w.err = w.spill(p); w.err != nil {
+		return 0, w.err
+	}
+	return len(p), nil
+}
+
+// spill moves what has gathered to the message's own file, and p after it.
+func (w *writer) spill(p []byte) error {
+	s := w.store
+	n := int64(len(*w.buf) + len(p))
+	s.mu.Lock()
+	fits := s.fits(n)
+	s.mu.Unlock()
+	if !fits {
+		return spool.ErrFull
+	}
+	if w.file == nil {
+		f, err := s.fs.OpenFile(s.ownName(w.id), openNew)
+		if errors.Is(err, fs.ErrExist) {
+			return spool.ErrExists
+		}
+		if err != nil {
+			return full(err)
+		}
+		w.file = f
+	}
+	if err := w.drain(); err != nil {
+		return err
+	}
+	if len(p) <= w.store.threshold/2 {
+		*w.buf = append(*w.buf, p...)
+		return nil
+	}
+	return w.put(p)
+}
+
+func (w *writer) drain() error {
+	err := w.put(*w.buf)
+	*w.buf = (*w.buf)[:0]
+	return err
+}
+
+func (w *writer) put(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	if err := writeFull(w.file, p, w.own.size); err != nil {
+		return full(err)
+	}
+	w.own.size += int64(len(p))
+	w.own.sum = extend(w.own.sum, p)
+	return nil
+}
+
+// end gives back what the writer holds. The file stays if it is the store's now.
+func (w *writer) end(kept bool) {
+	w.done = true
+	w.store.putBuffer(w.buf)
+	w.buf = nil
+	if w.file != nil {
+		w.file.Close()
+		if !kept {
+			w.store.fs.Remove(w.store.ownName(w.id))
+		}
+	}
+}
+
+func (w *writer) Abort() error {
+	if !w.done {
+		w.end(false)
+	}
+	return nil
+}
+
+func (w *writer) Commit(ctx context.Context, c spool.Commit) error {
+	if w.done {
+		return errDone
+	}
+	err := w.commit(ctx, &c)
+	// After a failed sync nobody knows whether the record is there; if it is, so must be its file.
+	w.end(err == nil || errors.Is(err, spool.ErrFailed))
+	return err
+}
+
+func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
+	s := w.store
+	if w.err != nil {
+		return w.err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if len(c.Deliveries) == 0 {
+		return spool.ErrNoDelivery
+	}
+	// Each session syncs its own file: they do so at the same time, and before the
+	// record that names the file is written.
+	var own *ownFile
+	if w.file != nil {
+		if err := w.drain(); err != nil {
+			return err
+		}
+		if err := w.file.Sync(); err != nil {
+			if err = full(err); errors.Is(err, spool.ErrFull) {
+				return err
+			}
+			return s.fail(err)
+		}
+		own = &w.own
+	}
+	m := c.Message
+	m.ID = w.id
+	m.Size = int64(len(c.Prepend)+len(*w.buf)) + w.own.size
+	ds := slices.Clone(c.Deliveries)
+	for i := range ds {
+		ds[i].ID = spool.DeliveryID{Message: w.id, Seq: i}
+	}
+	meta := s.metas.Get().(*[]byte)
+	defer s.metas.Put(meta)
+	*meta = appendCommit((*meta)[:0], &m, own, ds, c.Settle)
+	r := record{
+		kind: kindCommit, meta: *meta,
+		content: [2][]byte{c.Prepend, *w.buf}, contentSum: sum(c.Prepend, *w.buf),
+	}
+	if own == nil && len(r.content[0])+len(r.content[1]) > maxContent || len(r.meta) > maxContent {
+		return errTooLong
+	}
+
+	s.mu.Lock()
+	for len(s.batch.buf) > batchLimit && s.open() == nil && s.failed == nil {
+		s.room.Wait()
+	}
+	leases, err := s.admit(w.id, c.Settle, recordSize(uint32(len(r.meta)), uint32(len(r.content[0])+len(r.content[1]))))
+	if err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	var result error
+	r.done = func(at loc, err error) {
+		delete(s.committing, w.id)
+		if result = err; err != nil {
+			s.unclaim(leases)
+			return
+		}
+		h := s.index.add(message{
+			id: w.id, size: m.Size, loc: at, own: own != nil,
+			content: uint32(len(r.content[0]) + len(r.content[1])),
+		})
+		s.lives(at.segment, s.index.messages.get(h).record())
+		s.ownBytes += w.own.size
+		for i := range ds {
+			d := &ds[i]
+			s.index.queue(s.index.addDelivery(h, brief{seq: i, route: []byte(d.Route), due: nanos(d.Due)}))
+		}
+		for i, l := range leases {
+			s.settle(l, &c.Settle[i])(at)
+		}
+	}
+	b := s.append(&r, true)
+	b.files = b.files || own != nil
+	s.mu.Unlock()
+	<-b.done
+	return result
+}
+
+// admit checks whether a message may be committed and takes hold of what it
+// settles. The caller holds the lock.
+func (s *Store) admit(id spool.ID, settle []spool.Settlement, size int64) ([]*lease, error) {
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	if s.failed != nil {
+		return nil, s.failed
+	}
+	if err := s.exists(id); err != nil {
+		return nil, err
+	}
+	if !s.fits(int64(len(s.batch.buf)) + size) {
+		return nil, spool.ErrFull
+	}
+	leases, err := s.claim(settle)
+	if err != nil {
+		return nil, err
+	}
+	s.committing[id] = struct{}{}
+	return leases, nil
+}
+
+func (s *Store) exists(id spool.ID) error {
+	if _, m := s.index.find(id); m != nil {
+		return spool.ErrExists
+	}
+	if _, ok := s.committing[id]; ok {
+		return spool.ErrExists
+	}
+	return nil
+}
+
+func (s *Store) ownName(id spool.ID) string { return filepath.Join(s.files, id.String()) }
