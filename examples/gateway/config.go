@@ -1,0 +1,279 @@
+package main
+
+import (
+	"crypto"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/auth/msgauth"
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/spool/memspool"
+)
+
+// file is the configuration file. A key is the name of its field in snake case; what the relay
+// has a type for is read straight into that type.
+type file struct {
+	Hostname      string
+	DefaultDomain string
+	Postmaster    string
+	Spool         string // directory, made if missing
+	Users         string // htpasswd file
+	MaxDeliveries int
+	DrainTimeout  time.Duration
+
+	TLS            *struct{ Certificate, Key string }
+	Connector      []*connector.Connector
+	AcceptedDomain []struct {
+		Name           string
+		Type           domains.Type
+		Recipients     []string
+		RecipientsFile string // a local part or an address a line
+	}
+	Senders       map[string][]string
+	Mailboxes     struct{ Deliver string }
+	SendConnector []struct {
+		connector.SendConnector
+		PasswordFile string
+	}
+	Retry relay.Retry
+	DKIM  []struct{ Domain, Selector, Key string }
+}
+
+// loader turns a file into the relay's configuration.
+type loader struct {
+	faults
+	dir string // relative paths start here
+	log *slog.Logger
+}
+
+// load reads a configuration file and returns it with the directory of the spool and every
+// fault, those that only a relay finds among them. It opens neither sockets nor the spool.
+func load(path string, log *slog.Logger) (relay.Config, string, faults) {
+	l := &loader{dir: filepath.Dir(path), log: log}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		l.add("-config", "%w", err)
+		return relay.Config{}, "", l.faults
+	}
+	f, ok := l.decode(string(text))
+	if !ok {
+		return relay.Config{}, "", l.faults
+	}
+	cfg := relay.Config{
+		Hostname:      f.Hostname,
+		Connectors:    f.Connector,
+		DefaultDomain: f.DefaultDomain,
+		Postmaster:    f.Postmaster,
+		MaxDeliveries: f.MaxDeliveries,
+		DrainTimeout:  f.DrainTimeout,
+		Retry:         f.Retry,
+		TLS:           l.certificate(f),
+		Verifier:      l.users(f),
+		Mailboxes:     l.mailboxes(f),
+	}
+	for i, d := range f.AcceptedDomain {
+		at := fmt.Sprintf("accepted_domain[%d].", i)
+		cfg.AcceptedDomains = append(cfg.AcceptedDomains, domains.AcceptedDomain{
+			Domain: d.Name, Type: d.Type, Recipients: l.recipients(at, d.Recipients, d.RecipientsFile),
+		})
+	}
+	for i := range f.SendConnector {
+		c := &f.SendConnector[i]
+		if c.PasswordFile != "" {
+			password := l.read(fmt.Sprintf("send_connector[%d].password_file", i), c.PasswordFile)
+			c.Password = strings.TrimRight(string(password), "\r\n")
+		}
+		cfg.SendConnectors = append(cfg.SendConnectors, &c.SendConnector)
+	}
+	for i, k := range f.DKIM {
+		cfg.DKIM = append(cfg.DKIM, l.dkim(fmt.Sprintf("dkim[%d].key", i), k.Domain, k.Selector, k.Key))
+	}
+	if f.Spool == "" {
+		l.require("spool", "a directory for the queue is required")
+	}
+	trial := cfg
+	trial.Spool = memspool.New(nil)
+	_, err = relay.New(trial)
+	l.explain(err)
+	return cfg, l.path(f.Spool), l.faults
+}
+
+// decode reads the text of a file. It reports false when that is no TOML.
+func (f *faults) decode(text string) (*file, bool) {
+	var (
+		table map[string]any
+		into  file
+	)
+	if _, err := toml.Decode(text, &table); err != nil {
+		if e, ok := errors.AsType[toml.ParseError](err); ok {
+			f.add(fmt.Sprintf("line %d", e.Position.Line), "%s", e.Message)
+		} else {
+			f.add("-config", "%w", err)
+		}
+		return nil, false
+	}
+	f.fill("", table, &into)
+	return &into, true
+}
+
+func (l *loader) certificate(f *file) *tls.Config {
+	if f.TLS == nil {
+		return nil
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	cert, key := l.read("tls.certificate", f.TLS.Certificate), l.read("tls.key", f.TLS.Key)
+	if cert == nil || key == nil {
+		return c
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		l.add("tls", "%w", err)
+	}
+	c.Certificates = []tls.Certificate{pair}
+	return c
+}
+
+func (l *loader) users(f *file) auth.Verifier {
+	if f.Users == "" {
+		if len(f.Senders) > 0 {
+			l.require("users", "senders are given, but no users")
+		}
+		return nil
+	}
+	users, err := auth.OpenHtpasswd(l.path(f.Users), auth.OnReloadError(func(err error) {
+		l.log.Error("users not reloaded", "err", err)
+	}))
+	if err != nil {
+		for _, err := range parts(err) {
+			l.add("users", "%w", err)
+		}
+		return nil
+	}
+	return auth.WithSenders(users, f.Senders)
+}
+
+func (l *loader) mailboxes(f *file) relay.Transport {
+	kind, place, _ := strings.Cut(f.Mailboxes.Deliver, ":")
+	switch kind {
+	case "":
+		return nil
+	case "maildir":
+		if place != "" {
+			return relay.Maildir(l.path(place))
+		}
+	case "smtp", "lmtp":
+		u, err := url.Parse(f.Mailboxes.Deliver)
+		if err == nil && u.Host != "" && strings.Trim(u.Path, "/") == "" && u.RawQuery == "" && u.User == nil {
+			return &relay.NextHop{Hosts: []string{u.Host}, LMTP: kind == "lmtp"}
+		}
+	}
+	l.add("mailboxes.deliver", "%q is none of smtp://HOST:PORT, lmtp://HOST:PORT, maildir:DIRECTORY", f.Mailboxes.Deliver)
+	return nil
+}
+
+// recipients returns nil when neither the list nor the file is given.
+func (l *loader) recipients(path string, list []string, name string) domains.Resolver {
+	switch {
+	case name == "" && list == nil:
+		return nil
+	case name == "":
+		return domains.StaticRecipients(list...)
+	case list != nil:
+		l.add(path+"recipients_file", "recipients are given already")
+	}
+	file, err := domains.OpenRecipients(l.path(name))
+	for _, err := range parts(err) {
+		l.add(path+"recipients_file", "%w", err)
+	}
+	return file
+}
+
+func (l *loader) dkim(path, domain, selector, name string) msgauth.Key {
+	var signer crypto.Signer
+	if text := l.read(path, name); text != nil {
+		var err error
+		if signer, err = msgauth.ParseKey(text); err != nil {
+			l.add(path, "%w", err)
+		}
+	}
+	return msgauth.Key{Domain: domain, Selector: selector, Signer: signer}
+}
+
+// read returns the content of a file, or nil after a fault.
+func (l *loader) read(field, name string) []byte {
+	if name == "" {
+		l.require(field, "a file is required")
+		return nil
+	}
+	b, err := os.ReadFile(l.path(name))
+	if err != nil {
+		l.add(field, "%w", err)
+	}
+	return b
+}
+
+func (l *loader) path(name string) string {
+	if name == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(l.dir, name)
+}
+
+// explain adds what the relay found wrong, under the names that the file uses. What only
+// follows from a fault found before is left out.
+func (f *faults) explain(err error) {
+	earlier := *f
+	for _, err := range parts(err) {
+		fe, ok := errors.AsType[*relay.FieldError](err)
+		if !ok {
+			f.add("relay", "%w", err)
+		} else if field := keyOf(fe.Field); !earlier.covers(field) {
+			*f = append(*f, fault{field, fe.Err})
+		}
+	}
+}
+
+// parts returns the errors that an error was joined from.
+func parts(err error) []error {
+	switch e := err.(type) {
+	case nil:
+		return nil
+	case interface{ WrappedErrors() []error }: // of relay.New
+		return e.WrappedErrors()
+	case interface{ Unwrap() []error }: // of errors.Join
+		return e.Unwrap()
+	}
+	return []error{err}
+}
+
+var (
+	goName = regexp.MustCompile(`[A-Za-z0-9]+`)
+	// Where the relay's name for a field is not the file's.
+	renamed = strings.NewReplacer(
+		"SendConnectors[", "SendConnector[", "Connectors[", "Connector[", "AcceptedDomains[", "AcceptedDomain[",
+		"].Domain", "].Name", "Verifier", "Users", "Mailboxes.Hosts[0]", "Mailboxes.Deliver", "Mailboxes", "Mailboxes.Deliver",
+	)
+)
+
+// keyOf turns the path of a field of relay.Config into that of a key.
+func keyOf(field string) string {
+	if strings.HasPrefix(field, "DKIM") {
+		field = strings.Replace(field, ".Signer", ".Key", 1)
+	} else {
+		field = renamed.Replace(field)
+	}
+	return goName.ReplaceAllStringFunc(field, snake)
+}

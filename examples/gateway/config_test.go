@@ -1,0 +1,280 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/examples/internal/mailtest"
+)
+
+// site makes a directory with the files that the sample names, and the configuration itself.
+func site(t testing.TB, config string) string {
+	t.Helper()
+	dir := t.TempDir()
+	mailtest.Certificate(t, dir)
+	mailtest.Htpasswd(t, filepath.Join(dir, "users.htpasswd"), "app@example.test", "secret")
+	key, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mailtest.Write(t, filepath.Join(dir, "dkim.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
+	mailtest.Write(t, filepath.Join(dir, "empty.pem"), "")
+	mailtest.Write(t, filepath.Join(dir, "people.txt"), "# people\ncarol\n\n dave \n")
+	mailtest.Write(t, filepath.Join(dir, "strangers.txt"), "carol\nnot a part\n")
+	name := filepath.Join(dir, "gateway.toml")
+	mailtest.Write(t, name, config)
+	return name
+}
+
+func sample(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile("testdata/gateway.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestSample(t *testing.T) {
+	name := site(t, sample(t))
+	cfg, dir, found := load(name, slog.New(slog.DiscardHandler))
+	if len(found) > 0 {
+		t.Fatal(found)
+	}
+	if dir != filepath.Join(filepath.Dir(name), "spool") {
+		t.Errorf("spool %s", dir)
+	}
+	c := cfg.Connectors[0]
+	if len(c.RemoteIPRanges) != 3 || c.PermissionGroups != connector.AnonymousUsers || c.AuthMechanisms != connector.TLS ||
+		c.Limits.MaxMessageBytes != 37748736 || c.Limits.Tarpit != -1 || c.Limits.AuthTarpit != 0 ||
+		c.Grants[0].Rights != connector.AcceptAnyRecipient || c.Grants[0].Principal != connector.Anonymous {
+		t.Errorf("connector: %+v", c)
+	}
+	s := cfg.SendConnectors[0]
+	if !slices.Equal(s.SmartHosts, []string{"127.0.0.1:2602", "127.0.0.1:2603"}) || s.AddressSpaces[0] != (connector.AddressSpace{Domain: "*", Cost: 1}) {
+		t.Errorf("send connector: %+v", s)
+	}
+	if !slices.Equal(cfg.Retry.Schedule, []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute}) || cfg.Retry.Expires != 48*time.Hour {
+		t.Errorf("retry: %+v", cfg.Retry)
+	}
+	if len(cfg.DKIM) != 1 || cfg.Mailboxes == nil || cfg.TLS == nil || cfg.Verifier == nil {
+		t.Errorf("config: %+v", cfg)
+	}
+}
+
+// TestVariants reads what the sample does not have.
+func TestVariants(t *testing.T) {
+	name := site(t, `
+hostname = "relay.example.test"
+spool = "/var/spool/gateway"
+users = "users.htpasswd"
+drain_timeout = "5s"
+[tls]
+certificate = "cert.pem"
+key = "key.pem"
+[[connector]]
+name = "client"
+usage = "Client"
+remote_ip_ranges = ["0.0.0.0/0", "::/0"]
+bindings = ["127.0.0.1:587", "[::1]:587"]
+auth_mechanisms = ["Tls", "BasicAuth", "BasicAuthRequireTLS"]
+grants = [
+	{ principal = "user:app@example.test", rights = ["ms-Exch-SMTP-Accept-Any-Sender", "ms-Exch-SMTP-Submit"] },
+	{ principal = "authenticated", rights = ["ms-Exch-SMTP-Accept-Any-Recipient"], deny = true },
+]
+limits = { message_rate = -1, max_local_hops = 0, message_rate_by = "User", auth_tarpit = "0s", connection_timeout = "20m" }
+[[accepted_domain]]
+name = "*.example.test"
+type = "InternalRelay"
+recipients_file = "people.txt"
+[[accepted_domain]]
+name = "example.org"
+type = "ExternalRelay"
+[mailboxes]
+deliver = "maildir:mail"
+[[send_connector]]
+name = "out"
+address_spaces = ["*;10", "example.net"]
+smart_hosts = ["mail.example.net"]
+port = 587
+tls = "DomainValidation"
+tls_domain = "mail.example.net"
+username = "app"
+password_file = "people.txt"
+`)
+	cfg, dir, found := load(name, slog.New(slog.DiscardHandler))
+	if len(found) > 0 {
+		t.Fatal(found)
+	}
+	c := cfg.Connectors[0]
+	if l := c.Limits; l.MessageRate != -1 || l.MaxLocalHops != -1 || l.MessageRateBy != connector.RateByUser || l.AuthTarpit != -1 || l.Tarpit != 0 || l.ConnectionTimeout != 20*time.Minute {
+		t.Errorf("limits: %+v", l)
+	}
+	if c.PermissionGroups != connector.ExchangeUsers || !c.Grants[1].Deny || c.Grants[0].Rights != connector.AcceptAnySender|connector.Submit {
+		t.Errorf("connector: %+v", c)
+	}
+	for local, want := range map[string]bool{"carol": true, "dave": true, "alice": false} {
+		known, err := cfg.AcceptedDomains[0].Recipients.Resolve(t.Context(), domains.MustParse(local+"@a.example.test"))
+		if known != want || err != nil {
+			t.Errorf("%s is known: %v, %v", local, known, err)
+		}
+	}
+	if s := cfg.SendConnectors[0]; s.Password != "# people\ncarol\n\n dave " || s.Port != 587 || s.TLS != connector.TLSDomainValidation || s.AddressSpaces[0].Cost != 10 {
+		t.Errorf("send connector: %+v", s)
+	}
+	if dir != "/var/spool/gateway" || cfg.DrainTimeout != 5*time.Second {
+		t.Errorf("spool %s, %+v", dir, cfg)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	for _, test := range []struct {
+		name, config string
+		want         []string // fields
+	}{
+		{"not TOML", "hostname = \n", []string{"line 1"}},
+		{"empty", "", []string{"hostname", "spool"}},
+		{"unknown keys", sample(t) + "passphrase = 1\n[unknown]\nx = 1\n", []string{"dkim[0].passphrase", "unknown"}},
+		{"kinds", `
+hostname = 7
+spool = ["spool"]
+tls = "yes"
+retry = { schedule = "1m", expires = 2 }
+drain_timeout = 1.5
+max_deliveries = "many"
+senders = { "a@example.test" = [1] }
+dkim = [1]
+connector = { name = "x" }
+send_connector = 2024-01-01
+`, []string{
+			"connector", "dkim[0]", "drain_timeout", "hostname", "max_deliveries", "retry.expires", "retry.schedule",
+			"send_connector", `senders."a@example.test"[0]`, "spool", "tls", "users",
+		}},
+		{"everything", `
+hostname = "two words"
+users = "missing"
+postmaster = "nobody"
+spool = "spool"
+[tls]
+certificate = "missing.pem"
+key = "empty.pem"
+[[connector]]
+name = "apps"
+usage = "Sometimes"
+bindings = ["127.0.0.1:2525", "localhost:25"]
+remote_ip_ranges = ["127.0.0.1", "127.0.1.0/40", "127.0.2.9-127.0.2.1"]
+permission_groups = ["AnonymousUsers", "Everybody"]
+auth_mechanisms = ["Kerberos"]
+grants = [{ principal = "somebody", rights = ["ms-Exch-SMTP-Submit", "ms-Exch-Fly"], allow = true }]
+[connector.limits]
+tarpit = 5
+max_hops = -1
+max_recipients = 1.5
+speed = 1
+[[connector]]
+name = "open"
+bindings = ["127.0.0.1:2526"]
+remote_ip_ranges = ["0.0.0.0/0"]
+permission_groups = ["AnonymousUsers"]
+grants = [{ principal = "anonymous", rights = ["ms-Exch-SMTP-Accept-Any-Recipient"] }]
+[[connector]]
+name = "one"
+bindings = ["127.0.0.1:2527"]
+remote_ip_ranges = ["10.0.0.0-10.0.0.9"]
+permission_groups = ["AnonymousUsers"]
+[[connector]]
+name = "overlaps"
+bindings = ["127.0.0.1:2527"]
+remote_ip_ranges = ["10.0.0.5-10.0.0.15"]
+permission_groups = ["AnonymousUsers"]
+[[accepted_domain]]
+name = "exa mple.test"
+type = "Mine"
+recipients = ["alice"]
+[[accepted_domain]]
+name = "example.test"
+[[accepted_domain]]
+name = "example.test"
+recipients = ["a b"]
+[[accepted_domain]]
+name = "example.org"
+recipients_file = "strangers.txt"
+[[accepted_domain]]
+name = "example.net"
+recipients_file = "missing.txt"
+[mailboxes]
+deliver = "pigeon:coop"
+[[send_connector]]
+name = "out"
+address_spaces = ["*;1000", "a b"]
+smart_hosts = ["127.0.0.1:99999"]
+tls = "Maybe"
+password_file = "missing.txt"
+[retry]
+schedule = ["1m", "soon", "1ms"]
+expires = "1ns"
+[[dkim]]
+domain = "example.test"
+selector = "s1"
+key = "empty.pem"
+[[dkim]]
+domain = "example.test"
+selector = "s 2"
+key = "dkim.pem"
+[[dkim]]
+domain = "example.test"
+selector = "s3"
+`, []string{
+			"users", "tls.certificate", "hostname", "postmaster",
+			"connector[0].usage", "connector[0].bindings[1]", "connector[0].remote_ip_ranges[1]", "connector[0].remote_ip_ranges[2]",
+			"connector[0].permission_groups[1]", "connector[0].auth_mechanisms[0]", "connector[0].grants[0].principal",
+			"connector[0].grants[0].rights[1]", "connector[0].grants[0].allow", "connector[0].limits.tarpit",
+			"connector[0].limits.max_hops", "connector[0].limits.max_recipients", "connector[0].limits.speed",
+			"accepted_domain[0].name", "accepted_domain[0].type", "accepted_domain[1].recipients", "accepted_domain[2].name",
+			"accepted_domain[2].recipients[0]", "accepted_domain[3].recipients_file", "accepted_domain[4].recipients_file",
+			"mailboxes.deliver", "send_connector[0].address_spaces[0]", "send_connector[0].address_spaces[1]",
+			"send_connector[0].smart_hosts[0]", "send_connector[0].tls", "send_connector[0].password_file",
+			"retry.schedule[1]", "retry.schedule[2]", "retry.expires", "dkim[0].key", "dkim[1].selector", "dkim[2].key",
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, _, found := load(site(t, test.config), slog.New(slog.DiscardHandler))
+			var fields []string
+			for _, f := range found {
+				fields = append(fields, f.field)
+				if strings.Contains(f.String(), "\n") {
+					t.Errorf("more than a line: %s", f)
+				}
+			}
+			for _, want := range test.want {
+				if !slices.Contains(fields, want) {
+					t.Errorf("no fault at %s", want)
+				}
+			}
+			t.Log("\n", found)
+		})
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(sample(f))
+	f.Add("[[connector]]\nusage = \"Client\"\nlimits = {tarpit = -1, max_hops = 1e9}\ngrants = [{rights = \"None\"}]")
+	f.Add("senders = {\"a\" = [\"b\"]}\nretry = {schedule = [\"1h\"]}\n[[send_connector]]\naddress_spaces = [\"*;1\"]")
+	f.Fuzz(func(t *testing.T, text string) {
+		var found faults
+		config, ok := found.decode(text)
+		if ok == (config == nil) || !ok && len(found) == 0 {
+			t.Errorf("ok %v, config %v, faults %v", ok, config, found)
+		}
+	})
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/netip"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/relay"
+)
+
+func full() relay.Event {
+	return relay.Event{
+		Time: time.Date(2026, 1, 2, 3, 4, 5, 600, time.FixedZone("", 3600)), Kind: relay.Deferred, QueueID: "q1",
+		Connector: "apps", Remote: netip.MustParseAddrPort("192.0.2.1:4711"), User: "app", From: "a@example.com",
+		To: []string{"b@example.net", "c@example.net"}, Code: 451, Enhanced: "4.2.2", Text: "say \"later\"\x00\u00e9\xff", Host: "mx (192.0.2.9)",
+		Attempt: 2, Size: 12, Stage: "x", Report: "r",
+	}
+}
+
+func TestAppendEvent(t *testing.T) {
+	at := "2026-01-02T02:04:05.0000006Z"
+	for _, test := range []struct {
+		name  string
+		event relay.Event
+		want  map[string]any
+	}{
+		{"all", full(), map[string]any{
+			"time": at, "type": "deferred", "queue_id": "q1", "connector": "apps", "remote": "192.0.2.1:4711", "user": "app",
+			"from": "a@example.com", "to": []any{"b@example.net", "c@example.net"}, "code": 451.0, "enhanced": "4.2.2",
+			"text": "say \"later\"\x00\u00e9\ufffd", "host": "mx (192.0.2.9)", "attempt": 2.0,
+		}},
+		{"null sender", relay.Event{Time: full().Time, Kind: relay.Accepted, QueueID: "q2", To: []string{"b@example.net"}}, map[string]any{
+			"time": at, "type": "accepted", "queue_id": "q2", "from": "", "to": []any{"b@example.net"},
+		}},
+		{"no sender", relay.Event{Time: full().Time, Kind: relay.Rejected, Code: 421}, map[string]any{
+			"time": at, "type": "rejected", "code": 421.0,
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			line := appendEvent(nil, &test.event)
+			if n := bytes.Count(line, []byte("\n")); n != 1 {
+				t.Errorf("%d lines", n)
+			}
+			var got map[string]any
+			if err := json.Unmarshal(line, &got); err != nil || !reflect.DeepEqual(got, test.want) {
+				t.Errorf("got  %v (%v)\nwant %v", got, err, test.want)
+			}
+		})
+	}
+}
+
+func TestEventLog(t *testing.T) {
+	var out bytes.Buffer
+	l := newEventLog(&out)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 500 {
+				l.Add(full())
+			}
+		})
+	}
+	wg.Wait()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 4000 {
+		t.Errorf("%d lines", len(lines))
+	}
+	for _, line := range lines {
+		if !json.Valid([]byte(line)) {
+			t.Fatalf("no JSON: %s", line)
+		}
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+func TestEventLogWriterFails(t *testing.T) {
+	l := newEventLog(failing{io.ErrClosedPipe})
+	for range 3 * maxPending / 200 {
+		l.Add(full()) // does not wait for a writer that has failed
+	}
+	if err := l.Close(); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+func BenchmarkAdd(b *testing.B) {
+	l := newEventLog(io.Discard)
+	e := full()
+	e.Text = "2.0.0 Ok: queued"
+	b.ReportAllocs()
+	for b.Loop() {
+		l.Add(e)
+	}
+	_ = l.Close()
+}

@@ -1,0 +1,113 @@
+// Command gateway runs a mail relay from a configuration file.
+//
+//	gateway -config FILE          run until SIGTERM or SIGINT, then drain; SIGHUP reloads
+//	gateway -config FILE -check   print every fault of the file, and exit with 2 if there is one
+//
+// What happens to every message goes to standard output as JSON Lines, the log to standard error.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/spool/filespool"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run returns 0 when all went well, 1 when the relay failed, and 2 for a faulty configuration.
+func run(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	path := flags.String("config", "gateway.toml", "configuration `file`")
+	only := flags.Bool("check", false, "check the configuration and exit")
+	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
+		flags.Usage()
+		return 2
+	}
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	cfg, dir, found := load(*path, log)
+	if *only {
+		return report(found, stdout)
+	}
+	if len(found) > 0 {
+		return report(found, stderr)
+	}
+	store, err := filespool.Open(dir, nil)
+	if err != nil {
+		log.Error("cannot open the spool", "err", err)
+		return 1
+	}
+	defer store.Close()
+	events := newEventLog(stdout)
+	cfg.Spool, cfg.Logger, cfg.Events = store, log, events.Add
+	r, err := relay.New(cfg)
+	if err != nil {
+		log.Error("cannot start", "err", err)
+		return 1
+	}
+
+	signal.Ignore(syscall.SIGPIPE) // a reader of events that goes away is no reason to stop
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	if err := r.Listen(); err != nil {
+		log.Error("cannot listen", "err", err)
+		return 1
+	}
+	for _, c := range cfg.Connectors {
+		log.Info("listening", "connector", c.Name, "addresses", r.Addrs(c.Name))
+	}
+	go func() {
+		for range hup {
+			reload(r, *path, dir, events.Add, log)
+		}
+	}()
+	err = r.Run(ctx)
+	if e := events.Close(); e != nil {
+		log.Error("cannot write events", "err", e)
+	}
+	if err != nil {
+		log.Error("stopped", "err", err)
+		return 1
+	}
+	log.Info("stopped")
+	return 0
+}
+
+// reload takes over a changed file; a faulty one changes nothing. Sessions under way go on.
+func reload(r *relay.Relay, path, dir string, events func(relay.Event), log *slog.Logger) {
+	cfg, newDir, found := load(path, log)
+	if len(found) == 0 {
+		cfg.Events = events
+		found.explain(r.Reload(cfg))
+	}
+	for _, f := range found {
+		log.Error("configuration not reloaded", "field", f.field, "err", f.err)
+	}
+	if len(found) > 0 {
+		return
+	}
+	if newDir != dir {
+		log.Warn("another spool takes a restart", "spool", newDir)
+	}
+	log.Info("configuration reloaded", "file", path)
+}
+
+func report(found faults, w io.Writer) int {
+	for _, f := range found {
+		fmt.Fprintln(w, f)
+	}
+	if len(found) > 0 {
+		return 2
+	}
+	return 0
+}
