@@ -51,10 +51,6 @@ func supported(suppressed []string) extensions {
 			}
 		}
 	}
-	// RFC 3030 section 3: BINARYMIME needs CHUNKING.
-	if e&extChunking == 0 {
-		e &^= extBinary
-	}
 	return e
 }
 

@@ -63,8 +63,10 @@ type guard struct {
 	handover bool   // go on with a fresh link
 	skipping bool   // in a line already refused for a bare LF
 	hangup   bool   // end after flushing
+	deaf     bool   // a write failed: there is nobody to talk to
 	linger   bool   // the client may still be sending: let it read the last reply first
 	opened   bool
+	told     bool // the backend knows of the connection
 	admitted bool
 	shut     bool
 
@@ -148,6 +150,7 @@ func (g *guard) open() {
 		return
 	}
 	g.rights()
+	g.told = true
 	r := g.ask(func() error { return g.pol.Backend.Connect(g.ctx, &g.sess) })
 	if r != nil {
 		g.refuse(Rejection{Stage: "connect", Reply: r})
@@ -372,6 +375,9 @@ func (g *guard) reply(code int, enhanced, text string) {
 
 // flush writes the replies.
 func (g *guard) flush() error {
+	if g.deaf {
+		return errEnd
+	}
 	if len(g.out) == 0 {
 		return nil
 	}
@@ -385,7 +391,7 @@ func (g *guard) flush() error {
 		g.out = nil
 	}
 	if err != nil {
-		g.hangup = true
+		g.deaf, g.hangup = true, true
 	}
 	return err
 }
@@ -483,7 +489,7 @@ func (g *guard) close() {
 	}
 	g.cancel()
 	g.rw.Close()
-	if g.opened {
+	if g.told {
 		func() {
 			defer func() {
 				if v := recover(); v != nil {

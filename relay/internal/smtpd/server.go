@@ -271,4 +271,3 @@ func (q *queue) Close() error {
 }
 
 func (q *queue) Addr() net.Addr { return &net.TCPAddr{} }
-

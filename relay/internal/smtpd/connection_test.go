@@ -1,0 +1,253 @@
+package smtpd_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"regexp"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/smtpd"
+)
+
+// scripted is a connection whose client sends everything at once and then hangs up.
+type scripted struct {
+	in     io.Reader
+	out    strings.Builder
+	mu     sync.Mutex
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (c *scripted) Read(p []byte) (int, error) { return c.in.Read(p) }
+func (c *scripted) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.Write(p)
+}
+func (c *scripted) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return nil
+}
+func (c *scripted) LocalAddr() net.Addr              { return address("192.0.2.1:25") }
+func (c *scripted) RemoteAddr() net.Addr             { return address("192.0.2.7:25") }
+func (c *scripted) SetDeadline(time.Time) error      { return nil }
+func (c *scripted) SetReadDeadline(time.Time) error  { return nil }
+func (c *scripted) SetWriteDeadline(time.Time) error { return nil }
+
+// FuzzConnection sends arbitrary octets to a server. Whatever they are: replies
+// are well-formed, and a message is taken only when its true end was sent.
+func FuzzConnection(f *testing.F) {
+	for _, s := range []string{
+		"EHLO a\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n",
+		"EHLO a\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nBDAT 3\r\nabcBDAT 2 LAST\r\n\r\nRSET\r\n",
+		"HELO a\r\nAUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nAUTH LOGIN\r\nYQ==\r\n*\r\n",
+		"EHLO a\nNOOP\x00\r\nSTARTTLS\r\n\x16\x03\x01",
+		"EHLO a\r\nMAIL FROM:<boom@b.test>\r\n",
+		"EHLO a\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<mid@d.test>\r\nDATA\r\nxxxxx\r\n.\n.\r\n.\r\nBDAT 9999999 LAST\r\n",
+	} {
+		f.Add([]byte(s))
+	}
+	line := regexp.MustCompile(`^[2345][0-9][0-9][ -][ -~]*$`)
+	c := open()
+	c.AuthMechanisms = connector.TLS | connector.BasicAuth
+	c.Limits.MaxProtocolErrors = -1
+	l := newMemory()
+	backend := &recorder{}
+	s := smtpd.New(smtpd.Config{Hostname: "mx.example.test", Logger: slog.New(slog.DiscardHandler), Policy: policyFor(f, backend, c)})
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	f.Cleanup(func() {
+		s.Close()
+		<-served
+	})
+	f.Fuzz(func(t *testing.T, in []byte) {
+		backend := &recorder{}
+		s.SetPolicy(policyFor(t, backend, c))
+		conn := &scripted{in: strings.NewReader(string(in)), closed: make(chan struct{})}
+		l.conns <- conn
+		<-conn.closed
+		conn.mu.Lock()
+		out := conn.out.String()
+		conn.mu.Unlock()
+		// After STARTTLS comes a TLS alert.
+		out, _, _ = strings.Cut(out, "\x15\x03")
+		queued := 0
+		for _, reply := range strings.Split(strings.TrimSuffix(out, "\r\n"), "\r\n") {
+			if out != "" && !line.MatchString(reply) {
+				t.Fatalf("reply %q", reply)
+			}
+			if strings.HasPrefix(reply, "250 2.0.0 Ok: queued as ") {
+				queued++
+			}
+		}
+		taken := backend.taken()
+		if queued > len(taken) {
+			t.Fatalf("%d messages acknowledged, %d taken", queued, len(taken))
+		}
+		ends := strings.Count(string(in), "\n.\r\n") + strings.Count(strings.ToUpper(string(in)), "LAST\r\n")
+		if len(taken) > ends {
+			t.Fatalf("%d messages from %d ends", len(taken), ends)
+		}
+		for _, m := range taken {
+			if m.mail.Body != "BINARYMIME" && strings.ContainsAny(strings.ReplaceAll(m.body, "\r\n", ""), "\r\n\x00") {
+				t.Fatalf("content %q", m.body)
+			}
+		}
+	})
+}
+
+// discard is the cheapest backend.
+type discard struct{}
+
+func (discard) Connect(context.Context, *smtpd.Session) error                        { return nil }
+func (discard) Helo(context.Context, *smtpd.Session) error                           { return nil }
+func (discard) Mail(context.Context, *smtpd.Session, *smtpd.Mail) error              { return nil }
+func (discard) Rcpt(context.Context, *smtpd.Session, *smtpd.Mail, *smtpd.Rcpt) error { return nil }
+func (discard) Auth(context.Context, *smtpd.Session, auth.Credentials) (*auth.Identity, error) {
+	return nil, auth.ErrBadCredentials
+}
+func (discard) Rejected(*smtpd.Session, smtpd.Rejection) {}
+func (discard) Closed(*smtpd.Session)                    {}
+func (discard) Message(_ context.Context, _ *smtpd.Session, _ *smtpd.Mail, r io.Reader) (string, error) {
+	_, err := r.(io.WriterTo).WriteTo(io.Discard)
+	return "0123456789abcdef0123456789", err
+}
+
+// listen serves on a loopback socket.
+func listen(t testing.TB) (addr string, s *smtpd.Server) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := open()
+	c.Bindings = []netip.AddrPort{netip.MustParseAddrPort(l.Addr().String())}
+	c.RemoteIPRanges = []connector.Range{{From: netip.MustParseAddr("127.0.0.0"), To: netip.MustParseAddr("127.255.255.255")}}
+	s = smtpd.New(smtpd.Config{Hostname: "mx.example.test", Logger: slog.New(slog.DiscardHandler), Policy: policyFor(t, discard{}, c)})
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		s.Close()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String(), s
+}
+
+func exchangeLines(t testing.TB, c net.Conn, r *bufio.Reader, send, last string) {
+	if _, err := io.WriteString(c, send); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(line) > 4 && line[3] == ' ' {
+			if string(line[:3]) != last {
+				t.Fatalf("after %.40q: %q", send, line)
+			}
+			return
+		}
+	}
+}
+
+func deliver(t testing.TB, c net.Conn, r *bufio.Reader, body string) {
+	exchangeLines(t, c, r, "MAIL FROM:<sender@example.test> SIZE=1000\r\n", "250")
+	exchangeLines(t, c, r, "RCPT TO:<recipient@example.test>\r\n", "250")
+	exchangeLines(t, c, r, "DATA\r\n", "354")
+	exchangeLines(t, c, r, body, "250")
+}
+
+// BenchmarkSession is a session over loopback, client included.
+func BenchmarkSession(b *testing.B) {
+	for name, size := range map[string]int{"1KB": 1 << 10, "10KB": 10 << 10} {
+		body := strings.Repeat(strings.Repeat("x", 76)+"\r\n", size/78) + ".\r\n"
+		b.Run(name+"/Reused", func(b *testing.B) {
+			addr, _ := listen(b)
+			var c net.Conn
+			var r *bufio.Reader
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if i%1000 == 0 {
+					c, r = connect(b, addr)
+					defer c.Close()
+				}
+				deliver(b, c, r, body)
+			}
+		})
+		b.Run(name+"/New", func(b *testing.B) {
+			addr, _ := listen(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				c, r := connect(b, addr)
+				deliver(b, c, r, body)
+				exchangeLines(b, c, r, "QUIT\r\n", "221")
+				c.Close()
+			}
+		})
+	}
+}
+
+func connect(t testing.TB, addr string) (net.Conn, *bufio.Reader) {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(c)
+	exchangeLines(t, c, r, "", "220")
+	exchangeLines(t, c, r, "EHLO client.example.test\r\n", "250")
+	return c, r
+}
+
+// An idle session costs less than 24 KB of heap and stack.
+func TestIdleSessionMemory(t *testing.T) {
+	addr, _ := listen(t)
+	use := func() uint64 {
+		var m runtime.MemStats
+		// Twice: the first collection also shrinks stacks, the second sweeps.
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	const sessions = 1000
+	conns := make([]net.Conn, 0, sessions)
+	buf := make([]byte, 4096)
+	before := use()
+	for range sessions {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for _, send := range []string{"", "EHLO a\r\n", "MAIL FROM:<a@example.test>\r\n", "RCPT TO:<b@example.test>\r\n", "RSET\r\n"} {
+			if _, err := io.WriteString(c, send); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Read(buf); err != nil {
+				t.Fatal(err)
+			}
+		}
+		conns = append(conns, c)
+	}
+	each := (use() - before) / sessions
+	t.Logf("%d octets each, client's side included", each)
+	if each >= 24<<10 {
+		t.Errorf("an idle session costs %d octets", each)
+	}
+	runtime.KeepAlive(conns)
+	debug.FreeOSMemory()
+}
