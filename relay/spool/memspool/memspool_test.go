@@ -63,7 +63,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	io.WriteString(w, "Subject: hello\r\n\r\nworld\r\n")
+	io.WriteString(w, "Subject: hello\n\nworld\n")
 	err = w.Commit(ctx, spool.Commit{
 		Message: spool.Message{From: "app@example.com"},
 		Deliveries: []spool.Delivery{

@@ -335,8 +335,11 @@ func (s *suite) exists() {
 	id = spool.DeriveID(parent, "race")
 	var wg sync.WaitGroup
 	errs := make([]error, 8)
-	for i := range errs {
-		w := s.write(id, []byte{byte(i)})
+	writers := make([]spool.Writer, len(errs))
+	for i := range writers {
+		writers[i] = s.write(id, []byte{byte(i)})
+	}
+	for i, w := range writers {
 		wg.Go(func() { errs[i] = w.Commit(s.Context(), c) })
 	}
 	wg.Wait()

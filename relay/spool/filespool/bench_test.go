@@ -1,0 +1,215 @@
+package filespool_test
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/relay/spool"
+	"github.com/postern-mail/postern/relay/spool/filespool"
+)
+
+func deliveries(route string, due time.Time) []spool.Delivery {
+	return []spool.Delivery{{
+		Route: route, Due: due, Expires: due.Add(48 * time.Hour),
+		Recipients: []spool.Recipient{{Address: "someone@example.org"}},
+	}}
+}
+
+func put(t testing.TB, s spool.Store, id spool.ID, content []byte, ds []spool.Delivery) {
+	t.Helper()
+	if err := tryPut(t, s, id, content, ds); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func tryPut(t testing.TB, s spool.Store, id spool.ID, content []byte, ds []spool.Delivery) error {
+	w, err := s.Create(t.Context(), id)
+	if err != nil {
+		return err
+	}
+	for len(content) > 0 {
+		n := min(len(content), 32<<10)
+		if _, err := w.Write(content[:n]); err != nil {
+			w.Abort()
+			return err
+		}
+		content = content[n:]
+	}
+	return w.Commit(t.Context(), spool.Commit{
+		Message:    spool.Message{From: "app@example.com", Created: time.Now()},
+		Deliveries: ds,
+		Prepend:    []byte("Received: from somewhere by here with ESMTP id x; now\r\n"),
+	})
+}
+
+func BenchmarkCommit(b *testing.B) {
+	for _, size := range []int{1 << 10, 10 << 10, 1 << 20} {
+		for _, sessions := range []int{1, 20, 100} {
+			if size == 1<<20 && sessions == 100 {
+				continue
+			}
+			b.Run(fmt.Sprintf("%dK/%d", size>>10, sessions), func(b *testing.B) {
+				s := open(b, b.TempDir(), nil)
+				content := make([]byte, size)
+				now := time.Now()
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				b.ResetTimer()
+				var left atomic.Int64
+				left.Store(int64(b.N))
+				var wg sync.WaitGroup
+				for range sessions {
+					wg.Go(func() {
+						for left.Add(-1) >= 0 {
+							if err := tryPut(b, s, spool.NewID(now), content, deliveries("r", now)); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				wg.Wait()
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+			})
+		}
+	}
+}
+
+// BenchmarkCycle has messages come in from 20 sessions and go out through 20 workers.
+func BenchmarkCycle(b *testing.B) {
+	for _, size := range []int{1 << 10, 10 << 10} {
+		b.Run(fmt.Sprintf("%dK", size>>10), func(b *testing.B) {
+			s := open(b, b.TempDir(), nil)
+			content := make([]byte, size)
+			now := time.Now()
+			var in, out atomic.Int64
+			in.Store(int64(b.N))
+			b.ReportAllocs()
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			for range 20 {
+				wg.Go(func() {
+					for in.Add(-1) >= 0 {
+						if err := tryPut(b, s, spool.NewID(now), content, deliveries("r", now)); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			work := make(chan spool.Lease, 20)
+			for range 20 {
+				wg.Go(func() {
+					buf := make([]byte, 32<<10)
+					for l := range work {
+						r, err := s.Open(b.Context(), l.Message.ID)
+						if err != nil {
+							b.Error(err)
+							return
+						}
+						for {
+							if _, err := r.Read(buf); err != nil {
+								break
+							}
+						}
+						r.Close()
+						if err := s.Settle(b.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+							b.Error(err)
+						}
+						out.Add(1)
+					}
+				})
+			}
+			for out.Load() < int64(b.N) && !b.Failed() {
+				l, err := s.Lease(b.Context(), spool.LeaseRequest{Now: time.Now(), Max: 20, TTL: time.Minute})
+				if err != nil {
+					b.Error(err)
+				}
+				for _, l := range l.Leases {
+					work <- l
+				}
+				if len(l.Leases) == 0 {
+					runtime.Gosched()
+				}
+			}
+			close(work)
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+		})
+	}
+}
+
+func heapBytes() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// fill queues n small messages on many routes, without syncing.
+func fill(t testing.TB, dir string, n int) {
+	s := open(t, dir, &filespool.Options{InsecureNoSync: true})
+	now := time.Now()
+	content := []byte("Subject: hello\r\n\r\nworld\r\n")
+	var wg sync.WaitGroup
+	const sessions = 50
+	for i := range sessions {
+		wg.Go(func() {
+			for k := i; k < n; k += sessions {
+				ds := deliveries(fmt.Sprintf("route-%d.example.org", k%1000), now.Add(time.Duration(k)))
+				if err := tryPut(t, s, spool.NewID(now), content, ds); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// measure opens a store with n messages and returns its memory for each.
+func measure(t testing.TB, dir string, n int) (perMessage float64, r filespool.Recovery) {
+	before := heapBytes()
+	s := open(t, dir, nil)
+	after := heapBytes()
+	r = s.Recovery()
+	if r.Messages != n || len(r.Damage) > 0 {
+		t.Fatalf("recovered %+v, want %d messages", r, n)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return float64(after-before) / float64(n), r
+}
+
+// BenchmarkOpen opens a queue of a million messages.
+func BenchmarkOpen(b *testing.B) {
+	const n = 1_000_000
+	dir := b.TempDir()
+	fill(b, dir, n)
+	b.ResetTimer()
+	for b.Loop() {
+		per, r := measure(b, dir, n)
+		b.ReportMetric(per, "B/msg")
+		b.ReportMetric(r.Took.Seconds(), "s/open")
+	}
+}
+
+func TestMemory(t *testing.T) {
+	const n, limit = 100_000, 400
+	dir := t.TempDir()
+	fill(t, dir, n)
+	per, r := measure(t, dir, n)
+	t.Logf("%.0f bytes a message, opened in %v", per, r.Took)
+	if per > limit {
+		t.Errorf("a queued message takes %.0f bytes of memory, want at most %d", per, limit)
+	}
+}
