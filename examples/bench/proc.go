@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// clockTicks is the kernel's USER_HZ, 100 on every architecture that Go runs Linux on.
+const clockTicks = 100
+
+// stat is what /proc/PID/stat tells of a process.
+type stat struct {
+	parent int
+	state  string
+	ticks  int64 // user and system time, with that of the children it has waited for
+}
+
+func readStat(pid int) (stat, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return stat{}, err
+	}
+	// The name of the program, in parentheses, may hold anything.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 15 {
+		return stat{}, fmt.Errorf("/proc/%d/stat is short", pid)
+	}
+	s := stat{state: fields[0]}
+	if s.parent, err = strconv.Atoi(fields[1]); err != nil {
+		return stat{}, err
+	}
+	for _, f := range fields[11:15] {
+		ticks, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return stat{}, err
+		}
+		s.ticks += ticks
+	}
+	return s, nil
+}
+
+func isAlive(pid int) bool {
+	s, err := readStat(pid)
+	return err == nil && s.state != "Z" && s.state != "X"
+}
+
+// descendants are root and the processes below it. Those that end meanwhile are left out.
+func descendants(root int) ([]int, error) {
+	paths, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return nil, err
+	}
+	children := map[int][]int{}
+	for _, p := range paths {
+		pid, err := strconv.Atoi(filepath.Base(p))
+		if err != nil {
+			continue
+		}
+		if s, err := readStat(pid); err == nil {
+			children[s.parent] = append(children[s.parent], pid)
+		}
+	}
+	all := []int{root}
+	for i := 0; i < len(all); i++ {
+		all = append(all, children[all[i]]...)
+	}
+	return all, nil
+}
+
+// cpuTime is the processor time that root and its descendants have used, also those that have ended.
+func cpuTime(root int) (time.Duration, error) {
+	if _, err := readStat(root); err != nil {
+		return 0, fmt.Errorf("the server has ended: %w", err)
+	}
+	processes, err := descendants(root)
+	if err != nil {
+		return 0, err
+	}
+	var ticks int64
+	for _, pid := range processes {
+		if s, err := readStat(pid); err == nil {
+			ticks += s.ticks
+		}
+	}
+	return time.Duration(ticks) * time.Second / clockTicks, nil
+}
+
+// pss is the memory of root and its descendants in bytes, shared pages counted once.
+func pss(root int) (int64, error) {
+	processes, err := descendants(root)
+	if err != nil {
+		return 0, err
+	}
+	return pssOf(processes), nil
+}
+
+func pssOf(processes []int) int64 {
+	var sum int64
+	for _, pid := range processes {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		if err != nil {
+			continue // it has ended
+		}
+		lines := strings.Split(string(text), "\n")
+		i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "Pss:") })
+		if i < 0 {
+			continue
+		}
+		if kb, err := strconv.ParseInt(strings.Fields(lines[i])[1], 10, 64); err == nil {
+			sum += kb << 10
+		}
+	}
+	return sum
+}
+
+// memory watches the memory of a server.
+type memory struct {
+	ask  chan struct{}
+	told chan int64
+}
+
+func watchMemory(root int) *memory {
+	m := &memory{ask: make(chan struct{}), told: make(chan int64)}
+	go func() {
+		// Reading is work on the same cores: seldom enough not to show in the other figures.
+		tick := time.NewTicker(250 * time.Millisecond)
+		defer tick.Stop()
+		var peak int64
+		for {
+			if now, err := pss(root); err == nil {
+				peak = max(peak, now)
+			}
+			select {
+			case <-tick.C:
+			case <-m.ask:
+				m.told <- peak
+				return
+			}
+		}
+	}()
+	return m
+}
+
+// stop returns the highest memory seen, in MB.
+func (m *memory) stop() float64 {
+	close(m.ask)
+	return float64(<-m.told) / (1 << 20)
+}
