@@ -128,7 +128,10 @@ func (s *Store) discard(g *segment) error {
 		return err
 	}
 	// A later one must not be gone before this one is.
-	return s.fs.SyncDir(s.dir)
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		return s.fail(err)
+	}
+	return nil
 }
 
 // thinOldest copies what counts in the oldest segment to the end of the log, if

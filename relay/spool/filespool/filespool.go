@@ -627,5 +627,5 @@ func (s *Store) release() {
 	for _, g := range idle {
 		g.file.Close()
 	}
-	s.lock.Close()
+	unlockFile(s.lock)
 }

@@ -1,0 +1,382 @@
+package filespool_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/relay/spool"
+	"github.com/postern-mail/postern/relay/spool/filespool"
+)
+
+// model is what a store should hold: attempts by delivery.
+type model map[spool.DeliveryID]int
+
+// contents is a message's content, made of its id.
+func contents(id spool.ID, n int) string {
+	return strings.Repeat(id.String()+"\r\n", n)
+}
+
+func length(id spool.ID) int {
+	n := int(id[15])
+	if n%16 == 0 {
+		n *= 8 // beyond the threshold
+	}
+	return n
+}
+
+// holds reads a whole store.
+func holds(t *testing.T, s spool.Store) model {
+	t.Helper()
+	l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: time.Now().Add(time.Hour), Max: 1 << 20, TTL: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := s.Stats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if int(st.Deliveries) != len(l.Leases) {
+		t.Fatalf("%d deliveries, of which %d can be leased", st.Deliveries, len(l.Leases))
+	}
+	m := model{}
+	for _, l := range l.Leases {
+		m[l.Delivery.ID] = l.Delivery.Attempts
+		r, err := s.Open(t.Context(), l.Message.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatalf("content of %v: %v", l.Message.ID, err)
+		}
+		r.Close()
+		if string(b) != "X: "+contents(l.Message.ID, length(l.Message.ID)) {
+			t.Fatalf("content of %v is not what was written", l.Message.ID)
+		}
+	}
+	return m
+}
+
+// step changes a store at random and tells how the model changes with it.
+func step(t *testing.T, s spool.Store, random *rand.Rand) (change func(model), durable bool, err error) {
+	now := time.Now()
+	commit := func(settle []spool.Settlement) (func(model), error) {
+		id := spool.NewID(now)
+		change := func(m model) { m[spool.DeliveryID{Message: id}] = 0; m[spool.DeliveryID{Message: id, Seq: 1}] = 0 }
+		w, err := s.Create(t.Context(), id)
+		if err != nil {
+			return func(model) {}, err
+		}
+		if _, err := io.WriteString(w, contents(id, length(id))); err != nil {
+			w.Abort()
+			return func(model) {}, err
+		}
+		ds := append(deliveries("a", now), deliveries("b", now)...)
+		return change, w.Commit(t.Context(), spool.Commit{Deliveries: ds, Prepend: []byte("X: "), Settle: settle})
+	}
+	kind := random.IntN(10)
+	if kind < 4 {
+		change, err = commit(nil)
+		return change, true, err
+	}
+	l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 1, TTL: time.Minute})
+	if err != nil || len(l.Leases) == 0 {
+		return func(model) {}, false, err
+	}
+	d := l.Leases[0].Delivery
+	settle := spool.Settlement{ID: d.ID, Token: l.Leases[0].Token}
+	settled := func(m model) { delete(m, d.ID) }
+	if random.IntN(3) == 0 {
+		settle.Remaining, settle.Due, settle.Attempts = d.Recipients, now, d.Attempts+1
+		settled = func(m model) { m[d.ID] = d.Attempts + 1 }
+	}
+	if kind == 4 {
+		committed, err := commit([]spool.Settlement{settle})
+		return func(m model) { committed(m); settled(m) }, true, err
+	}
+	return settled, false, s.Settle(t.Context(), settle)
+}
+
+// TestCrash stops the machine at random and loses what was not synced, sector
+// by sector. What is found afterwards must be the state after some of the
+// steps, in their order, and after all that were durable.
+func TestCrash(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(60) {
+		disk := filespool.NewDisk(seed)
+		random := rand.New(rand.NewPCG(seed, 2))
+		dir := t.TempDir()
+		now := model{}
+		for range 12 {
+			s := openDisk(t, dir, disk)
+			found := holds(t, s)
+			if !maps.Equal(found, now) {
+				t.Fatalf("seed %d: found %d deliveries, want %d", seed, len(found), len(now))
+			}
+			s.Close() // the leases end
+			s = openDisk(t, dir, disk)
+
+			stop := random.IntN(400)
+			if random.IntN(2) == 0 {
+				stop = -1 // between two steps
+			}
+			crashed := false
+			ops := 0
+			disk.Fault = func(string, string) error {
+				if ops++; ops == stop {
+					crashed = true
+				}
+				if crashed {
+					return errors.New("stopped")
+				}
+				return nil
+			}
+			states := []model{maps.Clone(now)}
+			for range random.IntN(80) {
+				change, durable, err := step(t, s, random)
+				if err == nil && durable {
+					states = states[:0]
+				}
+				change(now)
+				states = append(states, maps.Clone(now))
+				if err != nil {
+					if !crashed {
+						t.Fatalf("seed %d: %v", seed, err)
+					}
+					break
+				}
+			}
+			disk.Crash()
+			s.Close()
+
+			s = openDisk(t, dir, disk)
+			found = holds(t, s)
+			known := false
+			for _, m := range states {
+				known = known || maps.Equal(m, found)
+			}
+			if !known {
+				t.Fatalf("seed %d: found %d deliveries, which is none of %d states; recovery %+v", seed, len(found), len(states), s.Recovery())
+			}
+			now = found
+			s.Close()
+		}
+	}
+}
+
+func openDisk(t *testing.T, dir string, disk *filespool.Disk) *filespool.Store {
+	t.Helper()
+	s, err := filespool.OpenFS(dir, &filespool.Options{
+		SegmentBytes: 32 << 10, Threshold: 16 << 10, Logger: filespool.Quiet(), SettleDelay: time.Millisecond, MinFree: -1,
+	}, disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range s.Recovery().Damage {
+		if !d.Torn {
+			t.Fatalf("damage: %+v", d)
+		}
+	}
+	return s
+}
+
+// TestFaults breaks operations at random under load from many sessions. What
+// was acknowledged must be there after the next start.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(40) {
+		disk := filespool.NewDisk(seed)
+		random := rand.New(rand.NewPCG(seed, 3))
+		dir := t.TempDir()
+		must := map[spool.ID]bool{}
+		full, failed, lives := 0, 0, 0
+		for range 6 {
+			s := openDisk(t, dir, disk)
+			faulty := []string{"write", "write", "sync", "syncdir", "open", "rename", "truncate"}[random.IntN(7)]
+			often := 1 + random.IntN(30)
+			errs := []error{syscall.ENOSPC, syscall.EIO, io.ErrShortWrite}
+			disk.Fault = func(op, name string) error {
+				if op == faulty && random.IntN(often) == 0 {
+					return errs[random.IntN(len(errs))]
+				}
+				return nil
+			}
+			var mu sync.Mutex
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					for range 20 {
+						id := spool.NewID(time.Now())
+						w, err := s.Create(t.Context(), id)
+						if err == nil {
+							if _, err = io.WriteString(w, contents(id, length(id))); err != nil {
+								w.Abort()
+							} else {
+								err = w.Commit(t.Context(), spool.Commit{Deliveries: deliveries("a", time.Now()), Prepend: []byte("X: ")})
+							}
+						}
+						mu.Lock()
+						switch {
+						case err == nil:
+							must[id] = true
+						case errors.Is(err, spool.ErrFull):
+							full++
+						case errors.Is(err, spool.ErrFailed):
+							failed++
+						}
+						mu.Unlock()
+					}
+				})
+			}
+			finished := map[spool.ID]bool{}
+			wg.Go(func() {
+				for range 20 {
+					l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 3, TTL: time.Minute})
+					if err != nil {
+						continue
+					}
+					for _, l := range l.Leases {
+						if s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}) == nil {
+							finished[l.Message.ID] = true
+						}
+					}
+				}
+			})
+			wg.Wait()
+			if random.IntN(2) == 0 {
+				disk.Crash()
+				s.Close()
+			} else {
+				s.Close()
+				disk.Crash()
+			}
+			s = openDisk(t, dir, disk)
+			lives++
+			found := holds(t, s)
+			for id := range must {
+				if _, ok := found[spool.DeliveryID{Message: id}]; !ok && !finished[id] {
+					t.Fatalf("seed %d: %v was acknowledged and is lost (%s)", seed, id, faulty)
+				}
+			}
+			clear(must)
+			for id := range found {
+				must[id.Message] = true
+			}
+			s.Close()
+		}
+		_, _, _ = full, failed, lives
+	}
+}
+
+// TestKill kills a process that commits, again and again.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	acknowledged := map[string]bool{}
+	finished := map[string]bool{}
+	for range 10 {
+		c := exec.Command(os.Args[0], "-test.run=^TestKillChild$")
+		c.Env = append(os.Environ(), "FILESPOOL_KILL_DIR="+dir)
+		out, err := c.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		n, stop := 0, 50+rand.IntN(1500)
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			what, id, _ := strings.Cut(lines.Text(), " ")
+			switch what {
+			case "committed":
+				acknowledged[id] = true
+			case "finished":
+				finished[id] = true
+			}
+			if n++; n == stop {
+				c.Process.Kill()
+			}
+		}
+		if err := c.Wait(); err == nil {
+			t.Fatal("the child ended by itself")
+		}
+		s := open(t, dir, nil)
+		if d := s.Recovery().Damage; len(d) > 1 || len(d) == 1 && !d[0].Torn {
+			t.Fatalf("damage: %+v", d)
+		}
+		found := holds(t, s)
+		for id := range acknowledged {
+			v, err := spool.ParseID(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, ok := found[spool.DeliveryID{Message: v}]; !ok && !finished[id] {
+				t.Fatalf("%v was acknowledged and is lost", id)
+			}
+		}
+		if len(acknowledged) == 0 {
+			t.Fatal("nothing was acknowledged")
+		}
+		s.Close()
+	}
+}
+
+// TestKillChild is the process that TestKill kills.
+func TestKillChild(t *testing.T) {
+	dir := os.Getenv("FILESPOOL_KILL_DIR")
+	if dir == "" {
+		return
+	}
+	s, err := filespool.Open(dir, &filespool.Options{SegmentBytes: 1 << 20, Threshold: 16 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	say := func(what string, id spool.ID) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Println(what, id)
+	}
+	for range 8 {
+		go func() {
+			for {
+				id := spool.NewID(time.Now())
+				w, err := s.Create(t.Context(), id)
+				if err != nil {
+					panic(err)
+				}
+				if _, err := io.WriteString(w, contents(id, length(id))); err != nil {
+					panic(err)
+				}
+				if err := w.Commit(t.Context(), spool.Commit{Deliveries: deliveries("a", time.Now()), Prepend: []byte("X: ")}); err != nil {
+					panic(err)
+				}
+				say("committed", id)
+			}
+		}()
+	}
+	for {
+		l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 5, TTL: time.Minute})
+		if err != nil {
+			panic(err)
+		}
+		for _, l := range l.Leases {
+			say("finished", l.Message.ID)
+			if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+				panic(err)
+			}
+		}
+	}
+}
