@@ -147,8 +147,8 @@ func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
 	case v == settled && !cn.bad && (cn.limit < 0 || cn.used < cn.limit):
 		c.pool.put(cn)
 	case v == settled:
+		cn.quit() // first: a peer may count connections too
 		c.pool.leave(cn.pool.key)
-		cn.quit()
 	case v == noChunks:
 		c.noChunks.add(cn.addr)
 		cn.close()

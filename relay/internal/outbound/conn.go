@@ -12,21 +12,23 @@ const pendingReply = 5 * time.Second
 
 // conn is an established connection, in use by one delivery at a time.
 type conn struct {
-	raw   net.Conn    // as dialled
-	net   net.Conn    // raw, or TLS on it
-	host  string      // for results: name [ip]:port
-	addr  string      // as dialled
-	ext   extensions  // of the last EHLO
-	limit int         // transactions the connection is good for; 0 unlimited
-	used  int         // transactions begun
-	open  bool        // the peer may have a transaction open: RSET comes first
-	bad   bool        // not to be used again
-	out   []byte      // commands not yet written
-	in    replyReader // replies
-	rep   reply       // the last reply
-	peek  func() bool // whether the peer is silent and there
-	times *Config     // timeouts
-	pool  poolEntry   // the pool's
+	raw      net.Conn      // as dialled
+	net      net.Conn      // raw, or TLS on it
+	host     string        // for results: name [ip]:port
+	addr     string        // as dialled
+	ext      extensions    // of the last EHLO
+	limit    int           // transactions the connection is good for; 0 unlimited
+	used     int           // transactions begun
+	open     bool          // the peer may have a transaction open: RSET comes first
+	bad      bool          // not to be used again
+	out      []byte        // commands not yet written
+	in       replyReader   // replies
+	rep      reply         // the last reply
+	peek     func() bool   // whether the peer is silent and there
+	times    *Config       // timeouts
+	wait     time.Duration // for the next reply, until the clock is set
+	fellBack bool          // in the clear because TLS failed
+	pool     poolEntry     // the pool's
 }
 
 func newConn(raw net.Conn, host, addr string, cfg *Config) *conn {
@@ -43,7 +45,7 @@ func newConn(raw net.Conn, host, addr string, cfg *Config) *conn {
 // use makes nc the way to the peer and forgets what came over the one before.
 func (c *conn) use(nc net.Conn) {
 	c.net = nc
-	c.in.src, c.in.r, c.in.w = nc, 0, 0
+	c.in.src, c.in.r, c.in.w = c, 0, 0
 }
 
 // idle tells whether an unused connection is fit for use: still there, and nothing has been said on it. What a server
@@ -70,10 +72,7 @@ func (c *conn) flush() error {
 
 // read waits for a whole reply within the timeout. The reply is valid until the next read.
 func (c *conn) read(timeout time.Duration, each func([]byte)) (*reply, error) {
-	// A reply is often there already, behind the one before: the clock matters only when the socket is read.
-	if err := c.net.SetReadDeadline(time.Now().Add(timeout)); err != nil {
-		return nil, err
-	}
+	c.wait = timeout
 	if err := c.in.read(&c.rep, each); err != nil {
 		c.bad = true
 		return nil, err
@@ -82,6 +81,17 @@ func (c *conn) read(timeout time.Duration, each func([]byte)) (*reply, error) {
 		c.bad = true
 	}
 	return &c.rep, nil
+}
+
+// Read is for the reply reader. It sets the clock once for a reply, and not at all for one that came with another.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.wait > 0 {
+		if err := c.net.SetReadDeadline(time.Now().Add(c.wait)); err != nil {
+			return 0, err
+		}
+		c.wait = 0
+	}
+	return c.net.Read(p)
 }
 
 // command sends one line and waits for its reply.

@@ -27,7 +27,7 @@ func (c *Client) connect(ctx context.Context, h *NextHop, key hopKey, t target) 
 		c.debug(ctx, "connection failed", "host", t.shown, "op", failed.Op, "code", failed.Code, "text", failed.Text, "err", failed.Err)
 		return nil, failed
 	}
-	cn.pool.key = key
+	cn.pool.key, cn.fellBack = key, retry
 	if cn.limit = h.MessagesPerConnection; cn.limit == 0 {
 		cn.limit = 100
 	}

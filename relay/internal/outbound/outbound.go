@@ -108,7 +108,7 @@ type Config struct {
 	// Dial opens a connection. nil: a net.Dialer.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Logger *slog.Logger
-	// ConnectTimeout bounds dialling, and again the TLS handshake. CommandTimeout bounds the wait for a reply, WriteTimeout
+	// ConnectTimeout bounds dialling, and each time anew a look-up and the TLS handshake. CommandTimeout bounds the wait for a reply, WriteTimeout
 	// each write of content, FinalTimeout the wait for the reply to a message. They default to 30 s, 5 min, 3 min
 	// and 10 min (RFC 5321 section 4.5.3.2).
 	ConnectTimeout, CommandTimeout, WriteTimeout, FinalTimeout time.Duration

@@ -110,6 +110,8 @@ func (c *Client) hosts(ctx context.Context, h *NextHop, key hopKey) ([]string, *
 
 // mx looks the mail exchangers of a domain up (RFC 5321 section 5.1).
 func (c *Client) mx(ctx context.Context, domain string) ([]string, *Result) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
+	defer cancel()
 	list, err := c.resolver.LookupMX(ctx, c.absolute(domain))
 	if len(list) == 0 {
 		if err != nil && !isNotFound(err) {
@@ -170,7 +172,9 @@ func (c *Client) addresses(ctx context.Context, h *NextHop, host string) ([]targ
 		if !smart {
 			look = c.absolute(name)
 		}
+		ctx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
 		addrs, err = c.resolver.LookupNetIP(ctx, "ip", look)
+		cancel()
 		if len(addrs) == 0 {
 			return nil, c.noAddress(h, name, err)
 		}

@@ -80,6 +80,7 @@ func (s *sink) serve(c net.Conn) {
 		}
 		switch verb {
 		case "EHLO", "LHLO":
+			reply("250-sink.example.net")
 			for _, e := range s.extensions {
 				reply("250-" + e)
 			}

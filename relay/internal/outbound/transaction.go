@@ -108,8 +108,11 @@ func (t *transaction) closing(c *conn, op string, rep *reply) verdict {
 func answered(c *conn, op string, rep *reply) Result {
 	r := refused(op, rep)
 	r.Host, r.DSN = c.host, c.ext.dsn
-	if rep.class() == 2 {
+	switch {
+	case rep.class() == 2:
 		r.Outcome, r.Err = Delivered, nil
+	case rep.code == 530 && c.fellBack:
+		r.Outcome = Temporary // RFC 3207 section 4: the peer insists on TLS, which is out of order
 	}
 	return r
 }
@@ -324,7 +327,6 @@ func (t *transaction) mail(ctx context.Context, c *conn, asked []int, behind int
 			return t.unwritten(ctx, c, "mail", err), false
 		}
 	}
-	c.open = true
 	rep, err := c.read(c.times.CommandTimeout, nil)
 	if err != nil {
 		return t.stop(ctx, c, "mail", err), false
@@ -333,7 +335,7 @@ func (t *transaction) mail(ctx context.Context, c *conn, asked []int, behind int
 		return t.closing(c, "mail", rep), false
 	}
 	if rep.class() == 2 {
-		t.mailed = true
+		t.mailed, c.open = true, true
 		return settled, true
 	}
 	t.settle(asked, answered(c, "mail", rep))
@@ -388,7 +390,7 @@ func (t *transaction) sendData(ctx context.Context, c *conn) verdict {
 		if err != nil {
 			// The connection closes short of the final dot, and the peer drops what it has.
 			c.bad = true
-			t.settle(t.accepted, Result{Outcome: Permanent, Op: "content", Enhanced: "5.6.0", Host: c.host, Err: err})
+			t.settle(t.accepted, Result{Outcome: Permanent, Op: "content", Enhanced: "5.6.11", Host: c.host, Err: err})
 			return settled
 		}
 		t.ended = t.body.last

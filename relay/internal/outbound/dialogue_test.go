@@ -1,0 +1,235 @@
+package outbound_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/postern-mail/postern/relay/internal/outbound"
+)
+
+// A dialogue is a text file: what is asked for, what the next hop hears and says on each connection, and the results.
+//
+//	# a remark
+//	from a@example.com        request: from, to, size, body, return, envid, notify, orcpt, utf8, lmtp, limit, user, password, clear
+//	content "Subject: x\r\n"  the content as a Go string; times 100 "line\r\n" adds to it
+//	deliver                   delivers; may come again, after more lines that change the request
+//	-- connection             what happens on the next connection:
+//	S: 220 mx                 the next hop says a line; S: times 9 250-x says it nine times
+//	C: EHLO relay             the next hop hears a line, exactly
+//	D: "…"                    or octets, exactly, as a Go string
+//	T:                        it makes a TLS handshake
+//	X:                        it closes
+//	-- results                of every delivery in turn, a line each recipient
+type dialogue struct {
+	requests    []*outbound.Request
+	connections [][]string
+	results     []string
+}
+
+func readDialogue(t *testing.T, name string) *dialogue {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &dialogue{}
+	hop := &outbound.NextHop{Key: "out", Hosts: []string{"mx.example.net"}}
+	now := outbound.Request{ID: "1", Hop: hop, From: "alice@example.com"}
+	content := "Subject: x\r\n\r\nhi\r\n"
+	var notify, orcpt string
+	section := ""
+	for n, line := range strings.Split(string(text), "\n") {
+		fail := func(err error) {
+			if err != nil {
+				t.Fatalf("%s:%d: %v", name, n+1, err)
+			}
+		}
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if s, ok := strings.CutPrefix(line, "-- "); ok {
+			if section = s; s == "connection" {
+				d.connections = append(d.connections, nil)
+			}
+			continue
+		}
+		switch section {
+		case "connection":
+			last := len(d.connections) - 1
+			d.connections[last] = append(d.connections[last], line)
+			continue
+		case "results":
+			d.results = append(d.results, line)
+			continue
+		}
+		key, arg, _ := strings.Cut(line, " ")
+		switch key {
+		case "from":
+			now.From = arg
+		case "to":
+			now.Recipients = append(now.Recipients, outbound.Recipient{Address: arg, Notify: notify, ORCPT: orcpt})
+		case "size":
+			now.Size, err = strconv.ParseInt(arg, 10, 64)
+			fail(err)
+		case "body":
+			now.Body = arg
+		case "return":
+			now.Return = arg
+		case "envid":
+			now.EnvelopeID = arg
+		case "notify":
+			notify = arg
+		case "orcpt":
+			orcpt = arg
+		case "utf8":
+			now.UTF8 = true
+		case "lmtp":
+			hop.LMTP = true
+		case "user":
+			hop.Username = arg
+		case "password":
+			hop.Password = arg
+		case "clear":
+			hop.AllowPlaintextAuth = true
+		case "limit":
+			hop.MessagesPerConnection, err = strconv.Atoi(arg)
+			fail(err)
+		case "content":
+			content, err = strconv.Unquote(arg)
+			fail(err)
+		case "times":
+			count, s, _ := strings.Cut(arg, " ")
+			k, err := strconv.Atoi(count)
+			fail(err)
+			s, err = strconv.Unquote(s)
+			fail(err)
+			content += strings.Repeat(s, k)
+		case "deliver":
+			r, body := now, content
+			r.Open = func(context.Context) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil }
+			d.requests = append(d.requests, &r)
+		default:
+			fail(fmt.Errorf("unknown key %q", key))
+		}
+	}
+	return d
+}
+
+// play runs a dialogue.
+func play(t *testing.T, name string) {
+	d := readDialogue(t, name)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i, script := range d.connections {
+			c, err := l.Accept()
+			if err != nil {
+				t.Errorf("connection %d was not made", i+1)
+				return
+			}
+			err = follow(c, script)
+			c.Close()
+			if err != nil {
+				t.Errorf("connection %d: %v", i+1, err)
+			}
+		}
+		l.Close()
+	}()
+	c := newClient(t, dialTo(l.Addr().String()))
+	var got []outbound.Result
+	for _, r := range d.requests {
+		got = append(got, c.Deliver(t.Context(), r)...)
+	}
+	c.Close()
+	l.Close()
+	<-done
+	expect(t, got, d.results...)
+}
+
+// follow plays the next hop's part on a connection, to its end.
+func follow(c net.Conn, script []string) error {
+	c, r, err := speak(c, script)
+	if err != nil || c == nil {
+		return err
+	}
+	rest, _ := io.ReadAll(r)
+	if s := string(rest); s != "" && s != "QUIT\r\n" {
+		return fmt.Errorf("heard %q at the end", s)
+	}
+	return nil
+}
+
+// speak plays the next hop's part on a connection and returns what is left of it.
+func speak(c net.Conn, script []string) (net.Conn, *bufio.Reader, error) {
+	r := bufio.NewReader(c)
+	for _, line := range script {
+		kind, arg, _ := strings.Cut(line, ":")
+		arg = strings.TrimPrefix(arg, " ")
+		switch kind {
+		case "S":
+			n := 1
+			if s, ok := strings.CutPrefix(arg, "times "); ok {
+				count, s, _ := strings.Cut(s, " ")
+				n, _ = strconv.Atoi(count)
+				arg = s
+			}
+			if _, err := io.WriteString(c, strings.Repeat(arg+"\r\n", n)); err != nil {
+				return c, r, err
+			}
+		case "C":
+			if got, err := r.ReadString('\n'); got != arg+"\r\n" {
+				return c, r, fmt.Errorf("heard %q, want %q (%v)", got, arg, err)
+			}
+		case "D":
+			want, err := strconv.Unquote(arg)
+			if err != nil {
+				return c, r, err
+			}
+			got := make([]byte, len(want))
+			if n, err := io.ReadFull(r, got); string(got) != want {
+				return c, r, fmt.Errorf("heard %q, want %q (%v)", got[:n], want, err)
+			}
+		case "T":
+			tc := tls.Server(c, selfSigned())
+			if err := tc.Handshake(); err != nil {
+				return c, r, err
+			}
+			c = tc
+			r.Reset(c)
+		case "X":
+			c.Close()
+			return nil, nil, nil
+		default:
+			return c, r, fmt.Errorf("malformed line %q", line)
+		}
+	}
+	return c, r, nil
+}
+
+// dialogues plays the files that match a pattern.
+func dialogues(t *testing.T, pattern string) {
+	names, err := filepath.Glob(filepath.Join("testdata", pattern))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no dialogues %s (%v)", pattern, err)
+	}
+	for _, name := range names {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txt"), func(t *testing.T) { play(t, name) })
+	}
+}
+
+func TestDialogues(t *testing.T) { dialogues(t, "smtp-*.txt") }
+
+func TestLMTP(t *testing.T) { dialogues(t, "lmtp-*.txt") }

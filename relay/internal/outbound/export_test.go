@@ -1,0 +1,77 @@
+package outbound
+
+import (
+	"context"
+	"io"
+)
+
+// ReadReply reads one reply as a connection does.
+func ReadReply(src io.Reader) (code int, enhanced, text string, lines int, err error) {
+	d := &replyReader{src: src}
+	var rep reply
+	if err = d.read(&rep, func([]byte) { lines++ }); err != nil {
+		return 0, "", "", lines, err
+	}
+	enhanced, text = rep.strings()
+	return rep.code, enhanced, text, lines, nil
+}
+
+// Limits of a reply.
+const (
+	MaxReplyLine  = maxReplyLine
+	MaxReplyLines = maxReplyLines
+	MaxReplyBytes = maxReplyBytes
+	MaxReplyText  = maxReplyText
+	BlockSize     = blockSize
+)
+
+// DataOf gives what DATA carries for a content.
+func DataOf(content io.Reader) ([]byte, error) {
+	return framed(content, func(c *blocks) ([]byte, error) { return c.lines() })
+}
+
+// ChunksOf gives what BDAT carries for a content.
+func ChunksOf(content io.Reader) ([]byte, error) {
+	return framed(content, func(c *blocks) ([]byte, error) { return c.chunk(), nil })
+}
+
+type blocks = content
+
+func framed(src io.Reader, frame func(*blocks) ([]byte, error)) (out []byte, err error) {
+	c := new(blocks)
+	err = c.open(context.Background(), &Request{
+		Open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(src), nil },
+	})
+	for err == nil {
+		var b []byte
+		if b, err = frame(c); err != nil {
+			return nil, err
+		}
+		out = append(out, b...)
+		if c.last {
+			return out, nil
+		}
+		err = c.next()
+	}
+	return nil, err
+}
+
+// Hops is the number of next hops the pool remembers.
+func (c *Client) Hops() int {
+	c.pool.mu.Lock()
+	defer c.pool.mu.Unlock()
+	return len(c.pool.hops)
+}
+
+// Idle is the number of idle connections.
+func (c *Client) Idle() int {
+	c.pool.mu.Lock()
+	defer c.pool.mu.Unlock()
+	return c.pool.idle
+}
+
+// FitAddress and AppendORCPT are for fuzzing.
+var (
+	FitAddress  = fitAddress
+	AppendORCPT = appendORCPT
+)
