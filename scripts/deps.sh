@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that tests and benchmarks drive: Postfix (its load tools, and
-# as a real peer), swaks, htpasswd and Chromium. Does nothing when all are there.
+# as a real peer), swaks, curl, htpasswd and Chromium. Does nothing when all are there.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -9,6 +9,7 @@ need() { command -v "$1" >/dev/null || missing+=("$2"); }
 need smtp-source postfix
 need swaks swaks
 perl -MNet::SSLeay -e1 2>/dev/null || missing+=(libnet-ssleay-perl)
+need curl curl
 need htpasswd apache2-utils
 need chromium chromium
 [ ${#missing[@]} -gt 0 ] || exit 0
