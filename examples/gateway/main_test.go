@@ -391,6 +391,26 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestSecondSignal does not wait for a client that has stalled.
+func TestSecondSignal(t *testing.T) {
+	g := start(t, mailtest.NewSink(t))
+	if err := g.dial("127.0.0.1", "apps").Mail("app@example.test"); err != nil {
+		t.Fatal(err)
+	}
+	g.signal(syscall.SIGTERM)
+	for { // until the first has been seen
+		c, err := mailtest.Dial("127.0.0.1", g.addrs["apps"])
+		if err != nil {
+			break
+		}
+		c.Close()
+	}
+	g.signal(syscall.SIGTERM)
+	if err := g.cmd.Wait(); err == nil || g.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
+		t.Errorf("ended with %v", err)
+	}
+}
+
 func TestExitCodes(t *testing.T) {
 	sink := mailtest.NewSink(t)
 	good := site(t, strings.ReplaceAll(base, "SINK", sink.Addr))

@@ -85,7 +85,6 @@ func TestBrowser(t *testing.T) {
 	_, web := start(t)
 	options := append([]chromedp.ExecAllocatorOption{
 		chromedp.ExecPath("/usr/bin/chromium"),
-		chromedp.UserDataDir(t.TempDir()),
 		chromedp.WindowSize(1200, 800),
 	}, chromedp.NoFirstRun, chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true),
@@ -98,6 +97,7 @@ func TestBrowser(t *testing.T) {
 	defer cancel()
 	ctx, cancel = context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	defer func() { _ = chromedp.Cancel(ctx) }() // waits for the browser to end and removes its data
 
 	const subject, body = "Grüße <b>aus</b> dem Browser", "First line\n<script>document.title = 'taken over'</script>"
 	var title, note, text, events string
