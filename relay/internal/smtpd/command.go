@@ -55,9 +55,23 @@ func supported(suppressed []string) extensions {
 }
 
 // verb cuts a command line into its verb, in upper case, and its argument.
+// Only letters of ASCII make a verb: Unicode has others whose upper case is one.
 func verb(line string) (v, arg string) {
 	v, arg, _ = strings.Cut(line, " ")
+	if !isKeyword(v) {
+		return "", ""
+	}
 	return strings.ToUpper(v), strings.Trim(arg, " \t")
+}
+
+// isKeyword reports whether s is an esmtp-keyword (RFC 5321 section 4.1.2).
+func isKeyword(s string) bool {
+	for i := range len(s) {
+		if !alnum(s[i]) && (i == 0 || s[i] != '-') {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // validHelo accepts a domain name or an address literal. Underscores and
@@ -118,10 +132,10 @@ func params(s string, f func(key, value string) *Reply) *Reply {
 		var p string
 		p, s, _ = strings.Cut(s, " ")
 		key, value, hasValue := strings.Cut(p, "=")
-		key = strings.ToUpper(key)
-		if n == maxParams || key == "" || hasValue && value == "" || !utf8.ValidString(value) || hasControl(value) {
+		if n == maxParams || !isKeyword(key) || hasValue && value == "" || !utf8.ValidString(value) || hasControl(value) {
 			return badParam()
 		}
+		key = strings.ToUpper(key)
 		for _, k := range seen[:n] {
 			if k == key {
 				return badParam()
@@ -266,13 +280,8 @@ func (rc *Rcpt) set(key, value string, e extensions, utf8 bool) *Reply {
 // original decodes an ORCPT value (RFC 3461 section 4.2, RFC 6533 section 3).
 func original(s string, raw bool) (string, error) {
 	kind, addr, ok := strings.Cut(s, ";")
-	if !ok || kind == "" || addr == "" || len(s) > maxOriginal {
+	if !ok || !isKeyword(kind) || addr == "" || len(s) > maxOriginal {
 		return "", errSyntax
-	}
-	for i := range len(kind) {
-		if !alnum(kind[i]) && kind[i] != '-' {
-			return "", errSyntax
-		}
 	}
 	if strings.EqualFold(kind, "utf-8") {
 		addr, err := utf8Address(addr, raw)
@@ -355,7 +364,8 @@ func printable(s string) bool {
 func parseBdat(arg string) (size int64, last, ok bool) {
 	num, rest, found := strings.Cut(arg, " ")
 	if found {
-		if !strings.EqualFold(strings.TrimLeft(rest, " "), "LAST") {
+		// Four octets: a long s folds to an s.
+		if rest = strings.TrimLeft(rest, " "); len(rest) != 4 || !strings.EqualFold(rest, "LAST") {
 			return 0, false, false
 		}
 		last = true

@@ -3,6 +3,7 @@ package smtpd_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -146,29 +147,30 @@ func listen(t testing.TB) (addr string, s *smtpd.Server) {
 	return l.Addr().String(), s
 }
 
-func exchangeLines(t testing.TB, c net.Conn, r *bufio.Reader, send, last string) {
+// exchangeLines sends, and reads one reply whose code must be last. It panics, for it runs on other goroutines than the test's.
+func exchangeLines(c net.Conn, r *bufio.Reader, send, last string) {
 	if _, err := io.WriteString(c, send); err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	for {
 		line, err := r.ReadSlice('\n')
 		if err != nil {
-			t.Fatal(err)
+			panic(err)
 		}
 		if len(line) > 4 && line[3] == ' ' {
 			if string(line[:3]) != last {
-				t.Fatalf("after %.40q: %q", send, line)
+				panic(fmt.Sprintf("after %.40q: %q", send, line))
 			}
 			return
 		}
 	}
 }
 
-func deliver(t testing.TB, c net.Conn, r *bufio.Reader, body string) {
-	exchangeLines(t, c, r, "MAIL FROM:<sender@example.test> SIZE=1000\r\n", "250")
-	exchangeLines(t, c, r, "RCPT TO:<recipient@example.test>\r\n", "250")
-	exchangeLines(t, c, r, "DATA\r\n", "354")
-	exchangeLines(t, c, r, body, "250")
+func deliver(c net.Conn, r *bufio.Reader, body string) {
+	exchangeLines(c, r, "MAIL FROM:<sender@example.test> SIZE=1000\r\n", "250")
+	exchangeLines(c, r, "RCPT TO:<recipient@example.test>\r\n", "250")
+	exchangeLines(c, r, "DATA\r\n", "354")
+	exchangeLines(c, r, body, "250")
 }
 
 // BenchmarkSession is a session over loopback, client included.
@@ -182,33 +184,33 @@ func BenchmarkSession(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				if i%1000 == 0 {
-					c, r = connect(b, addr)
+					c, r = connect(addr)
 					defer c.Close()
 				}
-				deliver(b, c, r, body)
+				deliver(c, r, body)
 			}
 		})
 		b.Run(name+"/New", func(b *testing.B) {
 			addr, _ := listen(b)
 			b.ReportAllocs()
 			for b.Loop() {
-				c, r := connect(b, addr)
-				deliver(b, c, r, body)
-				exchangeLines(b, c, r, "QUIT\r\n", "221")
+				c, r := connect(addr)
+				deliver(c, r, body)
+				exchangeLines(c, r, "QUIT\r\n", "221")
 				c.Close()
 			}
 		})
 	}
 }
 
-func connect(t testing.TB, addr string) (net.Conn, *bufio.Reader) {
+func connect(addr string) (net.Conn, *bufio.Reader) {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	r := bufio.NewReader(c)
-	exchangeLines(t, c, r, "", "220")
-	exchangeLines(t, c, r, "EHLO client.example.test\r\n", "250")
+	exchangeLines(c, r, "", "220")
+	exchangeLines(c, r, "EHLO client.example.test\r\n", "250")
 	return c, r
 }
 
@@ -250,4 +252,53 @@ func TestIdleSessionMemory(t *testing.T) {
 	}
 	runtime.KeepAlive(conns)
 	debug.FreeOSMemory()
+}
+
+// A client that is still sending when it is sent away can read why.
+func TestLastReplyArrives(t *testing.T) {
+	addr, _ := listen(t)
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	go func() { _, _ = io.WriteString(c, strings.Repeat("FOO\r\n", 100_000)) }()
+	all, err := io.ReadAll(c)
+	if err != nil || !strings.HasSuffix(string(all), "421 4.7.0 Too many errors on this connection\r\n") {
+		t.Errorf("%v after %q", err, all)
+	}
+}
+
+// Sessions, changes of policy and a shutdown at the same time.
+func TestConcurrentSessions(t *testing.T) {
+	addr, s := listen(t)
+	body := strings.Repeat("x\r\n..\r\n", 10_000) + ".\r\n"
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 5 {
+				c, r := connect(addr)
+				for range 5 {
+					deliver(c, r, body)
+				}
+				exchangeLines(c, r, "QUIT\r\n", "221")
+				c.Close()
+			}
+		})
+	}
+	wg.Go(func() {
+		for range 100 {
+			s.SetPolicy(s.CurrentPolicy())
+			runtime.Gosched()
+		}
+	})
+	wg.Wait()
+	idle, _ := connect(addr)
+	defer idle.Close()
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got, _ := io.ReadAll(idle); !strings.HasPrefix(string(got), "421 4.3.2 ") {
+		t.Errorf("idle session got %q", got)
+	}
 }

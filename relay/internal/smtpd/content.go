@@ -267,6 +267,9 @@ func (c *content) nextChunk() error {
 				g.badChunk()
 				break
 			}
+			if size == 0 && !last && !g.uselessCommand() {
+				break
+			}
 			if c.chunk(size, last); c.verdict != nil {
 				return c.verdict
 			}

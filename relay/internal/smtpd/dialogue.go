@@ -429,7 +429,7 @@ func (g *guard) auth(arg string) string {
 		// RFC 4954 section 4.
 		g.protocolErrorAt("auth", refusal(503, "5.5.1", "AUTH is not allowed during a mail transaction"))
 	case g.ext&extAuth == 0 || g.sess.Connector.AuthMechanisms&connector.BasicAuth == 0:
-		g.protocolErrorAt("auth", refusal(503, "5.5.1", "AUTH is not offered"))
+		g.protocolErrorAt("auth", refusal(502, "5.5.1", "AUTH is not offered"))
 	case !g.authOffered():
 		// RFC 4954 section 6.
 		g.protocolErrorAt("auth", refusal(538, "5.7.11", "Encryption required for requested authentication mechanism"))

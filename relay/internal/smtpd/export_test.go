@@ -12,6 +12,9 @@ import (
 // MaxPaused is for tests of the tarpit.
 const MaxPaused = maxPaused
 
+// CurrentPolicy returns the policy of new connections.
+func (s *Server) CurrentPolicy() Policy { return *s.policy.Load() }
+
 // ParseBdat, ParseMail and ParseRcpt are the parsers with every extension on.
 func ParseBdat(arg string) (int64, bool, bool) { return parseBdat(arg) }
 

@@ -524,5 +524,5 @@ func (g *guard) drainSocket() {
 		return
 	}
 	_ = g.raw.SetReadDeadline(time.Now().Add(lingerTimeout))
-	_, _ = io.CopyBuffer(io.Discard, io.LimitReader(g.raw, lingerOctets), g.in)
+	_, _ = io.Copy(io.Discard, io.LimitReader(g.raw, lingerOctets))
 }

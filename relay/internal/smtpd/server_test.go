@@ -2,6 +2,7 @@ package smtpd_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -71,12 +72,29 @@ func TestS12Panics(t *testing.T) {
 	}())
 }
 
-// A panic in the reading of a message leaves nothing to run as commands.
+// A panic in a callback of the TLS configuration ends the session only.
+func TestS12PanicInTLS(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		p := policyFor(t, r.backend, open())
+		p.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { panic("boom") }}
+		r.server.SetPolicy(p)
+		c := r.client()
+		c.expect("220 *")
+		c.ehlo()
+		c.cmd("STARTTLS")
+		c.expect("220 *")
+		c.pending.Wait()
+		if err := tls.Client(c.raw, clientTLS()).Handshake(); err == nil {
+			t.Error("handshake succeeded")
+		}
+		r.server.SetPolicy(r.policy)
+		r.client().expect("220 *")
+	})
+}
+
+// A panic in a report does not end the session.
 func TestS12PanicInReport(t *testing.T) {
-	certificate()
-	synctest.Test(t, func(t *testing.T) {
-		r := start(t, open())
-		defer r.stop()
+	bubble(t, func(t *testing.T, r *rig) {
 		r.server.SetPolicy(policyFor(t, panicking{r.backend}, open()))
 		p := r.client()
 		p.expect("220 *")
@@ -387,5 +405,20 @@ func TestTarpitIsBounded(t *testing.T) {
 		if d := time.Since(began); d < 50*time.Second {
 			t.Errorf("held back for %v", d)
 		}
+	}, c)
+}
+
+// The right Bypass-Message-Size-Limit lifts the limit.
+func TestSizeLimitBypassed(t *testing.T) {
+	c := open()
+	c.Limits.MaxMessageBytes = 65536
+	c.Grants = []connector.Grant{{Principal: connector.Anonymous, Rights: connector.BypassMessageSizeLimit}}
+	bubble(t, func(t *testing.T, r *rig) {
+		p := r.client()
+		p.expect("220 *")
+		p.ehlo()
+		p.cmd("MAIL FROM:<a@example.test> SIZE=70000", "RCPT TO:<b@example.test>", "BDAT 70000 LAST")
+		p.send(strings.Repeat("x", 70000))
+		p.expect("250 *", "250 *", "250 2.0.0 Ok: queued as Q1")
 	}, c)
 }

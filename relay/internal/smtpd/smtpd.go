@@ -86,9 +86,11 @@ type Backend interface {
 	// is free of dot-stuffing and ends with its last octet. A read error other than io.EOF means that the
 	// message must be dropped; Message returns it. id goes into the 250.
 	Message(ctx context.Context, s *Session, m *Mail, content io.Reader) (id string, err error)
-	// Rejected is told of every refusal, for the log and the events.
+	// Rejected is told of every refusal, for the log and the events. It must
+	// not wait: refused connections are reported before the next is accepted.
 	Rejected(s *Session, r Rejection)
 	// Closed is told of the end of a session for which Connect was called.
+	// It is the last call for the session.
 	Closed(s *Session)
 }
 
