@@ -9,8 +9,9 @@ all: test vet lint fmt-check tidy-check build
 deps:
 	scripts/deps.sh
 
+# Not from the cache: some tests look at files and programs that it does not watch.
 test: deps
-	scripts/each-module.sh go test -race ./...
+	scripts/each-module.sh go test -race -count=1 ./...
 
 vet:
 	scripts/each-module.sh go vet ./...
@@ -23,6 +24,7 @@ fmt-check:
 
 tidy-check:
 	scripts/each-module.sh env GOWORK=off go mod tidy -diff
+	cd tools && GOWORK=off go mod tidy -diff
 
 # Without the workspace, as those who import a module build it.
 build:
