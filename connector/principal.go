@@ -197,20 +197,29 @@ func (c *Connector) knowsPartner(p *Peer) bool {
 	return false
 }
 
-// groupRights returns the rights that the connector's groups give to a role.
-func (r role) groupRights(groups PermissionGroup) Right {
+// group returns the permission group that counts for a role.
+func (r role) group() PermissionGroup {
 	switch r {
 	case roleAuthenticated:
-		return (groups & ExchangeUsers).Rights()
+		return ExchangeUsers
 	case rolePartner:
-		return (groups & Partners).Rights()
+		return Partners
 	case roleExternallySecured:
-		if groups&ExchangeServers != 0 {
-			return externallySecured
-		}
-		return 0
+		return ExchangeServers
 	default:
-		return (groups & AnonymousUsers).Rights()
+		return AnonymousUsers
+	}
+}
+
+// groupRights returns the rights that the connector's groups give to a role.
+func (r role) groupRights(groups PermissionGroup) Right {
+	switch {
+	case groups&r.group() == 0:
+		return 0
+	case r == roleExternallySecured:
+		return externallySecured
+	default:
+		return r.group().Rights()
 	}
 }
 
