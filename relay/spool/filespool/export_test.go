@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -349,3 +350,36 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // Quiet is a logger for tests that look for damage.
 func Quiet() *slog.Logger { return quiet() }
+
+// Live returns the bytes of records that count, and the number of segments.
+func (s *Store) Live() (live int64, segments int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.live, len(s.segments)
+}
+
+// Flush waits until what has gathered is written, and what is to be cleaned is clean.
+func (s *Store) Flush() {
+	s.mu.Lock()
+	b := s.append(&record{kind: kindSettle, meta: []byte{0}, done: func(loc, error) {}}, true)
+	s.mu.Unlock()
+	<-b.done
+	for {
+		s.mu.Lock()
+		more := s.failed == nil && (len(s.trash) > 0 || len(s.segments) > 1 && s.segments[0].live == 0 || s.sparse())
+		s.mu.Unlock()
+		if !more {
+			return
+		}
+		s.wakeCleaner()
+		runtime.Gosched()
+	}
+}
+
+// SetVersion makes a record one of another version.
+func SetVersion(segment []byte, at int, v byte) {
+	var h header
+	h.parse(segment[at:])
+	h.version = v
+	h.put(segment[at:])
+}
