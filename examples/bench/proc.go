@@ -128,17 +128,18 @@ type memory struct {
 func watchMemory(root int) *memory {
 	m := &memory{ask: make(chan struct{}), told: make(chan int64)}
 	go func() {
-		// Reading is work on the same cores: seldom enough not to show in the other figures.
-		tick := time.NewTicker(250 * time.Millisecond)
-		defer tick.Stop()
 		var peak int64
 		for {
+			begin := time.Now()
 			if now, err := pss(root); err == nil {
 				peak = max(peak, now)
 			}
+			// Looking is work on the same cores: at most a fiftieth of one.
+			rest := time.NewTimer(max(50*time.Millisecond, 50*time.Since(begin)))
 			select {
-			case <-tick.C:
+			case <-rest.C:
 			case <-m.ask:
+				rest.Stop()
 				m.told <- peak
 				return
 			}
