@@ -70,6 +70,13 @@ func (c *Client) Idle() int {
 	return c.pool.idle
 }
 
+// Dead is the number of hosts and addresses remembered as dead.
+func (c *Client) Dead() int {
+	c.dead.mu.Lock()
+	defer c.dead.mu.Unlock()
+	return len(c.dead.until)
+}
+
 // FitAddress and AppendORCPT are for fuzzing.
 var (
 	FitAddress  = fitAddress

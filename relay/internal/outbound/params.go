@@ -3,6 +3,7 @@ package outbound
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -83,27 +84,24 @@ func appendXtext(b []byte, s string) []byte {
 // appendORCPT encodes an original recipient, "type;address". An internationalized address is written as
 // utf-8-addr-unitext where the peer takes SMTPUTF8 and as utf-8-addr-xtext elsewhere (RFC 6533 section 3).
 func appendORCPT(b []byte, s string, unitext bool) []byte {
-	for i := 0; i < len(s); i++ {
-		if s[i] != ';' {
-			continue
-		}
-		kind, addr := s[:i], s[i+1:]
-		b = append(append(b, kind...), ';')
-		if len(kind) != 5 || kind[0]|0x20 != 'u' {
-			return appendXtext(b, addr)
-		}
-		for _, r := range addr {
-			switch {
-			case r <= ' ' || r == 0x7f || r == '+' || r == '=' || r == '\\',
-				r >= utf8.RuneSelf && !unitext:
-				b = append(b, `\x{`...)
-				b = strconv.AppendInt(b, int64(r), 16)
-				b = append(b, '}')
-			default:
-				b = utf8.AppendRune(b, r)
-			}
-		}
+	kind, addr, ok := strings.Cut(s, ";")
+	if b = appendXtext(b, kind); !ok {
 		return b
 	}
-	return appendXtext(b, s)
+	b = append(b, ';')
+	if !strings.EqualFold(kind, "utf-8") {
+		return appendXtext(b, addr)
+	}
+	for _, r := range addr {
+		switch {
+		case r <= ' ' || r == 0x7f || r == '+' || r == '=' || r == '\\',
+			r >= utf8.RuneSelf && !unitext:
+			b = append(b, `\x{`...)
+			b = strconv.AppendInt(b, int64(r), 16)
+			b = append(b, '}')
+		default:
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return b
 }

@@ -314,6 +314,23 @@ func TestPoolBounds(t *testing.T) {
 	}
 }
 
+// Nor what is remembered of failures.
+func TestMemoBound(t *testing.T) {
+	c := newClient(t, func(context.Context, string, string) (net.Conn, error) { return nil, io.ErrClosedPipe })
+	r := newRequest("hi\r\n")
+	for i := range 3000 {
+		r.Hop.Key = fmt.Sprint(i)
+		r.Hop.Hosts = []string{fmt.Sprintf("10.0.%d.%d", i/250, i%250)}
+		expect(t, c.Deliver(t.Context(), r), "temporary dial 0 4.4.1 error")
+	}
+	if n := c.Dead(); n > 1024 {
+		t.Errorf("%d dead hosts remembered", n)
+	}
+	if n := c.Hops(); n > 1025 {
+		t.Errorf("%d next hops remembered", n)
+	}
+}
+
 func TestConcurrent(t *testing.T) {
 	s := &sink{extensions: []string{"PIPELINING"}, discard: true}
 	c := newClient(t, dialTo(listen(t, s.serve)))

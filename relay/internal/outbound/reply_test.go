@@ -118,6 +118,7 @@ func FuzzAddress(f *testing.F) {
 // FuzzORCPT holds the promise that the parameter stays one word.
 func FuzzORCPT(f *testing.F) {
 	f.Add("rfc822;a b=c+d@example.com", false)
+	f.Add("rfc822 NOTIFY=NEVER;a@example.com", false)
 	f.Add("utf-8;ö\\ \r\n@example.com", true)
 	f.Fuzz(func(t *testing.T, s string, unitext bool) {
 		for i, c := range outbound.AppendORCPT(nil, s, unitext) {

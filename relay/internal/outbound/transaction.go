@@ -40,6 +40,7 @@ type transaction struct {
 	// todo are the recipients still to be asked, accepted those taken in this transaction, over those of which the peer
 	// says that they are too many for it. All are indexes into res.
 	todo, accepted, over []int
+	due                  due
 	mailed               bool // MAIL was accepted
 	ended                bool // the end of the content may have reached the peer
 	delivered            bool // the message was taken for somebody
@@ -216,137 +217,124 @@ func (c *content) asciiHeader() bool {
 func (t *transaction) envelope(ctx context.Context, c *conn, asked []int, data bool) (v verdict, ok bool) {
 	pipe := c.ext.pipelining
 	c.out = c.out[:0]
+	t.due = due{rset: c.open}
 	if c.open {
-		// What the transaction before has left behind.
-		c.out = append(c.out, "RSET\r\n"...)
+		c.out = append(c.out, "RSET\r\n"...) // what the transaction before has left behind
 		if !pipe {
-			if v, ok := t.rset(ctx, c, true); !ok {
+			if v, ok := t.exchange(ctx, c, asked, 0); !ok {
 				return v, false
 			}
 		}
 	}
-	rset := c.open && pipe
 	t.appendMail(c)
-	mail := true // its reply is outstanding
+	t.due.mail = true
 	if !pipe {
-		if v, ok := t.mail(ctx, c, asked, 0, true); !ok {
+		if v, ok := t.exchange(ctx, c, asked, 0); !ok {
 			return v, false
 		}
-		mail = false
 	}
-	next := 0 // the first recipient whose reply is outstanding
-	piped := false
 	for k := range asked {
 		t.appendRcpt(c, asked[k])
 		end := k == len(asked)-1
-		if pipe && !end && k-next+1 < maxBatch && len(c.out) < maxBatchBytes {
+		if pipe && !end && k+1-t.due.next < maxBatch && len(c.out) < maxBatchBytes {
 			continue
 		}
-		if piped = pipe && end && data; piped {
+		if t.due.data = pipe && end && data; t.due.data {
 			c.out = append(c.out, "DATA\r\n"...)
 		}
-		if err := c.flush(); err != nil {
-			return t.unwritten(ctx, c, "rcpt", err), false
-		}
-		if rset {
-			if v, ok := t.rset(ctx, c, false); !ok {
-				return v, false
-			}
-			rset = false
-		}
-		if mail {
-			behind := k - next + 1
-			if piped {
-				behind++
-			}
-			if v, ok := t.mail(ctx, c, asked, behind, false); !ok {
-				return v, false
-			}
-			mail = false
-		}
-		for ; next <= k; next++ {
-			rep, err := c.read(c.times.CommandTimeout, nil)
-			if err != nil {
-				return t.stop(ctx, c, "rcpt", err), false
-			}
-			switch i := asked[next]; {
-			case rep.code == 421:
-				return t.closing(c, "rcpt", rep), false
-			case rep.class() == 2:
-				t.accepted = append(t.accepted, i)
-			case tooMany(rep) && len(t.accepted) > 0:
-				t.res[i] = answered(c, "rcpt", rep)
-				t.over = append(t.over, i)
-			default:
-				t.res[i] = answered(c, "rcpt", rep)
-			}
+		if v, ok := t.exchange(ctx, c, asked, k+1); !ok {
+			return v, false
 		}
 	}
-	switch {
-	case len(t.accepted) == 0 && !piped:
-		return settled, false
-	case data:
-		if !piped {
-			c.out = append(c.out, "DATA\r\n"...)
-			if err := c.flush(); err != nil {
-				return t.unwritten(ctx, c, "data", err), false
+	if !data || len(t.accepted) == 0 && !t.due.data {
+		return settled, len(t.accepted) > 0
+	}
+	if !t.due.data {
+		c.out = append(c.out, "DATA\r\n"...)
+		if err := c.flush(); err != nil {
+			return t.unwritten(ctx, c, "data", err), false
+		}
+	}
+	return t.data(ctx, c)
+}
+
+// due says which replies are outstanding.
+type due struct {
+	rset, mail, data bool
+	next             int // the first recipient without
+}
+
+// exchange writes the commands that have gathered and reads the replies to them, up to that of the recipient before upto. A
+// reply to DATA is left.
+func (t *transaction) exchange(ctx context.Context, c *conn, asked []int, upto int) (v verdict, ok bool) {
+	op := "rcpt"
+	if t.due.rset || t.due.mail {
+		op = "mail"
+	}
+	if err := c.flush(); err != nil {
+		return t.unwritten(ctx, c, op, err), false
+	}
+	if t.due.rset {
+		rep, err := c.read(c.times.CommandTimeout, nil)
+		if err != nil {
+			return t.stop(ctx, c, op, err), false
+		}
+		if rep.class() != 2 {
+			return t.closing(c, op, rep), false
+		}
+		t.due.rset, c.open = false, false
+	}
+	if t.due.mail {
+		rep, err := c.read(c.times.CommandTimeout, nil)
+		switch {
+		case err != nil:
+			return t.stop(ctx, c, op, err), false
+		case rep.code == 421:
+			return t.closing(c, op, rep), false
+		case rep.class() != 2:
+			t.settle(asked, answered(c, op, rep))
+			t.skip(c, upto)
+			return settled, false
+		}
+		t.due.mail, t.mailed, c.open = false, true, true
+	}
+	for ; t.due.next < upto; t.due.next++ {
+		rep, err := c.read(c.times.CommandTimeout, nil)
+		if err != nil {
+			return t.stop(ctx, c, "rcpt", err), false
+		}
+		switch i := asked[t.due.next]; {
+		case rep.code == 421:
+			return t.closing(c, "rcpt", rep), false
+		case rep.class() == 2:
+			t.accepted = append(t.accepted, i)
+		default:
+			t.res[i] = answered(c, "rcpt", rep)
+			// RFC 5321 section 4.5.3.1.10: this one belongs into another transaction.
+			if tooMany(rep) && len(t.accepted) > 0 {
+				t.over = append(t.over, i)
 			}
 		}
-		return t.data(ctx, c)
 	}
 	return settled, true
 }
 
-// tooMany tells that a recipient belongs into another transaction (RFC 5321 section 4.5.3.1.10).
 func tooMany(rep *reply) bool {
 	return rep.code == 452 && (len(rep.enhanced) == 0 || string(rep.enhanced) == "4.5.3")
 }
 
-// rset reads the reply to RSET.
-func (t *transaction) rset(ctx context.Context, c *conn, flush bool) (verdict, bool) {
-	if flush {
-		if err := c.flush(); err != nil {
-			return t.unwritten(ctx, c, "mail", err), false
-		}
+// skip reads the replies to what was written behind a MAIL that is refused.
+func (t *transaction) skip(c *conn, replies int) {
+	if t.due.data {
+		replies++
 	}
-	rep, err := c.read(c.times.CommandTimeout, nil)
-	if err != nil {
-		return t.stop(ctx, c, "mail", err), false
-	}
-	if rep.class() != 2 {
-		return t.closing(c, "mail", rep), false
-	}
-	c.open = false
-	return settled, true
-}
-
-// mail reads the reply to MAIL, and when it is a refusal the replies of the commands behind it.
-func (t *transaction) mail(ctx context.Context, c *conn, asked []int, behind int, flush bool) (verdict, bool) {
-	if flush {
-		if err := c.flush(); err != nil {
-			return t.unwritten(ctx, c, "mail", err), false
-		}
-	}
-	rep, err := c.read(c.times.CommandTimeout, nil)
-	if err != nil {
-		return t.stop(ctx, c, "mail", err), false
-	}
-	if rep.code == 421 {
-		return t.closing(c, "mail", rep), false
-	}
-	if rep.class() == 2 {
-		t.mailed, c.open = true, true
-		return settled, true
-	}
-	t.settle(asked, answered(c, "mail", rep))
-	for range behind {
+	for range replies {
 		rep, err := c.read(c.times.CommandTimeout, nil)
 		if err != nil || rep.class() == 3 {
 			c.bad = true // the peer waits for content that is for nobody
-			break
+			return
 		}
 	}
-	return settled, false
 }
 
 // data reads the reply to DATA.
