@@ -17,7 +17,7 @@ type conn struct {
 	host     string        // for results: name [ip]:port
 	addr     string        // as dialled
 	ext      extensions    // of the last EHLO
-	limit    int           // transactions the connection is good for; 0 unlimited
+	limit    int           // transactions the connection is good for; negative: no limit
 	used     int           // transactions begun
 	open     bool          // the peer may have a transaction open: RSET comes first
 	bad      bool          // not to be used again
