@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"log/slog"
 	"strconv"
 	"sync"
 	"time"
@@ -18,19 +19,20 @@ const (
 // eventLog writes events as JSON Lines. The relay's goroutines append to a buffer; one
 // goroutine writes it out, so a burst of events costs few writes.
 type eventLog struct {
-	w io.Writer
+	w   io.Writer
+	log *slog.Logger
 
 	mu      sync.Mutex
 	room    sync.Cond // pending was taken
 	pending []byte
-	err     error // of the writer; then events are dropped
+	failed  bool // the writer; then events are dropped
 	wake    chan struct{}
 	quit    chan struct{}
 	done    chan struct{}
 }
 
-func newEventLog(w io.Writer) *eventLog {
-	l := &eventLog{w: w, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
+func newEventLog(w io.Writer, log *slog.Logger) *eventLog {
+	l := &eventLog{w: w, log: log, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
 	l.room.L = &l.mu
 	go l.run()
 	return l
@@ -39,10 +41,10 @@ func newEventLog(w io.Writer) *eventLog {
 // Add queues an event. It waits when the reader is far behind.
 func (l *eventLog) Add(e relay.Event) {
 	l.mu.Lock()
-	for len(l.pending) > maxPending && l.err == nil {
+	for len(l.pending) > maxPending && !l.failed {
 		l.room.Wait()
 	}
-	if l.err == nil {
+	if !l.failed {
 		l.pending = appendEvent(l.pending, &e)
 	}
 	l.mu.Unlock()
@@ -52,11 +54,10 @@ func (l *eventLog) Add(e relay.Event) {
 	}
 }
 
-// Close writes out what is left and returns the first error of the writer.
-func (l *eventLog) Close() error {
+// Close writes out what is left.
+func (l *eventLog) Close() {
 	close(l.quit)
 	<-l.done
-	return l.err
 }
 
 func (l *eventLog) run() {
@@ -76,10 +77,12 @@ func (l *eventLog) run() {
 		spare = batch
 		if len(batch) > 0 {
 			if _, err := l.w.Write(batch); err != nil {
+				l.log.Error("cannot write events; there will be no more", "err", err)
 				l.mu.Lock()
-				l.err = err
-				l.mu.Unlock()
+				l.failed = true
 				l.room.Broadcast()
+				l.mu.Unlock()
+				return
 			}
 			select {
 			case <-time.After(flushEvery):

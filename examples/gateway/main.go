@@ -46,7 +46,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	defer store.Close()
-	events := newEventLog(stdout)
+	events := newEventLog(stdout, log)
 	cfg.Spool, cfg.Logger, cfg.Events = store, log, events.Add
 	r, err := relay.New(cfg)
 	if err != nil {
@@ -61,7 +61,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	if err := r.Listen(); err != nil {
-		log.Error("cannot listen", "err", err)
+		found.explain(err)
+		for _, f := range found {
+			log.Error("cannot listen", "field", f.field, "err", f.err)
+		}
 		return 1
 	}
 	for _, c := range cfg.Connectors {
@@ -73,9 +76,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 	}()
 	err = r.Run(ctx)
-	if e := events.Close(); e != nil {
-		log.Error("cannot write events", "err", e)
-	}
+	events.Close()
 	if err != nil {
 		log.Error("stopped", "err", err)
 		return 1
