@@ -109,6 +109,21 @@ func AnonymousRelay(name string, ranges ...Range) *Connector {
 	return c
 }
 
+// FromInternet returns a connector for mail from other hosts on the internet to the accepted
+// domains: every IPv4 and IPv6 address on port 25, no relaying, TLS offered.
+//
+// It is an Internet connector with one denial, which closes a door that the group AnonymousUsers leaves
+// open: strangers may not send as an address in the relay's own authoritative domains, neither in the envelope
+// nor in the From and Sender fields. Give hosts and services that send as such an
+// address without logging on a connector of their own.
+func FromInternet(name string) *Connector {
+	c := New(Internet, name)
+	c.Bindings = allLocal(25)
+	c.RemoteIPRanges = Everyone()
+	c.Grants = []Grant{{Principal: Anonymous, Rights: AcceptAuthoritativeDomainSender, Deny: true}}
+	return c
+}
+
 // Submission returns a connector for users: from every address, on port 587 of all local
 // addresses, log-on only inside TLS, and then to any recipient. For
 // TLS from the first byte set ImplicitTLS and bind port 465.

@@ -20,6 +20,12 @@ type AcceptedDomain struct {
 	// Recipients tells which recipients exist. It must be set for an
 	// Authoritative domain, may be set for InternalRelay, and must be nil for ExternalRelay.
 	Recipients Resolver
+	// SkipLookup accepts every recipient at RCPT without asking Recipients, as
+	// Exchange does for a domain without recipient lookup. They are asked when the message has
+	// arrived: it is refused if no recipient of it exists, and otherwise the sender
+	// gets a report on the unknown ones, unless it is a stranger, whose address may be forged.
+	// Defaults to false.
+	SkipLookup bool
 }
 
 const maxEntry = 256 // octets of AcceptedDomain.Domain
@@ -106,6 +112,9 @@ func checkRecipients(d *AcceptedDomain, fault func(field string, err error)) {
 		fault("Recipients", errors.New("must not be set for an external relay domain: it has no recipients here"))
 	case d.Recipients != nil && !set:
 		fault("Recipients", errors.New("is a nil ResolverFunc"))
+	}
+	if d.SkipLookup && !set {
+		fault("SkipLookup", errors.New("has no meaning without Recipients"))
 	}
 	if s, ok := d.Recipients.(*staticRecipients); ok {
 		for _, f := range s.faults {

@@ -58,6 +58,9 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 	if err != nil {
 		return c, nil, err
 	}
+	if refusal := p.resolveLate(ctx, in.client, in.rcpts); refusal != nil {
+		return c, nil, refusal
+	}
 	w, err = begin(ctx, in.message.ID)
 	if err != nil {
 		return c, nil, err
@@ -99,7 +102,7 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 	if l := in.limits.MaxLocalHops; l > 0 && local > l {
 		return nil, replyLoop()
 	}
-	if in.client.identity != nil && !rights.Has(connector.AcceptAnySender) {
+	if !rights.Has(connector.AcceptAnySender | connector.AcceptAuthoritativeDomainSender) {
 		if refusal := p.decideHeaderSender(in.client, h); refusal != nil {
 			return nil, refusal
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/spool"
 )
 
 // client is what a decision rests on: everything else is configuration (design, I5).
@@ -68,8 +69,10 @@ func (p *snapshot) decideSender(c client, from domains.Address) *smtpd.Reply {
 type target uint8
 
 const (
-	outward   target = iota // to a send connector or the application's transport
-	inMailbox               // to Config.Mailboxes
+	outward    target = iota // to a send connector or the application's transport
+	inMailbox                // to Config.Mailboxes
+	unresolved               // to be looked up when the message has arrived
+	unknown                  // looked up since, and found not to exist
 )
 
 // decideRcpt decides on RCPT TO: accepted domain or the right to relay, and
@@ -83,9 +86,17 @@ func (p *snapshot) decideRcpt(ctx context.Context, c client, to domains.Address)
 		}
 		return outward, nil
 	}
-	if d.Recipients == nil {
+	switch {
+	case d.Recipients == nil:
 		return outward, nil
+	case d.SkipLookup:
+		return unresolved, nil
 	}
+	return p.lookup(ctx, d, to)
+}
+
+// lookup asks whether a recipient of an accepted domain exists.
+func (p *snapshot) lookup(ctx context.Context, d *domains.AcceptedDomain, to domains.Address) (target, *smtpd.Reply) {
 	known, err := d.Recipients.Resolve(ctx, to)
 	switch {
 	case err != nil:
@@ -97,4 +108,33 @@ func (p *snapshot) decideRcpt(ctx context.Context, c client, to domains.Address)
 	default:
 		return outward, nil
 	}
+}
+
+// resolveLate looks up the recipients that RCPT took without asking. It refuses the message if no
+// recipient of it exists, so that the client, and nobody whose address it has
+// forged, is told. What cannot be known now is asked again at delivery.
+func (p *snapshot) resolveLate(ctx context.Context, c client, rcpts []recipient) *smtpd.Reply {
+	missing := 0
+	for i := range rcpts {
+		r := &rcpts[i]
+		if r.target != unresolved {
+			continue
+		}
+		d, _ := p.table.Lookup(r.to.Domain())
+		t, refusal := p.lookup(ctx, d, r.to)
+		switch {
+		case refusal == nil:
+			r.target = t
+		case refusal.Code >= 500:
+			r.target = unknown
+			missing++
+			if c.identity == nil && !c.rights.Has(connector.AcceptAnyRecipient) {
+				r.notify = spool.NotifyNever // a report would go to a stranger's claim
+			}
+		}
+	}
+	if missing > 0 && missing == len(rcpts) {
+		return replyUnknownUser()
+	}
+	return nil
 }

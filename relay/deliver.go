@@ -103,6 +103,10 @@ func (p *snapshot) reroute(ctx context.Context, a *Attempt) []Result {
 			continue
 		}
 		t, refusal := p.decideRcpt(ctx, client{rights: allRights}, to)
+		if t == unresolved {
+			d, _ := p.table.Lookup(to.Domain())
+			t, refusal = p.lookup(ctx, d, to)
+		}
 		if refusal != nil {
 			results[i].Err = replyError(refusal)
 			continue

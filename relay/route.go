@@ -16,11 +16,13 @@ import (
 //	transport                   Config.Transport
 //	send/NAME                   the smart hosts of a send connector
 //	mx/DOMAIN/NAME              the MX of a domain, by the settings of a send connector
+//	resolve                     whether the recipient exists is asked at the attempt
 //	unreachable                 no send connector matched
 //	toolarge                    those that matched take no message of this size
 const (
 	routeMailbox     = "mailbox"
 	routeTransport   = "transport"
+	routeResolve     = "resolve"
 	routeUnreachable = "unreachable"
 	routeTooLarge    = "toolarge"
 	routeSend        = "send/"
@@ -32,6 +34,8 @@ func (p *snapshot) routeOf(t target, to domains.Address, size int64) string {
 	switch {
 	case t == inMailbox && p.mailboxes != nil:
 		return routeMailbox
+	case t == unresolved || t == unknown:
+		return routeResolve
 	case p.transport != nil:
 		return routeTransport
 	}

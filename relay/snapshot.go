@@ -195,11 +195,30 @@ func (p *snapshot) checkDelivery(f *faults) {
 			break
 		}
 	}
+	p.checkRelayDomains(f)
 	p.mailboxes = p.bind(f, "Mailboxes", cfg.Mailboxes)
 	p.transport = p.bind(f, "Transport", cfg.Transport)
 	for _, c := range cfg.SendConnectors {
 		if c != nil {
 			p.hops[c.Name] = p.hopOf(c)
+		}
+	}
+}
+
+// checkRelayDomains reports relay domains whose mail could go nowhere: it would be accepted and wait until it expires.
+func (p *snapshot) checkRelayDomains(f *faults) {
+	if p.send == nil || p.table == nil || p.cfg.Transport != nil {
+		return
+	}
+	for i, d := range p.table.Domains() {
+		if d.Type == domains.Authoritative {
+			continue
+		}
+		name := strings.TrimPrefix(d.Domain, "*.")
+		if _, ok, _ := p.send.Select(name, 0); !ok {
+			f.addf(fmt.Sprintf("AcceptedDomains[%d].Type", i),
+				"%s is %s, but no send connector leads to it: add one with the address space %s, or make the domain Authoritative",
+				d.Domain, d.Type, d.Domain)
 		}
 	}
 }

@@ -59,7 +59,7 @@ type content struct {
 // begin makes c ready for a message.
 func (c *content) begin(g *guard) {
 	fixed := c.fixed[:0]
-	*c = content{g: g, open: true, bol: true, limit: g.sizeLimit(), start: time.Now(), fixed: fixed}
+	*c = content{g: g, open: true, bol: true, limit: sizeLimit(g.sess.Limits, g.sess.Rights), start: time.Now(), fixed: fixed}
 	c.repair = g.sess.Connector.RepairLineEndings
 	c.binary = g.transaction != nil && g.transaction.Body == "BINARYMIME"
 }

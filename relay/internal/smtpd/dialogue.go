@@ -174,9 +174,8 @@ func (g *guard) mail(arg string) string {
 		return ""
 	}
 	g.mailRefused, g.rcptRefused = true, false
-	if g.sess.Connector.RequireTLS && g.sess.TLS == nil {
-		// RFC 3207 section 4.
-		g.protocolErrorAt("mail", refusal(530, "5.7.0", "Must issue a STARTTLS command first"))
+	if r := DecideTLS(g.sess.Connector, g.sess.TLS != nil); r != nil {
+		g.protocolErrorAt("mail", r)
 		return ""
 	}
 	m, r := parseMail(arg, g.ext)
@@ -184,21 +183,13 @@ func (g *guard) mail(arg string) string {
 		g.protocolErrorAt("mail", r)
 		return ""
 	}
-	if limit := g.sizeLimit(); limit >= 0 && m.Size > limit {
-		// RFC 1870 section 6.1. Not an error of protocol: the client asked.
-		g.refusedByBackend(Rejection{Stage: "mail", From: m.From.String(), Reply: tooLarge()})
+	if r := DecideSize(g.sess.Limits, g.sess.Rights, m.Size); r != nil {
+		// Not an error of protocol: the client asked.
+		g.refusedByBackend(Rejection{Stage: "mail", From: m.From.String(), Reply: r})
 		return ""
 	}
 	g.transaction = m
 	return g.expect(lineMail)
-}
-
-// sizeLimit returns the most octets a message may have; -1 without limit.
-func (g *guard) sizeLimit() int64 {
-	if n := g.sess.Limits.MaxMessageBytes; n > 0 && !g.sess.Rights.Has(connector.BypassMessageSizeLimit) {
-		return n
-	}
-	return -1
 }
 
 func tooLarge() *Reply {
@@ -411,11 +402,7 @@ func (g *guard) startTLS(arg string) {
 
 // authOffered says whether AUTH may be used in the present state of the session.
 func (g *guard) authOffered() bool {
-	m := g.sess.Connector.AuthMechanisms
-	if g.ext&extAuth == 0 || m&connector.BasicAuth == 0 {
-		return false
-	}
-	return g.sess.TLS != nil || m&connector.BasicAuthRequireTLS == 0 && !g.sess.Connector.RequireTLS
+	return g.ext&extAuth != 0 && DecideAuth(g.sess.Connector, g.sess.TLS != nil) == nil
 }
 
 func (g *guard) auth(arg string) string {
@@ -428,12 +415,13 @@ func (g *guard) auth(arg string) string {
 	case g.transaction != nil:
 		// RFC 4954 section 4.
 		g.protocolErrorAt("auth", refusal(503, "5.5.1", "AUTH is not allowed during a mail transaction"))
-	case g.ext&extAuth == 0 || g.sess.Connector.AuthMechanisms&connector.BasicAuth == 0:
-		g.protocolErrorAt("auth", refusal(502, "5.5.1", "AUTH is not offered"))
-	case !g.authOffered():
-		// RFC 4954 section 6.
-		g.protocolErrorAt("auth", refusal(538, "5.7.11", "Encryption required for requested authentication mechanism"))
+	case g.ext&extAuth == 0:
+		g.protocolErrorAt("auth", notOffered())
 	default:
+		if r := DecideAuth(g.sess.Connector, g.sess.TLS != nil); r != nil {
+			g.protocolErrorAt("auth", r)
+			return ""
+		}
 		return g.beginExchange(strings.ToUpper(name), strings.TrimLeft(initial, " "))
 	}
 	return ""

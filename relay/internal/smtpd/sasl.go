@@ -7,7 +7,6 @@ import (
 
 	"github.com/emersion/go-sasl"
 	"github.com/postern-mail/postern/auth"
-	"github.com/postern-mail/postern/connector"
 )
 
 // exchange is a SASL exchange under way. go-smtp drives it; the replies are the guard's.
@@ -130,13 +129,12 @@ func (x *exchange) authenticate(authzid, user, password string) error {
 	if r == nil {
 		g.sess.Identity, g.sess.Mechanism = id, x.name
 		g.rights()
-		if g.sess.Rights.Has(connector.Submit) {
+		if r = DecideSubmit(g.sess.Rights); r == nil {
 			return nil
 		}
 		// The credentials are right, but the session could do nothing.
 		g.sess.Identity, g.sess.Mechanism = nil, ""
 		g.rights()
-		r = badCredentials()
 	}
 	g.failedLogon(user, r)
 	return &answeredError{}

@@ -1,0 +1,53 @@
+package smtpd
+
+import "github.com/postern-mail/postern/connector"
+
+// The decisions below depend on the connector and the state of the session
+// alone. The guard acts on them, and the relay explains them.
+
+// DecideTLS refuses mail before STARTTLS on a connector that requires TLS (RFC 3207 section 4).
+func DecideTLS(c *connector.Connector, tls bool) *Reply {
+	if c.RequireTLS && !tls {
+		return refusal(530, "5.7.0", "Must issue a STARTTLS command first")
+	}
+	return nil
+}
+
+// DecideAuth refuses AUTH where passwords are not taken at all, or not without
+// TLS (RFC 4954 section 6).
+func DecideAuth(c *connector.Connector, tls bool) *Reply {
+	switch m := c.AuthMechanisms; {
+	case m&connector.BasicAuth == 0:
+		return notOffered()
+	case !tls && (m&connector.BasicAuthRequireTLS != 0 || c.RequireTLS):
+		return refusal(538, "5.7.11", "Encryption required for requested authentication mechanism")
+	}
+	return nil
+}
+
+// DecideSubmit refuses the logon of a user who could do nothing with it.
+func DecideSubmit(r connector.Right) *Reply {
+	if !r.Has(connector.Submit) {
+		return badCredentials()
+	}
+	return nil
+}
+
+// DecideSize refuses a message of size octets that is over the limit (RFC 1870
+// section 6.1).
+func DecideSize(l connector.Limits, r connector.Right, size int64) *Reply {
+	if limit := sizeLimit(l, r); limit >= 0 && size > limit {
+		return tooLarge()
+	}
+	return nil
+}
+
+// sizeLimit returns the most octets a message may have; -1 without limit.
+func sizeLimit(l connector.Limits, r connector.Right) int64 {
+	if l.MaxMessageBytes > 0 && !r.Has(connector.BypassMessageSizeLimit) {
+		return l.MaxMessageBytes
+	}
+	return -1
+}
+
+func notOffered() *Reply { return refusal(502, "5.5.1", "AUTH is not offered") }
