@@ -30,4 +30,3 @@ func TestMedian(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
-

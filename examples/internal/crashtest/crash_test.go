@@ -223,15 +223,19 @@ func newGateway(t *testing.T) *gateway {
 
 func (g *gateway) path(name string) string { return filepath.Join(g.dir, name) }
 
-// freeAddr is an address that nobody listens at.
+// freeAddr is an address that nobody listens at. Its port is below those that the system gives
+// to clients: none of them may take it while the gateway is down.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp4", fmt.Sprint("127.0.0.1:", 10_000+rand.N(10_000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 // start begins another life and returns when the gateway accepts connections.
