@@ -21,9 +21,12 @@ var allowed = map[string][]string{
 	".": nil,
 
 	// Policy and contract: usable alone, and strangers to each other.
-	"connector":             nil,
-	"domains":               {"golang.org/x/net/idna"},
-	"auth":                  {"golang.org/x/crypto/bcrypt"},
+	"connector": nil,
+	"domains":   {"golang.org/x/net/idna"},
+	"auth": {
+		"golang.org/x/crypto/argon2", "golang.org/x/crypto/bcrypt",
+		"github.com/xdg-go/scram", "github.com/xdg-go/stringprep",
+	},
 	"auth/msgauth":          {"github.com/emersion/go-msgauth/..."},
 	"relay/spool":           nil,
 	"relay/spool/filespool": {"relay/spool"},
@@ -52,6 +55,7 @@ var required = []string{
 	"github.com/miekg/dns",
 	"blitiri.com.ar/go/spf",
 	"github.com/xdg-go/scram",
+	"github.com/xdg-go/stringprep", // which scram brings along
 	"golang.org/x/crypto",
 	"golang.org/x/net",
 	"golang.org/x/time",

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"unicode"
-	"unicode/utf8"
 )
 
 // ErrBadCredentials is the answer of a Verifier to a user or a secret it does
@@ -16,40 +14,27 @@ import (
 // verifier could not decide; the client is told 454 4.7.0.
 var ErrBadCredentials = errors.New("auth: bad credentials")
 
-// Mechanism is the name of a SASL mechanism.
-type Mechanism string
-
-const (
-	Plain Mechanism = "PLAIN" // RFC 4616
-	Login Mechanism = "LOGIN" // draft-murchison-sasl-login
-)
-
-// maxName is the longest user name in octets (RFC 4616 section 2).
-const maxName = 255
-
 // Credentials are what a client has shown. Printing or logging them leaves
-// the password out.
+// the password and the token out.
 type Credentials struct {
 	Mechanism Mechanism
-	Username  string
+	Username  string // in the form of [PrepareName]
 	Password  string `json:"-"`
+	// Token is a bearer token (RFC 6750), shown instead of a password.
+	Token string `json:"-"`
 	// Authzid is the identity asked for beside the user's own (RFC 4616). Empty is usual.
 	Authzid string
 	Remote  netip.AddrPort
 	TLS     *tls.ConnectionState `json:"-"` // nil without TLS
 }
 
-// Check returns [ErrBadCredentials] for what no user can be meant by: a name that
-// is empty, longer than 255 octets, not UTF-8 or has control characters, an empty
-// password, or a wish to act as another user. A Verifier calls it before it looks up the name.
+// Check returns [ErrBadCredentials] for what no user can be meant by: a name
+// that is not as [PrepareName] writes it, an empty password, or a wish to act as another
+// user. A Verifier of passwords calls it before it looks up the name.
 func (c Credentials) Check() error {
-	if c.Username == "" || len(c.Username) > maxName || !utf8.ValidString(c.Username) || c.Password == "" {
+	name, err := PrepareName(c.Username)
+	if err != nil || name != c.Username || c.Password == "" {
 		return ErrBadCredentials
-	}
-	for _, r := range c.Username {
-		if unicode.IsControl(r) {
-			return ErrBadCredentials
-		}
 	}
 	if c.Authzid != "" && c.Authzid != c.Username {
 		return ErrBadCredentials
@@ -57,15 +42,15 @@ func (c Credentials) Check() error {
 	return nil
 }
 
-// String leaves the password out.
+// String leaves the password and the token out.
 func (c Credentials) String() string {
 	return fmt.Sprintf("%s user %q from %s", c.Mechanism, c.Username, c.Remote)
 }
 
-// GoString leaves the password out.
+// GoString leaves the password and the token out.
 func (c Credentials) GoString() string { return "auth.Credentials{" + c.String() + "}" }
 
-// LogValue implements [slog.LogValuer] and leaves the password out.
+// LogValue implements [slog.LogValuer] and leaves the password and the token out.
 func (c Credentials) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("mechanism", string(c.Mechanism)),

@@ -72,6 +72,8 @@ func TestCheck(t *testing.T) {
 		{auth.Credentials{Username: "u\x7f", Password: "p"}, auth.ErrBadCredentials},
 		{auth.Credentials{Username: "u\u0085", Password: "p"}, auth.ErrBadCredentials},
 		{auth.Credentials{Username: "u\xff", Password: "p"}, auth.ErrBadCredentials},
+		{auth.Credentials{Username: "u\u0308", Password: "p"}, auth.ErrBadCredentials}, // not prepared
+		{auth.Credentials{Username: "u", Token: "t"}, auth.ErrBadCredentials},
 	}
 	for _, tt := range tests {
 		if err := tt.c.Check(); !errors.Is(err, tt.want) {
@@ -82,7 +84,7 @@ func TestCheck(t *testing.T) {
 
 func TestCredentialsHidePassword(t *testing.T) {
 	t.Parallel()
-	c := auth.Credentials{Mechanism: auth.Plain, Username: "user", Password: "hunter2"}
+	c := auth.Credentials{Mechanism: auth.Plain, Username: "user", Password: "hunter2", Token: "hunter2"}
 	var out bytes.Buffer
 	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
 		slog.New(h).Info("auth", "c", c, "p", &c, "in", struct{ C auth.Credentials }{c})

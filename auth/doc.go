@@ -20,7 +20,7 @@
 // The verifiers of this package answer an unknown user in the same way and
 // after the same work as a wrong password. They refuse names that
 // [Credentials.Check] refuses. Passwords are left out when [Credentials] are
-// printed or logged.
+// printed or logged. A [Throttle] before a verifier slows down those who guess.
 //
 // # Concurrency
 //

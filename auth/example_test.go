@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -106,4 +108,34 @@ func ExampleCredentials() {
 	c := auth.Credentials{Mechanism: auth.Plain, Username: "anna", Password: "secret"}
 	fmt.Println(c)
 	// Output: PLAIN user "anna" from invalid AddrPort
+}
+
+func ExamplePrepareName() {
+	name, err := auth.PrepareName("Ju\u0308rgen") // u and an accent, as some systems write it
+	fmt.Println(name, len(name), err)
+	_, err = auth.PrepareName("root\r\n")
+	fmt.Println(err)
+	// Output:
+	// Jürgen 7 <nil>
+	// auth: the user name has characters that no name may have
+}
+
+func ExampleThrottle() {
+	throttle := auth.NewThrottle(auth.ThrottleOptions{Free: 1, MaxWait: time.Millisecond})
+	v := throttle.Guard(auth.Static(map[string]string{"anna": "secret"}))
+	attacker, office := netip.MustParseAddrPort("203.0.113.9:4711"), netip.MustParseAddrPort("192.0.2.1:4711")
+	for _, guess := range []string{"123456", "password"} {
+		_, err := v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: guess, Remote: attacker})
+		fmt.Println(err)
+	}
+	_, err := v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: "qwerty", Remote: attacker})
+	_, throttled := errors.AsType[*auth.ThrottledError](err)
+	fmt.Println(throttled)
+	id, err := v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: "secret", Remote: office})
+	fmt.Println(id.User, err)
+	// Output:
+	// auth: bad credentials
+	// auth: bad credentials
+	// true
+	// anna <nil>
 }

@@ -21,3 +21,20 @@ func ParseHtpasswd(name string, data []byte) (n int, nobody string, err error) {
 	}
 	return len(u.byName), string(u.nobody.hash), nil
 }
+
+// Waiting returns how many calls wait or are under way.
+func (t *Throttle) Waiting() (waiting, running int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, row := range t.sources.rows {
+		for _, f := range row {
+			running += int(f.running) + int(f.waiting)
+		}
+	}
+	for _, row := range t.pairs.rows {
+		for _, f := range row {
+			running += int(f.running)
+		}
+	}
+	return t.waiting, running
+}

@@ -16,8 +16,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -254,17 +252,14 @@ func parseHtpasswd(name string, data []byte) (*users, error) {
 
 // add enters the user of a line. Its errors hold nothing of the hash.
 func (u *users) add(line string) (name string, cost int, err error) {
-	name, hash, ok := strings.Cut(line, ":")
-	switch {
-	case !ok:
+	written, hash, ok := strings.Cut(line, ":")
+	if !ok {
 		return "", 0, errors.New("not of the form name:hash") // may be a bare password
-	case name == "":
-		return "", 0, errors.New("no user name")
-	case len(name) > maxName:
-		return "", 0, fmt.Errorf("user name longer than %d octets", maxName)
-	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
-		return name, 0, errors.New("the name has control characters or is not UTF-8")
-	case u.byName[name] != nil:
+	}
+	if name, err = PrepareName(written); err != nil {
+		return written[:min(len(written), maxName)], 0, err
+	}
+	if u.byName[name] != nil {
 		return name, 0, errors.New("listed twice")
 	}
 	cost, err = checkHash(hash)

@@ -153,7 +153,7 @@ func TestOpenHtpasswdFaults(t *testing.T) {
 	lines := []struct{ line, fault string }{
 		{"anna:" + good, ""},
 		{"justsecret", "not of the form"},
-		{":" + good, "no user name"},
+		{":" + good, "auth: no user name"},
 		{"anna:" + good, `user "anna": listed twice`},
 		{"a:plainsecret", `user "a": not a bcrypt hash`},
 		{"b:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=", `user "b": not a bcrypt hash`},
@@ -167,9 +167,9 @@ func TestOpenHtpasswdFaults(t *testing.T) {
 		{"j:$2a$03$" + good[7:], `user "j": the cost`},
 		{"k:$2a$31$" + good[7:], `user "k": the cost`},
 		{"l:$2a$x4$" + good[7:], `user "l": the cost`},
-		{"m\x01:" + good, `user "m\x01": the name`},
-		{"n\xff:" + good, `user "n\xff": the name`},
-		{strings.Repeat("n", 256) + ":" + good, "user name longer than 255"},
+		{"m\x01:" + good, `user "m\x01": auth: the user name`},
+		{"n\xff:" + good, `user "n\xff": auth: the user name`},
+		{strings.Repeat("n", 256) + ":" + good, `user "` + strings.Repeat("n", 255) + `": auth: the user name is longer`},
 		{"o:", `user "o": not a bcrypt hash`},
 		{"p:" + good, ""},
 	}

@@ -9,11 +9,14 @@ import (
 
 // Static returns a Verifier of fixed users: names and their passwords. It is
 // for tests and demonstrations, since it keeps no more than a plain SHA-256 between a
-// password and whoever reads the memory. An entry without a name or a password never matches.
+// password and whoever reads the memory. An entry without a password, or with
+// a name that [PrepareName] refuses, never matches.
 func Static(users map[string]string) Verifier {
 	s := make(static, len(users))
 	for name, password := range users {
-		s[name] = sha256.Sum256([]byte(password))
+		if name, err := PrepareName(name); err == nil {
+			s[name] = sha256.Sum256([]byte(password))
+		}
 	}
 	return s
 }

@@ -1,0 +1,312 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"math"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+)
+
+// ThrottleOptions say how failed logons slow down the next ones. The zero value is a good
+// choice.
+type ThrottleOptions struct {
+	// Free is how many times one source may fail to log on as one user before it is slowed down.
+	// Defaults to 5.
+	Free int
+	// SourceFree is how many times one source may fail for all users together. Defaults to 20.
+	SourceFree int
+	// Delay is what a source waits after the first failure too many. It doubles
+	// with each further one. Defaults to 1 s.
+	Delay time.Duration
+	// MaxDelay ends the doubling. Defaults to 15 min.
+	MaxDelay time.Duration
+	// MaxUserDelay is the most that a source waits because others
+	// have failed as the same user, more than SourceFree times. Defaults to 1 s.
+	MaxUserDelay time.Duration
+	// HalfLife is how long it takes until half of the failures are forgotten. Defaults to 1 h.
+	HalfLife time.Duration
+	// MaxWait is the longest a call waits; one that would have to wait longer
+	// is refused at once. Defaults to 5 s.
+	MaxWait time.Duration
+	// MaxWaiting is how many calls may wait at the same time, of which one source may have an
+	// eighth. Others are refused. Defaults to 1024.
+	MaxWaiting int
+	// Entries is how many sources, users, and pairs of both are remembered, each. Memory for all is
+	// taken at once: about 160 octets an entry. Defaults to 32768.
+	Entries int
+	// Exempt are sources that are neither slowed down nor counted, such as
+	// a webmail server that does this itself. Defaults to none.
+	Exempt []netip.Prefix
+}
+
+// ThrottledError tells that a logon was refused unseen, since too many before it
+// have failed. It is no [ErrBadCredentials]: the client is told 454 4.7.0.
+type ThrottledError struct {
+	RetryAfter time.Duration // when the next attempt may be seen
+}
+
+func (e *ThrottledError) Error() string {
+	return fmt.Sprintf("auth: too many failed logons; next in %v", e.RetryAfter.Round(time.Millisecond))
+}
+
+// A Throttle slows down whoever guesses passwords, and others as little as can be.
+//
+// Failures are counted for each source (an IPv4 address or an IPv6 /64), for each user, and for
+// each pair of both. A source that has failed too often, as one user or as many, waits
+// before its next attempt is seen, each time twice as long. A user's failures from everywhere
+// make sources that have not logged on as that user before wait a little: an
+// attacker who names a user cannot keep the user out. A source that has logged on as a user is not slowed
+// down for that user until it fails itself.
+//
+// The same wrong password again is not a guess and is not counted: a device with an old
+// password does not lock out its neighbours. Only [ErrBadCredentials] is a failure. What is unknown about
+// a user plays no part, so that waiting does not tell which users exist.
+//
+// Memory is fixed. When a table is full, what has the fewest failures makes room, and a newcomer
+// inherits them up to the free ones: a flood of new names and sources does not clear the record of those
+// who have failed most.
+type Throttle struct {
+	opt   ThrottleOptions
+	seed  maphash.Seed
+	start time.Time
+
+	mu      sync.Mutex
+	waiting int
+	sources *failureTable
+	users   *failureTable
+	pairs   *failureTable
+	good    *goodTable // pairs that have logged on
+}
+
+// NewThrottle returns a Throttle that has seen nothing yet. Share it between all
+// verifiers that an attacker could try.
+func NewThrottle(opt ThrottleOptions) *Throttle {
+	setDefault(&opt.Free, 5)
+	setDefault(&opt.SourceFree, 20)
+	setDefault(&opt.Delay, time.Second)
+	setDefault(&opt.MaxDelay, 15*time.Minute)
+	setDefault(&opt.MaxUserDelay, time.Second)
+	setDefault(&opt.HalfLife, time.Hour)
+	setDefault(&opt.MaxWait, 5*time.Second)
+	setDefault(&opt.MaxWaiting, 1024)
+	setDefault(&opt.Entries, 32768)
+	t := &Throttle{opt: opt, seed: maphash.MakeSeed(), start: time.Now()}
+	t.sources = newFailureTable(opt.Entries, float32(opt.SourceFree), opt.HalfLife)
+	t.users = newFailureTable(opt.Entries, float32(opt.SourceFree), opt.HalfLife)
+	t.pairs = newFailureTable(opt.Entries, float32(opt.Free), opt.HalfLife)
+	t.good = newGoodTable(opt.Entries)
+	return t
+}
+
+func setDefault[T int | time.Duration](v *T, to T) {
+	if *v <= 0 {
+		*v = to
+	}
+}
+
+// Guard returns a Verifier that asks v when the credentials may be looked at. Its own error is
+// a [*ThrottledError], or the context's while it waits.
+func (t *Throttle) Guard(v Verifier) Verifier {
+	return VerifierFunc(func(ctx context.Context, c Credentials) (*Identity, error) {
+		return t.do(ctx, c, func() (*Identity, error) { return v.Verify(ctx, c) })
+	})
+}
+
+// errUndecided stands for an attempt that has not come to an end.
+var errUndecided = errors.New("auth: undecided")
+
+// do asks verify when it is time, and remembers the outcome. A nil Throttle asks at once.
+func (t *Throttle) do(ctx context.Context, c Credentials, verify func() (*Identity, error)) (id *Identity, err error) {
+	if t == nil {
+		return verify()
+	}
+	source, ok := t.source(c.Remote.Addr())
+	if !ok {
+		return verify()
+	}
+	a := &attempt{Throttle: t, began: t.now(), source: t.hash("source", source, "")}
+	if c.Username != "" {
+		user := strings.ToLower(c.Username)
+		a.user, a.pair = t.hash("user", user, ""), t.hash("pair", user, source)
+	}
+	if secret := c.Password + c.Token; secret != "" {
+		a.secret = t.hash("secret", secret, "")
+	}
+	if err := a.wait(ctx); err != nil {
+		return nil, err
+	}
+	outcome := errUndecided // also if verify panics
+	defer func() { a.done(outcome) }()
+	id, err = verify()
+	outcome = err
+	return id, err
+}
+
+// source names where the client is, as far as it cannot choose freely. It
+// is not ok when the source is exempt.
+func (t *Throttle) source(a netip.Addr) (string, bool) {
+	a = a.Unmap().WithZone("")
+	for _, p := range t.opt.Exempt {
+		if p.Contains(a) {
+			return "", false
+		}
+	}
+	if a.Is6() {
+		if p, err := a.Prefix(64); err == nil {
+			a = p.Addr()
+		}
+	}
+	return string(a.AsSlice()), true
+}
+
+// hash returns a key that a client cannot foresee, and never 0.
+func (t *Throttle) hash(kind, a, b string) uint64 {
+	var h maphash.Hash
+	h.SetSeed(t.seed)
+	h.WriteString(kind)
+	h.WriteByte(0)
+	h.WriteString(a)
+	h.WriteByte(0)
+	h.WriteString(b)
+	return max(h.Sum64(), 1)
+}
+
+func (t *Throttle) now() time.Duration { return time.Since(t.start) }
+
+// delay is how long to wait after so many failures more than free ones.
+func (t *Throttle) delay(excess float32, most time.Duration) time.Duration {
+	if excess <= 0 {
+		return 0
+	}
+	d := float64(t.opt.Delay) * math.Exp2(float64(excess)-1)
+	return time.Duration(min(d, float64(most)))
+}
+
+// An attempt is one call. Its keys are 0 where there is nothing to count.
+type attempt struct {
+	*Throttle
+	began              time.Duration
+	source, user, pair uint64
+	secret             uint64
+
+	// Pinned while the attempt goes on, nil for one that is not counted.
+	bySource, byPair *failures
+}
+
+// poll is how long an attempt waits for the outcome of others.
+const poll = 50 * time.Millisecond
+
+// wait returns when the attempt may go on.
+func (a *attempt) wait(ctx context.Context) error {
+	var timer *time.Timer
+	for {
+		d, err := a.admit(timer == nil)
+		if d == 0 || err != nil {
+			return err
+		}
+		if timer == nil {
+			timer = time.NewTimer(d)
+			defer timer.Stop()
+		} else {
+			timer.Reset(d)
+		}
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			a.mu.Lock()
+			a.leaveRoom()
+			a.mu.Unlock()
+			return fmt.Errorf("auth: waiting after failed logons: %w", ctx.Err())
+		}
+	}
+}
+
+// admit lets the attempt go on, or tells how long to wait before the next try.
+func (a *attempt) admit(first bool) (time.Duration, error) {
+	t, now := a.Throttle, a.now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !first {
+		a.leaveRoom()
+	}
+	if t.good.has(a.pair) {
+		return 0, nil
+	}
+	s, p := t.sources.claim(a.source, now), (*failures)(nil)
+	if a.pair != 0 {
+		p = t.pairs.claim(a.pair, now)
+	}
+	d := max(s.wait(now), p.wait(now), t.strangerDelay(a.user, now)-(now-a.began))
+	if s.busy(float32(t.opt.SourceFree)) || p.busy(float32(t.opt.Free)) {
+		d = max(d, poll)
+	}
+	if d <= 0 {
+		a.bySource, a.byPair = s.enter(), p.enter()
+		return 0, nil
+	}
+	if now+d > a.began+t.opt.MaxWait || t.waiting >= t.opt.MaxWaiting || s == nil || int(s.waiting) >= max(t.opt.MaxWaiting/8, 1) {
+		return 0, &ThrottledError{RetryAfter: d}
+	}
+	t.waiting++
+	s.waiting++
+	a.bySource = s
+	return d, nil
+}
+
+// leaveRoom ends a time of waiting.
+func (a *attempt) leaveRoom() {
+	a.Throttle.waiting--
+	a.bySource.waiting--
+	a.bySource = nil
+}
+
+// strangerDelay is what the failures of others cost.
+func (t *Throttle) strangerDelay(user uint64, now time.Duration) time.Duration {
+	u := t.users.find(user, now)
+	if u == nil {
+		return 0
+	}
+	return t.delay(u.count-float32(t.opt.SourceFree), t.opt.MaxUserDelay)
+}
+
+// done counts the outcome.
+func (a *attempt) done(outcome error) {
+	t, now := a.Throttle, a.now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a.bySource.leave()
+	a.byPair.leave()
+	switch {
+	case outcome == nil:
+		if a.pair != 0 {
+			t.good.add(a.pair, now)
+			if p := t.pairs.find(a.pair, now); p != nil {
+				p.count, p.next, p.secret = 0, 0, 0
+			}
+		}
+	case errors.Is(outcome, ErrBadCredentials):
+		if a.pair != 0 {
+			if p := t.pairs.claim(a.pair, now); p != nil {
+				if a.secret != 0 && p.secret == a.secret {
+					return
+				}
+				p.secret = a.secret
+				p.fail(now, t.delay(p.count+1-float32(t.opt.Free), t.opt.MaxDelay))
+				if p.count > float32(t.opt.Free) {
+					t.good.remove(a.pair)
+				}
+			}
+			if u := t.users.claim(a.user, now); u != nil {
+				u.fail(now, 0)
+			}
+		}
+		if s := t.sources.claim(a.source, now); s != nil {
+			s.fail(now, t.delay(s.count+1-float32(t.opt.SourceFree), t.opt.MaxDelay))
+		}
+	}
+}
