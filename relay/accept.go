@@ -65,13 +65,9 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 	if err != nil {
 		return c, nil, err
 	}
-	defer func() {
-		if err != nil {
-			_ = w.Abort()
-		}
-	}()
 	signature, size, err := p.write(w, in, h, extra, body)
 	if err != nil {
+		_ = w.Abort()
 		return c, nil, err
 	}
 	in.trace.ID = in.message.ID.String()

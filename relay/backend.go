@@ -169,16 +169,21 @@ func (b *backend) Message(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, 
 
 func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 	v := session(s)
-	if r.Reply.Cause != nil && b.log.Enabled(context.Background(), slog.LevelWarn) {
-		b.log.Warn("refused", "session", s.ID, "connector", s.Connector.Name, "remote", s.Remote.Addr().String(),
-			"stage", r.Stage, "code", r.Reply.Code, "enhanced", r.Reply.Enhanced, "err", r.Reply.Cause)
+	reason := ""
+	if r.Reply.Cause != nil {
+		reason = r.Reply.Cause.Error()
+	}
+	if b.log.Enabled(context.Background(), slog.LevelInfo) {
+		b.log.Info("refused", "session", s.ID, "connector", s.Connector.Name, "remote", s.Remote.Addr(), "stage", r.Stage,
+			"from", r.From, "to", r.To, "code", r.Reply.Code, "enhanced", r.Reply.Enhanced, "reason", reason)
 	}
 	if b.cfg.Events == nil {
 		return
 	}
 	e := Event{
 		Time: time.Now(), Kind: Rejected, Stage: r.Stage, Connector: s.Connector.Name, Remote: s.Remote,
-		User: r.User, From: r.From, Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: r.Reply.Text, Labels: v.Labels,
+		User: r.User, From: r.From, Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: r.Reply.Text, Reason: reason,
+		Labels: v.Labels,
 	}
 	if r.To != "" {
 		e.To = []string{r.To}

@@ -24,9 +24,12 @@ const allRights = ^connector.Right(0)
 // decideMail decides on MAIL FROM: transport security, the right to submit,
 // and the right to use the sender.
 func (p *snapshot) decideMail(c client, from domains.Address) *smtpd.Reply {
+	if c.connector != nil {
+		if r := smtpd.DecideTLS(c.connector, c.tls); r != nil {
+			return r
+		}
+	}
 	switch {
-	case c.connector != nil && c.connector.RequireTLS && !c.tls:
-		return replyTLSRequired()
 	case c.rights.Has(connector.Submit):
 		return p.decideSender(c, from)
 	case c.identity != nil:
@@ -51,18 +54,21 @@ func (p *snapshot) decideSender(c client, from domains.Address) *smtpd.Reply {
 	}
 	d, accepted := p.table.Lookup(from.Domain())
 	authoritative := accepted && d.Type == domains.Authoritative
-	switch {
-	case c.rights.Has(connector.AcceptAnySender):
-		if !authoritative || c.rights.Has(connector.AcceptAuthoritativeDomainSender) {
-			return nil
-		}
-	case c.identity == nil && accepted && (!authoritative || c.rights.Has(connector.AcceptAuthoritativeDomainSender)):
+	needed := connector.AcceptAnySender
+	if authoritative {
+		needed |= connector.AcceptAuthoritativeDomainSender
+	}
+	if c.identity == nil && accepted {
+		needed &^= connector.AcceptAnySender // an accepted domain is no stranger's
+	}
+	switch lacking := needed &^ c.rights; {
+	case lacking == 0:
 		return nil
+	case c.identity != nil:
+		return replyClientSender(lacking)
+	default:
+		return replyAnonymousSender(lacking)
 	}
-	if c.identity != nil {
-		return replyClientSender()
-	}
-	return replyAnonymousSender()
 }
 
 // target says where a recipient's copy goes.

@@ -206,8 +206,8 @@ func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *At
 		rcpt := a.Recipients[i]
 		to := []string{rcpt.Address}
 		if results[i].Err == nil {
-			code, text := splitReply(results[i].Reply)
-			events = append(events, Event{Kind: Delivered, To: to, Host: results[i].Host, Code: code, Text: text})
+			code, enhanced, text := splitReply(results[i].Reply)
+			events = append(events, Event{Kind: Delivered, To: to, Host: results[i].Host, Code: code, Enhanced: enhanced, Text: text})
 			continue
 		}
 		f := failureOf(results[i])
@@ -300,14 +300,17 @@ func localCause(op string) string {
 	}
 }
 
-// splitReply parts a transport's reply into its code, if it has one, and its text.
-func splitReply(reply string) (int, string) {
-	if code, text, ok := strings.Cut(reply, " "); ok && len(code) == 3 {
-		if n, err := strconv.Atoi(code); err == nil {
-			return n, text
-		}
+// splitReply parts a transport's reply into code, enhanced code and text, as far as it has them.
+func splitReply(reply string) (code int, enhanced, text string) {
+	head, rest, _ := strings.Cut(reply, " ")
+	code, err := strconv.Atoi(head)
+	if err != nil || len(head) != 3 {
+		return 0, "", reply
 	}
-	return 0, reply
+	if e, after, _ := strings.Cut(rest, " "); strings.HasPrefix(e, head[:1]+".") {
+		return code, e, after
+	}
+	return code, "", strings.TrimPrefix(rest, " ")
 }
 
 func allTemporary(results []Result) bool {

@@ -77,6 +77,9 @@ type Event struct {
 	Next     time.Time // Deferred: when the next attempt is due
 	Report   string    // Bounced, Expired: queue id of the report
 	Stage    string    // Rejected: connect, helo, auth, mail, rcpt, data
+	// Reason tells why a command was refused: the right that was missing, or the internal cause. It is
+	// for the application and never goes to the client.
+	Reason string
 	// Labels are those the application put on the message or the session.
 	Labels map[string]string
 }

@@ -30,6 +30,7 @@ type Relay struct {
 	snap    atomic.Pointer[snapshot]
 	store   spool.Store
 	client  *outbound.Client
+	configs atomic.Uint64 // counted
 	server  *smtpd.Server
 	sched   *sched.Scheduler
 	rates   rates
@@ -70,7 +71,7 @@ func New(cfg Config) (*Relay, error) {
 		client.Resolver = cfg.Resolver
 	}
 	r.client = outbound.New(client)
-	p, err := newSnapshot(cfg, r.client)
+	p, err := newSnapshot(cfg, r.client, r.configs.Add(1))
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +200,9 @@ func listenTCP(b netip.AddrPort) (net.Listener, error) {
 	if b.Addr().Is6() {
 		network = "tcp6"
 	}
-	return net.Listen(network, b.String())
+	// The clocks of the server end dead connections; keep-alive probes would only cost system calls.
+	l := net.ListenConfig{KeepAlive: -1}
+	return l.Listen(context.Background(), network, b.String())
 }
 
 func addrPort(a net.Addr) netip.AddrPort {
@@ -301,7 +304,7 @@ func (r *Relay) Reload(cfg Config) error {
 	}
 	old := r.snap.Load().cfg
 	cfg.Spool, cfg.Hostname, cfg.Logger = old.Spool, old.Hostname, old.Logger
-	p, err := newSnapshot(cfg, r.client)
+	p, err := newSnapshot(cfg, r.client, r.configs.Add(1))
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 type snapshot struct {
 	cfg           Config
 	client        *outbound.Client
+	number        string
 	set           *connector.Set
 	table         *domains.Table
 	send          *connector.SendSet
@@ -106,9 +108,12 @@ func (f *faults) err() error {
 }
 
 // newSnapshot checks a configuration and reports every fault at once.
-func newSnapshot(cfg Config, client *outbound.Client) (*snapshot, error) {
+//
+// The number tells the configurations of one relay apart, so that the client
+// does not use a connection made by the settings of an earlier one.
+func newSnapshot(cfg Config, client *outbound.Client, number uint64) (*snapshot, error) {
 	var f faults
-	p := &snapshot{cfg: cfg, client: client, log: cfg.Logger, hops: make(map[string]*hop)}
+	p := &snapshot{cfg: cfg, client: client, number: strconv.FormatUint(number, 10), log: cfg.Logger, hops: make(map[string]*hop)}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
@@ -229,7 +234,7 @@ func (p *snapshot) bind(f *faults, field string, t Transport) Transport {
 	if !ok {
 		return t
 	}
-	next, err := n.hop(field, p.cfg.Hostname)
+	next, err := n.hop(p.number+"/"+field, p.cfg.Hostname)
 	f.join(field, err)
 	return &smtpTransport{client: p.client, hop: next}
 }
@@ -237,7 +242,7 @@ func (p *snapshot) bind(f *faults, field string, t Transport) Transport {
 func (p *snapshot) hopOf(sc *connector.SendConnector) *hop {
 	c := sc.WithDefaults()
 	h := &hop{next: outbound.NextHop{
-		Key:                   "send/" + c.Name,
+		Key:                   p.number + "/" + c.Name,
 		Hosts:                 c.SmartHosts,
 		Port:                  c.Port,
 		TLS:                   c.TLS,

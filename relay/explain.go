@@ -1,0 +1,229 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/smtpd"
+)
+
+// Query describes a session and a message, for [Relay.Explain].
+type Query struct {
+	// Local is the address the client connects to, Remote the client's. Both are required;
+	// only the address of Remote counts.
+	Local, Remote netip.AddrPort
+	// TLS tells that the session is inside TLS.
+	TLS bool
+	// User, Groups and Senders are those of the identity after AUTH. Defaults to an
+	// anonymous session. The password is not part of the question: it is taken as good.
+	User    string
+	Groups  []string
+	Senders []string
+	// Partner is the domain a client certificate has proved.
+	Partner string
+	// From is the reverse-path, empty for the null sender; To the recipient,
+	// empty to leave RCPT out; Size the message's octets, 0 if unknown.
+	From, To string
+	Size     int64
+}
+
+// Explanation tells what a session may do, and why.
+type Explanation struct {
+	// Candidates are all connectors that take part, with the reason why each was chosen or not.
+	Candidates []connector.Candidate
+	// Connector is the name of the one chosen; empty if the connection is closed.
+	Connector string
+	// Principal is who the session is, Rights where each right came from.
+	Principal connector.Principal
+	Rights    []connector.RightSource
+	// Domain is the accepted domain of To, such as "*.example.com", and Type its type; empty if there is none.
+	Domain string
+	Type   string
+	// Resolution says what is known of the recipient: known, unknown, not looked up, lookup failed.
+	Resolution string
+	// Route says where the recipient's copy would go.
+	Route string
+	// Replies are what the commands would be answered, in order, up to the first refusal.
+	Replies []ExplainedReply
+}
+
+// ExplainedReply is what one command would be answered.
+type ExplainedReply struct {
+	Command  string // "MAIL FROM:<a@example.com>"
+	Code     int
+	Enhanced string
+	Text     string // of a refusal
+	Reason   string // why it is refused; empty when it is not
+}
+
+// Explain tells how the relay would decide, without sending anything: the connector, the rights, the domain, the route, and the
+// reply to each command. It asks the same functions as a session does. Of the
+// application's own, it asks the domain's Recipients; it does not ask Policy, count rates, or look at the load.
+// An address that cannot be read is an error.
+func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
+	p := r.snap.Load()
+	from, to, err := q.addresses(p)
+	if err != nil {
+		return nil, err
+	}
+	e := &Explanation{Candidates: p.set.Explain(q.Local, q.Remote.Addr())}
+	c, ok := p.set.Match(q.Local, q.Remote.Addr())
+	if !ok {
+		e.Replies = []ExplainedReply{{Command: "connect", Reason: "no connector for the peer: the connection is closed without a banner"}}
+		return e, nil
+	}
+	e.Connector = c.Name
+	peer := connector.Peer{TLS: q.TLS, Partner: q.Partner}
+	s := client{connector: c, tls: q.TLS}
+	ok = true
+	if q.User != "" {
+		s.identity = &auth.Identity{User: q.User, Groups: q.Groups, Senders: q.Senders}
+		peer.Authenticated, peer.User, peer.Groups = true, q.User, q.Groups
+		ok = e.step("AUTH "+q.User, 235, "2.7.0", smtpd.DecideAuth(c, q.TLS)) &&
+			e.amend(smtpd.DecideSubmit(c.Rights(peer)))
+	}
+	s.rights = c.Rights(peer)
+	e.Principal, e.Rights = c.Explain(peer)
+	ok = ok && e.mail(p, s, q, from)
+	e.rcpt(ctx, p, s, q, to, ok)
+	return e, nil
+}
+
+// addresses reads the query's addresses.
+func (q *Query) addresses(p *snapshot) (from, to domains.Address, err error) {
+	var errs []error
+	if !q.Local.IsValid() || !q.Remote.IsValid() {
+		errs = append(errs, errors.New("relay: Local and Remote are required"))
+	}
+	if q.From != "" {
+		if from, err = domains.Parse(q.From); err != nil {
+			errs = append(errs, fmt.Errorf("relay: From: %w", err))
+		}
+	}
+	if strings.EqualFold(q.To, "postmaster") {
+		to = p.postmaster
+	} else if q.To != "" {
+		if to, err = domains.Parse(q.To); err != nil {
+			errs = append(errs, fmt.Errorf("relay: To: %w", err))
+		}
+	}
+	return from, to, errors.Join(errs...)
+}
+
+// step notes the reply to a command and reports whether it is accepted.
+func (e *Explanation) step(command string, code int, enhanced string, refusal *smtpd.Reply) bool {
+	e.Replies = append(e.Replies, ExplainedReply{Command: command, Code: code, Enhanced: enhanced})
+	return e.amend(refusal)
+}
+
+// amend turns the last reply into a refusal, if there is one.
+func (e *Explanation) amend(refusal *smtpd.Reply) bool {
+	if refusal == nil {
+		return true
+	}
+	last := &e.Replies[len(e.Replies)-1]
+	last.Code, last.Enhanced, last.Text, last.Reason = refusal.Code, refusal.Enhanced, refusal.Text, refusal.Text
+	if refusal.Cause != nil {
+		last.Reason = refusal.Cause.Error()
+	}
+	return false
+}
+
+func (e *Explanation) mail(p *snapshot, s client, q Query, from domains.Address) bool {
+	command := "MAIL FROM:<" + from.String() + ">"
+	if q.Size > 0 {
+		command += fmt.Sprint(" SIZE=", q.Size)
+	}
+	return e.step(command, 250, "2.1.0", smtpd.DecideTLS(s.connector, s.tls)) &&
+		e.amend(smtpd.DecideSize(s.connector.Limits.WithDefaults(s.connector.Usage), s.rights, q.Size)) &&
+		e.amend(p.decideMail(s, from))
+}
+
+// rcpt explains domain and route also when an earlier command is refused, which helps to see what is missing.
+func (e *Explanation) rcpt(ctx context.Context, p *snapshot, s client, q Query, to domains.Address, reached bool) {
+	if to.IsNull() {
+		return
+	}
+	d, accepted := p.table.Lookup(to.Domain())
+	if accepted {
+		e.Domain, e.Type = d.Domain, d.Type.String()
+	}
+	t, refusal := p.decideRcpt(ctx, s, to)
+	switch {
+	case !accepted || d.Recipients == nil || t == unresolved:
+		e.Resolution = "not looked up"
+	case refusal != nil && refusal.Code < 500:
+		e.Resolution = "lookup failed"
+	case t == inMailbox:
+		e.Resolution = "known"
+	default:
+		e.Resolution = "unknown"
+	}
+	if reached {
+		e.step("RCPT TO:<"+to.String()+">", 250, "2.1.5", refusal)
+	}
+	if refusal == nil {
+		e.Route = p.routeOf(t, to, q.Size)
+	}
+}
+
+// Refused reports whether a command would be refused, or the connection closed.
+func (e *Explanation) Refused() bool {
+	return len(e.Replies) > 0 && e.Replies[len(e.Replies)-1].Reason != ""
+}
+
+// WriteTo writes the explanation as text for people.
+func (e *Explanation) WriteTo(w io.Writer) (int64, error) {
+	var b strings.Builder
+	b.WriteString("connectors\n")
+	for _, c := range e.Candidates {
+		mark := "  "
+		if c.Chosen {
+			mark = "> "
+		}
+		fmt.Fprintf(&b, "  %s%s: %s\n", mark, c.Connector.Name, c.Reason)
+	}
+	if e.Connector != "" {
+		fmt.Fprintf(&b, "principal  %s\nrights\n", e.Principal)
+		for _, r := range e.Rights {
+			mark := "-"
+			if r.Granted {
+				mark = "+"
+			}
+			fmt.Fprintf(&b, "  %s %s: %s\n", mark, r.Right, r.Reason)
+		}
+	}
+	if e.Resolution != "" {
+		domain := "none: not an accepted domain"
+		if e.Domain != "" {
+			domain = e.Domain + " (" + e.Type + ")"
+		}
+		fmt.Fprintf(&b, "domain     %s\nrecipient  %s\n", domain, e.Resolution)
+	}
+	if e.Route != "" {
+		fmt.Fprintf(&b, "route      %s\n", e.Route)
+	}
+	b.WriteString("replies\n")
+	for _, r := range e.Replies {
+		b.WriteString("  " + r.Command + "\n    ")
+		if r.Code != 0 {
+			fmt.Fprintf(&b, "%d %s", r.Code, r.Enhanced)
+		}
+		if r.Text != "" {
+			b.WriteString(" " + r.Text)
+		}
+		if r.Reason != "" && r.Reason != r.Text {
+			fmt.Fprintf(&b, " (%s)", r.Reason)
+		}
+		b.WriteByte('\n')
+	}
+	n, err := io.WriteString(w, b.String())
+	return int64(n), err
+}
