@@ -177,7 +177,10 @@ func (s *Store) thinOldest() bool {
 		}
 		d := decoder{b: r.body}
 		id := d.head().id
-		n, done := s.copyMessage(g, id, r.at)
+		n, done, again := s.copyMessage(g, id, r.at)
+		for again {
+			n, done, again = s.copyMessage(g, id, r.at)
+		}
 		if n > 0 {
 			copied, wait, progress = copied+n, done, true
 		}
@@ -197,8 +200,9 @@ func (s *Store) thinOldest() bool {
 }
 
 // copyMessage appends a copy of a message, in the state that it is in, if its
-// record is the one at the given place.
-func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (int64, chan struct{}) {
+// record is the one at the given place. It returns the bytes copied and what
+// is closed when they are written; again tells that the message changed meanwhile.
+func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (n int64, done chan struct{}, again bool) {
 	type state struct {
 		seq  int
 		at   loc
@@ -210,7 +214,7 @@ func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (int64, chan stru
 	_, m := s.index.find(id)
 	if m == nil || m.loc.segment != g.number || m.loc.at() != at {
 		s.mu.Unlock()
-		return 0, nil
+		return 0, nil, false
 	}
 	was := *m
 	var states []state
@@ -235,14 +239,14 @@ func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (int64, chan stru
 		}
 	}()
 	if unwritten {
-		return 0, nil // its turn comes when the update is in the log
+		return 0, nil, false // its turn comes when the update is in the log
 	}
 
 	var buf, other []byte
 	h, b, err := g.read(was.loc, headerSize+int64(was.loc.meta)+int64(was.content), &buf)
 	if err != nil {
 		s.log.Error("filespool: a message cannot be read and keeps its place", "id", id, "error", err)
-		return 0, nil
+		return 0, nil, false
 	}
 	msg, own, ds, ok := decodeCommit(b[:was.loc.meta])
 	var keep []spool.Delivery
@@ -260,7 +264,7 @@ func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (int64, chan stru
 				}
 				if err != nil || !ok {
 					s.log.Error("filespool: a delivery cannot be read and keeps its place", "id", d.ID, "error", err)
-					return 0, nil
+					return 0, nil, false
 				}
 				u.apply(d)
 			}
@@ -270,7 +274,7 @@ func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (int64, chan stru
 	}
 	if !ok || len(keep) != len(states) {
 		s.log.Error("filespool: a message cannot be read and keeps its place", "id", id, "error", ErrDamaged)
-		return 0, nil
+		return 0, nil, false
 	}
 	r := record{
 		kind: kindCommit, meta: appendCommit(nil, &msg, own, keep, nil),
@@ -298,8 +302,12 @@ func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (int64, chan stru
 	for len(s.batch.buf) > batchLimit && !s.closed && s.failed == nil {
 		s.room.Wait()
 	}
-	if _, m := s.index.find(id); s.closed || s.failed != nil || m == nil || m.version != was.version || m.loc != was.loc {
-		return 0, nil
+	_, m = s.index.find(id)
+	if s.closed || s.failed != nil || m == nil || m.loc != was.loc {
+		return 0, nil, false
 	}
-	return was.record(), s.append(&r, true).done
+	if m.version != was.version {
+		return 0, nil, true
+	}
+	return was.record(), s.append(&r, true).done, false
 }

@@ -99,6 +99,9 @@ func NewDisk(seed uint64) *Disk {
 	}
 }
 
+// ErrAfter among the errors of Fault fails a write that has written everything.
+var ErrAfter = errors.New("failed afterwards")
+
 var errGone = errors.New("the machine has stopped")
 
 // Crash stops the machine: open files are of no use any more, and the disk
@@ -294,7 +297,7 @@ func (h *diskHandle) WriteAt(p []byte, off int64) (int, error) {
 	}
 	defer h.d.mu.Unlock()
 	err := h.d.fault("write", h.name)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrAfter) {
 		p = p[:h.d.random.IntN(len(p)+1)]
 	}
 	h.n.data = overlay(h.n.data, p, off)

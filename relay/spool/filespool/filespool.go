@@ -160,7 +160,7 @@ func openFS(dir string, o *Options, fs fsys) (*Store, error) {
 		ended:        make(chan struct{}),
 		cleanKick:    make(chan struct{}, 1),
 		cleanEnded:   make(chan struct{}),
-		zeros:        make([]byte, 256<<10),
+		zeros:        make([]byte, 64<<10),
 		index:        newIndex(),
 		leases:       make(map[uint32]*lease),
 		updates:      make(map[uint32]*update),

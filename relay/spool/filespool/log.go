@@ -68,6 +68,10 @@ func (s *Store) roll() error {
 	}
 	s.spareMu.Lock()
 	defer s.spareMu.Unlock()
+	// It is not known under which name the spare file is found after a failed sync.
+	if err := s.broken(); err != nil {
+		return err
+	}
 	spare := filepath.Join(s.dir, spareName)
 	f, err := s.fs.OpenFile(spare, openCreate)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -80,7 +81,7 @@ func TestTornTail(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, firstSegment), append(bytes.Clone(log[:n]), make([]byte, zeros)...), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			s := open(t, dir, &filespool.Options{Logger: filespool.Quiet(), InsecureNoSync: true})
+			s := open(t, dir, &filespool.Options{Logger: filespool.Quiet(), InsecureNoSync: true, SegmentBytes: 16 << 10})
 			found := intact(t, s, ids)
 			st, _ := s.Stats(t.Context())
 			if found < last || found > last+1 && last >= 0 || int(st.Messages) != found {
@@ -103,7 +104,7 @@ func TestTornTail(t *testing.T) {
 			id := spool.NewID(time.Now())
 			put(t, s, id, []byte(contents(id, 1)), deliveries("a", time.Now()))
 			s.Close()
-			s = open(t, dir, &filespool.Options{InsecureNoSync: true})
+			s = open(t, dir, &filespool.Options{InsecureNoSync: true, SegmentBytes: 16 << 10})
 			if got := intact(t, s, append(ids, id)); got != found+1 || len(s.Recovery().Damage) != 0 {
 				t.Fatalf("cut at %d: %d messages after another one, want %d; %+v", n, got, found+1, s.Recovery())
 			}
@@ -127,7 +128,7 @@ func TestBitFlips(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, firstSegment), flipped, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s := open(t, dir, &filespool.Options{Logger: filespool.Quiet(), InsecureNoSync: true})
+		s := open(t, dir, &filespool.Options{Logger: filespool.Quiet(), InsecureNoSync: true, SegmentBytes: 16 << 10})
 		found := intact(t, s, ids)
 		st, _ := s.Stats(t.Context())
 		if found < len(ids)-1 {
@@ -170,8 +171,6 @@ func TestForeignFile(t *testing.T) {
 
 func TestLaterVersion(t *testing.T) {
 	t.Parallel()
-	disk := filespool.NewDisk(1)
-	_ = disk
 	log, mark := filespool.SegmentFile(1)
 	log = append(log, make([]byte, 400)...)
 	filespool.Seal(log, filespool.SegmentHeader, mark, 1, 1)
@@ -338,11 +337,15 @@ func TestNoRoom(t *testing.T) {
 		id := spool.NewID(now)
 		put(t, s, id, []byte(contents(id, length(id))), deliveries("a", now))
 	}
+	writes := 0
 	disk.Fault = func(op, name string) error {
-		if op == "write" {
-			return syscall.ENOSPC
+		if op != "write" {
+			return nil
 		}
-		return nil
+		if writes++; writes%2 == 0 {
+			return fmt.Errorf("%w: %w", filespool.ErrAfter, syscall.ENOSPC)
+		}
+		return syscall.ENOSPC
 	}
 	l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 2, TTL: time.Minute})
 	if err != nil || len(l.Leases) != 2 {
@@ -468,13 +471,16 @@ func TestSpace(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if i%500 == 499 {
+		if i%100 == 99 {
 			// Those that stay have their next attempt.
 			now = now.Add(time.Hour)
 			s.Flush()
 			if live, n := s.Live(); n > 8 {
 				t.Fatalf("after %d messages the log has %d segments for %d bytes", i+1, n, live)
 			}
+		}
+		if i%1000 == 999 {
+			s.Flush()
 			disk.Crash()
 			s.Close()
 			s = openDisk(t, dir, disk)
@@ -507,6 +513,111 @@ func TestSpace(t *testing.T) {
 		t.Fatalf("an empty queue counts %d bytes in %d segments", live, n)
 	}
 	s.Close()
+}
+
+// TestCleanWhileSettled settles a delivery at the moment when the cleaner reads
+// its message to copy it.
+func TestCleanWhileSettled(t *testing.T) {
+	t.Parallel()
+	for _, last := range []bool{true, false} {
+		disk := filespool.NewDisk(1)
+		dir := t.TempDir()
+		s := openDisk(t, dir, disk)
+		now := time.Now()
+		old := spool.NewID(now)
+		put(t, s, old, []byte("old"), append(deliveries("stays", now), deliveries("goes", now)...))
+		var leasing atomic.Bool // the other reads are the cleaner's
+		lease := func(max int, busy ...string) []spool.Lease {
+			leasing.Store(true)
+			defer leasing.Store(false)
+			l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: max, TTL: time.Minute, Busy: busy})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l.Leases
+		}
+		held := lease(2)
+		settle := func(l spool.Lease) {
+			if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+				t.Error(err)
+			}
+		}
+		reads := 0
+		disk.Fault = func(op, name string) error {
+			if op != "read" || leasing.Load() {
+				return nil
+			}
+			// The first read is of the segment's headers, the second of the message.
+			if reads++; reads == 2 {
+				settle(held[1])
+				if last {
+					settle(held[0])
+				}
+			}
+			return nil
+		}
+		for range 40 {
+			put(t, s, spool.NewID(now), make([]byte, 8000), deliveries("a", now))
+			for _, l := range lease(1, "stays", "goes") {
+				settle(l)
+			}
+		}
+		s.Flush()
+		if _, n := s.Live(); n > 6 {
+			t.Fatalf("the log has %d segments", n)
+		}
+		disk.Crash()
+		s.Close()
+		s = openDisk(t, dir, disk)
+		l := lease(100)
+		if last && len(l) != 0 || !last && (len(l) != 1 || l[0].Delivery.ID != held[0].Delivery.ID) {
+			t.Fatalf("settled %v: leased %+v", last, l)
+		}
+		s.Close()
+	}
+}
+
+// TestUnwritten has a settlement overtaken before it is in the log.
+func TestUnwritten(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir(), &filespool.Options{SettleDelay: time.Hour})
+	now := time.Now()
+	put(t, s, spool.NewID(now), nil, deliveries("a", now))
+	lease := func() spool.Lease {
+		l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 1, TTL: time.Minute})
+		if err != nil || len(l.Leases) != 1 {
+			t.Fatalf("leased %v, %v", l, err)
+		}
+		return l.Leases[0]
+	}
+	for i := range 3 {
+		l := lease()
+		if l.Delivery.Attempts != i {
+			t.Fatalf("leased %+v", l.Delivery)
+		}
+		l.Delivery.Recipients[0].Diagnostic = strings.Repeat("ü", 300)
+		if err := s.Settle(t.Context(), spool.Settlement{
+			ID: l.Delivery.ID, Token: l.Token, Due: now, Attempts: i + 1, Remaining: l.Delivery.Recipients,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := lease()
+	if d := l.Delivery.Recipients[0].Diagnostic; d != strings.Repeat("ü", 256) {
+		t.Fatalf("diagnostic is %q", d)
+	}
+	if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+		t.Fatal(err)
+	}
+	id := spool.NewID(now)
+	put(t, s, id, nil, deliveries("b", now))
+	if l := lease(); l.Message.ID != id || l.Delivery.Attempts != 0 || l.Delivery.Route != "b" {
+		t.Fatalf("leased %+v", l)
+	}
+	s.Flush()
+	if live, _ := s.Live(); live > 300 {
+		t.Fatalf("%d bytes count", live)
+	}
 }
 
 func ExampleOpen() {
