@@ -80,6 +80,9 @@ func (b *backend) Mail(ctx context.Context, s *smtpd.Session, m *smtpd.Mail) err
 	if r := b.decideMail(clientOf(s), m.From); r != nil {
 		return r
 	}
+	if r := decideLoad(b.relay.monitor.current(ctx), clientOf(s)); r != nil {
+		return r
+	}
 	if !b.withinRate(s) {
 		return replyRate()
 	}

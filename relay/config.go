@@ -66,6 +66,9 @@ type Config struct {
 	// Retry is the schedule of further attempts after a temporary failure.
 	Retry Retry
 
+	// Pressure says when to take less mail, for want of disk, memory or room in the queue.
+	Pressure Pressure
+
 	// Policy holds the application's own decisions.
 	Policy Policy
 

@@ -35,6 +35,7 @@ type Relay struct {
 	sched   *sched.Scheduler
 	rates   rates
 	headers header.Pool
+	monitor monitor
 
 	mu        sync.Mutex
 	listeners map[netip.AddrPort]net.Listener // by binding as bound
@@ -76,6 +77,8 @@ func New(cfg Config) (*Relay, error) {
 		return nil, err
 	}
 	r.snap.Store(p)
+	r.monitor.store, r.monitor.begun = cfg.Spool, time.Now()
+	r.monitor.setLimits(cfg.Pressure)
 	r.server = smtpd.New(smtpd.Config{Hostname: cfg.Hostname, Logger: p.log, Policy: r.policy(p)})
 	r.sched = sched.New(sched.Config{
 		Store:       cfg.Spool,
@@ -177,6 +180,7 @@ func (r *Relay) listen(p *snapshot) error {
 // the listeners it no longer binds.
 func (r *Relay) install(p *snapshot) {
 	r.snap.Store(p)
+	r.monitor.setLimits(p.cfg.Pressure)
 	r.server.SetPolicy(r.policy(p))
 	wanted := make(map[netip.AddrPort]bool)
 	for _, c := range p.cfg.Connectors {

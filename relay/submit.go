@@ -128,6 +128,9 @@ func (r *Relay) intakeOf(ctx context.Context, p *snapshot, m *Message) (*intake,
 		}
 		in.from = from
 	}
+	if refusal := decideLoad(r.monitor.current(ctx), in.client); refusal != nil {
+		errs = append(errs, replyError(refusal))
+	}
 	in.message.From = in.from.String()
 	in.message.UTF8 = in.from.UTF8()
 	if len(m.To) == 0 {

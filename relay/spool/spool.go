@@ -186,6 +186,12 @@ type Waker interface {
 	Wake() <-chan struct{}
 }
 
+// Gauge is an optional interface of a Store that knows how much room is left.
+type Gauge interface {
+	// Free returns the bytes that can still be written.
+	Free() (int64, error)
+}
+
 // Prepared is a message made ready by a relay for a store that commits it in
 // a transaction of the application.
 type Prepared struct {
