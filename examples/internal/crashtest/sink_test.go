@@ -3,6 +3,7 @@ package crashtest_test
 import (
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/textproto"
 	"strings"
@@ -19,7 +20,7 @@ type delivery struct {
 	whole bool
 }
 
-// sink is a next hop that notes what arrives before it says 250.
+// sink is a next hop that takes two of three messages and notes them before it says 250.
 type sink struct {
 	addr string
 	life atomic.Int64
@@ -69,6 +70,10 @@ func (s *sink) serve(c net.Conn) {
 			content, err := io.ReadAll(p.DotReader())
 			if err != nil {
 				return
+			}
+			if rand.N(3) == 0 {
+				reply("451 not now") // so that the queue always holds something to lose
+				continue
 			}
 			s.note(string(content), life)
 			reply("250 taken")
