@@ -386,3 +386,13 @@ func SetVersion(segment []byte, at int, v byte) {
 	h.version = v
 	h.put(segment[at:])
 }
+
+// HoldCleaner keeps the log from being thinned, or no longer.
+func (s *Store) HoldCleaner(hold bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cleanAfter = time.Time{}
+	if hold {
+		s.cleanAfter = time.Now().Add(time.Hour)
+	}
+}
