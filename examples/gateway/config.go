@@ -59,6 +59,16 @@ type loader struct {
 	log *slog.Logger
 }
 
+// sendersOf returns the addresses users may send as, of a file that has no faults.
+func sendersOf(path string) map[string][]string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	f, _ := new(loader).decode(string(text))
+	return f.Senders
+}
+
 // load reads a configuration file and returns it with the directory of the spool and every
 // fault, those that only a relay finds among them. It opens neither sockets nor the spool.
 func load(path string, log *slog.Logger) (relay.Config, string, faults) {

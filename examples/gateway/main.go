@@ -2,6 +2,8 @@
 //
 //	gateway -config FILE          run until SIGTERM or SIGINT, then drain; SIGHUP reloads
 //	gateway -config FILE -check   print every fault of the file, and exit with 2 if there is one
+//	gateway -config FILE -explain 'remote=192.0.2.9 local=127.0.0.1:2525 from=a@example.test to=b@example.test'
+//	                              print how the relay would decide, and why
 //
 // What happens to every message goes to standard output as JSON Lines, the log to standard error.
 package main
@@ -28,6 +30,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	path := flags.String("config", "gateway.toml", "configuration `file`")
 	only := flags.Bool("check", false, "check the configuration and exit")
+	question := flags.String("explain", "", "explain the decisions on a session, `words` such as remote=ADDRESS from=MAILBOX to=MAILBOX")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
 		flags.Usage()
 		return 2
@@ -39,6 +42,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if len(found) > 0 {
 		return report(found, stderr)
+	}
+	if *question != "" {
+		return explain(cfg, sendersOf(*path), *question, stdout, stderr)
 	}
 	store, err := filespool.Open(dir, nil)
 	if err != nil {
