@@ -396,3 +396,9 @@ func (s *Store) HoldCleaner(hold bool) {
 		s.cleanAfter = time.Now().Add(time.Hour)
 	}
 }
+
+// Put writes a file that is durable.
+func (d *Disk) Put(name string, b []byte) {
+	n := &inode{data: slices.Clone(b), synced: slices.Clone(b)}
+	d.names[name], d.durable[name] = n, n
+}
