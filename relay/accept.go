@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"sync"
 	"time"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/header"
@@ -22,6 +25,8 @@ type intake struct {
 	rcpts   []recipient
 	limits  connector.Limits
 	trace   header.Received
+	// announced ends with the Accepted event.
+	announced sync.WaitGroup
 }
 
 // accept reads the content, does what has to be done to the header, and
@@ -30,6 +35,14 @@ func (r *Relay) accept(ctx context.Context, p *snapshot, in *intake, content io.
 	c, w, err := r.prepare(ctx, p, in, content, r.store.Create)
 	if err != nil {
 		return err
+	}
+	if p.cfg.Events != nil {
+		in.announced.Add(1)
+		r.announcing.Store(in.message.ID, &in.announced)
+		defer func() {
+			in.announced.Done()
+			r.announcing.Delete(in.message.ID)
+		}()
 	}
 	if err := w.Commit(ctx, c); err != nil {
 		return err
@@ -61,6 +74,7 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 	if refusal := p.resolveLate(ctx, in.client, in.rcpts); refusal != nil {
 		return c, nil, refusal
 	}
+	in.message.Labels = labels(in.client.identity, in.message.Labels)
 	w, err = begin(ctx, in.message.ID)
 	if err != nil {
 		return c, nil, err
@@ -85,6 +99,17 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 		Deliveries: p.deliveries(in.rcpts, in.message.Size, now),
 		Prepend:    prepend,
 	}, w, nil
+}
+
+// labels returns the labels of a message: those of its sender's identity, and its own. They are a
+// copy, since those of a session may change while events are read.
+func labels(id *auth.Identity, own map[string]string) map[string]string {
+	if id == nil || len(id.Labels) == 0 {
+		return maps.Clone(own)
+	}
+	all := maps.Clone(id.Labels)
+	maps.Copy(all, own)
+	return all
 }
 
 // checkHeader refuses what may not pass and removes what may not stay. It

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/postern-mail/postern/domains"
@@ -20,10 +22,15 @@ const (
 	attemptLimit = 50 * time.Minute
 	// settleLimit bounds the settling of an attempt, also when the relay stops.
 	settleLimit = 30 * time.Second
+	// settlePause is the longest wait before a failed settling is tried again; a second is the first.
+	settlePause = 8 * time.Second
 )
 
 // deliver makes one attempt and settles it.
 func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
+	if w, ok := r.announcing.Load(l.Message.ID); ok {
+		w.(*sync.WaitGroup).Wait() // the Accepted event comes first
+	}
 	p := r.snap.Load()
 	a := &Attempt{
 		QueueID:    l.Message.ID.String(),
@@ -37,10 +44,13 @@ func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 	results := p.attempt(attempt, l.Delivery.Route, a)
 	cancel()
 	if ctx.Err() != nil && allTemporary(results) {
-		r.settle(ctx, a, spool.Settlement{ // the relay stops: this was no attempt
+		err := r.settle(ctx, spool.Settlement{ // the relay stops: this was no attempt
 			ID: l.Delivery.ID, Token: l.Token,
 			Remaining: l.Delivery.Recipients, Due: l.Delivery.Due, Attempts: l.Delivery.Attempts,
 		})
+		if err != nil {
+			p.log.Error("attempt not settled; it will be made again", "queue_id", a.QueueID, "err", err)
+		}
 		return sched.Reached
 	}
 	r.conclude(ctx, p, l, a, results)
@@ -166,7 +176,7 @@ func failureOf(res Result) failure {
 		if d.Code != 0 {
 			f.text = oneLine(d.Text)
 		} else {
-			f.op = d.Op
+			f.op = cmp.Or(d.Op, "content")
 		}
 	} else if e, ok := errors.AsType[*ReplyError](res.Err); ok {
 		f.permanent, f.enhanced, f.text = e.Code >= 500, e.Enhanced, oneLine(e.Text)
@@ -228,6 +238,19 @@ func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *At
 		events = append(events, e)
 	}
 	report, err := r.report(ctx, p, l, failed, s)
+	for wait := time.Second; mayPass(err) && wait <= settlePause && pause(ctx, wait); wait *= 2 {
+		report, err = r.report(ctx, p, l, failed, s)
+	}
+	if mayPass(err) && len(failed) > 0 {
+		// The report cannot be queued. What was delivered must not go out again, so it leaves without the rest.
+		s.Remaining, s.Due = undelivered(a, results), now.Add(jitter(p.retry.wait(a.Number)))
+		err = r.settle(ctx, s)
+		for i := range events {
+			if e := &events[i]; e.Kind == Bounced || e.Kind == Expired {
+				e.Kind, e.Next = Deferred, s.Due
+			}
+		}
+	}
 	if err != nil {
 		p.log.Error("attempt not settled; it will be made again", "queue_id", a.QueueID, "err", err)
 		return
@@ -241,13 +264,41 @@ func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *At
 	}
 }
 
-// settle ends a lease without failures.
-func (r *Relay) settle(ctx context.Context, a *Attempt, s spool.Settlement) {
+// mayPass reports whether a failure of the store is worth another try under the same lease.
+func mayPass(err error) bool {
+	return err != nil && !errors.Is(err, spool.ErrLeaseLost) && !errors.Is(err, spool.ErrFailed) && !errors.Is(err, spool.ErrClosed)
+}
+
+// pause waits, unless the relay stops.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// undelivered are the recipients that nobody has taken.
+func undelivered(a *Attempt, results []Result) []spool.Recipient {
+	var rest []spool.Recipient
+	for i, rcpt := range a.Recipients {
+		if results[i].Err != nil {
+			f := failureOf(results[i])
+			rcpt.Status, rcpt.Diagnostic, rcpt.Host = f.enhanced, diagnostic(f), f.host
+			rest = append(rest, rcpt)
+		}
+	}
+	return rest
+}
+
+// settle ends a lease, also when the relay stops.
+func (r *Relay) settle(ctx context.Context, s spool.Settlement) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
 	defer cancel()
-	if err := r.store.Settle(ctx, s); err != nil {
-		r.snap.Load().log.Error("attempt not settled; it will be made again", "queue_id", a.QueueID, "err", err)
-	}
+	return r.store.Settle(ctx, s)
 }
 
 // event completes and publishes an event about an attempt.

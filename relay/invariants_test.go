@@ -310,9 +310,9 @@ func TestClosedByDefault(t *testing.T) {
 	if _, err := relay.New(cfg); err == nil {
 		t.Error("a zero connector was taken")
 	}
-	nobody := &connector.Connector{Name: "nobody", Bindings: here, RemoteIPRanges: connector.Loopback()}
+	nobody := bind(&connector.Connector{Name: "nobody", RemoteIPRanges: connector.Loopback()}, "127.0.0.1")
 	w := start(t, func(c *relay.Config) { c.Connectors = []*connector.Connector{nobody} })
-	w.dial(t, "nobody").script("C: MAIL FROM:<x@elsewhere.test>\nS: 530 5.7.1\nC: AUTH PLAIN AHgAeA==\nS: 503\nC: RCPT TO:<alice@example.test>\nS: 503")
+	w.dial(t, "nobody").script("C: MAIL FROM:<x@elsewhere.test>\nS: 530 5.7.1\nC: AUTH PLAIN AHgAeA==\nS: 50\nC: RCPT TO:<alice@example.test>\nS: 503")
 }
 
 // TestUnknownRecipients takes recipients that do not exist, in domains of each type, as they are accepted

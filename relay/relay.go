@@ -34,8 +34,10 @@ type Relay struct {
 	server  *smtpd.Server
 	sched   *sched.Scheduler
 	rates   rates
-	headers header.Pool
-	monitor monitor
+	// announcing holds messages between their commit and their Accepted event: *sync.WaitGroup by spool.ID.
+	announcing sync.Map
+	headers    header.Pool
+	monitor    monitor
 
 	mu        sync.Mutex
 	listeners map[netip.AddrPort]net.Listener // by binding as bound
@@ -46,6 +48,8 @@ type Relay struct {
 
 	begin    sync.Once
 	end      sync.Once
+	killed   context.Context // ends with Close
+	kill     context.CancelFunc
 	leasing  context.CancelFunc // ends the scheduler
 	working  context.CancelFunc // ends the attempts under way
 	idle     chan struct{}      // closed when the scheduler has ended
@@ -67,6 +71,7 @@ func New(cfg Config) (*Relay, error) {
 		closed:    make(chan struct{}),
 		shutdown:  make(chan struct{}),
 	}
+	r.killed, r.kill = context.WithCancel(context.Background())
 	client := outbound.Config{Hostname: cfg.Hostname, Logger: cfg.Logger}
 	if cfg.Resolver != nil {
 		client.Resolver = cfg.Resolver
@@ -100,11 +105,11 @@ func (r *Relay) policy(p *snapshot) smtpd.Policy {
 func (r *Relay) Listen() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.listening {
-		return nil
-	}
 	if r.isClosed() {
 		return ErrClosed
+	}
+	if r.listening {
+		return nil
 	}
 	if err := r.listen(r.snap.Load()); err != nil {
 		return err
@@ -286,9 +291,7 @@ func (r *Relay) start() {
 	r.begin.Do(func() {
 		lease, stopLease := context.WithCancel(context.Background())
 		work, stopWork := context.WithCancel(context.Background())
-		r.mu.Lock()
 		r.leasing, r.working = stopLease, stopWork
-		r.mu.Unlock()
 		go func() {
 			defer close(r.idle)
 			r.sched.Run(lease, work)
@@ -326,42 +329,50 @@ func (r *Relay) Reload(cfg Config) error {
 // Shutdown stops accepting, lets messages and attempts under way finish until ctx ends, and
 // ends what is left. It returns ctx's error if something had to be ended. A second call waits for the first.
 func (r *Relay) Shutdown(ctx context.Context) error {
-	var err error
+	first := false
 	r.end.Do(func() {
 		close(r.closed)
-		r.start() // so that there is always a scheduler to wait for
-		r.mu.Lock()
-		for b, l := range r.listeners {
-			_ = l.Close()
-			delete(r.listeners, b)
-		}
-		r.leasing()
-		r.mu.Unlock()
-		err = r.server.Shutdown(ctx)
-		select {
-		case <-r.idle:
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-		r.working()
-		<-r.idle
-		_ = r.client.Close()
-		close(r.shutdown)
+		first = true
 	})
-	select {
-	case <-r.shutdown:
-	case <-ctx.Done():
-		return ctx.Err()
+	if !first {
+		select {
+		case <-r.shutdown:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.killed, cancel)()
+	r.begin.Do(func() { // it never delivered, and does not begin now
+		r.leasing, r.working = func() {}, func() {}
+		close(r.idle)
+	})
+	r.mu.Lock()
+	for b, l := range r.listeners {
+		_ = l.Close()
+		delete(r.listeners, b)
+	}
+	r.mu.Unlock()
+	r.leasing()
+	err := r.server.Shutdown(ctx)
+	select {
+	case <-r.idle:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	r.working()
+	<-r.idle
+	_ = r.client.Close()
+	close(r.shutdown)
 	return err
 }
 
 // Close ends everything at once. What was accepted stays in the spool.
 func (r *Relay) Close() error {
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	_ = r.Shutdown(now)
-	_ = r.server.Close()
+	r.kill()
+	_ = r.Shutdown(r.killed)
 	<-r.shutdown
 	return nil
 }

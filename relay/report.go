@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/postern-mail/postern/domains"
@@ -92,7 +93,8 @@ func (r *Relay) commitReport(ctx context.Context, p *snapshot, l *spool.Lease, r
 	if err != nil {
 		return err
 	}
-	body, err := rep.Write(w, original)
+	size := counter{Writer: w}
+	body, err := rep.Write(&size, original)
 	if err != nil {
 		_ = w.Abort()
 		return err
@@ -100,7 +102,19 @@ func (r *Relay) commitReport(ctx context.Context, p *snapshot, l *spool.Lease, r
 	return w.Commit(ctx, spool.Commit{
 		Message: spool.Message{ID: id, Created: rep.Date, Body: body, UTF8: rep.UTF8, Labels: l.Message.Labels},
 		Deliveries: p.deliveries([]recipient{{to: to, target: t, notify: spool.NotifyNever}},
-			l.Message.Size, rep.Date),
+			size.n, rep.Date),
 		Settle: []spool.Settlement{s},
 	})
+}
+
+// counter counts what is written.
+type counter struct {
+	io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.Writer.Write(p)
+	c.n += int64(n)
+	return n, err
 }

@@ -46,6 +46,7 @@ type Receipt struct {
 var (
 	errNoRecipients = errors.New("relay: a message needs at least one recipient")
 	errNoContent    = errors.New("relay: a message needs content")
+	errNUL          = errors.New("relay: the content holds a NUL octet")
 	errReturn       = errors.New("relay: Return is FULL, HDRS or empty")
 	errEnvelopeID   = errors.New("relay: EnvelopeID is not 1 to 100 printable ASCII characters")
 )
@@ -202,6 +203,10 @@ func (c *crlfReader) Read(p []byte) (int, error) {
 		c.buf = c.buf[:0]
 		for _, b := range c.raw[:n] {
 			switch {
+			case b == 0:
+				// RFC 5322 section 4: nowhere in a message, and no next hop takes it.
+				c.closed = errNUL
+				return 0, errNUL
 			case b == '\n':
 				c.buf = append(c.buf, '\r', '\n')
 				c.cr = false
