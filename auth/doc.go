@@ -6,8 +6,9 @@
 // demonstrations, [Htpasswd] for a file of bcrypt hashes, and [VerifierFunc] for the
 // application's own users. [WithSenders] adds sender addresses to any of them.
 //
-// The package does not speak SASL: the server does, and offers a [Mechanism]
-// only inside TLS unless its connector says otherwise.
+// A [Server] runs the exchanges of the SASL mechanisms: PLAIN and LOGIN, SCRAM-SHA-256 with and
+// without channel binding, OAUTHBEARER and XOAUTH2, and EXTERNAL. It offers a [Mechanism] that
+// shows a secret only inside TLS unless its connector says otherwise.
 //
 // # Errors
 //

@@ -2,12 +2,15 @@ package auth_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -138,4 +141,92 @@ func ExampleThrottle() {
 	// auth: bad credentials
 	// true
 	// anna <nil>
+}
+
+func ExampleServer() {
+	anna := &auth.Identity{User: "anna"}
+	keys, err := auth.NewSCRAMKeys("secret") // once, when the user chooses a password
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	server := &auth.Server{
+		Passwords: auth.Static(map[string]string{"anna": "secret"}),
+		SCRAM: auth.SCRAMStoreFunc(func(ctx context.Context, c auth.Credentials) (string, *auth.Identity, error) {
+			if c.Username != anna.User {
+				return "", nil, auth.ErrBadCredentials
+			}
+			return keys, anna, nil
+		}),
+		Throttle: auth.NewThrottle(auth.ThrottleOptions{}),
+	}
+	conn := auth.Conn{TLS: &tls.ConnectionState{}}
+	fmt.Println(server.Mechanisms(conn))
+
+	x, err := server.Begin(auth.Login, conn)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, response := range [][]byte{nil, []byte("anna"), []byte("secret")} {
+		challenge, done, err := x.Next(context.Background(), response)
+		fmt.Printf("%s %v %v\n", challenge, done, err)
+	}
+	fmt.Println(x.Identity().User)
+	// Output:
+	// [SCRAM-SHA-256 PLAIN LOGIN]
+	// Username: false <nil>
+	// Password: false <nil>
+	//  true <nil>
+	// anna
+}
+
+func ExampleServer_tokens() {
+	// The application knows which user a token was made for.
+	tokens := map[string]string{"2YotnFZFEjr1zCsicMWpAA": "anna"}
+	server := &auth.Server{
+		Tokens: auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+			user, ok := tokens[c.Token]
+			if !ok || c.Username != "" && c.Username != user {
+				return nil, auth.ErrBadCredentials
+			}
+			return &auth.Identity{User: user}, nil
+		}),
+	}
+	x, err := server.Begin(auth.OAuthBearer, auth.Conn{TLS: &tls.ConnectionState{}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, done, err := x.Next(context.Background(), []byte("n,a=anna,\x01auth=Bearer 2YotnFZFEjr1zCsicMWpAA\x01\x01"))
+	fmt.Println(done, err, x.Identity().User)
+	// Output: true <nil> anna
+}
+
+func ExampleServer_certificates() {
+	server := &auth.Server{
+		Certificates: auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+			names := c.TLS.VerifiedChains[0][0].EmailAddresses
+			if len(names) != 1 || c.Username != "" && c.Username != names[0] {
+				return nil, auth.ErrBadCredentials
+			}
+			return &auth.Identity{User: names[0]}, nil
+		}),
+	}
+	certificate := &x509.Certificate{EmailAddresses: []string{"printer@example.com"}}
+	state := &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{certificate}}}
+	x, err := server.Begin(auth.External, auth.Conn{TLS: state})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, done, err := x.Next(context.Background(), []byte{})
+	fmt.Println(done, err, x.Identity().User)
+	// Output: true <nil> printer@example.com
+}
+
+func ExampleNewSCRAMKeys() {
+	keys, err := auth.NewSCRAMKeys("secret")
+	fmt.Println(strings.HasPrefix(keys, "SCRAM-SHA-256$15000:"), err)
+	// Output: true <nil>
 }

@@ -38,3 +38,11 @@ func (t *Throttle) Waiting() (waiting, running int) {
 	}
 	return t.waiting, running
 }
+
+// SCRAMKeys are those of [NewSCRAMKeys] with a given salt and count.
+func SCRAMKeys(password string, salt []byte, iterations int) (string, error) {
+	return scramKeys(password, salt, iterations)
+}
+
+// SetNonce makes s use the nonce of a test vector.
+func (s *Server) SetNonce(nonce string) { s.nonce = func() string { return nonce } }
