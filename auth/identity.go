@@ -14,6 +14,9 @@ type Identity struct {
 	// case of ASCII letters does not matter.
 	// A user named like an address owns that address.
 	Senders []string
+	// Server tells that it is one of the operator's own relays. It counts inside TLS on a
+	// receive connector with ExchangeServer only, where it comes with far-reaching rights.
+	Server bool
 	// Labels are the application's own; they appear on events.
 	Labels map[string]string
 }

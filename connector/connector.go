@@ -2,7 +2,9 @@ package connector
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -26,6 +28,15 @@ type Connector struct {
 	AuthMechanisms AuthMechanism
 	// Grants add rights to those of the groups, or take them away. Defaults to none.
 	Grants []Grant
+	// ServerNames are DNS names of the operator's own relays. With [ExchangeServer], a client whose verified
+	// certificate has one of them among its DNS names is a server. Wildcards are not allowed, neither here nor in
+	// the certificate, and the common name is never looked at. Defaults to none.
+	ServerNames []string
+	// PartnerNames are the DNS names of partners' certificates, in lower case, each with the partner's domain that
+	// it proves. A name that is not a key then proves nothing. Wildcards are not allowed, neither here nor in
+	// the certificate. Defaults to none: every DNS name of a verified certificate proves the domain of
+	// the same name, and not the one above it.
+	PartnerNames map[string]string
 	// RequireTLS refuses mail outside TLS. Defaults to false.
 	RequireTLS bool
 	// ImplicitTLS speaks TLS from the first byte, as on port 465 (RFC 8314). Defaults to false.
@@ -72,6 +83,7 @@ func (c *Connector) validate(fault report) {
 		fault("PermissionGroups", "%#x is no permission group", uint(extra))
 	}
 	c.validateMechanisms(fault)
+	c.validateNames(fault)
 	c.validateGrants(fault)
 	c.validateGreeting(fault)
 	c.validateKeywords(fault)
@@ -162,8 +174,13 @@ func (c *Connector) validateMechanisms(fault report) {
 			fault("PermissionGroups", "ExternalAuthoritative needs ExchangeServers and nothing else; these are %s", c.PermissionGroups)
 		}
 	}
-	if m.Has(ExchangeServer) && c.FQDN != "" {
-		fault("FQDN", "ExchangeServer needs the server's own name; leave FQDN empty or remove ExchangeServer")
+	if m.Has(ExchangeServer) {
+		if c.FQDN != "" {
+			fault("FQDN", "ExchangeServer needs the server's own name; leave FQDN empty or remove ExchangeServer")
+		}
+		if !m.Has(TLS) {
+			fault(field, "ExchangeServer needs Tls, in which servers prove who they are; add Tls")
+		}
 	}
 	if !m.Has(TLS) {
 		if c.RequireTLS {
@@ -171,6 +188,37 @@ func (c *Connector) validateMechanisms(fault report) {
 		}
 		if c.ImplicitTLS {
 			fault("ImplicitTLS", "needs Tls; add it to AuthMechanisms")
+		}
+	}
+}
+
+func (c *Connector) validateNames(fault report) {
+	if len(c.ServerNames) > 0 && !c.AuthMechanisms.Has(ExchangeServer) {
+		fault("ServerNames", "no session is a server without ExchangeServer; add it to AuthMechanisms")
+	}
+	for i, name := range c.ServerNames {
+		if err := checkDomain(name); err != nil {
+			fault(fmt.Sprintf("ServerNames[%d]", i), "%q: %w", name, err)
+		}
+	}
+	if len(c.PartnerNames) == 0 {
+		return
+	}
+	if !c.AuthMechanisms.Has(TLS) {
+		fault("PartnerNames", "needs Tls; add it to AuthMechanisms")
+	}
+	if c.AuthMechanisms.Has(ExternalAuthoritative) {
+		fault("PartnerNames", "with ExternalAuthoritative no session is a partner; remove one of them")
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.PartnerNames)) {
+		field := fmt.Sprintf("PartnerNames[%q]", name)
+		if err := checkDomain(name); err != nil {
+			fault(field, "%w", err)
+		} else if strings.ToLower(name) != name {
+			fault(field, "write the name in lower case")
+		}
+		if domain := c.PartnerNames[name]; checkDomain(domain) != nil {
+			fault(field, "%q: %w", domain, checkDomain(domain))
 		}
 	}
 }
@@ -187,6 +235,8 @@ func (c *Connector) validateGrants(fault report) {
 			} else {
 				fault(field+"Principal", "no session is %q without ExternalAuthoritative", ExternallySecured)
 			}
+		} else if g.Principal == Servers && !c.AuthMechanisms.Has(ExchangeServer) {
+			fault(field+"Principal", "no session is %q without ExchangeServer", Servers)
 		}
 		if extra := unnamed(g.Rights, rightWords()); extra != 0 {
 			fault(field+"Rights", "%#x is no right", uint(extra))

@@ -80,6 +80,46 @@ func ExampleConnector_Rights() {
 	// mallory sends: false
 }
 
+// A second relay of the same operator proves itself with a certificate, or with a password
+// of its own.
+func ExampleConnector_Rights_servers() {
+	c := connector.New(connector.Internal, "peers")
+	c.RemoteIPRanges = []connector.Range{connector.MustParseRange("10.0.0.0/8")}
+	c.ServerNames = []string{"relay2.example.com"}
+
+	stranger := connector.Peer{TLS: true}
+	byName := connector.Peer{TLS: true, Names: []string{"relay2.example.com"}}
+	bySecret := connector.Peer{TLS: true, Authenticated: true, User: "relay2", Server: true}
+	fmt.Println(c.Validate(), c.Rights(stranger), c.Rights(byName) == c.Rights(bySecret))
+	who, _ := c.Explain(byName)
+	fmt.Println(who, c.Rights(byName).Has(connector.AcceptAnyRecipient|connector.AcceptHeadersOrganization))
+	// Output:
+	// <nil> None true
+	// servers true
+}
+
+// A partner's servers go by other names than its domain.
+func ExampleConnector_Rights_partners() {
+	c := connector.New(connector.Partner, "contoso")
+	c.PartnerNames = map[string]string{"mail1.contoso.com": "contoso.com", "mail2.contoso.com": "contoso.com"}
+	c.Grants = []connector.Grant{{Principal: connector.PartnerName("contoso.com"), Rights: connector.AcceptAnySender}}
+
+	who, _ := c.Explain(connector.Peer{TLS: true, Names: []string{"www.contoso.com", "mail2.contoso.com"}})
+	fmt.Println(who)
+	fmt.Println(c.Rights(connector.Peer{TLS: true, Names: []string{"www.contoso.com"}}))
+	// Output:
+	// partner:contoso.com
+	// None
+}
+
+func ExampleCheckTrusted() {
+	fmt.Println(connector.CheckTrusted([]connector.Range{connector.MustParseRange("10.0.0.2")}))
+	fmt.Println(connector.CheckTrusted(connector.Everyone()) != nil)
+	// Output:
+	// <nil>
+	// true
+}
+
 // A network that is secured by other means: every session is trusted like a
 // server of the organization.
 func ExampleAuthMechanism() {

@@ -103,7 +103,7 @@ type RightSource struct {
 // comes from or why it is missing. It agrees with [Connector.Rights].
 func (c *Connector) Explain(p Peer) (Principal, []RightSource) {
 	r := c.role(&p)
-	principal := r.principal(&p)
+	principal := c.principal(r, &p)
 	have := c.Rights(p)
 	group := r.group()
 	inGroup := r.groupRights(c.PermissionGroups)
@@ -129,19 +129,21 @@ func (c *Connector) Explain(p Peer) (Principal, []RightSource) {
 
 func (c *Connector) grantOf(r role, p *Peer, right Right, deny bool) *Grant {
 	for i := range c.Grants {
-		if g := &c.Grants[i]; g.Deny == deny && g.Rights.Has(right) && g.isFor(r, p) {
+		if g := &c.Grants[i]; g.Deny == deny && g.Rights.Has(right) && c.applies(g, r, p) {
 			return g
 		}
 	}
 	return nil
 }
 
-func (r role) principal(p *Peer) Principal {
+func (c *Connector) principal(r role, p *Peer) Principal {
 	switch r {
 	case roleAuthenticated:
 		return User(p.User)
+	case roleServer:
+		return Servers
 	case rolePartner:
-		return PartnerName(p.Partner)
+		return PartnerName(c.partner(p))
 	case roleExternallySecured:
 		return ExternallySecured
 	default:

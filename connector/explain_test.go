@@ -48,14 +48,17 @@ func ExampleConnector_Explain() {
 func TestExplainAgreesWithRights(t *testing.T) {
 	peers := []connector.Peer{
 		{}, {Authenticated: true, User: "alice", Groups: []string{"ops"}}, {TLS: true, Partner: "partner.example"},
+		{TLS: true, Names: []string{"other.example", "partner.example"}}, {TLS: true, Names: []string{"relay.example"}},
+		{TLS: true, Authenticated: true, Server: true, User: "alice"},
 	}
 	for groups := range connector.PermissionGroup(1 << 5) {
-		for _, auth := range []connector.AuthMechanism{connector.TLS, connector.ExternalAuthoritative} {
-			c := &connector.Connector{PermissionGroups: groups, AuthMechanisms: auth, Grants: []connector.Grant{
+		for _, auth := range []connector.AuthMechanism{connector.TLS, connector.TLS | connector.ExchangeServer, connector.ExternalAuthoritative} {
+			c := &connector.Connector{PermissionGroups: groups, AuthMechanisms: auth, ServerNames: []string{"relay.example"}, Grants: []connector.Grant{
 				{Principal: connector.Anonymous, Rights: connector.AcceptAnyRecipient},
 				{Principal: connector.Group("ops"), Rights: connector.BypassMessageSizeLimit},
 				{Principal: connector.User("ALICE"), Rights: connector.Submit, Deny: true},
 				{Principal: connector.PartnerName("partner.example"), Rights: connector.AcceptAnySender},
+				{Principal: connector.Servers, Rights: connector.AcceptAuthenticationFlag, Deny: true},
 			}}
 			for _, p := range peers {
 				var got connector.Right
@@ -94,6 +97,31 @@ func TestExplainBindings(t *testing.T) {
 		got := set.Explain(netip.MustParseAddrPort("10.0.0.1:25"), netip.MustParseAddr("198.51.100.1"))[i]
 		if got.Chosen || got.Reason != want {
 			t.Errorf("%s: %q, want %q", got.Connector.Name, got.Reason, want)
+		}
+	}
+}
+
+func TestExplainRanges(t *testing.T) {
+	c := connector.AnonymousRelay("c", connector.MustParseRange("192.0.2.0/24"), connector.MustParseRange("192.0.2.7"))
+	c.Bindings = []netip.AddrPort{netip.MustParseAddrPort("[::]:25")}
+	set, err := connector.NewSet(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ local, remote, binding, held string }{
+		{"10.0.0.1:25", "192.0.2.7", "[::]:25", "192.0.2.7"},
+		{"[2001:db8::1]:25", "192.0.2.8", "[::]:25", "192.0.2.0/24"},
+	} {
+		got := set.Explain(netip.MustParseAddrPort(test.local), netip.MustParseAddr(test.remote))[0]
+		if !got.Chosen || got.Binding.String() != test.binding || got.Range.String() != test.held {
+			t.Errorf("%s from %s: %+v", test.local, test.remote, got)
+		}
+	}
+	for _, s := range []*connector.Set{set, nil} {
+		for _, k := range s.Explain(netip.AddrPort{}, netip.Addr{}) {
+			if k.Chosen || k.Binding.IsValid() {
+				t.Errorf("no address: %+v", k)
+			}
 		}
 	}
 }

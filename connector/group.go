@@ -10,8 +10,9 @@ const (
 	AnonymousUsers PermissionGroup = 1 << iota
 	// ExchangeUsers is for sessions that have logged on.
 	ExchangeUsers
-	// ExchangeServers is for servers of the organization, which here are the
-	// sessions of a connector with [ExternalAuthoritative].
+	// ExchangeServers is for servers of the organization: sessions that have proved to be
+	// one of them (see [ExchangeServer]), and every session of a connector with
+	// [ExternalAuthoritative], which however does not get AcceptHeadersOrganization and AcceptHeadersForest.
 	ExchangeServers
 	// ExchangeLegacyServers is for servers before Exchange 2007. The way in which they prove who they
 	// are is not spoken here, so nobody gets its rights.

@@ -12,7 +12,11 @@ const (
 	BasicAuthRequireTLS
 	// Integrated is NTLM and Kerberos. It is read and written, but neither is offered.
 	Integrated
-	// ExchangeServer is GSSAPI between Exchange servers. It is read and written, but not offered.
+	// ExchangeServer lets the operator's own relays prove that they are: by a client certificate
+	// with one of the names in [Connector.ServerNames], or by a shared secret, which is to log on with
+	// AUTH PLAIN as an identity that the verifier calls a server. Both count inside TLS only, so it
+	// needs TLS. Without BasicAuth nobody but servers can log on. Exchange's own way, GSSAPI, is not
+	// spoken.
 	ExchangeServer
 	// ExternalAuthoritative trusts the network: every session of the connector is that of a
 	// server of the organization and may relay. It may be combined with TLS only, and

@@ -38,6 +38,25 @@ func (c *Connector) validateRelay(fault report) {
 		"and the ranges hold %s; list only your own hosts, take away %s, or set OpenRelay", who, what, AcceptAnyRecipient)
 }
 
+// CheckTrusted checks ranges whose hosts are to be believed when they say for whom
+// they speak, as proxies are. The error holds every fault, joined with [errors.Join], each a
+// *[FieldError] with a path such as "[0]": ranges that hold no address, and ranges that
+// together hold more public addresses than a connector may relay for without being an open relay.
+func CheckTrusted(ranges []Range) error {
+	var f faults
+	fault := f.in("")
+	for i, r := range ranges {
+		if err := r.check(); err != nil {
+			fault(itemField(i), "%w", err)
+		}
+	}
+	if v4, v6 := publicAddresses(ranges); v4 > maxRelayIPv4 || v6 > maxRelayIPv6 {
+		fault("", "these ranges hold more than a /8 block of public IPv4 or a /16 block of public IPv6 addresses, "+
+			"and any host in them could claim to be any other; list only your own")
+	}
+	return f.join()
+}
+
 // block is an inclusive range of numbers.
 type block struct{ from, to uint64 }
 

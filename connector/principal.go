@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// Principal names whom a [Grant] is for: [Anonymous], [Authenticated],
+// Principal names whom a [Grant] is for: [Anonymous], [Authenticated], [Servers],
 // [ExternallySecured], or one of [User], [Group], [PartnerName].
 type Principal string
 
@@ -17,6 +17,8 @@ const (
 	Anonymous Principal = "anonymous"
 	// Authenticated is every session that has logged on.
 	Authenticated Principal = "authenticated"
+	// Servers is every session that has proved to be one of the operator's own relays. See [ExchangeServer].
+	Servers Principal = "servers"
 	// ExternallySecured is every session of a connector with [ExternalAuthoritative].
 	ExternallySecured Principal = "externally-secured"
 )
@@ -40,7 +42,7 @@ func PartnerName(domain string) Principal {
 	return Principal(partnerPrefix + strings.ToLower(strings.TrimSuffix(domain, ".")))
 }
 
-// ParsePrincipal reads "anonymous", "authenticated", "externally-secured",
+// ParsePrincipal reads "anonymous", "authenticated", "servers", "externally-secured",
 // "user:NAME", "group:NAME" or "partner:DOMAIN".
 func ParsePrincipal(s string) (Principal, error) {
 	s = strings.TrimSpace(s)
@@ -66,7 +68,7 @@ const maxPrincipalName = 255
 
 func (p Principal) check() error {
 	switch p {
-	case Anonymous, Authenticated, ExternallySecured:
+	case Anonymous, Authenticated, Servers, ExternallySecured:
 		return nil
 	case "":
 		return errors.New("empty")
@@ -84,7 +86,7 @@ func (p Principal) check() error {
 	}
 	switch {
 	case !ok:
-		return errors.New("valid are anonymous, authenticated, externally-secured, user:NAME, group:NAME, partner:DOMAIN")
+		return errors.New("valid are anonymous, authenticated, servers, externally-secured, user:NAME, group:NAME, partner:DOMAIN")
 	case name == "":
 		return errors.New("no name after the colon")
 	case len(name) > maxPrincipalName:
@@ -127,132 +129,4 @@ type Grant struct {
 	Principal Principal
 	Rights    Right
 	Deny      bool
-}
-
-// Peer is what a session has shown so far.
-type Peer struct {
-	Authenticated bool
-	User          string   // the name it logged on with
-	Groups        []string // the application's groups the user is in
-	Partner       string   // domain proved by a verified client certificate; counts inside TLS only
-	TLS           bool
-}
-
-// role is the one principal that a session has at a time.
-type role uint8
-
-const (
-	roleAnonymous role = iota
-	roleAuthenticated
-	rolePartner
-	roleExternallySecured
-)
-
-// Rights returns what the peer may do on this connector. It is a function of
-// the connector and the peer alone and allocates nothing.
-//
-// A session is one principal at a time, and the rights of a new one replace
-// those of the old. It is anonymous at first. After it has logged on it is
-// authenticated. A client certificate makes it a partner, if the connector
-// has the group Partners or a grant that names the domain; otherwise the certificate does
-// not count. With [ExternalAuthoritative] every session is externally secured, whatever it shows.
-func (c *Connector) Rights(p Peer) Right {
-	r := c.role(&p)
-	rights := r.groupRights(c.PermissionGroups)
-	var denied Right
-	for i := range c.Grants {
-		g := &c.Grants[i]
-		switch {
-		case !g.isFor(r, &p):
-		case g.Deny:
-			denied |= g.Rights
-		default:
-			rights |= g.Rights
-		}
-	}
-	return rights &^ denied
-}
-
-func (c *Connector) role(p *Peer) role {
-	switch {
-	case c.AuthMechanisms&ExternalAuthoritative != 0:
-		return roleExternallySecured
-	case p.Authenticated:
-		return roleAuthenticated
-	case p.TLS && p.Partner != "" && c.knowsPartner(p):
-		return rolePartner
-	}
-	return roleAnonymous
-}
-
-func (c *Connector) knowsPartner(p *Peer) bool {
-	if c.PermissionGroups&Partners != 0 {
-		return true
-	}
-	for i := range c.Grants {
-		if c.Grants[i].isFor(rolePartner, p) {
-			return true
-		}
-	}
-	return false
-}
-
-// group returns the permission group that counts for a role.
-func (r role) group() PermissionGroup {
-	switch r {
-	case roleAuthenticated:
-		return ExchangeUsers
-	case rolePartner:
-		return Partners
-	case roleExternallySecured:
-		return ExchangeServers
-	default:
-		return AnonymousUsers
-	}
-}
-
-// groupRights returns the rights that the connector's groups give to a role.
-func (r role) groupRights(groups PermissionGroup) Right {
-	switch {
-	case groups&r.group() == 0:
-		return 0
-	case r == roleExternallySecured:
-		return externallySecured
-	default:
-		return r.group().Rights()
-	}
-}
-
-// isFor reports whether the grant is for a peer in a role.
-func (g *Grant) isFor(r role, p *Peer) bool {
-	switch r {
-	case roleAnonymous:
-		return g.Principal == Anonymous
-	case roleExternallySecured:
-		return g.Principal == ExternallySecured
-	case rolePartner:
-		domain, ok := strings.CutPrefix(string(g.Principal), partnerPrefix)
-		return ok && strings.EqualFold(domain, strings.TrimSuffix(p.Partner, "."))
-	}
-	if g.Principal == Authenticated {
-		return true
-	}
-	if name, ok := strings.CutPrefix(string(g.Principal), userPrefix); ok {
-		return g.names(name, p.User)
-	}
-	if name, ok := strings.CutPrefix(string(g.Principal), groupPrefix); ok {
-		for _, group := range p.Groups {
-			if g.names(name, group) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// names compares a name of the grant with one of the peer. Whether case
-// matters is known to the verifier only: the closed answer is to grant
-// to the exact name and to deny every spelling of it.
-func (g *Grant) names(name, of string) bool {
-	return name == of || g.Deny && strings.EqualFold(name, of)
 }

@@ -26,6 +26,7 @@ func TestMatrix(t *testing.T) {
 		{BypassMessageSizeLimit, o, o, x, x, x, o},
 	} {
 		secured := Connector{PermissionGroups: ExchangeServers, AuthMechanisms: ExternalAuthoritative}
+		server := Connector{PermissionGroups: ExchangeServers, AuthMechanisms: TLS | ExchangeServer, ServerNames: []string{"relay.example.com"}}
 		for _, cell := range []struct {
 			name      string
 			got, want bool
@@ -33,6 +34,7 @@ func TestMatrix(t *testing.T) {
 			{"AnonymousUsers", AnonymousUsers.Rights().Has(row.right), row.anonymous},
 			{"ExchangeUsers", ExchangeUsers.Rights().Has(row.right), row.users},
 			{"ExchangeServers", ExchangeServers.Rights().Has(row.right), row.servers},
+			{"ExchangeServers/server", server.Rights(Peer{TLS: true, Names: []string{"relay.example.com"}}).Has(row.right), row.servers},
 			{"ExchangeServers/ESS", secured.Rights(Peer{}).Has(row.right), row.secured},
 			{"ExchangeLegacyServers", ExchangeLegacyServers.Rights().Has(row.right), row.legacy},
 			{"Partners", Partners.Rights().Has(row.right), row.partner},

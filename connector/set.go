@@ -138,6 +138,9 @@ func (s *Set) Match(local netip.AddrPort, remote netip.Addr) (*Connector, bool) 
 	return c, c != nil
 }
 
+// HasBinding reports whether some connector takes connections accepted at local, from wherever they come.
+func (s *Set) HasBinding(local netip.AddrPort) bool { return s != nil && s.table(unmap(local)) != nil }
+
 func (s *Set) table(local netip.AddrPort) *table {
 	if !local.IsValid() {
 		return nil

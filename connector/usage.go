@@ -62,9 +62,9 @@ func (u *Usage) UnmarshalText(text []byte) (err error) {
 // program; an application that sends much through it wants another
 // [Limits.MessageRate], or [Submission].
 //
-// An Internal connector lets nobody in as it stands, because authentication between Exchange servers is not
-// offered. For servers on a trusted network set AuthMechanisms to [ExternalAuthoritative] and
-// PermissionGroups to [ExchangeServers].
+// An Internal connector lets nobody in as it stands: list the other relays of yours in ServerNames, or let the
+// verifier know them by a password (see [ExchangeServer]). For servers on a trusted network set
+// AuthMechanisms to [ExternalAuthoritative] and PermissionGroups to [ExchangeServers].
 func New(u Usage, name string) *Connector {
 	c := &Connector{Name: name, Usage: u, AuthMechanisms: TLS}
 	switch u {

@@ -84,6 +84,17 @@ func TestAnonymousRelay(t *testing.T) {
 	wantFaults(t, AnonymousRelay("apps").Validate(), "RemoteIPRanges: missing; list the remote addresses the connector is for")
 }
 
+func TestFromInternet(t *testing.T) {
+	t.Parallel()
+	c := FromInternet("mx")
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+	if got := c.Rights(Peer{}); got != AnonymousUsers.Rights()&^AcceptAuthoritativeDomainSender {
+		t.Errorf("anonymous has %s", got)
+	}
+}
+
 func TestSubmission(t *testing.T) {
 	t.Parallel()
 	c := Submission("users")

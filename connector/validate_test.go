@@ -132,12 +132,38 @@ func TestValidate(t *testing.T) {
 		{"ExchangeServer with a name", func(c *Connector) { c.AuthMechanisms |= ExchangeServer; c.FQDN = "mx.example.com" },
 			[]string{"FQDN: ExchangeServer needs the server's own name; leave FQDN empty or remove ExchangeServer"}},
 		{"ExchangeServer", func(c *Connector) { c.AuthMechanisms |= ExchangeServer }, nil},
+		{"ExchangeServer without Tls", func(c *Connector) { c.AuthMechanisms = ExchangeServer },
+			[]string{"AuthMechanisms: ExchangeServer needs Tls, in which servers prove who they are; add Tls"}},
+		{"server names", func(c *Connector) {
+			c.AuthMechanisms |= ExchangeServer
+			c.ServerNames = []string{"relay-1.example.com"}
+		}, nil},
+		{"server names without ExchangeServer", func(c *Connector) { c.ServerNames = []string{"relay.example.com"} },
+			[]string{"ServerNames: no session is a server without ExchangeServer; add it to AuthMechanisms"}},
+		{"invalid server names", func(c *Connector) { c.AuthMechanisms |= ExchangeServer; c.ServerNames = []string{"", "*.example.com"} },
+			[]string{`ServerNames[0]: "": empty`, `ServerNames[1]: "*.example.com": label "*" has a character other than letters, digits and hyphens`}},
+		{"partner names", func(c *Connector) { c.PartnerNames = map[string]string{"mail.contoso.com": "contoso.com"} }, nil},
+		{"invalid partner names", func(c *Connector) {
+			c.PartnerNames = map[string]string{"*.a.com": "a.com", "B.com": "b.com", "c.com": "*", "d.com": ""}
+		}, []string{
+			`PartnerNames["*.a.com"]: label "*" has a character other than letters, digits and hyphens`,
+			`PartnerNames["B.com"]: write the name in lower case`,
+			`PartnerNames["c.com"]: "*": label "*" has a character other than letters, digits and hyphens`,
+			`PartnerNames["d.com"]: "": empty`,
+		}},
+		{"partner names without Tls", func(c *Connector) {
+			c.AuthMechanisms, c.PartnerNames = 0, map[string]string{"mail.contoso.com": "contoso.com"}
+		}, []string{"PartnerNames: needs Tls; add it to AuthMechanisms"}},
+		{"partner names with ExternalAuthoritative", func(c *Connector) {
+			c.AuthMechanisms, c.PermissionGroups = TLS|ExternalAuthoritative, ExchangeServers
+			c.PartnerNames = map[string]string{"mail.contoso.com": "contoso.com"}
+		}, []string{"PartnerNames: with ExternalAuthoritative no session is a partner; remove one of them"}},
 
 		{"invalid grants", func(c *Connector) {
 			c.Grants = []Grant{{Rights: Submit}, {Principal: "Anonymous", Rights: Submit}, {Principal: User("alice")}, {Principal: Group("ops"), Rights: 1 << 12}, {Principal: "partner:A.com", Rights: Submit}}
 		}, []string{
 			`Grants[0].Principal: invalid principal "": empty`,
-			`Grants[1].Principal: invalid principal "Anonymous": valid are anonymous, authenticated, externally-secured, user:NAME, group:NAME, partner:DOMAIN`,
+			`Grants[1].Principal: invalid principal "Anonymous": valid are anonymous, authenticated, servers, externally-secured, user:NAME, group:NAME, partner:DOMAIN`,
 			"Grants[2].Rights: missing; name a right",
 			"Grants[3].Rights: 0x1000 is no right",
 			`Grants[4].Principal: invalid principal "partner:A.com": a partner's domain is written in lower case`,
@@ -145,6 +171,13 @@ func TestValidate(t *testing.T) {
 		{"grant to the externally secured without ExternalAuthoritative", func(c *Connector) {
 			c.Grants = []Grant{{Principal: ExternallySecured, Rights: Submit}}
 		}, []string{`Grants[0].Principal: no session is "externally-secured" without ExternalAuthoritative`}},
+		{"grant to servers without ExchangeServer", func(c *Connector) {
+			c.Grants = []Grant{{Principal: Servers, Rights: Submit}}
+		}, []string{`Grants[0].Principal: no session is "servers" without ExchangeServer`}},
+		{"grant to servers", func(c *Connector) {
+			c.AuthMechanisms |= ExchangeServer
+			c.Grants = []Grant{{Principal: Servers, Rights: Submit}}
+		}, nil},
 		{"denial to anonymous with ExternalAuthoritative", func(c *Connector) {
 			c.AuthMechanisms, c.PermissionGroups = ExternalAuthoritative, ExchangeServers
 			c.Grants = []Grant{{Principal: Anonymous, Rights: AcceptAnyRecipient, Deny: true}}
