@@ -33,6 +33,11 @@ type Config struct {
 	// nil: neither is offered, and a connector that requires TLS is a fault.
 	TLS *tls.Config
 
+	// RequireEncryption refuses every connector that would let content in without TLS, unless all its
+	// bindings are loopback addresses: each must have ImplicitTLS or RequireTLS. The handlers that take
+	// messages over HTTP obey it too. Defaults to false.
+	RequireEncryption bool
+
 	// Verifier decides on the credentials of AUTH. Required when a connector
 	// offers BasicAuth.
 	Verifier auth.Verifier

@@ -54,9 +54,6 @@ func replyRate() *smtpd.Reply {
 func replyLoop() *smtpd.Reply {
 	return reply(554, "5.4.6", "Hop count exceeded - possible mail loop")
 }
-func replyTooLarge() *smtpd.Reply {
-	return reply(552, "5.3.4", "Message size exceeds fixed maximum message size")
-}
 func replyHeaderTooLarge() *smtpd.Reply {
 	return reply(552, "5.3.4", "Message header size exceeds fixed maximum size")
 }

@@ -186,10 +186,22 @@ func (p *snapshot) checkConnectors(f *faults) {
 				f.addf(field+".AuthMechanisms", "BasicAuthRequireTLS needs a certificate: set TLS, or no client can log on")
 			}
 		}
+		if p.cfg.RequireEncryption && !c.ImplicitTLS && !c.RequireTLS && !onLoopback(c) {
+			f.addf(field+".RequireTLS", "RequireEncryption is set: set RequireTLS or ImplicitTLS, or bind to loopback addresses only")
+		}
 		if p.cfg.Verifier == nil && c.AuthMechanisms&connector.BasicAuth != 0 {
 			f.addf("Verifier", "required, because connector %q offers BasicAuth", c.Name)
 		}
 	}
+}
+
+func onLoopback(c *connector.Connector) bool {
+	for _, b := range c.Bindings {
+		if !b.Addr().Unmap().IsLoopback() {
+			return false
+		}
+	}
+	return len(c.Bindings) > 0
 }
 
 func (p *snapshot) checkDelivery(f *faults) {
