@@ -76,9 +76,7 @@ type Disk struct {
 	names   map[string]*inode
 	durable map[string]*inode
 	pending []func(map[string]*inode) // changes of names, in order
-	// Fault may return an error for an operation; a write that fails has
-	// written a part.
-	Fault func(op, name string) error
+	breaks  func(op, name string) error
 	// FreeBytes is what is left.
 	FreeBytes int64
 	// Reads counts the bytes read of the log.
@@ -115,7 +113,7 @@ func (d *Disk) Crash() {
 			f(d.durable)
 		}
 	}
-	d.pending, d.Fault = nil, nil
+	d.pending, d.breaks = nil, nil
 	d.names = map[string]*inode{}
 	for name, n := range d.durable {
 		d.names[name] = n
@@ -129,11 +127,19 @@ func (d *Disk) Crash() {
 	}
 }
 
+// Fault sets what may return an error for an operation; a write that fails has
+// written a part.
+func (d *Disk) Fault(f func(op, name string) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.breaks = f
+}
+
 func (d *Disk) fault(op, name string) error {
-	if d.Fault == nil {
+	if d.breaks == nil {
 		return nil
 	}
-	return d.Fault(op, filepath.Base(name))
+	return d.breaks(op, filepath.Base(name))
 }
 
 func (d *Disk) rename(f func(map[string]*inode)) {

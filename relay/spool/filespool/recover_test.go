@@ -295,13 +295,13 @@ func TestFailedSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := true
-	disk.Fault = func(op, _ string) error {
+	disk.Fault(func(op, _ string) error {
 		if op == "sync" && broken {
 			broken = false
 			return syscall.EIO
 		}
 		return nil
-	}
+	})
 	for range 2 {
 		// The second time the disk says that all is well. It is not.
 		if err := tryPut(t, s, spool.NewID(now), nil, deliveries("a", now)); !errors.Is(err, spool.ErrFailed) {
@@ -337,7 +337,7 @@ func TestNoRoom(t *testing.T) {
 		put(t, s, id, []byte(contents(id, length(id))), deliveries("a", now))
 	}
 	writes := 0
-	disk.Fault = func(op, name string) error {
+	disk.Fault(func(op, name string) error {
 		if op != "write" {
 			return nil
 		}
@@ -345,7 +345,7 @@ func TestNoRoom(t *testing.T) {
 			return fmt.Errorf("%w: %w", filespool.ErrAfter, syscall.ENOSPC)
 		}
 		return syscall.ENOSPC
-	}
+	})
 	l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 2, TTL: time.Minute})
 	if err != nil || len(l.Leases) != 2 {
 		t.Fatalf("leased %v, %v", l, err)
@@ -370,7 +370,7 @@ func TestNoRoom(t *testing.T) {
 	if err != nil || len(l.Leases) != 2 || l.Leases[0].Delivery.Attempts+l.Leases[1].Delivery.Attempts != 5 {
 		t.Fatalf("leased %+v, %v", l, err)
 	}
-	disk.Fault = nil
+	disk.Fault(nil)
 	id := spool.NewID(now)
 	put(t, s, id, []byte(contents(id, length(id))), deliveries("c", now))
 	disk.Crash()
@@ -546,7 +546,7 @@ func TestCleanWhileSettled(t *testing.T) {
 			}
 		}
 		reads := 0
-		disk.Fault = func(op, name string) error {
+		disk.Fault(func(op, name string) error {
 			// The first read is of the segment's headers, the second of the message.
 			if op == "read" {
 				reads++
@@ -558,7 +558,7 @@ func TestCleanWhileSettled(t *testing.T) {
 				}
 			}
 			return nil
-		}
+		})
 		s.HoldCleaner(false)
 		s.Flush()
 		s.Flush() // what was settled meanwhile
