@@ -17,12 +17,13 @@ var (
 	ErrNotFound = errors.New("spool: message not found")
 	// ErrLeaseLost answers Settle and Renew of a lease that ended or was given to somebody else.
 	ErrLeaseLost = errors.New("spool: lease lost")
-	// ErrFull answers Create, Write and Commit when the store has no room. It is temporary.
+	// ErrFull answers Create, Write and Commit when the store has no room, and Lease
+	// when there is none to record what becomes of deliveries. It is temporary.
 	ErrFull = errors.New("spool: no room")
 	// ErrNoDelivery answers Commit without deliveries.
 	ErrNoDelivery = errors.New("spool: commit without deliveries")
 	// ErrFailed answers every Commit after a failure that leaves the store unable to promise
-	// durability, such as a failed fsync. Only reopening the store helps.
+	// durability, such as a failed fsync, and may answer Create and Lease. Only reopening the store helps.
 	ErrFailed = errors.New("spool: store has failed")
 	// ErrClosed answers every method after Close.
 	ErrClosed = errors.New("spool: store is closed")
@@ -124,8 +125,8 @@ type LeaseRequest struct {
 // Leased is the answer to a LeaseRequest.
 type Leased struct {
 	Leases []Lease
-	// Next is when the next delivery of a route that is not busy becomes due, as far as the store
-	// knows; zero when it knows of none. If more are due now, Next is at or before Now.
+	// Next is when the next delivery of a route that is not busy becomes due or the next lease
+	// ends, as far as the store knows; zero when it knows of neither. If more are due now, Next is at or before Now.
 	Next time.Time
 }
 

@@ -89,12 +89,18 @@ func (s *Store) roll() error {
 		f.Close()
 		return s.fail(err)
 	}
-	if err := s.fs.Rename(spare, filepath.Join(s.dir, segmentName(number))); err != nil {
-		f.Close()
+	// Windows renames no open file.
+	if err := f.Close(); err != nil {
+		return s.fail(err)
+	}
+	name := filepath.Join(s.dir, segmentName(number))
+	if err := s.fs.Rename(spare, name); err != nil {
 		return full(err)
 	}
 	if err := s.fs.SyncDir(s.dir); err != nil {
-		f.Close()
+		return s.fail(err)
+	}
+	if f, err = s.fs.OpenFile(name, openWrite); err != nil {
 		return s.fail(err)
 	}
 	g := &segment{number: number, file: f, end: segmentHeader, size: max(size, segmentHeader+headerSize)}

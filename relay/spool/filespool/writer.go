@@ -17,6 +17,7 @@ type writer struct {
 	buf   *[]byte
 	file  file
 	own   ownFile
+	taken int64 // of the store's room, for the file
 	err   error // of a write: the content is not whole
 	done  bool
 }
@@ -70,9 +71,13 @@ func (w *writer) Write(p []byte) (int, error) {
 // spill moves what has gathered to the message's own file, and p after it.
 func (w *writer) spill(p []byte) error {
 	s := w.store
-	n := int64(len(*w.buf) + len(p))
+	n := w.own.size + int64(len(*w.buf)+len(p)) - w.taken
 	s.mu.Lock()
 	fits := s.fits(n)
+	if fits {
+		s.ownBytes += n
+		w.taken += n
+	}
 	s.mu.Unlock()
 	if !fits {
 		return spool.ErrFull
@@ -120,11 +125,20 @@ func (w *writer) end(kept bool) {
 	w.done = true
 	w.store.putBuffer(w.buf)
 	w.buf = nil
+	size := w.own.size
+	if !kept {
+		size = 0
+	}
 	if w.file != nil {
 		w.file.Close()
 		if !kept {
 			w.store.fs.Remove(w.store.ownName(w.id))
 		}
+	}
+	if w.taken != size {
+		w.store.mu.Lock()
+		w.store.ownBytes += size - w.taken
+		w.store.mu.Unlock()
 	}
 }
 
@@ -210,7 +224,6 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 			content: uint32(len(r.content[0]) + len(r.content[1])),
 		})
 		s.lives(at.segment, s.index.messages.get(h).record())
-		s.ownBytes += w.own.size
 		for i := range ds {
 			d := &ds[i]
 			s.index.queue(s.index.addDelivery(h, brief{seq: i, route: []byte(d.Route), due: nanos(d.Due)}))
