@@ -150,3 +150,20 @@ func (c *Connector) principal(r role, p *Peer) Principal {
 		return Anonymous
 	}
 }
+
+// Permissions describes who may do something on the connector, in Exchange's words: its permission groups, and Custom
+// when a grant departs from them, such as "AnonymousUsers, Custom". As in Exchange, Custom cannot be set:
+// it only shows.
+func (c *Connector) Permissions() string {
+	s := c.PermissionGroups.String()
+	for _, g := range c.Grants {
+		if g.Rights == 0 {
+			continue
+		}
+		if c.PermissionGroups == 0 {
+			return "Custom"
+		}
+		return s + ", Custom"
+	}
+	return s
+}

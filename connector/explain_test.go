@@ -125,3 +125,13 @@ func TestExplainRanges(t *testing.T) {
 		}
 	}
 }
+
+func ExampleConnector_Permissions() {
+	fmt.Println(connector.New(connector.Internet, "in").Permissions())
+	fmt.Println(connector.AnonymousRelay("apps").Permissions())
+	fmt.Println(connector.New(connector.Custom, "empty").Permissions())
+	// Output:
+	// AnonymousUsers
+	// AnonymousUsers, Custom
+	// None
+}

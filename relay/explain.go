@@ -40,6 +40,8 @@ type Explanation struct {
 	Candidates []connector.Candidate
 	// Connector is the name of the one chosen; empty if the connection is closed.
 	Connector string
+	// Permissions are its permission groups, with Custom when grants depart from them.
+	Permissions string
 	// Principal is who the session is, Rights where each right came from.
 	Principal connector.Principal
 	Rights    []connector.RightSource
@@ -79,7 +81,7 @@ func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
 		e.Replies = []ExplainedReply{{Command: "connect", Reason: "no connector for the peer: the connection is closed without a banner"}}
 		return e, nil
 	}
-	e.Connector = c.Name
+	e.Connector, e.Permissions = c.Name, c.Permissions()
 	peer := connector.Peer{TLS: q.TLS, Partner: q.Partner}
 	s := client{connector: c, tls: q.TLS}
 	ok = true
@@ -191,7 +193,7 @@ func (e *Explanation) WriteTo(w io.Writer) (int64, error) {
 		fmt.Fprintf(&b, "  %s%s: %s\n", mark, c.Connector.Name, c.Reason)
 	}
 	if e.Connector != "" {
-		fmt.Fprintf(&b, "principal  %s\nrights\n", e.Principal)
+		fmt.Fprintf(&b, "groups     %s\nprincipal  %s\nrights\n", e.Permissions, e.Principal)
 		for _, r := range e.Rights {
 			mark := "-"
 			if r.Granted {

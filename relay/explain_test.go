@@ -40,6 +40,7 @@ func ExampleRelay_Explain() {
 	// Output:
 	// connectors
 	//   > internet: its range 0.0.0.0/0 is the narrowest on 192.0.2.25:25 that holds 198.51.100.7
+	// groups     AnonymousUsers, Custom
 	// principal  anonymous
 	// rights
 	//   + ms-Exch-SMTP-Submit: permission group AnonymousUsers
