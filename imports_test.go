@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 		"github.com/xdg-go/scram", "github.com/xdg-go/stringprep",
 	},
 	"auth/msgauth":          {"github.com/emersion/go-msgauth/..."},
+	"connector/exchange":    {"connector", "domains"},
 	"relay/spool":           nil,
 	"relay/spool/filespool": {"relay/spool"},
 	"relay/spool/memspool":  {"relay/spool"},

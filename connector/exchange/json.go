@@ -1,0 +1,366 @@
+package exchange
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// maxPart bounds a part of a dump, in octets.
+const maxPart = 32 << 20
+
+// object is what one line of a cmdlet's output became.
+type object struct {
+	r      *reader
+	path   string            // ReceiveConnectors[0]
+	label  string            // receive connector Relay
+	values map[string]any    // by the name in lower case
+	names  map[string]string // as the dump spells them
+	read   map[string]bool
+}
+
+// objects reads a part of a dump.
+func (r *reader) objects(part string, data []byte) []*object {
+	if data == nil {
+		return nil
+	}
+	top, err := parse(data)
+	if err != nil {
+		r.fault(part, "%w", err)
+		return nil
+	}
+	var all []*object
+	for i, v := range listOf(top) {
+		path := fmt.Sprintf("%s[%d]", part, i)
+		m, ok := v.(map[string]any)
+		if !ok {
+			r.fault(path, "not an object; pipe what the cmdlet gives to ConvertTo-Json")
+			continue
+		}
+		all = append(all, newObject(r, path, m))
+	}
+	return all
+}
+
+func newObject(r *reader, path string, m map[string]any) *object {
+	o := &object{r: r, path: path, label: path, values: make(map[string]any, len(m)),
+		names: make(map[string]string, len(m)), read: make(map[string]bool, len(m))}
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		key := strings.ToLower(name)
+		o.values[key], o.names[key] = m[name], name
+	}
+	return o
+}
+
+// parse reads one JSON document in any encoding that PowerShell writes.
+func parse(data []byte) (any, error) {
+	if len(data) > maxPart {
+		return nil, fmt.Errorf("larger than %d MB", maxPart>>20)
+	}
+	text, err := decode(data)
+	if err != nil {
+		return nil, err
+	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil, nil // ConvertTo-Json prints nothing for nothing
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, fmt.Errorf("not JSON: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one JSON document; put the output of one command into one file")
+	}
+	return v, nil
+}
+
+// decode turns UTF-16 into UTF-8 and drops the byte order mark. JSON starts
+// with ASCII, so that UTF-16 shows without a mark as well (RFC 4627 section 3).
+func decode(data []byte) ([]byte, error) {
+	var order binary.ByteOrder
+	switch {
+	case bytes.HasPrefix(data, []byte{0xFF, 0xFE}):
+		order, data = binary.LittleEndian, data[2:]
+	case bytes.HasPrefix(data, []byte{0xFE, 0xFF}):
+		order, data = binary.BigEndian, data[2:]
+	case len(data) >= 2 && data[0] == 0:
+		order = binary.BigEndian
+	case len(data) >= 2 && data[1] == 0:
+		order = binary.LittleEndian
+	}
+	if order == nil {
+		data = bytes.TrimPrefix(data, []byte("\xEF\xBB\xBF"))
+		if !utf8.Valid(data) {
+			return nil, errors.New("neither UTF-8 nor UTF-16; write the file with Out-File -Encoding utf8")
+		}
+		return data, nil
+	}
+	if len(data)%2 != 0 {
+		return nil, errors.New("UTF-16 that ends within a character")
+	}
+	text := make([]byte, 0, len(data))
+	for i := 0; i < len(data); i += 2 {
+		c := rune(order.Uint16(data[i:]))
+		if utf16.IsSurrogate(c) && i+4 <= len(data) {
+			if full := utf16.DecodeRune(c, rune(order.Uint16(data[i+2:]))); full != utf8.RuneError {
+				c = full
+				i += 2
+			}
+		}
+		text = utf8.AppendRune(text, c)
+	}
+	return text, nil
+}
+
+// listOf returns the elements of a list. A list of one may be printed as its
+// element, and Windows PowerShell prints some lists as an object with value and Count.
+func listOf(v any) []any {
+	switch x := v.(type) {
+	case nil:
+		return nil
+	case []any:
+		return x
+	case map[string]any:
+		if list, ok := x["value"].([]any); ok && len(x) == 2 {
+			if _, ok := x["Count"]; ok {
+				return list
+			}
+		}
+	}
+	return []any{v}
+}
+
+// member returns a member of an object, whatever the case of its name.
+func member(m map[string]any, name string) any {
+	if v, ok := m[name]; ok {
+		return v
+	}
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		if strings.EqualFold(k, name) {
+			return m[k]
+		}
+	}
+	return nil
+}
+
+// textOf returns a text, or that of the first member of these names which has one.
+func textOf(v any, members ...string) (string, bool) {
+	switch x := v.(type) {
+	case string:
+		return strings.TrimSpace(x), true
+	case map[string]any:
+		for _, name := range members {
+			if s, ok := textOf(member(x, name), members...); ok && s != "" {
+				return s, true
+			}
+		}
+	}
+	return "", false
+}
+
+// scalar returns the text of a word, a number or a truth value. A value that came over a remote
+// session may be wrapped in an object.
+func scalar(v any) (string, bool) {
+	switch x := v.(type) {
+	case string:
+		return strings.TrimSpace(x), true
+	case json.Number:
+		return x.String(), true
+	case bool:
+		return fmt.Sprint(x), true
+	case map[string]any:
+		if inner := member(x, "Value"); !isObject(inner) {
+			return scalar(inner)
+		}
+	}
+	return "", false
+}
+
+func isObject(v any) bool {
+	_, ok := v.(map[string]any)
+	return ok
+}
+
+// isNothing reports whether a value stands for nothing or for what is switched off.
+func isNothing(v any) bool {
+	switch x := v.(type) {
+	case nil:
+		return true
+	case []any:
+		return len(x) == 0
+	case map[string]any:
+		return len(x) == 0
+	}
+	s, _ := scalar(v)
+	switch strings.ToLower(s) {
+	case "", "false", "none", "0", "{}":
+		return true
+	}
+	return false
+}
+
+// show returns a value for a note.
+func show(v any) string {
+	if s, ok := scalar(v); ok {
+		return s
+	}
+	if list, ok := v.([]any); ok {
+		var parts []string
+		for _, item := range list {
+			if len(parts) == 20 { // a note holds no more
+				break
+			}
+			s, ok := scalar(item)
+			if !ok {
+				s, _ = textOf(item, "Name", "Expression", "RawIdentity")
+			}
+			parts = append(parts, s)
+		}
+		return strings.Join(parts, ", ")
+	}
+	if d, ok := spanOf(v); ok {
+		return fmt.Sprintf("%02d:%02d:%02d", int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60)
+	}
+	s, _ := textOf(v, "Name", "Expression", "RawIdentity", "IPAddressToString", "DistinguishedName")
+	return s
+}
+
+// get returns a parameter that is there and not null, and remembers that it was asked for.
+func (o *object) get(name string) (any, bool) {
+	key := strings.ToLower(name)
+	o.read[key] = true
+	v := o.values[key]
+	return v, v != nil
+}
+
+// unread returns the names of the parameters that nobody has asked for.
+func (o *object) unread() []string {
+	var names []string
+	for _, key := range slices.Sorted(maps.Keys(o.values)) {
+		if !o.read[key] {
+			names = append(names, o.names[key])
+		}
+	}
+	return names
+}
+
+func (o *object) fault(name, format string, args ...any) {
+	o.r.fault(o.path+"."+name, format, args...)
+}
+
+// note notes something about a parameter with its value in the dump.
+func (o *object) note(name, reason string) {
+	v, _ := o.get(name)
+	o.r.note(o.label, name, show(v), reason)
+}
+
+// wrong adds the fault of a value that is not what it should be.
+func (o *object) wrong(name string, v any, want string) {
+	s := oneLine(show(v))
+	if strings.HasPrefix(s, "@{") || strings.HasPrefix(s, "System.") || strings.HasPrefix(s, "Microsoft.Exchange.") {
+		o.fault(name, "cut off by ConvertTo-Json; give it a larger -Depth")
+		return
+	}
+	o.fault(name, "%q is not %s", s, want)
+}
+
+// text returns a parameter that is a text, or an object that has one under one of the names.
+func (o *object) text(name string, members ...string) string {
+	v, ok := o.get(name)
+	if !ok {
+		return ""
+	}
+	if m, isMap := v.(map[string]any); isMap && len(m) == 0 {
+		return ""
+	}
+	s, ok := textOf(v, append(members, "Value")...)
+	if !ok {
+		o.wrong(name, v, "text")
+	}
+	return s
+}
+
+// flag returns a truth value, and whether there is one.
+func (o *object) flag(name string) (value, ok bool) {
+	v, ok := o.get(name)
+	if !ok {
+		return false, false
+	}
+	s, _ := scalar(v)
+	switch strings.ToLower(s) {
+	case "true", "1":
+		return true, true
+	case "false", "0":
+		return false, true
+	}
+	o.wrong(name, v, "true or false")
+	return false, false
+}
+
+func (o *object) isTrue(name string) bool {
+	v, _ := o.flag(name)
+	return v
+}
+
+// amount is a number that may be unlimited.
+type amount struct {
+	n         int64
+	unlimited bool
+}
+
+// amount returns a number or a size in octets, and whether there is one.
+func (o *object) amount(name string) (a amount, ok bool) {
+	v, ok := o.get(name)
+	if !ok {
+		return amount{}, false
+	}
+	if a, ok = amountOf(v); !ok {
+		o.wrong(name, v, "a number, a size or Unlimited")
+	}
+	return a, ok
+}
+
+// span returns a time span, and whether there is one.
+func (o *object) span(name string) (d time.Duration, ok bool) {
+	v, ok := o.get(name)
+	if !ok {
+		return 0, false
+	}
+	if d, ok = spanOf(v); !ok {
+		o.wrong(name, v, "a time span such as 00:10:00")
+	}
+	return d, ok
+}
+
+// list returns the elements of a parameter. A list that ConvertTo-Json cut off
+// is one text with spaces between the elements.
+func (o *object) list(name string) []any {
+	v, ok := o.get(name)
+	if !ok {
+		return nil
+	}
+	s, isText := v.(string)
+	if !isText {
+		return listOf(v)
+	}
+	var all []any
+	for part := range strings.FieldsFuncSeq(s, isSeparator) {
+		all = append(all, part)
+	}
+	return all
+}
+
+func isSeparator(r rune) bool {
+	return r == ',' || r == ' ' || r == '\t' || r == '\r' || r == '\n' || r == '{' || r == '}'
+}
