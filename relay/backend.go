@@ -176,8 +176,12 @@ func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 	if r.Reply.Cause != nil {
 		reason = r.Reply.Cause.Error()
 	}
-	if b.log.Enabled(context.Background(), slog.LevelInfo) {
-		b.log.Info("refused", "session", s.ID, "connector", s.Connector.Name, "remote", s.Remote.Addr(), "stage", r.Stage,
+	level := slog.LevelInfo
+	if r.Reply.Cause != nil && r.Reply.Code < 500 {
+		level = slog.LevelWarn // something is out of order here
+	}
+	if ctx := context.Background(); b.log.Enabled(ctx, level) {
+		b.log.Log(ctx, level, "refused", "session", s.ID, "connector", s.Connector.Name, "remote", s.Remote.Addr(), "stage", r.Stage,
 			"from", r.From, "to", r.To, "code", r.Reply.Code, "enhanced", r.Reply.Enhanced, "reason", reason)
 	}
 	if b.cfg.Events == nil {

@@ -426,18 +426,10 @@ func (g *guard) refuse(rej Rejection) {
 	}
 }
 
-// rejected reports a refusal to the log and the backend.
+// rejected reports a refusal to the backend, which logs it.
 func (g *guard) rejected(rej Rejection) {
 	if rej.From == "" && g.transaction != nil {
 		rej.From = g.transaction.From.String()
-	}
-	level := slog.LevelDebug
-	if rej.Reply.Cause != nil && rej.Reply.Code < 500 {
-		level = slog.LevelWarn
-	}
-	if g.log.Enabled(context.Background(), level) {
-		g.log.LogAttrs(context.Background(), level, "refused", slog.String("session", g.sess.ID), slog.String("stage", rej.Stage),
-			slog.Int("code", rej.Reply.Code), slog.String("text", rej.Reply.Text), slog.Any("cause", rej.Reply.Cause))
 	}
 	defer func() {
 		if v := recover(); v != nil {
