@@ -186,18 +186,21 @@ func oneFate(t *testing.T, seed uint64) {
 	store := &hooked{Store: memspool.New(nil)}
 	var mu sync.Mutex
 	spoolLot, broken := rand.New(rand.NewPCG(seed, 4)), seed%2 == 1
-	unlucky := func() error {
+	failures := map[string]int{}
+	unlucky := func(s spool.Settlement) error { // never more than a delivery has patience for
 		mu.Lock()
 		defer mu.Unlock()
-		if broken && spoolLot.IntN(6) == 0 {
+		key := fmt.Sprint(s.ID, s.Token)
+		if broken && failures[key] < 4 && spoolLot.IntN(4) == 0 {
+			failures[key]++
 			return fmt.Errorf("%w: %w", spool.ErrFull, errSecret)
 		}
 		return nil
 	}
-	store.settle = func(spool.Settlement) error { return unlucky() }
+	store.settle = unlucky
 	store.commit = func(_ context.Context, c spool.Commit) error {
 		if len(c.Settle) > 0 {
-			return unlucky()
+			return unlucky(c.Settle[0])
 		}
 		return nil
 	}
