@@ -282,8 +282,12 @@ func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (n int64, done ch
 		content: [2][]byte{b[was.loc.meta:]}, contentSum: h.contentSum,
 	}
 	r.done = func(at loc, err error) {
+		if err != nil {
+			s.cleanAfter = time.Now().Add(cleanRetry)
+			return
+		}
 		_, m := s.index.find(id)
-		if err != nil || m == nil || m.loc != was.loc {
+		if m == nil || m.loc != was.loc {
 			return
 		}
 		s.dead(m.loc.segment, m.record())

@@ -37,7 +37,7 @@ func (s *Store) Open(ctx context.Context, id spool.ID) (io.ReadCloser, error) {
 		return nil, err
 	}
 	c := content{store: s, buf: buf}
-	c.Reset(b[at.meta:])
+	c.reader.Reset(b[at.meta:])
 	if !own {
 		return &c, nil
 	}
@@ -57,14 +57,17 @@ func (s *Store) Open(ctx context.Context, id spool.ID) (io.ReadCloser, error) {
 
 // content is what was read of the log. It is an io.WriterTo.
 type content struct {
-	bytes.Reader
-	store *Store
-	buf   *[]byte
+	store  *Store
+	buf    *[]byte
+	reader bytes.Reader
 }
+
+func (c *content) Read(p []byte) (int, error)         { return c.reader.Read(p) }
+func (c *content) WriteTo(w io.Writer) (int64, error) { return c.reader.WriteTo(w) }
 
 func (c *content) Close() error {
 	if c.buf != nil {
-		c.Reset(nil)
+		c.reader.Reset(nil)
 		c.store.putBuffer(c.buf)
 		c.buf = nil
 	}
@@ -84,8 +87,8 @@ func (r *ownContent) Read(p []byte) (int, error) {
 	if r.buf == nil {
 		return 0, fs.ErrClosed
 	}
-	if r.Len() > 0 || len(p) == 0 {
-		return r.Reader.Read(p)
+	if r.reader.Len() > 0 || len(p) == 0 {
+		return r.reader.Read(p)
 	}
 	if r.left == 0 {
 		return 0, io.EOF

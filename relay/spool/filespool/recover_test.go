@@ -435,6 +435,23 @@ func TestLimits(t *testing.T) {
 			t.Fatalf("error is %v, want ErrFull", err)
 		}
 	})
+	t.Run("Closed", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		s := open(t, dir, &filespool.Options{MaxBytes: 1 << 20, Threshold: 10})
+		w, err := s.Create(t.Context(), spool.NewID(now))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		if _, err := w.Write(make([]byte, 100)); !errors.Is(err, spool.ErrClosed) {
+			t.Fatalf("error is %v, want ErrClosed", err)
+		}
+		w.Abort()
+		if files, err := os.ReadDir(filepath.Join(dir, "files")); err != nil || len(files) > 0 {
+			t.Fatalf("left %v, %v", files, err)
+		}
+	})
 	t.Run("Options", func(t *testing.T) {
 		t.Parallel()
 		if _, err := filespool.Open(t.TempDir(), &filespool.Options{Threshold: -1}); err == nil {

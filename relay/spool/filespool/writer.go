@@ -72,15 +72,8 @@ func (w *writer) Write(p []byte) (int, error) {
 func (w *writer) spill(p []byte) error {
 	s := w.store
 	n := w.own.size + int64(len(*w.buf)+len(p)) - w.taken
-	s.mu.Lock()
-	fits := s.fits(n)
-	if fits {
-		s.ownBytes += n
-		w.taken += n
-	}
-	s.mu.Unlock()
-	if !fits {
-		return spool.ErrFull
+	if err := w.take(n); err != nil {
+		return err
 	}
 	if w.file == nil {
 		f, err := s.fs.OpenFile(s.ownName(w.id), openNew)
@@ -100,6 +93,22 @@ func (w *writer) spill(p []byte) error {
 		return nil
 	}
 	return w.put(p)
+}
+
+// take reserves room for n more bytes of the file.
+func (w *writer) take(n int64) error {
+	s := w.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.open(); err != nil {
+		return err
+	}
+	if !s.fits(n) {
+		return spool.ErrFull
+	}
+	s.ownBytes += n
+	w.taken += n
+	return nil
 }
 
 func (w *writer) drain() error {
