@@ -33,14 +33,18 @@ type file struct {
 	Users         string // htpasswd file
 	MaxDeliveries int
 	DrainTimeout  time.Duration
+	// RequireEncryption refuses connectors that take content without TLS beyond loopback.
+	RequireEncryption bool
 
 	TLS            *struct{ Certificate, Key string }
 	Connector      []*connector.Connector
 	AcceptedDomain []struct {
-		Name           string
-		Type           domains.Type
-		Recipients     []string
-		RecipientsFile string // a local part or an address a line
+		Name            string
+		Type            domains.Type
+		MatchSubdomains bool
+		Recipients      []string
+		RecipientsFile  string // a local part or an address a line
+		SkipLookup      bool
 	}
 	Senders       map[string][]string
 	Mailboxes     struct{ Deliver string }
@@ -48,8 +52,9 @@ type file struct {
 		connector.SendConnector
 		PasswordFile string
 	}
-	Retry relay.Retry
-	DKIM  []struct{ Domain, Selector, Key string }
+	Retry    relay.Retry
+	Pressure relay.Pressure
+	DKIM     []struct{ Domain, Selector, Key string }
 }
 
 // loader turns a file into the relay's configuration.
@@ -83,21 +88,24 @@ func load(path string, log *slog.Logger) (relay.Config, string, faults) {
 		return relay.Config{}, "", l.faults
 	}
 	cfg := relay.Config{
-		Hostname:      f.Hostname,
-		Connectors:    f.Connector,
-		DefaultDomain: f.DefaultDomain,
-		Postmaster:    f.Postmaster,
-		MaxDeliveries: f.MaxDeliveries,
-		DrainTimeout:  f.DrainTimeout,
-		Retry:         f.Retry,
-		TLS:           l.certificate(f),
-		Verifier:      l.users(f),
-		Mailboxes:     l.mailboxes(f),
+		Hostname:          f.Hostname,
+		Connectors:        f.Connector,
+		DefaultDomain:     f.DefaultDomain,
+		Postmaster:        f.Postmaster,
+		MaxDeliveries:     f.MaxDeliveries,
+		DrainTimeout:      f.DrainTimeout,
+		RequireEncryption: f.RequireEncryption,
+		Retry:             f.Retry,
+		Pressure:          f.Pressure,
+		TLS:               l.certificate(f),
+		Verifier:          l.users(f),
+		Mailboxes:         l.mailboxes(f),
 	}
 	for i, d := range f.AcceptedDomain {
 		at := fmt.Sprintf("accepted_domain[%d].", i)
 		cfg.AcceptedDomains = append(cfg.AcceptedDomains, domains.AcceptedDomain{
-			Domain: d.Name, Type: d.Type, Recipients: l.recipients(at, d.Recipients, d.RecipientsFile),
+			Domain: d.Name, Type: d.Type, MatchSubdomains: d.MatchSubdomains,
+			Recipients: l.recipients(at, d.Recipients, d.RecipientsFile), SkipLookup: d.SkipLookup,
 		})
 	}
 	for i := range f.SendConnector {

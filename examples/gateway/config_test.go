@@ -79,6 +79,10 @@ hostname = "relay.example.test"
 spool = "/var/spool/gateway"
 users = "users.htpasswd"
 drain_timeout = "5s"
+require_encryption = true
+[pressure]
+queue_high = 1000
+disk_medium = -1
 [tls]
 certificate = "cert.pem"
 key = "key.pem"
@@ -97,6 +101,7 @@ limits = { message_rate = -1, max_local_hops = 0, message_rate_by = "User", auth
 name = "*.example.test"
 type = "InternalRelay"
 recipients_file = "people.txt"
+skip_lookup = true
 [[accepted_domain]]
 name = "example.org"
 type = "ExternalRelay"
@@ -131,6 +136,9 @@ password_file = "people.txt"
 	}
 	if s := cfg.SendConnectors[0]; s.Password != "# people\ncarol\n\n dave " || s.Port != 587 || s.TLS != connector.TLSDomainValidation || s.AddressSpaces[0].Cost != 10 {
 		t.Errorf("send connector: %+v", s)
+	}
+	if d := cfg.AcceptedDomains[0]; !d.SkipLookup || !cfg.RequireEncryption || cfg.Pressure.QueueHigh != 1000 || cfg.Pressure.DiskMedium != -1 {
+		t.Errorf("%+v, %+v", d, cfg.Pressure)
 	}
 	if dir != "/var/spool/gateway" || cfg.DrainTimeout != 5*time.Second {
 		t.Errorf("spool %s, %+v", dir, cfg)

@@ -45,7 +45,7 @@ func (l *eventLog) Add(e relay.Event) {
 		l.room.Wait()
 	}
 	if !l.failed {
-		l.pending = appendEvent(l.pending, &e)
+		l.pending = appendEvents(l.pending, &e)
 	}
 	l.mu.Unlock()
 	select {
@@ -92,8 +92,19 @@ func (l *eventLog) run() {
 	}
 }
 
+// appendEvents appends a line for each recipient the event is about, or one if it is about none.
+func appendEvents(b []byte, e *relay.Event) []byte {
+	if len(e.To) == 0 {
+		return appendEvent(b, e, "")
+	}
+	for _, to := range e.To {
+		b = appendEvent(b, e, to)
+	}
+	return b
+}
+
 // appendEvent appends one line. It is written by hand because it runs several times for each message.
-func appendEvent(b []byte, e *relay.Event) []byte {
+func appendEvent(b []byte, e *relay.Event, to string) []byte {
 	b = append(b, `{"time":"`...)
 	b = e.Time.UTC().AppendFormat(b, time.RFC3339Nano)
 	b = append(b, `","type":"`...)
@@ -112,14 +123,7 @@ func appendEvent(b []byte, e *relay.Event) []byte {
 		b = append(b, `,"from":`...)
 		b = appendString(b, e.From)
 	}
-	if len(e.To) > 0 {
-		b = append(b, `,"to":`...)
-		for i, to := range e.To {
-			b = append(b, "[,"[min(i, 1)])
-			b = appendString(b, to)
-		}
-		b = append(b, ']')
-	}
+	b = appendText(b, "to", to)
 	if e.Code != 0 {
 		b = append(b, `,"code":`...)
 		b = strconv.AppendInt(b, int64(e.Code), 10)

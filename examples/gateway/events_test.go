@@ -19,7 +19,7 @@ func full() relay.Event {
 	return relay.Event{
 		Time: time.Date(2026, 1, 2, 3, 4, 5, 600, time.FixedZone("", 3600)), Kind: relay.Deferred, QueueID: "q1",
 		Connector: "apps", Remote: netip.MustParseAddrPort("192.0.2.1:4711"), User: "app", From: "a@example.com",
-		To: []string{"b@example.net", "c@example.net"}, Code: 451, Enhanced: "4.2.2", Text: "say \"later\"\x00\u00e9\xff", Host: "mx (192.0.2.9)",
+		To: []string{"b@example.net"}, Code: 451, Enhanced: "4.2.2", Text: "say \"later\"\x00\u00e9\xff", Host: "mx (192.0.2.9)",
 		Attempt: 2, Size: 12, Stage: "x", Report: "r",
 	}
 }
@@ -33,18 +33,18 @@ func TestAppendEvent(t *testing.T) {
 	}{
 		{"all", full(), map[string]any{
 			"time": at, "type": "deferred", "queue_id": "q1", "connector": "apps", "remote": "192.0.2.1:4711", "user": "app",
-			"from": "a@example.com", "to": []any{"b@example.net", "c@example.net"}, "code": 451.0, "enhanced": "4.2.2",
+			"from": "a@example.com", "to": "b@example.net", "code": 451.0, "enhanced": "4.2.2",
 			"text": "say \"later\"\x00\u00e9\ufffd", "host": "mx (192.0.2.9)", "attempt": 2.0,
 		}},
 		{"null sender", relay.Event{Time: full().Time, Kind: relay.Accepted, QueueID: "q2", To: []string{"b@example.net"}}, map[string]any{
-			"time": at, "type": "accepted", "queue_id": "q2", "from": "", "to": []any{"b@example.net"},
+			"time": at, "type": "accepted", "queue_id": "q2", "from": "", "to": "b@example.net",
 		}},
 		{"no sender", relay.Event{Time: full().Time, Kind: relay.Rejected, Code: 421}, map[string]any{
 			"time": at, "type": "rejected", "code": 421.0,
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			line := appendEvent(nil, &test.event)
+			line := appendEvents(nil, &test.event)
 			if n := bytes.Count(line, []byte("\n")); n != 1 {
 				t.Errorf("%d lines", n)
 			}
@@ -53,6 +53,15 @@ func TestAppendEvent(t *testing.T) {
 				t.Errorf("got  %v (%v)\nwant %v", got, err, test.want)
 			}
 		})
+	}
+}
+
+func TestLinePerRecipient(t *testing.T) {
+	e := full()
+	e.To = []string{"b@example.net", "c@example.net"}
+	lines := strings.Split(strings.TrimSpace(string(appendEvents(nil, &e))), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], `"to":"b@example.net"`) || !strings.Contains(lines[1], `"to":"c@example.net"`) {
+		t.Errorf("lines %q", lines)
 	}
 }
 
@@ -102,6 +111,6 @@ func BenchmarkAppendEvent(b *testing.B) {
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = appendEvent(buf[:0], &e)
+		buf = appendEvents(buf[:0], &e)
 	}
 }

@@ -144,8 +144,7 @@ func (g *gateway) event(kind, to string) map[string]any {
 	for {
 		select {
 		case e, ok := <-g.events:
-			list, _ := e["to"].([]any)
-			if e["type"] == kind && (to == "" || slices.Contains(list, any(to))) {
+			if e["type"] == kind && (to == "" || e["to"] == to) {
 				return e
 			}
 			g.t.Log(e)
