@@ -3,7 +3,7 @@
 // A [Verifier] decides on the [Credentials] a client has shown and answers
 // with an [Identity]: the user, the groups that grants may name, and the addresses the
 // user may send as. Three verifiers come with the package: [Static] for tests and
-// demonstrations, [Htpasswd] for a file of bcrypt hashes, and [VerifierFunc] for the
+// demonstrations, [Htpasswd] for a file of password hashes, and [VerifierFunc] for the
 // application's own users. [WithSenders] adds sender addresses to any of them.
 //
 // A [Server] runs the exchanges of the SASL mechanisms: PLAIN and LOGIN, SCRAM-SHA-256 with and

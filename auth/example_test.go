@@ -230,3 +230,24 @@ func ExampleNewSCRAMKeys() {
 	fmt.Println(strings.HasPrefix(keys, "SCRAM-SHA-256$15000:"), err)
 	// Output: true <nil>
 }
+
+func ExampleHasher() {
+	hasher := auth.NewHasher(auth.HasherOptions{}) // one for the process
+	stored := auth.HashPassword("secret")          // when the user chooses a password
+	v := auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+		if err := c.Check(); err != nil {
+			return nil, err
+		}
+		match, err := hasher.Match(ctx, c, stored)
+		switch {
+		case err != nil:
+			return nil, err
+		case !match:
+			return nil, auth.ErrBadCredentials
+		}
+		return &auth.Identity{User: c.Username}, nil
+	})
+	id, err := v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: "secret"})
+	fmt.Println(id.User, err)
+	// Output: anna <nil>
+}

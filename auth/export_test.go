@@ -1,25 +1,35 @@
 package auth
 
-// HoldTurns takes every turn at computing a hash and returns how to give them back.
-func (h *Htpasswd) HoldTurns() (release func()) {
-	for range cap(h.turns) {
-		h.turns <- struct{}{}
-	}
+import "crypto/sha256"
+
+// Hold takes every worker and returns how to give them back.
+func (h *Hasher) Hold() (release func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := h.idle
+	h.idle = 0
 	return func() {
-		for range cap(h.turns) {
-			<-h.turns
+		for range n {
+			h.end()
 		}
 	}
 }
 
+// Idle returns how many workers are free and how many calls and sources wait.
+func (h *Hasher) Idle() (idle, queued, sources int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.idle, h.queued, len(h.queues) + len(h.circle)
+}
+
 // ParseHtpasswd returns the number of users in data and the hash that an
 // unknown user is compared with.
-func ParseHtpasswd(name string, data []byte) (n int, nobody string, err error) {
-	u, err := parseHtpasswd(name, data)
+func ParseHtpasswd(name string, data []byte, nobody string) (n int, hash string, err error) {
+	u, err := parseHtpasswd(name, data, NewHasher(HasherOptions{}))
 	if err != nil {
 		return 0, "", err
 	}
-	return len(u.byName), string(u.nobody.hash), nil
+	return len(u.byName), u.decoy(sha256.Sum256([]byte(nobody))).hash, nil
 }
 
 // Waiting returns how many calls wait or are under way.

@@ -6,18 +6,16 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/crypto/bcrypt"
 )
 
 const (
@@ -25,29 +23,26 @@ const (
 	fileUnsettled = 2 * time.Second // a younger file may change again without a new time stamp
 	maxFile       = 16 << 20        // octets
 	maxFaults     = 20              // reported for one file
-	maxPassword   = 72              // octets that bcrypt looks at
 )
 
 // Htpasswd is a Verifier of the users of a password file: lines of a name, a
-// colon and a bcrypt hash ($2a$, $2b$ or $2y$), as "htpasswd -B" writes them. Empty lines and lines
-// that begin with # are skipped. Other kinds of hashes are refused. A file of up to 16 MiB is read.
+// colon and a hash that a [Hasher] knows, such as "htpasswd -B", [HashPassword] and [NewSCRAMKeys] make. Empty
+// lines and lines that begin with # are skipped. Other kinds of hashes are refused. A file of up
+// to 16 MiB is read. It is a [SCRAMStore] of the users with keys of [NewSCRAMKeys].
 //
 // It looks at the file at most once a second, during a call of Verify, and
 // reads it again when its time, size or identity has changed. Replace the file by
 // renaming a complete one over it. While the file cannot be read or has a fault, the users read
 // last stay; [OnReloadError] tells of it.
 //
-// No more hashes are computed at once than there are processors for Go; a call that has
-// to wait for its turn gives up when its context ends. The last good password
-// of a user is remembered as a keyed digest until the file changes, so that a client that logs on for
-// every message does not pay for bcrypt each time. An unknown user
-// costs as much as the most costly hash of the file. A password longer than 72 octets, the
-// most that bcrypt looks at, is never right.
+// The last good password of a user is remembered as a keyed digest until the file changes, so that a
+// client that logs on for every message does not pay for the hash each time. An unknown user costs as much
+// as one of the file, always the same one for a name.
 type Htpasswd struct {
 	path    string
 	onError func(error)
-	turns   chan struct{}     // held while a hash is computed
-	key     [sha256.Size]byte // of the digests of good passwords
+	hasher  *Hasher
+	key     [sha256.Size]byte // of the digests of good passwords and unknown names
 	start   time.Time
 	next    atomic.Int64 // when to look again, as time since start
 	users   atomic.Pointer[users]
@@ -72,6 +67,15 @@ func OnReloadError(f func(error)) Option {
 	}
 }
 
+// WithHasher makes the verifier share h. Defaults to a Hasher of its own.
+func WithHasher(h *Hasher) Option {
+	return func(v *Htpasswd) {
+		if h != nil {
+			v.hasher = h
+		}
+	}
+}
+
 // OpenHtpasswd reads the file. The error holds every fault of the file with
 // its line number, joined with [errors.Join]; after 20 of them the rest is left
 // out. It never holds a hash.
@@ -79,7 +83,7 @@ func OpenHtpasswd(path string, options ...Option) (*Htpasswd, error) {
 	h := &Htpasswd{
 		path:    path,
 		onError: func(error) {},
-		turns:   make(chan struct{}, runtime.GOMAXPROCS(0)),
+		hasher:  NewHasher(HasherOptions{}),
 		start:   time.Now(),
 	}
 	for _, o := range options {
@@ -96,13 +100,10 @@ func OpenHtpasswd(path string, options ...Option) (*Htpasswd, error) {
 }
 
 // Verify implements [Verifier]. An error other than [ErrBadCredentials] is
-// that of ctx.
+// one of the [Hasher].
 func (h *Htpasswd) Verify(ctx context.Context, c Credentials) (*Identity, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
-	}
-	if len(c.Password) > maxPassword {
-		return nil, ErrBadCredentials
 	}
 	h.refresh()
 	table := h.users.Load()
@@ -113,11 +114,11 @@ func (h *Htpasswd) Verify(ctx context.Context, c Credentials) (*Identity, error)
 			return &Identity{User: c.Username}, nil
 		}
 	} else {
-		u = table.nobody
+		u = table.decoy(h.digest(c.Username))
 	}
-	match, err := h.compare(ctx, u.hash, c.Password)
+	match, err := h.hasher.Match(ctx, c, u.hash)
 	if err != nil {
-		return nil, fmt.Errorf("auth: waiting for a turn: %w", err)
+		return nil, err
 	}
 	if !match || !known {
 		return nil, ErrBadCredentials
@@ -126,18 +127,14 @@ func (h *Htpasswd) Verify(ctx context.Context, c Credentials) (*Identity, error)
 	return &Identity{User: c.Username}, nil
 }
 
-// compare runs bcrypt when a processor is free for it.
-func (h *Htpasswd) compare(ctx context.Context, hash []byte, password string) (bool, error) {
-	if err := ctx.Err(); err != nil {
-		return false, err
+// SCRAMKeys implements [SCRAMStore].
+func (h *Htpasswd) SCRAMKeys(_ context.Context, c Credentials) (string, *Identity, error) {
+	h.refresh()
+	u := h.users.Load().byName[c.Username]
+	if u == nil || !strings.HasPrefix(u.hash, scramPrefix) {
+		return "", nil, ErrBadCredentials
 	}
-	select {
-	case h.turns <- struct{}{}:
-	case <-ctx.Done():
-		return false, ctx.Err()
-	}
-	defer func() { <-h.turns }()
-	return bcrypt.CompareHashAndPassword(hash, []byte(password)) == nil, nil
+	return u.hash, &Identity{User: c.Username}, nil
 }
 
 func (h *Htpasswd) digest(password string) (sum [sha256.Size]byte) {
@@ -191,7 +188,7 @@ func (h *Htpasswd) read() (*users, error) {
 		return nil, fmt.Errorf("auth: htpasswd: %w", err)
 	}
 	h.info, h.unsettled = info, -fileUnsettled < age && age < fileUnsettled
-	return parseHtpasswd(h.path, data)
+	return parseHtpasswd(h.path, data, h.hasher)
 }
 
 func readFile(path string) ([]byte, error) {
@@ -210,17 +207,22 @@ func readFile(path string) ([]byte, error) {
 // users are what a file holds.
 type users struct {
 	byName map[string]*user
-	nobody *user // costs as much as the most costly user
+	all    []*user // in the order of the file, at least one
 }
 
 type user struct {
-	hash []byte
+	hash string
 	good atomic.Pointer[[sha256.Size]byte] // digest of the last good password
 }
 
-func parseHtpasswd(name string, data []byte) (*users, error) {
+// decoy returns whose hash an unknown user is compared with.
+func (u *users) decoy(digest [sha256.Size]byte) *user {
+	return u.all[binary.BigEndian.Uint64(digest[:])%uint64(len(u.all))]
+}
+
+func parseHtpasswd(name string, data []byte, h *Hasher) (*users, error) {
 	u := &users{byName: make(map[string]*user)}
-	cost, n := 0, 0
+	n := 0
 	var faults []error
 	for line := range bytes.Lines(data) {
 		n++
@@ -228,8 +230,7 @@ func parseHtpasswd(name string, data []byte) (*users, error) {
 		if len(line) == 0 || line[0] == '#' {
 			continue
 		}
-		user, c, err := u.add(string(line))
-		if err != nil {
+		if user, err := u.add(string(line), h); err != nil {
 			if user != "" {
 				err = fmt.Errorf("user %q: %w", user, err)
 			}
@@ -238,56 +239,35 @@ func parseHtpasswd(name string, data []byte) (*users, error) {
 		if len(faults) == maxFaults {
 			break
 		}
-		cost = max(cost, c)
 	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	if cost == 0 {
-		cost = bcrypt.DefaultCost
+	if len(u.all) == 0 {
+		u.all = []*user{{hash: noPassword}}
 	}
-	u.nobody = &user{hash: fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat(".", hashLen-len("$2a$10$")))}
 	return u, nil
 }
 
+// noPassword is a bcrypt hash of the usual cost.
+const noPassword = "$2a$10$....................................................."
+
 // add enters the user of a line. Its errors hold nothing of the hash.
-func (u *users) add(line string) (name string, cost int, err error) {
+func (u *users) add(line string, h *Hasher) (name string, err error) {
 	written, hash, ok := strings.Cut(line, ":")
 	if !ok {
-		return "", 0, errors.New("not of the form name:hash") // may be a bare password
+		return "", errors.New("not of the form name:hash") // may be a bare password
 	}
 	if name, err = PrepareName(written); err != nil {
-		return written[:min(len(written), maxName)], 0, err
+		return written[:min(len(written), maxName)], err
 	}
 	if u.byName[name] != nil {
-		return name, 0, errors.New("listed twice")
+		return name, errors.New("listed twice")
 	}
-	cost, err = checkHash(hash)
-	if err != nil {
-		return name, 0, err
+	if _, err = h.parse(hash); err != nil {
+		return name, err
 	}
-	u.byName[name] = &user{hash: []byte(hash)}
-	return name, cost, nil
+	u.byName[name] = &user{hash: hash}
+	u.all = append(u.all, u.byName[name])
+	return name, nil
 }
-
-const hashLen = 60 // of a bcrypt hash: $2b$10$, 22 characters of salt, 31 of hash
-
-// checkHash returns the cost of a bcrypt hash.
-func checkHash(hash string) (int, error) {
-	if len(hash) < 4 || hash[:2] != "$2" || !strings.ContainsRune("aby", rune(hash[2])) || hash[3] != '$' {
-		return 0, errors.New(`not a bcrypt hash; make one with "htpasswd -B"`)
-	}
-	if len(hash) != hashLen || hash[6] != '$' || strings.Trim(hash[7:], bcryptDigits) != "" {
-		return 0, errors.New("malformed bcrypt hash")
-	}
-	cost, err := bcrypt.Cost([]byte(hash))
-	if err != nil || cost > maxCost {
-		return 0, fmt.Errorf("the cost of the bcrypt hash is not between %d and %d", bcrypt.MinCost, maxCost)
-	}
-	return cost, nil
-}
-
-const (
-	maxCost      = 18 // a minute or so; more is a slip of the pen that nobody could log on with
-	bcryptDigits = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-)

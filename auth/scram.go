@@ -72,7 +72,7 @@ func scramKeys(password string, salt []byte, iterations int) (string, error) {
 }
 
 // errSCRAMKeys tells nothing of the keys.
-var errSCRAMKeys = errors.New("auth: malformed SCRAM keys")
+var errSCRAMKeys = errors.New("malformed SCRAM keys")
 
 func parseSCRAMKeys(text string) (k scram.StoredCredentials, err error) {
 	text, ok := strings.CutPrefix(text, scramPrefix)
@@ -98,16 +98,18 @@ func parseSCRAMKeys(text string) (k scram.StoredCredentials, err error) {
 	}, nil
 }
 
-// matchSCRAM tells whether keys are those of a password.
-func matchSCRAM(k scram.StoredCredentials, password string) bool {
+// scramHash is a hash of a password too.
+type scramHash scram.StoredCredentials
+
+func (h scramHash) match(password string) bool {
 	client, err := scram.SHA256.NewClient("", password, "")
 	if err != nil { // PostgreSQL takes such a password as it is
 		if client, err = scram.SHA256.NewClientUnprepped("", password, ""); err != nil {
 			return false
 		}
 	}
-	got, err := client.GetStoredCredentialsWithError(k.KeyFactors)
-	return err == nil && hmac.Equal(got.StoredKey, k.StoredKey)
+	got, err := client.GetStoredCredentialsWithError(h.KeyFactors)
+	return err == nil && hmac.Equal(got.StoredKey, h.StoredKey)
 }
 
 // decoy returns the keys of a user who does not exist: always the same, and of no password.
@@ -226,7 +228,7 @@ func (x *scramExchange) keys(ctx context.Context, user string) (scram.StoredCred
 	}
 	k, err := parseSCRAMKeys(text)
 	if err != nil {
-		return decoy, err
+		return decoy, fmt.Errorf("auth: user %q: %w", name, err)
 	}
 	x.found = id
 	return k, nil

@@ -478,7 +478,7 @@ func TestServerFaults(t *testing.T) {
 		{auth.ScramSHA256, "n,,n=carl,r=x", "down"},
 		{auth.Plain, "\x00anna\x00x", "auth: the verifier gave no identity"},
 		{auth.ScramSHA256, "n,,n=anna,r=x", "auth: the verifier gave no identity"},
-		{auth.ScramSHA256, "n,,n=bert,r=x", "auth: malformed SCRAM keys"},
+		{auth.ScramSHA256, "n,,n=bert,r=x", `auth: user "bert": malformed SCRAM keys`},
 	} {
 		if got := converse(t, s, tt.mechanism, conn, tt.message); got != tt.want {
 			t.Errorf("%s %q: %s, want %s", tt.mechanism, tt.message, got, tt.want)

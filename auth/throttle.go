@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -122,13 +123,10 @@ var errUndecided = errors.New("auth: undecided")
 
 // do asks verify when it is time, and remembers the outcome. A nil Throttle asks at once.
 func (t *Throttle) do(ctx context.Context, c Credentials, verify func() (*Identity, error)) (id *Identity, err error) {
-	if t == nil {
+	if t == nil || t.exempt(c.Remote.Addr()) {
 		return verify()
 	}
-	source, ok := t.source(c.Remote.Addr())
-	if !ok {
-		return verify()
-	}
+	source := string(sourceOf(c.Remote.Addr()).AsSlice())
 	a := &attempt{Throttle: t, began: t.now(), source: t.hash("source", source, "")}
 	if c.Username != "" {
 		user := strings.ToLower(c.Username)
@@ -147,21 +145,10 @@ func (t *Throttle) do(ctx context.Context, c Credentials, verify func() (*Identi
 	return id, err
 }
 
-// source names where the client is, as far as it cannot choose freely. It
-// is not ok when the source is exempt.
-func (t *Throttle) source(a netip.Addr) (string, bool) {
+// exempt tells whether a source is not counted.
+func (t *Throttle) exempt(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
-	for _, p := range t.opt.Exempt {
-		if p.Contains(a) {
-			return "", false
-		}
-	}
-	if a.Is6() {
-		if p, err := a.Prefix(64); err == nil {
-			a = p.Addr()
-		}
-	}
-	return string(a.AsSlice()), true
+	return slices.ContainsFunc(t.opt.Exempt, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // hash returns a key that a client cannot foresee, and never 0.
