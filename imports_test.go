@@ -37,7 +37,7 @@ var allowed = map[string][]string{
 	"relay/internal/header":   nil,
 	"relay/internal/dsn":      {"relay/internal/header", "relay/spool"},
 	"relay/internal/sched":    {"relay/spool"},
-	"relay/internal/smtpd":    {"auth", "connector", "domains", "relay/spool", "github.com/emersion/go-smtp", "github.com/emersion/go-sasl"},
+	"relay/internal/smtpd":    {"auth", "connector", "domains", "relay/spool", "github.com/emersion/go-smtp", "github.com/emersion/go-sasl", "github.com/pires/go-proxyproto"},
 	"relay/internal/outbound": {"connector", "github.com/emersion/go-smtp", "github.com/emersion/go-sasl"},
 
 	"relay": {
@@ -54,6 +54,7 @@ var required = []string{
 	"github.com/emersion/go-smtp",
 	"github.com/hashicorp/go-multierror",
 	"github.com/miekg/dns",
+	"github.com/pires/go-proxyproto",
 	"blitiri.com.ar/go/spf",
 	"github.com/xdg-go/scram",
 	"github.com/xdg-go/stringprep", // which scram brings along

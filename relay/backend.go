@@ -25,7 +25,7 @@ var _ smtpd.Backend = (*backend)(nil)
 func session(s *smtpd.Session) *Session {
 	v, ok := s.Value.(*Session)
 	if !ok {
-		v = &Session{ID: s.ID, Connector: s.Connector, Local: s.Local, Remote: s.Remote}
+		v = &Session{ID: s.ID, Connector: s.Connector, Local: s.Local, Remote: s.Remote, Proxy: s.Proxy}
 		s.Value = v
 	}
 	v.Helo, v.TLS, v.Identity, v.Rights = s.Helo, s.TLS, s.Identity, s.Rights

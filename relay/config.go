@@ -31,7 +31,28 @@ type Config struct {
 
 	// TLS serves STARTTLS and implicit TLS on every connector. Defaults to
 	// nil: neither is offered, and a connector that requires TLS is a fault.
+	//
+	// A connector that knows servers or partners by their certificate asks the client for one and
+	// verifies it against ClientCAs, which are then required. A certificate that is not good does not count, and the
+	// session goes on without it, unless ClientAuth says otherwise. GetConfigForClient, where set,
+	// has to ask for certificates itself.
 	TLS *tls.Config
+
+	// Proxies are hosts, such as load balancers, whose connections begin with a PROXY header (version 1 or 2)
+	// and are then taken for those of the client it names: connector, limits, log and trace fields go by the client's
+	// addresses. Where no connector is bound to the address that the client connected to, the one
+	// that the proxy connected to counts. A connection of theirs without a proper header is closed; a header from anybody
+	// else is an unknown command. Whoever can send from these addresses can claim to be anybody. Defaults to none.
+	Proxies []connector.Range
+
+	// XClient are hosts that may speak for their clients with Postfix's XCLIENT command. The session then begins anew
+	// with the client's addresses, and what the host has proved is forgotten, TLS itself aside. LOGIN is not taken: users
+	// log on here. Defaults to none.
+	XClient []connector.Range
+
+	// GatewayGuard says what to do when many different clients that may relay without logging on come from
+	// one address behind which others hide. Defaults to GatewayWarn.
+	GatewayGuard GatewayGuard
 
 	// RequireEncryption refuses every connector that would let content in without TLS, unless all its
 	// bindings are loopback addresses: each must have ImplicitTLS or RequireTLS. The handlers that take

@@ -36,10 +36,12 @@ type Session struct {
 	ID            string // the same in log lines of the session
 	Connector     *connector.Connector
 	Local, Remote netip.AddrPort
-	Helo          string
-	TLS           *tls.ConnectionState // nil without TLS
-	Identity      *auth.Identity       // nil before AUTH
-	Rights        connector.Right
+	// Proxy is the listed host that told Local and Remote, by a PROXY header or XCLIENT. Invalid without one.
+	Proxy    netip.AddrPort
+	Helo     string
+	TLS      *tls.ConnectionState // nil without TLS
+	Identity *auth.Identity       // nil before AUTH
+	Rights   connector.Right
 	// Labels appear on the events of the session's messages.
 	Labels map[string]string
 	// Value is the application's own.

@@ -96,7 +96,11 @@ func New(cfg Config) (*Relay, error) {
 }
 
 func (r *Relay) policy(p *snapshot) smtpd.Policy {
-	return smtpd.Policy{Connectors: p.set, TLS: p.cfg.TLS, Backend: &backend{relay: r, snapshot: p}}
+	return smtpd.Policy{
+		Connectors: p.set, TLS: p.cfg.TLS, Backend: &backend{relay: r, snapshot: p}, NoAuth: p.cfg.Verifier == nil,
+		Proxies: p.cfg.Proxies, XClient: p.cfg.XClient,
+		WatchGateways: p.cfg.GatewayGuard != GatewayOff, RefuseGateways: p.cfg.GatewayGuard == GatewayRefuse,
+	}
 }
 
 // Listen opens the bindings of all connectors. Clients that connect wait until

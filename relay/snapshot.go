@@ -171,6 +171,11 @@ func (p *snapshot) checkNames(f *faults) {
 }
 
 func (p *snapshot) checkConnectors(f *faults) {
+	f.join("Proxies", connector.CheckTrusted(p.cfg.Proxies))
+	f.join("XClient", connector.CheckTrusted(p.cfg.XClient))
+	if _, err := p.cfg.GatewayGuard.MarshalText(); err != nil {
+		f.add("GatewayGuard", err)
+	}
 	for i, c := range p.cfg.Connectors {
 		if c == nil || c.Disabled {
 			continue
@@ -188,6 +193,9 @@ func (p *snapshot) checkConnectors(f *faults) {
 		}
 		if p.cfg.RequireEncryption && !c.ImplicitTLS && !c.RequireTLS && !onLoopback(c) {
 			f.addf(field+".RequireTLS", "RequireEncryption is set: set RequireTLS or ImplicitTLS, or bind to loopback addresses only")
+		}
+		if c.AsksForCertificate() && (p.cfg.TLS == nil || p.cfg.TLS.ClientCAs == nil) {
+			f.addf("TLS.ClientCAs", "required, because connector %q knows clients by their certificate: name who vouches for it", c.Name)
 		}
 		if p.cfg.Verifier == nil && c.AuthMechanisms&connector.BasicAuth != 0 {
 			f.addf("Verifier", "required, because connector %q offers BasicAuth", c.Name)

@@ -33,17 +33,18 @@ const (
 	extChunking
 	extUTF8
 	extLimits
+	extXClient
 )
 
 // keywords are in the order in which EHLO shows them.
-func keywords() [11]string {
+func keywords() [12]string {
 	return [...]string{"SIZE", "PIPELINING", "DSN", "ENHANCEDSTATUSCODES", "STARTTLS", "AUTH", "8BITMIME",
-		"BINARYMIME", "CHUNKING", "SMTPUTF8", "LIMITS"}
+		"BINARYMIME", "CHUNKING", "SMTPUTF8", "LIMITS", "XCLIENT"}
 }
 
 // supported returns every extension but those suppressed.
 func supported(suppressed []string) extensions {
-	e := extensions(1<<11 - 1)
+	e := extensions(1<<12 - 1)
 	for _, s := range suppressed {
 		for i, k := range keywords() {
 			if strings.EqualFold(s, k) {

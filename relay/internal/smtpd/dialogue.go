@@ -10,6 +10,10 @@ import (
 // command answers a command, or returns what go-smtp is to read for it.
 func (g *guard) command(line string) (feed string) {
 	v, arg := verb(line)
+	if g.secondHeader(line) {
+		g.refuse(Rejection{Stage: g.stage(), Reply: refusal(421, "4.7.0", "A second PROXY header, closing transmission channel")})
+		return ""
+	}
 	switch v {
 	case "EHLO", "HELO":
 		return g.helo(v == "EHLO", arg)
@@ -34,6 +38,8 @@ func (g *guard) command(line string) (feed string) {
 		g.startTLS(arg)
 	case "NOOP":
 		g.noop()
+	case "XCLIENT":
+		g.xclient(arg)
 	case "VRFY":
 		if g.uselessCommand() {
 			g.reply(252, "2.5.0", "Cannot verify the user, but will accept message and attempt delivery")
@@ -92,11 +98,8 @@ func (g *guard) helo(esmtp bool, arg string) string {
 	}
 	// RFC 5321 section 4.1.4: a later EHLO acts as RSET.
 	g.reset()
-	was, wasESMTP := g.sess.Helo, g.sess.ESMTP
-	g.sess.Helo, g.sess.ESMTP = arg, esmtp
-	if r := g.ask(func() error { return g.pol.Backend.Helo(g.ctx, &g.sess) }); r != nil {
+	if r := g.introduce(arg, esmtp); r != nil {
 		g.refusedByBackend(Rejection{Stage: "helo", Reply: r})
-		g.sess.Helo, g.sess.ESMTP = was, wasESMTP
 		return lineRset
 	}
 	greeting := g.fqdn() + " Hello [" + g.sess.Remote.Addr().String() + "]"
@@ -104,7 +107,7 @@ func (g *guard) helo(esmtp bool, arg string) string {
 		g.reply(250, "", greeting)
 		return lineHelo
 	}
-	lines := make([]string, 1, 12)
+	lines := make([]string, 1, 13)
 	lines[0] = greeting
 	for i, k := range keywords() {
 		if on, value := g.offers(1 << i); on {
@@ -119,6 +122,20 @@ func (g *guard) helo(esmtp bool, arg string) string {
 		}
 	}
 	return lineHelo
+}
+
+// introduce takes the name that the client goes by, unless it is refused.
+func (g *guard) introduce(name string, esmtp bool) *Reply {
+	was, wasESMTP := g.sess.Helo, g.sess.ESMTP
+	g.sess.Helo, g.sess.ESMTP = name, esmtp
+	r := g.ask(func() error { return g.pol.Backend.Helo(g.ctx, &g.sess) })
+	if r == nil {
+		r = g.watch(name)
+	}
+	if r != nil {
+		g.sess.Helo, g.sess.ESMTP = was, wasESMTP
+	}
+	return r
 }
 
 // offers says whether an extension is offered in the present state of the session, and with what value.
@@ -138,13 +155,18 @@ func (g *guard) offers(e extensions) (on bool, value string) {
 		if g.sess.Identity != nil || !g.authOffered() {
 			return false, ""
 		}
-		value = " PLAIN LOGIN"
+		value = " PLAIN"
+		if g.usersLogOn() {
+			value = " PLAIN LOGIN"
+		}
 	case extLimits:
 		// RFC 9422.
 		if l.MaxRecipients <= 0 {
 			return false, ""
 		}
 		value = fmt.Sprintf(" RCPTMAX=%d", l.MaxRecipients)
+	case extXClient:
+		return contains(g.pol.XClient, g.peer.Addr()), xclientAttributes
 	}
 	return true, value
 }
@@ -400,9 +422,20 @@ func (g *guard) startTLS(arg string) {
 	g.handover = true
 }
 
+// authKnown says whether there is any AUTH on this connector.
+func (g *guard) authKnown() bool {
+	return g.ext&extAuth != 0 && !g.pol.NoAuth && g.sess.Connector.AuthMechanisms&(connector.BasicAuth|connector.ExchangeServer) != 0
+}
+
 // authOffered says whether AUTH may be used in the present state of the session.
 func (g *guard) authOffered() bool {
-	return g.ext&extAuth != 0 && DecideAuth(g.sess.Connector, g.sess.TLS != nil) == nil
+	return g.authKnown() && (g.usersLogOn() || g.sess.TLS != nil && g.sess.Connector.AuthMechanisms&connector.ExchangeServer != 0)
+}
+
+// usersLogOn says whether users may log on in the present state of the session, and not only servers.
+func (g *guard) usersLogOn() bool {
+	m := g.sess.Connector.AuthMechanisms
+	return m&connector.BasicAuth != 0 && (g.sess.TLS != nil || m&connector.BasicAuthRequireTLS == 0 && !g.sess.Connector.RequireTLS)
 }
 
 func (g *guard) auth(arg string) string {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -69,6 +70,9 @@ type guard struct {
 	told     bool // the backend knows of the connection
 	admitted bool
 	shut     bool
+	header   header
+	peer     netip.AddrPort // who is at the other end, before XCLIENT
+	spoken   bool           // by XCLIENT: certificate and address are those of two different hosts
 
 	ends        time.Time // end of the connection timeout; zero when off
 	writeUntil  time.Time // write deadline in force
@@ -91,24 +95,35 @@ func newGuard(s *Server, pol *Policy, c net.Conn, sess Session) *guard {
 	g := &guard{srv: s, pol: pol, log: s.log, sess: sess, raw: c, rw: c}
 	g.in = g.small[:]
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	g.ext = supported(sess.Connector.SuppressedKeywords)
-	if d := sess.Limits.ConnectionTimeout; d > 0 {
+	g.peer = sess.Remote
+	return g
+}
+
+// admit gives the session its connector and counts it there, or says why it may not be.
+func (g *guard) admit(con *connector.Connector) *Reply {
+	s := &g.sess
+	s.Connector, s.Limits = con, con.Limits.WithDefaults(con.Usage)
+	g.ext = supported(con.SuppressedKeywords)
+	g.ends = time.Time{}
+	if d := s.Limits.ConnectionTimeout; d > 0 {
 		g.ends = time.Now().Add(d)
 	}
-	return g
+	g.rights()
+	if r := g.crowded(); r != nil {
+		return r
+	}
+	r := g.srv.quota.admit(con.Name, s.Limits, s.Remote.Addr(), time.Now())
+	g.admitted = r == nil
+	return r
 }
 
 // rights recomputes what the session may do.
 func (g *guard) rights() {
 	p := connector.Peer{TLS: g.sess.TLS != nil}
 	if id := g.sess.Identity; id != nil {
-		p.Authenticated, p.User, p.Groups = true, id.User, id.Groups
+		p.Authenticated, p.User, p.Groups, p.Server = true, id.User, id.Groups, id.Server
 	}
-	if t := g.sess.TLS; t != nil && len(t.VerifiedChains) > 0 {
-		if leaf := t.VerifiedChains[0][0]; len(leaf.DNSNames) > 0 {
-			p.Partner = strings.ToLower(leaf.DNSNames[0])
-		}
-	}
+	p.Names = g.names()
 	g.sess.Rights = g.sess.Connector.Rights(p)
 }
 
@@ -146,10 +161,19 @@ func (g *guard) step() string {
 // open is the first that a session does: TLS where it comes first, the
 // backend's word, the banner.
 func (g *guard) open() {
+	if g.header == headerExpected && !g.proxied() {
+		g.hangup = true
+		return
+	}
 	if g.sess.Connector.ImplicitTLS && !g.handshake() {
 		return
 	}
 	g.rights()
+	g.greet()
+}
+
+// greet asks the backend and says the banner.
+func (g *guard) greet() {
 	g.told = true
 	r := g.ask(func() error { return g.pol.Backend.Connect(g.ctx, &g.sess) })
 	if r != nil {
@@ -176,7 +200,16 @@ func (g *guard) fqdn() string {
 // handshake puts TLS on the connection, or ends it: after a failed handshake
 // nothing that arrives can be trusted to be SMTP.
 func (g *guard) handshake() bool {
-	c := tls.Server(g.raw, g.pol.TLS)
+	cfg, conn := g.pol.TLS, g.raw
+	if g.sess.Connector.AsksForCertificate() {
+		cfg = g.pol.asking
+	}
+	if g.r < g.w {
+		// What came with the PROXY header.
+		conn = &prefixed{g.raw, bytes.Clone(g.in[g.r:g.w])}
+		g.r, g.w = 0, 0
+	}
+	c := tls.Server(conn, cfg)
 	until := g.deadline(handshakeTimeout)
 	_ = g.raw.SetWriteDeadline(until)
 	g.writeUntil = time.Time{}
@@ -187,6 +220,7 @@ func (g *guard) handshake() bool {
 		return false
 	}
 	state := c.ConnectionState()
+	g.verify(&state)
 	g.rw, g.sess.TLS = c, &state
 	return true
 }
@@ -481,7 +515,30 @@ func (g *guard) close() {
 	}
 	g.cancel()
 	g.rw.Close()
+	g.leave()
+	if g.log.Enabled(context.Background(), slog.LevelDebug) {
+		g.log.LogAttrs(context.Background(), slog.LevelDebug, "session closed", slog.String("session", g.sess.ID), slog.String("connector", g.connectorName()),
+			slog.String("remote", g.sess.Remote.String()), slog.String("helo", g.sess.Helo), slog.Int("messages", g.messages), slog.Int("errors", g.errors))
+	}
+	if g.large != nil {
+		g.srv.inputs.Put(g.large)
+		g.large, g.in = nil, nil
+	}
+	g.srv.remove(g)
+}
+
+// connectorName is empty while a PROXY header is waited for.
+func (g *guard) connectorName() string {
+	if g.sess.Connector == nil {
+		return ""
+	}
+	return g.sess.Connector.Name
+}
+
+// leave ends the session, but not the connection.
+func (g *guard) leave() {
 	if g.told {
+		g.told = false
 		func() {
 			defer func() {
 				if v := recover(); v != nil {
@@ -492,17 +549,9 @@ func (g *guard) close() {
 		}()
 	}
 	if g.admitted {
+		g.admitted = false
 		g.srv.quota.release(g.sess.Connector.Name, g.sess.Remote.Addr())
 	}
-	if g.log.Enabled(context.Background(), slog.LevelDebug) {
-		g.log.LogAttrs(context.Background(), slog.LevelDebug, "session closed", slog.String("session", g.sess.ID), slog.String("connector", g.sess.Connector.Name),
-			slog.String("remote", g.sess.Remote.String()), slog.String("helo", g.sess.Helo), slog.Int("messages", g.messages), slog.Int("errors", g.errors))
-	}
-	if g.large != nil {
-		g.srv.inputs.Put(g.large)
-		g.large, g.in = nil, nil
-	}
-	g.srv.remove(g)
 }
 
 // drainSocket lets the last reply arrive: closing a socket with unread input

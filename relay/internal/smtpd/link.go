@@ -24,7 +24,7 @@ const (
 // errRefused tells go-smtp that a command failed. Its text goes nowhere.
 var errRefused = errors.New("smtpd: refused")
 
-// link is the connection that go-smtp sees. After STARTTLS the guard goes on
+// link is the connection that go-smtp sees. After STARTTLS and XCLIENT the guard goes on
 // with a new one, so that go-smtp begins with nothing (RFC 3207 section 4.2).
 type link struct {
 	guard  *guard
@@ -54,7 +54,7 @@ func (l *link) Read(p []byte) (n int, err error) {
 // Write drops what go-smtp has to say: replies are the guard's.
 func (l *link) Write(p []byte) (int, error) { return len(p), nil }
 
-// Close ends the connection, unless it goes on after STARTTLS.
+// Close ends the connection, unless it goes on after STARTTLS or XCLIENT.
 func (l *link) Close() error {
 	if l.closed {
 		return nil
@@ -63,6 +63,9 @@ func (l *link) Close() error {
 	g := l.guard
 	if g.handover && !g.hangup {
 		g.handover = false
+		if g.sess.Helo != "" {
+			g.feed = lineHelo // XCLIENT has introduced the client
+		}
 		if g.srv.queue.put(g) {
 			return nil
 		}

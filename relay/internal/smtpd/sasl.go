@@ -22,12 +22,12 @@ var _ sasl.Server = (*exchange)(nil)
 // beginExchange checks the arguments of AUTH (RFC 4954 section 4).
 func (g *guard) beginExchange(name, initial string) string {
 	x := &exchange{guard: g, name: auth.Mechanism(name), running: true}
-	switch x.name {
-	case auth.Plain:
+	switch {
+	case x.name == auth.Plain:
 		x.server = sasl.NewPlainServer(x.authenticate)
-	case auth.Login:
+	case x.name == auth.Login && g.usersLogOn():
 		x.server = &login{authenticate: x.authenticate}
-	case "":
+	case x.name == "":
 		g.protocolErrorAt("auth", badParam())
 		return ""
 	default:
@@ -123,7 +123,7 @@ func (x *exchange) authenticate(authzid, user, password string) error {
 		}
 		return err
 	})
-	if bad {
+	if bad || r == nil && !id.Server && !g.usersLogOn() {
 		r = badCredentials()
 	}
 	if r == nil {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
+
+	"github.com/postern-mail/postern/connector"
 )
 
 // ErrServerClosed is returned by [Server.Serve] on a server that was shut down.
@@ -21,13 +23,18 @@ var ErrServerClosed = errors.New("smtpd: server closed")
 // maxPaused bounds the sessions that are held back at one time, server-wide. Beyond it refusals are not delayed.
 const maxPaused = 1000
 
+// maxHeaders bounds the connections from proxies whose PROXY header has not arrived yet.
+const maxHeaders = 1000
+
 // Server accepts connections for all connectors of its policy. It is safe for concurrent use.
 type Server struct {
 	hostname string
 	log      *slog.Logger
 	policy   atomic.Pointer[Policy]
 	quota    quota
+	gateways gateways
 	paused   atomic.Int64
+	headers  atomic.Int64 // connections whose PROXY header is being waited for
 	next     atomic.Uint64
 	inputs   sync.Pool // of *[largeInput]byte
 
@@ -54,6 +61,10 @@ func New(cfg Config) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.gateways.read = cfg.Gateways
+	if s.gateways.read == nil {
+		s.gateways.read = defaultGateways
+	}
 	s.inputs.New = func() any { return new([largeInput]byte) }
 	s.next.Store(rand.Uint64())
 	s.SetPolicy(cfg.Policy)
@@ -61,7 +72,10 @@ func New(cfg Config) *Server {
 }
 
 // SetPolicy sets the policy of new connections. Those that are open keep theirs.
-func (s *Server) SetPolicy(p Policy) { s.policy.Store(&p) }
+func (s *Server) SetPolicy(p Policy) {
+	p.asking = asking(p.TLS)
+	s.policy.Store(&p)
+}
 
 // Serve accepts connections on l until the server is shut down, then returns
 // nil. It closes l. Several calls with different listeners may run at once.
@@ -121,22 +135,29 @@ func (s *Server) protocol() {
 // accept chooses the connector and admits the connection. It does not block on the peer.
 func (s *Server) accept(c net.Conn) {
 	pol := s.policy.Load()
-	local, remote := addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())
-	con, ok := pol.Connectors.Match(local, remote.Addr())
-	if !ok || con.ImplicitTLS && pol.TLS == nil {
-		s.log.Info("no connector for the peer", "local", local, "remote", remote)
+	sess := Session{Local: addrPort(c.LocalAddr()), Remote: addrPort(c.RemoteAddr())}
+	if contains(pol.Proxies, sess.Remote.Addr()) {
+		if s.headers.Add(1) > maxHeaders {
+			s.headers.Add(-1)
+			s.log.Warn("too many connections without a PROXY header yet", "proxy", sess.Remote)
+			c.Close()
+			return
+		}
+		sess.ID = s.sessionID()
+		g := newGuard(s, pol, c, sess)
+		g.header = headerExpected
+		s.begin(g)
+		return
+	}
+	con, ok := pol.find(sess.Local, sess.Remote, false)
+	if !ok {
+		s.log.Info("no connector for the peer", "local", sess.Local, "remote", sess.Remote)
 		c.Close()
 		return
 	}
-	g := newGuard(s, pol, c, Session{
-		ID:        strconv.FormatUint(s.next.Add(1), 16),
-		Connector: con,
-		Limits:    con.Limits.WithDefaults(con.Usage),
-		Local:     local,
-		Remote:    remote,
-	})
-	g.rights()
-	if r := s.quota.admit(con.Name, g.sess.Limits, remote.Addr(), time.Now()); r != nil {
+	sess.ID = s.sessionID()
+	g := newGuard(s, pol, c, sess)
+	if r := g.admit(con); r != nil {
 		g.rejected(Rejection{Stage: "connect", Reply: r})
 		if !con.ImplicitTLS {
 			// The send buffer of a new connection is empty, so this does not wait.
@@ -146,7 +167,30 @@ func (s *Server) accept(c net.Conn) {
 		c.Close()
 		return
 	}
-	g.admitted = true
+	s.begin(g)
+}
+
+func (s *Server) sessionID() string { return strconv.FormatUint(s.next.Add(1), 16) }
+
+// find returns the connector for a client. One that speaks TLS from the
+// first byte is of no use where TLS is not offered, or on a connection
+// that has begun without.
+func (p *Policy) find(local, remote netip.AddrPort, begun bool) (*connector.Connector, bool) {
+	con, ok := p.Connectors.Match(local, remote.Addr())
+	return con, ok && !(con.ImplicitTLS && (p.TLS == nil || begun))
+}
+
+func contains(list []connector.Range, a netip.Addr) bool {
+	for i := range list {
+		if list[i].Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// begin hands a connection to go-smtp.
+func (s *Server) begin(g *guard) {
 	s.mu.Lock()
 	closed := s.closed
 	if !closed {

@@ -33,11 +33,15 @@ type Session struct {
 	Connector     *connector.Connector
 	Limits        connector.Limits // with defaults filled in
 	Local, Remote netip.AddrPort
-	Helo          string
-	ESMTP         bool // EHLO rather than HELO
-	TLS           *tls.ConnectionState
-	Identity      *auth.Identity // nil before AUTH
-	Mechanism     auth.Mechanism
+	// Proxy is the listed host that has told, by a PROXY header or XCLIENT, whom it
+	// speaks for; Local and Remote are then what it told. Invalid without one.
+	Proxy netip.AddrPort
+	Helo  string
+	ESMTP bool // EHLO rather than HELO
+	// TLS is nil outside TLS. VerifiedChains is set when the client's certificate has been verified.
+	TLS       *tls.ConnectionState
+	Identity  *auth.Identity // nil before AUTH
+	Mechanism auth.Mechanism
 	// Rights is Connector.Rights for the session as it stands, set at connect, after TLS and after AUTH.
 	Rights connector.Right
 	// Value is the backend's own.
@@ -98,9 +102,22 @@ type Backend interface {
 // began with.
 type Policy struct {
 	Connectors *connector.Set
-	// TLS is used for STARTTLS and implicit TLS; nil means that neither is offered.
+	// TLS is used for STARTTLS and implicit TLS; nil means that neither is offered. Connectors on which
+	// a certificate counts ask the client for one, to be verified against ClientCAs. One
+	// that cannot be verified does not count and does no harm.
 	TLS     *tls.Config
 	Backend Backend
+	// NoAuth says that there is nobody to verify credentials: AUTH is not offered.
+	NoAuth bool
+	// Proxies are the hosts whose connections begin with a PROXY header.
+	Proxies []connector.Range
+	// XClient are the hosts that may use XCLIENT.
+	XClient []connector.Range
+	// WatchGateways warns when many clients that may relay come from one
+	// address behind which others hide. RefuseGateways also refuses them.
+	WatchGateways, RefuseGateways bool
+
+	asking *tls.Config // TLS, but asking for a certificate
 }
 
 // Config configures a Server.
@@ -108,4 +125,6 @@ type Config struct {
 	Hostname string
 	Logger   *slog.Logger
 	Policy   Policy
+	// Gateways returns the default gateways of this host. Defaults to what the system says.
+	Gateways func() []netip.Addr
 }
