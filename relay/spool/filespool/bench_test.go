@@ -206,10 +206,33 @@ func BenchmarkOpen(b *testing.B) {
 func TestMemory(t *testing.T) {
 	const n, limit = 100_000, 400
 	dir := t.TempDir()
+	empty := heapBytes()
 	fill(t, dir, n)
 	per, r := measure(t, dir, n)
 	t.Logf("%.0f bytes a message, opened in %v", per, r.Took)
 	if per > limit {
 		t.Errorf("a queued message takes %.0f bytes of memory, want at most %d", per, limit)
 	}
+
+	// It comes back when the queue has been served.
+	s := open(t, dir, nil)
+	for {
+		l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: time.Now().Add(time.Hour), Max: 1000, TTL: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(l.Leases) == 0 {
+			break
+		}
+		for _, l := range l.Leases {
+			if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.Flush()
+	if held := int64(heapBytes()) - int64(empty); held > 8<<20 {
+		t.Errorf("an empty queue takes %d bytes of memory", held)
+	}
+	put(t, s, spool.NewID(time.Now()), nil, deliveries("a", time.Now()))
 }

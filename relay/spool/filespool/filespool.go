@@ -615,7 +615,10 @@ func (s *Store) Close() error {
 func (s *Store) release() {
 	s.mu.Lock()
 	segments := s.segments
-	s.segments = nil
+	// A closed store that somebody holds on to takes no memory.
+	s.segments, s.index, s.batch = nil, newIndex(), newBatch(nil)
+	clear(s.leases)
+	clear(s.updates)
 	var idle []*segment
 	for _, g := range segments {
 		g.gone = true

@@ -220,9 +220,15 @@ func (x *index) remove(d uint32) (gone bool) {
 	return true
 }
 
-// shrink gives memory back after a long queue has become a short one: maps never do so by themselves.
+// shrink gives memory back after a long queue has become a short one: neither
+// maps nor slabs do so by themselves.
 func (x *index) shrink() {
 	const worth = 1 << 16
+	if len(x.byID) == 0 && x.messages.used > 1<<slabBits {
+		x.byID, x.peak = make(map[spool.ID]uint32), 0
+		x.messages, x.deliveries = slab[message]{}, slab[delivery]{}
+		return
+	}
 	if x.peak < worth || len(x.byID) > x.peak/8 {
 		return
 	}
@@ -231,9 +237,6 @@ func (x *index) shrink() {
 		small[id] = h
 	}
 	x.byID, x.peak = small, len(small)
-	if len(small) == 0 {
-		x.messages, x.deliveries = slab[message]{}, slab[delivery]{}
-	}
 }
 
 // slab is an array that grows without being copied and reuses what was dropped.
