@@ -2,8 +2,8 @@
 //
 // A [Verifier] decides on the [Credentials] a client has shown and answers
 // with an [Identity]: the user, the groups that grants may name, and the addresses the
-// user may send as. Three verifiers come with the package: [Static] for tests and
-// demonstrations, [Htpasswd] for a file of password hashes, and [VerifierFunc] for the
+// user may send as. Verifiers that come with the package: [Static] for tests and
+// demonstrations, [Htpasswd] for a file of password hashes, [SQL] for a database, and [VerifierFunc] for the
 // application's own users. [WithSenders] adds sender addresses to any of them.
 //
 // A [Server] runs the exchanges of the SASL mechanisms: PLAIN and LOGIN, SCRAM-SHA-256 with and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -250,4 +251,35 @@ func ExampleHasher() {
 	id, err := v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: "secret"})
 	fmt.Println(id.User, err)
 	// Output: anna <nil>
+}
+
+func ExampleCached() {
+	slow := auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+		fmt.Println("asking the directory")
+		return &auth.Identity{User: c.Username}, nil
+	})
+	v := auth.Cached(slow, auth.CacheOptions{TTL: time.Minute})
+	for range 3 {
+		id, err := v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: "secret"})
+		fmt.Println(id.User, err)
+	}
+	// Output:
+	// asking the directory
+	// anna <nil>
+	// anna <nil>
+	// anna <nil>
+}
+
+func ExampleNewSQL() {
+	var db *sql.DB // the application's own, of any driver
+	users := auth.NewSQL(db, `
+		SELECT u.password, u.email AS name, u.senders, u.tenant
+		FROM users u WHERE u.email = lower($1) AND NOT u.disabled`, auth.SQLOptions{})
+	server := &auth.Server{
+		Passwords: auth.Cached(users, auth.CacheOptions{}),
+		SCRAM:     users,
+		Throttle:  auth.NewThrottle(auth.ThrottleOptions{}),
+	}
+	fmt.Println(server.Mechanisms(auth.Conn{TLS: &tls.ConnectionState{}}))
+	// Output: [SCRAM-SHA-256 PLAIN LOGIN]
 }
