@@ -29,13 +29,14 @@ func Maildir(dir string) Transport {
 // deliverMaildir writes to tmp, syncs, and renames into new. The file name comes from the
 // queue id, so that a repeated attempt replaces its own copy.
 func deliverMaildir(ctx context.Context, box string, to domains.Address, a *Attempt) (err error) {
-	for _, sub := range [...]string{"tmp", "new", "cur"} {
-		if err := os.MkdirAll(filepath.Join(box, sub), 0o700); err != nil {
+	cur := filepath.Join(box, "cur")
+	if _, err := os.Stat(cur); err != nil {
+		if err := makeMaildir(box); err != nil {
 			return err
 		}
 	}
 	name := a.QueueID + ".postern"
-	if done, err := filepath.Glob(filepath.Join(box, "cur", name+"*")); err == nil && len(done) > 0 {
+	if holds(cur, name) {
 		return nil // delivered before, and read since
 	}
 	content, err := a.Open(ctx)
@@ -64,6 +65,36 @@ func deliverMaildir(ctx context.Context, box string, to domains.Address, a *Atte
 		return err
 	}
 	return syncDir(filepath.Join(box, "new"))
+}
+
+// makeMaildir makes a mailbox that lasts: a new directory is durable when the one it lies in is synced.
+func makeMaildir(box string) error {
+	for _, sub := range [...]string{"tmp", "new", "cur"} {
+		if err := os.MkdirAll(filepath.Join(box, sub), 0o700); err != nil {
+			return err
+		}
+	}
+	return errors.Join(syncDir(box), syncDir(filepath.Dir(box)))
+}
+
+// holds reports whether dir has a file whose name begins so.
+func holds(dir, prefix string) bool {
+	d, err := os.Open(dir)
+	if err != nil {
+		return false
+	}
+	defer d.Close()
+	for {
+		names, err := d.Readdirnames(256)
+		for _, n := range names {
+			if strings.HasPrefix(n, prefix) {
+				return true
+			}
+		}
+		if err != nil {
+			return false
+		}
+	}
 }
 
 func syncDir(dir string) error {

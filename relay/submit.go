@@ -10,6 +10,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/header"
+	"github.com/postern-mail/postern/relay/internal/smtpd"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -86,13 +87,13 @@ func (r *Relay) Prepare(ctx context.Context, m *Message) (*spool.Prepared, error
 	return &spool.Prepared{Commit: c, Content: w.Bytes()}, nil
 }
 
-// publicError gives callers of Submit the exported error types.
+// publicError gives callers of Submit the exported error types. Errors of the
+// content's reader and of the store stay what they are.
 func publicError(err error) error {
-	r := toReply(err)
-	if r.Cause != nil {
-		return r.Cause
+	if r, ok := errors.AsType[*smtpd.Reply](err); ok {
+		return replyError(r)
 	}
-	return replyError(r)
+	return err
 }
 
 // memory is the writer of Prepare.
