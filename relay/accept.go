@@ -136,6 +136,9 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 	var extra []byte
 	if in.client.identity != nil || in.session == nil { // a submission: RFC 6409 section 8
 		extra = completeHeader(h, in.message.ID, p.cfg.Hostname, in.message.Created)
+		if in.client.identity != nil {
+			extra = completeSender(extra, h, in.from)
+		}
 	}
 	if ask := p.cfg.Policy.Message; ask != nil && in.session != nil {
 		m := &Incoming{QueueID: in.message.ID.String(), From: in.from, Header: h.Bytes()}
@@ -194,6 +197,26 @@ func completeHeader(h *header.Header, id spool.ID, hostname string, now time.Tim
 		b = append(b, '>', '\r', '\n')
 	}
 	return b
+}
+
+// completeSender adds the Sender that a message by somebody else than its authors must have (RFC 5322 section 3.6.2, RFC
+// 6409 section 8.1): the envelope sender, which the client has proved to own, if From does not name it.
+func completeSender(b []byte, h *header.Header, from domains.Address) []byte {
+	if from.IsNull() || h.Has("Sender") || !h.Has("From") {
+		return b
+	}
+	list, err := header.Addresses(h.Value("From"))
+	if err != nil {
+		return b
+	}
+	for _, s := range list {
+		if a, err := domains.Parse(s); err == nil && a.Key() == from.Key() {
+			return b
+		}
+	}
+	b = append(b, "Sender: <"...)
+	b = append(b, from.String()...)
+	return append(b, '>', '\r', '\n')
 }
 
 // write writes header and body, and returns the signatures that belong in
