@@ -17,29 +17,19 @@ func reply(code int, enhanced, text string) *smtpd.Reply {
 
 // The refusals of this relay. The texts are constant: nothing of an internal error reaches the wire.
 func replyNotAuthenticated() *smtpd.Reply {
-	return missing(reply(530, "5.7.1", "Client was not authenticated"), connector.Submit)
+	return smtpd.Missing(reply(530, "5.7.1", "Client was not authenticated"), connector.Submit)
 }
 func replyMayNotSubmit() *smtpd.Reply {
-	return missing(reply(550, "5.7.1", "Client does not have permission to submit mail to this server"), connector.Submit)
+	return smtpd.Missing(reply(550, "5.7.1", "Client does not have permission to submit mail to this server"), connector.Submit)
 }
 func replyAnonymousSender(right connector.Right) *smtpd.Reply {
-	return missing(reply(550, "5.7.1", "Anonymous client does not have permissions to send as this sender"), right)
+	return smtpd.Missing(reply(550, "5.7.1", "Anonymous client does not have permissions to send as this sender"), right)
 }
 func replyClientSender(right connector.Right) *smtpd.Reply {
-	return missing(reply(550, "5.7.60", "Client does not have permissions to send as this sender"), right)
+	return smtpd.Missing(reply(550, "5.7.60", "Client does not have permissions to send as this sender"), right)
 }
 func replyUnableToRelay() *smtpd.Reply {
-	return missing(reply(550, "5.7.54", "Unable to relay recipient in non-accepted domain"), connector.AcceptAnyRecipient)
-}
-
-// missingRight is the cause of a refusal that one more right would lift.
-type missingRight connector.Right
-
-func (m missingRight) Error() string { return "missing right " + connector.Right(m).String() }
-
-func missing(r *smtpd.Reply, right connector.Right) *smtpd.Reply {
-	r.Cause = missingRight(right)
-	return r
+	return smtpd.Missing(reply(550, "5.7.54", "Unable to relay recipient in non-accepted domain"), connector.AcceptAnyRecipient)
 }
 
 func replyUnknownUser() *smtpd.Reply { return reply(550, "5.1.1", "User unknown") }

@@ -28,7 +28,7 @@ func DecideAuth(c *connector.Connector, tls bool) *Reply {
 // DecideSubmit refuses the logon of a user who could do nothing with it.
 func DecideSubmit(r connector.Right) *Reply {
 	if !r.Has(connector.Submit) {
-		return badCredentials()
+		return Missing(badCredentials(), connector.Submit)
 	}
 	return nil
 }
@@ -40,6 +40,17 @@ func DecideSize(l connector.Limits, r connector.Right, size int64) *Reply {
 		return tooLarge()
 	}
 	return nil
+}
+
+// MissingRight is the cause of a refusal that one more right would lift.
+type MissingRight connector.Right
+
+func (m MissingRight) Error() string { return "missing right " + connector.Right(m).String() }
+
+// Missing gives r the cause that a right was missing.
+func Missing(r *Reply, right connector.Right) *Reply {
+	r.Cause = MissingRight(right)
+	return r
 }
 
 // sizeLimit returns the most octets a message may have; -1 without limit.

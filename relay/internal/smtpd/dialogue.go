@@ -215,7 +215,7 @@ func (g *guard) mail(arg string) string {
 }
 
 func tooLarge() *Reply {
-	return refusal(552, "5.3.4", "Message size exceeds fixed maximum message size")
+	return Missing(refusal(552, "5.3.4", "Message size exceeds fixed maximum message size"), connector.BypassMessageSizeLimit)
 }
 
 // expect hands a command to go-smtp and remembers that it must come back to the session.
