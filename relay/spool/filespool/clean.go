@@ -313,5 +313,5 @@ func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (n int64, done ch
 	if m.version != was.version {
 		return 0, nil, true
 	}
-	return was.record(), s.append(&r, true).done, false
+	return was.record(), s.enqueue(&r, true).done, false
 }

@@ -129,17 +129,21 @@ func TestCrash(t *testing.T) {
 			s = openDisk(t, dir, disk)
 
 			stop := random.IntN(400)
+			scarce := random.IntN(3) == 0 // sometimes the disk is full
 			if random.IntN(2) == 0 {
 				stop = -1 // between two steps
 			}
 			var crashed atomic.Bool
 			ops := 0
-			disk.Fault(func(string, string) error {
+			disk.Fault(func(op, _ string) error {
 				if ops++; ops == stop {
 					crashed.Store(true)
 				}
 				if crashed.Load() {
 					return errors.New("stopped")
+				}
+				if scarce && op == "write" && ops%7 < 2 {
+					return syscall.ENOSPC
 				}
 				return nil
 			})
@@ -149,14 +153,20 @@ func TestCrash(t *testing.T) {
 				if err == nil && durable {
 					states = states[:0]
 				}
+				before := maps.Clone(now)
 				change(now)
 				states = append(states, maps.Clone(now))
-				if err != nil {
-					if !crashed.Load() {
-						t.Fatalf("seed %d: %v", seed, err)
-					}
+				if err == nil {
+					continue
+				}
+				if crashed.Load() {
 					break
 				}
+				if !errors.Is(err, spool.ErrFull) {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+				now = before
+				states = append(states, maps.Clone(now))
 			}
 			disk.Crash()
 			s.Close()

@@ -370,7 +370,7 @@ func (s *Store) Live() (live int64, segments int) {
 // Flush waits until what has gathered is written, and what is to be cleaned is clean.
 func (s *Store) Flush() {
 	s.mu.Lock()
-	b := s.append(&record{kind: kindSettle, meta: []byte{0}, done: func(loc, error) {}}, true)
+	b := s.enqueue(&record{kind: kindSettle, meta: []byte{0}, done: func(loc, error) {}}, true)
 	s.mu.Unlock()
 	<-b.done
 	for {

@@ -519,7 +519,7 @@ func (s *Store) Settle(ctx context.Context, t spool.Settlement) error {
 	if s.failed != nil {
 		return nil // it counts as long as the process lives
 	}
-	s.append(&record{kind: kindSettle, meta: *meta, keep: true, done: func(at loc, err error) {
+	s.enqueue(&record{kind: kindSettle, meta: *meta, keep: true, done: func(at loc, err error) {
 		if err == nil {
 			written(at)
 		}

@@ -178,8 +178,8 @@ func (b *batch) kept(next *batch) *batch {
 	return k
 }
 
-// append adds a record to the batch at hand and returns that batch. The caller holds the lock.
-func (s *Store) append(r *record, urgent bool) *batch {
+// enqueue adds a record to the batch at hand and returns that batch. The caller holds the lock.
+func (s *Store) enqueue(r *record, urgent bool) *batch {
 	s.batch.add(r)
 	if urgent {
 		s.wake()

@@ -38,8 +38,8 @@ type Damage struct {
 	Offset, Bytes int64
 	// What says what was wrong and what was done.
 	What string
-	// Torn tells that it was being written when the machine or the process
-	// stopped: nothing that was acknowledged is lost.
+	// Torn tells that it is the end of the log, as it looks when the machine or
+	// the process stopped while writing: nothing that was acknowledged is lost.
 	Torn bool
 }
 

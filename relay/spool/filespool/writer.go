@@ -241,7 +241,7 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 			s.settle(l, &c.Settle[i])(at)
 		}
 	}
-	b := s.append(&r, true)
+	b := s.enqueue(&r, true)
 	b.files = b.files || own != nil
 	s.mu.Unlock()
 	<-b.done
