@@ -134,7 +134,7 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 		Forest:       rights.Has(connector.AcceptHeadersForest),
 	}.Apply(h)
 	var extra []byte
-	if in.client.identity != nil || in.session == nil { // a submission: RFC 6409 section 8
+	if in.client.identity != nil || in.session == nil || in.session.protocol != "" { // a submission: RFC 6409 section 8
 		extra = completeHeader(h, in.message.ID, p.cfg.Hostname, in.message.Created)
 		if in.client.identity != nil {
 			extra = completeSender(extra, h, in.from)

@@ -158,6 +158,9 @@ func (b *backend) Message(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, 
 			With: header.With{ESMTP: s.ESMTP, TLS: s.TLS != nil, Auth: s.Identity != nil, UTF8: m.UTF8}.String(),
 		},
 	}
+	if v.protocol != "" {
+		in.trace.With = v.protocol
+	}
 	if s.TLS != nil {
 		in.trace.TLSVersion, in.trace.TLSCipher = s.TLS.Version, s.TLS.CipherSuite
 	}

@@ -46,6 +46,8 @@ type Session struct {
 	Labels map[string]string
 	// Value is the application's own.
 	Value any
+
+	protocol string // for the trace field, when it is not SMTP
 }
 
 // Incoming is a message whose header has arrived.

@@ -38,6 +38,7 @@ type Relay struct {
 	announcing sync.Map
 	headers    header.Pool
 	monitor    monitor
+	held       atomic.Int32 // refusals held back, of clients that do not speak SMTP
 
 	mu        sync.Mutex
 	listeners map[netip.AddrPort]net.Listener // by binding as bound

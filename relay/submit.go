@@ -36,6 +36,9 @@ type Message struct {
 	Return string
 	// Labels appear on the events of the message.
 	Labels map[string]string
+	// Size is the length of the content, 0 if unknown. [Client.Submit] refuses one over the limit before
+	// it reads the content.
+	Size int64
 }
 
 // Receipt tells of a message taken over.

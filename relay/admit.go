@@ -1,0 +1,409 @@
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// Peer is where a client comes from that does not speak SMTP.
+type Peer struct {
+	// Local and Remote are the addresses of the connection. Remote is required.
+	Local, Remote netip.AddrPort
+	// TLS is nil without TLS. An empty state is TLS of which nothing more is known, such as that
+	// which a proxy has ended.
+	TLS *tls.ConnectionState
+	// Protocol is the word for the trace field: "HTTP". Required; letters, digits and hyphens.
+	Protocol string
+}
+
+// Client is a client of a receive connector that does not speak SMTP. It is what package httpapi makes of
+// a request: the same decisions are made about it, with the same limits, replies, log lines and
+// events, as about a session. Its methods are for one goroutine.
+//
+// Errors are *[ReplyError], whose text may be shown to the client, and from Submit also joined *[RecipientError].
+type Client struct {
+	backend *backend
+	session *smtpd.Session
+}
+
+const (
+	// logonTimeout bounds a Verifier, as in a session.
+	logonTimeout = 30 * time.Second
+	// maxHeld bounds the refusals held back at one time. Beyond it they are not delayed.
+	maxHeld = 1000
+	// maxHold bounds how long the refusal of many recipients is held back.
+	maxHold = 30 * time.Second
+)
+
+var (
+	errNoConnector = errors.New("relay: no such receive connector, or it is disabled")
+	errNoRange     = errors.New("relay: the connector is not for this remote address")
+)
+
+// Connector returns the receive connector of that name, unless it is disabled. It must not be changed.
+func (r *Relay) Connector(name string) (*connector.Connector, bool) {
+	return r.snap.Load().connector(name)
+}
+
+func (p *snapshot) connector(name string) (*connector.Connector, bool) {
+	for _, c := range p.set.Connectors() {
+		if strings.EqualFold(c.Name, name) {
+			return c, true
+		}
+	}
+	return nil, false
+}
+
+// Admit lets in a client of the named connector. It asks Policy.Connect, as for a new connection.
+//
+// The remote address must be one that the connector is for: within its ranges, and not within a
+// narrower one of another connector on the same binding. With
+// Config.RequireEncryption the client must be inside TLS or on this host.
+func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, error) {
+	p := r.snap.Load()
+	if r.isClosed() {
+		return nil, replyError(replyNoService(ErrClosed))
+	}
+	c, ok := p.connector(name)
+	if !ok {
+		p.log.Error("no connector", "connector", name)
+		return nil, replyError(replyNoService(errNoConnector))
+	}
+	remote := netip.AddrPortFrom(peer.Remote.Addr().Unmap().WithZone(""), peer.Remote.Port())
+	if !p.serves(c, remote.Addr()) {
+		p.log.Info("no connector for the peer", "connector", name, "remote", remote.Addr())
+		return nil, replyError(replyNoAccess(errNoRange))
+	}
+	s := &smtpd.Session{
+		ID:        spool.NewID(time.Now()).String(),
+		Connector: c,
+		Limits:    c.Limits.WithDefaults(c.Usage),
+		Local:     peer.Local,
+		Remote:    remote,
+		Helo:      literal(remote.Addr()),
+		TLS:       peer.TLS,
+		Rights:    c.Rights(peerOf(nil, peer.TLS)),
+	}
+	s.Value = &Session{ID: s.ID, Connector: c, Local: peer.Local, Remote: remote, protocol: peer.Protocol}
+	cl := &Client{backend: &backend{relay: r, snapshot: p}, session: s}
+	if p.cfg.RequireEncryption && s.TLS == nil && !remote.Addr().IsLoopback() {
+		return nil, cl.refuse(ctx, smtpd.Rejection{Stage: "connect", Reply: replyMustEncrypt()})
+	}
+	if err := cl.backend.Connect(ctx, s); err != nil {
+		return nil, cl.refuse(ctx, smtpd.Rejection{Stage: "connect", Reply: toReply(err)})
+	}
+	return cl, nil
+}
+
+func replyNoService(cause error) *smtpd.Reply {
+	r := reply(421, "4.3.2", "Service not available")
+	r.Cause = cause
+	return r
+}
+func replyNoAccess(cause error) *smtpd.Reply {
+	r := reply(554, "5.7.1", "No service for this address")
+	r.Cause = cause
+	return r
+}
+func replyMustEncrypt() *smtpd.Reply { return reply(530, "5.7.0", "TLS is required") }
+func replyContentTooLarge() *smtpd.Reply {
+	return reply(552, "5.3.4", "Message size exceeds fixed maximum message size")
+}
+func replyArguments() *smtpd.Reply { return reply(501, "5.5.4", "Invalid arguments") }
+func replyNUL() *smtpd.Reply {
+	r := reply(550, "5.6.11", "NUL is not allowed in a message")
+	r.Cause = errNUL
+	return r
+}
+
+// serves reports whether a connection from remote to one of c's bindings would be c's. Before Listen a binding with port 0
+// is not known, and the ranges of c alone count.
+func (p *snapshot) serves(c *connector.Connector, remote netip.Addr) bool {
+	for _, b := range c.Bindings {
+		if m, ok := p.set.Match(b, remote); ok && m != c {
+			return false
+		}
+	}
+	for _, r := range c.RemoteIPRanges {
+		if r.Contains(remote) {
+			return true
+		}
+	}
+	return false
+}
+
+// peerOf is what decides the rights of a client.
+func peerOf(id *auth.Identity, t *tls.ConnectionState) connector.Peer {
+	p := connector.Peer{TLS: t != nil}
+	if id != nil {
+		p.Authenticated, p.User, p.Groups, p.Server = true, id.User, id.Groups, id.Server
+	}
+	if t != nil && len(t.VerifiedChains) > 0 {
+		p.Names = t.VerifiedChains[0][0].DNSNames
+	}
+	return p
+}
+
+// literal is an address literal (RFC 5321 section 4.1.3), which stands for the name in EHLO.
+func literal(a netip.Addr) string {
+	if a.Is6() {
+		return "[IPv6:" + a.String() + "]"
+	}
+	return "[" + a.String() + "]"
+}
+
+// Limits returns the limits of the connector, with every default filled in. MaxMessageBytes is -1 for who
+// may send messages of any size.
+func (c *Client) Limits() connector.Limits {
+	l := c.session.Limits
+	if c.session.Rights.Has(connector.BypassMessageSizeLimit) {
+		l.MaxMessageBytes = -1
+	}
+	return l
+}
+
+// Identity returns who has logged on, or nil.
+func (c *Client) Identity() *auth.Identity { return c.session.Identity }
+
+// Authenticate logs the client on. The name is prepared ([auth.PrepareName]); Remote and
+// TLS are the client's own. The refusal of bad credentials is held back for Limits.AuthTarpit, or until
+// ctx ends.
+func (c *Client) Authenticate(ctx context.Context, credentials auth.Credentials) error {
+	s := c.session
+	if r := smtpd.DecideAuth(s.Connector, s.TLS != nil); r != nil {
+		return c.refuse(ctx, smtpd.Rejection{Stage: "auth", Reply: r})
+	}
+	credentials.Remote, credentials.TLS = s.Remote, s.TLS
+	name, err := auth.PrepareName(credentials.Username)
+	if err == nil {
+		credentials.Username = name
+		err = c.logOn(ctx, credentials)
+	} else {
+		err = auth.ErrBadCredentials
+	}
+	if err == nil {
+		return nil
+	}
+	r, chosen := errors.AsType[*smtpd.Reply](err)
+	switch {
+	case chosen:
+	case errors.Is(err, auth.ErrBadCredentials):
+		r = reply(535, "5.7.8", "Authentication unsuccessful")
+	default:
+		r = reply(454, "4.7.0", "Temporary authentication failure")
+		r.Cause = err
+	}
+	if r.Code >= 500 {
+		c.hold(ctx, s.Limits.AuthTarpit)
+	}
+	return c.rejected(smtpd.Rejection{Stage: "auth", Reply: r, User: name})
+}
+
+var errNoIdentity = errors.New("relay: the verifier gave no identity")
+
+func (c *Client) logOn(ctx context.Context, credentials auth.Credentials) error {
+	ctx, cancel := context.WithTimeout(ctx, logonTimeout)
+	defer cancel()
+	s := c.session
+	id, err := c.backend.Auth(ctx, s, credentials)
+	if err != nil {
+		return err
+	}
+	if id == nil {
+		return errNoIdentity
+	}
+	rights := s.Connector.Rights(peerOf(id, s.TLS))
+	if r := smtpd.DecideSubmit(rights); r != nil {
+		return r
+	}
+	s.Identity, s.Rights = id, rights
+	return nil
+}
+
+// Check refuses what Submit would refuse whatever the message: a client outside TLS, without the right to
+// submit, or for whose mail there is no room. It saves reading a message in vain.
+func (c *Client) Check(ctx context.Context) error {
+	cl := clientOf(c.session)
+	r := c.backend.decideMail(cl, domains.Address{})
+	if r == nil {
+		r = decideLoad(c.backend.relay.monitor.current(ctx), cl)
+	}
+	if r == nil {
+		return nil
+	}
+	return c.refuse(ctx, smtpd.Rejection{Stage: "mail", Reply: r})
+}
+
+// Refuse tells the log and the events that the caller refuses the client's message for a reason of its own, made by
+// [Reject] or [Defer], and returns the reply. Stage is mail, rcpt or data.
+func (c *Client) Refuse(ctx context.Context, stage string, err error) error {
+	return c.refuse(ctx, smtpd.Rejection{Stage: stage, Reply: toReply(err)})
+}
+
+// Submit queues a message of the client. When it returns nil the message is durable, as [Relay.Submit] says. It
+// is all or nothing: if one recipient is refused, nothing is queued. Message.Identity is ignored. Labels
+// that the identity has cannot be replaced by those of the message.
+func (c *Client) Submit(ctx context.Context, m *Message) (*Receipt, error) {
+	s := c.session
+	v := session(s)
+	v.Labels = ownLabels(s.Identity, m.Labels)
+	mail, r := c.mail(ctx, m)
+	if r != nil {
+		return nil, c.refuse(ctx, smtpd.Rejection{Stage: "mail", From: m.From, Reply: r})
+	}
+	if err := c.recipients(ctx, mail, m); err != nil {
+		return nil, err
+	}
+	content := &boundedReader{r: &crlfReader{r: m.Content}, left: -1}
+	if l := c.Limits().MaxMessageBytes; l > 0 {
+		content.left = l
+	}
+	id, err := c.backend.Message(ctx, s, mail, content)
+	if err != nil {
+		return nil, c.refuse(ctx, smtpd.Rejection{Stage: "data", From: m.From, Reply: toReply(err)})
+	}
+	return &Receipt{QueueID: id}, nil
+}
+
+// mail decides on the sender, in the order of a session.
+func (c *Client) mail(ctx context.Context, m *Message) (*smtpd.Mail, *smtpd.Reply) {
+	mail := &smtpd.Mail{Size: -1, Body: "8BITMIME", Return: m.Return, EnvelopeID: m.EnvelopeID}
+	if r := smtpd.DecideTLS(c.session.Connector, c.session.TLS != nil); r != nil {
+		return nil, r
+	}
+	if m.From != "" {
+		from, err := domains.Parse(m.From)
+		if err != nil {
+			return nil, reply(501, "5.1.7", "Invalid address")
+		}
+		mail.From, mail.UTF8 = from, from.UTF8()
+	}
+	if m.Content == nil || m.Return != "" && m.Return != "FULL" && m.Return != "HDRS" || !validEnvelopeID(m.EnvelopeID) {
+		return nil, replyArguments()
+	}
+	if r := smtpd.DecideSize(c.session.Limits, c.session.Rights, m.Size); r != nil {
+		return nil, r
+	}
+	return mail, toReply(c.backend.Mail(ctx, c.session, mail))
+}
+
+// recipients decides on all recipients, so that the client learns of every fault at once.
+func (c *Client) recipients(ctx context.Context, mail *smtpd.Mail, m *Message) error {
+	s := c.session
+	switch most := s.Limits.MaxRecipients; {
+	case len(m.To) == 0:
+		return c.refuse(ctx, smtpd.Rejection{Stage: "rcpt", From: m.From, Reply: reply(554, "5.5.1", "No valid recipients")})
+	case most > 0 && len(m.To) > most:
+		return c.refuse(ctx, smtpd.Rejection{Stage: "rcpt", From: m.From, Reply: reply(452, "4.5.3", "Too many recipients")})
+	}
+	var errs []error
+	held := time.Duration(0)
+	mail.Recipients = make([]smtpd.Rcpt, 0, len(m.To))
+	for _, to := range m.To {
+		rcpt := smtpd.Rcpt{Notify: m.Notify}
+		var r *smtpd.Reply
+		if a, err := domains.Parse(to); err != nil {
+			r = reply(501, "5.1.3", "Invalid address")
+		} else {
+			rcpt.To = a
+			r = toReply(c.backend.Rcpt(ctx, s, mail, &rcpt))
+		}
+		if r != nil {
+			if r.Code >= 500 {
+				held += c.tarpit()
+			}
+			errs = append(errs, &RecipientError{Recipient: to, Err: c.rejected(smtpd.Rejection{Stage: "rcpt", From: m.From, To: to, Reply: r})})
+			continue
+		}
+		mail.UTF8 = mail.UTF8 || rcpt.To.UTF8()
+		mail.Recipients = append(mail.Recipients, rcpt)
+	}
+	c.hold(ctx, min(held, maxHold))
+	return errors.Join(errs...)
+}
+
+// ownLabels are the labels of a message that do not stand for the identity's.
+func ownLabels(id *auth.Identity, own map[string]string) map[string]string {
+	own = maps.Clone(own)
+	if id != nil {
+		for k := range id.Labels {
+			delete(own, k)
+		}
+	}
+	return own
+}
+
+// refuse is rejected, late when the client has not shown who it is.
+func (c *Client) refuse(ctx context.Context, r smtpd.Rejection) error {
+	if r.Reply.Code >= 500 {
+		c.hold(ctx, c.tarpit())
+	}
+	return c.rejected(r)
+}
+
+func (c *Client) rejected(r smtpd.Rejection) error {
+	c.backend.Rejected(c.session, r)
+	return replyError(r.Reply)
+}
+
+func (c *Client) tarpit() time.Duration {
+	if c.session.Identity != nil {
+		return 0
+	}
+	return max(c.session.Limits.Tarpit, 0)
+}
+
+// hold waits, unless too many do.
+func (c *Client) hold(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	held := &c.backend.relay.held
+	defer held.Add(-1)
+	if held.Add(1) > maxHeld {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	case <-c.backend.relay.closed:
+	}
+}
+
+// boundedReader ends with a refusal after left octets; -1 is no bound.
+type boundedReader struct {
+	r    *crlfReader
+	left int64
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if errors.Is(err, errNUL) {
+		return 0, replyNUL()
+	}
+	if b.left >= 0 {
+		if b.left -= int64(n); b.left < 0 {
+			b.left = 0
+			return 0, replyContentTooLarge()
+		}
+	}
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("relay: reading the content: %w", err)
+	}
+	return n, err
+}
