@@ -529,11 +529,15 @@ func TestOneLine(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	for _, dir := range []string{"remote", "local"} {
-		d := load(f, dir)
-		f.Add(d.ReceiveConnectors, d.AcceptedDomains, d.SendConnectors, d.Permissions)
-	}
+	// Small seeds: the fuzzer is slow to make large ones smaller.
 	f.Add(receive(`{}`), accepted(`{}`), send(`{}`), []byte(anyRecipient))
+	f.Add(receive(`{"AuthMechanism": 31, "PermissionGroups": 63, "Fqdn": {"Domain": "a.b"}, "TarpitInterval": {"Ticks": 1}, "MaxInboundConnection": {"IsUnlimited": true}}`),
+		accepted(`{"DomainName": {"Domain": "a.b", "IncludeSubDomains": true}, "DomainType": 2, "Default": true}`),
+		send(`{"AddressSpaces": {"Type": "SMTP", "Domain": "a.b", "Cost": 1}, "SmartHosts": {"Address": {"IPAddressToString": "::1"}}, "SmartHostAuthMechanism": 4}`),
+		[]byte(`{"User": {"RawIdentity": "A\\b"}, "ExtendedRights": null, "AccessRights": "GenericAll", "Deny": true, "IsInherited": true}`))
+	f.Add(receive(`{"AuthMechanism": 32, "PermissionGroups": 4, "Bindings": {"Address": "::", "Port": 25}, "RemoteIPRanges": "1.2.3.4(255.0.0.0)", "MaxMessageSize": "1 KB (1,024 bytes)"}`),
+		[]byte("\uFEFF[]"), send(`{"AddressSpaces": "X400:c=US;a= ;p=C;1"}`),
+		[]byte(`{"User": "MS Exchange\\Externally Secured Servers", "ExtendedRights": {"RawIdentity": "ms-Exch-SMTP-Submit"}}`))
 	f.Add([]byte("\xFF\xFE{\x00"), []byte(`{"value":[],"Count":0}`), []byte(`{"Name":{"Name":{}}}`), []byte(`[[]]`))
 	f.Fuzz(func(t *testing.T, receive, accepted, send, permissions []byte) {
 		d := exchange.Dump{ReceiveConnectors: receive, AcceptedDomains: accepted, SendConnectors: send, Permissions: permissions}
