@@ -141,7 +141,10 @@ func (s *SQL) lookup(ctx context.Context, user string) (hash string, id *Identit
 	return hash, id, nil
 }
 
-// words splits a list.
+// words splits a list, which may be empty.
 func words(s string) []string {
+	if s == "" {
+		return nil
+	}
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == ',' || r == '\n' || r == '\t' || r == '\r' })
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that tests and benchmarks drive: Postfix (its load tools, and
-# as a real peer), swaks, curl, htpasswd and Chromium. Does nothing when all are there.
+# as a real peer), swaks, curl, htpasswd, Chromium and PostgreSQL. Does nothing when all are there.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -12,6 +12,7 @@ perl -MNet::SSLeay -e1 2>/dev/null || missing+=(libnet-ssleay-perl)
 need curl curl
 need htpasswd apache2-utils
 need chromium chromium
+compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
