@@ -1,0 +1,103 @@
+package autoconfig
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/postern-mail/postern/connector"
+)
+
+// server is one way to reach a service.
+type server struct {
+	protocol Protocol // smtp for submission
+	host     string
+	port     uint16
+	implicit bool // TLS from the first byte; otherwise STARTTLS
+}
+
+const smtp Protocol = "smtp"
+
+// submission returns the servers to send mail through, the best first.
+func (h *Handler) submission() []server {
+	if !h.relay.OffersTLS() {
+		return nil
+	}
+	var list []server
+	for _, c := range h.relay.Connectors() {
+		named := slices.ContainsFunc(h.opts.Connectors, func(n string) bool { return strings.EqualFold(n, c.Name) })
+		if !logsOn(c) || !named && (len(h.opts.Connectors) > 0 || !everyUser(c)) {
+			continue
+		}
+		host := h.hostOf(c)
+		for _, b := range c.Bindings {
+			// Servers use port 25 among themselves, and many networks shut it to others (RFC 8314 section 3).
+			if b.Port() == 0 || !named && (b.Addr().IsLoopback() || b.Port() == 25) {
+				continue
+			}
+			s := server{protocol: smtp, host: host, port: b.Port(), implicit: c.ImplicitTLS}
+			if port, ok := h.opts.Ports[s.port]; ok {
+				s.port = port
+			}
+			if !slices.Contains(list, s) {
+				list = append(list, s)
+			}
+		}
+	}
+	slices.SortStableFunc(list, compare)
+	return list
+}
+
+// incoming returns the servers to read mail from, the best first.
+func (h *Handler) incoming() []server {
+	list := make([]server, len(h.opts.Incoming))
+	for i, in := range h.opts.Incoming {
+		list[i] = server{protocol: in.Protocol, host: in.Hostname, port: in.Port, implicit: !in.StartTLS}
+	}
+	return list
+}
+
+func (h *Handler) hostOf(c *connector.Connector) string {
+	if h.opts.Hostname != "" {
+		return h.opts.Hostname
+	}
+	name := c.FQDN
+	if name == "" {
+		name = h.relay.Hostname()
+	}
+	if d, err := hostname(name); err == nil {
+		return d
+	}
+	return name
+}
+
+// compare puts implicit TLS first (RFC 8314 section 3.3), then the registered ports.
+func compare(a, b server) int {
+	rank := func(s server) int {
+		switch {
+		case s.implicit && s.port == 465:
+			return 0
+		case s.implicit:
+			return 1
+		case s.port == 587:
+			return 2
+		default:
+			return 3
+		}
+	}
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.port, b.port))
+}
+
+// logsOn reports whether users are offered to log on inside TLS.
+func logsOn(c *connector.Connector) bool {
+	suppressed := func(keyword string) bool {
+		return slices.ContainsFunc(c.SuppressedKeywords, func(k string) bool { return strings.EqualFold(k, keyword) })
+	}
+	return c.AuthMechanisms.Has(connector.BasicAuth|connector.TLS) && !suppressed("AUTH") &&
+		(c.ImplicitTLS || !suppressed("STARTTLS"))
+}
+
+// everyUser reports whether any user who has logged on may send.
+func everyUser(c *connector.Connector) bool {
+	return c.Rights(connector.Peer{Authenticated: true, TLS: true}).Has(connector.Submit)
+}

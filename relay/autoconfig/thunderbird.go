@@ -1,0 +1,77 @@
+package autoconfig
+
+import (
+	"encoding/xml"
+	"net/http"
+	"strings"
+
+	"github.com/postern-mail/postern/domains"
+)
+
+// clientConfig is Mozilla's autoconfig file, version 1.1
+// (https://wiki.mozilla.org/Thunderbird:Autoconfiguration:ConfigFileFormat).
+type clientConfig struct {
+	XMLName  xml.Name      `xml:"clientConfig"`
+	Version  string        `xml:"version,attr"`
+	Provider emailProvider `xml:"emailProvider"`
+}
+
+type emailProvider struct {
+	ID        string       `xml:"id,attr"`
+	Domain    string       `xml:"domain"`
+	Name      string       `xml:"displayName"`
+	ShortName string       `xml:"displayShortName"`
+	Incoming  []mailServer `xml:"incomingServer"`
+	Outgoing  []mailServer `xml:"outgoingServer"`
+}
+
+type mailServer struct {
+	Type           Protocol `xml:"type,attr"`
+	Hostname       string   `xml:"hostname"`
+	Port           uint16   `xml:"port"`
+	SocketType     string   `xml:"socketType"`
+	Username       string   `xml:"username"`
+	Authentication string   `xml:"authentication"`
+}
+
+// thunderbird answers with placeholders for the user, so the answer is the same for the whole domain.
+func (h *Handler) thunderbird(w http.ResponseWriter, r *http.Request) {
+	domain := requestHost(r)
+	if email := query(r, "emailaddress"); email != "" {
+		a, err := domains.Parse(email)
+		if err != nil {
+			http.Error(w, "emailaddress is not a mail address.", http.StatusBadRequest)
+			return
+		}
+		domain = a.Domain()
+	} else if parent, ok := strings.CutPrefix(domain, "autoconfig."); ok && h.serves(parent) {
+		domain = parent
+	}
+	outgoing := h.submission()
+	if !h.serves(domain) || len(outgoing) == 0 {
+		unknownDomain(w)
+		return
+	}
+	p := emailProvider{ID: domain, Domain: domain, Name: h.displayName(domain), ShortName: h.displayName(domain)}
+	for _, s := range h.incoming() {
+		p.Incoming = append(p.Incoming, h.mailServer(s))
+	}
+	for _, s := range outgoing {
+		p.Outgoing = append(p.Outgoing, h.mailServer(s))
+	}
+	respondXML(w, clientConfig{Version: "1.1", Provider: p})
+}
+
+func (h *Handler) mailServer(s server) mailServer {
+	m := mailServer{
+		Type: s.protocol, Hostname: s.host, Port: s.port, SocketType: "STARTTLS",
+		Username: "%EMAILADDRESS%", Authentication: "password-cleartext", // inside TLS
+	}
+	if s.implicit {
+		m.SocketType = "SSL"
+	}
+	if h.opts.LocalPart {
+		m.Username = "%EMAILLOCALPART%"
+	}
+	return m
+}
