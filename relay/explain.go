@@ -26,7 +26,10 @@ type Query struct {
 	User    string
 	Groups  []string
 	Senders []string
-	// Partner is the domain a client certificate has proved.
+	// Server tells that the identity is one of the operator's own relays ([auth.Identity].Server).
+	Server bool
+	// Names are the DNS names of the verified client certificate; Partner is a domain proved in another way.
+	Names   []string
 	Partner string
 	// From is the reverse-path, empty for the null sender; To the recipient,
 	// empty to leave RCPT out; Size the message's octets, 0 if unknown.
@@ -82,13 +85,14 @@ func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
 		return e, nil
 	}
 	e.Connector, e.Permissions = c.Name, c.Permissions()
-	peer := connector.Peer{TLS: q.TLS, Partner: q.Partner}
+	peer := connector.Peer{TLS: q.TLS, Names: q.Names, Partner: q.Partner}
 	s := client{connector: c, tls: q.TLS}
 	ok = true
 	if q.User != "" {
-		s.identity = &auth.Identity{User: q.User, Groups: q.Groups, Senders: q.Senders}
-		peer.Authenticated, peer.User, peer.Groups = true, q.User, q.Groups
+		s.identity = &auth.Identity{User: q.User, Groups: q.Groups, Senders: q.Senders, Server: q.Server}
+		peer.Authenticated, peer.User, peer.Groups, peer.Server = true, q.User, q.Groups, q.Server
 		ok = e.step("AUTH "+q.User, 235, "2.7.0", smtpd.DecideAuth(c, q.TLS)) &&
+			e.amend(smtpd.DecideUser(c, q.TLS, q.Server)) &&
 			e.amend(smtpd.DecideSubmit(c.Rights(peer)))
 	}
 	s.rights = c.Rights(peer)

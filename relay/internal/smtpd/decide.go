@@ -13,16 +13,31 @@ func DecideTLS(c *connector.Connector, tls bool) *Reply {
 	return nil
 }
 
-// DecideAuth refuses AUTH where passwords are not taken at all, or not without
-// TLS (RFC 4954 section 6).
+// DecideAuth refuses AUTH where nobody logs on, or nobody without TLS (RFC 4954 section 6).
 func DecideAuth(c *connector.Connector, tls bool) *Reply {
-	switch m := c.AuthMechanisms; {
-	case m&connector.BasicAuth == 0:
+	servers := c.AuthMechanisms&connector.ExchangeServer != 0
+	switch {
+	case c.AuthMechanisms&connector.BasicAuth == 0 && !servers:
 		return notOffered()
-	case !tls && (m&connector.BasicAuthRequireTLS != 0 || c.RequireTLS):
+	case !usersLogOn(c, tls) && !(servers && tls):
 		return refusal(538, "5.7.11", "Encryption required for requested authentication mechanism")
 	}
 	return nil
+}
+
+// DecideUser refuses a user where only the operator's own relays log on. The
+// reply is that to a wrong password: it is not to tell that the password is good.
+func DecideUser(c *connector.Connector, tls, server bool) *Reply {
+	if !server && !usersLogOn(c, tls) {
+		return badCredentials()
+	}
+	return nil
+}
+
+// usersLogOn says whether users may log on, and not only servers.
+func usersLogOn(c *connector.Connector, tls bool) bool {
+	m := c.AuthMechanisms
+	return m&connector.BasicAuth != 0 && (tls || m&connector.BasicAuthRequireTLS == 0 && !c.RequireTLS)
 }
 
 // DecideSubmit refuses the logon of a user who could do nothing with it.

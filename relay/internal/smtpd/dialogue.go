@@ -422,21 +422,16 @@ func (g *guard) startTLS(arg string) {
 	g.handover = true
 }
 
-// authKnown says whether there is any AUTH on this connector.
-func (g *guard) authKnown() bool {
-	return g.ext&extAuth != 0 && !g.pol.NoAuth && g.sess.Connector.AuthMechanisms&(connector.BasicAuth|connector.ExchangeServer) != 0
-}
+// authKnown says whether there is any AUTH for this session.
+func (g *guard) authKnown() bool { return g.ext&extAuth != 0 && !g.pol.NoAuth }
 
 // authOffered says whether AUTH may be used in the present state of the session.
 func (g *guard) authOffered() bool {
-	return g.authKnown() && (g.usersLogOn() || g.sess.TLS != nil && g.sess.Connector.AuthMechanisms&connector.ExchangeServer != 0)
+	return g.authKnown() && DecideAuth(g.sess.Connector, g.sess.TLS != nil) == nil
 }
 
 // usersLogOn says whether users may log on in the present state of the session, and not only servers.
-func (g *guard) usersLogOn() bool {
-	m := g.sess.Connector.AuthMechanisms
-	return m&connector.BasicAuth != 0 && (g.sess.TLS != nil || m&connector.BasicAuthRequireTLS == 0 && !g.sess.Connector.RequireTLS)
-}
+func (g *guard) usersLogOn() bool { return usersLogOn(g.sess.Connector, g.sess.TLS != nil) }
 
 func (g *guard) auth(arg string) string {
 	name, initial, _ := strings.Cut(arg, " ")
@@ -448,7 +443,7 @@ func (g *guard) auth(arg string) string {
 	case g.transaction != nil:
 		// RFC 4954 section 4.
 		g.protocolErrorAt("auth", refusal(503, "5.5.1", "AUTH is not allowed during a mail transaction"))
-	case g.ext&extAuth == 0:
+	case !g.authKnown():
 		g.protocolErrorAt("auth", notOffered())
 	default:
 		if r := DecideAuth(g.sess.Connector, g.sess.TLS != nil); r != nil {

@@ -123,8 +123,10 @@ func (x *exchange) authenticate(authzid, user, password string) error {
 		}
 		return err
 	})
-	if bad || r == nil && !id.Server && !g.usersLogOn() {
+	if bad {
 		r = badCredentials()
+	} else if r == nil {
+		r = DecideUser(g.sess.Connector, g.sess.TLS != nil, id.Server)
 	}
 	if r == nil {
 		g.sess.Identity, g.sess.Mechanism = id, x.name
