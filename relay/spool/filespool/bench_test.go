@@ -86,17 +86,22 @@ func BenchmarkCycle(b *testing.B) {
 			s := open(b, b.TempDir(), nil)
 			content := make([]byte, size)
 			now := time.Now()
-			var in, out atomic.Int64
+			var in atomic.Int64
 			in.Store(int64(b.N))
 			b.ReportAllocs()
 			b.ResetTimer()
 			var wg sync.WaitGroup
+			came := make(chan struct{}, 1)
 			for range 20 {
 				wg.Go(func() {
 					for in.Add(-1) >= 0 {
 						if err := tryPut(b, s, spool.NewID(now), content, deliveries("r", now)); err != nil {
 							b.Error(err)
 							return
+						}
+						select {
+						case came <- struct{}{}:
+						default:
 						}
 					}
 				})
@@ -120,11 +125,10 @@ func BenchmarkCycle(b *testing.B) {
 						if err := s.Settle(b.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
 							b.Error(err)
 						}
-						out.Add(1)
 					}
 				})
 			}
-			for out.Load() < int64(b.N) && !b.Failed() {
+			for out := 0; out < b.N && !b.Failed(); {
 				l, err := s.Lease(b.Context(), spool.LeaseRequest{Now: time.Now(), Max: 20, TTL: time.Minute})
 				if err != nil {
 					b.Error(err)
@@ -132,8 +136,8 @@ func BenchmarkCycle(b *testing.B) {
 				for _, l := range l.Leases {
 					work <- l
 				}
-				if len(l.Leases) == 0 {
-					runtime.Gosched()
+				if out += len(l.Leases); len(l.Leases) == 0 && out < b.N {
+					<-came
 				}
 			}
 			close(work)
