@@ -60,6 +60,7 @@ type acceptedDomain struct {
 	Name           string `toml:"name"`
 	Type           string `toml:"type"`
 	RecipientsFile string `toml:"recipients_file,omitempty"`
+	SkipLookup     bool   `toml:"skip_lookup,omitempty"`
 }
 
 type send struct {
@@ -77,8 +78,8 @@ type send struct {
 	MessagesPerConnection int      `toml:"messages_per_connection,omitzero"`
 }
 
-// newFile returns the file for a result, and notes on what the gateway has no key for.
-func newFile(r *exchange.Result, hostname string) (*file, []exchange.Note) {
+// newFile returns the file for a result.
+func newFile(r *exchange.Result, hostname string) *file {
 	f := &file{Hostname: hostname, DefaultDomain: r.DefaultDomain, Spool: "spool"}
 	for _, c := range r.Connectors {
 		f.Connectors = append(f.Connectors, receiveOf(c))
@@ -89,9 +90,8 @@ func newFile(r *exchange.Result, hostname string) (*file, []exchange.Note) {
 			f.Users = "users.htpasswd"
 		}
 	}
-	var missing []exchange.Note
 	for _, d := range r.AcceptedDomains {
-		a := acceptedDomain{Name: d.Domain, Type: d.Type.String()}
+		a := acceptedDomain{Name: d.Domain, Type: d.Type.String(), SkipLookup: d.SkipLookup}
 		if d.MatchSubdomains {
 			a.Name = "*." + d.Domain
 		}
@@ -99,16 +99,12 @@ func newFile(r *exchange.Result, hostname string) (*file, []exchange.Note) {
 			a.RecipientsFile = "recipients.txt"
 			f.Mailboxes = &mailboxes{"maildir:mail"}
 		}
-		if d.SkipLookup {
-			missing = append(missing, exchange.Note{Object: "accepted domain " + d.Domain, Parameter: "SkipLookup", Value: "true",
-				Reason: "the gateway has no key for it and refuses unknown recipients at RCPT"})
-		}
 		f.Domains = append(f.Domains, a)
 	}
 	for i, c := range r.SendConnectors {
 		f.Send = append(f.Send, sendOf(c, fmt.Sprintf("password-%d.txt", i)))
 	}
-	return f, missing
+	return f
 }
 
 func (f *file) write(w io.Writer) error {

@@ -63,12 +63,12 @@ func convert(d exchange.Dump, hostname string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	f, missing := newFile(r, cmp.Or(hostname, r.Hostname, "relay.example.com"))
+	f := newFile(r, cmp.Or(hostname, r.Hostname, "relay.example.com"))
 	if err := f.write(w); err != nil {
 		return err
 	}
 	heading := "\n# What differs from Exchange:\n"
-	for _, n := range append(r.Notes, missing...) {
+	for _, n := range r.Notes {
 		// A note is one line, so that nothing in a dump can add a key here.
 		if _, err := fmt.Fprintf(w, "%s# %s\n", heading, n); err != nil {
 			return err
