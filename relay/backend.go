@@ -61,6 +61,9 @@ func (b *backend) Helo(ctx context.Context, s *smtpd.Session) error {
 }
 
 func (b *backend) Auth(ctx context.Context, s *smtpd.Session, c auth.Credentials) (*auth.Identity, error) {
+	if b.cfg.Verifier == nil {
+		return nil, auth.ErrBadCredentials
+	}
 	id, err := b.cfg.Verifier.Verify(ctx, c)
 	if err != nil {
 		return nil, err

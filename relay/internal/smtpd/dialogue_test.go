@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/smtpd"
 )
 
 // TestDialogue plays scripts of testdata. A line of a script is one of
 //
 //	# a comment
-//	set <field> <value>     a field of the connector; comes first
+//	set <field> <value>     a field of the connector or the policy; comes first
 //	C: <line>               the client sends a line
 //	> <text>                the client sends a Go string without its quotes, as it is
 //	repeat <n> <text>       the same, n times
@@ -78,6 +79,8 @@ func dialogues(t *testing.T, pattern string) {
 
 func play(t *testing.T, script string, byWriteTo bool) {
 	c := open()
+	list := []*connector.Connector{c}
+	var policy smtpd.Policy
 	lines := strings.Split(strings.TrimRight(script, "\n"), "\n")
 	for len(lines) > 0 {
 		f := strings.Fields(lines[0])
@@ -85,11 +88,24 @@ func play(t *testing.T, script string, byWriteTo bool) {
 			break
 		}
 		if len(f) > 0 && f[0] == "set" {
-			set(t, c, f[1], strings.Join(f[2:], " "))
+			switch f[1] {
+			case "Proxies":
+				policy.Proxies = []connector.Range{connector.MustParseRange(f[2])}
+			case "XClient":
+				policy.XClient = []connector.Range{connector.MustParseRange(f[2])}
+			case "NoAuth":
+				policy.NoAuth = true
+			case "Relay": // a second connector, for these clients
+				list = append(list, relaying(f[2]))
+			default:
+				set(t, c, f[1], strings.Join(f[2:], " "))
+			}
 		}
 		lines = lines[1:]
 	}
-	r := start(t, c)
+	r := startWith(t, func(cfg *smtpd.Config) {
+		cfg.Policy.Proxies, cfg.Policy.XClient, cfg.Policy.NoAuth = policy.Proxies, policy.XClient, policy.NoAuth
+	}, list...)
 	defer r.stop()
 	r.backend.byWriteTo = byWriteTo
 	p := r.client()
@@ -183,6 +199,15 @@ func play(t *testing.T, script string, byWriteTo bool) {
 	}
 }
 
+// relaying returns a connector that lets these clients relay.
+func relaying(ranges string) *connector.Connector {
+	c := open()
+	c.Name, c.FQDN = "relay", "relay.example.test"
+	c.RemoteIPRanges = []connector.Range{connector.MustParseRange(ranges)}
+	c.Grants = []connector.Grant{{Principal: connector.Anonymous, Rights: connector.AcceptAnyRecipient}}
+	return c
+}
+
 func count(t *testing.T, s string) (int, string) {
 	num, rest, _ := strings.Cut(s, " ")
 	n, err := strconv.Atoi(num)
@@ -231,9 +256,13 @@ func set(t *testing.T, c *connector.Connector, field, value string) {
 	case "Auth":
 		c.AuthMechanisms = map[string]connector.AuthMechanism{
 			"none": 0, "plain": connector.BasicAuth, "tls": connector.TLS,
+			"server": connector.TLS | connector.ExchangeServer, "server-and-plain": connector.TLS | connector.ExchangeServer | connector.BasicAuth,
 		}[value]
+		if c.AuthMechanisms.Has(connector.ExchangeServer) {
+			c.FQDN = ""
+		}
 	case "Groups":
-		c.PermissionGroups = map[string]connector.PermissionGroup{"users": connector.ExchangeUsers, "anonymous": connector.AnonymousUsers}[value]
+		c.PermissionGroups = map[string]connector.PermissionGroup{"users": connector.ExchangeUsers, "anonymous": connector.AnonymousUsers, "servers": connector.ExchangeServers}[value]
 	case "MaxMessageBytes":
 		c.Limits.MaxMessageBytes = int64(number())
 	case "MaxRecipients":

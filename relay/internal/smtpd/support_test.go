@@ -112,7 +112,7 @@ func (b *recorder) Auth(ctx context.Context, s *smtpd.Session, c auth.Credential
 	case c.Password != "secret":
 		return nil, fmt.Errorf("users: %w", auth.ErrBadCredentials)
 	}
-	return &auth.Identity{User: c.Username}, nil
+	return &auth.Identity{User: c.Username, Server: c.Username == "server"}, nil
 }
 
 func (b *recorder) Mail(_ context.Context, s *smtpd.Session, m *smtpd.Mail) error {
@@ -267,10 +267,21 @@ func policyFor(t testing.TB, b smtpd.Backend, list ...*connector.Connector) smtp
 // start serves a connector. In a synctest bubble it must be called inside.
 func start(t testing.TB, list ...*connector.Connector) *rig {
 	t.Helper()
+	return startWith(t, func(*smtpd.Config) {}, list...)
+}
+
+// startWith is start with a changed configuration.
+func startWith(t testing.TB, change func(*smtpd.Config), list ...*connector.Connector) *rig {
+	t.Helper()
 	b := &recorder{}
 	r := &rig{t: t, backend: b, l: newMemory(), served: make(chan error, 1)}
-	r.policy = policyFor(t, b, list...)
-	r.server = smtpd.New(smtpd.Config{Hostname: "relay.example.test", Logger: slog.New(slog.DiscardHandler), Policy: r.policy})
+	cfg := smtpd.Config{
+		Hostname: "relay.example.test", Logger: slog.New(slog.DiscardHandler), Policy: policyFor(t, b, list...),
+		Gateways: func() []netip.Addr { return nil },
+	}
+	change(&cfg)
+	r.policy = cfg.Policy
+	r.server = smtpd.New(cfg)
 	go func() { r.served <- r.server.Serve(r.l) }()
 	return r
 }
@@ -389,7 +400,12 @@ func (p *peer) ehlo() []string {
 func (p *peer) startTLS() {
 	p.t.Helper()
 	p.pending.Wait()
-	c := tls.Client(p.raw, clientTLS())
+	p.handshake(clientTLS())
+}
+
+func (p *peer) handshake(cfg *tls.Config) {
+	p.t.Helper()
+	c := tls.Client(p.raw, cfg)
 	if err := c.Handshake(); err != nil {
 		p.t.Fatalf("handshake: %v", err)
 	}
