@@ -100,6 +100,7 @@ func TestStoreHasFailed(t *testing.T) {
 		r := run(t, cfg)
 		submit(t, r, "", "x@elsewhere.test")
 		time.Sleep(30 * time.Minute)
+		synctest.Wait()
 		if attempts != 1 {
 			t.Errorf("%d attempts in half an hour", attempts)
 		}

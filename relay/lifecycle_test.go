@@ -372,6 +372,7 @@ func TestMaxDeliveries(t *testing.T) {
 			submit(t, r, "", "x@elsewhere.test")
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if stats, err := r.Stats(t.Context()); err != nil || stats.Messages != 0 || most != 3 {
 			t.Errorf("%d at once, stats %+v, %v", most, stats, err)
 		}
