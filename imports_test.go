@@ -44,6 +44,7 @@ var allowed = map[string][]string{
 		"auth", "auth/msgauth", "connector", "domains", "relay/internal/...", "relay/spool",
 		"github.com/hashicorp/go-multierror",
 	},
+	"relay/autoconfig": {"connector", "domains", "relay"},
 }
 
 // required are the modules that the root may require, so that an application that

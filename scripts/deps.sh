@@ -12,6 +12,10 @@ perl -MNet::SSLeay -e1 2>/dev/null || missing+=(libnet-ssleay-perl)
 need curl curl
 need htpasswd apache2-utils
 need chromium chromium
+need xmllint libxml2-utils
+need plistutil libplist-utils
+need ldns-read-zone ldnsutils
+need python3 python3
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
