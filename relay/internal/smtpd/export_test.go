@@ -12,6 +12,41 @@ import (
 // MaxPaused is for tests of the tarpit.
 const MaxPaused = maxPaused
 
+// MaxHeaders is for tests of proxies, CrowdNames and MaxCrowds of crowds behind a gateway.
+const (
+	MaxHeaders = maxHeaders
+	CrowdNames = crowdNames
+	MaxCrowds  = maxCrowds
+)
+
+// ParseHeader finds the length of a PROXY header and reads it; n is 0 if more is needed.
+func ParseHeader(b []byte) (n int, from, to netip.AddrPort, own bool, err error) {
+	if n, err = headerLength(b); n == 0 || err != nil {
+		return 0, from, to, false, err
+	}
+	e, err := parseHeader(b[:n])
+	return n, e.from, e.to, e.own, err
+}
+
+// ParseClaim reports whether the argument of XCLIENT is in order, and what it says.
+func ParseClaim(arg string) (Session, bool) {
+	var s Session
+	c, ok := parseClaim(arg)
+	c.apply(&s)
+	s.Helo, s.ESMTP = c.helo, c.esmtp
+	return s, ok
+}
+
+// DefaultGateways asks the system; ParseRoutes reads its tables.
+func DefaultGateways() []netip.Addr { return defaultGateways() }
+
+func ParseRoutes(r io.Reader, six bool) []netip.Addr {
+	if six {
+		return parseRoutes(r, routeIPv6)
+	}
+	return parseRoutes(r, routeIPv4)
+}
+
 // CurrentPolicy returns the policy of new connections.
 func (s *Server) CurrentPolicy() Policy { return *s.policy.Load() }
 

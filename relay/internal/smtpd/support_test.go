@@ -405,11 +405,42 @@ func (p *peer) startTLS() {
 
 func (p *peer) handshake(cfg *tls.Config) {
 	p.t.Helper()
-	c := tls.Client(p.raw, cfg)
+	c := tls.Client(newBuffered(p.raw, p.gone), cfg)
 	if err := c.Handshake(); err != nil {
 		p.t.Fatalf("handshake: %v", err)
 	}
 	p.conn, p.in = c, bufio.NewReaderSize(c, 1<<20)
+}
+
+// buffered is a connection whose writes do not wait for the other side to read, as on a socket.
+type buffered struct {
+	net.Conn
+	out  chan []byte
+	gone chan struct{}
+}
+
+func newBuffered(c net.Conn, gone chan struct{}) *buffered {
+	b := &buffered{Conn: c, out: make(chan []byte, 1024), gone: gone}
+	go func() {
+		for {
+			select {
+			case p := <-b.out:
+				_, _ = c.Write(p)
+			case <-gone:
+				return
+			}
+		}
+	}()
+	return b
+}
+
+func (b *buffered) Write(p []byte) (int, error) {
+	select {
+	case b.out <- append([]byte(nil), p...):
+		return len(p), nil
+	case <-b.gone:
+		return 0, net.ErrClosed
+	}
 }
 
 func (p *peer) close() {
