@@ -283,3 +283,64 @@ func ExampleNewSQL() {
 	fmt.Println(server.Mechanisms(auth.Conn{TLS: &tls.ConnectionState{}}))
 	// Output: [SCRAM-SHA-256 PLAIN LOGIN]
 }
+
+func ExampleKeyring() {
+	ctx := context.Background()
+	keyring := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{
+		OnRefusal: func(e *auth.CredentialError) { fmt.Println("event:", e.Label, e.Refusal) },
+	})
+	token, printer, err := keyring.Issue(ctx, auth.Credential{
+		Owner: "anna", Label: "printer, 2nd floor",
+		Senders: []string{"printer@example.com"},
+		Sources: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		PerDay:  500,
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// The token is shown once, to be typed into the printer.
+	fmt.Println(len(token), strings.HasPrefix(token, printer.ID))
+
+	for _, from := range []string{"192.0.2.7:9100", "203.0.113.9:9100"} {
+		id, err := keyring.Verify(ctx, auth.Credentials{Username: "anna", Password: token, Remote: netip.MustParseAddrPort(from)})
+		fmt.Println(errors.Is(err, auth.ErrBadCredentials), id.MaySendAs("printer@example.com"), id.MaySendAs("boss@example.com"))
+	}
+
+	// Both tokens are good for a day.
+	if _, err := keyring.Rotate(ctx, printer.ID, 24*time.Hour); err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// 43 true
+	// false true false
+	// event: printer, 2nd floor not from that address
+	// true false false
+}
+
+func ExampleKeyring_Spend() {
+	ctx := context.Background()
+	keyring := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+	_, c, err := keyring.Issue(ctx, auth.Credential{Owner: "anna", PerDay: 1})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	id := &auth.Identity{User: "anna", Credential: c.ID} // of a session
+	for range 2 {
+		err := keyring.Spend(ctx, id)
+		if e, ok := errors.AsType[*auth.CredentialError](err); ok {
+			err = errors.New(string(e.Refusal))
+		}
+		fmt.Println(err)
+	}
+	// Output:
+	// <nil>
+	// too many messages on a day
+}
+
+func ExampleNewSQLCredentials() {
+	var db *sql.DB // the application's own, of any driver
+	keyring := auth.NewKeyring(auth.NewSQLCredentials(db, auth.SQLCredentialsOptions{Table: "mail_credentials"}), auth.KeyringOptions{})
+	var _ auth.Verifier = keyring
+}

@@ -12,8 +12,10 @@ type Identity struct {
 	// "*@example.com" for every address of that domain, but not of its subdomains. They
 	// are written as domains.Address.Key writes them, that is, with A-labels. The
 	// case of ASCII letters does not matter.
-	// A user named like an address owns that address.
+	// A user named like an address owns that address, unless there is a Credential.
 	Senders []string
+	// Credential is the id of the [Credential] it logged on with. Empty is usual.
+	Credential string
 	// Server tells that it is one of the operator's own relays. It counts inside TLS on a
 	// receive connector with ExchangeServer only, where it comes with far-reaching rights.
 	Server bool
@@ -34,7 +36,7 @@ func (id *Identity) MaySendAs(mailbox string) bool {
 		return false
 	}
 	// The name is the client's: a star in it is no wildcard.
-	if equalFold(id.User, mailbox) {
+	if id.Credential == "" && equalFold(id.User, mailbox) {
 		return true
 	}
 	for _, s := range id.Senders {

@@ -23,12 +23,7 @@ import (
 // databases are where the tests run: each a fresh database. A PostgreSQL that cannot be started is a failure.
 func databases(t *testing.T, test func(t *testing.T, db *sql.DB)) {
 	t.Run("sqlite", func(t *testing.T) {
-		db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "users.db")+"?_pragma=busy_timeout(10000)")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
-		test(t, db)
+		test(t, openSQLite(t))
 	})
 	t.Run("postgres", func(t *testing.T) {
 		server, err := sql.Open("pgx", address+"/postgres")
@@ -47,6 +42,16 @@ func databases(t *testing.T, test func(t *testing.T, db *sql.DB)) {
 		defer db.Close()
 		test(t, db)
 	})
+}
+
+func openSQLite(t *testing.T) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "users.db")+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
 }
 
 var (

@@ -1,0 +1,122 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// A Credential is what one application or device logs on with, beside the passwords of people. It has a secret of
+// its own, so that it can be limited, changed and taken away alone. Make one with [Keyring.Issue].
+type Credential struct {
+	ID string `json:"id"` // public: the first part of its tokens
+
+	// Owner is the user it belongs to, and the name to log on with.
+	Owner string `json:"owner"`
+	// Label tells people what it is for: "printer, 2nd floor".
+	Label string `json:"label,omitempty"`
+	// Groups are those of the identity. The owner's own do not count.
+	Groups []string `json:"groups,omitempty"`
+	// Senders are the addresses and domains it may send as, written as those of an [Identity]. Defaults to
+	// the owner, if that is an address.
+	Senders []string `json:"senders,omitempty"`
+	// Sources are the addresses it may log on from. Defaults to all.
+	Sources []netip.Prefix `json:"sources,omitempty"`
+	// PerMinute and PerDay are how many messages it may send in a minute and on a day (UTC). 0 is no limit.
+	PerMinute int `json:"perMinute,omitempty"`
+	PerDay    int `json:"perDay,omitempty"`
+	// Expires ends it. The zero time is never.
+	Expires time.Time `json:"expires,omitzero"`
+	// Held stops it until that is taken back.
+	Held bool `json:"held,omitempty"`
+
+	Created time.Time `json:"created,omitzero"`
+	// LastUsed is when it logged on last, to the minute.
+	LastUsed time.Time `json:"lastUsed,omitzero"`
+	// Secrets are those in force, the newest last: two while clients change over.
+	Secrets []Secret `json:"-"`
+	// Version counts the changes. A store refuses to replace another version than the one it holds.
+	Version int64 `json:"version"`
+}
+
+// A Secret is how one token of a credential is kept. Tokens are random and long, so that a single SHA-256
+// is as good as a slow hash.
+type Secret struct {
+	Digest  [32]byte  `json:"digest"` // SHA-256 of the token
+	Expires time.Time `json:"expires,omitzero"`
+}
+
+// clone returns a copy that shares nothing with c.
+func (c *Credential) clone() *Credential {
+	own := *c
+	own.Groups, own.Senders = slices.Clone(c.Groups), slices.Clone(c.Senders)
+	own.Sources, own.Secrets = slices.Clone(c.Sources), slices.Clone(c.Secrets)
+	return &own
+}
+
+// Refusal is why a credential was refused.
+type Refusal string
+
+const (
+	WrongSecret   Refusal = "wrong secret"
+	WrongOwner    Refusal = "not of that user"
+	Expired       Refusal = "expired"
+	Held          Refusal = "held"
+	SourceRefused Refusal = "not from that address"
+	RateReached   Refusal = "too many messages in a minute"
+	DayReached    Refusal = "too many messages on a day"
+)
+
+// CredentialError tells that a known credential was refused. For a logon it is an
+// [ErrBadCredentials]; the client learns no more than that.
+type CredentialError struct {
+	ID, Owner, Label string
+	Refusal          Refusal
+}
+
+func (e *CredentialError) Error() string {
+	return fmt.Sprintf("auth: credential %s of %q: %s", e.ID, e.Owner, e.Refusal)
+}
+
+// Temporary reports whether the credential will be good again by itself.
+func (e *CredentialError) Temporary() bool {
+	return e.Refusal == RateReached || e.Refusal == DayReached
+}
+
+// Unwrap returns [ErrBadCredentials] if the refusal is one of a logon.
+func (e *CredentialError) Unwrap() error {
+	if e.Temporary() {
+		return nil
+	}
+	return ErrBadCredentials
+}
+
+// ErrNoCredential is the answer of a CredentialStore that has none with an id.
+var ErrNoCredential = errors.New("auth: no such credential")
+
+// ErrConflict is the answer of a CredentialStore to a change of what has been changed meanwhile.
+var ErrConflict = errors.New("auth: the credential was changed meanwhile")
+
+// A CredentialStore keeps credentials. It is called by many sessions at once. Credentials that it returns and takes
+// are the caller's: it keeps copies. Each method but PutCredential and Credentials returns [ErrNoCredential] for an
+// id that it does not know.
+type CredentialStore interface {
+	// Credential returns the one with an id.
+	Credential(ctx context.Context, id string) (*Credential, error)
+	// Credentials returns those of an owner, sorted by id.
+	Credentials(ctx context.Context, owner string) ([]*Credential, error)
+	// PutCredential creates a credential whose Version is 0, or replaces that with the same id and Version,
+	// its LastUsed aside. The one stored has the next Version. It returns [ErrConflict] if there is
+	// another Version, or none to replace.
+	PutCredential(ctx context.Context, c *Credential) error
+	// DeleteCredential removes one for ever.
+	DeleteCredential(ctx context.Context, id string) error
+	// UsedCredential notes when one was used last.
+	UsedCredential(ctx context.Context, id string, at time.Time) error
+	// SpendCredential adds n to the messages of a day, counted from 1970-01-01, and returns how many they
+	// are now. Older days are forgotten. A process that asks at the same time gets another answer.
+	SpendCredential(ctx context.Context, id string, day int64, n int) (total int, err error)
+}

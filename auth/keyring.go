@@ -1,0 +1,289 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// KeyringOptions change a Keyring. The zero value is a good choice.
+type KeyringOptions struct {
+	// OnRefusal is told of every refusal of a known credential. It is called during Verify and Spend and
+	// must be quick. Defaults to nobody being told.
+	OnRefusal func(*CredentialError)
+}
+
+// A Keyring is a Verifier of the credentials in a store.
+//
+// A credential's token has two parts: its id, by which it is found, and 160 random bits.
+//
+//	q2tv7xk4ma_5vqk7w2c3m6yhd4nzrpxgfatub2so7il
+//
+// Clients give it as the password, with the owner or the id as the user name; as a bearer token it needs no
+// user name. The store keeps a SHA-256 of it, which nobody can turn back. It cannot be used for SCRAM.
+//
+// The identity is the owner's name, with the credential's groups and senders, and its id in
+// [Identity.Credential]. Its owner's address is no sender of it unless it has no others.
+type Keyring struct {
+	store CredentialStore
+	opt   KeyringOptions
+
+	mu      sync.Mutex
+	buckets map[string]*bucket // by id, of credentials with PerMinute
+}
+
+// NewKeyring returns a Keyring of what is in the store.
+func NewKeyring(store CredentialStore, opt KeyringOptions) *Keyring {
+	if opt.OnRefusal == nil {
+		opt.OnRefusal = func(*CredentialError) {}
+	}
+	return &Keyring{store: store, opt: opt, buckets: make(map[string]*bucket)}
+}
+
+const (
+	idLen      = 10 // characters of 5 bits
+	tokenLen   = idLen + 1 + 32
+	maxSecrets = 2
+)
+
+// newID returns n random letters and digits that are hard to mix up, for printers have no clipboard.
+func newID(n int) string {
+	raw := make([]byte, (n*5+7)/8)
+	rand.Read(raw) // never fails
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(raw))[:n]
+}
+
+func newToken(id string) (token string, s Secret) {
+	token = id + "_" + newID(tokenLen-idLen-1)
+	return token, Secret{Digest: sha256.Sum256([]byte(token))}
+}
+
+// Issue stores a new credential as c describes it and returns its token, which is shown this once. The ID, the
+// secrets, the times but Expires, and the Version are made here.
+func (k *Keyring) Issue(ctx context.Context, c Credential) (token string, issued *Credential, err error) {
+	issued = c.clone()
+	if issued.Owner, err = PrepareName(c.Owner); err != nil {
+		return "", nil, fmt.Errorf("Owner: %w", err)
+	}
+	for i, s := range c.Senders {
+		if at := strings.LastIndexByte(s, '@'); at < 1 || at == len(s)-1 {
+			return "", nil, fmt.Errorf("Senders[%d]: auth: %q is not an address", i, s)
+		}
+	}
+	for i, p := range c.Sources {
+		if !p.IsValid() {
+			return "", nil, fmt.Errorf("Sources[%d]: auth: not a range of addresses", i)
+		}
+	}
+	issued.ID, issued.Version = newID(idLen), 0
+	issued.Created, issued.LastUsed = time.Now().UTC().Truncate(time.Second), time.Time{}
+	token, secret := newToken(issued.ID)
+	issued.Secrets = []Secret{secret}
+	if err := k.store.PutCredential(ctx, issued); err != nil {
+		return "", nil, err
+	}
+	issued.Version++
+	return token, issued, nil
+}
+
+// Rotate gives a credential a new token and lets the one before work for as long as overlap. Earlier ones end at once.
+func (k *Keyring) Rotate(ctx context.Context, id string, overlap time.Duration) (token string, err error) {
+	token, secret := newToken(id)
+	err = k.Update(ctx, id, func(c *Credential) error {
+		now := time.Now().UTC().Truncate(time.Second)
+		if len(c.Secrets) >= maxSecrets {
+			c.Secrets = c.Secrets[len(c.Secrets)-maxSecrets+1:]
+		}
+		for i := range c.Secrets {
+			if end := now.Add(max(overlap, 0)); c.Secrets[i].Expires.IsZero() || end.Before(c.Secrets[i].Expires) {
+				c.Secrets[i].Expires = end
+			}
+		}
+		c.Secrets = append(c.Secrets, secret)
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return token, nil
+}
+
+// Update changes a credential: it calls change with what is stored, and again if another process was quicker. It
+// returns the error of change. The ID, the owner and LastUsed stay.
+func (k *Keyring) Update(ctx context.Context, id string, change func(*Credential) error) error {
+	for range 10 {
+		c, err := k.store.Credential(ctx, id)
+		if err != nil {
+			return err
+		}
+		owner, version := c.Owner, c.Version
+		if err := change(c); err != nil {
+			return err
+		}
+		c.ID, c.Owner, c.Version = id, owner, version
+		if err = k.store.PutCredential(ctx, c); !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+	return ErrConflict
+}
+
+// Verify implements [Verifier]. It returns a [*CredentialError] when a known credential is refused.
+func (k *Keyring) Verify(ctx context.Context, c Credentials) (*Identity, error) {
+	token := c.Token
+	if token == "" {
+		if err := c.Check(); err != nil {
+			return nil, err
+		}
+		token = c.Password
+	}
+	id, _, ok := strings.Cut(token, "_")
+	if !ok || len(token) != tokenLen || len(id) != idLen {
+		return nil, ErrBadCredentials
+	}
+	known, err := k.store.Credential(ctx, id)
+	if errors.Is(err, ErrNoCredential) {
+		return nil, ErrBadCredentials
+	}
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	if refusal := known.refuse(c, token, now); refusal != "" {
+		return nil, k.refused(known, refusal)
+	}
+	if now.Sub(known.LastUsed) >= time.Minute {
+		err := k.store.UsedCredential(ctx, id, now.UTC().Truncate(time.Minute))
+		if errors.Is(err, ErrNoCredential) { // deleted meanwhile
+			return nil, ErrBadCredentials
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return known.identity(), nil
+}
+
+// refuse returns why not, or nothing. Nothing about a credential is told to who does not know its secret.
+func (c *Credential) refuse(shown Credentials, token string, now time.Time) Refusal {
+	digest := sha256.Sum256([]byte(token))
+	match, late := false, false
+	for _, s := range c.Secrets {
+		if subtle.ConstantTimeCompare(digest[:], s.Digest[:]) == 1 {
+			match, late = true, !s.Expires.IsZero() && !now.Before(s.Expires)
+		}
+	}
+	from := shown.Remote.Addr().Unmap().WithZone("")
+	switch {
+	case !match:
+		return WrongSecret
+	case shown.Username != "" && shown.Username != c.Owner && shown.Username != c.ID,
+		shown.Authzid != "" && shown.Authzid != c.Owner && shown.Authzid != c.ID:
+		return WrongOwner
+	case late || !c.Expires.IsZero() && !now.Before(c.Expires):
+		return Expired
+	case c.Held:
+		return Held
+	}
+	for _, p := range c.Sources {
+		if p.Contains(from) {
+			return ""
+		}
+	}
+	if len(c.Sources) > 0 {
+		return SourceRefused
+	}
+	return ""
+}
+
+func (c *Credential) identity() *Identity {
+	id := &Identity{User: c.Owner, Credential: c.ID, Groups: c.Groups, Senders: c.Senders}
+	if len(c.Senders) == 0 && strings.Contains(c.Owner, "@") && !strings.HasPrefix(c.Owner, "*@") {
+		id.Senders = []string{c.Owner}
+	}
+	if c.Label != "" {
+		id.Labels = map[string]string{"credential": c.Label}
+	}
+	return id
+}
+
+func (k *Keyring) refused(c *Credential, r Refusal) error {
+	err := &CredentialError{ID: c.ID, Owner: c.Owner, Label: c.Label, Refusal: r}
+	k.opt.OnRefusal(err)
+	return err
+}
+
+// Spend counts a message that a session is about to send. It returns a [*CredentialError] when the credential of the
+// identity has reached a cap, has been held, or has expired since the logon; [ErrBadCredentials] when it has been deleted; and nil for an
+// identity that has no credential. The cap of a day holds for all processes together, that of a minute for each.
+func (k *Keyring) Spend(ctx context.Context, id *Identity) error {
+	if id == nil || id.Credential == "" {
+		return nil
+	}
+	c, err := k.store.Credential(ctx, id.Credential)
+	if errors.Is(err, ErrNoCredential) {
+		return ErrBadCredentials
+	}
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	switch {
+	case c.Held:
+		return k.refused(c, Held)
+	case !c.Expires.IsZero() && !now.Before(c.Expires):
+		return k.refused(c, Expired)
+	case c.PerMinute > 0 && !k.take(c, now):
+		return k.refused(c, RateReached)
+	}
+	if c.PerDay > 0 {
+		total, err := k.store.SpendCredential(ctx, c.ID, now.Unix()/(24*60*60), 1)
+		if err != nil {
+			return err
+		}
+		if total > c.PerDay {
+			return k.refused(c, DayReached)
+		}
+	}
+	return nil
+}
+
+// A bucket fills to PerMinute in a minute.
+type bucket struct {
+	tokens float64
+	at     time.Time
+}
+
+// maxBuckets is when full buckets are thrown away: a new one is as good.
+const maxBuckets = 4096
+
+func (k *Keyring) take(c *Credential, now time.Time) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	b := k.buckets[c.ID]
+	if b == nil {
+		if len(k.buckets) >= maxBuckets {
+			for id, old := range k.buckets {
+				if now.Sub(old.at) >= time.Minute {
+					delete(k.buckets, id)
+				}
+			}
+		}
+		b = &bucket{tokens: float64(c.PerMinute), at: now}
+		k.buckets[c.ID] = b
+	}
+	b.tokens = min(b.tokens+now.Sub(b.at).Minutes()*float64(c.PerMinute), float64(c.PerMinute))
+	b.at = now
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
+}
