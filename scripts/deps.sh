@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that tests and benchmarks drive: Postfix (its load tools, and
-# as a real peer), swaks, curl, htpasswd, Chromium and PostgreSQL. Does nothing when all are there.
+# as a real peer), swaks, curl, htpasswd, Chromium, PostgreSQL, and readers of XML, property
+# lists and zone files. Does nothing when all are there.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 

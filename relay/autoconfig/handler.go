@@ -23,14 +23,10 @@ type Handler struct {
 // New makes a handler for a relay. The error joins one [*relay.FieldError] for each fault of the options.
 func New(r *relay.Relay, opts Options) (*Handler, error) {
 	h := &Handler{relay: r, opts: opts}
-	if err := h.opts.check(r); err != nil {
-		return nil, fmt.Errorf("autoconfig: %w", err)
+	var err error
+	if h.table, err = h.opts.check(r); err != nil {
+		return nil, fmt.Errorf("autoconfig: the options have faults:\n%w", err)
 	}
-	t, err := opts.table()
-	if err != nil {
-		return nil, fmt.Errorf("autoconfig: %w", err)
-	}
-	h.table = t
 	return h, nil
 }
 

@@ -85,8 +85,9 @@ type Incoming struct {
 
 const maxText = 128 // characters of a name to show
 
-// check fills in the defaults that do not depend on the connectors, and returns every fault.
-func (o *Options) check(r *relay.Relay) error {
+// check fills in the defaults that do not depend on the connectors. It returns the table of the domains
+// and every fault.
+func (o *Options) check(r *relay.Relay) (*domains.Table, error) {
 	var faults []error
 	fault := func(field, format string, args ...any) {
 		faults = append(faults, &relay.FieldError{Field: field, Err: fmt.Errorf(format, args...)})
@@ -141,7 +142,8 @@ func (o *Options) check(r *relay.Relay) error {
 	if o.Secure == nil {
 		o.Secure = secure
 	}
-	return errors.Join(faults...)
+	table := o.table(fault)
+	return table, errors.Join(faults...)
 }
 
 func (o *Options) checkIdentifier(fault func(field, format string, args ...any), r *relay.Relay) {
@@ -183,9 +185,9 @@ func (o *Options) checkConnectors(fault func(field, format string, args ...any),
 }
 
 // table makes the table of the domains; nil without any.
-func (o *Options) table() (*domains.Table, error) {
+func (o *Options) table(fault func(field, format string, args ...any)) *domains.Table {
 	if len(o.Domains) == 0 {
-		return nil, nil
+		return nil
 	}
 	list := make([]domains.AcceptedDomain, len(o.Domains))
 	for i, d := range o.Domains {
@@ -193,9 +195,9 @@ func (o *Options) table() (*domains.Table, error) {
 	}
 	t, err := domains.NewTable(list...)
 	if err != nil {
-		return nil, fmt.Errorf("Domains: %w", err)
+		fault("Domains", "%w", err)
 	}
-	return t, nil
+	return t
 }
 
 func checkText(fault func(field, format string, args ...any), field, s string) {

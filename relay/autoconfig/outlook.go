@@ -208,7 +208,10 @@ func (h *Handler) outlookJSON(w http.ResponseWriter, r *http.Request, email stri
 	case !h.serves(a.Domain()) || len(h.submission()) == 0:
 		jsonFailure(w, http.StatusNotFound, "UserNotFound", "There are no settings for this domain.")
 	default:
-		respondJSON(w, http.StatusOK, struct{ Protocol, Url string }{wanted, "https://" + h.opts.WebHost + pathPOX})
+		respondJSON(w, http.StatusOK, struct {
+			Protocol string
+			URL      string `json:"Url"`
+		}{wanted, "https://" + h.opts.WebHost + pathPOX})
 	}
 }
 
