@@ -100,7 +100,7 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 	s.Value = &Session{ID: s.ID, Connector: c, Local: peer.Local, Remote: remote, protocol: peer.Protocol}
 	cl := &Client{backend: &backend{relay: r, snapshot: p}, session: s}
 	if p.cfg.RequireEncryption && s.TLS == nil && !remote.Addr().IsLoopback() {
-		return nil, cl.refuse(ctx, smtpd.Rejection{Stage: "connect", Reply: replyMustEncrypt()})
+		return nil, cl.rejected(smtpd.Rejection{Stage: "connect", Reply: replyMustEncrypt()})
 	}
 	if err := cl.backend.Connect(ctx, s); err != nil {
 		return nil, cl.refuse(ctx, smtpd.Rejection{Stage: "connect", Reply: toReply(err)})
@@ -244,7 +244,8 @@ func (c *Client) Check(ctx context.Context) error {
 	if r == nil {
 		return nil
 	}
-	return c.refuse(ctx, smtpd.Rejection{Stage: "mail", Reply: r})
+	// Not held back: to be asked to log on is the ordinary course of HTTP.
+	return c.rejected(smtpd.Rejection{Stage: "mail", Reply: r})
 }
 
 // Refuse tells the log and the events that the caller refuses the client's message for a reason of its own, made by

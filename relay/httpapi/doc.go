@@ -1,0 +1,68 @@
+// Package httpapi takes messages over HTTP, for applications that are not written in Go and
+// would rather not speak SMTP.
+//
+//	POST /messages      queues a message: 202 and {"queue_id": "…"}
+//	GET  /openapi.json  describes the interface (OpenAPI 3.1)
+//
+// [New] makes an [http.Handler] for one receive connector of a relay. What a client may do is decided as for a
+// session on that connector: its remote ranges, who may log on and whether only inside TLS, permission groups and grants, senders,
+// limits on size, header, recipients, messages a minute, requests at a time, the pressure, and
+// the application's Policy. Refusals make the same log lines and events. A message is taken as a whole: if
+// one recipient is refused, nothing is queued. 202 is given when the message is durable.
+//
+// # Requests
+//
+// Users log on with Basic authentication (RFC 7617), which the relay's Verifier decides on. The body is one of
+//
+//   - application/json: sender, recipients, subject, text, HTML, attachments; the message is
+//     made from it. See /openapi.json for the fields. Unknown fields are refused. The body is held in memory; see
+//     [Config].MaxJSONBytes and MaxBuffered.
+//   - message/rfc822: the message itself, with the envelope in the query: from (empty for the null sender), to,
+//     once for each recipient, and envelope_id, return, notify, label=name:value. The body goes to the spool as it arrives.
+//     Lines may end in LF.
+//
+// # Errors
+//
+// Errors are problem details (RFC 9457) with the SMTP reply in "smtp" and, where there is one to blame, each
+// recipient or field in "errors". The texts are constant. Statuses follow from the reply:
+//
+//	400  5.1.3, 5.1.7, 5.2.x, 5.5.x   a malformed body, address or parameter
+//	401  530 5.7.1, 535               log on; the credentials are wrong
+//	403  530 5.7.0, 538, 502, 5.7.x   TLS is required, no right to this sender, recipient or service
+//	404, 405                          no such resource, no such method
+//	409                               a request with the same Idempotency-Key is under way
+//	413  552 5.3.4                    message, header or JSON too large
+//	415                               neither application/json nor message/rfc822
+//	422  other 5xx, 452 4.5.3         unknown recipient, too many recipients, mail loop, refused content;
+//	                                  or an Idempotency-Key used for another request, without "smtp"
+//	429  421 4.4.2, throttled 454     too many messages, too many failed logons
+//	503  other 4xx                    no room, a verifier or a lookup failed; try again
+//
+// 429 and 503 carry Retry-After.
+//
+// # Idempotency-Key
+//
+// A client that got no answer may repeat a request with the same Idempotency-Key, 1 to 255 printable
+// characters of its choice. If the first was answered 202, so is the repetition, with the same queue id, and nothing is
+// queued. A key belongs to the user, or without one to the remote address. Only
+// success is remembered: a request that was refused may be repeated and is judged anew.
+// While a request is under way another with its key is answered 409. The same key with another
+// body, content type or query is answered 422.
+//
+// The guarantee is that of the [Keys] in use. [MemoryKeys], the default, remembers within one process, for
+// 24 hours: a message whose answer was lost in a crash of the process is queued again when it
+// is repeated, as it would be over SMTP. A request whose client went away, but whose message was queued
+// all the same, is remembered.
+//
+// # Proxies
+//
+// X-Forwarded-For and X-Forwarded-Proto are believed from the addresses in Config.Proxies only. A
+// request that carries such fields, or Forwarded, from elsewhere is refused: if its sender is a proxy that
+// nobody listed, everybody behind it would pass for it. A proxy must set both fields. TLS up to a proxy
+// counts as the client says it does: X-Forwarded-Proto decides.
+//
+// # What is left to the server
+//
+// Time limits are those of the [http.Server]: set ReadHeaderTimeout, and a ReadTimeout that lets the largest
+// message in. WriteTimeout must be longer than the connector's AuthTarpit. There is no CORS: pages of other origins cannot post.
+package httpapi

@@ -1,0 +1,376 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"net/mail"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay"
+)
+
+// message is the body of a JSON request.
+type message struct {
+	From         string            `json:"from"`
+	To           []string          `json:"to"`
+	Cc           []string          `json:"cc"`
+	Bcc          []string          `json:"bcc"`
+	ReplyTo      []string          `json:"reply_to"`
+	Subject      string            `json:"subject"`
+	Text         string            `json:"text"`
+	HTML         string            `json:"html"`
+	Headers      map[string]string `json:"headers"`
+	Attachments  []attachment      `json:"attachments"`
+	EnvelopeFrom *string           `json:"envelope_from"`
+	EnvelopeID   string            `json:"envelope_id"`
+	Return       string            `json:"return"`
+	Notify       []string          `json:"notify"`
+	Labels       map[string]string `json:"labels"`
+}
+
+type attachment struct {
+	Name        string `json:"name"`
+	ContentType string `json:"content_type"`
+	Content     string `json:"content"` // base64
+}
+
+const (
+	maxDepth       = 3 // the message, its attachments, one of them
+	maxAddress     = 1000
+	maxReplyTo     = 25
+	maxDisplayName = 256
+	maxSubject     = 2000
+	maxHeaders     = 64
+	maxHeaderName  = 76
+	maxHeaderValue = 8192
+	maxAttachments = 100
+	maxFileName    = 255
+	maxMediaType   = 255
+	maxLabels      = 16
+	maxLabelName   = 64
+	maxLabelValue  = 256
+	maxFaults      = 20
+	// maxWord keeps lines that cannot be folded under the 998 octets of RFC 5322 section 2.1.1.
+	maxWord = 900
+)
+
+// faults collects what is wrong with a message.
+type faults []fault
+
+func (f *faults) add(pointer, detail string) {
+	if len(*f) < maxFaults {
+		*f = append(*f, fault{Pointer: pointer, Detail: detail})
+	}
+}
+
+// decode reads a JSON body.
+func decode(body []byte) (*message, faults) {
+	one := func(pointer, detail string) (*message, faults) {
+		return nil, faults{{Pointer: pointer, Detail: detail}}
+	}
+	switch {
+	case !utf8.Valid(body):
+		return one("#", "not UTF-8")
+	case depth(body) > maxDepth:
+		return one("#", "nested too deeply")
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	m := new(message)
+	if err := d.Decode(m); err != nil {
+		if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			return one(strings.TrimSuffix("#/"+strings.ReplaceAll(t.Field, ".", "/"), "/"), "not of the type it must have")
+		}
+		if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+			if name, err = strconv.Unquote(name); err == nil && len(name) <= 64 {
+				return one("#/"+pointerToken(name), "unknown field")
+			}
+			return one("#", "unknown field")
+		}
+		return one("#", "not JSON")
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return one("#", "more than one JSON value")
+	}
+	return m, nil
+}
+
+// pointerToken escapes a name for a pointer (RFC 6901 sections 3 and 6).
+func pointerToken(s string) string {
+	s = strings.NewReplacer("~", "~0", "/", "~1", "%", "%25").Replace(s)
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}
+
+// depth returns how deeply objects and arrays are nested.
+func depth(b []byte) int {
+	deepest, now, quoted := 0, 0, false
+	for i := 0; i < len(b); i++ {
+		if quoted {
+			// Strings are long: look for their end only.
+			n := bytes.IndexAny(b[i:], `"\`)
+			if n < 0 {
+				break
+			}
+			if i += n; b[i] == '\\' {
+				i++
+			} else {
+				quoted = false
+			}
+			continue
+		}
+		switch b[i] {
+		case '"':
+			quoted = true
+		case '{', '[':
+			now++
+			deepest = max(deepest, now)
+		case '}', ']':
+			now--
+		}
+	}
+	return deepest
+}
+
+// recipients counts those of the envelope, repetitions included.
+func (m *message) recipients() int { return len(m.To) + len(m.Cc) + len(m.Bcc) }
+
+// compose checks the fields and makes the message that goes to the relay.
+func (m *message) compose() (*relay.Message, faults) {
+	var f faults
+	var out relay.Message
+	c := composition{message: m}
+
+	c.from = f.mailbox("#/from", m.From, m.EnvelopeFrom != nil)
+	out.From = c.from.address
+	c.to, c.cc = f.mailboxes("to", m.To, false), f.mailboxes("cc", m.Cc, false)
+	bcc := f.mailboxes("bcc", m.Bcc, false)
+	if len(m.ReplyTo) > maxReplyTo {
+		f.add("#/reply_to", "too many addresses")
+	} else {
+		c.replyTo = f.mailboxes("reply_to", m.ReplyTo, true)
+	}
+	for _, list := range [][]mailbox{c.to, c.cc, bcc} {
+		for _, a := range list {
+			out.To = append(out.To, a.address)
+		}
+	}
+	out.To = unique(out.To)
+	if m.EnvelopeFrom != nil {
+		out.From = *m.EnvelopeFrom
+		if _, err := domains.Parse(out.From); err != nil && out.From != "" {
+			f.add("#/envelope_from", "not an address")
+		}
+	}
+	f.subject(m.Subject)
+	f.headers(m.Headers)
+	c.parts = f.attachments(m.Attachments)
+	if len(m.EnvelopeID) > 100 || strings.ContainsFunc(m.EnvelopeID, func(r rune) bool { return r < ' ' || r > '~' }) {
+		f.add("#/envelope_id", "not at most 100 printable ASCII characters")
+	}
+	switch m.Return {
+	case "", "FULL", "HDRS":
+	default:
+		f.add("#/return", "not FULL or HDRS")
+	}
+	if len(m.Notify) > 4 || out.Notify.UnmarshalText([]byte(strings.Join(m.Notify, ","))) != nil {
+		f.add("#/notify", "not NEVER, or some of SUCCESS, FAILURE, DELAY")
+	}
+	if detail := checkLabels(m.Labels); detail != "" {
+		f.add("#/labels", detail)
+	}
+	if len(f) > 0 {
+		return nil, f
+	}
+	out.EnvelopeID, out.Return, out.Labels = m.EnvelopeID, m.Return, m.Labels
+	content := c.bytes()
+	out.Content, out.Size = bytes.NewReader(content), int64(len(content))
+	return &out, nil
+}
+
+// mailbox is an address with a name.
+type mailbox struct {
+	name    string // as it stands in the header; may be empty
+	address string // with the domain in A-labels
+	ascii   bool
+}
+
+// mailboxes reads a list of addresses.
+func (f *faults) mailboxes(field string, list []string, ascii bool) []mailbox {
+	out := make([]mailbox, len(list))
+	for i, s := range list {
+		out[i] = f.mailbox("#/"+field+"/"+strconv.Itoa(i), s, ascii)
+	}
+	return out
+}
+
+// mailbox reads an address. It must be all ASCII where it stands in the header only: what needs
+// SMTPUTF8 is known by the envelope.
+func (f *faults) mailbox(pointer, s string, ascii bool) mailbox {
+	a, err := parseMailbox(s)
+	if err != nil || ascii && !a.ascii {
+		f.add(pointer, "not an address")
+	}
+	return a
+}
+
+var errAddress = errors.New("httpapi: not an address")
+
+// parseMailbox reads "user@example.com" and "Name <user@example.com>".
+func parseMailbox(s string) (mailbox, error) {
+	if len(s) > maxAddress || hasControl(s) {
+		return mailbox{}, errAddress
+	}
+	a, err := mail.ParseAddress(s)
+	if err != nil || len(a.Name) > maxDisplayName || hasControl(a.Name) {
+		return mailbox{}, errAddress
+	}
+	// String quotes the local part again, which the parser has bared.
+	bare := (&mail.Address{Address: a.Address}).String()
+	d, err := domains.Parse(bare[len("<") : len(bare)-len(">")])
+	if err != nil {
+		return mailbox{}, errAddress
+	}
+	var m mailbox
+	m.address, m.ascii = d.ASCII()
+	if a.Name != "" {
+		m.name, _ = strings.CutSuffix((&mail.Address{Name: a.Name, Address: "a@b"}).String(), " <a@b>")
+	}
+	return m, nil
+}
+
+func hasControl(s string) bool { return strings.ContainsFunc(s, unicode.IsControl) }
+
+func hasLongWord(s string) bool {
+	for w := range strings.FieldsSeq(s) {
+		if len(w) > maxWord {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *faults) subject(s string) {
+	if len(s) > maxSubject || hasControl(s) || hasLongWord(s) {
+		f.add("#/subject", "too long, a word too long, or control characters")
+	}
+}
+
+func (f *faults) headers(h map[string]string) {
+	if len(h) > maxHeaders {
+		f.add("#/headers", "too many fields")
+		return
+	}
+	seen := make(map[string]bool, len(h))
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		pointer := "#/headers/" + pointerToken(name[:min(len(name), maxHeaderName)])
+		lower := strings.ToLower(name)
+		switch value := h[name]; {
+		case !isFieldName(name):
+			f.add(pointer, "not the name of a header field")
+		case isReserved(lower):
+			f.add(pointer, "set by another field or by the relay")
+		case seen[lower]:
+			f.add(pointer, "given twice")
+		case strings.TrimSpace(value) == "" || len(value) > maxHeaderValue || hasControl(value) || hasLongWord(value):
+			f.add(pointer, "empty, too long, a word too long, or control characters")
+		}
+		seen[lower] = true
+	}
+}
+
+// isFieldName is narrower than RFC 5322 section 2.2: no field in use needs more.
+func isFieldName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if c != '-' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxHeaderName
+}
+
+// isReserved reports whether a field, in lower case, is not for the client to set.
+func isReserved(name string) bool {
+	switch name {
+	case "from", "sender", "to", "cc", "bcc", "reply-to", "subject", "mime-version",
+		"return-path", "received", "received-spf", "dkim-signature", "domainkey-signature", "authentication-results":
+		return true
+	}
+	return strings.HasPrefix(name, "content-") || strings.HasPrefix(name, "resent-") || strings.HasPrefix(name, "arc-")
+}
+
+// part is an attachment made ready.
+type part struct {
+	contentType, disposition string
+	content                  []byte
+}
+
+func (f *faults) attachments(list []attachment) []part {
+	if len(list) > maxAttachments {
+		f.add("#/attachments", "too many attachments")
+		return nil
+	}
+	var parts []part
+	for i, a := range list {
+		pointer := fmt.Sprintf("#/attachments/%d/", i)
+		var p part
+		kind, params := "application/octet-stream", map[string]string(nil)
+		if a.ContentType != "" {
+			var err error
+			kind, params, err = mime.ParseMediaType(a.ContentType)
+			if err != nil || len(a.ContentType) > maxMediaType {
+				kind = ""
+			}
+		}
+		delete(params, "boundary")
+		// RFC 2046 section 5: other encodings than 7bit, 8bit and binary are not for multipart and message.
+		top, _, slash := strings.Cut(kind, "/")
+		if p.contentType = mime.FormatMediaType(kind, params); !slash || top == "multipart" || top == "message" || p.contentType == "" {
+			f.add(pointer+"content_type", "not a media type, or one of multipart and message")
+		}
+		p.disposition = "attachment"
+		if a.Name != "" {
+			// RFC 2231 for names beyond ASCII.
+			p.disposition = mime.FormatMediaType("attachment", map[string]string{"filename": a.Name})
+		}
+		if len(a.Name) > maxFileName || hasControl(a.Name) || p.disposition == "" {
+			f.add(pointer+"name", "too long, or control characters")
+		}
+		var err error
+		if p.content, err = base64.StdEncoding.Strict().DecodeString(a.Content); err != nil {
+			f.add(pointer+"content", "not base64")
+		}
+		parts = append(parts, p)
+	}
+	return parts
+}
+
+// checkLabels says what is wrong with labels, or nothing.
+func checkLabels(labels map[string]string) string {
+	if len(labels) > maxLabels {
+		return "too many labels"
+	}
+	for k, v := range labels {
+		if k == "" || len(k) > maxLabelName || len(v) > maxLabelValue || hasControl(k) || hasControl(v) ||
+			!utf8.ValidString(k) || !utf8.ValidString(v) {
+			return "a label is empty, too long, or has control characters"
+		}
+	}
+	return ""
+}

@@ -1,0 +1,6 @@
+package httpapi
+
+import _ "embed"
+
+//go:embed openapi.json
+var openAPI []byte
