@@ -19,6 +19,7 @@ type AcceptedDomain struct {
 	MatchSubdomains bool
 	// Recipients tells which recipients exist. It must be set for an
 	// Authoritative domain, may be set for InternalRelay, and must be nil for ExternalRelay.
+	// The relay lets postmaster exist in every authoritative domain (RFC 5321 section 4.5.1).
 	Recipients Resolver
 	// SkipLookup accepts every recipient at RCPT without asking Recipients, as
 	// Exchange does for a domain without recipient lookup. They are asked when the message has

@@ -196,7 +196,7 @@ func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 	e := Event{
 		Time: time.Now(), Kind: Rejected, Stage: r.Stage, Connector: s.Connector.Name, Remote: s.Remote,
 		User: r.User, From: r.From, Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: r.Reply.Text, Reason: reason,
-		Labels: v.Labels,
+		Labels: labels(s.Identity, v.Labels),
 	}
 	if r.To != "" {
 		e.To = []string{r.To}

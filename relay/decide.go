@@ -107,7 +107,7 @@ func (p *snapshot) lookup(ctx context.Context, d *domains.AcceptedDomain, to dom
 	switch {
 	case err != nil:
 		return outward, replyLookupFailed(err)
-	case known:
+	case known, to.IsPostmaster() && d.Type == domains.Authoritative: // RFC 5321 section 4.5.1
 		return inMailbox, nil
 	case d.Type == domains.Authoritative:
 		return outward, replyUnknownUser()

@@ -12,7 +12,8 @@ type EventKind uint8
 // What happens to a message and its recipients. Accepted is followed, for
 // each of its recipients, by exactly one of Delivered, Bounced, Expired and Removed.
 const (
-	// Accepted: the message is durable and its sender was told so.
+	// Accepted: the message is durable and its sender was told so. A report is accepted too: its From
+	// is empty.
 	Accepted EventKind = iota + 1
 	// Rejected: a command or a message was refused. Nothing was queued.
 	Rejected

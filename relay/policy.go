@@ -25,7 +25,7 @@ type Policy struct {
 	Auth func(ctx context.Context, s *Session) error
 	// Mail is asked at MAIL; from is the null address for <>.
 	Mail func(ctx context.Context, s *Session, from domains.Address) error
-	// Rcpt is asked at RCPT.
+	// Rcpt is asked at RCPT, except for <postmaster>, which no relay may refuse.
 	Rcpt func(ctx context.Context, s *Session, from, to domains.Address) error
 	// Message is asked when the header has arrived, before the body.
 	Message func(ctx context.Context, s *Session, m *Incoming) error

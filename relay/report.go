@@ -51,6 +51,11 @@ func (r *Relay) report(ctx context.Context, p *snapshot, l *spool.Lease, failed 
 	if err != nil {
 		return "", err
 	}
+	if p.cfg.Events != nil {
+		p.cfg.Events(Event{
+			Time: now, Kind: Accepted, QueueID: id.String(), To: []string{to.String()}, Labels: l.Message.Labels,
+		})
+	}
 	r.sched.Wake()
 	return id.String(), nil
 }

@@ -115,7 +115,7 @@ func (r *Relay) intakeOf(ctx context.Context, p *snapshot, m *Message) (*intake,
 		message: spool.Message{
 			EnvelopeID: m.EnvelopeID, Return: m.Return, Body: "8BITMIME", Labels: m.Labels,
 		},
-		limits: connector.Limits{MaxHeaderBytes: submitHeaderLimit},
+		limits: connector.Limits{}.WithDefaults(connector.Custom),
 		trace:  header.Received{By: p.cfg.Hostname, With: "LOCAL"},
 	}
 	var errs []error
@@ -162,9 +162,6 @@ func (r *Relay) intakeOf(ctx context.Context, p *snapshot, m *Message) (*intake,
 	}
 	return in, errors.Join(errs...)
 }
-
-// submitHeaderLimit bounds the header of what the application submits, as a connector's default does.
-const submitHeaderLimit = 256 << 10
 
 func (p *snapshot) submitTo(ctx context.Context, in *intake, s string) (recipient, error) {
 	to, err := domains.Parse(s)
