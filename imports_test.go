@@ -45,6 +45,7 @@ var allowed = map[string][]string{
 		"github.com/hashicorp/go-multierror",
 	},
 	"relay/autoconfig": {"connector", "domains", "relay"},
+	"relay/httpapi":    {"auth", "connector", "domains", "relay"},
 }
 
 // required are the modules that the root may require, so that an application that
