@@ -111,7 +111,8 @@ func (h *Handler) protocols(a domains.Address) []poxProtocol {
 	for _, s := range append(h.incoming(), outgoing...) {
 		p := poxProtocol{
 			Type: strings.ToUpper(string(s.protocol)), Server: s.host, Port: s.port, LoginName: h.loginName(a),
-			// SSL stays on with STARTTLS: a client that does not know Encryption then fails instead of sending the password in the clear.
+			// SSL stays on with STARTTLS: to clients that do not know Encryption, or heed SSL as well (Thunderbird), off
+			// means no TLS at all.
 			DomainRequired: "off", SPA: "off", SSL: "on", Encryption: "TLS", AuthRequired: "on",
 		}
 		if s.implicit {
