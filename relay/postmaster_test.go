@@ -9,8 +9,8 @@ import (
 	"github.com/postern-mail/postern/relay"
 )
 
-// TestPostmaster checks that there is one, in every authoritative domain and without a domain.
-func TestPostmaster(t *testing.T) {
+// TestPostmasterExists checks that there is one, in every authoritative domain and without a domain.
+func TestPostmasterExists(t *testing.T) {
 	w := start(t, nil)
 	c, err := net.Dial("tcp", w.addr("in"))
 	if err != nil {
