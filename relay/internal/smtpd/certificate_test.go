@@ -22,6 +22,8 @@ type ca struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	pool *x509.CertPool
+	// chain leads from its certificates to the authority above; empty at the top.
+	chain [][]byte
 }
 
 func newCA() *ca {
@@ -64,7 +66,20 @@ func (c *ca) issue(change func(*x509.Certificate), names ...string) *tls.Certifi
 	if err != nil {
 		panic(err)
 	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return &tls.Certificate{Certificate: append([][]byte{der}, c.chain...), PrivateKey: key}
+}
+
+// intermediate returns an authority that c vouches for.
+func (c *ca) intermediate() *ca {
+	sub := c.issue(func(t *x509.Certificate) {
+		t.IsCA, t.BasicConstraintsValid, t.KeyUsage, t.ExtKeyUsage = true, true, x509.KeyUsageCertSign, nil
+		t.Subject.CommonName = "intermediate"
+	})
+	cert, err := x509.ParseCertificate(sub.Certificate[0])
+	if err != nil {
+		panic(err)
+	}
+	return &ca{cert: cert, key: sub.PrivateKey.(*ecdsa.PrivateKey), chain: sub.Certificate}
 }
 
 // proof notes what sessions have shown at MAIL.
@@ -83,6 +98,7 @@ func (b *proof) Mail(_ context.Context, s *smtpd.Session, m *smtpd.Mail) error {
 // goes on as if there were none.
 func TestClientCertificates(t *testing.T) {
 	good, other := authority(), newCA()
+	middle := good.intermediate()
 	c := open()
 	c.FQDN = ""
 	c.AuthMechanisms |= connector.ExchangeServer
@@ -104,6 +120,7 @@ func TestClientCertificates(t *testing.T) {
 		{"server by the certificate that it serves with", good.issue(func(c *x509.Certificate) {
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 		}, "relay2.example.test"), server, true},
+		{"server by an intermediate authority", middle.issue(nil, "relay2.example.test"), server, true},
 		{"partner", good.issue(nil, "mail.partner.test"), partner, true},
 		{"partner by a later name", good.issue(nil, "www.example.test", "mail.partner.test"), partner, true},
 		{"stranger", good.issue(nil, "mail.example.org"), anonymous, true},

@@ -201,7 +201,11 @@ func (c *headed) Write(p []byte) (int, error) {
 }
 
 func TestProxyShutdown(t *testing.T) {
-	bubbleWith(t, proxies("192.0.2.7"), func(t *testing.T, r *rig) {
+	log := &logged{}
+	bubbleWith(t, func(cfg *smtpd.Config) {
+		proxies("192.0.2.7")(cfg)
+		cfg.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}, func(t *testing.T, r *rig) {
 		p := r.client()
 		p.send("PROXY ")
 		synctest.Wait()
