@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/postern-mail/postern/auth"
@@ -53,14 +52,10 @@ var (
 	errNoRange     = errors.New("relay: the connector is not for this remote address")
 )
 
-// Connector returns the receive connector of that name, unless it is disabled. It must not be changed.
-func (r *Relay) Connector(name string) (*connector.Connector, bool) {
-	return r.snap.Load().connector(name)
-}
-
+// connector returns the receive connector of that name.
 func (p *snapshot) connector(name string) (*connector.Connector, bool) {
-	for _, c := range p.set.Connectors() {
-		if strings.EqualFold(c.Name, name) {
+	for _, c := range p.cfg.Connectors {
+		if c != nil && !c.Disabled && c.Name == name {
 			return c, true
 		}
 	}

@@ -163,8 +163,10 @@ func (r *Relay) listen(p *snapshot) error {
 		if set, err := connector.NewSet(connectors...); err != nil {
 			errs = append(errs, err)
 		} else {
-			p.set = set
-			p.cfg.Connectors = connectors
+			// A copy, since p may be in use: messages are submitted before anything listens.
+			bound := *p
+			bound.set, bound.cfg.Connectors = set, connectors
+			p = &bound
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

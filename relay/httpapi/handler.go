@@ -59,7 +59,7 @@ func New(cfg Config) (http.Handler, error) {
 	var errs []error
 	if cfg.Relay == nil {
 		errs = append(errs, errors.New("httpapi: Relay: a relay is required"))
-	} else if _, ok := cfg.Relay.Connector(cfg.Connector); !ok {
+	} else if !slices.ContainsFunc(cfg.Relay.Connectors(), func(c *connector.Connector) bool { return c.Name == cfg.Connector }) {
 		errs = append(errs, fmt.Errorf("httpapi: Connector: the relay has no connector %q, or it is disabled", cfg.Connector))
 	}
 	for i, p := range cfg.Proxies {
