@@ -16,5 +16,6 @@ require (
 
 require (
 	github.com/hashicorp/errwrap v1.0.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 )
