@@ -23,8 +23,9 @@ type HasherOptions struct {
 	// MaxQueue is how many calls may wait for a worker. Further ones get [ErrBusy].
 	// Defaults to 1024.
 	MaxQueue int
-	// Other checks a password against a hash of a format that the package does not know, such as SHA-512
-	// crypt ($6$). The error must hold nothing of the hash. Defaults to none.
+	// Other checks a password against a hash of a format that the package does not know: the module
+	// auth/shacrypt does so for SHA-512 crypt ($6$). The error must hold nothing of the hash. An [Htpasswd] file with
+	// other formats is not checked for them when it is read. Defaults to none.
 	Other func(hash, password string) (match bool, err error)
 }
 
