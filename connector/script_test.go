@@ -114,11 +114,8 @@ func (c *scriptCase) play(t *testing.T, ca *authority) {
 		lines = lines[1:]
 	}
 	r, err := relay.New(p.cfg)
-	if err != nil || p.faults != nil {
-		wantScriptFaults(t, err, p.faults)
-		if len(lines) > 0 && err != nil {
-			t.Fatal(err)
-		}
+	if err != nil || p.unread != nil || p.faults != nil {
+		p.checkFaults(err)
 		return
 	}
 	p.relay = r
@@ -139,34 +136,20 @@ func (c *scriptCase) play(t *testing.T, ca *authority) {
 	}
 }
 
-// wantScriptFaults compares the list in the error of relay.New.
-func wantScriptFaults(t *testing.T, err error, want []string) {
-	t.Helper()
-	var got []string
-	if err != nil {
-		for i, s := range strings.Split(err.Error(), "\n") {
-			if i > 0 {
-				got = append(got, strings.TrimSpace(s))
-			}
-		}
-	}
-	if g, w := strings.Join(got, "\n"), strings.Join(want, "\n"); g != w {
-		t.Errorf("faults of the configuration:\n%s\nwant:\n%s", g, w)
-	}
-}
-
 // player plays one case.
 type player struct {
 	t      *testing.T
 	ca     *authority
 	cfg    relay.Config
 	users  map[string]*auth.Identity
-	faults []string
+	faults []string // expected
+	unread []string // values that cannot be read
 	relay  *relay.Relay
 	w      *wire
 
 	conn     *peer
 	held     []*peer
+	began    time.Time // the last command
 	query    relay.Query
 	routes   map[string]string // explained routes of the recipients accepted
 	explains bool              // MAIL was accepted as explained, so that RCPT can be explained
@@ -185,6 +168,22 @@ type player struct {
 type commit struct {
 	spool.Commit
 	content string
+}
+
+// checkFaults compares what could not be read, or else the list in the error of relay.New.
+func (p *player) checkFaults(err error) {
+	p.t.Helper()
+	got := p.unread
+	if got == nil && err != nil {
+		for i, s := range strings.Split(err.Error(), "\n") {
+			if i > 0 {
+				got = append(got, strings.TrimSpace(s))
+			}
+		}
+	}
+	if g, w := strings.Join(got, "\n"), strings.Join(p.faults, "\n"); g != w {
+		p.t.Errorf("faults of the configuration:\n%s\nwant:\n%s", g, w)
+	}
 }
 
 // configure reads a line before the first session.
@@ -276,7 +275,7 @@ func (p *player) fields(l scriptLine, of any, words string) {
 			}
 		}
 		if err := setField(v, value); err != nil {
-			p.t.Fatalf("%s: %s: %v", l.at, key, err)
+			p.unread = append(p.unread, fmt.Sprintf("%s: %v", key, err))
 		}
 	}
 }
@@ -284,6 +283,10 @@ func (p *player) fields(l scriptLine, of any, words string) {
 func setField(v reflect.Value, s string) (err error) {
 	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		return u.UnmarshalText([]byte(s))
+	}
+	if s == "none" {
+		v.SetZero()
+		return nil
 	}
 	switch v.Type() {
 	case reflect.TypeFor[time.Duration]():
@@ -306,10 +309,6 @@ func setField(v reflect.Value, s string) (err error) {
 	case reflect.String:
 		v.SetString(s)
 	case reflect.Slice:
-		if s == "none" {
-			v.SetZero()
-			return nil
-		}
 		parts := strings.Split(s, ",")
 		v.Set(reflect.MakeSlice(v.Type(), len(parts), len(parts)))
 		for i, part := range parts {
@@ -344,7 +343,14 @@ func (p *player) step(l scriptLine) {
 	if l.verb != "session" && p.conn == nil && !slices.Contains([]string{"wait", "fate", "report"}, l.verb) {
 		p.t.Fatalf("%s: there is no session", l.at)
 	}
+	if l.arrow {
+		p.began = time.Now()
+	}
 	switch l.verb {
+	case "took":
+		if took := time.Since(p.began).String(); took != l.rest {
+			p.t.Errorf("%s: %s", l.at, took)
+		}
 	case "session":
 		p.session(l)
 	case "AUTH":
@@ -395,7 +401,9 @@ func (p *player) session(l scriptLine) {
 		TLS, Hold     bool
 		Cert          string
 	}
-	p.fields(l, &s, l.rest)
+	if p.fields(l, &s, l.rest); p.unread != nil {
+		p.t.Fatalf("%s: %q", l.at, p.unread)
+	}
 	if s.Hold && p.conn != nil {
 		p.held = append(p.held, p.conn)
 		p.conn = nil
@@ -590,7 +598,13 @@ func (p *player) data(l scriptLine) {
 	}
 	var b strings.Builder
 	for field := range strings.SplitSeq(header, " | ") {
-		b.WriteString(strings.TrimSpace(field) + "\r\n")
+		field, times := strings.TrimSpace(field), 1
+		if n, rest, ok := strings.Cut(field, "*"); ok {
+			if many, err := strconv.Atoi(n); err == nil {
+				field, times = rest, many
+			}
+		}
+		b.WriteString(strings.Repeat(field+"\r\n", times))
 	}
 	if !p.reply(l, p.conn.content(b.String()+"\r\n"+body), nil) {
 		return
