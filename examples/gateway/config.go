@@ -3,6 +3,7 @@ package main
 import (
 	"crypto"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,7 +37,10 @@ type file struct {
 	// RequireEncryption refuses connectors that take content without TLS beyond loopback.
 	RequireEncryption bool
 
-	TLS            *struct{ Certificate, Key string }
+	TLS            *struct{ Certificate, Key, ClientCas string }
+	Proxies        []connector.Range
+	Xclient        []connector.Range
+	GatewayGuard   relay.GatewayGuard
 	Connector      []*connector.Connector
 	AcceptedDomain []struct {
 		Name            string
@@ -97,6 +101,9 @@ func load(path string, log *slog.Logger) (relay.Config, string, faults) {
 		RequireEncryption: f.RequireEncryption,
 		Retry:             f.Retry,
 		Pressure:          f.Pressure,
+		Proxies:           f.Proxies,
+		XClient:           f.Xclient,
+		GatewayGuard:      f.GatewayGuard,
 		TLS:               l.certificate(f),
 		Verifier:          l.users(f),
 		Mailboxes:         l.mailboxes(f),
@@ -161,6 +168,12 @@ func (l *loader) certificate(f *file) *tls.Config {
 		l.add("tls", "%w", err)
 	}
 	c.Certificates = []tls.Certificate{pair}
+	if f.TLS.ClientCas != "" {
+		c.ClientCAs = x509.NewCertPool()
+		if text := l.read("tls.client_cas", f.TLS.ClientCas); text != nil && !c.ClientCAs.AppendCertsFromPEM(text) {
+			l.add("tls.client_cas", "no certificate in %s", f.TLS.ClientCas)
+		}
+	}
 	return c
 }
 
@@ -283,6 +296,7 @@ var (
 	renamed = strings.NewReplacer(
 		"SendConnectors[", "SendConnector[", "Connectors[", "Connector[", "AcceptedDomains[", "AcceptedDomain[",
 		"].Domain", "].Name", "Verifier", "Users", "Mailboxes.Hosts[0]", "Mailboxes.Deliver", "Mailboxes", "Mailboxes.Deliver",
+		"XClient", "Xclient", "ClientCAs", "ClientCas",
 	)
 )
 

@@ -15,6 +15,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/examples/internal/mailtest"
+	"github.com/postern-mail/postern/relay"
 )
 
 // site makes a directory with the files that the sample names, and the configuration itself.
@@ -142,6 +143,61 @@ password_file = "people.txt"
 	}
 	if dir != "/var/spool/gateway" || cfg.DrainTimeout != 5*time.Second {
 		t.Errorf("spool %s, %+v", dir, cfg)
+	}
+}
+
+// TestClients reads how the gateway knows its clients.
+func TestClients(t *testing.T) {
+	const common = `
+hostname = "relay.example.test"
+spool = "spool"
+proxies = ["10.9.0.2", "10.9.1.0/24"]
+xclient = ["10.9.0.3"]
+gateway_guard = "refuse"
+[tls]
+certificate = "cert.pem"
+key = "key.pem"
+client_cas = "cert.pem"
+[[connector]]
+name = "peers"
+usage = "Internal"
+bindings = ["127.0.0.1:2525"]
+remote_ip_ranges = ["10.0.0.0/8"]
+server_names = ["relay2.example.test"]
+[[connector]]
+name = "partners"
+usage = "Partner"
+bindings = ["127.0.0.1:2526"]
+remote_ip_ranges = ["0.0.0.0/0"]
+[connector.partner_names]
+"mail.partner.test" = "partner.test"
+`
+	cfg, _, found := load(site(t, common), slog.New(slog.DiscardHandler))
+	if len(found) > 0 {
+		t.Fatal(found)
+	}
+	if len(cfg.Proxies) != 2 || len(cfg.XClient) != 1 || cfg.GatewayGuard != relay.GatewayRefuse || cfg.TLS.ClientCAs == nil {
+		t.Errorf("%+v", cfg)
+	}
+	if !slices.Equal(cfg.Connectors[0].ServerNames, []string{"relay2.example.test"}) || cfg.Connectors[1].PartnerNames["mail.partner.test"] != "partner.test" {
+		t.Errorf("%+v, %+v", cfg.Connectors[0], cfg.Connectors[1])
+	}
+	for _, test := range []struct{ from, to, want string }{
+		{`"10.9.0.2"`, `"0.0.0.0/0"`, "proxies"},
+		{`["10.9.0.3"]`, `["localhost"]`, "xclient[0]"},
+		{`["10.9.0.3"]`, `["0.0.0.0/1"]`, "xclient"},
+		{`"refuse"`, `"sometimes"`, "gateway_guard"},
+		{`client_cas = "cert.pem"`, ``, "tls.client_cas"},
+		{`client_cas = "cert.pem"`, `client_cas = "empty.pem"`, "tls.client_cas"},
+		{`client_cas = "cert.pem"`, `client_cas = "missing.pem"`, "tls.client_cas"},
+		{`"relay2.example.test"`, `"*.example.test"`, "connector[0].server_names[0]"},
+		{`"partner.test"`, `"*"`, `connector[1].partner_names["mail.partner.test"]`},
+		{`"partner.test"`, `7`, `connector[1].partner_names."mail.partner.test"`},
+	} {
+		_, _, found := load(site(t, strings.Replace(common, test.from, test.to, 1)), slog.New(slog.DiscardHandler))
+		if len(found) == 0 || found[0].field != test.want {
+			t.Errorf("%s: %v, want %s first", test.to, found, test.want)
+		}
 	}
 }
 

@@ -62,6 +62,10 @@ func parseQuery(question string) (q relay.Query, err error) {
 			q.Groups = strings.Split(value, ",")
 		case "senders":
 			q.Senders = strings.Split(value, ",")
+		case "server":
+			q.Server = value == "" || value == "true"
+		case "names":
+			q.Names = strings.Split(value, ",")
 		case "partner":
 			q.Partner = value
 		case "from":
@@ -71,7 +75,7 @@ func parseQuery(question string) (q relay.Query, err error) {
 		case "size":
 			q.Size, err = strconv.ParseInt(value, 10, 64)
 		default:
-			err = fmt.Errorf("want remote, local, tls, user, groups, senders, partner, from, to or size")
+			err = fmt.Errorf("want remote, local, tls, user, groups, senders, server, names, partner, from, to or size")
 		}
 		if err != nil {
 			return q, fmt.Errorf("-explain: %q: %w", word, err)
