@@ -46,7 +46,7 @@ func PartnerName(domain string) Principal {
 // "user:NAME", "group:NAME" or "partner:DOMAIN".
 func ParsePrincipal(s string) (Principal, error) {
 	s = strings.TrimSpace(s)
-	p := Principal(s)
+	var p Principal
 	kind, name, named := strings.Cut(s, ":")
 	kind = strings.ToLower(kind)
 	switch {
