@@ -10,7 +10,9 @@
 // the binding comes first, then the narrowest range that holds the remote
 // address. [Connector.Rights] then says what the session may do: a session is
 // anonymous until it has shown who it is, and what it is given afterwards
-// replaces what it had.
+// replaces what it had. Users log on; the operator's own relays log on or show a certificate with a
+// listed name (ServerNames); partners show a certificate, whose names can be mapped to their domains
+// (PartnerNames).
 //
 // Rights come from permission groups, which are fixed bundles, and from grants
 // to a principal. A denial wins over both. Everything is closed until it is opened: a

@@ -12,6 +12,19 @@
 // The guard alone knows the connector of a connection, so one go-smtp server
 // serves all connectors.
 //
+// # Who the client is
+//
+// A connection from a listed proxy begins with a PROXY header, read within five seconds on the
+// session's own goroutine; before it there is neither a connector nor a word to the client. From then on
+// the addresses in it are the client's. A host that may use XCLIENT, which is decided by the
+// address it has itself, begins a new session on its connection with each XCLIENT: what the
+// earlier one held is given back, what it proved is forgotten, TLS aside. go-smtp then gets a fresh link, as
+// after STARTTLS. When no connector takes the new client, the connection ends: it never falls back
+// to the rights of the proxy.
+//
+// Connectors on which a certificate counts ask for one without insisting. The
+// guard verifies it, so that one that is not good does no more harm than none.
+//
 // # Framing
 //
 // A command ends with CRLF and has at most 2,048 octets, a SASL line 12,288. A

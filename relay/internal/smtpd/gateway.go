@@ -235,5 +235,5 @@ func routeIPv6(line string) (netip.Addr, bool) {
 		return netip.Addr{}, false
 	}
 	a, ok := netip.AddrFromSlice(b)
-	return a, ok && isHost(a)
+	return a, ok && a.Is6() && isHost(a)
 }

@@ -203,6 +203,7 @@ func TestRoutes(t *testing.T) {
 		zero + " 00 " + zero + " 00 " + zero + " ffffffff 00000001 00000000 00200200       lo\n" +
 		"20010db8000000000000000000000000 40 " + zero + " 00 fe800000000000000000000000000002 00000100 00000001 00000000 00000003     eth0\n" +
 		zero + " 00 " + zero + " 00 zz 00000400 00000001 00000000 00000003     eth0\n" +
+		zero + " 00 " + zero + " 00 00000001 00000400 00000001 00000000 00000003     eth0\n" +
 		zero + " 00 " + zero + " 00 fe80 00000400 00000001 00000000 00000003     eth0\n"
 	if got := fmt.Sprint(smtpd.ParseRoutes(strings.NewReader(six), true)); got != "[fe80::1]" {
 		t.Error(got)
