@@ -228,6 +228,8 @@ type transaction struct {
 	limits  connector.Limits
 	request *http.Request
 	key     string // in Keys; empty without one
+	// reserved is what it has of handler.buffered.
+	reserved int64
 }
 
 // idempotencyKey reads the field, if there is one.
@@ -393,11 +395,11 @@ func (t *transaction) json(ctx context.Context) (string, error) {
 	if r.URL.RawQuery != "" {
 		return "", t.client.Refuse(ctx, "mail", badArguments("A JSON request has no query parameters"))
 	}
-	body, release, err := t.read(ctx)
+	defer func() { t.buffered.Add(-t.reserved) }()
+	body, err := t.read(ctx)
 	if err != nil {
 		return "", err
 	}
-	defer release()
 	sum := digest("application/json", "")
 	sum.Write(body)
 	nothing := func() error { return nil }
@@ -428,46 +430,39 @@ func (t *transaction) json(ctx context.Context) (string, error) {
 // weight is how often the size of a JSON body counts: the body, its fields, their decoded form and the message.
 const weight = 5
 
-// read reads a JSON body into memory as far as there is room.
-func (t *transaction) read(ctx context.Context) (body []byte, release func(), err error) {
+// read reads a JSON body into memory as far as there is room. What it reserves is for the caller to give back.
+func (t *transaction) read(ctx context.Context) ([]byte, error) {
 	r, limit := t.request, t.cfg.MaxJSONBytes
 	if l := t.limits.MaxMessageBytes; l > 0 {
 		limit = min(limit, l)
 	}
 	if r.ContentLength > limit {
-		return nil, nil, t.client.Refuse(ctx, "data", tooLarge())
+		return nil, t.client.Refuse(ctx, "data", tooLarge())
 	}
-	var reserved int64
-	release = func() { t.buffered.Add(-reserved) }
-	defer func() {
-		if err != nil {
-			release()
-		}
-	}()
-	// What a client announces is not reserved before it comes. One octet more shows the end, or that there is too much.
+	// One octet more shows the end, or that there is too much.
 	most := int(limit) + 1
 	if r.ContentLength >= 0 {
 		most = int(r.ContentLength) + 1
 	}
-	body = make([]byte, 0, min(most, 64<<10))
+	// What a client announces is not reserved before it comes.
+	body := make([]byte, 0, min(most, 64<<10))
 	for {
-		if need := int64(cap(body)) * weight; need > reserved {
-			more := need - reserved
-			reserved = need
-			if t.buffered.Add(more) > t.cfg.MaxBuffered {
-				return nil, nil, t.client.Refuse(ctx, "data", relay.Defer(452, "4.3.1", "Insufficient system resources"))
+		if need := int64(cap(body)) * weight; need > t.reserved {
+			all := t.buffered.Add(need - t.reserved)
+			t.reserved = need
+			if all > t.cfg.MaxBuffered {
+				return nil, t.client.Refuse(ctx, "data", relay.Defer(452, "4.3.1", "Insufficient system resources"))
 			}
 		}
 		n, err := r.Body.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
-		if int64(len(body)) > limit {
-			return nil, nil, t.client.Refuse(ctx, "data", tooLarge())
-		}
 		switch {
+		case int64(len(body)) > limit:
+			return nil, t.client.Refuse(ctx, "data", tooLarge())
 		case err == io.EOF:
-			return body, release, nil
+			return body, nil
 		case err != nil:
-			return nil, nil, t.client.Refuse(ctx, "data", errors.Join(relay.Defer(451, "4.3.0", "The body could not be read"), err))
+			return nil, t.client.Refuse(ctx, "data", errors.Join(relay.Defer(451, "4.3.0", "The body could not be read"), err))
 		}
 		if len(body) == cap(body) {
 			body = slices.Grow(body, max(min(len(body), most-len(body)), 1))
