@@ -220,6 +220,9 @@ func (c *Client) logOn(ctx context.Context, credentials auth.Credentials) error 
 	if id == nil {
 		return errNoIdentity
 	}
+	if r := smtpd.DecideUser(s.Connector, s.TLS != nil, id.Server); r != nil {
+		return r
+	}
 	rights := s.Connector.Rights(peerOf(id, s.TLS))
 	if r := smtpd.DecideSubmit(rights); r != nil {
 		return r

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
@@ -166,6 +167,29 @@ func TestClientByXClient(t *testing.T) {
 	}
 	if e := w.events.wait(t, kind(relay.Accepted)); e.Remote.String() != "192.0.2.9:4711" {
 		t.Errorf("event: %+v", e)
+	}
+}
+
+// Where only servers log on, a user does not, whatever the protocol.
+func TestOnlyServersLogOn(t *testing.T) {
+	w := start(t, func(cfg *relay.Config) {
+		cfg.TLS = certificate(t)
+		cfg.Connectors[0].AuthMechanisms, cfg.Connectors[0].PermissionGroups = connector.TLS|connector.ExchangeServer, connector.ExchangeUsers|connector.ExchangeServers
+		cfg.Verifier = auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+			return &auth.Identity{User: c.Username, Server: c.Username == "relay2"}, nil
+		})
+	})
+	for user, want := range map[string]bool{"relay2": true, "alice": false} {
+		c, err := w.relay.Admit(t.Context(), "apps", relay.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:1"), TLS: &tls.ConnectionState{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // a refusal is held back until then
+		err = c.Authenticate(ctx, auth.Credentials{Mechanism: auth.Plain, Username: user, Password: "secret"})
+		if (err == nil) != want {
+			t.Errorf("%s: %v", user, err)
+		}
 	}
 }
 
