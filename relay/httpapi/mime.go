@@ -62,6 +62,9 @@ func (c *composition) body(b *bytes.Buffer) {
 		}
 		b.WriteString("\r\n")
 		write(b)
+		if !bytes.HasSuffix(b.Bytes(), []byte("\n")) {
+			b.WriteString("\r\n")
+		}
 		return
 	}
 	m := multipart.NewWriter(b)
@@ -116,9 +119,6 @@ func writeText(w io.Writer, s string) {
 	q := quotedprintable.NewWriter(w)
 	_, _ = io.WriteString(q, s)
 	_ = q.Close()
-	if s != "" && !strings.HasSuffix(s, "\n") {
-		_, _ = io.WriteString(w, "\r\n")
-	}
 }
 
 func writeBase64(w io.Writer, content []byte) {
