@@ -88,7 +88,7 @@ func (p *snapshot) decideRcpt(ctx context.Context, c client, to domains.Address)
 	d, accepted := p.table.Lookup(to.Domain())
 	if !accepted {
 		if !c.rights.Has(connector.AcceptAnyRecipient) {
-			return outward, replyUnableToRelay()
+			return outward, p.unableToRelay
 		}
 		return outward, nil
 	}
@@ -110,7 +110,7 @@ func (p *snapshot) lookup(ctx context.Context, d *domains.AcceptedDomain, to dom
 	case known, to.IsPostmaster() && d.Type == domains.Authoritative: // RFC 5321 section 4.5.1
 		return inMailbox, nil
 	case d.Type == domains.Authoritative:
-		return outward, replyUnknownUser()
+		return outward, p.unknownUser
 	default:
 		return outward, nil
 	}
@@ -140,7 +140,7 @@ func (p *snapshot) resolveLate(ctx context.Context, c client, rcpts []recipient)
 		}
 	}
 	if missing > 0 && missing == len(rcpts) {
-		return replyUnknownUser()
+		return p.unknownUser
 	}
 	return nil
 }

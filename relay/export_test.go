@@ -1,6 +1,29 @@
 package relay
 
-import "io"
+import (
+	"context"
+	"io"
+	"net/netip"
+
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/domains"
+)
 
 // CRLF is what Submit reads content through.
 func CRLF(r io.Reader) io.Reader { return &crlfReader{r: r} }
+
+// DecideRcpt makes every decision that a recipient needs, from the choice of the receive connector to
+// the choice of the send connector, and says whether it is accepted. The name of the route is left out.
+func (r *Relay) DecideRcpt(ctx context.Context, local netip.AddrPort, remote netip.Addr, peer connector.Peer, to domains.Address, size int64) bool {
+	p := r.snap.Load()
+	con, ok := p.set.Match(local, remote)
+	if !ok {
+		return false
+	}
+	t, refusal := p.decideRcpt(ctx, client{connector: con, rights: con.Rights(peer)}, to)
+	if refusal != nil || t != outward {
+		return refusal == nil
+	}
+	_, ok, _ = p.send.Select(to.Domain(), size)
+	return ok
+}

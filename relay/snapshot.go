@@ -14,6 +14,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/outbound"
+	"github.com/postern-mail/postern/relay/internal/smtpd"
 )
 
 // snapshot is a checked configuration, ready to decide. It does not change: a
@@ -33,6 +34,8 @@ type snapshot struct {
 	defaultDomain string
 	retry         Retry
 	log           *slog.Logger
+	// Made once, and not to be changed: who guesses recipients is refused without an allocation.
+	unableToRelay, unknownUser *smtpd.Reply
 }
 
 // hop is a send connector made ready for the client.
@@ -113,7 +116,10 @@ func (f *faults) err() error {
 // does not use a connection made by the settings of an earlier one.
 func newSnapshot(cfg Config, client *outbound.Client, number uint64) (*snapshot, error) {
 	var f faults
-	p := &snapshot{cfg: cfg, client: client, number: strconv.FormatUint(number, 10), log: cfg.Logger, hops: make(map[string]*hop)}
+	p := &snapshot{
+		cfg: cfg, client: client, number: strconv.FormatUint(number, 10), log: cfg.Logger, hops: make(map[string]*hop),
+		unableToRelay: replyUnableToRelay(), unknownUser: replyUnknownUser(),
+	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
