@@ -11,7 +11,7 @@ import (
 // Compose makes a message of a JSON body. parts is how many it must have inside multipart/mixed, and headers the
 // names of the fields that the client has set.
 func Compose(body []byte) (m *relay.Message, content []byte, parts int, headers map[string]string, faults int) {
-	in, f := decode(body)
+	in, f := decode(body, 200)
 	if len(f) > 0 {
 		return nil, nil, 0, nil, len(f)
 	}

@@ -404,7 +404,7 @@ func (t *transaction) json(ctx context.Context) (string, error) {
 	sum.Write(body)
 	nothing := func() error { return nil }
 	return t.once(ctx, sum, nothing, func() (string, error) {
-		m, faults := decode(body)
+		m, faults := decode(body, t.limits.MaxRecipients)
 		if len(faults) > 0 {
 			_ = t.client.Refuse(ctx, "data", badArguments("Invalid arguments"))
 			return "", problem{

@@ -46,7 +46,8 @@ type attachment struct {
 }
 
 const (
-	maxDepth       = 3 // the message, its attachments, one of them
+	maxDepth       = 3    // the message, its attachments, one of them
+	maxOther       = 1000 // values beside recipients: more than all other limits allow
 	maxAddress     = 1000
 	maxReplyTo     = 25
 	maxDisplayName = 256
@@ -74,16 +75,19 @@ func (f *faults) add(pointer, detail string) {
 	}
 }
 
-// decode reads a JSON body.
-func decode(body []byte) (*message, faults) {
+// decode reads a JSON body with at most that many recipients.
+func decode(body []byte, recipients int) (*message, faults) {
 	one := func(pointer, detail string) (*message, faults) {
 		return nil, faults{{Pointer: pointer, Detail: detail}}
 	}
-	switch {
+	switch depth, commas := shape(body); {
 	case !utf8.Valid(body):
 		return one("#", "not UTF-8")
-	case depth(body) > maxDepth:
+	case depth > maxDepth:
 		return one("#", "nested too deeply")
+	case commas > recipients+maxOther:
+		// A list of empty strings would take many times the memory of the body.
+		return one("#", "too many values")
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
@@ -117,34 +121,27 @@ func pointerToken(s string) string {
 	}, s)
 }
 
-// depth returns how deeply objects and arrays are nested.
-func depth(b []byte) int {
-	deepest, now, quoted := 0, 0, false
+// shape returns how deeply objects and arrays are nested, and how many commas part their members.
+func shape(b []byte) (depth, commas int) {
+	now, quoted := 0, false
 	for i := 0; i < len(b); i++ {
-		if quoted {
-			// Strings are long: look for their end only.
-			n := bytes.IndexAny(b[i:], `"\`)
-			if n < 0 {
-				break
-			}
-			if i += n; b[i] == '\\' {
+		switch c := b[i]; {
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+			if c == '\\' {
 				i++
-			} else {
-				quoted = false
 			}
-			continue
-		}
-		switch b[i] {
-		case '"':
-			quoted = true
-		case '{', '[':
+		case c == '{' || c == '[':
 			now++
-			deepest = max(deepest, now)
-		case '}', ']':
+			depth = max(depth, now)
+		case c == '}' || c == ']':
 			now--
+		case c == ',':
+			commas++
 		}
 	}
-	return deepest
+	return depth, commas
 }
 
 // recipients counts those of the envelope, repetitions included.

@@ -191,6 +191,7 @@ func TestFaults(t *testing.T) {
 		{"two values", simple + `{}`, "#"},
 		{"deep", good(`"labels":{"a":[[[[]]]]}`), "#"},
 		{"deeper than a stack", strings.Repeat("[", 1<<20), "#"},
+		{"many values", good(`"headers":{` + strings.Repeat(`"":"",`, 1300) + `"":""}`), "#"},
 		{"unknown field", good(`"x/y":1`), "#/x~1y"},
 		{"unknown field of an attachment", good(`"attachments":[{"cid":"1"}]`), "#/cid"},
 		{"type", good(`"subject":1`), "#/subject"},
