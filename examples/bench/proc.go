@@ -17,7 +17,6 @@ const clockTicks = 100
 // stat is what /proc/PID/stat tells of a process.
 type stat struct {
 	parent int
-	state  string
 	ticks  int64 // user and system time, with that of the children it has waited for
 }
 
@@ -31,7 +30,7 @@ func readStat(pid int) (stat, error) {
 	if len(fields) < 15 {
 		return stat{}, fmt.Errorf("/proc/%d/stat is short", pid)
 	}
-	s := stat{state: fields[0]}
+	var s stat
 	if s.parent, err = strconv.Atoi(fields[1]); err != nil {
 		return stat{}, err
 	}
@@ -43,11 +42,6 @@ func readStat(pid int) (stat, error) {
 		s.ticks += ticks
 	}
 	return s, nil
-}
-
-func isAlive(pid int) bool {
-	s, err := readStat(pid)
-	return err == nil && s.state != "Z" && s.state != "X"
 }
 
 // descendants are root and the processes below it. Those that end meanwhile are left out.

@@ -9,10 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/postern-mail/postern/examples/internal/postfix"
 )
 
 const (
@@ -114,116 +114,19 @@ func (g *gateway) stop() error {
 	return nil
 }
 
-type postfix struct {
-	config string
-	master int
-}
-
-const mainCf = `compatibility_level = 3.6
-queue_directory = %[1]s/queue
-data_directory = %[1]s/data
-myhostname = relay.example.test
-mydestination =
-alias_maps =
-alias_database =
-local_recipient_maps =
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-mynetworks = 127.0.0.0/8
-smtpd_relay_restrictions = permit_mynetworks, reject
-relayhost = [%[2]s]:%[3]s
-`
-
-// masterCf is Debian's, without chroot and without what only local mail needs.
-const masterCf = `%[1]s     inet  n       -       n       -       -       smtpd
-pickup    unix  n       -       n       60      1       pickup
-cleanup   unix  n       -       n       -       0       cleanup
-qmgr      unix  n       -       n       300     1       qmgr
-tlsmgr    unix  -       -       n       1000?   1       tlsmgr
-rewrite   unix  -       -       n       -       -       trivial-rewrite
-bounce    unix  -       -       n       -       0       bounce
-defer     unix  -       -       n       -       0       bounce
-trace     unix  -       -       n       -       0       bounce
-verify    unix  -       -       n       -       1       verify
-flush     unix  n       -       n       1000?   0       flush
-proxymap  unix  -       -       n       -       -       proxymap
-proxywrite unix -       -       n       -       1       proxymap
-smtp      unix  -       -       n       -       -       smtp
-relay     unix  -       -       n       -       -       smtp
-showq     unix  n       -       n       -       -       showq
-error     unix  -       -       n       -       -       error
-retry     unix  -       -       n       -       -       error
-discard   unix  -       -       n       -       -       discard
-local     unix  -       n       n       -       -       local
-anvil     unix  -       -       n       -       1       anvil
-scache    unix  -       -       n       -       1       scache
-`
+type mailer struct{ *postfix.Server }
 
 func startPostfix(ctx context.Context, dir string) (server, error) {
-	config := filepath.Join(dir, "config")
-	for _, d := range []string{config, filepath.Join(dir, "queue")} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			return nil, err
-		}
-	}
-	sinkHost, sinkPort, _ := net.SplitHostPort(sinkAddr)
-	for name, text := range map[string]string{
-		"main.cf":   fmt.Sprintf(mainCf, dir, sinkHost, sinkPort),
-		"master.cf": fmt.Sprintf(masterCf, relayAddr),
-	} {
-		if err := os.WriteFile(filepath.Join(config, name), []byte(text), 0o644); err != nil {
-			return nil, err
-		}
-	}
-	// Debian maps the tables' types to shared objects here.
-	if maps, err := os.ReadFile("/etc/postfix/dynamicmaps.cf"); err == nil {
-		if err := os.WriteFile(filepath.Join(config, "dynamicmaps.cf"), maps, 0o644); err != nil {
-			return nil, err
-		}
-	}
-	p := &postfix{config: config}
-	if err := p.command(ctx, "start"); err != nil {
+	host, port, _ := net.SplitHostPort(sinkAddr)
+	s, err := postfix.Start(ctx, postfix.Config{
+		Dir: dir, Main: fmt.Sprintf("relayhost = [%s]:%s\n", host, port),
+		Listeners: map[string][]string{relayAddr: nil},
+	})
+	if err != nil {
 		return nil, err
 	}
-	pid, err := os.ReadFile(filepath.Join(dir, "queue", "pid", "master.pid"))
-	if err == nil {
-		p.master, err = strconv.Atoi(strings.TrimSpace(string(pid)))
-	}
-	if err == nil {
-		err = awaitPort(ctx, relayAddr)
-	}
-	if err != nil {
-		return nil, errors.Join(err, p.stop())
-	}
-	return p, nil
+	return mailer{s}, nil
 }
 
-func (p *postfix) command(ctx context.Context, verb string) error {
-	text, err := exec.CommandContext(ctx, "postfix", "-c", p.config, verb).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("postfix %s: %w\n%s", verb, err, text)
-	}
-	return nil
-}
-
-func (p *postfix) root() int { return p.master }
-
-// stop ends Postfix at once; it returns when the last of its processes has ended.
-func (p *postfix) stop() error {
-	processes, err := descendants(p.master)
-	if err != nil {
-		return err
-	}
-	if err := p.command(context.Background(), "abort"); err != nil {
-		return err
-	}
-	for _, pid := range processes {
-		for i := 0; isAlive(pid); i++ {
-			if i == 500 {
-				return fmt.Errorf("process %d of Postfix does not end", pid)
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-	}
-	return nil
-}
+func (m mailer) root() int   { return m.Master }
+func (m mailer) stop() error { return m.Stop() }
