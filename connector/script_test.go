@@ -2,6 +2,7 @@ package connector_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding"
@@ -161,6 +162,7 @@ type player struct {
 	nobody  int             // connections without a connector, from the log
 	rights  connector.Right // of the session that last sent MAIL
 	taken   string          // its connector
+	author  string          // whom it is believed to speak for
 	commits []commit        // since the last message began
 }
 
@@ -364,6 +366,12 @@ func (p *player) step(l scriptLine) {
 		p.data(l)
 	case "principal", "rights":
 		p.checkRights(l)
+	case "author":
+		p.mu.Lock()
+		if got := cmp.Or(p.author, "nobody"); got != l.rest {
+			p.t.Errorf("%s: %s", l.at, got)
+		}
+		p.mu.Unlock()
 	case "keeps", "drops":
 		p.checkHeader(l)
 	case "fate":
@@ -785,7 +793,7 @@ func (p *player) verify(_ context.Context, c auth.Credentials) (*auth.Identity, 
 func (p *player) mailPolicy(_ context.Context, s *relay.Session, _ domains.Address) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.rights, p.taken = s.Rights, s.Connector.Name
+	p.rights, p.taken, p.author = s.Rights, s.Connector.Name, s.Author
 	return nil
 }
 

@@ -89,33 +89,32 @@ func (b *backend) Mail(ctx context.Context, s *smtpd.Session, m *smtpd.Mail) err
 	if !b.withinRate(s) {
 		return replyRate()
 	}
+	v := session(s)
+	v.Author = ""
+	if m.Auth != nil && v.Rights.Has(connector.AcceptAuthenticationFlag) {
+		v.Author = *m.Auth
+	}
 	if ask := b.cfg.Policy.Mail; ask != nil {
-		return wire(toReply(ask(ctx, session(s), m.From)))
+		return wire(toReply(ask(ctx, v, m.From)))
 	}
 	return nil
 }
 
 // withinRate counts the message against the connector's message rate.
 func (b *backend) withinRate(s *smtpd.Session) bool {
-	limit := s.Limits.MessageRate
-	if limit <= 0 {
+	limit, by := s.Limits.MessageRate, s.Limits.MessageRateBy
+	if limit <= 0 || by == connector.RateByNone {
 		return true
 	}
-	key := rateKey{connector: s.Connector.Name}
-	switch s.Limits.MessageRateBy {
-	case connector.RateByNone:
-		return true
-	case connector.RateByAll:
-	case connector.RateByUser:
-		if s.Identity != nil {
-			key.client = s.Identity.User
-			break
-		}
-		fallthrough
-	default:
-		key.client = s.Remote.Addr().String()
+	now, name := time.Now(), s.Connector.Name
+	byUser := s.Identity != nil && by != connector.RateByAddress
+	if byUser && !b.relay.rates.allow(rateKey{connector: name, user: s.Identity.User}, limit, now) {
+		return false
 	}
-	return b.relay.rates.allow(key, limit, time.Now())
+	if byUser && by == connector.RateByUser {
+		return true
+	}
+	return b.relay.rates.allow(rateKey{connector: name, source: smtpd.Source(s.Remote.Addr())}, limit, now)
 }
 
 func (b *backend) Rcpt(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, rcpt *smtpd.Rcpt) error {

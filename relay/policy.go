@@ -42,6 +42,9 @@ type Session struct {
 	TLS      *tls.ConnectionState // nil without TLS
 	Identity *auth.Identity       // nil before AUTH
 	Rights   connector.Right
+	// Author is who has submitted the message elsewhere, by the AUTH parameter of MAIL (RFC 4954 section 5). Empty
+	// if the client does not say, and if it lacks [connector.AcceptAuthenticationFlag].
+	Author string
 	// Labels appear on the events of the session's messages.
 	Labels map[string]string
 	// Value is the application's own.

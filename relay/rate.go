@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -16,9 +17,10 @@ type rates struct {
 	counted map[rateKey]int
 }
 
+// rateKey names a client of a connector: a user, or an address as [smtpd.Source] has it.
 type rateKey struct {
-	connector string
-	client    string
+	connector, user string
+	source          netip.Addr
 }
 
 // allow counts one message and reports whether it is within limit a minute.
@@ -30,7 +32,7 @@ func (r *rates) allow(key rateKey, limit int, now time.Time) bool {
 		r.counted = make(map[rateKey]int)
 	}
 	if _, known := r.counted[key]; !known && len(r.counted) >= maxRateKeys {
-		key.client = "\x00others"
+		key = rateKey{connector: key.connector}
 	}
 	if r.counted[key] >= limit {
 		return false

@@ -23,9 +23,9 @@ type usage struct {
 	last   time.Time
 }
 
-// source is the address by which a peer is counted: one who holds an IPv6
+// Source is the address by which a peer is counted: one who holds an IPv6
 // address commonly holds its whole /64.
-func source(a netip.Addr) netip.Addr {
+func Source(a netip.Addr) netip.Addr {
 	if a.Is6() {
 		if p, err := a.WithZone("").Prefix(64); err == nil {
 			return p.Addr()
@@ -56,7 +56,7 @@ func (q *quota) admit(name string, l connector.Limits, from netip.Addr, now time
 	if l.MaxConnections > 0 && u.total >= l.MaxConnections {
 		return refusal(421, "4.3.2", "The maximum number of concurrent connections has exceeded a limit, closing transmission channel")
 	}
-	from = source(from)
+	from = Source(from)
 	most := -1
 	if l.MaxConnectionsPerSource > 0 {
 		most = l.MaxConnectionsPerSource
@@ -84,7 +84,7 @@ func (q *quota) release(name string, from netip.Addr) {
 	defer q.mu.Unlock()
 	u := q.usage[name]
 	u.total--
-	from = source(from)
+	from = Source(from)
 	if u.source[from]--; u.source[from] == 0 {
 		delete(u.source, from)
 	}
