@@ -1,0 +1,137 @@
+// Command http-submission takes mail from users over HTTPS, for applications that would rather post JSON than
+// speak SMTP. Who may send, as whom, and how much is what the submission connector says, which takes mail
+// over SMTP as well.
+//
+//	htpasswd -cB users.htpasswd app@example.com
+//	go run ./examples/http-submission -users users.htpasswd -certificate cert.pem -key key.pem
+//	curl --cacert cert.pem -u app@example.com -H 'Content-Type: application/json' -H 'Idempotency-Key: 1' https://localhost:8443/messages \
+//	    -d '{"from":"app@example.com","to":["somebody@example.net"],"subject":"hello","text":"Hello.\n"}'
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/httpapi"
+	"github.com/postern-mail/postern/relay/spool"
+	"github.com/postern-mail/postern/relay/spool/filespool"
+)
+
+type options struct {
+	http, smtp, users, certificate, key, smartHost string
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.http, "http", "127.0.0.1:8443", "`address` for HTTPS")
+	flag.StringVar(&o.smtp, "smtp", "127.0.0.1:2587", "`address` for SMTP")
+	flag.StringVar(&o.users, "users", "users.htpasswd", "htpasswd `file` of the users, with bcrypt")
+	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
+	flag.StringVar(&o.key, "key", "key.pem", "private key `file`")
+	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
+	dir := flag.String("spool", "spool", "`directory` of the queue")
+	flag.Parse()
+
+	if err := run(o, *dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(o options, dir string) error {
+	store, err := filespool.Open(dir, nil)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	r, server, err := newServer(store, o)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", o.http)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	failed := make(chan error, 1)
+	go func() {
+		defer stop() // one does not go on without the other
+		failed <- server.ServeTLS(l, "", "")
+	}()
+	go func() {
+		<-ctx.Done()
+		drain, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		_ = server.Shutdown(drain) // what did not end in time is ended by Close
+		_ = server.Close()
+	}()
+	err = r.Run(ctx)
+	stop()
+	if e := <-failed; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
+func newServer(store spool.Store, o options) (*relay.Relay, *http.Server, error) {
+	binding, err := netip.ParseAddrPort(o.smtp)
+	if err != nil {
+		return nil, nil, err
+	}
+	cert, err := tls.LoadX509KeyPair(o.certificate, o.key)
+	if err != nil {
+		return nil, nil, err
+	}
+	users, err := auth.OpenHtpasswd(o.users)
+	if err != nil {
+		return nil, nil, err
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	submission := connector.Submission("submission")
+	submission.Bindings = []netip.AddrPort{binding}
+	submission.Limits.MessageRate = 600 // a minute and user, however they come
+
+	r, err := relay.New(relay.Config{
+		Hostname:   "relay.example.com",
+		Spool:      store,
+		Connectors: []*connector.Connector{submission},
+		TLS:        config,
+		Verifier:   auth.NewThrottle(auth.ThrottleOptions{}).Guard(users),
+		SendConnectors: []*connector.SendConnector{{
+			Name:          "out",
+			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			SmartHosts:    []string{o.smartHost},
+		}},
+		Logger: slog.Default(),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	messages, err := httpapi.New(httpapi.Config{Relay: r, Connector: "submission", Logger: slog.Default()})
+	if err != nil {
+		return nil, nil, err
+	}
+	return r, &http.Server{
+		Handler:           messages,
+		TLSConfig:         config,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       5 * time.Minute, // lets the largest message in
+		WriteTimeout:      6 * time.Minute,
+		IdleTimeout:       time.Minute,
+	}, nil
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"net"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/postern-mail/postern/examples/internal/mailtest"
+	"github.com/postern-mail/postern/relay/spool/memspool"
+)
+
+func TestHTTPSubmission(t *testing.T) {
+	sink := mailtest.NewSink(t)
+	dir := t.TempDir()
+	o := options{smtp: "127.0.0.1:0", smartHost: sink.Addr, users: filepath.Join(dir, "users.htpasswd")}
+	o.certificate, o.key, _ = mailtest.Certificate(t, dir)
+	mailtest.Htpasswd(t, o.users, "app@example.com", "secret")
+	r, server, err := newServer(memspool.New(nil), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mailtest.Run(t, r)
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	go server.ServeTLS(l, "", "")
+
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	curl := func(path string, args ...string) string {
+		t.Helper()
+		args = append([]string{"-sS", "--noproxy", "*", "--max-time", "20", "--cacert", o.certificate, "-w", "\n%{http_code}"}, args...)
+		out, err := exec.CommandContext(t.Context(), "curl", append(args, "https://localhost:"+port+path)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("curl: %v\n%s", err, out)
+		}
+		return string(out)
+	}
+	want := func(out, status string, words ...string) {
+		t.Helper()
+		for _, w := range words {
+			if !strings.Contains(out, w) {
+				t.Errorf("no %q in %s", w, out)
+			}
+		}
+		if !strings.HasSuffix(out, "\n"+status) {
+			t.Errorf("%s, want %s", out, status)
+		}
+	}
+	asJSON := []string{"-u", "app@example.com:secret", "-H", "Content-Type: application/json", "-d"}
+
+	want(curl("/messages", append(asJSON, `{"from":"app@example.com","to":["somebody@example.net"],"subject":"hello","text":"Hello.\n"}`)...), "202", `"queue_id"`)
+	if m := sink.Next(t); m.From != "app@example.com" || !strings.Contains(m.Content, "\nSubject: hello\n") || !strings.Contains(m.Content, "with HTTPS") {
+		t.Errorf("arrived: %+v", m)
+	}
+	want(curl("/messages?from=app@example.com&to=somebody@example.net", "-u", "app@example.com:secret",
+		"-H", "Content-Type: message/rfc822", "--data-binary", "From: app@example.com\nSubject: as it is\n\nHello.\n"), "202")
+	if m := sink.Next(t); !strings.Contains(m.Content, "\nSubject: as it is\n\nHello.\n") {
+		t.Errorf("arrived: %+v", m)
+	}
+	want(curl("/messages", append(asJSON, `{"from":"boss@example.com","to":["somebody@example.net"]}`)...), "403", "5.7.60")
+	want(curl("/messages", append(asJSON, `{"from":"app@example.com","to":["a b"]}`)...), "400", "#/to/0")
+	want(curl("/messages", "-X", "POST"), "401", "5.7.1")
+	want(curl("/openapi.json"), "200", `"openapi": "3.1.0"`)
+
+	t.Run("wrong password", func(t *testing.T) { // refused after a delay of five seconds
+		t.Parallel()
+		want(curl("/messages", "-u", "app@example.com:wrong", "-X", "POST"), "401", "5.7.8")
+	})
+}
