@@ -26,6 +26,8 @@ type Credentials struct {
 	Authzid string
 	Remote  netip.AddrPort
 	TLS     *tls.ConnectionState `json:"-"` // nil without TLS
+
+	standing standing // what a Throttle knows of the source
 }
 
 // Check returns [ErrBadCredentials] for what no user can be meant by: a name

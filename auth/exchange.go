@@ -70,11 +70,11 @@ func (x *Exchange) verify(ctx context.Context, v Verifier, user, authzid string)
 		return prepared
 	}
 	x.c.Username, x.c.Authzid = prepare(user), prepare(authzid)
-	id, err := x.server.Throttle.do(ctx, x.c, func() (*Identity, error) {
+	id, err := x.server.Throttle.do(ctx, x.c, func(c Credentials) (*Identity, error) {
 		if bad {
 			return nil, ErrBadCredentials
 		}
-		return v.Verify(ctx, x.c)
+		return v.Verify(ctx, c)
 	})
 	x.c.Password, x.c.Token = "", ""
 	if err == nil && id == nil {

@@ -10,7 +10,7 @@ func (h *Hasher) Hold() (release func()) {
 	h.idle = 0
 	return func() {
 		for range n {
-			h.end()
+			h.end(newcomer)
 		}
 	}
 }
@@ -19,7 +19,11 @@ func (h *Hasher) Hold() (release func()) {
 func (h *Hasher) Idle() (idle, queued, sources int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.idle, h.queued, len(h.queues) + len(h.circle)
+	for _, l := range h.lanes {
+		queued += l.waiting
+		sources += len(l.queues) + len(l.circle)
+	}
+	return h.idle, queued, sources + h.suspects
 }
 
 // ParseHtpasswd returns the number of users in data and the hash that an
@@ -56,3 +60,9 @@ func SCRAMKeys(password string, salt []byte, iterations int) (string, error) {
 
 // SetNonce makes s use the nonce of a test vector.
 func (s *Server) SetNonce(nonce string) { s.nonce = func() string { return nonce } }
+
+// As returns c as a Throttle passes it on: of a "regular", a "suspect" or a newcomer.
+func As(c Credentials, who string) Credentials {
+	c.standing = map[string]standing{"regular": regular, "suspect": suspect}[who]
+	return c
+}

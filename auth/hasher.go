@@ -20,8 +20,8 @@ type HasherOptions struct {
 	// Workers is how many hashes are computed at the same time. Defaults to the number of
 	// processors for Go.
 	Workers int
-	// MaxQueue is how many calls may wait for a worker. Further ones get [ErrBusy].
-	// Defaults to 1024.
+	// MaxQueue is how many calls may wait for a worker: of those who come first, of those who come last,
+	// and of those between, each. Further ones get [ErrBusy]. Defaults to 1024.
 	MaxQueue int
 	// Other checks a password against a hash of a format that the package does not know: the module
 	// auth/shacrypt does so for SHA-512 crypt ($6$). The error must hold nothing of the hash. An [Htpasswd] file with
@@ -31,7 +31,8 @@ type HasherOptions struct {
 
 // A Hasher checks passwords against stored hashes. It takes turns: sources (an IPv4 address or an
 // IPv6 /64) that wait for a worker get one each in a circle, and the calls of one source
-// in the order in which they came. Share one between all verifiers of a process.
+// in the order in which they came. Behind a [Throttle], those who have logged on from the same source before come first, and
+// sources that have failed come last; one worker, if there are several, never serves these. Share a Hasher between all verifiers of a process.
 //
 // It knows bcrypt ($2a$, $2b$, $2y$), argon2id ($argon2id$, at most 256 MiB and 32 passes) and the keys
 // of [NewSCRAMKeys]. A password longer than 72 octets, the most that bcrypt looks at, matches no bcrypt hash.
@@ -39,24 +40,22 @@ type Hasher struct {
 	other    func(hash, password string) (bool, error)
 	maxQueue int
 
-	mu     sync.Mutex
-	idle   int
-	queued int
-	queues map[netip.Addr][]*ticket
-	circle []netip.Addr // sources with a queue
+	mu          sync.Mutex
+	idle        int // workers
+	suspects    int // workers that serve suspects
+	maxSuspects int
+	lanes       [suspect + 1]lane
 }
-
-// A ticket is a place in a queue.
-type ticket struct{ turn chan struct{} }
 
 // NewHasher returns a Hasher. The zero options are a good choice.
 func NewHasher(opt HasherOptions) *Hasher {
 	setDefault(&opt.Workers, runtime.GOMAXPROCS(0))
 	setDefault(&opt.MaxQueue, 1024)
-	return &Hasher{
-		other: opt.Other, maxQueue: opt.MaxQueue,
-		idle: opt.Workers, queues: make(map[netip.Addr][]*ticket),
+	h := &Hasher{other: opt.Other, maxQueue: opt.MaxQueue, idle: opt.Workers, maxSuspects: max(opt.Workers-1, 1)}
+	for i := range h.lanes {
+		h.lanes[i].queues = make(map[netip.Addr][]ticket)
 	}
+	return h
 }
 
 // Match tells whether the password of c has the hash. The error is [ErrBusy], that of ctx, or tells of
@@ -66,10 +65,10 @@ func (h *Hasher) Match(ctx context.Context, c Credentials, hash string) (bool, e
 	if err != nil {
 		return false, fmt.Errorf("auth: %w", err)
 	}
-	if err := h.begin(ctx, sourceOf(c.Remote.Addr())); err != nil {
+	if err := h.begin(ctx, sourceOf(c.Remote.Addr()), c.standing); err != nil {
 		return false, err
 	}
-	defer h.end()
+	defer h.end(c.standing)
 	ok, err := match(c.Password)
 	// Some formats take "x" and "x\x00x" for the same.
 	return ok && strings.IndexByte(c.Password, 0) < 0, err
@@ -88,72 +87,113 @@ func (h *Hasher) parse(hash string) (func(password string) (bool, error), error)
 }
 
 // begin waits for a worker.
-func (h *Hasher) begin(ctx context.Context, source netip.Addr) error {
+func (h *Hasher) begin(ctx context.Context, source netip.Addr, who standing) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("auth: waiting for a turn: %w", err)
 	}
+	l := &h.lanes[who]
 	h.mu.Lock()
-	if h.idle > 0 {
-		h.idle--
-		h.mu.Unlock()
-		return nil
-	}
-	if h.queued >= h.maxQueue {
+	if l.waiting >= h.maxQueue {
 		h.mu.Unlock()
 		return ErrBusy
 	}
-	t := &ticket{turn: make(chan struct{})}
-	if len(h.queues[source]) == 0 {
-		h.circle = append(h.circle, source)
-	}
-	h.queues[source] = append(h.queues[source], t)
-	h.queued++
+	t := l.enter(source)
+	h.dispatch()
 	h.mu.Unlock()
-
 	select {
-	case <-t.turn:
+	case <-t:
 		return nil
 	case <-ctx.Done():
 	}
 	h.mu.Lock()
-	i := slices.Index(h.queues[source], t)
-	if i >= 0 {
-		h.queued--
-		h.setQueue(source, slices.Delete(h.queues[source], i, i+1))
-	}
+	waiting := l.leave(source, t)
 	h.mu.Unlock()
-	if i < 0 { // the turn came just now
-		h.end()
+	if !waiting { // the turn came just now
+		h.end(who)
 	}
 	return fmt.Errorf("auth: waiting for a turn: %w", ctx.Err())
 }
 
-// setQueue puts the rest of a source's queue in place.
-func (h *Hasher) setQueue(source netip.Addr, rest []*ticket) {
-	if len(rest) > 0 {
-		h.queues[source] = rest
-		return
+// end gives the worker back.
+func (h *Hasher) end(who standing) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.idle++
+	if who == suspect {
+		h.suspects--
 	}
-	delete(h.queues, source)
-	if i := slices.Index(h.circle, source); i >= 0 {
-		h.circle = slices.Delete(h.circle, i, i+1)
+	h.dispatch()
+}
+
+// dispatch gives idle workers to whose turn it is.
+func (h *Hasher) dispatch() {
+	for h.idle > 0 {
+		switch {
+		case h.lanes[regular].waiting > 0:
+			h.lanes[regular].next()
+		case h.lanes[newcomer].waiting > 0:
+			h.lanes[newcomer].next()
+		case h.lanes[suspect].waiting > 0 && h.suspects < h.maxSuspects:
+			h.lanes[suspect].next()
+			h.suspects++
+		default:
+			return
+		}
+		h.idle--
 	}
 }
 
-// end gives the worker to whose turn it is.
-func (h *Hasher) end() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.circle) == 0 {
-		h.idle++
+// A lane holds the calls that wait, by source.
+type lane struct {
+	queues  map[netip.Addr][]ticket
+	circle  []netip.Addr // sources with a queue
+	waiting int
+}
+
+// A ticket is a place in a queue, closed when its turn has come.
+type ticket chan struct{}
+
+func (l *lane) enter(source netip.Addr) ticket {
+	t := make(ticket)
+	if len(l.queues[source]) == 0 {
+		l.circle = append(l.circle, source)
+	}
+	l.queues[source] = append(l.queues[source], t)
+	l.waiting++
+	return t
+}
+
+// next lets in the first call of the first source, which then is the last source.
+func (l *lane) next() {
+	source := l.circle[0]
+	queue := l.queues[source]
+	close(queue[0])
+	l.circle = append(l.circle[1:], source)
+	l.set(source, queue[1:])
+}
+
+// leave takes back a ticket whose turn has not come.
+func (l *lane) leave(source netip.Addr, t ticket) bool {
+	queue := l.queues[source]
+	i := slices.Index(queue, t)
+	if i < 0 {
+		return false
+	}
+	l.set(source, slices.Delete(queue, i, i+1))
+	return true
+}
+
+// set puts a source's queue in place that has become shorter by one.
+func (l *lane) set(source netip.Addr, queue []ticket) {
+	l.waiting--
+	if len(queue) > 0 {
+		l.queues[source] = queue
 		return
 	}
-	source := h.circle[0]
-	queue := h.queues[source]
-	h.queued--
-	close(queue[0].turn)
-	h.circle = append(h.circle[1:], source)
-	h.setQueue(source, queue[1:])
+	delete(l.queues, source)
+	if i := slices.Index(l.circle, source); i >= 0 {
+		l.circle = slices.Delete(l.circle, i, i+1)
+	}
 }
 
 // sourceOf returns where a client is, as far as it cannot choose freely.

@@ -152,6 +152,50 @@ func TestHasherTurns(t *testing.T) {
 	})
 }
 
+// Regulars come first and suspects last, who never get all workers.
+func TestHasherLanes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var order []string
+		slow := func(_, name string) (bool, error) {
+			mu.Lock()
+			order = append(order, name)
+			mu.Unlock()
+			time.Sleep(time.Second)
+			return true, nil
+		}
+		h := auth.NewHasher(auth.HasherOptions{Workers: 2, MaxQueue: 4, Other: slow})
+		var all sync.WaitGroup
+		call := func(who, name string) {
+			all.Go(func() {
+				if _, err := h.Match(t.Context(), auth.As(auth.Credentials{Password: name}, who), "x"); err != nil {
+					mu.Lock()
+					order = append(order, name+" busy")
+					mu.Unlock()
+				}
+			})
+			synctest.Wait()
+		}
+		for i := range 6 {
+			call("suspect", fmt.Sprint("s", i))
+		}
+		for i := range 2 {
+			call("newcomer", fmt.Sprint("n", i))
+		}
+		for i := range 2 {
+			call("regular", fmt.Sprint("r", i))
+		}
+		all.Wait()
+		if got, want := strings.Join(order, " "), "s0 s5 busy n0 r0 r1 n1 s1 s2 s3 s4"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		if idle, queued, rest := h.Idle(); idle != 2 || queued != 0 || rest != 0 {
+			t.Errorf("%d idle, %d queued, %d left", idle, queued, rest)
+		}
+	})
+}
+
 func TestHtpasswdFormats(t *testing.T) {
 	t.Parallel()
 	keys, err := auth.NewSCRAMKeys("secret")

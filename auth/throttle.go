@@ -114,7 +114,7 @@ func setDefault[T int | time.Duration](v *T, to T) {
 // a [*ThrottledError], or the context's while it waits.
 func (t *Throttle) Guard(v Verifier) Verifier {
 	return VerifierFunc(func(ctx context.Context, c Credentials) (*Identity, error) {
-		return t.do(ctx, c, func() (*Identity, error) { return v.Verify(ctx, c) })
+		return t.do(ctx, c, func(c Credentials) (*Identity, error) { return v.Verify(ctx, c) })
 	})
 }
 
@@ -122,9 +122,9 @@ func (t *Throttle) Guard(v Verifier) Verifier {
 var errUndecided = errors.New("auth: undecided")
 
 // do asks verify when it is time, and remembers the outcome. A nil Throttle asks at once.
-func (t *Throttle) do(ctx context.Context, c Credentials, verify func() (*Identity, error)) (id *Identity, err error) {
+func (t *Throttle) do(ctx context.Context, c Credentials, verify func(Credentials) (*Identity, error)) (id *Identity, err error) {
 	if t == nil || t.exempt(c.Remote.Addr()) {
-		return verify()
+		return verify(c)
 	}
 	source := string(sourceOf(c.Remote.Addr()).AsSlice())
 	a := &attempt{Throttle: t, began: t.now(), source: t.hash("source", source, "")}
@@ -140,7 +140,8 @@ func (t *Throttle) do(ctx context.Context, c Credentials, verify func() (*Identi
 	}
 	outcome := errUndecided // also if verify panics
 	defer func() { a.done(outcome) }()
-	id, err = verify()
+	c.standing = a.standing
+	id, err = verify(c)
 	outcome = err
 	return id, err
 }
@@ -180,10 +181,23 @@ type attempt struct {
 	began              time.Duration
 	source, user, pair uint64
 	secret             uint64
+	standing           standing
 
 	// Pinned while the attempt goes on, nil for one that is not counted.
 	bySource, byPair *failures
 }
+
+// suspicious is how many failures of a source, made or on their way, let others go first.
+const suspicious = 2
+
+// standing is what is known of a source that wants to log on as a user.
+type standing int
+
+const (
+	newcomer standing = iota // nothing
+	regular                  // has logged on as this user before
+	suspect                  // has failed lately
+)
 
 // poll is how long an attempt waits for the outcome of others.
 const poll = 50 * time.Millisecond
@@ -222,9 +236,14 @@ func (a *attempt) admit(first bool) (time.Duration, error) {
 		a.leaveRoom()
 	}
 	if t.good.has(a.pair) {
+		a.standing = regular
 		return 0, nil
 	}
 	s, p := t.sources.claim(a.source, now), (*failures)(nil)
+	a.standing = newcomer
+	if s == nil || s.count+float32(s.running) > suspicious {
+		a.standing = suspect
+	}
 	if a.pair != 0 {
 		p = t.pairs.claim(a.pair, now)
 	}
