@@ -10,8 +10,8 @@ type RateSource uint8
 
 const (
 	RateByAddress RateSource = iota // by the remote address
-	RateByUser                      // by the user who logged on
-	RateByAll                       // by address and by user
+	RateByUser                      // by the user who logged on, and without one by the address
+	RateByAll                       // by address and by user, each with the whole rate
 	RateByNone                      // not at all
 )
 
@@ -51,7 +51,8 @@ type Limits struct {
 	MaxMessageBytes int64
 	// MaxHeaderBytes bounds a message's header section, 1 to 2147483647 octets. Defaults to 262144 (256 KB).
 	MaxHeaderBytes int64
-	// MaxRecipients bounds the recipients of a message, 1 to 512000. Defaults to 200.
+	// MaxRecipients bounds the recipients of a message, 1 to 512000. Further ones are answered 452 4.5.3, and the message
+	// goes to those before them. Defaults to 200.
 	MaxRecipients int
 	// MaxHops bounds the Received fields of a message, 1 to 500. Defaults to 30.
 	MaxHops int
@@ -66,7 +67,8 @@ type Limits struct {
 	MaxConnectionsPercentPerSource int
 	// ConnectionRate bounds the new connections a minute. Negative: no limit. Defaults to 1200.
 	ConnectionRate int
-	// MessageRate bounds the messages a minute from one source, as MessageRateBy counts them.
+	// MessageRate bounds the messages a minute from one source, as MessageRateBy counts them; addresses of one IPv6
+	// network of 64 bits are one source.
 	// Negative: no limit. Defaults to no limit, and for the usage Client to 5 by user.
 	MessageRate int
 	// MessageRateBy says what a source is. Defaults to the remote address.

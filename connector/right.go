@@ -8,11 +8,16 @@ const (
 	Submit Right = 1 << iota
 	// AcceptAnyRecipient is the right to relay. Without it a recipient must be in an accepted domain.
 	AcceptAnyRecipient
-	// AcceptAnySender lifts the check that a sender is one the session may use.
+	// AcceptAnySender lifts the check that a sender is one the session may use: for users an address they own, for anonymous
+	// sessions one in an accepted domain. It is checked on the envelope sender, and on the From and Sender fields. To take it from
+	// strangers stops their mail, not the abuse of the relay's own domains.
 	AcceptAnySender
-	// AcceptAuthoritativeDomainSender allows senders in the relay's own authoritative domains.
+	// AcceptAuthoritativeDomainSender allows senders in the relay's own authoritative domains, in the envelope and in the
+	// From and Sender fields. Relay domains are not covered: other hosts send for them as well. A user needs AcceptAnySender besides for
+	// an address that is another's.
 	AcceptAuthoritativeDomainSender
-	// AcceptAuthenticationFlag believes the AUTH parameter of MAIL; without it the parameter is ignored.
+	// AcceptAuthenticationFlag believes the AUTH parameter of MAIL (RFC 4954 section 5) and shows it to the application; without it the
+	// parameter is ignored.
 	AcceptAuthenticationFlag
 	// AcceptHeadersRouting keeps Received and Resent-* fields.
 	AcceptHeadersRouting

@@ -88,7 +88,8 @@ type Route struct {
 // Select returns the connector for a recipient domain, in A-labels, and a
 // message of size octets. Connectors that are too small for the message drop out; of
 // the rest the one with the most specific address space wins, then the lowest cost, then the lowest name.
-// ok is false when none is left; tooLarge then tells that some matched but all are too small.
+// Connectors of one cost do not share the load: the name decides, and one takes it all. For several next hops give
+// one connector several smart hosts. ok is false when none is left; tooLarge then tells that some matched but all are too small.
 func (s *SendSet) Select(domain string, size int64) (r Route, ok, tooLarge bool) {
 	if s == nil {
 		return Route{}, false, false

@@ -124,8 +124,8 @@ func checkSpans(f *faults, connectors []*Connector, bindings []netip.AddrPort, s
 // The binding is chosen first, as a socket is by the operating system: one to exactly
 // the local address and port, else the one to all addresses of the family (0.0.0.0 or [::]), else,
 // for IPv4, [::], which dual-stack sockets bind. Among the ranges on that binding the
-// narrowest that holds remote wins. When none does, other bindings are not asked. IPv4-mapped
-// addresses count as IPv4.
+// narrowest that holds remote wins. When none does, other bindings are not asked: a relay closes such a
+// connection without a banner. IPv4-mapped addresses count as IPv4.
 func (s *Set) Match(local netip.AddrPort, remote netip.Addr) (*Connector, bool) {
 	if s == nil {
 		return nil, false

@@ -31,6 +31,14 @@
 // or nothing at all (U+3002, full-width letters, the soft hyphen, capital
 // letters beyond ASCII) makes the address invalid. So does a trailing dot.
 //
+// # Relay domains
+//
+// The manuals of Microsoft Exchange, whose words these are, contradict each other on recipients of relay domains.
+// Here the Recipients of an [InternalRelay] domain are those that are delivered by this relay, and everybody else is
+// passed on: a lookup there never refuses a recipient, which the next system may know. An [ExternalRelay]
+// domain has no recipients here. A lookup that fails refuses nobody either, in no domain: it is answered with a
+// temporary error, or asked again.
+//
 // # Case
 //
 // Domains are compared without regard to case. Local parts are compared by
