@@ -21,6 +21,8 @@ import (
 type Peer struct {
 	// Local and Remote are the addresses of the connection. Remote is required.
 	Local, Remote netip.AddrPort
+	// Proxy is the host that told Remote and TLS. Invalid without one.
+	Proxy netip.AddrPort
 	// TLS is nil without TLS. An empty state is TLS of which nothing more is known, such as that
 	// which a proxy has ended.
 	TLS *tls.ConnectionState
@@ -88,11 +90,12 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 		Limits:    c.Limits.WithDefaults(c.Usage),
 		Local:     peer.Local,
 		Remote:    remote,
+		Proxy:     peer.Proxy,
 		Helo:      literal(remote.Addr()),
 		TLS:       peer.TLS,
 		Rights:    c.Rights(peerOf(nil, peer.TLS)),
 	}
-	s.Value = &Session{ID: s.ID, Connector: c, Local: peer.Local, Remote: remote, protocol: peer.Protocol}
+	s.Value = &Session{ID: s.ID, Connector: c, Local: peer.Local, Remote: remote, Proxy: peer.Proxy, protocol: peer.Protocol}
 	cl := &Client{backend: &backend{relay: r, snapshot: p}, session: s}
 	if p.cfg.RequireEncryption && s.TLS == nil && !remote.Addr().IsLoopback() {
 		return nil, cl.rejected(smtpd.Rejection{Stage: "connect", Reply: replyMustEncrypt()})

@@ -36,7 +36,7 @@ type Session struct {
 	ID            string // the same in log lines of the session
 	Connector     *connector.Connector
 	Local, Remote netip.AddrPort
-	// Proxy is the listed host that told Local and Remote, by a PROXY header or XCLIENT. Invalid without one.
+	// Proxy is the listed host that told Local and Remote, by a PROXY header, XCLIENT or X-Forwarded-For. Invalid without one.
 	Proxy    netip.AddrPort
 	Helo     string
 	TLS      *tls.ConnectionState // nil without TLS

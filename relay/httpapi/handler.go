@@ -490,7 +490,7 @@ func (h *handler) peer(r *http.Request) (relay.Peer, error) {
 				"remote", p.Remote.Addr())
 			return p, problem{Status: http.StatusForbidden, Detail: "Forwarded requests are taken from known proxies only"}
 		}
-		p.Remote, p.TLS = netip.AddrPortFrom(client, 0), nil
+		p.Proxy, p.Remote, p.TLS = p.Remote, netip.AddrPortFrom(client, 0), nil
 		if strings.EqualFold(proto[0], "https") {
 			// The certificate on the connection to the proxy is not the client's.
 			p.TLS = &tls.ConnectionState{}

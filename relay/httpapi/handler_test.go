@@ -7,7 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,6 +184,9 @@ func TestRefusals(t *testing.T) {
 			}
 			if len(w.queued()) != 0 {
 				t.Error("the message was queued")
+			}
+			if n := httpapi.Buffered(w.handler); n != 0 {
+				t.Errorf("%d octets still count as held", n)
 			}
 			events := w.rejected()
 			if c.stage == "" {
@@ -433,8 +438,8 @@ func TestProxies(t *testing.T) {
 		w.http.Proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.1/32")}
 		w.cfg.RequireEncryption = true
 		w.cfg.Policy.Message = func(_ context.Context, s *relay.Session, _ *relay.Incoming) error {
-			if s.TLS == nil || len(s.TLS.PeerCertificates) > 0 {
-				return relay.Reject(550, "5.7.1", "TLS of the proxy")
+			if s.TLS == nil || len(s.TLS.PeerCertificates) > 0 || s.Proxy.Addr() != netip.MustParseAddr("10.0.0.1") {
+				return relay.Reject(550, "5.7.1", "Not as the proxy says")
 			}
 			return nil
 		}
@@ -534,5 +539,58 @@ func TestClientCertificate(t *testing.T) {
 	}
 	if m := w.one(); strings.Contains(m.content, "using TLS") {
 		t.Errorf("the trace field tells what is not known:\n%s", m.content)
+	}
+}
+
+// TestUnread: who may not submit is refused before the body is read, and it is not asked for.
+func TestUnread(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(w *world) { w.users.Limits.MaxMessageBytes = 64 << 10 })
+	for _, r := range []*http.Request{
+		post(simple, "Authorization", ""),
+		basic(post(simple), "app", "wrong"),
+		plain(post(simple)),
+		raw("from=bob@example.com&to=a@example.net", letter),
+		raw("from=app@example.com&to=nobody@example.com", letter),
+		raw("from=app@example.com&to=a@example.net", strings.Repeat("a", 64<<10+1)),
+		post(strings.Repeat(" ", 64<<10+1)),
+	} {
+		r.Body = io.NopCloser(unread{t})
+		if a := w.do(r); a.Status < 400 {
+			t.Errorf("%s: %d", r.URL, a.Status)
+		}
+	}
+}
+
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body is read")
+	return 0, io.EOF
+}
+
+// TestParallel: requests of many clients at once, with keys and without, for the race detector.
+func TestParallel(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(w *world) { w.users.Limits.MaxConnectionsPerSource = -1 })
+	var all sync.WaitGroup
+	for i := range 50 {
+		all.Go(func() {
+			key := ""
+			if i%2 == 0 {
+				key = strconv.Itoa(i % 10)
+			}
+			r := post(simple, "Idempotency-Key", key)
+			if i%3 == 0 {
+				r = raw("from=app@example.com&to=a@example.net", letter)
+			}
+			if a := w.do(r); a.Status != 202 && a.Status != 409 {
+				t.Errorf("%d %s", a.Status, a.Body)
+			}
+		})
+	}
+	all.Wait()
+	if n := httpapi.Buffered(w.handler); n != 0 {
+		t.Errorf("%d octets still count as held", n)
 	}
 }
