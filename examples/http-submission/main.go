@@ -73,7 +73,9 @@ func run(o options, dir string) error {
 		defer stop() // one does not go on without the other
 		failed <- server.ServeTLS(l, "", "")
 	}()
+	drained := make(chan struct{})
 	go func() {
+		defer close(drained)
 		<-ctx.Done()
 		drain, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
@@ -82,6 +84,7 @@ func run(o options, dir string) error {
 	}()
 	err = r.Run(ctx)
 	stop()
+	<-drained // before the queue is closed
 	if e := <-failed; !errors.Is(e, http.ErrServerClosed) {
 		err = errors.Join(err, e)
 	}
