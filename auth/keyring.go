@@ -70,16 +70,16 @@ func newToken(id string) (token string, s Secret) {
 func (k *Keyring) Issue(ctx context.Context, c Credential) (token string, issued *Credential, err error) {
 	issued = c.clone()
 	if issued.Owner, err = PrepareName(c.Owner); err != nil {
-		return "", nil, fmt.Errorf("Owner: %w", err)
+		return "", nil, fmt.Errorf("auth: owner of a credential: %w", err)
 	}
 	for i, s := range c.Senders {
 		if at := strings.LastIndexByte(s, '@'); at < 1 || at == len(s)-1 {
-			return "", nil, fmt.Errorf("Senders[%d]: auth: %q is not an address", i, s)
+			return "", nil, fmt.Errorf("auth: senders[%d] of a credential: %q is not an address", i, s)
 		}
 	}
 	for i, p := range c.Sources {
 		if !p.IsValid() {
-			return "", nil, fmt.Errorf("Sources[%d]: auth: not a range of addresses", i)
+			return "", nil, fmt.Errorf("auth: sources[%d] of a credential: not a range of addresses", i)
 		}
 	}
 	issued.ID, issued.Version = newID(idLen), 0
