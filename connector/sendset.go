@@ -12,6 +12,7 @@ type SendSet struct {
 	connectors []*SendConnector
 	exact      map[string][]candidate // example.com
 	below      map[string][]candidate // *.example.com, by example.com
+	labels     int                    // most labels of a key in below
 	all        []candidate            // *
 }
 
@@ -62,6 +63,7 @@ func (s *SendSet) add(c *SendConnector) {
 		n := candidate{c, domain, a.cost()}
 		if parent, ok := strings.CutPrefix(domain, "*."); ok {
 			s.below[parent] = append(s.below[parent], n)
+			s.labels = max(s.labels, strings.Count(parent, ".")+1)
 		} else if domain == "*" {
 			s.all = append(s.all, n)
 		} else {
@@ -98,7 +100,7 @@ func (s *SendSet) Select(domain string, size int64) (r Route, ok, tooLarge bool)
 	if r, ok = first(s.exact[domain], size, &tooLarge); ok {
 		return r, true, false
 	}
-	for rest, more := domain, true; more; _, rest, more = strings.Cut(rest, ".") {
+	for rest, more := lastLabels(domain, s.labels), len(s.below) > 0; more; _, rest, more = strings.Cut(rest, ".") {
 		if r, ok = first(s.below[rest], size, &tooLarge); ok {
 			return r, true, false
 		}
@@ -107,6 +109,18 @@ func (s *SendSet) Select(domain string, size int64) (r Route, ok, tooLarge bool)
 		return r, true, false
 	}
 	return Route{}, false, tooLarge
+}
+
+// lastLabels returns the last n labels of a domain: a name of a hundred labels is not to cost a hundred lookups.
+func lastLabels(domain string, n int) string {
+	for i := len(domain) - 1; i >= 0; i-- {
+		if domain[i] == '.' {
+			if n--; n == 0 {
+				return domain[i+1:]
+			}
+		}
+	}
+	return domain
 }
 
 // first returns the best candidate that takes size octets, and notes in

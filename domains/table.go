@@ -37,6 +37,8 @@ type Table struct {
 	list  []AcceptedDomain
 	exact map[string]*AcceptedDomain // by the domain alone
 	below map[string]*AcceptedDomain // by the domain of which it and all subdomains are covered
+	// labels is the most labels of a key in below.
+	labels int
 }
 
 // NewTable checks the list and builds a table. The error holds every fault,
@@ -95,6 +97,7 @@ func (t *Table) add(d *AcceptedDomain) error {
 	}
 	if wild || d.MatchSubdomains {
 		t.below[name] = d
+		t.labels = max(t.labels, strings.Count(name, ".")+1)
 	}
 	return nil
 }
@@ -137,7 +140,7 @@ func (t *Table) Lookup(domain string) (*AcceptedDomain, bool) {
 	if len(t.below) == 0 || isLiteral(domain) {
 		return nil, false
 	}
-	for {
+	for domain = lastLabels(domain, t.labels); ; {
 		if d, ok := t.below[domain]; ok {
 			return d, true
 		}
@@ -147,6 +150,18 @@ func (t *Table) Lookup(domain string) (*AcceptedDomain, bool) {
 		}
 		domain = domain[i+1:]
 	}
+}
+
+// lastLabels returns the last n labels of a domain: a name of a hundred labels is not to cost a hundred lookups.
+func lastLabels(domain string, n int) string {
+	for i := len(domain) - 1; i >= 0; i-- {
+		if domain[i] == '.' {
+			if n--; n == 0 {
+				return domain[i+1:]
+			}
+		}
+	}
+	return domain
 }
 
 // Domains returns a copy of the entries in the order they were given, each

@@ -11,7 +11,7 @@ import (
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
-// crowded is a relay with n accepted domains, n ranges of relaying hosts and n address spaces.
+// crowded is a relay with n accepted domains and n more with their subdomains, n ranges of relaying hosts and n address spaces.
 func crowded(tb testing.TB, n int) *relay.Relay {
 	tb.Helper()
 	cfg := relay.Config{
@@ -26,7 +26,8 @@ func crowded(tb testing.TB, n int) *relay.Relay {
 		if i%2 == 1 {
 			d.Domain, d.Type = fmt.Sprintf("branch%d.test", i-1), domains.InternalRelay
 		}
-		cfg.AcceptedDomains = append(cfg.AcceptedDomains, d)
+		cfg.AcceptedDomains = append(cfg.AcceptedDomains, d,
+			domains.AcceptedDomain{Domain: fmt.Sprintf("*.tree%d.test", i), Recipients: known})
 		a := netip.AddrFrom4([4]byte{10, byte(i >> 15), byte(i >> 7), byte(i << 1)})
 		apps.RemoteIPRanges = append(apps.RemoteIPRanges, connector.Range{From: a, To: a})
 	}
@@ -56,6 +57,7 @@ func decisions() []decision {
 		{"relay-domain", "198.51.100.7", "nobody@branch%d.test", true},
 		{"relayed", "10.0.0.12", "somebody@mail.s%d.test", true},
 		{"relayed-deep", "10.0.0.12", "somebody@a.b.c.d.e.f%d.elsewhere.test", true},
+		{"subdomain", "198.51.100.7", "alice@a.b.c.d.e.f.tree%d.test", true},
 		{"unknown", "198.51.100.7", "nobody@own%d.test", false},
 		{"refused", "198.51.100.7", "somebody@elsewhere%d.test", false},
 	}
