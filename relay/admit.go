@@ -391,6 +391,25 @@ func (c *Client) hold(ctx context.Context, d time.Duration) {
 type boundedReader struct {
 	r    *crlfReader
 	left int64
+	buf  [4096]byte
+}
+
+// WriteTo spares io.Copy a buffer of its own.
+func (b *boundedReader) WriteTo(w io.Writer) (done int64, err error) {
+	for {
+		n, err := b.Read(b.buf[:])
+		if n > 0 {
+			m, err := w.Write(b.buf[:n])
+			if done += int64(m); err != nil {
+				return done, err
+			}
+		}
+		if err == io.EOF {
+			return done, nil
+		} else if err != nil {
+			return done, err
+		}
+	}
 }
 
 func (b *boundedReader) Read(p []byte) (int, error) {
