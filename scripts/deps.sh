@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that tests and benchmarks drive: Postfix (its load tools, and
-# as a real peer), swaks, curl, htpasswd, Chromium, PostgreSQL, and readers of XML, property
-# lists and zone files. Does nothing when all are there.
+# as a real peer), swaks, curl, htpasswd, Chromium, PostgreSQL, OpenLDAP, and readers of XML,
+# property lists and zone files, more mail clients; and nodemailer from npm. Does nothing when all are there.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -10,29 +10,43 @@ need() { command -v "$1" >/dev/null || missing+=("$2"); }
 need smtp-source postfix
 need swaks swaks
 perl -MNet::SSLeay -e1 2>/dev/null || missing+=(libnet-ssleay-perl)
+perl -MIO::Socket::SSL -e1 2>/dev/null || missing+=(libio-socket-ssl-perl)
+perl -MAuthen::SASL -e1 2>/dev/null || missing+=(libauthen-sasl-perl)
+need msmtp msmtp
 need curl curl
+need node nodejs
+need npm npm
+compgen -G '/usr/lib/*/sasl2/libplain.so' >/dev/null || missing+=(libsasl2-modules)
 need htpasswd apache2-utils
 need chromium chromium
 need xmllint libxml2-utils
 need plistutil libplist-utils
 need ldns-read-zone ldnsutils
 need python3 python3
+need slapd slapd
+need ldappasswd ldap-utils
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
-[ ${#missing[@]} -gt 0 ] || exit 0
 
-if ! command -v apt-get >/dev/null; then
-	echo "please install: ${missing[*]}" >&2
-	exit 1
-fi
-as_root=()
-[ "$(id -u)" = 0 ] || as_root=(sudo)
+install_missing() {
+	if ! command -v apt-get >/dev/null; then
+		echo "please install: ${missing[*]}" >&2
+		return 1
+	fi
+	as_root=()
+	[ "$(id -u)" = 0 ] || as_root=(sudo)
 
-# Postfix comes without a configuration, and nothing that is installed here is started.
-policy=/usr/sbin/policy-rc.d
-if [ ! -e $policy ]; then
-	printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin $policy
-	trap '"${as_root[@]}" rm -f $policy' EXIT
-fi
-echo "postfix postfix/main_mailer_type select No configuration" | "${as_root[@]}" debconf-set-selections
-"${as_root[@]}" apt-get update -q
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+	# Postfix comes without a configuration, and nothing that is installed here is started.
+	policy=/usr/sbin/policy-rc.d
+	if [ ! -e $policy ]; then
+		printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin $policy
+		trap '"${as_root[@]}" rm -f $policy' EXIT
+	fi
+	echo "postfix postfix/main_mailer_type select No configuration" | "${as_root[@]}" debconf-set-selections
+	"${as_root[@]}" apt-get update -q
+	"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+}
+[ ${#missing[@]} -eq 0 ] || install_missing
+
+node=$(dirname "$0")/../examples/internal/peertest/node
+[ "$node/node_modules/.package-lock.json" -nt "$node/package-lock.json" ] ||
+	npm --prefix "$node" ci --ignore-scripts --no-audit --no-fund

@@ -5,11 +5,13 @@ package mailtest
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -197,34 +199,51 @@ func Send(c *smtp.Client, from, to, subject string) (err error) {
 	return w.Close()
 }
 
-// Certificate writes a certificate for localhost and its key to a directory and returns the
-// files and the configuration of a client that trusts it.
+// Certificate writes a certificate for localhost, its key, and ca.pem, the certificate of who issued it, to a
+// directory. It returns the files and the configuration of a client that trusts the issuer.
 func Certificate(t testing.TB, dir string) (cert, key string, client *tls.Config) {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
+	serial := big.NewInt(time.Now().UnixNano())
+	ca := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: "Test CA " + serial.String()}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()),
-		NotAfter:     time.Now().Add(time.Hour),
-		DNSNames:     []string{"localhost"},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	caKey := newKey(t)
+	caPEM := issue(t, ca, ca, caKey.Public(), caKey)
+	leafKey := newKey(t)
+	certPEM := issue(t, &x509.Certificate{
+		SerialNumber: new(big.Int).Add(serial, big.NewInt(1)), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"localhost"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}, ca, leafKey.Public(), caKey)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(leafKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	Write(t, filepath.Join(dir, "ca.pem"), string(caPEM))
 	Write(t, cert, string(certPEM))
 	Write(t, key, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
 	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(certPEM)
+	pool.AppendCertsFromPEM(caPEM)
 	return cert, key, &tls.Config{RootCAs: pool, ServerName: "localhost"}
+}
+
+func newKey(t testing.TB) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func issue(t testing.TB, template, issuer *x509.Certificate, public crypto.PublicKey, key crypto.Signer) []byte {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer, public, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
 // Write writes a file.
