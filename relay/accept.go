@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"maps"
@@ -226,25 +227,51 @@ func (p *snapshot) write(w io.Writer, in *intake, h *header.Header, extra []byte
 	if err != nil {
 		return nil, 0, err
 	}
-	size = int64(len(h.Bytes()))
-	_, err = w.Write(h.Bytes())
-	if s == nil {
-		if err == nil {
-			var n int64
-			n, err = io.Copy(w, body)
-			size += n
+	out := &octets{w: w}
+	to := io.Writer(out)
+	if s != nil {
+		to = io.MultiWriter(out, s)
+	}
+	if _, err = out.Write(h.Bytes()); err == nil {
+		_, err = io.Copy(to, body)
+	}
+	if s != nil {
+		err = errors.Join(err, s.Close())
+		signature = s.Fields()
+	}
+	if out.eight && in.message.Body != "BINARYMIME" {
+		in.message.Body = "8BITMIME" // whatever was declared: the next hop must know (RFC 6152)
+	}
+	return signature, out.n, err
+}
+
+// octets counts what passes, and notes whether any of it has the eighth bit set.
+type octets struct {
+	w     io.Writer
+	n     int64
+	eight bool
+}
+
+func (o *octets) Write(p []byte) (int, error) {
+	o.eight = o.eight || !ascii(p)
+	n, err := o.w.Write(p)
+	o.n += int64(n)
+	return n, err
+}
+
+// ascii looks at eight octets at a time.
+func ascii(p []byte) bool {
+	for ; len(p) >= 8; p = p[8:] {
+		if binary.NativeEndian.Uint64(p)&0x8080808080808080 != 0 {
+			return false
 		}
-		return nil, size, err
 	}
-	if err == nil {
-		var n int64
-		n, err = io.Copy(io.MultiWriter(w, s), body)
-		size += n
+	for _, c := range p {
+		if c >= 0x80 {
+			return false
+		}
 	}
-	if err = errors.Join(err, s.Close()); err != nil {
-		return nil, 0, err
-	}
-	return s.Fields(), size, nil
+	return true
 }
 
 // accepted publishes the Accepted event.

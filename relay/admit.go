@@ -282,7 +282,7 @@ func (c *Client) Submit(ctx context.Context, m *Message) (*Receipt, error) {
 
 // mail decides on the sender, in the order of a session.
 func (c *Client) mail(ctx context.Context, m *Message) (*smtpd.Mail, *smtpd.Reply) {
-	mail := &smtpd.Mail{Size: -1, Body: "8BITMIME", Return: m.Return, EnvelopeID: m.EnvelopeID}
+	mail := &smtpd.Mail{Size: -1, Return: m.Return, EnvelopeID: m.EnvelopeID}
 	if r := smtpd.DecideTLS(c.session.Connector, c.session.TLS != nil); r != nil {
 		return nil, r
 	}

@@ -113,7 +113,7 @@ func (r *Relay) intakeOf(ctx context.Context, p *snapshot, m *Message) (*intake,
 	in := &intake{
 		client: client{rights: allRights},
 		message: spool.Message{
-			EnvelopeID: m.EnvelopeID, Return: m.Return, Body: "8BITMIME", Labels: m.Labels,
+			EnvelopeID: m.EnvelopeID, Return: m.Return, Labels: m.Labels,
 		},
 		limits: connector.Limits{}.WithDefaults(connector.Custom),
 		trace:  header.Received{By: p.cfg.Hostname, With: "LOCAL"},
