@@ -1,0 +1,113 @@
+// Command devices takes mail from printers and scanners: TLS from the first byte, a name and a password for
+// each device, one address that it may send as, and small limits. Nobody else gets in.
+//
+//	htpasswd -cB devices.htpasswd printer
+//	go run ./examples/devices -device printer=printer@example.com -device scanner=scans@example.com \
+//		-network 192.0.2.0/24 -users devices.htpasswd -certificate cert.pem -key key.pem
+//
+// In real life it listens on port 465. Type into the device: the server's name, port 465, "SSL/TLS" and not
+// "STARTTLS", and authentication with its name and password.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/spool"
+	"github.com/postern-mail/postern/relay/spool/filespool"
+)
+
+type options struct {
+	listen, network, users, certificate, key, smartHost string
+
+	senders map[string][]string // of each device
+}
+
+func main() {
+	o := options{senders: make(map[string][]string)}
+	flag.StringVar(&o.listen, "listen", "127.0.0.1:2465", "`address` to listen on")
+	flag.StringVar(&o.network, "network", "127.0.0.1", "`range` of addresses in which the devices are")
+	flag.StringVar(&o.users, "users", "devices.htpasswd", "htpasswd `file` of the devices, with bcrypt")
+	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
+	flag.StringVar(&o.key, "key", "key.pem", "private key `file`")
+	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
+	flag.Func("device", "`name=address` of a device; may be repeated", func(s string) error {
+		name, address, ok := strings.Cut(s, "=")
+		if !ok {
+			return errors.New("write name=address")
+		}
+		o.senders[name] = []string{address}
+		return nil
+	})
+	dir := flag.String("spool", "spool", "`directory` of the queue")
+	flag.Parse()
+
+	if err := run(o, *dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(o options, dir string) error {
+	store, err := filespool.Open(dir, nil)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	cfg, err := config(store, o)
+	if err != nil {
+		return err
+	}
+	r, err := relay.New(cfg)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return r.Run(ctx)
+}
+
+func config(store spool.Store, o options) (relay.Config, error) {
+	binding, err1 := netip.ParseAddrPort(o.listen)
+	network, err2 := connector.ParseRange(o.network)
+	cert, err3 := tls.LoadX509KeyPair(o.certificate, o.key)
+	users, err4 := auth.OpenHtpasswd(o.users)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return relay.Config{}, err
+	}
+	devices := connector.Submission("devices")
+	devices.Bindings = []netip.AddrPort{binding}
+	devices.RemoteIPRanges = []connector.Range{network}
+	devices.ImplicitTLS, devices.RequireTLS = true, true
+	// A device that has run wild does little harm.
+	devices.Limits.MaxMessageBytes = 20 << 20
+	devices.Limits.MaxRecipients = 10
+	devices.Limits.MaxConnectionsPerSource = 5
+	devices.Limits.MessageRate, devices.Limits.MessageRateBy = 10, connector.RateByUser
+
+	return relay.Config{
+		Hostname:   "relay.example.com",
+		Spool:      store,
+		Connectors: []*connector.Connector{devices},
+		TLS:        &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		Verifier:   auth.WithSenders(users, o.senders),
+		SendConnectors: []*connector.SendConnector{{
+			Name:          "out",
+			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			SmartHosts:    []string{o.smartHost},
+		}},
+		Logger: slog.Default(),
+	}, nil
+}
