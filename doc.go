@@ -7,10 +7,14 @@
 //
 //   - connector: who may do what. Receive connectors with remote address ranges,
 //     permission groups, extended rights and limits; send connectors.
+//   - connector/exchange: the same from the JSON of an Exchange organization.
 //   - domains: mailbox addresses, accepted domains, and which recipients exist.
-//   - auth: identities and verifiers of credentials.
+//   - auth: identities, SASL mechanisms, and where users and credentials live. Modules of their own
+//     hold what needs further libraries: auth/oidcauth, auth/ldapauth, auth/shacrypt.
 //   - auth/msgauth: DKIM signatures.
 //   - relay: the relay itself. Start here.
+//   - relay/httpapi: submission over HTTP, for applications not in Go.
+//   - relay/autoconfig: settings for mail programs.
 //   - relay/spool: the contract of the queue's store, with filespool (durable, one directory),
 //     memspool (volatile) and spooltest (the conformance suite).
 //
