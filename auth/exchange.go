@@ -12,6 +12,7 @@ const maxMessage = 12288 / 4 * 3
 // An Exchange is one attempt of a client to log on. It belongs to one session.
 type Exchange struct {
 	server *Server
+	accept func(context.Context, *Identity) error
 	c      Credentials
 	step   step // nil when the exchange is over
 	id     *Identity
@@ -74,14 +75,26 @@ func (x *Exchange) verify(ctx context.Context, v Verifier, user, authzid string)
 		if bad {
 			return nil, ErrBadCredentials
 		}
-		return v.Verify(ctx, c)
+		id, err := v.Verify(ctx, c)
+		return x.accepted(ctx, id, err)
 	})
 	x.c.Password, x.c.Token = "", ""
+	x.id = id
+	return err
+}
+
+// accepted is the outcome of a verification once Conn.Accept has been asked.
+func (x *Exchange) accepted(ctx context.Context, id *Identity, err error) (*Identity, error) {
 	if err == nil && id == nil {
 		err = errNoIdentity
 	}
-	x.id = id
-	return err
+	if err == nil && x.accept != nil {
+		err = x.accept(ctx, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return id, nil
 }
 
 func (x *Exchange) plain(ctx context.Context, response []byte) ([]byte, error) {

@@ -248,7 +248,7 @@ func (x *scramExchange) final(ctx context.Context, response []byte) ([]byte, err
 		case err != nil || !x.talk.Valid() || x.found == nil:
 			return nil, ErrBadCredentials
 		}
-		return x.found, nil
+		return x.accepted(ctx, x.found, nil)
 	})
 	if err != nil {
 		return nil, err

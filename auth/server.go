@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
@@ -17,7 +18,7 @@ import (
 var ErrSyntax = errors.New("auth: malformed message")
 
 // ErrMechanism is the answer to a client that asks for a mechanism it was not
-// offered; the client is told 504 5.5.4.
+// offered; the client is told 504 5.7.4.
 var ErrMechanism = errors.New("auth: mechanism not offered")
 
 // A Server runs the exchanges of SASL mechanisms. It offers those whose field is set; the zero
@@ -70,6 +71,9 @@ type Conn struct {
 	Allowed []Mechanism
 	// InsecurePlaintext also offers without TLS what shows a secret.
 	InsecurePlaintext bool
+	// Accept has the last word on who has shown a good secret. [ErrBadCredentials] makes that a
+	// wrong one, for the client and the Throttle alike; another error ends the exchange. Defaults to accepting.
+	Accept func(ctx context.Context, id *Identity) error
 }
 
 // Mechanisms returns what to offer on a connection, the strongest first.
@@ -104,7 +108,7 @@ func (s *Server) Begin(m Mechanism, c Conn) (*Exchange, error) {
 	if !s.offers(m, c) {
 		return nil, ErrMechanism
 	}
-	x := &Exchange{server: s, c: Credentials{Mechanism: m, Remote: c.Remote, TLS: c.TLS}}
+	x := &Exchange{server: s, accept: c.Accept, c: Credentials{Mechanism: m, Remote: c.Remote, TLS: c.TLS}}
 	switch m {
 	case Plain:
 		x.step = x.plain

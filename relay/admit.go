@@ -41,8 +41,6 @@ type Client struct {
 }
 
 const (
-	// logonTimeout bounds a Verifier, as in a session.
-	logonTimeout = 30 * time.Second
 	// maxHeld bounds the refusals held back at one time. Beyond it they are not delayed.
 	maxHeld = 1000
 	// maxHold bounds how long the refusal of many recipients is held back.
@@ -176,62 +174,33 @@ func (c *Client) Limits() connector.Limits {
 // Identity returns who has logged on, or nil.
 func (c *Client) Identity() *auth.Identity { return c.session.Identity }
 
-// Authenticate logs the client on. The name is prepared ([auth.PrepareName]); Remote and
-// TLS are the client's own. The refusal of bad credentials is held back for Limits.AuthTarpit, or until
+// Authenticate logs the client on with a user name and a password, and an Authzid if there is one. The name is
+// prepared ([auth.PrepareName]); Remote and TLS are the client's own. The refusal of bad credentials is held back for Limits.AuthTarpit, or until
 // ctx ends.
 func (c *Client) Authenticate(ctx context.Context, credentials auth.Credentials) error {
 	s := c.session
-	if r := smtpd.DecideAuth(s.Connector, s.TLS != nil); r != nil {
+	if r := smtpd.DecideAuth(c.backend.auth, s.Connector, s.TLS != nil); r != nil {
 		return c.refuse(ctx, smtpd.Rejection{Stage: "auth", Reply: r})
 	}
-	credentials.Remote, credentials.TLS = s.Remote, s.TLS
-	name, err := auth.PrepareName(credentials.Username)
-	if err == nil {
-		credentials.Username = name
-		err = c.logOn(ctx, credentials)
-	} else {
-		err = auth.ErrBadCredentials
+	// The same exchange as PLAIN, Throttle included. The connector has been asked whether it may be without TLS.
+	conn := auth.Conn{Remote: s.Remote, TLS: s.TLS, InsecurePlaintext: true}
+	logon, err := smtpd.BeginLogon(c.backend.auth, auth.Plain, conn, s, c.backend, func() {
+		s.Rights = s.Connector.Rights(peerOf(s.Identity, s.TLS))
+	})
+	if err != nil {
+		return c.refuse(ctx, smtpd.Rejection{Stage: "auth", Reply: smtpd.NotOffered()})
 	}
-	if err == nil {
-		return nil
-	}
-	r, chosen := errors.AsType[*smtpd.Reply](err)
+	_, _, r := logon.Next(ctx, []byte(credentials.Authzid+"\x00"+credentials.Username+"\x00"+credentials.Password))
 	switch {
-	case chosen:
-	case errors.Is(err, auth.ErrBadCredentials):
+	case r == nil:
+		return nil
+	case r.Code == 501: // what has no place in a message of PLAIN
 		r = reply(535, "5.7.8", "Authentication unsuccessful")
-	default:
-		r = reply(454, "4.7.0", "Temporary authentication failure")
-		r.Cause = err
 	}
-	if r.Code >= 500 {
+	if r.Code >= 500 || r.Throttled() {
 		c.hold(ctx, s.Limits.AuthTarpit)
 	}
-	return c.rejected(smtpd.Rejection{Stage: "auth", Reply: r, User: name})
-}
-
-var errNoIdentity = errors.New("relay: the verifier gave no identity")
-
-func (c *Client) logOn(ctx context.Context, credentials auth.Credentials) error {
-	ctx, cancel := context.WithTimeout(ctx, logonTimeout)
-	defer cancel()
-	s := c.session
-	id, err := c.backend.Auth(ctx, s, credentials)
-	if err != nil {
-		return err
-	}
-	if id == nil {
-		return errNoIdentity
-	}
-	if r := smtpd.DecideUser(s.Connector, s.TLS != nil, id.Server); r != nil {
-		return r
-	}
-	rights := s.Connector.Rights(peerOf(id, s.TLS))
-	if r := smtpd.DecideSubmit(rights); r != nil {
-		return r
-	}
-	s.Identity, s.Rights = id, rights
-	return nil
+	return c.rejected(smtpd.Rejection{Stage: "auth", Reply: r, User: logon.User()})
 }
 
 // Check refuses what Submit would refuse whatever the message: a client outside TLS, without the right to

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/internal/header"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
@@ -60,23 +59,14 @@ func (b *backend) Helo(ctx context.Context, s *smtpd.Session) error {
 	return nil
 }
 
-func (b *backend) Auth(ctx context.Context, s *smtpd.Session, c auth.Credentials) (*auth.Identity, error) {
-	if b.cfg.Verifier == nil {
-		return nil, auth.ErrBadCredentials
-	}
-	id, err := b.cfg.Verifier.Verify(ctx, c)
-	if err != nil {
-		return nil, err
-	}
+func (b *backend) Auth(ctx context.Context, s *smtpd.Session) error {
 	if ask := b.cfg.Policy.Auth; ask != nil {
 		v := session(s)
-		v.Identity = id
-		if err := ask(ctx, v); err != nil {
-			v.Identity = nil
-			return nil, toReply(err)
-		}
+		err := ask(ctx, v)
+		v.Identity = nil // the exchange goes on
+		return wire(toReply(err))
 	}
-	return id, nil
+	return nil
 }
 
 func (b *backend) Mail(ctx context.Context, s *smtpd.Session, m *smtpd.Mail) error {

@@ -30,7 +30,9 @@ type Config struct {
 	Connectors []*connector.Connector
 
 	// TLS serves STARTTLS and implicit TLS on every connector. Defaults to
-	// nil: neither is offered, and a connector that requires TLS is a fault.
+	// nil: neither is offered, and a connector that requires TLS is a fault. MinVersion defaults to
+	// TLS 1.2, and the suites are those of crypto/tls. [Certificates] serves files and reads them again
+	// when they change.
 	//
 	// A connector that knows servers or partners by their certificate asks the client for one and
 	// verifies it against ClientCAs, which are then required. A certificate that is not good does not count, and the
@@ -59,9 +61,15 @@ type Config struct {
 	// messages over HTTP obey it too. Defaults to false.
 	RequireEncryption bool
 
-	// Verifier decides on the credentials of AUTH. Required when a connector
-	// offers BasicAuth.
+	// Verifier decides on user names and passwords. It is short for an Auth with Passwords alone.
 	Verifier auth.Verifier
+
+	// Auth runs the mechanisms of AUTH, with a Throttle if it has one. This or Verifier is required when a connector
+	// offers BasicAuth, which stands for all mechanisms of users. Outside TLS, where a connector lets users log on
+	// without it, bearer tokens are not taken. Logging on by certificate (EXTERNAL) makes connectors ask for one, which
+	// needs TLS.ClientCAs. With ExchangeServer alone there is no LOGIN, OAUTHBEARER or XOAUTH2. Messages
+	// over HTTP are submitted with Passwords. Defaults to Verifier; it is a fault to set both.
+	Auth *auth.Server
 
 	// AcceptedDomains are the domains this relay takes mail for.
 	AcceptedDomains []domains.AcceptedDomain

@@ -91,9 +91,8 @@ func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
 	if q.User != "" {
 		s.identity = &auth.Identity{User: q.User, Groups: q.Groups, Senders: q.Senders, Server: q.Server}
 		peer.Authenticated, peer.User, peer.Groups, peer.Server = true, q.User, q.Groups, q.Server
-		ok = e.step("AUTH "+q.User, 235, "2.7.0", smtpd.DecideAuth(c, q.TLS)) &&
-			e.amend(smtpd.DecideUser(c, q.TLS, q.Server)) &&
-			e.amend(smtpd.DecideSubmit(c.Rights(peer)))
+		ok = e.step("AUTH "+q.User, 235, "2.7.0", smtpd.DecideAuth(p.auth, c, q.TLS)) &&
+			e.amend(smtpd.DecideLogon(c, q.TLS, s.identity, c.Rights(peer)))
 	}
 	s.rights = c.Rights(peer)
 	e.Principal, e.Rights = c.Explain(peer)

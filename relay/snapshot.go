@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/go-multierror"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/auth/msgauth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
@@ -34,6 +35,7 @@ type snapshot struct {
 	defaultDomain string
 	retry         Retry
 	log           *slog.Logger
+	auth          *auth.Server // nil if nobody can log on
 	// Made once, and not to be changed: who guesses recipients is refused without an allocation.
 	unableToRelay, unknownUser *smtpd.Reply
 }
@@ -123,6 +125,9 @@ func newSnapshot(cfg Config, client *outbound.Client, number uint64) (*snapshot,
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
+	if p.auth = cfg.Auth; p.auth == nil && cfg.Verifier != nil {
+		p.auth = &auth.Server{Passwords: cfg.Verifier}
+	}
 	p.checkNames(&f)
 	var err error
 	p.set, err = connector.NewSet(cfg.Connectors...)
@@ -177,6 +182,9 @@ func (p *snapshot) checkNames(f *faults) {
 }
 
 func (p *snapshot) checkConnectors(f *faults) {
+	if p.cfg.Auth != nil && p.cfg.Verifier != nil {
+		f.addf("Verifier", "Auth is set too: make it Auth.Passwords")
+	}
 	f.join("Proxies", connector.CheckTrusted(p.cfg.Proxies))
 	f.join("XClient", connector.CheckTrusted(p.cfg.XClient))
 	if _, err := p.cfg.GatewayGuard.MarshalText(); err != nil {
@@ -203,9 +211,20 @@ func (p *snapshot) checkConnectors(f *faults) {
 		if c.AsksForCertificate() && (p.cfg.TLS == nil || p.cfg.TLS.ClientCAs == nil) {
 			f.addf("TLS.ClientCAs", "required, because connector %q knows clients by their certificate: name who vouches for it", c.Name)
 		}
-		if p.cfg.Verifier == nil && c.AuthMechanisms&connector.BasicAuth != 0 {
-			f.addf("Verifier", "required, because connector %q offers BasicAuth", c.Name)
+		if c.AuthMechanisms&connector.BasicAuth != 0 {
+			p.checkAuth(f, c)
 		}
+	}
+}
+
+func (p *snapshot) checkAuth(f *faults, c *connector.Connector) {
+	switch a := p.auth; {
+	case a == nil:
+		f.addf("Verifier", "required, or Auth, because connector %q offers BasicAuth", c.Name)
+	case a.Passwords == nil && a.SCRAM == nil && a.Tokens == nil && a.Certificates == nil:
+		f.addf("Auth", "it has no mechanism, but connector %q offers BasicAuth: set Passwords, SCRAM, Tokens or Certificates", c.Name)
+	case a.Certificates != nil && (p.cfg.TLS == nil || p.cfg.TLS.ClientCAs == nil):
+		f.addf("TLS.ClientCAs", "required, because clients of connector %q may log on by certificate: name who vouches for it", c.Name)
 	}
 }
 

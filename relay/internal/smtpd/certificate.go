@@ -3,7 +3,62 @@ package smtpd
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"net"
 )
+
+// serving returns the configuration to serve with. It does without TLS 1.0 and 1.1 unless the
+// application names a MinVersion: what crypto/tls does depends on the go.mod of the application. A
+// witness is told which certificate was served.
+func serving(c *tls.Config, witnessed bool) *tls.Config {
+	if c == nil || c.MinVersion != 0 && !witnessed {
+		return c
+	}
+	own := c.Clone()
+	if own.MinVersion == 0 {
+		own.MinVersion = tls.VersionTLS12
+	}
+	if witnessed {
+		own.Certificates = nil
+		own.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			served, err := choose(c, hello)
+			if w, ok := hello.Conn.(*witness); ok && err == nil {
+				if w.certificate = served.Leaf; w.certificate == nil && len(served.Certificate) > 0 {
+					w.certificate, _ = x509.ParseCertificate(served.Certificate[0])
+				}
+			}
+			return served, err
+		}
+	}
+	return own
+}
+
+var errNoCertificate = errors.New("smtpd: the TLS configuration has no certificate")
+
+// choose does what crypto/tls does with Certificates and GetCertificate.
+func choose(c *tls.Config, hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if c.GetCertificate != nil && (len(c.Certificates) == 0 || hello.ServerName != "") {
+		if served, err := c.GetCertificate(hello); served != nil || err != nil {
+			return served, err
+		}
+	}
+	for i := range c.Certificates {
+		if hello.SupportsCertificate(&c.Certificates[i]) == nil {
+			return &c.Certificates[i], nil
+		}
+	}
+	if len(c.Certificates) == 0 {
+		return nil, errNoCertificate
+	}
+	return &c.Certificates[0], nil
+}
+
+// witness is the connection under TLS. It learns which certificate was served, to which a client
+// may bind its logon (RFC 5929 section 4). A resumed TLS session serves none.
+type witness struct {
+	net.Conn
+	certificate *x509.Certificate
+}
 
 // asking returns a configuration that asks the client for a certificate,
 // without insisting on one or on its being good: crypto/tls would end the
@@ -18,12 +73,18 @@ func asking(c *tls.Config) *tls.Config {
 	return c
 }
 
+// asks says whether a client certificate could make a difference: by its names, or by EXTERNAL.
+func (g *guard) asks() bool {
+	c := g.sess.Connector
+	return c.AsksForCertificate() || g.authKnown() && g.pol.Auth.Certificates != nil && DecideAuth(g.pol.Auth, c, true) == nil
+}
+
 // verify looks at the certificate that the client has shown and sets
 // VerifiedChains if it is good. Without ClientCAs none is: the system's
 // roots vouch for far more hosts than anybody would want to let in.
 func (g *guard) verify(state *tls.ConnectionState) {
 	cas := g.pol.TLS.ClientCAs
-	if len(state.PeerCertificates) == 0 || len(state.VerifiedChains) > 0 || cas == nil || !g.sess.Connector.AsksForCertificate() {
+	if len(state.PeerCertificates) == 0 || len(state.VerifiedChains) > 0 || cas == nil || !g.asks() {
 		return
 	}
 	opts := x509.VerifyOptions{
@@ -46,10 +107,9 @@ func (g *guard) verify(state *tls.ConnectionState) {
 	state.VerifiedChains = chains
 }
 
-// names returns the DNS names that the client's certificate proves. After XCLIENT they are those of
-// the host that speaks for the client.
+// names returns the DNS names that the client's certificate proves.
 func (g *guard) names() []string {
-	if t := g.sess.TLS; t != nil && !g.spoken && len(t.VerifiedChains) > 0 {
+	if t := g.sess.TLS; t != nil && len(t.VerifiedChains) > 0 {
 		return t.VerifiedChains[0][0].DNSNames
 	}
 	return nil

@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 )
@@ -115,11 +114,9 @@ func (discard) Connect(context.Context, *smtpd.Session) error                   
 func (discard) Helo(context.Context, *smtpd.Session) error                           { return nil }
 func (discard) Mail(context.Context, *smtpd.Session, *smtpd.Mail) error              { return nil }
 func (discard) Rcpt(context.Context, *smtpd.Session, *smtpd.Mail, *smtpd.Rcpt) error { return nil }
-func (discard) Auth(context.Context, *smtpd.Session, auth.Credentials) (*auth.Identity, error) {
-	return nil, auth.ErrBadCredentials
-}
-func (discard) Rejected(*smtpd.Session, smtpd.Rejection) {}
-func (discard) Closed(*smtpd.Session)                    {}
+func (discard) Auth(context.Context, *smtpd.Session) error                           { return nil }
+func (discard) Rejected(*smtpd.Session, smtpd.Rejection)                             {}
+func (discard) Closed(*smtpd.Session)                                                {}
 func (discard) Message(_ context.Context, _ *smtpd.Session, _ *smtpd.Mail, r io.Reader) (string, error) {
 	_, err := r.(io.WriterTo).WriteTo(io.Discard)
 	return "0123456789abcdef0123456789", err

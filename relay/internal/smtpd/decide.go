@@ -1,6 +1,9 @@
 package smtpd
 
-import "github.com/postern-mail/postern/connector"
+import (
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/connector"
+)
 
 // The decisions below depend on the connector and the state of the session
 // alone. The guard acts on them, and the relay explains them.
@@ -13,23 +16,15 @@ func DecideTLS(c *connector.Connector, tls bool) *Reply {
 	return nil
 }
 
-// DecideAuth refuses AUTH where nobody logs on, or nobody without TLS (RFC 4954 section 6).
-func DecideAuth(c *connector.Connector, tls bool) *Reply {
+// DecideAuth refuses AUTH where nobody logs on, or nobody without TLS (RFC 4954 section 6). s is nil where nobody
+// verifies credentials.
+func DecideAuth(s *auth.Server, c *connector.Connector, tls bool) *Reply {
 	servers := c.AuthMechanisms&connector.ExchangeServer != 0
 	switch {
-	case c.AuthMechanisms&connector.BasicAuth == 0 && !servers:
-		return notOffered()
+	case s == nil || c.AuthMechanisms&connector.BasicAuth == 0 && !servers:
+		return NotOffered()
 	case !usersLogOn(c, tls) && !(servers && tls):
 		return refusal(538, "5.7.11", "Encryption required for requested authentication mechanism")
-	}
-	return nil
-}
-
-// DecideUser refuses a user where only the operator's own relays log on. The
-// reply is that to a wrong password: it is not to tell that the password is good.
-func DecideUser(c *connector.Connector, tls, server bool) *Reply {
-	if !server && !usersLogOn(c, tls) {
-		return badCredentials()
 	}
 	return nil
 }
@@ -40,9 +35,27 @@ func usersLogOn(c *connector.Connector, tls bool) bool {
 	return m&connector.BasicAuth != 0 && (tls || m&connector.BasicAuthRequireTLS == 0 && !c.RequireTLS)
 }
 
-// DecideSubmit refuses the logon of a user who could do nothing with it.
-func DecideSubmit(r connector.Right) *Reply {
-	if !r.Has(connector.Submit) {
+// Mechanisms are those by which a client of the connector may log on where DecideAuth lets it. BasicAuth stands for
+// all that users know. Bearer tokens are for TLS only, whatever the connector says (RFC 7628 section 4); servers do
+// without what was made for people's mail programs.
+func Mechanisms(c *connector.Connector, tls bool) []auth.Mechanism {
+	switch {
+	case !tls:
+		return []auth.Mechanism{auth.ScramSHA256, auth.Plain, auth.Login}
+	case !usersLogOn(c, tls):
+		return []auth.Mechanism{auth.External, auth.ScramSHA256Plus, auth.ScramSHA256, auth.Plain}
+	}
+	return nil // all
+}
+
+// DecideLogon refuses an identity that has shown a good secret: a user where only the operator's own relays log on, and
+// one who could do nothing with these rights. The reply is that to a wrong secret.
+func DecideLogon(c *connector.Connector, tls bool, id *auth.Identity, rights connector.Right) *Reply {
+	if !id.Server && !usersLogOn(c, tls) {
+		// Not to tell that the secret is good.
+		return badCredentials()
+	}
+	if !rights.Has(connector.Submit) {
 		return Missing(badCredentials(), connector.Submit)
 	}
 	return nil
@@ -76,4 +89,5 @@ func sizeLimit(l connector.Limits, r connector.Right) int64 {
 	return -1
 }
 
-func notOffered() *Reply { return refusal(502, "5.5.1", "AUTH is not offered") }
+// NotOffered refuses AUTH where there is none.
+func NotOffered() *Reply { return refusal(502, "5.5.1", "AUTH is not offered") }

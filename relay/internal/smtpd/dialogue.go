@@ -155,10 +155,10 @@ func (g *guard) offers(e extensions) (on bool, value string) {
 		if g.sess.Identity != nil || !g.authOffered() {
 			return false, ""
 		}
-		value = " PLAIN"
-		if g.usersLogOn() {
-			value = " PLAIN LOGIN"
+		for _, m := range g.pol.Auth.Mechanisms(g.saslConn()) {
+			value += " " + string(m)
 		}
+		return value != "", value
 	case extLimits:
 		// RFC 9422.
 		if l.MaxRecipients <= 0 {
@@ -423,15 +423,12 @@ func (g *guard) startTLS(arg string) {
 }
 
 // authKnown says whether there is any AUTH for this session.
-func (g *guard) authKnown() bool { return g.ext&extAuth != 0 && !g.pol.NoAuth }
+func (g *guard) authKnown() bool { return g.ext&extAuth != 0 && g.pol.Auth != nil }
 
 // authOffered says whether AUTH may be used in the present state of the session.
 func (g *guard) authOffered() bool {
-	return g.authKnown() && DecideAuth(g.sess.Connector, g.sess.TLS != nil) == nil
+	return g.authKnown() && DecideAuth(g.pol.Auth, g.sess.Connector, g.sess.TLS != nil) == nil
 }
-
-// usersLogOn says whether users may log on in the present state of the session, and not only servers.
-func (g *guard) usersLogOn() bool { return usersLogOn(g.sess.Connector, g.sess.TLS != nil) }
 
 func (g *guard) auth(arg string) string {
 	name, initial, _ := strings.Cut(arg, " ")
@@ -444,9 +441,9 @@ func (g *guard) auth(arg string) string {
 		// RFC 4954 section 4.
 		g.protocolErrorAt("auth", refusal(503, "5.5.1", "AUTH is not allowed during a mail transaction"))
 	case !g.authKnown():
-		g.protocolErrorAt("auth", notOffered())
+		g.protocolErrorAt("auth", NotOffered())
 	default:
-		if r := DecideAuth(g.sess.Connector, g.sess.TLS != nil); r != nil {
+		if r := DecideAuth(g.pol.Auth, g.sess.Connector, g.sess.TLS != nil); r != nil {
 			g.protocolErrorAt("auth", r)
 			return ""
 		}

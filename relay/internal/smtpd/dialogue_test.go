@@ -81,6 +81,7 @@ func play(t *testing.T, script string, byWriteTo bool) {
 	c := open()
 	list := []*connector.Connector{c}
 	var policy smtpd.Policy
+	noAuth := false
 	lines := strings.Split(strings.TrimRight(script, "\n"), "\n")
 	for len(lines) > 0 {
 		f := strings.Fields(lines[0])
@@ -94,7 +95,7 @@ func play(t *testing.T, script string, byWriteTo bool) {
 			case "XClient":
 				policy.XClient = []connector.Range{connector.MustParseRange(f[2])}
 			case "NoAuth":
-				policy.NoAuth = true
+				noAuth = true
 			case "Relay": // a second connector, for these clients
 				list = append(list, relaying(f[2]))
 			default:
@@ -104,7 +105,10 @@ func play(t *testing.T, script string, byWriteTo bool) {
 		lines = lines[1:]
 	}
 	r := startWith(t, func(cfg *smtpd.Config) {
-		cfg.Policy.Proxies, cfg.Policy.XClient, cfg.Policy.NoAuth = policy.Proxies, policy.XClient, policy.NoAuth
+		cfg.Policy.Proxies, cfg.Policy.XClient = policy.Proxies, policy.XClient
+		if noAuth {
+			cfg.Policy.Auth = nil
+		}
 	}, list...)
 	defer r.stop()
 	r.backend.byWriteTo = byWriteTo

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +32,6 @@ const (
 
 	writeTimeout     = time.Minute
 	handshakeTimeout = 30 * time.Second
-	authTimeout      = 30 * time.Second
 	lingerTimeout    = 2 * time.Second
 	lingerOctets     = 1 << 20
 )
@@ -72,7 +72,8 @@ type guard struct {
 	shut     bool
 	header   header
 	peer     netip.AddrPort // who is at the other end, before XCLIENT
-	spoken   bool           // by XCLIENT: certificate and address are those of two different hosts
+	spoken   bool           // by XCLIENT: the other end of TLS and the client are two different hosts
+	served   *x509.Certificate
 
 	ends        time.Time // end of the connection timeout; zero when off
 	writeUntil  time.Time // write deadline in force
@@ -200,8 +201,8 @@ func (g *guard) fqdn() string {
 // handshake puts TLS on the connection, or ends it: after a failed handshake
 // nothing that arrives can be trusted to be SMTP.
 func (g *guard) handshake() bool {
-	cfg, conn := g.pol.TLS, g.raw
-	if g.sess.Connector.AsksForCertificate() {
+	cfg, conn := g.pol.serving, g.raw
+	if g.asks() {
 		cfg = g.pol.asking
 	}
 	if g.r < g.w {
@@ -209,7 +210,8 @@ func (g *guard) handshake() bool {
 		conn = &prefixed{g.raw, bytes.Clone(g.in[g.r:g.w])}
 		g.r, g.w = 0, 0
 	}
-	c := tls.Server(conn, cfg)
+	w := &witness{Conn: conn}
+	c := tls.Server(w, cfg)
 	until := g.deadline(handshakeTimeout)
 	_ = g.raw.SetWriteDeadline(until)
 	g.writeUntil = time.Time{}
@@ -221,7 +223,7 @@ func (g *guard) handshake() bool {
 	}
 	state := c.ConnectionState()
 	g.verify(&state)
-	g.rw, g.sess.TLS = c, &state
+	g.rw, g.sess.TLS, g.served = c, &state, w.certificate
 	return true
 }
 
@@ -361,7 +363,7 @@ func (g *guard) line(limit int) ([]byte, error) {
 			} else if g.skipping {
 				g.skipping = false
 				ended = false
-			} else if line = line[:len(line)-1]; len(line) > limit-2 {
+			} else if line = line[:len(line)-1]; len(line) > g.longest(line, limit)-2 {
 				g.refuse(Rejection{Stage: g.stage(), Reply: refusal(500, "5.5.6", "Line too long")})
 				g.hangup, g.linger = true, true
 			} else if bytes.IndexByte(line, '\r') >= 0 || bytes.IndexByte(line, 0) >= 0 {
@@ -381,7 +383,7 @@ func (g *guard) line(limit int) ([]byte, error) {
 			continue
 		}
 		scanned = g.w - g.r
-		if scanned >= limit {
+		if scanned >= limit && scanned >= g.longest(g.in[g.r:g.w], limit) {
 			g.refuse(Rejection{Stage: g.stage(), Reply: refusal(500, "5.5.6", "Line too long")})
 			g.hangup, g.linger = true, true
 			return nil, errEnd
@@ -394,6 +396,16 @@ func (g *guard) line(limit int) ([]byte, error) {
 			return nil, errEnd
 		}
 	}
+}
+
+// longest is how many octets a line may have. AUTH with an initial response may be as long as the
+// response alone: clients do not count, and bearer tokens are long.
+func (g *guard) longest(line []byte, limit int) int {
+	const auth = "AUTH "
+	if len(line) > len(auth) && bytes.EqualFold(line[:len(auth)], []byte(auth)) && g.authKnown() {
+		return maxSASL
+	}
+	return limit
 }
 
 // unread puts back the line that was read last.

@@ -1,36 +1,47 @@
 package smtpd
 
 import (
-	"context"
+	"crypto/tls"
 	"encoding/base64"
-	"errors"
 
 	"github.com/emersion/go-sasl"
+
 	"github.com/postern-mail/postern/auth"
 )
 
 // exchange is a SASL exchange under way. go-smtp drives it; the replies are the guard's.
 type exchange struct {
+	*Logon
 	guard   *guard
-	name    auth.Mechanism
-	server  sasl.Server
+	refused bool // the client has been told so in a challenge
 	running bool
 }
 
 var _ sasl.Server = (*exchange)(nil)
 
+// saslConn is what the mechanisms have to know of the connection. The connector alone decides what may be
+// shown outside TLS.
+func (g *guard) saslConn() auth.Conn {
+	s := &g.sess
+	c := auth.Conn{
+		Remote: s.Remote, TLS: s.TLS, Certificate: g.served,
+		Allowed: Mechanisms(s.Connector, s.TLS != nil), InsecurePlaintext: true,
+	}
+	if g.spoken && s.TLS != nil {
+		// The client is at the other end of another TLS connection: there is nothing to bind to.
+		c.TLS, c.Certificate = new(tls.ConnectionState), nil
+	}
+	return c
+}
+
 // beginExchange checks the arguments of AUTH (RFC 4954 section 4).
 func (g *guard) beginExchange(name, initial string) string {
-	x := &exchange{guard: g, name: auth.Mechanism(name), running: true}
-	switch {
-	case x.name == auth.Plain:
-		x.server = sasl.NewPlainServer(x.authenticate)
-	case x.name == auth.Login && g.usersLogOn():
-		x.server = &login{authenticate: x.authenticate}
-	case x.name == "":
+	if name == "" {
 		g.protocolErrorAt("auth", badParam())
 		return ""
-	default:
+	}
+	l, err := BeginLogon(g.pol.Auth, auth.Mechanism(name), g.saslConn(), &g.sess, g.pol.Backend, g.rights)
+	if err != nil {
 		g.pause(g.sess.Limits.AuthTarpit)
 		g.protocolErrorAt("auth", refusal(504, "5.7.4", "Unrecognized authentication type"))
 		return ""
@@ -39,7 +50,7 @@ func (g *guard) beginExchange(name, initial string) string {
 		g.protocolErrorAt("auth", notBase64())
 		return ""
 	}
-	g.exchange = x
+	g.exchange = &exchange{Logon: l, guard: g, running: true}
 	if initial == "" {
 		return g.expect("AUTH " + name + "\r\n")
 	}
@@ -63,13 +74,19 @@ func (g *guard) saslLine() string {
 	if err != nil {
 		return ""
 	}
+	x := g.exchange
 	switch s := string(line); {
 	case s == "*":
-		g.exchange.running = false
-		g.protocolErrorAt("auth", refusal(501, "5.7.0", "Authentication cancelled"))
+		x.running = false
+		r := refusal(501, "5.7.0", "Authentication cancelled")
+		if x.refused {
+			g.failedLogon(x.User(), r)
+		} else {
+			g.protocolErrorAt("auth", r)
+		}
 		return "*\r\n"
 	case !validBase64(s):
-		g.exchange.running = false
+		x.running = false
 		g.protocolErrorAt("auth", notBase64())
 		return "*\r\n"
 	default:
@@ -81,75 +98,36 @@ func (g *guard) saslLine() string {
 func (x *exchange) Next(response []byte) (challenge []byte, done bool, err error) {
 	g := x.guard
 	g.waiting = false
-	challenge, done, err = x.server.Next(response)
-	if err == nil && !done {
-		g.reply(334, "", base64.StdEncoding.EncodeToString(challenge))
-		return challenge, false, nil
+	var r *Reply
+	if failure := g.ask(func() error {
+		challenge, done, r = x.Logon.Next(g.ctx, response)
+		return nil
+	}); failure != nil {
+		r = failure
 	}
-	x.running = false
-	if err == nil {
+	switch {
+	case r != nil:
+		x.running = false
+		g.failedLogon(x.User(), r)
+		return nil, true, errRefused
+	case done:
+		x.running = false
 		g.reply(235, "2.7.0", "Authentication successful")
 		return nil, true, nil
 	}
-	if _, ok := errors.AsType[*answeredError](err); !ok {
-		g.failedLogon("", refusal(501, "5.5.2", "Invalid response"))
-	}
-	return nil, true, errRefused
+	// The one challenge of these says why the token is refused (RFC 7628 section 3.2.3).
+	x.refused = len(challenge) > 0 && (x.mechanism == auth.OAuthBearer || x.mechanism == auth.XOAuth2)
+	// Not by reply, which cuts long lines: these may have 12288 octets (RFC 4954 section 4).
+	g.out = append(g.out, "334 "...)
+	g.out = base64.StdEncoding.AppendEncode(g.out, challenge)
+	g.out = append(g.out, '\r', '\n')
+	return challenge, false, nil
 }
-
-// answeredError tells Next that the client has its reply.
-type answeredError struct{}
-
-func (*answeredError) Error() string { return "smtpd: logon refused" }
-
-// authenticate asks the backend.
-func (x *exchange) authenticate(authzid, user, password string) error {
-	g := x.guard
-	var id *auth.Identity
-	var bad bool
-	r := g.ask(func() (err error) {
-		ctx, cancel := context.WithTimeout(g.ctx, authTimeout)
-		defer cancel()
-		id, err = g.pol.Backend.Auth(ctx, &g.sess, auth.Credentials{
-			Mechanism: x.name, Username: user, Password: password, Authzid: authzid, Remote: g.sess.Remote, TLS: g.sess.TLS,
-		})
-		if _, chosen := errors.AsType[*Reply](err); err != nil && !chosen {
-			bad = errors.Is(err, auth.ErrBadCredentials)
-			if !bad {
-				return &Reply{Code: 454, Enhanced: "4.7.0", Text: "Temporary authentication failure", Cause: err}
-			}
-		} else if err == nil && id == nil {
-			return &Reply{Code: 454, Enhanced: "4.7.0", Text: "Temporary authentication failure", Cause: errNoIdentity}
-		}
-		return err
-	})
-	if bad {
-		r = badCredentials()
-	} else if r == nil {
-		r = DecideUser(g.sess.Connector, g.sess.TLS != nil, id.Server)
-	}
-	if r == nil {
-		g.sess.Identity, g.sess.Mechanism = id, x.name
-		g.rights()
-		if r = DecideSubmit(g.sess.Rights); r == nil {
-			return nil
-		}
-		// The credentials are right, but the session could do nothing.
-		g.sess.Identity, g.sess.Mechanism = nil, ""
-		g.rights()
-	}
-	g.failedLogon(user, r)
-	return &answeredError{}
-}
-
-var errNoIdentity = errors.New("smtpd: the backend gave no identity")
-
-func badCredentials() *Reply { return refusal(535, "5.7.8", "Authentication unsuccessful") }
 
 // failedLogon answers a failed AUTH and ends the session when there were too many.
 // A verifier that cannot tell is no fault of the client.
 func (g *guard) failedLogon(user string, r *Reply) {
-	if r.Code >= 500 {
+	if r.Code >= 500 || r.Throttled() {
 		g.logons++
 		g.pause(g.sess.Limits.AuthTarpit)
 	} else if r.Code != 421 && !g.uselessCommand() {
@@ -159,27 +137,5 @@ func (g *guard) failedLogon(user string, r *Reply) {
 	if most := g.sess.Limits.MaxLogonFailures; most > 0 && g.logons >= most && !g.hangup {
 		g.reply(421, "4.7.0", "Too many failed logons on this connection")
 		g.hangup, g.linger = true, true
-	}
-}
-
-// login is the server side of LOGIN (draft-murchison-sasl-login).
-type login struct {
-	authenticate sasl.PlainAuthenticator
-	asked        bool
-	haveUser     bool
-	user         string
-}
-
-// Next asks for the name, then for the password.
-func (l *login) Next(response []byte) (challenge []byte, done bool, err error) {
-	switch {
-	case !l.asked && response == nil:
-		l.asked = true
-		return []byte("Username:"), false, nil
-	case !l.haveUser:
-		l.asked, l.haveUser, l.user = true, true, string(response)
-		return []byte("Password:"), false, nil
-	default:
-		return nil, true, l.authenticate("", l.user, string(response))
 	}
 }

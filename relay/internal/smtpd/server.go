@@ -73,7 +73,8 @@ func New(cfg Config) *Server {
 
 // SetPolicy sets the policy of new connections. Those that are open keep theirs.
 func (s *Server) SetPolicy(p Policy) {
-	p.asking = asking(p.TLS)
+	p.serving = serving(p.TLS, p.Auth != nil && p.Auth.SCRAM != nil)
+	p.asking = asking(p.serving)
 	s.policy.Store(&p)
 }
 

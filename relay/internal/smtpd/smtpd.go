@@ -83,7 +83,9 @@ type Rejection struct {
 type Backend interface {
 	Connect(ctx context.Context, s *Session) error
 	Helo(ctx context.Context, s *Session) error
-	Auth(ctx context.Context, s *Session, c auth.Credentials) (*auth.Identity, error)
+	// Auth is asked whether s.Identity, who has shown a good secret, may log on. Identity and Rights
+	// are set for the call, and again when the exchange has ended. The client does not know yet.
+	Auth(ctx context.Context, s *Session) error
 	Mail(ctx context.Context, s *Session, m *Mail) error
 	Rcpt(ctx context.Context, s *Session, m *Mail, r *Rcpt) error
 	// Message reads the content to its end and makes it durable. The content
@@ -107,8 +109,8 @@ type Policy struct {
 	// that cannot be verified does not count and does no harm.
 	TLS     *tls.Config
 	Backend Backend
-	// NoAuth says that there is nobody to verify credentials: AUTH is not offered.
-	NoAuth bool
+	// Auth runs the mechanisms of AUTH; nil means that AUTH is not offered.
+	Auth *auth.Server
 	// Proxies are the hosts whose connections begin with a PROXY header.
 	Proxies []connector.Range
 	// XClient are the hosts that may use XCLIENT.
@@ -117,7 +119,8 @@ type Policy struct {
 	// address behind which others hide. RefuseGateways also refuses them.
 	WatchGateways, RefuseGateways bool
 
-	asking *tls.Config // TLS, but asking for a certificate
+	serving *tls.Config // TLS as it is used
+	asking  *tls.Config // the same, but asking for a certificate
 }
 
 // Config configures a Server.

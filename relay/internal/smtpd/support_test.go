@@ -95,7 +95,8 @@ func (b *recorder) Helo(_ context.Context, s *smtpd.Session) error {
 	return b.act(strings.TrimSuffix(s.Helo, ".test"))
 }
 
-func (b *recorder) Auth(ctx context.Context, s *smtpd.Session, c auth.Credentials) (*auth.Identity, error) {
+// Verify knows everybody by the password "secret".
+func (b *recorder) Verify(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
 	defer b.enter()()
 	switch {
 	case c.Username == "down":
@@ -107,12 +108,18 @@ func (b *recorder) Auth(ctx context.Context, s *smtpd.Session, c auth.Credential
 		return nil, nil
 	case c.Username == "boom":
 		panic("boom")
-	case c.Username == "barred":
-		return nil, &smtpd.Reply{Code: 550, Enhanced: "5.7.1", Text: "Account disabled"}
 	case c.Password != "secret":
 		return nil, fmt.Errorf("users: %w", auth.ErrBadCredentials)
 	}
 	return &auth.Identity{User: c.Username, Server: c.Username == "server"}, nil
+}
+
+func (b *recorder) Auth(_ context.Context, s *smtpd.Session) error {
+	defer b.enter()()
+	if s.Identity.User == "barred" {
+		return &smtpd.Reply{Code: 550, Enhanced: "5.7.1", Text: "Account disabled"}
+	}
+	return nil
 }
 
 func (b *recorder) Mail(_ context.Context, s *smtpd.Session, m *smtpd.Mail) error {
@@ -261,7 +268,11 @@ func policyFor(t testing.TB, b smtpd.Backend, list ...*connector.Connector) smtp
 	if err != nil {
 		t.Fatal(err)
 	}
-	return smtpd.Policy{Connectors: set, TLS: serverTLS(), Backend: b}
+	p := smtpd.Policy{Connectors: set, TLS: serverTLS(), Backend: b}
+	if v, ok := b.(auth.Verifier); ok {
+		p.Auth = &auth.Server{Passwords: v}
+	}
+	return p
 }
 
 // start serves a connector. In a synctest bubble it must be called inside.

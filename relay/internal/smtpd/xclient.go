@@ -43,6 +43,12 @@ func (g *guard) xclient(arg string) {
 	was := g.sess
 	g.sess = Session{ID: was.ID, Local: was.Local, Remote: was.Remote, Proxy: g.peer, TLS: was.TLS, Connector: was.Connector}
 	c.apply(&g.sess)
+	if was.TLS != nil {
+		// A host does not lend its certificate to those it speaks for.
+		state := *was.TLS
+		state.PeerCertificates, state.VerifiedChains = nil, nil
+		g.sess.TLS = &state
+	}
 	g.spoken = true
 	g.exchange = nil
 	g.reset()
