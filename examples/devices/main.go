@@ -102,7 +102,10 @@ func config(store spool.Store, o options) (relay.Config, error) {
 		Spool:      store,
 		Connectors: []*connector.Connector{devices},
 		TLS:        &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
-		Verifier:   auth.WithSenders(users, o.senders),
+		Auth: &auth.Server{
+			Passwords: auth.WithSenders(users, o.senders), // by LOGIN or PLAIN
+			Throttle:  auth.NewThrottle(auth.ThrottleOptions{}),
+		},
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",
 			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},

@@ -1,19 +1,27 @@
-// Command submission takes mail from users who log on with a password inside TLS. A user sends
-// as its own address, to anybody, and the mail leaves through a smart host.
+// Command submission takes mail from users who log on inside TLS, and from their applications, which have tokens
+// of their own. A user sends as its own address, an application as those it was given, to anybody, and the mail leaves
+// through a smart host. Users and applications are kept in an SQLite database:
 //
-//	htpasswd -cB users.htpasswd app@example.com
-//	go run ./examples/submission -users users.htpasswd -certificate cert.pem -key key.pem
+//	go run ./examples/submission -add-user anna@example.com < password.txt
+//	go run ./examples/submission -issue anna@example.com -label shop -as shop@example.com   # prints a token, once
+//	go run ./examples/submission -certificate cert.pem -key key.pem
+//	go run ./examples/submission -revoke ID                                                 # what the token begins with
+//
+// The user's password, or the token in its place, goes with the user's name. Changes count at once.
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/postern-mail/postern/auth"
@@ -24,67 +32,94 @@ import (
 )
 
 type options struct {
-	listen, users, certificate, key, smartHost string
+	listen, certificate, key, smartHost string
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.listen, "listen", "127.0.0.1:2587", "`address` to listen on")
-	flag.StringVar(&o.users, "users", "users.htpasswd", "htpasswd `file` of the users, with bcrypt")
 	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
 	flag.StringVar(&o.key, "key", "key.pem", "private key `file`")
 	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
 	dir := flag.String("spool", "spool", "`directory` of the queue")
+	database := flag.String("database", "users.db", "SQLite `file` of the users and applications")
+	add := flag.String("add-user", "", "`address` of a user to add or to give another password, which is read from standard input")
+	issue := flag.String("issue", "", "`user` to issue a token to")
+	label := flag.String("label", "", "`name` of the application that the token is for")
+	as := flag.String("as", "", "`addresses` it may send as, separated by commas; *@example.com is all of a domain")
+	revoke := flag.String("revoke", "", "`ID` of a token to take back")
 	flag.Parse()
 
-	if err := run(o, *dir); err != nil {
+	err := func() error {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		u, err := openUsers(ctx, *database)
+		if err != nil {
+			return err
+		}
+		defer u.db.Close()
+		switch {
+		case *add != "":
+			password, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+			return u.add(ctx, *add, strings.TrimRight(password, "\r\n"))
+		case *issue != "":
+			// An application that has run wild does little harm.
+			app := auth.Credential{Owner: *issue, Label: *label, PerMinute: 60, PerDay: 5000}
+			app.Senders = strings.FieldsFunc(*as, func(r rune) bool { return r == ',' })
+			token, _, err := u.keyring.Issue(ctx, app)
+			if err == nil {
+				fmt.Println(token)
+			}
+			return err
+		case *revoke != "":
+			return u.store.DeleteCredential(ctx, *revoke)
+		}
+		return run(ctx, u, o, *dir)
+	}()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(o options, dir string) error {
+func run(ctx context.Context, u *users, o options, dir string) error {
 	store, err := filespool.Open(dir, nil)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	r, err := newRelay(store, o)
+	cfg, err := config(store, u, o)
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	r, err := relay.New(cfg)
+	if err != nil {
+		return err
+	}
 	return r.Run(ctx)
 }
 
-func newRelay(store spool.Store, o options) (*relay.Relay, error) {
-	binding, err := netip.ParseAddrPort(o.listen)
-	if err != nil {
-		return nil, err
-	}
-	cert, err := tls.LoadX509KeyPair(o.certificate, o.key)
-	if err != nil {
-		return nil, err
-	}
-	users, err := auth.OpenHtpasswd(o.users)
-	if err != nil {
-		return nil, err
+func config(store spool.Store, u *users, o options) (relay.Config, error) {
+	binding, err1 := netip.ParseAddrPort(o.listen)
+	cert, err2 := tls.LoadX509KeyPair(o.certificate, o.key)
+	if err := errors.Join(err1, err2); err != nil {
+		return relay.Config{}, err
 	}
 	submission := connector.Submission("submission")
 	submission.Bindings = []netip.AddrPort{binding}
 
-	return relay.New(relay.Config{
+	return relay.Config{
 		Hostname:   "relay.example.com",
 		Spool:      store,
 		Connectors: []*connector.Connector{submission},
 		TLS:        &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
-		Verifier:   users,
+		Auth:       &auth.Server{Passwords: u, Throttle: auth.NewThrottle(auth.ThrottleOptions{})},
+		Policy:     relay.Policy{Mail: u.spend},
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",
 			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
 			SmartHosts:    []string{o.smartHost},
 		}},
 		Logger: slog.Default(),
-	})
+	}, nil
 }

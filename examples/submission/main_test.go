@@ -4,62 +4,147 @@ import (
 	"net/smtp"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/examples/internal/mailtest"
+	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
+const anna, password = "anna@example.com", "correct horse"
+
 func TestSubmission(t *testing.T) {
+	ctx := t.Context()
 	sink := mailtest.NewSink(t)
 	dir := t.TempDir()
-	o := options{listen: "127.0.0.1:0", smartHost: sink.Addr, users: filepath.Join(dir, "users.htpasswd")}
-	var err error
+	u, err := openUsers(ctx, filepath.Join(dir, "users.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.db.Close()
+	if err := u.add(ctx, "Anna@example.com", password); err != nil {
+		t.Fatal(err)
+	}
+	if err := u.add(ctx, "bert@example.com", "short"); err == nil {
+		t.Error("a short password was taken")
+	}
+	issue := func(c auth.Credential) (token, id string) {
+		t.Helper()
+		c.Owner = anna
+		token, issued, err := u.keyring.Issue(ctx, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token, issued.ID
+	}
+
+	o := options{listen: "127.0.0.1:0", smartHost: sink.Addr}
 	cert, key, client := mailtest.Certificate(t, dir)
 	o.certificate, o.key = cert, key
-	mailtest.Htpasswd(t, o.users, "app@example.com", "secret")
-	r, err := newRelay(memspool.New(nil), o)
+	cfg, err := config(memspool.New(nil), u, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Connectors[0].Limits.Tarpit, cfg.Connectors[0].Limits.AuthTarpit = -1, -1 // no waiting here
+	r, err := relay.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	mailtest.Run(t, r)
 	dial := func() *smtp.Client {
+		t.Helper()
 		c, err := mailtest.Dial("127.0.0.1", r.Addrs("submission")[0].String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { c.Close() })
+		if ok, _ := c.Extension("AUTH"); ok {
+			t.Error("AUTH is offered without TLS")
+		}
 		return c
 	}
-
-	c := dial()
-	if ok, _ := c.Extension("AUTH"); ok {
-		t.Error("AUTH is offered without TLS")
-	}
-	if err := c.StartTLS(client); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Auth(smtp.PlainAuth("", "app@example.com", "secret", "localhost")); err != nil {
-		t.Fatal(err)
-	}
-	if err := mailtest.Send(c, "app@example.com", "somebody@example.net", "hello"); err != nil {
-		t.Fatal(err)
-	}
-	if m := sink.Next(t); m.From != "app@example.com" {
-		t.Errorf("arrived: %+v", m)
-	}
-	mailtest.WantReply(t, mailtest.Send(c, "boss@example.com", "somebody@example.net", "no"), "550 5.7.60")
-
-	// What follows is refused after a delay of five seconds.
-	t.Run("wrong password", func(t *testing.T) {
-		t.Parallel()
+	logon := func(user, secret string) (*smtp.Client, error) {
+		t.Helper()
 		c := dial()
 		if err := c.StartTLS(client); err != nil {
 			t.Fatal(err)
 		}
-		mailtest.WantReply(t, c.Auth(smtp.PlainAuth("", "app@example.com", "wrong", "localhost")), "535 5.7.8")
+		return c, c.Auth(smtp.PlainAuth("", user, secret, "localhost"))
+	}
+	send := func(c *smtp.Client, from string) error {
+		t.Helper()
+		err := mailtest.Send(c, from, "somebody@example.net", "hello")
+		if err == nil {
+			if m := sink.Next(t); m.From != from {
+				t.Errorf("arrived from %s, want %s", m.From, from)
+			}
+		}
+		return err
+	}
+
+	t.Run("person", func(t *testing.T) {
+		c, err := logon(anna, password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := send(c, anna); err != nil {
+			t.Error(err)
+		}
+		mailtest.WantReply(t, send(c, "boss@example.com"), "550 5.7.60")
+	})
+	t.Run("application", func(t *testing.T) {
+		token, id := issue(auth.Credential{Label: "shop", Senders: []string{"shop@example.com", "*@news.example.com"}})
+		c, err := logon(anna, token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, from := range []string{"shop@example.com", "weekly@news.example.com"} {
+			if err := send(c, from); err != nil {
+				t.Error(err)
+			}
+		}
+		mailtest.WantReply(t, send(c, anna), "550 5.7.60")
+		mailtest.WantReply(t, send(c, "boss@example.com"), "550 5.7.60")
+
+		if err := u.store.DeleteCredential(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+		mailtest.WantReply(t, send(c, "shop@example.com"), "550 5.7.1")
+		_, err = logon(anna, token)
+		mailtest.WantReply(t, err, "535 5.7.8")
+	})
+	t.Run("held", func(t *testing.T) {
+		token, id := issue(auth.Credential{})
+		if err := u.keyring.Update(ctx, id, func(c *auth.Credential) error { c.Held = true; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		_, err := logon(anna, token)
+		mailtest.WantReply(t, err, "535 5.7.8")
+	})
+	t.Run("expired", func(t *testing.T) {
+		token, _ := issue(auth.Credential{Expires: time.Now().Add(-time.Second)})
+		_, err := logon(anna, token)
+		mailtest.WantReply(t, err, "535 5.7.8")
+	})
+	t.Run("two a minute", func(t *testing.T) {
+		token, _ := issue(auth.Credential{PerMinute: 2})
+		c, err := logon(anna, token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := send(c, anna); err != nil {
+				t.Error(err)
+			}
+		}
+		mailtest.WantReply(t, send(c, anna), "452 4.7.1")
+	})
+	t.Run("wrong password", func(t *testing.T) {
+		_, err := logon(anna, "wrong")
+		mailtest.WantReply(t, err, "535 5.7.8")
 	})
 	t.Run("no password", func(t *testing.T) {
-		t.Parallel()
-		mailtest.WantReply(t, mailtest.Send(dial(), "app@example.com", "somebody@example.net", "no"), "530 5.7")
+		mailtest.WantReply(t, mailtest.Send(dial(), anna, "somebody@example.net", "no"), "530 5.7")
 	})
 }
