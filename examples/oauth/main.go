@@ -1,0 +1,109 @@
+// Command oauth takes mail from users whose mail programs and applications show a token of the organization's OpenID
+// Connect provider (OAUTHBEARER, XOAUTH2). There are no passwords here.
+//
+//	go run ./examples/oauth -issuer https://login.example.com -audience mail -certificate cert.pem -key key.pem
+//
+// Without -issuer it makes tokens itself, for a demonstration: it prints one, and how to send with it.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/auth/oidcauth"
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/spool"
+	"github.com/postern-mail/postern/relay/spool/filespool"
+)
+
+type options struct {
+	listen, issuer, audience, certificate, key, smartHost string
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.listen, "listen", "127.0.0.1:2587", "`address` to listen on")
+	flag.StringVar(&o.issuer, "issuer", "", "`address` of the provider; a demonstration if empty")
+	flag.StringVar(&o.audience, "audience", "mail", "`name` of this service at the provider")
+	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
+	flag.StringVar(&o.key, "key", "key.pem", "private key `file`")
+	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
+	dir := flag.String("spool", "spool", "`directory` of the queue")
+	flag.Parse()
+
+	if err := run(o, *dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(o options, dir string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if o.issuer == "" {
+		demo, err := startIssuer(ctx)
+		if err != nil {
+			return err
+		}
+		o.issuer = demo.address
+		fmt.Printf("curl --ssl-reqd --cacert %s smtp://%s --login-options AUTH=OAUTHBEARER --user anna@example.com \\\n"+
+			"\t--mail-from anna@example.com --mail-rcpt bob@example.net --upload-file message.eml \\\n\t--oauth2-bearer %s\n",
+			o.certificate, o.listen, demo.token(o.audience, "anna@example.com"))
+	}
+	store, err := filespool.Open(dir, nil)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	cfg, err := config(store, o)
+	if err != nil {
+		return err
+	}
+	r, err := relay.New(cfg)
+	if err != nil {
+		return err
+	}
+	return r.Run(ctx)
+}
+
+func config(store spool.Store, o options) (relay.Config, error) {
+	binding, err1 := netip.ParseAddrPort(o.listen)
+	cert, err2 := tls.LoadX509KeyPair(o.certificate, o.key)
+	// A user is the address in the claim "email", which the provider has verified.
+	tokens, err3 := oidcauth.New(oidcauth.Options{Issuer: o.issuer, Audience: o.audience})
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return relay.Config{}, err
+	}
+	submission := connector.Submission("submission")
+	submission.Bindings = []netip.AddrPort{binding}
+
+	return relay.Config{
+		Hostname:   "relay.example.com",
+		Spool:      store,
+		Connectors: []*connector.Connector{submission},
+		TLS:        &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		Auth: &auth.Server{
+			Tokens: tokens,
+			// Tells clients where to get a token.
+			OpenIDConfiguration: strings.TrimSuffix(o.issuer, "/") + "/.well-known/openid-configuration",
+			Throttle:            auth.NewThrottle(auth.ThrottleOptions{}),
+		},
+		SendConnectors: []*connector.SendConnector{{
+			Name:          "out",
+			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			SmartHosts:    []string{o.smartHost},
+		}},
+		Logger: slog.Default(),
+	}, nil
+}
