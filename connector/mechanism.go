@@ -6,9 +6,10 @@ type AuthMechanism uint8
 const (
 	// TLS offers STARTTLS, or with [Connector.ImplicitTLS] speaks TLS from the first byte.
 	TLS AuthMechanism = 1 << iota
-	// BasicAuth offers mechanisms that show the password.
+	// BasicAuth lets users log on, by every mechanism that the relay has: PLAIN and LOGIN, which show the
+	// password, and SCRAM-SHA-256, OAUTHBEARER, XOAUTH2 and EXTERNAL.
 	BasicAuth
-	// BasicAuthRequireTLS offers them only inside TLS. It needs BasicAuth and TLS.
+	// BasicAuthRequireTLS lets them log on only inside TLS. It needs BasicAuth and TLS.
 	BasicAuthRequireTLS
 	// Integrated is NTLM and Kerberos. It is read and written, but neither is offered.
 	Integrated

@@ -1,0 +1,185 @@
+package relay_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postern-mail/postern/relay"
+)
+
+// pemPair returns a certificate for these names and its key.
+func pemPair(t testing.TB, serial int64, names ...string) (certificate, key []byte) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour), DNSNames: names}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, k.Public(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
+}
+
+// replace writes a file the way it ought to be done, so that nobody reads half of it.
+func replace(t testing.TB, name string, text []byte) {
+	t.Helper()
+	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(name+".new", name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pairFiles writes a pair into the directory.
+func pairFiles(t testing.TB, dir, name string, serial int64, names ...string) relay.CertificateFiles {
+	t.Helper()
+	f := relay.CertificateFiles{Certificate: filepath.Join(dir, name+".crt"), Key: filepath.Join(dir, name+".key")}
+	certificate, key := pemPair(t, serial, names...)
+	replace(t, f.Certificate, certificate)
+	replace(t, f.Key, key)
+	return f
+}
+
+// serial does a handshake and returns the serial number of the server's certificate.
+func serial(t testing.TB, c *relay.Certificates, name string) int64 {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	defer theirs.Close()
+	server := tls.Server(theirs, &tls.Config{GetCertificate: c.GetCertificate, MaxVersion: tls.VersionTLS12})
+	go server.Handshake()
+	client := tls.Client(ours, &tls.Config{ServerName: name, InsecureSkipVerify: true})
+	if err := client.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	return client.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+}
+
+func TestCertificates(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		log := new(logs)
+		first := pairFiles(t, dir, "first", 1, "mail.example.com")
+		c, err := relay.LoadCertificates(log.logger(), first, pairFiles(t, dir, "second", 2, "*.example.org", "example.net"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect := func(name string, want int64) {
+			t.Helper()
+			if got := serial(t, c, name); got != want {
+				t.Errorf("%q was served certificate %d, want %d", name, got, want)
+			}
+		}
+		for name, want := range map[string]int64{"mail.example.com": 1, "MAIL.example.org": 2, "example.net": 2, "unknown.test": 1, "": 1} {
+			expect(name, want)
+		}
+
+		certificate, key := pemPair(t, 3, "mail.example.com")
+		replace(t, first.Certificate, certificate)
+		expect("mail.example.com", 1) // looked at a moment ago
+		time.Sleep(time.Second)
+		expect("mail.example.com", 1) // the key does not belong to it
+		if !strings.Contains(log.String(), "stays in use") || !strings.Contains(log.String(), first.Certificate) {
+			t.Errorf("log %s", log)
+		}
+		if strings.Count(log.String(), "\n") != 1 {
+			t.Errorf("log %s", log)
+		}
+		replace(t, first.Key, key)
+		time.Sleep(time.Second)
+		expect("mail.example.com", 3)
+		expect("example.net", 2)
+
+		if err := os.Remove(first.Key); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Count(log.String(), "\n")
+		for range 3 {
+			time.Sleep(time.Second)
+			expect("mail.example.com", 3)
+		}
+		if n := strings.Count(log.String(), "\n") - lines; n != 1 {
+			t.Errorf("%d lines about a missing key", n)
+		}
+		replace(t, first.Key, []byte("nothing of the kind"))
+		time.Sleep(time.Second)
+		expect("mail.example.com", 3)
+		if strings.Contains(log.String(), "nothing of the kind") {
+			t.Errorf("log %s", log)
+		}
+	})
+}
+
+func TestCertificatesFaults(t *testing.T) {
+	dir := t.TempDir()
+	good := pairFiles(t, dir, "good", 1, "mail.example.com")
+	other := pairFiles(t, dir, "other", 2, "mail.example.com")
+	_, err := relay.LoadCertificates(nil, good, relay.CertificateFiles{Certificate: filepath.Join(dir, "missing"), Key: good.Key},
+		relay.CertificateFiles{Certificate: good.Certificate, Key: other.Key})
+	if err == nil || strings.Count(err.Error(), "relay: certificate ") != 2 {
+		t.Errorf("%v", err)
+	}
+	if _, err := relay.LoadCertificates(nil); err == nil {
+		t.Error("no files are no fault")
+	}
+}
+
+func TestCertificatesConcurrently(t *testing.T) {
+	dir := t.TempDir()
+	f := pairFiles(t, dir, "a", 1, "mail.example.com")
+	synctest.Test(t, func(t *testing.T) {
+		c, err := relay.LoadCertificates(nil, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				for n := range 20 {
+					time.Sleep(time.Second)
+					if i == 0 {
+						replaced := pairFiles(t, dir, "b", int64(n+2), "mail.example.com")
+						_ = os.Rename(replaced.Certificate, f.Certificate)
+						_ = os.Rename(replaced.Key, f.Key)
+					}
+					if _, err := c.GetCertificate(&tls.ClientHelloInfo{SupportedVersions: []uint16{tls.VersionTLS13}}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		time.Sleep(time.Second)
+		if got := serial(t, c, ""); got != 21 {
+			t.Errorf("certificate %d", got)
+		}
+	})
+}
+
+func ExampleLoadCertificates() {
+	_, err := relay.LoadCertificates(nil, relay.CertificateFiles{Certificate: "tls.crt", Key: "tls.key"})
+	fmt.Println(err)
+	// Output:
+	// relay: certificate tls.crt: stat tls.crt: no such file or directory
+}
