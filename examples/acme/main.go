@@ -1,0 +1,109 @@
+// Command acme takes mail from users who log on inside TLS, with a certificate that it gets and renews by itself from
+// Let's Encrypt or another authority that speaks ACME, by autocert or by certmagic.
+//
+//	go run ./examples/acme -domain relay.example.com -users users.htpasswd -with certmagic
+//
+// The authority asks on port 80 of the domain, so requests for that have to arrive at -http. A web application that
+// listens there already adds the handler of the challenges to its own.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/spool"
+	"github.com/postern-mail/postern/relay/spool/filespool"
+)
+
+type options struct {
+	listen, users, smartHost, with string
+
+	authority authority
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.listen, "listen", "127.0.0.1:2587", "`address` to listen on")
+	flag.StringVar(&o.users, "users", "users.htpasswd", "htpasswd `file` of the users, with bcrypt")
+	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
+	flag.StringVar(&o.with, "with", "autocert", "`package` that gets the certificate: autocert or certmagic")
+	flag.StringVar(&o.authority.domain, "domain", "relay.example.com", "`name` of this host")
+	flag.StringVar(&o.authority.directory, "directory", "https://acme-staging-v02.api.letsencrypt.org/directory",
+		"`address` of the authority; Let's Encrypt's without \"-staging\" issues what clients trust")
+	flag.StringVar(&o.authority.cache, "cache", "certificates", "`directory` of keys and certificates")
+	flag.StringVar(&o.authority.listen, "http", "127.0.0.1:2580", "`address` for the authority's challenges")
+	dir := flag.String("spool", "spool", "`directory` of the queue")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o, *dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options, dir string) error {
+	store, err := filespool.Open(dir, nil)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	l, err := net.Listen("tcp", o.authority.listen)
+	if err != nil {
+		return err
+	}
+	r, err := newRelay(ctx, store, l, o)
+	if err != nil {
+		return err
+	}
+	return r.Run(ctx)
+}
+
+// newRelay also answers challenges on l until ctx ends.
+func newRelay(ctx context.Context, store spool.Store, l net.Listener, o options) (*relay.Relay, error) {
+	o.authority.listen = l.Addr().String()
+	get, challenges, err := certificates(ctx, o.with, o.authority)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	server := &http.Server{Handler: challenges, ReadHeaderTimeout: 10 * time.Second}
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	go func() { _ = server.Serve(l) }()
+
+	binding, err1 := netip.ParseAddrPort(o.listen)
+	users, err2 := auth.OpenHtpasswd(o.users)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	submission := connector.Submission("submission")
+	submission.Bindings = []netip.AddrPort{binding}
+
+	return relay.New(relay.Config{
+		Hostname:   o.authority.domain,
+		Spool:      store,
+		Connectors: []*connector.Connector{submission},
+		TLS:        &tls.Config{GetCertificate: get, MinVersion: tls.VersionTLS12},
+		Auth:       &auth.Server{Passwords: users, Throttle: auth.NewThrottle(auth.ThrottleOptions{})},
+		SendConnectors: []*connector.SendConnector{{
+			Name:          "out",
+			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			SmartHosts:    []string{o.smartHost},
+		}},
+		Logger: slog.Default(),
+	})
+}
