@@ -82,7 +82,7 @@ func run(o options, dir string) error {
 func config(store spool.Store, o options) (relay.Config, error) {
 	binding, err1 := netip.ParseAddrPort(o.listen)
 	network, err2 := connector.ParseRange(o.network)
-	cert, err3 := tls.LoadX509KeyPair(o.certificate, o.key)
+	certificates, err3 := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
 	users, err4 := auth.OpenHtpasswd(o.users)
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return relay.Config{}, err
@@ -101,7 +101,7 @@ func config(store spool.Store, o options) (relay.Config, error) {
 		Hostname:   "relay.example.com",
 		Spool:      store,
 		Connectors: []*connector.Connector{devices},
-		TLS:        &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		TLS:        &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12},
 		Auth: &auth.Server{
 			Passwords: auth.WithSenders(users, o.senders), // by LOGIN or PLAIN
 			Throttle:  auth.NewThrottle(auth.ThrottleOptions{}),

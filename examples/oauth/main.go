@@ -79,7 +79,7 @@ func run(o options, dir string) error {
 
 func config(store spool.Store, o options) (relay.Config, error) {
 	binding, err1 := netip.ParseAddrPort(o.listen)
-	cert, err2 := tls.LoadX509KeyPair(o.certificate, o.key)
+	certificates, err2 := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
 	// A user is the address in the claim "email", which the provider has verified.
 	tokens, err3 := oidcauth.New(oidcauth.Options{Issuer: o.issuer, Audience: o.audience})
 	if err := errors.Join(err1, err2, err3); err != nil {
@@ -92,7 +92,7 @@ func config(store spool.Store, o options) (relay.Config, error) {
 		Hostname:   "relay.example.com",
 		Spool:      store,
 		Connectors: []*connector.Connector{submission},
-		TLS:        &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		TLS:        &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12},
 		Auth: &auth.Server{
 			Tokens: tokens,
 			// Tells clients where to get a token.

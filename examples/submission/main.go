@@ -101,7 +101,7 @@ func run(ctx context.Context, u *users, o options, dir string) error {
 
 func config(store spool.Store, u *users, o options) (relay.Config, error) {
 	binding, err1 := netip.ParseAddrPort(o.listen)
-	cert, err2 := tls.LoadX509KeyPair(o.certificate, o.key)
+	certificates, err2 := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
 	if err := errors.Join(err1, err2); err != nil {
 		return relay.Config{}, err
 	}
@@ -112,7 +112,7 @@ func config(store spool.Store, u *users, o options) (relay.Config, error) {
 		Hostname:   "relay.example.com",
 		Spool:      store,
 		Connectors: []*connector.Connector{submission},
-		TLS:        &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		TLS:        &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12},
 		Auth:       &auth.Server{Passwords: u, Throttle: auth.NewThrottle(auth.ThrottleOptions{})},
 		Policy:     relay.Policy{Mail: u.spend},
 		SendConnectors: []*connector.SendConnector{{
