@@ -75,6 +75,9 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 	if refusal := p.resolveLate(ctx, in.client, in.rcpts); refusal != nil {
 		return c, nil, refusal
 	}
+	if refusal := p.decideQuota(ctx, in.client); refusal != nil {
+		return c, nil, refusal
+	}
 	in.message.Labels = labels(in.client.identity, in.message.Labels)
 	w, err = begin(ctx, in.message.ID)
 	if err != nil {
@@ -113,6 +116,12 @@ func labels(id *auth.Identity, own map[string]string) map[string]string {
 	return all
 }
 
+// submission reports whether the message comes from who wrote it, so that it may be completed (RFC 6409 section 8): from an
+// authenticated user, the application, or over HTTP. What another host relays is left as it is.
+func (in *intake) submission() bool {
+	return in.client.identity != nil || in.session == nil || in.session.protocol != ""
+}
+
 // checkHeader refuses what may not pass and removes what may not stay. It
 // returns the fields to be added.
 func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header) ([]byte, error) {
@@ -135,7 +144,7 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 		Forest:       rights.Has(connector.AcceptHeadersForest),
 	}.Apply(h)
 	var extra []byte
-	if in.client.identity != nil || in.session == nil || in.session.protocol != "" { // a submission: RFC 6409 section 8
+	if in.submission() {
 		extra = completeHeader(h, in.message.ID, p.cfg.Hostname, in.message.Created)
 		if in.client.identity != nil {
 			extra = completeSender(extra, h, in.from)
@@ -231,6 +240,9 @@ func (p *snapshot) write(w io.Writer, in *intake, h *header.Header, extra []byte
 	to := io.Writer(out)
 	if s != nil {
 		to = io.MultiWriter(out, s)
+	}
+	if in.submission() && in.message.Body != "BINARYMIME" {
+		to = &lineBreaker{w: to}
 	}
 	if _, err = out.Write(h.Bytes()); err == nil {
 		_, err = io.Copy(to, body)

@@ -71,6 +71,9 @@ type Config struct {
 	// over HTTP are submitted with Passwords. Defaults to Verifier; it is a fault to set both.
 	Auth *auth.Server
 
+	// Quota counts the messages of authenticated senders, such as an auth.Keyring. Defaults to nil: no caps.
+	Quota Quota
+
 	// AcceptedDomains are the domains this relay takes mail for.
 	AcceptedDomains []domains.AcceptedDomain
 

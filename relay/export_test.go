@@ -27,3 +27,6 @@ func (r *Relay) DecideRcpt(ctx context.Context, local netip.AddrPort, remote net
 	_, ok, _ = p.send.Select(to.Domain(), size)
 	return ok
 }
+
+// NewLineBreaker returns what breaks the overlong lines of submissions.
+func NewLineBreaker(w io.Writer) io.Writer { return &lineBreaker{w: w} }

@@ -1,0 +1,78 @@
+package relay
+
+import (
+	"bytes"
+	"io"
+	"unicode/utf8"
+)
+
+// maxLine is the most octets of a line without its CRLF (RFC 5322 section 2.1.1).
+const maxLine = 998
+
+// lineBreaker breaks overlong lines with CRLF and a space, as Postfix does: some next hops cut or refuse them. In
+// a header field that is folding, in base64 and HTML it changes nothing, and elsewhere it is the
+// least change. It never parts the octets of a UTF-8 character. It does not
+// keep the number of octets it was given equal to those it writes.
+type lineBreaker struct {
+	w   io.Writer
+	col int // octets of the current line so far
+}
+
+// Write passes whole blocks on as long as their lines are short.
+func (b *lineBreaker) Write(p []byte) (int, error) {
+	written := 0
+	for rest := p; len(rest) > 0; {
+		n := bytes.IndexByte(rest, '\n') + 1
+		line := rest
+		if n > 0 {
+			line = rest[:n]
+		}
+		length := len(bytes.TrimRight(line, "\r\n"))
+		at := maxLine - b.col
+		if length <= at {
+			// The rest of a character may come with the next block, where it would not fit.
+			at = length - partial(line)
+			if n > 0 || at == length || b.col+length+utf8.UTFMax <= maxLine {
+				b.col += length
+				if n > 0 {
+					b.col = 0
+				}
+				rest = rest[len(line):]
+				continue
+			}
+		}
+		cut := len(p) - len(rest) + runeStart(line, at)
+		if _, err := b.w.Write(p[written:cut]); err != nil {
+			return written, err
+		}
+		if _, err := io.WriteString(b.w, "\r\n "); err != nil {
+			return cut, err
+		}
+		written, b.col, rest = cut, 1, p[cut:]
+	}
+	_, err := b.w.Write(p[written:])
+	return len(p), err
+}
+
+// partial returns how many octets at the end of a line begin a character that is not complete.
+func partial(line []byte) int {
+	for k := 1; k < utf8.UTFMax && k <= len(line); k++ {
+		if c := line[len(line)-k:]; utf8.RuneStart(c[0]) {
+			if c[0] >= utf8.RuneSelf && !utf8.FullRune(c) {
+				return k
+			}
+			break
+		}
+	}
+	return 0
+}
+
+// runeStart moves a cut to the start of the character it would part.
+func runeStart(line []byte, at int) int {
+	for back := 0; back < utf8.UTFMax && back <= at; back++ {
+		if at-back < len(line) && utf8.RuneStart(line[at-back]) {
+			return at - back
+		}
+	}
+	return at
+}

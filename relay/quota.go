@@ -1,0 +1,41 @@
+package relay
+
+import (
+	"context"
+	"errors"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/relay/internal/smtpd"
+)
+
+// Quota counts the messages of authenticated senders. *auth.Keyring is one: it keeps the caps of its
+// credentials, and refuses those that were held or have expired since the logon.
+type Quota interface {
+	// Spend counts a message that the identity is about to send, or refuses it with an error. An
+	// [*auth.CredentialError] that is temporary is answered 450 4.7.1, another one and
+	// auth.ErrBadCredentials 550 5.7.1; other errors as those of a [Policy].
+	Spend(ctx context.Context, id *auth.Identity) error
+}
+
+// decideQuota counts the message against the sender's quota.
+func (p *snapshot) decideQuota(ctx context.Context, c client) *smtpd.Reply {
+	if p.cfg.Quota == nil || c.identity == nil {
+		return nil
+	}
+	err := p.cfg.Quota.Spend(ctx, c.identity)
+	if err == nil {
+		return nil
+	}
+	var r *smtpd.Reply
+	capped, ok := errors.AsType[*auth.CredentialError](err)
+	switch {
+	case ok && capped.Temporary():
+		r = reply(450, "4.7.1", "Sending limit reached, try again later")
+	case errors.Is(err, auth.ErrBadCredentials):
+		r = reply(550, "5.7.1", "Credential is no longer valid")
+	default:
+		return toReply(err)
+	}
+	r.Cause = err
+	return r
+}
