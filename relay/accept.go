@@ -297,7 +297,7 @@ func (p *snapshot) accepted(in *intake) {
 		From: m.From, Size: m.Size, Labels: m.Labels, To: make([]string, len(in.rcpts)),
 	}
 	if in.session != nil {
-		e.Remote = in.session.Remote
+		e.Remote, e.TLS, e.Certificate = in.session.Remote, in.session.tlsText, in.session.certificate
 	}
 	for i := range in.rcpts {
 		e.To[i] = in.rcpts[i].to.String()

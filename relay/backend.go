@@ -28,6 +28,7 @@ func session(s *smtpd.Session) *Session {
 		s.Value = v
 	}
 	v.Helo, v.TLS, v.Identity, v.Rights = s.Helo, s.TLS, s.Identity, s.Rights
+	v.show(s.TLS)
 	return v
 }
 
@@ -154,7 +155,7 @@ func (b *backend) Message(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, 
 		in.trace.With = v.protocol
 	}
 	if s.TLS != nil {
-		in.trace.TLSVersion, in.trace.TLSCipher = s.TLS.Version, s.TLS.CipherSuite
+		in.trace.TLSVersion, in.trace.TLSCipher, in.trace.Certificate = s.TLS.Version, s.TLS.CipherSuite, v.certificate
 	}
 	if s.Identity != nil {
 		in.message.Origin.User = s.Identity.User
@@ -172,19 +173,20 @@ func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 		reason = r.Reply.Cause.Error()
 	}
 	level := slog.LevelInfo
-	if r.Reply.Cause != nil && r.Reply.Code < 500 {
+	if r.Reply.Cause != nil && r.Reply.Code < 500 && !r.Reply.Throttled() {
 		level = slog.LevelWarn // something is out of order here
 	}
 	if ctx := context.Background(); b.log.Enabled(ctx, level) {
 		b.log.Log(ctx, level, "refused", "session", s.ID, "connector", s.Connector.Name, "remote", s.Remote.Addr(), "stage", r.Stage,
-			"from", r.From, "to", r.To, "code", r.Reply.Code, "enhanced", r.Reply.Enhanced, "reason", reason)
+			"tls", v.tlsText, "certificate", v.certificate,
+			"user", r.User, "from", r.From, "to", r.To, "code", r.Reply.Code, "enhanced", r.Reply.Enhanced, "reason", reason)
 	}
 	if b.cfg.Events == nil {
 		return
 	}
 	e := Event{
 		Time: time.Now(), Kind: Rejected, Stage: r.Stage, Connector: s.Connector.Name, Remote: s.Remote,
-		User: r.User, From: r.From, Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: r.Reply.Text, Reason: reason,
+		TLS: v.tlsText, Certificate: v.certificate, User: r.User, From: r.From, Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: r.Reply.Text, Reason: reason,
 		Labels: labels(s.Identity, v.Labels),
 	}
 	if r.To != "" {

@@ -64,10 +64,14 @@ type Event struct {
 	QueueID   string
 	Connector string         // the receive connector
 	Remote    netip.AddrPort // the client
-	User      string         // the authenticated user
-	From      string         // reverse-path; empty for the null sender
-	To        []string       // the recipients this is about
-	Size      int64          // of the message, in bytes
+	// TLS is the version and the suite of the client's connection, "TLSv1.3 TLS_AES_128_GCM_SHA256". Empty without TLS.
+	TLS string
+	// Certificate is the first name in the client's certificate, if it has been verified.
+	Certificate string
+	User        string   // the authenticated user
+	From        string   // reverse-path; empty for the null sender
+	To          []string // the recipients this is about
+	Size        int64    // of the message, in bytes
 	// Code, Enhanced and Text are the reply given (Rejected) or received
 	// (from Delivered on); Code is 0 when the cause is local.
 	Code     int

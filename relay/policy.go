@@ -10,6 +10,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/header"
 )
 
 // Policy is the application's own decisions, asked after the relay's own have
@@ -51,6 +52,29 @@ type Session struct {
 	Value any
 
 	protocol string // for the trace field, when it is not SMTP
+
+	// What the events and the trace field say of shown.
+	shown                *tls.ConnectionState
+	tlsText, certificate string
+}
+
+// show notes what is told of the TLS connection.
+func (s *Session) show(t *tls.ConnectionState) {
+	if s.shown == t {
+		return
+	}
+	s.shown, s.tlsText, s.certificate = t, "", ""
+	if t == nil {
+		return
+	}
+	s.tlsText = header.TLS(t.Version, t.CipherSuite)
+	if len(t.VerifiedChains) > 0 {
+		leaf := t.VerifiedChains[0][0]
+		s.certificate = leaf.Subject.CommonName
+		if len(leaf.DNSNames) > 0 {
+			s.certificate = leaf.DNSNames[0]
+		}
+	}
 }
 
 // Incoming is a message whose header has arrived.

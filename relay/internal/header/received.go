@@ -61,6 +61,8 @@ type Received struct {
 	With string
 	// TLSVersion and TLSCipher are those of tls.ConnectionState. 0 is no TLS.
 	TLSVersion, TLSCipher uint16
+	// Certificate is a name in the client's certificate, if that was verified.
+	Certificate string
 	// ID is the queue id.
 	ID string
 	// For is the recipient. Give it only when there is one, so that nobody learns of another.
@@ -93,6 +95,11 @@ func (r *Received) AppendTo(b []byte) []byte {
 		f.b = append(f.b, tlsVersion(r.TLSVersion)...)
 		f.b = append(f.b, " with cipher "...)
 		f.b = append(f.b, cipherName(r.TLSCipher)...)
+		f.b = append(f.b, ')')
+	}
+	if r.Certificate != "" {
+		f.word("(verified certificate of ")
+		f.name(r.Certificate)
 		f.b = append(f.b, ')')
 	}
 	f.word("by ")
@@ -164,6 +171,14 @@ func appendLiteral(b []byte, ip netip.Addr) []byte {
 		b = append(b, "IPv6:"...)
 	}
 	return append(ip.AppendTo(b), ']')
+}
+
+// TLS returns what is told of a TLS connection: "TLSv1.3 TLS_AES_128_GCM_SHA256".
+func TLS(version, cipher uint16) string {
+	if version == 0 { // somebody else has ended it
+		return tlsVersion(0)
+	}
+	return tlsVersion(version) + " " + cipherName(cipher)
 }
 
 func tlsVersion(v uint16) string {

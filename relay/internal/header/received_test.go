@@ -33,6 +33,9 @@ func TestReceived(t *testing.T) {
 	}{
 		{"full", full, "from app.example.com (host.example.com [192.0.2.1]) (using TLSv1.3 with cipher TLS_AES_128_GCM_SHA256) " +
 			"by relay.example.com with ESMTPSA id 0123456789abcdefghijklmnop for <bob@example.net>; Mon, 2 Jan 2006 15:04:05 -0700"},
+		{"certificate", change(func(r *header.Received) { r.RemoteName, r.For, r.Certificate = "", "", "a b) by\r\nx" }),
+			"from app.example.com ([192.0.2.1]) (using TLSv1.3 with cipher TLS_AES_128_GCM_SHA256) (verified certificate of a?b??by??x) " +
+				"by relay.example.com with ESMTPSA id 0123456789abcdefghijklmnop; Mon, 2 Jan 2006 15:04:05 -0700"},
 		{"IPv6", change(func(r *header.Received) {
 			r.RemoteName, r.RemoteIP, r.TLSVersion, r.For = "", netip.MustParseAddr("fe80::1%eth0"), 0, ""
 		}),

@@ -530,13 +530,20 @@ func (g *guard) close() {
 	g.leave()
 	if g.log.Enabled(context.Background(), slog.LevelDebug) {
 		g.log.LogAttrs(context.Background(), slog.LevelDebug, "session closed", slog.String("session", g.sess.ID), slog.String("connector", g.connectorName()),
-			slog.String("remote", g.sess.Remote.String()), slog.String("helo", g.sess.Helo), slog.Int("messages", g.messages), slog.Int("errors", g.errors))
+			slog.String("remote", g.sess.Remote.String()), slog.String("helo", g.sess.Helo), slog.String("tls", g.tlsVersion()), slog.Int("messages", g.messages), slog.Int("errors", g.errors))
 	}
 	if g.large != nil {
 		g.srv.inputs.Put(g.large)
 		g.large, g.in = nil, nil
 	}
 	g.srv.remove(g)
+}
+
+func (g *guard) tlsVersion() string {
+	if g.sess.TLS == nil {
+		return "none"
+	}
+	return tls.VersionName(g.sess.TLS.Version)
 }
 
 // connectorName is empty while a PROXY header is waited for.

@@ -1,0 +1,322 @@
+package relay_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/xdg-go/scram"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay"
+)
+
+// everyMechanism knows app@example.test and its secret.
+func everyMechanism(t testing.TB, secret string) *auth.Server {
+	t.Helper()
+	keys, err := auth.NewSCRAMKeys(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := &auth.Identity{User: "app@example.test"}
+	check := func(ok bool) (*auth.Identity, error) {
+		if !ok {
+			return nil, auth.ErrBadCredentials
+		}
+		return id, nil
+	}
+	return &auth.Server{
+		Passwords: auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+			if c.Username == "down" {
+				return nil, fmt.Errorf("users: cannot ask for %v", c)
+			}
+			return check(c.Username == id.User && c.Password == secret)
+		}),
+		SCRAM: auth.SCRAMStoreFunc(func(_ context.Context, c auth.Credentials) (string, *auth.Identity, error) {
+			id, err := check(c.Username == id.User)
+			return keys, id, err
+		}),
+		Tokens: auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+			return check(c.Token == secret)
+		}),
+		Certificates: auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+			return check(c.TLS.VerifiedChains[0][0].Subject.CommonName == id.User)
+		}),
+	}
+}
+
+// personal is a client's certificate, and the pool that vouches for it.
+func personal(t testing.TB, name string) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, pool
+}
+
+// inside begins a session inside TLS and shows a certificate.
+func (w *world) inside(t *testing.T, name string, cert tls.Certificate) *talk {
+	t.Helper()
+	c := w.dial(t, name)
+	c.script("C: STARTTLS\nS: 220")
+	tc := tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}})
+	c.conn, c.r = tc, bufio.NewReader(tc)
+	c.script("C: EHLO client.example.test\nS: 250")
+	return c
+}
+
+// What TLS has shown stands in the trace field, the events and the log.
+func TestLogonByCertificate(t *testing.T) {
+	cert, pool := personal(t, "app@example.test")
+	log := new(logs)
+	w := start(t, func(cfg *relay.Config) {
+		cfg.TLS, cfg.Logger = certificate(t), log.logger()
+		cfg.TLS.ClientCAs = pool
+		cfg.Verifier, cfg.Auth = nil, everyMechanism(t, "secret")
+		cfg.Connectors[2].AuthMechanisms |= connector.TLS
+	})
+	c := w.inside(t, "users", cert)
+	c.script("C: MAIL FROM:<app@example.test>\nS: 530 5.7.1\nC: AUTH EXTERNAL =\nS: 235 2.7.0")
+	if got := c.transact(text, "app@example.test", "x@elsewhere.test"); !strings.HasPrefix(got, "250 ") {
+		t.Fatal(got)
+	}
+	content := strings.Join(strings.Fields(w.out.wait(t, 1)[0].content), " ")
+	if !strings.Contains(content, "(using TLSv1.3 with cipher TLS_") || !strings.Contains(content, "(verified certificate of app?example.test)") {
+		t.Errorf("content %s", content)
+	}
+	for _, e := range append(w.events.all(relay.Accepted), w.events.all(relay.Rejected)...) {
+		if !strings.HasPrefix(e.TLS, "TLSv1.3 TLS_") || e.Certificate != "app@example.test" {
+			t.Errorf("event %+v", e)
+		}
+	}
+	if n := len(w.events.all(relay.Rejected)); n != 1 || !strings.Contains(log.String(), `tls="TLSv1.3 TLS_`) {
+		t.Errorf("%d refusals, log %s", n, log)
+	}
+}
+
+// Neither log nor events nor replies hold a secret, or what base64 makes of it.
+func TestSecretsStayOutOfLogs(t *testing.T) {
+	const secret, wrong = "correct horse battery staple", "incorrect donkey battery"
+	log := new(logs)
+	w := start(t, func(cfg *relay.Config) {
+		cfg.TLS, cfg.Logger = certificate(t), log.logger()
+		cfg.Verifier, cfg.Auth = nil, everyMechanism(t, strings.ReplaceAll(secret, " ", "-"))
+		cfg.Auth.Certificates = nil
+		cfg.Auth.Throttle = auth.NewThrottle(auth.ThrottleOptions{Free: 30, SourceFree: 30, Delay: time.Minute})
+		cfg.Connectors[2].AuthMechanisms |= connector.TLS
+		cfg.Connectors[2].Limits.MaxLogonFailures, cfg.Connectors[2].Limits.MaxProtocolErrors = -1, -1
+	})
+	var replies strings.Builder
+	b64 := base64.StdEncoding.EncodeToString
+	session := func() *talk {
+		c := w.dial(t, "users")
+		c.startTLS()
+		return c
+	}
+	c := session()
+	say := func(line string) string {
+		c.say(line)
+		got := c.reply()
+		replies.WriteString(got + "\n")
+		if strings.HasPrefix(got, "235 ") || strings.HasPrefix(got, "421 ") {
+			c.say("QUIT")
+			c = session()
+		}
+		return got
+	}
+	for _, s := range []string{secret, wrong} {
+		s = strings.ReplaceAll(s, " ", "-")
+		for _, user := range []string{"app@example.test", "mallory", "down", "\u202e"} {
+			say("AUTH PLAIN " + b64([]byte("\x00"+user+"\x00"+s)))
+			say("AUTH PLAIN " + b64([]byte(user+"\x00"+s)))
+			if strings.HasPrefix(say("AUTH LOGIN"), "334 ") && strings.HasPrefix(say(b64([]byte(user))), "334 ") {
+				say(b64([]byte(s)))
+			}
+			for _, line := range []string{
+				"AUTH OAUTHBEARER " + b64([]byte("n,a="+user+",\x01auth=Bearer "+s+"\x01\x01")),
+				"AUTH XOAUTH2 " + b64([]byte("user="+user+"\x01auth=Bearer "+s+"\x01\x01")),
+			} {
+				if strings.HasPrefix(say(line), "334 ") {
+					say("AQ==")
+				}
+			}
+			if client, err := scram.SHA256.NewClient(user, s, ""); err == nil {
+				talk := client.NewConversation()
+				first, _ := talk.Step("")
+				if got := say("AUTH SCRAM-SHA-256 " + b64([]byte(first))); strings.HasPrefix(got, "334 ") {
+					challenge, _ := base64.StdEncoding.DecodeString(got[4:])
+					final, err := talk.Step(string(challenge))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got := say(b64([]byte(final))); strings.HasPrefix(got, "334 ") {
+						say("")
+					}
+				}
+			}
+			// What a client does wrong shows the secret as well.
+			say("AUTH PLAIN " + b64([]byte("\x00"+user+"\x00"+s)) + "!")
+			say("AUTH CRAM-MD5 " + b64([]byte(s)))
+			if strings.HasPrefix(say("AUTH PLAIN"), "334 ") {
+				say(s)
+			}
+			say(s)
+			say(b64([]byte(s)))
+			say("MAIL FROM:<app@example.test> AUTH=" + s)
+			say("RSET")
+		}
+	}
+	for i := range 31 {
+		say("AUTH PLAIN " + b64(fmt.Appendf(nil, "\x00mallory\x00%s%d", strings.ReplaceAll(wrong, " ", "-"), i)))
+	}
+	if !strings.Contains(replies.String(), "454 4.7.0 Too many failed logons") || !strings.Contains(replies.String(), "235 ") {
+		t.Errorf("replies %s", replies.String())
+	}
+	all := map[string]string{"log": log.String(), "replies": replies.String(), "events": fmt.Sprintf("%+v", append(w.events.all(relay.Rejected), w.events.all(relay.Accepted)...))}
+	if !strings.Contains(all["log"], "refused") || !strings.Contains(all["events"], "mallory") {
+		t.Fatal("nothing was told")
+	}
+	for _, s := range []string{secret, wrong} {
+		s = strings.ReplaceAll(s, " ", "-")
+		forms := []string{s, s[:12]}
+		for shift := range 3 { // wherever the secret stands in what was encoded
+			encoded := b64(append(bytes.Repeat([]byte{0}, shift), s...))
+			forms = append(forms, encoded[4:len(encoded)-4])
+		}
+		for where, text := range all {
+			for _, form := range forms {
+				if i := strings.Index(text, form); i >= 0 {
+					t.Errorf("%s: %q in …%s", where, form, text[max(i-200, 0):min(i+60, len(text))])
+				}
+			}
+		}
+	}
+}
+
+func TestAuthFaults(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*relay.Config)
+		want   string
+	}{
+		{"both", func(cfg *relay.Config) { cfg.Auth = everyMechanism(t, "secret") }, "Verifier: Auth is set too"},
+		{"neither", func(cfg *relay.Config) { cfg.Verifier = nil }, "Verifier: required, or Auth"},
+		{"nothing in it", func(cfg *relay.Config) { cfg.Verifier, cfg.Auth = nil, new(auth.Server) }, "Auth: it has no mechanism"},
+		{"nobody vouches", func(cfg *relay.Config) { cfg.Verifier, cfg.Auth = nil, everyMechanism(t, "secret") }, "TLS.ClientCAs: required"},
+		{"tokens alone", func(cfg *relay.Config) {
+			cfg.Verifier, cfg.Auth = nil, &auth.Server{Tokens: everyMechanism(t, "secret").Tokens}
+		}, ""},
+	} {
+		cfg, _ := config()
+		tt.change(&cfg)
+		_, err := relay.New(cfg)
+		if fault := fmt.Sprint(err); tt.want == "" && err != nil || tt.want != "" && !strings.Contains(fault, tt.want) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+// Over HTTP the same Throttle counts, and there is no logging on where there are no passwords.
+func TestAuthenticateThrottled(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cfg, w := config()
+		cfg.Verifier, cfg.Auth = nil, everyMechanism(t, "secret")
+		cfg.Auth.Certificates = nil
+		cfg.Auth.Throttle = auth.NewThrottle(auth.ThrottleOptions{Free: 2, Delay: time.Hour})
+		cfg.Connectors = cfg.Connectors[2:]
+		cfg.Connectors[0].Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.3:587")}
+		r, err := relay.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logOn := func(password string) error {
+			t.Helper()
+			c, err := r.Admit(t.Context(), "users", relay.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:1"), Protocol: "HTTP"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c.Authenticate(t.Context(), auth.Credentials{Username: "app@example.test", Password: password})
+		}
+		code := func(err error) int {
+			if e, ok := errors.AsType[*relay.ReplyError](err); ok {
+				return e.Code
+			}
+			return 0
+		}
+		for i := range 3 {
+			if err := logOn(fmt.Sprint("wrong", i)); code(err) != 535 {
+				t.Errorf("attempt %d: %v", i, err)
+			}
+		}
+		if err := logOn("secret"); code(err) != 454 || !strings.Contains(err.Error(), "Too many failed logons") {
+			t.Errorf("then %v", err)
+		}
+		for _, e := range w.events.all(relay.Rejected) {
+			if e.User != "app@example.test" || e.Stage != "auth" {
+				t.Errorf("event %+v", e)
+			}
+		}
+		cfg.Auth = &auth.Server{SCRAM: cfg.Auth.SCRAM}
+		if err := r.Reload(cfg); err != nil {
+			t.Fatal(err)
+		}
+		if err := logOn("secret"); code(err) != 502 {
+			t.Errorf("without passwords: %v", err)
+		}
+	})
+}
+
+// Without anybody to verify credentials a session is told that there is no AUTH, and so says Explain.
+func TestExplainWithoutAuth(t *testing.T) {
+	for _, verifier := range []bool{true, false} {
+		w := start(t, func(cfg *relay.Config) {
+			cfg.TLS = certificate(t)
+			users := cfg.Connectors[2]
+			users.AuthMechanisms, users.PermissionGroups = connector.TLS|connector.ExchangeServer, connector.ExchangeServers
+			if !verifier {
+				cfg.Verifier = nil
+			}
+		})
+		c := w.dial(t, "users")
+		c.startTLS()
+		c.say("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00mallory\x00wrong")))
+		local := w.relay.Addrs("users")[0]
+		e, err := w.relay.Explain(t.Context(), relay.Query{Local: local, Remote: netip.MustParseAddrPort("127.0.0.1:1"), TLS: true, User: "mallory"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.reply(); !strings.HasPrefix(got, fmt.Sprint(e.Replies[0].Code, " ", e.Replies[0].Enhanced)) || verifier != strings.HasPrefix(got, "535 ") {
+			t.Errorf("verifier %v: %q, explained as %+v", verifier, got, e.Replies[0])
+		}
+	}
+}
