@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -133,6 +134,9 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 	if l := in.limits.MaxLocalHops; l > 0 && local > l {
 		return nil, replyLoop()
 	}
+	if domain := p.completeDomain(); domain != "" && in.submission() {
+		completeFields(h, domain)
+	}
 	if !rights.Has(connector.AcceptAnySender | connector.AcceptAuthoritativeDomainSender) {
 		if refusal := p.decideHeaderSender(in.client, h); refusal != nil {
 			return nil, refusal
@@ -189,6 +193,34 @@ func (p *snapshot) decideHeaderSender(c client, h *header.Header) *smtpd.Reply {
 		}
 	}
 	return nil
+}
+
+// completeDomain is what addresses without a domain get; empty for nothing.
+func (p *snapshot) completeDomain() string {
+	if !p.cfg.CompleteAddresses {
+		return ""
+	}
+	return p.defaultDomain
+}
+
+// completeAddress adds the domain to a mailbox that the application gives without one.
+func (p *snapshot) completeAddress(s string) string {
+	if domain := p.completeDomain(); domain != "" && s != "" && !strings.Contains(s, "@") {
+		return s + "@" + domain
+	}
+	return s
+}
+
+// completeFields adds the domain to the addresses of a header that have none.
+func completeFields(h *header.Header, domain string) {
+	h.Rewrite(func(f header.Field, value string) string {
+		for _, name := range [...]string{"From", "Sender", "Reply-To", "To", "Cc"} {
+			if f.Is(name) {
+				return header.Complete(value, domain)
+			}
+		}
+		return value
+	})
 }
 
 // completeHeader returns the fields that a message must have and lacks.

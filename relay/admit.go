@@ -256,7 +256,7 @@ func (c *Client) mail(ctx context.Context, m *Message) (*smtpd.Mail, *smtpd.Repl
 		return nil, r
 	}
 	if m.From != "" {
-		from, err := domains.Parse(m.From)
+		from, err := domains.Parse(c.backend.completeAddress(m.From))
 		if err != nil {
 			return nil, reply(501, "5.1.7", "Invalid address")
 		}
@@ -286,7 +286,7 @@ func (c *Client) recipients(ctx context.Context, mail *smtpd.Mail, m *Message) e
 	for _, to := range m.To {
 		rcpt := smtpd.Rcpt{Notify: m.Notify}
 		var r *smtpd.Reply
-		if a, err := domains.Parse(to); err != nil {
+		if a, err := domains.Parse(c.backend.completeAddress(to)); err != nil {
 			r = reply(501, "5.1.3", "Invalid address")
 		} else {
 			rcpt.To = a

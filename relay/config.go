@@ -81,6 +81,11 @@ type Config struct {
 	// domain without a wildcard, then to Hostname.
 	DefaultDomain string
 
+	// CompleteAddresses adds DefaultDomain to addresses without a domain, in the envelope and in the address fields of
+	// submissions: of authenticated users, over HTTP, and by Submit (RFC 6409 section 8.1). Defaults to false: they are refused in the envelope, and left
+	// alone in the header.
+	CompleteAddresses bool
+
 	// Postmaster is the address that reports come from, and to which mail for
 	// <postmaster> goes. Defaults to postmaster@ the default domain.
 	Postmaster string

@@ -98,7 +98,8 @@ func New(cfg Config) (*Relay, error) {
 
 func (r *Relay) policy(p *snapshot) smtpd.Policy {
 	return smtpd.Policy{
-		Connectors: p.set, TLS: p.cfg.TLS, Backend: &backend{relay: r, snapshot: p}, Auth: p.auth,
+		CompleteDomain: p.completeDomain(),
+		Connectors:     p.set, TLS: p.cfg.TLS, Backend: &backend{relay: r, snapshot: p}, Auth: p.auth,
 		Proxies: p.cfg.Proxies, XClient: p.cfg.XClient,
 		WatchGateways: p.cfg.GatewayGuard != GatewayOff, RefuseGateways: p.cfg.GatewayGuard == GatewayRefuse,
 	}

@@ -171,6 +171,9 @@ func (p *snapshot) checkNames(f *faults) {
 		f.addf("DefaultDomain", "%q is not a domain", p.defaultDomain)
 		return
 	}
+	if canonical, err := domains.ParseDomain(p.defaultDomain); err == nil {
+		p.defaultDomain = canonical
+	}
 	postmaster := cfg.Postmaster
 	if postmaster == "" {
 		postmaster = "postmaster@" + p.defaultDomain

@@ -125,7 +125,7 @@ func (r *Relay) intakeOf(ctx context.Context, p *snapshot, m *Message) (*intake,
 		in.message.Origin.User = m.Identity.User
 	}
 	if m.From != "" {
-		from, err := domains.Parse(m.From)
+		from, err := domains.Parse(p.completeAddress(m.From))
 		if err != nil {
 			errs = append(errs, err)
 		} else if refusal := p.decideMail(in.client, from); refusal != nil {
@@ -164,7 +164,7 @@ func (r *Relay) intakeOf(ctx context.Context, p *snapshot, m *Message) (*intake,
 }
 
 func (p *snapshot) submitTo(ctx context.Context, in *intake, s string) (recipient, error) {
-	to, err := domains.Parse(s)
+	to, err := domains.Parse(p.completeAddress(s))
 	if err != nil {
 		return recipient{}, err
 	}

@@ -342,3 +342,27 @@ func (h *Header) Remove(drop func(Field) bool) int {
 	h.fields = kept
 	return n
 }
+
+// Rewrite gives fields another value: change returns what is to follow the colon, line end
+// included, or the value it was given to leave the field alone. The fields keep their order.
+func (h *Header) Rewrite(change func(f Field, value string) string) {
+	var raw []byte // made when the first field changes
+	fields := make([]span, 0, len(h.fields))
+	done := 0
+	for _, s := range h.fields {
+		f := h.field(s)
+		old := string(f.RawValue())
+		value := change(f, old)
+		if value != old {
+			raw = append(raw, h.raw[done:s.end-len(old)]...)
+			raw = append(raw, value...)
+			done = s.end
+		}
+		end := len(raw) + s.end - done
+		start := end - (s.end - s.start) + len(old) - len(value)
+		fields = append(fields, span{start: start, end: end, name: s.name})
+	}
+	if done > 0 {
+		h.raw, h.fields = append(raw, h.raw[done:]...), fields
+	}
+}

@@ -166,6 +166,29 @@ func badParam() *Reply { return refusal(501, "5.5.4", "Invalid arguments") }
 func unknownParam() *Reply { return refusal(555, "5.5.4", "Unsupported parameter") }
 
 // parseMail reads the argument of MAIL.
+// completePath adds a domain to the path of an argument that has none (RFC 6409 section 8.1), but for <> and <postmaster>.
+func completePath(arg, domain string) string {
+	start := strings.IndexByte(arg, '<') + 1
+	quoted := false
+	for i := start; start > 0 && i < len(arg); i++ {
+		switch c := arg[i]; {
+		case c == '\\' && quoted:
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '@':
+			return arg
+		case c == '>':
+			if local := arg[start:i]; local == "" || strings.EqualFold(local, "postmaster") {
+				return arg
+			}
+			return arg[:i] + "@" + domain + arg[i:]
+		}
+	}
+	return arg
+}
+
 func parseMail(arg string, e extensions) (*Mail, *Reply) {
 	from, rest, err := path(arg, "FROM:")
 	if err != nil || from.Domain() == "" && !from.IsNull() {

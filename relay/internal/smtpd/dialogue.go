@@ -200,7 +200,7 @@ func (g *guard) mail(arg string) string {
 		g.protocolErrorAt("mail", r)
 		return ""
 	}
-	m, r := parseMail(arg, g.ext)
+	m, r := parseMail(g.completed(arg), g.ext)
 	if r != nil {
 		g.protocolErrorAt("mail", r)
 		return ""
@@ -216,6 +216,14 @@ func (g *guard) mail(arg string) string {
 
 func tooLarge() *Reply {
 	return Missing(refusal(552, "5.3.4", "Message size exceeds fixed maximum message size"), connector.BypassMessageSizeLimit)
+}
+
+// completed returns the argument of MAIL or RCPT with the policy's domain where a user gave none.
+func (g *guard) completed(arg string) string {
+	if g.pol.CompleteDomain == "" || g.sess.Identity == nil {
+		return arg
+	}
+	return completePath(arg, g.pol.CompleteDomain)
 }
 
 // expect hands a command to go-smtp and remembers that it must come back to the session.
@@ -242,7 +250,7 @@ func (g *guard) recipient(arg string) string {
 		g.noTransaction("rcpt")
 		return ""
 	}
-	rc, r := parseRcpt(arg, g.ext, m)
+	rc, r := parseRcpt(g.completed(arg), g.ext, m)
 	if r != nil {
 		g.rcptRefused = true
 		g.protocolErrorAt("rcpt", r)

@@ -109,6 +109,8 @@ type Policy struct {
 	// that cannot be verified does not count and does no harm.
 	TLS     *tls.Config
 	Backend Backend
+	// CompleteDomain is added to the paths of authenticated users that have no domain. Empty: they are refused.
+	CompleteDomain string
 	// Auth runs the mechanisms of AUTH; nil means that AUTH is not offered.
 	Auth *auth.Server
 	// Proxies are the hosts whose connections begin with a PROXY header.
