@@ -248,7 +248,7 @@ func (p *pool) take() *conn {
 		c := p.idle[last]
 		p.idle[last] = nil
 		p.idle = p.idle[:last]
-		if !c.ldap.IsClosing() && now.Sub(c.used) < maxIdle && now.Sub(c.opened) < maxAge && !c.server.down(now) {
+		if now.Sub(c.used) < maxIdle && now.Sub(c.opened) < maxAge && !c.server.down(now) {
 			return c
 		}
 		c.close()

@@ -160,6 +160,7 @@ type slapd struct {
 	cert        []byte // PEM
 	dir         string
 	cmd         *exec.Cmd
+	life        io.Closer
 }
 
 // log is what it has written. It writes of a request before it answers.
@@ -241,9 +242,8 @@ func startSlapd(dir string, secure bool) (*slapd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not installed: apt-get install slapd: %w", err)
 	}
-	binary := filepath.Join(dir, "slapd")
 	if err := errors.Join(
-		os.WriteFile(binary, program, 0o700),
+		os.WriteFile(filepath.Join(dir, "slapd"), program, 0o700),
 		os.WriteFile(filepath.Join(dir, "slapd.conf"), fmt.Appendf(nil, config, tlsConfig), 0o600),
 		os.Mkdir(filepath.Join(dir, "data"), 0o700),
 		os.Mkdir(filepath.Join(dir, "closed"), 0o700),
@@ -255,7 +255,11 @@ func startSlapd(dir string, secure bool) (*slapd, error) {
 		return nil, err
 	}
 	defer logFile.Close()
-	s.cmd = exec.Command(binary, "-f", "slapd.conf", "-h", urls, "-d", "stats")
+	// It ends, and its data go, when the test does, even if that is killed, as a fuzzing one is.
+	s.cmd = exec.Command("sh", "-c", `"$0/slapd" "$@" & read -r line; kill -9 $!; wait; rm -r "$0"`, dir, "-f", "slapd.conf", "-h", urls, "-d", "stats")
+	if s.life, err = s.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
 	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = dir, logFile, logFile
 	return s, s.start(address)
 }
@@ -274,8 +278,9 @@ func (s *slapd) start(address string) error {
 		}
 		select {
 		case <-ctx.Done():
+			log := s.log()
 			s.stop()
-			return fmt.Errorf("not ready after 30 s\n%s", s.log())
+			return fmt.Errorf("not ready after 30 s\n%s", log)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -289,10 +294,8 @@ func (s *slapd) start(address string) error {
 }
 
 func (s *slapd) stop() {
-	if s.cmd.ProcessState == nil {
-		s.cmd.Process.Kill()
-		s.cmd.Wait()
-	}
+	s.life.Close()
+	s.cmd.Wait()
 }
 
 // certificate makes one for 127.0.0.1.
@@ -333,6 +336,8 @@ type proxy struct {
 	mu             sync.Mutex
 	live           map[net.Conn]bool
 	accepted, most int
+	silent         bool
+	unheard        map[net.Conn]bool // those that spoke to silence
 }
 
 func newProxy(t *testing.T, target string) *proxy {
@@ -341,7 +346,7 @@ func newProxy(t *testing.T, target string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{Listener: l, live: make(map[net.Conn]bool)}
+	p := &proxy{Listener: l, live: make(map[net.Conn]bool), unheard: make(map[net.Conn]bool)}
 	var wg sync.WaitGroup
 	t.Cleanup(func() { p.Close(); p.cut(); wg.Wait() })
 	wg.Go(func() {
@@ -362,20 +367,63 @@ func newProxy(t *testing.T, target string) *proxy {
 					delete(p.live, client)
 					p.mu.Unlock()
 				}()
-				if target == "" { // a server that never says a word
-					io.Copy(io.Discard, client)
-					return
-				}
 				server, err := net.Dial("tcp", target)
 				if err != nil {
 					return
 				}
-				wg.Go(func() { io.Copy(server, client); server.Close() })
+				wg.Go(func() { io.Copy(server, &listener{client, p}); server.Close() })
 				io.Copy(client, server)
 			})
 		}
 	})
 	return p
+}
+
+// listener reads from a client, until the proxy is silent.
+type listener struct {
+	net.Conn
+	p *proxy
+}
+
+func (l *listener) Read(b []byte) (int, error) {
+	for {
+		n, err := l.Conn.Read(b)
+		l.p.mu.Lock()
+		silent := l.p.silent
+		if silent && n > 0 {
+			l.p.unheard[l.Conn] = true
+		}
+		l.p.mu.Unlock()
+		if !silent || err != nil {
+			return n, err
+		}
+	}
+}
+
+// silence makes it keep all that clients say, and all connections, until it is over.
+func (p *proxy) silence(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.silent = on
+}
+
+// await waits until there are as many connections.
+func (p *proxy) await(t *testing.T, want int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	for {
+		_, _, live := p.counts()
+		if live == want {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Errorf("%d connections, want %d", live, want)
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 func (p *proxy) cut() {

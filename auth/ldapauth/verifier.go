@@ -61,11 +61,13 @@ func (v *Verifier) verify(ctx context.Context, c auth.Credentials) (*auth.Identi
 	if dn == "" { // of the root: a bind without a name is an anonymous one
 		return nil, errors.New("the entry of the user has no name")
 	}
-	err = v.binds.do(ctx, func(conn *conn) error { return conn.bind(dn, c.Password) })
+	err = v.binds.do(ctx, func(conn *conn) error {
+		// Once the account that searches has logged on the same way, a server that is unwilling is so about the user.
+		return refusal(conn.bind(dn, c.Password), v.opt.BindDN != "")
+	})
 	switch {
 	case err != nil:
-		// The account that searches has logged on the same way: the server is unwilling to take this user.
-		return nil, refusal(err, v.opt.BindDN != "")
+		return nil, err
 	case entry == nil:
 		return nil, auth.ErrBadCredentials
 	}
@@ -75,21 +77,18 @@ func (v *Verifier) verify(ctx context.Context, c auth.Credentials) (*auth.Identi
 // verifyDN logs on as an entry and reads it.
 func (v *Verifier) verifyDN(ctx context.Context, dn, password string) (*auth.Identity, error) {
 	var found []*ldap.Entry
-	refused := false
 	err := v.binds.do(ctx, func(conn *conn) (err error) {
-		if err := conn.bind(dn, password); err != nil {
-			refused = true
+		if err := refusal(conn.bind(dn, password), false); err != nil {
 			return err
 		}
-		refused = false
-		found, err = conn.search(v.request(dn, ldap.ScopeBaseObject, "(objectClass=*)"))
-		return err
+		if found, err = conn.search(v.request(dn, ldap.ScopeBaseObject, "(objectClass=*)")); err != nil {
+			return fmt.Errorf("reading the user's own entry: %w", err)
+		}
+		return nil
 	})
 	switch {
-	case err != nil && refused:
-		return nil, refusal(err, false)
 	case err != nil:
-		return nil, fmt.Errorf("reading the user's own entry: %w", err)
+		return nil, err
 	case len(found) != 1:
 		return nil, errors.New("users cannot read their own entries")
 	}
@@ -122,10 +121,10 @@ func (v *Verifier) request(base string, scope int, filter string) *ldap.SearchRe
 	}
 }
 
-// refusal returns ErrBadCredentials if err is a server's answer to a bind, and about the user.
+// refusal returns ErrBadCredentials if err, which a bind has ended with, is an answer about the user.
 func refusal(err error, unwillingToTakeUser bool) error {
 	var answer *ldap.Error
-	if isFault(err) || !errors.As(err, &answer) {
+	if !errors.As(err, &answer) {
 		return err
 	}
 	switch answer.ResultCode {
