@@ -312,10 +312,29 @@ func original(s string, raw bool) (string, error) {
 		return kind + ";" + addr, err
 	}
 	addr, err := xtext(addr)
-	if err != nil || !printable(addr) {
+	if err != nil {
+		return "", errSyntax
+	}
+	// Postfix writes addresses beyond ASCII as if they were of this type too.
+	if raw && strings.EqualFold(kind, "rfc822") && internationalized(addr) {
+		return "utf-8;" + addr, nil
+	}
+	if !printable(addr) {
 		return "", errSyntax
 	}
 	return kind + ";" + addr, nil
+}
+
+// internationalized reports whether s is UTF-8 beyond ASCII without control characters.
+func internationalized(s string) bool {
+	ascii := true
+	for _, r := range s {
+		if r == utf8.RuneError || r < ' ' || r >= 0x7f && r < 0xa0 {
+			return false
+		}
+		ascii = ascii && r < utf8.RuneSelf
+	}
+	return !ascii
 }
 
 // xtext decodes RFC 3461 section 4.

@@ -26,10 +26,34 @@ func TestBdatArgument(t *testing.T) {
 	}
 }
 
+// TestOriginalRecipient reads ORCPT as clients write it.
+func TestOriginalRecipient(t *testing.T) {
+	for _, c := range []struct {
+		utf8       bool
+		orcpt, out string // refused if empty
+	}{
+		{false, "rfc822;b+2Bc@example.test", "rfc822;b+c@example.test"},
+		{false, `utf-8;gr\x{F6}\x{DF}e@example.test`, "utf-8;größe@example.test"},
+		{true, "utf-8;größe@example.test", "utf-8;größe@example.test"},
+		{true, "rfc822;gr+C3+B6+C3+9Fe@example.test", "utf-8;größe@example.test"}, // Postfix
+		{false, "rfc822;gr+C3+B6+C3+9Fe@example.test", ""},
+		{true, "x400;gr+C3+B6+C3+9Fe@example.test", ""},
+		{true, "rfc822;+C3@example.test", ""},
+		{true, "rfc822;+C3+B6+0A@example.test", ""},
+		{true, "rfc822;+C3+B6+C2+85@example.test", ""},
+	} {
+		rc, r := smtpd.ParseRcpt("TO:<b@example.test> ORCPT="+c.orcpt, c.utf8)
+		if rc.Original != c.out || (r == nil) != (c.out != "") {
+			t.Errorf("%s: %q, %v", c.orcpt, rc.Original, r)
+		}
+	}
+}
+
 func FuzzCommand(f *testing.F) {
 	for _, s := range []string{
 		"FROM:<a@example.test> SIZE=10 BODY=8BITMIME", "FROM:<>", `FROM:<"a b"@example.test> AUTH=a+40b ENVID=+2B`,
 		"TO:<b@example.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b@c", `TO:<ü@example.test> ORCPT=utf-8;\x{FC}@x`, "TO:<postmaster>",
+		"TO:<b@example.test> ORCPT=rfc822;gr+C3+B6+C3+9Fe@example.test",
 	} {
 		f.Add(s)
 	}
