@@ -7,7 +7,8 @@
 // [Keyring] for the applications and devices that have a [Credential] of their own, and
 // [VerifierFunc] for everything else. [WithSenders] adds sender addresses to any of them, [Cached]
 // remembers what they said, and a [Throttle] keeps those away who guess. A [Hasher] checks
-// passwords without taking more than its share of the processors.
+// passwords without taking more than its share of the processors. The modules auth/ldapauth and auth/oidcauth
+// verify users of LDAP directories and tokens of OpenID Connect providers.
 //
 // A [Server] runs the exchanges of the SASL mechanisms: PLAIN and LOGIN, SCRAM-SHA-256 with and
 // without channel binding, OAUTHBEARER and XOAUTH2, and EXTERNAL. It offers a [Mechanism] that

@@ -344,6 +344,7 @@ func TestNew(t *testing.T) {
 }
 
 func TestFailOver(t *testing.T) {
+	t.Parallel()
 	first, second := newSlapd(t, true), newSlapd(t, true)
 	opt := searching(first)
 	opt.URLs, opt.TLS = []string{first.ldaps, second.ldaps}, trusting(first, second)
@@ -419,6 +420,7 @@ func TestOddAnswers(t *testing.T) {
 
 // A server that is silent, or is unable, costs the time of one logon in a while.
 func TestServerDown(t *testing.T) {
+	t.Parallel()
 	// LDAPMessage 1, a BindResponse: 52, unavailable.
 	unable, asked := answering(t, []byte{0x30, 12, 2, 1, 1, 0x61, 7, 10, 1, 52, 4, 0, 4, 0})
 	silent := newProxy(t, strings.TrimPrefix(directory.ldap, "ldap://"))
@@ -435,7 +437,7 @@ func TestServerDown(t *testing.T) {
 			before := attempts(which)
 			opt := options(directory)
 			opt.URLs, opt.StartTLS, opt.AllowPlaintext = []string{"ldap://" + address, directory.ldap}, false, true
-			opt.Timeout = 300 * time.Millisecond
+			opt.Timeout = time.Second
 			v := open(t, opt)
 			now := time.Now()
 			ldapauth.SetClock(v, func() time.Time { return now })
@@ -462,9 +464,10 @@ func TestServerDown(t *testing.T) {
 
 // A server that falls silent is found out once, by one of the connections that are kept.
 func TestServerFallsSilent(t *testing.T) {
+	t.Parallel()
 	p := newProxy(t, strings.TrimPrefix(directory.ldaps, "ldaps://"))
 	opt := searching(directory)
-	opt.URLs, opt.Timeout = []string{"ldaps://" + p.Addr().String(), directory.ldaps}, 300*time.Millisecond
+	opt.URLs, opt.Timeout = []string{"ldaps://" + p.Addr().String(), directory.ldaps}, time.Second
 	v := open(t, opt)
 	for range 3 {
 		if err := verify(t, v, "anna", "secret"); err != nil {
@@ -479,9 +482,10 @@ func TestServerFallsSilent(t *testing.T) {
 
 // A server that is back, and one whose client has gone away, is used like others.
 func TestServerComesBack(t *testing.T) {
+	t.Parallel()
 	p := newProxy(t, strings.TrimPrefix(directory.ldaps, "ldaps://"))
 	opt := searching(directory)
-	opt.URLs, opt.Timeout = []string{"ldaps://" + p.Addr().String()}, 200*time.Millisecond
+	opt.URLs, opt.Timeout = []string{"ldaps://" + p.Addr().String()}, time.Second
 	alone := open(t, opt)
 	opt.URLs, opt.Timeout = append(opt.URLs, directory.ldaps), time.Minute
 	first := open(t, opt)
@@ -521,6 +525,7 @@ func TestServerComesBack(t *testing.T) {
 }
 
 func TestContext(t *testing.T) {
+	t.Parallel()
 	silent := newProxy(t, strings.TrimPrefix(directory.ldap, "ldap://"))
 	silent.silence(true)
 	for _, url := range []string{"ldap://", "ldaps://"} {
@@ -565,6 +570,7 @@ func TestContext(t *testing.T) {
 }
 
 func TestPool(t *testing.T) {
+	t.Parallel()
 	for _, options := range []func(*slapd) ldapauth.Options{searching, naming} {
 		opt := options(directory)
 		target := strings.TrimPrefix(strings.TrimPrefix(opt.URLs[0], "ldaps://"), "ldap://")
@@ -627,6 +633,7 @@ func TestPool(t *testing.T) {
 
 // A password that is changed by other means counts at once.
 func TestPasswordChange(t *testing.T) {
+	t.Parallel()
 	s := newSlapd(t, true)
 	searched, named := open(t, searching(s)), open(t, naming(s))
 	for i, current := range []string{"secret", "changed"} {

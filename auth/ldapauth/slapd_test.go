@@ -183,7 +183,7 @@ func (s *slapd) requests() []string {
 }
 
 var (
-	directory *slapd // of all tests that do not change it
+	directory *slapd // of all tests that do not change it; those that look at its requests are not parallel
 	elsewhere net.Listener
 )
 

@@ -22,8 +22,6 @@ type Verifier struct {
 }
 
 // Verify implements [auth.Verifier].
-//
-// [auth.Verifier]: https://pkg.go.dev/github.com/postern-mail/postern/auth#Verifier
 func (v *Verifier) Verify(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
