@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -189,6 +188,9 @@ smart_hosts = ["SINK"]
 schedule = ["1s"]
 `
 
+// keeper ends the gateway when its standard input is closed, also by the death of the tests.
+const keeper = `"$0" -config "$1" </dev/null & read -r _; kill $!; wait $!`
+
 // start runs a gateway for the length of the test, with more lines of configuration.
 func start(t *testing.T, next *sink, more string) *gateway {
 	t.Helper()
@@ -196,8 +198,12 @@ func start(t *testing.T, next *sink, more string) *gateway {
 	mailtest.Certificate(t, g.dir)
 	mailtest.Htpasswd(t, g.path("users"), user, password)
 	mailtest.Write(t, g.path("gateway.toml"), strings.ReplaceAll(config, "SINK", next.addr)+more)
-	cmd := exec.Command(binary, "-config", g.path("gateway.toml"))
+	cmd := exec.Command("sh", "-c", keeper, binary, g.path("gateway.toml"))
 	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+g.path("ca.pem"))
+	life, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +240,7 @@ func start(t *testing.T, next *sink, more string) *gateway {
 		}
 	})
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
+		life.Close()
 		output.Wait()
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("the gateway ended with %v", err)

@@ -3,7 +3,6 @@
 package postfix
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -38,8 +37,8 @@ type Server struct {
 	// Master is the process that the others descend from.
 	Master int
 
-	config string
-	cmd    *exec.Cmd
+	cmd  *exec.Cmd
+	life io.Closer // closed to end it
 }
 
 const mainCf = `compatibility_level = 3.6
@@ -81,6 +80,9 @@ scache    unix - - n - 1 scache
 tlsproxy  unix - - n - 0 tlsproxy
 `
 
+// keeper ends Postfix when its standard input is closed, also by the death of who started it.
+const keeper = `postfix -c "$0" start-fg </dev/null & read -r _; postfix -c "$0" abort; wait`
+
 // Start returns when every listener answers. The server runs until it is stopped, whatever happens to ctx then.
 func Start(ctx context.Context, c Config) (*Server, error) {
 	config := filepath.Join(c.Dir, "config")
@@ -112,11 +114,16 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 			return nil, err
 		}
 	}
-	s := &Server{config: config, cmd: exec.Command("postfix", "-c", config, "start-fg")}
+	s := &Server{cmd: exec.Command("sh", "-c", keeper, config)}
 	// By a pipe, never a file: it ends when the last of the processes has ended.
 	s.cmd.Stdout = struct{ io.Writer }{c.Log}
 	s.cmd.Stderr = s.cmd.Stdout
 	s.cmd.WaitDelay = 10 * time.Second
+	life, err := s.cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	s.life = life
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -157,19 +164,8 @@ func (s *Server) await(ctx context.Context, c Config) error {
 	return err
 }
 
-// Command runs a verb of the postfix command, "flush" for one.
-func (s *Server) Command(ctx context.Context, verb string) error {
-	text, err := exec.CommandContext(ctx, "postfix", "-c", s.config, verb).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("postfix %s: %w\n%s", verb, err, bytes.TrimSpace(text))
-	}
-	return nil
-}
-
 // Stop ends Postfix at once; it returns when the last of its processes has ended.
 func (s *Server) Stop() error {
-	err := s.Command(context.Background(), "abort")
-	// The status of a Postfix that was told to end is of no interest.
-	_ = s.cmd.Wait()
-	return err
+	s.life.Close()
+	return s.cmd.Wait()
 }
