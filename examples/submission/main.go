@@ -114,7 +114,7 @@ func config(store spool.Store, u *users, o options) (relay.Config, error) {
 		Connectors: []*connector.Connector{submission},
 		TLS:        &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12},
 		Auth:       &auth.Server{Passwords: u, Throttle: auth.NewThrottle(auth.ThrottleOptions{})},
-		Policy:     relay.Policy{Mail: u.spend},
+		Quota:      u.keyring,
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",
 			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},

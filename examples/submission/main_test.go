@@ -138,7 +138,7 @@ func TestSubmission(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		mailtest.WantReply(t, send(c, anna), "452 4.7.1")
+		mailtest.WantReply(t, send(c, anna), "450 4.7.1")
 	})
 	t.Run("wrong password", func(t *testing.T) {
 		_, err := logon(anna, "wrong")

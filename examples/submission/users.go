@@ -11,8 +11,6 @@ import (
 	_ "modernc.org/sqlite" // the driver
 
 	"github.com/postern-mail/postern/auth"
-	"github.com/postern-mail/postern/domains"
-	"github.com/postern-mail/postern/relay"
 )
 
 // users are the people and their applications.
@@ -71,16 +69,4 @@ func (u *users) Verify(ctx context.Context, c auth.Credentials) (*auth.Identity,
 		return id, err
 	}
 	return u.people.Verify(ctx, c)
-}
-
-// spend counts an application's message and stops one that has sent too many, or was taken back after it logged on.
-func (u *users) spend(ctx context.Context, s *relay.Session, _ domains.Address) error {
-	err := u.keyring.Spend(ctx, s.Identity)
-	if e, ok := errors.AsType[*auth.CredentialError](err); ok && e.Temporary() {
-		return relay.Defer(452, "4.7.1", "Too many messages")
-	}
-	if errors.Is(err, auth.ErrBadCredentials) {
-		return relay.Reject(550, "5.7.1", "The token is not good any more")
-	}
-	return err
 }
