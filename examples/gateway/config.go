@@ -36,6 +36,8 @@ type file struct {
 	DrainTimeout  time.Duration
 	// RequireEncryption refuses connectors that take content without TLS beyond loopback.
 	RequireEncryption bool
+	// CompleteAddresses adds default_domain to addresses of submissions that have no domain.
+	CompleteAddresses bool
 
 	TLS            *struct{ Certificate, Key, ClientCas string }
 	Proxies        []connector.Range
@@ -99,6 +101,7 @@ func load(path string, log *slog.Logger) (relay.Config, string, faults) {
 		MaxDeliveries:     f.MaxDeliveries,
 		DrainTimeout:      f.DrainTimeout,
 		RequireEncryption: f.RequireEncryption,
+		CompleteAddresses: f.CompleteAddresses,
 		Retry:             f.Retry,
 		Pressure:          f.Pressure,
 		Proxies:           f.Proxies,

@@ -81,6 +81,7 @@ spool = "/var/spool/gateway"
 users = "users.htpasswd"
 drain_timeout = "5s"
 require_encryption = true
+complete_addresses = true
 [pressure]
 queue_high = 1000
 disk_medium = -1
@@ -138,7 +139,7 @@ password_file = "people.txt"
 	if s := cfg.SendConnectors[0]; s.Password != "# people\ncarol\n\n dave " || s.Port != 587 || s.TLS != connector.TLSDomainValidation || s.AddressSpaces[0].Cost != 10 {
 		t.Errorf("send connector: %+v", s)
 	}
-	if d := cfg.AcceptedDomains[0]; !d.SkipLookup || !cfg.RequireEncryption || cfg.Pressure.QueueHigh != 1000 || cfg.Pressure.DiskMedium != -1 {
+	if d := cfg.AcceptedDomains[0]; !d.SkipLookup || !cfg.RequireEncryption || !cfg.CompleteAddresses || cfg.Pressure.QueueHigh != 1000 || cfg.Pressure.DiskMedium != -1 {
 		t.Errorf("%+v, %+v", d, cfg.Pressure)
 	}
 	if dir != "/var/spool/gateway" || cfg.DrainTimeout != 5*time.Second {
