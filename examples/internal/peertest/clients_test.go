@@ -17,8 +17,9 @@ import (
 type client struct {
 	name       string
 	mechanisms []string
-	unix       bool // wants lines that end with LF
-	composes   bool // writes the header itself
+	scram      []string // more mechanisms, for users with SCRAM keys
+	unix       bool     // wants lines that end with LF
+	composes   bool     // writes the header itself
 	// send returns what the client shows, a refusal among it.
 	send func(context.Context, *job) (string, error)
 }
@@ -26,14 +27,14 @@ type client struct {
 // What the gateway and the client know both.
 var clients = []client{
 	{name: "swaks", mechanisms: []string{"PLAIN", "LOGIN"}, unix: true, send: swaks},
-	{name: "msmtp", mechanisms: []string{"PLAIN", "LOGIN"}, unix: true, send: msmtp},
+	{name: "msmtp", mechanisms: []string{"PLAIN", "LOGIN"}, scram: []string{"SCRAM-SHA-256"}, unix: true, send: msmtp},
 	{name: "curl", mechanisms: []string{"PLAIN", "LOGIN"}, send: curl},
 	{name: "smtplib", mechanisms: []string{"PLAIN", "LOGIN"}, send: script("python3", "testdata/send.py")},
 	{name: "nodemailer", mechanisms: []string{"PLAIN", "LOGIN"}, send: script("node", "node/send.js")},
 	{name: "Net-SMTP", mechanisms: []string{"PLAIN", "LOGIN"}, unix: true, send: script("perl", "testdata/send.pl")},
 	{name: "net-smtp", mechanisms: []string{"PLAIN"}, send: goStandard},
 	{name: "go-smtp", mechanisms: []string{"PLAIN", "LOGIN"}, send: goSMTP},
-	{name: "go-mail", mechanisms: []string{"PLAIN", "LOGIN"}, composes: true, send: goMail},
+	{name: "go-mail", mechanisms: []string{"PLAIN", "LOGIN"}, scram: []string{"SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"}, composes: true, send: goMail},
 }
 
 var sizes = []int{1, 10 << 10, 1 << 20, 20 << 20}
@@ -45,12 +46,12 @@ func TestClients(t *testing.T) {
 	for _, c := range clients {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			testClient(t, c, g, next)
+			testClient(t, c, g, next, sizes)
 		})
 	}
 }
 
-func testClient(t *testing.T, c client, g *gateway, next *sink) {
+func testClient(t *testing.T, c client, g *gateway, next *sink, sizes []int) {
 	other := t.TempDir()
 	mailtest.Certificate(t, other)
 	var serial int
