@@ -1,0 +1,243 @@
+package smtpd_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/smtpd"
+)
+
+// fortress is a server whose users are guessed at. Their password is "secret".
+type fortress struct {
+	l     *memory
+	seen  atomic.Int64 // guesses that the verifier has looked at
+	stop  func()
+	names int
+}
+
+// defend begins to serve. Each password costs a hash.
+func defend(t testing.TB, cost int, opt auth.ThrottleOptions) *fortress {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), cost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fortress{l: newMemory(), names: 50}
+	hasher := auth.NewHasher(auth.HasherOptions{})
+	c := open()
+	c.PermissionGroups, c.AuthMechanisms = connector.ExchangeUsers, connector.BasicAuth
+	p := policyFor(t, discard{}, c)
+	p.Auth = &auth.Server{
+		Throttle: auth.NewThrottle(opt),
+		Passwords: auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+			if c.Password != "secret" {
+				f.seen.Add(1)
+			}
+			match, err := hasher.Match(ctx, c, string(hash))
+			if err == nil && !match {
+				err = auth.ErrBadCredentials
+			}
+			return &auth.Identity{User: c.Username}, err
+		}),
+	}
+	s := smtpd.New(smtpd.Config{Hostname: "mx.example.test", Policy: p})
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(f.l) }()
+	f.stop = func() {
+		s.Close()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}
+	return f
+}
+
+// visitor is a client of the fortress.
+type visitor struct {
+	conn net.Conn
+	in   *bufio.Reader
+}
+
+func (f *fortress) visit(from string) *visitor {
+	client, server := net.Pipe()
+	f.l.conns <- &addressed{Conn: server, remote: address(from)}
+	v := &visitor{client, bufio.NewReader(client)}
+	v.say("")
+	v.say("EHLO client.test\r\n")
+	return v
+}
+
+// say sends a line and returns the last line of the reply; empty when the connection has ended.
+func (v *visitor) say(line string) string {
+	var err error
+	if line != "" { // a pipe waits for a reader even so
+		_, err = io.WriteString(v.conn, line)
+	}
+	for err == nil {
+		if line, err = v.in.ReadString('\n'); len(line) > 4 && line[3] == ' ' {
+			return line
+		}
+	}
+	return ""
+}
+
+func (v *visitor) logOn(user, password string) string {
+	return v.say("AUTH PLAIN " + b64("\x00"+user+"\x00"+password) + "\r\n")
+}
+
+// work is what a user's mail program does: connect, log on, leave.
+func (f *fortress) work(t testing.TB, i int) time.Duration {
+	t.Helper()
+	began := time.Now()
+	v := f.visit(fmt.Sprintf("192.0.2.%d:40000", 200+i%f.names))
+	defer v.conn.Close()
+	if got := v.logOn(fmt.Sprint("user", i%f.names), "secret"); !strings.HasPrefix(got, "235 ") {
+		t.Errorf("logon %d: %q", i, got)
+	}
+	took := time.Since(began)
+	v.say("QUIT\r\n")
+	return took
+}
+
+// guess makes attempts from one address, on new connections when the server ends one, until there are n or next says no.
+func (f *fortress) guess(source, n int, next func() bool) {
+	var v *visitor
+	defer func() {
+		if v != nil {
+			v.conn.Close()
+		}
+	}()
+	for i := 0; i < n && next(); i++ {
+		if v == nil {
+			v = f.visit(fmt.Sprintf("192.0.2.%d:50000", source))
+		}
+		if v.logOn(fmt.Sprint("user", (source+i)%f.names), fmt.Sprint("guess", i)) == "" {
+			v.conn.Close()
+			v = nil
+		}
+	}
+}
+
+// quantile sorts.
+func quantile(took []time.Duration, p int) time.Duration {
+	slices.Sort(took)
+	return took[(len(took)-1)*p/100]
+}
+
+// While 100 addresses make guesses as fast as they can, a user logs on without delay, most guesses are refused
+// unseen, and nothing is left of it afterwards.
+func TestAttack(t *testing.T) {
+	const sources, guesses, free = 100, 30, 10
+	f := defend(t, bcrypt.MinCost, auth.ThrottleOptions{Free: 5, SourceFree: free, MaxWait: 20 * time.Millisecond, Entries: 1024})
+	defer f.stop()
+	use := func() (heap uint64, goroutines int) {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse, runtime.NumGoroutine()
+	}
+	for i := range f.names {
+		f.work(t, i)
+	}
+	heap, goroutines := use()
+	var attack sync.WaitGroup
+	for s := range sources {
+		attack.Go(func() { f.guess(1+s, guesses, func() bool { return true }) })
+	}
+	over := make(chan struct{})
+	go func() {
+		attack.Wait()
+		close(over)
+	}()
+	var took []time.Duration
+	for i, on := 0, true; on || i < f.names; i++ {
+		took = append(took, f.work(t, i))
+		select {
+		case <-over:
+			on = false
+		default:
+		}
+	}
+	// On a busy machine too. Without turns the user would wait behind all guesses.
+	if half := quantile(took, 50); half > time.Second {
+		t.Errorf("a logon takes %v under attack", half)
+	}
+	// Each source is looked at as often as it may fail, and some more because of attempts made side by side.
+	if seen := f.seen.Load(); seen > sources*(free+3) {
+		t.Errorf("%d of %d guesses were looked at", seen, sources*guesses)
+	}
+	for range 100 { // sessions end when they notice that the client has gone
+		if _, n := use(); n <= goroutines+10 {
+			break
+		}
+		runtime.Gosched()
+	}
+	if after, n := use(); after > heap+8<<20 || n > goroutines+10 {
+		t.Errorf("%d octets and %d goroutines, %d and %d before", after, n, heap, goroutines)
+	}
+	t.Logf("%d logons, half within %v, 99%% within %v; %d guesses seen", len(took), quantile(took, 50), quantile(took, 99), f.seen.Load())
+}
+
+// BenchmarkAttack is a user's session up to the reply to AUTH, idle and while 100 addresses fail 10,000 times a minute: in the
+// first ten seconds and from then on.
+func BenchmarkAttack(b *testing.B) {
+	for _, attacked := range []bool{false, true} {
+		b.Run(fmt.Sprintf("attacked=%v", attacked), func(b *testing.B) {
+			f := defend(b, bcrypt.DefaultCost, auth.ThrottleOptions{})
+			defer f.stop()
+			for i := range f.names {
+				f.work(b, i)
+			}
+			ctx, cancel := context.WithCancel(b.Context())
+			var attack sync.WaitGroup
+			for s := range 100 {
+				if !attacked {
+					break
+				}
+				attack.Go(func() {
+					tick := time.NewTicker(600 * time.Millisecond)
+					defer tick.Stop()
+					f.guess(1+s, 1<<30, func() bool {
+						select {
+						case <-tick.C:
+						case <-ctx.Done():
+						}
+						return ctx.Err() == nil
+					})
+				})
+			}
+			// In the first seconds nobody knows yet who the attackers are.
+			var onset, took []time.Duration
+			for i, began := 0, time.Now(); time.Since(began) < 10*time.Second; i++ {
+				onset = append(onset, f.work(b, i))
+			}
+			for i := 0; b.Loop(); i++ {
+				took = append(took, f.work(b, i))
+			}
+			cancel()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			attack.Wait()
+			b.ReportMetric(float64(quantile(onset, 99).Microseconds())/1000, "onset-p99-ms")
+			b.ReportMetric(float64(quantile(took, 50).Microseconds())/1000, "p50-ms")
+			b.ReportMetric(float64(quantile(took, 99).Microseconds())/1000, "p99-ms")
+			b.ReportMetric(float64(f.seen.Load()), "guesses-seen")
+			b.ReportMetric(float64(m.HeapAlloc)/(1<<20), "heap-MiB")
+		})
+	}
+}
