@@ -25,9 +25,17 @@
 // Connectors on which a certificate counts ask for one without insisting. The
 // guard verifies it, so that one that is not good does no more harm than none.
 //
+// # Logging on
+//
+// Package auth runs the mechanisms; go-smtp carries their messages, and the guard says what goes on the wire. A Logon is
+// one attempt, also of a client that does not speak SMTP. The decisions about a user whose secret is good (may such
+// a user log on here, what could it do, does the application agree) are made inside the exchange, before
+// the client learns anything: where they refuse in the words of a wrong password, the Throttle counts a wrong password and a
+// SCRAM client gets no proof. What the client may bind its logon to is the TLS connection of the socket; after XCLIENT there is nothing.
+//
 // # Framing
 //
-// A command ends with CRLF and has at most 2,048 octets, a SASL line 12,288. A
+// A command ends with CRLF and has at most 2,048 octets, a SASL line and AUTH itself 12,288. A
 // bare CR or LF or a NUL makes the whole command invalid. Content sent with DATA
 // ends with CRLF.CRLF and with nothing else; content sent with BDAT ends where
 // the client said. When content breaks off, the reader of it gets an error that
