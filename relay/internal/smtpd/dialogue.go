@@ -1,7 +1,7 @@
 package smtpd
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/postern-mail/postern/connector"
@@ -107,18 +107,13 @@ func (g *guard) helo(esmtp bool, arg string) string {
 		g.reply(250, "", greeting)
 		return lineHelo
 	}
-	lines := make([]string, 1, 13)
-	lines[0] = greeting
+	last := len(g.out)
+	g.out = appendReply(g.out, 250, "", greeting)
 	for i, k := range keywords() {
 		if on, value := g.offers(1 << i); on {
-			lines = append(lines, k+value)
-		}
-	}
-	for i, l := range lines {
-		start := len(g.out)
-		g.out = appendReply(g.out, 250, "", l)
-		if i < len(lines)-1 {
-			g.out[start+3] = '-'
+			g.out[last+3] = '-'
+			last = len(g.out)
+			g.out = appendReply(g.out, 250, "", k+value)
 		}
 	}
 	return lineHelo
@@ -147,7 +142,7 @@ func (g *guard) offers(e extensions) (on bool, value string) {
 	switch e {
 	case extSize:
 		if l.MaxMessageBytes > 0 {
-			value = fmt.Sprintf(" %d", l.MaxMessageBytes)
+			value = " " + strconv.FormatInt(l.MaxMessageBytes, 10)
 		}
 	case extStartTLS:
 		return g.startTLSOffered(), ""
@@ -164,7 +159,7 @@ func (g *guard) offers(e extensions) (on bool, value string) {
 		if l.MaxRecipients <= 0 {
 			return false, ""
 		}
-		value = fmt.Sprintf(" RCPTMAX=%d", l.MaxRecipients)
+		value = " RCPTMAX=" + strconv.Itoa(l.MaxRecipients)
 	case extXClient:
 		return contains(g.pol.XClient, g.peer.Addr()), xclientAttributes
 	}
