@@ -149,6 +149,7 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 	}.Apply(h)
 	var extra []byte
 	if in.submission() {
+		foldFields(h)
 		extra = completeHeader(h, in.message.ID, p.cfg.Hostname, in.message.Created)
 		if in.client.identity != nil {
 			extra = completeSender(extra, h, in.from)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io"
 	"unicode/utf8"
+
+	"github.com/postern-mail/postern/relay/internal/header"
 )
 
 // maxLine is the most octets of a line without its CRLF (RFC 5322 section 2.1.1).
@@ -52,6 +54,26 @@ func (b *lineBreaker) Write(p []byte) (int, error) {
 	}
 	_, err := b.w.Write(p[written:])
 	return len(p), err
+}
+
+// foldFields breaks the overlong lines of header fields.
+func foldFields(h *header.Header) {
+	long := false
+	for f := range h.Fields() {
+		long = long || len(f.Raw()) > maxLine
+	}
+	if !long {
+		return
+	}
+	h.Rewrite(func(f header.Field, value string) string {
+		if len(f.Raw()) <= maxLine {
+			return value
+		}
+		var out bytes.Buffer
+		b := lineBreaker{w: &out, col: len(f.Raw()) - len(value)}
+		_, _ = b.Write([]byte(value)) // a Buffer takes everything
+		return out.String()
+	})
 }
 
 // partial returns how many octets at the end of a line begin a character that is not complete.

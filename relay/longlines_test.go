@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"bytes"
+	"net/mail"
 	"net/smtp"
 	"strings"
 	"testing"
@@ -32,12 +33,29 @@ func TestLongLines(t *testing.T) {
 			t.Errorf("line of %d octets: got %d octets, want %d", len(c.body), len(got), len(c.want))
 		}
 	}
+	_, err := w.relay.Submit(t.Context(), &relay.Message{
+		From: "app@example.test", To: []string{"x@elsewhere.test"},
+		Content: strings.NewReader("From: app@example.test\nSubject: " + strings.Repeat("word ", 400) + "\nX-Last: 1\n\nhi\n"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := w.out.wait(t, 6)[5].content
+	for line := range strings.SplitSeq(content, "\r\n") {
+		if len(line) > 998 {
+			t.Errorf("a header line of %d octets", len(line))
+		}
+	}
+	m, err := mail.ReadMessage(strings.NewReader(content))
+	if err != nil || strings.Count(m.Header.Get("Subject"), "word") < 398 || m.Header.Get("X-Last") != "1" {
+		t.Errorf("%v: %s", err, content)
+	}
 	// What a host relays is its own affair.
 	body := strings.Repeat("x", 1500) + "\r\n"
 	if err := smtp.SendMail(w.addr("apps"), nil, "app@example.test", []string{"x@elsewhere.test"}, []byte("Subject: long\r\n\r\n"+body)); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.out.wait(t, 6)[5].content; !strings.HasSuffix(got, body) {
+	if got := w.out.wait(t, 7)[6].content; !strings.HasSuffix(got, body) {
 		t.Error("a relayed message was changed")
 	}
 }
