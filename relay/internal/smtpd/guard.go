@@ -344,7 +344,8 @@ func (g *guard) lost(err error, idle bool) {
 // line returns the next command line without its CRLF. It is valid until the
 // next read. Lines that are not well-formed are answered here. After an error the session is over.
 func (g *guard) line(limit int) ([]byte, error) {
-	idle := g.transaction == nil
+	// A transaction without a recipient holds nothing that would be lost.
+	idle := g.transaction == nil || len(g.transaction.Recipients) == 0
 	var until time.Time
 	for scanned := 0; ; {
 		if i := bytes.IndexByte(g.in[g.r+scanned:g.w], '\n'); i >= 0 {

@@ -112,11 +112,14 @@ func (panicking) Closed(*smtpd.Session)                    { panic("closed") }
 
 func TestS13Shutdown(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		idle, fresh, busy, sending := r.client(), r.client(), r.client(), r.client()
-		for _, p := range []*peer{idle, fresh, busy, sending} {
+		idle, fresh, mail, busy, sending := r.client(), r.client(), r.client(), r.client(), r.client()
+		for _, p := range []*peer{idle, fresh, mail, busy, sending} {
 			p.expect("220 *")
 		}
 		idle.ehlo()
+		mail.ehlo()
+		mail.cmd("MAIL FROM:<nobody.yet@example.test>") // without a recipient there is nothing to wait for
+		mail.expect("250 *")
 		busy.ehlo()
 		busy.begin()
 		sending.ehlo()
@@ -128,7 +131,7 @@ func TestS13Shutdown(t *testing.T) {
 
 		done := make(chan error, 1)
 		go func() { done <- r.server.Shutdown(t.Context()) }()
-		for _, p := range []*peer{idle, fresh} {
+		for _, p := range []*peer{idle, fresh, mail} {
 			p.expect("421 4.3.2 Service shutting down, closing transmission channel")
 			p.expectClose()
 		}
