@@ -255,9 +255,7 @@ func (s *Scheduler) finish(f finished) {
 	r.active--
 	if f.health == Reached {
 		r.failures, r.until = 0, time.Time{}
-		if r.limit < s.cfg.RouteLimit(f.route) {
-			r.limit++
-		}
+		r.limit = min(r.limit+1, max(1, s.cfg.RouteLimit(f.route)))
 		return
 	}
 	r.failures++
