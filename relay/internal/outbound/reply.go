@@ -106,6 +106,9 @@ func (d *replyReader) read(rep *reply, each func(text []byte)) error {
 			d.text = append(d.text, text[:min(len(text), room)]...)
 		}
 		if !more {
+			if len(d.enh) > 0 && d.enh[0] != line[0] {
+				d.enh = d.enh[:0] // of an earlier line with another code
+			}
 			rep.code, rep.text, rep.enhanced = code, d.text, d.enh
 			return nil
 		}

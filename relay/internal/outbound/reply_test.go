@@ -59,6 +59,7 @@ func TestReply(t *testing.T) {
 
 func FuzzReply(f *testing.F) {
 	f.Add([]byte("250-2.0.0 first\r\n250 2.0.0 second\r\n"))
+	f.Add([]byte("250-2.0.0 first\r\n520 2.0.0 second\r\n"))
 	f.Add([]byte("550 5.1.1 \x1b[2J\xff\r\nx"))
 	f.Add(bytes.Repeat([]byte("250-x\r\n"), 130))
 	f.Add(bytes.Repeat([]byte("2"), 5000))
