@@ -102,7 +102,11 @@ func parseBlock(s string) (Range, error) {
 		a, n = a.Unmap(), n-96
 	}
 	from := netip.PrefixFrom(a, n).Masked().Addr()
-	return Range{from, lastOf(from, n)}, nil
+	to := lastOf(from, n)
+	if to.Is4In6() {
+		return Range{}, errors.New("the block ends with the IPv4-mapped addresses, which count as IPv4; leave them out")
+	}
+	return Range{from, to}, nil
 }
 
 // lastOf returns the last address of the block that starts at a.

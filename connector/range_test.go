@@ -128,7 +128,7 @@ func TestRangeLiterals(t *testing.T) {
 }
 
 func FuzzParseRange(f *testing.F) {
-	for _, s := range []string{"192.0.2.1", "10.0.0.1/8", "10.0.0.1-10.0.0.9", "2001:db8::/33", "::-ffff::", "::ffff:1.2.3.4/100", "fe80::1%0"} {
+	for _, s := range []string{"192.0.2.1", "10.0.0.1/8", "10.0.0.1-10.0.0.9", "2001:db8::/33", "::-ffff::", "::ffff:1.2.3.4/100", "fe80::1%0", "::/80"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
