@@ -45,7 +45,10 @@ var allowed = map[string][]string{
 		"github.com/hashicorp/go-multierror",
 	},
 	"relay/autoconfig": {"connector", "domains", "relay"},
-	"relay/httpapi":    {"auth", "connector", "domains", "relay"},
+	"relay/httpapi":    {"auth", "connector", "domains", "relay", "relay/internal/httppeer"},
+	"relay/admin":      {"auth", "connector", "domains", "relay", "relay/internal/httppeer", "relay/spool"},
+
+	"relay/internal/httppeer": {"relay"},
 }
 
 // required are the modules that the root may require, so that an application that

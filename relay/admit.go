@@ -95,13 +95,26 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 	}
 	s.Value = &Session{ID: s.ID, Connector: c, Local: peer.Local, Remote: remote, Proxy: peer.Proxy, protocol: peer.Protocol}
 	cl := &Client{backend: &backend{relay: r, snapshot: p}, session: s}
-	if p.cfg.RequireEncryption && s.TLS == nil && !remote.Addr().IsLoopback() {
+	if !p.encrypted(peer) {
 		return nil, cl.rejected(smtpd.Rejection{Stage: "connect", Reply: replyMustEncrypt()})
 	}
 	if err := cl.backend.Connect(ctx, s); err != nil {
 		return nil, cl.refuse(ctx, smtpd.Rejection{Stage: "connect", Reply: toReply(err)})
 	}
 	return cl, nil
+}
+
+// CheckEncryption returns a [*ReplyError], 530 5.7.0, for a peer that [Config.RequireEncryption] keeps out: one that is neither inside TLS
+// nor on this host. [Relay.Admit] asks it. A handler that shows mail or settings over HTTP, as package admin does, asks it too.
+func (r *Relay) CheckEncryption(peer Peer) error {
+	if !r.snap.Load().encrypted(peer) {
+		return replyError(replyMustEncrypt())
+	}
+	return nil
+}
+
+func (p *snapshot) encrypted(peer Peer) bool {
+	return !p.cfg.RequireEncryption || peer.TLS != nil || peer.Remote.Addr().Unmap().IsLoopback()
 }
 
 func replyNoService(cause error) *smtpd.Reply {

@@ -57,8 +57,8 @@ type Config struct {
 	GatewayGuard GatewayGuard
 
 	// RequireEncryption refuses every connector that would let content in without TLS, unless all its
-	// bindings are loopback addresses: each must have ImplicitTLS or RequireTLS. The handlers that take
-	// messages over HTTP obey it too. Defaults to false.
+	// bindings are loopback addresses: each must have ImplicitTLS or RequireTLS. The handlers of packages
+	// httpapi and admin obey it too, for requests that do not come from a loopback address. Defaults to false.
 	RequireEncryption bool
 
 	// Verifier decides on user names and passwords. It is short for an Auth with Passwords alone.

@@ -1,6 +1,8 @@
 package relay_test
 
 import (
+	"crypto/tls"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -34,6 +36,35 @@ func TestRequireEncryption(t *testing.T) {
 		// Without a certificate TLS is a fault of its own; it is not what is asked here.
 		refused := err != nil && strings.Contains(err.Error(), "RequireEncryption is set")
 		if refused != c.refused {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+func TestCheckEncryption(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		require bool
+		peer    relay.Peer
+		refused bool
+	}{
+		{"not required", false, relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1")}, false},
+		{"without TLS", true, relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1")}, true},
+		{"TLS", true, relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), TLS: new(tls.ConnectionState)}, false},
+		{"this host", true, relay.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:1")}, false},
+		{"this host, mapped", true, relay.Peer{Remote: netip.MustParseAddrPort("[::ffff:127.0.0.1]:1")}, false},
+		{"this host's proxy for another", true, relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), Proxy: netip.MustParseAddrPort("127.0.0.1:1")}, true},
+		{"from nowhere", true, relay.Peer{}, true},
+	} {
+		cfg, _ := config()
+		cfg.Connectors, cfg.RequireEncryption = nil, c.require
+		r, err := relay.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = r.CheckEncryption(c.peer)
+		var reply *relay.ReplyError
+		if errors.As(err, &reply) != c.refused || c.refused && (reply.Code != 530 || reply.Enhanced != "5.7.0") {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}

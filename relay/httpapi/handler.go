@@ -3,7 +3,6 @@ package httpapi
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -23,6 +22,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/internal/httppeer"
 )
 
 // Config says what a handler does.
@@ -472,56 +472,15 @@ func (t *transaction) read(ctx context.Context) ([]byte, error) {
 
 // peer tells where a request comes from.
 func (h *handler) peer(r *http.Request) (relay.Peer, error) {
-	p := relay.Peer{Protocol: "HTTP", TLS: r.TLS}
-	remote, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
+	p, err := httppeer.Of(r, h.cfg.Proxies)
+	switch {
+	case errors.Is(err, httppeer.ErrForwarded):
+		h.cfg.Logger.Warn("forwarded request refused", "remote", p.Remote.Addr(), "err", err)
+		return p, problem{Status: http.StatusForbidden, Detail: "Forwarded requests are taken from known proxies only"}
+	case err != nil:
 		return p, problem{Status: http.StatusForbidden, Detail: "No service for this address"}
 	}
-	p.Remote = netip.AddrPortFrom(remote.Addr().Unmap().WithZone(""), remote.Port())
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(interface{ String() string }); ok {
-		p.Local, _ = netip.ParseAddrPort(local.String())
-	}
-	chain := r.Header.Values("X-Forwarded-For")
-	proto := r.Header.Values("X-Forwarded-Proto")
-	if len(chain)+len(proto)+len(r.Header.Values("Forwarded")) > 0 {
-		client, ok := h.forwarded(p.Remote.Addr(), chain)
-		if !ok || len(proto) != 1 {
-			h.cfg.Logger.Warn("forwarded request refused: list the proxy in Proxies, and let it set X-Forwarded-For and X-Forwarded-Proto",
-				"remote", p.Remote.Addr())
-			return p, problem{Status: http.StatusForbidden, Detail: "Forwarded requests are taken from known proxies only"}
-		}
-		p.Proxy, p.Remote, p.TLS = p.Remote, netip.AddrPortFrom(client, 0), nil
-		if strings.EqualFold(proto[0], "https") {
-			// The certificate on the connection to the proxy is not the client's.
-			p.TLS = &tls.ConnectionState{}
-		}
-	}
-	if p.TLS != nil {
-		p.Protocol = "HTTPS"
-	}
 	return p, nil
-}
-
-// forwarded returns the last address in the chain that is not a known proxy's.
-func (h *handler) forwarded(remote netip.Addr, chain []string) (netip.Addr, bool) {
-	if !h.isProxy(remote) {
-		return remote, false
-	}
-	hops := strings.Split(strings.Join(chain, ","), ",")
-	for _, hop := range slices.Backward(hops) {
-		a, err := netip.ParseAddr(strings.TrimSpace(hop))
-		if err != nil {
-			return remote, false
-		}
-		if a = a.Unmap().WithZone(""); !h.isProxy(a) {
-			return a, true
-		}
-	}
-	return remote, false
-}
-
-func (h *handler) isProxy(a netip.Addr) bool {
-	return slices.ContainsFunc(h.cfg.Proxies, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // sourceOf is the address by which a client is counted: one who holds an IPv6 address commonly holds its whole /64.
