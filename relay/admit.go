@@ -8,6 +8,8 @@ import (
 	"io"
 	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/postern-mail/postern/auth"
@@ -187,33 +189,73 @@ func (c *Client) Limits() connector.Limits {
 // Identity returns who has logged on, or nil.
 func (c *Client) Identity() *auth.Identity { return c.session.Identity }
 
-// Authenticate logs the client on with a user name and a password, and an Authzid if there is one. The name is
-// prepared ([auth.PrepareName]); Remote and TLS are the client's own. The refusal of bad credentials is held back for Limits.AuthTarpit, or until
-// ctx ends.
+// conn is what the mechanisms have to know of the client. The connector alone decides what may be shown outside TLS.
+func (c *Client) conn() auth.Conn {
+	s := c.session
+	return auth.Conn{Remote: s.Remote, TLS: s.TLS, Allowed: smtpd.Mechanisms(s.Connector, s.TLS != nil), InsecurePlaintext: true}
+}
+
+// Offers returns what Authenticate takes of the client: [auth.Plain], which stands for passwords, and [auth.OAuthBearer], for tokens,
+// which are for TLS only. scope is that of good tokens, [auth.Server].TokenScope.
+func (c *Client) Offers() (mechanisms []auth.Mechanism, scope string) {
+	s, b := c.session, c.backend
+	if smtpd.DecideAuth(b.auth, s.Connector, s.TLS != nil) != nil {
+		return nil, ""
+	}
+	mechanisms = slices.DeleteFunc(b.auth.Mechanisms(c.conn()), func(m auth.Mechanism) bool { return m != auth.Plain && m != auth.OAuthBearer })
+	return mechanisms, b.auth.TokenScope
+}
+
+// Authenticate logs the client on with a Token and, if it asks for one, a Username, as OAUTHBEARER does; or, without a Token, with a
+// Username, a Password, and an Authzid if there is one, as PLAIN does. Throttle and Policy.Auth decide as on a session. The name is
+// prepared ([auth.PrepareName]); Remote and TLS are the client's own. What is not in Offers is refused with 504 5.7.4. The refusal of
+// bad credentials is held back for Limits.AuthTarpit, or until ctx ends.
 func (c *Client) Authenticate(ctx context.Context, credentials auth.Credentials) error {
 	s := c.session
 	if r := smtpd.DecideAuth(c.backend.auth, s.Connector, s.TLS != nil); r != nil {
 		return c.refuse(ctx, smtpd.Rejection{Stage: "auth", Reply: r})
 	}
-	// The same exchange as PLAIN, Throttle included. The connector has been asked whether it may be without TLS.
-	conn := auth.Conn{Remote: s.Remote, TLS: s.TLS, InsecurePlaintext: true}
-	logon, err := smtpd.BeginLogon(c.backend.auth, auth.Plain, conn, s, c.backend, func() {
+	mechanism, message := auth.Plain, credentials.Authzid+"\x00"+credentials.Username+"\x00"+credentials.Password
+	if credentials.Token != "" {
+		mechanism, message = auth.OAuthBearer, bearerMessage(credentials)
+	}
+	logon, err := smtpd.BeginLogon(c.backend.auth, mechanism, c.conn(), s, c.backend, func() {
 		s.Rights = s.Connector.Rights(peerOf(s.Identity, s.TLS))
 	})
 	if err != nil {
-		return c.refuse(ctx, smtpd.Rejection{Stage: "auth", Reply: smtpd.NotOffered()})
+		c.hold(ctx, s.Limits.AuthTarpit)
+		return c.rejected(smtpd.Rejection{Stage: "auth", Reply: reply(504, "5.7.4", "Unrecognized authentication type")})
 	}
-	_, _, r := logon.Next(ctx, []byte(credentials.Authzid+"\x00"+credentials.Username+"\x00"+credentials.Password))
+	_, done, r := logon.Next(ctx, []byte(message))
+	if r == nil && !done {
+		// RFC 7628 section 3.2.3: a token is refused in two steps.
+		_, done, r = logon.Next(ctx, []byte("\x01"))
+	}
 	switch {
-	case r == nil:
+	case done:
 		return nil
-	case r.Code == 501: // what has no place in a message of PLAIN
+	case r == nil, r.Code == 501: // what has no place in a message of the mechanism
 		r = reply(535, "5.7.8", "Authentication unsuccessful")
 	}
 	if r.Code >= 500 || r.Throttled() {
 		c.hold(ctx, s.Limits.AuthTarpit)
 	}
 	return c.rejected(smtpd.Rejection{Stage: "auth", Reply: r, User: logon.User()})
+}
+
+// bearerMessage is the client's message of OAUTHBEARER (RFC 7628 section 3.1). It is empty, which the mechanism refuses, if the
+// credentials are not a token (RFC 6750 section 2.1) and perhaps a name.
+func bearerMessage(c auth.Credentials) string {
+	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
+	token := strings.TrimRight(c.Token, "=")
+	if token == "" || strings.Trim(token, digits) != "" || strings.Contains(c.Username, "\x01") || c.Password != "" || c.Authzid != "" {
+		return ""
+	}
+	header := "n,,"
+	if c.Username != "" {
+		header = "n,a=" + strings.NewReplacer("=", "=3D", ",", "=2C").Replace(c.Username) + "," // RFC 5801 section 4
+	}
+	return header + "\x01auth=Bearer " + c.Token + "\x01\x01"
 }
 
 // Check refuses what Submit would refuse whatever the message: a client outside TLS, without the right to

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -105,6 +106,89 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
+// TestAuthenticateToken: a token is judged as that of OAUTHBEARER, whatever name goes with it.
+func TestAuthenticateToken(t *testing.T) {
+	t.Parallel()
+	seen := auth.Credentials{}
+	tokens := auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+		switch seen = c; c.Token {
+		case "good==", "limited":
+			return &auth.Identity{User: c.Token}, nil
+		case "down":
+			return nil, errors.New("keys: cannot be fetched")
+		}
+		return nil, auth.ErrBadCredentials
+	})
+	clear := inTLS()
+	clear.TLS = nil
+	for _, c := range []struct {
+		name   string
+		shown  auth.Credentials
+		peer   relay.Peer
+		change func(*relay.Config)
+		want   string
+		asked  string // the name that the verifier has seen; "-" when it was not asked
+	}{
+		{"good", auth.Credentials{Token: "good=="}, inTLS(), nil, "<nil>", ""},
+		{"with a name", auth.Credentials{Token: "good==", Username: "a=b,c"}, inTLS(), nil, "<nil>", "a=b,c"},
+		{"bad", auth.Credentials{Token: "bad"}, inTLS(), nil, "535 5.7.8", ""},
+		{"no verdict", auth.Credentials{Token: "down"}, inTLS(), nil, "454 4.7.0", ""},
+		{"name of nobody", auth.Credentials{Token: "good==", Username: "a\x7f"}, inTLS(), nil, "535 5.7.8", "-"},
+		{"name that ends the header", auth.Credentials{Token: "bad", Username: "a,\x01auth=Bearer good==\x01\x01"}, inTLS(), nil, "535 5.7.8", "-"},
+		{"token that ends the pair", auth.Credentials{Token: "bad\x01auth=Bearer good=="}, inTLS(), nil, "535 5.7.8", "-"},
+		{"padding in the middle", auth.Credentials{Token: "go=od"}, inTLS(), nil, "535 5.7.8", "-"},
+		{"padding alone", auth.Credentials{Token: "=="}, inTLS(), nil, "535 5.7.8", "-"},
+		{"space before", auth.Credentials{Token: " good=="}, inTLS(), nil, "535 5.7.8", "-"},
+		{"too long", auth.Credentials{Token: strings.Repeat("a", 9300)}, inTLS(), nil, "535 5.7.8", "-"},
+		{"beside a password", auth.Credentials{Token: "good==", Username: "app", Password: "secret"}, inTLS(), nil, "535 5.7.8", "-"},
+		{"on behalf of another", auth.Credentials{Token: "good==", Authzid: "boss"}, inTLS(), nil, "535 5.7.8", "-"},
+		{"outside TLS", auth.Credentials{Token: "good=="}, clear, nil, "538 5.7.11", "-"},
+		{"outside TLS, where passwords go", auth.Credentials{Token: "good=="}, clear, func(cfg *relay.Config) {
+			cfg.Connectors[0].AuthMechanisms &^= connector.BasicAuthRequireTLS
+		}, "504 5.7.4", "-"},
+		{"no tokens", auth.Credentials{Token: "good=="}, inTLS(), func(cfg *relay.Config) { cfg.Auth.Tokens = nil }, "504 5.7.4", "-"},
+		{"no passwords", auth.Credentials{Username: "app", Password: "secret"}, inTLS(), func(cfg *relay.Config) { cfg.Auth.Passwords = nil }, "504 5.7.4", "-"},
+		{"servers only", auth.Credentials{Token: "good=="}, inTLS(), func(cfg *relay.Config) {
+			cfg.Connectors[0].AuthMechanisms = connector.TLS | connector.ExchangeServer
+			cfg.Connectors[0].PermissionGroups = connector.ExchangeServers
+		}, "504 5.7.4", "-"},
+		{"without the right to submit", auth.Credentials{Token: "limited"}, inTLS(), func(cfg *relay.Config) {
+			cfg.Connectors[0].Grants = []connector.Grant{{Principal: connector.User("limited"), Rights: connector.Submit, Deny: true}}
+		}, "535 5.7.8", ""},
+		{"policy", auth.Credentials{Token: "good=="}, inTLS(), func(cfg *relay.Config) {
+			cfg.Policy.Auth = func(_ context.Context, s *relay.Session) error {
+				return relay.Reject(550, "5.7.1", "Not "+s.Identity.User)
+			}
+		}, "550 5.7.1", ""},
+	} {
+		seen.Username = "-"
+		r := admitting(t, func(cfg *relay.Config) {
+			cfg.Connectors[0].Limits.Tarpit, cfg.Connectors[0].Limits.AuthTarpit = -1, -1
+			cfg.Verifier, cfg.Auth = nil, &auth.Server{Passwords: cfg.Verifier, Tokens: tokens, TokenScope: "mail"}
+			if c.change != nil {
+				c.change(cfg)
+			}
+		})
+		cl, err := r.Admit(t.Context(), "users", c.peer)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		err = cl.Authenticate(t.Context(), c.shown)
+		if got := replied(err); got != c.want || seen.Username != c.asked || (err == nil) != (cl.Identity() != nil) {
+			t.Errorf("%s: %s, the verifier was asked about %q; want %s, %q", c.name, got, seen.Username, c.want, c.asked)
+		}
+		offered, scope := cl.Offers()
+		needed := auth.Plain
+		if c.shown.Token != "" {
+			needed = auth.OAuthBearer
+		}
+		refused := strings.HasPrefix(c.want, "504") || strings.HasPrefix(c.want, "538")
+		if slices.Contains(offered, needed) == refused || scope != "mail" && !strings.HasPrefix(c.want, "538") {
+			t.Errorf("%s: %v of scope %q are offered", c.name, offered, scope)
+		}
+	}
+}
+
 // TestAdmittedSession: a Policy sees a session, whose labels go on to the message.
 func TestAdmittedSession(t *testing.T) {
 	t.Parallel()
@@ -166,4 +250,44 @@ func ExampleRelay_Admit() {
 	// Output:
 	// 192.0.2.7:4000 <nil>
 	// 203.0.113.1:4000 554 5.7.1 No service for this address
+}
+
+// A bearer token of another protocol is judged as one that comes by OAUTHBEARER. The token of a Keyring's credential needs no user name.
+func ExampleClient_Authenticate() {
+	ctx := context.Background()
+	keys := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+	token, _, err := keys.Issue(ctx, auth.Credential{Owner: "shop@example.com"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	users := connector.Submission("users")
+	users.Limits.AuthTarpit = -1
+	users.AuthMechanisms = connector.BasicAuth // an example without a certificate; Submission asks for TLS
+	r, err := relay.New(relay.Config{
+		Hostname: "relay.example.com", Spool: memspool.New(nil), Connectors: []*connector.Connector{users},
+		Auth:      &auth.Server{Tokens: keys, TokenScope: "mail.send"},
+		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result { return nil }),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+
+	for _, shown := range []string{token, "guess"} {
+		c, err := r.Admit(ctx, "users", relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:4000"), TLS: &tls.ConnectionState{}, Protocol: "HTTP"})
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(c.Offers())
+		if err := c.Authenticate(ctx, auth.Credentials{Token: shown}); err != nil {
+			fmt.Println(err)
+			continue
+		}
+		fmt.Println(c.Identity().User)
+	}
+	// Output:
+	// [OAUTHBEARER] mail.send
+	// shop@example.com
+	// [OAUTHBEARER] mail.send
+	// 535 5.7.8 Authentication unsuccessful
 }

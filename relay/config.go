@@ -67,8 +67,8 @@ type Config struct {
 	// Auth runs the mechanisms of AUTH, with a Throttle if it has one. This or Verifier is required when a connector
 	// offers BasicAuth, which stands for all mechanisms of users. Outside TLS, where a connector lets users log on
 	// without it, bearer tokens are not taken. Logging on by certificate (EXTERNAL) makes connectors ask for one, which
-	// needs TLS.ClientCAs. With ExchangeServer alone there is no LOGIN, OAUTHBEARER or XOAUTH2. Messages
-	// over HTTP are submitted with Passwords. Defaults to Verifier; it is a fault to set both.
+	// needs TLS.ClientCAs. With ExchangeServer alone there is no LOGIN, OAUTHBEARER or XOAUTH2. Over HTTP, Passwords
+	// decides on Basic credentials and Tokens on Bearer ones. Defaults to Verifier; it is a fault to set both.
 	Auth *auth.Server
 
 	// Quota counts the messages of authenticated senders, such as an auth.Keyring. Defaults to nil: no caps.

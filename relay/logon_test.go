@@ -290,7 +290,7 @@ func TestAuthenticateThrottled(t *testing.T) {
 		if err := r.Reload(cfg); err != nil {
 			t.Fatal(err)
 		}
-		if err := logOn("secret"); code(err) != 502 {
+		if err := logOn("secret"); code(err) != 504 {
 			t.Errorf("without passwords: %v", err)
 		}
 	})
