@@ -142,4 +142,7 @@ type Retry struct {
 	// Expires is the age at which a message is given up and its
 	// sender told. Defaults to 48 hours.
 	Expires time.Duration
+	// DelayNotification is the age at which the sender of a message that still waits is told so, once for each
+	// recipient, at the next failed attempt. Negative means never. Defaults to 4 hours.
+	DelayNotification time.Duration
 }

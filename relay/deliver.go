@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/dsn"
 	"github.com/postern-mail/postern/relay/internal/sched"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -141,6 +142,7 @@ func (p *snapshot) reroute(ctx context.Context, a *Attempt) []Result {
 		}
 		for j, i := range members {
 			results[i] = got[j]
+			results[i].arrived = p.arrives(route)
 		}
 	}
 	return results
@@ -154,20 +156,29 @@ func failAll(a *Attempt, err error) []Result {
 	return results
 }
 
-// failure is what an unsuccessful result says.
-type failure struct {
+// answer is what a result says.
+type answer struct {
 	permanent bool
-	expired   bool
 	code      int    // remote reply; 0 for a local cause
-	enhanced  string // enhanced status code, never empty
+	enhanced  string // enhanced status code, never empty of a failure
 	text      string // remote reply or local cause, one line
 	op        string // of a local cause
 	host      string
 }
 
+// answerOf reads a result.
+func answerOf(res Result) answer {
+	if res.Err != nil {
+		return failureOf(res)
+	}
+	f := answer{host: res.Host}
+	f.code, f.enhanced, f.text = splitReply(res.Reply)
+	return f
+}
+
 // failureOf reads the error of a result.
-func failureOf(res Result) failure {
-	f := failure{host: res.Host, text: oneLine(res.Err.Error())}
+func failureOf(res Result) answer {
+	f := answer{host: res.Host, text: oneLine(res.Err.Error())}
 	if d, ok := errors.AsType[*DeliveryError](res.Err); ok {
 		f.permanent, f.code, f.enhanced = d.Permanent, d.Code, d.Enhanced
 		if d.Host != "" {
@@ -200,53 +211,63 @@ func oneLine(s string) string {
 	return s
 }
 
+// pending stands in an event for the id of a report that is yet to be queued.
+const pending = "pending"
+
 // conclude settles an attempt: delivered recipients leave, temporary failures wait for the next
-// attempt, permanent and expired ones are reported to the sender.
+// attempt, permanent and expired ones leave too. In the same step the sender is told what it wants to know.
 func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *Attempt, results []Result) {
 	now := time.Now()
 	expired := !now.Before(l.Delivery.Expires)
+	late := p.retry.DelayNotification > 0 && now.Sub(l.Message.Created) >= p.retry.DelayNotification
+	arrived := p.arrives(l.Delivery.Route)
 	due := now.Add(jitter(p.retry.wait(a.Number)))
 	if due.After(l.Delivery.Expires) {
 		due = l.Delivery.Expires
 	}
 	s := spool.Settlement{ID: l.Delivery.ID, Token: l.Token, Due: due, Attempts: a.Number}
-	var failed []failedRecipient
+	n := notice{from: l.Message.From, at: now, expires: l.Delivery.Expires}
 	events := make([]Event, 0, len(results))
 	for i := range a.Recipients {
-		rcpt := a.Recipients[i]
-		to := []string{rcpt.Address}
-		if results[i].Err == nil {
-			code, enhanced, text := splitReply(results[i].Reply)
-			events = append(events, Event{Kind: Delivered, To: to, Host: results[i].Host, Code: code, Enhanced: enhanced, Text: text})
-			continue
-		}
-		f := failureOf(results[i])
-		e := Event{Kind: Deferred, To: to, Code: f.code, Enhanced: f.enhanced, Text: f.text, Host: f.host}
+		rcpt, res := a.Recipients[i], results[i]
+		f := answerOf(res)
+		e := Event{To: []string{rcpt.Address}, Code: f.code, Enhanced: f.enhanced, Text: f.text, Host: f.host}
+		told := false
 		switch {
+		case res.Err == nil:
+			e.Kind = Delivered
+			told = !res.DSN && n.succeeded(&rcpt, arrived || res.arrived, f)
 		case f.permanent:
 			e.Kind = Bounced
-			failed = append(failed, failedRecipient{rcpt, f})
+			told = n.add(&rcpt, dsn.Failed, f.enhanced, f)
 		case expired:
 			e.Kind = Expired
-			f.expired = true
-			failed = append(failed, failedRecipient{rcpt, f})
+			told = n.add(&rcpt, dsn.Failed, "4.4.7", f) // RFC 3463: delivery time expired
 		default:
-			e.Next = due
+			e.Kind, e.Next = Deferred, due
+			if late && !rcpt.Delayed {
+				told = n.add(&rcpt, dsn.Delayed, f.enhanced, f)
+				rcpt.Delayed = told
+			}
 			rcpt.Status, rcpt.Diagnostic, rcpt.Host = f.enhanced, diagnostic(f), f.host
 			s.Remaining = append(s.Remaining, rcpt)
 		}
+		if told {
+			e.Report = pending
+		}
 		events = append(events, e)
 	}
-	report, err := r.report(ctx, p, l, failed, s)
+	report, err := r.report(ctx, p, l, &n, s)
 	for wait := time.Second; mayPass(err) && wait <= settlePause && pause(ctx, wait); wait *= 2 {
-		report, err = r.report(ctx, p, l, failed, s)
+		report, err = r.report(ctx, p, l, &n, s)
 	}
-	if mayPass(err) && len(failed) > 0 {
-		// The report cannot be queued. What was delivered must not go out again, so it leaves without the rest.
+	if mayPass(err) && len(n.rcpts) > 0 {
+		// What was delivered must not go out again, so it leaves, and what failed or waits is told of after another attempt.
+		p.log.Error("report not queued", "queue_id", a.QueueID, "err", err)
 		s.Remaining, s.Due = undelivered(a, results), now.Add(jitter(p.retry.wait(a.Number)))
 		err = r.settle(ctx, s)
 		for i := range events {
-			if e := &events[i]; e.Kind == Bounced || e.Kind == Expired {
+			if e := &events[i]; e.Kind != Delivered {
 				e.Kind, e.Next = Deferred, s.Due
 			}
 		}
@@ -256,7 +277,7 @@ func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *At
 		return
 	}
 	for _, e := range events {
-		if e.Kind == Bounced || e.Kind == Expired {
+		if e.Report != "" {
 			e.Report = report
 		}
 		e.Attempt = a.Number
@@ -323,7 +344,7 @@ func jitter(d time.Duration) time.Duration {
 
 // diagnostic is what a sender may read: the remote reply as received, the words of the application, or
 // a constant text for a local cause, whose details belong in the log and the events.
-func diagnostic(f failure) string {
+func diagnostic(f answer) string {
 	text := f.text
 	switch {
 	case f.code != 0:

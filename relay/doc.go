@@ -1,6 +1,6 @@
 // Package relay is a mail relay that lives in the application's process: it
 // takes messages in by SMTP and from the application, keeps them in a durable
-// queue, delivers them, and tells senders of failures.
+// queue, delivers them, and tells senders what became of them.
 //
 // [New] checks a [Config], [Relay.Run] serves and delivers until its context ends,
 // [Relay.Submit] queues a message of the application.
@@ -20,6 +20,16 @@
 // removed by an operator, as long as the spool keeps it. Delivery is at least once: a copy
 // is sent twice only when the process dies between the next hop's 250 and the
 // settling of the attempt.
+//
+// # Reports
+//
+// A sender is told of failures, of a delay once a message has waited for [Retry].DelayNotification, and,
+// if it asks by NOTIFY=SUCCESS, of success: "delivered" when the copy lies in a mailbox, "relayed" when it went to a host that
+// does not report itself. NOTIFY chooses among these (RFC 3461). What befalls the recipients of one attempt is in one report, queued in
+// the same step that settles the attempt, with the null sender and NOTIFY=NEVER: a report makes no other.
+//
+// Whoever may send mail in may ask for reports, also under a forged sender. A connector that lists DSN among its
+// SuppressedKeywords takes no NOTIFY, and strangers then hear of failure and delay only.
 //
 // # Errors
 //

@@ -19,9 +19,11 @@ const (
 	Rejected
 	// Attempted: an attempt to deliver begins. To holds nothing.
 	Attempted
-	// Delivered: the next hop or the mailbox has taken the recipient's copy.
+	// Delivered: the next hop or the mailbox has taken the recipient's copy. Report names the report
+	// of success, if the sender asked for one and the next hop does not make it.
 	Delivered
-	// Deferred: an attempt failed for now; there will be another.
+	// Deferred: an attempt failed for now; there will be another. Report names the report of the
+	// delay, at the attempt that made one.
 	Deferred
 	// Bounced: the recipient's copy failed for good. Report names the report
 	// sent to the sender, if one was due.
@@ -80,7 +82,7 @@ type Event struct {
 	Host     string    // the remote host, name and address
 	Attempt  int       // 1 for the first
 	Next     time.Time // Deferred: when the next attempt is due
-	Report   string    // Bounced, Expired: queue id of the report
+	Report   string    // from Delivered on: queue id of the report made of this
 	Stage    string    // Rejected: connect, helo, auth, mail, rcpt, data
 	// Reason tells why a command was refused: the right that was missing, or the internal cause. It is
 	// for the application and never goes to the client.

@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -169,7 +170,7 @@ func (f *fickle) Deliver(_ context.Context, a *relay.Attempt) []relay.Result {
 }
 
 // TestOneFate follows random messages to random recipients over transports that fail at random, while the
-// spool now and then fails to settle: each recipient ends in one fate, and each failure in one report.
+// spool now and then fails to settle: each recipient ends in one fate, and the sender is told once of what it wants to know.
 func TestOneFate(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -212,18 +213,29 @@ func oneFate(t *testing.T, seed uint64) {
 		return in.Deliver(ctx, a)
 	}), out)
 	cfg.Spool, cfg.Events = store, events.add
-	cfg.Retry = relay.Retry{Schedule: []time.Duration{time.Minute, 10 * time.Minute}, Expires: 2 * time.Hour}
+	cfg.Retry = relay.Retry{
+		Schedule: []time.Duration{time.Minute, 10 * time.Minute}, Expires: 2 * time.Hour, DelayNotification: 5 * time.Minute,
+	}
 	r := run(t, cfg)
 
-	want := map[string]string{} // queue id and recipient: sender
+	want := map[string]spool.Notify{} // by queue id and recipient
 	for range 40 {
 		pool := []string{"alice@example.test", "bob@example.test", "x@elsewhere.test", "y@elsewhere.test", "z@else.test"}
 		lot.Shuffle(len(pool), func(i, j int) { pool[i], pool[j] = pool[j], pool[i] })
 		to := pool[:1+lot.IntN(len(pool))]
-		from := []string{"", "app@example.test"}[lot.IntN(2)]
-		id := submit(t, r, from, to...)
+		m := &relay.Message{To: to, Content: strings.NewReader(text), Notify: []spool.Notify{
+			0, spool.NotifyNever, spool.NotifySuccess, spool.NotifyDelay, spool.NotifySuccess | spool.NotifyFailure,
+		}[lot.IntN(5)]}
+		asked := spool.NotifyNever
+		if lot.IntN(4) > 0 {
+			m.From, asked = "app@example.test", m.Notify
+		}
+		receipt, err := r.Submit(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, a := range to {
-			want[id+" "+a] = from
+			want[receipt.QueueID+" "+a] = cmp.Or(asked, spool.NotifyFailure|spool.NotifyDelay)
 		}
 		time.Sleep(time.Duration(lot.IntN(300)) * time.Second) // on the clock of the bubble
 	}
@@ -234,22 +246,36 @@ func oneFate(t *testing.T, seed uint64) {
 	if err != nil || stats != (spool.Stats{}) {
 		t.Errorf("left in the queue: %+v, %v", stats, err)
 	}
-	fates, named := map[string][]relay.EventKind{}, map[string]bool{}
-	for _, e := range events.all(relay.Delivered, relay.Bounced, relay.Expired) {
+	fates, delays, named := map[string][]relay.EventKind{}, map[string]int{}, map[string]bool{}
+	for _, e := range events.all(relay.Delivered, relay.Bounced, relay.Expired, relay.Deferred) {
 		if e.From == "" && e.To[0] == "app@example.test" {
 			continue // a report
-		}
-		key := e.QueueID + " " + e.To[0]
-		fates[key] = append(fates[key], e.Kind)
-		if e.Kind == relay.Delivered {
-			continue
-		}
-		if (e.Report != "") != (want[key] != "") {
-			t.Errorf("%s of <%s>: report %q", key, want[key], e.Report)
 		}
 		if e.Report != "" {
 			named[e.Report] = true
 		}
+		key, told := e.QueueID+" "+e.To[0], spool.NotifyFailure
+		switch e.Kind {
+		case relay.Deferred:
+			if e.Report != "" {
+				delays[key]++
+			}
+			continue
+		case relay.Delivered:
+			told = spool.NotifySuccess
+		}
+		fates[key] = append(fates[key], e.Kind)
+		if (e.Report != "") != (want[key]&told != 0) {
+			t.Errorf("%s, which asked for %s, is %s: report %q", key, want[key], e.Kind, e.Report)
+		}
+	}
+	for key, n := range delays {
+		if n > 1 || want[key]&spool.NotifyDelay == 0 {
+			t.Errorf("%s, which asked for %s: %d reports of delay", key, want[key], n)
+		}
+	}
+	if len(delays) == 0 {
+		t.Error("no report of delay")
 	}
 	for key := range want {
 		if len(fates[key]) != 1 {
@@ -466,7 +492,11 @@ func TestReportsAreNotReported(t *testing.T) {
 				synctest.Wait()
 				got := events.all(relay.Bounced, relay.Expired)
 				reports := slices.DeleteFunc(slices.Clone(got), func(e relay.Event) bool { return e.Report == "" })
-				if len(got) != 3 || len(reports) != 1 || reports[0].From != "y@elsewhere.test" {
+				made := 1
+				if name == "until they expire" {
+					made = 2 // one of the delay
+				}
+				if len(got) != 2+made || len(reports) != 1 || len(events.all(relay.Accepted)) != len(got) || reports[0].From != "y@elsewhere.test" {
 					t.Errorf("events %s", show(got))
 				}
 			})

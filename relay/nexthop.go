@@ -112,7 +112,7 @@ func (t *smtpTransport) Deliver(ctx context.Context, a *Attempt) []Result {
 
 func resultOf(r *outbound.Result) Result {
 	if r.Outcome == outbound.Delivered {
-		return Result{Host: r.Host, Reply: strconv.Itoa(r.Code) + " " + r.Enhanced + " " + r.Text}
+		return Result{Host: r.Host, Reply: strconv.Itoa(r.Code) + " " + r.Enhanced + " " + r.Text, DSN: r.DSN}
 	}
 	return Result{Host: r.Host, Err: &DeliveryError{
 		Op: r.Op, Host: r.Host, Code: r.Code, Enhanced: r.Enhanced, Text: r.Text, Err: r.Err,

@@ -12,26 +12,62 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// failedRecipient is a recipient given up.
-type failedRecipient struct {
-	spool.Recipient
-	failure failure
+// notice gathers what the sender of a message is to be told of an attempt.
+type notice struct {
+	from        string
+	at, expires time.Time
+	rcpts       []dsn.Recipient
 }
 
-// report settles an attempt and, in the same step, queues the report on the
-// recipients given up, if their sender wants one. It returns the report's
-// queue id. Its id is derived from the attempt, so that a store without such a
-// step still makes one report of one failure.
-func (r *Relay) report(ctx context.Context, p *snapshot, l *spool.Lease, failed []failedRecipient, s spool.Settlement) (string, error) {
+// add tells what became of a recipient, and reports whether the sender wants to know.
+func (n *notice) add(r *spool.Recipient, a dsn.Action, status string, f answer) bool {
+	if !dsn.Wanted(n.from, r.Notify, a) {
+		return false
+	}
+	n.rcpts = append(n.rcpts, dsn.Recipient{
+		Address: r.Address, Original: r.Original, Action: a, Status: status,
+		Host: f.host, Diagnostic: diagnostic(f), LastAttempt: n.at, WillRetryUntil: n.expires,
+	})
+	return true
+}
+
+// succeeded is add for a recipient whose copy was taken.
+func (n *notice) succeeded(r *spool.Recipient, arrived bool, f answer) bool {
+	a := dsn.Relayed // RFC 3461 sections 5.2.2 and 5.2.4
+	if arrived {
+		a = dsn.Delivered // RFC 3461 section 5.2.3
+	}
+	if f.code/100 != 2 {
+		f = answer{host: f.host} // words of the application's transport, not meant for the sender
+	}
+	return n.add(r, a, f.enhanced, f)
+}
+
+// arrives reports whether a copy taken on a route is where it should be: in a mailbox, and not
+// on its way there over another host.
+func (p *snapshot) arrives(route string) bool {
+	var t Transport
+	switch route {
+	case routeMailbox:
+		t = p.mailboxes
+	case routeTransport:
+		t = p.transport
+	}
+	if s, ok := t.(*smtpTransport); ok {
+		return s.hop.LMTP
+	}
+	return t != nil && route == routeMailbox
+}
+
+// report settles an attempt and, in the same step, queues the report to the sender, if there is anything to
+// tell. It returns the report's queue id. Its id is derived from the attempt, so that a store without such a
+// step still makes one report of one attempt.
+func (r *Relay) report(ctx context.Context, p *snapshot, l *spool.Lease, n *notice, s spool.Settlement) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
 	defer cancel()
-	rep := p.reportOf(l, failed)
-	if rep == nil {
+	if len(n.rcpts) == 0 {
 		return "", r.store.Settle(ctx, s)
 	}
-	now := time.Now()
-	id := spool.DeriveID(l.Message.ID, fmt.Sprintf("report/%d/%d", l.Delivery.ID.Seq, s.Attempts))
-	rep.ID, rep.Date = id.String(), now
 	to, err := domains.Parse(l.Message.From)
 	if err != nil {
 		return "", r.store.Settle(ctx, s) // nobody to tell
@@ -44,7 +80,8 @@ func (r *Relay) report(ctx context.Context, p *snapshot, l *spool.Lease, failed 
 	if refusal != nil {
 		target = outward // asked again when it is delivered
 	}
-	err = r.commitReport(ctx, p, l, rep, id, to, target, s)
+	id := spool.DeriveID(l.Message.ID, fmt.Sprintf("report/%d/%d", l.Delivery.ID.Seq, s.Attempts))
+	err = r.commitReport(ctx, p, l, p.reportOf(l, n, id), id, to, target, s)
 	if errors.Is(err, spool.ErrExists) {
 		err = r.store.Settle(ctx, s)
 	}
@@ -53,39 +90,20 @@ func (r *Relay) report(ctx context.Context, p *snapshot, l *spool.Lease, failed 
 	}
 	if p.cfg.Events != nil {
 		p.cfg.Events(Event{
-			Time: now, Kind: Accepted, QueueID: id.String(), To: []string{to.String()}, Labels: l.Message.Labels,
+			Time: time.Now(), Kind: Accepted, QueueID: id.String(), To: []string{to.String()}, Labels: l.Message.Labels,
 		})
 	}
 	r.sched.Wake()
 	return id.String(), nil
 }
 
-// reportOf collects what the sender is to be told; nil if nothing.
-func (p *snapshot) reportOf(l *spool.Lease, failed []failedRecipient) *dsn.Report {
+func (p *snapshot) reportOf(l *spool.Lease, n *notice, id spool.ID) *dsn.Report {
 	m := &l.Message
-	rep := &dsn.Report{
-		Hostname: p.cfg.Hostname, From: p.postmaster.String(), To: m.From,
+	return &dsn.Report{
+		ID: id.String(), Hostname: p.cfg.Hostname, From: p.postmaster.String(), To: m.From, Date: time.Now(),
 		OriginalID: m.ID.String(), Arrival: m.Created, EnvelopeID: m.EnvelopeID,
-		Return: m.Return, Size: m.Size, Body: m.Body, UTF8: m.UTF8,
+		Return: m.Return, Size: m.Size, Body: m.Body, UTF8: m.UTF8, Recipients: n.rcpts,
 	}
-	now := time.Now()
-	for _, f := range failed {
-		if !dsn.Wanted(m.From, f.Notify, dsn.Failed) {
-			continue
-		}
-		rcpt := dsn.Recipient{
-			Address: f.Address, Original: f.Original, Action: dsn.Failed,
-			Status: f.failure.enhanced, Host: f.failure.host, Diagnostic: diagnostic(f.failure), LastAttempt: now,
-		}
-		if f.failure.expired {
-			rcpt.Status = "4.4.7" // RFC 3463: delivery time expired
-		}
-		rep.Recipients = append(rep.Recipients, rcpt)
-	}
-	if len(rep.Recipients) == 0 {
-		return nil
-	}
-	return rep
 }
 
 func (r *Relay) commitReport(ctx context.Context, p *snapshot, l *spool.Lease, rep *dsn.Report, id spool.ID, to domains.Address, t target, s spool.Settlement) error {

@@ -49,6 +49,7 @@ type hop struct {
 const (
 	defaultConnections = 20
 	defaultExpires     = 48 * time.Hour
+	defaultDelay       = 4 * time.Hour
 )
 
 // Exchange's default timeline: glitches, then transient failures, then long waits.
@@ -333,6 +334,10 @@ func (p *snapshot) checkRetry(f *faults) {
 		p.retry.Expires = defaultExpires
 	} else if p.retry.Expires < time.Second {
 		f.addf("Retry.Expires", "%v is shorter than a second", p.retry.Expires)
+	}
+	p.retry.DelayNotification = orDefault(p.retry.DelayNotification, defaultDelay)
+	if d := p.retry.DelayNotification; 0 < d && d < time.Second {
+		f.addf("Retry.DelayNotification", "%v is shorter than a second", d)
 	}
 	if p.cfg.MaxDeliveries < 0 {
 		f.addf("MaxDeliveries", "%d is negative", p.cfg.MaxDeliveries)

@@ -44,6 +44,11 @@ type Result struct {
 	// Host and Reply tell who took it and what it said. Optional.
 	Host  string
 	Reply string
+	// DSN tells that who took it was given what the sender asked for by DSN, and reports success
+	// itself (RFC 3461 section 5.2.1). Defaults to false: the relay reports it to a sender who asked for that.
+	DSN bool
+
+	arrived bool // set where a recipient is routed anew: see arrives
 }
 
 // Mailbox returns a Transport that calls deliver once for each recipient. An error

@@ -6,7 +6,7 @@ import (
 )
 
 // Notify is the set of reports that a sender asked for (RFC 3461 section 4.1).
-// Zero means that nothing was asked: failure and delay are reported.
+// Zero means that nothing was asked: failure and delay are reported, success is not.
 type Notify uint8
 
 // The values of NOTIFY.

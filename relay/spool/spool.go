@@ -64,6 +64,8 @@ type Recipient struct {
 	Address string
 	// Notify is what the sender asked to be told of.
 	Notify Notify
+	// Delayed tells that the sender has been told of the delay.
+	Delayed bool
 	// Original is the ORCPT parameter, "rfc822;user@example.com", decoded. May be empty.
 	Original string
 	// Status, Diagnostic and Host keep the last temporary failure for the report at

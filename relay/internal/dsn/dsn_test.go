@@ -217,6 +217,26 @@ func TestReport(t *testing.T) {
 	}
 }
 
+func TestSubject(t *testing.T) {
+	for subject, actions := range map[string][]dsn.Action{
+		"Your message could not be delivered":                    {dsn.Failed, dsn.Failed},
+		"Your message could not be delivered to some recipients": {dsn.Delivered, dsn.Failed, dsn.Delayed},
+		"Your message is delayed":                                {dsn.Delayed},
+		"Your message is delayed for some recipients":            {dsn.Relayed, dsn.Delayed},
+		"Your message was passed on":                             {dsn.Delivered, dsn.Relayed},
+		"Your message was delivered":                             {dsn.Delivered, dsn.Expanded},
+	} {
+		r := report()
+		r.Recipients = nil
+		for _, a := range actions {
+			r.Recipients = append(r.Recipients, dsn.Recipient{Address: "x@example.net", Action: a})
+		}
+		if got := write(t, &r, nil).header.Get("Subject"); got != subject {
+			t.Errorf("%v: %q, want %q", actions, got, subject)
+		}
+	}
+}
+
 func TestReturn(t *testing.T) {
 	for _, c := range []struct {
 		name string

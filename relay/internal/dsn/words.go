@@ -3,27 +3,35 @@ package dsn
 import "strings"
 
 func (r *Report) subject() string {
-	switch r.worst() {
-	case Failed:
+	switch worst, some := r.worst(); {
+	case worst == Failed && some:
+		return "Your message could not be delivered to some recipients"
+	case worst == Failed:
 		return "Your message could not be delivered"
-	case Delayed:
+	case worst == Delayed && some:
+		return "Your message is delayed for some recipients"
+	case worst == Delayed:
 		return "Your message is delayed"
+	case worst == Relayed:
+		return "Your message was passed on"
 	}
 	return "Your message was delivered"
 }
 
-// worst returns the action that matters most.
-func (r *Report) worst() Action {
-	worst := Delivered
-	for i := range r.Recipients {
-		switch r.Recipients[i].Action {
-		case Failed:
-			return Failed
-		case Delayed:
-			worst = Delayed
+// worst returns the action that matters most, and whether it is that of some recipients only.
+func (r *Report) worst() (worst Action, some bool) {
+	for _, worst = range []Action{Failed, Delayed, Relayed} {
+		n := 0
+		for i := range r.Recipients {
+			if r.Recipients[i].Action == worst {
+				n++
+			}
+		}
+		if n > 0 {
+			return worst, n < len(r.Recipients)
 		}
 	}
-	return worst
+	return Delivered, false
 }
 
 // words writes the part for people.

@@ -40,6 +40,9 @@ const (
 
 const maxDiagnostic = 512
 
+// flagDelayed is set in the byte of a recipient's Notify.
+const flagDelayed = 0x80
+
 type header struct {
 	mark                uint64
 	seq                 uint64
@@ -153,7 +156,11 @@ func appendRecipients(b []byte, rs []spool.Recipient) []byte {
 	for i := range rs {
 		r := &rs[i]
 		b = appendString(b, r.Address)
-		b = append(b, byte(r.Notify))
+		notify := byte(r.Notify) &^ flagDelayed
+		if r.Delayed {
+			notify |= flagDelayed
+		}
+		b = append(b, notify)
 		b = appendString(b, r.Original)
 		b = appendString(b, r.Status)
 		b = appendString(b, cut(r.Diagnostic))
@@ -338,7 +345,8 @@ func (d *decoder) recipients() []spool.Recipient {
 	for i := range rs {
 		r := &rs[i]
 		r.Address = d.string()
-		r.Notify = spool.Notify(d.byte())
+		notify := d.byte()
+		r.Notify, r.Delayed = spool.Notify(notify&^flagDelayed), notify&flagDelayed != 0
 		r.Original = d.string()
 		r.Status = d.string()
 		r.Diagnostic = d.string()

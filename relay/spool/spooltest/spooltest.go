@@ -264,7 +264,7 @@ func (s *suite) roundTrip() {
 		{
 			Route: "one", Due: s.now, Expires: s.now.Add(time.Hour), Attempts: 3,
 			Recipients: []spool.Recipient{
-				{Address: "a@example.org", Notify: spool.NotifySuccess | spool.NotifyDelay, Original: "rfc822;b@example.org"},
+				{Address: "a@example.org", Notify: spool.NotifySuccess | spool.NotifyDelay, Delayed: true, Original: "rfc822;b@example.org"},
 				{Address: "ü@example.org", Status: "4.4.1", Diagnostic: "450 later", Host: "mx.example.org"},
 			},
 		},
@@ -506,7 +506,7 @@ func (s *suite) settleRemaining() {
 			s.Fatalf("attempt %d: leased %+v", i, l.Delivery)
 		}
 		left = []spool.Recipient{{
-			Address: "y@a", Notify: spool.NotifyNever, Status: "4.2.0", Diagnostic: fmt.Sprint("try ", i), Host: "h",
+			Address: "y@a", Notify: spool.NotifyNever, Delayed: i > 0, Status: "4.2.0", Diagnostic: fmt.Sprint("try ", i), Host: "h",
 		}}
 		given := slices.Clone(left)
 		due := s.now.Add(time.Hour)
