@@ -65,7 +65,8 @@ func (e *ThrottledError) Error() string {
 // down for that user until it fails itself.
 //
 // The same wrong password again is not a guess and is not counted: a device with an old
-// password does not lock out its neighbours. Only [ErrBadCredentials] is a failure. What is unknown about
+// password does not lock out its neighbours. For ten seconds it is refused without a look, so that it costs no
+// hash. Only [ErrBadCredentials] is a failure. What is unknown about
 // a user plays no part, so that waiting does not tell which users exist.
 //
 // Memory is fixed. When a table is full, what has the fewest failures makes room, and a newcomer
@@ -199,6 +200,9 @@ const (
 	suspect                  // has failed lately
 )
 
+// repeat is how long a wrong password stays wrong without another look. The user may make it the right one meanwhile.
+const repeat = 10 * time.Second
+
 // poll is how long an attempt waits for the outcome of others.
 const poll = 50 * time.Millisecond
 
@@ -237,7 +241,7 @@ func (a *attempt) admit(first bool) (time.Duration, error) {
 	}
 	if t.good.has(a.pair) {
 		a.standing = regular
-		return 0, nil
+		return 0, a.repeated(t.pairs.find(a.pair, now), now)
 	}
 	s, p := t.sources.claim(a.source, now), (*failures)(nil)
 	a.standing = newcomer
@@ -252,6 +256,9 @@ func (a *attempt) admit(first bool) (time.Duration, error) {
 		d = max(d, poll)
 	}
 	if d <= 0 {
+		if err := a.repeated(p, now); err != nil {
+			return 0, err
+		}
 		a.bySource, a.byPair = s.enter(), p.enter()
 		return 0, nil
 	}
@@ -262,6 +269,14 @@ func (a *attempt) admit(first bool) (time.Duration, error) {
 	s.waiting++
 	a.bySource = s
 	return d, nil
+}
+
+// repeated refuses what has been found wrong a moment ago.
+func (a *attempt) repeated(p *failures, now time.Duration) error {
+	if p != nil && a.secret != 0 && p.secret == a.secret && now-p.seen < repeat {
+		return ErrBadCredentials
+	}
+	return nil
 }
 
 // leaveRoom ends a time of waiting.
@@ -298,6 +313,7 @@ func (a *attempt) done(outcome error) {
 	case errors.Is(outcome, ErrBadCredentials):
 		if a.pair != 0 {
 			if p := t.pairs.claim(a.pair, now); p != nil {
+				p.seen = now
 				if a.secret != 0 && p.secret == a.secret {
 					return
 				}

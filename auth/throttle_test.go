@@ -145,7 +145,22 @@ func TestThrottleSamePassword(t *testing.T) {
 		for range 1000 {
 			g.want(t, "192.0.2.1", "anna", "old", 0, "no")
 		}
+		if n := g.asked.Load(); n != 1 {
+			t.Errorf("looked at %d times", n)
+		}
+		for range 1000 {
+			time.Sleep(10 * time.Second)
+			g.want(t, "192.0.2.1", "anna", "old", 0, "no")
+		}
+		if n := g.asked.Load(); n != 1001 {
+			t.Errorf("looked at %d times", n)
+		}
 		g.want(t, "192.0.2.1", "anna", "secret", 0, "yes")
+		g.want(t, "192.0.2.1", "anna", "old", 0, "no")
+		g.want(t, "192.0.2.1", "anna", "old", 0, "no")
+		if n := g.asked.Load(); n != 1003 {
+			t.Errorf("looked at %d times", n)
+		}
 		g.want(t, "192.0.2.1", "bert", "secret", 0, "yes")
 	})
 }
