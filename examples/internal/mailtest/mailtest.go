@@ -215,17 +215,45 @@ func Certificate(t testing.TB, dir string) (cert, key string, client *tls.Config
 		SerialNumber: new(big.Int).Add(serial, big.NewInt(1)), NotAfter: time.Now().Add(time.Hour),
 		DNSNames: []string{"localhost"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}, ca, leafKey.Public(), caKey)
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(leafKey)
-	if err != nil {
-		t.Fatal(err)
-	}
 	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	Write(t, filepath.Join(dir, "ca.pem"), string(caPEM))
 	Write(t, cert, string(certPEM))
-	Write(t, key, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
+	writeKey(t, key, leafKey)
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(caPEM)
 	return cert, key, &tls.Config{RootCAs: pool, ServerName: "localhost"}
+}
+
+// ClientCertificates writes for each name the certificate of a client, NAME.pem, and its key, NAME.key, to a
+// directory. It returns who issued them. Each call makes another authority of the same name.
+func ClientCertificates(t testing.TB, dir string, names ...string) *x509.CertPool {
+	t.Helper()
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test CA for clients"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	caKey := newKey(t)
+	for i, name := range names {
+		key := newKey(t)
+		certPEM := issue(t, &x509.Certificate{
+			SerialNumber: big.NewInt(int64(i + 2)), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		}, ca, key.Public(), caKey)
+		Write(t, filepath.Join(dir, name+".pem"), string(certPEM))
+		writeKey(t, filepath.Join(dir, name+".key"), key)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(issue(t, ca, ca, caKey.Public(), caKey))
+	return pool
+}
+
+func writeKey(t testing.TB, name string, key *ecdsa.PrivateKey) {
+	t.Helper()
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Write(t, name, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
 }
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {

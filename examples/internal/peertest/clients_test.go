@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,24 +19,53 @@ import (
 type client struct {
 	name       string
 	mechanisms []string
-	scram      []string // more mechanisms, for users with SCRAM keys
-	unix       bool     // wants lines that end with LF
-	composes   bool     // writes the header itself
+	unix       bool   // wants lines that end with LF
+	composes   bool   // writes the header itself
+	unoffered  string // what it shows when EXTERNAL is not offered
+	cancels    string // what it shows when it does not wait for the 535 of OAUTHBEARER
 	// send returns what the client shows, a refusal among it.
 	send func(context.Context, *job) (string, error)
 }
 
-// What the gateway and the client know both.
+// What each client knows of the mechanisms. The others are missing because:
+//
+//   - swaks has older ones besides; its --tls-cert is for TLS alone.
+//   - msmtp has no SCRAM-SHA-256-PLUS, though GNU SASL has.
+//   - curl has SCRAM when built with GNU SASL, and Debian's is not.
+//   - smtplib has PLAIN and LOGIN, and takes functions for others: send.py has those of one message. SCRAM would be ours.
+//   - nodemailer takes functions too (customAuth). What it comes with is CRAM-MD5 and the three here.
+//   - Net::SMTP has what Authen::SASL has, which is DIGEST-MD5, CRAM-MD5, ANONYMOUS and GSSAPI besides.
+//   - net/smtp has PLAIN and CRAM-MD5, and takes an Auth for others. XOAUTH2 is what programs add.
+//   - go-smtp has what go-sasl has: no SCRAM, and OAUTHBEARER instead of XOAUTH2. A refused token makes go-sasl cancel.
+//   - go-mail has neither OAUTHBEARER nor EXTERNAL.
 var clients = []client{
 	{name: "swaks", mechanisms: []string{"PLAIN", "LOGIN"}, unix: true, send: swaks},
-	{name: "msmtp", mechanisms: []string{"PLAIN", "LOGIN"}, scram: []string{"SCRAM-SHA-256"}, unix: true, send: msmtp},
-	{name: "curl", mechanisms: []string{"PLAIN", "LOGIN"}, send: curl},
-	{name: "smtplib", mechanisms: []string{"PLAIN", "LOGIN"}, send: script("python3", "testdata/send.py")},
-	{name: "nodemailer", mechanisms: []string{"PLAIN", "LOGIN"}, send: script("node", "node/send.js")},
-	{name: "Net-SMTP", mechanisms: []string{"PLAIN", "LOGIN"}, unix: true, send: script("perl", "testdata/send.pl")},
-	{name: "net-smtp", mechanisms: []string{"PLAIN"}, send: goStandard},
-	{name: "go-smtp", mechanisms: []string{"PLAIN", "LOGIN"}, send: goSMTP},
-	{name: "go-mail", mechanisms: []string{"PLAIN", "LOGIN"}, scram: []string{"SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"}, composes: true, send: goMail},
+	{
+		name: "msmtp", mechanisms: []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "EXTERNAL"}, unix: true,
+		unoffered: "does not support", send: msmtp,
+	},
+	{
+		name: "curl", mechanisms: []string{"PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "EXTERNAL"},
+		unoffered: "No known authentication mechanisms supported", send: curl,
+	},
+	{
+		name: "smtplib", mechanisms: []string{"PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "EXTERNAL"},
+		unoffered: "504", send: script("python3", "testdata/send.py"),
+	},
+	{name: "nodemailer", mechanisms: []string{"PLAIN", "LOGIN", "XOAUTH2"}, send: script("node", "node/send.js")},
+	{
+		name: "Net-SMTP", mechanisms: []string{"PLAIN", "LOGIN", "EXTERNAL"}, unix: true,
+		unoffered: "504", send: script("perl", "testdata/send.pl"),
+	},
+	{name: "net-smtp", mechanisms: []string{"PLAIN", "XOAUTH2"}, send: goStandard},
+	{
+		name: "go-smtp", mechanisms: []string{"PLAIN", "LOGIN", "OAUTHBEARER", "EXTERNAL"},
+		unoffered: "504", cancels: "invalid_token", send: goSMTP,
+	},
+	{
+		name: "go-mail", mechanisms: []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "XOAUTH2"}, composes: true,
+		send: goMail,
+	},
 }
 
 var sizes = []int{1, 10 << 10, 1 << 20, 20 << 20}
@@ -54,12 +85,21 @@ func TestClients(t *testing.T) {
 func testClient(t *testing.T, c client, g *gateway, next *sink, sizes []int) {
 	other := t.TempDir()
 	mailtest.Certificate(t, other)
+	mailtest.ClientCertificates(t, other, user)
 	var serial int
-	newJob := func(t *testing.T, security string, size int) *job {
+	newJob := func(t *testing.T, security, mechanism string, size int) *job {
 		serial++
 		j := &job{
 			Host: "localhost", Security: security, From: user, To: fmt.Sprintf("%s.%d@example.net", c.name, serial),
 			User: user, Password: password, CA: g.path("ca.pem"), File: filepath.Join(t.TempDir(), "message"), Initial: serial%2 == 0,
+			Mechanism: mechanism,
+		}
+		switch mechanism {
+		case "OAUTHBEARER", "XOAUTH2":
+			j.Password = token
+		case "EXTERNAL":
+			j.Password = ""
+			j.certificate(g.dir, user)
 		}
 		connector := security
 		if security == "none" {
@@ -108,7 +148,8 @@ func testClient(t *testing.T, c client, g *gateway, next *sink, sizes []int) {
 	refused := func(t *testing.T, j *job, reply string) {
 		t.Helper()
 		text, err := send(t, j)
-		if err == nil || !strings.Contains(text, reply) {
+		// A port or a serial number may hold the same digits.
+		if err == nil || !regexp.MustCompile(`\b`+reply+`\b`).MatchString(text) {
 			t.Errorf("want %s: %v\n%s", reply, err, text)
 		}
 	}
@@ -116,28 +157,42 @@ func testClient(t *testing.T, c client, g *gateway, next *sink, sizes []int) {
 	type way struct{ security, mechanism string }
 	var ways []way
 	for _, m := range c.mechanisms {
+		if !slices.Contains(g.mechanisms, m) {
+			continue
+		}
 		ways = append(ways, way{"STARTTLS", m}, way{"implicit", m})
 	}
 	for i := range max(len(ways), len(sizes)) {
 		w, size := ways[i%len(ways)], sizes[i%len(sizes)]
 		t.Run(fmt.Sprint(w.security, " ", w.mechanism, " ", size), func(t *testing.T) {
-			j := newJob(t, w.security, size)
-			j.Mechanism = w.mechanism
+			j := newJob(t, w.security, w.mechanism, size)
 			accepted(t, j, w.security, "SMTPSA")
 		})
 	}
 	for _, w := range ways {
-		t.Run(fmt.Sprint(w.security, " ", w.mechanism, " wrong password"), func(t *testing.T) {
-			j := newJob(t, w.security, 1)
-			j.Mechanism, j.Password = w.mechanism, "wrong"
-			refused(t, j, "535")
-		})
+		bad := func(what, reply string, change func(*job)) {
+			t.Run(fmt.Sprint(w.security, " ", w.mechanism, " ", what), func(t *testing.T) {
+				j := newJob(t, w.security, w.mechanism, 1)
+				change(j)
+				refused(t, j, reply)
+			})
+		}
+		if w.mechanism != "EXTERNAL" {
+			reply := "535"
+			if w.mechanism == "OAUTHBEARER" && c.cancels != "" {
+				reply = c.cancels
+			}
+			bad("wrong secret", reply, func(j *job) { j.Password = "wrong" })
+			continue
+		}
+		bad("nobody's certificate", "535", func(j *job) { j.certificate(g.dir, nobody) })
+		bad("forged certificate", c.unoffered, func(j *job) { j.certificate(other, user) })
+		bad("no certificate", c.unoffered, func(j *job) { j.Certificate, j.Key = "", "" })
 	}
 	for _, security := range []string{"STARTTLS", "implicit"} {
-		t.Run(security+" without logon", func(t *testing.T) { refused(t, newJob(t, security, 1), "530") })
+		t.Run(security+" without logon", func(t *testing.T) { refused(t, newJob(t, security, "", 1), "530") })
 		t.Run(security+" unknown issuer", func(t *testing.T) {
-			j := newJob(t, security, 1)
-			j.Mechanism = c.mechanisms[0]
+			j := newJob(t, security, c.mechanisms[0], 1)
 			j.CA = filepath.Join(other, "ca.pem")
 			text, err := send(t, j)
 			if err == nil || !strings.Contains(strings.ToLower(text), "certificate") {
@@ -145,5 +200,5 @@ func testClient(t *testing.T, c client, g *gateway, next *sink, sizes []int) {
 			}
 		})
 	}
-	t.Run("relay", func(t *testing.T) { accepted(t, newJob(t, "none", 10<<10), "relay", "SMTP") })
+	t.Run("relay", func(t *testing.T) { accepted(t, newJob(t, "none", "", 10<<10), "relay", "SMTP") })
 }

@@ -128,8 +128,9 @@ type event struct {
 // gateway is a running gateway. Events are by type and recipient.
 type gateway struct {
 	inbox[event]
-	dir   string
-	ports map[string]string // by connector
+	dir        string
+	ports      map[string]string // by connector
+	mechanisms []string
 }
 
 // TestMain builds the gateway once for all tests.
@@ -194,7 +195,7 @@ const keeper = `"$0" -config "$1" </dev/null & read -r _; kill $!; wait $!`
 // start runs a gateway for the length of the test, with more lines of configuration.
 func start(t *testing.T, next *sink, more string) *gateway {
 	t.Helper()
-	g := &gateway{dir: t.TempDir(), ports: map[string]string{}}
+	g := &gateway{dir: t.TempDir(), ports: map[string]string{}, mechanisms: []string{"PLAIN", "LOGIN"}}
 	mailtest.Certificate(t, g.dir)
 	mailtest.Htpasswd(t, g.path("users"), user, password)
 	mailtest.Write(t, g.path("gateway.toml"), strings.ReplaceAll(config, "SINK", next.addr)+more)

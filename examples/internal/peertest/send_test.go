@@ -9,6 +9,7 @@ import (
 	"net"
 	netsmtp "net/smtp"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -25,16 +26,24 @@ type job struct {
 	Mechanism string `json:"mechanism"` // empty: does not log on
 	Initial   bool   `json:"initial"`   // the first response comes with AUTH, where the client leaves the choice
 	User      string `json:"user"`
-	Password  string `json:"password"`
+	Password  string `json:"password"` // or the token
 	From      string `json:"from"`
 	To        string `json:"to"`
 	File      string `json:"file"`
 	CA        string `json:"ca"`
+	// Of the client, empty if it has none.
+	Certificate string `json:"certificate"`
+	Key         string `json:"key"`
 
 	message []byte
 }
 
 func (j *job) addr() string { return net.JoinHostPort(j.Host, strconv.Itoa(j.Port)) }
+
+// certificate makes the client show one from a directory.
+func (j *job) certificate(dir, name string) {
+	j.Certificate, j.Key = filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key")
+}
 
 // text is the job for a script.
 func (j *job) text() string {
@@ -46,7 +55,11 @@ func (j *job) tls() *tls.Config {
 	pool := x509.NewCertPool()
 	pem, _ := os.ReadFile(j.CA)
 	pool.AppendCertsFromPEM(pem)
-	return &tls.Config{RootCAs: pool, ServerName: j.Host}
+	config := &tls.Config{RootCAs: pool, ServerName: j.Host}
+	if pair, err := tls.LoadX509KeyPair(j.Certificate, j.Key); err == nil {
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config
 }
 
 // script returns a client that is a script for an interpreter.
@@ -88,7 +101,13 @@ func msmtp(ctx context.Context, j *job) (string, error) {
 	}
 	if j.Mechanism != "" {
 		quoted := "'" + strings.ReplaceAll(j.Password, "'", `'\''`) + "'"
-		args = append(args, "--auth="+strings.ToLower(j.Mechanism), "--user="+j.User, "--passwordeval=printf %s "+quoted)
+		args = append(args, "--auth="+strings.ToLower(j.Mechanism), "--user="+j.User)
+		if j.Password != "" {
+			args = append(args, "--passwordeval=printf %s "+quoted)
+		}
+	}
+	if j.Certificate != "" {
+		args = append(args, "--tls-cert-file="+j.Certificate, "--tls-key-file="+j.Key)
 	}
 	return output(ctx, bytes.NewReader(content), "msmtp", append(args, "--", j.To)...)
 }
@@ -108,8 +127,15 @@ func curl(ctx context.Context, j *job) (string, error) {
 	if j.Initial {
 		args = append(args, "--sasl-ir")
 	}
-	if j.Mechanism != "" {
+	switch j.Mechanism {
+	case "":
+	case "OAUTHBEARER", "XOAUTH2":
+		args = append(args, "--user", j.User+":", "--oauth2-bearer", j.Password, "--login-options", "AUTH="+j.Mechanism)
+	default:
 		args = append(args, "--user", j.User+":"+j.Password, "--login-options", "AUTH="+j.Mechanism)
+	}
+	if j.Certificate != "" {
+		args = append(args, "--cert", j.Certificate, "--key", j.Key)
 	}
 	return output(ctx, nil, "curl", args...)
 }
@@ -140,7 +166,11 @@ func sendStandard(ctx context.Context, j *job) error {
 		}
 	}
 	if j.Mechanism != "" {
-		if err := c.Auth(netsmtp.PlainAuth("", j.User, j.Password, j.Host)); err != nil {
+		auth := netsmtp.PlainAuth("", j.User, j.Password, j.Host)
+		if j.Mechanism == "XOAUTH2" {
+			auth = xoauth2{j}
+		}
+		if err := c.Auth(auth); err != nil {
 			return err
 		}
 	}
@@ -163,6 +193,20 @@ func sendStandard(ctx context.Context, j *job) error {
 	return c.Quit()
 }
 
+// xoauth2 is what programs write that use net/smtp.
+type xoauth2 struct{ *job }
+
+func (a xoauth2) Start(*netsmtp.ServerInfo) (string, []byte, error) {
+	return "XOAUTH2", []byte("user=" + a.User + "\x01auth=Bearer " + a.Password + "\x01\x01"), nil
+}
+
+func (a xoauth2) Next(_ []byte, more bool) ([]byte, error) {
+	if more {
+		return []byte{}, nil // the refusal comes when its reasons have been taken
+	}
+	return nil, nil
+}
+
 func goSMTP(ctx context.Context, j *job) (string, error) { return shown(sendGoSMTP(ctx, j)) }
 
 func sendGoSMTP(ctx context.Context, j *job) error {
@@ -179,8 +223,13 @@ func sendGoSMTP(ctx context.Context, j *job) error {
 	}
 	if j.Mechanism != "" {
 		auth := sasl.NewPlainClient("", j.User, j.Password)
-		if j.Mechanism == "LOGIN" {
+		switch j.Mechanism {
+		case "LOGIN":
 			auth = sasl.NewLoginClient(j.User, j.Password)
+		case "OAUTHBEARER":
+			auth = sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: j.User, Token: j.Password, Host: j.Host, Port: j.Port})
+		case "EXTERNAL":
+			auth = sasl.NewExternalClient("")
 		}
 		if err := c.Auth(auth); err != nil {
 			return err

@@ -4,6 +4,7 @@ const fs = require('fs');
 const nodemailer = require('nodemailer');
 
 const job = JSON.parse(process.argv[2]);
+const credentials = { XOAUTH2: { type: 'OAuth2', user: job.user, accessToken: job.password } };
 const transport = nodemailer.createTransport({
 	host: job.host,
 	port: job.port,
@@ -13,7 +14,7 @@ const transport = nodemailer.createTransport({
 	ignoreTLS: job.security === 'none',
 	tls: { ca: fs.readFileSync(job.ca) },
 	authMethod: job.mechanism || undefined,
-	auth: job.mechanism ? { user: job.user, pass: job.password } : undefined,
+	auth: credentials[job.mechanism] || (job.mechanism ? { user: job.user, pass: job.password } : undefined),
 });
 transport.sendMail({
 	envelope: { from: job.from, to: [job.to] },

@@ -7,6 +7,7 @@ use Net::SMTP;
 
 my $job = decode_json($ARGV[0]);
 my @tls = (SSL_ca_file => $job->{ca}, SSL_verifycn_name => $job->{host}, SSL_verify_mode => 1);
+push @tls, SSL_cert_file => $job->{certificate}, SSL_key_file => $job->{key} if $job->{certificate};
 my $s   = Net::SMTP->new(
     $job->{host},
     Port    => $job->{port},
