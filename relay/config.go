@@ -61,7 +61,8 @@ type Config struct {
 	// httpapi and admin obey it too, for requests that do not come from a loopback address. Defaults to false.
 	RequireEncryption bool
 
-	// Verifier decides on user names and passwords. It is short for an Auth with Passwords alone.
+	// Verifier decides on user names and passwords. It is short for an Auth with Passwords and a Throttle of the
+	// default options, which goes on through [Relay.Reload].
 	Verifier auth.Verifier
 
 	// Auth runs the mechanisms of AUTH, with a Throttle if it has one. This or Verifier is required when a connector

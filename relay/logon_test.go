@@ -24,6 +24,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
 // everyMechanism knows app@example.test and its secret.
@@ -319,4 +320,43 @@ func TestExplainWithoutAuth(t *testing.T) {
 			t.Errorf("verifier %v: %q, explained as %+v", verifier, got, e.Replies[0])
 		}
 	}
+}
+
+// A Verifier alone is guarded against those who guess, and a reload does not give them another try.
+func TestVerifierIsThrottled(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		looks := 0
+		cfg := local(newCapture(), newCapture())
+		cfg.Hostname, cfg.Spool = "relay.example.test", memspool.New(nil)
+		users := bind(connector.Submission("users"), "127.0.0.1")
+		users.AuthMechanisms = connector.BasicAuth
+		cfg.Connectors = []*connector.Connector{users}
+		cfg.Verifier = auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+			looks++
+			return nil, auth.ErrBadCredentials
+		})
+		r, err := relay.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		for round := range 2 {
+			for i := range 50 {
+				c, err := r.Admit(t.Context(), "users", relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), Protocol: "HTTP"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = c.Authenticate(t.Context(), auth.Credentials{Username: "app", Password: fmt.Sprint(round, i)})
+				if err == nil {
+					t.Fatal("a wrong password was taken")
+				}
+			}
+			if looks > 12 {
+				t.Fatalf("round %d: %d guesses were looked at", round, looks)
+			}
+			if err := r.Reload(cfg); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/internal/header"
 	"github.com/postern-mail/postern/relay/internal/outbound"
@@ -38,7 +39,8 @@ type Relay struct {
 	announcing sync.Map
 	headers    header.Pool
 	monitor    monitor
-	held       atomic.Int32 // refusals held back, of clients that do not speak SMTP
+	held       atomic.Int32          // refusals held back, of clients that do not speak SMTP
+	throttle   func() *auth.Throttle // of every configuration's Verifier
 
 	mu        sync.Mutex
 	listeners map[netip.AddrPort]net.Listener // by binding as bound
@@ -71,6 +73,7 @@ func New(cfg Config) (*Relay, error) {
 		idle:      make(chan struct{}),
 		closed:    make(chan struct{}),
 		shutdown:  make(chan struct{}),
+		throttle:  sync.OnceValue(func() *auth.Throttle { return auth.NewThrottle(auth.ThrottleOptions{}) }),
 	}
 	r.killed, r.kill = context.WithCancel(context.Background())
 	client := outbound.Config{Hostname: cfg.Hostname, Logger: cfg.Logger}
@@ -78,7 +81,7 @@ func New(cfg Config) (*Relay, error) {
 		client.Resolver = cfg.Resolver
 	}
 	r.client = outbound.New(client)
-	p, err := newSnapshot(cfg, r.client, r.configs.Add(1))
+	p, err := r.newSnapshot(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -319,7 +322,7 @@ func (r *Relay) Reload(cfg Config) error {
 	}
 	old := r.snap.Load().cfg
 	cfg.Spool, cfg.Hostname, cfg.Logger = old.Spool, old.Hostname, old.Logger
-	p, err := newSnapshot(cfg, r.client, r.configs.Add(1))
+	p, err := r.newSnapshot(cfg)
 	if err != nil {
 		return err
 	}

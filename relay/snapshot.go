@@ -117,17 +117,17 @@ func (f *faults) err() error {
 //
 // The number tells the configurations of one relay apart, so that the client
 // does not use a connection made by the settings of an earlier one.
-func newSnapshot(cfg Config, client *outbound.Client, number uint64) (*snapshot, error) {
+func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	var f faults
 	p := &snapshot{
-		cfg: cfg, client: client, number: strconv.FormatUint(number, 10), log: cfg.Logger, hops: make(map[string]*hop),
+		cfg: cfg, client: r.client, number: strconv.FormatUint(r.configs.Add(1), 10), log: cfg.Logger, hops: make(map[string]*hop),
 		unableToRelay: replyUnableToRelay(), unknownUser: replyUnknownUser(),
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
 	if p.auth = cfg.Auth; p.auth == nil && cfg.Verifier != nil {
-		p.auth = &auth.Server{Passwords: cfg.Verifier}
+		p.auth = &auth.Server{Passwords: cfg.Verifier, Throttle: r.throttle()}
 	}
 	p.checkNames(&f)
 	var err error

@@ -6,6 +6,8 @@
 //	go run ./examples/http-submission -users users.htpasswd -certificate cert.pem -key key.pem
 //	curl --cacert cert.pem -u app@example.com -H 'Content-Type: application/json' -H 'Idempotency-Key: 1' https://localhost:8443/messages \
 //	    -d '{"from":"app@example.com","to":["somebody@example.net"],"subject":"hello","text":"Hello.\n"}'
+//
+// With -token-for app@example.com it prints a token that does instead of a password: curl --oauth2-bearer token.
 package main
 
 import (
@@ -32,7 +34,7 @@ import (
 )
 
 type options struct {
-	http, smtp, users, certificate, key, smartHost string
+	http, smtp, users, tokenFor, certificate, key, smartHost string
 }
 
 func main() {
@@ -40,6 +42,7 @@ func main() {
 	flag.StringVar(&o.http, "http", "127.0.0.1:8443", "`address` for HTTPS")
 	flag.StringVar(&o.smtp, "smtp", "127.0.0.1:2587", "`address` for SMTP")
 	flag.StringVar(&o.users, "users", "users.htpasswd", "htpasswd `file` of the users, with bcrypt")
+	flag.StringVar(&o.tokenFor, "token-for", "", "`user` to print a bearer token for, which is good while the program runs")
 	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
 	flag.StringVar(&o.key, "key", "key.pem", "private key `file`")
 	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
@@ -58,7 +61,15 @@ func run(o options, dir string) error {
 		return err
 	}
 	defer store.Close()
-	r, server, err := newServer(store, o)
+	keys := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+	if o.tokenFor != "" {
+		token, _, err := keys.Issue(context.Background(), auth.Credential{Owner: o.tokenFor})
+		if err != nil {
+			return err
+		}
+		fmt.Println(token)
+	}
+	r, server, err := newServer(store, keys, o)
 	if err != nil {
 		return err
 	}
@@ -91,7 +102,7 @@ func run(o options, dir string) error {
 	return err
 }
 
-func newServer(store spool.Store, o options) (*relay.Relay, *http.Server, error) {
+func newServer(store spool.Store, keys *auth.Keyring, o options) (*relay.Relay, *http.Server, error) {
 	binding, err := netip.ParseAddrPort(o.smtp)
 	if err != nil {
 		return nil, nil, err
@@ -114,7 +125,12 @@ func newServer(store spool.Store, o options) (*relay.Relay, *http.Server, error)
 		Spool:      store,
 		Connectors: []*connector.Connector{submission},
 		TLS:        config,
-		Verifier:   auth.NewThrottle(auth.ThrottleOptions{}).Guard(users),
+		Auth: &auth.Server{
+			Passwords: users,
+			Tokens:    keys, // Authorization: Bearer, and OAUTHBEARER over SMTP
+			Throttle:  auth.NewThrottle(auth.ThrottleOptions{}),
+		},
+		Quota: keys,
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",
 			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
