@@ -383,9 +383,9 @@ func TestMaxDeliveries(t *testing.T) {
 func TestFaultsOfTimes(t *testing.T) {
 	_, err := relay.New(relay.Config{
 		Hostname: "[127.0.0.1]", Spool: memspool.New(nil), MaxDeliveries: -1, DrainTimeout: -1, Postmaster: "no one", DefaultDomain: "a b",
-		Retry: relay.Retry{Schedule: []time.Duration{time.Minute, 0}, Expires: time.Millisecond},
+		Retry: relay.Retry{Schedule: []time.Duration{time.Minute, 0}, Expires: time.Millisecond, DelayNotification: time.Millisecond},
 	})
-	for _, want := range []string{"Hostname:", "MaxDeliveries:", "DrainTimeout:", "DefaultDomain:", "Retry.Schedule[1]:", "Retry.Expires:"} {
+	for _, want := range []string{"Hostname:", "MaxDeliveries:", "DrainTimeout:", "DefaultDomain:", "Retry.Schedule[1]:", "Retry.Expires:", "Retry.DelayNotification:"} {
 		if err == nil || !strings.Contains(err.Error(), "\n  "+want) {
 			t.Errorf("no fault at %s in %v", want, err)
 		}

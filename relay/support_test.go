@@ -39,7 +39,8 @@ type sent struct {
 
 // sink is a next hop that follows the standards and keeps what it is given.
 type sink struct {
-	lmtp bool
+	lmtp  bool
+	noDSN bool
 	// reply answers a command line, or "." for the content, in the place of 250.
 	reply func(line string) string
 	mail  chan sent
@@ -115,7 +116,11 @@ func (s *sink) serve(c net.Conn) {
 		verb, _, _ := strings.Cut(line, " ")
 		switch verb {
 		case "EHLO", "LHLO":
-			say("250-sink.example.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-SIZE\r\n250 DSN")
+			last := "250 DSN"
+			if s.noDSN {
+				last = "250 HELP"
+			}
+			say("250-sink.example.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-SIZE\r\n" + last)
 		case "MAIL":
 			m = sent{}
 			if answer(line) {
