@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/examples/internal/mailtest"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -17,7 +18,12 @@ func TestHTTPSubmission(t *testing.T) {
 	o := options{smtp: "127.0.0.1:0", smartHost: sink.Addr, users: filepath.Join(dir, "users.htpasswd")}
 	o.certificate, o.key, _ = mailtest.Certificate(t, dir)
 	mailtest.Htpasswd(t, o.users, "app@example.com", "secret")
-	r, server, err := newServer(memspool.New(nil), o)
+	keys := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+	token, _, err := keys.Issue(t.Context(), auth.Credential{Owner: "app@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, server, err := newServer(memspool.New(nil), keys, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +65,11 @@ func TestHTTPSubmission(t *testing.T) {
 	want(curl("/messages?from=app@example.com&to=somebody@example.net", "-u", "app@example.com:secret",
 		"-H", "Content-Type: message/rfc822", "--data-binary", "From: app@example.com\nSubject: as it is\n\nHello.\n"), "202")
 	if m := sink.Next(t); !strings.Contains(m.Content, "\nSubject: as it is\n\nHello.\n") {
+		t.Errorf("arrived: %+v", m)
+	}
+	want(curl("/messages", "--oauth2-bearer", token, "-H", "Content-Type: application/json",
+		"-d", `{"from":"app@example.com","to":["somebody@example.net"],"subject":"by token"}`), "202")
+	if m := sink.Next(t); !strings.Contains(m.Content, "\nSubject: by token\n") {
 		t.Errorf("arrived: %+v", m)
 	}
 	want(curl("/messages", append(asJSON, `{"from":"boss@example.com","to":["somebody@example.net"]}`)...), "403", "5.7.60")

@@ -12,10 +12,19 @@
 //
 // # Requests
 //
-// Users log on with Basic authentication (RFC 7617), which the relay's Verifier decides on. The body is one of
+// Users log on with a name and a password (Basic, RFC 7617), which auth.Server.Passwords of relay.Config.Auth decides on, or with a
+// token (Bearer, RFC 6750), which Tokens decides on, as by AUTH PLAIN and OAUTHBEARER: with the same Throttle and Policy.Auth. Tokens
+// are taken inside TLS only. With an [auth.Keyring] as Tokens, applications need nothing but the token of their credential:
+//
+//	Authorization: Bearer q2tv7xk4ma_5vqk7w2c3m6yhd4nzrpxgfatub2so7il
+//
+// A 401 asks for the schemes that are taken in this place, and with error="invalid_token" tells that a token was refused. Where none
+// is, as outside TLS, it is a 403. There is one Authorization field, and no token in the query or the body.
+//
+// The body is one of
 //
 //   - application/json: sender, recipients, subject, text, HTML, attachments; the message is
-//     made from it. See /openapi.json for the fields. Unknown fields are refused. The body is held in memory; see
+//     made from it. See /openapi.json for the fields. Unknown fields, and those given twice, are refused. The body is held in memory; see
 //     [Config].MaxJSONBytes and MaxBuffered.
 //   - message/rfc822: the message itself, with the envelope in the query: from (empty for the null sender), to,
 //     once for each recipient, and envelope_id, return, notify, label=name:value. The body goes to the spool as it arrives.
@@ -27,7 +36,7 @@
 // recipient or field in "errors". The texts are constant. Statuses follow from the reply:
 //
 //	400  5.1.3, 5.1.7, 5.2.x, 5.5.x   a malformed body, address or parameter
-//	401  530 5.7.1, 535               log on; the credentials are wrong
+//	401  530 5.7.1, 535, 504 5.7.4    log on; the credentials are wrong, or of a kind that is not taken
 //	403  530 5.7.0, 538, 502, 5.7.x   TLS is required, no right to this sender, recipient or service
 //	404, 405                          no such resource, no such method
 //	409                               a request with the same Idempotency-Key is under way
@@ -44,7 +53,7 @@
 //
 // A client that got no answer may repeat a request with the same Idempotency-Key, 1 to 255 printable
 // characters of its choice. If the first was answered 202, so is the repetition, with the same queue id, and nothing is
-// queued. A key belongs to the user, or without one to the remote address. Only
+// queued. A key belongs to the user, whatever the credential; without one to the credential, or else to the remote address. Only
 // success is remembered: a request that was refused may be repeated and is judged anew.
 // While a request is under way another with its key is answered 409. The same key with another
 // body, content type or query is answered 422.

@@ -94,6 +94,49 @@ func Example() {
 	// 1 message in the queue
 }
 
+// An application logs on with the token of a credential, which needs no user name.
+func Example_bearer() {
+	server := httptest.NewUnstartedServer(nil)
+	server.StartTLS()
+	defer server.Close()
+	keys := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+	token, _, err := keys.Issue(context.Background(), auth.Credential{Owner: "shop@example.com", Label: "invoices"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	users := connector.Submission("users")
+	users.Limits.AuthTarpit = -1
+	r, err := relay.New(relay.Config{
+		Hostname:   "relay.example.com",
+		Spool:      memspool.New(nil),
+		Connectors: []*connector.Connector{users},
+		TLS:        server.TLS,
+		Auth:       &auth.Server{Tokens: keys, Throttle: auth.NewThrottle(auth.ThrottleOptions{})},
+		Quota:      keys,
+		Transport:  relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result { return nil }),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+	server.Config.Handler, _ = httpapi.New(httpapi.Config{Relay: r, Connector: "users"})
+
+	for _, shown := range []string{token, "guess"} {
+		req, _ := http.NewRequest(http.MethodPost, server.URL+"/messages", strings.NewReader(`{"from":"shop@example.com","to":["alice@example.net"]}`))
+		req.Header.Set("Authorization", "Bearer "+shown)
+		req.Header.Set("Content-Type", "application/json")
+		res, err := server.Client().Do(req)
+		if err != nil {
+			log.Fatal(err)
+		}
+		res.Body.Close()
+		fmt.Printf("%s %q\n", res.Status, res.Header["Www-Authenticate"])
+	}
+	// Output:
+	// 202 Accepted []
+	// 401 Unauthorized ["Bearer realm=\"submission\", error=\"invalid_token\""]
+}
+
 // A message that is ready goes into the body as it is.
 func Example_raw() {
 	server := httptest.NewUnstartedServer(nil)

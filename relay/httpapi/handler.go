@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"log/slog"
+	"math"
 	"mime"
 	"net/http"
 	"net/netip"
@@ -19,7 +20,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/internal/httppeer"
@@ -151,12 +151,19 @@ func (h *handler) message(w http.ResponseWriter, r *http.Request) (id string, er
 	if err != nil {
 		return "", err
 	}
+	defer func() {
+		if err != nil {
+			err = challenged(c, r, err)
+		}
+	}()
 	source := sourceOf(peer.Remote.Addr())
 	if err := h.enter(c.Limits(), source); err != nil {
 		return "", c.Refuse(ctx, "connect", err)
 	}
 	defer h.leave(source)
-	if err := logOn(c, w, r); err != nil {
+	if err := logOn(c, r); err != nil {
+		// Whoever guesses shall not do so on one connection.
+		w.Header().Set("Connection", "close")
 		return "", err
 	}
 	if err := c.Check(ctx); err != nil {
@@ -171,30 +178,13 @@ func (h *handler) message(w http.ResponseWriter, r *http.Request) (id string, er
 	}
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
-	case err != nil:
+	case err != nil, len(r.Header.Values("Content-Type")) > 1:
 	case kind == "application/json" && (params["charset"] == "" || strings.EqualFold(params["charset"], "utf-8")):
 		return t.json(ctx)
 	case kind == "message/rfc822":
 		return t.raw(ctx)
 	}
 	return "", problem{Status: http.StatusUnsupportedMediaType, Detail: "Content-Type must be application/json or message/rfc822"}
-}
-
-// logOn decides on the credentials, if there are any.
-func logOn(c *relay.Client, w http.ResponseWriter, r *http.Request) error {
-	if r.Header.Get("Authorization") == "" {
-		return nil
-	}
-	user, password, ok := r.BasicAuth()
-	if !ok {
-		return c.Refuse(r.Context(), "auth", relay.Reject(535, "5.7.8", "Authentication unsuccessful"))
-	}
-	err := c.Authenticate(r.Context(), auth.Credentials{Mechanism: auth.Plain, Username: user, Password: password})
-	if err != nil {
-		// Whoever guesses shall not do so on one connection.
-		w.Header().Set("Connection", "close")
-	}
-	return err
 }
 
 // enter counts a request against the connector's limits on connections.
@@ -243,8 +233,12 @@ func (t *transaction) idempotencyKey(remote netip.Addr) error {
 		return problem{Status: http.StatusBadRequest, Detail: "Idempotency-Key is not 1 to 255 printable characters"}
 	}
 	owner := "address " + remote.String()
-	if id := t.client.Identity(); id != nil {
+	switch id := t.client.Identity(); {
+	case id == nil:
+	case id.User != "":
 		owner = "user " + id.User
+	case id.Credential != "":
+		owner = "credential " + id.Credential
 	}
 	sum := sha256.Sum256([]byte(t.cfg.Connector + "\x00" + owner + "\x00" + v))
 	t.key = hex.EncodeToString(sum[:])
@@ -432,7 +426,7 @@ const weight = 5
 
 // read reads a JSON body into memory as far as there is room. What it reserves is for the caller to give back.
 func (t *transaction) read(ctx context.Context) ([]byte, error) {
-	r, limit := t.request, t.cfg.MaxJSONBytes
+	r, limit := t.request, min(t.cfg.MaxJSONBytes, math.MaxInt32-1) // an int can count them
 	if l := t.limits.MaxMessageBytes; l > 0 {
 		limit = min(limit, l)
 	}

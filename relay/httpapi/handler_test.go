@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -36,7 +37,7 @@ func refusals() []refusal {
 		{"not logged on", nil, post(simple, "Authorization", ""), 401, 530, "5.7.1", "mail", ""},
 		{"wrong password", nil, basic(post(simple), "app", "wrong"), 401, 535, "5.7.8", "auth", "app"},
 		{"name of no user", nil, basic(post(simple), "a\x00b", "secret"), 401, 535, "5.7.8", "auth", ""},
-		{"another scheme", nil, post(simple, "Authorization", "Bearer abc"), 401, 535, "5.7.8", "auth", ""},
+		{"another scheme", nil, post(simple, "Authorization", "Bearer abc"), 401, 504, "5.7.4", "auth", ""},
 		{"no verifier", nil, basic(post(simple), "down", "secret"), 503, 454, "4.7.0", "auth", "down"},
 		{"throttled", nil, basic(post(simple), "throttled", "secret"), 429, 454, "4.7.0", "auth", "throttled"},
 		{"user without the right to submit", func(w *world) {
@@ -62,6 +63,7 @@ func refusals() []refusal {
 
 		{"content type", nil, post(simple, "Content-Type", "text/plain"), 415, 0, "", "", ""},
 		{"character set", nil, post(simple, "Content-Type", "application/json; charset=latin1"), 415, 0, "", "", ""},
+		{"two content types", nil, with(post(simple), "Content-Type", "text/plain"), 415, 0, "", "", ""},
 		{"no content type", nil, post(simple, "Content-Type", ""), 415, 0, "", "", ""},
 		{"compressed", nil, post(simple, "Content-Encoding", "gzip"), 415, 0, "", "", ""},
 
@@ -131,6 +133,12 @@ type refusal struct {
 
 func basic(r *http.Request, user, password string) *http.Request {
 	r.SetBasicAuth(user, password)
+	return r
+}
+
+// with adds a field to those there are.
+func with(r *http.Request, name, value string) *http.Request {
+	r.Header.Add(name, value)
 	return r
 }
 
@@ -475,6 +483,18 @@ func TestProxies(t *testing.T) {
 				t.Errorf("%s: client is %s, want %s", c.name, m.Origin.Remote, c.client)
 			}
 		}
+	}
+}
+
+// TestNoJSONLimit: the largest number there is does not overflow.
+func TestNoJSONLimit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(w *world) {
+		w.http.MaxJSONBytes = math.MaxInt64
+		w.users.Grants = []connector.Grant{{Principal: connector.User("app"), Rights: connector.BypassMessageSizeLimit}}
+	})
+	if a := w.do(chunked(post(simple))); a.Status != 202 {
+		t.Fatalf("%d %s", a.Status, a.Body)
 	}
 }
 

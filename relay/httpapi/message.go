@@ -107,7 +107,57 @@ func decode(body []byte, recipients int) (*message, faults) {
 	if _, err := d.Token(); err != io.EOF {
 		return one("#", "more than one JSON value")
 	}
+	if pointer, detail := ambiguous(body); detail != "" {
+		return one(pointer, detail)
+	}
 	return m, nil
+}
+
+// ambiguous finds a member that another reader of the body could take otherwise than encoding/json: given twice, or one of ours in
+// other letters. The body is one that decode has taken.
+func ambiguous(body []byte) (pointer, detail string) {
+	var open [maxDepth]map[string]bool // the names so far of the objects around; nil for an array
+	depth, isName, top := 0, false, ""
+	for i := 0; i < len(body); i++ {
+		switch body[i] {
+		case '{', '[':
+			if isName = body[i] == '{'; isName {
+				open[depth] = make(map[string]bool)
+			} else {
+				open[depth] = nil
+			}
+			depth++
+		case '}', ']':
+			depth--
+		case ',':
+			isName = open[depth-1] != nil
+		case '"':
+			start := i
+			for i++; body[i] != '"'; i++ {
+				if body[i] == '\\' {
+					i++
+				}
+			}
+			if !isName {
+				continue
+			}
+			isName = false
+			var name string
+			_ = json.Unmarshal(body[start:i+1], &name) // decode could
+			if depth == 1 {
+				top = "#/" + pointerToken(name)
+			}
+			// At depth 2 there are headers and labels, whose names are the client's.
+			if depth != 2 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
+				return top, "unknown field"
+			}
+			if open[depth-1][name] {
+				return top, "a field is given twice"
+			}
+			open[depth-1][name] = true
+		}
+	}
+	return "", ""
 }
 
 // pointerToken escapes a name for a pointer (RFC 6901 sections 3 and 6).

@@ -194,6 +194,14 @@ func TestFaults(t *testing.T) {
 		{"many values", good(`"headers":{` + strings.Repeat(`"":"",`, 1300) + `"":""}`), "#"},
 		{"unknown field", good(`"x/y":1`), "#/x~1y"},
 		{"unknown field of an attachment", good(`"attachments":[{"cid":"1"}]`), "#/cid"},
+		{"twice", good(`"subject":"a","subject":"b"`), "#/subject"},
+		{"twice, once escaped", good(`"subject":"a","sub\u006aect":"b"`), "#/subject"},
+		{"in other letters", good(`"Bcc":["x@example.net"]`), "#/Bcc"},
+		{"in letters that fold", good(`"\u017fubject":"a"`), "#/ſubject"},
+		{"twice in an attachment", good(`"attachments":[{"name":"a"},{"name":"b","content":"","name":"c"}]`), "#/attachments"},
+		{"in other letters in an attachment", good(`"attachments":[{"Name":"a"}]`), "#/attachments"},
+		{"header twice", good(`"headers":{"X-A":"\\\"","X-A":"b"}`), "#/headers"},
+		{"label twice", good(`"labels":{"a\"":"1","a\u0022":"2"}`), "#/labels"},
 		{"type", good(`"subject":1`), "#/subject"},
 		{"no sender", `{"to":["bob@example.net"]}`, "#/from"},
 		{"two senders", `{"from":"a@example.com, b@example.com"}`, "#/from"},
@@ -233,6 +241,9 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%s: %d %s, want %s", c.name, a.Status, a.Body, c.pointer)
 		}
 	}
+	if a := w.do(post(good(`"bcc":[],"attachments":[{"name":"a"},{"name":"a"}],"headers":{"X-A":"{\"x\":1,"},"labels":{"X-A":"","x-a":""}`))); a.Status != 202 {
+		t.Errorf("what is not given twice: %s", a.Body)
+	}
 	if n := httpapi.Buffered(w.handler); n != 0 {
 		t.Errorf("%d octets still count as held", n)
 	}
@@ -251,6 +262,8 @@ func FuzzJSON(f *testing.F) {
 		"From": true, "To": true, "Cc": true, "Reply-To": true, "Subject": true, "Mime-Version": true,
 		"Content-Type": true, "Content-Transfer-Encoding": true,
 	}
+	f.Add([]byte(`{"from":"a@example.com","labels":{"a\"":"1","\\":"2"},"attachments":[{"name":"a"},{"name":"b","name":"c"}],"Text":"x"}`))
+	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		_, content, count, headers, faults := httpapi.Compose(body)
 		if faults > 0 {

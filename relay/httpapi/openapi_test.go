@@ -2,7 +2,6 @@ package httpapi_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http/httptest"
 	"net/url"
@@ -169,7 +168,39 @@ func TestDocumentMatches(t *testing.T) {
 	if a := w.do(raw(query.Encode(), letter)); a.Status != 202 {
 		t.Errorf("all parameters: %d %s", a.Status, a.Body)
 	}
-	if fmt.Sprint(object(t, doc, "components", "securitySchemes", "basic")["scheme"]) != "basic" {
-		t.Error("the scheme is Basic")
+}
+
+// TestDocumentSchemes: each way to log on that the document has is taken and asked for, and there are no others.
+func TestDocumentSchemes(t *testing.T) {
+	t.Parallel()
+	doc := document(t)
+	w := newWorld(t, withTokens)
+	credentials := map[string]string{"basic": "YXBwOnNlY3JldA==", "bearer": "tok-good"}
+	schemes := object(t, doc, "components", "securitySchemes")
+	var documented, asked, required []string
+	for name, s := range schemes {
+		scheme := at(t, s, "scheme").(string)
+		documented = append(documented, scheme)
+		if at(t, s, "type") != "http" {
+			t.Errorf("%s is not of HTTP", name)
+		}
+		if a := w.do(post(simple, "Authorization", scheme+" "+credentials[scheme])); a.Status != 202 {
+			t.Errorf("%s: %d %s", name, a.Status, a.Body)
+		}
+	}
+	for _, challenge := range w.do(post(simple, "Authorization", "")).Header.Values("WWW-Authenticate") {
+		scheme, _, _ := strings.Cut(challenge, " ")
+		asked = append(asked, strings.ToLower(scheme))
+	}
+	for _, r := range doc["security"].([]any) {
+		for name := range r.(map[string]any) {
+			required = append(required, at(t, schemes, name, "scheme").(string))
+		}
+	}
+	slices.Sort(documented)
+	slices.Sort(asked)
+	slices.Sort(required)
+	if !slices.Equal(asked, documented) || !slices.Equal(required, documented) {
+		t.Errorf("document %v, operations %v, challenges %v", documented, required, asked)
 	}
 }

@@ -21,6 +21,8 @@ type problem struct {
 	SMTP   *smtpReply `json:"smtp,omitempty"`
 	Errors []fault    `json:"errors,omitempty"`
 	retry  int        // seconds
+
+	challenges []string // of a 401
 }
 
 // Error returns the detail.
@@ -96,7 +98,7 @@ func status(r *relay.ReplyError) int {
 		return http.StatusUnprocessableEntity // fewer must be tried, not later
 	case r.Code < 500:
 		return http.StatusServiceUnavailable
-	case r.Code == 535, r.Code == 530 && r.Enhanced == "5.7.1":
+	case r.Code == 535, r.Code == 504 && r.Enhanced == "5.7.4", r.Code == 530 && r.Enhanced == "5.7.1":
 		return http.StatusUnauthorized
 	case r.Code == 502, r.Code == 530, r.Code == 538, strings.HasPrefix(r.Enhanced, "5.7."):
 		return http.StatusForbidden
@@ -112,11 +114,14 @@ func fail(w http.ResponseWriter, r *http.Request, err error) { write(w, r, probl
 
 // write sends a problem.
 func write(w http.ResponseWriter, r *http.Request, p problem) {
+	if p.Status == http.StatusUnauthorized && len(p.challenges) == 0 {
+		p.Status = http.StatusForbidden // RFC 9110 section 15.5.2: 401 says how to log on
+	}
 	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
 	h := w.Header()
 	switch p.Status {
 	case http.StatusUnauthorized:
-		h.Set("WWW-Authenticate", `Basic realm="submission", charset="UTF-8"`)
+		h["Www-Authenticate"] = p.challenges
 	case http.StatusServiceUnavailable:
 		if p.retry == 0 {
 			p.retry = retryOther
