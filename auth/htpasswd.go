@@ -42,6 +42,7 @@ type Htpasswd struct {
 	path    string
 	onError func(error)
 	hasher  *Hasher
+	scram   bool              // every user has SCRAM keys
 	key     [sha256.Size]byte // of the digests of good passwords and unknown names
 	start   time.Time
 	next    atomic.Int64 // when to look again, as time since start
@@ -75,6 +76,10 @@ func WithHasher(h *Hasher) Option {
 		}
 	}
 }
+
+// RequireSCRAM makes every line a fault whose hash is none of [NewSCRAMKeys]. Use it where SCRAM is offered: a client
+// that knows SCRAM does not fall back to another mechanism for a user without keys.
+func RequireSCRAM() Option { return func(h *Htpasswd) { h.scram = true } }
 
 // OpenHtpasswd reads the file. The error holds every fault of the file with
 // its line number, joined with [errors.Join]; after 20 of them the rest is left
@@ -188,7 +193,7 @@ func (h *Htpasswd) read() (*users, error) {
 		return nil, fmt.Errorf("auth: htpasswd: %w", err)
 	}
 	h.info, h.unsettled = info, -fileUnsettled < age && age < fileUnsettled
-	return parseHtpasswd(h.path, data, h.hasher)
+	return parseHtpasswd(h.path, data, h.hasher, h.scram)
 }
 
 func readFile(path string) ([]byte, error) {
@@ -220,7 +225,7 @@ func (u *users) decoy(digest [sha256.Size]byte) *user {
 	return u.all[binary.BigEndian.Uint64(digest[:])%uint64(len(u.all))]
 }
 
-func parseHtpasswd(name string, data []byte, h *Hasher) (*users, error) {
+func parseHtpasswd(name string, data []byte, h *Hasher, scram bool) (*users, error) {
 	u := &users{byName: make(map[string]*user)}
 	n := 0
 	var faults []error
@@ -230,7 +235,7 @@ func parseHtpasswd(name string, data []byte, h *Hasher) (*users, error) {
 		if len(line) == 0 || line[0] == '#' {
 			continue
 		}
-		if user, err := u.add(string(line), h); err != nil {
+		if user, err := u.add(string(line), h, scram); err != nil {
 			if user != "" {
 				err = fmt.Errorf("user %q: %w", user, err)
 			}
@@ -253,7 +258,7 @@ func parseHtpasswd(name string, data []byte, h *Hasher) (*users, error) {
 const noPassword = "$2a$10$....................................................."
 
 // add enters the user of a line. Its errors hold nothing of the hash.
-func (u *users) add(line string, h *Hasher) (name string, err error) {
+func (u *users) add(line string, h *Hasher, scram bool) (name string, err error) {
 	written, hash, ok := strings.Cut(line, ":")
 	if !ok {
 		return "", errors.New("not of the form name:hash") // may be a bare password
@@ -266,6 +271,9 @@ func (u *users) add(line string, h *Hasher) (name string, err error) {
 	}
 	if _, err = h.parse(hash); err != nil {
 		return name, err
+	}
+	if scram && !strings.HasPrefix(hash, scramPrefix) {
+		return name, errors.New("no SCRAM keys")
 	}
 	u.byName[name] = &user{hash: hash}
 	u.all = append(u.all, u.byName[name])

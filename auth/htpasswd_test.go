@@ -360,3 +360,24 @@ func BenchmarkHtpasswd(b *testing.B) {
 		}
 	}
 }
+
+func TestRequireSCRAM(t *testing.T) {
+	t.Parallel()
+	keys, err := auth.NewSCRAMKeys("secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "users")
+	for text, want := range map[string]string{
+		"anna:" + keys + "\n": "",
+		"anna:" + keys + "\nbert:" + auth.HashPassword("secret") + "\n": `:2: user "bert": no SCRAM keys`,
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := auth.OpenHtpasswd(name, auth.RequireSCRAM())
+		if (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}

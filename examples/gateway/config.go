@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -32,6 +33,7 @@ type file struct {
 	Postmaster    string
 	Spool         string // directory, made if missing
 	Users         string // htpasswd file
+	Scram         bool   // every user has SCRAM keys, which gateway -password prints
 	MaxDeliveries int
 	DrainTimeout  time.Duration
 	// RequireEncryption refuses connectors that take content without TLS beyond loopback.
@@ -108,7 +110,7 @@ func load(path string, log *slog.Logger) (relay.Config, string, faults) {
 		XClient:           f.Xclient,
 		GatewayGuard:      f.GatewayGuard,
 		TLS:               l.certificate(f),
-		Verifier:          l.users(f),
+		Auth:              l.users(f),
 		Mailboxes:         l.mailboxes(f),
 	}
 	for i, d := range f.AcceptedDomain {
@@ -161,16 +163,16 @@ func (l *loader) certificate(f *file) *tls.Config {
 	if f.TLS == nil {
 		return nil
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	cert, key := l.read("tls.certificate", f.TLS.Certificate), l.read("tls.key", f.TLS.Key)
-	if cert == nil || key == nil {
+	c := new(tls.Config)
+	if l.read("tls.certificate", f.TLS.Certificate) == nil || l.read("tls.key", f.TLS.Key) == nil {
 		return c
 	}
-	pair, err := tls.X509KeyPair(cert, key)
+	pair, err := relay.LoadCertificates(l.log, relay.CertificateFiles{Certificate: l.path(f.TLS.Certificate), Key: l.path(f.TLS.Key)})
 	if err != nil {
 		l.add("tls", "%w", err)
+		return c
 	}
-	c.Certificates = []tls.Certificate{pair}
+	c.GetCertificate = pair.GetCertificate
 	if f.TLS.ClientCas != "" {
 		c.ClientCAs = x509.NewCertPool()
 		if text := l.read("tls.client_cas", f.TLS.ClientCas); text != nil && !c.ClientCAs.AppendCertsFromPEM(text) {
@@ -180,23 +182,38 @@ func (l *loader) certificate(f *file) *tls.Config {
 	return c
 }
 
-func (l *loader) users(f *file) auth.Verifier {
+func (l *loader) users(f *file) *auth.Server {
 	if f.Users == "" {
 		if len(f.Senders) > 0 {
 			l.require("users", "senders are given, but no users")
 		}
+		if f.Scram {
+			l.require("users", "scram is set, but there are no users")
+		}
 		return nil
 	}
-	users, err := auth.OpenHtpasswd(l.path(f.Users), auth.OnReloadError(func(err error) {
-		l.log.Error("users not reloaded", "err", err)
-	}))
+	options := []auth.Option{auth.OnReloadError(func(err error) { l.log.Error("users not reloaded", "err", err) })}
+	if f.Scram {
+		options = append(options, auth.RequireSCRAM())
+	}
+	users, err := auth.OpenHtpasswd(l.path(f.Users), options...)
 	if err != nil {
 		for _, err := range parts(err) {
 			l.add("users", "%w", err)
 		}
 		return nil
 	}
-	return auth.WithSenders(users, f.Senders)
+	s := &auth.Server{Passwords: auth.WithSenders(users, f.Senders), Throttle: auth.NewThrottle(auth.ThrottleOptions{})}
+	if f.Scram {
+		s.SCRAM = auth.SCRAMStoreFunc(func(ctx context.Context, c auth.Credentials) (string, *auth.Identity, error) {
+			keys, id, err := users.SCRAMKeys(ctx, c)
+			if err == nil {
+				id.Senders = f.Senders[id.User]
+			}
+			return keys, id, err
+		})
+	}
+	return s
 }
 
 func (l *loader) mailboxes(f *file) relay.Transport {

@@ -41,7 +41,7 @@ deliver = "maildir:mail"
 		{"remote=192.0.2.9 colour=blue", 2, "want remote, local"},
 	} {
 		var out, err strings.Builder
-		code := run([]string{"-config", path, "-explain", c.question}, &out, &err)
+		code := run([]string{"-config", path, "-explain", c.question}, nil, &out, &err)
 		if code != c.code || !strings.Contains(out.String()+err.String(), c.want) {
 			t.Errorf("%s: exit %d\n%s%s", c.question, code, &out, &err)
 		}

@@ -4,11 +4,13 @@
 //	gateway -config FILE -check   print every fault of the file, and exit with 2 if there is one
 //	gateway -config FILE -explain 'remote=192.0.2.9 local=127.0.0.1:2525 from=a@example.test to=b@example.test'
 //	                              print how the relay would decide, and why
+//	gateway -password             read a password, print what the users file keeps of it: user:<this>
 //
 // What happens to every message goes to standard output as JSON Lines, the log to standard error.
 package main
 
 import (
+	"bufio"
 	"context"
 	"flag"
 	"fmt"
@@ -16,24 +18,30 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // run returns 0 when all went well, 1 when the relay failed, and 2 for a faulty configuration.
-func run(args []string, stdout, stderr io.Writer) int {
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	path := flags.String("config", "gateway.toml", "configuration `file`")
 	only := flags.Bool("check", false, "check the configuration and exit")
 	question := flags.String("explain", "", "explain the decisions on a session, `words` such as remote=ADDRESS from=MAILBOX to=MAILBOX")
+	secret := flags.Bool("password", false, "read a password from standard input and print what the users file keeps of it, for SCRAM too")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
 		flags.Usage()
 		return 2
+	}
+	if *secret {
+		return keep(stdin, stdout, stderr)
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	cfg, dir, found := load(*path, log)
@@ -88,6 +96,22 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	log.Info("stopped")
+	return 0
+}
+
+// keep prints what to store for a password.
+func keep(stdin io.Reader, stdout, stderr io.Writer) int {
+	line, err := bufio.NewReader(io.LimitReader(stdin, 4096)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	keys, err := auth.NewSCRAMKeys(strings.TrimRight(line, "\r\n"))
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 2
+	}
+	fmt.Fprintln(stdout, keys)
 	return 0
 }
 

@@ -4,15 +4,21 @@ import (
 	"bufio"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
 	"net/smtp"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/wneessen/go-mail"
 
 	"github.com/postern-mail/postern/examples/internal/mailtest"
 )
@@ -77,8 +83,13 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 
 func start(t *testing.T, sink *mailtest.Sink) *gateway {
 	t.Helper()
+	return startAt(t, site(t, strings.ReplaceAll(base, "SINK", sink.Addr)))
+}
+
+func startAt(t *testing.T, config string) *gateway {
+	t.Helper()
 	g := &gateway{
-		t: t, config: site(t, strings.ReplaceAll(base, "SINK", sink.Addr)),
+		t: t, config: config,
 		events: make(chan map[string]any, 1000), logs: make(chan string, 1000), addrs: make(map[string]string),
 	}
 	g.cmd = command(t, "-config", g.config)
@@ -293,6 +304,56 @@ func TestGateway(t *testing.T) {
 	g.stop()
 }
 
+// TestSCRAM: the keys that the gateway prints serve its users, who send as themselves and as the addresses listed for them.
+func TestSCRAM(t *testing.T) {
+	var keys, complaint strings.Builder
+	if code := run([]string{"-password"}, strings.NewReader("secret\n"), &keys, &complaint); code != 0 {
+		t.Fatal(complaint.String())
+	}
+	if code := run([]string{"-password"}, strings.NewReader("\n"), io.Discard, &complaint); code != 2 {
+		t.Errorf("empty password: exit code %d", code)
+	}
+	sink := mailtest.NewSink(t)
+	config := site(t, "scram = true\n"+strings.ReplaceAll(base, "SINK", sink.Addr))
+	if _, _, found := load(config, slog.New(slog.DiscardHandler)); len(found) != 1 || found[0].field != "users" {
+		t.Errorf("users without keys: %v", found)
+	}
+	mailtest.Write(t, filepath.Join(filepath.Dir(config), "users.htpasswd"), "app@example.test:"+keys.String())
+	g := startAt(t, config)
+	host, port, _ := strings.Cut(g.addrs["users"], ":")
+	number, _ := strconv.Atoi(port)
+	for _, c := range []struct {
+		mechanism      mail.SMTPAuthType
+		password, from string
+		want           string // of the error
+	}{
+		{mail.SMTPAuthSCRAMSHA256, "secret", "app@example.test", ""},
+		{mail.SMTPAuthSCRAMSHA256PLUS, "secret", "daily@news.example.test", ""},
+		{mail.SMTPAuthPlain, "secret", "app@example.test", ""},
+		{mail.SMTPAuthSCRAMSHA256, "wrong", "app@example.test", "535"},
+		{mail.SMTPAuthSCRAMSHA256, "secret", "boss@example.test", "550"},
+	} {
+		client, err := mail.NewClient(host, mail.WithPort(number), mail.WithTLSPolicy(mail.TLSMandatory), mail.WithTLSConfig(&tls.Config{InsecureSkipVerify: true}),
+			mail.WithSMTPAuth(c.mechanism), mail.WithUsername("app@example.test"), mail.WithPassword(c.password))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := mail.NewMsg()
+		if err := errors.Join(m.From(c.from), m.To("x@example.net")); err != nil {
+			t.Fatal(err)
+		}
+		m.SetBodyString(mail.TypeTextPlain, "hello")
+		switch err := client.DialAndSend(m); {
+		case c.want == "" && err != nil, c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s, %q, as %s: %v", c.mechanism, c.password, c.from, err)
+		case c.want == "":
+			if got := sink.Next(t); got.From != c.from {
+				t.Errorf("%s: arrived from %s", c.mechanism, got.From)
+			}
+		}
+	}
+}
+
 // TestReload changes everything that may change while a session goes on.
 func TestReload(t *testing.T) {
 	sink := mailtest.NewSink(t)
@@ -393,7 +454,11 @@ func TestDrain(t *testing.T) {
 // TestSecondSignal does not wait for a client that has stalled.
 func TestSecondSignal(t *testing.T) {
 	g := start(t, mailtest.NewSink(t))
-	if err := g.dial("127.0.0.1", "apps").Mail("app@example.test"); err != nil {
+	c := g.dial("127.0.0.1", "apps")
+	if err := c.Mail("app@example.test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Rcpt("x@example.net"); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan struct{})
