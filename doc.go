@@ -15,6 +15,7 @@
 //   - relay: the relay itself. Start here.
 //   - relay/httpapi: submission over HTTP, for applications not in Go.
 //   - relay/autoconfig: settings for mail programs.
+//   - relay/admin: a page and JSON for those who run the relay; read-only.
 //   - relay/spool: the contract of the queue's store, with filespool (durable, one directory),
 //     memspool (volatile) and spooltest (the conformance suite).
 //

@@ -4,7 +4,7 @@
 //	go run ./examples/webapp
 //
 // It has a form that sends mail, a connector for hosts that may relay without a password, another for users
-// who log on, and, in place of a next hop, an inbox in the browser that captures all mail.
+// who log on, and, in place of a next hop, an inbox in the browser that captures all mail. The relay shows itself at /relay/.
 package main
 
 import (
@@ -29,6 +29,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/admin"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 )
@@ -90,6 +91,7 @@ func run(ctx context.Context, out io.Writer, web, anonymous, submission, dir str
 type app struct {
 	page        *template.Template
 	relay       *relay.Relay
+	admin       http.Handler // shows the relay
 	inbox       *inbox
 	password    string // of demoUser
 	certificate string // file
@@ -133,7 +135,17 @@ func newApp(store spool.Store, dir, anonymous, submission string) (*app, error) 
 		Events:    a.inbox.event,
 		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
+	if err != nil {
+		return nil, err
+	}
+	a.admin, err = admin.New(admin.Config{Relay: a.relay, Authorize: fromThisHost})
 	return a, err
+}
+
+// fromThisHost stands in for the session of an operator, which a real application asks about.
+func fromThisHost(r *http.Request) bool {
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && addr.Addr().Unmap().IsLoopback()
 }
 
 func bindings(addr string) ([]netip.AddrPort, error) {

@@ -62,6 +62,7 @@ func (a *app) pages() http.Handler {
 		_, _ = w.Write(m.Source)
 	})
 	mux.Handle("GET /static/", http.FileServerFS(files))
+	mux.Handle("/relay/", http.StripPrefix("/relay", a.admin))
 
 	// No other site's page may post the form or read the inbox.
 	guarded := http.NewCrossOriginProtection().Handler(mux)

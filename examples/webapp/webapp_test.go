@@ -193,6 +193,25 @@ func TestForm(t *testing.T) {
 	}
 }
 
+// TestRelayPage looks at the relay's own page, which is for this host alone.
+func TestRelayPage(t *testing.T) {
+	a, web := start(t)
+	res, err := http.Get("http://" + web + "/relay/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK || !strings.Contains(string(body), "<caption>submission</caption>") {
+		t.Errorf("%s %v\n%s", res.Status, err, body)
+	}
+	w := httptest.NewRecorder() // from 192.0.2.1
+	a.pages().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:8025/relay/", nil))
+	if w.Code != http.StatusForbidden {
+		t.Errorf("from elsewhere: %d", w.Code)
+	}
+}
+
 func TestText(t *testing.T) {
 	for _, test := range []struct{ name, contentType, encoding, body, want string }{
 		{"plain", "", "", "hello", "hello"},

@@ -1,0 +1,54 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"html/template"
+	"strconv"
+
+	"github.com/postern-mail/postern/connector"
+)
+
+// view is what the page shows: the status, or what Explain has answered.
+type view struct {
+	Style    template.CSS
+	Hostname string
+	Status   *status
+	Choices  list[string] // names of the receive connectors
+	Asked    question
+	Faults   map[string]string // by field
+	Answer   *answer
+}
+
+func (h *handler) overview(ctx context.Context) view {
+	s := h.status(ctx)
+	return view{Hostname: s.Hostname, Status: s, Choices: h.choices()}
+}
+
+func (h *handler) choices() list[string] {
+	return first(maxConnectors, h.cfg.Relay.Connectors(), func(c *connector.Connector) string { return c.Name })
+}
+
+func functions() template.FuncMap {
+	return template.FuncMap{"bytes": formatBytes, "limit": formatLimit}
+}
+
+// formatBytes writes a number of octets for people.
+func formatBytes(n int64) string {
+	if n < 1<<10 {
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	value, unit := float64(n)/(1<<10), 0
+	for value >= 1<<10 && unit < 5 {
+		value, unit = value/(1<<10), unit+1
+	}
+	return fmt.Sprintf("%.4g %ciB", value, "KMGTPE"[unit])
+}
+
+// formatLimit writes a limit, of which -1 is none.
+func formatLimit(n int) string {
+	if n < 0 {
+		return "no limit"
+	}
+	return strconv.Itoa(n)
+}

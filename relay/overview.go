@@ -1,0 +1,23 @@
+package relay
+
+import (
+	"slices"
+
+	"github.com/postern-mail/postern/connector"
+)
+
+// SendConnectors returns the send connectors that take part, in the order of the configuration. They are copies for
+// showing, without Password.
+func (r *Relay) SendConnectors() []*connector.SendConnector {
+	var list []*connector.SendConnector
+	for _, c := range r.snap.Load().cfg.SendConnectors {
+		if c != nil && !c.Disabled {
+			shown := *c
+			shown.Password = ""
+			shown.AddressSpaces = slices.Clone(c.AddressSpaces)
+			shown.SmartHosts = slices.Clone(c.SmartHosts)
+			list = append(list, &shown)
+		}
+	}
+	return list
+}

@@ -1,0 +1,31 @@
+package relay_test
+
+import (
+	"testing"
+
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay"
+)
+
+func TestSendConnectors(t *testing.T) {
+	cfg, _ := config()
+	out := &connector.SendConnector{
+		Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}, SmartHosts: []string{"smtp.example.net"},
+		Username: "relay", Password: "secret",
+	}
+	off := &connector.SendConnector{Name: "off", AddressSpaces: []connector.AddressSpace{{Domain: "example.net"}}, Disabled: true}
+	cfg.SendConnectors = []*connector.SendConnector{off, out}
+	r, err := relay.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	list := r.SendConnectors()
+	if len(list) != 1 || list[0].Name != "out" || list[0].Username != "relay" || list[0].Password != "" {
+		t.Fatalf("%v", list)
+	}
+	list[0].SmartHosts[0], list[0].AddressSpaces[0].Domain = "changed", "changed"
+	if again := r.SendConnectors()[0]; out.Password != "secret" || again.SmartHosts[0] != "smtp.example.net" || again.AddressSpaces[0].Domain != "*" {
+		t.Error("a change of the copy changes the relay's own")
+	}
+}
