@@ -25,7 +25,8 @@
 //	503  the Verifier could not decide; the cause is in the log
 //
 // X-Forwarded-For and X-Forwarded-Proto are believed from Config.Proxies only; from anybody else a request with them is
-// refused. TLS up to a proxy counts as the client says it does: X-Forwarded-Proto decides.
+// refused. TLS up to a proxy counts as the proxy says it does: X-Forwarded-Proto decides. A proxy on this host has to set
+// both: what it passes on without them comes from a loopback address.
 //
 // # GET /status
 //

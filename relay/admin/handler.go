@@ -37,7 +37,8 @@ type Config struct {
 	Group string
 
 	// Authorize reports whether a request may be answered, by the application's own session. It is called by many
-	// goroutines at once, with the request as it comes.
+	// goroutines at once, with the request as it comes. One that goes by the remote address alone must also check
+	// Request.Host, or pages of other sites could look by way of a name that points here.
 	Authorize func(*http.Request) bool
 
 	// Proxies are the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed. Defaults to none.
