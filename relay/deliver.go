@@ -246,7 +246,7 @@ func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *At
 		default:
 			e.Kind, e.Next = Deferred, due
 			if late && !rcpt.Delayed {
-				told = n.add(&rcpt, dsn.Delayed, f.enhanced, f)
+				told = n.add(&rcpt, dsn.Delayed, f.enhanced, f) // RFC 3461 section 5.2.5
 				rcpt.Delayed = told
 			}
 			rcpt.Status, rcpt.Diagnostic, rcpt.Host = f.enhanced, diagnostic(f), f.host
