@@ -21,7 +21,8 @@ type HasherOptions struct {
 	// processors for Go.
 	Workers int
 	// MaxQueue is how many calls may wait for a worker: of those who come first, of those who come last,
-	// and of those between, each. Further ones get [ErrBusy]. Defaults to 1024.
+	// and of those between, each. When there are more, the source with the most calls gives one up, which gets
+	// [ErrBusy]. Defaults to 1024.
 	MaxQueue int
 	// Other checks a password against a hash of a format that the package does not know: the module
 	// auth/shacrypt does so for SHA-512 crypt ($6$). The error must hold nothing of the hash. An [Htpasswd] file with
@@ -93,7 +94,7 @@ func (h *Hasher) begin(ctx context.Context, source netip.Addr, who standing) err
 	}
 	l := &h.lanes[who]
 	h.mu.Lock()
-	if l.waiting >= h.maxQueue {
+	if l.waiting >= h.maxQueue && !l.makeRoom(source) {
 		h.mu.Unlock()
 		return ErrBusy
 	}
@@ -101,14 +102,17 @@ func (h *Hasher) begin(ctx context.Context, source netip.Addr, who standing) err
 	h.dispatch()
 	h.mu.Unlock()
 	select {
-	case <-t:
+	case turn := <-t:
+		if !turn {
+			return ErrBusy
+		}
 		return nil
 	case <-ctx.Done():
 	}
 	h.mu.Lock()
 	waiting := l.leave(source, t)
 	h.mu.Unlock()
-	if !waiting { // the turn came just now
+	if !waiting && <-t { // the turn came just now
 		h.end(who)
 	}
 	return fmt.Errorf("auth: waiting for a turn: %w", ctx.Err())
@@ -150,11 +154,11 @@ type lane struct {
 	waiting int
 }
 
-// A ticket is a place in a queue, closed when its turn has come.
-type ticket chan struct{}
+// A ticket is a place in a queue. It is told true when its turn has come, and false when it has lost its place.
+type ticket chan bool
 
 func (l *lane) enter(source netip.Addr) ticket {
-	t := make(ticket)
+	t := make(ticket, 1)
 	if len(l.queues[source]) == 0 {
 		l.circle = append(l.circle, source)
 	}
@@ -167,9 +171,27 @@ func (l *lane) enter(source netip.Addr) ticket {
 func (l *lane) next() {
 	source := l.circle[0]
 	queue := l.queues[source]
-	close(queue[0])
+	queue[0] <- true
 	l.circle = append(l.circle[1:], source)
 	l.set(source, queue[1:])
+}
+
+// makeRoom takes the last place of the source with the most calls, if that leaves it as many as source will then have.
+func (l *lane) makeRoom(source netip.Addr) bool {
+	var longest netip.Addr
+	most := len(l.queues[source]) + 1
+	for a, queue := range l.queues {
+		if len(queue) > most {
+			longest, most = a, len(queue)
+		}
+	}
+	queue := l.queues[longest]
+	if len(queue) < most {
+		return false
+	}
+	queue[most-1] <- false
+	l.set(longest, queue[:most-1])
+	return true
 }
 
 // leave takes back a ticket whose turn has not come.

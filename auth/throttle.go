@@ -239,27 +239,35 @@ func (a *attempt) admit(first bool) (time.Duration, error) {
 	if !first {
 		a.leaveRoom()
 	}
-	if t.good.has(a.pair) {
-		a.standing = regular
-		return 0, a.repeated(t.pairs.find(a.pair, now), now)
-	}
 	s, p := t.sources.claim(a.source, now), (*failures)(nil)
-	a.standing = newcomer
-	if s == nil || s.count+float32(s.running) > suspicious {
-		a.standing = suspect
-	}
 	if a.pair != 0 {
 		p = t.pairs.claim(a.pair, now)
 	}
-	d := max(s.wait(now), p.wait(now), t.strangerDelay(a.user, now)-(now-a.began))
-	if s.busy(float32(t.opt.SourceFree)) || p.busy(float32(t.opt.Free)) {
-		d = max(d, poll)
+	known := t.good.has(a.pair)
+	var d time.Duration
+	switch {
+	case known:
+		a.standing = regular
+		if p.busy(float32(t.opt.SourceFree)) {
+			d = poll
+		}
+	default:
+		a.standing = newcomer
+		if s == nil || s.count+float32(s.running) > suspicious {
+			a.standing = suspect
+		}
+		d = max(s.wait(now), p.wait(now), t.strangerDelay(a.user, now)-(now-a.began))
+		if s.busy(float32(t.opt.SourceFree)) || p.busy(float32(t.opt.Free)) {
+			d = max(d, poll)
+		}
 	}
 	if d <= 0 {
 		if err := a.repeated(p, now); err != nil {
 			return 0, err
 		}
-		a.bySource, a.byPair = s.enter(), p.enter()
+		if a.byPair = p.enter(); !known {
+			a.bySource = s.enter()
+		}
 		return 0, nil
 	}
 	if now+d > a.began+t.opt.MaxWait || t.waiting >= t.opt.MaxWaiting || s == nil || int(s.waiting) >= max(t.opt.MaxWaiting/8, 1) {
@@ -307,7 +315,8 @@ func (a *attempt) done(outcome error) {
 		if a.pair != 0 {
 			t.good.add(a.pair, now)
 			if p := t.pairs.find(a.pair, now); p != nil {
-				p.count, p.next, p.secret = 0, 0, 0
+				// Somebody else behind the same address shall not get new tries from this one's success.
+				p.count, p.next, p.secret = min(p.count, float32(t.opt.Free)), 0, 0
 			}
 		}
 	case errors.Is(outcome, ErrBadCredentials):

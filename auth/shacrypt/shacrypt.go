@@ -11,10 +11,13 @@ import (
 	"github.com/go-crypt/crypt/algorithm/shacrypt"
 )
 
+// maxPassword is the longest password in octets, as in libxcrypt. The work grows with its length.
+const maxPassword = 512
+
 // maxRounds is what a server can do for everyone who asks: a second or so.
 const maxRounds = 1_000_000
 
-// Match tells whether a password has the hash. Set it as the Other of [auth.HasherOptions]. The error
+// Match tells whether a password has the hash. A password longer than 512 octets has none. Set it as the Other of [auth.HasherOptions]. The error
 // tells of a hash that is malformed, of another kind, or takes more than a million rounds, and holds
 // nothing of it.
 //
@@ -28,6 +31,9 @@ func Match(hash, password string) (bool, error) {
 		if n, err := strconv.ParseUint(rounds, 10, 32); err != nil || n > maxRounds {
 			return false, errors.New("shacrypt: too many rounds")
 		}
+	}
+	if len(password) > maxPassword {
+		return false, nil
 	}
 	digest, err := shacrypt.Decode(hash)
 	if err != nil { // its text may show the hash

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	crypt "github.com/go-crypt/crypt/algorithm/shacrypt"
+
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/auth/shacrypt"
 )
@@ -29,6 +31,9 @@ func TestMatch(t *testing.T) {
 		{sha512, "Hello world!", true, false},
 		{sha512, "Hello world", false, false},
 		{sha512, "", false, false},
+		{sha512, strings.Repeat("x", 512), false, false},
+		{long(t, 512), strings.Repeat("x", 512), true, false},
+		{long(t, 513), strings.Repeat("x", 513), false, false},
 		{sha256, "Hello world!", true, false},
 		{sha512Rounds, "Hello world!", true, false},
 		{sha512Rounds, "hello world!", false, false},
@@ -48,6 +53,20 @@ func TestMatch(t *testing.T) {
 			t.Errorf("%q against %s: %v, %v", tt.password, tt.hash, got, err)
 		}
 	}
+}
+
+// long is the hash of a password of n octets.
+func long(t *testing.T, n int) string {
+	t.Helper()
+	h, err := crypt.New(crypt.WithSHA512())
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := h.Hash(strings.Repeat("x", n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest.Encode()
 }
 
 func FuzzMatch(f *testing.F) {
