@@ -27,7 +27,7 @@ type Message struct {
 	// owns, as if it had logged on. Defaults to nil: the application may send
 	// as anyone.
 	Identity *auth.Identity
-	// Notify asks for reports (RFC 3461). Defaults to failure reports.
+	// Notify asks for reports (RFC 3461). Defaults to reports of failure and delay.
 	Notify spool.Notify
 	// EnvelopeID comes back in reports. At most 100 printable ASCII characters.
 	EnvelopeID string
