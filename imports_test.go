@@ -44,7 +44,7 @@ var allowed = map[string][]string{
 		"auth", "auth/msgauth", "connector", "domains", "relay/internal/...", "relay/spool",
 		"github.com/hashicorp/go-multierror",
 	},
-	"relay/autoconfig": {"connector", "domains", "relay"},
+	"relay/autoconfig": {"auth", "connector", "domains", "relay"},
 	"relay/httpapi":    {"auth", "connector", "domains", "relay", "relay/internal/httppeer"},
 	"relay/admin":      {"auth", "connector", "domains", "relay", "relay/internal/httppeer", "relay/spool"},
 

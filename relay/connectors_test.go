@@ -1,9 +1,13 @@
 package relay_test
 
 import (
+	"context"
+	"crypto/x509"
 	"net/netip"
+	"slices"
 	"testing"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
@@ -45,5 +49,49 @@ func TestWhatARelayTellsOfItself(t *testing.T) {
 	}
 	if len(r.Connectors()) != 0 || !r.OffersTLS() {
 		t.Errorf("after a reload: %+v, TLS %v", r.Connectors(), r.OffersTLS())
+	}
+}
+
+// TestMechanisms asks which mechanisms users are offered on connectors of all kinds.
+func TestMechanisms(t *testing.T) {
+	nobody := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) { return nil, auth.ErrBadCredentials })
+	keys := auth.SCRAMStoreFunc(func(context.Context, auth.Credentials) (string, *auth.Identity, error) {
+		return "", nil, auth.ErrBadCredentials
+	})
+	servers := bind(connector.Submission("servers"), "127.0.0.1")
+	servers.AuthMechanisms = connector.TLS | connector.ExchangeServer
+	plain := bind(connector.Submission("plain"), "127.0.0.1")
+	plain.AuthMechanisms = connector.BasicAuth
+	for _, c := range []struct {
+		auth *auth.Server
+		want []auth.Mechanism
+	}{
+		{&auth.Server{Passwords: nobody}, []auth.Mechanism{auth.Plain, auth.Login}},
+		{&auth.Server{Tokens: nobody}, []auth.Mechanism{auth.OAuthBearer, auth.XOAuth2}},
+		{&auth.Server{SCRAM: keys}, []auth.Mechanism{auth.ScramSHA256}},
+		{&auth.Server{Certificates: nobody}, []auth.Mechanism{auth.External}},
+		{
+			&auth.Server{Passwords: nobody, Tokens: nobody, SCRAM: keys, Certificates: nobody},
+			[]auth.Mechanism{auth.External, auth.ScramSHA256, auth.OAuthBearer, auth.XOAuth2, auth.Plain, auth.Login},
+		},
+	} {
+		cfg := relay.Config{
+			Hostname: "relay.example.test", Spool: memspool.New(nil), Auth: c.auth, TLS: certificate(t), Transport: relay.Mailbox(nil),
+			Connectors: []*connector.Connector{bind(connector.Submission("users"), "127.0.0.1"), servers, plain, bind(connector.FromInternet("mx"), "127.0.0.1")},
+		}
+		cfg.TLS.ClientCAs = x509.NewCertPool()
+		r, err := relay.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if got := r.Mechanisms("users"); !slices.Equal(got, c.want) {
+			t.Errorf("%v, want %v", got, c.want)
+		}
+		for _, name := range []string{"servers", "plain", "mx", "none"} {
+			if got := r.Mechanisms(name); got != nil {
+				t.Errorf("%s: %v", name, got)
+			}
+		}
 	}
 }

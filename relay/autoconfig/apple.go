@@ -18,7 +18,7 @@ func (h *Handler) profile(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "email is not a mail address.", http.StatusBadRequest)
 		return
 	}
-	incoming, outgoing := h.incoming(), h.submission()
+	incoming, outgoing := withPasswords(h.incoming()), withPasswords(h.submission())
 	// A mail account without an incoming server is not valid.
 	if !h.serves(a.Domain()) || len(incoming) == 0 || len(outgoing) == 0 {
 		unknownDomain(w)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -535,6 +536,87 @@ func TestWhichConnectorsArePublished(t *testing.T) {
 	}
 }
 
+// TestWaysToLogOn publishes what the relay's users log on by, in the formats that have words for it.
+func TestWaysToLogOn(t *testing.T) {
+	nobody := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) { return nil, auth.ErrBadCredentials })
+	keys := auth.SCRAMStoreFunc(func(context.Context, auth.Credentials) (string, *auth.Identity, error) {
+		return "", nil, auth.ErrBadCredentials
+	})
+	for name, c := range map[string]struct {
+		auth      *auth.Server
+		want      string // of Thunderbird
+		passwords bool   // for Outlook and Apple
+	}{
+		"passwords":           {&auth.Server{Passwords: nobody}, "password-cleartext", true},
+		"tokens":              {&auth.Server{Tokens: nobody}, "OAuth2", false},
+		"SCRAM":               {&auth.Server{SCRAM: keys}, "password-encrypted", false},
+		"certificates":        {&auth.Server{Certificates: nobody}, "TLS-client-cert", false},
+		"tokens or passwords": {&auth.Server{Tokens: nobody, Passwords: nobody}, "password-cleartext OAuth2", true},
+		"all": {
+			&auth.Server{Tokens: nobody, Passwords: nobody, SCRAM: keys, Certificates: nobody},
+			"password-cleartext password-encrypted OAuth2 TLS-client-cert", true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := config(usual()...)
+			cfg.Verifier, cfg.Auth, cfg.TLS = nil, c.auth, &tls.Config{ClientCAs: x509.NewCertPool()}
+			h := handler(t, relayOf(t, cfg), full())
+			answer := get(t, h, thunderbirdURL)
+			validate(t, "clientconfig.rng", answer)
+			var file struct {
+				Outgoing []struct {
+					Authentication []string `xml:"authentication"`
+				} `xml:"emailProvider>outgoingServer"`
+			}
+			if err := xml.Unmarshal([]byte(answer), &file); err != nil || len(file.Outgoing) != 2 {
+				t.Fatalf("%v\n%s", err, answer)
+			}
+			for _, s := range file.Outgoing {
+				if got := strings.Join(s.Authentication, " "); got != c.want {
+					t.Errorf("Thunderbird: %s, want %s", got, c.want)
+				}
+			}
+			outlook := request(h, "POST", outlookURL, ask("alice@example.com")).Body.String()
+			validate(t, "autodiscover.rng", outlook)
+			if got := strings.Contains(outlook, "<Type>SMTP</Type>"); got != c.passwords || got == strings.Contains(outlook, "<ErrorCode>500<") {
+				t.Errorf("Outlook: %s", outlook)
+			}
+			for _, url := range []string{jsonURL, appleURL} {
+				if w := request(h, "GET", url, ""); (w.Code == 200) != c.passwords || w.Code != 200 && w.Code != 404 {
+					t.Errorf("%s: %d %s", url, w.Code, w.Body)
+				}
+			}
+			names := ""
+			for _, r := range h.Records("example.com") {
+				names += r.Name + " "
+			}
+			if !strings.Contains(names, "_submissions._tcp.") || !strings.Contains(names, "autoconfig.") || strings.Contains(names, "_autodiscover.") != c.passwords {
+				t.Errorf("records of %s", names)
+			}
+		})
+	}
+}
+
+// TestIncomingMechanisms leaves servers that take no passwords out of formats that have no other word.
+func TestIncomingMechanisms(t *testing.T) {
+	opts := full()
+	opts.Incoming[0].Mechanisms = []auth.Mechanism{auth.OAuthBearer}
+	h := handler(t, relayOf(t, config(usual()...)), opts)
+	answer := get(t, h, thunderbirdURL)
+	validate(t, "clientconfig.rng", answer)
+	if strings.Count(answer, "<authentication>OAuth2<") != 1 || strings.Count(answer, "<authentication>password-cleartext<") != 3 {
+		t.Error(answer)
+	}
+	for name, answer := range map[string]string{
+		"Outlook": request(h, "POST", outlookURL, ask("alice@example.com")).Body.String(),
+		"Apple":   get(t, h, appleURL),
+	} {
+		if strings.Contains(answer, "imap.example.com") || !strings.Contains(answer, "pop.example.com") {
+			t.Errorf("%s: %s", name, answer)
+		}
+	}
+}
+
 // TestFollowsTheRelay publishes the port that a running relay got, and what a reload changes.
 func TestFollowsTheRelay(t *testing.T) {
 	users := submission("users", "127.0.0.1:0")
@@ -641,14 +723,14 @@ func TestFaults(t *testing.T) {
 	_, err := autoconfig.New(r, autoconfig.Options{
 		Domains: []string{"example.com", "*"}, Hostname: "a b", WebHost: "[192.0.2.1]", DisplayName: "a\nb", Organization: strings.Repeat("x", 129), Identifier: "com example",
 		Connectors: []string{"mx", "none"}, Ports: map[uint16]uint16{587: 0},
-		Incoming: []autoconfig.Incoming{{}, {Hostname: "imap.example.com", Protocol: "jmap"}},
+		Incoming: []autoconfig.Incoming{{}, {Hostname: "imap.example.com", Protocol: "jmap", Mechanisms: []auth.Mechanism{"CRAM-MD5"}}},
 		STS:      &autoconfig.STS{Mode: "strict", MX: []string{"*"}, MaxAge: 400 * 24 * time.Hour},
 	})
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, field := range []string{"Domains", "Hostname", "WebHost", "DisplayName", "Organization", "Identifier", "Connectors[0]", "Connectors[1]",
-		"Ports[587]", "Incoming[0].Hostname", "Incoming[1].Protocol", "STS.Mode", "STS.MX[0]", "STS.MaxAge"} {
+		"Ports[587]", "Incoming[0].Hostname", "Incoming[1].Protocol", "Incoming[1].Mechanisms[0]", "STS.Mode", "STS.MX[0]", "STS.MaxAge"} {
 		if !strings.Contains(err.Error(), field+": ") {
 			t.Errorf("no fault of %s in:\n%v", field, err)
 		}

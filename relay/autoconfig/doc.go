@@ -19,6 +19,16 @@
 // TLS first, then STARTTLS. A connector without TLS never is, nor is any while the relay has no
 // certificate. Each request reads the connectors anew, so answers follow [relay.Relay.Reload].
 //
+// The ways to log on are those of the relay's [auth.Server], as far as a format has words for them.
+//
+//	Passwords     all formats
+//	SCRAM         Thunderbird: password-encrypted
+//	Tokens        Thunderbird: OAuth2; programs use it where they know the provider
+//	Certificates  Thunderbird: TLS-client-cert
+//
+// Where a format has none, it has no settings: Outlook and Apple get them from a relay that takes passwords. The
+// DNS records are the same for all.
+//
 // A relay has no mailboxes to read. Most mail programs want an incoming server
 // as well, and Apple's profile cannot do without one: name it in [Options.Incoming].
 //

@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
 )
@@ -81,6 +82,8 @@ type Incoming struct {
 	Port uint16
 	// StartTLS upgrades to TLS after connecting. Defaults to TLS from the first byte.
 	StartTLS bool
+	// Mechanisms are those by which users log on there. Defaults to [auth.Plain]: a password.
+	Mechanisms []auth.Mechanism
 }
 
 const maxText = 128 // characters of a name to show
@@ -131,6 +134,15 @@ func (o *Options) check(r *relay.Relay) (*domains.Table, error) {
 		}
 		if in.Port == 0 {
 			in.Port = in.standardPort()
+		}
+		if len(in.Mechanisms) == 0 {
+			in.Mechanisms = []auth.Mechanism{auth.Plain}
+		}
+		in.Mechanisms = slices.Clone(in.Mechanisms)
+		for j, m := range in.Mechanisms {
+			if len(authentication(in.Mechanisms[j:j+1])) == 0 {
+				fault(fmt.Sprintf("%sMechanisms[%d]", field, j), "%q is unknown", m)
+			}
 		}
 	}
 	if o.STS != nil {

@@ -101,14 +101,15 @@ func (h *Handler) outlook(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// protocols are the servers for the owner of an address; none when the relay publishes none.
+// protocols are the servers for the owner of an address; none when the relay publishes none that takes passwords. The format
+// names no other way to log on to such servers: SPA is NTLM, and AuthPackage is for Exchange's own protocols.
 func (h *Handler) protocols(a domains.Address) []poxProtocol {
-	outgoing := h.submission()
+	outgoing := withPasswords(h.submission())
 	if len(outgoing) == 0 {
 		return nil
 	}
 	var list []poxProtocol
-	for _, s := range append(h.incoming(), outgoing...) {
+	for _, s := range append(withPasswords(h.incoming()), outgoing...) {
 		p := poxProtocol{
 			Type: strings.ToUpper(string(s.protocol)), Server: s.host, Port: s.port, LoginName: h.loginName(a),
 			// SSL stays on with STARTTLS: to clients that do not know Encryption, or heed SSL as well (Thunderbird), off
@@ -206,7 +207,7 @@ func (h *Handler) outlookJSON(w http.ResponseWriter, r *http.Request, email stri
 		jsonFailure(w, http.StatusBadRequest, "MandatoryParameterMissing", "A valid value must be provided for the query parameter 'Protocol'.")
 	case !strings.EqualFold(protocol, wanted):
 		jsonFailure(w, http.StatusBadRequest, "InvalidProtocol", "The given protocol value is invalid. Supported values are '"+wanted+"'.")
-	case !h.serves(a.Domain()) || len(h.submission()) == 0:
+	case !h.serves(a.Domain()) || len(withPasswords(h.submission())) == 0:
 		jsonFailure(w, http.StatusNotFound, "UserNotFound", "There are no settings for this domain.")
 	default:
 		respondJSON(w, http.StatusOK, struct {

@@ -1,6 +1,9 @@
 package autoconfig
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Record is a DNS record to publish.
 type Record struct {
@@ -42,8 +45,10 @@ func (h *Handler) Records(domain string) []Record {
 			add(name, "CNAME", "%s.", h.opts.WebHost)
 		}
 	}
-	if len(outgoing) > 0 {
+	if slices.ContainsFunc(outgoing, server.takesPasswords) {
 		add("_autodiscover._tcp", "SRV", "0 1 443 %s.", h.opts.WebHost)
+	}
+	if len(outgoing) > 0 {
 		alias("autoconfig")
 	}
 	if h.opts.STS != nil {

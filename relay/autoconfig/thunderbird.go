@@ -3,8 +3,10 @@ package autoconfig
 import (
 	"encoding/xml"
 	"net/http"
+	"slices"
 	"strings"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/domains"
 )
 
@@ -31,7 +33,7 @@ type mailServer struct {
 	Port           uint16   `xml:"port"`
 	SocketType     string   `xml:"socketType"`
 	Username       string   `xml:"username"`
-	Authentication string   `xml:"authentication"`
+	Authentication []string `xml:"authentication"` // the first that the program knows
 }
 
 // thunderbird answers with placeholders for the user, so the answer is the same for the whole domain.
@@ -65,7 +67,7 @@ func (h *Handler) thunderbird(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) mailServer(s server) mailServer {
 	m := mailServer{
 		Type: s.protocol, Hostname: s.host, Port: s.port, SocketType: "STARTTLS",
-		Username: "%EMAILADDRESS%", Authentication: "password-cleartext", // inside TLS
+		Username: "%EMAILADDRESS%", Authentication: authentication(s.mechanisms),
 	}
 	if s.implicit {
 		m.SocketType = "SSL"
@@ -74,4 +76,25 @@ func (h *Handler) mailServer(s server) mailServer {
 		m.Username = "%EMAILLOCALPART%"
 	}
 	return m
+}
+
+// authentication returns the words of the format for mechanisms. Passwords come first, which are shown inside TLS only: every
+// program knows them, while OAuth2 works where the program knows the provider, and should stand second.
+// password-encrypted once meant CRAM-MD5 and DIGEST-MD5; draft-ietf-mailmaint-autoconfig adds SCRAM.
+func authentication(mechanisms []auth.Mechanism) []string {
+	var list []string
+	for _, way := range []struct {
+		word string
+		by   []auth.Mechanism
+	}{
+		{"password-cleartext", []auth.Mechanism{auth.Plain, auth.Login}},
+		{"password-encrypted", []auth.Mechanism{auth.ScramSHA256, auth.ScramSHA256Plus}},
+		{"OAuth2", []auth.Mechanism{auth.OAuthBearer, auth.XOAuth2}},
+		{"TLS-client-cert", []auth.Mechanism{auth.External}},
+	} {
+		if slices.ContainsFunc(way.by, func(m auth.Mechanism) bool { return slices.Contains(mechanisms, m) }) {
+			list = append(list, way.word)
+		}
+	}
+	return list
 }
