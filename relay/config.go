@@ -31,8 +31,9 @@ type Config struct {
 
 	// TLS serves STARTTLS and implicit TLS on every connector. Defaults to
 	// nil: neither is offered, and a connector that requires TLS is a fault. MinVersion defaults to
-	// TLS 1.2, and the suites are those of crypto/tls. [Certificates] serves files and reads them again
-	// when they change.
+	// TLS 1.2, and CipherSuites to the six of TLS 1.2 that have ECDHE and AES-GCM or ChaCha20-Poly1305; with a lower
+	// MinVersion, to those of crypto/tls. So it is in what GetConfigForClient returns. [Certificates] serves files
+	// and reads them again when they change.
 	//
 	// A connector that knows servers or partners by their certificate asks the client for one and
 	// verifies it against ClientCAs, which are then required. A certificate that is not good does not count, and the
@@ -57,8 +58,10 @@ type Config struct {
 	GatewayGuard GatewayGuard
 
 	// RequireEncryption refuses every connector that would let content in without TLS, unless all its
-	// bindings are loopback addresses: each must have ImplicitTLS or RequireTLS. The handlers of packages
-	// httpapi and admin obey it too, for requests that do not come from a loopback address. Defaults to false.
+	// bindings are loopback addresses: each must have ImplicitTLS or RequireTLS. Where a client beyond loopback reaches one
+	// bound to loopback all the same, through one of Proxies or XClient, RequireTLS holds for it: TLS that a proxy has ended does not
+	// count. The handlers of packages httpapi and admin obey it too, for requests that do not come from a loopback address, or come
+	// through a proxy elsewhere. Defaults to false.
 	RequireEncryption bool
 
 	// Verifier decides on user names and passwords. It is short for an Auth with Passwords and a Throttle of the

@@ -7,16 +7,24 @@ import (
 	"net"
 )
 
-// serving returns the configuration to serve with. It does without TLS 1.0 and 1.1 unless the
-// application names a MinVersion: what crypto/tls does depends on the go.mod of the application. A
-// witness is told which certificate was served.
+// serving returns the configuration to serve with. Where the application says nothing, there is no TLS 1.0 and 1.1, and TLS 1.2 has modern
+// suites only: what crypto/tls does depends on the go.mod of the application. A witness is told which certificate was served.
 func serving(c *tls.Config, witnessed bool) *tls.Config {
-	if c == nil || c.MinVersion != 0 && !witnessed {
+	if c == nil {
 		return c
 	}
 	own := c.Clone()
 	if own.MinVersion == 0 {
 		own.MinVersion = tls.VersionTLS12
+	}
+	if own.CipherSuites == nil && own.MinVersion >= tls.VersionTLS12 {
+		own.CipherSuites = modernSuites()
+	}
+	if ask := c.GetConfigForClient; ask != nil {
+		own.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			chosen, err := ask(hello)
+			return serving(chosen, witnessed), err
+		}
 	}
 	if witnessed {
 		own.Certificates = nil
@@ -31,6 +39,15 @@ func serving(c *tls.Config, witnessed bool) *tls.Config {
 		}
 	}
 	return own
+}
+
+// modernSuites are those of TLS 1.2 with forward secrecy and authenticated encryption (RFC 9325 section 4.2).
+func modernSuites() []uint16 {
+	return []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	}
 }
 
 var errNoCertificate = errors.New("smtpd: the TLS configuration has no certificate")

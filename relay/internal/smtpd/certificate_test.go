@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -204,6 +205,64 @@ func TestNoClientAuthorities(t *testing.T) {
 			t.Errorf("verified %v, rights %s", b.verified, b.rights)
 		}
 	}, c)
+}
+
+// Unless the application names suites, or a version that has no others, TLS 1.2 goes without those that lack forward secrecy or
+// authenticated encryption.
+func TestSuites(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Unix(1<<33, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := []tls.Certificate{certificate(), {Certificate: [][]byte{der}, PrivateKey: key}}
+	modern := map[uint16]bool{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256: true, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256: true,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384: true, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384: true,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256: true, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256: true,
+	}
+	old := map[uint16]bool{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA: true, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA: true}
+	chosen := []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}
+	ask := func(c tls.Config) *tls.Config {
+		return &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return &c, nil }}
+	}
+	for _, test := range []struct {
+		name   string
+		config *tls.Config
+		want   map[uint16]bool // besides, with all, what crypto/tls has
+		all    bool
+	}{
+		{"nothing said", &tls.Config{Certificates: both}, modern, false},
+		{"TLS 1.2 at least", &tls.Config{Certificates: both, MinVersion: tls.VersionTLS12}, modern, false},
+		{"TLS 1.0 at least", &tls.Config{Certificates: both, MinVersion: tls.VersionTLS10}, old, true},
+		{"suites named", &tls.Config{Certificates: both, CipherSuites: chosen}, map[uint16]bool{chosen[0]: true}, false},
+		{"for the client, nothing said", ask(tls.Config{Certificates: both}), modern, false},
+		{"for the client, suites named", ask(tls.Config{Certificates: both, CipherSuites: chosen}), map[uint16]bool{chosen[0]: true}, false},
+	} {
+		bubbleWith(t, func(cfg *smtpd.Config) { cfg.Policy.TLS = test.config }, func(t *testing.T, r *rig) {
+			for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+				if suite.SupportedVersions[0] == tls.VersionTLS13 || test.all && !test.want[suite.ID] {
+					continue
+				}
+				p := r.client()
+				p.expect("220 *")
+				p.cmd("STARTTLS")
+				p.expect("220 *")
+				p.pending.Wait()
+				cfg := clientTLS()
+				cfg.MaxVersion, cfg.CipherSuites = tls.VersionTLS12, []uint16{suite.ID}
+				err := tls.Client(newBuffered(p.raw, p.gone), cfg).Handshake()
+				if (err == nil) != test.want[suite.ID] {
+					t.Errorf("%s, %s: %v", test.name, suite.Name, err)
+				}
+				p.close()
+			}
+		}, open())
+	}
 }
 
 // The clock and the insistence of the application's TLS configuration are kept.
