@@ -266,6 +266,7 @@ func ExampleClient_Authenticate() {
 	r, err := relay.New(relay.Config{
 		Hostname: "relay.example.com", Spool: memspool.New(nil), Connectors: []*connector.Connector{users},
 		Auth:      &auth.Server{Tokens: keys, TokenScope: "mail.send"},
+		Quota:     keys,
 		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result { return nil }),
 	})
 	if err != nil {

@@ -75,7 +75,8 @@ type Config struct {
 	// decides on Basic credentials and Tokens on Bearer ones. Defaults to Verifier; it is a fault to set both.
 	Auth *auth.Server
 
-	// Quota counts the messages of authenticated senders, such as an auth.Keyring. Defaults to nil: no caps.
+	// Quota counts the messages of authenticated senders. Set it to the auth.Keyring that verifies credentials: without one a message of
+	// an identity with a Credential is refused, 451 4.3.0, since nothing would keep its caps. Defaults to nil: no caps for all others.
 	Quota Quota
 
 	// AcceptedDomains are the domains this relay takes mail for.

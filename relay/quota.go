@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
@@ -19,8 +20,11 @@ type Quota interface {
 
 // decideQuota counts the message against the sender's quota.
 func (p *snapshot) decideQuota(ctx context.Context, c client) *smtpd.Reply {
-	if p.cfg.Quota == nil || c.identity == nil {
+	switch {
+	case c.identity == nil, p.cfg.Quota == nil && c.identity.Credential == "":
 		return nil
+	case p.cfg.Quota == nil:
+		return replyInternal(fmt.Errorf("relay: Config.Quota is nil, so the caps of credential %s cannot be kept", c.identity.Credential))
 	}
 	err := p.cfg.Quota.Spend(ctx, c.identity)
 	if err == nil {

@@ -44,8 +44,14 @@ func tokens() auth.Verifier {
 	})
 }
 
+// noCaps is a quota of any number.
+type noCaps struct{}
+
+func (noCaps) Spend(context.Context, *auth.Identity) error { return nil }
+
 // withTokens takes passwords and tokens.
 func withTokens(w *world) {
+	w.cfg.Quota = noCaps{}
 	w.cfg.Verifier, w.cfg.Auth = nil, &auth.Server{Passwords: users(), Tokens: tokens(), TokenScope: "mail.send"}
 	w.users.Grants = []connector.Grant{{Principal: connector.User("mute"), Rights: connector.Submit, Deny: true}}
 }
@@ -320,6 +326,28 @@ func TestKeyOwners(t *testing.T) {
 	}
 	if a := send("tok-of-nobody", here); a == send("tok-of-nobody", there) || a != send("tok-of-nobody", here) {
 		t.Error("who has neither user nor credential is not known by the address")
+	}
+}
+
+// TestNoQuota: a credential whose caps nobody keeps sends nothing, and the log says why.
+func TestNoQuota(t *testing.T) {
+	t.Parallel()
+	ring := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+	token, c, err := ring.Issue(t.Context(), auth.Credential{Owner: "app@example.com", PerDay: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, func(w *world) {
+		tokensOnly(w)
+		w.cfg.Auth.Tokens, w.cfg.Quota = ring, nil
+	})
+	a := w.do(bearer(post(simple), token))
+	cause := "Config.Quota is nil, so the caps of credential " + c.ID + " cannot be kept"
+	if a.Status != 503 || a.SMTP.Code != 451 || a.SMTP.Enhanced != "4.3.0" || strings.Contains(a.Body, "uota") || !strings.Contains(w.log.String(), cause) {
+		t.Errorf("%d %s, log %s", a.Status, a.Body, w.log.String())
+	}
+	if e := w.rejected(); len(e) != 1 || !strings.Contains(e[0].Reason, cause) || len(w.queued()) != 0 {
+		t.Errorf("events %+v", e)
 	}
 }
 
