@@ -107,7 +107,7 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 }
 
 // CheckEncryption returns a [*ReplyError], 530 5.7.0, for a peer that [Config.RequireEncryption] keeps out: one that is neither inside TLS
-// nor on this host. [Relay.Admit] asks it. A handler that shows mail or settings over HTTP, as package admin does, asks it too.
+// nor, with its proxy, on this host. [Relay.Admit] asks it. A handler that shows mail or settings over HTTP, as package admin does, asks it too.
 func (r *Relay) CheckEncryption(peer Peer) error {
 	if !r.snap.Load().encrypted(peer) {
 		return replyError(replyMustEncrypt())
@@ -116,7 +116,7 @@ func (r *Relay) CheckEncryption(peer Peer) error {
 }
 
 func (p *snapshot) encrypted(peer Peer) bool {
-	return !p.cfg.RequireEncryption || peer.TLS != nil || peer.Remote.Addr().Unmap().IsLoopback()
+	return peer.TLS != nil || !smtpd.MustEncrypt(p.cfg.RequireEncryption, peer.Remote.Addr(), peer.Proxy.Addr())
 }
 
 func replyNoService(cause error) *smtpd.Reply {

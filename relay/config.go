@@ -58,10 +58,10 @@ type Config struct {
 	GatewayGuard GatewayGuard
 
 	// RequireEncryption refuses every connector that would let content in without TLS, unless all its
-	// bindings are loopback addresses: each must have ImplicitTLS or RequireTLS. Where a client beyond loopback reaches one
-	// bound to loopback all the same, through one of Proxies or XClient, RequireTLS holds for it: TLS that a proxy has ended does not
-	// count. The handlers of packages httpapi and admin obey it too, for requests that do not come from a loopback address, or come
-	// through a proxy elsewhere. Defaults to false.
+	// bindings are loopback addresses: each must have ImplicitTLS or RequireTLS. A session of a client beyond
+	// loopback that reaches such a connector through one of Proxies or XClient goes as if RequireTLS were set; TLS that the proxy
+	// has ended does not count there. The handlers of packages httpapi and admin obey it too, for requests that do not come from
+	// a loopback address, or come through a proxy elsewhere. Defaults to false.
 	RequireEncryption bool
 
 	// Verifier decides on user names and passwords. It is short for an Auth with Passwords and a Throttle of the

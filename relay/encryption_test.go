@@ -3,6 +3,7 @@ package relay_test
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -41,6 +42,73 @@ func TestRequireEncryption(t *testing.T) {
 	}
 }
 
+// Whoever speaks for others does not carry their mail past RequireEncryption, and Explain says so.
+func TestRequireEncryptionOfProxied(t *testing.T) {
+	const outside, inside = "203.0.113.9", "127.0.0.1"
+	for _, test := range []struct {
+		name    string
+		proxied string // the first line of the session, a PROXY header
+		client  string // the first command, XCLIENT
+		remote  string
+		refused bool
+	}{
+		{"PROXY", "PROXY TCP4 " + outside + " 192.0.2.1 4711 25", "", outside, true},
+		{"XCLIENT", "", "XCLIENT ADDR=" + outside, outside, true},
+		{"both", "PROXY TCP4 " + inside + " 192.0.2.1 4711 25", "XCLIENT ADDR=" + outside, outside, true},
+		{"for this host", "PROXY TCP4 " + inside + " 192.0.2.1 4711 25", "", inside, false},
+		{"for itself", "PROXY UNKNOWN", "", inside, false},
+		{"no proxy", "", "", inside, false},
+	} {
+		for _, encrypted := range []bool{false, true} {
+			w := start(t, func(cfg *relay.Config) {
+				apps := bind(connector.AnonymousRelay("apps", connector.MustParseRange(outside), connector.MustParseRange(inside)), inside)
+				apps.AuthMechanisms |= connector.BasicAuth
+				apps.PermissionGroups |= connector.AuthenticatedUsers
+				cfg.Connectors, cfg.TLS, cfg.RequireEncryption = []*connector.Connector{apps}, certificate(t), true
+				cfg.XClient = []connector.Range{connector.MustParseRange(inside)}
+				if test.proxied != "" {
+					cfg.Proxies = cfg.XClient
+				}
+			})
+			c := w.connect(t, "apps")
+			if test.proxied != "" {
+				c.say(test.proxied)
+			}
+			c.expect("220 ")
+			if test.client != "" {
+				c.script("C: " + test.client + "\nS: 220 ")
+			}
+			c.script("C: EHLO client.example.test\nS: 250 ")
+			if encrypted {
+				c.startTLS()
+			}
+			c.say("AUTH PLAIN AHgAeA==")
+			logon := c.reply()
+			c.say("MAIL FROM:<a@elsewhere.test>")
+			mail := c.reply()
+			if refused := test.refused && !encrypted; strings.HasPrefix(logon, "538 5.7.11 ") != refused ||
+				strings.HasPrefix(mail, "530 5.7.0 Must issue a STARTTLS command first") != refused || strings.HasPrefix(mail, "250 ") == refused {
+				t.Errorf("%s, TLS %v: AUTH %q, MAIL %q", test.name, encrypted, logon, mail)
+			}
+			for _, user := range []string{"", "x"} {
+				e, err := w.relay.Explain(t.Context(), relay.Query{
+					Local: w.relay.Addrs("apps")[0], Remote: netip.MustParseAddrPort(test.remote + ":1"), TLS: encrypted, User: user, From: "a@elsewhere.test",
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := map[bool]string{true: mail, false: "235 "}[user == ""]
+				if test.refused && !encrypted && user != "" {
+					want = logon
+				}
+				if got := e.Replies[0]; !strings.HasPrefix(want, fmt.Sprint(got.Code, " ")) {
+					t.Errorf("%s, TLS %v, user %q: explained as %+v, want %q", test.name, encrypted, user, got, want)
+				}
+			}
+		}
+	}
+}
+
 func TestCheckEncryption(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -54,6 +122,8 @@ func TestCheckEncryption(t *testing.T) {
 		{"this host", true, relay.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:1")}, false},
 		{"this host, mapped", true, relay.Peer{Remote: netip.MustParseAddrPort("[::ffff:127.0.0.1]:1")}, false},
 		{"this host's proxy for another", true, relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), Proxy: netip.MustParseAddrPort("127.0.0.1:1")}, true},
+		{"another's proxy for this host", true, relay.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:1"), Proxy: netip.MustParseAddrPort("192.0.2.7:1")}, true},
+		{"this host's proxy for itself", true, relay.Peer{Remote: netip.MustParseAddrPort("[::1]:1"), Proxy: netip.MustParseAddrPort("127.0.0.1:1")}, false},
 		{"from nowhere", true, relay.Peer{}, true},
 	} {
 		cfg, _ := config()

@@ -84,6 +84,9 @@ func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
 		e.Replies = []ExplainedReply{{Command: "connect", Reason: "no connector for the peer: the connection is closed without a banner"}}
 		return e, nil
 	}
+	if smtpd.MustEncrypt(p.cfg.RequireEncryption, q.Remote.Addr(), netip.Addr{}) {
+		c = smtpd.Encrypting(c)
+	}
 	e.Connector, e.Permissions = c.Name, c.Permissions()
 	peer := connector.Peer{TLS: q.TLS, Names: q.Names, Partner: q.Partner}
 	s := client{connector: c, tls: q.TLS}

@@ -103,7 +103,7 @@ func (r *Relay) policy(p *snapshot) smtpd.Policy {
 	return smtpd.Policy{
 		CompleteDomain: p.completeDomain(),
 		Connectors:     p.set, TLS: p.cfg.TLS, Backend: &backend{relay: r, snapshot: p}, Auth: p.auth,
-		Proxies: p.cfg.Proxies, XClient: p.cfg.XClient,
+		RequireEncryption: p.cfg.RequireEncryption, Proxies: p.cfg.Proxies, XClient: p.cfg.XClient,
 		WatchGateways: p.cfg.GatewayGuard != GatewayOff, RefuseGateways: p.cfg.GatewayGuard == GatewayRefuse,
 	}
 }

@@ -1,6 +1,8 @@
 package smtpd
 
 import (
+	"net/netip"
+
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 )
@@ -14,6 +16,23 @@ func DecideTLS(c *connector.Connector, tls bool) *Reply {
 		return refusal(530, "5.7.0", "Must issue a STARTTLS command first")
 	}
 	return nil
+}
+
+// MustEncrypt says whether a client has to be inside TLS on a relay that requires encryption: unless it is on this host, and so is the
+// proxy that speaks for it, if there is one.
+func MustEncrypt(required bool, client, proxy netip.Addr) bool {
+	local := client.Unmap().IsLoopback() && (!proxy.IsValid() || proxy.Unmap().IsLoopback())
+	return required && !local
+}
+
+// Encrypting returns c as it is for a client that must encrypt.
+func Encrypting(c *connector.Connector) *connector.Connector {
+	if c.RequireTLS || c.ImplicitTLS {
+		return c
+	}
+	own := *c
+	own.RequireTLS = true
+	return &own
 }
 
 // DecideAuth refuses AUTH where nobody logs on, or nobody without TLS (RFC 4954 section 6). s is nil where nobody

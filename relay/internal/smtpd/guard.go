@@ -103,6 +103,9 @@ func newGuard(s *Server, pol *Policy, c net.Conn, sess Session) *guard {
 // admit gives the session its connector and counts it there, or says why it may not be.
 func (g *guard) admit(con *connector.Connector) *Reply {
 	s := &g.sess
+	if MustEncrypt(g.pol.RequireEncryption, s.Remote.Addr(), addrPort(g.raw.RemoteAddr()).Addr()) {
+		con = Encrypting(con)
+	}
 	s.Connector, s.Limits = con, con.Limits.WithDefaults(con.Usage)
 	g.ext = supported(con.SuppressedKeywords)
 	g.ends = time.Time{}

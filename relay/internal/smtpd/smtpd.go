@@ -113,6 +113,8 @@ type Policy struct {
 	CompleteDomain string
 	// Auth runs the mechanisms of AUTH; nil means that AUTH is not offered.
 	Auth *auth.Server
+	// RequireEncryption makes every connector one that requires TLS, for clients that are not on this host.
+	RequireEncryption bool
 	// Proxies are the hosts whose connections begin with a PROXY header.
 	Proxies []connector.Range
 	// XClient are the hosts that may use XCLIENT.
