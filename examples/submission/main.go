@@ -6,15 +6,17 @@
 //	go run ./examples/submission -issue anna@example.com -label shop -as shop@example.com   # prints a token, once
 //	go run ./examples/submission -certificate cert.pem -key key.pem
 //	go run ./examples/submission -revoke ID                                                 # what the token begins with
+//	go run ./examples/submission -remove-user anna@example.com                              # with all of its tokens
 //
-// The user's password, or the token in its place, goes with the user's name. Changes count at once.
+// The user's password, or the token in its place, goes with the user's name, in which capitals do not matter. Changes
+// count at once, while the program runs and for sessions that go on: each message looks the user and the token up. Whoever
+// puts an [auth.Cache] before the database has to call its Forget for a user who is removed, or give it a short TTL.
 package main
 
 import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -32,18 +34,20 @@ import (
 )
 
 type options struct {
-	listen, certificate, key, smartHost string
+	listen                      netip.AddrPort
+	certificate, key, smartHost string
 }
 
 func main() {
 	var o options
-	flag.StringVar(&o.listen, "listen", "127.0.0.1:2587", "`address` to listen on")
+	flag.TextVar(&o.listen, "listen", netip.MustParseAddrPort("127.0.0.1:2587"), "`address` and port to listen on")
 	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
 	flag.StringVar(&o.key, "key", "key.pem", "private key `file`")
 	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
 	dir := flag.String("spool", "spool", "`directory` of the queue")
 	database := flag.String("database", "users.db", "SQLite `file` of the users and applications")
 	add := flag.String("add-user", "", "`address` of a user to add or to give another password, which is read from standard input")
+	remove := flag.String("remove-user", "", "`address` of a user to remove, with all of its tokens")
 	issue := flag.String("issue", "", "`user` to issue a token to")
 	label := flag.String("label", "", "`name` of the application that the token is for")
 	as := flag.String("as", "", "`addresses` it may send as, separated by commas; *@example.com is all of a domain")
@@ -51,27 +55,40 @@ func main() {
 	flag.Parse()
 
 	err := func() error {
+		commands := flag.Args()
+		flag.Visit(func(f *flag.Flag) {
+			switch f.Name {
+			case "add-user", "remove-user", "issue", "revoke":
+				commands = append(commands, "-"+f.Name)
+			}
+		})
+		if len(commands) > 1 || flag.NArg() > 0 {
+			return fmt.Errorf("one at a time, please: %s", strings.Join(commands, " "))
+		}
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
+		context.AfterFunc(ctx, stop) // a second signal ends it at once
 		u, err := openUsers(ctx, *database)
 		if err != nil {
 			return err
 		}
 		defer u.db.Close()
-		switch {
-		case *add != "":
+		switch strings.Join(commands, "") {
+		case "-add-user":
 			password, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 			return u.add(ctx, *add, strings.TrimRight(password, "\r\n"))
-		case *issue != "":
+		case "-remove-user":
+			return u.remove(ctx, *remove)
+		case "-issue":
 			// An application that has run wild does little harm.
 			app := auth.Credential{Owner: *issue, Label: *label, PerMinute: 60, PerDay: 5000}
-			app.Senders = strings.FieldsFunc(*as, func(r rune) bool { return r == ',' })
-			token, _, err := u.keyring.Issue(ctx, app)
+			app.Senders = strings.FieldsFunc(*as, func(r rune) bool { return r == ',' || r == ' ' })
+			token, _, err := u.issue(ctx, app)
 			if err == nil {
 				fmt.Println(token)
 			}
 			return err
-		case *revoke != "":
+		case "-revoke":
 			return u.store.DeleteCredential(ctx, *revoke)
 		}
 		return run(ctx, u, o, *dir)
@@ -100,13 +117,12 @@ func run(ctx context.Context, u *users, o options, dir string) error {
 }
 
 func config(store spool.Store, u *users, o options) (relay.Config, error) {
-	binding, err1 := netip.ParseAddrPort(o.listen)
-	certificates, err2 := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
-	if err := errors.Join(err1, err2); err != nil {
+	certificates, err := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
+	if err != nil {
 		return relay.Config{}, err
 	}
 	submission := connector.Submission("submission")
-	submission.Bindings = []netip.AddrPort{binding}
+	submission.Bindings = []netip.AddrPort{o.listen}
 
 	return relay.Config{
 		Hostname:   "relay.example.com",
@@ -114,7 +130,7 @@ func config(store spool.Store, u *users, o options) (relay.Config, error) {
 		Connectors: []*connector.Connector{submission},
 		TLS:        &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12},
 		Auth:       &auth.Server{Passwords: u, Throttle: auth.NewThrottle(auth.ThrottleOptions{})},
-		Quota:      u.keyring,
+		Quota:      u,
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",
 			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},

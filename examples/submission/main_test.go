@@ -1,7 +1,11 @@
 package main
 
 import (
+	"cmp"
+	"errors"
+	"net/netip"
 	"net/smtp"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -31,15 +35,15 @@ func TestSubmission(t *testing.T) {
 	}
 	issue := func(c auth.Credential) (token, id string) {
 		t.Helper()
-		c.Owner = anna
-		token, issued, err := u.keyring.Issue(ctx, c)
+		c.Owner = cmp.Or(c.Owner, anna)
+		token, issued, err := u.issue(ctx, c)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return token, issued.ID
 	}
 
-	o := options{listen: "127.0.0.1:0", smartHost: sink.Addr}
+	o := options{listen: netip.MustParseAddrPort("127.0.0.1:0"), smartHost: sink.Addr}
 	cert, key, client := mailtest.Certificate(t, dir)
 	o.certificate, o.key = cert, key
 	cfg, err := config(memspool.New(nil), u, o)
@@ -140,6 +144,79 @@ func TestSubmission(t *testing.T) {
 		}
 		mailtest.WantReply(t, send(c, anna), "450 4.7.1")
 	})
+	t.Run("capitals do not matter", func(t *testing.T) {
+		for _, owner := range []string{anna, "Anna@Example.com"} {
+			token, _ := issue(auth.Credential{Owner: owner})
+			for _, secret := range []string{token, password} {
+				for _, user := range []string{anna, "ANNA@example.com"} {
+					c, err := logon(user, secret)
+					if err != nil {
+						t.Errorf("%s, token of %s: %v", user, owner, err)
+						continue
+					}
+					if err := send(c, anna); err != nil {
+						t.Errorf("%s, token of %s: %v", user, owner, err)
+					}
+				}
+			}
+		}
+	})
+	t.Run("token for nobody", func(t *testing.T) {
+		for _, owner := range []string{"Nobody@Evil.example", "anna", "*@example.com", ""} {
+			if token, _, err := u.issue(ctx, auth.Credential{Owner: owner}); err == nil || token != "" {
+				t.Errorf("%q got a token: %v", owner, err)
+			}
+		}
+		token, _, err := u.keyring.Issue(ctx, auth.Credential{Owner: "nobody@evil.example"}) // as if the owner had gone meanwhile
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = logon("nobody@evil.example", token)
+		mailtest.WantReply(t, err, "535 5.7.8")
+	})
+	t.Run("removed", func(t *testing.T) {
+		const carl = "carl@example.com"
+		if err := u.add(ctx, carl, password); err != nil {
+			t.Fatal(err)
+		}
+		token, _ := issue(auth.Credential{Owner: carl})
+		_, theirs := issue(auth.Credential{})
+		var sessions []*smtp.Client
+		for _, secret := range []string{password, token} {
+			c, err := logon(carl, secret)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := send(c, carl); err != nil {
+				t.Error(err)
+			}
+			sessions = append(sessions, c)
+		}
+		if err := u.remove(ctx, "Carl@example.com"); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range sessions {
+			mailtest.WantReply(t, send(c, carl), "550 5.7.1")
+		}
+		for _, secret := range []string{password, token} {
+			_, err := logon(carl, secret)
+			mailtest.WantReply(t, err, "535 5.7.8")
+		}
+		if err := u.remove(ctx, carl); !errors.Is(err, errNoUser) {
+			t.Errorf("removed twice: %v", err)
+		}
+		// Another Carl gets nothing that was the first one's, and others keep theirs.
+		if err := u.add(ctx, carl, "another password"); err != nil {
+			t.Fatal(err)
+		}
+		for _, secret := range []string{password, token} {
+			_, err := logon(carl, secret)
+			mailtest.WantReply(t, err, "535 5.7.8")
+		}
+		if _, err := u.store.Credential(ctx, theirs); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("wrong password", func(t *testing.T) {
 		_, err := logon(anna, "wrong")
 		mailtest.WantReply(t, err, "535 5.7.8")
@@ -147,4 +224,33 @@ func TestSubmission(t *testing.T) {
 	t.Run("no password", func(t *testing.T) {
 		mailtest.WantReply(t, mailtest.Send(dial(), anna, "somebody@example.net", "no"), "530 5.7")
 	})
+}
+
+// TestPrivateFiles: the database and what SQLite keeps beside it are for their owner alone, also under an odd name.
+func TestPrivateFiles(t *testing.T) {
+	dir := t.TempDir()
+	u, err := openUsers(t.Context(), filepath.Join(dir, "users #1?.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.db.Close()
+	if err := u.add(t.Context(), anna, password); err != nil {
+		t.Fatal(err)
+	}
+	if err := u.add(t.Context(), "anna", password); err == nil {
+		t.Error("a user without an address was taken")
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) < 2 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, f := range files {
+		info, err := f.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v", f.Name(), info.Mode())
+		}
+	}
 }
