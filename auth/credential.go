@@ -2,10 +2,14 @@ package auth
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
+	"net/mail"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,10 +24,10 @@ type Credential struct {
 	Label string `json:"label,omitempty"`
 	// Groups are those of the identity. The owner's own do not count.
 	Groups []string `json:"groups,omitempty"`
-	// Senders are the addresses and domains it may send as, written as those of an [Identity]. Defaults to
-	// the owner, if that is an address.
+	// Senders are the addresses and domains it may send as, written as those of an [Identity]: with A-labels, and the local part
+	// in quotes only where it must be. Defaults to the owner, if that is an address.
 	Senders []string `json:"senders,omitempty"`
-	// Sources are the addresses it may log on from. Defaults to all.
+	// Sources are the addresses it may log on from. IPv4 is not written as IPv6. Defaults to all.
 	Sources []netip.Prefix `json:"sources,omitempty"`
 	// PerMinute and PerDay are how many messages it may send in a minute and on a day (UTC). 0 is no limit.
 	PerMinute int `json:"perMinute,omitempty"`
@@ -57,6 +61,124 @@ func (c *Credential) clone() *Credential {
 	return &own
 }
 
+// validate returns what is wrong with c, every fault naming its field. Faults that c had before a change do not count, so that a
+// credential that was stored with them can still be held.
+func (c *Credential) validate(before *Credential) error {
+	var faults []error
+	fault := func(field, format string, args ...any) {
+		faults = append(faults, fmt.Errorf("auth: credential: "+field+": "+format, args...))
+	}
+	for i, s := range c.Senders {
+		field := fmt.Sprintf("Senders[%d]", i)
+		at := strings.LastIndexByte(s, '@')
+		switch local, domain := s[:max(at, 0)], s[at+1:]; {
+		case slices.Contains(before.Senders, s):
+		case !isLocal(local):
+			fault(field, "%q is not an address", s)
+		case !isPlainASCII(domain):
+			fault(field, "%q: write its domain with A-labels (xn--…)", s)
+		case !isDomain(domain):
+			fault(field, "%q is not an address", s)
+		}
+	}
+	for i, p := range c.Sources {
+		field := fmt.Sprintf("Sources[%d]", i)
+		switch {
+		case slices.Contains(before.Sources, p):
+		case !p.IsValid():
+			fault(field, "not a range of addresses")
+		case p.Addr().Is4In6():
+			fault(field, "%s: write it as IPv4", p)
+		}
+	}
+	if c.PerMinute < 0 && c.PerMinute != before.PerMinute {
+		fault("PerMinute", "%d is negative", c.PerMinute)
+	}
+	if c.PerDay < 0 && c.PerDay != before.PerDay {
+		fault("PerDay", "%d is negative", c.PerDay)
+	}
+	return errors.Join(faults...)
+}
+
+// isLocal reports whether s is a local part as [Identity.MaySendAs] is asked for it (RFC 5321 section 4.1.2, RFC 6531 section 3.3).
+func isLocal(s string) bool {
+	const domain = "@a"
+	a, err := mail.ParseAddress("<" + s + domain + ">")
+	return err == nil && len(s) <= 64 && (&mail.Address{Address: a.Address}).String() == "<"+s+domain+">"
+}
+
+// isDomain reports whether s is a domain or an address literal.
+func isDomain(s string) bool {
+	if literal, ok := strings.CutPrefix(s, "["); ok {
+		literal, ok = strings.CutSuffix(strings.TrimPrefix(literal, "IPv6:"), "]")
+		_, err := netip.ParseAddr(literal)
+		return ok && err == nil
+	}
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, letters) != "" || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+	}
+	return len(s) <= 255
+}
+
+// A logon is how a session came by its Credential, and what it got.
+type logon struct {
+	digest          [sha256.Size]byte // of the token
+	remote          netip.Addr
+	senders, groups []string
+}
+
+// refuse returns why not, or nothing. Nothing about a credential is told to who does not know its secret. Without a logon it refuses
+// what holds for all who have the credential.
+func (c *Credential) refuse(l *logon, now time.Time) Refusal {
+	late := !c.Expires.IsZero() && !now.Before(c.Expires)
+	if l != nil {
+		match := false
+		for _, s := range c.Secrets {
+			if subtle.ConstantTimeCompare(l.digest[:], s.Digest[:]) == 1 {
+				match = true
+				late = late || !s.Expires.IsZero() && !now.Before(s.Expires)
+			}
+		}
+		if !match {
+			return WrongSecret
+		}
+	}
+	switch {
+	case late:
+		return Expired
+	case c.Held:
+		return Held
+	case l != nil && len(c.Sources) > 0 && !slices.ContainsFunc(c.Sources, func(p netip.Prefix) bool { return p.Contains(l.remote) }):
+		return SourceRefused
+	}
+	return ""
+}
+
+// reduced reports whether a logon has got what a new one would not get.
+func (c *Credential) reduced(l *logon) bool {
+	now := c.identity(nil)
+	return slices.ContainsFunc(l.senders, func(s string) bool { return !slices.Contains(now.Senders, s) && !now.MaySendAs(s) }) ||
+		slices.ContainsFunc(l.groups, func(g string) bool { return !slices.Contains(now.Groups, g) })
+}
+
+// identity returns who has logged on.
+func (c *Credential) identity(l *logon) *Identity {
+	id := &Identity{User: c.Owner, Credential: c.ID, Groups: c.Groups, Senders: c.Senders, logon: l}
+	if len(c.Senders) == 0 && strings.Contains(c.Owner, "@") && !strings.HasPrefix(c.Owner, "*@") {
+		id.Senders = []string{c.Owner}
+	}
+	if c.Label != "" {
+		id.Labels = map[string]string{"credential": c.Label}
+	}
+	if l != nil {
+		l.senders, l.groups = id.Senders, id.Groups
+	}
+	return id
+}
+
 // Refusal is why a credential was refused.
 type Refusal string
 
@@ -66,6 +188,7 @@ const (
 	Expired       Refusal = "expired"
 	Held          Refusal = "held"
 	SourceRefused Refusal = "not from that address"
+	RightsReduced Refusal = "rights reduced since the logon" // of Spend only
 	RateReached   Refusal = "too many messages in a minute"
 	DayReached    Refusal = "too many messages on a day"
 )

@@ -66,3 +66,10 @@ func As(c Credentials, who string) Credentials {
 	c.standing = map[string]standing{"regular": regular, "suspect": suspect}[who]
 	return c
 }
+
+// Forget makes id one that no Keyring has made.
+func Forget(id *Identity) {
+	if id != nil {
+		id.logon = nil
+	}
+}

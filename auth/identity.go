@@ -14,13 +14,16 @@ type Identity struct {
 	// case of ASCII letters does not matter.
 	// A user named like an address owns that address, unless there is a Credential.
 	Senders []string
-	// Credential is the id of the [Credential] it logged on with. Empty is usual.
+	// Credential is the id of the [Credential] it logged on with. Empty is usual. An Identity that a [Keyring] gave, and
+	// every copy of it, also knows the secret and the address of the logon, on which [Keyring.Spend] insists.
 	Credential string
 	// Server tells that it is one of the operator's own relays. It counts inside TLS on a
 	// receive connector with ExchangeServer only, where it comes with far-reaching rights.
 	Server bool
 	// Labels are the application's own; they appear on events.
 	Labels map[string]string
+
+	logon *logon // behind Credential; nil if a Keyring did not make the identity
 }
 
 // MaySendAs reports whether the identity owns the mailbox, given as local@domain with

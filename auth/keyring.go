@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base32"
 	"errors"
 	"fmt"
@@ -18,6 +17,9 @@ type KeyringOptions struct {
 	// OnRefusal is told of every refusal of a known credential. It is called during Verify and Spend and
 	// must be quick. Defaults to nobody being told.
 	OnRefusal func(*CredentialError)
+	// OnError is told when the last use of a credential could not be noted, which does not stop the logon. It is called during
+	// Verify and must be quick. Defaults to nobody being told.
+	OnError func(error)
 }
 
 // A Keyring is a Verifier of the credentials in a store.
@@ -31,6 +33,9 @@ type KeyringOptions struct {
 //
 // The identity is the owner's name, with the credential's groups and senders, and its id in
 // [Identity.Credential]. Its owner's address is no sender of it unless it has no others.
+//
+// A running session keeps what it got by its logon until the next message: set the Keyring as the Quota of the relay, which
+// asks [Keyring.Spend] before each. What was added to the credential since counts for new sessions.
 type Keyring struct {
 	store CredentialStore
 	opt   KeyringOptions
@@ -43,6 +48,9 @@ type Keyring struct {
 func NewKeyring(store CredentialStore, opt KeyringOptions) *Keyring {
 	if opt.OnRefusal == nil {
 		opt.OnRefusal = func(*CredentialError) {}
+	}
+	if opt.OnError == nil {
+		opt.OnError = func(error) {}
 	}
 	return &Keyring{store: store, opt: opt, buckets: make(map[string]*bucket)}
 }
@@ -66,21 +74,14 @@ func newToken(id string) (token string, s Secret) {
 }
 
 // Issue stores a new credential as c describes it and returns its token, which is shown this once. The ID, the
-// secrets, the times but Expires, and the Version are made here.
+// secrets, the times but Expires, and the Version are made here. The error names every fault of c.
 func (k *Keyring) Issue(ctx context.Context, c Credential) (token string, issued *Credential, err error) {
 	issued = c.clone()
 	if issued.Owner, err = PrepareName(c.Owner); err != nil {
-		return "", nil, fmt.Errorf("auth: owner of a credential: %w", err)
+		err = fmt.Errorf("auth: credential: Owner: %w", err)
 	}
-	for i, s := range c.Senders {
-		if at := strings.LastIndexByte(s, '@'); at < 1 || at == len(s)-1 {
-			return "", nil, fmt.Errorf("auth: senders[%d] of a credential: %q is not an address", i, s)
-		}
-	}
-	for i, p := range c.Sources {
-		if !p.IsValid() {
-			return "", nil, fmt.Errorf("auth: sources[%d] of a credential: not a range of addresses", i)
-		}
+	if err := errors.Join(err, c.validate(new(Credential))); err != nil {
+		return "", nil, err
 	}
 	issued.ID, issued.Version = newID(idLen), 0
 	issued.Created, issued.LastUsed = time.Now().UTC().Truncate(time.Second), time.Time{}
@@ -116,18 +117,21 @@ func (k *Keyring) Rotate(ctx context.Context, id string, overlap time.Duration) 
 }
 
 // Update changes a credential: it calls change with what is stored, and again if another process was quicker. It
-// returns the error of change. The ID, the owner and LastUsed stay.
+// returns the error of change, or one that names every fault the change has brought. The ID, the owner and LastUsed stay.
 func (k *Keyring) Update(ctx context.Context, id string, change func(*Credential) error) error {
 	for range 10 {
 		c, err := k.store.Credential(ctx, id)
 		if err != nil {
 			return err
 		}
-		owner, version := c.Owner, c.Version
+		before := c.clone()
 		if err := change(c); err != nil {
 			return err
 		}
-		c.ID, c.Owner, c.Version = id, owner, version
+		if err := c.validate(before); err != nil {
+			return err
+		}
+		c.ID, c.Owner, c.Version = id, before.Owner, before.Version
 		if err = k.store.PutCredential(ctx, c); !errors.Is(err, ErrConflict) {
 			return err
 		}
@@ -156,7 +160,12 @@ func (k *Keyring) Verify(ctx context.Context, c Credentials) (*Identity, error) 
 		return nil, err
 	}
 	now := time.Now()
-	if refusal := known.refuse(c, token, now); refusal != "" {
+	l := &logon{digest: sha256.Sum256([]byte(token)), remote: c.Remote.Addr().Unmap().WithZone("")}
+	refusal := known.refuse(l, now)
+	if refusal == "" && (c.Username != "" && c.Username != known.Owner && c.Username != id || c.Authzid != "" && c.Authzid != known.Owner && c.Authzid != id) {
+		refusal = WrongOwner
+	}
+	if refusal != "" {
 		return nil, k.refused(known, refusal)
 	}
 	if now.Sub(known.LastUsed) >= time.Minute {
@@ -165,53 +174,10 @@ func (k *Keyring) Verify(ctx context.Context, c Credentials) (*Identity, error) 
 			return nil, ErrBadCredentials
 		}
 		if err != nil {
-			return nil, err
+			k.opt.OnError(fmt.Errorf("auth: last use of credential %s is not noted: %w", id, err))
 		}
 	}
-	return known.identity(), nil
-}
-
-// refuse returns why not, or nothing. Nothing about a credential is told to who does not know its secret.
-func (c *Credential) refuse(shown Credentials, token string, now time.Time) Refusal {
-	digest := sha256.Sum256([]byte(token))
-	match, late := false, false
-	for _, s := range c.Secrets {
-		if subtle.ConstantTimeCompare(digest[:], s.Digest[:]) == 1 {
-			match, late = true, !s.Expires.IsZero() && !now.Before(s.Expires)
-		}
-	}
-	from := shown.Remote.Addr().Unmap().WithZone("")
-	switch {
-	case !match:
-		return WrongSecret
-	case shown.Username != "" && shown.Username != c.Owner && shown.Username != c.ID,
-		shown.Authzid != "" && shown.Authzid != c.Owner && shown.Authzid != c.ID:
-		return WrongOwner
-	case late || !c.Expires.IsZero() && !now.Before(c.Expires):
-		return Expired
-	case c.Held:
-		return Held
-	}
-	for _, p := range c.Sources {
-		if p.Contains(from) {
-			return ""
-		}
-	}
-	if len(c.Sources) > 0 {
-		return SourceRefused
-	}
-	return ""
-}
-
-func (c *Credential) identity() *Identity {
-	id := &Identity{User: c.Owner, Credential: c.ID, Groups: c.Groups, Senders: c.Senders}
-	if len(c.Senders) == 0 && strings.Contains(c.Owner, "@") && !strings.HasPrefix(c.Owner, "*@") {
-		id.Senders = []string{c.Owner}
-	}
-	if c.Label != "" {
-		id.Labels = map[string]string{"credential": c.Label}
-	}
-	return id
+	return known.identity(l), nil
 }
 
 func (k *Keyring) refused(c *Credential, r Refusal) error {
@@ -220,9 +186,11 @@ func (k *Keyring) refused(c *Credential, r Refusal) error {
 	return err
 }
 
-// Spend counts a message that a session is about to send. It returns a [*CredentialError] when the credential of the
-// identity has reached a cap, has been held, or has expired since the logon; [ErrBadCredentials] when it has been deleted; and nil for an
-// identity that has no credential. The cap of a day holds for all processes together, that of a minute for each.
+// Spend counts a message that a session is about to send. It returns a [*CredentialError] when the credential of the identity has
+// reached a cap, was held or has expired, and when a new logon would not give the session the same: its secret is in force no more, its
+// address is not among the Sources, or a sender or a group that it got was taken away ([RightsReduced]). It returns [ErrBadCredentials] when the
+// credential was deleted, and nil for an identity that has none. An identity that does not come from Verify has no secret and no
+// address to judge. The cap of a day holds for all processes together, that of a minute for each.
 func (k *Keyring) Spend(ctx context.Context, id *Identity) error {
 	if id == nil || id.Credential == "" {
 		return nil
@@ -235,11 +203,11 @@ func (k *Keyring) Spend(ctx context.Context, id *Identity) error {
 		return err
 	}
 	now := time.Now()
-	switch {
-	case c.Held:
-		return k.refused(c, Held)
-	case !c.Expires.IsZero() && !now.Before(c.Expires):
-		return k.refused(c, Expired)
+	switch refusal := c.refuse(id.logon, now); {
+	case refusal != "":
+		return k.refused(c, refusal)
+	case id.logon != nil && c.reduced(id.logon):
+		return k.refused(c, RightsReduced)
 	case c.PerMinute > 0 && !k.take(c, now):
 		return k.refused(c, RateReached)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/domains"
 )
 
 // issue makes a credential and fails the test if that cannot be.
@@ -98,6 +99,7 @@ func TestKeyring(t *testing.T) {
 			told = nil
 			got, err := k.Verify(t.Context(), tt.c)
 			if tt.want == "" {
+				auth.Forget(got)
 				if !reflect.DeepEqual(got, want) || err != nil {
 					t.Errorf("%s: %+v, %v", tt.name, got, err)
 				}
@@ -163,13 +165,209 @@ func TestKeyringSenders(t *testing.T) {
 			t.Errorf("%s: %+v, %v", tt.owner, id, err)
 		}
 	}
-	for _, c := range []auth.Credential{
-		{}, {Owner: "a\n"}, {Owner: "a", Senders: []string{"x"}}, {Owner: "a", Senders: []string{"a@b", "a@"}},
-		{Owner: "a", Sources: []netip.Prefix{{}}},
+}
+
+// TestKeyringFaults: what no credential may be, neither new nor changed. Each fault names its field.
+func TestKeyringFaults(t *testing.T) {
+	t.Parallel()
+	store := new(auth.MemoryCredentials)
+	k := auth.NewKeyring(store, auth.KeyringOptions{})
+	_, id := issue(t, k, auth.Credential{Owner: "anna", Senders: []string{"anna@example.com"}})
+	senders := func(s ...string) auth.Credential { return auth.Credential{Senders: s} }
+	sources := func(p ...netip.Prefix) auth.Credential { return auth.Credential{Sources: p} }
+	for _, c := range []struct {
+		name   string
+		c      auth.Credential
+		faults []string
+	}{
+		{"nothing", auth.Credential{}, nil},
+		{"senders", senders("Anna@Example.com", "*@example.com", "müller@xn--exmple-cua.com", `"odd local"@example.com`, "a@[192.0.2.1]", "a@[IPv6:2001:db8::1]", "a@localhost"), nil},
+		{"caps", auth.Credential{PerMinute: 1, PerDay: 1}, nil},
+		{"sources", sources(netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("2001:db8::1/128")), nil},
+		{"no address", senders("a@b", "nonsense"), []string{`Senders[1]: "nonsense" is not an address`}},
+		{"no domain", senders("a@"), []string{`Senders[0]: "a@" is not an address`}},
+		{"no local part", senders("@example.com"), []string{"Senders[0]: "}},
+		{"empty", senders(""), []string{"Senders[0]: "}},
+		{"U-labels", senders("a@example.com", "Ü@exämple.com"), []string{`Senders[1]: "Ü@exämple.com": write its domain with A-labels`}},
+		{"stars", senders("*@*.example.com", "*", "*@"), []string{"Senders[0]: ", "Senders[1]: ", "Senders[2]: "}},
+		{"dots", senders("a@example.com.", "a@example..com", ".a@example.com"), []string{"Senders[0]: ", "Senders[1]: ", "Senders[2]: "}},
+		{"needless quotes", senders(`"a"@example.com`), []string{"Senders[0]: "}},
+		{"with a name", senders("Anna <a@example.com>", "a@example.com (Anna)"), []string{"Senders[0]: ", "Senders[1]: "}},
+		{"two", senders("a@example.com,b@example.com", "a@b@example.com"), []string{"Senders[0]: ", "Senders[1]: "}},
+		{"spaces and controls", senders(" a@example.com", "a@example.com\r\n", "a\x00@example.com", "a@exa mple.com"),
+			[]string{"Senders[0]: ", "Senders[1]: ", "Senders[2]: ", "Senders[3]: "}},
+		{"no UTF-8", senders("\xff@example.com"), []string{"Senders[0]: "}},
+		{"long", senders(strings.Repeat("a", 65) + "@example.com"), []string{"Senders[0]: "}},
+		{"zero prefix", sources(netip.MustParsePrefix("192.0.2.0/24"), netip.Prefix{}), []string{"Sources[1]: not a range of addresses"}},
+		{"IPv4 as IPv6", sources(netip.MustParsePrefix("::ffff:192.0.2.0/120")), []string{"Sources[0]: ::ffff:192.0.2.0/120: write it as IPv4"}},
+		{"negative", auth.Credential{PerMinute: -1, PerDay: -2}, []string{"PerMinute: -1 is negative", "PerDay: -2 is negative"}},
+		{"all at once", auth.Credential{PerDay: -1, Senders: []string{"x"}, Sources: []netip.Prefix{{}}}, []string{"Senders[0]: ", "Sources[0]: ", "PerDay: "}},
 	} {
-		if token, issued, err := k.Issue(t.Context(), c); err == nil {
-			t.Errorf("%+v: %s, %+v", c, token, issued)
+		check := func(by string, err error) {
+			t.Helper()
+			var got []string
+			if err != nil {
+				got = strings.Split(err.Error(), "\n")
+			}
+			ok := len(got) == len(c.faults)
+			for i := range min(len(got), len(c.faults)) {
+				ok = ok && strings.HasPrefix(got[i], "auth: credential: "+c.faults[i])
+			}
+			if !ok {
+				t.Errorf("%s, %s: %q, want %q", c.name, by, got, c.faults)
+			}
 		}
+		own := c.c
+		own.Owner = "anna"
+		_, _, err := k.Issue(t.Context(), own)
+		check("issued", err)
+		check("updated", k.Update(t.Context(), id, func(old *auth.Credential) error {
+			old.Senders, old.Sources, old.PerMinute, old.PerDay = c.c.Senders, c.c.Sources, c.c.PerMinute, c.c.PerDay
+			return nil
+		}))
+	}
+	for _, owner := range []string{"", "a\n"} {
+		if _, _, err := k.Issue(t.Context(), auth.Credential{Owner: owner, PerDay: -1}); err == nil || strings.Count(err.Error(), "\n") != 1 || !strings.Contains(err.Error(), "credential: Owner: ") {
+			t.Errorf("owner %q: %v", owner, err)
+		}
+	}
+}
+
+// TestKeyringBadStored: a credential that was stored before its faults were looked for can be held and rotated, and mended.
+func TestKeyringBadStored(t *testing.T) {
+	t.Parallel()
+	store := new(auth.MemoryCredentials)
+	k := auth.NewKeyring(store, auth.KeyringOptions{})
+	c := &auth.Credential{ID: "aaaaaaaaaa", Owner: "anna", Senders: []string{"nonsense", "@", "", "*@"}, Sources: []netip.Prefix{{}}, PerMinute: -1, PerDay: -1}
+	if err := store.PutCredential(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	token, err := k.Rotate(t.Context(), c.ID, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := k.Verify(t.Context(), shown("anna", token)); refusal(err) != "not from that address" {
+		t.Errorf("%+v, %v", id, err)
+	}
+	update := func(change func(*auth.Credential)) error {
+		return k.Update(t.Context(), c.ID, func(c *auth.Credential) error { change(c); return nil })
+	}
+	if err := update(func(c *auth.Credential) { c.Sources, c.Label = nil, "old" }); err != nil {
+		t.Error(err)
+	}
+	id, err := k.Verify(t.Context(), shown("anna", token))
+	if err != nil || id.MaySendAs("nonsense") || id.MaySendAs("a@example.com") {
+		t.Fatalf("%+v, %v", id, err)
+	}
+	if err := k.Spend(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+	if err := update(func(c *auth.Credential) { c.PerDay = -2 }); err == nil {
+		t.Error("a new fault was taken")
+	}
+	if err := update(func(c *auth.Credential) { c.Held = true }); err != nil {
+		t.Error(err)
+	}
+	if err := k.Spend(t.Context(), id); refusal(err) != "held" {
+		t.Error(err)
+	}
+}
+
+// TestKeyringRunning: a session ends when a new logon would not give it the same.
+func TestKeyringRunning(t *testing.T) {
+	t.Parallel()
+	prefixes := func(list ...string) (out []netip.Prefix) {
+		for _, s := range list {
+			out = append(out, netip.MustParsePrefix(s))
+		}
+		return out
+	}
+	for _, c := range []struct {
+		name   string
+		change func(c *auth.Credential) // nil for rotate
+		rotate []time.Duration
+		want   string
+	}{
+		{"nothing", func(c *auth.Credential) {}, nil, "<nil>"},
+		{"label", func(c *auth.Credential) { c.Label = "new" }, nil, "<nil>"},
+		{"rotated", nil, []time.Duration{time.Hour}, "<nil>"},
+		{"rotated at once", nil, []time.Duration{0}, "expired"},
+		{"rotated twice", nil, []time.Duration{time.Hour, time.Hour}, "wrong secret"},
+		{"rotated twice at once", nil, []time.Duration{0, 0}, "wrong secret"},
+		{"another source", func(c *auth.Credential) { c.Sources = prefixes("198.51.100.0/24") }, nil, "not from that address"},
+		{"fewer sources", func(c *auth.Credential) { c.Sources = prefixes("192.0.2.1/32") }, nil, "<nil>"},
+		{"more senders", func(c *auth.Credential) { c.Senders = append(c.Senders, "x@example.com") }, nil, "<nil>"},
+		{"whole domain", func(c *auth.Credential) { c.Senders = []string{"*@EXAMPLE.com", "*@example.net"} }, nil, "<nil>"},
+		{"fewer senders", func(c *auth.Credential) { c.Senders = []string{"a@example.com"} }, nil, "rights reduced since the logon"},
+		{"one of a domain", func(c *auth.Credential) { c.Senders = []string{"a@example.com", "a@example.net"} }, nil, "rights reduced since the logon"},
+		{"no senders", func(c *auth.Credential) { c.Senders = nil }, nil, "rights reduced since the logon"},
+		{"more groups", func(c *auth.Credential) { c.Groups = append(c.Groups, "more") }, nil, "<nil>"},
+		{"fewer groups", func(c *auth.Credential) { c.Groups = nil }, nil, "rights reduced since the logon"},
+		{"expired", func(c *auth.Credential) { c.Expires = time.Now() }, nil, "expired"},
+		{"held", func(c *auth.Credential) { c.Held = true }, nil, "held"},
+	} {
+		var told []string
+		k := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{OnRefusal: func(e *auth.CredentialError) { told = append(told, string(e.Refusal)) }})
+		token, id := issue(t, k, auth.Credential{
+			Owner: "anna@example.com", Groups: []string{"devices"}, Sources: prefixes("192.0.2.0/24"), Senders: []string{"A@example.com", "*@example.net"},
+		})
+		// As it comes from a verifier around the Keyring.
+		v := auth.Cached(auth.WithSenders(k, map[string][]string{"anna@example.com": {"more@example.org"}}), auth.CacheOptions{})
+		session, err := v.Verify(t.Context(), shown("anna@example.com", token))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := k.Spend(t.Context(), session); err != nil {
+			t.Errorf("%s: before: %v", c.name, err)
+		}
+		for _, overlap := range c.rotate {
+			if _, err := k.Rotate(t.Context(), id, overlap); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c.change != nil {
+			if err := k.Update(t.Context(), id, func(old *auth.Credential) error { c.change(old); return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := k.Spend(t.Context(), session); refusal(err) != c.want {
+			t.Errorf("%s: %v, want %s", c.name, err, c.want)
+		}
+		if c.want == "<nil>" && len(told) != 0 || c.want != "<nil>" && fmt.Sprint(told) != "["+c.want+"]" {
+			t.Errorf("%s: told %q", c.name, told)
+		}
+		// An identity that the application has made logged on with nothing.
+		made := &auth.Identity{User: "anna@example.com", Credential: id, Senders: session.Senders}
+		if err := k.Spend(t.Context(), made); (err != nil) != (c.want == "held" || c.want == "expired" && c.change != nil) {
+			t.Errorf("%s: made by hand: %v", c.name, err)
+		}
+		if s := fmt.Sprintf("%v %+v %#v", session, session, session); strings.Contains(s, token[11:]) {
+			t.Errorf("%s: the token is in %s", c.name, s)
+		}
+	}
+}
+
+// unused cannot note when a credential was used.
+type unused struct{ auth.MemoryCredentials }
+
+func (*unused) UsedCredential(context.Context, string, time.Time) error { return errDown }
+
+// TestKeyringNotNoted: that the use of a credential cannot be noted is told, and stops nobody.
+func TestKeyringNotNoted(t *testing.T) {
+	t.Parallel()
+	var told []error
+	k := auth.NewKeyring(new(unused), auth.KeyringOptions{OnError: func(err error) { told = append(told, err) }})
+	token, id := issue(t, k, auth.Credential{Owner: "anna"})
+	if got, err := k.Verify(t.Context(), shown("anna", token)); err != nil || got.Credential != id {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if len(told) != 1 || !errors.Is(told[0], errDown) || !strings.Contains(told[0].Error(), id) || strings.Contains(told[0].Error(), token) {
+		t.Errorf("told %v", told)
+	}
+	k = auth.NewKeyring(new(unused), auth.KeyringOptions{})
+	token, _ = issue(t, k, auth.Credential{Owner: "anna"})
+	if _, err := k.Verify(t.Context(), shown("anna", token)); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -324,6 +522,37 @@ func FuzzKeyring(f *testing.F) {
 		got, err := k.Verify(t.Context(), auth.Credentials{Username: user, Password: password})
 		if err == nil && (password != token || user != "anna" && user != id) {
 			t.Errorf("%q with %q is %+v", user, password, got)
+		}
+	})
+}
+
+// FuzzSenders: an address in its canonical form may be a sender, and then owns itself.
+func FuzzSenders(f *testing.F) {
+	for _, s := range []string{"Anna@Example.com", "müller@exämple.com", `"a b"@example.com`, `"\\a\""@example.com`, "a@[192.0.2.1]", "a@[IPv6:::1]", "*@example.com", "a@1.example", "=?x?=@b"} {
+		f.Add(s)
+	}
+	store := new(auth.MemoryCredentials)
+	k := auth.NewKeyring(store, auth.KeyringOptions{})
+	f.Fuzz(func(t *testing.T, s string) {
+		token, c, err := k.Issue(t.Context(), auth.Credential{Owner: "anna", Senders: []string{s}})
+		if err == nil {
+			if _, err := k.Verify(t.Context(), shown("anna", token)); err != nil {
+				t.Fatalf("%q: %v", s, err)
+			}
+			store.DeleteCredential(t.Context(), c.ID)
+		}
+		a, bad := domains.Parse(s)
+		if bad != nil {
+			return
+		}
+		key := a.Key()
+		_, c, err = k.Issue(t.Context(), auth.Credential{Owner: "anna", Senders: []string{key}})
+		if err != nil {
+			t.Fatalf("%q: %v", key, err)
+		}
+		store.DeleteCredential(t.Context(), c.ID)
+		if id := (&auth.Identity{Credential: c.ID, Senders: c.Senders}); !id.MaySendAs(key) {
+			t.Fatalf("%q is not its own", key)
 		}
 	})
 }

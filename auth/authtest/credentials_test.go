@@ -160,4 +160,33 @@ func testStore(t *testing.T, s auth.CredentialStore) {
 			t.Errorf("%d: %v", i, err)
 		}
 	}
+
+	// Another process takes away what a session has logged on with.
+	other := auth.NewKeyring(s, auth.KeyringOptions{})
+	for _, tt := range []struct {
+		change func(*auth.Credential)
+		want   auth.Refusal
+	}{
+		{nil, auth.WrongSecret},
+		{func(c *auth.Credential) { c.Senders = []string{"a@example.com"} }, auth.RightsReduced},
+		{func(c *auth.Credential) { c.Sources = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")} }, auth.SourceRefused},
+	} {
+		token, issued, err := k.Issue(ctx, auth.Credential{Owner: "anna", Senders: []string{"*@example.com"}})
+		must(err)
+		session, err := k.Verify(ctx, auth.Credentials{Token: token, Remote: netip.MustParseAddrPort("192.0.2.1:25")})
+		must(err)
+		must(k.Spend(ctx, session))
+		if tt.change == nil {
+			for range 2 {
+				_, err := other.Rotate(ctx, issued.ID, 0)
+				must(err)
+			}
+		} else {
+			must(other.Update(ctx, issued.ID, func(c *auth.Credential) error { tt.change(c); return nil }))
+		}
+		err = k.Spend(ctx, session)
+		if e, ok := errors.AsType[*auth.CredentialError](err); !ok || e.Refusal != tt.want {
+			t.Errorf("%v, want %s", err, tt.want)
+		}
+	}
 }
