@@ -360,3 +360,54 @@ func TestVerifierIsThrottled(t *testing.T) {
 		}
 	})
 }
+
+// Nobody waits for a verifier that ignores its context, over HTTP neither, and a reload leaves the salts of unknown users as they are.
+func TestVerifierIsBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		cfg := local(newCapture(), newCapture())
+		cfg.Hostname, cfg.Spool, cfg.TLS = "relay.example.test", memspool.New(nil), certificate(t)
+		cfg.Connectors = []*connector.Connector{bind(connector.Submission("users"), "127.0.0.1")}
+		cfg.Verifier = auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+			<-release
+			return &auth.Identity{User: "app@example.test"}, nil
+		})
+		r, err := relay.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		c, err := r.Admit(t.Context(), "users", relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), TLS: new(tls.ConnectionState), Protocol: "HTTP"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		err = c.Authenticate(t.Context(), auth.Credentials{Username: "app@example.test", Password: "secret"})
+		if reply, ok := errors.AsType[*relay.ReplyError](err); !ok || reply.Code != 454 || time.Since(began) != 30*time.Second || c.Identity() != nil {
+			t.Errorf("%v after %v, then %v", err, time.Since(began), c.Identity())
+		}
+	})
+	var kept relay.Config
+	w := start(t, func(cfg *relay.Config) {
+		cfg.TLS, cfg.Verifier, cfg.Auth = certificate(t), nil, everyMechanism(t, "secret")
+		cfg.Auth.Certificates = nil
+		cfg.Connectors[2].AuthMechanisms |= connector.TLS
+		kept = *cfg
+	})
+	salt := func() string {
+		c := w.dial(t, "users")
+		c.startTLS()
+		c.say("AUTH SCRAM-SHA-256 " + base64.StdEncoding.EncodeToString([]byte("n,,n=nobody,r=nonce")))
+		challenge, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(c.reply(), "334 "))
+		_, s, _ := strings.Cut(string(challenge), ",s=")
+		return s
+	}
+	before := salt()
+	if err := w.relay.Reload(kept); err != nil {
+		t.Fatal(err)
+	}
+	if after := salt(); before == "" || after != before {
+		t.Errorf("salt %q, after a reload %q", before, after)
+	}
+}

@@ -41,6 +41,7 @@ type Relay struct {
 	monitor    monitor
 	held       atomic.Int32          // refusals held back, of clients that do not speak SMTP
 	throttle   func() *auth.Throttle // of every configuration's Verifier
+	verifiers  *smtpd.Verifiers
 
 	mu        sync.Mutex
 	listeners map[netip.AddrPort]net.Listener // by binding as bound
@@ -76,6 +77,7 @@ func New(cfg Config) (*Relay, error) {
 		throttle:  sync.OnceValue(func() *auth.Throttle { return auth.NewThrottle(auth.ThrottleOptions{}) }),
 	}
 	r.killed, r.kill = context.WithCancel(context.Background())
+	r.verifiers = smtpd.NewVerifiers(logger(cfg))
 	client := outbound.Config{Hostname: cfg.Hostname, Logger: cfg.Logger}
 	if cfg.Resolver != nil {
 		client.Resolver = cfg.Resolver

@@ -120,14 +120,16 @@ func (f *faults) err() error {
 func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	var f faults
 	p := &snapshot{
-		cfg: cfg, client: r.client, number: strconv.FormatUint(r.configs.Add(1), 10), log: cfg.Logger, hops: make(map[string]*hop),
+		cfg: cfg, client: r.client, number: strconv.FormatUint(r.configs.Add(1), 10), log: logger(cfg), hops: make(map[string]*hop),
 		unableToRelay: replyUnableToRelay(), unknownUser: replyUnknownUser(),
 	}
-	if p.log == nil {
-		p.log = slog.New(slog.DiscardHandler)
-	}
-	if p.auth = cfg.Auth; p.auth == nil && cfg.Verifier != nil {
-		p.auth = &auth.Server{Passwords: cfg.Verifier, Throttle: r.throttle()}
+	switch old := r.snap.Load(); {
+	case cfg.Auth != nil && old != nil && old.cfg.Auth == cfg.Auth:
+		p.auth = old.auth // the salts of unknown users stay as well
+	case cfg.Auth != nil:
+		p.auth = r.verifiers.Bound(cfg.Auth)
+	case cfg.Verifier != nil:
+		p.auth = r.verifiers.Bound(&auth.Server{Passwords: cfg.Verifier, Throttle: r.throttle()})
 	}
 	p.checkNames(&f)
 	var err error
@@ -145,6 +147,13 @@ func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	}
 	p.checkRetry(&f)
 	return p, f.err()
+}
+
+func logger(cfg Config) *slog.Logger {
+	if cfg.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return cfg.Logger
 }
 
 func (p *snapshot) checkNames(f *faults) {

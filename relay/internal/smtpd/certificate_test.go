@@ -88,10 +88,14 @@ type proof struct {
 	*recorder
 	rights   connector.Right
 	verified bool
+	user     string
 }
 
 func (b *proof) Mail(_ context.Context, s *smtpd.Session, m *smtpd.Mail) error {
-	b.rights, b.verified = s.Rights, s.TLS != nil && len(s.TLS.VerifiedChains) > 0
+	b.rights, b.verified, b.user = s.Rights, s.TLS != nil && len(s.TLS.VerifiedChains) > 0, ""
+	if s.Identity != nil {
+		b.user = s.Identity.User
+	}
 	return b.recorder.Mail(context.Background(), s, m)
 }
 
@@ -227,8 +231,8 @@ func TestSuites(t *testing.T) {
 	}
 	old := map[uint16]bool{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA: true, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA: true}
 	chosen := []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}
-	ask := func(c tls.Config) *tls.Config {
-		return &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return &c, nil }}
+	ask := func(c *tls.Config) *tls.Config {
+		return &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c, nil }}
 	}
 	for _, test := range []struct {
 		name   string
@@ -240,8 +244,8 @@ func TestSuites(t *testing.T) {
 		{"TLS 1.2 at least", &tls.Config{Certificates: both, MinVersion: tls.VersionTLS12}, modern, false},
 		{"TLS 1.0 at least", &tls.Config{Certificates: both, MinVersion: tls.VersionTLS10}, old, true},
 		{"suites named", &tls.Config{Certificates: both, CipherSuites: chosen}, map[uint16]bool{chosen[0]: true}, false},
-		{"for the client, nothing said", ask(tls.Config{Certificates: both}), modern, false},
-		{"for the client, suites named", ask(tls.Config{Certificates: both, CipherSuites: chosen}), map[uint16]bool{chosen[0]: true}, false},
+		{"for the client, nothing said", ask(&tls.Config{Certificates: both}), modern, false},
+		{"for the client, suites named", ask(&tls.Config{Certificates: both, CipherSuites: chosen}), map[uint16]bool{chosen[0]: true}, false},
 	} {
 		bubbleWith(t, func(cfg *smtpd.Config) { cfg.Policy.TLS = test.config }, func(t *testing.T, r *rig) {
 			for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {

@@ -12,6 +12,9 @@ import (
 // MaxPaused is for tests of the tarpit.
 const MaxPaused = maxPaused
 
+// MaxVerifying is for tests of verifiers that do not return.
+const MaxVerifying = maxVerifying
+
 // MaxHeaders is for tests of proxies, CrowdNames and MaxCrowds of crowds behind a gateway.
 const (
 	MaxHeaders = maxHeaders

@@ -80,7 +80,7 @@ func saslRig(t *testing.T, c *connector.Connector, f func(t *testing.T, r *rig))
 	storedKeys()
 	authority()
 	bubbleWith(t, func(cfg *smtpd.Config) {
-		cfg.Policy.Auth = people()
+		cfg.Policy.Auth = bounded(people())
 		cfg.Policy.TLS.ClientCAs = authority().pool
 	}, f, c)
 }

@@ -270,9 +270,14 @@ func policyFor(t testing.TB, b smtpd.Backend, list ...*connector.Connector) smtp
 	}
 	p := smtpd.Policy{Connectors: set, TLS: serverTLS(), Backend: b}
 	if v, ok := b.(auth.Verifier); ok {
-		p.Auth = &auth.Server{Passwords: v}
+		p.Auth = bounded(&auth.Server{Passwords: v})
 	}
 	return p
+}
+
+// bounded is a server as a relay has it.
+func bounded(s *auth.Server) *auth.Server {
+	return smtpd.NewVerifiers(slog.New(slog.DiscardHandler)).Bound(s)
 }
 
 // start serves a connector. In a synctest bubble it must be called inside.

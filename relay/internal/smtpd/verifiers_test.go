@@ -1,0 +1,181 @@
+package smtpd_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/smtpd"
+)
+
+// A verifier that ignores its context keeps neither the client nor the Throttle waiting, and what it says too late is nothing.
+func TestStuckVerifier(t *testing.T) {
+	for mechanism, d := range map[string]func() dialogue{
+		"PLAIN":         func() dialogue { return fixed("\x00stuck\x00secret") },
+		"OAUTHBEARER":   func() dialogue { return fixed("n,a=stuck,\x01auth=Bearer secret\x01\x01") },
+		"SCRAM-SHA-256": func() dialogue { return scramClient(t, "stuck", "secret", unbound) },
+		"EXTERNAL":      func() dialogue { return fixed("") },
+	} {
+		for _, late := range []error{nil, auth.ErrBadCredentials} {
+			saslRig(t, submission(), func(t *testing.T, r *rig) {
+				release, returned := make(chan struct{}), new(atomic.Int32)
+				stuck := func(context.Context, auth.Credentials) (*auth.Identity, error) {
+					<-release
+					returned.Add(1)
+					return &auth.Identity{User: "stuck", Senders: []string{"*@example.test"}}, late
+				}
+				quick := people().Passwords
+				server := &auth.Server{
+					Passwords: auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+						if c.Username == "stuck" {
+							return stuck(ctx, c)
+						}
+						return quick.Verify(ctx, c)
+					}),
+					SCRAM: auth.SCRAMStoreFunc(func(ctx context.Context, c auth.Credentials) (string, *auth.Identity, error) {
+						id, err := stuck(ctx, c)
+						return storedKeys(), id, err
+					}),
+					Tokens: auth.VerifierFunc(stuck), Certificates: auth.VerifierFunc(stuck),
+					Throttle: auth.NewThrottle(auth.ThrottleOptions{Free: 1, SourceFree: 1}),
+				}
+				b := &proof{recorder: r.backend}
+				r.policy.Auth, r.policy.Backend = bounded(server), b
+				r.server.SetPolicy(r.policy)
+				p := r.inside("192.0.2.7:40000", authority().issue(nil, "stuck.example.test"))
+				began := time.Now()
+				reply, _ := p.logOn(mechanism, true, d())
+				if took := time.Since(began); reply != "454 4.7.0 Temporary authentication failure" || took != 30*time.Second {
+					t.Fatalf("%s: %q after %v", mechanism, reply, took)
+				}
+				p.cmd("MAIL FROM:<a@example.test>")
+				p.expect("530 *")
+				// The place that it had is another's.
+				began = time.Now()
+				if reply, _ := p.logOn("PLAIN", true, fixed("\x00alice\x00secret")); !match("235 *", reply) || time.Since(began) != 0 {
+					t.Errorf("%s: then %q after %v", mechanism, reply, time.Since(began))
+				}
+				close(release)
+				synctest.Wait()
+				if returned.Load() != 1 {
+					t.Errorf("%s: %d calls have returned", mechanism, returned.Load())
+				}
+				p.cmd("MAIL FROM:<a@example.test>")
+				p.expect("250 *")
+				if b.user != "alice" || b.rights != connector.ExchangeUsers.Rights() {
+					t.Errorf("%s: the session is that of %q with %s", mechanism, b.user, b.rights)
+				}
+				// A late failure is no failure: the next guess is looked at, at once.
+				q := r.inside("192.0.2.7:40001", nil)
+				if reply, _ := q.logOn("PLAIN", true, fixed("\x00alice\x00wrong")); !match("535 *", reply) || time.Since(began) != 0 {
+					t.Errorf("%s: %q after %v", mechanism, reply, time.Since(began))
+				}
+			})
+		}
+	}
+}
+
+// Calls that do not return are counted, and beyond a number of them nobody is asked.
+func TestStuckVerifiersAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before := runtime.NumGoroutine()
+		release := make(chan struct{})
+		var asked atomic.Int32
+		s := bounded(&auth.Server{Passwords: auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+			asked.Add(1)
+			<-release
+			return nil, nil
+		})})
+		for range smtpd.MaxVerifying + 10 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if _, err := s.Passwords.Verify(ctx, auth.Credentials{}); err == nil || errors.Is(err, auth.ErrBadCredentials) {
+				t.Fatal(err)
+			}
+			cancel()
+		}
+		if n := runtime.NumGoroutine() - before; asked.Load() != smtpd.MaxVerifying || n > smtpd.MaxVerifying+10 {
+			t.Errorf("asked %d times, %d goroutines", asked.Load(), n)
+		}
+		close(release)
+		synctest.Wait()
+		if _, err := s.Passwords.Verify(t.Context(), auth.Credentials{}); err != nil {
+			t.Errorf("when all have returned: %v", err)
+		}
+	})
+}
+
+// A panic of a verifier is one of the session that waits for it, or else of nobody.
+func TestVerifierPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		v := smtpd.NewVerifiers(slog.New(slog.NewTextHandler(&log, nil)))
+		ask := func(f auth.VerifierFunc) (err error, panicked any) {
+			defer func() { panicked = recover() }()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err = v.Bound(&auth.Server{Tokens: f}).Tokens.Verify(ctx, auth.Credentials{Token: "secret"})
+			return err, nil
+		}
+		at := func(after time.Duration) auth.VerifierFunc {
+			return func(context.Context, auth.Credentials) (*auth.Identity, error) {
+				<-time.After(after)
+				panic("boom")
+			}
+		}
+		if err, p := ask(at(0)); err != nil || p == nil || !strings.Contains(p.(string), "boom") || !strings.Contains(p.(string), "verifiers_test.go") {
+			t.Errorf("at once: %v, panic %v", err, p)
+		}
+		if err, p := ask(at(time.Minute)); !errors.Is(err, context.DeadlineExceeded) || p != nil {
+			t.Errorf("too late: %v, panic %v", err, p)
+		}
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if strings.Count(log.String(), "boom") != 1 {
+			t.Errorf("log %s", log.String())
+		}
+		if err, p := ask(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+			runtime.Goexit()
+			return nil, nil
+		}); err == nil || p != nil {
+			t.Errorf("a goroutine that ends: %v, panic %v", err, p)
+		}
+	})
+}
+
+// Nothing that an application has set is lost.
+func TestBoundKeepsTheServer(t *testing.T) {
+	v := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) { return nil, nil })
+	s := &auth.Server{
+		Passwords: v, Tokens: v, Certificates: v,
+		SCRAM:           auth.SCRAMStoreFunc(func(context.Context, auth.Credentials) (string, *auth.Identity, error) { return "", nil, nil }),
+		SCRAMIterations: 5000, SCRAMSecret: []byte("salt"), TokenScope: "mail", OpenIDConfiguration: "https://example.test", Throttle: auth.NewThrottle(auth.ThrottleOptions{}),
+	}
+	all, of := bounded(s), reflect.TypeFor[auth.Server]()
+	nothing := bounded(new(auth.Server))
+	for i := range of.NumField() {
+		f := of.Field(i)
+		if !f.IsExported() {
+			continue
+		}
+		was, is := reflect.ValueOf(s).Elem().Field(i), reflect.ValueOf(all).Elem().Field(i)
+		if was.IsZero() || is.IsZero() || f.Type.Kind() != reflect.Interface && !reflect.DeepEqual(was.Interface(), is.Interface()) {
+			t.Errorf("%s: %v became %v", f.Name, was, is)
+		}
+		if !reflect.ValueOf(nothing).Elem().Field(i).IsZero() {
+			t.Errorf("%s: there was none", f.Name)
+		}
+	}
+	if offered := nothing.Mechanisms(auth.Conn{Remote: netip.MustParseAddrPort("192.0.2.7:1")}); len(offered) != 0 {
+		t.Errorf("offers %v", offered)
+	}
+}
