@@ -2,11 +2,15 @@ package relay_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/smtp"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/relay"
@@ -87,5 +91,103 @@ func TestNoQuota(t *testing.T) {
 	}
 	if got := w.out.wait(t, 1); len(got) != 1 {
 		t.Errorf("%d messages went out", len(got))
+	}
+}
+
+// TestRefusalsOfCredentials: each refusal of a credential is an error of its type, an event of the relay, and a call of OnRefusal: at the
+// logon, and before a message of a session that has logged on already.
+func TestRefusalsOfCredentials(t *testing.T) {
+	t.Parallel()
+	const owner = "app@example.test"
+	elsewhere := func(c *auth.Credential) error {
+		c.Sources = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		return nil
+	}
+	hold := func(c *auth.Credential) error { c.Held = true; return nil }
+	expire := func(c *auth.Credential) error { c.Expires = time.Now(); return nil }
+	for _, tt := range []struct {
+		want    auth.Refusal
+		user    string
+		change  func(*auth.Credential) error // nil to rotate twice
+		logon   string                       // the reply after the change; empty where that is none of the logon
+		message string                       // the same of a running session
+	}{
+		{auth.WrongSecret, owner, nil, "535 5.7.8 ", "421 4.7.0 "},
+		{auth.WrongOwner, "other@example.test", func(*auth.Credential) error { return nil }, "535 5.7.8 ", ""},
+		{auth.Expired, owner, expire, "535 5.7.8 ", "421 4.7.0 "},
+		{auth.Held, owner, hold, "535 5.7.8 ", "550 5.7.1 "},
+		{auth.SourceRefused, owner, elsewhere, "535 5.7.8 ", "421 4.7.0 "},
+		{auth.RightsReduced, owner, func(c *auth.Credential) error { c.Senders = []string{"b@example.test"}; return nil }, "", "421 4.7.0 "},
+		{auth.RateReached, owner, func(c *auth.Credential) error { c.PerMinute = 1; return nil }, "", "450 4.7.1 "},
+		{auth.DayReached, owner, func(c *auth.Credential) error { c.PerDay = 1; return nil }, "", "450 4.7.1 "},
+	} {
+		t.Run(string(tt.want), func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			var told []auth.CredentialError
+			keys := auth.NewKeyring(&auth.MemoryCredentials{}, auth.KeyringOptions{OnRefusal: func(e *auth.CredentialError) {
+				mu.Lock()
+				defer mu.Unlock()
+				told = append(told, *e)
+			}})
+			token, c, err := keys.Issue(t.Context(), auth.Credential{Owner: owner, Label: "till"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := start(t, func(cfg *relay.Config) { cfg.Verifier, cfg.Quota = keys, keys })
+			logOn := func(want string) *talk {
+				conn := w.dial(t, "users")
+				conn.say("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+tt.user+"\x00"+token)))
+				conn.expect(want)
+				return conn
+			}
+			var session *talk
+			if tt.message != "" {
+				session = logOn("235 ")
+			}
+			if tt.change != nil {
+				err = keys.Update(t.Context(), c.ID, tt.change)
+			} else {
+				for range 2 {
+					_, e := keys.Rotate(t.Context(), c.ID, 0)
+					err = errors.Join(err, e)
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			refusals := 0
+			check := func(stage string) {
+				t.Helper()
+				refusals++
+				e := w.events.wait(t, func(e relay.Event) bool { return e.Kind == relay.Rejected && e.Stage == stage })
+				if len(w.events.all(relay.Rejected)) != refusals || e.Connector != "users" || e.User != tt.user || !strings.Contains(e.Reason, c.ID) || !strings.Contains(e.Reason, string(tt.want)) {
+					t.Errorf("event %+v", e)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if len(told) != refusals || told[refusals-1] != (auth.CredentialError{ID: c.ID, Owner: owner, Label: "till", Refusal: tt.want}) {
+					t.Errorf("told %+v", told)
+				}
+			}
+			if tt.message != "" {
+				if strings.HasPrefix(tt.message, "450") {
+					if got := session.transact(text, owner, "x@elsewhere.test"); !strings.HasPrefix(got, "250 ") {
+						t.Fatal(got)
+					}
+				}
+				if got := session.transact(text, owner, "x@elsewhere.test"); !strings.HasPrefix(got, tt.message) {
+					t.Errorf("message: %s, want %s", got, tt.message)
+				}
+				check("data")
+				if strings.HasPrefix(tt.message, "421") {
+					session.closed()
+				}
+			}
+			if tt.logon != "" {
+				logOn(tt.logon)
+				check("auth")
+			}
+		})
 	}
 }
