@@ -44,16 +44,17 @@
 //	415                               neither application/json nor message/rfc822
 //	422  other 5xx, 452 4.5.3         unknown recipient, too many recipients, mail loop, refused content;
 //	                                  or an Idempotency-Key used for another request, without "smtp"
-//	429  421 4.4.2, throttled 454     too many messages, too many failed logons
+//	429  421 4.4.2, throttled 454,    too many messages, too many failed logons, or a cap of the credential
+//	     450 4.7.1 of a cap
 //	503  other 4xx                    no room, a verifier or a lookup failed; try again
 //
-// 429 and 503 carry Retry-After.
+// 429 and 503 carry Retry-After: for the cap of a day, until midnight UTC.
 //
 // # Idempotency-Key
 //
 // A client that got no answer may repeat a request with the same Idempotency-Key, 1 to 255 printable
 // characters of its choice. If the first was answered 202, so is the repetition, with the same queue id, and nothing is
-// queued. A key belongs to the user, whatever the credential; without one to the credential, or else to the remote address. Only
+// queued. A key belongs to the user with the credential in use, whichever of its tokens is shown; without both to the remote address. Only
 // success is remembered: a request that was refused may be repeated and is judged anew.
 // While a request is under way another with its key is answered 409. The same key with another
 // body, content type or query is answered 422.

@@ -232,15 +232,15 @@ func (t *transaction) idempotencyKey(remote netip.Addr) error {
 	if len(values) > 1 || v == "" || len(v) > maxKey || strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return problem{Status: http.StatusBadRequest, Detail: "Idempotency-Key is not 1 to 255 printable characters"}
 	}
-	owner := "address " + remote.String()
-	switch id := t.client.Identity(); {
-	case id == nil:
-	case id.User != "":
-		owner = "user " + id.User
-	case id.Credential != "":
-		owner = "credential " + id.Credential
+	// A credential of the same user may have fewer rights: what it repeats is judged as its own.
+	user, credential, address := "", "", ""
+	if id := t.client.Identity(); id != nil {
+		user, credential = id.User, id.Credential
 	}
-	sum := sha256.Sum256([]byte(t.cfg.Connector + "\x00" + owner + "\x00" + v))
+	if user == "" && credential == "" {
+		address = remote.String()
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q", t.cfg.Connector, user, credential, address, v))
 	t.key = hex.EncodeToString(sum[:])
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
@@ -60,6 +61,11 @@ func refusals() []refusal {
 		{"policy fails", func(w *world) {
 			w.cfg.Policy.Mail = func(context.Context, *relay.Session, domains.Address) error { return errDown }
 		}, post(simple), 503, 451, "4.3.0", "mail", "app"},
+
+		{"cap reached", func(w *world) { w.cfg.Quota = spent{&auth.CredentialError{Refusal: auth.RateReached}} }, post(simple), 429, 450, "4.7.1", "data", "app"},
+		{"credential held", func(w *world) { w.cfg.Quota = spent{&auth.CredentialError{Refusal: auth.Held}} }, post(simple), 403, 550, "5.7.1", "data", "app"},
+		{"credential expired meanwhile", func(w *world) { w.cfg.Quota = spent{&auth.CredentialError{Refusal: auth.Expired}} }, post(simple), 503, 421, "4.7.0", "data", "app"},
+		{"quota fails", func(w *world) { w.cfg.Quota = spent{errDown} }, post(simple), 503, 451, "4.3.0", "data", "app"},
 
 		{"content type", nil, post(simple, "Content-Type", "text/plain"), 415, 0, "", "", ""},
 		{"character set", nil, post(simple, "Content-Type", "application/json; charset=latin1"), 415, 0, "", "", ""},
@@ -119,6 +125,11 @@ func refusals() []refusal {
 		{"key too long", nil, post(simple, "Idempotency-Key", strings.Repeat("a", 256)), 400, 0, "", "", ""},
 	}
 }
+
+// spent is a quota that is always up.
+type spent struct{ err error }
+
+func (s spent) Spend(context.Context, *auth.Identity) error { return s.err }
 
 type refusal struct {
 	name     string

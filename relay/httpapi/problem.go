@@ -65,6 +65,12 @@ func problemOf(err error) problem {
 	if t, ok := errors.AsType[*auth.ThrottledError](reply); ok {
 		p.Status = http.StatusTooManyRequests
 		p.retry = int((t.RetryAfter + time.Second - 1) / time.Second)
+	} else if c, ok := errors.AsType[*auth.CredentialError](reply); ok && c.Temporary() {
+		p.Status, p.retry = http.StatusTooManyRequests, retryRate
+		if c.Refusal == auth.DayReached {
+			const day = 24 * 60 * 60 // UTC, as the cap is counted
+			p.retry = day - int(time.Now().Unix()%day)
+		}
 	} else if p.Status == http.StatusTooManyRequests {
 		p.retry = retryRate
 	}
