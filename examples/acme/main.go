@@ -3,6 +3,9 @@
 //
 //	go run ./examples/acme -domain relay.example.com -users users.htpasswd -with certmagic
 //
+// It asks Let's Encrypt's staging service, whose certificates no client trusts, until -directory names another: when all
+// works, -directory https://acme-v02.api.letsencrypt.org/directory.
+//
 // The authority asks on port 80 of the domain, so requests for that have to arrive at -http. A web application that
 // listens there already adds the handler of the challenges to its own.
 package main
@@ -30,18 +33,19 @@ import (
 )
 
 type options struct {
-	listen, users, smartHost, with string
+	listen                 netip.AddrPort
+	users, smartHost, with string
 
 	authority authority
 }
 
 func main() {
 	var o options
-	flag.StringVar(&o.listen, "listen", "127.0.0.1:2587", "`address` to listen on")
+	flag.TextVar(&o.listen, "listen", netip.MustParseAddrPort("127.0.0.1:2587"), "`address` and port to listen on")
 	flag.StringVar(&o.users, "users", "users.htpasswd", "htpasswd `file` of the users, with bcrypt")
 	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
 	flag.StringVar(&o.with, "with", "autocert", "`package` that gets the certificate: autocert or certmagic")
-	flag.StringVar(&o.authority.domain, "domain", "relay.example.com", "`name` of this host")
+	flag.StringVar(&o.authority.domain, "domain", "", "`name` of this host, which the certificate is for")
 	flag.StringVar(&o.authority.directory, "directory", "https://acme-staging-v02.api.letsencrypt.org/directory",
 		"`address` of the authority; Let's Encrypt's without \"-staging\" issues what clients trust")
 	flag.StringVar(&o.authority.cache, "cache", "certificates", "`directory` of keys and certificates")
@@ -51,6 +55,7 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	if err := run(ctx, o, *dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -76,22 +81,26 @@ func run(ctx context.Context, o options, dir string) error {
 
 // newRelay also answers challenges on l until ctx ends.
 func newRelay(ctx context.Context, store spool.Store, l net.Listener, o options) (*relay.Relay, error) {
+	users, err := auth.OpenHtpasswd(o.users, auth.OnReloadError(func(err error) {
+		slog.Error("the users read last stay", "error", err)
+	}))
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	o.authority.listen = l.Addr().String()
 	get, challenges, err := certificates(ctx, o.with, o.authority)
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	server := &http.Server{Handler: challenges, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: challenges, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
-	go func() { _ = server.Serve(l) }()
-
-	binding, err1 := netip.ParseAddrPort(o.listen)
-	users, err2 := auth.OpenHtpasswd(o.users)
-	if err := errors.Join(err1, err2); err != nil {
-		return nil, err
-	}
+	go func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			slog.Error("no certificate can be renewed any more", "error", err)
+		}
+	}()
 	submission := connector.Submission("submission")
-	submission.Bindings = []netip.AddrPort{binding}
+	submission.Bindings = []netip.AddrPort{o.listen}
 
 	return relay.New(relay.Config{
 		Hostname:   o.authority.domain,

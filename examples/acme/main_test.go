@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"io/fs"
 	"log"
 	"net"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"net/smtp"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,7 +37,7 @@ func TestACME(t *testing.T) {
 		t.Run(with, func(t *testing.T) {
 			sink := mailtest.NewSink(t)
 			dir := t.TempDir()
-			o := options{listen: "127.0.0.1:0", users: filepath.Join(dir, "users.htpasswd"), smartHost: sink.Addr, with: with}
+			o := options{listen: netip.MustParseAddrPort("127.0.0.1:0"), users: filepath.Join(dir, "users.htpasswd"), smartHost: sink.Addr, with: with}
 			mailtest.Htpasswd(t, o.users, "app@example.com", "secret")
 			o.authority.domain, o.authority.cache = domain, filepath.Join(dir, "certificates")
 			challenges := listen(t)
@@ -58,6 +60,7 @@ func TestACME(t *testing.T) {
 			}
 			sink.Next(t)
 			withoutName(t, addr, pebble.roots)
+			private(t, o.authority.cache)
 
 			// The next process has the certificate already.
 			stop()
@@ -121,6 +124,40 @@ func withoutName(t *testing.T, addr string, roots *x509.CertPool) {
 	}
 	if _, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{DNSName: domain, Roots: roots, Intermediates: intermediates}); err != nil {
 		t.Error(err)
+	}
+}
+
+// private fails if anybody else may read a key.
+func private(t *testing.T, dir string) {
+	t.Helper()
+	files := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s: %v", path, info.Mode())
+		}
+		files++
+		return err
+	})
+	if err != nil || files == 0 {
+		t.Errorf("%d files: %v", files, err)
+	}
+}
+
+// TestFaults are those of the flags.
+func TestFaults(t *testing.T) {
+	for want, o := range map[string]options{
+		"-domain": {with: "autocert"},
+		"-with":   {with: "certbot", authority: authority{domain: domain}},
+	} {
+		o.users = filepath.Join(t.TempDir(), "users.htpasswd")
+		mailtest.Htpasswd(t, o.users, "app@example.com", "secret")
+		if _, err := newRelay(t.Context(), memspool.New(nil), listen(t), o); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v, want a fault of %s", err, want)
+		}
 	}
 }
 

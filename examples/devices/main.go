@@ -5,6 +5,10 @@
 //	go run ./examples/devices -device printer=printer@example.com -device scanner=scans@example.com \
 //		-network 192.0.2.0/24 -users devices.htpasswd -certificate cert.pem -key key.pem
 //
+// A device that sends as another address is refused (550 5.7.60), and so is one that shows another in the From field:
+//
+//	swaks --server localhost:2465 --tls-on-connect --auth LOGIN --auth-user printer --from scans@example.com --to somebody@example.net
+//
 // In real life it listens on port 465. Type into the device: the server's name, port 465, "SSL/TLS" and not
 // "STARTTLS", and authentication with its name and password.
 package main
@@ -24,33 +28,29 @@ import (
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 )
 
 type options struct {
-	listen, network, users, certificate, key, smartHost string
+	listen                             netip.AddrPort
+	network                            connector.Range
+	users, certificate, key, smartHost string
 
 	senders map[string][]string // of each device
 }
 
 func main() {
 	o := options{senders: make(map[string][]string)}
-	flag.StringVar(&o.listen, "listen", "127.0.0.1:2465", "`address` to listen on")
-	flag.StringVar(&o.network, "network", "127.0.0.1", "`range` of addresses in which the devices are")
+	flag.TextVar(&o.listen, "listen", netip.MustParseAddrPort("127.0.0.1:2465"), "`address` and port to listen on")
+	flag.TextVar(&o.network, "network", connector.MustParseRange("127.0.0.1"), "`range` of addresses in which the devices are")
 	flag.StringVar(&o.users, "users", "devices.htpasswd", "htpasswd `file` of the devices, with bcrypt")
 	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
 	flag.StringVar(&o.key, "key", "key.pem", "private key `file`")
 	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
-	flag.Func("device", "`name=address` of a device; may be repeated", func(s string) error {
-		name, address, ok := strings.Cut(s, "=")
-		if !ok {
-			return errors.New("write name=address")
-		}
-		o.senders[name] = []string{address}
-		return nil
-	})
+	flag.Func("device", "`name=address` of a device; may be repeated", o.addDevice)
 	dir := flag.String("spool", "spool", "`directory` of the queue")
 	flag.Parse()
 
@@ -58,6 +58,22 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// addDevice takes the name of a device and the one address that it may send as.
+func (o *options) addDevice(s string) error {
+	name, address, _ := strings.Cut(s, "=")
+	a, err := domains.Parse(address)
+	switch {
+	case err != nil || name == "" || strings.HasPrefix(address, "*@"):
+		return errors.New("write name=address")
+	case strings.Contains(name, "@"):
+		return errors.New("a name that is an address may be sent as too: write one without @")
+	case o.senders[name] != nil:
+		return errors.New("the device has an address already")
+	}
+	o.senders[name] = []string{a.Key()}
+	return nil
 }
 
 func run(o options, dir string) error {
@@ -76,20 +92,33 @@ func run(o options, dir string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	return r.Run(ctx)
 }
 
 func config(store spool.Store, o options) (relay.Config, error) {
-	binding, err1 := netip.ParseAddrPort(o.listen)
-	network, err2 := connector.ParseRange(o.network)
-	certificates, err3 := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
-	users, err4 := auth.OpenHtpasswd(o.users)
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
+	var err1 error
+	if len(o.senders) == 0 {
+		err1 = errors.New("-device: name at least one")
+	}
+	certificates, err2 := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
+	users, err3 := auth.OpenHtpasswd(o.users, auth.OnReloadError(func(err error) {
+		slog.Error("the devices read last stay", "error", err)
+	}))
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return relay.Config{}, err
 	}
+	// Whoever else is in the file does not get in.
+	known := auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+		id, err := users.Verify(ctx, c)
+		if err == nil && o.senders[id.User] == nil {
+			return nil, auth.ErrBadCredentials
+		}
+		return id, err
+	})
 	devices := connector.Submission("devices")
-	devices.Bindings = []netip.AddrPort{binding}
-	devices.RemoteIPRanges = []connector.Range{network}
+	devices.Bindings = []netip.AddrPort{o.listen}
+	devices.RemoteIPRanges = []connector.Range{o.network}
 	devices.ImplicitTLS, devices.RequireTLS = true, true
 	// A device that has run wild does little harm.
 	devices.Limits.MaxMessageBytes = 20 << 20
@@ -103,7 +132,7 @@ func config(store spool.Store, o options) (relay.Config, error) {
 		Connectors: []*connector.Connector{devices},
 		TLS:        &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12},
 		Auth: &auth.Server{
-			Passwords: auth.WithSenders(users, o.senders), // by LOGIN or PLAIN
+			Passwords: auth.WithSenders(known, o.senders), // by LOGIN or PLAIN
 			Throttle:  auth.NewThrottle(auth.ThrottleOptions{}),
 		},
 		SendConnectors: []*connector.SendConnector{{

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
+	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/examples/internal/mailtest"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/spool/memspool"
@@ -15,11 +19,24 @@ func TestDevices(t *testing.T) {
 	sink := mailtest.NewSink(t)
 	dir := t.TempDir()
 	o := options{
-		listen: "127.0.0.1:0", network: "127.0.0.1", smartHost: sink.Addr, users: filepath.Join(dir, "devices.htpasswd"),
-		senders: map[string][]string{"printer": {"printer@example.com"}},
+		listen: netip.MustParseAddrPort("127.0.0.1:0"), network: connector.MustParseRange("127.0.0.1"), smartHost: sink.Addr, users: filepath.Join(dir, "devices.htpasswd"),
+		senders: make(map[string][]string),
+	}
+	if err := errors.Join(o.addDevice("printer=Printer@example.com"), o.addDevice("scanner=scans@example.com")); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []string{"", "fax", "fax=", "=fax@example.com", "fax=*@example.com", "fax=fax@", "printer=other@example.com", "fax@example.com=a@example.com"} {
+		if err := o.addDevice(s); err == nil {
+			t.Errorf("%q was taken", s)
+		}
 	}
 	o.certificate, o.key, _ = mailtest.Certificate(t, dir)
 	mailtest.Htpasswd(t, o.users, "printer", "secret")
+	line, err := os.ReadFile(o.users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mailtest.Write(t, o.users, string(line)+strings.Replace(string(line), "printer:", "boss@example.com:", 1))
 	cfg, err := config(memspool.New(nil), o)
 	if err != nil {
 		t.Fatal(err)
@@ -51,6 +68,8 @@ func TestDevices(t *testing.T) {
 		reply string
 	}{
 		"another sender":      {append(device, "--from", "boss@example.com"), "550 5.7.60"},
+		"another's sender":    {append(device, "--from", "scans@example.com"), "550 5.7.60"},
+		"no device":           {append(device, "--auth-user", "boss@example.com", "--from", "boss@example.com"), "535 5.7.8"},
 		"another From field":  {append(device, "--header", "From: boss@example.com"), "550 5.7.60"},
 		"wrong password":      {append(device, "--auth-password", "wrong"), "535 5.7.8"},
 		"anonymous":           {[]string{"--tls-on-connect"}, "530 5.7"},
@@ -63,5 +82,16 @@ func TestDevices(t *testing.T) {
 	}
 	if out, err := print("--tls", "--timeout", "1"); err == nil || strings.Contains(out, "220 ") {
 		t.Errorf("without TLS from the first byte: %v\n%s", err, out)
+	}
+}
+
+// TestFaults are told all at once.
+func TestFaults(t *testing.T) {
+	dir := t.TempDir()
+	_, err := config(memspool.New(nil), options{certificate: filepath.Join(dir, "cert.pem"), users: filepath.Join(dir, "users")})
+	for _, want := range []string{"-device: ", "cert.pem: ", "users: "} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no fault of %q in %v", want, err)
+		}
 	}
 }

@@ -7,7 +7,8 @@
 //	curl --cacert cert.pem -u app@example.com -H 'Content-Type: application/json' -H 'Idempotency-Key: 1' https://localhost:8443/messages \
 //	    -d '{"from":"app@example.com","to":["somebody@example.net"],"subject":"hello","text":"Hello.\n"}'
 //
-// With -token-for app@example.com it prints a token that does instead of a password: curl --oauth2-bearer token.
+// With -token-for app@example.com it prints a token that does instead of a password: curl --oauth2-bearer token. Files of
+// users and certificates that are replaced count within a second, for HTTPS and SMTP alike.
 package main
 
 import (
@@ -34,15 +35,16 @@ import (
 )
 
 type options struct {
-	http, smtp, users, tokenFor, certificate, key, smartHost string
+	smtp                                               netip.AddrPort
+	http, users, tokenFor, certificate, key, smartHost string
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.http, "http", "127.0.0.1:8443", "`address` for HTTPS")
-	flag.StringVar(&o.smtp, "smtp", "127.0.0.1:2587", "`address` for SMTP")
+	flag.TextVar(&o.smtp, "smtp", netip.MustParseAddrPort("127.0.0.1:2587"), "`address` and port for SMTP")
 	flag.StringVar(&o.users, "users", "users.htpasswd", "htpasswd `file` of the users, with bcrypt")
-	flag.StringVar(&o.tokenFor, "token-for", "", "`user` to print a bearer token for, which is good while the program runs")
+	flag.StringVar(&o.tokenFor, "token-for", "", "`address` to print a bearer token for, which may send as that address while the program runs")
 	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
 	flag.StringVar(&o.key, "key", "key.pem", "private key `file`")
 	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
@@ -62,23 +64,24 @@ func run(o options, dir string) error {
 	}
 	defer store.Close()
 	keys := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
-	if o.tokenFor != "" {
-		token, _, err := keys.Issue(context.Background(), auth.Credential{Owner: o.tokenFor})
-		if err != nil {
-			return err
-		}
-		fmt.Println(token)
-	}
 	r, server, err := newServer(store, keys, o)
 	if err != nil {
 		return err
 	}
+	if o.tokenFor != "" {
+		token, _, err := keys.Issue(context.Background(), auth.Credential{Owner: o.tokenFor})
+		if err != nil {
+			return fmt.Errorf("-token-for: %w", err)
+		}
+		fmt.Println(token)
+	}
 	l, err := net.Listen("tcp", o.http)
 	if err != nil {
-		return err
+		return fmt.Errorf("-http: %w", err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	failed := make(chan error, 1)
 	go func() {
 		defer stop() // one does not go on without the other
@@ -103,21 +106,16 @@ func run(o options, dir string) error {
 }
 
 func newServer(store spool.Store, keys *auth.Keyring, o options) (*relay.Relay, *http.Server, error) {
-	binding, err := netip.ParseAddrPort(o.smtp)
-	if err != nil {
+	certificates, err1 := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
+	users, err2 := auth.OpenHtpasswd(o.users, auth.OnReloadError(func(err error) {
+		slog.Error("the users read last stay", "error", err)
+	}))
+	if err := errors.Join(err1, err2); err != nil {
 		return nil, nil, err
 	}
-	cert, err := tls.LoadX509KeyPair(o.certificate, o.key)
-	if err != nil {
-		return nil, nil, err
-	}
-	users, err := auth.OpenHtpasswd(o.users)
-	if err != nil {
-		return nil, nil, err
-	}
-	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	config := &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12} // for SMTP and HTTPS
 	submission := connector.Submission("submission")
-	submission.Bindings = []netip.AddrPort{binding}
+	submission.Bindings = []netip.AddrPort{o.smtp}
 	submission.Limits.MessageRate = 600 // a minute and user, however they come
 
 	r, err := relay.New(relay.Config{

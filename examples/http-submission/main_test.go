@@ -1,11 +1,14 @@
 package main
 
 import (
+	"crypto/tls"
 	"net"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/examples/internal/mailtest"
@@ -15,7 +18,7 @@ import (
 func TestHTTPSubmission(t *testing.T) {
 	sink := mailtest.NewSink(t)
 	dir := t.TempDir()
-	o := options{smtp: "127.0.0.1:0", smartHost: sink.Addr, users: filepath.Join(dir, "users.htpasswd")}
+	o := options{smtp: netip.MustParseAddrPort("127.0.0.1:0"), smartHost: sink.Addr, users: filepath.Join(dir, "users.htpasswd")}
 	o.certificate, o.key, _ = mailtest.Certificate(t, dir)
 	mailtest.Htpasswd(t, o.users, "app@example.com", "secret")
 	keys := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
@@ -77,6 +80,36 @@ func TestHTTPSubmission(t *testing.T) {
 	want(curl("/messages", "-X", "POST"), "401", "5.7.1")
 	want(curl("/openapi.json"), "200", `"openapi": "3.1.0"`)
 
+	t.Run("renewed certificate", func(t *testing.T) {
+		_, _, client := mailtest.Certificate(t, dir) // over the first
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for name, dial := range map[string]func() error{
+			"HTTPS": func() error {
+				c, err := tls.Dial("tcp4", l.Addr().String(), client)
+				if err == nil {
+					c.Close()
+				}
+				return err
+			},
+			"SMTP": func() error {
+				c, err := mailtest.Dial("127.0.0.1", r.Addrs("submission")[0].String())
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				return c.StartTLS(client)
+			},
+		} {
+			err := dial()
+			for deadline := time.Now().Add(mailtest.Patience); err != nil && time.Now().Before(deadline); err = dial() {
+				<-tick.C
+			}
+			if err != nil {
+				t.Errorf("%s still has the certificate before: %v", name, err)
+			}
+		}
+	})
 	t.Run("wrong password", func(t *testing.T) { // refused after a delay of five seconds
 		t.Parallel()
 		want(curl("/messages", "-u", "app@example.com:wrong", "-X", "POST"), "401", "5.7.8")

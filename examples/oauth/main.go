@@ -3,7 +3,7 @@
 //
 //	go run ./examples/oauth -issuer https://login.example.com -audience mail -certificate cert.pem -key key.pem
 //
-// Without -issuer it makes tokens itself, for a demonstration: it prints one, and how to send with it.
+// Without -issuer it makes tokens itself, for a demonstration on this host: it prints one, and how to send with it.
 package main
 
 import (
@@ -28,12 +28,13 @@ import (
 )
 
 type options struct {
-	listen, issuer, audience, certificate, key, smartHost string
+	listen                                        netip.AddrPort
+	issuer, audience, certificate, key, smartHost string
 }
 
 func main() {
 	var o options
-	flag.StringVar(&o.listen, "listen", "127.0.0.1:2587", "`address` to listen on")
+	flag.TextVar(&o.listen, "listen", netip.MustParseAddrPort("127.0.0.1:2587"), "`address` and port to listen on")
 	flag.StringVar(&o.issuer, "issuer", "", "`address` of the provider; a demonstration if empty")
 	flag.StringVar(&o.audience, "audience", "mail", "`name` of this service at the provider")
 	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
@@ -51,15 +52,17 @@ func main() {
 func run(o options, dir string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
+	var demo *issuer
 	if o.issuer == "" {
-		demo, err := startIssuer(ctx)
-		if err != nil {
+		if !o.listen.Addr().IsLoopback() {
+			return errors.New("-issuer: required, for -listen is no loopback address")
+		}
+		var err error
+		if demo, err = startIssuer(ctx); err != nil {
 			return err
 		}
 		o.issuer = demo.address
-		fmt.Printf("curl --ssl-reqd --cacert %s smtp://%s --login-options AUTH=OAUTHBEARER --user anna@example.com \\\n"+
-			"\t--mail-from anna@example.com --mail-rcpt bob@example.net --upload-file message.eml \\\n\t--oauth2-bearer %s\n",
-			o.certificate, o.listen, demo.token(o.audience, "anna@example.com"))
 	}
 	store, err := filespool.Open(dir, nil)
 	if err != nil {
@@ -74,19 +77,23 @@ func run(o options, dir string) error {
 	if err != nil {
 		return err
 	}
+	if demo != nil {
+		fmt.Printf("curl --ssl-reqd --cacert %s smtp://%s --login-options AUTH=OAUTHBEARER --user anna@example.com \\\n"+
+			"\t--mail-from anna@example.com --mail-rcpt bob@example.net --upload-file message.eml \\\n\t--oauth2-bearer %s\n",
+			o.certificate, o.listen, demo.token(o.audience, "anna@example.com"))
+	}
 	return r.Run(ctx)
 }
 
 func config(store spool.Store, o options) (relay.Config, error) {
-	binding, err1 := netip.ParseAddrPort(o.listen)
-	certificates, err2 := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
+	certificates, err1 := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
 	// A user is the address in the claim "email", which the provider has verified.
-	tokens, err3 := oidcauth.New(oidcauth.Options{Issuer: o.issuer, Audience: o.audience})
-	if err := errors.Join(err1, err2, err3); err != nil {
+	tokens, err2 := oidcauth.New(oidcauth.Options{Issuer: o.issuer, Audience: o.audience})
+	if err := errors.Join(err1, err2); err != nil {
 		return relay.Config{}, err
 	}
 	submission := connector.Submission("submission")
-	submission.Bindings = []netip.AddrPort{binding}
+	submission.Bindings = []netip.AddrPort{o.listen}
 
 	return relay.Config{
 		Hostname:   "relay.example.com",

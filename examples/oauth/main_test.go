@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -21,7 +22,7 @@ func TestOAuth(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	o := options{listen: "127.0.0.1:0", smartHost: sink.Addr, issuer: provider.address, audience: "mail"}
+	o := options{listen: netip.MustParseAddrPort("127.0.0.1:0"), smartHost: sink.Addr, issuer: provider.address, audience: "mail"}
 	o.certificate, o.key, _ = mailtest.Certificate(t, dir)
 	start := func() string {
 		t.Helper()
@@ -96,5 +97,13 @@ func TestOAuth(t *testing.T) {
 	// The first relay has the keys.
 	if out, err := send(addr, "OAUTHBEARER", good); err != nil {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestDemonstration makes no tokens for a relay that others reach.
+func TestDemonstration(t *testing.T) {
+	err := run(options{listen: netip.MustParseAddrPort("0.0.0.0:2587")}, filepath.Join(t.TempDir(), "spool"))
+	if err == nil || !strings.HasPrefix(err.Error(), "-issuer: ") {
+		t.Errorf("got %v", err)
 	}
 }
