@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -26,9 +25,6 @@ type authority struct {
 // certificates returns what gets the certificate of a connection, and what answers the authority's challenges
 // on port 80 (RFC 8555 section 8.3). Both renew what is about to expire.
 func certificates(ctx context.Context, with string, a authority) (getCertificate, http.Handler, error) {
-	if a.domain == "" {
-		return nil, nil, errors.New("-domain: required")
-	}
 	switch with {
 	case "autocert":
 		get, challenges := byAutocert(a)

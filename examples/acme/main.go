@@ -70,7 +70,7 @@ func run(ctx context.Context, o options, dir string) error {
 	defer store.Close()
 	l, err := net.Listen("tcp", o.authority.listen)
 	if err != nil {
-		return err
+		return fmt.Errorf("-http: %w", err)
 	}
 	r, err := newRelay(ctx, store, l, o)
 	if err != nil {
@@ -81,10 +81,14 @@ func run(ctx context.Context, o options, dir string) error {
 
 // newRelay also answers challenges on l until ctx ends.
 func newRelay(ctx context.Context, store spool.Store, l net.Listener, o options) (*relay.Relay, error) {
-	users, err := auth.OpenHtpasswd(o.users, auth.OnReloadError(func(err error) {
+	var err1 error
+	if o.authority.domain == "" {
+		err1 = errors.New("-domain: required")
+	}
+	users, err2 := auth.OpenHtpasswd(o.users, auth.OnReloadError(func(err error) {
 		slog.Error("the users read last stay", "error", err)
 	}))
-	if err != nil {
+	if err := errors.Join(err1, err2); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	o.authority.listen = l.Addr().String()

@@ -68,16 +68,17 @@ func run(o options, dir string) error {
 	if err != nil {
 		return err
 	}
+	l, err := net.Listen("tcp", o.http)
+	if err != nil {
+		return fmt.Errorf("-http: %w", err)
+	}
+	defer l.Close()
 	if o.tokenFor != "" {
 		token, _, err := keys.Issue(context.Background(), auth.Credential{Owner: o.tokenFor})
 		if err != nil {
 			return fmt.Errorf("-token-for: %w", err)
 		}
 		fmt.Println(token)
-	}
-	l, err := net.Listen("tcp", o.http)
-	if err != nil {
-		return fmt.Errorf("-http: %w", err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
