@@ -319,15 +319,16 @@ func ascii(p []byte) bool {
 	return true
 }
 
-// accepted publishes the Accepted event.
+// accepted tells the log, and publishes the Accepted event.
 func (p *snapshot) accepted(in *intake) {
+	p.logAccepted(in)
 	if p.cfg.Events == nil {
 		return
 	}
 	m := &in.message
 	e := Event{
 		Time: time.Now(), Kind: Accepted, QueueID: m.ID.String(), Connector: m.Origin.Connector, User: m.Origin.User,
-		From: m.From, Size: m.Size, Labels: m.Labels, To: make([]string, len(in.rcpts)),
+		Credential: credentialOf(in.client.identity), From: m.From, Size: m.Size, Labels: m.Labels, To: make([]string, len(in.rcpts)),
 	}
 	if in.session != nil {
 		e.Remote, e.TLS, e.Certificate = in.session.Remote, in.session.tlsText, in.session.certificate

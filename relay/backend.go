@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/internal/header"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
@@ -166,11 +167,48 @@ func (b *backend) Message(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, 
 	return in.message.ID.String(), nil
 }
 
+func (b *backend) LoggedOn(s *smtpd.Session) {
+	ctx, v := context.Background(), session(s)
+	if b.log.Enabled(ctx, slog.LevelInfo) {
+		b.log.LogAttrs(ctx, slog.LevelInfo, "logged on", slog.String("session", s.ID), slog.String("connector", s.Connector.Name), slog.Any("remote", s.Remote.Addr()),
+			slog.String("user", s.Identity.User), slog.String("credential", s.Identity.Credential), slog.String("mechanism", string(s.Mechanism)),
+			slog.String("tls", v.tlsText), slog.String("certificate", v.certificate))
+	}
+}
+
+// logAccepted writes the line of an accepted message.
+func (p *snapshot) logAccepted(in *intake) {
+	ctx, m := context.Background(), &in.message
+	if !p.log.Enabled(ctx, slog.LevelInfo) {
+		return
+	}
+	v := in.session
+	if v == nil {
+		v = new(Session) // of the application itself
+	}
+	p.log.LogAttrs(ctx, slog.LevelInfo, "accepted", slog.String("session", v.ID), slog.String("connector", m.Origin.Connector), slog.Any("remote", v.Remote.Addr()),
+		slog.String("queue_id", m.ID.String()), slog.String("user", m.Origin.User), slog.String("credential", credentialOf(in.client.identity)),
+		slog.String("tls", v.tlsText), slog.String("certificate", v.certificate),
+		slog.String("from", m.From), slog.Int("recipients", len(in.rcpts)), slog.Int64("size", m.Size))
+}
+
+// credentialOf is what an event says of the credential of an identity.
+func credentialOf(id *auth.Identity) string {
+	if id == nil {
+		return ""
+	}
+	return id.Credential
+}
+
 func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 	v := session(s)
 	reason := ""
 	if r.Reply.Cause != nil {
 		reason = r.Reply.Cause.Error()
+	}
+	user, credential := r.User, ""
+	if user == "" && s.Identity != nil {
+		user, credential = s.Identity.User, s.Identity.Credential
 	}
 	level := slog.LevelInfo
 	if r.Reply.Cause != nil && r.Reply.Code < 500 && !r.Reply.Throttled() {
@@ -178,22 +216,20 @@ func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 	}
 	if ctx := context.Background(); b.log.Enabled(ctx, level) {
 		b.log.Log(ctx, level, "refused", "session", s.ID, "connector", s.Connector.Name, "remote", s.Remote.Addr(), "stage", r.Stage,
-			"tls", v.tlsText, "certificate", v.certificate,
-			"user", r.User, "from", r.From, "to", r.To, "code", r.Reply.Code, "enhanced", r.Reply.Enhanced, "reason", reason)
+			"tls", v.tlsText, "certificate", v.certificate, "user", user, "credential", credential,
+			"from", r.From, "to", r.To, "code", r.Reply.Code, "enhanced", r.Reply.Enhanced, "reason", reason)
 	}
 	if b.cfg.Events == nil {
 		return
 	}
 	e := Event{
 		Time: time.Now(), Kind: Rejected, Stage: r.Stage, Connector: s.Connector.Name, Remote: s.Remote,
-		TLS: v.tlsText, Certificate: v.certificate, User: r.User, From: r.From, Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: r.Reply.Text, Reason: reason,
+		TLS: v.tlsText, Certificate: v.certificate, User: user, Credential: credential, From: r.From,
+		Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: r.Reply.Text, Reason: reason,
 		Labels: labels(s.Identity, v.Labels),
 	}
 	if r.To != "" {
 		e.To = []string{r.To}
-	}
-	if e.User == "" && s.Identity != nil {
-		e.User = s.Identity.User
 	}
 	b.cfg.Events(e)
 }

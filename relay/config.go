@@ -124,7 +124,8 @@ type Config struct {
 	// recipient. It is called from many goroutines and must not block for long. Defaults to nil.
 	Events func(Event)
 
-	// Logger receives the relay's log. Defaults to a logger that discards.
+	// Logger receives the relay's log. At Info there is a line for each logon, each accepted message and each refusal, with
+	// the id of its session. Defaults to a logger that discards.
 	Logger *slog.Logger
 
 	// Resolver looks up the DNS for MX delivery. Defaults to the system's.

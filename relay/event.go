@@ -70,10 +70,13 @@ type Event struct {
 	TLS string
 	// Certificate is the first name in the client's certificate, if it has been verified.
 	Certificate string
-	User        string   // the authenticated user
-	From        string   // reverse-path; empty for the null sender
-	To          []string // the recipients this is about
-	Size        int64    // of the message, in bytes
+	User        string // the authenticated user
+	// Credential is the id of the [auth.Credential] that User has logged on with; empty without one. It is told of what a client
+	// does: Accepted and Rejected. QueueID leads to it from the others.
+	Credential string
+	From       string   // reverse-path; empty for the null sender
+	To         []string // the recipients this is about
+	Size       int64    // of the message, in bytes
 	// Code, Enhanced and Text are the reply given (Rejected) or received
 	// (from Delivered on); Code is 0 when the cause is local.
 	Code     int

@@ -125,6 +125,80 @@ func TestLogonByCertificate(t *testing.T) {
 	}
 }
 
+// uncapped lets everybody send.
+type uncapped struct{}
+
+func (uncapped) Spend(context.Context, *auth.Identity) error { return nil }
+
+// Log and events tell who has logged on, who was refused after that, and whose message was accepted.
+func TestWho(t *testing.T) {
+	cert, pool := personal(t, "device.example.test")
+	log := new(logs)
+	w := start(t, func(cfg *relay.Config) {
+		cfg.TLS, cfg.Logger = certificate(t), log.logger()
+		cfg.TLS.ClientCAs = pool
+		cfg.Verifier, cfg.Auth, cfg.Quota = nil, everyMechanism(t, "secret"), uncapped{}
+		cfg.Auth.Passwords = auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+			return &auth.Identity{User: "printers", Credential: "printer-7", Senders: []string{"printer@example.test", "app@example.test"}}, nil
+		})
+		cfg.Connectors[2].AuthMechanisms |= connector.TLS
+	})
+	line := func(msg string, from int) string {
+		for l := range strings.Lines(log.String()[from:]) {
+			if strings.Contains(l, "msg="+msg) {
+				return l
+			}
+		}
+		return ""
+	}
+	check := func(msg string, from int, want ...string) {
+		t.Helper()
+		l := line(msg, from)
+		for _, s := range want {
+			if !strings.Contains(l, " "+s) {
+				t.Errorf("no %s in %q", s, l)
+			}
+		}
+	}
+	c := w.inside(t, "users", cert)
+	c.script("C: AUTH PLAIN AHByaW50ZXItNwBzZWNyZXQ=\nS: 235 ")
+	c.script("C: MAIL FROM:<boss@example.test>\nS: 550 5.7.60")
+	reply := c.transact(text, "printer@example.test", "x@elsewhere.test", "y@elsewhere.test")
+	id := reply[strings.LastIndexByte(reply, ' ')+1:]
+	who := []string{"session=", "connector=users", "remote=127.0.0.1", "user=printers", "credential=printer-7", `tls="TLSv1.3 TLS_`, "certificate=device.example.test"}
+	check(`"logged on"`, 0, append(who, "level=INFO", "mechanism=PLAIN")...)
+	check("refused", 0, append(who, "stage=mail", "from=boss@example.test")...)
+	check("accepted", 0, append(who, "level=INFO", "queue_id="+id, "from=printer@example.test", "recipients=2", "size=")...)
+	for _, e := range append(w.events.all(relay.Accepted), w.events.all(relay.Rejected)...) {
+		if e.User != "printers" || e.Credential != "printer-7" {
+			t.Errorf("%s by %q with %q", e.Kind, e.User, e.Credential)
+		}
+	}
+	if a, r := len(w.events.all(relay.Accepted)), len(w.events.all(relay.Rejected)); a != 1 || r != 1 {
+		t.Errorf("%d accepted, %d rejected", a, r)
+	}
+
+	// Over HTTP, and from the application itself.
+	begin := len(log.String())
+	peer := relay.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:1"), TLS: new(tls.ConnectionState), Protocol: "HTTP"}
+	client, err := w.relay.Admit(t.Context(), "users", peer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Authenticate(t.Context(), auth.Credentials{Username: "printer-7", Password: "secret"}); err != nil {
+		t.Fatal(err)
+	}
+	receipt, err := client.Submit(t.Context(), &relay.Message{From: "printer@example.test", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(text)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(`"logged on"`, begin, "connector=users", "user=printers", "credential=printer-7", "mechanism=PLAIN")
+	check("accepted", begin, "connector=users", "user=printers", "credential=printer-7", "queue_id="+receipt.QueueID)
+	begin = len(log.String())
+	id = submit(t, w.relay, "app@example.test", "x@elsewhere.test")
+	check("accepted", begin, `session=""`, `connector=""`, `remote=""`, `user=""`, "queue_id="+id)
+}
+
 // Neither log nor events nor replies hold a secret, or what base64 makes of it.
 func TestSecretsStayOutOfLogs(t *testing.T) {
 	const secret, wrong = "correct horse battery staple", "incorrect donkey battery"
@@ -203,8 +277,13 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 	if !strings.Contains(replies.String(), "454 4.7.0 Too many failed logons") || !strings.Contains(replies.String(), "235 ") {
 		t.Errorf("replies %s", replies.String())
 	}
+	c = session()
+	c.script("C: AUTH PLAIN " + b64([]byte("\x00app@example.test\x00"+strings.ReplaceAll(secret, " ", "-"))) + "\nS: 235 ")
+	if got := c.transact(text, "app@example.test", "x@elsewhere.test"); !strings.HasPrefix(got, "250 ") {
+		t.Error(got)
+	}
 	all := map[string]string{"log": log.String(), "replies": replies.String(), "events": fmt.Sprintf("%+v", append(w.events.all(relay.Rejected), w.events.all(relay.Accepted)...))}
-	if !strings.Contains(all["log"], "refused") || !strings.Contains(all["events"], "mallory") {
+	if !strings.Contains(all["log"], "msg=refused") || !strings.Contains(all["log"], `msg="logged on"`) || !strings.Contains(all["log"], "msg=accepted") || !strings.Contains(all["events"], "mallory") {
 		t.Fatal("nothing was told")
 	}
 	for _, s := range []string{secret, wrong} {

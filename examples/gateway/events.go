@@ -118,6 +118,7 @@ func appendEvent(b []byte, e *relay.Event, to string) []byte {
 		b = append(b, '"')
 	}
 	b = appendText(b, "user", e.User)
+	b = appendText(b, "credential", e.Credential)
 	// The null sender is a sender too: an event of a message always has one.
 	if e.From != "" || e.QueueID != "" {
 		b = append(b, `,"from":`...)

@@ -18,7 +18,7 @@ import (
 func full() relay.Event {
 	return relay.Event{
 		Time: time.Date(2026, 1, 2, 3, 4, 5, 600, time.FixedZone("", 3600)), Kind: relay.Deferred, QueueID: "q1",
-		Connector: "apps", Remote: netip.MustParseAddrPort("192.0.2.1:4711"), User: "app", From: "a@example.com",
+		Connector: "apps", Remote: netip.MustParseAddrPort("192.0.2.1:4711"), User: "app", Credential: "printer", From: "a@example.com",
 		To: []string{"b@example.net"}, Code: 451, Enhanced: "4.2.2", Text: "say \"later\"\x00\u00e9\xff", Host: "mx (192.0.2.9)",
 		Attempt: 2, Size: 12, Stage: "x", Report: "r",
 	}
@@ -32,7 +32,7 @@ func TestAppendEvent(t *testing.T) {
 		want  map[string]any
 	}{
 		{"all", full(), map[string]any{
-			"time": at, "type": "deferred", "queue_id": "q1", "connector": "apps", "remote": "192.0.2.1:4711", "user": "app",
+			"time": at, "type": "deferred", "queue_id": "q1", "connector": "apps", "remote": "192.0.2.1:4711", "user": "app", "credential": "printer",
 			"from": "a@example.com", "to": "b@example.net", "code": 451.0, "enhanced": "4.2.2",
 			"text": "say \"later\"\x00\u00e9\ufffd", "host": "mx (192.0.2.9)", "attempt": 2.0,
 		}},

@@ -122,6 +122,7 @@ func (discard) Mail(context.Context, *smtpd.Session, *smtpd.Mail) error         
 func (discard) Rcpt(context.Context, *smtpd.Session, *smtpd.Mail, *smtpd.Rcpt) error { return nil }
 func (discard) Auth(context.Context, *smtpd.Session) error                           { return nil }
 func (discard) Rejected(*smtpd.Session, smtpd.Rejection)                             {}
+func (discard) LoggedOn(*smtpd.Session)                                              {}
 func (discard) Closed(*smtpd.Session)                                                {}
 func (discard) Message(_ context.Context, _ *smtpd.Session, _ *smtpd.Mail, r io.Reader) (string, error) {
 	_, err := r.(io.WriterTo).WriteTo(io.Discard)

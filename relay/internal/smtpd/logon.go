@@ -41,6 +41,7 @@ func (l *Logon) Next(ctx context.Context, response []byte) (challenge []byte, do
 	}
 	if done {
 		l.become(l.exchange.Identity(), l.mechanism)
+		l.backend.LoggedOn(l.session)
 	}
 	return challenge, done, nil
 }

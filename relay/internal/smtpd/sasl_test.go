@@ -566,6 +566,41 @@ func TestThrottledLogons(t *testing.T) {
 	})
 }
 
+// The backend is told of every logon, when it is one, and of no other.
+func TestLoggedOn(t *testing.T) {
+	saslRig(t, submission(), func(t *testing.T, r *rig) {
+		for _, mechanism := range []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "OAUTHBEARER"} {
+			for _, secret := range []string{"wrong", "secret"} {
+				p := r.inside("192.0.2.7:40000", nil)
+				d := map[string]dialogue{
+					"PLAIN":         fixed("\x00alice\x00" + secret),
+					"LOGIN":         fixed("alice", secret),
+					"SCRAM-SHA-256": scramClient(t, "alice", secret, unbound),
+					"OAUTHBEARER":   fixed("n,a=alice,\x01auth=Bearer "+secret+"\x01\x01", "\x01"),
+				}[mechanism]
+				p.logOn(mechanism, true, d)
+				p.close()
+			}
+			// Nobody has logged on before the client has taken the proof.
+			if mechanism == "SCRAM-SHA-256" {
+				p, d := r.inside("192.0.2.7:40000", nil), scramClient(t, "alice", "secret", unbound)
+				n := 0
+				p.logOn(mechanism, true, func(challenge string) (string, error) {
+					if n++; n == 3 {
+						return cancel, nil
+					}
+					return d(challenge)
+				})
+				p.close()
+			}
+		}
+		want := "alice by PLAIN, alice by LOGIN, alice by SCRAM-SHA-256, alice by OAUTHBEARER"
+		if got := strings.Join(r.backend.loggedOn, ", "); got != want {
+			t.Errorf("logged on: %s", got)
+		}
+	})
+}
+
 // A verifier that cannot tell is no fault of the client, and one that is slow holds up nobody else.
 func TestSlowVerifier(t *testing.T) {
 	saslRig(t, submission(), func(t *testing.T, r *rig) {

@@ -86,6 +86,8 @@ type Backend interface {
 	// Auth is asked whether s.Identity, who has shown a good secret, may log on. Identity and Rights
 	// are set for the call, and again when the exchange has ended. The client does not know yet.
 	Auth(ctx context.Context, s *Session) error
+	// LoggedOn is told that s.Identity has logged on, for the log.
+	LoggedOn(s *Session)
 	Mail(ctx context.Context, s *Session, m *Mail) error
 	Rcpt(ctx context.Context, s *Session, m *Mail, r *Rcpt) error
 	// Message reads the content to its end and makes it durable. The content

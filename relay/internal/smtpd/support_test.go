@@ -39,6 +39,7 @@ type recorder struct {
 	messages  []accepted
 	failures  []error // read errors seen by Message
 	rejected  []smtpd.Rejection
+	loggedOn  []string
 	connected int
 	closed    int
 	inside    atomic.Int32 // calls of the session under way
@@ -170,6 +171,12 @@ func (b *recorder) Message(ctx context.Context, s *smtpd.Session, m *smtpd.Mail,
 	}
 	b.messages = append(b.messages, accepted{*m, body.String()})
 	return fmt.Sprintf("Q%d", len(b.messages)), nil
+}
+
+func (b *recorder) LoggedOn(s *smtpd.Session) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.loggedOn = append(b.loggedOn, s.Identity.User+" by "+string(s.Mechanism))
 }
 
 func (b *recorder) Rejected(_ *smtpd.Session, r smtpd.Rejection) {
