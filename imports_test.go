@@ -38,7 +38,8 @@ var allowed = map[string][]string{
 	"relay/internal/dsn":      {"relay/internal/header", "relay/spool"},
 	"relay/internal/sched":    {"relay/spool"},
 	"relay/internal/smtpd":    {"auth", "connector", "domains", "relay/spool", "github.com/emersion/go-smtp", "github.com/emersion/go-sasl", "github.com/pires/go-proxyproto"},
-	"relay/internal/outbound": {"connector", "github.com/emersion/go-smtp", "github.com/emersion/go-sasl"},
+	"relay/internal/sevenbit": nil,
+	"relay/internal/outbound": {"connector", "relay/internal/sevenbit", "github.com/emersion/go-smtp", "github.com/emersion/go-sasl"},
 
 	"relay": {
 		"auth", "auth/msgauth", "connector", "domains", "relay/internal/...", "relay/spool",

@@ -1,0 +1,217 @@
+package sevenbit
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"io"
+	"mime/quotedprintable"
+)
+
+// lineLength is the most characters of an encoded line (RFC 2045 section 6.8).
+const lineLength = 76
+
+var errChanged = errors.New("sevenbit: not the content that was scanned")
+
+// Reader returns the converted content. r is the content that was scanned, from its start. The plan's Err must be nil.
+func (p *Plan) Reader(r io.Reader) io.Reader {
+	return &reader{plan: p, w: newWalker(r), crlf: []byte("\r\n")}
+}
+
+type reader struct {
+	plan *Plan
+	w    *walker
+	out  bytes.Buffer   // converted and not read yet
+	err  error          // behind it
+	enc  io.WriteCloser // of the current body; nil: it stays
+	held bool           // a CRLF is held back, that may belong to the delimiter
+	crlf []byte
+	done bool           // the label of the current header is written
+}
+
+// Read converts as it reads.
+func (r *reader) Read(p []byte) (int, error) {
+	for r.out.Len() == 0 {
+		if r.err != nil {
+			return 0, r.err
+		}
+		x, err := r.w.next()
+		if err == nil {
+			err = r.take(x)
+		} else if err == io.EOF {
+			if ferr := r.finish(true); ferr != nil {
+				err = ferr
+			}
+		}
+		r.err = err
+	}
+	return r.out.Read(p)
+}
+
+func (r *reader) take(x piece) error {
+	if len(r.plan.steps) < r.w.count {
+		return errChanged
+	}
+	st := r.plan.steps[r.w.count-1]
+	switch x.kind {
+	case field:
+		return r.field(x, st)
+	case end:
+		r.end(x, st)
+		return nil
+	case text:
+		if r.enc != nil {
+			return r.encode(x.data)
+		}
+	case filler:
+		r.fill(x.data)
+		return nil
+	case delimiter:
+		r.done = false
+		if err := r.finish(false); err != nil {
+			return err
+		}
+	}
+	return r.write(x.data)
+}
+
+// write writes what stays.
+func (r *reader) write(p []byte) error {
+	if !ASCII(p) {
+		return errChanged
+	}
+	r.out.Write(p)
+	return nil
+}
+
+// field writes a line of a header, or what stands for it.
+func (r *reader) field(x piece, st step) error {
+	switch r.w.entity.current {
+	case encoding:
+		if st&labelled == 0 {
+			break
+		}
+		if x.start && !r.done {
+			r.label(st)
+		}
+		return nil
+	case contentType:
+		if st&asGlobal == 0 {
+			break
+		}
+		return nil
+	}
+	return r.write(x.data)
+}
+
+// label writes the encoding.
+func (r *reader) label(st step) {
+	r.done = true
+	r.out.WriteString("Content-Transfer-Encoding: ")
+	switch {
+	case st&quoted != 0:
+		r.out.WriteString("quoted-printable\r\n")
+	case st&based != 0:
+		r.out.WriteString("base64\r\n")
+	default:
+		r.out.WriteString("7bit\r\n")
+	}
+}
+
+// end writes what a header lacks, and the blank line.
+func (r *reader) end(x piece, st step) {
+	e := &r.w.entity
+	if st&encode != 0 {
+		if e.message && !e.hasVersion {
+			r.out.WriteString("MIME-Version: 1.0\r\n")
+		}
+		switch {
+		case st&asUTF8 != 0:
+			r.out.WriteString("Content-Type: text/plain; charset=utf-8\r\n")
+		case st&asUnknown != 0:
+			r.out.WriteString("Content-Type: text/plain; charset=unknown-8bit\r\n")
+		case st&asGlobal != 0:
+			r.out.WriteString("Content-Type: message/global\r\n")
+			r.w.opaque = true
+		}
+		if !r.done {
+			r.label(st)
+		}
+		if x.data == nil {
+			r.out.WriteString("\r\n")
+		}
+	}
+	r.out.Write(x.data)
+	r.done = false
+	switch {
+	case st&quoted != 0:
+		r.enc = quotedprintable.NewWriter(&r.out)
+	case st&based != 0:
+		r.enc = base64.NewEncoder(base64.StdEncoding, &wrapper{w: &r.out})
+	}
+}
+
+// encode encodes a piece of a body.
+func (r *reader) encode(p []byte) error {
+	if r.held {
+		if _, err := r.enc.Write(r.crlf); err != nil {
+			return err
+		}
+	}
+	p, r.held = bytes.CutSuffix(p, r.crlf)
+	_, err := r.enc.Write(p)
+	return err
+}
+
+// finish ends an encoded body: before a delimiter, or at the end of the content, where the last CRLF belongs to the body.
+func (r *reader) finish(last bool) error {
+	if r.enc == nil {
+		return nil
+	}
+	_, lines := r.enc.(*quotedprintable.Writer)
+	if last && r.held {
+		if _, err := r.enc.Write(r.crlf); err != nil {
+			return err
+		}
+	}
+	err := r.enc.Close()
+	if !last || !lines {
+		r.out.WriteString("\r\n")
+	}
+	r.enc, r.held = nil, false
+	return err
+}
+
+// fill writes what nobody reads, with all that may not stand there replaced.
+func (r *reader) fill(p []byte) {
+	line, crlf := bytes.CutSuffix(p, []byte("\r\n"))
+	for _, c := range line {
+		if c >= 0x80 || c == 0 || c == '\r' || c == '\n' {
+			c = '?'
+		}
+		r.out.WriteByte(c)
+	}
+	if crlf {
+		r.out.WriteString("\r\n")
+	}
+}
+
+// wrapper breaks base64 into lines.
+type wrapper struct {
+	w   *bytes.Buffer
+	col int
+}
+
+func (b *wrapper) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		if b.col == lineLength {
+			b.w.WriteString("\r\n")
+			b.col = 0
+		}
+		n := min(len(rest), lineLength-b.col)
+		b.w.Write(rest[:n])
+		b.col += n
+		rest = rest[n:]
+	}
+	return len(p), nil
+}

@@ -1,0 +1,39 @@
+// Package sevenbit converts messages to 7-bit MIME, for next hops that do not take 8-bit content (RFC 6152 section 3).
+//
+// [Scan] reads a content once and makes a [Plan]; [Plan.Reader] reads the same content again and converts it on the way. Neither
+// holds more of the content than a piece of a line: the plan is one octet for every part.
+//
+//	plan, err := sevenbit.Scan(content)
+//	switch {
+//	case err != nil: // content could not be read
+//	case !plan.Eight(): // it is 7-bit and goes out as it is
+//	case plan.Err() != nil: // it cannot be converted
+//	default:
+//		io.Copy(w, plan.Reader(again))
+//	}
+//
+// # What changes
+//
+// A part whose body cannot stand as 7bit becomes quoted-printable if it is text, base64 if it is not, or is text with a CR or
+// an LF on its own. A part that was labelled 8bit or binary and is 7-bit is labelled 7bit, and so are multiparts and
+// attached messages, on which no encoding may be put (RFC 2045 section 6.4): they are converted inside, messages in messages
+// too. A message without MIME fields gets them; its character set is utf-8 if it is valid UTF-8, else unknown-8bit (RFC
+// 1428). Octets of 8 bits before the first part of a multipart and after its last, where nobody reads, become question marks. All else stays.
+//
+// An attached message with raw 8-bit octets in a header becomes message/global in base64 (RFC 6532 section 3.7), as nothing else can hold it.
+//
+// # What cannot be converted
+//
+// 8-bit octets in the header of the message or of a part ([ErrHeader]). A multipart without a boundary that can be read, a part that
+// claims an encoding and is 8-bit nevertheless, an 8-bit message/partial, and what is beyond the bounds: 100
+// multiparts in one another, 10000 parts, and 8 KiB for a Content-Type ([ErrUnfit]).
+//
+// # Signatures
+//
+// A signature over what is changed breaks: S/MIME and OpenPGP in multipart/signed as well as DKIM. RFC 3156 and
+// RFC 8551 have signers write 7-bit content for that reason, and RFC 6376 section 5.3 advises it for DKIM.
+//
+// # Concurrency
+//
+// A Plan may be used by many goroutines at once, a reader by one.
+package sevenbit

@@ -1,0 +1,215 @@
+package sevenbit
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"unicode/utf8"
+)
+
+// maxLine is the most octets of a line without its CRLF (RFC 5322 section 2.1.1).
+const maxLine = 998
+
+// step is what becomes of an entity.
+type step uint8
+
+const (
+	relabel    step = 1 << iota // as 7bit
+	quoted                      // encoded as quoted-printable
+	based                       // encoded as base64
+	asUTF8                      // has no Content-Type, and is UTF-8
+	asUnknown                   // has none, and is not
+	asGlobal                    // becomes message/global
+	keep       step = 0
+	encode          = quoted | based
+	labelled        = relabel | encode
+	addingType      = asUTF8 | asUnknown
+)
+
+// Plan tells how a content is converted.
+type Plan struct {
+	steps []step // of each entity, in the order in which they begin
+	eight bool
+	err   error
+}
+
+// Eight tells whether the content has octets of 8 bits.
+func (p *Plan) Eight() bool { return p.eight }
+
+// Err tells why the content cannot be converted: it is, or wraps, [ErrHeader] or [ErrUnfit]. It is nil if it can be.
+func (p *Plan) Err() error { return p.err }
+
+// Scan reads a content and plans its conversion. Its error is that of r.
+func Scan(r io.Reader) (*Plan, error) {
+	s := scan{plan: &Plan{}, w: newWalker(r)}
+	for {
+		x, err := s.w.next()
+		if err == nil {
+			err = s.take(x)
+		}
+		switch {
+		case err == io.EOF:
+			s.w.entity.settle()
+			s.fail(s.finish())
+			return s.plan, nil
+		case errors.Is(err, ErrHeader), errors.Is(err, ErrUnfit):
+			s.fail(err)
+		case err != nil:
+			return nil, err
+		}
+		if s.plan.err != nil {
+			return s.plan, s.rest()
+		}
+	}
+}
+
+// scan is a Scan in progress.
+type scan struct {
+	plan *Plan
+	w    *walker
+	body body
+	// The outermost message in the message: whether the scan is in it, its entity, and the multiparts around it.
+	inside     bool
+	at, around int
+}
+
+// take takes one piece.
+func (s *scan) take(x piece) error {
+	eight := !ASCII(x.data)
+	s.plan.eight = s.plan.eight || eight
+	switch x.kind {
+	case field:
+		if eight {
+			return ErrHeader
+		}
+		if bare(x.data) {
+			return unfit("a CR or LF on its own in a header")
+		}
+	case end:
+		e := &s.w.entity
+		if e.nested() && !s.inside {
+			s.inside, s.at, s.around = true, s.w.count-1, len(s.w.open)
+		}
+		if e.nested() || e.multipart() {
+			return s.finish()
+		}
+	case text:
+		s.body.add(x.data, eight, !s.w.entity.hasType)
+	case delimiter:
+		err := s.finish()
+		if s.inside && (s.w.turn == part && len(s.w.open) <= s.around || len(s.w.open) < s.around) {
+			if err != nil {
+				s.plan.steps = append(s.plan.steps[:s.at], based|asGlobal)
+				s.w.count, err = len(s.plan.steps), nil
+			}
+			s.inside = false
+		}
+		return err
+	}
+	return nil
+}
+
+// finish settles what becomes of the current entity, once.
+func (s *scan) finish() error {
+	if len(s.plan.steps) == s.w.count {
+		return nil
+	}
+	st, err := s.body.step(&s.w.entity)
+	s.body = body{}
+	s.plan.steps = append(s.plan.steps, st)
+	return err
+}
+
+// fail notes why there is no conversion. In a message in the message that is no reason: it can be encoded as a whole.
+func (s *scan) fail(err error) {
+	switch {
+	case err == nil || s.plan.err != nil:
+	case s.inside:
+		s.plan.steps = append(s.plan.steps[:s.at], based|asGlobal)
+		w := s.w
+		w.open, w.state, w.turn, w.count = w.open[:s.around], text, stay, len(s.plan.steps)
+		s.inside = false
+	default:
+		s.plan.err = err
+	}
+}
+
+// rest looks for octets of 8 bits in what is left.
+func (s *scan) rest() error {
+	for !s.plan.eight {
+		line, _, err := s.w.read()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		s.plan.eight = !ASCII(line)
+	}
+	return nil
+}
+
+// body is what is known of the body of a part.
+type body struct {
+	eight   bool
+	bare    bool   // a CR or LF on its own
+	odd     bool   // NUL, or a line that is too long
+	invalid bool   // no UTF-8
+	tail    []byte // of a character that is not complete
+	col     int
+}
+
+func (b *body) add(p []byte, eight, charset bool) {
+	b.eight = b.eight || eight
+	b.bare = b.bare || bare(p)
+	line := bytes.TrimSuffix(p, []byte("\r\n"))
+	b.col += len(line)
+	b.odd = b.odd || b.col > maxLine || bytes.IndexByte(p, 0) >= 0
+	if len(line) < len(p) {
+		b.col = 0
+	}
+	if !charset || !eight && len(b.tail) == 0 {
+		return
+	}
+	if len(b.tail) > 0 {
+		p, b.tail = append(b.tail, p...), nil
+	}
+	for k := 1; k < utf8.UTFMax && k <= len(p); k++ {
+		if c := p[len(p)-k:]; utf8.RuneStart(c[0]) {
+			if !utf8.FullRune(c) {
+				p, b.tail = p[:len(p)-k], bytes.Clone(c)
+			}
+			break
+		}
+	}
+	b.invalid = b.invalid || !utf8.Valid(p)
+}
+
+// step decides what becomes of an entity with that body.
+func (b *body) step(e *entity) (step, error) {
+	switch raw := b.eight || b.bare || b.odd; {
+	case !e.plain():
+		if b.eight {
+			return keep, unfit("8-bit octets in a part that claims an encoding")
+		}
+		return keep, nil
+	case !raw && e.wide():
+		return relabel, nil
+	case !raw:
+		return keep, nil
+	case e.main() == "multipart", e.mediaType == "message/partial", e.mediaType == "message/external-body":
+		return keep, unfit("8-bit octets in a part that may not be encoded") // RFC 2045 section 6.4
+	}
+	st := quoted
+	if m := e.main(); b.bare || m != "text" && m != e.mediaType {
+		st = based
+	}
+	switch {
+	case e.hasType || !b.eight:
+	case !b.invalid && len(b.tail) == 0:
+		st |= asUTF8
+	default:
+		st |= asUnknown
+	}
+	return st, nil
+}
