@@ -10,6 +10,7 @@ import (
 	"maps"
 	"mime"
 	"net/mail"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -278,7 +279,7 @@ func (f *faults) mailbox(pointer, s string, ascii bool) mailbox {
 
 var errAddress = errors.New("httpapi: not an address")
 
-// parseMailbox reads "user@example.com" and "Name <user@example.com>".
+// parseMailbox reads "user@example.com" and "Name <user@example.com>", where the name is one of RFC 5322: quoted, or with encoded words.
 func parseMailbox(s string) (mailbox, error) {
 	if len(s) > maxAddress || hasControl(s) {
 		return mailbox{}, errAddress
@@ -295,7 +296,10 @@ func parseMailbox(s string) (mailbox, error) {
 	}
 	var m mailbox
 	m.address, m.ascii = d.ASCII()
-	if a.Name != "" {
+	switch {
+	case isLiteral(a.Name):
+		m.name = literal(a.Name) // RFC 2047 section 5 knows no encoded words in quotes, many readers do
+	case a.Name != "":
 		m.name, _ = strings.CutSuffix((&mail.Address{Name: a.Name, Address: "a@b"}).String(), " <a@b>")
 	}
 	return m, nil
@@ -336,9 +340,68 @@ func (f *faults) headers(h map[string]string) {
 			f.add(pointer, "given twice")
 		case strings.TrimSpace(value) == "" || len(value) > maxHeaderValue || hasControl(value) || hasLongWord(value):
 			f.add(pointer, "empty, too long, a word too long, or control characters")
+		default:
+			if detail := structured(lower, value); detail != "" {
+				f.add(pointer, detail)
+			}
 		}
 		seen[lower] = true
 	}
+}
+
+// isStructured reports whether the value of a field, whose name is in lower case, is no text but has a syntax of its own.
+func isStructured(name string) bool {
+	switch name {
+	case "date", "message-id", "in-reply-to", "references",
+		"disposition-notification-to", "return-receipt-to", "errors-to", "mail-followup-to", "mail-reply-to":
+		return true
+	}
+	return strings.HasPrefix(name, "list-")
+}
+
+// structured says what is wrong with the value of a structured field, or nothing.
+func structured(name, value string) string {
+	if !isStructured(name) {
+		return ""
+	}
+	if !isASCII(value) {
+		return "not ASCII"
+	}
+	switch {
+	case name == "date":
+		if _, err := mail.ParseDate(value); err != nil {
+			return "not a date of RFC 5322"
+		}
+	case name == "message-id":
+		left, right, _ := strings.Cut(value, "@")
+		if !isMessageID(value) || len(left) < len("<x") || len(right) < len("x>") || strings.Contains(right, "@") {
+			return "not one message id in angle brackets"
+		}
+	case name == "in-reply-to", name == "references":
+		for id := range strings.FieldsSeq(value) {
+			if !isMessageID(id) {
+				return "not message ids in angle brackets"
+			}
+		}
+	case !strings.HasPrefix(name, "list-"):
+		if _, err := mail.ParseAddressList(value); err != nil {
+			return "not addresses"
+		}
+	}
+	return ""
+}
+
+// isMessageID is wider than RFC 5322 section 3.6.4: what a message answers may have an id of any kind.
+func isMessageID(s string) bool {
+	return len(s) > len("<>") && s[0] == '<' && strings.IndexByte(s, '>') == len(s)-1 && !strings.ContainsAny(s[1:], "< ")
+}
+
+// fieldText is the value of a field as it stands in the header.
+func fieldText(name, value string) string {
+	if isStructured(strings.ToLower(name)) {
+		return value
+	}
+	return words(value)
 }
 
 // isFieldName is narrower than RFC 5322 section 2.2: no field in use needs more.
@@ -395,6 +458,9 @@ func (f *faults) attachments(list []attachment) []part {
 		if a.Name != "" {
 			// RFC 2231 for names beyond ASCII.
 			p.disposition = mime.FormatMediaType("attachment", map[string]string{"filename": a.Name})
+		}
+		if isLiteral(a.Name) {
+			p.disposition = "attachment; filename*=utf-8''" + strings.ReplaceAll(url.QueryEscape(a.Name), "+", "%20")
 		}
 		if len(a.Name) > maxFileName || hasControl(a.Name) || p.disposition == "" {
 			f.add(pointer+"name", "too long, or control characters")
