@@ -193,8 +193,8 @@ const (
 	DayReached    Refusal = "too many messages on a day"
 )
 
-// CredentialError tells that a known credential was refused. For a logon it is an
-// [ErrBadCredentials]; the client learns no more than that.
+// CredentialError tells that a known credential was refused. Unless it is temporary it is an
+// [ErrBadCredentials]; a client that logs on learns no more than that.
 type CredentialError struct {
 	ID, Owner, Label string
 	Refusal          Refusal
@@ -209,7 +209,7 @@ func (e *CredentialError) Temporary() bool {
 	return e.Refusal == RateReached || e.Refusal == DayReached
 }
 
-// Unwrap returns [ErrBadCredentials] if the refusal is one of a logon.
+// Unwrap returns [ErrBadCredentials] unless the refusal is temporary.
 func (e *CredentialError) Unwrap() error {
 	if e.Temporary() {
 		return nil
