@@ -7,7 +7,9 @@ const (
 	// TLS offers STARTTLS, or with [Connector.ImplicitTLS] speaks TLS from the first byte.
 	TLS AuthMechanism = 1 << iota
 	// BasicAuth lets users log on, by every mechanism that the relay has: PLAIN and LOGIN, which show the
-	// password, and SCRAM-SHA-256, OAUTHBEARER, XOAUTH2 and EXTERNAL.
+	// password, and SCRAM-SHA-256, OAUTHBEARER, XOAUTH2 and EXTERNAL. Alone, it lets them log on without TLS, so that whoever listens
+	// on the way learns their passwords: set BasicAuthRequireTLS too, or RequireTLS or ImplicitTLS of the connector,
+	// wherever clients are not on the same host. A relay logs a warning where none is set.
 	BasicAuth
 	// BasicAuthRequireTLS lets them log on only inside TLS. It needs BasicAuth and TLS.
 	BasicAuthRequireTLS

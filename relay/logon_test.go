@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -300,6 +301,64 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A connector on which passwords can be read on the way is warned of, when it is served and not before.
+func TestWarnsOfPasswordsInTheClear(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		binding string
+		change  func(*relay.Config, *connector.Connector)
+		warned  bool
+	}{
+		{"in the clear", "192.0.2.1:587", func(*relay.Config, *connector.Connector) {}, true},
+		{"loopback", "127.0.0.1:587", func(*relay.Config, *connector.Connector) {}, false},
+		{"disabled", "192.0.2.1:587", func(_ *relay.Config, c *connector.Connector) { c.Disabled = true }, false},
+		{"BasicAuthRequireTLS", "192.0.2.1:587", func(_ *relay.Config, c *connector.Connector) {
+			c.AuthMechanisms |= connector.TLS | connector.BasicAuthRequireTLS
+		}, false},
+		{"RequireTLS", "192.0.2.1:587", func(_ *relay.Config, c *connector.Connector) {
+			c.RequireTLS, c.AuthMechanisms = true, connector.TLS|connector.BasicAuth
+		}, false},
+		{"ImplicitTLS", "192.0.2.1:587", func(_ *relay.Config, c *connector.Connector) {
+			c.ImplicitTLS, c.AuthMechanisms = true, connector.TLS|connector.BasicAuth
+		}, false},
+		{"no AUTH", "192.0.2.1:587", func(_ *relay.Config, c *connector.Connector) { c.AuthMechanisms = connector.TLS }, false},
+		{"no passwords", "192.0.2.1:587", func(cfg *relay.Config, _ *connector.Connector) {
+			cfg.Verifier, cfg.Auth = nil, &auth.Server{SCRAM: everyMechanism(t, "secret").SCRAM}
+		}, false},
+	} {
+		log := new(logs)
+		cfg, _ := config()
+		cfg.TLS, cfg.Logger = certificate(t), log.logger()
+		cfg.Connectors = cfg.Connectors[2:]
+		users := cfg.Connectors[0]
+		users.AuthMechanisms, users.Bindings = connector.BasicAuth, []netip.AddrPort{netip.MustParseAddrPort(tt.binding)}
+		tt.change(&cfg, users)
+		count := func() int { return strings.Count(log.String(), "level=WARN msg=\"users may log on without TLS") }
+		r, err := relay.New(cfg)
+		if err != nil {
+			t.Fatal(tt.name, err)
+		}
+		if n := count(); n != 0 {
+			t.Errorf("%s: %d warnings from New", tt.name, n)
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = l.Close()
+		if err := r.Serve(l); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if n := count(); n == 1 != tt.warned || n > 1 || tt.warned && !strings.Contains(log.String(), "connector=users") {
+			t.Errorf("%s: %d warnings in %s", tt.name, n, log)
+		}
+		if err := r.Reload(cfg); err != nil || count() == 2 != tt.warned {
+			t.Errorf("%s: %v, %d warnings after a reload", tt.name, err, count())
+		}
+		_ = r.Close()
 	}
 }
 

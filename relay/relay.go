@@ -302,6 +302,7 @@ func (r *Relay) Serve(l net.Listener) error {
 // start begins to deliver.
 func (r *Relay) start() {
 	r.begin.Do(func() {
+		r.snap.Load().warn()
 		lease, stopLease := context.WithCancel(context.Background())
 		work, stopWork := context.WithCancel(context.Background())
 		r.leasing, r.working = stopLease, stopWork
@@ -334,6 +335,7 @@ func (r *Relay) Reload(cfg Config) error {
 		r.install(p)
 	}
 	if err == nil {
+		p.warn()
 		r.sched.Wake()
 	}
 	return err

@@ -241,6 +241,18 @@ func (p *snapshot) checkAuth(f *faults, c *connector.Connector) {
 	}
 }
 
+// warn tells the log of connectors that let passwords be read on the way.
+func (p *snapshot) warn() {
+	for _, c := range p.cfg.Connectors {
+		if c == nil || c.Disabled || c.ImplicitTLS || onLoopback(c) {
+			continue
+		}
+		if smtpd.DecideAuth(p.auth, c, false) == nil && p.auth.Passwords != nil {
+			p.log.Warn("users may log on without TLS, and whoever listens on the way learns their passwords; set BasicAuthRequireTLS", "connector", c.Name)
+		}
+	}
+}
+
 func onLoopback(c *connector.Connector) bool {
 	for _, b := range c.Bindings {
 		if !b.Addr().Unmap().IsLoopback() {
