@@ -119,12 +119,12 @@ func TestVerifierPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
 		v := smtpd.NewVerifiers(slog.New(slog.NewTextHandler(&log, nil)))
-		ask := func(f auth.VerifierFunc) (err error, panicked any) {
+		ask := func(f auth.VerifierFunc) (panicked any, err error) {
 			defer func() { panicked = recover() }()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			_, err = v.Bound(&auth.Server{Tokens: f}).Tokens.Verify(ctx, auth.Credentials{Token: "secret"})
-			return err, nil
+			return nil, err
 		}
 		at := func(after time.Duration) auth.VerifierFunc {
 			return func(context.Context, auth.Credentials) (*auth.Identity, error) {
@@ -132,10 +132,10 @@ func TestVerifierPanics(t *testing.T) {
 				panic("boom")
 			}
 		}
-		if err, p := ask(at(0)); err != nil || p == nil || !strings.Contains(p.(string), "boom") || !strings.Contains(p.(string), "verifiers_test.go") {
+		if p, err := ask(at(0)); err != nil || p == nil || !strings.Contains(p.(string), "boom") || !strings.Contains(p.(string), "verifiers_test.go") {
 			t.Errorf("at once: %v, panic %v", err, p)
 		}
-		if err, p := ask(at(time.Minute)); !errors.Is(err, context.DeadlineExceeded) || p != nil {
+		if p, err := ask(at(time.Minute)); !errors.Is(err, context.DeadlineExceeded) || p != nil {
 			t.Errorf("too late: %v, panic %v", err, p)
 		}
 		<-time.After(time.Minute)
@@ -143,7 +143,7 @@ func TestVerifierPanics(t *testing.T) {
 		if strings.Count(log.String(), "boom") != 1 {
 			t.Errorf("log %s", log.String())
 		}
-		if err, p := ask(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+		if p, err := ask(func(context.Context, auth.Credentials) (*auth.Identity, error) {
 			runtime.Goexit()
 			return nil, nil
 		}); err == nil || p != nil {
