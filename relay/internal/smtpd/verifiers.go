@@ -11,18 +11,18 @@ import (
 	"github.com/postern-mail/postern/auth"
 )
 
-// maxVerifying bounds the calls of verifiers under way, with those that nobody waits for any more.
-const maxVerifying = 1000
+// maxAbandoned bounds the calls of verifiers that nobody waits for any more.
+const maxAbandoned = 1000
 
 var (
-	errVerifying = errors.New("smtpd: too many calls of verifiers have not returned")
+	errAbandoned = errors.New("smtpd: too many calls of verifiers have not returned")
 	errNoAnswer  = errors.New("smtpd: the verifier ended its goroutine")
 )
 
 // Verifiers lets nobody wait for a verifier that ignores its context. It is safe for concurrent use.
 type Verifiers struct {
-	log     *slog.Logger
-	running atomic.Int64
+	log       *slog.Logger
+	abandoned atomic.Int64
 }
 
 // NewVerifiers returns Verifiers without a call under way. log learns of panics in calls that nobody waits for.
@@ -69,35 +69,40 @@ func verify[T any](ctx context.Context, v *Verifiers, call func() (T, error)) (T
 		panic string
 	}
 	var none T
-	if v.running.Add(1) > maxVerifying {
-		v.running.Add(-1)
-		return none, errVerifying
+	if v.abandoned.Load() >= maxAbandoned {
+		return none, errAbandoned
 	}
-	answers := make(chan answer)
+	answers := make(chan answer, 1)
+	var over atomic.Bool // the call has returned, or nobody waits for it
 	go func() {
-		defer v.running.Add(-1)
 		a := answer{err: errNoAnswer}
 		defer func() {
 			if p := recover(); p != nil {
 				a.panic = fmt.Sprintf("%v\n\n%s", p, debug.Stack())
 			}
-			select {
-			case answers <- a:
-			case <-ctx.Done():
-				if a.panic != "" {
-					v.log.Error("panic in a verifier", "panic", a.panic)
-				}
+			if over.CompareAndSwap(false, true) {
+				answers <- a
+				return
+			}
+			v.abandoned.Add(-1)
+			if a.panic != "" {
+				v.log.Error("panic in a verifier", "panic", a.panic)
 			}
 		}()
 		a.value, a.err = call()
 	}()
+	var a answer
 	select {
-	case a := <-answers:
-		if a.panic != "" {
-			panic(a.panic) // as if it had been called here
-		}
-		return a.value, a.err
+	case a = <-answers:
 	case <-ctx.Done():
-		return none, fmt.Errorf("smtpd: the verifier has not answered: %w", ctx.Err())
+		if over.CompareAndSwap(false, true) {
+			v.abandoned.Add(1)
+			return none, fmt.Errorf("smtpd: the verifier has not answered: %w", ctx.Err())
+		}
+		a = <-answers
 	}
+	if a.panic != "" {
+		panic(a.panic) // as if it had been called here
+	}
+	return a.value, a.err
 }

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -96,14 +97,14 @@ func TestStuckVerifiersAreBounded(t *testing.T) {
 			<-release
 			return nil, nil
 		})})
-		for range smtpd.MaxVerifying + 10 {
+		for range smtpd.MaxAbandoned + 10 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			if _, err := s.Passwords.Verify(ctx, auth.Credentials{}); err == nil || errors.Is(err, auth.ErrBadCredentials) {
 				t.Fatal(err)
 			}
 			cancel()
 		}
-		if n := runtime.NumGoroutine() - before; asked.Load() != smtpd.MaxVerifying || n > smtpd.MaxVerifying+10 {
+		if n := runtime.NumGoroutine() - before; asked.Load() != smtpd.MaxAbandoned || n > smtpd.MaxAbandoned+10 {
 			t.Errorf("asked %d times, %d goroutines", asked.Load(), n)
 		}
 		close(release)
@@ -178,4 +179,26 @@ func TestBoundKeepsTheServer(t *testing.T) {
 	if offered := nothing.Mechanisms(auth.Conn{Remote: netip.MustParseAddrPort("192.0.2.7:1")}); len(offered) != 0 {
 		t.Errorf("offers %v", offered)
 	}
+}
+
+// Calls that somebody waits for are not refused, however many they are.
+func TestManyVerify(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		s := bounded(&auth.Server{Passwords: auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+			<-release
+			return nil, nil
+		})})
+		var all sync.WaitGroup
+		for range 2 * smtpd.MaxAbandoned {
+			all.Go(func() {
+				if _, err := s.Passwords.Verify(t.Context(), auth.Credentials{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		close(release)
+		all.Wait()
+	})
 }
