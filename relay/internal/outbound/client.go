@@ -74,7 +74,7 @@ func (c *Client) Deliver(ctx context.Context, r *Request) []Result {
 		c.attempt(ctx, t)
 	}
 	res := t.res
-	t.req, t.res, t.lost = nil, nil, Result{}
+	t.req, t.res, t.plan, t.lost = nil, nil, nil, Result{}
 	c.memory.Put(t)
 	return res
 }

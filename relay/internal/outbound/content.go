@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"strconv"
+
+	"github.com/postern-mail/postern/relay/internal/sevenbit"
 )
 
 // A block of content lies in a buffer behind a gap and before a tail. The gap takes the command of a BDAT chunk, or
@@ -29,10 +31,17 @@ type content struct {
 	dots stuffing
 }
 
-func (c *content) open(ctx context.Context, r *Request) error {
+// open begins to read the content, as 7-bit MIME with a plan.
+func (c *content) open(ctx context.Context, r *Request, plan *sevenbit.Plan) error {
 	src, err := r.Open(ctx)
 	if err != nil {
 		return err
+	}
+	if plan != nil {
+		src = struct {
+			io.Reader
+			io.Closer
+		}{plan.Reader(src), src}
 	}
 	c.src, c.last, c.dots = src, false, stuffing{bol: true}
 	return c.next()

@@ -18,11 +18,21 @@
 // # The transaction
 //
 // With PIPELINING, MAIL, RCPT and DATA go out in one write. Where CHUNKING is offered BDAT carries the content, else DATA.
-// Content is never changed. DATA doubles leading dots, as it must, and ends content that has no CRLF at its end with one,
+// To a peer that takes it, content goes as it is. DATA doubles leading dots, as it must, and ends content that has no CRLF at its end with one,
 // as it cannot do otherwise; content with a CR or an LF on its own is not sent by DATA at all, but fails, because the next
 // hop could read it as the end of the message. SIZE, 8BITMIME, BINARYMIME, SMTPUTF8 and DSN are used only when offered, and
-// what cannot be delivered without them fails before anything is sent. 8-bit content goes out as it is even without 8BITMIME.
-// LIMITS (RFC 9422) is honoured, and recipients refused as too many are asked for again in another transaction.
+// what cannot be delivered without them fails before anything is sent. LIMITS (RFC 9422) is honoured, and recipients
+// refused as too many are asked for again in another transaction.
+//
+// # 8-bit content
+//
+// For a peer without 8BITMIME the content is read once more, before MAIL. If it is 7-bit it goes out as it is, whatever was declared;
+// otherwise as 7-bit MIME, made on the way (RFC 6152 section 3), and without SIZE. So does BINARYMIME content to a peer that does not take it.
+// What package sevenbit cannot convert is a permanent failure: 5.6.7 for 8-bit octets in a header, 5.6.3 for all else. A peer with 8BITMIME
+// gets them unchanged, and nothing is read twice for it.
+//
+// The conversion breaks signatures over what it changes, DKIM signatures of this relay too: those are made when the message
+// is accepted, over what was accepted, and are not made again. A sender who wants signatures to last encodes its text itself.
 //
 // # TLS
 //

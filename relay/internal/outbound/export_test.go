@@ -41,7 +41,7 @@ func framed(src io.Reader, frame func(*blocks) ([]byte, error)) (out []byte, err
 	c := new(blocks)
 	err = c.open(context.Background(), &Request{
 		Open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(src), nil },
-	})
+	}, nil)
 	for err == nil {
 		var b []byte
 		if b, err = frame(c); err != nil {

@@ -372,7 +372,7 @@ func TestOpenFails(t *testing.T) {
 // Content that breaks off on its way ends the connection short of the end of the message.
 func TestContentBreaksOff(t *testing.T) {
 	for _, ext := range []string{"PIPELINING", "CHUNKING"} {
-		s := &sink{extensions: []string{ext}}
+		s := &sink{extensions: []string{"8BITMIME", ext}}
 		c := newClient(t, dialTo(listen(t, s.serve)))
 		r := newRequest("")
 		r.Open = func(context.Context) (io.ReadCloser, error) {

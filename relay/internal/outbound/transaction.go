@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/postern-mail/postern/relay/internal/sevenbit"
 )
 
 // Bounds of what is written before replies are read: replies to it must fit into the buffers between the two sides, or
@@ -19,7 +22,6 @@ const (
 
 var (
 	errTooLarge = errors.New("message is larger than the peer takes")
-	errBinary   = errors.New("binary content, and the peer does not offer BINARYMIME")
 	errUTF8     = errors.New("message needs SMTPUTF8, which the peer does not offer")
 )
 
@@ -46,11 +48,13 @@ type transaction struct {
 	delivered            bool // the message was taken for somebody
 	lost                 Result
 	body                 content
+	plan                 *sevenbit.Plan // of the content, once a peer has made it necessary
+	seven                bool           // the content goes out as 7-bit MIME
 }
 
 // begin checks what will stand on the wire: no octet of a request can end a line or a path there.
 func (t *transaction) begin(r *Request) {
-	t.req, t.res, t.utf8 = r, make([]Result, len(r.Recipients)), !isASCII(r.From)
+	t.req, t.res, t.utf8, t.plan = r, make([]Result, len(r.Recipients)), !isASCII(r.From), nil
 	t.todo = t.todo[:0]
 	for i := range r.Recipients {
 		rcpt := &r.Recipients[i]
@@ -162,20 +166,24 @@ func (t *transaction) transact(ctx context.Context, c *conn, asked []int) verdic
 }
 
 // admit decides, before a word is said, whether the peer can take the message, and settles those it cannot be taken
-// for. Content is never converted: that would break its signatures. So 8-bit content goes to a peer without 8BITMIME
-// as it is, as most servers do.
+// for.
 func (t *transaction) admit(ctx context.Context, c *conn) bool {
 	r := t.req
 	var failed Result
 	switch {
 	case c.ext.maxSize > 0 && r.Size > c.ext.maxSize: // RFC 1870 section 6.1
 		failed = Result{Outcome: Permanent, Op: "mail", Enhanced: "5.3.4", Err: errTooLarge}
-	case r.Body == "BINARYMIME" && !(c.ext.binary && c.ext.chunking): // RFC 3030 section 3
-		failed = Result{Outcome: Permanent, Op: "mail", Enhanced: "5.6.1", Err: errBinary}
 	case t.utf8 && !c.ext.utf8 && !isASCII(r.From): // RFC 6531 section 3.2
 		failed = Result{Outcome: Permanent, Op: "mail", Enhanced: "5.6.7", Err: errUTF8}
 	default:
-		if err := t.body.open(ctx, r); err != nil {
+		if failed = t.convert(ctx, c); failed.Op != "" {
+			break
+		}
+		plan := t.plan
+		if !t.seven {
+			plan = nil
+		}
+		if err := t.body.open(ctx, r, plan); err != nil {
 			failed = *lost(ctx, "content", "4.3.0", err)
 		} else if r.UTF8 && !c.ext.utf8 && !t.body.asciiHeader() {
 			failed = Result{Outcome: Permanent, Op: "mail", Enhanced: "5.6.7", Err: errUTF8}
@@ -194,6 +202,45 @@ func (t *transaction) admit(ctx context.Context, c *conn) bool {
 		})
 	}
 	return len(t.todo) > 0
+}
+
+// convert decides whether the content goes to the peer as 7-bit MIME (RFC 6152 section 3, RFC 3030 section 3). Only if the
+// peer may make that necessary is the content read for it: what was declared need not be so.
+func (t *transaction) convert(ctx context.Context, c *conn) (failed Result) {
+	r := t.req
+	binary := r.Body == "BINARYMIME"
+	t.seven = false
+	if binary && c.ext.binary && c.ext.chunking || !binary && (c.ext.eightBit || c.ext.utf8) { // RFC 6531 section 3.1
+		return Result{}
+	}
+	if t.plan == nil {
+		src, err := r.Open(ctx)
+		if err != nil {
+			return *lost(ctx, "content", "4.3.0", err)
+		}
+		plan, err := sevenbit.Scan(src)
+		src.Close()
+		if err != nil {
+			return *lost(ctx, "content", "4.3.0", err)
+		}
+		t.plan = plan
+	}
+	if !binary && !t.plan.Eight() {
+		return Result{}
+	}
+	keyword := "8BITMIME"
+	if binary {
+		keyword = "BINARYMIME"
+	}
+	if err := t.plan.Err(); err != nil {
+		enhanced := "5.6.3"
+		if errors.Is(err, sevenbit.ErrHeader) {
+			enhanced = "5.6.7" // RFC 6532 headers need SMTPUTF8
+		}
+		return Result{Outcome: Permanent, Op: "mail", Enhanced: enhanced, Err: fmt.Errorf("the peer does not offer %s: %w", keyword, err)}
+	}
+	t.seven = true
+	return Result{}
 }
 
 // asciiHeader tells whether the header is known to be ASCII.
@@ -527,10 +574,10 @@ func (t *transaction) appendMail(c *conn) {
 	r := t.req
 	b := append(c.out, "MAIL FROM:<"...)
 	b = append(append(b, r.From...), '>')
-	if c.ext.size && r.Size > 0 {
+	if c.ext.size && r.Size > 0 && !t.seven {
 		b = strconv.AppendInt(append(b, " SIZE="...), r.Size, 10)
 	}
-	if r.Body == "BINARYMIME" || r.Body == "8BITMIME" && c.ext.eightBit {
+	if !t.seven && (r.Body == "BINARYMIME" || r.Body == "8BITMIME" && c.ext.eightBit) {
 		b = append(append(b, " BODY="...), r.Body...)
 	}
 	if c.ext.utf8 && (r.UTF8 || t.utf8) {

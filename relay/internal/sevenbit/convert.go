@@ -11,7 +11,7 @@ import (
 // lineLength is the most characters of an encoded line (RFC 2045 section 6.8).
 const lineLength = 76
 
-var errChanged = errors.New("sevenbit: not the content that was scanned")
+var errChanged = errors.New("not the content that was read before")
 
 // Reader returns the converted content. r is the content that was scanned, from its start. The plan's Err must be nil.
 func (p *Plan) Reader(r io.Reader) io.Reader {
@@ -26,7 +26,7 @@ type reader struct {
 	enc  io.WriteCloser // of the current body; nil: it stays
 	held bool           // a CRLF is held back, that may belong to the delimiter
 	crlf []byte
-	done bool           // the label of the current header is written
+	done bool // the label of the current header is written
 }
 
 // Read converts as it reads.

@@ -22,9 +22,9 @@ const (
 
 var (
 	// ErrHeader says that a header has 8-bit octets.
-	ErrHeader = errors.New("sevenbit: 8-bit octets in a header")
+	ErrHeader = errors.New("8-bit octets in a header")
 	// ErrUnfit says that a part cannot be converted.
-	ErrUnfit = errors.New("sevenbit: cannot be converted")
+	ErrUnfit = errors.New("content that cannot be converted to 7-bit")
 )
 
 func unfit(why string) error { return fmt.Errorf("%w: %s", ErrUnfit, why) }

@@ -1,0 +1,114 @@
+package outbound_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"mime/quotedprintable"
+	"net"
+	"net/mail"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/postern-mail/postern/relay/internal/outbound"
+)
+
+// opens counts how often the content is opened.
+func opens(r *outbound.Request) *atomic.Int64 {
+	var n atomic.Int64
+	open := r.Open
+	r.Open = func(ctx context.Context) (io.ReadCloser, error) {
+		n.Add(1)
+		return open(ctx)
+	}
+	return &n
+}
+
+// A large 8-bit message for next hops with 8BITMIME and without.
+func TestEightBit(t *testing.T) {
+	body := strings.Repeat(".gr\u00fcne Gr\u00fc\u00dfe = "+strings.Repeat("x", 70)+" \r\n", 5000)
+	content := "Subject: x\r\n\r\n" + body
+	for _, ext := range []string{"", "PIPELINING", "PIPELINING CHUNKING"} {
+		s := &sink{extensions: strings.Fields(ext)}
+		r := newRequest(content, "a@example.net", "b@example.net")
+		opened := opens(r)
+		expect(t, newClient(t, dialTo(listen(t, s.serve))).Deliver(t.Context(), r), taken, taken)
+		if n := opened.Load(); n != 2 {
+			t.Errorf("%q: opened %d times", ext, n)
+		}
+		m, err := mail.ReadMessage(bytes.NewReader(s.last()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(quotedprintable.NewReader(m.Body))
+		if err != nil || string(got) != body {
+			t.Errorf("%q: %v, %d octets, want %d", ext, err, len(got), len(body))
+		}
+		for line := range bytes.Lines(s.last()) {
+			if len(line) > 78 || bytes.ContainsFunc(line, func(r rune) bool { return r >= 0x80 }) {
+				t.Fatalf("%q: line %q", ext, line)
+			}
+		}
+
+		s = &sink{extensions: strings.Fields("8BITMIME " + ext)}
+		r = newRequest(content)
+		r.Body = "8BITMIME"
+		opened = opens(r)
+		expect(t, newClient(t, dialTo(listen(t, s.serve))).Deliver(t.Context(), r), taken)
+		if n := opened.Load(); n != 1 || string(s.last()) != content {
+			t.Errorf("%q with 8BITMIME: opened %d times, changed %v", ext, n, string(s.last()) != content)
+		}
+	}
+}
+
+// A peer that closes makes the next attempt convert from the start, or not at all if the next peer takes 8 bits. The plan is
+// made once.
+func TestEightBitAgain(t *testing.T) {
+	const content = "Subject: x\r\n\r\n\u00e9\r\n"
+	for _, second := range []string{"", "8BITMIME"} {
+		s := &sink{extensions: strings.Fields(second)}
+		first := true
+		c := newClient(t, dialPipe(func(nc net.Conn) {
+			if !first {
+				s.serve(nc)
+				return
+			}
+			first = false
+			defer nc.Close()
+			speak(nc, []string{"S: 220 mx", "C: EHLO relay.example.test", "S: 250 mx", "C: MAIL FROM:<alice@example.com>", "S: 421 4.3.2 closing"})
+		}))
+		r := newRequest(content)
+		r.Hop.Hosts = []string{"192.0.2.1", "192.0.2.2"}
+		r.Size = 0
+		opened := opens(r)
+		expect(t, c.Deliver(t.Context(), r), taken)
+		want := content
+		if second == "" {
+			want = "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=C3=A9\r\n"
+		}
+		if got := string(s.last()); got != want || opened.Load() != 3 {
+			t.Errorf("%q: opened %d times, got %q", second, opened.Load(), got)
+		}
+	}
+}
+
+// The cause is told in words that are fit for a report.
+func TestEightBitCause(t *testing.T) {
+	for content, want := range map[string]string{
+		"Subject: \u00e9\r\n\r\nx\r\n":                           "the peer does not offer 8BITMIME: 8-bit octets in a header",
+		"Content-Type: multipart/mixed\r\n\r\n\u00e9\r\n":        "the peer does not offer 8BITMIME: content that cannot be converted to 7-bit: 8-bit octets in a part that may not be encoded",
+		"Content-Transfer-Encoding: x-odd\r\n\r\n\u00e9\u00e9\n": "the peer does not offer 8BITMIME: content that cannot be converted to 7-bit: 8-bit octets in a part that claims an encoding",
+	} {
+		s := &sink{}
+		res := newClient(t, dialTo(listen(t, s.serve))).Deliver(t.Context(), newRequest(content))
+		if res[0].Outcome != outbound.Permanent || res[0].Err == nil || res[0].Err.Error() != want {
+			t.Errorf("%q: %s, %v", content, show(res[0]), res[0].Err)
+		}
+	}
+	// What cannot be read is no reason to give the mail up.
+	r := newRequest("")
+	r.Open = func(context.Context) (io.ReadCloser, error) { return nil, io.ErrClosedPipe }
+	s := &sink{}
+	expect(t, newClient(t, dialTo(listen(t, s.serve))).Deliver(t.Context(), r), "temporary content 0 4.3.0 error")
+}
