@@ -259,8 +259,9 @@ func TestConnectionLimits(t *testing.T) {
 	c.Limits.MaxConnections = 3
 	c.Limits.MaxConnectionsPerSource = 2
 	bubble(t, func(t *testing.T, r *rig) {
-		one, two := r.dial("192.0.2.7:1"), r.dial("192.0.2.7:2")
+		one := r.dial("192.0.2.7:1")
 		one.expect("220 *")
+		two := r.dial("192.0.2.7:2")
 		two.expect("220 *")
 		refused := r.dial("192.0.2.7:3")
 		refused.expect("421 4.3.2 * per-source limit*")
