@@ -112,10 +112,12 @@ func (panicking) Closed(*smtpd.Session)                    { panic("closed") }
 
 func TestS13Shutdown(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		idle, fresh, mail, busy, sending := r.client(), r.client(), r.client(), r.client(), r.client()
-		for _, p := range []*peer{idle, fresh, mail, busy, sending} {
+		greeted := func() *peer {
+			p := r.client()
 			p.expect("220 *")
+			return p
 		}
+		idle, fresh, mail, busy, sending := greeted(), greeted(), greeted(), greeted(), greeted()
 		idle.ehlo()
 		mail.ehlo()
 		mail.cmd("MAIL FROM:<nobody.yet@example.test>") // without a recipient there is nothing to wait for
