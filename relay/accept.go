@@ -1,12 +1,11 @@
 package relay
 
 import (
+	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"io"
 	"maps"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/header"
+	"github.com/postern-mail/postern/relay/internal/sevenbit"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -134,8 +134,17 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 	if l := in.limits.MaxLocalHops; l > 0 && local > l {
 		return nil, replyLoop()
 	}
-	if domain := p.completeDomain(); domain != "" && in.submission() {
-		completeFields(h, domain)
+	if in.submission() {
+		removeBlank(h)
+		if !h.Has("From") {
+			if in.from.IsNull() {
+				return nil, replyFrom()
+			}
+			h.Add("From", "<"+in.from.String()+">")
+		}
+		if domain := p.completeDomain(); domain != "" {
+			completeFields(h, domain)
+		}
 	}
 	if !rights.Has(connector.AcceptAnySender | connector.AcceptAuthoritativeDomainSender) {
 		if refusal := p.decideHeaderSender(in.client, h); refusal != nil {
@@ -151,9 +160,7 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 	if in.submission() {
 		foldFields(h)
 		extra = completeHeader(h, in.message.ID, p.cfg.Hostname, in.message.Created)
-		if in.client.identity != nil {
-			extra = completeSender(extra, h, in.from)
-		}
+		extra = in.completeSender(extra, h)
 	}
 	if ask := p.cfg.Policy.Message; ask != nil && in.session != nil {
 		m := &Incoming{QueueID: in.message.ID.String(), From: in.from, Header: h.Bytes()}
@@ -206,8 +213,8 @@ func (p *snapshot) completeDomain() string {
 
 // completeAddress adds the domain to a mailbox that the application gives without one.
 func (p *snapshot) completeAddress(s string) string {
-	if domain := p.completeDomain(); domain != "" && s != "" && !strings.Contains(s, "@") {
-		return s + "@" + domain
+	if domain := p.completeDomain(); domain != "" {
+		return header.Complete(s, domain)
 	}
 	return s
 }
@@ -221,6 +228,13 @@ func completeFields(h *header.Header, domain string) {
 			}
 		}
 		return value
+	})
+}
+
+// removeBlank drops the fields that a message may have only with a value, so that they count as missing.
+func removeBlank(h *header.Header) {
+	h.Remove(func(f header.Field) bool {
+		return len(bytes.TrimSpace(f.RawValue())) == 0 && (f.Is("Date") || f.Is("Message-ID") || f.Is("From") || f.Is("Sender"))
 	})
 }
 
@@ -242,23 +256,25 @@ func completeHeader(h *header.Header, id spool.ID, hostname string, now time.Tim
 	return b
 }
 
-// completeSender adds the Sender that a message by somebody else than its authors must have (RFC 5322 section 3.6.2, RFC
-// 6409 section 8.1): the envelope sender, which the client has proved to own, if From does not name it.
-func completeSender(b []byte, h *header.Header, from domains.Address) []byte {
-	if from.IsNull() || h.Has("Sender") || !h.Has("From") {
+// completeSender adds the Sender that a message by several authors, or by somebody else than its author, must have (RFC 5322
+// section 3.6.2, RFC 6409 section 8.1): the envelope sender. The application need not be who its author is.
+func (in *intake) completeSender(b []byte, h *header.Header) []byte {
+	if in.from.IsNull() || h.Has("Sender") {
 		return b
 	}
-	list, err := header.Addresses(h.Value("From"))
+	value := h.Value("From")
+	list, err := header.Addresses(value)
 	if err != nil {
 		return b
 	}
-	for _, s := range list {
-		if a, err := domains.Parse(s); err == nil && a.Key() == from.Key() {
+	if len(list) == 1 && !header.HasGroup(value) {
+		a, err := domains.Parse(list[0])
+		if in.client.identity == nil || err == nil && a.Key() == in.from.Key() {
 			return b
 		}
 	}
 	b = append(b, "Sender: <"...)
-	b = append(b, from.String()...)
+	b = append(b, in.from.String()...)
 	return append(b, '>', '\r', '\n')
 }
 
@@ -269,7 +285,7 @@ func (p *snapshot) write(w io.Writer, in *intake, h *header.Header, extra []byte
 	if err != nil {
 		return nil, 0, err
 	}
-	out := &octets{w: w}
+	out := &octets{w: w, eight: !sevenbit.ASCII(extra)}
 	to := io.Writer(out)
 	if s != nil {
 		to = io.MultiWriter(out, s)
@@ -298,25 +314,10 @@ type octets struct {
 }
 
 func (o *octets) Write(p []byte) (int, error) {
-	o.eight = o.eight || !ascii(p)
+	o.eight = o.eight || !sevenbit.ASCII(p)
 	n, err := o.w.Write(p)
 	o.n += int64(n)
 	return n, err
-}
-
-// ascii looks at eight octets at a time.
-func ascii(p []byte) bool {
-	for ; len(p) >= 8; p = p[8:] {
-		if binary.NativeEndian.Uint64(p)&0x8080808080808080 != 0 {
-			return false
-		}
-	}
-	for _, c := range p {
-		if c >= 0x80 {
-			return false
-		}
-	}
-	return true
 }
 
 // accepted tells the log, and publishes the Accepted event.

@@ -289,7 +289,7 @@ func ExampleRelay_Reload() {
 	}
 	defer r.Close()
 	send := func(to string) error {
-		_, err := r.Submit(context.Background(), &relay.Message{To: []string{to}, Content: strings.NewReader("Subject: Hello\n\nHello\n")})
+		_, err := r.Submit(context.Background(), &relay.Message{From: "app@example.com", To: []string{to}, Content: strings.NewReader("Subject: Hello\n\nHello\n")})
 		return err
 	}
 	fmt.Println(send("bob@example.com"))
@@ -319,7 +319,7 @@ func ExampleRelay_Shutdown() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	fmt.Println(r.Shutdown(ctx))
-	_, err = r.Submit(ctx, &relay.Message{To: []string{"bob@example.net"}, Content: strings.NewReader("Subject: Late\n\n")})
+	_, err = r.Submit(ctx, &relay.Message{To: []string{"bob@example.net"}, Content: strings.NewReader("From: app@example.com\nSubject: Late\n\n")})
 	fmt.Println(errors.Is(err, relay.ErrClosed))
 	r.Close()
 	<-ended
@@ -347,7 +347,7 @@ func ExampleEvent() {
 	}
 	// No sender, so there is nobody to report the failure to.
 	_, err = r.Submit(context.Background(), &relay.Message{
-		To: []string{"bob@example.net", "gone@example.net"}, Content: strings.NewReader("Subject: Hello\n\nHello\n"),
+		To: []string{"bob@example.net", "gone@example.net"}, Content: strings.NewReader("From: app@example.com\nSubject: Hello\n\nHello\n"),
 		Labels: map[string]string{"campaign": "spring"},
 	})
 	if err != nil {
@@ -390,7 +390,7 @@ func ExampleRetry() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, err = r.Submit(context.Background(), &relay.Message{To: []string{"bob@example.net"}, Content: strings.NewReader("Subject: Hello\n\nHello\n")})
+	_, err = r.Submit(context.Background(), &relay.Message{To: []string{"bob@example.net"}, Content: strings.NewReader("From: app@example.com\nSubject: Hello\n\nHello\n")})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -448,7 +448,7 @@ func ExampleRelay_Stats() {
 	}
 	defer r.Close()
 	_, err = r.Submit(context.Background(), &relay.Message{
-		To: []string{"bob@example.net", "carol@example.org"}, Content: strings.NewReader("Subject: Hello\n\nHello\n"),
+		To: []string{"bob@example.net", "carol@example.org"}, Content: strings.NewReader("From: app@example.com\nSubject: Hello\n\nHello\n"),
 		Notify: spool.NotifyNever,
 	})
 	if err != nil {

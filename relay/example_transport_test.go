@@ -47,7 +47,7 @@ func ExampleTransport() {
 	go r.Run(context.Background())
 	defer r.Close()
 	_, err = r.Submit(context.Background(), &relay.Message{
-		To: []string{"bob@example.net", "carol@example.org"}, Content: strings.NewReader("Subject: Hello\n\nHello\n"),
+		To: []string{"bob@example.net", "carol@example.org"}, Content: strings.NewReader("From: app@example.com\nSubject: Hello\n\nHello\n"),
 	})
 	fmt.Println(err, <-sent)
 	// Output: <nil> [bob@example.net carol@example.org]
@@ -82,7 +82,7 @@ func ExampleMailbox() {
 	go r.Run(context.Background())
 	defer r.Close()
 	_, err = r.Submit(context.Background(), &relay.Message{
-		To: []string{"tickets@example.com"}, Content: strings.NewReader("Subject: Printer on fire\n\nHelp\n"),
+		To: []string{"tickets@example.com"}, Content: strings.NewReader("From: app@example.com\nSubject: Printer on fire\n\nHelp\n"),
 	})
 	fmt.Println(err, <-arrived)
 	// Output: <nil> tickets

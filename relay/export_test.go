@@ -30,3 +30,6 @@ func (r *Relay) DecideRcpt(ctx context.Context, local netip.AddrPort, remote net
 
 // NewLineBreaker returns what breaks the overlong lines of submissions.
 func NewLineBreaker(w io.Writer) io.Writer { return &lineBreaker{w: w} }
+
+// Fold folds the value of a header field.
+var Fold = fold

@@ -101,7 +101,7 @@ func TestRoomIsGivenBack(t *testing.T) {
 	c.script(envelope + "C: DATA\nS: 354\nC: Subject: x\nC: \nC: half\n")
 	c.conn.Close()
 	broken := errors.New("broken")
-	if _, err := w.relay.Submit(t.Context(), &relay.Message{To: []string{"x@elsewhere.test"}, Content: &failing{"Subject: x\n\nhalf", broken}}); !errors.Is(err, broken) {
+	if _, err := w.relay.Submit(t.Context(), &relay.Message{From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: &failing{"Subject: x\n\nhalf", broken}}); !errors.Is(err, broken) {
 		t.Errorf("Submit: %v", err)
 	}
 	c = w.dial(t, "apps") // by now the first session has ended, or ends with the relay

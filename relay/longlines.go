@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"io"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/postern-mail/postern/relay/internal/header"
@@ -11,9 +12,8 @@ import (
 // maxLine is the most octets of a line without its CRLF (RFC 5322 section 2.1.1).
 const maxLine = 998
 
-// lineBreaker breaks overlong lines with CRLF and a space, as Postfix does: some next hops cut or refuse them. In
-// a header field that is folding, in base64 and HTML it changes nothing, and elsewhere it is the
-// least change. It never parts the octets of a UTF-8 character. It does not
+// lineBreaker breaks overlong lines of a body with CRLF and a space, as Postfix does: some next hops cut or refuse them. In
+// base64 and HTML that changes nothing, and elsewhere it is the least change. It never parts the octets of a UTF-8 character. It does not
 // keep the number of octets it was given equal to those it writes.
 type lineBreaker struct {
 	w   io.Writer
@@ -69,11 +69,37 @@ func foldFields(h *header.Header) {
 		if len(f.Raw()) <= maxLine {
 			return value
 		}
-		var out bytes.Buffer
-		b := lineBreaker{w: &out, col: len(f.Raw()) - len(value)}
-		_, _ = b.Write([]byte(value)) // a Buffer takes everything
-		return out.String()
+		return fold(value, len(f.Raw())-len(value))
 	})
+}
+
+// fold breaks the overlong lines of a field's value: before white space, which changes nothing (RFC 5322 section 2.2.3), or
+// else behind a comma, or else anywhere, with a space. col is the length of what stands before the value.
+func fold(value string, col int) string {
+	var out strings.Builder
+	for line := range strings.Lines(value) {
+		for len(strings.TrimRight(line, "\r\n"))+col > maxLine {
+			cut, space := foldAt(line, max(maxLine-col, 0))
+			out.WriteString(line[:cut] + "\r\n" + space)
+			line, col = line[cut:], len(space)
+		}
+		out.WriteString(line)
+		col = 0
+	}
+	return out.String()
+}
+
+// foldAt returns where to break a line, at limit or before, and what goes in front of the rest.
+func foldAt(line string, limit int) (cut int, space string) {
+	first := len(line) - len(strings.TrimLeft(line, " \t")) // a line must not be blank
+	last := len(strings.TrimRight(line, " \t\r\n"))
+	if i := strings.LastIndexAny(line[:min(limit+1, last)], " \t"); i > first {
+		return i, ""
+	}
+	if i := strings.LastIndexByte(line[:limit], ',') + 1; i > first {
+		return i, " "
+	}
+	return runeStart([]byte(line), limit), " "
 }
 
 // partial returns how many octets at the end of a line begin a character that is not complete.

@@ -60,6 +60,63 @@ func TestLongLines(t *testing.T) {
 	}
 }
 
+// TestFold folds header fields where that changes nothing, if there is such a place.
+func TestFold(t *testing.T) {
+	x := func(n int) string { return strings.Repeat("x", n) }
+	for _, c := range [][3]string{
+		{"Subject:", " " + x(500) + " " + x(500) + "  " + x(600) + "\r\n", " " + x(500) + "\r\n " + x(500) + " \r\n " + x(600) + "\r\n"},
+		{"To:", " " + x(500) + "," + x(500) + "," + x(990) + "\r\n", " " + x(500) + ",\r\n " + x(500) + ",\r\n " + x(990) + "\r\n"},
+		{"S:", " " + x(998) + "\r\n", " " + x(995) + "\r\n " + x(3) + "\r\n"},
+		{"S:", " " + x(994) + "\u00e9\r\n", " " + x(994) + "\r\n \u00e9\r\n"},
+		{"S:", " " + x(995) + "\r\n", " " + x(995) + "\r\n"},
+		{"S:", " a\r\n " + x(998) + "\r\n b\r\n", " a\r\n " + x(997) + "\r\n " + x(1) + "\r\n b\r\n"},
+		{"S:", " a" + strings.Repeat(" ", 2000) + "\r\n", " a" + strings.Repeat(" ", 994) + "\r\n " + strings.Repeat(" ", 997) + "\r\n " + strings.Repeat(" ", 9) + "\r\n"},
+		{x(1500) + ":", " a\r\n", "\r\n  a\r\n"},
+	} {
+		if got := relay.Fold(c[1], len(c[0])); got != c[2] {
+			t.Errorf("%.20q: %q\nwant %q", c[0], got, c[2])
+		}
+	}
+}
+
+// FuzzFold checks that no line stays too long but for a name, and that taking the folds out gives back what went in.
+func FuzzFold(f *testing.F) {
+	f.Add("word ", "\r\n\tx", uint16(400), uint16(10))
+	f.Add("a,\u00e9", "", uint16(1200), uint16(2000))
+	f.Fuzz(func(t *testing.T, piece, end string, repeat, col uint16) {
+		value := strings.Repeat(piece, int(repeat)%1500) + end
+		value = strings.NewReplacer("\r", "", "\n", "").Replace(value) + "\r\n"
+		out := relay.Fold(value, int(col))
+		for i, line := range strings.Split(out, "\r\n") {
+			if i == 0 && len(line) > max(998-int(col), 0) || len(line) > 998 {
+				t.Fatalf("line %d has %d octets", i, len(line))
+			}
+			if utf8.ValidString(value) && !utf8.ValidString(line) {
+				t.Fatalf("a character was parted")
+			}
+			if i > 0 && line != "" && line[0] != ' ' && line[0] != '\t' {
+				t.Fatalf("line %d does not go on: %q", i, line)
+			}
+		}
+		strip := strings.NewReplacer("\r\n", "", " ", "")
+		if strip.Replace(out) != strip.Replace(value) {
+			t.Fatal("the value has changed")
+		}
+	})
+}
+
+// TestLongName submits a field whose name alone is too long, which cannot be mended.
+func TestLongName(t *testing.T) {
+	w := start(t, nil)
+	field := strings.Repeat("X", 1500) + ": v"
+	if _, err := w.relay.Submit(t.Context(), &relay.Message{From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(field + "\n\nhi\n")}); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.out.wait(t, 1)[0].content; !strings.Contains(strings.ReplaceAll(got, "\r\n ", ""), field) {
+		t.Errorf("content %q", got)
+	}
+}
+
 // FuzzLongLines checks that no line stays too long, and that taking the breaks out gives back what went in.
 func FuzzLongLines(f *testing.F) {
 	f.Add("line\r\n", uint16(400), uint8(3))

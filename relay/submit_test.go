@@ -50,7 +50,7 @@ func TestSubmitLineEndings(t *testing.T) {
 		"":                                     "\r\n",
 	} {
 		for name, content := range map[string]io.Reader{"whole": strings.NewReader(in), "octets": iotest.OneByteReader(strings.NewReader(in))} {
-			p, err := r.Prepare(t.Context(), &relay.Message{To: []string{"x@elsewhere.test"}, Content: content})
+			p, err := r.Prepare(t.Context(), &relay.Message{From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: content})
 			if err != nil {
 				t.Fatalf("%q: %v", in, err)
 			}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/mail"
+	"strings"
 )
 
 const (
@@ -40,4 +41,29 @@ func Addresses(value string) ([]string, error) {
 		out[i] = s[len("<") : len(s)-len(">")]
 	}
 	return out, nil
+}
+
+// HasGroup reports whether an address list has a group, "name: a@example.com, b@example.com;" (RFC 5322 section 3.4). The list is
+// one that [Addresses] can read.
+func HasGroup(value string) bool {
+	for i := 0; i < len(value); i++ {
+		end := -1
+		switch value[i] {
+		case ':':
+			return true
+		case '"':
+			end = quotedEnd(value, i)
+		case '(':
+			end = commentEnd(value, i)
+		case '[': // an address literal
+			end = i + strings.IndexByte(value[i:], ']') + 1
+		default:
+			continue
+		}
+		if end <= i {
+			return false
+		}
+		i = end - 1
+	}
+	return false
 }

@@ -22,6 +22,9 @@ func TestComplete(t *testing.T) {
 		{"bob (a (nested) \\) one)", "bob@example.com (a (nested) \\) one)"},
 		{"friends: bob, ann@example.org;", "friends: bob@example.com, ann@example.org;"},
 		{"undisclosed-recipients:;", "undisclosed-recipients:;"},
+		{"a: bob; b: \"x, y\" <ann>, (c) carol@example.org;, dan", "a: bob@example.com; b: \"x, y\" <ann@example.com>, (c) carol@example.org;, dan@example.com"},
+		{"\"a@b\", <\"c\\\"> d\">, \"e\"@example.org", "\"a@b\"@example.com, <\"c\\\"> d\"@example.com>, \"e\"@example.org"},
+		{"bob@[IPv6:2001:db8::1], carol", "bob@[IPv6:2001:db8::1], carol@example.com"},
 		{"Bob Smith", "Bob Smith"},
 		{"<>", "<>"},
 		{"bob@[192.0.2.1]", "bob@[192.0.2.1]"},
@@ -65,6 +68,39 @@ func FuzzComplete(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestHasGroup(t *testing.T) {
+	for in, want := range map[string]bool{
+		"": false, "a@example.com": false, "a@example.com, b@example.com": false, "\"g: a\" <a@example.com>": false, "a@example.com (g: x)": false,
+		"a@[IPv6:2001:db8::1]": false, "\"x\\\":\"@example.com": false, "g:;": true, "a@example.com, g: b@example.com;": true,
+		"a@[IPv6:2001:db8::1], \"x\" g (c: d): b@example.com;": true, "\"open: ": false, "(open: ": false, "[open: ": false,
+	} {
+		if got := header.HasGroup(in); got != want {
+			t.Errorf("%q: %v", in, got)
+		}
+	}
+}
+
+func TestAdd(t *testing.T) {
+	for in, want := range map[string]string{
+		"Subject: x\r\nTo: a,\r\n b\r\n\r\nbody": "From: <a@example.com>\r\nSubject: x\r\nTo: a,\r\n b\r\n\r\n",
+		"no header":                              "From: <a@example.com>\r\n\r\n",
+	} {
+		h, _, err := header.Read(strings.NewReader(in), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		subject, n := h.Value("Subject"), h.Len()
+		h.Add("From", "<a@example.com>")
+		if string(h.Bytes()) != want || h.Value("From") != "<a@example.com>" || h.Value("Subject") != subject || h.Len() != n+1 {
+			t.Errorf("%q became %q", in, h.Bytes())
+		}
+		h.Remove(func(f header.Field) bool { return f.Is("From") })
+		if got := string(h.Bytes()); got != strings.TrimPrefix(want, "From: <a@example.com>\r\n") {
+			t.Errorf("after Remove: %q", got)
+		}
+	}
 }
 
 func TestRewrite(t *testing.T) {

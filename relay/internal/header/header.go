@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"slices"
 	"sync"
 )
 
@@ -365,4 +366,15 @@ func (h *Header) Rewrite(change func(f Field, value string) string) {
 	if done > 0 {
 		h.raw, h.fields = append(raw, h.raw[done:]...), fields
 	}
+}
+
+// Add puts a field in front of the others.
+func (h *Header) Add(name, value string) {
+	f := name + ": " + value + "\r\n"
+	h.raw = append([]byte(f), h.raw...)
+	for i := range h.fields {
+		h.fields[i].start += len(f)
+		h.fields[i].end += len(f)
+	}
+	h.fields = slices.Insert(h.fields, 0, span{end: len(f), name: len(name)})
 }
