@@ -14,6 +14,16 @@
 // durable. Deliveries are made from the spool, each to one route: the mailboxes, the smart hosts of a send
 // connector, the MX of a domain, or the application's own [Transport].
 //
+// # What is changed
+//
+// What an authenticated user, a client over HTTP or the application sends is completed (RFC 6409 section 8): Date and Message-ID when they
+// are missing or blank; From, of the envelope sender, and without one the message is refused; Sender, when From names several mailboxes or,
+// of users, somebody else; and with [Config].CompleteAddresses the domain of bare addresses. Lines over 998 octets are folded or broken.
+// What another host relays gets trace fields and a signature only. Bcc goes from both, and so do fields that the client has no right to send.
+//
+// 8-bit content is converted to 7-bit MIME for a next hop that does not offer 8BITMIME, and fails with 5.6.3, or 5.6.7 for its header,
+// if that is not possible. The conversion breaks signatures, those by [Config].DKIM included.
+//
 // # Durability
 //
 // What got its 250, or a nil error from Submit, is delivered, reported to its sender, or

@@ -21,7 +21,7 @@ type Message struct {
 	// To are the recipients, at least one.
 	To []string
 	// Content is header and body. Lines may end in LF; they are stored with CRLF. Date and Message-ID are added
-	// when they are missing, and of the mailbox From a From field too; without either the message is refused. Bcc is removed.
+	// when they are missing, and so is a From field, of the mailbox From; without either the message is refused. Bcc is removed.
 	Content io.Reader
 	// Identity limits the sender, and the From and Sender fields, to what it
 	// owns, as if it had logged on. Defaults to nil: the application may send

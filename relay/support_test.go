@@ -41,6 +41,7 @@ type sent struct {
 type sink struct {
 	lmtp  bool
 	noDSN bool
+	seven bool // without 8BITMIME
 	// reply answers a command line, or "." for the content, in the place of 250.
 	reply func(line string) string
 	mail  chan sent
@@ -120,7 +121,11 @@ func (s *sink) serve(c net.Conn) {
 			if s.noDSN {
 				last = "250 HELP"
 			}
-			say("250-sink.example.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-SIZE\r\n" + last)
+			eight := "250-8BITMIME\r\n"
+			if s.seven {
+				eight = ""
+			}
+			say("250-sink.example.test\r\n250-PIPELINING\r\n" + eight + "250-ENHANCEDSTATUSCODES\r\n250-SIZE\r\n" + last)
 		case "MAIL":
 			m = sent{}
 			if answer(line) {

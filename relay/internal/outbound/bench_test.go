@@ -20,7 +20,7 @@ func BenchmarkDeliver(b *testing.B) {
 		content := "Subject: test\r\n\r\n" + strings.Repeat(line, size/80)
 		for _, ext := range []string{"", "PIPELINING", "PIPELINING,CHUNKING"} {
 			b.Run(fmt.Sprintf("%dK/%s", size>>10, ext), func(b *testing.B) {
-				s := &sink{discard: true, extensions: strings.Split(ext, ",")}
+				s := &sink{discard: true, extensions: strings.Split("8BITMIME,"+ext, ",")}
 				c := newClient(b, dialTo(listen(b, s.serve)))
 				r := newRequest(content)
 				r.Hop.MessagesPerConnection = -1
@@ -71,7 +71,7 @@ func (c *canned) Write(p []byte) (int, error) {
 	case bytes.HasSuffix(p, []byte("DATA\r\n")):
 		c.next = "250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go on\r\n"
 	case bytes.HasPrefix(p, []byte("EHLO")):
-		c.next = "250-mx\r\n250 " + c.ext + "\r\n"
+		c.next = "250-mx\r\n250-8BITMIME\r\n250 " + c.ext + "\r\n"
 	case bytes.HasPrefix(p, []byte("MAIL")), bytes.HasPrefix(p, []byte("RCPT")):
 		c.next = "250 ok\r\n"
 	default:
