@@ -133,24 +133,25 @@ type logon struct {
 // refuse returns why not, or nothing. Nothing about a credential is told to who does not know its secret. Without a logon it refuses
 // what holds for all who have the credential.
 func (c *Credential) refuse(l *logon, now time.Time) Refusal {
-	late := !c.Expires.IsZero() && !now.Before(c.Expires)
+	late := func(end time.Time) bool { return !end.IsZero() && !now.Before(end) }
+	var shown *Secret
 	if l != nil {
-		match := false
-		for _, s := range c.Secrets {
-			if subtle.ConstantTimeCompare(l.digest[:], s.Digest[:]) == 1 {
-				match = true
-				late = late || !s.Expires.IsZero() && !now.Before(s.Expires)
+		for i := range c.Secrets {
+			if subtle.ConstantTimeCompare(l.digest[:], c.Secrets[i].Digest[:]) == 1 {
+				shown = &c.Secrets[i]
 			}
 		}
-		if !match {
+		if shown == nil {
 			return WrongSecret
 		}
 	}
 	switch {
-	case late:
+	case late(c.Expires):
 		return Expired
 	case c.Held:
 		return Held
+	case shown != nil && late(shown.Expires):
+		return SecretExpired
 	case l != nil && len(c.Sources) > 0 && !slices.ContainsFunc(c.Sources, func(p netip.Prefix) bool { return p.Contains(l.remote) }):
 		return SourceRefused
 	}
@@ -184,8 +185,9 @@ type Refusal string
 
 const (
 	WrongSecret   Refusal = "wrong secret"
+	SecretExpired Refusal = "secret expired" // rotated, and the overlap has ended
 	WrongOwner    Refusal = "not of that user"
-	Expired       Refusal = "expired"
+	Expired       Refusal = "expired" // the credential
 	Held          Refusal = "held"
 	SourceRefused Refusal = "not from that address"
 	RightsReduced Refusal = "rights reduced since the logon" // of Spend only

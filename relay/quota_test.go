@@ -108,13 +108,14 @@ func TestRefusalsOfCredentials(t *testing.T) {
 	for _, tt := range []struct {
 		want    auth.Refusal
 		user    string
-		change  func(*auth.Credential) error // nil to rotate twice
+		change  func(*auth.Credential) error // nil to rotate
 		logon   string                       // the reply after the change; empty where that is none of the logon
 		message string                       // the same of a running session
 	}{
 		{auth.WrongSecret, owner, nil, "535 5.7.8 ", "421 4.7.0 "},
 		{auth.WrongOwner, "other@example.test", func(*auth.Credential) error { return nil }, "535 5.7.8 ", ""},
-		{auth.Expired, owner, expire, "535 5.7.8 ", "421 4.7.0 "},
+		{auth.SecretExpired, owner, nil, "535 5.7.8 ", "421 4.7.0 "},
+		{auth.Expired, owner, expire, "535 5.7.8 ", "550 5.7.1 "},
 		{auth.Held, owner, hold, "535 5.7.8 ", "550 5.7.1 "},
 		{auth.SourceRefused, owner, elsewhere, "535 5.7.8 ", "421 4.7.0 "},
 		{auth.RightsReduced, owner, func(c *auth.Credential) error { c.Senders = []string{"b@example.test"}; return nil }, "", "421 4.7.0 "},
@@ -148,7 +149,7 @@ func TestRefusalsOfCredentials(t *testing.T) {
 			if tt.change != nil {
 				err = keys.Update(t.Context(), c.ID, tt.change)
 			} else {
-				for range 2 {
+				for range map[auth.Refusal]int{auth.SecretExpired: 1, auth.WrongSecret: 2}[tt.want] {
 					_, e := keys.Rotate(t.Context(), c.ID, 0)
 					err = errors.Join(err, e)
 				}
@@ -189,5 +190,58 @@ func TestRefusalsOfCredentials(t *testing.T) {
 				check("auth")
 			}
 		})
+	}
+}
+
+// TestQuotaOfOwnLogon: the application lets in clients by a verifier of its own and names their credential. They are not told to log on
+// again when that would change nothing.
+func TestQuotaOfOwnLogon(t *testing.T) {
+	t.Parallel()
+	const owner = "app@example.test"
+	for _, tt := range []struct {
+		name   string
+		change func(k *auth.Keyring, s auth.CredentialStore, id string) error
+		want   string
+	}{
+		{"expired", func(k *auth.Keyring, _ auth.CredentialStore, id string) error {
+			return k.Update(t.Context(), id, func(c *auth.Credential) error { c.Expires = time.Now(); return nil })
+		}, "550 5.7.1 "},
+		{"held", func(k *auth.Keyring, _ auth.CredentialStore, id string) error {
+			return k.Update(t.Context(), id, func(c *auth.Credential) error { c.Held = true; return nil })
+		}, "550 5.7.1 "},
+		{"deleted", func(_ *auth.Keyring, s auth.CredentialStore, id string) error {
+			return s.DeleteCredential(t.Context(), id)
+		}, "550 5.7.1 "},
+		{"rotated, another source and fewer rights", func(k *auth.Keyring, _ auth.CredentialStore, id string) error {
+			_, err := k.Rotate(t.Context(), id, 0)
+			return errors.Join(err, k.Update(t.Context(), id, func(c *auth.Credential) error {
+				c.Sources, c.Senders = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, []string{"b@example.test"}
+				return nil
+			}))
+		}, "250 "},
+	} {
+		store := new(auth.MemoryCredentials)
+		keys := auth.NewKeyring(store, auth.KeyringOptions{})
+		_, c, err := keys.Issue(t.Context(), auth.Credential{Owner: owner})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := start(t, func(cfg *relay.Config) {
+			cfg.Verifier = auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+				return &auth.Identity{User: owner, Credential: c.ID, Senders: []string{owner}}, nil
+			})
+			cfg.Quota = keys
+		})
+		if err := tt.change(keys, store, c.ID); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // as the client that logs on again
+			conn := w.dial(t, "users")
+			conn.say("AUTH PLAIN AHgAeA==")
+			conn.expect("235 ")
+			if got := conn.transact(text, owner, "x@elsewhere.test"); !strings.HasPrefix(got, tt.want) {
+				t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+			}
+		}
 	}
 }

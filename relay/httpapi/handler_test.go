@@ -64,7 +64,8 @@ func refusals() []refusal {
 
 		{"cap reached", func(w *world) { w.cfg.Quota = spent{&auth.CredentialError{Refusal: auth.RateReached}} }, post(simple), 429, 450, "4.7.1", "data", "app"},
 		{"credential held", func(w *world) { w.cfg.Quota = spent{&auth.CredentialError{Refusal: auth.Held}} }, post(simple), 403, 550, "5.7.1", "data", "app"},
-		{"credential expired meanwhile", func(w *world) { w.cfg.Quota = spent{&auth.CredentialError{Refusal: auth.Expired}} }, post(simple), 503, 421, "4.7.0", "data", "app"},
+		{"credential expired meanwhile", func(w *world) { w.cfg.Quota = spent{&auth.CredentialError{Refusal: auth.Expired}} }, post(simple), 403, 550, "5.7.1", "data", "app"},
+		{"credential rotated meanwhile", func(w *world) { w.cfg.Quota = spent{&auth.CredentialError{Refusal: auth.SecretExpired}} }, post(simple), 503, 421, "4.7.0", "data", "app"},
 		{"quota fails", func(w *world) { w.cfg.Quota = spent{errDown} }, post(simple), 503, 451, "4.3.0", "data", "app"},
 
 		{"content type", nil, post(simple, "Content-Type", "text/plain"), 415, 0, "", "", ""},
