@@ -25,6 +25,9 @@ type Peer struct {
 	Local, Remote netip.AddrPort
 	// Proxy is the host that told Remote and TLS. Invalid without one.
 	Proxy netip.AddrPort
+	// ProxyTLS tells that the connection from Proxy to this host is inside TLS too. [Config].RequireEncryption asks for it
+	// unless Proxy is a loopback address.
+	ProxyTLS bool
 	// TLS is nil without TLS. An empty state is TLS of which nothing more is known, such as that
 	// which a proxy has ended.
 	TLS *tls.ConnectionState
@@ -68,7 +71,7 @@ func (p *snapshot) connector(name string) (*connector.Connector, bool) {
 //
 // The remote address must be one that the connector is for: within its ranges, and not within a
 // narrower one of another connector on the same binding. With
-// Config.RequireEncryption the client must be inside TLS or on this host.
+// Config.RequireEncryption the client must be inside TLS or on this host, as [Relay.CheckEncryption] says.
 func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, error) {
 	p := r.snap.Load()
 	if r.isClosed() {
@@ -107,7 +110,8 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 }
 
 // CheckEncryption returns a [*ReplyError], 530 5.7.0, for a peer that [Config.RequireEncryption] keeps out: one that is neither inside TLS
-// nor, with its proxy, on this host. [Relay.Admit] asks it. A handler that shows mail or settings over HTTP, as package admin does, asks it too.
+// nor, with its proxy, on this host, and one whose proxy is elsewhere and does not come inside TLS itself, whatever it says of the client.
+// [Relay.Admit] asks it. A handler that shows mail or settings over HTTP, as package admin does, asks it too.
 func (r *Relay) CheckEncryption(peer Peer) error {
 	if !r.snap.Load().encrypted(peer) {
 		return replyError(replyMustEncrypt())
@@ -116,7 +120,11 @@ func (r *Relay) CheckEncryption(peer Peer) error {
 }
 
 func (p *snapshot) encrypted(peer Peer) bool {
-	return peer.TLS != nil || !smtpd.MustEncrypt(p.cfg.RequireEncryption, peer.Remote.Addr(), peer.Proxy.Addr())
+	required, proxy := p.cfg.RequireEncryption, peer.Proxy.Addr()
+	if proxy.IsValid() && !peer.ProxyTLS && smtpd.MustEncrypt(required, proxy, netip.Addr{}) {
+		return false
+	}
+	return peer.TLS != nil || !smtpd.MustEncrypt(required, peer.Remote.Addr(), proxy)
 }
 
 func replyNoService(cause error) *smtpd.Reply {

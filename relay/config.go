@@ -61,7 +61,7 @@ type Config struct {
 	// bindings are loopback addresses: each must have ImplicitTLS or RequireTLS. A session of a client beyond
 	// loopback that reaches such a connector through one of Proxies or XClient goes as if RequireTLS were set; TLS that the proxy
 	// has ended does not count there. The handlers of packages httpapi and admin obey it too, for requests that do not come from
-	// a loopback address, or come through a proxy elsewhere. Defaults to false.
+	// a loopback address, or come through a proxy elsewhere: both the client and that proxy must then be inside TLS. Defaults to false.
 	RequireEncryption bool
 
 	// Verifier decides on user names and passwords. It is short for an Auth with Passwords and a Throttle of the

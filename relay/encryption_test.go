@@ -123,6 +123,12 @@ func TestCheckEncryption(t *testing.T) {
 		{"this host, mapped", true, relay.Peer{Remote: netip.MustParseAddrPort("[::ffff:127.0.0.1]:1")}, false},
 		{"this host's proxy for another", true, relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), Proxy: netip.MustParseAddrPort("127.0.0.1:1")}, true},
 		{"another's proxy for this host", true, relay.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:1"), Proxy: netip.MustParseAddrPort("192.0.2.7:1")}, true},
+		{"this host's proxy for TLS", true, relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), Proxy: netip.MustParseAddrPort("[::ffff:127.0.0.1]:1"), TLS: new(tls.ConnectionState)}, false},
+		{"another's proxy for TLS, in the clear", true, relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), Proxy: netip.MustParseAddrPort("10.0.0.1:1"), TLS: new(tls.ConnectionState)}, true},
+		{"another's proxy for TLS, not required", false, relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), Proxy: netip.MustParseAddrPort("10.0.0.1:1"), TLS: new(tls.ConnectionState)}, false},
+		{"another's proxy for this host, in the clear", true, relay.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:1"), Proxy: netip.MustParseAddrPort("10.0.0.1:1"), TLS: new(tls.ConnectionState)}, true},
+		{"another's proxy for TLS, inside TLS", true, relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), Proxy: netip.MustParseAddrPort("10.0.0.1:1"), ProxyTLS: true, TLS: new(tls.ConnectionState)}, false},
+		{"another's proxy for nobody inside TLS", true, relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), Proxy: netip.MustParseAddrPort("10.0.0.1:1"), ProxyTLS: true}, true},
 		{"this host's proxy for itself", true, relay.Peer{Remote: netip.MustParseAddrPort("[::1]:1"), Proxy: netip.MustParseAddrPort("127.0.0.1:1")}, false},
 		{"from nowhere", true, relay.Peer{}, true},
 	} {

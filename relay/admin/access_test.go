@@ -166,6 +166,9 @@ func TestEncryption(t *testing.T) {
 		return []string{"X-Forwarded-For", "192.0.2.7", "X-Forwarded-Proto", proto}
 	}
 	const both, neither, app = "verifier authorize verifier+required authorize+required", "", "authorize"
+	local := func(headers []string) []string {
+		return append([]string{"X-Forwarded-For", "127.0.0.1"}, headers[2:]...)
+	}
 	for _, test := range []struct {
 		name, remote string
 		tls          bool
@@ -178,8 +181,13 @@ func TestEncryption(t *testing.T) {
 		{"loopback", "127.0.0.1:1", false, nil, both},
 		{"loopback, IPv6", "[::1]:1", false, nil, both},
 		{"loopback, mapped", "[::ffff:127.0.0.1]:1", false, nil, both},
-		{"known proxy, https", "10.0.0.1:1", false, forwarded("https"), both},
+		{"known proxy, https inside TLS", "10.0.0.1:1", true, forwarded("https"), both},
+		{"known proxy, https in the clear", "10.0.0.1:1", false, forwarded("https"), app},
 		{"known proxy, http", "10.0.0.1:1", false, forwarded("http"), app},
+		{"known proxy for its own host", "10.0.0.1:1", false, local(forwarded("http")), app},
+		{"known proxy for its own host, https", "10.0.0.1:1", false, local(forwarded("https")), app},
+		{"known proxy on this host, https", "127.0.0.2:1", false, forwarded("https"), both},
+		{"known proxy on this host, http", "127.0.0.2:1", false, forwarded("http"), app},
 		{"known proxy, http inside TLS", "10.0.0.1:1", true, forwarded("http"), app},
 		{"known proxy that does not say", "10.0.0.1:1", true, forwarded("https")[:2], neither},
 		{"unknown proxy, https", "10.9.9.9:1", false, forwarded("https"), neither},
@@ -193,7 +201,7 @@ func TestEncryption(t *testing.T) {
 			require := strings.HasSuffix(mode, "+required")
 			r := newRelay(t, relay.Config{Hostname: "relay.example.com", Spool: memspool.New(nil), RequireEncryption: require})
 			asked := false
-			cfg := admin.Config{Relay: r, Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}, Logger: slog.New(slog.DiscardHandler)}
+			cfg := admin.Config{Relay: r, Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("127.0.0.2/32")}, Logger: slog.New(slog.DiscardHandler)}
 			if strings.HasPrefix(mode, "authorize") {
 				cfg.Authorize = func(*http.Request) bool { asked = true; return true }
 			} else {

@@ -16,7 +16,7 @@
 // application's own session logon.
 //
 // Where [relay.Config].RequireEncryption is set, a request is answered inside TLS or from a loopback address
-// only. Basic credentials are held to the same without it, since they show a secret: everything else gets 403 before
+// only, and by way of a proxy elsewhere only if that comes inside TLS too. Basic credentials are held to the same without it, since they show a secret: everything else gets 403 before
 // they are looked at. With Authorize and without RequireEncryption that is left to the application.
 //
 //	401  no credentials, wrong ones, or a user outside the Group: the answer does not tell which
@@ -25,7 +25,7 @@
 //	503  the Verifier could not decide; the cause is in the log
 //
 // X-Forwarded-For and X-Forwarded-Proto are believed from Config.Proxies only; from anybody else a request with them is
-// refused. TLS up to a proxy counts as the proxy says it does: X-Forwarded-Proto decides. A proxy on this host has to set
+// refused. TLS up to a proxy counts as the proxy says it does, X-Forwarded-Proto, and from there on as it is. A proxy on this host has to set
 // both: what it passes on without them comes from a loopback address.
 //
 // # GET /status

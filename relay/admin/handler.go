@@ -28,7 +28,7 @@ type Config struct {
 	Relay *relay.Relay
 
 	// Verifier decides on the user names and passwords of HTTP Basic authentication, which are taken inside TLS or from
-	// a loopback address only. The handler has a Throttle of its own before it; where an attacker could try the same
+	// a loopback address only, all the way: a proxy elsewhere must come inside TLS too. The handler has a Throttle of its own before it; where an attacker could try the same
 	// users elsewhere, guard the Verifier with that Throttle too ([auth.Throttle.Guard]). Browsers send the password with
 	// every request: an expensive hash is worth an [auth.Cached]. This or Authorize is required.
 	Verifier auth.Verifier
@@ -41,7 +41,8 @@ type Config struct {
 	// Request.Host, or pages of other sites could look by way of a name that points here.
 	Authorize func(*http.Request) bool
 
-	// Proxies are the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed. Defaults to none.
+	// Proxies are the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed. With a Verifier, or where the relay has
+	// RequireEncryption, their requests must come inside TLS or from a loopback address. Defaults to none.
 	Proxies []netip.Prefix
 
 	// Logger receives refused requests and what could not be shown. Defaults to one that discards.
@@ -165,7 +166,7 @@ func (h *handler) admit(w http.ResponseWriter, r *http.Request) bool {
 	}
 	// Before the credentials: what is shown in the clear is not to be tried either.
 	err = h.cfg.Relay.CheckEncryption(peer)
-	if err != nil || h.auth != nil && peer.TLS == nil && !peer.Remote.Addr().IsLoopback() {
+	if err != nil || h.auth != nil && httppeer.InClear(peer) {
 		log.Info("request without TLS refused")
 		http.Error(w, "TLS is required.", http.StatusForbidden)
 		return false
@@ -188,7 +189,7 @@ func (h *handler) logOn(w http.ResponseWriter, r *http.Request, peer relay.Peer,
 		unauthorized(w) // the ordinary course of HTTP
 		return false
 	}
-	// It has been decided that this may be without TLS: the peer is on this host.
+	// It has been decided that this may be without TLS: nobody else can read it.
 	x, err := h.auth.Begin(auth.Plain, auth.Conn{Remote: peer.Remote, TLS: peer.TLS, InsecurePlaintext: true, Accept: h.inGroup})
 	if err == nil {
 		_, _, err = x.Next(r.Context(), []byte("\x00"+user+"\x00"+password))

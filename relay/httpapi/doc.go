@@ -69,7 +69,8 @@
 // X-Forwarded-For and X-Forwarded-Proto are believed from the addresses in Config.Proxies only. A
 // request that carries such fields, or Forwarded, from elsewhere is refused: if its sender is a proxy that
 // nobody listed, everybody behind it would pass for it. A proxy must set both fields. TLS up to a proxy
-// counts as the client says it does: X-Forwarded-Proto decides.
+// counts as the proxy says it does: X-Forwarded-Proto decides. On the way from there to this host passwords and mail can be read unless it
+// comes inside TLS too; with [relay.Config].RequireEncryption a proxy that is not on a loopback address has to.
 //
 // # What is left to the server
 //

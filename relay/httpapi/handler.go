@@ -31,7 +31,8 @@ type Config struct {
 	Relay *relay.Relay
 	// Connector is the name of the receive connector whose clients these are. Required.
 	Connector string
-	// Proxies are the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed. Defaults to none.
+	// Proxies are the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed. Where the relay has RequireEncryption, their
+	// requests must come inside TLS or from a loopback address. Defaults to none.
 	Proxies []netip.Prefix
 	// MaxJSONBytes bounds a JSON body in octets; so does the connector's MaxMessageBytes. Defaults to 36 MiB.
 	MaxJSONBytes int64

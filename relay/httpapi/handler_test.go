@@ -458,7 +458,7 @@ func TestProxies(t *testing.T) {
 		w.http.Proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.1/32")}
 		w.cfg.RequireEncryption = true
 		w.cfg.Policy.Message = func(_ context.Context, s *relay.Session, _ *relay.Incoming) error {
-			if s.TLS == nil || len(s.TLS.PeerCertificates) > 0 || s.Proxy.Addr() != netip.MustParseAddr("10.0.0.1") {
+			if s.TLS == nil || len(s.TLS.PeerCertificates) > 0 || s.Proxy.Addr() != netip.MustParseAddr("10.0.0.1") && !s.Proxy.Addr().IsLoopback() {
 				return relay.Reject(550, "5.7.1", "Not as the proxy says")
 			}
 			return nil
@@ -472,6 +472,10 @@ func TestProxies(t *testing.T) {
 		{"https", "10.0.0.1:1", "203.0.113.5", "https", "", 202, "203.0.113.5:0"},
 		{"IPv6", "10.0.0.1:1", "2001:db8::7", "https", "", 202, "[2001:db8::7]:0"},
 		{"what the client claims does not count", "10.0.0.1:1", "127.0.0.1, 198.51.100.1, 203.0.113.5, 10.2.2.2", "HTTPS", "", 202, "203.0.113.5:0"},
+		{"https in the clear", "10.0.0.1:1", "203.0.113.5", "https", "", 403, ""},
+		{"for its own host in the clear", "10.0.0.1:1", "127.0.0.1", "https", "", 403, ""},
+		{"https in the clear on this host", "127.0.0.1:1", "203.0.113.5", "https", "", 202, "203.0.113.5:0"},
+		{"http in the clear on this host", "127.0.0.1:1", "203.0.113.5", "http", "", 403, ""},
 		{"http", "10.0.0.1:1", "203.0.113.5", "http", "", 403, ""},
 		{"nothing said of TLS", "10.0.0.1:1", "203.0.113.5", "", "", 403, ""},
 		{"nothing said of the client", "10.0.0.1:1", "", "https", "", 403, ""},
@@ -482,6 +486,9 @@ func TestProxies(t *testing.T) {
 		{"loopback that is not known", "[::1]:1", "203.0.113.5", "https", "", 403, ""},
 	} {
 		r := from(post(simple), c.remote)
+		if strings.Contains(c.name, "in the clear") {
+			r = plain(r)
+		}
 		for field, v := range map[string]string{"X-Forwarded-For": c.chain, "X-Forwarded-Proto": c.proto, "Forwarded": c.forwarded} {
 			if v != "" {
 				r.Header.Set(field, v)

@@ -38,7 +38,8 @@ func Of(r *http.Request, proxies []netip.Prefix) (relay.Peer, error) {
 		if !ok || len(proto) != 1 {
 			return p, ErrForwarded
 		}
-		p.Proxy, p.Remote, p.TLS = p.Remote, netip.AddrPortFrom(client, 0), nil
+		p.Proxy, p.ProxyTLS = p.Remote, p.TLS != nil
+		p.Remote, p.TLS = netip.AddrPortFrom(client, 0), nil
 		if strings.EqualFold(proto[0], "https") {
 			// The certificate on the connection to the proxy is not the client's.
 			p.TLS = &tls.ConnectionState{}
@@ -48,6 +49,12 @@ func Of(r *http.Request, proxies []netip.Prefix) (relay.Peer, error) {
 		p.Protocol = "HTTPS"
 	}
 	return p, nil
+}
+
+// InClear reports whether what the peer sends can be read on the way: between it and its proxy, or between that and this host.
+func InClear(p relay.Peer) bool {
+	return p.TLS == nil && !p.Remote.Addr().IsLoopback() ||
+		p.Proxy.IsValid() && !p.ProxyTLS && !p.Proxy.Addr().IsLoopback()
 }
 
 // forwarded returns the last address in the chain that is not a known proxy's.
