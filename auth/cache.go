@@ -38,7 +38,8 @@ type Cache struct {
 
 // Cached returns a Verifier that asks v and remembers its answers to the same credentials from the same
 // address. It keeps a keyed digest of a password, never the password. Answers other than an identity and
-// [ErrBadCredentials] are not remembered. A flood of wrong credentials does not push out right ones.
+// [ErrBadCredentials] are not remembered, nor is what a [Keyring] says of a credential it knows: that may change at any time, and a token costs
+// no slow hash. A flood of wrong credentials does not push out right ones.
 func Cached(v Verifier, opt CacheOptions) *Cache {
 	setDefault(&opt.Entries, 4096)
 	setDefault(&opt.TTL, 5*time.Minute)
@@ -63,12 +64,14 @@ func (c *Cache) Verify(ctx context.Context, cr Credentials) (*Identity, error) {
 		return nil, ErrBadCredentials
 	}
 	id, err := c.next.Verify(ctx, cr)
+	var known *CredentialError
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case round != c.forgotten: // the answer may be older than what was forgotten
-	case err == nil && id != nil:
+	case err == nil && id != nil && id.logon == nil:
 		c.good.add(&answer{key: key, user: cr.Username, id: id, until: now.Add(c.opt.TTL)})
+	case errors.As(err, &known): // a Keyring wants to tell of each
 	case errors.Is(err, ErrBadCredentials) && c.opt.NegativeTTL > 0:
 		c.bad.add(&answer{key: key, user: cr.Username, until: now.Add(c.opt.NegativeTTL)})
 	}

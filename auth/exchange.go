@@ -71,30 +71,43 @@ func (x *Exchange) verify(ctx context.Context, v Verifier, user, authzid string)
 		return prepared
 	}
 	x.c.Username, x.c.Authzid = prepare(user), prepare(authzid)
-	id, err := x.server.Throttle.do(ctx, x.c, func(c Credentials) (*Identity, error) {
+	id, err := x.throttled(ctx, func(c Credentials) (*Identity, error) {
 		if bad {
 			return nil, ErrBadCredentials
 		}
-		id, err := v.Verify(ctx, c)
-		return x.accepted(ctx, id, err)
+		return v.Verify(ctx, c)
 	})
 	x.c.Password, x.c.Token = "", ""
 	x.id = id
 	return err
 }
 
-// accepted is the outcome of a verification once Conn.Accept has been asked.
-func (x *Exchange) accepted(ctx context.Context, id *Identity, err error) (*Identity, error) {
-	if err == nil && id == nil {
-		err = errNoIdentity
+// verdict is the error of Conn.Accept, which a Throttle tells from a verifier's.
+type verdict struct{ error }
+
+func (v verdict) Unwrap() error { return v.error }
+
+// throttled verifies when the Throttle lets it. Who has shown a good secret is accepted or not in the same step.
+func (x *Exchange) throttled(ctx context.Context, verify func(Credentials) (*Identity, error)) (*Identity, error) {
+	id, err := x.server.Throttle.do(ctx, x.c, func(c Credentials) (*Identity, error) {
+		id, err := verify(c)
+		if err == nil && id == nil {
+			err = errNoIdentity
+		}
+		if err == nil && x.accept != nil {
+			if err = x.accept(ctx, id); err != nil {
+				err = verdict{err}
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		return id, nil
+	})
+	if v, ok := err.(verdict); ok {
+		err = v.error
 	}
-	if err == nil && x.accept != nil {
-		err = x.accept(ctx, id)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return id, nil
+	return id, err
 }
 
 func (x *Exchange) plain(ctx context.Context, response []byte) ([]byte, error) {

@@ -20,9 +20,8 @@ type HasherOptions struct {
 	// Workers is how many hashes are computed at the same time. Defaults to the number of
 	// processors for Go.
 	Workers int
-	// MaxQueue is how many calls may wait for a worker: of those who come first, of those who come last,
-	// and of those between, each. When there are more, the source with the most calls gives one up, which gets
-	// [ErrBusy]. Defaults to 1024.
+	// MaxQueue is how many calls of each rank may wait for a worker. When there are more, the source with the most calls gives one
+	// up, which gets [ErrBusy]. Defaults to 1024.
 	MaxQueue int
 	// Other checks a password against a hash of a format that the package does not know: the module
 	// auth/shacrypt does so for SHA-512 crypt ($6$). The error must hold nothing of the hash. An [Htpasswd] file with
@@ -32,8 +31,9 @@ type HasherOptions struct {
 
 // A Hasher checks passwords against stored hashes. It takes turns: sources (an IPv4 address or an
 // IPv6 /64) that wait for a worker get one each in a circle, and the calls of one source
-// in the order in which they came. Behind a [Throttle], those who have logged on from the same source before come first, and
-// sources that have failed come last; one worker, if there are several, never serves these. Share a Hasher between all verifiers of a process.
+// in the order in which they came. Behind a [Throttle] there are four ranks: those who have logged on from the same source before
+// come first, then sources that have not failed lately, those that have once or twice, and the others last; one worker, if there
+// are several, never serves these. Share a Hasher between all verifiers of a process, or each takes all processors.
 //
 // It knows bcrypt ($2a$, $2b$, $2y$), argon2id ($argon2id$, at most 256 MiB and 32 passes) and the keys
 // of [NewSCRAMKeys]. A password longer than 72 octets, the most that bcrypt looks at, matches no bcrypt hash.
@@ -137,6 +137,8 @@ func (h *Hasher) dispatch() {
 			h.lanes[regular].next()
 		case h.lanes[newcomer].waiting > 0:
 			h.lanes[newcomer].next()
+		case h.lanes[doubtful].waiting > 0:
+			h.lanes[doubtful].next()
 		case h.lanes[suspect].waiting > 0 && h.suspects < h.maxSuspects:
 			h.lanes[suspect].next()
 			h.suspects++

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,18 +184,43 @@ func TestHasherLanes(t *testing.T) {
 			call("suspect", fmt.Sprint("s", i))
 		}
 		time.Sleep(500 * time.Millisecond) // so that no two end together
-		for i := range 2 {
-			call("newcomer", fmt.Sprint("n", i))
-		}
+		call("newcomer", "n0")
+		call("doubtful", "d0")
+		call("newcomer", "n1")
 		for i := range 2 {
 			call("regular", fmt.Sprint("r", i))
 		}
 		all.Wait()
-		if got, want := strings.Join(order, " "), "s0 s5 busy n0 r0 r1 n1 s1 s2 s3 s4"; got != want {
+		if got, want := strings.Join(order, " "), "s0 s5 busy n0 r0 r1 n1 d0 s1 s2 s3 s4"; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 		if idle, queued, rest := h.Idle(); idle != 2 || queued != 0 || rest != 0 {
 			t.Errorf("%d idle, %d queued, %d left", idle, queued, rest)
+		}
+	})
+}
+
+// There are as many workers as processors.
+func TestHasherWorkers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var running, most atomic.Int64
+		h := auth.NewHasher(auth.HasherOptions{Other: func(string, string) (bool, error) {
+			n := running.Add(1)
+			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+			}
+			time.Sleep(time.Second)
+			running.Add(-1)
+			return true, nil
+		}})
+		var all sync.WaitGroup
+		began := time.Now()
+		for range 4 * runtime.GOMAXPROCS(0) {
+			all.Go(func() { h.Match(t.Context(), auth.Credentials{}, "x") })
+		}
+		all.Wait()
+		if took := time.Since(began); took != 4*time.Second || most.Load() > int64(runtime.GOMAXPROCS(0)) {
+			t.Errorf("%d at once, %v", most.Load(), took)
 		}
 	})
 }

@@ -240,7 +240,7 @@ func (x *scramExchange) final(ctx context.Context, response []byte) ([]byte, err
 		return nil, ErrSyntax
 	}
 	var challenge string
-	id, err := x.server.Throttle.do(ctx, x.c, func(Credentials) (_ *Identity, err error) {
+	id, err := x.throttled(ctx, func(Credentials) (_ *Identity, err error) {
 		challenge, err = x.talk.Step(string(response))
 		switch {
 		case err != nil && challenge == "":
@@ -248,7 +248,7 @@ func (x *scramExchange) final(ctx context.Context, response []byte) ([]byte, err
 		case err != nil || !x.talk.Valid() || x.found == nil:
 			return nil, ErrBadCredentials
 		}
-		return x.accepted(ctx, x.found, nil)
+		return x.found, nil
 	})
 	if err != nil {
 		return nil, err

@@ -61,13 +61,18 @@ func (e *ThrottledError) Error() string {
 // each pair of both. A source that has failed too often, as one user or as many, waits
 // before its next attempt is seen, each time twice as long. A user's failures from everywhere
 // make sources that have not logged on as that user before wait a little: an
-// attacker who names a user cannot keep the user out. A source that has logged on as a user is not slowed
-// down for that user until it fails itself.
+// attacker who names a user cannot keep the user out. Whoever logs on from the same source and with the same secret
+// as before does not wait at all, whatever others do behind the same address. Where no secret is shown, as with SCRAM, that lasts until the
+// source fails too often as that user.
 //
 // The same wrong password again is not a guess and is not counted: a device with an old
 // password does not lock out its neighbours. For ten seconds it is refused without a look, so that it costs no
-// hash. Only [ErrBadCredentials] is a failure. What is unknown about
+// hash. Only [ErrBadCredentials] is a failure. A context that ends leaves an attempt uncounted: a handler of HTTP requests should not
+// pass on one that its client can end. What is unknown about
 // a user plays no part, so that waiting does not tell which users exist.
+//
+// When an attack from many sources begins, none of them has failed yet: for a few seconds those wait with them who come for the
+// first time. What the Throttle knows ends with the process, so that everybody does after a restart.
 //
 // Memory is fixed. When a table is full, what has the fewest failures makes room, and a newcomer
 // inherits them up to the free ones: a flood of new names and sources does not clear the record of those
@@ -82,7 +87,7 @@ type Throttle struct {
 	sources *failureTable
 	users   *failureTable
 	pairs   *failureTable
-	good    *goodTable // pairs that have logged on
+	good    *goodTable // who has logged on, from where and with what
 }
 
 // NewThrottle returns a Throttle that has seen nothing yet. Share it between all
@@ -131,10 +136,15 @@ func (t *Throttle) do(ctx context.Context, c Credentials, verify func(Credential
 	a := &attempt{Throttle: t, began: t.now(), source: t.hash("source", source, "")}
 	if c.Username != "" {
 		user := strings.ToLower(c.Username)
+		var secret string
+		if c.Password+c.Token != "" { // one as a password and as a token are two
+			secret = c.Password + "\x00" + c.Token
+		}
 		a.user, a.pair = t.hash("user", user, ""), t.hash("pair", user, source)
-	}
-	if secret := c.Password + c.Token; secret != "" {
-		a.secret = t.hash("secret", secret, "")
+		a.good = t.hash("good", user, source+secret)
+		if secret != "" {
+			a.secret = t.hash("secret", secret, c.Authzid)
+		}
 	}
 	if err := a.wait(ctx); err != nil {
 		return nil, err
@@ -182,14 +192,18 @@ type attempt struct {
 	began              time.Duration
 	source, user, pair uint64
 	secret             uint64
+	good               uint64 // the pair with the secret, if that is shown
 	standing           standing
 
 	// Pinned while the attempt goes on, nil for one that is not counted.
 	bySource, byPair *failures
 }
 
-// suspicious is how many failures of a source, made or on their way, let others go first.
-const suspicious = 2
+// How many failures of a source, made or on their way, let others go first, and how much of one may be left.
+const (
+	suspicious = 2
+	forgotten  = 0.5
+)
 
 // standing is what is known of a source that wants to log on as a user.
 type standing int
@@ -197,7 +211,8 @@ type standing int
 const (
 	newcomer standing = iota // nothing
 	regular                  // has logged on as this user before
-	suspect                  // has failed lately
+	doubtful                 // has failed lately, or may be about to
+	suspect                  // has failed more than once or twice
 )
 
 // repeat is how long a wrong password stays wrong without another look. The user may make it the right one meanwhile.
@@ -239,35 +254,44 @@ func (a *attempt) admit(first bool) (time.Duration, error) {
 	if !first {
 		a.leaveRoom()
 	}
-	s, p := t.sources.claim(a.source, now), (*failures)(nil)
+	known := t.good.has(a.good)
+	if known && a.secret != 0 {
+		a.standing = regular
+		return 0, nil // it is the right one, unless the user has changed it
+	}
+	var p *failures
 	if a.pair != 0 {
 		p = t.pairs.claim(a.pair, now)
 	}
-	known := t.good.has(a.pair)
-	var d time.Duration
-	switch {
-	case known:
+	if known {
 		a.standing = regular
-		if p.busy(float32(t.opt.SourceFree)) {
-			d = poll
+		if !p.busy(float32(t.opt.SourceFree)) {
+			a.byPair = p.enter()
+			return 0, nil
 		}
+		if now+poll > a.began+t.opt.MaxWait {
+			return 0, &ThrottledError{RetryAfter: poll}
+		}
+		return poll, nil
+	}
+	s := t.sources.claim(a.source, now)
+	switch {
+	case s == nil || s.count+float32(s.running) > suspicious:
+		a.standing = suspect
+	case s.count > forgotten || s.running > 0:
+		a.standing = doubtful
 	default:
 		a.standing = newcomer
-		if s == nil || s.count+float32(s.running) > suspicious {
-			a.standing = suspect
-		}
-		d = max(s.wait(now), p.wait(now), t.strangerDelay(a.user, now)-(now-a.began))
-		if s.busy(float32(t.opt.SourceFree)) || p.busy(float32(t.opt.Free)) {
-			d = max(d, poll)
-		}
+	}
+	d := max(s.wait(now), p.wait(now), t.strangerDelay(a.user, now)-(now-a.began))
+	if s.busy(float32(t.opt.SourceFree)) || p.busy(float32(t.opt.Free)) {
+		d = max(d, poll)
 	}
 	if d <= 0 {
-		if err := a.repeated(p, now); err != nil {
-			return 0, err
+		if a.repeated(p, now) {
+			return 0, ErrBadCredentials
 		}
-		if a.byPair = p.enter(); !known {
-			a.bySource = s.enter()
-		}
+		a.bySource, a.byPair = s.enter(), p.enter()
 		return 0, nil
 	}
 	if now+d > a.began+t.opt.MaxWait || t.waiting >= t.opt.MaxWaiting || s == nil || int(s.waiting) >= max(t.opt.MaxWaiting/8, 1) {
@@ -279,16 +303,16 @@ func (a *attempt) admit(first bool) (time.Duration, error) {
 	return d, nil
 }
 
-// repeated refuses what has been found wrong a moment ago.
-func (a *attempt) repeated(p *failures, now time.Duration) error {
-	if p != nil && a.secret != 0 && p.secret == a.secret && now-p.seen < repeat {
-		return ErrBadCredentials
-	}
-	return nil
+// repeated reports whether the secret has been found wrong a moment ago.
+func (a *attempt) repeated(p *failures, now time.Duration) bool {
+	return p != nil && a.secret != 0 && p.secret == a.secret && now-p.seen < repeat
 }
 
 // leaveRoom ends a time of waiting.
 func (a *attempt) leaveRoom() {
+	if a.bySource == nil {
+		return // of those who are known
+	}
 	a.Throttle.waiting--
 	a.bySource.waiting--
 	a.bySource = nil
@@ -313,23 +337,27 @@ func (a *attempt) done(outcome error) {
 	switch {
 	case outcome == nil:
 		if a.pair != 0 {
-			t.good.add(a.pair, now)
+			t.good.add(a.good, now)
 			if p := t.pairs.find(a.pair, now); p != nil {
 				// Somebody else behind the same address shall not get new tries from this one's success.
-				p.count, p.next, p.secret = min(p.count, float32(t.opt.Free)), 0, 0
+				p.count, p.next = min(p.count, float32(t.opt.Free)), 0
+				if p.secret == a.secret {
+					p.secret = 0
+				}
 			}
 		}
 	case errors.Is(outcome, ErrBadCredentials):
 		if a.pair != 0 {
+			if a.secret != 0 {
+				t.good.remove(a.good) // it was good
+			}
 			if p := t.pairs.claim(a.pair, now); p != nil {
-				p.seen = now
-				if a.secret != 0 && p.secret == a.secret {
+				if a.repeats(p, outcome, now) {
 					return
 				}
-				p.secret = a.secret
 				p.fail(now, t.delay(p.count+1-float32(t.opt.Free), t.opt.MaxDelay))
 				if p.count > float32(t.opt.Free) {
-					t.good.remove(a.pair)
+					t.good.remove(a.good)
 				}
 			}
 			if u := t.users.claim(a.user, now); u != nil {
@@ -340,4 +368,16 @@ func (a *attempt) done(outcome error) {
 			s.fail(now, t.delay(s.count+1-float32(t.opt.SourceFree), t.opt.MaxDelay))
 		}
 	}
+}
+
+// repeats notes a wrong secret, and reports whether it is the last one again. What another than the verifier
+// has refused, or a verifier that tells more, is asked again.
+func (a *attempt) repeats(p *failures, outcome error, now time.Duration) bool {
+	again := a.secret != 0 && p.secret == a.secret
+	p.secret, p.seen = a.secret, now
+	var more *CredentialError
+	if _, ok := outcome.(verdict); ok || errors.As(outcome, &more) {
+		p.seen = now - repeat
+	}
+	return again
 }

@@ -234,10 +234,14 @@ func (c *Client) Authenticate(ctx context.Context, credentials auth.Credentials)
 		c.hold(ctx, s.Limits.AuthTarpit)
 		return c.rejected(smtpd.Rejection{Stage: "auth", Reply: reply(504, "5.7.4", "Unrecognized authentication type")})
 	}
-	_, done, r := logon.Next(ctx, []byte(message))
+	// A client that hangs up is none the less counted by the Throttle.
+	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(c.backend.relay.killed, cancel)()
+	_, done, r := logon.Next(lasting, []byte(message))
 	if r == nil && !done {
 		// RFC 7628 section 3.2.3: a token is refused in two steps.
-		_, done, r = logon.Next(ctx, []byte("\x01"))
+		_, done, r = logon.Next(lasting, []byte("\x01"))
 	}
 	switch {
 	case done:

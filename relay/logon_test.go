@@ -549,3 +549,35 @@ func TestVerifierIsBounded(t *testing.T) {
 		t.Errorf("salt %q, after a reload %q", before, after)
 	}
 }
+
+// Who hangs up before the answer is counted none the less.
+func TestHangingUpIsCounted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		looks := 0
+		r := admitting(t, func(cfg *relay.Config) {
+			cfg.Verifier = auth.VerifierFunc(func(ctx context.Context, _ auth.Credentials) (*auth.Identity, error) {
+				looks++
+				select {
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				case <-time.After(100 * time.Millisecond):
+					return nil, auth.ErrBadCredentials
+				}
+			})
+		})
+		for i := range 100 {
+			c, err := r.Admit(t.Context(), "users", inTLS())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			if err := c.Authenticate(ctx, auth.Credentials{Username: "app", Password: fmt.Sprint("guess", i)}); err == nil {
+				t.Error("a guess was taken")
+			}
+			cancel()
+		}
+		if looks > 12 {
+			t.Errorf("%d guesses were looked at", looks)
+		}
+	})
+}
