@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -65,11 +66,25 @@ type file struct {
 	DKIM     []struct{ Domain, Selector, Key string }
 }
 
+// lasting is what logons leave behind. It lives as long as the process: a reload must not forget who guesses, nor change the salt
+// of unknown users, which would tell them from those there are.
+type lasting struct {
+	throttle    *auth.Throttle
+	scramSecret []byte
+}
+
+func newLasting() *lasting {
+	l := &lasting{auth.NewThrottle(auth.ThrottleOptions{}), make([]byte, 32)}
+	rand.Read(l.scramSecret) // never fails
+	return l
+}
+
 // loader turns a file into the relay's configuration.
 type loader struct {
 	faults
-	dir string // relative paths start here
-	log *slog.Logger
+	dir     string // relative paths start here
+	lasting *lasting
+	log     *slog.Logger
 }
 
 // sendersOf returns the addresses users may send as, of a file that has no faults.
@@ -84,8 +99,8 @@ func sendersOf(path string) map[string][]string {
 
 // load reads a configuration file and returns it with the directory of the spool and every
 // fault, those that only a relay finds among them. It opens neither sockets nor the spool.
-func load(path string, log *slog.Logger) (relay.Config, string, faults) {
-	l := &loader{dir: filepath.Dir(path), log: log}
+func load(path string, last *lasting, log *slog.Logger) (relay.Config, string, faults) {
+	l := &loader{dir: filepath.Dir(path), lasting: last, log: log}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		l.add("-config", "%w", err)
@@ -203,7 +218,7 @@ func (l *loader) users(f *file) *auth.Server {
 		}
 		return nil
 	}
-	s := &auth.Server{Passwords: auth.WithSenders(users, f.Senders), Throttle: auth.NewThrottle(auth.ThrottleOptions{})}
+	s := &auth.Server{Passwords: auth.WithSenders(users, f.Senders), SCRAMSecret: l.lasting.scramSecret, Throttle: l.lasting.throttle}
 	if f.Scram {
 		s.SCRAM = auth.SCRAMStoreFunc(func(ctx context.Context, c auth.Credentials) (string, *auth.Identity, error) {
 			keys, id, err := users.SCRAMKeys(ctx, c)

@@ -48,7 +48,7 @@ func sample(t testing.TB) string {
 
 func TestSample(t *testing.T) {
 	name := site(t, sample(t))
-	cfg, dir, found := load(name, slog.New(slog.DiscardHandler))
+	cfg, dir, found := load(name, newLasting(), slog.New(slog.DiscardHandler))
 	if len(found) > 0 {
 		t.Fatal(found)
 	}
@@ -119,7 +119,7 @@ tls_domain = "mail.example.net"
 username = "app"
 password_file = "people.txt"
 `)
-	cfg, dir, found := load(name, slog.New(slog.DiscardHandler))
+	cfg, dir, found := load(name, newLasting(), slog.New(slog.DiscardHandler))
 	if len(found) > 0 {
 		t.Fatal(found)
 	}
@@ -173,7 +173,7 @@ remote_ip_ranges = ["0.0.0.0/0"]
 [connector.partner_names]
 "mail.partner.test" = "partner.test"
 `
-	cfg, _, found := load(site(t, common), slog.New(slog.DiscardHandler))
+	cfg, _, found := load(site(t, common), newLasting(), slog.New(slog.DiscardHandler))
 	if len(found) > 0 {
 		t.Fatal(found)
 	}
@@ -195,7 +195,7 @@ remote_ip_ranges = ["0.0.0.0/0"]
 		{`"partner.test"`, `"*"`, `connector[1].partner_names["mail.partner.test"]`},
 		{`"partner.test"`, `7`, `connector[1].partner_names."mail.partner.test"`},
 	} {
-		_, _, found := load(site(t, strings.Replace(common, test.from, test.to, 1)), slog.New(slog.DiscardHandler))
+		_, _, found := load(site(t, strings.Replace(common, test.from, test.to, 1)), newLasting(), slog.New(slog.DiscardHandler))
 		if len(found) == 0 || found[0].field != test.want {
 			t.Errorf("%s: %v, want %s first", test.to, found, test.want)
 		}
@@ -313,7 +313,7 @@ selector = "s3"
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, _, found := load(site(t, test.config), slog.New(slog.DiscardHandler))
+			_, _, found := load(site(t, test.config), newLasting(), slog.New(slog.DiscardHandler))
 			var fields []string
 			for _, f := range found {
 				fields = append(fields, f.field)

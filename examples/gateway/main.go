@@ -44,7 +44,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return keep(stdin, stdout, stderr)
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
-	cfg, dir, found := load(*path, log)
+	last := newLasting()
+	cfg, dir, found := load(*path, last, log)
 	if *only {
 		return report(found, stdout)
 	}
@@ -86,7 +87,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	go func() {
 		for range hup {
-			reload(r, *path, dir, events.Add, log)
+			reload(r, *path, dir, last, events.Add, log)
 		}
 	}()
 	err = r.Run(ctx)
@@ -116,8 +117,8 @@ func keep(stdin io.Reader, stdout, stderr io.Writer) int {
 }
 
 // reload takes over a changed file; a faulty one changes nothing. Sessions under way go on.
-func reload(r *relay.Relay, path, dir string, events func(relay.Event), log *slog.Logger) {
-	cfg, newDir, found := load(path, log)
+func reload(r *relay.Relay, path, dir string, last *lasting, events func(relay.Event), log *slog.Logger) {
+	cfg, newDir, found := load(path, last, log)
 	if len(found) == 0 {
 		cfg.Events = events
 		found.explain(r.Reload(cfg))

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -315,7 +316,7 @@ func TestSCRAM(t *testing.T) {
 	}
 	sink := mailtest.NewSink(t)
 	config := site(t, "scram = true\n"+strings.ReplaceAll(base, "SINK", sink.Addr))
-	if _, _, found := load(config, slog.New(slog.DiscardHandler)); len(found) != 1 || found[0].field != "users" {
+	if _, _, found := load(config, newLasting(), slog.New(slog.DiscardHandler)); len(found) != 1 || found[0].field != "users" {
 		t.Errorf("users without keys: %v", found)
 	}
 	mailtest.Write(t, filepath.Join(filepath.Dir(config), "users.htpasswd"), "app@example.test:"+keys.String())
@@ -401,6 +402,62 @@ func TestReload(t *testing.T) {
 	}
 	sink.Next(t)
 	g.stop()
+}
+
+// TestReloadKeepsGuard: a reload forgets nobody who guesses, and unknown users still look like those there are.
+func TestReloadKeepsGuard(t *testing.T) {
+	var keys strings.Builder
+	if code := run([]string{"-password"}, strings.NewReader("secret\n"), &keys, io.Discard); code != 0 {
+		t.Fatal(code)
+	}
+	config := site(t, "scram = true\n"+strings.ReplaceAll(base, "SINK", mailtest.NewSink(t).Addr))
+	mailtest.Write(t, filepath.Join(filepath.Dir(config), "users.htpasswd"), "app@example.test:"+keys.String())
+	last := newLasting()
+	first, _, found := load(config, last, slog.New(slog.DiscardHandler))
+	second, _, more := load(config, last, slog.New(slog.DiscardHandler))
+	if len(found)+len(more) > 0 || first.Auth == second.Auth || first.Auth.Throttle == nil || first.Auth.Throttle != second.Auth.Throttle {
+		t.Errorf("%v, %v: the Throttle is another one", found, more)
+	}
+	g := startAt(t, config)
+	salts := func() (all []string) {
+		for _, user := range []string{"app@example.test", "nobody@example.test"} {
+			all = append(all, g.salt(user))
+		}
+		return all
+	}
+	before := salts()
+	g.rewrite(`recipients = ["alice", "bob"]`, `recipients = ["carol"]`)
+	g.signal(syscall.SIGHUP)
+	g.log(`msg="configuration reloaded"`)
+	if after := salts(); !slices.Equal(before, after) || after[0] == after[1] {
+		t.Errorf("salts of a user and of nobody: %q, then %q", before, after)
+	}
+	g.stop()
+}
+
+// salt asks for that of a user (RFC 5802 section 5.1).
+func (g *gateway) salt(user string) string {
+	g.t.Helper()
+	c := g.dial("127.0.0.1", "users")
+	if err := c.StartTLS(&tls.Config{InsecureSkipVerify: true}); err != nil {
+		g.t.Fatal(err)
+	}
+	id, err := c.Text.Cmd("AUTH SCRAM-SHA-256 %s", base64.StdEncoding.EncodeToString([]byte("n,,n="+user+",r=nonce")))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	c.Text.StartResponse(id)
+	defer c.Text.EndResponse(id)
+	_, text, err := c.Text.ReadResponse(334)
+	if err != nil {
+		g.t.Fatalf("%s: %v", user, err)
+	}
+	first, err := base64.StdEncoding.DecodeString(text)
+	_, salt, _ := strings.Cut(string(first), ",s=")
+	if salt, _, _ = strings.Cut(salt, ","); err != nil || salt == "" {
+		g.t.Fatalf("%s: %q, %v", user, text, err)
+	}
+	return salt
 }
 
 // serial returns that of the certificate shown.
