@@ -318,10 +318,23 @@ func TestProfileIsStable(t *testing.T) {
 	}
 }
 
-func TestNoProfileWithoutIncoming(t *testing.T) {
-	h := handler(t, relayOf(t, config(usual()...)), autoconfig.Options{})
-	if w := request(h, "GET", appleURL, ""); w.Code != 404 {
-		t.Errorf("%d %s", w.Code, w.Body)
+// TestWithoutIncoming: mail programs reject Thunderbird's and Apple's format without a server to read from.
+func TestWithoutIncoming(t *testing.T) {
+	for name, opts := range map[string]autoconfig.Options{
+		"none":         {},
+		"certificates": {Incoming: []autoconfig.Incoming{{Hostname: "imap.example.com", Mechanisms: []auth.Mechanism{auth.External}}}},
+	} {
+		h := handler(t, relayOf(t, config(usual()...)), opts)
+		for _, url := range []string{thunderbirdURL, appleURL} {
+			if w := request(h, "GET", url, ""); w.Code != 404 {
+				t.Errorf("%s: %s: %d %s", name, url, w.Code, w.Body)
+			}
+		}
+		for _, r := range h.Records("example.com") {
+			if strings.HasPrefix(r.Name, "autoconfig.") {
+				t.Errorf("%s: record %s", name, r)
+			}
+		}
 	}
 }
 
@@ -519,6 +532,7 @@ func TestWhichConnectorsArePublished(t *testing.T) {
 			if c.change != nil {
 				c.change(&cfg)
 			}
+			c.opts.Incoming = full().Incoming
 			h := handler(t, relayOf(t, cfg), c.opts)
 			if got := records(h); !slices.Equal(got, c.want) {
 				t.Errorf("%q, want %q", got, c.want)
@@ -544,36 +558,42 @@ func TestWaysToLogOn(t *testing.T) {
 	})
 	for name, c := range map[string]struct {
 		auth      *auth.Server
-		want      string // of Thunderbird
+		want      string // of Thunderbird; "" for no settings
 		passwords bool   // for Outlook and Apple
 	}{
 		"passwords":           {&auth.Server{Passwords: nobody}, "password-cleartext", true},
 		"tokens":              {&auth.Server{Tokens: nobody}, "OAuth2", false},
-		"SCRAM":               {&auth.Server{SCRAM: keys}, "password-encrypted", false},
-		"certificates":        {&auth.Server{Certificates: nobody}, "TLS-client-cert", false},
+		"SCRAM":               {&auth.Server{SCRAM: keys}, "", false},
+		"certificates":        {&auth.Server{Certificates: nobody}, "", false},
 		"tokens or passwords": {&auth.Server{Tokens: nobody, Passwords: nobody}, "password-cleartext OAuth2", true},
 		"all": {
 			&auth.Server{Tokens: nobody, Passwords: nobody, SCRAM: keys, Certificates: nobody},
-			"password-cleartext password-encrypted OAuth2 TLS-client-cert", true,
+			"password-cleartext OAuth2", true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := config(usual()...)
 			cfg.Verifier, cfg.Auth, cfg.TLS = nil, c.auth, &tls.Config{ClientCAs: x509.NewCertPool()}
 			h := handler(t, relayOf(t, cfg), full())
-			answer := get(t, h, thunderbirdURL)
-			validate(t, "clientconfig.rng", answer)
-			var file struct {
-				Outgoing []struct {
-					Authentication []string `xml:"authentication"`
-				} `xml:"emailProvider>outgoingServer"`
-			}
-			if err := xml.Unmarshal([]byte(answer), &file); err != nil || len(file.Outgoing) != 2 {
-				t.Fatalf("%v\n%s", err, answer)
-			}
-			for _, s := range file.Outgoing {
-				if got := strings.Join(s.Authentication, " "); got != c.want {
-					t.Errorf("Thunderbird: %s, want %s", got, c.want)
+			if c.want == "" {
+				if w := request(h, "GET", thunderbirdURL, ""); w.Code != 404 {
+					t.Errorf("Thunderbird: %d %s", w.Code, w.Body)
+				}
+			} else {
+				answer := get(t, h, thunderbirdURL)
+				validate(t, "clientconfig.rng", answer)
+				var file struct {
+					Outgoing []struct {
+						Authentication []string `xml:"authentication"`
+					} `xml:"emailProvider>outgoingServer"`
+				}
+				if err := xml.Unmarshal([]byte(answer), &file); err != nil || len(file.Outgoing) != 2 {
+					t.Fatalf("%v\n%s", err, answer)
+				}
+				for _, s := range file.Outgoing {
+					if got := strings.Join(s.Authentication, " "); got != c.want {
+						t.Errorf("Thunderbird: %s, want %s", got, c.want)
+					}
 				}
 			}
 			outlook := request(h, "POST", outlookURL, ask("alice@example.com")).Body.String()
@@ -590,7 +610,7 @@ func TestWaysToLogOn(t *testing.T) {
 			for _, r := range h.Records("example.com") {
 				names += r.Name + " "
 			}
-			if !strings.Contains(names, "_submissions._tcp.") || !strings.Contains(names, "autoconfig.") || strings.Contains(names, "_autodiscover.") != c.passwords {
+			if !strings.Contains(names, "_submissions._tcp.") || strings.Contains(names, "autoconfig.") != (c.want != "") || strings.Contains(names, "_autodiscover.") != c.passwords {
 				t.Errorf("records of %s", names)
 			}
 		})
@@ -601,10 +621,14 @@ func TestWaysToLogOn(t *testing.T) {
 func TestIncomingMechanisms(t *testing.T) {
 	opts := full()
 	opts.Incoming[0].Mechanisms = []auth.Mechanism{auth.OAuthBearer}
+	opts.Incoming = append(opts.Incoming,
+		autoconfig.Incoming{Hostname: "certificates.example.com", Mechanisms: []auth.Mechanism{auth.External}},
+		autoconfig.Incoming{Hostname: "scram.example.com", Mechanisms: []auth.Mechanism{auth.ScramSHA256}})
 	h := handler(t, relayOf(t, config(usual()...)), opts)
 	answer := get(t, h, thunderbirdURL)
 	validate(t, "clientconfig.rng", answer)
-	if strings.Count(answer, "<authentication>OAuth2<") != 1 || strings.Count(answer, "<authentication>password-cleartext<") != 3 {
+	if strings.Count(answer, "<authentication>OAuth2<") != 1 || strings.Count(answer, "<authentication>password-cleartext<") != 3 ||
+		strings.Contains(answer, "certificates.") || strings.Contains(answer, "scram.") {
 		t.Error(answer)
 	}
 	for name, answer := range map[string]string{
@@ -760,7 +784,7 @@ func odd() []string {
 // TestSchemas holds the XML answers against schemas, as xmllint understands them.
 func TestSchemas(t *testing.T) {
 	r := relayOf(t, config(usual()...))
-	for name, opts := range map[string]autoconfig.Options{"full": full(), "bare": {}, "local part": {LocalPart: true, Incoming: full().Incoming}} {
+	for name, opts := range map[string]autoconfig.Options{"full": full(), "bare": {Incoming: full().Incoming[:1]}, "local part": {LocalPart: true, Incoming: full().Incoming}} {
 		t.Run(name, func(t *testing.T) {
 			h := handler(t, r, opts)
 			validate(t, "clientconfig.rng", get(t, h, thunderbirdURL))

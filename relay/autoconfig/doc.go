@@ -22,15 +22,15 @@
 // The ways to log on are those of the relay's [auth.Server], as far as a format has words for them.
 //
 //	Passwords     all formats
-//	SCRAM         Thunderbird: password-encrypted
-//	Tokens        Thunderbird: OAuth2; programs use it where they know the provider
-//	Certificates  Thunderbird: TLS-client-cert
+//	Tokens        Thunderbird: OAuth2, after passwords; programs use it where they know the provider
+//	SCRAM         none: what Thunderbird's format calls password-encrypted is CRAM-MD5 to programs
+//	Certificates  none: programs do not know the word TLS-client-cert
 //
-// Where a format has none, it has no settings: Outlook and Apple get them from a relay that takes passwords. The
-// DNS records are the same for all.
+// A server on which users log on in no way that a format has a word for is left out of it: Outlook and Apple get settings
+// from a relay that takes passwords, Thunderbird from one that takes passwords or tokens. The DNS records name every server.
 //
-// A relay has no mailboxes to read. Most mail programs want an incoming server
-// as well, and Apple's profile cannot do without one: name it in [Options.Incoming].
+// A relay has no mailboxes to read, but Thunderbird and K-9 reject settings without an incoming server, and Apple's
+// profile is not valid without one: they get none (404) until [Options.Incoming] names it.
 //
 // # Mounting
 //

@@ -77,8 +77,9 @@ func Example() {
 // The lines to add to the zone of a domain.
 func ExampleHandler_Records() {
 	settings, err := autoconfig.New(exampleRelay(), autoconfig.Options{
-		WebHost: "www.example.com",
-		STS:     &autoconfig.STS{MX: []string{"relay.example.com"}},
+		WebHost:  "www.example.com",
+		Incoming: []autoconfig.Incoming{{Hostname: "imap.example.com"}},
+		STS:      &autoconfig.STS{MX: []string{"relay.example.com"}},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -88,6 +89,7 @@ func ExampleHandler_Records() {
 	}
 	// Output:
 	// _submission._tcp.example.com. IN SRV 0 1 587 relay.example.com.
+	// _imaps._tcp.example.com. IN SRV 0 1 993 imap.example.com.
 	// _autodiscover._tcp.example.com. IN SRV 0 1 443 www.example.com.
 	// autoconfig.example.com. IN CNAME www.example.com.
 	// mta-sts.example.com. IN CNAME www.example.com.

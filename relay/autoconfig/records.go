@@ -16,8 +16,8 @@ type Record struct {
 func (r Record) String() string { return r.Name + " IN " + r.Type + " " + r.Data }
 
 // Records returns the DNS records for a domain, by which mail programs and other servers find what the relay and
-// the handler offer: SRV records of the servers (RFC 6186, RFC 8314), one for Outlook, the names autoconfig and
-// mta-sts as aliases of the web server, and the announcement of the MTA-STS policy. None for a
+// the handler offer: SRV records of the servers (RFC 6186, RFC 8314), one for Outlook, the names autoconfig, where
+// Thunderbird gets settings, and mta-sts as aliases of the web server, and the announcement of the MTA-STS policy. None for a
 // domain that the handler does not answer for.
 //
 // A record that the domain already has under one of the names must go. Publish the last one, which announces the
@@ -48,7 +48,7 @@ func (h *Handler) Records(domain string) []Record {
 	if slices.ContainsFunc(outgoing, server.takesPasswords) {
 		add("_autodiscover._tcp", "SRV", "0 1 443 %s.", h.opts.WebHost)
 	}
-	if len(outgoing) > 0 {
+	if len(h.mailServers(outgoing)) > 0 && len(h.mailServers(h.incoming())) > 0 {
 		alias("autoconfig")
 	}
 	if h.opts.STS != nil {

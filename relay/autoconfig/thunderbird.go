@@ -49,38 +49,45 @@ func (h *Handler) thunderbird(w http.ResponseWriter, r *http.Request) {
 	} else if parent, ok := strings.CutPrefix(domain, "autoconfig."); ok && h.serves(parent) {
 		domain = parent
 	}
-	outgoing := h.submission()
-	if !h.serves(domain) || len(outgoing) == 0 {
+	incoming, outgoing := h.mailServers(h.incoming()), h.mailServers(h.submission())
+	// Thunderbird and K-9 reject a file without a server of either kind.
+	if !h.serves(domain) || len(incoming) == 0 || len(outgoing) == 0 {
 		unknownDomain(w)
 		return
 	}
-	p := emailProvider{ID: domain, Domain: domain, Name: h.displayName(domain), ShortName: h.displayName(domain)}
-	for _, s := range h.incoming() {
-		p.Incoming = append(p.Incoming, h.mailServer(s))
-	}
-	for _, s := range outgoing {
-		p.Outgoing = append(p.Outgoing, h.mailServer(s))
-	}
-	respondXML(w, clientConfig{Version: "1.1", Provider: p})
+	respondXML(w, clientConfig{Version: "1.1", Provider: emailProvider{
+		ID: domain, Domain: domain, Name: h.displayName(domain), ShortName: h.displayName(domain),
+		Incoming: incoming, Outgoing: outgoing,
+	}})
 }
 
-func (h *Handler) mailServer(s server) mailServer {
-	m := mailServer{
-		Type: s.protocol, Hostname: s.host, Port: s.port, SocketType: "STARTTLS",
-		Username: "%EMAILADDRESS%", Authentication: authentication(s.mechanisms),
+// mailServers leaves out those which the format has no word to log on to.
+func (h *Handler) mailServers(servers []server) []mailServer {
+	var list []mailServer
+	for _, s := range servers {
+		words := authentication(s.mechanisms)
+		if len(words) == 0 {
+			continue
+		}
+		m := mailServer{
+			Type: s.protocol, Hostname: s.host, Port: s.port, SocketType: "STARTTLS",
+			Username: "%EMAILADDRESS%", Authentication: words,
+		}
+		if s.implicit {
+			m.SocketType = "SSL"
+		}
+		if h.opts.LocalPart {
+			m.Username = "%EMAILLOCALPART%"
+		}
+		list = append(list, m)
 	}
-	if s.implicit {
-		m.SocketType = "SSL"
-	}
-	if h.opts.LocalPart {
-		m.Username = "%EMAILLOCALPART%"
-	}
-	return m
+	return list
 }
 
 // authentication returns the words of the format for mechanisms. Passwords come first, which are shown inside TLS only: every
 // program knows them, while OAuth2 works where the program knows the provider, and should stand second.
-// password-encrypted once meant CRAM-MD5 and DIGEST-MD5; draft-ietf-mailmaint-autoconfig adds SCRAM.
+// draft-ietf-mailmaint-autoconfig has words for SCRAM and certificates, which mislead programs: to them password-encrypted means
+// CRAM-MD5, and they do not know TLS-client-cert.
 func authentication(mechanisms []auth.Mechanism) []string {
 	var list []string
 	for _, way := range []struct {
@@ -88,9 +95,7 @@ func authentication(mechanisms []auth.Mechanism) []string {
 		by   []auth.Mechanism
 	}{
 		{"password-cleartext", []auth.Mechanism{auth.Plain, auth.Login}},
-		{"password-encrypted", []auth.Mechanism{auth.ScramSHA256, auth.ScramSHA256Plus}},
 		{"OAuth2", []auth.Mechanism{auth.OAuthBearer, auth.XOAuth2}},
-		{"TLS-client-cert", []auth.Mechanism{auth.External}},
 	} {
 		if slices.ContainsFunc(way.by, func(m auth.Mechanism) bool { return slices.Contains(mechanisms, m) }) {
 			list = append(list, way.word)
