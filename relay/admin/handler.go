@@ -55,6 +55,9 @@ var pageSource string
 //go:embed style.css
 var style string
 
+// logonTimeout bounds a logon.
+const logonTimeout = 30 * time.Second
+
 // throttleEntries is room for the few who look after a relay, and for many who guess.
 const throttleEntries = 4096
 
@@ -192,7 +195,10 @@ func (h *handler) logOn(w http.ResponseWriter, r *http.Request, peer relay.Peer,
 	// It has been decided that this may be without TLS: nobody else can read it.
 	x, err := h.auth.Begin(auth.Plain, auth.Conn{Remote: peer.Remote, TLS: peer.TLS, InsecurePlaintext: true, Accept: h.inGroup})
 	if err == nil {
-		_, _, err = x.Next(r.Context(), []byte("\x00"+user+"\x00"+password))
+		// A client that hangs up is none the less counted by the Throttle.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), logonTimeout)
+		defer cancel()
+		_, _, err = x.Next(ctx, []byte("\x00"+user+"\x00"+password))
 		log = log.With("user", x.User())
 	}
 	throttled, isThrottled := errors.AsType[*auth.ThrottledError](err)

@@ -77,12 +77,12 @@ func TestClients(t *testing.T) {
 	for _, c := range clients {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			testClient(t, c, g, next, sizes)
+			testClient(t, c, g, next)
 		})
 	}
 }
 
-func testClient(t *testing.T, c client, g *gateway, next *sink, sizes []int) {
+func testClient(t *testing.T, c client, g *gateway, next *sink) {
 	other := t.TempDir()
 	mailtest.Certificate(t, other)
 	mailtest.ClientCertificates(t, other, user)
@@ -162,8 +162,8 @@ func testClient(t *testing.T, c client, g *gateway, next *sink, sizes []int) {
 		}
 		ways = append(ways, way{"STARTTLS", m}, way{"implicit", m})
 	}
-	for i := range max(len(ways), len(sizes)) {
-		w, size := ways[i%len(ways)], sizes[i%len(sizes)]
+	for i := range max(len(ways), 2*len(sizes)) {
+		w, size := ways[i%len(ways)], sizes[i/2%len(sizes)] // every size both ways into TLS
 		t.Run(fmt.Sprint(w.security, " ", w.mechanism, " ", size), func(t *testing.T) {
 			j := newJob(t, w.security, w.mechanism, size)
 			accepted(t, j, w.security, "SMTPSA")

@@ -101,7 +101,7 @@ func TestMechanisms(t *testing.T) {
 	for _, c := range clients {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			testClient(t, c, g, next, sizes[:3])
+			testClient(t, c, g, next)
 		})
 	}
 }
