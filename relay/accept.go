@@ -79,6 +79,11 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 	if refusal := p.decideQuota(ctx, in.client); refusal != nil {
 		return c, nil, refusal
 	}
+	if in.client.stranger() {
+		for i := range in.rcpts { // a report that nobody has asked for would go to a claim
+			in.rcpts[i].delayed = in.rcpts[i].notify == 0
+		}
+	}
 	in.message.Labels = labels(in.client.identity, in.message.Labels)
 	w, err = begin(ctx, in.message.ID)
 	if err != nil {

@@ -73,7 +73,8 @@ type Config struct {
 	// without it, bearer tokens are not taken. Logging on by certificate (EXTERNAL) makes connectors ask for one, which
 	// needs TLS.ClientCAs. With ExchangeServer alone there is no LOGIN, OAUTHBEARER or XOAUTH2. Over HTTP, Passwords
 	// decides on Basic credentials and Tokens on Bearer ones. A verifier that has not answered within 30 seconds is left alone and the client
-	// told 454 4.7.0; while 1000 calls have not returned, nobody is asked. Defaults to Verifier; it is a fault to set both.
+	// told 454 4.7.0; while 1000 calls have not returned, nobody is asked. [Relay.Reload] takes over another Server, with the same Throttle
+	// and SCRAMSecret if nothing else is to change; what was changed in the one in use is ignored. Defaults to Verifier; it is a fault to set both.
 	Auth *auth.Server
 
 	// Quota counts the messages of authenticated senders. Set it to the auth.Keyring that verifies credentials: without one a message of
@@ -150,6 +151,7 @@ type Retry struct {
 	// sender told. Defaults to 48 hours.
 	Expires time.Duration
 	// DelayNotification is the age at which the sender of a message that still waits is told so, once for each
-	// recipient, at the next failed attempt. Negative means never. Defaults to 4 hours.
+	// recipient, at the next failed attempt. Anonymous clients without the right to relay have to ask for it by
+	// NOTIFY=DELAY. Negative means never. Defaults to 4 hours.
 	DelayNotification time.Duration
 }

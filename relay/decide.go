@@ -18,6 +18,11 @@ type client struct {
 	tls       bool
 }
 
+// stranger reports whether the client is neither the application nor a user nor a host that may relay: what it claims to be may be forged.
+func (c client) stranger() bool {
+	return c.identity == nil && !c.rights.Has(connector.AcceptAnyRecipient)
+}
+
 // allRights is what the application itself may do.
 const allRights = ^connector.Right(0)
 
@@ -134,7 +139,7 @@ func (p *snapshot) resolveLate(ctx context.Context, c client, rcpts []recipient)
 		case refusal.Code >= 500:
 			r.target = unknown
 			missing++
-			if c.identity == nil && !c.rights.Has(connector.AcceptAnyRecipient) {
+			if c.stranger() {
 				r.notify = spool.NotifyNever // a report would go to a stranger's claim
 			}
 		}

@@ -262,7 +262,8 @@ func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *At
 		report, err = r.report(ctx, p, l, &n, s)
 	}
 	if mayPass(err) && len(n.rcpts) > 0 {
-		// What was delivered must not go out again, so it leaves, and what failed or waits is told of after another attempt.
+		// What was delivered must not go out again, so it leaves, and its sender is never told of that success. What failed or waits is told
+		// of after another attempt.
 		p.log.Error("report not queued", "queue_id", a.QueueID, "err", err)
 		s.Remaining, s.Due = undelivered(a, results), now.Add(jitter(p.retry.wait(a.Number)))
 		err = r.settle(ctx, s)

@@ -36,10 +36,12 @@
 // A sender is told of failures, of a delay once a message has waited for [Retry].DelayNotification, and,
 // if it asks by NOTIFY=SUCCESS, of success: "delivered" when the copy lies in a mailbox, "relayed" when it went to a host that
 // does not report itself. NOTIFY chooses among these (RFC 3461). What befalls the recipients of one attempt is in one report, queued in
-// the same step that settles the attempt, with the null sender and NOTIFY=NEVER: a report makes no other.
+// the same step that settles the attempt, with the null sender and NOTIFY=NEVER: a report makes no other. If the spool cannot take the
+// report after several tries, the attempt is settled without it: failure and delay are reported after a later attempt, success is not.
 //
-// Whoever may send mail in may ask for reports, also under a forged sender. A connector that lists DSN among its
-// SuppressedKeywords takes no NOTIFY, and strangers then hear of failure and delay only.
+// Every route of a message makes reports of its own. Whoever may send mail in may ask for them, also under a forged sender; so a message
+// to recipients in many domains can make as many reports. Strangers, which are anonymous clients without the right to relay, are told of a
+// delay only if they ask. A connector that lists DSN among its SuppressedKeywords takes no NOTIFY, and strangers then hear of failure only.
 //
 // # Errors
 //

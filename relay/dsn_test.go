@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -407,6 +408,70 @@ func TestDelayWanted(t *testing.T) {
 				}
 				if tt.want == 0 || len(told) != 1 || told[0] < tt.want || told[0] > tt.want*11/10+11*time.Minute {
 					t.Errorf("told after %v, want %v", told, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// TestDelayOfClients lets mail of clients wait. What a stranger says of itself may be forged, so it has to ask for the report.
+func TestDelayOfClients(t *testing.T) {
+	for _, tt := range []struct {
+		connector string
+		notify    spool.Notify
+		want      int // reports: 1 of failure, 2 of delay too
+	}{
+		{"strangers", 0, 1},
+		{"strangers", spool.NotifyDelay | spool.NotifyFailure, 2},
+		{"hosts", 0, 2},
+		{"hosts", spool.NotifyFailure, 1},
+	} {
+		t.Run(fmt.Sprint(tt.connector, " ", tt.notify), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				back := newCapture()
+				cfg := local(relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+					return relay.Defer(451, "4.2.1", "Later")
+				}), back)
+				client := connector.MustParseRange("192.0.2.7")
+				strangers := connector.FromInternet("strangers")
+				strangers.RemoteIPRanges = []connector.Range{client}
+				strangers.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:25")}
+				hosts := connector.AnonymousRelay("hosts", client)
+				hosts.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.2:25")}
+				cfg.Connectors = []*connector.Connector{strangers, hosts}
+				cfg.Hostname, cfg.Spool = "relay.example.test", memspool.New(nil)
+				r, err := relay.New(cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c, err := r.Admit(t.Context(), tt.connector, relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), Protocol: "HTTP"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				m := &relay.Message{From: "victim@elsewhere.test", To: []string{"alice@example.test"}, Content: strings.NewReader("Subject: hi\n\nbody\n"), Notify: tt.notify}
+				if _, err := c.Submit(t.Context(), m); err != nil {
+					t.Fatal(err)
+				}
+				cfg.Connectors = nil // nothing is to listen
+				if err := r.Reload(cfg); err != nil {
+					t.Fatal(err)
+				}
+				ctx, stop := context.WithCancel(t.Context())
+				done := make(chan error, 1)
+				go func() { done <- r.Run(ctx) }()
+				time.Sleep(72 * time.Hour)
+				synctest.Wait()
+				stop()
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+				var got []string
+				for _, m := range back.got {
+					got = append(got, actions(m.content))
+				}
+				want := []string{"delayed alice@example.test 4.2.1", "failed alice@example.test 4.4.7"}[2-tt.want:]
+				if !slices.Equal(got, want) {
+					t.Errorf("reports %q, want %q", got, want)
 				}
 			})
 		})

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -189,8 +188,7 @@ func goMemory() int64 {
 
 // decideLoad refuses mail that there is no room for.
 func decideLoad(level Level, c client) *smtpd.Reply {
-	stranger := c.identity == nil && !c.rights.Has(connector.AcceptAnyRecipient)
-	if level == HighPressure || level == MediumPressure && stranger {
+	if level == HighPressure || level == MediumPressure && c.stranger() {
 		return replyNoRoom(pressureError(level))
 	}
 	return nil

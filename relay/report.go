@@ -60,8 +60,9 @@ func (p *snapshot) arrives(route string) bool {
 }
 
 // report settles an attempt and, in the same step, queues the report to the sender, if there is anything to
-// tell. It returns the report's queue id. Its id is derived from the attempt, so that a store without such a
-// step still makes one report of one attempt.
+// tell. It returns the report's queue id, which is derived from the attempt: when the answer of the store was lost and the step is made again,
+// there is still one report. Another outcome of the same attempt is not mistaken for it, since an attempt with a report is settled and
+// the next has another number.
 func (r *Relay) report(ctx context.Context, p *snapshot, l *spool.Lease, n *notice, s spool.Settlement) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
 	defer cancel()

@@ -84,6 +84,7 @@ type recipient struct {
 	to       domains.Address
 	target   target
 	notify   spool.Notify
+	delayed  bool // as in spool.Recipient
 	original string
 }
 
@@ -99,7 +100,7 @@ func (p *snapshot) deliveries(rcpts []recipient, size int64, now time.Time) []sp
 			d.Recipients = make([]spool.Recipient, 0, len(rcpts)-i)
 		}
 		d.Recipients = append(d.Recipients, spool.Recipient{
-			Address: r.to.String(), Notify: r.notify, Original: r.original,
+			Address: r.to.String(), Notify: r.notify, Delayed: r.delayed, Original: r.original,
 		})
 	}
 	return list

@@ -125,7 +125,7 @@ func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	}
 	switch old := r.snap.Load(); {
 	case cfg.Auth != nil && old != nil && old.cfg.Auth == cfg.Auth:
-		p.auth = old.auth // the salts of unknown users stay as well
+		p.auth = old.auth // the salts of unknown users stay as well; changes in the Server do not count
 	case cfg.Auth != nil:
 		p.auth = r.verifiers.Bound(cfg.Auth)
 	case cfg.Verifier != nil:

@@ -64,7 +64,7 @@ type Recipient struct {
 	Address string
 	// Notify is what the sender asked to be told of.
 	Notify Notify
-	// Delayed tells that the sender has been told of the delay.
+	// Delayed tells that the sender has been told of the delay, or is not to be.
 	Delayed bool
 	// Original is the ORCPT parameter, "rfc822;user@example.com", decoded. May be empty.
 	Original string
