@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"path/filepath"
+	"strings"
 
 	"github.com/caddyserver/certmagic"
 	"golang.org/x/crypto/acme"
@@ -18,7 +21,7 @@ type authority struct {
 	domain    string         // the name that clients connect to
 	directory string         // address of the ACME directory
 	roots     *x509.CertPool // to trust the directory by; nil for the system's
-	cache     string         // directory that keeps keys and certificates
+	cache     string         // directory that keeps keys and certificates, of each authority by itself
 	listen    string         // where HTTP-01 challenges arrive
 }
 
@@ -27,8 +30,7 @@ type authority struct {
 func certificates(ctx context.Context, with string, a authority) (getCertificate, http.Handler, error) {
 	switch with {
 	case "autocert":
-		get, challenges := byAutocert(a)
-		return get, challenges, nil
+		return byAutocert(a)
 	case "certmagic":
 		return byCertmagic(ctx, a)
 	}
@@ -39,13 +41,19 @@ type getCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 // byAutocert asks for a certificate when the first client comes, which waits for it. It also
 // lets the authority try port 443, first and in vain.
-func byAutocert(a authority) (getCertificate, http.Handler) {
+func byAutocert(a authority) (getCertificate, http.Handler, error) {
+	directory, err := url.Parse(a.directory)
+	if err != nil || directory.Host == "" {
+		return nil, nil, fmt.Errorf("-directory %q: not the address of an ACME directory", a.directory)
+	}
+	// It serves what is in the cache, whoever issued it: another authority needs another.
+	cache := filepath.Join(a.cache, strings.NewReplacer(":", "_", "/", "_").Replace(directory.Host+directory.Path))
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{RootCAs: a.roots}
 	manager := &autocert.Manager{
 		Prompt:     autocert.AcceptTOS,
 		HostPolicy: autocert.HostWhitelist(a.domain),
-		Cache:      autocert.DirCache(a.cache),
+		Cache:      autocert.DirCache(cache),
 		Client:     &acme.Client{DirectoryURL: a.directory, HTTPClient: &http.Client{Transport: transport}},
 	}
 	get := func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -57,7 +65,7 @@ func byAutocert(a authority) (getCertificate, http.Handler) {
 		}
 		return manager.GetCertificate(hello)
 	}
-	return get, manager.HTTPHandler(http.NotFoundHandler())
+	return get, manager.HTTPHandler(http.NotFoundHandler()), nil
 }
 
 // byCertmagic asks for the certificate at once, in the background. Until it is there, clients cannot have TLS.

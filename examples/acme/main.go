@@ -4,7 +4,7 @@
 //	go run ./examples/acme -domain relay.example.com -users users.htpasswd -with certmagic
 //
 // It asks Let's Encrypt's staging service, whose certificates no client trusts, until -directory names another: when all
-// works, -directory https://acme-v02.api.letsencrypt.org/directory.
+// works, -directory https://acme-v02.api.letsencrypt.org/directory. Each authority's certificates are kept apart.
 //
 // The authority asks on port 80 of the domain, so requests for that have to arrive at -http. A web application that
 // listens there already adds the handler of the challenges to its own.
@@ -28,7 +28,6 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
-	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 )
 
@@ -50,7 +49,7 @@ func main() {
 		"`address` of the authority; Let's Encrypt's without \"-staging\" issues what clients trust")
 	flag.StringVar(&o.authority.cache, "cache", "certificates", "`directory` of keys and certificates")
 	flag.StringVar(&o.authority.listen, "http", "127.0.0.1:2580", "`address` for the authority's challenges")
-	dir := flag.String("spool", "spool", "`directory` of the queue")
+	dir := flag.String("spool", "spool-acme", "`directory` of the queue")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -63,24 +62,32 @@ func main() {
 }
 
 func run(ctx context.Context, o options, dir string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l, err := net.Listen("tcp", o.authority.listen)
+	if err != nil {
+		return fmt.Errorf("-http: %w", err)
+	}
+	defer l.Close()
+	cfg, err := config(ctx, l, o)
+	if err != nil {
+		return err
+	}
 	store, err := filespool.Open(dir, nil)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	l, err := net.Listen("tcp", o.authority.listen)
-	if err != nil {
-		return fmt.Errorf("-http: %w", err)
-	}
-	r, err := newRelay(ctx, store, l, o)
+	cfg.Spool = store
+	r, err := relay.New(cfg)
 	if err != nil {
 		return err
 	}
 	return r.Run(ctx)
 }
 
-// newRelay also answers challenges on l until ctx ends.
-func newRelay(ctx context.Context, store spool.Store, l net.Listener, o options) (*relay.Relay, error) {
+// config also answers challenges on l until ctx ends.
+func config(ctx context.Context, l net.Listener, o options) (relay.Config, error) {
 	var err1 error
 	if o.authority.domain == "" {
 		err1 = errors.New("-domain: required")
@@ -89,12 +96,12 @@ func newRelay(ctx context.Context, store spool.Store, l net.Listener, o options)
 		slog.Error("the users read last stay", "error", err)
 	}))
 	if err := errors.Join(err1, err2); err != nil {
-		return nil, errors.Join(err, l.Close())
+		return relay.Config{}, err
 	}
 	o.authority.listen = l.Addr().String()
 	get, challenges, err := certificates(ctx, o.with, o.authority)
 	if err != nil {
-		return nil, errors.Join(err, l.Close())
+		return relay.Config{}, err
 	}
 	server := &http.Server{Handler: challenges, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
@@ -106,9 +113,8 @@ func newRelay(ctx context.Context, store spool.Store, l net.Listener, o options)
 	submission := connector.Submission("submission")
 	submission.Bindings = []netip.AddrPort{o.listen}
 
-	return relay.New(relay.Config{
+	return relay.Config{
 		Hostname:   o.authority.domain,
-		Spool:      store,
 		Connectors: []*connector.Connector{submission},
 		TLS:        &tls.Config{GetCertificate: get, MinVersion: tls.VersionTLS12},
 		Auth:       &auth.Server{Passwords: users, Throttle: auth.NewThrottle(auth.ThrottleOptions{})},
@@ -118,5 +124,5 @@ func newRelay(ctx context.Context, store spool.Store, l net.Listener, o options)
 			SmartHosts:    []string{o.smartHost},
 		}},
 		Logger: slog.Default(),
-	})
+	}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"net/smtp"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,6 +26,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/postern-mail/postern/examples/internal/mailtest"
+	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -46,7 +48,12 @@ func TestACME(t *testing.T) {
 			start := func(challenges net.Listener) (addr string, stop context.CancelFunc) {
 				t.Helper()
 				ctx, stop := context.WithCancel(t.Context())
-				r, err := newRelay(ctx, memspool.New(nil), challenges, o)
+				cfg, err := config(ctx, challenges, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				cfg.Spool = memspool.New(nil)
+				r, err := relay.New(cfg)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -66,8 +73,15 @@ func TestACME(t *testing.T) {
 			stop()
 			pebble.server.Close()
 			addr, stop = start(listen(t))
-			defer stop()
 			logon(t, addr, pebble.roots)
+			stop()
+
+			// Another authority's certificate takes its place, as the production service's that of the staging service.
+			challenges = listen(t)
+			another := startPebble(t, challenges.Addr(), &o.authority)
+			addr, stop = start(challenges)
+			defer stop()
+			logon(t, addr, another.roots)
 		})
 	}
 }
@@ -147,16 +161,21 @@ func private(t *testing.T, dir string) {
 	}
 }
 
-// TestFaults are those of the flags.
+// TestFaults are those of the flags, found before the queue is opened.
 func TestFaults(t *testing.T) {
 	for want, o := range map[string]options{
-		"-domain": {with: "autocert"},
-		"-with":   {with: "certbot", authority: authority{domain: domain}},
+		"-domain":    {with: "autocert"},
+		"-with":      {with: "certbot", authority: authority{domain: domain}},
+		"-directory": {with: "autocert", authority: authority{domain: domain, directory: "letsencrypt"}},
 	} {
-		o.users = filepath.Join(t.TempDir(), "users.htpasswd")
+		dir := t.TempDir()
+		o.users, o.authority.listen = filepath.Join(dir, "users.htpasswd"), "127.0.0.1:0"
 		mailtest.Htpasswd(t, o.users, "app@example.com", "secret")
-		if _, err := newRelay(t.Context(), memspool.New(nil), listen(t), o); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if err := run(t.Context(), o, filepath.Join(dir, "spool")); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want a fault of %s", err, want)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "spool")); err == nil {
+			t.Errorf("%s: the queue was opened", want)
 		}
 	}
 }
