@@ -34,8 +34,8 @@ type Server struct {
 	// Defaults to that of [NewSCRAMKeys].
 	SCRAMIterations int
 	// SCRAMSecret makes up the salt of unknown users. Processes that serve the
-	// same users should share it: a salt that changes tells that there is no such user.
-	// Defaults to a random one.
+	// same users should share it: a salt that changes tells that there is no such user. A random one is another after each
+	// restart, which tells the same to whoever asks before and after. Defaults to a random one.
 	SCRAMSecret []byte
 
 	// Tokens decides on OAUTHBEARER and XOAUTH2: Credentials with a Token and

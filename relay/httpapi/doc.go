@@ -76,4 +76,6 @@
 //
 // Time limits are those of the [http.Server]: set ReadHeaderTimeout, and a ReadTimeout that lets the largest
 // message in. WriteTimeout must be longer than the connector's AuthTarpit. There is no CORS: pages of other origins cannot post.
+// A page whose own name has been made to point at this host can, where the connector lets clients in by their address alone and one of
+// them is a browser: there, check Request.Host before the handler.
 package httpapi

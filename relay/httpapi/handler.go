@@ -180,12 +180,17 @@ func (h *handler) message(w http.ResponseWriter, r *http.Request) (id string, er
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case err != nil, len(r.Header.Values("Content-Type")) > 1:
-	case kind == "application/json" && (params["charset"] == "" || strings.EqualFold(params["charset"], "utf-8")):
+	case kind == "application/json" && isUTF8(params["charset"]):
 		return t.json(ctx)
 	case kind == "message/rfc822":
 		return t.raw(ctx)
 	}
 	return "", problem{Status: http.StatusUnsupportedMediaType, Detail: "Content-Type must be application/json or message/rfc822"}
+}
+
+// isUTF8 reports whether a charset parameter is one that JSON can have (RFC 8259 section 8.1), or utf8, which some clients write.
+func isUTF8(charset string) bool {
+	return charset == "" || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8")
 }
 
 // enter counts a request against the connector's limits on connections.

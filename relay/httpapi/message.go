@@ -90,6 +90,7 @@ func decode(body []byte, recipients int) (*message, faults) {
 		// A list of empty strings would take many times the memory of the body.
 		return one("#", "too many values")
 	}
+	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")) // RFC 8259 section 8.1: a mark may be ignored
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	m := new(message)
@@ -271,7 +272,10 @@ func (f *faults) mailboxes(field string, list []string, ascii bool) []mailbox {
 // SMTPUTF8 is known by the envelope.
 func (f *faults) mailbox(pointer, s string, ascii bool) mailbox {
 	a, err := parseMailbox(s)
-	if err != nil || ascii && !a.ascii {
+	switch {
+	case err != nil && strings.Contains(s, "<"):
+		f.add(pointer, `not an address; a name with punctuation is quoted: "Name, Inc." <user@example.com>`)
+	case err != nil || ascii && !a.ascii:
 		f.add(pointer, "not an address")
 	}
 	return a

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"mime/quotedprintable"
+	"net/http"
 	"net/mail"
 	"net/textproto"
 	"strings"
@@ -452,4 +453,20 @@ func FuzzJSON(f *testing.F) {
 			t.Fatalf("more parts: %v in\n%s", err, content)
 		}
 	})
+}
+
+// What some clients write otherwise than the standards have it, and means one thing only.
+func TestLenient(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for _, r := range []*http.Request{
+		post("\ufeff" + simple), post(simple, "Content-Type", "application/json; charset=utf8"), post(simple, "Content-Type", `application/json; charset="UTF-8"`),
+	} {
+		if a := w.do(r); a.Status != 202 {
+			t.Errorf("%d %s", a.Status, a.Body)
+		}
+	}
+	if a := w.do(post(`{"from":"App, Inc. <app@example.com>","to":["a@example.net"],"text":"x"}`)); a.Status != 400 || !strings.Contains(a.Body, "is quoted") {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
 }

@@ -57,22 +57,30 @@ func InClear(p relay.Peer) bool {
 		p.Proxy.IsValid() && !p.ProxyTLS && !p.Proxy.Addr().IsLoopback()
 }
 
-// forwarded returns the last address in the chain that is not a known proxy's.
+// forwarded returns the last address in the chain that is not a known proxy's, or the first if all are.
 func forwarded(remote netip.Addr, chain []string, proxies []netip.Prefix) (netip.Addr, bool) {
 	if !known(remote, proxies) {
 		return remote, false
 	}
 	hops := strings.Split(strings.Join(chain, ","), ",")
 	for _, hop := range slices.Backward(hops) {
-		a, err := netip.ParseAddr(strings.TrimSpace(hop))
+		a, err := address(strings.TrimSpace(hop))
 		if err != nil {
 			return remote, false
 		}
-		if a = a.Unmap().WithZone(""); !known(a, proxies) {
-			return a, true
+		if remote = a.Unmap().WithZone(""); !known(remote, proxies) {
+			break
 		}
 	}
-	return remote, false
+	return remote, true
+}
+
+// address reads an address, which some proxies write with a port.
+func address(s string) (netip.Addr, error) {
+	if a, err := netip.ParseAddrPort(s); err == nil {
+		return a.Addr(), nil
+	}
+	return netip.ParseAddr(s)
 }
 
 func known(a netip.Addr, proxies []netip.Prefix) bool {
