@@ -29,7 +29,8 @@
 // For a peer without 8BITMIME the content is read once more, before MAIL. If it is 7-bit it goes out as it is, whatever was declared;
 // otherwise as 7-bit MIME, made on the way (RFC 6152 section 3), and without SIZE. So does BINARYMIME content to a peer that does not take it.
 // What package sevenbit cannot convert is a permanent failure: 5.6.7 for 8-bit octets in a header, 5.6.3 for all else. A peer with 8BITMIME
-// gets them unchanged, and nothing is read twice for it.
+// gets them unchanged, and nothing is read twice for it; one with SMTPUTF8 gets the 8-bit header of BINARYMIME content that was accepted
+// with SMTPUTF8, and the rest as 7-bit MIME.
 //
 // The conversion breaks signatures over what it changes, DKIM signatures of this relay too: those are made when the message
 // is accepted, over what was accepted, and are not made again. A sender who wants signatures to last encodes its text itself.

@@ -232,7 +232,8 @@ func (t *transaction) convert(ctx context.Context, c *conn) (failed Result) {
 	if binary {
 		keyword = "BINARYMIME"
 	}
-	if err := t.plan.Err(); err != nil {
+	eightHeader := r.UTF8 && c.ext.utf8
+	if err := t.plan.Err(); err != nil && !(eightHeader && errors.Is(err, sevenbit.ErrHeader)) {
 		enhanced := "5.6.3"
 		if errors.Is(err, sevenbit.ErrHeader) {
 			enhanced = "5.6.7" // RFC 6532 headers need SMTPUTF8

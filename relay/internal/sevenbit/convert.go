@@ -6,14 +6,18 @@ import (
 	"errors"
 	"io"
 	"mime/quotedprintable"
+	"unicode/utf8"
 )
 
 // lineLength is the most characters of an encoded line (RFC 2045 section 6.8).
 const lineLength = 76
 
+const globalType = "Content-Type: message/global\r\n"
+
 var errChanged = errors.New("not the content that was read before")
 
-// Reader returns the converted content. r is the content that was scanned, from its start. The plan's Err must be nil.
+// Reader returns the converted content. r is the content that was scanned, from its start. The plan's Err must
+// be nil, or ErrHeader: then the headers stay as they are, for a next hop that takes them (RFC 6531), and all else is converted.
 func (p *Plan) Reader(r io.Reader) io.Reader {
 	return &reader{plan: p, w: newWalker(r), crlf: []byte("\r\n")}
 }
@@ -99,6 +103,13 @@ func (r *reader) field(x piece, st step) error {
 		if st&asGlobal == 0 {
 			break
 		}
+		if x.start && !r.w.entity.hasType {
+			r.out.WriteString(globalType)
+		}
+		return nil
+	}
+	if r.plan.err != nil {
+		r.out.Write(x.data)
 		return nil
 	}
 	return r.write(x.data)
@@ -131,21 +142,23 @@ func (r *reader) end(x piece, st step) {
 		case st&asUnknown != 0:
 			r.out.WriteString("Content-Type: text/plain; charset=unknown-8bit\r\n")
 		case st&asGlobal != 0:
-			r.out.WriteString("Content-Type: message/global\r\n")
+			if !e.hasType {
+				r.out.WriteString(globalType)
+			}
 			r.w.opaque = true
 		}
 		if !r.done {
 			r.label(st)
 		}
-		if x.data == nil {
-			r.out.WriteString("\r\n")
-		}
+	}
+	if x.data == nil && (st&encode != 0 || e.nested()) { // what is added to a message inside is not of this header
+		r.out.WriteString("\r\n")
 	}
 	r.out.Write(x.data)
 	r.done = false
 	switch {
 	case st&quoted != 0:
-		r.enc = quotedprintable.NewWriter(&r.out)
+		r.enc = quotedprintable.NewWriter(&hyphens{w: &r.out})
 	case st&based != 0:
 		r.enc = base64.NewEncoder(base64.StdEncoding, &wrapper{w: &r.out})
 	}
@@ -182,18 +195,41 @@ func (r *reader) finish(last bool) error {
 	return err
 }
 
-// fill writes what nobody reads, with all that may not stand there replaced.
+// fill writes what nobody reads, with all that may not stand there replaced. A line that changes must not become a delimiter.
 func (r *reader) fill(p []byte) {
-	line, crlf := bytes.CutSuffix(p, []byte("\r\n"))
-	for _, c := range line {
-		if c >= 0x80 || c == 0 || c == '\r' || c == '\n' {
+	line, _ := bytes.CutSuffix(p, r.crlf)
+	odd := func(c rune) bool { return c >= utf8.RuneSelf || c == 0 || c == '\r' || c == '\n' }
+	change := bytes.ContainsFunc(line, odd)
+	for i, c := range line {
+		if odd(rune(c)) || change && i == 0 && c == '-' {
 			c = '?'
 		}
 		r.out.WriteByte(c)
 	}
-	if crlf {
-		r.out.WriteString("\r\n")
+	r.out.Write(p[len(line):])
+}
+
+// hyphens writes quoted-printable so that no line begins with a hyphen: behind a soft line break, or by what stands for
+// another octet, text could become a delimiter.
+type hyphens struct {
+	w   *bytes.Buffer
+	mid bool // in a line
+}
+
+func (h *hyphens) Write(p []byte) (int, error) {
+	rest := p
+	for !h.mid && len(rest) > 0 && rest[0] == '-' {
+		h.w.WriteString("=2D")
+		rest = rest[1:]
+		if h.mid = len("=2D")+len(bytes.TrimRight(rest, "\r\n")) <= lineLength; !h.mid {
+			h.w.WriteString("=\r\n")
+		}
 	}
+	h.w.Write(rest)
+	if len(p) > 0 {
+		h.mid = p[len(p)-1] != '\n'
+	}
+	return len(p), nil
 }
 
 // wrapper breaks base64 into lines.

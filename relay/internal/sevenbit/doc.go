@@ -18,13 +18,16 @@
 // an LF on its own. A part that was labelled 8bit or binary and is 7-bit is labelled 7bit, and so are multiparts and
 // attached messages, on which no encoding may be put (RFC 2045 section 6.4): they are converted inside, messages in messages
 // too. A message without MIME fields gets them; its character set is utf-8 if it is valid UTF-8, else unknown-8bit (RFC
-// 1428). Octets of 8 bits before the first part of a multipart and after its last, where nobody reads, become question marks. All else stays.
+// 1428). Octets of 8 bits before the first part of a multipart and after its last, where nobody reads, become question marks. All else stays,
+// the structure above all: nothing that is written can be taken for a delimiter that was none, so quoted-printable has no hyphens
+// at the beginnings of lines.
 //
 // An attached message with raw 8-bit octets in a header becomes message/global in base64 (RFC 6532 section 3.7), as nothing else can hold it.
 //
 // # What cannot be converted
 //
-// 8-bit octets in the header of the message or of a part ([ErrHeader]). A multipart without a boundary that can be read, a part that
+// 8-bit octets in the header of the message or of a part ([ErrHeader]); for a next hop that takes those, all else is converted.
+// A multipart without a boundary that can be read, an 8-bit one in which the boundary does not appear, a part that
 // claims an encoding and is 8-bit nevertheless, an 8-bit message/partial, and what is beyond the bounds: 100
 // multiparts in one another, 10000 parts, and 8 KiB for a Content-Type ([ErrUnfit]).
 //

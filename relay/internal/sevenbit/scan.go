@@ -36,7 +36,7 @@ type Plan struct {
 // Eight tells whether the content has octets of 8 bits.
 func (p *Plan) Eight() bool { return p.eight }
 
-// Err tells why the content cannot be converted: it is, or wraps, [ErrHeader] or [ErrUnfit]. It is nil if it can be.
+// Err tells why the content cannot be converted: it is [ErrHeader], or wraps [ErrUnfit]. It is nil if it can be.
 func (p *Plan) Err() error { return p.err }
 
 // Scan reads a content and plans its conversion. Its error is that of r.
@@ -44,8 +44,10 @@ func Scan(r io.Reader) (*Plan, error) {
 	s := scan{plan: &Plan{}, w: newWalker(r)}
 	for {
 		x, err := s.w.next()
+		eight := !ASCII(x.data)
+		s.plan.eight = s.plan.eight || eight
 		if err == nil {
-			err = s.take(x)
+			err = s.take(x, eight)
 		}
 		switch {
 		case err == io.EOF:
@@ -57,7 +59,7 @@ func Scan(r io.Reader) (*Plan, error) {
 		case err != nil:
 			return nil, err
 		}
-		if s.plan.err != nil {
+		if s.plan.err != nil && s.plan.err != ErrHeader {
 			return s.plan, s.rest()
 		}
 	}
@@ -68,22 +70,21 @@ type scan struct {
 	plan *Plan
 	w    *walker
 	body body
+	lost int // the depth of a multipart that has not begun, if what stands there cannot stay
 	// The outermost message in the message: whether the scan is in it, its entity, and the multiparts around it.
 	inside     bool
 	at, around int
 }
 
 // take takes one piece.
-func (s *scan) take(x piece) error {
-	eight := !ASCII(x.data)
-	s.plan.eight = s.plan.eight || eight
+func (s *scan) take(x piece, eight bool) error {
 	switch x.kind {
 	case field:
-		if eight {
-			return ErrHeader
-		}
 		if bare(x.data) {
 			return unfit("a CR or LF on its own in a header")
+		}
+		if eight {
+			return ErrHeader
 		}
 	case end:
 		e := &s.w.entity
@@ -95,6 +96,10 @@ func (s *scan) take(x piece) error {
 		}
 	case text:
 		s.body.add(x.data, eight, !s.w.entity.hasType)
+	case filler:
+		if n := len(s.w.open); n > 0 && !s.w.open[n-1].begun && (eight || bare(x.data) || bytes.IndexByte(x.data, 0) >= 0) {
+			s.lost = n
+		}
 	case delimiter:
 		err := s.finish()
 		if s.inside && (s.w.turn == part && len(s.w.open) <= s.around || len(s.w.open) < s.around) {
@@ -111,7 +116,14 @@ func (s *scan) take(x piece) error {
 
 // finish settles what becomes of the current entity, once.
 func (s *scan) finish() error {
+	if s.lost > 0 {
+		begins := s.w.turn == part && len(s.w.open) == s.lost
+		if s.lost = 0; !begins {
+			return unfit("text in a multipart without parts")
+		}
+	}
 	if len(s.plan.steps) == s.w.count {
+		s.body = body{} // the rest of a message that is encoded as a whole
 		return nil
 	}
 	st, err := s.body.step(&s.w.entity)
@@ -120,10 +132,10 @@ func (s *scan) finish() error {
 	return err
 }
 
-// fail notes why there is no conversion. In a message in the message that is no reason: it can be encoded as a whole.
+// fail notes why there is no conversion; ErrHeader gives way to all else. In a message in the message that is no reason: it can be encoded as a whole.
 func (s *scan) fail(err error) {
 	switch {
-	case err == nil || s.plan.err != nil:
+	case err == nil:
 	case s.inside:
 		s.plan.steps = append(s.plan.steps[:s.at], based|asGlobal)
 		w := s.w

@@ -12,6 +12,7 @@ import (
 	"mime/quotedprintable"
 	"net/mail"
 	"net/textproto"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -118,6 +119,17 @@ func TestConvert(t *testing.T) {
 				"MIME-Version: 1.0", "Content-Type: text/plain; charset=unknown-8bit", "Content-Transfer-Encoding: quoted-printable", "", "=FF", "--b--"),
 		},
 		{
+			"attached message whose type is followed by what is no field",
+			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type:", " message/rfc822", "odd", "Content-Type: text/plain", "", "Subject: \u00e9", "--b--"),
+			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: message/global", "odd", "Content-Transfer-Encoding: base64", "", wrap("Subject: \u00e9"), "--b--"),
+		},
+		{
+			"digest of a message without any header",
+			lines("Content-Type: multipart/digest; boundary=b", "", "--b", "\u00e9", "--b--"),
+			lines("Content-Type: multipart/digest; boundary=b", "", "--b", "", "MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8",
+				"Content-Transfer-Encoding: quoted-printable", "", "=C3=A9", "--b--"),
+		},
+		{
 			"attached message with an 8-bit header",
 			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: message/rfc822", "",
 				"Subject: \u00e9", "Content-Type: multipart/mixed; boundary=c", "", "--c", "", "x", "--c--", "--b", "", "\u00e9", "--b--"),
@@ -131,6 +143,42 @@ func TestConvert(t *testing.T) {
 			lines("MIME-Version: 1.0", "Content-Type: multipart/digest; boundary=b", "", "--b", "Content-Type: message/global", "Content-Transfer-Encoding: base64", "",
 				wrap("Content-Type: multipart/mixed\r\n\r\n\u00e9"),
 				"--b", "", "A: b", "MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", "", "=C3=A9", "--b--"),
+		},
+		{
+			"base64 behind an attached message with an 8-bit header",
+			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: message/rfc822", "", "Subject: \u00e9", "", "\u00e9", "--b",
+				"Content-Type: application/pdf", "Content-Transfer-Encoding: base64", "", "AAAA", "--b", "Content-Type: message/rfc822", "", "A: b", "", "x", "--b", "", "x", "--b--"),
+			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: message/global", "Content-Transfer-Encoding: base64", "", wrap("Subject: \u00e9\r\n\r\n\u00e9"), "--b",
+				"Content-Type: application/pdf", "Content-Transfer-Encoding: base64", "", "AAAA", "--b", "Content-Type: message/rfc822", "", "A: b", "", "x", "--b", "", "x", "--b--"),
+		},
+		{
+			"text that would become delimiters",
+			lines("Content-Type: multipart/mixed; boundary=\"b=FF\"", "", "--b=FF", "Content-Type: text/x", "", strings.Repeat("x", 75)+"--b=FF", "--b\xff", strings.Repeat("-", 80), "--b=FF--"),
+			lines("Content-Type: multipart/mixed; boundary=\"b=FF\"", "", "--b=FF", "Content-Type: text/x", "Content-Transfer-Encoding: quoted-printable", "",
+				strings.Repeat("x", 75)+"=", "=2D-b=3DFF", "=2D-b=FF", "=2D=", "=2D=", "=2D"+strings.Repeat("-", 72)+"=", "=2D----", "--b=FF--"),
+		},
+		{
+			"filler that would become a delimiter",
+			lines("Content-Type: multipart/mixed; boundary=\"b?\"", "", "--b\xff", "--b?", "", "x", "--b?--", "--b\xff"),
+			lines("Content-Type: multipart/mixed; boundary=\"b?\"", "", "?-b?", "--b?", "", "x", "--b?--", "?-b?"),
+		},
+		{
+			"delimiters without CRLF",
+			"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: image/png\r\n\r\n\xff\r\n--b\nfoo: bar\r\n\r\n--b\r\r\nx\r\n--b--",
+			"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
+				wrap("\xff\r\n--b\nfoo: bar\r\n\r\n--b\r\r\nx") + "\r\n--b--",
+		},
+		{
+			"multipart that does not begin",
+			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: multipart/mixed; boundary=c", "", "e", "--b", "", "\u00e9", "--b--"),
+			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: multipart/mixed; boundary=c", "", "e", "--b",
+				"Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", "", "=C3=A9", "--b--"),
+		},
+		{
+			"attached multipart that does not begin",
+			lines("Content-Type: multipart/digest; boundary=b", "", "--b", "", "Content-Type: multipart/mixed; boundary=c", "", "\u00e9", "--b", "", "A: b", "", "x", "--b--"),
+			lines("Content-Type: multipart/digest; boundary=b", "", "--b", "Content-Type: message/global", "Content-Transfer-Encoding: base64", "",
+				wrap("Content-Type: multipart/mixed; boundary=c\r\n\r\n\u00e9"), "--b", "", "A: b", "", "x", "--b--"),
 		},
 		{
 			"8-bit message/delivery-status",
@@ -179,6 +227,12 @@ func TestUnfit(t *testing.T) {
 		{"partial", "Content-Type: message/partial; id=x; number=1\r\n\r\n\u00e9\r\n", sevenbit.ErrUnfit},
 		{"depth", deep + "\r\n\u00e9\r\n", sevenbit.ErrUnfit},
 		{"parts", "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\n\r\n", 10001) + "\u00e9\r\n", sevenbit.ErrUnfit},
+		{"long type with the only one", "Content-Type: text/plain; x=\"" + strings.Repeat("x", 9000) + "\u00e9\"\r\n\r\nx\r\n", sevenbit.ErrUnfit},
+		{"multipart that does not begin", "Content-Type: multipart/mixed; boundary=b\r\n\r\n\u00e9\r\n--b1\r\n", sevenbit.ErrUnfit},
+		{"multipart that ends at once", "Content-Type: multipart/mixed; boundary=b\r\n\r\n\u00e9\r\n--b--\r\n", sevenbit.ErrUnfit},
+		{"inner multipart that does not begin", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n\u00e9\r\n--b\r\n\r\nx", sevenbit.ErrUnfit},
+		{"multipart with bare LF", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\n\n\u00e9\n--b--\n", sevenbit.ErrUnfit},
+		{"header, and unfit", "Subject: \u00e9\r\nContent-Transfer-Encoding: base64\r\n\r\n\u00e9\r\n", sevenbit.ErrUnfit},
 		{"long type", "Content-Type: text/plain;" + strings.Repeat(" x=y;\r\n", 2000) + " z=z\r\n\r\n\u00e9\r\n", sevenbit.ErrUnfit},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -191,6 +245,22 @@ func TestUnfit(t *testing.T) {
 				t.Errorf("without: %v, 8-bit %v", err, plan.Eight())
 			}
 		})
+	}
+}
+
+// For a next hop that takes 8-bit headers all else is converted.
+func TestHeaderStays(t *testing.T) {
+	const in = "Subject: \u00e9\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: image/png; name=\"\u00e9\"\r\n\r\n\x00\xff\n\r\n" +
+		"--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: \u00e9\r\n\r\nx\r\n--b--\r\n"
+	want := "Subject: \u00e9\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: image/png; name=\"\u00e9\"\r\nContent-Transfer-Encoding: base64\r\n\r\nAP8K\r\n" +
+		"--b\r\nContent-Type: message/global\r\nContent-Transfer-Encoding: base64\r\n\r\n" + wrap("Subject: \u00e9\r\n\r\nx") + "\r\n--b--\r\n"
+	plan, err := sevenbit.Scan(strings.NewReader(in))
+	if err != nil || plan.Err() != sevenbit.ErrHeader {
+		t.Fatal(err, plan.Err())
+	}
+	got, err := io.ReadAll(plan.Reader(strings.NewReader(in)))
+	if err != nil || string(got) != want {
+		t.Errorf("%v\ngot  %q\nwant %q", err, got, want)
 	}
 }
 
@@ -232,6 +302,9 @@ func (g *tree) choose(s ...string) string { return s[g.IntN(len(s))] }
 func (g *tree) entity(depth int, message bool) {
 	if message {
 		g.out.WriteString(g.choose("Subject: x\r\n", "Subject: x\r\n\tfolded\r\nX-Y:z\r\n"))
+		if g.out.Len() > 30 { // attached
+			g.out.WriteString(g.choose("", "", "X-Raw: \u00e9\r\n"))
+		}
 		g.out.WriteString("MIME-Version: 1.0\r\n")
 	}
 	switch n := g.IntN(8); {
@@ -302,7 +375,7 @@ func leavesOf(t *testing.T, h textproto.MIMEHeader, body io.Reader) (leaves []st
 		body = quotedprintable.NewReader(body)
 	}
 	switch {
-	case mediaType == "message/rfc822":
+	case mediaType == "message/rfc822", mediaType == "message/global":
 		m, err := mail.ReadMessage(body)
 		if err != nil {
 			t.Fatal(err)
@@ -361,10 +434,172 @@ func TestRandomTrees(t *testing.T) {
 	}
 }
 
+// structure lists the entities of a message as one who has all of it at hand reads them: how deep they lie, their types, and the decoded bodies of leaves.
+func structure(content string) (list []string) {
+	var read func(depth int, s, mediaType string)
+	read = func(depth int, s, mediaType string) {
+		mediaType, boundary, enc, body := parse(s, mediaType)
+		decoded := decode(enc, body)
+		if mediaType == "message/global" {
+			mediaType = "message/rfc822"
+		}
+		at := len(list)
+		list = append(list, fmt.Sprint(depth, " ", mediaType))
+		switch {
+		case mediaType == "message/rfc822":
+			read(depth+1, decoded, "text/plain")
+			return
+		case boundary != "" && decoded == body:
+			inner := "text/plain"
+			if mediaType == "multipart/digest" {
+				inner = "message/rfc822"
+			}
+			for _, p := range split(body, boundary) {
+				read(depth+1, p, inner)
+			}
+		}
+		if len(list) == at+1 {
+			list[at] += fmt.Sprintf(" %q", decoded)
+		}
+	}
+	read(0, content, "text/plain")
+	return list
+}
+
+// parse parts the header from the body.
+func parse(s, defaultType string) (mediaType, boundary, enc, body string) {
+	values := map[string]string{}
+	name := ""
+	for n := 0; s != ""; n++ {
+		line, rest, _ := strings.Cut(s, "\r\n")
+		before, after, ok := strings.Cut(line, ":")
+		before = strings.ToLower(strings.TrimRight(before, " \t"))
+		switch field := ok && before != "" && strings.IndexFunc(before, func(r rune) bool { return r <= ' ' || r > '~' }) < 0; {
+		case strings.HasPrefix(s, "\r\n"):
+			body, s, rest = rest, "", ""
+		case n == 0 && !field:
+			body, s, rest = s, "", ""
+		case line[0] == ' ' || line[0] == '\t':
+			values[name] += line
+		default:
+			if name = before; values[name] != "" || !field {
+				name = "-"
+			}
+			values[name] += " " + after
+		}
+		s = rest
+	}
+	mediaType = defaultType
+	if v := values["content-type"]; v != "" {
+		mediaType, _, _ = strings.Cut(v, ";")
+		mediaType, _, _ = strings.Cut(mediaType, "(")
+		mediaType = strings.ToLower(strings.TrimSpace(mediaType))
+		if _, params, err := mime.ParseMediaType(v); err == nil && strings.HasPrefix(mediaType, "multipart/") {
+			boundary = params["boundary"]
+		}
+	}
+	enc, _, _ = strings.Cut(values["content-transfer-encoding"], "(")
+	return mediaType, boundary, strings.ToLower(strings.Trim(enc, "; \t")), body
+}
+
+// decode returns a body that is not well encoded as it is.
+func decode(enc, body string) string {
+	var b []byte
+	err := io.ErrUnexpectedEOF
+	switch enc {
+	case "base64":
+		b, err = io.ReadAll(base64.NewDecoder(base64.StdEncoding, strings.NewReader(body)))
+	case "quoted-printable":
+		b, err = io.ReadAll(quotedprintable.NewReader(strings.NewReader(body)))
+	}
+	if err != nil {
+		return body
+	}
+	return string(b)
+}
+
+// split parts the body of a multipart.
+func split(body, boundary string) (parts []string) {
+	from, at := -1, 0
+	for line := range strings.SplitAfterSeq(body, "\r\n") {
+		rest, ok := strings.CutPrefix(strings.TrimRight(strings.TrimSuffix(line, "\r\n"), " \t"), "--"+boundary)
+		if ok = ok && (rest == "" || rest == "--"); ok && from >= 0 {
+			parts = append(parts, strings.TrimSuffix(body[from:at], "\r\n"))
+		}
+		at += len(line)
+		if ok && rest == "--" {
+			return parts
+		}
+		if ok {
+			from = at
+		}
+	}
+	if from >= 0 {
+		parts = append(parts, body[from:])
+	}
+	return parts
+}
+
+// A message has the same structure afterwards, also if its text is made of what delimiters are made of.
+func TestSameStructure(t *testing.T) {
+	var converted int
+	for seed := range uint64(20000) {
+		g := &tree{Rand: rand.New(rand.NewPCG(seed, 3))}
+		g.knot(3, nil)
+		in := g.out.String()
+		out, err := convert(t, in)
+		if err != nil {
+			continue
+		}
+		if out != in {
+			converted++
+		}
+		if !slices.Equal(structure(in), structure(out)) {
+			t.Fatalf("seed %d: %q became %q\n%q\n%q", seed, in, out, structure(in), structure(out))
+		}
+	}
+	if converted < 10000 {
+		t.Errorf("only %d messages were converted", converted)
+	}
+}
+
+// knot writes an entity whose boundaries are hard to tell apart.
+func (g *tree) knot(depth int, open []string) {
+	boundaries := []string{"b", "=_x", "-", "--", "b--", "=FF", "b=20", "=3D", "?", "b?", "x=", "2D", "=2D-", strings.Repeat("x", 73) + "="}
+	switch n := g.IntN(6); {
+	case depth > 0 && (n < 3 || open == nil):
+		b := g.choose(boundaries...)
+		open = append(open[:len(open):len(open)], b)
+		fmt.Fprintf(&g.out, "Content-Type: multipart/%s; boundary=\"%s\"\r\n%s\r\n", g.choose("mixed", "mixed", "digest"), b, g.choose("", "Content-Transfer-Encoding: 8bit\r\n"))
+		g.pieces(open, g.IntN(3))
+		for range 1 + g.IntN(3) {
+			g.out.WriteString("\r\n--" + b + "\r\n")
+			g.knot(depth-1, open)
+		}
+		g.out.WriteString(g.choose("", "\r\n--"+b+"--\r\n"))
+		g.pieces(open, g.IntN(3))
+	case depth > 0 && n == 3:
+		g.out.WriteString("Content-Type: message/rfc822\r\n\r\n" + g.choose("", "", "X: \u00e9\r\n"))
+		g.knot(depth-1, open)
+	default:
+		g.out.WriteString(g.choose("Content-Type: text/plain\r\n", "Content-Type: image/png\r\n", "") + "\r\n")
+		g.pieces(open, g.IntN(9))
+	}
+}
+
+func (g *tree) pieces(open []string, n int) {
+	for range n {
+		g.out.WriteString(g.choose("\xff", "\xff", "--", "-", "--", "\r\n", "\r\n", "\n", " ", "=", "FF", "?", "x", strings.Repeat("x", 74), strings.Repeat("x", 75), strings.Repeat("-", 76), g.choose(append(open, "b")...)))
+	}
+}
+
 func FuzzConvert(f *testing.F) {
 	for seed := range uint64(20) {
 		g := &tree{Rand: rand.New(rand.NewPCG(seed, 2))}
 		g.entity(3, true)
+		f.Add(g.out.String())
+		g.out.Reset()
+		g.knot(3, nil)
 		f.Add(g.out.String())
 	}
 	f.Add("Content-Type: message/rfc822\r\n\r\nA: \xff\r\n\r\nx")
@@ -382,6 +617,9 @@ func FuzzConvert(f *testing.F) {
 		}
 		if again, err := convert(t, out); again != out || err != nil {
 			t.Fatalf("%q became %q, then %q (%v)", in, out, again, err)
+		}
+		if a, b := structure(in), structure(out); !slices.Equal(a, b) {
+			t.Fatalf("%q became %q\n%q\n%q", in, out, a, b)
 		}
 	})
 }

@@ -113,6 +113,7 @@ type walker struct {
 type multipart struct {
 	boundary string
 	digest   bool
+	begun    bool // there was a delimiter
 }
 
 func newWalker(r io.Reader) *walker {
@@ -190,7 +191,7 @@ func (w *walker) enter() error {
 		if len(w.open) == maxNesting {
 			return unfit("too many multiparts in one another")
 		}
-		w.open = append(w.open, multipart{e.boundary, e.mediaType == "multipart/digest"})
+		w.open = append(w.open, multipart{boundary: e.boundary, digest: e.mediaType == "multipart/digest"})
 		w.state = filler
 	case e.nested() && !opaque:
 		w.begin(true)
@@ -198,8 +199,10 @@ func (w *walker) enter() error {
 	return nil
 }
 
-// delimits takes a line that ends a part (RFC 2046 section 5.1.1). What is around a multipart ends what is in it.
+// delimits takes a line that ends a part (RFC 2046 section 5.1.1). What is around a multipart ends what is in it. A line that
+// ends in a bare LF is text: it could not go out as it is.
 func (w *walker) delimits(line []byte) bool {
+	line = bytes.TrimSuffix(line, []byte("\r\n"))
 	if len(line) < 3 || line[0] != '-' || line[1] != '-' {
 		return false
 	}
@@ -208,9 +211,10 @@ func (w *walker) delimits(line []byte) bool {
 		if !ok {
 			continue
 		}
-		switch string(bytes.TrimRight(rest, " \t\r\n")) {
+		switch string(bytes.TrimRight(rest, " \t")) {
 		case "":
 			w.open, w.digest, w.turn = w.open[:i+1], m.digest, part
+			w.open[i].begun = true
 			w.entity.settle()
 			return true
 		case "--":
@@ -247,7 +251,7 @@ func (w *walker) header(line []byte, start bool) (piece, error) {
 	}
 	if e.current == contentType || e.current == encoding {
 		if len(e.value)+len(line) > maxField {
-			return piece{}, unfit("a field is too long")
+			return piece{kind: field, data: line}, unfit("a field is too long")
 		}
 		e.value = append(e.value, bytes.TrimRight(line, "\r\n")...)
 	}
