@@ -351,12 +351,18 @@ func diagnostic(f answer) string {
 	case f.code != 0:
 		text = fmt.Sprintf("%d %s %s", f.code, f.enhanced, f.text)
 	case f.op != "":
-		text = localCause(f.op)
+		text = localCause(f.op, f.enhanced)
 	}
 	return text[:min(len(text), 512)]
 }
 
-func localCause(op string) string {
+func localCause(op, enhanced string) string {
+	switch enhanced {
+	case "5.6.3":
+		return "The mail host does not take such 8-bit or binary content, and the message cannot be converted"
+	case "5.6.7":
+		return "The mail host takes no 8-bit headers or addresses, and the message cannot be converted"
+	}
 	switch op {
 	case "dns":
 		return "The mail hosts of the domain could not be found"

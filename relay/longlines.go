@@ -74,26 +74,43 @@ func foldFields(h *header.Header) {
 }
 
 // fold breaks the overlong lines of a field's value: before white space, which changes nothing (RFC 5322 section 2.2.3), or
-// else behind a comma, or else anywhere, with a space. col is the length of what stands before the value.
+// else behind a comma, or else anywhere, with a space. col is the length of what stands before the value. Lines of nothing but blanks
+// must not be made (RFC 5322 section 3.2.2): overlong lines lose the blanks at their ends, all but one at their beginnings, and those of
+// a run that does not fit on its line.
 func fold(value string, col int) string {
 	var out strings.Builder
 	for line := range strings.Lines(value) {
-		for len(strings.TrimRight(line, "\r\n"))+col > maxLine {
-			cut, space := foldAt(line, max(maxLine-col, 0))
-			out.WriteString(line[:cut] + "\r\n" + space)
-			line, col = line[cut:], len(space)
+		text := strings.TrimRight(line, "\r\n")
+		end := line[len(text):]
+		if len(text)+col > maxLine {
+			text = strings.TrimRight(text, blanks)
+			if text == "" && col == 0 {
+				continue // it would end the header
+			}
+			text = text[max(leading(text)-1, 0):]
 		}
-		out.WriteString(line)
+		for text != "" && len(text)+col > maxLine {
+			cut, space := foldAt(text, max(maxLine-col, 0))
+			out.WriteString(text[:cut] + "\r\n" + space)
+			text = text[cut:]
+			text = text[max(leading(text)-1, 0):]
+			col = len(space)
+		}
+		out.WriteString(text + end)
 		col = 0
 	}
 	return out.String()
 }
 
-// foldAt returns where to break a line, at limit or before, and what goes in front of the rest.
+const blanks = " \t"
+
+// leading returns how many blanks a line begins with.
+func leading(line string) int { return len(line) - len(strings.TrimLeft(line, blanks)) }
+
+// foldAt returns where to break a line that does not end in blanks, at limit or before, and what goes in front of the rest.
 func foldAt(line string, limit int) (cut int, space string) {
-	first := len(line) - len(strings.TrimLeft(line, " \t")) // a line must not be blank
-	last := len(strings.TrimRight(line, " \t\r\n"))
-	if i := strings.LastIndexAny(line[:min(limit+1, last)], " \t"); i > first {
+	first := leading(line)
+	if i := strings.LastIndexAny(line[:limit+1], blanks); i > first {
 		return i, ""
 	}
 	if i := strings.LastIndexByte(line[:limit], ',') + 1; i > first {

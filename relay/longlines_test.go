@@ -63,6 +63,7 @@ func TestLongLines(t *testing.T) {
 // TestFold folds header fields where that changes nothing, if there is such a place.
 func TestFold(t *testing.T) {
 	x := func(n int) string { return strings.Repeat("x", n) }
+	blanks := func(n int) string { return strings.Repeat(" ", n) }
 	for _, c := range [][3]string{
 		{"Subject:", " " + x(500) + " " + x(500) + "  " + x(600) + "\r\n", " " + x(500) + "\r\n " + x(500) + " \r\n " + x(600) + "\r\n"},
 		{"To:", " " + x(500) + "," + x(500) + "," + x(990) + "\r\n", " " + x(500) + ",\r\n " + x(500) + ",\r\n " + x(990) + "\r\n"},
@@ -70,8 +71,14 @@ func TestFold(t *testing.T) {
 		{"S:", " " + x(994) + "\u00e9\r\n", " " + x(994) + "\r\n \u00e9\r\n"},
 		{"S:", " " + x(995) + "\r\n", " " + x(995) + "\r\n"},
 		{"S:", " a\r\n " + x(998) + "\r\n b\r\n", " a\r\n " + x(997) + "\r\n " + x(1) + "\r\n b\r\n"},
-		{"S:", " a" + strings.Repeat(" ", 2000) + "\r\n", " a" + strings.Repeat(" ", 994) + "\r\n " + strings.Repeat(" ", 997) + "\r\n " + strings.Repeat(" ", 9) + "\r\n"},
+		{"S:", " a" + blanks(2000) + "\r\n", " a\r\n"},
+		{"S:", " a" + blanks(3000) + "b\r\n", " a" + blanks(994) + "\r\n b\r\n"},
+		{"S:", blanks(3000) + "b \r\n \r\n" + blanks(3000) + "\r\n" + blanks(3000) + "c\r\n", " b\r\n \r\n c\r\n"},
+		{"S:", blanks(3000) + "\r\n", "\r\n"},
+		{"S:", " " + x(980) + "\t\t" + blanks(3000) + x(990) + "  \r\n", " " + x(980) + "\t\t" + blanks(13) + "\r\n " + x(990) + "\r\n"},
+		{"S:", " a" + blanks(500) + "b" + blanks(400) + "\r\n", " a" + blanks(500) + "b" + blanks(400) + "\r\n"},
 		{x(1500) + ":", " a\r\n", "\r\n  a\r\n"},
+		{x(1500) + ":", " \r\n", "\r\n"},
 	} {
 		if got := relay.Fold(c[1], len(c[0])); got != c[2] {
 			t.Errorf("%.20q: %q\nwant %q", c[0], got, c[2])
@@ -83,6 +90,8 @@ func TestFold(t *testing.T) {
 func FuzzFold(f *testing.F) {
 	f.Add("word ", "\r\n\tx", uint16(400), uint16(10))
 	f.Add("a,\u00e9", "", uint16(1200), uint16(2000))
+	f.Add(" ", "b", uint16(1499), uint16(8))
+	f.Add("                                                                                                a", "", uint16(1499), uint16(8))
 	f.Fuzz(func(t *testing.T, piece, end string, repeat, col uint16) {
 		value := strings.Repeat(piece, int(repeat)%1500) + end
 		value = strings.NewReplacer("\r", "", "\n", "").Replace(value) + "\r\n"
@@ -97,8 +106,11 @@ func FuzzFold(f *testing.F) {
 			if i > 0 && line != "" && line[0] != ' ' && line[0] != '\t' {
 				t.Fatalf("line %d does not go on: %q", i, line)
 			}
+			if (i > 0 || col == 0 && out != value) && line != "" && strings.Trim(line, " \t") == "" {
+				t.Fatalf("line %d is blank: %q", i, line)
+			}
 		}
-		strip := strings.NewReplacer("\r\n", "", " ", "")
+		strip := strings.NewReplacer("\r\n", "", " ", "", "\t", "")
 		if strip.Replace(out) != strip.Replace(value) {
 			t.Fatal("the value has changed")
 		}

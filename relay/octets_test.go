@@ -77,4 +77,10 @@ func TestSevenBitHop(t *testing.T) {
 	if e := w.events.wait(t, kind(relay.Bounced)); e.Enhanced != "5.6.7" || !strings.Contains(e.Text, "the peer does not offer 8BITMIME: 8-bit octets in a header") {
 		t.Errorf("event %+v", e)
 	}
+	submit("From: app@example.test\nContent-Transfer-Encoding: base64\n\nna\u00efve\n")
+	for i, want := range []string{"takes no 8-bit headers or addresses, and the message cannot be converted", "does not take such 8-bit or binary content, and the message cannot be converted"} {
+		if report := w.mailboxes.wait(t, i+1)[i].content; !strings.Contains(strings.ReplaceAll(report, "\r\n", ""), want) {
+			t.Errorf("report %q", report)
+		}
+	}
 }
