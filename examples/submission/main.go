@@ -5,7 +5,7 @@
 //	go run ./examples/submission -add-user anna@example.com < password.txt
 //	go run ./examples/submission -issue anna@example.com -label shop -as shop@example.com   # prints a token, once
 //	go run ./examples/submission -certificate cert.pem -key key.pem
-//	go run ./examples/submission -revoke ID                                                 # what the token begins with
+//	go run ./examples/submission -revoke ID                                                 # what the token begins with, up to the _
 //	go run ./examples/submission -remove-user anna@example.com                              # with all of its tokens
 //
 // The user's password, or the token in its place, goes with the user's name, in which capitals do not matter. Changes
@@ -17,8 +17,10 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -29,7 +31,6 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
-	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 )
 
@@ -44,26 +45,20 @@ func main() {
 	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
 	flag.StringVar(&o.key, "key", "key.pem", "private key `file`")
 	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
-	dir := flag.String("spool", "spool", "`directory` of the queue")
+	dir := flag.String("spool", "spool-submission", "`directory` of the queue")
 	database := flag.String("database", "users.db", "SQLite `file` of the users and applications")
 	add := flag.String("add-user", "", "`address` of a user to add or to give another password, which is read from standard input")
 	remove := flag.String("remove-user", "", "`address` of a user to remove, with all of its tokens")
 	issue := flag.String("issue", "", "`user` to issue a token to")
 	label := flag.String("label", "", "`name` of the application that the token is for")
 	as := flag.String("as", "", "`addresses` it may send as, separated by commas; *@example.com is all of a domain")
-	revoke := flag.String("revoke", "", "`ID` of a token to take back")
+	revoke := flag.String("revoke", "", "`ID` of a token to take back, or the token")
 	flag.Parse()
 
 	err := func() error {
-		commands := flag.Args()
-		flag.Visit(func(f *flag.Flag) {
-			switch f.Name {
-			case "add-user", "remove-user", "issue", "revoke":
-				commands = append(commands, "-"+f.Name)
-			}
-		})
-		if len(commands) > 1 || flag.NArg() > 0 {
-			return fmt.Errorf("one at a time, please: %s", strings.Join(commands, " "))
+		todo, err := command(flag.CommandLine)
+		if err != nil {
+			return err
 		}
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
@@ -73,13 +68,13 @@ func main() {
 			return err
 		}
 		defer u.db.Close()
-		switch strings.Join(commands, "") {
-		case "-add-user":
+		switch todo {
+		case "add-user":
 			password, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 			return u.add(ctx, *add, strings.TrimRight(password, "\r\n"))
-		case "-remove-user":
+		case "remove-user":
 			return u.remove(ctx, *remove)
-		case "-issue":
+		case "issue":
 			// An application that has run wild does little harm.
 			app := auth.Credential{Owner: *issue, Label: *label, PerMinute: 60, PerDay: 5000}
 			app.Senders = strings.FieldsFunc(*as, func(r rune) bool { return r == ',' || r == ' ' })
@@ -88,27 +83,54 @@ func main() {
 				fmt.Println(token)
 			}
 			return err
-		case "-revoke":
-			return u.store.DeleteCredential(ctx, *revoke)
+		case "revoke":
+			return u.revoke(ctx, *revoke)
 		}
 		return run(ctx, u, o, *dir)
 	}()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		if errors.Is(err, fs.ErrNotExist) {
+			fmt.Fprintln(os.Stderr, "examples/README.md tells how to make the files")
+		}
 		os.Exit(1)
 	}
 }
 
+// command returns the flag that tells what to do, or "" to take mail.
+func command(flags *flag.FlagSet) (string, error) {
+	var commands, details []string
+	flags.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "add-user", "remove-user", "issue", "revoke":
+			commands = append(commands, f.Name)
+		case "label", "as":
+			details = append(details, f.Name)
+		}
+	})
+	switch todo := strings.Join(commands, ", -"); {
+	case flags.NArg() > 0:
+		return "", fmt.Errorf("%q is no flag", flags.Arg(0))
+	case len(commands) > 1:
+		return "", fmt.Errorf("one at a time, please: -%s", todo)
+	case len(details) > 0 && todo != "issue":
+		return "", fmt.Errorf("-%s: only with -issue", details[0])
+	default:
+		return todo, nil
+	}
+}
+
 func run(ctx context.Context, u *users, o options, dir string) error {
+	cfg, err := config(u, o)
+	if err != nil {
+		return err
+	}
 	store, err := filespool.Open(dir, nil)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	cfg, err := config(store, u, o)
-	if err != nil {
-		return err
-	}
+	cfg.Spool = store
 	r, err := relay.New(cfg)
 	if err != nil {
 		return err
@@ -116,7 +138,7 @@ func run(ctx context.Context, u *users, o options, dir string) error {
 	return r.Run(ctx)
 }
 
-func config(store spool.Store, u *users, o options) (relay.Config, error) {
+func config(u *users, o options) (relay.Config, error) {
 	certificates, err := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
 	if err != nil {
 		return relay.Config{}, err
@@ -126,7 +148,6 @@ func config(store spool.Store, u *users, o options) (relay.Config, error) {
 
 	return relay.Config{
 		Hostname:   "relay.example.com",
-		Spool:      store,
 		Connectors: []*connector.Connector{submission},
 		TLS:        &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12},
 		Auth:       &auth.Server{Passwords: u, Throttle: auth.NewThrottle(auth.ThrottleOptions{})},

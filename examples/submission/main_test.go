@@ -3,10 +3,12 @@ package main
 import (
 	"cmp"
 	"errors"
+	"flag"
 	"net/netip"
 	"net/smtp"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,10 +48,11 @@ func TestSubmission(t *testing.T) {
 	o := options{listen: netip.MustParseAddrPort("127.0.0.1:0"), smartHost: sink.Addr}
 	cert, key, client := mailtest.Certificate(t, dir)
 	o.certificate, o.key = cert, key
-	cfg, err := config(memspool.New(nil), u, o)
+	cfg, err := config(u, o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.Spool = memspool.New(nil)
 	cfg.Connectors[0].Limits.Tarpit, cfg.Connectors[0].Limits.AuthTarpit = -1, -1 // no waiting here
 	r, err := relay.New(cfg)
 	if err != nil {
@@ -111,12 +114,24 @@ func TestSubmission(t *testing.T) {
 		mailtest.WantReply(t, send(c, anna), "550 5.7.60")
 		mailtest.WantReply(t, send(c, "boss@example.com"), "550 5.7.60")
 
-		if err := u.store.DeleteCredential(ctx, id); err != nil {
+		if err := u.revoke(ctx, id); err != nil {
 			t.Fatal(err)
 		}
 		mailtest.WantReply(t, send(c, "shop@example.com"), "550 5.7.1")
 		_, err = logon(anna, token)
 		mailtest.WantReply(t, err, "535 5.7.8")
+	})
+	t.Run("revoked by the whole token", func(t *testing.T) {
+		token, id := issue(auth.Credential{})
+		if err := u.revoke(ctx, token+"\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := u.store.Credential(ctx, id); !errors.Is(err, auth.ErrNoCredential) {
+			t.Errorf("the token lives on: %v", err)
+		}
+		if err := u.revoke(ctx, token); err == nil || strings.Contains(err.Error(), token) {
+			t.Errorf("revoked twice: %v", err)
+		}
 	})
 	t.Run("held", func(t *testing.T) {
 		token, id := issue(auth.Credential{})
@@ -224,6 +239,49 @@ func TestSubmission(t *testing.T) {
 	t.Run("no password", func(t *testing.T) {
 		mailtest.WantReply(t, mailtest.Send(dial(), anna, "somebody@example.net", "no"), "530 5.7")
 	})
+}
+
+// TestCommand refuses what would start the relay in the place of what was meant.
+func TestCommand(t *testing.T) {
+	for args, want := range map[string]string{
+		"":                                  "",
+		"-smart-host mail.example.com:25":   "",
+		"-issue a@example.com -label x":     "issue",
+		"-revoke x -database users.db":      "revoke",
+		"-label x":                          "-label: only with -issue",
+		"-label x -as y@example.com":        "-as: only with -issue",
+		"-label x -revoke y":                "-label: only with -issue",
+		"-issue a@example.com -revoke x":    "one at a time, please: -issue, -revoke",
+		"-revoke x a@example.com":           `"a@example.com" is no flag`,
+		"-add-user a@example.com -issue ''": "one at a time, please: -add-user, -issue",
+	} {
+		flags := flag.NewFlagSet("", flag.ContinueOnError)
+		for _, name := range []string{"smart-host", "database", "add-user", "remove-user", "issue", "label", "as", "revoke"} {
+			flags.String(name, "", "")
+		}
+		if err := flags.Parse(strings.Fields(args)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := command(flags)
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", args, got, want)
+		}
+	}
+}
+
+// TestFaults are found before the queue is opened.
+func TestFaults(t *testing.T) {
+	dir := t.TempDir()
+	err := run(t.Context(), new(users), options{certificate: filepath.Join(dir, "cert.pem")}, filepath.Join(dir, "spool"))
+	if err == nil || !strings.Contains(err.Error(), "cert.pem") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "spool")); err == nil {
+		t.Error("the queue was opened")
+	}
 }
 
 // TestPrivateFiles: the database and what SQLite keeps beside it are for their owner alone, also under an odd name.

@@ -47,9 +47,12 @@ func openUsers(ctx context.Context, file string) (*users, error) {
 		db:     db,
 		people: auth.NewSQL(db, "SELECT name, password FROM users WHERE name = $1", auth.SQLOptions{}),
 		store:  credentials,
-		keyring: auth.NewKeyring(credentials, auth.KeyringOptions{OnRefusal: func(e *auth.CredentialError) {
-			slog.Warn("application refused", "id", e.ID, "owner", e.Owner, "label", e.Label, "reason", string(e.Refusal))
-		}}),
+		keyring: auth.NewKeyring(credentials, auth.KeyringOptions{
+			OnRefusal: func(e *auth.CredentialError) {
+				slog.Warn("application refused", "id", e.ID, "owner", e.Owner, "label", e.Label, "reason", string(e.Refusal))
+			},
+			OnError: func(err error) { slog.Warn("use of a token", "error", err) },
+		}),
 	}, nil
 }
 
@@ -116,6 +119,12 @@ func (u *users) issue(ctx context.Context, app auth.Credential) (token string, i
 		return "", nil, fmt.Errorf("%q: %w", app.Owner, err)
 	}
 	return u.keyring.Issue(ctx, app)
+}
+
+// revoke takes a token back, by its ID or by all of it.
+func (u *users) revoke(ctx context.Context, token string) error {
+	id, _, _ := strings.Cut(strings.TrimSpace(token), "_")
+	return u.store.DeleteCredential(ctx, id)
 }
 
 // Verify tells applications by their tokens, and people by their passwords.
