@@ -2,27 +2,33 @@
 // each device, one address that it may send as, and small limits. Nobody else gets in.
 //
 //	htpasswd -cB devices.htpasswd printer
+//	htpasswd -B devices.htpasswd scanner
 //	go run ./examples/devices -device printer=printer@example.com -device scanner=scans@example.com \
-//		-network 192.0.2.0/24 -users devices.htpasswd -certificate cert.pem -key key.pem
+//		-users devices.htpasswd -certificate cert.pem -key key.pem
 //
 // A device that sends as another address is refused (550 5.7.60), and so is one that shows another in the From field:
 //
 //	swaks --server localhost:2465 --tls-on-connect --auth LOGIN --auth-user printer --from scans@example.com --to somebody@example.net
 //
-// In real life it listens on port 465. Type into the device: the server's name, port 465, "SSL/TLS" and not
+// So far it takes mail from this host alone. In real life it listens on port 465 and names the network in which the devices
+// are: -listen 192.0.2.1:465 -network 192.0.2.0/24. Type into the device: the server's name, port 465, "SSL/TLS" and not
 // "STARTTLS", and authentication with its name and password.
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -30,7 +36,6 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
-	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 )
 
@@ -51,11 +56,14 @@ func main() {
 	flag.StringVar(&o.key, "key", "key.pem", "private key `file`")
 	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
 	flag.Func("device", "`name=address` of a device; may be repeated", o.addDevice)
-	dir := flag.String("spool", "spool", "`directory` of the queue")
+	dir := flag.String("spool", "spool-devices", "`directory` of the queue")
 	flag.Parse()
 
 	if err := run(o, *dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		if errors.Is(err, fs.ErrNotExist) {
+			fmt.Fprintln(os.Stderr, "examples/README.md tells how to make the files")
+		}
 		os.Exit(1)
 	}
 }
@@ -76,16 +84,32 @@ func (o *options) addDevice(s string) error {
 	return nil
 }
 
+// withoutPassword returns the devices that have no line in the file of the devices.
+func (o *options) withoutPassword() ([]string, error) {
+	content, err := os.ReadFile(o.users)
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(o.senders)) {
+		if !strings.Contains("\n"+string(content), "\n"+name+":") {
+			list = append(list, name)
+		}
+	}
+	return list, nil
+}
+
 func run(o options, dir string) error {
+	cfg, err := config(o)
+	if err != nil {
+		return err
+	}
 	store, err := filespool.Open(dir, nil)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	cfg, err := config(store, o)
-	if err != nil {
-		return err
-	}
+	cfg.Spool = store
 	r, err := relay.New(cfg)
 	if err != nil {
 		return err
@@ -96,7 +120,7 @@ func run(o options, dir string) error {
 	return r.Run(ctx)
 }
 
-func config(store spool.Store, o options) (relay.Config, error) {
+func config(o options) (relay.Config, error) {
 	var err1 error
 	if len(o.senders) == 0 {
 		err1 = errors.New("-device: name at least one")
@@ -105,8 +129,12 @@ func config(store spool.Store, o options) (relay.Config, error) {
 	users, err3 := auth.OpenHtpasswd(o.users, auth.OnReloadError(func(err error) {
 		slog.Error("the devices read last stay", "error", err)
 	}))
-	if err := errors.Join(err1, err2, err3); err != nil {
+	without, err4 := o.withoutPassword()
+	if err := errors.Join(err1, err2, cmp.Or(err3, err4)); err != nil {
 		return relay.Config{}, err
+	}
+	for _, name := range without {
+		slog.Warn("a device cannot log on until the file has a password for it", "device", name, "file", o.users)
 	}
 	// Whoever else is in the file does not get in.
 	known := auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
@@ -128,7 +156,6 @@ func config(store spool.Store, o options) (relay.Config, error) {
 
 	return relay.Config{
 		Hostname:   "relay.example.com",
-		Spool:      store,
 		Connectors: []*connector.Connector{devices},
 		TLS:        &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12},
 		Auth: &auth.Server{

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,10 +38,14 @@ func TestDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	mailtest.Write(t, o.users, string(line)+strings.Replace(string(line), "printer:", "boss@example.com:", 1))
-	cfg, err := config(memspool.New(nil), o)
+	if list, err := o.withoutPassword(); err != nil || !slices.Equal(list, []string{"scanner"}) {
+		t.Errorf("without a password: %q, %v", list, err)
+	}
+	cfg, err := config(o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.Spool = memspool.New(nil)
 	cfg.Connectors[0].Limits.Tarpit, cfg.Connectors[0].Limits.AuthTarpit = -1, -1 // no waiting here
 	r, err := relay.New(cfg)
 	if err != nil {
@@ -85,13 +90,16 @@ func TestDevices(t *testing.T) {
 	}
 }
 
-// TestFaults are told all at once.
+// TestFaults are told all at once, before the queue is opened.
 func TestFaults(t *testing.T) {
 	dir := t.TempDir()
-	_, err := config(memspool.New(nil), options{certificate: filepath.Join(dir, "cert.pem"), users: filepath.Join(dir, "users")})
+	err := run(options{certificate: filepath.Join(dir, "cert.pem"), users: filepath.Join(dir, "users")}, filepath.Join(dir, "spool"))
 	for _, want := range []string{"-device: ", "cert.pem: ", "users: "} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no fault of %q in %v", want, err)
 		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "spool")); err == nil {
+		t.Error("the queue was opened")
 	}
 }
