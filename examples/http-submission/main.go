@@ -4,8 +4,11 @@
 //
 //	htpasswd -cB users.htpasswd app@example.com
 //	go run ./examples/http-submission -users users.htpasswd -certificate cert.pem -key key.pem
-//	curl --cacert cert.pem -u app@example.com -H 'Content-Type: application/json' -H 'Idempotency-Key: 1' https://localhost:8443/messages \
+//	curl --cacert cert.pem -u app@example.com -H 'Content-Type: application/json' https://localhost:8443/messages \
 //	    -d '{"from":"app@example.com","to":["somebody@example.net"],"subject":"hello","text":"Hello.\n"}'
+//
+// An application that repeats a request for want of an answer sends each message with an Idempotency-Key of its own, as with
+// -H "Idempotency-Key: $(uuidgen)": the same key again sends nothing again, and with another message it is refused.
 //
 // With -token-for app@example.com it prints a token that does instead of a password: curl --oauth2-bearer token. Files of
 // users and certificates that are replaced count within a second, for HTTPS and SMTP alike.
@@ -17,6 +20,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -30,7 +34,6 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/httpapi"
-	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 )
 
@@ -48,23 +51,33 @@ func main() {
 	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
 	flag.StringVar(&o.key, "key", "key.pem", "private key `file`")
 	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
-	dir := flag.String("spool", "spool", "`directory` of the queue")
+	dir := flag.String("spool", "spool-http-submission", "`directory` of the queue")
 	flag.Parse()
 
 	if err := run(o, *dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		if errors.Is(err, fs.ErrNotExist) {
+			fmt.Fprintln(os.Stderr, "examples/README.md tells how to make the files")
+		}
 		os.Exit(1)
 	}
 }
 
 func run(o options, dir string) error {
+	keys := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{
+		OnError: func(err error) { slog.Warn("use of a token", "error", err) },
+	})
+	cfg, err := config(keys, o)
+	if err != nil {
+		return err
+	}
 	store, err := filespool.Open(dir, nil)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	keys := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
-	r, server, err := newServer(store, keys, o)
+	cfg.Spool = store
+	r, server, err := newServer(cfg)
 	if err != nil {
 		return err
 	}
@@ -106,24 +119,22 @@ func run(o options, dir string) error {
 	return err
 }
 
-func newServer(store spool.Store, keys *auth.Keyring, o options) (*relay.Relay, *http.Server, error) {
+func config(keys *auth.Keyring, o options) (relay.Config, error) {
 	certificates, err1 := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
 	users, err2 := auth.OpenHtpasswd(o.users, auth.OnReloadError(func(err error) {
 		slog.Error("the users read last stay", "error", err)
 	}))
 	if err := errors.Join(err1, err2); err != nil {
-		return nil, nil, err
+		return relay.Config{}, err
 	}
-	config := &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12} // for SMTP and HTTPS
 	submission := connector.Submission("submission")
 	submission.Bindings = []netip.AddrPort{o.smtp}
 	submission.Limits.MessageRate = 600 // a minute and user, however they come
 
-	r, err := relay.New(relay.Config{
+	return relay.Config{
 		Hostname:   "relay.example.com",
-		Spool:      store,
 		Connectors: []*connector.Connector{submission},
-		TLS:        config,
+		TLS:        &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12},
 		Auth: &auth.Server{
 			Passwords: users,
 			Tokens:    keys, // Authorization: Bearer, and OAUTHBEARER over SMTP
@@ -136,7 +147,11 @@ func newServer(store spool.Store, keys *auth.Keyring, o options) (*relay.Relay, 
 			SmartHosts:    []string{o.smartHost},
 		}},
 		Logger: slog.Default(),
-	})
+	}, nil
+}
+
+func newServer(cfg relay.Config) (*relay.Relay, *http.Server, error) {
+	r, err := relay.New(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -146,7 +161,7 @@ func newServer(store spool.Store, keys *auth.Keyring, o options) (*relay.Relay, 
 	}
 	return r, &http.Server{
 		Handler:           messages,
-		TLSConfig:         config,
+		TLSConfig:         cfg.TLS, // the same certificates
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       5 * time.Minute, // lets the largest message in
 		WriteTimeout:      6 * time.Minute,

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -26,7 +27,12 @@ func TestHTTPSubmission(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, server, err := newServer(memspool.New(nil), keys, o)
+	cfg, err := config(keys, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Spool = memspool.New(nil)
+	r, server, err := newServer(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,4 +120,18 @@ func TestHTTPSubmission(t *testing.T) {
 		t.Parallel()
 		want(curl("/messages", "-u", "app@example.com:wrong", "-X", "POST"), "401", "5.7.8")
 	})
+}
+
+// TestFaults are told all at once, before the queue is opened.
+func TestFaults(t *testing.T) {
+	dir := t.TempDir()
+	err := run(options{certificate: filepath.Join(dir, "cert.pem"), users: filepath.Join(dir, "users")}, filepath.Join(dir, "spool"))
+	for _, want := range []string{"cert.pem: ", "users: "} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no fault of %q in %v", want, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "spool")); err == nil {
+		t.Error("the queue was opened")
+	}
 }
