@@ -12,6 +12,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -23,7 +25,6 @@ import (
 	"github.com/postern-mail/postern/auth/oidcauth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
-	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 )
 
@@ -40,19 +41,22 @@ func main() {
 	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
 	flag.StringVar(&o.key, "key", "key.pem", "private key `file`")
 	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
-	dir := flag.String("spool", "spool", "`directory` of the queue")
+	dir := flag.String("spool", "spool-oauth", "`directory` of the queue")
 	flag.Parse()
 
-	if err := run(o, *dir); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
+	if err := run(ctx, os.Stdout, o, *dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		if errors.Is(err, fs.ErrNotExist) {
+			fmt.Fprintln(os.Stderr, "examples/README.md tells how to make the files")
+		}
 		os.Exit(1)
 	}
 }
 
-func run(o options, dir string) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends it at once
+func run(ctx context.Context, out io.Writer, o options, dir string) error {
 	var demo *issuer
 	if o.issuer == "" {
 		if !o.listen.Addr().IsLoopback() {
@@ -64,28 +68,34 @@ func run(o options, dir string) error {
 		}
 		o.issuer = demo.address
 	}
+	cfg, err := config(o)
+	if err != nil {
+		return err
+	}
 	store, err := filespool.Open(dir, nil)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	cfg, err := config(store, o)
-	if err != nil {
-		return err
-	}
+	cfg.Spool = store
 	r, err := relay.New(cfg)
 	if err != nil {
 		return err
 	}
+	if err := r.Listen(); err != nil {
+		return err
+	}
 	if demo != nil {
-		fmt.Printf("curl --ssl-reqd --cacert %s smtp://%s --login-options AUTH=OAUTHBEARER --user anna@example.com \\\n"+
-			"\t--mail-from anna@example.com --mail-rcpt bob@example.net --upload-file message.eml \\\n\t--oauth2-bearer %s\n",
-			o.certificate, o.listen, demo.token(o.audience, "anna@example.com"))
+		// The certificate is for localhost, as those are that examples/README.md tells how to make.
+		fmt.Fprintf(out, "printf 'Subject: hello\\r\\n\\r\\nHello.\\r\\n' | curl --ssl-reqd --cacert %s smtp://localhost:%d \\\n"+
+			"\t--login-options AUTH=OAUTHBEARER --user anna@example.com --mail-from anna@example.com --mail-rcpt bob@example.net \\\n"+
+			"\t--upload-file - --oauth2-bearer %s\n",
+			o.certificate, r.Addrs("submission")[0].Port(), demo.token(o.audience, "anna@example.com"))
 	}
 	return r.Run(ctx)
 }
 
-func config(store spool.Store, o options) (relay.Config, error) {
+func config(o options) (relay.Config, error) {
 	certificates, err1 := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
 	// A user is the address in the claim "email", which the provider has verified.
 	tokens, err2 := oidcauth.New(oidcauth.Options{Issuer: o.issuer, Audience: o.audience})
@@ -97,7 +107,6 @@ func config(store spool.Store, o options) (relay.Config, error) {
 
 	return relay.Config{
 		Hostname:   "relay.example.com",
-		Spool:      store,
 		Connectors: []*connector.Connector{submission},
 		TLS:        &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12},
 		Auth: &auth.Server{

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"io"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -26,10 +30,11 @@ func TestOAuth(t *testing.T) {
 	o.certificate, o.key, _ = mailtest.Certificate(t, dir)
 	start := func() string {
 		t.Helper()
-		cfg, err := config(memspool.New(nil), o)
+		cfg, err := config(o)
 		if err != nil {
 			t.Fatal(err)
 		}
+		cfg.Spool = memspool.New(nil)
 		cfg.Connectors[0].Limits.Tarpit, cfg.Connectors[0].Limits.AuthTarpit = -1, -1 // no waiting here
 		cfg.Auth.Throttle = nil
 		r, err := relay.New(cfg)
@@ -100,10 +105,52 @@ func TestOAuth(t *testing.T) {
 	}
 }
 
-// TestDemonstration makes no tokens for a relay that others reach.
+// TestDemonstration does what the program prints.
 func TestDemonstration(t *testing.T) {
-	err := run(options{listen: netip.MustParseAddrPort("0.0.0.0:2587")}, filepath.Join(t.TempDir(), "spool"))
-	if err == nil || !strings.HasPrefix(err.Error(), "-issuer: ") {
-		t.Errorf("got %v", err)
+	sink := mailtest.NewSink(t)
+	dir := t.TempDir()
+	o := options{listen: netip.MustParseAddrPort("127.0.0.1:0"), smartHost: sink.Addr, audience: "mail"}
+	o.certificate, o.key, _ = mailtest.Certificate(t, dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	printed, out := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := run(ctx, out, o, filepath.Join(dir, "spool"))
+		out.CloseWithError(cmp.Or(err, io.EOF))
+		done <- err
+	}()
+	command := make([]byte, 4096)
+	n, err := printed.Read(command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	curl := exec.CommandContext(ctx, "sh", "-c", string(command[:n]))
+	curl.Env = append(os.Environ(), "NO_PROXY=*")
+	if out, err := curl.CombinedOutput(); err != nil {
+		t.Fatalf("%s%v\n%s", command[:n], err, out)
+	}
+	if m := sink.Next(t); m.From != anna || !strings.Contains(m.Content, "Subject: hello\n") {
+		t.Errorf("arrived: %+v", m)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFaults are found before the queue is opened. No tokens are made for a relay that others reach.
+func TestFaults(t *testing.T) {
+	dir := t.TempDir()
+	for want, o := range map[string]options{
+		"-issuer: ":  {listen: netip.MustParseAddrPort("0.0.0.0:2587")},
+		"cert.pem: ": {listen: netip.MustParseAddrPort("127.0.0.1:2587"), certificate: filepath.Join(dir, "cert.pem")},
+	} {
+		err := run(t.Context(), io.Discard, o, filepath.Join(dir, "spool"))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "spool")); err == nil {
+		t.Error("the queue was opened")
 	}
 }
