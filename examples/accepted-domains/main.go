@@ -25,7 +25,7 @@ func main() {
 	listen := flag.String("listen", "127.0.0.1:2525", "`address` to listen on")
 	maildir := flag.String("maildir", "mail", "`directory` of the mailboxes")
 	other := flag.String("other", "127.0.0.1:2602", "`host:port` of the other system for example.org")
-	dir := flag.String("spool", "spool", "`directory` of the queue")
+	dir := flag.String("spool", "spool-accepted-domains", "`directory` of the queue")
 	flag.Parse()
 
 	if err := run(*listen, *maildir, *other, *dir); err != nil {

@@ -1,6 +1,7 @@
 // Command acme takes mail from users who log on inside TLS, with a certificate that it gets and renews by itself from
 // Let's Encrypt or another authority that speaks ACME, by autocert or by certmagic.
 //
+//	htpasswd -cB users.htpasswd app@example.com
 //	go run ./examples/acme -domain relay.example.com -users users.htpasswd -with certmagic
 //
 // It asks Let's Encrypt's staging service, whose certificates no client trusts, until -directory names another: when all

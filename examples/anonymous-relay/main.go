@@ -25,7 +25,7 @@ func main() {
 	listen := flag.String("listen", "127.0.0.1:2525", "`address` to listen on")
 	allow := flag.String("allow", "127.0.0.1", "hosts that may relay: `ranges`, separated by commas")
 	smartHost := flag.String("smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
-	dir := flag.String("spool", "spool", "`directory` of the queue")
+	dir := flag.String("spool", "spool-anonymous-relay", "`directory` of the queue")
 	flag.Parse()
 
 	if err := run(*listen, *allow, *smartHost, *dir); err != nil {
