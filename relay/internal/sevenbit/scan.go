@@ -213,7 +213,7 @@ func (b *body) step(e *entity) (step, error) {
 		return keep, unfit("8-bit octets in a part that may not be encoded") // RFC 2045 section 6.4
 	}
 	st := quoted
-	if m := e.main(); b.bare || m != "text" && m != e.mediaType {
+	if m := e.main(); b.bare || m != "text" && m != "" {
 		st = based
 	}
 	switch {

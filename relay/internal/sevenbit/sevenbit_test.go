@@ -523,7 +523,7 @@ func split(body, boundary string) (parts []string) {
 	from, at := -1, 0
 	for line := range strings.SplitAfterSeq(body, "\r\n") {
 		rest, ok := strings.CutPrefix(strings.TrimRight(strings.TrimSuffix(line, "\r\n"), " \t"), "--"+boundary)
-		if ok = ok && (rest == "" || rest == "--"); ok && from >= 0 {
+		if ok = ok && (rest == "" || rest == "--" && from >= 0); ok && from >= 0 {
 			parts = append(parts, strings.TrimSuffix(body[from:at], "\r\n"))
 		}
 		at += len(line)

@@ -69,8 +69,12 @@ type entity struct {
 	value                       []byte // of the current field, so far
 }
 
+// main is the type without its subtype; a type that has none is none.
 func (e *entity) main() string {
-	m, _, _ := strings.Cut(e.mediaType, "/")
+	m, _, ok := strings.Cut(e.mediaType, "/")
+	if !ok {
+		return ""
+	}
 	return m
 }
 
@@ -218,6 +222,9 @@ func (w *walker) delimits(line []byte) bool {
 			w.entity.settle()
 			return true
 		case "--":
+			if !m.begun {
+				return false // there is nothing to end
+			}
 			w.open, w.state = w.open[:i], filler
 			w.entity.settle()
 			return true
