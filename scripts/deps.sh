@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that tests and benchmarks drive: Postfix (its load tools, and
 # as a real peer), swaks, curl, htpasswd, Chromium, PostgreSQL, OpenLDAP, and readers of XML,
-# property lists and zone files, more mail clients; and nodemailer from npm. Does nothing when all are there.
+# property lists and zone files, more mail clients; and nodemailer and a validator of OpenAPI from npm. Does nothing when all are there.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
