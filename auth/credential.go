@@ -102,6 +102,9 @@ func (c *Credential) validate(before *Credential) error {
 
 // isLocal reports whether s is a local part as [Identity.MaySendAs] is asked for it (RFC 5321 section 4.1.2, RFC 6531 section 3.3).
 func isLocal(s string) bool {
+	if s == `""` { // which net/mail does not read
+		return true
+	}
 	const domain = "@a"
 	a, err := mail.ParseAddress("<" + s + domain + ">")
 	return err == nil && len(s) <= 64 && (&mail.Address{Address: a.Address}).String() == "<"+s+domain+">"
