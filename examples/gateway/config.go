@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/BurntSushi/toml"
@@ -69,12 +70,13 @@ type file struct {
 // lasting is what logons leave behind. It lives as long as the process: a reload must not forget who guesses, nor change the salt
 // of unknown users, which would tell them from those there are.
 type lasting struct {
-	throttle    *auth.Throttle
+	throttle    func() *auth.Throttle // made for the first users: it takes some memory
 	scramSecret []byte
 }
 
 func newLasting() *lasting {
-	l := &lasting{auth.NewThrottle(auth.ThrottleOptions{}), make([]byte, 32)}
+	throttle := sync.OnceValue(func() *auth.Throttle { return auth.NewThrottle(auth.ThrottleOptions{}) })
+	l := &lasting{throttle, make([]byte, 32)}
 	rand.Read(l.scramSecret) // never fails
 	return l
 }
@@ -218,7 +220,7 @@ func (l *loader) users(f *file) *auth.Server {
 		}
 		return nil
 	}
-	s := &auth.Server{Passwords: auth.WithSenders(users, f.Senders), SCRAMSecret: l.lasting.scramSecret, Throttle: l.lasting.throttle}
+	s := &auth.Server{Passwords: auth.WithSenders(users, f.Senders), SCRAMSecret: l.lasting.scramSecret, Throttle: l.lasting.throttle()}
 	if f.Scram {
 		s.SCRAM = auth.SCRAMStoreFunc(func(ctx context.Context, c auth.Credentials) (string, *auth.Identity, error) {
 			keys, id, err := users.SCRAMKeys(ctx, c)
