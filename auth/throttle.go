@@ -67,9 +67,10 @@ func (e *ThrottledError) Error() string {
 //
 // The same wrong password again is not a guess and is not counted: a device with an old
 // password does not lock out its neighbours. For ten seconds it is refused without a look, so that it costs no
-// hash. Only [ErrBadCredentials] is a failure. A context that ends leaves an attempt uncounted: a handler of HTTP requests should not
-// pass on one that its client can end. What is unknown about
-// a user plays no part, so that waiting does not tell which users exist.
+// hash. Only [ErrBadCredentials] is a failure. What is unknown about a user plays no part, so that waiting does not tell
+// which users exist.
+//
+// A context that ends leaves an attempt uncounted: a handler of HTTP requests should not pass on one that its client can end.
 //
 // When an attack from many sources begins, none of them has failed yet: for a few seconds those wait with them who come for the
 // first time. What the Throttle knows ends with the process, so that everybody does after a restart.
