@@ -8,6 +8,9 @@
 // 7505), and one whose best exchanger is this host, is a permanent failure. Whoever could not be reached comes last
 // for 30 seconds. A smart host is host, host:port, an IP address or unix:/path; its name is looked up as an address only.
 //
+// A domain is unknown for good only if MX, A and AAAA, and CNAME where the
+// resolver can be asked, are all not found. Every other answer may pass.
+//
 // # Fail-over
 //
 // The next address is tried as long as no recipient has an answer: after a failed look-up, dial, greeting, EHLO, TLS

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"math/rand/v2"
 	"net"
@@ -26,6 +27,7 @@ var (
 	errLoop     = errors.New("mail loops back to this host")
 	errLiteral  = errors.New("malformed address literal")
 	errHost     = errors.New("malformed host")
+	errNoAnswer = errors.New("neither an answer nor an error from the resolver")
 )
 
 // target is an address to connect to.
@@ -108,7 +110,9 @@ func (c *Client) hosts(ctx context.Context, h *NextHop, key hopKey) ([]string, *
 	return hosts, failed
 }
 
-// mx looks the mail exchangers of a domain up (RFC 5321 section 5.1).
+// mx looks the mail exchangers of a domain up (RFC 5321 section 5.1). A
+// resolver may leave out records that it cannot read and tell so by an error
+// beside the list: those it has are tried, but such a list proves nothing.
 func (c *Client) mx(ctx context.Context, domain string) ([]string, *Result) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
 	defer cancel()
@@ -118,6 +122,10 @@ func (c *Client) mx(ctx context.Context, domain string) ([]string, *Result) {
 			return nil, &Result{Op: "dns", Enhanced: "4.4.3", Err: err}
 		}
 		return []string{domain}, nil // implicit MX
+	}
+	final := Permanent
+	if err != nil {
+		final = Temporary
 	}
 	slices.SortFunc(list, func(a, b *net.MX) int { return cmp.Compare(a.Pref, b.Pref) })
 	hosts := make([]string, 0, len(list))
@@ -129,7 +137,7 @@ func (c *Client) mx(ctx context.Context, domain string) ([]string, *Result) {
 		// Section 5.1: hosts as good as or worse than this one would send the mail back.
 		if slices.ContainsFunc(list[i:j], func(m *net.MX) bool { return sameName(m.Host, c.cfg.Hostname) }) {
 			if len(hosts) == 0 {
-				return nil, &Result{Outcome: Permanent, Op: "dns", Enhanced: "5.4.6", Err: errLoop}
+				return nil, negative(final, "5.4.6", errLoop)
 			}
 			break
 		}
@@ -138,7 +146,7 @@ func (c *Client) mx(ctx context.Context, domain string) ([]string, *Result) {
 			name := strings.TrimSuffix(list[i].Host, ".")
 			if name == "" {
 				if len(list) == 1 {
-					return nil, &Result{Outcome: Permanent, Op: "dns", Enhanced: "5.1.10", Err: errNullMX} // RFC 7505
+					return nil, negative(final, "5.1.10", errNullMX) // RFC 7505
 				}
 				continue
 			}
@@ -146,9 +154,18 @@ func (c *Client) mx(ctx context.Context, domain string) ([]string, *Result) {
 		}
 	}
 	if len(hosts) == 0 {
-		return nil, &Result{Outcome: Permanent, Op: "dns", Enhanced: "5.1.10", Err: errNullMX}
+		return nil, negative(final, "5.1.10", errNullMX)
 	}
 	return hosts[:min(len(hosts), maxMXHosts)], nil
+}
+
+// negative is the result of a look-up that says no, which counts for now only
+// unless it is final.
+func negative(final Outcome, enhanced string, err error) *Result {
+	if final != Permanent {
+		enhanced = "4.4.3"
+	}
+	return &Result{Outcome: final, Op: "dns", Enhanced: enhanced, Err: err}
 }
 
 // addresses gives the addresses of one host.
@@ -172,11 +189,9 @@ func (c *Client) addresses(ctx context.Context, h *NextHop, host string) ([]targ
 		if !smart {
 			look = c.absolute(name)
 		}
-		ctx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
-		addrs, err = c.resolver.LookupNetIP(ctx, "ip", look)
-		cancel()
+		addrs, err = c.lookUp(ctx, look)
 		if len(addrs) == 0 {
-			return nil, c.noAddress(h, name, err)
+			return nil, c.noAddress(ctx, h, name, err)
 		}
 	}
 	addresses := make([]string, 0, len(addrs))
@@ -187,7 +202,7 @@ func (c *Client) addresses(ctx context.Context, h *NextHop, host string) ([]targ
 		addresses = append(addresses, netip.AddrPortFrom(a, port).String())
 	}
 	if len(addresses) == 0 {
-		return nil, c.noAddress(h, name, nil)
+		return nil, c.noAddress(ctx, h, name, nil)
 	}
 	c.deadLast(addresses)
 	targets := make([]target, len(addresses))
@@ -198,14 +213,63 @@ func (c *Client) addresses(ctx context.Context, h *NextHop, host string) ([]targ
 	return targets, nil
 }
 
+// lookUp gives the addresses of a host, or the error that tells why there are
+// none. A resolver that asks for A and AAAA at once may answer with the "not
+// found" of one although the other had no answer. So each is asked again on its
+// own, and only a host for which both are not found is not found.
+func (c *Client) lookUp(ctx context.Context, host string) (addrs []netip.Addr, err error) {
+	for _, network := range []string{"ip", "ip4", "ip6"} {
+		addrs, err = c.ask(ctx, network, host)
+		if len(addrs) > 0 || !isNotFound(err) {
+			break
+		}
+	}
+	return addrs, err
+}
+
+func (c *Client) ask(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
+	defer cancel()
+	addrs, err := c.resolver.LookupNetIP(ctx, network, host)
+	if len(addrs) == 0 && err == nil {
+		err = errNoAnswer
+	}
+	return addrs, err
+}
+
+// noAlias tells whether a domain without addresses is not the alias of another
+// name either, for a resolver that can be asked. A chain of aliases that breaks
+// off half-way has no addresses for now: its end was never asked.
+func (c *Client) noAlias(ctx context.Context, domain string) error {
+	r, ok := c.resolver.(interface {
+		LookupCNAME(ctx context.Context, host string) (string, error)
+	})
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
+	defer cancel()
+	name, err := r.LookupCNAME(ctx, c.absolute(domain))
+	switch {
+	case isNotFound(err):
+		return nil
+	case err == nil:
+		return fmt.Errorf("alias of %s, which has no address", name)
+	}
+	return err
+}
+
 // noAddress gives the result of a host that cannot be looked up. That a domain does not exist is final; a smart host or
 // an exchanger that does not exist is somebody's mistake and may be mended.
-func (c *Client) noAddress(h *NextHop, name string, err error) *Result {
-	switch {
-	case err != nil && !isNotFound(err):
+func (c *Client) noAddress(ctx context.Context, h *NextHop, name string, err error) *Result {
+	domain := len(h.Hosts) == 0 && name == h.Domain
+	if domain && isNotFound(err) {
+		if err = c.noAlias(ctx, name); err == nil {
+			return &Result{Outcome: Permanent, Op: "dns", Enhanced: "5.1.2", Err: errNoDomain}
+		}
+	}
+	if err != nil && !isNotFound(err) {
 		return &Result{Op: "dns", Enhanced: "4.4.3", Host: name, Err: err}
-	case len(h.Hosts) == 0 && name == h.Domain:
-		return &Result{Outcome: Permanent, Op: "dns", Enhanced: "5.1.2", Err: errNoDomain}
 	}
 	return &Result{Op: "dns", Enhanced: "4.4.4", Host: name, Err: errNoHost}
 }
@@ -218,9 +282,23 @@ func (c *Client) absolute(name string) string {
 	return name
 }
 
+// isNotFound tells whether an error proves that there are no such records: of
+// several errors in one, all must say so.
 func isNotFound(err error) bool {
-	var dns *net.DNSError
-	return errors.As(err, &dns) && dns.IsNotFound
+	switch e := err.(type) {
+	case *net.DNSError:
+		return e.IsNotFound && !e.IsTemporary && !e.IsTimeout
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			if !isNotFound(err) {
+				return false
+			}
+		}
+		return true
+	case interface{ Unwrap() error }:
+		return isNotFound(e.Unwrap())
+	}
+	return false
 }
 
 func sameName(a, b string) bool {

@@ -102,6 +102,107 @@ func TestMX(t *testing.T) {
 	}
 }
 
+// records is a Resolver with one answer for each kind of question: addresses, or
+// an error.
+type records struct {
+	mx           []*net.MX
+	mxErr        error
+	ip, ip4, ip6 any
+	asked        []string
+}
+
+func (r *records) LookupMX(context.Context, string) ([]*net.MX, error) { return r.mx, r.mxErr }
+
+func (r *records) LookupNetIP(_ context.Context, network, _ string) ([]netip.Addr, error) {
+	r.asked = append(r.asked, network)
+	switch a := map[string]any{"ip": r.ip, "ip4": r.ip4, "ip6": r.ip6}[network].(type) {
+	case string:
+		return []netip.Addr{netip.MustParseAddr(a)}, nil
+	case error:
+		return nil, a
+	}
+	return nil, nil
+}
+
+// aliasing is a Resolver that can be asked for aliases too.
+type aliasing struct {
+	*records
+	cname string
+	err   error
+}
+
+func (a aliasing) LookupCNAME(context.Context, string) (string, error) { return a.cname, a.err }
+
+// A domain is unknown for good only if every question about it is answered so.
+func TestUnknownDomainNeedsEveryAnswer(t *testing.T) {
+	none := &net.DNSError{Err: "no such host", IsNotFound: true}
+	servfail := &net.DNSError{Err: "server misbehaving", IsTemporary: true}
+	refused := &net.DNSError{Err: "server misbehaving"}
+	silent := &net.DNSError{Err: "i/o timeout", IsTimeout: true, IsTemporary: true}
+	odd := &net.DNSError{Err: "no such host", IsNotFound: true, IsTimeout: true}
+	both, either := errors.Join(none, none), errors.Join(none, servfail)
+	malformed := &net.DNSError{Err: "malformed DNS records"}
+	const unknown, later = "permanent dns 0 5.1.2 error", "temporary dns 0 4.4.3 error"
+	null, us := []*net.MX{{Host: "."}}, []*net.MX{{Host: "relay.example.test."}}
+	for name, test := range map[string]struct {
+		resolver outbound.Resolver
+		want     string
+	}{
+		"nothing anywhere":    {&records{mxErr: none, ip: none, ip4: none, ip6: none}, unknown},
+		"no MX, no addresses": {&records{ip: none, ip4: none, ip6: none}, unknown},
+		"all joined":          {&records{mxErr: none, ip: both, ip4: none, ip6: none}, unknown},
+		"MX fails":            {&records{mxErr: servfail, ip: none, ip4: none, ip6: none}, later},
+		"MX refused":          {&records{mxErr: refused, ip: none, ip4: none, ip6: none}, later},
+		"A fails":             {&records{mxErr: none, ip: none, ip4: servfail, ip6: none}, later},
+		"A refused":           {&records{mxErr: none, ip: none, ip4: refused, ip6: none}, later},
+		"A silent":            {&records{mxErr: none, ip: none, ip4: silent, ip6: none}, later},
+		"AAAA fails":          {&records{mxErr: none, ip: none, ip4: none, ip6: servfail}, later},
+		"AAAA empty":          {&records{mxErr: none, ip: none, ip4: none}, later},
+		"both empty":          {&records{mxErr: none}, later},
+		"not sure":            {&records{mxErr: none, ip: none, ip4: odd, ip6: none}, later},
+		"one of two joined": {
+			&records{mxErr: none, ip: either, ip4: none, ip6: none}, later,
+		},
+		"found when asked apart": {
+			&records{mxErr: none, ip: none, ip4: none, ip6: "2001:db8::1"},
+			"temporary dial 0 4.4.1 error",
+		},
+		"null MX":                  {&records{mx: null}, "permanent dns 0 5.1.10 error"},
+		"null MX among unreadable": {&records{mx: null, mxErr: malformed}, later},
+		"loop":                     {&records{mx: us}, "permanent dns 0 5.4.6 error"},
+		"loop among unreadable":    {&records{mx: us, mxErr: malformed}, later},
+		"no alias either": {
+			aliasing{&records{mxErr: none, ip: none, ip4: none, ip6: none}, "", none}, unknown,
+		},
+		"alias fails": {
+			aliasing{&records{mxErr: none, ip: none, ip4: none, ip6: none}, "", servfail}, later,
+		},
+		"alias that leads nowhere": {
+			aliasing{
+				records: &records{mxErr: none, ip: none, ip4: none, ip6: none}, cname: "b.example.",
+			},
+			later,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := &network{down: map[string]bool{"2001:db8::1": true}}
+			c := newClient(t, n.dial, func(cfg *outbound.Config) { cfg.Resolver = test.resolver })
+			r := newRequest("hi\r\n")
+			r.Hop.Hosts, r.Hop.Domain = nil, "example.org"
+			expect(t, c.Deliver(t.Context(), r), test.want)
+		})
+	}
+	// What is found at once is not asked for again.
+	one := &records{mxErr: none, ip: "192.0.2.1"}
+	c := newClient(t, dialPipe((&sink{}).serve), func(cfg *outbound.Config) { cfg.Resolver = one })
+	r := newRequest("hi\r\n")
+	r.Hop.Hosts, r.Hop.Domain = nil, "example.org"
+	expect(t, c.Deliver(t.Context(), r), taken)
+	if !slices.Equal(one.asked, []string{"ip"}) {
+		t.Errorf("asked for %v", one.asked)
+	}
+}
+
 // Exchangers of the same preference share the load.
 func TestMXEqualPreference(t *testing.T) {
 	z := zone{
