@@ -29,6 +29,7 @@ type content struct {
 	n    int  // octets in the block
 	last bool // the block ends the content
 	dots stuffing
+	head section
 }
 
 // open begins to read the content, as 7-bit MIME with a plan.
@@ -43,7 +44,7 @@ func (c *content) open(ctx context.Context, r *Request, plan *sevenbit.Plan) err
 			io.Closer
 		}{plan.Reader(src), src}
 	}
-	c.src, c.last, c.dots = src, false, stuffing{bol: true}
+	c.src, c.last, c.dots, c.head = src, false, stuffing{bol: true}, section{}
 	return c.next()
 }
 
@@ -67,7 +68,10 @@ func (c *content) next() error {
 }
 
 // chunk returns the block as a BDAT chunk (RFC 3030 section 2).
-func (c *content) chunk() []byte {
+func (c *content) chunk() ([]byte, error) {
+	if err := c.head.check(c.block(), c.last); err != nil {
+		return nil, err
+	}
 	var space [32]byte
 	cmd := strconv.AppendInt(append(space[:0], "BDAT "...), int64(c.n), 10)
 	if c.last {
@@ -76,12 +80,15 @@ func (c *content) chunk() []byte {
 	cmd = append(cmd, "\r\n"...)
 	start := gapSize - len(cmd)
 	copy(c.buf[start:], cmd)
-	return c.buf[start : gapSize+c.n]
+	return c.buf[start : gapSize+c.n], nil
 }
 
 // lines returns the block as part of DATA (RFC 5321 section 4.5.2), with the final dot where it ends the content.
 // Content that does not end with CRLF gets one, as DATA cannot be ended otherwise.
 func (c *content) lines() ([]byte, error) {
+	if err := c.head.check(c.block(), c.last); err != nil {
+		return nil, err
+	}
 	out, err := c.dots.stuff(c.buf[:], gapSize, c.n)
 	if err != nil || !c.last {
 		return out, err

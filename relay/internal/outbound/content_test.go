@@ -16,6 +16,17 @@ func bare(content []byte) bool {
 	return bytes.ContainsAny(bytes.ReplaceAll(content, []byte("\r\n"), []byte(" ")), "\r\n")
 }
 
+// badHeader finds a CR, an LF or a NUL that a header section may not have.
+func badHeader(content []byte) bool {
+	section := content
+	if bytes.HasPrefix(content, []byte("\r\n")) {
+		section = nil
+	} else if i := bytes.Index(content, []byte("\r\n\r\n")); i >= 0 {
+		section = content[:i]
+	}
+	return bare(section) || bytes.IndexByte(section, 0) >= 0
+}
+
 // undot is the receiving side of DATA, octet by octet and from the letter of RFC 5321 section 4.5.2.
 func undot(wire []byte) (content, rest []byte) {
 	for line := []byte(nil); ; {
@@ -58,6 +69,12 @@ func FuzzDotStuff(f *testing.F) {
 		f.Add([]byte(s), 0)
 		f.Add([]byte(s), outbound.BlockSize-1)
 	}
+	for _, s := range []string{
+		"A: b\r\n\r\nx\ny\x00", "A: b\n\r\n\r\n", "A: \x00\r\n\r\n", "A: b\rFrom: c\r\n\r\n",
+	} {
+		f.Add([]byte(s), 0)
+		f.Add([]byte(s), outbound.BlockSize-5)
+	}
 	f.Fuzz(func(t *testing.T, tail []byte, fill int) {
 		// The ends of the blocks are where it gets interesting: so the content begins with up to two blocks of lines.
 		fill = max(fill, 0) % (2 * outbound.BlockSize)
@@ -66,8 +83,9 @@ func FuzzDotStuff(f *testing.F) {
 			return
 		}
 		wire, err := outbound.DataOf(iotest.HalfReader(bytes.NewReader(content)))
-		if isBare := bare(content); isBare != (err != nil) {
-			t.Fatalf("error %v, bare %v", err, isBare)
+		unfit := badHeader(content)
+		if isBare := bare(content); (isBare || unfit) != (err != nil) {
+			t.Fatalf("error %v, bare %v, header unfit %v", err, isBare, unfit)
 		}
 		if err == nil {
 			got, rest := undot(wire)
@@ -80,8 +98,11 @@ func FuzzDotStuff(f *testing.F) {
 			}
 		}
 		wire, err = outbound.ChunksOf(bytes.NewReader(content))
+		if unfit != (err != nil) {
+			t.Fatalf("BDAT: error %v, header unfit %v", err, unfit)
+		}
 		if err != nil {
-			t.Fatal(err)
+			return
 		}
 		if got, rest := unchunk(wire); !bytes.Equal(got, content) || len(rest) != 0 {
 			t.Fatalf("BDAT: got %d octets and %d behind, want %d", len(got), len(rest), len(content))
@@ -107,7 +128,8 @@ func TestDotStuffGrowth(t *testing.T) {
 func TestContentReadError(t *testing.T) {
 	for _, n := range []int{0, 100, outbound.BlockSize, 2*outbound.BlockSize + 1} {
 		for _, frame := range []func(io.Reader) ([]byte, error){outbound.DataOf, outbound.ChunksOf} {
-			src := io.MultiReader(bytes.NewReader(make([]byte, n)), iotest.ErrReader(io.ErrClosedPipe))
+			whole := strings.NewReader(strings.Repeat("x", n))
+			src := io.MultiReader(whole, iotest.ErrReader(io.ErrClosedPipe))
 			if _, err := frame(src); err != io.ErrClosedPipe {
 				t.Errorf("%d octets: error %v", n, err)
 			}

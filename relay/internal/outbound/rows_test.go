@@ -139,13 +139,15 @@ func TestC2ContentAsStored(t *testing.T) {
 	}
 }
 
-// C2 and S9: a CR or LF on its own goes out by BDAT as it is and never by DATA, neither at the start nor deep in the content.
+// C2 and S9: a CR or LF on its own in a body goes out by BDAT as it is and never
+// by DATA, neither at the start nor deep in the content.
 func TestC2BareLineEnds(t *testing.T) {
 	fill := strings.Repeat("Twenty-five octets here\r\n", 10000)
 	for _, bad := range []string{
 		"\n.\r\n", "a\n.\nMAIL FROM:<x@example.com>\r\n", "\r.\r\n", "a\r\r\n", "a\n", "a\r", "\r", "\n", "\r\n\n.\r\n",
 	} {
-		for _, content := range []string{bad, fill + bad, bad + fill} {
+		for _, body := range []string{bad, fill + bad, bad + fill} {
+			content := "Subject: x\r\n\r\n" + body
 			s := &sink{extensions: []string{"PIPELINING"}}
 			c := newClient(t, dialTo(listen(t, s.serve)))
 			expect(t, c.Deliver(t.Context(), newRequest(content)), "permanent content 0 5.6.11 error")

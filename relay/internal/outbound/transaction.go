@@ -424,10 +424,7 @@ func (t *transaction) sendData(ctx context.Context, c *conn) verdict {
 	for {
 		b, err := t.body.lines()
 		if err != nil {
-			// The connection closes short of the final dot, and the peer drops what it has.
-			c.bad = true
-			t.settle(t.accepted, Result{Outcome: Permanent, Op: "content", Enhanced: "5.6.11", Host: c.host, Err: err})
-			return settled
+			return t.unfit(c, err)
 		}
 		t.ended = t.body.last
 		if err := c.write(b, c.times.WriteTimeout); err != nil {
@@ -446,8 +443,12 @@ func (t *transaction) sendData(ctx context.Context, c *conn) verdict {
 // standard allows otherwise: a peer that takes no recipient and does not skip the chunk would run it as commands.
 func (t *transaction) sendChunks(ctx context.Context, c *conn) verdict {
 	for outstanding := 1; ; outstanding++ {
+		b, err := t.body.chunk()
+		if err != nil {
+			return t.unfit(c, err)
+		}
 		t.ended = t.body.last
-		if err := c.write(t.body.chunk(), c.times.WriteTimeout); err != nil {
+		if err := c.write(b, c.times.WriteTimeout); err != nil {
 			return t.unwritten(ctx, c, "content", err)
 		}
 		allowed := maxChunks
@@ -559,6 +560,16 @@ func (t *transaction) unwritten(ctx context.Context, c *conn, op string, err err
 		return t.closing(c, op, rep)
 	}
 	return t.stop(ctx, c, op, err)
+}
+
+// unfit gives up in the midst of a content that cannot go on. The connection
+// closes short of its end, and the peer drops what it has.
+func (t *transaction) unfit(c *conn, err error) verdict {
+	c.bad = true
+	t.settle(t.accepted, Result{
+		Outcome: Permanent, Op: "content", Enhanced: "5.6.11", Host: c.host, Err: err,
+	})
+	return settled
 }
 
 // unread gives up in the midst of the content because it cannot be read on.
