@@ -49,6 +49,11 @@ var allowed = map[string][]string{
 	"relay/httpapi":    {"auth", "connector", "domains", "relay", "relay/internal/httppeer"},
 	"relay/admin":      {"auth", "connector", "domains", "relay", "relay/internal/httppeer", "relay/spool"},
 
+	"relay/relaytest": {
+		"relay", "relay/spool/memspool",
+		"github.com/emersion/go-smtp", "github.com/emersion/go-sasl",
+	},
+
 	"relay/internal/httppeer": {"relay"},
 }
 

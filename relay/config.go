@@ -1,8 +1,10 @@
 package relay
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/postern-mail/postern/auth"
@@ -131,6 +133,15 @@ type Config struct {
 
 	// Resolver looks up the DNS for MX delivery. Defaults to the system's.
 	Resolver Resolver
+
+	// Dial opens the connections to next hops; a net.Dialer has such a method.
+	// Defaults to a dialler without a source address of its own.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Listen opens the bindings of the connectors: network is tcp4 or tcp6, and
+	// address an IP address with a port. What it returns must tell the address
+	// that it listens on. Defaults to sockets of the system.
+	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 
 	// MaxDeliveries bounds the deliveries under way at once. Defaults to 100.
 	MaxDeliveries int

@@ -78,7 +78,7 @@ func New(cfg Config) (*Relay, error) {
 	}
 	r.killed, r.kill = context.WithCancel(context.Background())
 	r.verifiers = smtpd.NewVerifiers(logger(cfg))
-	client := outbound.Config{Hostname: cfg.Hostname, Logger: cfg.Logger}
+	client := outbound.Config{Hostname: cfg.Hostname, Logger: cfg.Logger, Dial: cfg.Dial}
 	if cfg.Resolver != nil {
 		client.Resolver = cfg.Resolver
 	}
@@ -150,7 +150,7 @@ func (r *Relay) listen(p *snapshot) error {
 				b = known
 			}
 			if r.listeners[b] == nil && opened[b] == nil {
-				l, err := listenTCP(b)
+				l, err := p.listen(b)
 				if err != nil {
 					errs = append(errs, &FieldError{Field: fmt.Sprintf("Connectors[%d].Bindings[%d]", i, j), Err: err})
 					continue
@@ -216,11 +216,14 @@ func (r *Relay) install(p *snapshot) {
 	}
 }
 
-// listenTCP listens on one family only: 0.0.0.0 does not take IPv6 connections.
-func listenTCP(b netip.AddrPort) (net.Listener, error) {
+// listen listens on one family only: 0.0.0.0 does not take IPv6 connections.
+func (p *snapshot) listen(b netip.AddrPort) (net.Listener, error) {
 	network := "tcp4"
 	if b.Addr().Is6() {
 		network = "tcp6"
+	}
+	if p.cfg.Listen != nil {
+		return p.cfg.Listen(context.Background(), network, b.String())
 	}
 	// The clocks of the server end dead connections; keep-alive probes would only cost system calls.
 	l := net.ListenConfig{KeepAlive: -1}
@@ -315,8 +318,8 @@ func (r *Relay) start() {
 
 // Reload gives the relay another configuration. Sessions under way go on under the one
 // they began with; new ones, and all deliveries from now on, follow the new one. Bindings are opened
-// and closed as needed. On an error nothing has changed. Spool, Hostname, Logger, Resolver and
-// MaxDeliveries stay as they were.
+// and closed as needed. On an error nothing has changed. Spool, Hostname, Logger,
+// Resolver, Dial and MaxDeliveries stay as they were.
 func (r *Relay) Reload(cfg Config) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

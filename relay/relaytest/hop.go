@@ -1,0 +1,370 @@
+package relaytest
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/emersion/go-sasl"
+	"github.com/emersion/go-smtp"
+)
+
+// Stage is where a conversation with a [Hop] stands.
+type Stage string
+
+// The stages at which a [Hop] can be scripted.
+const (
+	Connect Stage = "connect" // before the banner
+	Hello   Stage = "hello"   // at EHLO, HELO or LHLO
+	Auth    Stage = "auth"
+	Mail    Stage = "mail"
+	Rcpt    Stage = "rcpt"
+	Content Stage = "content" // behind the content; with LMTP once for each recipient
+)
+
+// Step is one step of a conversation, as a script sees it.
+type Step struct {
+	Stage Stage
+	// Session numbers the connections of the hop, Transaction the MAIL commands
+	// of the session, both from 1.
+	Session, Transaction int
+	// Attempt counts how often the hop has come to this stage with this
+	// recipient, or where there is none with this sender, over all sessions,
+	// from 1.
+	Attempt int
+	// From is the reverse-path and To the recipient, as far as they are known.
+	From, To string
+	// TLS tells that the connection is encrypted.
+	TLS bool
+}
+
+// Answer is what a script answers to a [Step]. The zero Answer takes the
+// command.
+type Answer struct {
+	reply *smtp.SMTPError
+	cut   bool
+	stall bool
+}
+
+// Reply answers with a reply, such as 451, "4.7.1", "Try again later". At
+// Connect a reply ends the connection, and so does 421 everywhere.
+func Reply(code int, enhanced, text string) Answer {
+	return Answer{reply: &smtp.SMTPError{
+		Code: code, EnhancedCode: enhancedCode(enhanced), Message: text,
+	}}
+}
+
+// Cut ends the connection without a reply.
+func Cut() Answer { return Answer{cut: true} }
+
+// Stall says nothing more on this connection until the hop ends.
+func Stall() Answer { return Answer{stall: true} }
+
+func enhancedCode(s string) smtp.EnhancedCode {
+	var code smtp.EnhancedCode
+	for i, part := range strings.SplitN(s, ".", 3) {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return smtp.NoEnhancedCode
+		}
+		code[i] = n
+	}
+	return code
+}
+
+// Hop is a next hop: an SMTP or LMTP server on a [Network] that keeps what it
+// takes and answers as its script says. Set the fields, then call Start.
+type Hop struct {
+	// Name is its host name, in banner and EHLO. Defaults to "hop.test".
+	Name string
+	// Address is the IP address and port that it listens on. Required.
+	Address string
+	// Script answers the steps of the conversations. It is called from many
+	// goroutines. Defaults to nil: everything is taken.
+	Script func(Step) Answer
+	// TLS offers STARTTLS. Defaults to nil: it is not offered.
+	TLS *tls.Config
+	// LMTP speaks RFC 2033. Defaults to false.
+	LMTP bool
+	// DSN, SMTPUTF8 and BinaryMIME offer the extensions of RFC 3461, 6531 and
+	// 3030. PIPELINING, CHUNKING and 8BITMIME are always offered.
+	DSN, SMTPUTF8, BinaryMIME bool
+	// Users are the names and passwords that may log on, by PLAIN. Defaults to
+	// nil: AUTH is not offered.
+	Users map[string]string
+
+	mu       sync.Mutex
+	sessions int
+	seen     map[string]int
+	taken    []Taken
+	more     chan struct{} // closed and replaced when taken grows
+	done     chan struct{}
+}
+
+// Taken is a message that a [Hop] has taken. With LMTP each recipient that was
+// taken has one of its own.
+type Taken struct {
+	From    string
+	To      []string
+	Content []byte
+	Session int
+	TLS     bool
+}
+
+// Start begins to serve and ends with the test.
+func (h *Hop) Start(t testing.TB, n *Network) *Hop {
+	t.Helper()
+	l, err := n.Listen(t.Context(), "tcp", h.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Name == "" {
+		h.Name = "hop.test"
+	}
+	h.Address = l.Addr().String()
+	h.seen, h.more, h.done = make(map[string]int), make(chan struct{}), make(chan struct{})
+	s := smtp.NewServer(smtp.BackendFunc(h.newSession))
+	s.Domain, s.LMTP, s.TLSConfig = h.Name, h.LMTP, h.TLS
+	s.EnableDSN, s.EnableSMTPUTF8, s.EnableBINARYMIME = h.DSN, h.SMTPUTF8, h.BinaryMIME
+	s.AllowInsecureAuth = true
+	s.MaxLineLength = 0
+	s.ErrorLog = silence{}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = s.Serve(&greeter{Listener: l, hop: h})
+	}()
+	t.Cleanup(func() {
+		close(h.done)
+		_ = s.Close()
+		<-ended
+	})
+	return h
+}
+
+// Taken returns the messages taken so far.
+func (h *Hop) Taken() []Taken {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]Taken(nil), h.taken...)
+}
+
+// Sessions returns how many connections there were.
+func (h *Hop) Sessions() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sessions
+}
+
+// Wait waits until the hop has taken n messages and returns them. After
+// [Patience] the test fails.
+func (h *Hop) Wait(t testing.TB, n int) []Taken {
+	t.Helper()
+	all, ok := await(func() ([]Taken, <-chan struct{}, bool) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return append([]Taken(nil), h.taken...), h.more, len(h.taken) >= n
+	})
+	if !ok {
+		t.Fatalf("%s has taken %d messages, want %d", h.Name, len(all), n)
+	}
+	return all
+}
+
+// take keeps a message.
+func (h *Hop) take(m Taken) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.taken = append(h.taken, m)
+	close(h.more)
+	h.more = make(chan struct{})
+}
+
+// ask runs the script for a step.
+func (h *Hop) ask(s Step) Answer {
+	h.mu.Lock()
+	key := string(s.Stage) + " " + s.From
+	if s.To != "" {
+		key = string(s.Stage) + " " + s.To
+	}
+	h.seen[key]++
+	s.Attempt = h.seen[key]
+	h.mu.Unlock()
+	if h.Script == nil {
+		return Answer{}
+	}
+	return h.Script(s)
+}
+
+// greeter numbers the connections and runs their first stage.
+type greeter struct {
+	net.Listener
+	hop *Hop
+}
+
+// hopConn is a connection with its number.
+type hopConn struct {
+	net.Conn
+	number int
+}
+
+func (g *greeter) Accept() (net.Conn, error) {
+	for {
+		c, err := g.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		h := g.hop
+		h.mu.Lock()
+		h.sessions++
+		n := h.sessions
+		h.mu.Unlock()
+		switch a := h.ask(Step{Stage: Connect, Session: n}); {
+		case a.reply != nil:
+			_, _ = io.WriteString(c, a.reply.Error()+"\r\n")
+			_ = c.Close()
+		case a.cut:
+			_ = c.Close()
+		case a.stall:
+			go func() {
+				<-h.done
+				_ = c.Close()
+			}()
+		default:
+			return &hopConn{c, n}, nil
+		}
+	}
+}
+
+var errCut = errors.New("relaytest: the script has cut the connection")
+
+// newSession begins the session of a connection, at its hello.
+func (h *Hop) newSession(c *smtp.Conn) (smtp.Session, error) {
+	s := &session{hop: h, conn: c}
+	raw := c.Conn()
+	if t, ok := raw.(*tls.Conn); ok {
+		raw, s.step.TLS = t.NetConn(), true
+	}
+	if own, ok := raw.(*hopConn); ok {
+		s.step.Session = own.number
+	}
+	if err := s.at(Hello); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// session is one session of a Hop for go-smtp.
+type session struct {
+	hop  *Hop
+	conn *smtp.Conn
+	step Step
+	to   []string
+}
+
+// at comes to a stage and answers what the script says.
+func (s *session) at(stage Stage) error {
+	s.step.Stage = stage
+	switch a := s.hop.ask(s.step); {
+	case a.stall:
+		<-s.hop.done
+		return s.cut()
+	case a.cut:
+		return s.cut()
+	case a.reply != nil && a.reply.Code == 421:
+		_, _ = io.WriteString(s.conn.Conn(), a.reply.Error()+"\r\n")
+		return s.cut()
+	case a.reply != nil:
+		return a.reply
+	}
+	return nil
+}
+
+// cut ends the connection. What go-smtp then writes gets lost.
+func (s *session) cut() error {
+	_ = s.conn.Conn().Close()
+	return errCut
+}
+
+func (s *session) AuthMechanisms() []string {
+	if s.hop.Users == nil {
+		return nil
+	}
+	return []string{sasl.Plain}
+}
+
+func (s *session) Auth(string) (sasl.Server, error) {
+	return sasl.NewPlainServer(func(_, user, password string) error {
+		if err := s.at(Auth); err != nil {
+			return err
+		}
+		if want, ok := s.hop.Users[user]; !ok || want != password {
+			return smtp.ErrAuthFailed
+		}
+		return nil
+	}), nil
+}
+
+func (s *session) Mail(from string, _ *smtp.MailOptions) error {
+	s.step.From, s.step.To, s.to = from, "", nil
+	s.step.Transaction++
+	return s.at(Mail)
+}
+
+func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
+	s.step.To = to
+	if err := s.at(Rcpt); err != nil {
+		return err
+	}
+	s.to = append(s.to, to)
+	return nil
+}
+
+func (s *session) Data(r io.Reader) error {
+	content, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	s.step.To = s.to[0]
+	if err := s.at(Content); err != nil {
+		return err
+	}
+	s.keep(content, s.to)
+	return nil
+}
+
+func (s *session) LMTPData(r io.Reader, status smtp.StatusCollector) error {
+	content, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	for _, to := range s.to {
+		s.step.To = to
+		err := s.at(Content)
+		if err == nil {
+			s.keep(content, []string{to})
+		}
+		status.SetStatus(to, err)
+	}
+	return nil
+}
+
+func (s *session) keep(content []byte, to []string) {
+	s.hop.take(Taken{
+		From: s.step.From, To: to, Content: content, Session: s.step.Session, TLS: s.step.TLS,
+	})
+}
+
+// silence is a log that nobody reads: what a script does is no error.
+type silence struct{}
+
+func (silence) Printf(string, ...any) {}
+func (silence) Println(...any)        {}
+
+func (s *session) Reset()        { s.step.From, s.step.To, s.to = "", "", nil }
+func (s *session) Logout() error { return nil }
