@@ -1,6 +1,8 @@
 package filespool
 
 import (
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -66,21 +68,45 @@ func (s *Store) clean() {
 	}
 }
 
-// empty removes the files of finished messages.
+// empty removes the files of finished messages. It reports whether any went;
+// the others are tried again.
 func (s *Store) empty() bool {
 	s.mu.Lock()
 	trash := s.trash
 	s.trash = nil
 	s.mu.Unlock()
+	went := false
 	for _, t := range trash {
-		if err := s.fs.Remove(s.ownName(t.id)); err != nil {
-			s.log.Warn("filespool: the file of a finished message stays", "id", t.id, "error", err)
+		err := s.fs.Remove(s.ownName(t.id))
+		gone := err == nil || errors.Is(err, fs.ErrNotExist)
+		if !gone && !t.told {
+			s.log.Warn("filespool: the file of a finished message stays for now",
+				"id", t.id, "error", err)
 		}
 		s.mu.Lock()
-		s.ownBytes -= t.size
+		if gone {
+			s.ownBytes -= t.size
+			went = true
+		} else {
+			t.told = true
+			s.trash = append(s.trash, t)
+		}
 		s.mu.Unlock()
 	}
-	return len(trash) > 0
+	return went
+}
+
+// drop removes the file of a message that is not in the store. It returns the
+// room taken until the cleaner removes a file that could not be removed now.
+func (s *Store) drop(id spool.ID, size int64) int64 {
+	err := s.fs.Remove(s.ownName(id))
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trash = append(s.trash, ownTrash{id: id, size: size})
+	return size
 }
 
 // dropOldest gives the oldest segment back if nothing in it counts: its file is
@@ -124,12 +150,13 @@ func (s *Store) discard(g *segment) error {
 	} else {
 		err = s.fs.Remove(name)
 	}
-	if err != nil {
+	// It may be gone already, and only the sync be missing.
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	// A later one must not be gone before this one is.
 	if err := s.fs.SyncDir(s.dir); err != nil {
-		return s.fail(err)
+		return s.unsynced(err)
 	}
 	return nil
 }

@@ -31,9 +31,11 @@
 // # Failures
 //
 // When the disk is full the commits at hand fail with [spool.ErrFull], and the
-// store goes on when there is room again. Settlements that could not be written
-// are kept and written later. After a failed sync nobody knows what the disk
-// holds: Commit and Lease answer [spool.ErrFailed] until the store is opened anew.
+// store goes on when there is room again; so it does after a moment without
+// descriptors, memory or threads. Settlements that could not be written are kept
+// and written later. After a sync that was tried and failed nobody knows what the
+// disk holds: Commit and Lease answer [spool.ErrFailed] until the store is opened
+// anew.
 //
 // # Security
 //

@@ -233,6 +233,9 @@ func (d *Disk) ReadDir(name string) ([]fs.DirEntry, error) {
 func (d *Disk) SyncDir(name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.fault("opendir", name); err != nil {
+		return untried(err)
+	}
 	if err := d.fault("syncdir", name); err != nil {
 		return err
 	}

@@ -24,6 +24,8 @@ var (
 
 	errDone    = errors.New("filespool: writer is at its end")
 	errTooLong = errors.New("filespool: message is too long")
+	// errInTheWay passes: the file of another attempt at the message is yet to go.
+	errInTheWay = errors.New("filespool: a file of the message is being written or removed")
 )
 
 const maxContent = 1 << 30 // of one part of a record
@@ -94,6 +96,8 @@ type Store struct {
 	seq    uint64
 	zeros  []byte
 	active *segment
+	next   *segment // has its name and is yet to be opened
+	uncut  bool     // a failed batch is behind the end of the log
 
 	mu         sync.Mutex
 	room       *sync.Cond // the batch at hand has been taken
@@ -121,6 +125,7 @@ type Store struct {
 type ownTrash struct {
 	id   spool.ID
 	size int64
+	told bool // that it could not be removed
 }
 
 type lease struct {

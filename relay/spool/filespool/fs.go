@@ -2,6 +2,7 @@ package filespool
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -16,7 +17,8 @@ type fsys interface {
 	Remove(name string) error
 	Rename(from, to string) error
 	ReadDir(name string) ([]fs.DirEntry, error)
-	// SyncDir makes the names in a directory durable.
+	// SyncDir makes the names in a directory durable. An error that is errUntried
+	// came before the sync.
 	SyncDir(name string) error
 	// Free returns the bytes left for use; negative when that is not known.
 	Free(name string) int64
@@ -78,12 +80,23 @@ func (f diskFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
+// errUntried marks the error of a sync that did not take place.
+var errUntried = errors.New("not synced")
+
+func untried(err error) error { return fmt.Errorf("%w: %w", errUntried, err) }
+
 // full marks errors that mean a lack of room.
 func full(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || noQuota(err) {
 		return errors.Join(spool.ErrFull, err)
 	}
 	return err
+}
+
+// passes tells whether a sync failed for a lack of room, descriptors, memory or
+// threads, or did not take place: a later one may succeed.
+func passes(err error) bool {
+	return errors.Is(err, errUntried) || errors.Is(full(err), spool.ErrFull) || scarce(err)
 }
 
 // writeFull writes all of p at off.

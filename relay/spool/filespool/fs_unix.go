@@ -10,10 +10,19 @@ import (
 
 func noQuota(err error) bool { return errors.Is(err, syscall.EDQUOT) }
 
+// scarce tells of errors that mean a lack of descriptors, memory or threads.
+func scarce(err error) bool {
+	switch e, _ := errors.AsType[syscall.Errno](err); e {
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN:
+		return true
+	}
+	return false
+}
+
 func syncDir(name string) error {
 	d, err := os.Open(name)
 	if err != nil {
-		return err
+		return untried(err)
 	}
 	defer d.Close()
 	return d.Sync()

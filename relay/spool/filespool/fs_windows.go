@@ -11,6 +11,24 @@ func noQuota(err error) bool {
 	return errors.Is(err, handleDiskFull) || errors.Is(err, diskFull)
 }
 
+// scarce tells of errors that mean a lack of handles or memory.
+func scarce(err error) bool {
+	const (
+		tooManyOpenFiles  = syscall.Errno(4)
+		notEnoughMemory   = syscall.Errno(8)
+		outOfMemory       = syscall.Errno(14)
+		noSystemResources = syscall.Errno(1450)
+		commitmentLimit   = syscall.Errno(1455)
+		notEnoughQuota    = syscall.Errno(1816)
+	)
+	switch e, _ := errors.AsType[syscall.Errno](err); e {
+	case tooManyOpenFiles, notEnoughMemory, outOfMemory, noSystemResources, commitmentLimit,
+		notEnoughQuota:
+		return true
+	}
+	return false
+}
+
 // syncDir does nothing: NTFS keeps names in its journal, and a directory cannot be flushed.
 func syncDir(string) error { return nil }
 

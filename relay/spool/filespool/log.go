@@ -2,6 +2,7 @@ package filespool
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -59,23 +60,52 @@ func (s *Store) segmentHeader(number uint32, before int64, reused bool) []byte {
 	return b
 }
 
-// roll starts the next segment, in the file of a dead one if there is one.
+// roll starts the next segment, in the file of a dead one if there is one. What
+// fails for now is taken up again by the next call.
 func (s *Store) roll() error {
-	var number uint32 = 1
-	var before int64
-	if s.active != nil {
-		number, before = s.active.number+1, s.active.end
-	}
 	s.spareMu.Lock()
 	defer s.spareMu.Unlock()
 	// It is not known under which name the spare file is found after a failed sync.
 	if err := s.broken(); err != nil {
 		return err
 	}
+	if s.next == nil {
+		g, err := s.prepare()
+		if err != nil {
+			return err
+		}
+		s.next = g
+	}
+	g := s.next
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		return s.unsynced(err)
+	}
+	f, err := s.fs.OpenFile(filepath.Join(s.dir, segmentName(g.number)), openWrite)
+	if err != nil {
+		return full(err)
+	}
+	g.file, s.next = f, nil
+	s.mu.Lock()
+	s.active = g
+	s.segments = append(s.segments, g)
+	s.byNumber[g.number] = g
+	s.logBytes += g.size
+	s.mu.Unlock()
+	return nil
+}
+
+// prepare writes the header of the next segment and gives the file its name.
+// From then on nothing may be added to the segment before.
+func (s *Store) prepare() (*segment, error) {
+	var number uint32 = 1
+	var before int64
+	if s.active != nil {
+		number, before = s.active.number+1, s.active.end
+	}
 	spare := filepath.Join(s.dir, spareName)
 	f, err := s.fs.OpenFile(spare, openCreate)
 	if err != nil {
-		return full(err)
+		return nil, full(err)
 	}
 	size, err := f.Size()
 	if err == nil {
@@ -83,34 +113,22 @@ func (s *Store) roll() error {
 	}
 	if err != nil {
 		f.Close()
-		return full(err)
+		return nil, full(err)
 	}
 	if err := f.Sync(); err != nil {
 		f.Close()
-		return s.fail(err)
+		return nil, s.unsynced(err)
 	}
 	// Windows renames no open file.
 	if err := f.Close(); err != nil {
-		return s.fail(err)
+		return nil, full(err)
 	}
-	name := filepath.Join(s.dir, segmentName(number))
-	if err := s.fs.Rename(spare, name); err != nil {
-		return full(err)
+	if err := s.fs.Rename(spare, filepath.Join(s.dir, segmentName(number))); err != nil {
+		return nil, full(err)
 	}
-	if err := s.fs.SyncDir(s.dir); err != nil {
-		return s.fail(err)
-	}
-	if f, err = s.fs.OpenFile(name, openWrite); err != nil {
-		return s.fail(err)
-	}
-	g := &segment{number: number, file: f, end: segmentHeader, size: max(size, segmentHeader+headerSize)}
-	s.mu.Lock()
-	s.active = g
-	s.segments = append(s.segments, g)
-	s.byNumber[number] = g
-	s.logBytes += g.size
-	s.mu.Unlock()
-	return nil
+	return &segment{
+		number: number, end: segmentHeader, size: max(size, segmentHeader+headerSize),
+	}, nil
 }
 
 // op is one record of a batch.
@@ -281,8 +299,14 @@ func (s *Store) write(b *batch) ([]loc, error) {
 	if err := s.broken(); err != nil {
 		return nil, err
 	}
+	if s.uncut {
+		if err := s.cut(); err != nil {
+			return nil, err
+		}
+	}
 	g := s.active
-	if g.end > segmentHeader && g.end+int64(len(b.buf)) > s.segmentBytes {
+	filled := g.end > segmentHeader && g.end+int64(len(b.buf)) > s.segmentBytes
+	if filled || s.next != nil {
 		if err := s.roll(); err != nil {
 			return nil, err
 		}
@@ -290,7 +314,7 @@ func (s *Store) write(b *batch) ([]loc, error) {
 	}
 	if b.files {
 		if err := s.fs.SyncDir(s.files); err != nil {
-			return nil, s.fail(err)
+			return nil, s.unsynced(err)
 		}
 	}
 	locs := make([]loc, len(b.ops))
@@ -309,32 +333,50 @@ func (s *Store) write(b *batch) ([]loc, error) {
 	err := writeFull(g.file, b.buf, g.end)
 	size := max(g.size, g.end+int64(len(b.buf)))
 	b.buf = b.buf[:length]
-	if err == nil {
+	if err != nil {
+		err = fmt.Errorf("filespool: write log: %w", full(err))
+	} else {
 		if size > g.size {
 			size = s.grow(g, size)
 		}
-	} else {
-		// Nothing of a failed batch may be found by the next recovery, which
-		// would take it for part of the log.
-		if terr := g.file.Truncate(g.end); terr != nil {
-			return nil, s.fail(fmt.Errorf("%w; and cutting it off: %w", err, terr))
+		s.resize(g, size)
+		if err = g.file.Sync(); err != nil {
+			err = s.unsynced(err)
 		}
-		size = g.end
 	}
-	s.mu.Lock()
-	s.logBytes += size - g.size
-	g.size = size
-	s.mu.Unlock()
+	if errors.Is(err, spool.ErrFailed) {
+		return nil, err
+	}
 	if err != nil {
-		return nil, fmt.Errorf("filespool: write log: %w", full(err))
-	}
-	if err := g.file.Sync(); err != nil {
-		return nil, s.fail(err)
+		// Only this batch is in doubt: all before it was synced.
+		s.uncut = true
+		return nil, errors.Join(err, s.cut())
 	}
 	s.mu.Lock()
 	g.end += int64(length)
 	s.mu.Unlock()
 	return locs, nil
+}
+
+// cut takes a failed batch off the end of the log. Nothing of it may be found
+// by the next recovery, which would take it for part of the log: until it is
+// gone, nothing else is written.
+func (s *Store) cut() error {
+	g := s.active
+	if err := g.file.Truncate(g.end); err != nil {
+		return fmt.Errorf("filespool: cut off a failed batch: %w", full(err))
+	}
+	s.uncut = false
+	s.resize(g, g.end)
+	return nil
+}
+
+// resize notes how long the file of a segment is.
+func (s *Store) resize(g *segment, size int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.logBytes += size - g.size
+	g.size = size
 }
 
 // grow fills a file with zeros ahead of the log and returns its size. It need not succeed.
@@ -351,6 +393,15 @@ func (s *Store) grow(g *segment, size int64) int64 {
 		size += n
 	}
 	return size
+}
+
+// unsynced judges a sync that failed: nobody knows what the disk holds, and the
+// store fails, unless a later one may succeed.
+func (s *Store) unsynced(err error) error {
+	if passes(err) {
+		return fmt.Errorf("filespool: %w", full(err))
+	}
+	return s.fail(err)
 }
 
 // fail makes the store refuse commits from now on.

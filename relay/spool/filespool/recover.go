@@ -673,9 +673,7 @@ func (s *Store) matchFiles() error {
 			s.ownBytes += n
 			continue
 		}
-		if err := s.fs.Remove(s.ownName(id)); err != nil {
-			return err
-		}
+		s.ownBytes += s.drop(id, n)
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func (w *writer) spill(p []byte) error {
 	if w.file == nil {
 		f, err := s.fs.OpenFile(s.ownName(w.id), openNew)
 		if errors.Is(err, fs.ErrExist) {
-			return spool.ErrExists
+			return w.inTheWay()
 		}
 		if err != nil {
 			return full(err)
@@ -93,6 +93,18 @@ func (w *writer) spill(p []byte) error {
 		return nil
 	}
 	return w.put(p)
+}
+
+// inTheWay answers for a file that has the message's name already: that of the
+// message if it is in the store, or one that will be gone.
+func (w *writer) inTheWay() error {
+	s := w.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.exists(w.id); err != nil {
+		return err
+	}
+	return errInTheWay
 }
 
 // take reserves room for n more bytes of the file.
@@ -135,13 +147,10 @@ func (w *writer) end(kept bool) {
 	w.store.putBuffer(w.buf)
 	w.buf = nil
 	size := w.own.size
-	if !kept {
-		size = 0
-	}
 	if w.file != nil {
 		w.file.Close()
 		if !kept {
-			w.store.fs.Remove(w.store.ownName(w.id))
+			size = w.store.drop(w.id, w.own.size)
 		}
 	}
 	if w.taken != size {
@@ -187,10 +196,7 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 			return err
 		}
 		if err := w.file.Sync(); err != nil {
-			if err = full(err); errors.Is(err, spool.ErrFull) {
-				return err
-			}
-			return s.fail(err)
+			return s.unsynced(err)
 		}
 		own = &w.own
 	}
