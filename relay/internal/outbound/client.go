@@ -13,7 +13,12 @@ import (
 const (
 	deadFor     = 30 * time.Second
 	noChunksFor = time.Hour
+	maxRcptFor  = time.Hour
 )
+
+// maxTries bounds the connections made to an address in one attempt, each for
+// what the one before has taught of the peer.
+const maxTries = 4
 
 // Client delivers requests. It is safe for concurrent use.
 type Client struct {
@@ -22,6 +27,7 @@ type Client struct {
 	pool     pool
 	dead     memo // hosts and addresses that could not be used
 	noChunks memo // addresses that offer CHUNKING and do not know BDAT
+	maxRcpt  memo // addresses that take so many recipients in a transaction
 	memory   sync.Pool
 }
 
@@ -50,7 +56,8 @@ func New(cfg Config) *Client {
 			*d.field = d.value
 		}
 	}
-	c := &Client{cfg: cfg, resolver: cfg.Resolver, dead: memo{keep: deadFor}, noChunks: memo{keep: noChunksFor}}
+	c := &Client{cfg: cfg, resolver: cfg.Resolver}
+	c.dead.keep, c.noChunks.keep, c.maxRcpt.keep = deadFor, noChunksFor, maxRcptFor
 	c.pool.idleTimeout = cfg.IdleTimeout
 	c.pool.hops = make(map[hopKey]*hop)
 	c.memory.New = func() any { return new(transaction) }
@@ -67,6 +74,7 @@ func (c *Client) Close() error {
 // once, and what is not decided is a temporary failure.
 //
 // A recipient is asked for again, in another transaction, when the peer took others and refused this one as one too many.
+// The number of those taken is remembered for an hour.
 func (c *Client) Deliver(ctx context.Context, r *Request) []Result {
 	t := c.memory.Get().(*transaction)
 	t.begin(r)
@@ -105,8 +113,8 @@ func (c *Client) attempt(ctx context.Context, t *transaction) {
 
 	var failed Result
 	for target, why := range c.route(ctx, h, key) {
-		// Twice for a peer that turned out not to know BDAT.
-		for n := 0; why == nil && n < 2; n++ {
+		// Again for a peer that turned out not to know BDAT, or to take fewer recipients.
+		for n := 0; why == nil; n++ {
 			if cn, why = c.connect(ctx, h, key, target); cn == nil {
 				break
 			}
@@ -117,7 +125,8 @@ func (c *Client) attempt(ctx context.Context, t *transaction) {
 				t.give(t.lost)
 				c.pool.leave(key)
 				return
-			case v == broken || n > 0:
+			case n+1 < maxTries && (v == tooMany || v == noChunks && n == 0):
+			default:
 				why = &t.lost
 			}
 		}
@@ -135,8 +144,17 @@ func (c *Client) attempt(ctx context.Context, t *transaction) {
 // run makes a transaction on a connection and, when that is settled, gives the connection back to the pool. Otherwise the
 // connection is closed and its place in the pool still held.
 func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
+	if len(t.todo) > 1 {
+		cn.maxRcpt = c.maxRcpt.number(cn.addr)
+	}
+	known := cn.maxRcpt
 	stop := context.AfterFunc(ctx, cn.close)
 	v := t.run(ctx, cn)
+	if n := cn.maxRcpt; n > 0 && n != known {
+		c.maxRcpt.note(cn.addr, n)
+	} else if n != known {
+		c.maxRcpt.remove(cn.addr)
+	}
 	if !stop() {
 		cn.bad = true
 	}

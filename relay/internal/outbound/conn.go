@@ -18,6 +18,7 @@ type conn struct {
 	addr     string        // as dialled
 	ext      extensions    // of the last EHLO
 	limit    int           // transactions the connection is good for; negative: no limit
+	maxRcpt  int           // recipients in a transaction, learned from refusals; 0: unknown
 	used     int           // transactions begun
 	open     bool          // the peer may have a transaction open: RSET comes first
 	bad      bool          // not to be used again

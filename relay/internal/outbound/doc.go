@@ -24,8 +24,14 @@
 // To a peer that takes it, content goes as it is. DATA doubles leading dots, as it must, and ends content that has no CRLF at its end with one,
 // as it cannot do otherwise; content with a CR or an LF on its own is not sent by DATA at all, but fails, because the next
 // hop could read it as the end of the message. SIZE, 8BITMIME, BINARYMIME, SMTPUTF8 and DSN are used only when offered, and
-// what cannot be delivered without them fails before anything is sent. LIMITS (RFC 9422) is honoured, and recipients
-// refused as too many are asked for again in another transaction.
+// what cannot be delivered without them fails before anything is sent.
+// LIMITS (RFC 9422) is honoured.
+//
+// The first recipient refused as one too many, by 452 or 552 without an
+// enhanced code, by x.5.3, or by a 452 that does not speak of the mailbox, ends
+// the list: those taken get their copy, and the others go into further
+// transactions of that many, at once on another connection if the peer hung
+// up over it, also by 421 alone. The number is remembered for an hour for the address.
 //
 // # 8-bit content
 //

@@ -289,12 +289,13 @@ func isNotFound(err error) bool {
 	case *net.DNSError:
 		return e.IsNotFound && !e.IsTemporary && !e.IsTimeout
 	case interface{ Unwrap() []error }:
-		for _, err := range e.Unwrap() {
+		list := e.Unwrap()
+		for _, err := range list {
 			if !isNotFound(err) {
 				return false
 			}
 		}
-		return true
+		return len(list) > 0
 	case interface{ Unwrap() error }:
 		return isNotFound(e.Unwrap())
 	}

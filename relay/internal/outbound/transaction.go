@@ -32,6 +32,7 @@ const (
 	settled  verdict = iota // the recipients asked have their results
 	broken                  // the connection was lost on the way: transaction.lost tells why
 	noChunks                // the peer has offered CHUNKING and does not know BDAT
+	tooMany                 // the connection was lost over more recipients than conn.maxRcpt
 )
 
 // transaction delivers one request, in one mail transaction or more. Its memory is used again.
@@ -42,6 +43,7 @@ type transaction struct {
 	// todo are the recipients still to be asked, accepted those taken in this transaction, over those of which the peer
 	// says that they are too many for it. All are indexes into res.
 	todo, accepted, over []int
+	asked                int // of todo, in this transaction
 	due                  due
 	mailed               bool // MAIL was accepted
 	ended                bool // the end of the content may have reached the peer
@@ -134,15 +136,22 @@ func (t *transaction) run(ctx context.Context, c *conn) verdict {
 	if !t.admit(ctx, c) {
 		return settled
 	}
-	asked, later := t.todo, []int(nil)
-	if n := c.ext.maxRcpt; n > 0 && n < len(asked) {
-		asked, later = asked[:n], asked[n:]
+	asked := t.todo
+	for _, n := range []int{c.ext.maxRcpt, c.maxRcpt} {
+		if n > 0 && n < len(asked) {
+			asked = asked[:n]
+		}
 	}
-	if v := t.transact(ctx, c, asked); v != settled {
+	t.asked = len(asked)
+	switch v := t.transact(ctx, c, asked); {
+	case v == broken && !t.ended && 0 < c.maxRcpt && c.maxRcpt < len(asked):
+		return tooMany
+	case v != settled:
 		return v
 	}
+	later := t.todo[t.asked:]
 	switch {
-	case t.delivered || t.mailed && len(t.accepted) == 0:
+	case t.delivered || t.mailed && (len(t.accepted) == 0 || t.req.Hop.LMTP):
 		t.over = append(t.over, later...)
 	case len(t.accepted) > 0:
 		t.settle(later, t.res[t.accepted[0]]) // the content was refused, and would be again
@@ -293,6 +302,10 @@ func (t *transaction) envelope(ctx context.Context, c *conn, asked []int, data b
 		if v, ok := t.exchange(ctx, c, asked, k+1); !ok {
 			return v, false
 		}
+		if len(t.over) > 0 { // the others are for the next transaction
+			t.asked = k + 1
+			break
+		}
 	}
 	if !data || len(t.accepted) == 0 && !t.due.data {
 		return settled, len(t.accepted) > 0
@@ -351,24 +364,55 @@ func (t *transaction) exchange(ctx context.Context, c *conn, asked []int, upto i
 		if err != nil {
 			return t.stop(ctx, c, "rcpt", err), false
 		}
-		switch i := asked[t.due.next]; {
-		case rep.code == 421:
-			return t.closing(c, "rcpt", rep), false
-		case rep.class() == 2:
-			t.accepted = append(t.accepted, i)
-		default:
-			t.res[i] = answered(c, "rcpt", rep)
-			// RFC 5321 section 4.5.3.1.10: this one belongs into another transaction.
-			if tooMany(rep) && len(t.accepted) > 0 {
-				t.over = append(t.over, i)
+		if rep.code == 421 {
+			if len(t.accepted) > 0 && len(t.over) == 0 {
+				c.maxRcpt = len(t.accepted)
 			}
+			return t.closing(c, "rcpt", rep), false
 		}
+		t.recipient(c, asked[t.due.next], rep)
 	}
 	return settled, true
 }
 
-func tooMany(rep *reply) bool {
-	return rep.code == 452 && (len(rep.enhanced) == 0 || string(rep.enhanced) == "4.5.3")
+// recipient takes the reply to a RCPT. One that is refused as too many belongs
+// into another transaction (RFC 5321 section 4.5.3.1.10), and those taken before
+// it are as many as the peer takes, unless it takes another behind it.
+func (t *transaction) recipient(c *conn, i int, rep *reply) {
+	if rep.class() == 2 {
+		t.accepted = append(t.accepted, i)
+		if len(t.over) > 0 {
+			c.maxRcpt = 0
+		}
+		return
+	}
+	t.res[i] = answered(c, "rcpt", rep)
+	switch {
+	case !fullUp(rep):
+	case len(t.accepted) == 0:
+		t.res[i].Outcome = Temporary
+		c.maxRcpt = 0 // it is not the number
+	default:
+		t.res[i].Outcome = Temporary
+		if t.over = append(t.over, i); len(t.over) == 1 {
+			c.maxRcpt = len(t.accepted)
+		}
+	}
+}
+
+// fullUp tells whether a reply to RCPT may mean that there are too many
+// recipients. RFC 821 gave 552 for that, which counts as 452 (RFC 5321 section
+// 4.5.3.1.10). An enhanced code about the address or the mailbox, x.1 and x.2,
+// speaks of the recipient.
+func fullUp(rep *reply) bool {
+	switch e := rep.enhanced; {
+	case len(e) == 0:
+		return rep.code == 452 || rep.code == 552
+	case string(e[1:]) == ".5.3":
+		return true
+	default:
+		return rep.code == 452 && e[2] != '1' && e[2] != '2'
+	}
 }
 
 // skip reads the replies to what was written behind a MAIL that is refused.
