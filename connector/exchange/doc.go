@@ -6,8 +6,15 @@
 //	Get-ReceiveConnector -Server EX01 | ConvertTo-Json -Depth 5 > receive.json
 //	Get-AcceptedDomain | ConvertTo-Json -Depth 5 > accepted.json
 //	Get-SendConnector | ConvertTo-Json -Depth 5 > send.json
-//	Get-ReceiveConnector -Server EX01 | Get-ADPermission |
-//	  select Identity,User,ExtendedRights,AccessRights,Deny,IsInherited | ConvertTo-Json -Depth 5 > permissions.json
+//	$sid = [Security.Principal.SecurityIdentifier]
+//	Get-ReceiveConnector -Server EX01 | Get-ADPermission | select Identity,User,
+//	  @{n='Sid';e={try{([Security.Principal.NTAccount]"$($_.User)").Translate($sid).Value}catch{}}},
+//	  ExtendedRights,AccessRights,Deny,IsInherited,InheritanceType,InheritedObjectType |
+//	  ConvertTo-Json -Depth 5 > permissions.json
+//
+// Sid is there because Windows translates the names of accounts: ANONYMOUS
+// LOGON has another name on a server in French, and no name tells that it is no
+// user.
 //
 // It is read as it comes: from a local or a remote session, with enumerations as words or
 // numbers, with a list of one element printed as the element, in UTF-8 or UTF-16.
@@ -16,10 +23,26 @@
 //
 // [Read] converts what there is and says in [Result.Notes] what has no
 // counterpart, what means something else here, and what an administrator may
-// take for something that it is not. Nothing is made more permissive on the way:
-// where a setting cannot be expressed, the closed side is taken and a note tells. What the
-// relay will refuse, such as an open relay, is converted as it stands and
-// noted, so that it is refused in sight.
+// take for something that it is not. What the relay will refuse, such as an
+// open relay, is converted as it stands and noted, so that it is refused in
+// sight.
+//
+// Nothing is made more permissive on the way. Where a setting cannot be
+// expressed, the closed side is taken and a note tells; where the dump leaves
+// open what it means, it is a fault:
+//
+//   - An account counts by its security identifier. Without one, the names of the
+//     well-known accounts in English and German are known, and the accounts of a
+//     domain in which the dump has a group of Exchange's, such as CONTOSO\Exchange
+//     Servers. Any other account that is granted or denied a right is a fault.
+//   - A denial wins over every grant, also where it is inherited. One to a user or to a
+//     group of the directory is for everybody who logs on, until you name
+//     your own user or group for it.
+//   - A grant to all rights at once, or for objects below the connector, is left out.
+//   - The group Partners is left out: which domains are partners is in no dump.
+//   - A connector with the group Custom needs its permissions, and a row has to say
+//     whether it is a denial. What a dump of selected parameters does not tell is
+//     taken for closed: the connector is disabled, and TLS required.
 //
 // Some things differ for every connector and are not noted each time:
 //

@@ -36,11 +36,12 @@ func (r *reader) acceptedDomain(o *object) {
 		"RawAuthenticationType", "SmtpDaneMxValidationLastChecked",
 	})
 	if _, err := domains.ParseDomain(strings.TrimPrefix(name, "*.")); err != nil {
-		reason := "left out: not the name of a domain"
-		if name == "*" {
-			reason = "left out: a relay that accepts mail for every domain is an open relay"
+		if name != "*" {
+			// Left out, anybody could send as an address in it.
+			o.fault("DomainName", "%q is not the name of a domain", oneLine(name))
+			return
 		}
-		o.note("DomainName", reason)
+		o.note("DomainName", "left out: a relay that accepts mail for every domain is an open relay")
 		return
 	}
 	if isDefault {

@@ -13,6 +13,7 @@ func ExampleRead() {
 		ReceiveConnectors: []byte(`{
 			"Name": "Relay", "Identity": "EX01\\Relay", "TransportRole": "FrontendTransport",
 			"AuthMechanism": "Tls, Integrated", "PermissionGroups": "AnonymousUsers, Custom",
+				"Enabled": true, "RequireTLS": false,
 			"Bindings": ["0.0.0.0:25"], "RemoteIPRanges": ["10.0.5.0/24"],
 			"MaxMessageSize": "36 MB (37,748,736 bytes)", "TarpitInterval": "00:00:00"
 		}`),

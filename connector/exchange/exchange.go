@@ -21,8 +21,9 @@ type Dump struct {
 	AcceptedDomains []byte
 	// SendConnectors is the output of Get-SendConnector.
 	SendConnectors []byte
-	// Permissions is the output of Get-ADPermission for receive connectors: Identity, User, ExtendedRights,
-	// AccessRights, Deny and IsInherited. Identity may be left out for a single connector.
+	// Permissions is the output of Get-ADPermission for receive connectors, with
+	// the identifier of each account as Sid. Identity may be left out for a single
+	// connector. Required when a connector has the permission group Custom.
 	Permissions []byte
 	// Server keeps the receive connectors of this server only. Defaults to
 	// those of all servers, which one relay can rarely take over together.
@@ -68,11 +69,13 @@ func (n Note) String() string {
 // with [errors.Join], each a *[connector.FieldError] with a path such as
 // "ReceiveConnectors[0].Bindings[1]".
 func Read(d Dump) (*Result, error) {
-	r := &reader{}
+	r := &reader{strangers: map[string]bool{}}
 	receive := r.receiveConnectors(r.objects("ReceiveConnectors", d.ReceiveConnectors), d.Server)
-	r.permissions(r.objects("Permissions", d.Permissions), receive, d)
+	r.permissions(r.objects("Permissions", d.Permissions), receive)
 	for _, c := range receive {
-		r.finishReceive(c)
+		if !c.elsewhere {
+			r.finishReceive(c)
+		}
 	}
 	for _, o := range r.objects("AcceptedDomains", d.AcceptedDomains) {
 		r.acceptedDomain(o)
@@ -89,8 +92,9 @@ func Read(d Dump) (*Result, error) {
 
 // reader gathers a result and the faults of the dump.
 type reader struct {
-	result Result
-	faults []error
+	result    Result
+	faults    []error
+	strangers map[string]bool // accounts that nobody can place
 }
 
 const maxFaults = 100

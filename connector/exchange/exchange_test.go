@@ -135,7 +135,7 @@ func TestRights(t *testing.T) {
 		want connector.Right
 	}{
 		{"Relay", connector.Peer{}, connector.AnonymousUsers.Rights() | connector.AcceptAnyRecipient},
-		{"Relay", user, connector.Submit | connector.AcceptAnyRecipient},
+		{"Relay", user, connector.Submit}, // it may be one of the guests
 		{"Relay", connector.Peer{Authenticated: true, User: "other", Groups: []string{`CONTOSO\guests`}}, 0},
 		{"Printers", connector.Peer{}, connector.AnonymousUsers.Rights()},
 		{"Internet", connector.Peer{}, connector.AnonymousUsers.Rights() &^ connector.AcceptAuthoritativeDomainSender},
@@ -156,8 +156,10 @@ func TestRights(t *testing.T) {
 
 // receive is a receive connector with nothing unusual, and the changes to it.
 func receive(changes string) []byte {
-	return merge(`{"Name": "Relay", "Identity": "EX01\\Relay", "Server": "EX01", "AuthMechanism": "Tls", "PermissionGroups": "AnonymousUsers, Custom",
-		"Bindings": ["0.0.0.0:25"], "RemoteIPRanges": ["10.0.0.0/24"], "TransportRole": "FrontendTransport"}`, changes)
+	return merge(`{"Name": "Relay", "Identity": "EX01\\Relay", "Server": "EX01",
+		"AuthMechanism": "Tls", "PermissionGroups": "AnonymousUsers",
+		"Enabled": true, "RequireTLS": false, "Bindings": ["0.0.0.0:25"],
+			"RemoteIPRanges": ["10.0.0.0/24"], "TransportRole": "FrontendTransport"}`, changes)
 }
 
 func send(changes string) []byte {
@@ -218,9 +220,16 @@ func TestNotes(t *testing.T) {
 		{"T31 name of a server", exchange.Dump{ReceiveConnectors: []byte(`[` + string(receive(`{"AuthMechanism": "Tls, ExchangeServer", "Fqdn": "ex01.contoso.com"}`)) + `,` +
 			string(receive(`{"Name": "B", "Bindings": ["0.0.0.0:26"], "AuthMechanism": "Tls, ExchangeServer", "Fqdn": "EX01"}`)) + `]`)}, "Fqdn", "own name"},
 		{"T41 several smart hosts", exchange.Dump{SendConnectors: send(`{"SmartHosts": ["a.example", "b.example"], "SmartHostAuthMechanism": 4}`)}, "SmartHostAuthMechanism", "own name"},
-		{"custom, no permissions", exchange.Dump{ReceiveConnectors: receive(`{}`)}, "PermissionGroups", "Get-ADPermission"},
+		{"partners", exchange.Dump{ReceiveConnectors: receive(`{"PermissionGroups": "Partners",
+			"DomainSecureEnabled": true}`)}, "PermissionGroups", "partner:DOMAIN"},
+		{"enabled or not", exchange.Dump{ReceiveConnectors: receive(`{"Enabled": null}`)}, "Enabled",
+			"disabled"},
+		{"TLS or not", exchange.Dump{ReceiveConnectors: receive(`{"RequireTLS": null}`)}, "RequireTLS",
+			"required"},
+		{"below the connector", exchange.Dump{ReceiveConnectors: receive(`{}`),
+			Permissions: []byte(`{"User": "S-1-5-7", "ExtendedRights": "ms-Exch-SMTP-Accept-Any-Recipient",
+			"Deny": false, "InheritanceType": "Descendents"}`)}, "Permissions", "below"},
 		{"several servers", exchange.Dump{ReceiveConnectors: []byte(`[` + string(receive(`{}`)) + `,` + string(receive(`{"Server": "EX02", "Identity": "EX02\\Relay"}`)) + `]`)}, "Server", "choose"},
-		{"one interface", exchange.Dump{ReceiveConnectors: receive(`{"RemoteIPRanges": ["10.0.0.1", "fe80::1%11"]}`)}, "RemoteIPRanges", "left out"},
 		{"unknown parameter", exchange.Dump{ReceiveConnectors: receive(`{"NewThing": 5}`)}, "NewThing", "not known"},
 		{"unknown parameter, off", exchange.Dump{ReceiveConnectors: receive(`{"NewThing": false}`)}, "NewThing", ""},
 		{"implicit TLS", exchange.Dump{ReceiveConnectors: receive(`{"Bindings": "0.0.0.0:465"}`)}, "Bindings", "ImplicitTLS"},
@@ -233,13 +242,22 @@ func TestNotes(t *testing.T) {
 		{"password", exchange.Dump{SendConnectors: send(`{"SmartHosts": "a.example", "SmartHostAuthMechanism": "BasicAuth"}`)}, "AuthenticationCredential", "no dump"},
 		{"usual timeout", exchange.Dump{SendConnectors: send(`{"ConnectionInactivityTimeOut": {"Ticks": 6000000000}}`)}, "ConnectionInactivityTimeOut", ""},
 		{"other timeout", exchange.Dump{SendConnectors: send(`{"ConnectionInactivityTimeOut": "00:20:00"}`)}, "ConnectionInactivityTimeOut", "no counterpart"},
-		{"everybody", exchange.Dump{ReceiveConnectors: receive(`{}`), Permissions: []byte(`{"User": "Everyone", "ExtendedRights": "ms-Exch-SMTP-Submit"}`)}, "Permissions", "no kind of session"},
-		{"all rights", exchange.Dump{ReceiveConnectors: receive(`{}`), Permissions: []byte(`{"User": "S-1-5-7", "ExtendedRights": null, "AccessRights": ["GenericAll"]}`)}, "Permissions", "by name"},
-		{"partners denied", exchange.Dump{ReceiveConnectors: receive(`{}`), Permissions: []byte(`{"User": "MS Exchange\\Partner Servers", "ExtendedRights": "ms-Exch-SMTP-Submit", "Deny": true}`)}, "Permissions", "take the permission group away"},
+		{"everybody", exchange.Dump{ReceiveConnectors: receive(`{}`),
+			Permissions: []byte(`{"User": "Everyone", "ExtendedRights": "ms-Exch-SMTP-Submit",
+			"Deny": false}`)}, "Permissions", "no kind of session"},
+		{"all rights", exchange.Dump{ReceiveConnectors: receive(`{}`),
+			Permissions: []byte(`{"User": "S-1-5-7", "ExtendedRights": null, "AccessRights": ["GenericAll"],
+			"Deny": false}`)}, "Permissions", "by name"},
 		{"inherited denial", exchange.Dump{ReceiveConnectors: receive(`{}`), Permissions: []byte(`{"User": "S-1-5-7", "ExtendedRights": "ms-Exch-SMTP-Submit", "Deny": true, "IsInherited": true}`)}, "Permissions", "inherited"},
-		{"unknown right", exchange.Dump{ReceiveConnectors: receive(`{}`), Permissions: []byte(`{"User": "S-1-5-7", "ExtendedRights": "ms-Exch-SMTP-Accept-Exch50"}`)}, "Permissions", "no counterpart"},
-		{"right of the directory", exchange.Dump{ReceiveConnectors: receive(`{}`), Permissions: []byte(`{"User": "S-1-5-7", "ExtendedRights": "Send-As"}`)}, "Permissions", ""},
-		{"other connector", exchange.Dump{ReceiveConnectors: receive(`{}`), Permissions: []byte(`{"Identity": "EX01\\Other", "User": "S-1-5-7", "ExtendedRights": "ms-Exch-SMTP-Submit"}`)}, "Identity", "no receive connector"},
+		{"unknown right", exchange.Dump{ReceiveConnectors: receive(`{}`),
+			Permissions: []byte(`{"User": "S-1-5-7", "ExtendedRights": "ms-Exch-SMTP-Accept-Exch50",
+			"Deny": false}`)}, "Permissions", "no counterpart"},
+		{"right of the directory", exchange.Dump{ReceiveConnectors: receive(`{}`),
+			Permissions: []byte(`{"User": "S-1-5-7", "ExtendedRights": "Send-As", "Deny": false}`)},
+			"Permissions", ""},
+		{"other connector", exchange.Dump{ReceiveConnectors: receive(`{}`),
+			Permissions: []byte(`{"Identity": "EX01\\Other", "User": "S-1-5-7",
+			"ExtendedRights": "ms-Exch-SMTP-Submit", "Deny": false}`)}, "Identity", "no receive connector"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := mustRead(t, tt.dump)
@@ -270,25 +288,78 @@ func TestGrants(t *testing.T) {
 		name, changes, rows string
 		want                []connector.Grant
 	}{
-		{"one", `{}`, `{` + anonymous + `, "ExtendedRights": ` + relay + `}`, []connector.Grant{grant(connector.Anonymous, connector.AcceptAnyRecipient)}},
-		{"of the group", `{}`, `{` + anonymous + `, "ExtendedRights": {"RawIdentity": "ms-exch-accept-headers-routing"}}`, nil},
-		{"whole list lacks some", `{}`, `{` + anonymous + `, "ExtendedRights": [` + submit + `, "ms-Exch-SMTP-Accept-Any-Sender", "ms-Exch-Accept-Headers-Routing"]}`,
+		{"one", `{}`, `{` + anonymous + `, "ExtendedRights": ` + relay + `, "Deny": false}`,
+			[]connector.Grant{grant(connector.Anonymous, connector.AcceptAnyRecipient)}},
+		{"of the group", `{}`, `{` + anonymous + `,
+			"ExtendedRights": {"RawIdentity": "ms-exch-accept-headers-routing"}, "Deny": false}`, nil},
+		{"whole list lacks some", `{}`, `{` + anonymous + `, "ExtendedRights": [` + submit + `,
+			"ms-Exch-SMTP-Accept-Any-Sender", "ms-Exch-Accept-Headers-Routing"], "Deny": false}`,
 			[]connector.Grant{deny(connector.Anonymous, connector.AcceptAuthoritativeDomainSender)}},
-		{"cut off list", `{}`, `{` + anonymous + `, "ExtendedRights": "ms-Exch-SMTP-Accept-Any-Recipient ms-Exch-Bypass-Anti-Spam"}`,
+		{"cut off list", `{}`, `{` + anonymous + `,
+			"ExtendedRights": "ms-Exch-SMTP-Accept-Any-Recipient ms-Exch-Bypass-Anti-Spam", "Deny": false}`,
 			[]connector.Grant{grant(connector.Anonymous, connector.AcceptAnyRecipient|connector.BypassAntiSpam)}},
 		{"denied to all", `{}`, `{"User": "Everyone", "ExtendedRights": ` + relay + `, "Deny": "True"}`,
 			[]connector.Grant{deny(connector.Anonymous, connector.AcceptAnyRecipient), deny(connector.Authenticated, connector.AcceptAnyRecipient)}},
-		{"user", `{}`, `{"User": "CONTOSO\\app", "ExtendedRights": [` + submit + `, ` + relay + `]}`,
+		{"denied to users", `{}`, `{"User": "S-1-5-11", "ExtendedRights": ` + relay + `, "Deny": true}`,
+			[]connector.Grant{deny(connector.Authenticated, connector.AcceptAnyRecipient)}},
+		{"user by identifier", `{}`, `{"User": "CONTOSO\\app", "Sid": "S-1-5-21-1-2-3-1104",
+			"ExtendedRights": [` + submit + `, ` + relay + `], "Deny": false}`,
 			[]connector.Grant{grant(connector.User(`CONTOSO\app`), connector.Submit|connector.AcceptAnyRecipient)}},
-		{"user denied", `{}`, `{"User": "CONTOSO\\app", "ExtendedRights": ` + relay + `, "Deny": true}`,
-			[]connector.Grant{deny(connector.User(`CONTOSO\app`), connector.AcceptAnyRecipient), deny(connector.Group(`CONTOSO\app`), connector.AcceptAnyRecipient)}},
-		{"own servers", `{"AuthMechanism": "Tls, ExchangeServer"}`, `[{"User": "CONTOSO\\Exchange Servers", "ExtendedRights": ` + relay + `}, {"User": "MS Exchange\\Edge Transport Servers", "ExtendedRights": ` + submit + `, "Deny": true}]`,
+		{"user in a known domain", `{}`, `[{"User": "CONTOSO\\app", "ExtendedRights": ` + relay + `,
+			"Deny": false},
+			{"User": "contoso\\Organization Management", "AccessRights": ["GenericAll"], "Deny": false}]`,
+			[]connector.Grant{grant(connector.User(`CONTOSO\app`), connector.AcceptAnyRecipient)}},
+		{"user denied", `{}`, `{"User": {"RawIdentity": "CONTOSO\\app",
+			"SecurityIdentifier": {"Value": "S-1-5-21-1-2-3-1104"}}, "ExtendedRights": ` + relay + `,
+			"Deny": true}`,
+			[]connector.Grant{deny(connector.User(`CONTOSO\app`), connector.AcceptAnyRecipient),
+				deny(connector.Group(`CONTOSO\app`), connector.AcceptAnyRecipient),
+				deny(connector.Authenticated, connector.AcceptAnyRecipient)}},
+		{"missing account denied", `{}`, `{"User": "S-1-5-21-1-2-3-1104", "ExtendedRights": ` + relay + `,
+			"Deny": true}`,
+			[]connector.Grant{deny(connector.Authenticated, connector.AcceptAnyRecipient)}},
+		{"other well-known account denied", `{}`, `{"User": "RESEAU", "Sid": "S-1-5-2",
+			"ExtendedRights": ` + relay + `, "Deny": {"IsPresent": true}}`,
+			[]connector.Grant{deny(connector.Anonymous, connector.AcceptAnyRecipient),
+				deny(connector.Authenticated, connector.AcceptAnyRecipient)}},
+		{"in French", `{}`, `[{"User": "AUTORITE NT\\ANONYMOUS LOGON", "Sid": "S-1-5-7",
+			"ExtendedRights": "ms-Exch-SMTP-Accept-Authoritative-Domain-Sender", "Deny": true},
+			{"User": {"RawIdentity": "AUTORITE NT\\Utilisateurs authentifiés",
+				"SecurityIdentifier": {"BinaryLength": 12, "AccountDomainSid": null, "Value": "S-1-5-11"}},
+				"ExtendedRights": ` + relay + `, "Deny": false}]`,
+			[]connector.Grant{deny(connector.Anonymous, connector.AcceptAuthoritativeDomainSender),
+				grant(connector.Authenticated, connector.AcceptAnyRecipient)}},
+		{"of no matter in French", `{}`, `[{"User": "AUTORITE NT\\Système",
+			"AccessRights": ["GenericAll"], "Deny": false},
+			{"User": "AUTORITE NT\\Système", "ExtendedRights": "Send-As", "Deny": true}]`, nil},
+		{"every right denied to all", `{}`, `{"User": "S-1-1-0", "AccessRights": [983551], "Deny": true}`,
+			[]connector.Grant{deny(connector.Anonymous, 1<<10-1), deny(connector.Authenticated, 1<<10-1)}},
+		{"every right denied to a user", `{}`, `{"User": "CONTOSO\\app", "Sid": "S-1-5-21-1-2-3-1104",
+			"AccessRights": "ReadProperty, ExtendedRight", "Deny": true}`,
+			[]connector.Grant{deny(connector.User(`CONTOSO\app`), 1<<10-1),
+				deny(connector.Group(`CONTOSO\app`), 1<<10-1), deny(connector.Authenticated, 1<<10-1)}},
+		{"below the connector", `{}`, `[{` + anonymous + `, "ExtendedRights": ` + relay + `,
+			"Deny": false, "InheritanceType": 2},
+			{` + anonymous + `, "ExtendedRights": ` + relay + `, "Deny": false,
+				"InheritedObjectType": "user"}]`, nil},
+		{"for the connector", `{}`, `{` + anonymous + `, "ExtendedRights": ` + relay + `, "Deny": false,
+			"InheritanceType": "All", "InheritedObjectType": "ms-Exch-Smtp-Receive-Connector"}`,
+			[]connector.Grant{grant(connector.Anonymous, connector.AcceptAnyRecipient)}},
+		{"own servers", `{"AuthMechanism": "Tls, ExchangeServer"}`,
+			`[{"User": "CONTOSO\\Exchange Servers", "ExtendedRights": ` + relay + `, "Deny": false},
+			{"User": "MS Exchange\\Edge Transport Servers", "ExtendedRights": ` + submit + `,
+			"Deny": true}]`,
 			[]connector.Grant{grant(connector.Servers, connector.AcceptAnyRecipient), deny(connector.Servers, connector.Submit)}},
-		{"no servers", `{}`, `[{"User": "CONTOSO\\Exchange Servers", "ExtendedRights": ` + relay + `}, {"User": "S-1-5-21-1-2-3-500", "ExtendedRights": ` + relay + `}]`, nil},
+		{"no servers", `{}`, `[{"User": "CONTOSO\\Exchange Servers", "ExtendedRights": ` + relay + `,
+			"Deny": false}, {"User": "S-1-5-21-1-2-3-500", "ExtendedRights": ` + relay + `, "Deny": false}]`,
+			nil},
 		{"externally secured", `{"AuthMechanism": "ExternalAuthoritative", "PermissionGroups": "ExchangeServers"}`,
-			`[{"User": "MS Exchange\\Externally Secured Servers", "ExtendedRights": ["ms-Exch-Accept-Headers-Organization", ` + relay + `]}, {` + anonymous + `, "ExtendedRights": ` + relay + `}]`,
+			`[{"User": "MS Exchange\\Externally Secured Servers",
+				"ExtendedRights": ["ms-Exch-Accept-Headers-Organization", ` + relay + `], "Deny": false},
+				{` + anonymous + `, "ExtendedRights": ` + relay + `, "Deny": false}]`,
 			[]connector.Grant{grant(connector.ExternallySecured, connector.AcceptHeadersOrganization)}},
-		{"not externally secured", `{}`, `{"User": "MS Exchange\\Externally Secured Servers", "ExtendedRights": ` + relay + `}`, nil},
+		{"not externally secured", `{}`, `{"User": "MS Exchange\\Externally Secured Servers",
+			"ExtendedRights": ` + relay + `, "Deny": false}`, nil},
 		{"denied by access right", `{}`, `{` + anonymous + `, "AccessRights": "ExtendedRight", "Deny": true}`, []connector.Grant{deny(connector.Anonymous, 1<<10-1)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -327,8 +398,8 @@ func TestValues(t *testing.T) {
 		{`{"AuthMechanism": {"value": 5, "Value": "Tls, BasicAuth"}}`, mechanisms, connector.TLS | connector.BasicAuth},
 		{`{"AuthMechanism": ["Tls", "BasicAuth"]}`, mechanisms, connector.TLS | connector.BasicAuth},
 		{`{"AuthMechanism": 0}`, mechanisms, connector.NoAuth},
-		{`{"PermissionGroups": 59}`, func(c *connector.Connector) any { return c.PermissionGroups },
-			connector.AnonymousUsers | connector.ExchangeUsers | connector.ExchangeLegacyServers | connector.Partners},
+		{`{"PermissionGroups": 11}`, func(c *connector.Connector) any { return c.PermissionGroups },
+			connector.AnonymousUsers | connector.ExchangeUsers | connector.ExchangeLegacyServers},
 		{`{"Enabled": false}`, func(c *connector.Connector) any { return c.Disabled }, true},
 		{`{"Bindings": "0.0.0.0:25 [::]:25"}`, bindings, "[0.0.0.0:25 [::]:25]"},
 		{`{"Bindings": {"Address": {"IPAddressToString": "::"}, "Port": 25}}`, bindings, "[[::]:25]"},
@@ -452,6 +523,22 @@ func TestFaults(t *testing.T) {
 		{exchange.Dump{ReceiveConnectors: []byte(`[` + string(receive(`{}`)) + `,` + string(receive(`{"Name": "B"}`)) + `]`), Permissions: []byte(anyRecipient)}, []string{"Permissions[0].Identity"}},
 		{exchange.Dump{ReceiveConnectors: receive(`{}`), Permissions: []byte(`{"ExtendedRights": "ms-Exch-SMTP-Submit"}`)}, []string{"Permissions[0].User"}},
 		{exchange.Dump{AcceptedDomains: append(bytes.Repeat([]byte(" "), 32<<20), '1')}, []string{"AcceptedDomains"}},
+		{exchange.Dump{ReceiveConnectors: receive(`{"RemoteIPRanges": ["10.0.0.1", "fe80::1%11"]}`)},
+			[]string{"ReceiveConnectors[0].RemoteIPRanges"}},
+		{exchange.Dump{ReceiveConnectors: receive(`{"PermissionGroups": "AnonymousUsers, Custom"}`)},
+			[]string{"ReceiveConnectors[0].PermissionGroups"}},
+		{exchange.Dump{ReceiveConnectors: receive(`{"PermissionGroups": 33}`),
+			Permissions: []byte(`{"Identity": "EX02\\Other", "User": "S-1-5-7",
+			"ExtendedRights": "ms-Exch-SMTP-Submit", "Deny": true}`)},
+			[]string{"ReceiveConnectors[0].PermissionGroups"}},
+		{exchange.Dump{AcceptedDomains: accepted(`{"DomainName": "a..example"}`)},
+			[]string{"AcceptedDomains[0].DomainName"}},
+		{exchange.Dump{AcceptedDomains: []byte(`{"DomainName": "a.example", "DomainName": "b.example"}`)},
+			[]string{"AcceptedDomains"}},
+		{exchange.Dump{AcceptedDomains: []byte(`{"DomainName": "a.example", "DomainType": 0,
+			"domainname": "b.example"}`)}, []string{"AcceptedDomains[0].domainname"}},
+		{exchange.Dump{AcceptedDomains: []byte(strings.Repeat("[", 30<<20))},
+			[]string{"AcceptedDomains"}},
 	} {
 		r, err := exchange.Read(tt.dump)
 		list, ok := err.(interface{ Unwrap() []error })
@@ -470,6 +557,69 @@ func TestFaults(t *testing.T) {
 		slices.Sort(got)
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("got %q, want %q\n%v", got, tt.want, err)
+		}
+	}
+}
+
+// TestUnclearPermissions reads rows that may take something away, or give
+// something to somebody else. Each is a fault that names what is unclear.
+func TestUnclearPermissions(t *testing.T) {
+	const relay = `"ExtendedRights": "ms-Exch-SMTP-Accept-Any-Recipient", `
+	for _, tt := range []struct{ name, rows, field, want string }{
+		{"denied in French", `{"User": "AUTORITE NT\\ANONYMOUS LOGON", ` + relay + `"Deny": true}`,
+			"User", `AUTORITE NT\\ANONYMOUS LOGON`},
+		{"granted in French", `{"User": "AUTORITE NT\\ANONYMOUS LOGON", ` + relay + `"Deny": false}`,
+			"User", "may be anybody"},
+		{"denied in Italian", `{"User": "NT AUTHORITY\\ACCESSO ANONIMO", ` + relay + `"Deny": true}`,
+			"User", "ACCESSO ANONIMO"},
+		{"everybody in Spanish", `{"User": "Todos", ` + relay + `"Deny": true}`, "User", "Todos"},
+		{"all denied", `{"User": "Todos", "AccessRights": [256], "Deny": true}`, "User", "Todos"},
+		{"no domain", `{"User": "app", ` + relay + `"Deny": false}`, "User", "app"},
+		{"unknown domain", `[{"User": "FABRIKAM\\app", ` + relay + `"Deny": false},
+			{"User": "CONTOSO\\Exchange Servers", ` + relay + `"Deny": false}]`, "User", "FABRIKAM"},
+		{"no identifier", `{"User": "CONTOSO\\app", "Sid": "app", ` + relay + `"Deny": true}`, "Sid",
+			"not a security identifier"},
+		{"another identifier", `{"User": "NT AUTHORITY\\Authenticated Users", "Sid": "S-1-5-7",
+			` + relay + `"Deny": false}`, "Sid", "contradicts"},
+		{"two identifiers", `{"User": "S-1-5-7", "Sid": "S-1-5-11", ` + relay + `"Deny": false}`, "Sid",
+			"contradicts"},
+		{"odd identifier", `{"User": "S-1-5-07", ` + relay + `"Deny": true}`, "User", "not a security " +
+			"identifier"},
+		{"denial or not", `{"User": "S-1-5-7", ` + relay + `"IsInherited": false}`, "Deny", "missing"},
+		{"perhaps a denial", `{"User": "S-1-5-7", ` + relay + `"Deny": "non"}`, "Deny", "true or false"},
+		{"denied by number", `{"User": "S-1-5-7",
+			"ExtendedRights": ["ab721a53-1e2f-11d0-9819-00aa0040529b"], "Deny": true}`, "ExtendedRights",
+			"name of no right"},
+		{"denied by another name", `{"User": "S-1-5-7",
+			"ExtendedRights": ["Submit Messages to any Recipient"], "Deny": true}`, "ExtendedRights",
+			"name of no right"},
+		{"denied and cut off", `{"User": "S-1-5-7", "ExtendedRights": ["ms-Exch-SMTP-Accept-Any-Recip"],
+			"Deny": true}`, "ExtendedRights", "name of no right"},
+		{"denied on no connector", `{"Identity": "EX01\\Other", "User": "S-1-5-7",
+			` + relay + `"Deny": true}`, "Identity", "would be lost"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := exchange.Read(exchange.Dump{ReceiveConnectors: receive(`{}`),
+				Permissions: []byte(tt.rows)})
+			e, ok := errors.AsType[*connector.FieldError](err)
+			if !ok || e.Field != "Permissions[0]."+tt.field || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// TestOtherServer keeps permissions of a server that is not wanted from those
+// of one that is.
+func TestOtherServer(t *testing.T) {
+	d := exchange.Dump{Server: "EX01",
+		ReceiveConnectors: []byte(`[` + string(receive(`{}`)) + `,` + string(receive(`{"Server": "EX02",
+		"Identity": "EX02\\Relay"}`)) + `]`)}
+	for _, identity := range []string{``, `"Identity": "Relay", `} {
+		d.Permissions = []byte(`{` + identity + `"User": "S-1-5-7",
+			"ExtendedRights": "ms-Exch-SMTP-Accept-Any-Recipient", "Deny": false}`)
+		if _, err := exchange.Read(d); err == nil {
+			t.Errorf("%q: it may be about either", identity)
 		}
 	}
 }
@@ -496,8 +646,10 @@ func TestCutOff(t *testing.T) {
 func TestServer(t *testing.T) {
 	d := exchange.Dump{ReceiveConnectors: []byte(`[` + string(receive(`{}`)) + `,` +
 		string(receive(`{"Server": {"Name": "EX02"}, "Identity": {"DistinguishedName": "CN=Relay,CN=EX02", "Name": "Relay"}, "DistinguishedName": "CN=Relay,CN=EX02"}`)) + `]`),
-		Permissions: []byte(`[{"Identity": "EX02\\Relay", "User": "S-1-5-7", "ExtendedRights": "ms-Exch-SMTP-Accept-Any-Recipient"},
-			{"Identity": {"DistinguishedName": "CN=Relay,CN=EX02"}, "User": "S-1-5-7", "ExtendedRights": "ms-Exch-Bypass-Anti-Spam"}]`)}
+		Permissions: []byte(`[{"Identity": "EX02\\Relay", "User": "S-1-5-7",
+			"ExtendedRights": "ms-Exch-SMTP-Accept-Any-Recipient", "Deny": false},
+			{"Identity": {"DistinguishedName": "CN=Relay,CN=EX02"}, "User": "S-1-5-7",
+				"ExtendedRights": "ms-Exch-Bypass-Anti-Spam", "Deny": false}]`)}
 	r := mustRead(t, d)
 	if len(r.Connectors) != 2 || r.Connectors[0].Name != "Relay" || r.Connectors[1].Name != `EX02\Relay` ||
 		len(r.Connectors[0].Grants) != 0 || r.Connectors[1].Grants[0].Rights != connector.AcceptAnyRecipient|connector.BypassAntiSpam {

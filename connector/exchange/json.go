@@ -56,6 +56,9 @@ func newObject(r *reader, path string, m map[string]any) *object {
 		names: make(map[string]string, len(m)), read: make(map[string]bool, len(m))}
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		key := strings.ToLower(name)
+		if _, twice := o.values[key]; twice {
+			r.fault(path+"."+name, "twice, in other capitals")
+		}
 		o.values[key], o.names[key] = m[name], name
 	}
 	return o
@@ -75,14 +78,61 @@ func parse(data []byte) (any, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
-	var v any
-	if err := d.Decode(&v); err != nil {
+	v, err := valueOf(d, 0)
+	if err != nil {
 		return nil, fmt.Errorf("not JSON: %w", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more than one JSON document; put the output of one command into one file")
 	}
 	return v, nil
+}
+
+// maxDepth bounds how deep values lie in one another. PowerShell's own bound is
+// 100.
+const maxDepth = 128
+
+// valueOf reads the next value as [json.Decoder.Decode] does, but refuses an
+// object that has a member twice: which one counts is anybody's guess.
+func valueOf(d *json.Decoder, depth int) (any, error) {
+	t, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	open, ok := t.(json.Delim)
+	if !ok {
+		return t, nil
+	}
+	if depth == maxDepth {
+		return nil, errors.New("values lie too deep in one another")
+	}
+	list, members := []any{}, map[string]any{}
+	for d.More() {
+		name, err := any(nil), error(nil)
+		if open == '{' {
+			if name, err = d.Token(); err != nil {
+				return nil, err
+			}
+		}
+		v, err := valueOf(d, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		key, isMember := name.(string)
+		if _, twice := members[key]; twice {
+			return nil, fmt.Errorf("an object has %q twice", oneLine(key))
+		}
+		if isMember {
+			members[key] = v
+		} else {
+			list = append(list, v)
+		}
+	}
+	_, err = d.Token()
+	if open == '{' {
+		return members, err
+	}
+	return list, err
 }
 
 // decode turns UTF-16 into UTF-8 and drops the byte order mark. JSON starts
@@ -296,6 +346,9 @@ func (o *object) flag(name string) (value, ok bool) {
 	v, ok := o.get(name)
 	if !ok {
 		return false, false
+	}
+	if m, isMap := v.(map[string]any); isMap && member(m, "IsPresent") != nil {
+		v = member(m, "IsPresent") // what a switch is as an object
 	}
 	s, _ := scalar(v)
 	switch strings.ToLower(s) {

@@ -1,7 +1,9 @@
 package exchange
 
 import (
+	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/postern-mail/postern/connector"
@@ -12,13 +14,14 @@ type entries struct {
 	kinds    []connector.Principal
 	allowed  map[connector.Principal]connector.Right
 	denied   map[connector.Principal]connector.Right
-	users    []string
 	accounts map[string]*account
+	order    []*account
 }
 
 // account is what the permissions of a connector say of one account of the directory.
 type account struct {
 	identity
+	name            string
 	allowed, denied connector.Right
 	unknown         []string // rights without a counterpart
 }
@@ -31,13 +34,13 @@ func newEntries() *entries {
 	}
 }
 
-func (e *entries) account(user string) *account {
-	key := strings.ToLower(user)
+// account returns the sum for an account, which is known by key.
+func (e *entries) account(key, name string, id identity) *account {
 	a := e.accounts[key]
 	if a == nil {
-		a = &account{identity: identityOf(user)}
+		a = &account{identity: id, name: name}
 		e.accounts[key] = a
-		e.users = append(e.users, user)
+		e.order = append(e.order, a)
 	}
 	return a
 }
@@ -54,48 +57,65 @@ func (e *entries) sum() {
 			}
 		}
 	}
-	for _, user := range e.users {
-		a := e.account(user)
+	for _, a := range e.order {
 		add(a.allow, a.allowed, e.allowed)
 		add(a.deny, a.denied, e.denied)
 	}
 }
 
 // permissions turns directory permissions into grants.
-func (r *reader) permissions(rows []*object, connectors []*receive, d Dump) {
+func (r *reader) permissions(rows []*object, connectors []*receive) {
 	sums := map[*receive]*entries{}
 	if len(connectors) == 0 && len(rows) > 0 {
 		r.note("permissions", "Identity", "", "left out: the dump has no receive connectors")
 		return
 	}
-	strangers := map[string]bool{}
+	known, lost := domainsOf(rows), map[string]bool{}
 	for _, o := range rows {
 		c, identity := r.subject(o, connectors)
-		if c == nil {
-			server, _, ok := strings.Cut(identity, `\`)
-			elsewhere := ok && d.Server != "" && !strings.EqualFold(server, d.Server)
-			if identity != "" && !elsewhere && !strangers[identity] {
-				strangers[identity] = true
+		switch {
+		case c == nil && identity != "":
+			if !isElsewhere(identity, connectors) && o.isDenial() {
+				o.fault("Identity", "%q is no receive connector of the dump, and what it denies would be lost",
+					oneLine(identity))
+			} else if !lost[identity] {
+				lost[identity] = true
 				r.note("permissions", "Identity", identity, "left out: no receive connector of the dump")
 			}
-			continue
+		case c != nil && !c.elsewhere:
+			if sums[c] == nil {
+				sums[c] = newEntries()
+			}
+			r.permission(o, c, sums[c], known)
 		}
-		if sums[c] == nil {
-			sums[c] = newEntries()
-		}
-		r.permission(o, c, sums[c])
 	}
 	for _, c := range connectors {
 		if e := sums[c]; e != nil {
 			r.grant(c, e)
-		} else if c.custom {
-			reason := "has permissions beyond its groups, but none are in the dump; what they grant or deny is missing"
-			if d.Permissions == nil {
-				reason = "has permissions beyond its groups; read the output of Get-ADPermission as well, or what they grant or deny is missing"
-			}
-			r.note(c.o.label, "PermissionGroups", "Custom", reason)
+		} else if c.custom && !c.elsewhere {
+			c.o.fault("PermissionGroups", "Custom: it has permissions beyond its groups, or lacks some of "+
+				"theirs, but none are in the dump; "+
+				"read the output of Get-ADPermission as well")
 		}
 	}
+}
+
+// isElsewhere reports whether an identity such as EX02\Relay is of a server
+// that has no connector in the dump.
+func isElsewhere(identity string, connectors []*receive) bool {
+	server, _, ok := strings.Cut(identity, `\`)
+	return ok && !slices.ContainsFunc(connectors, func(c *receive) bool {
+		return c.server == "" ||
+			strings.EqualFold(c.server, server)
+	})
+}
+
+// isDenial reports whether a row takes something away that has a counterpart,
+// or may have.
+func (o *object) isDenial() bool {
+	rights, unknown := o.rights()
+	return o.isTrue("Deny") && (rights != 0 || o.everyRight() || slices.ContainsFunc(unknown,
+		isUnclear))
 }
 
 // subject returns the connector of a row. Without one it returns what the row says,
@@ -131,68 +151,114 @@ func (r *reader) subject(o *object, connectors []*receive) (*receive, string) {
 }
 
 // permission adds a row to those of its connector.
-func (r *reader) permission(o *object, c *receive, e *entries) {
-	user := o.text("User", "RawIdentity", "SecurityIdentifier")
-	if user == "" {
-		o.fault("User", "missing; select User as well")
+func (r *reader) permission(o *object, c *receive, e *entries, known map[string]bool) {
+	name, sid, ok := o.account()
+	if !ok {
 		return
 	}
-	deny := o.isTrue("Deny")
 	rights, unknown := o.rights()
 	all := rights == 0 && o.everyRight()
 	if rights == 0 && len(unknown) == 0 && !all {
 		return // about the directory
 	}
-	a := e.account(user)
-	switch {
-	case all && !a.kind: // an administrator
-	case all && deny:
-		rights = allRights()
-	case all:
-		r.note(c.o.label, "Permissions", user, "has every right by its access rights; left out: grant the rights by name")
+	deny, ok := o.flag("Deny")
+	if !ok {
+		o.require("Deny")
+		return
 	}
-	if deny && rights != 0 && o.isTrue("IsInherited") {
-		r.note(c.o.label, "Permissions", user+": "+rights.String(), "an inherited denial; in Exchange a grant on the connector itself outweighs it, here the denial wins")
+	key := cmp.Or(sid, strings.ToLower(name))
+	if all && !deny {
+		if id, ok := identityOf(name, sid, known); ok && id.kind {
+			r.note(c.o.label, "Permissions", name, "has every right by its access rights; left out: grant "+
+				"the rights by name")
+		}
+		return // an administrator
 	}
+	id, ok := identityOf(name, sid, known)
+	if !ok {
+		if rights != 0 || o.isDenial() {
+			r.unplaced(o, key, name)
+		}
+		return
+	}
+	a := e.account(key, name, id)
 	for _, u := range unknown {
 		if !slices.Contains(a.unknown, u) {
 			a.unknown = append(a.unknown, u)
 		}
 	}
-	if deny {
+	switch {
+	case deny:
+		if all {
+			rights = allRights()
+		}
+		if i := slices.IndexFunc(unknown, isUnclear); i >= 0 {
+			o.fault("ExtendedRights", "%q is denied, but is the name of no right; print the rights by name",
+				oneLine(unknown[i]))
+		}
+		if rights != 0 && o.isTrue("IsInherited") {
+			r.note(c.o.label, "Permissions", name+": "+rights.String(), "an inherited denial; in Exchange "+
+				"a grant on the connector itself outweighs it, here the denial wins")
+		}
 		a.denied |= rights
-	} else {
+	case o.isForOthers():
+		if rights != 0 {
+			r.note(c.o.label, "Permissions", name+": "+rights.String(), "left out: granted for objects "+
+				"below the connector, not for the connector itself")
+		}
+	default:
 		a.allowed |= rights
 	}
 }
 
+// unplaced adds a fault for an account that nobody can place, once for each.
+func (r *reader) unplaced(o *object, key, name string) {
+	if r.strangers[key] {
+		return
+	}
+	r.strangers[key] = true
+	o.fault("User", "%q may be anybody: the dump has no security identifier for it. Select Sid as "+
+		"well, "+
+		"as the documentation of package exchange shows, or put it into the row", oneLine(name))
+}
+
+// isForOthers reports whether a row is not about the connector itself but about
+// objects below it, or about another class of objects.
+func (o *object) isForOthers() bool {
+	word := o.choice("InheritanceType", map[string]string{
+		"0": "None", "1": "All", "2": "Descendents", "3": "SelfAndChildren", "4": "Children",
+	})
+	if strings.EqualFold(word, "Descendents") || strings.EqualFold(word, "Children") {
+		return true
+	}
+	v, ok := o.get("InheritedObjectType")
+	return ok && !isNothing(v) && !strings.EqualFold(show(v), "ms-Exch-Smtp-Receive-Connector")
+}
+
 // explain notes what became of the permissions of an account that are not those of a kind of session.
-func (r *reader) explain(c *receive, user string, a *account) {
+func (r *reader) explain(c *receive, a *account) {
 	note := func(rights connector.Right, reason string) {
 		if rights != 0 {
-			r.note(c.o.label, "Permissions", user+": "+rights.String(), reason)
+			r.note(c.o.label, "Permissions", a.name+": "+rights.String(), reason)
 		}
 	}
 	switch {
 	case a.member:
 		// What it may do is what its permission group says.
-		if len(a.deny) == 0 {
-			note(a.denied, "this denial has no counterpart; take the permission group away")
-		}
 	case a.kind:
 		// Exchange's servers have rights to their own protocols, which are not spoken.
 		external := c.AuthMechanisms.Has(connector.ExternalAuthoritative)
 		if p := a.allow[0]; p != connector.Servers && external == (p == connector.ExternallySecured) && len(a.unknown) > 0 {
-			r.note(c.o.label, "Permissions", user+": "+strings.Join(a.unknown, ", "), "no counterpart")
+			r.note(c.o.label, "Permissions", a.name+": "+strings.Join(a.unknown, ", "), "no counterpart")
 		}
 	case len(a.allow) == 0:
 		note(a.allowed, "left out: stands for no kind of session here")
-		if len(a.deny) == 0 {
-			note(a.denied, "this denial has no counterpart: it names no user and no kind of session here")
-		}
+		note(a.denied, "denied to every kind of session that this may be about")
 	default:
 		note(a.allowed, "granted to a user of this name; write group: if it is a group, and the name that your users log on with")
-		note(a.denied, "denied to a user and to a group of this name; write the name that your users log on with, or the denial has no effect")
+		note(a.denied, "denied to all who log on, since the dump does not tell which of your users "+
+			"this is about; "+
+			"deny it to user: or group: with your own names instead")
 	}
 }
 
@@ -207,6 +273,9 @@ func (o *object) rights() (rights connector.Right, unknown []string) {
 		}
 		low := strings.ToLower(s)
 		if !strings.HasPrefix(low, "ms-exch-") {
+			if isUnclear(s) {
+				unknown = append(unknown, s)
+			}
 			continue
 		}
 		if x, err := connector.ParseRight(s); err == nil {
@@ -222,15 +291,37 @@ func (o *object) rights() (rights connector.Right, unknown []string) {
 	return rights, unknown
 }
 
+// isUnclear reports whether a text that is none of our rights may mean one all
+// the same: a number, a translation, or a name that was cut off. Names of
+// rights of the directory are words with hyphens between them, such as Send-As;
+// the rights of Exchange's servers to their own protocols have names of their
+// own.
+func isUnclear(s string) bool {
+	low := strings.ToLower(s)
+	if strings.HasPrefix(low, "ms-exch-") {
+		return !strings.HasPrefix(low, "ms-exch-smtp-accept-x") && !strings.HasPrefix(low,
+			"ms-exch-smtp-send-") &&
+			low != "ms-exch-smtp-accept-exch50"
+	}
+	guid := len(s) == 36 && strings.Count(s, "-") == 4
+	return guid || !strings.Contains(s, "-") || strings.ContainsAny(s, " {}")
+}
+
 // everyRight reports whether a row without extended rights stands for all of them.
 func (o *object) everyRight() bool {
 	if v, _ := o.get("ExtendedRights"); !isNothing(v) {
 		return false
 	}
+	const extendedRight = 0x100 // its bit, which GenericAll has as well
 	for _, v := range o.list("AccessRights") {
 		s, _ := scalar(v)
-		if strings.EqualFold(s, "GenericAll") || strings.EqualFold(s, "ExtendedRight") {
+		if n, err := strconv.ParseInt(s, 10, 64); err == nil && n&extendedRight != 0 {
 			return true
+		}
+		for w := range strings.FieldsFuncSeq(s, isSeparator) {
+			if strings.EqualFold(w, "GenericAll") || strings.EqualFold(w, "ExtendedRight") {
+				return true
+			}
 		}
 	}
 	return false
@@ -239,8 +330,8 @@ func (o *object) everyRight() bool {
 // grant turns the sums into the grants of the connector: what is beyond its groups, and what is
 // missing from them.
 func (r *reader) grant(c *receive, e *entries) {
-	for _, user := range e.users {
-		r.explain(c, user, e.account(user))
+	for _, a := range e.order {
+		r.explain(c, a)
 	}
 	e.sum()
 	external := c.AuthMechanisms.Has(connector.ExternalAuthoritative)
@@ -292,49 +383,6 @@ func (c *receive) groupRights(p connector.Principal) connector.Right {
 	}
 	groups := connector.Connector{PermissionGroups: c.PermissionGroups, AuthMechanisms: c.AuthMechanisms}
 	return groups.Rights(peer)
-}
-
-// identity is what an account of the directory is here.
-type identity struct {
-	allow, deny []connector.Principal // whom a grant and a denial are for
-	kind        bool                  // a kind of session, such as all that have not logged on
-	member      bool                  // some of those that a permission group is for, which is what counts
-}
-
-// identityOf returns what an account stands for. A denial never reaches
-// fewer sessions than it did, and a grant never more.
-func identityOf(user string) identity {
-	only := func(p connector.Principal) identity {
-		return identity{allow: []connector.Principal{p}, deny: []connector.Principal{p}, kind: true}
-	}
-	low := strings.ToLower(user)
-	switch low {
-	// The names are those of Windows in English and German; the identifiers are the same everywhere.
-	case `nt authority\anonymous logon`, `nt-autorität\anonymous-anmeldung`, "s-1-5-7":
-		return only(connector.Anonymous)
-	case `nt authority\authenticated users`, `nt-autorität\authentifizierte benutzer`, "s-1-5-11":
-		return only(connector.Authenticated)
-	case `ms exchange\externally secured servers`:
-		return only(connector.ExternallySecured)
-	case "everyone", "jeder", "s-1-1-0":
-		return identity{deny: []connector.Principal{connector.Anonymous, connector.Authenticated, connector.Servers, connector.ExternallySecured}}
-	case `ms exchange\hub transport servers`, `ms exchange\edge transport servers`:
-		return identity{deny: []connector.Principal{connector.Servers}, member: true}
-	case `ms exchange\partner servers`, `ms exchange\legacy exchange servers`:
-		return identity{member: true}
-	}
-	switch domain, name, _ := strings.Cut(low, `\`); {
-	case name == "exchange servers":
-		return only(connector.Servers)
-	case name == "exchangelegacyinterop":
-		return identity{member: true}
-	case strings.HasPrefix(low, "s-1-"), domain == "nt authority", domain == "nt-autorität", domain == "builtin":
-		return identity{}
-	}
-	return identity{
-		allow: []connector.Principal{connector.User(user)},
-		deny:  []connector.Principal{connector.User(user), connector.Group(user)},
-	}
 }
 
 func allRights() connector.Right {

@@ -16,14 +16,15 @@ import (
 // receive is a receive connector in the making.
 type receive struct {
 	*connector.Connector
-	o        *object
-	server   string
-	identity string // EX01\Relay
-	custom   bool   // has permissions beyond its groups
+	o         *object
+	server    string
+	identity  string // EX01\Relay
+	custom    bool   // has permissions beyond its groups
+	elsewhere bool   // of a server that is not wanted
 }
 
 func (r *reader) receiveConnectors(objects []*object, server string) []*receive {
-	var all []*receive
+	var all, others []*receive
 	var servers []string
 	for _, o := range objects {
 		c := &receive{o: o, identity: o.text("Identity", "DistinguishedName", "Name"), server: o.text("Server", "Name")}
@@ -31,6 +32,8 @@ func (r *reader) receiveConnectors(objects []*object, server string) []*receive 
 			c.server = prefix
 		}
 		if server != "" && !strings.EqualFold(c.server, server) {
+			c.elsewhere = true // but permissions may be about it
+			others = append(others, c)
 			continue
 		}
 		if !slices.ContainsFunc(servers, func(s string) bool { return strings.EqualFold(s, c.server) }) {
@@ -58,7 +61,7 @@ func (r *reader) receiveConnectors(objects []*object, server string) []*receive 
 	if len(servers) > 1 {
 		r.note("receive connectors", "Server", strings.Join(servers, ", "), "of several servers, which compete for the same bindings; choose one server")
 	}
-	return all
+	return append(all, others...)
 }
 
 func (r *reader) receiveConnector(c *receive) {
@@ -67,10 +70,7 @@ func (r *reader) receiveConnector(c *receive) {
 	c.ranges()
 	c.mechanisms()
 	c.groups()
-	c.RequireTLS = o.isTrue("RequireTLS")
-	if enabled, ok := o.flag("Enabled"); ok {
-		c.Disabled = !enabled
-	}
+	c.switches()
 	c.greeting()
 	c.keywords()
 	c.limits()
@@ -87,7 +87,8 @@ func receiveRules() []rule {
 		{"AcceptConsumerMail", "no counterpart", nil},
 		{"AdvertiseClientSettings", "there is no webmail to show it in", nil},
 		{"DefaultDomain", "one default domain is for the whole relay", nil},
-		{"DomainSecureEnabled", "a partner proves its domain by a client certificate, which PartnerNames may map; Partners or a grant to partner:DOMAIN says what it may do", nil},
+		{"DomainSecureEnabled", "a partner proves its domain by a client certificate, which " +
+			"PartnerNames may map; a grant to partner:DOMAIN says what it may do", nil},
 		{"EnableAuthGSSAPI", "Kerberos is not offered", nil},
 		{"ExtendedProtectionPolicy", "concerns Integrated authentication, which is not offered", nil},
 		{"LiveCredentialEnabled", "no counterpart", nil},
@@ -101,6 +102,20 @@ func receiveRules() []rule {
 		{"ServiceDiscoveryFqdn", "no counterpart", nil},
 		{"TlsCertificateName", "the relay's TLS configuration holds the certificates", nil},
 		{"TlsDomainCapabilities", "no counterpart; nobody is given rights by the name in a certificate unless a grant to partner:DOMAIN says so", nil},
+	}
+}
+
+// switches reads what decides whether anything is let in. A dump of selected
+// parameters does not tell, and is read the closed way.
+func (c *receive) switches() {
+	enabled, ok := c.o.flag("Enabled")
+	if c.Disabled = !enabled; !ok {
+		c.o.note("Enabled", "not in the dump; taken for disabled")
+	}
+	c.RequireTLS, ok = c.o.flag("RequireTLS")
+	if !ok && c.AuthMechanisms.Has(connector.TLS) {
+		c.RequireTLS = true
+		c.o.note("RequireTLS", "not in the dump; taken for required")
 	}
 }
 
@@ -125,7 +140,9 @@ func (c *receive) ranges() {
 			continue
 		}
 		if strings.Contains(s, "%") {
-			c.o.r.note(c.o.label, "RemoteIPRanges", s, "left out: an address of one interface has no counterpart")
+			// Left out, its hosts would go by another connector's wider range.
+			c.o.fault("RemoteIPRanges", "%q is of one interface, which has no counterpart; take away the "+
+				"%% and what follows", oneLine(s))
 			continue
 		}
 		if g, err := parseRange(s); err != nil {
@@ -193,6 +210,13 @@ func (c *receive) groups() {
 			c.o.fault("PermissionGroups", "%w", err)
 		}
 		c.PermissionGroups |= g
+	}
+	if c.PermissionGroups.Has(connector.Partners) {
+		// Here it would make a partner of everybody with a good certificate.
+		c.PermissionGroups &^= connector.Partners
+		c.o.r.note(c.o.label, "PermissionGroups", "Partners", "left out: Exchange takes for partners "+
+			"the domains of its transport configuration, "+
+			"which no dump has; grant their rights to partner:DOMAIN")
 	}
 }
 

@@ -81,11 +81,18 @@ func TestFaults(t *testing.T) {
 	if err := os.WriteFile(bad, []byte(`[{"Name": "A"}]`), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	receive, stranger := filepath.Join(dumps, "remote", "receive.json"), filepath.Join(t.TempDir(),
+		"permissions.json")
+	mailtest.Write(t, stranger, `{"Identity": "EX01\\Relay", "User": "AUTORITE NT\\ANONYMOUS LOGON",
+		"ExtendedRights": "ms-Exch-SMTP-Accept-Authoritative-Domain-Sender", "Deny": true}`)
 	for _, tt := range []struct {
 		args []string
 		code int
 		want string
 	}{
+		{[]string{"-receive", receive, "-permissions", stranger}, 1,
+			`"AUTORITE NT\\ANONYMOUS LOGON" may be anybody`},
+		{[]string{"-receive", receive}, 1, "read the output of Get-ADPermission"},
 		{[]string{"-receive", bad}, 1, "ReceiveConnectors[0].AuthMechanism"},
 		{[]string{"-receive", bad + "x", "-send", bad + "y"}, 1, "bad.jsony"},
 		{[]string{"-other"}, 2, "Usage"},
