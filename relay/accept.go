@@ -104,6 +104,7 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 	prepend = append(prepend, signature...)
 	prepend = append(prepend, extra...)
 	in.message.Size = size + int64(len(prepend))
+	in.message.Signatures = signatures(signature)
 	return spool.Commit{
 		Message:    in.message,
 		Deliveries: p.deliveries(in.rcpts, in.message.Size, now),

@@ -111,7 +111,9 @@ type Config struct {
 	Transport Transport
 
 	// DKIM are the keys that sign what authenticated users, relaying hosts
-	// and the application send, chosen by the domain of the From field.
+	// and the application send, and reports, chosen by the domain of the From
+	// field. Authors of several domains are not signed. The log tells once for
+	// each reason what goes unsigned although there is a key. Defaults to none.
 	DKIM []msgauth.Key
 
 	// Retry is the schedule of further attempts after a temporary failure.

@@ -98,7 +98,7 @@ func (p *snapshot) transact(ctx context.Context, h *hop, domain string, a *Attem
 		copied.Key = routeMX + domain + "/" + h.next.Key
 		next = &copied
 	}
-	t := smtpTransport{client: p.client, hop: next}
+	t := smtpTransport{client: p.client, hop: next, dkim: p.dkim}
 	return t.Deliver(ctx, a)
 }
 

@@ -22,7 +22,17 @@
 // What another host relays gets trace fields and a signature only. Bcc goes from both, and so do fields that the client has no right to send.
 //
 // 8-bit content is converted to 7-bit MIME for a next hop that does not offer 8BITMIME, and fails with 5.6.3, or 5.6.7 for its header,
-// if that is not possible. The conversion breaks signatures, those by [Config].DKIM included.
+// if that is not possible.
+//
+// # Signatures
+//
+// A message is signed by [Config].DKIM when it is accepted, over what was
+// accepted. Where it is converted, the relay takes its own signatures off and
+// signs what leaves (RFC 6376 section 5.3), with the keys of that moment. A
+// message whose domain has no key any more leaves unsigned. Signatures of
+// others stay, also if the conversion breaks them: a broken signature counts as
+// none (RFC 6376 section 6.1), and the relay cannot make it again. Reports are
+// signed when the domain of [Config].Postmaster has a key.
 //
 // # Durability
 //

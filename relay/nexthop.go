@@ -79,6 +79,7 @@ func isPort(s string) bool {
 type smtpTransport struct {
 	client *outbound.Client
 	hop    *outbound.NextHop
+	dkim   *dkim
 }
 
 // Deliver makes one transaction.
@@ -91,6 +92,10 @@ func (t *smtpTransport) Deliver(ctx context.Context, a *Attempt) []Result {
 		}
 	}
 	m := &a.Message
+	var own outbound.Signatures
+	if m.Signatures > 0 {
+		own = &ownSignatures{dkim: t.dkim, id: a.QueueID, n: m.Signatures}
+	}
 	got := t.client.Deliver(ctx, &outbound.Request{
 		ID:         a.QueueID,
 		Hop:        t.hop,
@@ -102,6 +107,7 @@ func (t *smtpTransport) Deliver(ctx context.Context, a *Attempt) []Result {
 		UTF8:       m.UTF8,
 		Size:       m.Size,
 		Open:       a.Open,
+		Signatures: own,
 	})
 	results := make([]Result, len(got))
 	for i := range got {

@@ -118,16 +118,22 @@ func (r *Relay) commitReport(ctx context.Context, p *snapshot, l *spool.Lease, r
 		return err
 	}
 	size := counter{Writer: w}
-	body, err := rep.Write(&size, original)
-	if err != nil {
+	signed := signs{dkim: p.dkim, id: id.String()}
+	body, err := rep.Write(io.MultiWriter(&size, &signed), original)
+	signature, serr := signed.close()
+	if err = errors.Join(err, serr); err != nil {
 		_ = w.Abort()
 		return err
 	}
 	return w.Commit(ctx, spool.Commit{
-		Message: spool.Message{ID: id, Created: rep.Date, Body: body, UTF8: rep.UTF8, Labels: l.Message.Labels},
+		Message: spool.Message{
+			ID: id, Created: rep.Date, Body: body, UTF8: rep.UTF8, Labels: l.Message.Labels,
+			Signatures: signatures(signature),
+		},
 		Deliveries: p.deliveries([]recipient{{to: to, target: t, notify: spool.NotifyNever}},
-			size.n, rep.Date),
-		Settle: []spool.Settlement{s},
+			size.n+int64(len(signature)), rep.Date),
+		Prepend: signature,
+		Settle:  []spool.Settlement{s},
 	})
 }
 

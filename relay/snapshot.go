@@ -30,7 +30,7 @@ type snapshot struct {
 	hops          map[string]*hop // by name of the send connector
 	mailboxes     Transport
 	transport     Transport
-	signer        *msgauth.Signer // nil without keys
+	dkim          *dkim
 	postmaster    domains.Address
 	defaultDomain string
 	retry         Retry
@@ -122,6 +122,7 @@ func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	p := &snapshot{
 		cfg: cfg, client: r.client, number: strconv.FormatUint(r.configs.Add(1), 10), log: logger(cfg), hops: make(map[string]*hop),
 		unableToRelay: replyUnableToRelay(), unknownUser: replyUnknownUser(),
+		dkim: &dkim{log: logger(cfg)},
 	}
 	switch old := r.snap.Load(); {
 	case cfg.Auth != nil && old != nil && old.cfg.Auth == cfg.Auth:
@@ -142,7 +143,7 @@ func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	p.checkConnectors(&f)
 	p.checkDelivery(&f)
 	if len(cfg.DKIM) > 0 {
-		p.signer, err = msgauth.NewSigner(cfg.DKIM...)
+		p.dkim.signer, err = msgauth.NewSigner(cfg.DKIM...)
 		f.join("DKIM", err)
 	}
 	p.checkRetry(&f)
@@ -306,7 +307,7 @@ func (p *snapshot) bind(f *faults, field string, t Transport) Transport {
 	}
 	next, err := n.hop(p.number+"/"+field, p.cfg.Hostname)
 	f.join(field, err)
-	return &smtpTransport{client: p.client, hop: next}
+	return &smtpTransport{client: p.client, hop: next, dkim: p.dkim}
 }
 
 func (p *snapshot) hopOf(sc *connector.SendConnector) *hop {

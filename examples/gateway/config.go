@@ -64,7 +64,10 @@ type file struct {
 	}
 	Retry    relay.Retry
 	Pressure relay.Pressure
-	DKIM     []struct{ Domain, Selector, Key string }
+	DKIM     []struct {
+		Domain, Selector, Key string
+		Subdomains            bool // signs for domains below too
+	}
 }
 
 // lasting is what logons leave behind. It lives as long as the process: a reload must not forget who guesses, nor change the salt
@@ -146,7 +149,10 @@ func load(path string, last *lasting, log *slog.Logger) (relay.Config, string, f
 		cfg.SendConnectors = append(cfg.SendConnectors, &c.SendConnector)
 	}
 	for i, k := range f.DKIM {
-		cfg.DKIM = append(cfg.DKIM, l.dkim(fmt.Sprintf("dkim[%d].key", i), k.Domain, k.Selector, k.Key))
+		cfg.DKIM = append(cfg.DKIM, msgauth.Key{
+			Domain: k.Domain, Selector: k.Selector, Subdomains: k.Subdomains,
+			Signer: l.signer(fmt.Sprintf("dkim[%d].key", i), k.Key),
+		})
 	}
 	if f.Spool == "" {
 		l.require("spool", "a directory for the queue is required")
@@ -269,15 +275,17 @@ func (l *loader) recipients(path string, list []string, name string) domains.Res
 	return file
 }
 
-func (l *loader) dkim(path, domain, selector, name string) msgauth.Key {
-	var signer crypto.Signer
-	if text := l.read(path, name); text != nil {
-		var err error
-		if signer, err = msgauth.ParseKey(text); err != nil {
-			l.add(path, "%w", err)
-		}
+// signer reads a private key; it returns nil after a fault.
+func (l *loader) signer(field, name string) crypto.Signer {
+	text := l.read(field, name)
+	if text == nil {
+		return nil
 	}
-	return msgauth.Key{Domain: domain, Selector: selector, Signer: signer}
+	signer, err := msgauth.ParseKey(text)
+	if err != nil {
+		l.add(field, "%w", err)
+	}
+	return signer
 }
 
 // read returns the content of a file, or nil after a fault.

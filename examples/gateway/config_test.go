@@ -68,7 +68,10 @@ func TestSample(t *testing.T) {
 	if !slices.Equal(cfg.Retry.Schedule, []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute}) || cfg.Retry.Expires != 48*time.Hour {
 		t.Errorf("retry: %+v", cfg.Retry)
 	}
-	if len(cfg.DKIM) != 1 || cfg.Mailboxes == nil || cfg.TLS == nil || cfg.Auth == nil {
+	if len(cfg.DKIM) != 1 || !cfg.DKIM[0].Subdomains {
+		t.Errorf("DKIM: %+v", cfg.DKIM)
+	}
+	if cfg.Mailboxes == nil || cfg.TLS == nil || cfg.Auth == nil {
 		t.Errorf("config: %+v", cfg)
 	}
 }

@@ -43,6 +43,10 @@ type Message struct {
 	Body string
 	// UTF8 tells that the message was submitted with SMTPUTF8 (RFC 6531).
 	UTF8 bool
+	// Signatures is the number of DKIM-Signature fields at the top of the
+	// content that the relay put there itself. Whoever changes the content has
+	// to replace them. Defaults to 0.
+	Signatures int
 	// Size is the length of the content with what Commit puts in front. The store sets it.
 	Size int64
 	// Origin tells where the message came from.

@@ -41,8 +41,10 @@
 // gets them unchanged, and nothing is read twice for it; one with SMTPUTF8 gets the 8-bit header of BINARYMIME content that was accepted
 // with SMTPUTF8, and the rest as 7-bit MIME.
 //
-// The conversion breaks signatures over what it changes, DKIM signatures of this relay too: those are made when the message
-// is accepted, over what was accepted, and are not made again. A sender who wants signatures to last encodes its text itself.
+// The conversion breaks signatures over what it changes. Those that this host
+// has put on the content ([Request].Signatures) are taken off and made again,
+// which reads the content once more; those of others stay, broken. A sender who
+// wants its own to last encodes its text itself.
 //
 // # TLS
 //

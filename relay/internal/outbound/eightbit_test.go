@@ -3,6 +3,7 @@ package outbound_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"mime/quotedprintable"
 	"net"
@@ -111,4 +112,60 @@ func TestEightBitCause(t *testing.T) {
 	r.Open = func(context.Context) (io.ReadCloser, error) { return nil, io.ErrClosedPipe }
 	s := &sink{}
 	expect(t, newClient(t, dialTo(listen(t, s.serve))).Deliver(t.Context(), r), "temporary content 0 4.3.0 error")
+}
+
+// ownSignature is one line at the top that says how long the rest is.
+type ownSignature struct{ made int }
+
+func (o *ownSignature) Remove(r io.Reader) (io.Reader, error) {
+	b, err := io.ReadAll(r)
+	_, rest, _ := bytes.Cut(b, []byte("\r\n"))
+	return bytes.NewReader(rest), err
+}
+
+func (o *ownSignature) Sign(r io.Reader) ([]byte, error) {
+	o.made++
+	n, err := io.Copy(io.Discard, r)
+	return fmt.Appendf(nil, "Length: %d\r\n", n), err
+}
+
+// What is converted gets signatures that fit it, made once for all hosts tried;
+// what is not keeps those it has.
+func TestSignaturesOfConvertedContent(t *testing.T) {
+	const content = "Length: 17\r\nSubject: x\r\n\r\n\u00e9\r\n"
+	const converted = "Subject: x\r\nMIME-Version: 1.0\r\n" +
+		"Content-Type: text/plain; charset=utf-8\r\n" +
+		"Content-Transfer-Encoding: quoted-printable\r\n\r\n=C3=A9\r\n"
+	signed := fmt.Sprintf("Length: %d\r\n%s", len(converted), converted)
+	for _, c := range []struct {
+		ext, content, want string
+		made               int
+	}{
+		{"", content, signed, 1},
+		{"PIPELINING CHUNKING", content, signed, 1},
+		{"8BITMIME", content, content, 0},
+		{"", "Length: 17\r\nSubject: x\r\n\r\nx\r\n", "Length: 17\r\nSubject: x\r\n\r\nx\r\n", 0},
+	} {
+		s := &sink{extensions: strings.Fields(c.ext)}
+		first := true
+		client := newClient(t, dialPipe(func(nc net.Conn) {
+			if !first {
+				s.serve(nc)
+				return
+			}
+			first = false
+			defer nc.Close()
+			speak(nc, []string{
+				"S: 220 mx", "C: EHLO relay.example.test", "S: 250 mx",
+				"C: MAIL FROM:<alice@example.com>", "S: 421 4.3.2 closing",
+			})
+		}))
+		r, own := newRequest(c.content), &ownSignature{}
+		r.Hop.Hosts = []string{"192.0.2.1", "192.0.2.2"}
+		r.Size, r.Signatures = 0, own
+		expect(t, client.Deliver(t.Context(), r), taken)
+		if got := string(s.last()); got != c.want || own.made > 1 || own.made < c.made {
+			t.Errorf("%q: signed %d times, got %q", c.ext, own.made, got)
+		}
+	}
 }

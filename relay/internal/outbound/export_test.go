@@ -1,7 +1,6 @@
 package outbound
 
 import (
-	"context"
 	"io"
 )
 
@@ -39,9 +38,7 @@ type blocks = content
 
 func framed(src io.Reader, frame func(*blocks) ([]byte, error)) (out []byte, err error) {
 	c := new(blocks)
-	err = c.open(context.Background(), &Request{
-		Open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(src), nil },
-	}, nil)
+	err = c.begin(io.NopCloser(src))
 	for err == nil {
 		var b []byte
 		if b, err = frame(c); err != nil {

@@ -57,6 +57,18 @@ type Request struct {
 	Size       int64  // of the content, in octets; 0 when unknown
 	// Open returns the content from its start. It may be called more than once.
 	Open func(ctx context.Context) (io.ReadCloser, error)
+	// Signatures are those that this host has put on the content; nil for none.
+	Signatures Signatures
+}
+
+// Signatures are DKIM signatures of this host. Content that has to be converted
+// for a next hop loses them and gets others (RFC 6376 section 5.3).
+type Signatures interface {
+	// Remove returns content without them.
+	Remove(content io.Reader) (io.Reader, error)
+	// Sign reads converted content to its end and returns the fields to put on
+	// top of it, which may be none. An error makes the attempt fail for now.
+	Sign(content io.Reader) ([]byte, error)
 }
 
 // Recipient is one recipient of a Request.

@@ -52,11 +52,14 @@ type transaction struct {
 	body                 content
 	plan                 *sevenbit.Plan // of the content, once a peer has made it necessary
 	seven                bool           // the content goes out as 7-bit MIME
+	signed               bool           // signatures is of the converted content
+	signatures           []byte
 }
 
 // begin checks what will stand on the wire: no octet of a request can end a line or a path there.
 func (t *transaction) begin(r *Request) {
 	t.req, t.res, t.utf8, t.plan = r, make([]Result, len(r.Recipients)), !isASCII(r.From), nil
+	t.signed, t.signatures = false, nil
 	t.todo = t.todo[:0]
 	for i := range r.Recipients {
 		rcpt := &r.Recipients[i]
@@ -188,11 +191,7 @@ func (t *transaction) admit(ctx context.Context, c *conn) bool {
 		if failed = t.convert(ctx, c); failed.Op != "" {
 			break
 		}
-		plan := t.plan
-		if !t.seven {
-			plan = nil
-		}
-		if err := t.body.open(ctx, r, plan); err != nil {
+		if err := t.open(ctx); err != nil {
 			failed = *lost(ctx, "content", "4.3.0", err)
 		} else if r.UTF8 && !c.ext.utf8 && !t.body.asciiHeader() {
 			failed = Result{Outcome: Permanent, Op: "mail", Enhanced: "5.6.7", Err: errUTF8}
@@ -223,7 +222,7 @@ func (t *transaction) convert(ctx context.Context, c *conn) (failed Result) {
 		return Result{}
 	}
 	if t.plan == nil {
-		src, err := r.Open(ctx)
+		src, err := t.unsigned(ctx)
 		if err != nil {
 			return *lost(ctx, "content", "4.3.0", err)
 		}

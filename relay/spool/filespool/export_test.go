@@ -67,6 +67,12 @@ func EncodeCommit(m *spool.Message, ds []spool.Delivery, ss []spool.Settlement) 
 	return appendCommit(nil, m, nil, ds, ss)
 }
 
+// DecodeCommit reads the meta part of a record.
+func DecodeCommit(meta []byte) (spool.Message, bool) {
+	m, _, _, ok := decodeCommit(meta)
+	return m, ok
+}
+
 // Disk is a file system in memory that fails as it is told and forgets, on
 // Crash, some of what was not synced.
 type Disk struct {

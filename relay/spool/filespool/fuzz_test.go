@@ -9,6 +9,22 @@ import (
 	"github.com/postern-mail/postern/relay/spool/filespool"
 )
 
+// A record of an earlier version, without what was added at its end, is whole.
+func TestEarlierRecords(t *testing.T) {
+	m := spool.Message{ID: spool.DeriveID(spool.ID{}, "x"), From: "a@b", Signatures: 3}
+	meta := filespool.EncodeCommit(&m, deliveries("route", time.Unix(1, 0)), nil)
+	if got, ok := filespool.DecodeCommit(meta); !ok || got.From != "a@b" || got.Signatures != 3 {
+		t.Errorf("%+v, %v", got, ok)
+	}
+	got, ok := filespool.DecodeCommit(meta[:len(meta)-1])
+	if !ok || got.From != "a@b" || got.Signatures != 0 {
+		t.Errorf("earlier: %+v, %v", got, ok)
+	}
+	if _, ok := filespool.DecodeCommit(meta[:len(meta)-2]); ok {
+		t.Error("a record cut short is whole")
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	id := spool.DeriveID(spool.ID{}, "x")
 	ds := deliveries("route", time.Unix(1, 0))

@@ -105,7 +105,7 @@ func (h *header) parse(b []byte) bool {
 //	id, size, flags, [sum of the own file]
 //	deliveries: number, then each: seq, route, due, length of the rest, rest
 //	settlements: number, then each: id, seq, flags, [route, due, length of the rest, rest]
-//	rest of the message
+//	rest of the message, [number of signatures]
 //
 // What the index needs stands in front or can be reached without reading the rests.
 
@@ -246,6 +246,9 @@ func appendCommit(b []byte, m *spool.Message, own *ownFile, ds []spool.Delivery,
 	b = binary.AppendUvarint(b, uint64(len(m.Labels)))
 	for k, v := range m.Labels {
 		b = appendString(appendString(b, k), v)
+	}
+	if m.Signatures > 0 {
+		b = binary.AppendUvarint(b, uint64(m.Signatures))
 	}
 	return b
 }
@@ -437,6 +440,9 @@ func decodeCommit(meta []byte) (m spool.Message, own *ownFile, ds []spool.Delive
 			k := d.string()
 			m.Labels[k] = d.string()
 		}
+	}
+	if d.at < len(d.b) { // unsigned messages and those of earlier versions end here
+		m.Signatures = d.int()
 	}
 	return m, h.own, ds, !d.bad
 }

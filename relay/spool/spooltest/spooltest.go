@@ -257,8 +257,9 @@ func (s *suite) abort() {
 func (s *suite) roundTrip() {
 	m := spool.Message{
 		Created: s.now, From: "sender@example.com", EnvelopeID: "env+1", Return: "HDRS", Body: "8BITMIME", UTF8: true,
-		Origin: spool.Origin{Connector: "apps", Remote: "192.0.2.1:4711", User: "alice"},
-		Labels: map[string]string{"tenant": "blue", "": "empty"},
+		Signatures: 2,
+		Origin:     spool.Origin{Connector: "apps", Remote: "192.0.2.1:4711", User: "alice"},
+		Labels:     map[string]string{"tenant": "blue", "": "empty"},
 	}
 	ds := []spool.Delivery{
 		{
@@ -312,8 +313,9 @@ func (s *suite) roundTrip() {
 // show prints what a store must give back; times as instants.
 func show(m spool.Message, d spool.Delivery) string {
 	at := func(t time.Time) string { return t.UTC().Round(0).Format(time.RFC3339Nano) }
-	return fmt.Sprintf("%v %s %q %q %q %q %v %d %+v %v\n%v %q %+v due %s expires %s attempts %d",
-		m.ID, at(m.Created), m.From, m.EnvelopeID, m.Return, m.Body, m.UTF8, m.Size, m.Origin, m.Labels,
+	return fmt.Sprintf("%v %s %q %q %q %q %v %d %d %+v %v\n%v %q %+v due %s expires %s attempts %d",
+		m.ID, at(m.Created), m.From, m.EnvelopeID, m.Return, m.Body, m.UTF8, m.Signatures,
+		m.Size, m.Origin, m.Labels,
 		d.ID, d.Route, d.Recipients, at(d.Due), at(d.Expires), d.Attempts)
 }
 
