@@ -1,38 +1,56 @@
 SHELL := /bin/bash
 FUZZTIME ?= 10s
+BASE ?=
 
-.PHONY: all deps test vet lint fmt-check tidy-check build fuzz bench
+.DEFAULT_GOAL := help
+.PHONY: help check all deps test vet lint fmt-check tidy-check build fuzz soak bench vuln api-diff
 
-all: test vet lint fmt-check tidy-check build
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
 
-# What the tests drive besides Go: Debian packages, installed when missing.
-deps:
+check: ## daily work: unit tests, vet and lint, without root, network or other programs
+	scripts/each-module.sh go test -short ./...
+	scripts/vet.sh
+	$(MAKE) fmt-check lint
+
+all: test vet lint fmt-check tidy-check build ## what a change must pass, without fuzzing
+
+deps: ## install what the tests drive: Debian's packages and npm's, where they are missing
 	scripts/deps.sh
 
 # Not from the cache: some tests look at files and programs that it does not watch.
-test: deps
+test: deps ## every test with the race detector, and the peers that it needs
 	scripts/each-module.sh go test -race -count=1 ./...
 
-vet:
-	scripts/each-module.sh go vet ./...
+vet: ## go vet, for this system and for Windows, macOS and 32 bits
+	scripts/vet.sh
 
-lint:
+lint: ## the linter that tools/go.mod pins
 	scripts/lint.sh
 
-fmt-check:
+fmt-check: ## name the files that gofmt would change
 	scripts/fmt-check.sh
 
-tidy-check:
+tidy-check: ## see that every go.mod is tidy
 	scripts/each-module.sh env GOWORK=off go mod tidy -diff
 	cd tools && GOWORK=off go mod tidy -diff
 
 # Without the workspace, as those who import a module build it.
-build:
+build: ## build every module without the workspace
 	scripts/each-module.sh env GOWORK=off go build ./...
 
-fuzz:
+fuzz: ## every fuzz target for FUZZTIME, 10s by default
 	scripts/each-module.sh "$(CURDIR)/scripts/fuzz.sh" $(FUZZTIME)
 
-# The gateway beside Postfix. BENCH holds flags, such as "-quick" or "-scenario b,d2".
-bench: deps
+soak: ## what takes hours: a thousand kills, and long fuzzing
+	cd examples && KILLS=1000 go test -count=1 -timeout 3h -run Kill ./internal/crashtest
+	$(MAKE) fuzz FUZZTIME=5m
+
+bench: deps ## the gateway beside Postfix; BENCH holds flags such as "-quick" or "-scenario b,d2"
 	cd examples && go run ./bench $(BENCH)
+
+vuln: ## known vulnerabilities, where the database can be reached
+	scripts/vuln.sh
+
+api-diff: ## the exported API beside that of BASE, the newest tag by default
+	scripts/api-diff.sh $(BASE)

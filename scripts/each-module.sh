@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 failed=()
-for module in . auth/authtest auth/ldapauth auth/oidcauth auth/shacrypt examples; do
+for module in $(scripts/modules.sh); do
 	echo "== $module: $*"
 	(cd "$module" && "$@") || failed+=("$module")
 done

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,7 +24,6 @@ import (
 )
 
 const (
-	kills    = 30
 	sessions = 20
 
 	// A settlement may wait this long to be written: the store's 50 milliseconds, and the syncs of a
@@ -36,11 +36,25 @@ const (
 	smallBody = 4 << 10
 )
 
-// TestKill lets 20 sessions send while the gateway is killed 30 times. Every message that got its
-// 250 must arrive, whole. One may arrive twice only if the gateway was killed soon after its delivery.
+// kills returns how often the gateway is killed: 30 times, or as KILLS says.
+func kills(t *testing.T) int {
+	s := os.Getenv("KILLS")
+	if s == "" {
+		return 30
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		t.Fatalf("KILLS is %q, want a number", s)
+	}
+	return n
+}
+
+// TestKill lets 20 sessions send while the gateway is killed again and again. Every
+// message that got its 250 must arrive, whole. One may arrive twice only if the
+// gateway was killed soon after its delivery.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	g := newGateway(t)
+	g, kills := newGateway(t), kills(t)
 	var (
 		sent      ledger
 		ids       atomic.Int64
