@@ -100,12 +100,20 @@ func allLocal(port uint16) []netip.AddrPort {
 // It is bound to port 25 of all local addresses; set Bindings for another place. List the
 // application's hosts and nothing else: a load balancer or a router that hides its
 // clients' addresses lets in everybody behind it.
+//
+// A host that is listed is no stranger: the limits that keep one stranger from
+// taking all connections are off, MaxConnectionsPerSource,
+// MaxConnectionsPercentPerSource and ConnectionRate. Limits.MaxConnections
+// still bounds the hosts together.
 func AnonymousRelay(name string, ranges ...Range) *Connector {
 	c := New(Custom, name)
 	c.Bindings = allLocal(25)
 	c.RemoteIPRanges = slices.Clone(ranges)
 	c.PermissionGroups = AnonymousUsers
 	c.Grants = []Grant{{Principal: Anonymous, Rights: AcceptAnyRecipient}}
+	c.Limits.MaxConnectionsPerSource = -1
+	c.Limits.MaxConnectionsPercentPerSource = -1
+	c.Limits.ConnectionRate = -1
 	return c
 }
 

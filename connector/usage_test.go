@@ -77,6 +77,16 @@ func TestAnonymousRelay(t *testing.T) {
 	if c.Usage != Custom || c.AuthMechanisms != TLS || c.RequireTLS || fmt.Sprint(c.Bindings) != "[0.0.0.0:25 [::]:25]" {
 		t.Errorf("%+v", c)
 	}
+	if l := c.Limits.WithDefaults(c.Usage); l.MaxConnectionsPerSource != -1 ||
+		l.MaxConnectionsPercentPerSource != -1 || l.ConnectionRate != -1 || l.MaxConnections != 5000 {
+		t.Errorf("limits %+v", l)
+	}
+	for _, c := range []*Connector{FromInternet("mx"), Submission("users"), New(Custom, "custom")} {
+		l := c.Limits.WithDefaults(c.Usage)
+		if l.MaxConnectionsPerSource != 20 || l.MaxConnectionsPercentPerSource != 2 {
+			t.Errorf("%s: limits %+v", c.Name, l)
+		}
+	}
 	ranges[0] = AllIPv4()
 	if c.RemoteIPRanges[0] == AllIPv4() {
 		t.Error("shares the caller's slice")

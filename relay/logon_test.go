@@ -362,6 +362,70 @@ func TestWarnsOfPasswordsInTheClear(t *testing.T) {
 	}
 }
 
+// Hosts that may relay and have the limits of strangers are warned of: the
+// application that sends much is the one they stop.
+func TestWarnsOfStrangersLimits(t *testing.T) {
+	ranges := connector.MustParseRange("10.0.5.20-10.0.5.21")
+	handMade := func() *connector.Connector {
+		c := connector.New(connector.Custom, "apps")
+		c.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:25")}
+		c.RemoteIPRanges = []connector.Range{ranges}
+		c.PermissionGroups = connector.AnonymousUsers
+		c.Grants = []connector.Grant{{Principal: connector.Anonymous,
+			Rights: connector.AcceptAnyRecipient}}
+		return c
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(*connector.Connector)
+		warned bool
+	}{
+		{"by hand", func(*connector.Connector) {}, true},
+		{"as in Exchange", func(c *connector.Connector) {
+			c.Limits.MaxConnectionsPerSource, c.Limits.MaxConnectionsPercentPerSource = 20, 2
+		}, true},
+		{"half of it", func(c *connector.Connector) { c.Limits.MaxConnectionsPerSource = -1 }, true},
+		{"trusted network", func(c *connector.Connector) {
+			c.AuthMechanisms, c.PermissionGroups = connector.ExternalAuthoritative, connector.ExchangeServers
+			c.Grants = nil
+		}, true},
+		{"lifted", func(c *connector.Connector) {
+			c.Limits.MaxConnectionsPerSource, c.Limits.MaxConnectionsPercentPerSource = -1, -1
+		}, false},
+		{"chosen", func(c *connector.Connector) {
+			c.Limits.MaxConnectionsPerSource, c.Limits.MaxConnectionsPercentPerSource = 5, 50
+		}, false},
+		{"recipe", func(c *connector.Connector) { *c = *connector.AnonymousRelay("apps", ranges) },
+			false},
+		{"no relaying", func(c *connector.Connector) { c.Grants = nil }, false},
+		{"open relay", func(c *connector.Connector) { c.OpenRelay = true }, false},
+		{"disabled", func(c *connector.Connector) { c.Disabled = true }, false},
+	} {
+		log := new(logs)
+		cfg, _ := config()
+		apps := handMade()
+		tt.change(apps)
+		cfg.Connectors, cfg.Logger = []*connector.Connector{apps}, log.logger()
+		r, err := relay.New(cfg)
+		if err != nil {
+			t.Fatal(tt.name, err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = l.Close()
+		_ = r.Serve(l)
+		_ = r.Shutdown(ctx)
+		hint := "level=WARN msg=\"hosts that may relay without logging on"
+		if got := strings.Contains(log.String(), hint); got != tt.warned {
+			t.Errorf("%s: warned %v\n%s", tt.name, got, log)
+		}
+	}
+}
+
 func TestAuthFaults(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

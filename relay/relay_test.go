@@ -233,6 +233,34 @@ func TestAnonymousRelay(t *testing.T) {
 	}
 }
 
+// TestApplicationWithManyConnections opens more connections at once, from one
+// host, than a stranger may.
+func TestApplicationWithManyConnections(t *testing.T) {
+	w := start(t, func(cfg *relay.Config) {
+		recipe := connector.AnonymousRelay("", connector.MustParseRange("127.0.0.1"))
+		cfg.Connectors[0].Limits = recipe.Limits
+	})
+	const many = 120 // strangers have 20, or 2 % of what is free
+	for i := range many {
+		c, err := smtp.Dial(w.addr("apps"))
+		if err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		defer c.Close()
+	}
+	for range many {
+		c, err := smtp.Dial(w.addr("in"))
+		if err != nil {
+			if code(err) != 421 {
+				t.Errorf("%v", err)
+			}
+			return
+		}
+		defer c.Close()
+	}
+	t.Error("a stranger has as many connections")
+}
+
 func TestClosedToOthers(t *testing.T) {
 	w := start(t, nil)
 	err := send(w.addr("in"), nil, "x@elsewhere.test", "y@elsewhere.test")

@@ -242,9 +242,15 @@ func (p *snapshot) checkAuth(f *faults, c *connector.Connector) {
 	}
 }
 
-// warn tells the log of connectors that let passwords be read on the way.
+// warn tells the log of connectors that let passwords be read on the way, and
+// of those whose hosts will meet limits that were not meant for them.
 func (p *snapshot) warn() {
 	for _, c := range p.cfg.Connectors {
+		if c != nil && !c.Disabled && hasStrangersLimits(c) {
+			p.log.Warn("hosts that may relay without logging on have the connection limits meant for "+
+				"strangers, and are refused when they send much; set MaxConnectionsPerSource and "+
+				"MaxConnectionsPercentPerSource to -1, as connector.AnonymousRelay does", "connector", c.Name)
+		}
 		if c == nil || c.Disabled || c.ImplicitTLS || onLoopback(c) {
 			continue
 		}
@@ -252,6 +258,17 @@ func (p *snapshot) warn() {
 			p.log.Warn("users may log on without TLS, and whoever listens on the way learns their passwords; set BasicAuthRequireTLS", "connector", c.Name)
 		}
 	}
+}
+
+// hasStrangersLimits reports whether a connector has a default limit for one
+// remote address, though its hosts are named ones that may relay.
+func hasStrangersLimits(c *connector.Connector) bool {
+	if c.OpenRelay || !c.Rights(connector.Peer{}).Has(connector.Submit|connector.AcceptAnyRecipient) {
+		return false
+	}
+	l, d := c.Limits.WithDefaults(c.Usage), connector.Limits{}.WithDefaults(c.Usage)
+	return l.MaxConnectionsPerSource == d.MaxConnectionsPerSource ||
+		l.MaxConnectionsPercentPerSource == d.MaxConnectionsPercentPerSource
 }
 
 func onLoopback(c *connector.Connector) bool {
