@@ -50,9 +50,11 @@ type Config struct {
 	// else is an unknown command. Whoever can send from these addresses can claim to be anybody. Defaults to none.
 	Proxies []connector.Range
 
-	// XClient are hosts that may speak for their clients with Postfix's XCLIENT command. The session then begins anew
-	// with the client's addresses, and what the host has proved is forgotten, TLS itself aside. LOGIN is not taken: users
-	// log on here. Defaults to none.
+	// XClient are hosts that may speak for their clients with Postfix's XCLIENT
+	// command, once a connection. The session then begins anew with the client's
+	// addresses, and what the host has proved is forgotten, TLS itself aside. A
+	// client that has been named, by XCLIENT or a PROXY header, and says XCLIENT is
+	// answered 421. LOGIN is not taken: users log on here. Defaults to none.
 	XClient []connector.Range
 
 	// GatewayGuard says what to do when many different clients that may relay without logging on come from

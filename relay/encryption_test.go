@@ -54,7 +54,7 @@ func TestRequireEncryptionOfProxied(t *testing.T) {
 	}{
 		{"PROXY", "PROXY TCP4 " + outside + " 192.0.2.1 4711 25", "", outside, true},
 		{"XCLIENT", "", "XCLIENT ADDR=" + outside, outside, true},
-		{"both", "PROXY TCP4 " + inside + " 192.0.2.1 4711 25", "XCLIENT ADDR=" + outside, outside, true},
+		{"both", "PROXY UNKNOWN", "XCLIENT ADDR=" + outside, outside, true},
 		{"for this host", "PROXY TCP4 " + inside + " 192.0.2.1 4711 25", "", inside, false},
 		{"for itself", "PROXY UNKNOWN", "", inside, false},
 		{"no proxy", "", "", inside, false},

@@ -161,7 +161,7 @@ func (g *guard) offers(e extensions) (on bool, value string) {
 		}
 		value = " RCPTMAX=" + strconv.Itoa(l.MaxRecipients)
 	case extXClient:
-		return contains(g.pol.XClient, g.peer.Addr()), xclientAttributes
+		return g.offersXClient(), xclientAttributes
 	}
 	return true, value
 }

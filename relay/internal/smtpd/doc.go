@@ -17,9 +17,11 @@
 // A connection from a listed proxy begins with a PROXY header, read within five seconds on the
 // session's own goroutine; before it there is neither a connector nor a word to the client. From then on
 // the addresses in it are the client's. A host that may use XCLIENT, which is decided by the
-// address it has itself, begins a new session on its connection with each XCLIENT: what the
-// earlier one held is given back, what it proved is forgotten, TLS aside. go-smtp then gets a fresh link, as
-// after STARTTLS. When no connector takes the new client, the connection ends: it never falls back
+// address it has itself, begins a new session on its connection with it: what
+// the earlier one held is given back, what it proved is forgotten, TLS aside.
+// What is counted on the connection goes on. go-smtp then gets a fresh link, as
+// after STARTTLS. A client is named once: later XCLIENT commands may be its own,
+// passed on by a proxy that reads no more, and end the connection. When no connector takes the new client, the connection ends: it never falls back
 // to the rights of the proxy.
 //
 // Connectors on which a certificate counts ask for one without insisting. The

@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -71,8 +70,7 @@ type guard struct {
 	admitted bool
 	shut     bool
 	header   header
-	peer     netip.AddrPort // who is at the other end, before XCLIENT
-	spoken   bool           // by XCLIENT: the other end of TLS and the client are two different hosts
+	spoken   bool // by XCLIENT: the other end of TLS and the client are two different hosts
 	served   *x509.Certificate
 
 	ends        time.Time // end of the connection timeout; zero when off
@@ -96,7 +94,6 @@ func newGuard(s *Server, pol *Policy, c net.Conn, sess Session) *guard {
 	g := &guard{srv: s, pol: pol, log: s.log, sess: sess, raw: c, rw: c}
 	g.in = g.small[:]
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	g.peer = sess.Remote
 	return g
 }
 

@@ -52,7 +52,6 @@ func (g *guard) proxied() bool {
 	local := g.sess.Local
 	if !ends.own {
 		g.sess.Proxy, g.sess.Local, g.sess.Remote = proxy, ends.to, ends.from
-		g.peer = ends.from
 		if g.pol.Connectors.HasBinding(ends.to) {
 			local = ends.to
 		}

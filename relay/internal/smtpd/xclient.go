@@ -20,10 +20,16 @@ type claim struct {
 	esmtp          bool
 }
 
-// xclient begins a new session on the connection, for the client that a listed host speaks for.
+// xclient begins a new session on the connection, for the client that a listed
+// host speaks for.
 func (g *guard) xclient(arg string) {
 	switch {
-	case g.ext&extXClient == 0 || !contains(g.pol.XClient, g.peer.Addr()):
+	case g.named():
+		// Who is named may be behind a proxy that passes on what it says.
+		g.refuse(Rejection{Stage: g.stage(), Reply: refusal(421, "4.7.0",
+			"XCLIENT from a client that has been named, closing transmission channel")})
+		return
+	case !g.offersXClient():
 		g.protocolError(refusal(550, "5.7.1", "Not authorized to use XCLIENT"))
 		return
 	case g.transaction != nil:
@@ -41,7 +47,10 @@ func (g *guard) xclient(arg string) {
 	}
 	g.leave()
 	was := g.sess
-	g.sess = Session{ID: was.ID, Local: was.Local, Remote: was.Remote, Proxy: g.peer, TLS: was.TLS, Connector: was.Connector}
+	g.sess = Session{
+		ID: was.ID, Local: was.Local, Remote: was.Remote, Proxy: was.Remote,
+		TLS: was.TLS, Connector: was.Connector,
+	}
 	c.apply(&g.sess)
 	if was.TLS != nil {
 		// A host does not lend its certificate to those it speaks for.
@@ -52,7 +61,6 @@ func (g *guard) xclient(arg string) {
 	g.spoken = true
 	g.exchange = nil
 	g.reset()
-	g.errors, g.refused, g.logons = 0, 0, 0
 	local := g.sess.Local
 	if !g.pol.Connectors.HasBinding(local) {
 		local = addrPort(g.raw.LocalAddr())
@@ -62,7 +70,7 @@ func (g *guard) xclient(arg string) {
 	if ok && isHost(g.sess.Remote.Addr()) {
 		r = g.admit(con)
 	}
-	g.log.Debug("XCLIENT", "session", g.sess.ID, "proxy", g.peer, "remote", g.sess.Remote, "connector", g.sess.Connector.Name)
+	g.log.Debug("XCLIENT", "session", g.sess.ID, "proxy", was.Remote, "remote", g.sess.Remote, "connector", g.sess.Connector.Name)
 	if r != nil {
 		g.refuse(Rejection{Stage: "connect", Reply: r})
 		g.hangup = true
@@ -79,6 +87,15 @@ func (g *guard) xclient(arg string) {
 		}
 	}
 	g.handover = true
+}
+
+// named reports whether a listed host has told, by a PROXY header or XCLIENT,
+// whom it speaks for. From then on what arrives may be that client's own words.
+func (g *guard) named() bool { return g.sess.Proxy.IsValid() }
+
+// offersXClient reports whether the other end may name a client.
+func (g *guard) offersXClient() bool {
+	return g.ext&extXClient != 0 && !g.named() && contains(g.pol.XClient, g.sess.Remote.Addr())
 }
 
 func (c *claim) apply(s *Session) {
