@@ -15,14 +15,15 @@ type syntaxError string
 func (e syntaxError) Error() string { return "domains: invalid address: " + string(e) }
 func (e syntaxError) Unwrap() error { return ErrAddress }
 
-// Address is a mailbox as RFC 5321 section 4.1.2 writes it. It prints exactly
-// what it was parsed from, so that no later reader can see another mailbox.
+// Address is a mailbox as RFC 5321 section 4.1.2 writes it. It prints what it
+// was parsed from, so that no later reader can see another mailbox; where that
+// is not of the RFC's form, it prints the one that is.
 //
 // The zero Address is the null reverse-path, written <> on the wire.
 // Addresses are comparable values; == compares the spelling. Use [Address.Key]
 // to compare mailboxes.
 type Address struct {
-	text   string // as parsed, without angle brackets
+	text   string // as parsed or in the RFC's form, without angle brackets
 	local  string // the local part without quotes and escapes
 	domain string // lower case, A-labels, no trailing dot; "" for <postmaster>
 	flags  flags
@@ -36,8 +37,8 @@ const (
 	mustQuote                    // the local part is no dot-string
 )
 
-// String returns the mailbox as it was parsed, without angle brackets. The
-// null reverse-path gives the empty string.
+// String returns the mailbox as it was parsed, in the form that [Parse] gives
+// it, without angle brackets. The null reverse-path gives the empty string.
 func (a Address) String() string { return a.text }
 
 // Local returns the local part with quotes and escapes removed. It may

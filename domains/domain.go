@@ -3,6 +3,7 @@ package domains
 import (
 	"net/netip"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
@@ -17,58 +18,92 @@ const (
 // [Address.Domain]: lower case, A-labels, no trailing dot. Every error matches
 // [ErrAddress].
 //
-// Labels hold letters, digits and inner hyphens. A trailing dot and a domain
-// that ends in a number are refused. U-labels must be valid as they stand:
-// nothing is mapped.
+// It takes names of hosts only: labels hold letters, digits and inner hyphens.
+// A trailing dot, underscores and a domain that ends in a number are refused.
+// U-labels must be valid as they stand: nothing is mapped.
 func ParseDomain(s string) (string, error) {
-	d, _, err := canonical(s)
-	return d, err
+	d, err := canonical(s)
+	if err != nil {
+		return "", err
+	}
+	if d.written != s || strings.Contains(s, "_") {
+		return "", syntaxError("not the name of a host")
+	}
+	return d.name, nil
 }
 
-// canonical returns the canonical form of s and whether s is all ASCII. It
-// allocates only if the two differ.
-func canonical(s string) (domain string, ascii bool, err error) {
+// domain is a domain in an address.
+type domain struct {
+	name    string // as [Address.Domain]
+	written string // as [Address.String] ends
+	ascii   bool   // written is all ASCII
+}
+
+// canonical reads a domain. It allocates only if the name differs from s.
+func canonical(s string) (domain, error) {
 	if isLiteral(s) {
-		domain, err = canonicalLiteral(s)
-		return domain, true, err
+		name, err := canonicalLiteral(s)
+		return domain{name, s, true}, err
 	}
+	s = strings.TrimSuffix(s, ".") // of the root, as the DNS writes it
 	if len(s) > maxDomain {
-		return "", false, syntaxError("domain too long")
+		return domain{}, syntaxError("domain too long")
 	}
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {
-			domain, err = toASCII(s)
-			return domain, false, err
+			return international(s)
 		}
 	}
 	// A-labels are taken as they are, even where IDNA would not make them:
 	// the DNS sees nothing but their letters either.
 	if err := checkName(s); err != nil {
-		return "", false, err
+		return domain{}, err
 	}
-	return fold(s), true, nil
+	return domain{fold(s), s, true}, nil
 }
 
-// toASCII returns the A-labels of a domain with U-labels. RFC 6531 section
-// 3.3 wants U-labels, which are canonical already, so the profile is the one that maps nothing.
-func toASCII(s string) (string, error) {
+// international reads a domain with U-labels. RFC 6531 section 3.3 wants those
+// that are canonical already, so the profile is the one that maps nothing.
+func international(s string) (domain, error) {
 	if !utf8.ValidString(s) {
-		return "", syntaxError("domain is not UTF-8")
+		return domain{}, syntaxError("domain is not UTF-8")
 	}
 	d, err := idna.Registration.ToASCII(fold(s))
 	if err != nil {
-		return "", syntaxError("domain is not a valid international name")
+		if s, d, err = lowered(s); err != nil {
+			return domain{}, syntaxError("domain is not a valid international name")
+		}
 	}
 	if strings.Count(d, ".") != strings.Count(s, ".") {
-		return "", syntaxError("domain changes its labels")
+		return domain{}, syntaxError("domain changes its labels")
 	}
 	if err := checkName(d); err != nil {
-		return "", err
+		return domain{}, err
 	}
-	return d, nil
+	return domain{d, s, false}, nil
 }
 
-// checkName checks the sub-domains of RFC 5321 section 4.1.2.
+// lowered returns a domain with capitals beyond ASCII in lower case, and its
+// A-labels. Those of RFC 5891 and those of UTS 46, which maps more than case,
+// must be the same, so that every reader of s means this domain.
+func lowered(s string) (low, ascii string, err error) {
+	low = strings.Map(func(r rune) rune {
+		if l := unicode.ToLower(r); r < utf8.RuneSelf || l >= utf8.RuneSelf {
+			return l
+		}
+		return r // U+212A and its like do not become letters of ASCII
+	}, s)
+	if ascii, err = idna.Registration.ToASCII(low); err != nil {
+		return "", "", err
+	}
+	if mapped, err := idna.Lookup.ToASCII(s); err != nil || mapped != ascii {
+		return "", "", syntaxError("more than the case of letters is mapped")
+	}
+	return low, ascii, nil
+}
+
+// checkName checks the sub-domains of RFC 5321 section 4.1.2. Underscores, which
+// it does not have, are in the names of hosts that send mail.
 func checkName(s string) error {
 	if len(s) > maxDomain {
 		return syntaxError("domain too long")
@@ -76,7 +111,7 @@ func checkName(s string) error {
 	start := 0
 	for i := 0; i <= len(s); i++ {
 		if i < len(s) && s[i] != '.' {
-			if !isLDH(s[i]) {
+			if !isLDH(s[i]) && s[i] != '_' {
 				return syntaxError("character not allowed in domain")
 			}
 			continue

@@ -6,20 +6,24 @@ import (
 	"unicode/utf8"
 )
 
-// Limits in octets. RFC 5321 section 4.5.3.1 gives those of the local part
-// and the domain, the quotes and escapes of a quoted local part included. A path with its
-// source route must fit a line of RFC 5322.
+// Limits in octets. The 64 that RFC 5321 section 4.5.3.1 gives a local part are
+// what every host must take; those that name a recipient and a day (VERP, SRS)
+// have more. The quotes and escapes of a quoted local part are counted. A path
+// with its source route must fit a line of RFC 5322.
 const (
-	maxLocal = 64
+	maxLocal = 256
 	maxPath  = 998
 )
 
 // Parse reads a bare mailbox: local@domain, without angle brackets. Every
 // error matches [ErrAddress].
 //
-// A local part of at most 64 octets is followed by a domain of at most 255
-// octets as [ParseDomain] reads it. Characters beyond ASCII are allowed by RFC 6531;
-// [Address.UTF8] tells whether there are any.
+// A local part of at most 256 octets is followed by a domain of at most 255
+// octets. Characters beyond ASCII are allowed by RFC 6531; [Address.UTF8] tells
+// whether there are any. Some forms in use that the RFCs do not have are taken
+// and come out in the one they have: empty atoms (a..b@example.com) in quotes, a
+// domain without its trailing dot, capitals beyond ASCII in lower case. Labels
+// of a domain may have underscores.
 func Parse(s string) (Address, error) {
 	n, local, flags, err := scanLocal(s)
 	if err != nil {
@@ -31,14 +35,20 @@ func Parse(s string) (Address, error) {
 	if s[n] != '@' {
 		return Address{}, syntaxError("character not allowed in local part")
 	}
-	domain, ascii, err := canonical(s[n+1:])
+	d, err := canonical(s[n+1:])
 	if err != nil {
 		return Address{}, err
 	}
-	if !ascii {
+	if !d.ascii {
 		flags |= domainUTF8
 	}
-	return Address{text: s, local: local, domain: domain, flags: flags}, nil
+	switch {
+	case flags&mustQuote != 0 && s[0] != '"':
+		s = quote(local) + "@" + d.written
+	case len(d.written) != len(s)-n-1 || !d.ascii && d.written != s[n+1:]:
+		s = s[:n+1] + d.written
+	}
+	return Address{text: s, local: local, domain: d.name, flags: flags}, nil
 }
 
 // MustParse is Parse for literals in tests and examples. It panics on error.
@@ -102,7 +112,7 @@ func dropRoute(s string) (string, error) {
 		if isLiteral(s[1:]) { // At-domain holds a name only
 			break
 		}
-		if _, _, err := canonical(s[1:i]); err != nil {
+		if _, err := canonical(s[1:i]); err != nil {
 			return "", err
 		}
 		if s[i] == ':' {
@@ -135,7 +145,8 @@ func pathEnd(s string) int {
 }
 
 // scanLocal reads the local part at the start of s and returns its length and
-// its value without quotes and escapes.
+// its value without quotes and escapes. One with empty atoms must be quoted; it
+// is no Dot-string, but in use.
 func scanLocal(s string) (n int, local string, f flags, err error) {
 	if strings.HasPrefix(s, `"`) {
 		return scanQuoted(s)
@@ -144,18 +155,19 @@ func scanLocal(s string) (n int, local string, f flags, err error) {
 	switch {
 	case err != nil:
 		return 0, "", 0, err
-	case n == 0:
+	case strings.Trim(s[:n], ".") == "":
 		return 0, "", 0, syntaxError("empty local part")
-	case n > maxLocal:
+	case n > maxLocal, f&mustQuote != 0 && n > maxLocal-len(`""`):
 		return 0, "", 0, syntaxError("local part too long")
 	}
 	return n, s[:n], f, nil
 }
 
 // scanDotString reads a Dot-string up to the first octet that cannot belong to
-// one. It allows the UTF8-non-ascii of RFC 6531 section 3.3.
+// one. It allows the UTF8-non-ascii of RFC 6531 section 3.3, and empty atoms,
+// which must be quoted.
 func scanDotString(s string) (n int, f flags, err error) {
-	dot := true // a dot is not allowed here
+	dot := true // a dot makes an empty atom here
 	for n < len(s) {
 		c := s[n]
 		switch {
@@ -164,7 +176,7 @@ func scanDotString(s string) (n int, f flags, err error) {
 			n++
 		case c == '.':
 			if dot {
-				return n, f, syntaxError("misplaced dot in local part")
+				f |= mustQuote
 			}
 			dot = true
 			n++
@@ -177,19 +189,21 @@ func scanDotString(s string) (n int, f flags, err error) {
 			dot = false
 			n += size
 		default:
-			if n > 0 && dot {
-				return n, f, syntaxError("misplaced dot in local part")
-			}
-			return n, f, nil
+			return n, f.closed(dot), nil
 		}
 		if n > maxLocal {
 			return n, f, nil
 		}
 	}
-	if n > 0 && dot {
-		return n, f, syntaxError("misplaced dot in local part")
+	return n, f.closed(dot), nil
+}
+
+// closed returns f for a Dot-string that ends after a dot, or not.
+func (f flags) closed(dot bool) flags {
+	if dot {
+		return f | mustQuote
 	}
-	return n, f, nil
+	return f
 }
 
 // scanQuoted reads a Quoted-string.
@@ -231,8 +245,10 @@ func scanQuoted(s string) (n int, local string, f flags, err error) {
 	if escaped {
 		local = unescape(local)
 	}
-	if end, _, err := scanDotString(local); err != nil || end < len(local) || end == 0 {
+	if end, bare, err := scanDotString(local); err != nil || end < len(local) {
 		f |= mustQuote
+	} else {
+		f |= bare & mustQuote
 	}
 	return n + 1, local, f, nil
 }

@@ -148,7 +148,7 @@ func (b *backend) Message(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, 
 		rcpts:  rcpts,
 		limits: s.Limits,
 		trace: header.Received{
-			HELO: s.Helo, RemoteIP: s.Remote.Addr(), By: b.cfg.Hostname,
+			HELO: traceName(s), RemoteIP: s.Remote.Addr(), By: b.cfg.Hostname,
 			With: header.With{ESMTP: s.ESMTP, TLS: s.TLS != nil, Auth: s.Identity != nil, UTF8: m.UTF8}.String(),
 		},
 	}
@@ -165,6 +165,15 @@ func (b *backend) Message(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, 
 		return "", toReply(err)
 	}
 	return in.message.ID.String(), nil
+}
+
+// traceName is the name in HELO or, where that is no name of a host, the address
+// (RFC 5321 section 4.4).
+func traceName(s *smtpd.Session) string {
+	if smtpd.IsHostName(s.Helo) {
+		return s.Helo
+	}
+	return literal(s.Remote.Addr().WithZone(""))
 }
 
 func (b *backend) LoggedOn(s *smtpd.Session) {

@@ -47,6 +47,12 @@ func TestReceived(t *testing.T) {
 			"two recipients", "apps", "C: EHLO [192.0.2.7]\nS: 250\n" + envelope + "C: RCPT TO:<y@elsewhere.test>\nS: 250\n" + message + "S: 250",
 			`from \[192\.0\.2\.7\] \(` + ip + `\) by relay\.example\.test with ESMTP id ` + id + `; ` + date,
 		},
+		{
+			"no name of a host", "apps",
+			"C: EHLO John's Printer (none)\nS: 250\n" + envelope + message + "S: 250",
+			`from \[127\.0\.0\.1\] \(` + ip + `\) by relay\.example\.test with ESMTP id ` + id +
+				` for <x@elsewhere\.test>; ` + date,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := start(t, func(c *relay.Config) {

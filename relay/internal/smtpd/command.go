@@ -13,7 +13,9 @@ import (
 const (
 	maxParams     = 16
 	maxEnvelopeID = 100 // RFC 3461 section 4.4
+	maxHelo       = 255
 	maxOriginal   = 500 // RFC 3461 section 4.2
+	maxLocal      = 64  // of a recipient, RFC 5321 section 4.5.3.1.1
 )
 
 var errSyntax = errors.New("smtpd: syntax")
@@ -75,10 +77,15 @@ func isKeyword(s string) bool {
 	return s != ""
 }
 
-// validHelo accepts a domain name or an address literal. Underscores and
-// single labels are common in the field and harm nobody.
-func validHelo(s string) bool {
-	if s == "" || len(s) > 255 {
+// validHelo accepts what devices are set to, such as "(none)" or "My Printer":
+// nothing is decided by the name. [IsHostName] tells those that are one.
+func validHelo(s string) bool { return s != "" && len(s) <= maxHelo && !hasControl(s) }
+
+// IsHostName reports whether a name in HELO is a domain name or an address
+// literal (RFC 5321 section 4.1.1.1). Underscores and single labels are common
+// in the field and harm nobody.
+func IsHostName(s string) bool {
+	if s == "" || len(s) > maxHelo {
 		return false
 	}
 	if s[0] == '[' {
@@ -113,8 +120,7 @@ func path(arg, keyword string) (a domains.Address, params string, err error) {
 	if len(arg) < len(keyword) || !strings.EqualFold(arg[:len(keyword)], keyword) {
 		return a, "", errSyntax
 	}
-	// A blank after the colon is against RFC 5321 section 3.3, and common.
-	a, rest, err := domains.ParsePath(strings.TrimLeft(arg[len(keyword):], " "))
+	a, rest, err := domains.ParsePath(bracketed(arg[len(keyword):]))
 	if err != nil {
 		return a, "", err
 	}
@@ -122,6 +128,23 @@ func path(arg, keyword string) (a domains.Address, params string, err error) {
 		return a, "", domains.ErrAddress
 	}
 	return a, rest, nil
+}
+
+// bracketed returns the path that s begins with in its angle brackets, and what
+// follows it. A blank before it is against RFC 5321 section 3.3, and common; so
+// is a mailbox without them, which ends at the first blank then. A source route
+// and a quoted local part need them, so that there are no two ways to read it.
+func bracketed(s string) string {
+	s = strings.TrimLeft(s, " ")
+	end := strings.IndexByte(s, ' ')
+	if end < 0 {
+		end = len(s)
+	}
+	mailbox := s[:end]
+	if mailbox == "" || mailbox[0] == '@' || strings.ContainsAny(mailbox, `<>"\`) {
+		return s
+	}
+	return "<" + mailbox + ">" + s[end:]
 }
 
 // params calls f for each esmtp-param of s (RFC 5321 section 4.1.2). A keyword
@@ -165,9 +188,12 @@ func badParam() *Reply { return refusal(501, "5.5.4", "Invalid arguments") }
 // unknownParam is RFC 5321 section 4.1.1.11.
 func unknownParam() *Reply { return refusal(555, "5.5.4", "Unsupported parameter") }
 
-// parseMail reads the argument of MAIL.
-// completePath adds a domain to the path of an argument that has none (RFC 6409 section 8.1), but for <> and <postmaster>.
+// completePath adds a domain to the path of an argument that has none (RFC 6409
+// section 8.1), but for <> and <postmaster>.
 func completePath(arg, domain string) string {
+	if keyword, path, ok := strings.Cut(arg, ":"); ok {
+		arg = keyword + ":" + bracketed(path)
+	}
 	start := strings.IndexByte(arg, '<') + 1
 	quoted := false
 	for i := start; start > 0 && i < len(arg); i++ {
@@ -189,6 +215,7 @@ func completePath(arg, domain string) string {
 	return arg
 }
 
+// parseMail reads the argument of MAIL.
 func parseMail(arg string, e extensions) (*Mail, *Reply) {
 	from, rest, err := path(arg, "FROM:")
 	if err != nil || from.Domain() == "" && !from.IsNull() {
@@ -270,6 +297,10 @@ func parseRcpt(arg string, e extensions, m *Mail) (Rcpt, *Reply) {
 		}
 		return Rcpt{}, refusal(501, "5.1.3", "Invalid address")
 	}
+	if localLen(to) > maxLocal && !m.From.IsNull() {
+		// Only a report goes to what was a reverse-path.
+		return Rcpt{}, refusal(501, "5.1.3", "Invalid address")
+	}
 	rc := Rcpt{To: to}
 	if r := params(rest, func(key, value string) *Reply { return rc.set(key, value, e, m.UTF8) }); r != nil {
 		return Rcpt{}, r
@@ -280,6 +311,9 @@ func parseRcpt(arg string, e extensions, m *Mail) (Rcpt, *Reply) {
 	}
 	return rc, nil
 }
+
+// localLen is the length of the local part as it is written.
+func localLen(a domains.Address) int { return strings.LastIndexByte(a.String(), '@') }
 
 func (rc *Rcpt) set(key, value string, e extensions, utf8 bool) *Reply {
 	switch {

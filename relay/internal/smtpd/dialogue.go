@@ -96,6 +96,7 @@ func (g *guard) helo(esmtp bool, arg string) string {
 		g.protocolErrorAt("helo", refusal(501, "5.5.4", "Invalid domain name"))
 		return ""
 	}
+	arg = strings.ToValidUTF8(arg, "?")
 	// RFC 5321 section 4.1.4: a later EHLO acts as RSET.
 	g.reset()
 	if r := g.introduce(arg, esmtp); r != nil {
@@ -175,6 +176,11 @@ func (g *guard) refusedByBackend(rej Rejection) {
 	if rej.Reply.Code >= 500 && g.sess.Identity == nil {
 		g.pause(g.sess.Limits.Tarpit)
 	}
+	g.refuseCounted(rej)
+}
+
+// refuseCounted sends a refusal that is no error of protocol.
+func (g *guard) refuseCounted(rej Rejection) {
 	if g.refused++; g.refused > maxRefused && rej.Reply.Code != 421 {
 		rej.Reply = refusal(421, "4.7.0", "Too many refused commands on this connection")
 	}
@@ -248,7 +254,8 @@ func (g *guard) recipient(arg string) string {
 	rc, r := parseRcpt(g.completed(arg), g.ext, m)
 	if r != nil {
 		g.rcptRefused = true
-		g.protocolErrorAt("rcpt", r)
+		// One address of a list that somebody has typed: the others may be good.
+		g.refuseCounted(Rejection{Stage: "rcpt", Reply: r})
 		return ""
 	}
 	if most := g.sess.Limits.MaxRecipients; most > 0 && len(m.Recipients) >= most {
@@ -389,7 +396,7 @@ func (g *guard) doData() bool {
 		return false
 	}
 	g.messages++
-	g.useless, g.refused = 0, 0
+	g.errors, g.useless, g.refused = 0, 0, 0
 	g.reply(250, "2.0.0", "Ok: queued as "+id)
 	return true
 }

@@ -21,8 +21,9 @@
 // the earlier one held is given back, what it proved is forgotten, TLS aside.
 // What is counted on the connection goes on. go-smtp then gets a fresh link, as
 // after STARTTLS. A client is named once: later XCLIENT commands may be its own,
-// passed on by a proxy that reads no more, and end the connection. When no connector takes the new client, the connection ends: it never falls back
-// to the rights of the proxy.
+// passed on by a proxy that reads no more, and end the connection. When no
+// connector takes the new client, the connection ends: it never falls back to
+// the rights of the proxy.
 //
 // Connectors on which a certificate counts ask for one without insisting. The
 // guard verifies it, so that one that is not good does no more harm than none.

@@ -83,11 +83,13 @@ type guard struct {
 
 	mailRefused bool // pipelined RCPT and DATA follow a refused MAIL
 	rcptRefused bool
-	errors      int // protocol errors
-	useless     int
-	refused     int
-	logons      int // failed
-	messages    int
+	// Counted since the last message.
+	errors  int // protocol errors
+	useless int
+	refused int
+
+	logons   int // failed
+	messages int
 }
 
 func newGuard(s *Server, pol *Policy, c net.Conn, sess Session) *guard {

@@ -312,7 +312,8 @@ func TestParseClaim(t *testing.T) {
 		"ADDR=1.2.3.4 DESTADDR=x":                           "",
 		"ADDR=1.2.3.4 DESTPORT=x":                           "",
 		"ADDR=1.2.3.4 PROTO=LMTP":                           "",
-		"ADDR=1.2.3.4 HELO=a+20b":                           "",
+		"ADDR=1.2.3.4 HELO=a+20b":                           "1.2.3.4:0 invalid AddrPort a b false",
+		"ADDR=1.2.3.4 HELO=a+09b":                           "",
 		"ADDR=1.2.3.4 NAME=a+0D+0A":                         "",
 		"ADDR=1.2.3.4 NAME=a+":                              "",
 		"ADDR=1.2.3.4 OTHER=x":                              "",
@@ -332,7 +333,8 @@ func FuzzClaim(f *testing.F) {
 	f.Add("NAME=host.example ADDR=198.51.100.9 PORT=4711 PROTO=ESMTP HELO=a+2Eb DESTADDR=IPV6:2001:db8::1 DESTPORT=25")
 	f.Fuzz(func(t *testing.T, arg string) {
 		s, ok := smtpd.ParseClaim(arg)
-		if ok && (s.Remote.Addr().Is4In6() || s.Remote.Addr().Zone() != "" || strings.ContainsAny(s.Helo, "\r\n \x00")) {
+		a := s.Remote.Addr()
+		if ok && (a.Is4In6() || a.Zone() != "" || strings.ContainsAny(s.Helo, "\r\n\x00")) {
 			t.Fatalf("%q gives %+v", arg, s)
 		}
 	})

@@ -70,7 +70,8 @@ func (g *guard) xclient(arg string) {
 	if ok && isHost(g.sess.Remote.Addr()) {
 		r = g.admit(con)
 	}
-	g.log.Debug("XCLIENT", "session", g.sess.ID, "proxy", was.Remote, "remote", g.sess.Remote, "connector", g.sess.Connector.Name)
+	g.log.Debug("XCLIENT", "session", g.sess.ID, "proxy", was.Remote,
+		"remote", g.sess.Remote, "connector", g.sess.Connector.Name)
 	if r != nil {
 		g.refuse(Rejection{Stage: "connect", Reply: r})
 		g.hangup = true
