@@ -14,6 +14,7 @@ import (
 
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/dsn"
+	"github.com/postern-mail/postern/relay/internal/outbound"
 	"github.com/postern-mail/postern/relay/internal/sched"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -91,15 +92,19 @@ var (
 
 // transact makes one transaction over a send connector.
 func (p *snapshot) transact(ctx context.Context, h *hop, domain string, a *Attempt) []Result {
-	next := &h.next
-	if domain != "" {
-		copied := h.next
-		copied.Domain = domain
-		copied.Key = routeMX + domain + "/" + h.next.Key
-		next = &copied
-	}
-	t := smtpTransport{client: p.client, hop: next, dkim: p.dkim}
+	t := smtpTransport{client: p.client, hop: h.to(domain), dkim: p.dkim}
 	return t.Deliver(ctx, a)
+}
+
+// to is the next hop for a domain; empty for smart hosts.
+func (h *hop) to(domain string) *outbound.NextHop {
+	if domain == "" {
+		return &h.next
+	}
+	next := h.next
+	next.Domain = domain
+	next.Key = routeMX + domain + "/" + h.next.Key
+	return &next
 }
 
 // reroute serves recipients whose stored route leads nowhere: none matched when they were

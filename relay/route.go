@@ -71,8 +71,8 @@ func (p *snapshot) sender(route string) (h *hop, domain string) {
 
 // routeLimit bounds the deliveries under way on one route.
 func (p *snapshot) routeLimit(route string) int {
-	if h, _ := p.sender(route); h != nil {
-		return h.next.MaxConnections
+	if h, domain := p.sender(route); h != nil {
+		return p.client.Limit(h.to(domain))
 	}
 	return defaultRouteLimit
 }

@@ -26,6 +26,7 @@ type Client struct {
 	resolver Resolver
 	pool     pool
 	dead     memo // hosts and addresses that could not be used
+	slow     slowHosts
 	noChunks memo // addresses that offer CHUNKING and do not know BDAT
 	maxRcpt  memo // addresses that take so many recipients in a transaction
 	memory   sync.Pool
@@ -47,6 +48,8 @@ func New(cfg Config) *Client {
 		value time.Duration
 	}{
 		{&cfg.ConnectTimeout, 30 * time.Second},
+		{&cfg.GreetingTimeout, time.Minute},
+		{&cfg.ReadyTimeout, 2 * time.Minute},
 		{&cfg.CommandTimeout, 5 * time.Minute},
 		{&cfg.WriteTimeout, 3 * time.Minute},
 		{&cfg.FinalTimeout, 10 * time.Minute},
@@ -90,41 +93,67 @@ func (c *Client) Deliver(ctx context.Context, r *Request) []Result {
 // attempt makes one mail transaction on an idle connection or a new one.
 func (c *Client) attempt(ctx context.Context, t *transaction) {
 	h := t.req.Hop
-	key := hopKey{key: h.Key}
-	if len(h.Hosts) == 0 {
-		key.domain = h.Domain
-	}
-	cn, err := c.pool.get(ctx, key, cmp.Or(h.MaxConnections, 20))
-	if err != nil {
-		t.give(*lost(ctx, "dial", "4.4.1", err))
-		return
-	}
-	if cn != nil {
-		switch v := c.run(ctx, cn, t); {
-		case v == settled:
+	key := keyOf(h)
+	for {
+		cn, err := c.place(ctx, h, key)
+		if err != nil {
+			t.give(*lost(ctx, "dial", "4.4.1", err))
 			return
-		case v == broken && (t.ended || ctx.Err() != nil):
-			t.give(t.lost)
+		}
+		if cn != nil {
+			switch v := c.run(ctx, cn, t); {
+			case v == settled:
+				return
+			case v == broken && (t.ended || ctx.Err() != nil):
+				t.give(t.lost)
+				c.pool.leave(key)
+				return
+			}
+			// It had been left by the peer, as idle connections are. The
+			// message was not: once more on a new one.
+		}
+		failed, done := c.connectAndRun(ctx, t, key)
+		if done {
+			return
+		}
+		if ctx.Err() != nil || !crowded(&failed) || !c.pool.crowd(key) {
+			t.give(failed)
 			c.pool.leave(key)
 			return
 		}
-		// It had been left by the peer, as idle connections are. The message was not: once more on a new one.
 	}
+}
 
-	var failed Result
-	for target, why := range c.route(ctx, h, key) {
+// place gets an idle connection or, with nil, a place for a new one.
+func (c *Client) place(ctx context.Context, h *NextHop, key hopKey) (*conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.ReadyTimeout, errNoPlace)
+	defer cancel()
+	return c.pool.get(ctx, key, cmp.Or(h.MaxConnections, 20))
+}
+
+// connectAndRun makes a transaction on a new connection. Unless it is done, no
+// host was ready for it, and the place in the pool is still held. One clock goes
+// for all hosts, so that many silent ones take little longer than one.
+func (c *Client) connectAndRun(
+	ctx context.Context, t *transaction, key hopKey,
+) (failed Result, done bool) {
+	h := t.req.Hop
+	ready, cancel := context.WithTimeoutCause(ctx, c.cfg.ReadyTimeout, errNotReady)
+	defer cancel()
+	var cn *conn
+	for target, why := range c.route(ready, h, key) {
 		// Again for a peer that turned out not to know BDAT, or to take fewer recipients.
 		for n := 0; why == nil; n++ {
-			if cn, why = c.connect(ctx, h, key, target); cn == nil {
+			if cn, why = c.connect(ready, h, key, target); cn == nil {
 				break
 			}
 			switch v := c.run(ctx, cn, t); {
 			case v == settled:
-				return
+				return Result{}, true
 			case v == broken && (t.mailed || t.ended):
 				t.give(t.lost)
 				c.pool.leave(key)
-				return
+				return Result{}, true
 			case n+1 < maxTries && (v == tooMany || v == noChunks && n == 0):
 			default:
 				why = &t.lost
@@ -133,12 +162,8 @@ func (c *Client) attempt(ctx context.Context, t *transaction) {
 		if failed.Op == "" || why.Outcome == Temporary {
 			failed = *why // final only when all say so
 		}
-		if ctx.Err() != nil {
-			break
-		}
 	}
-	t.give(failed)
-	c.pool.leave(key)
+	return failed, false
 }
 
 // run makes a transaction on a connection and, when that is settled, gives the connection back to the pool. Otherwise the
@@ -182,4 +207,18 @@ func (c *Client) log(ctx context.Context, cn *conn, t *transaction, v verdict) {
 		args = append(args, "op", t.lost.Op, "code", t.lost.Code, "text", t.lost.Text, "err", t.lost.Err)
 	}
 	c.cfg.Logger.DebugContext(ctx, "transaction", args...)
+}
+
+// Limit is the number of connections that a next hop takes at once: its
+// MaxConnections, or for a minute fewer after it would not serve that many.
+func (c *Client) Limit(h *NextHop) int {
+	return c.pool.limit(keyOf(h), cmp.Or(h.MaxConnections, 20))
+}
+
+func keyOf(h *NextHop) hopKey {
+	key := hopKey{key: h.Key}
+	if len(h.Hosts) == 0 {
+		key.domain = h.Domain
+	}
+	return key
 }

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
+	"os"
 
 	"github.com/postern-mail/postern/connector"
 )
@@ -12,16 +15,20 @@ import (
 var (
 	errHelo       = errors.New("EHLO name not fit for the wire")
 	errOutOfPlace = errors.New("reply out of place")
+	errNotReady   = fmt.Errorf("no host was ready: %w", os.ErrDeadlineExceeded)
+	errNoPlace    = fmt.Errorf("no connection came free: %w", os.ErrDeadlineExceeded)
 )
 
 // connect makes a connection up to the point where a transaction can begin, or tells why it could not.
 func (c *Client) connect(ctx context.Context, h *NextHop, key hopKey, t target) (*conn, *Result) {
+	end := c.slow.watch(h.patience(), t.host, t.names...)
 	cn, failed, retry := c.establish(ctx, h, t, false)
 	if retry {
 		// RFC 7435: opportunistic security falls back to the clear rather than not to deliver.
 		c.debug(ctx, "TLS failed, going on without", "host", t.shown, "err", failed.Err)
 		cn, failed, _ = c.establish(ctx, h, t, true)
 	}
+	end(failed == nil || failed.Code != 0)
 	if failed != nil {
 		failed.Host = t.shown
 		c.debug(ctx, "connection failed", "host", t.shown, "op", failed.Op, "code", failed.Code, "text", failed.Text, "err", failed.Err)
@@ -70,7 +77,7 @@ func (c *Client) establish(ctx context.Context, h *NextHop, t target, plain bool
 			return cn, lost(ctx, "starttls", "4.7.5", err), false
 		}
 	}
-	rep, err := cn.read(c.cfg.CommandTimeout, nil)
+	rep, err := cn.read(c.cfg.GreetingTimeout, nil)
 	if err != nil {
 		return cn, lost(ctx, "greeting", "4.4.2", err), false
 	}
@@ -165,6 +172,19 @@ func (c *Client) hello(ctx context.Context, h *NextHop, cn *conn) *Result {
 		return &Result{Outcome: Permanent, Op: "ehlo", Enhanced: "5.4.6", Err: errLoop}
 	}
 	return nil
+}
+
+// crowded tells whether a failure may be about the number of connections: the
+// peer let this one in and then would not serve it.
+func crowded(r *Result) bool {
+	switch {
+	case r.Outcome != Temporary || r.Op != "greeting" && r.Op != "ehlo" && r.Op != "mail":
+		return false
+	case r.Code != 0:
+		return r.Op != "mail" || r.Code == 421 || r.Code == 432
+	}
+	e, ok := errors.AsType[net.Error](r.Err)
+	return (!ok || !e.Timeout()) && !errors.Is(r.Err, errHelo)
 }
 
 // refused is the result of a reply that ends a step.

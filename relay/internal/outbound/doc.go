@@ -5,18 +5,41 @@
 // A NextHop is a list of smart hosts or the mail exchangers of a domain. Smart hosts rotate by connection: of three, the
 // first connection tries 1, 2, 3, the second 2, 3, 1, the third 3, 1, 2. Exchangers are tried by preference, equal ones
 // in random order, at most 5 hosts and 10 addresses. A domain without MX is its own exchanger; one with a null MX (RFC
-// 7505), and one whose best exchanger is this host, is a permanent failure. Whoever could not be reached comes last
-// for 30 seconds. A smart host is host, host:port, an IP address or unix:/path; its name is looked up as an address only.
+// 7505), and one whose best exchanger is this host, is a permanent failure.
+// Whoever could not be reached comes last for 30 seconds, and whoever lets
+// connections wait as "Slow hosts" says. A smart host is host, host:port, an IP
+// address or unix:/path; its name is looked up as an address only.
 //
 // A domain is unknown for good only if MX, A and AAAA, and CNAME where the
 // resolver can be asked, are all not found. Every other answer may pass.
 //
 // # Fail-over
 //
-// The next address is tried as long as no recipient has an answer: after a failed look-up, dial, greeting, EHLO, TLS
-// handshake or log-on, a 421 to MAIL, and a connection lost before MAIL was accepted. When all fail, the failure is
+// The next address is tried as long as no recipient has an answer: after a
+// failed look-up, dial, greeting, EHLO, TLS handshake or log-on, a 421 or 432 to
+// MAIL, and a connection lost before MAIL was accepted. When all fail, the failure is
 // permanent only if all of them said so. Once MAIL is accepted the answers stand, with one exception: a connection that was
 // idle before and breaks before the end of the content was sent counts as left by the peer, and a new one is tried once.
+//
+// # Clocks
+//
+// What comes before MAIL, over all addresses of all hosts, has one clock of 2
+// minutes. Inside it a look-up has 30 seconds, dialling 30, the greeting a minute,
+// the TLS handshake 30 seconds. Waiting for one of MaxConnections to come free has
+// 2 minutes of its own. From MAIL on, each reply has 5 minutes, each write of
+// content 3, and the reply to the message 10 (RFC 5321 section 4.5.3.2).
+//
+// # Slow hosts
+//
+// A smart host on which a connection has waited for a second, and an exchanger
+// after 10 seconds, comes last for 5 minutes. When it is tried after that, it
+// counts as slow until it has answered: one delivery finds out, the others go
+// elsewhere. Of smart hosts, those on which fewer connections wait come first.
+//
+// A next hop that lets in a connection and then refuses to serve it, by a 4yz
+// greeting, by 421 or 432 to MAIL or by closing, while others of this client are
+// open, takes no more of them: the delivery waits for one of those, and no more
+// are made for a minute.
 //
 // # The transaction
 //

@@ -120,10 +120,15 @@ type Config struct {
 	// Dial opens a connection. nil: a net.Dialer.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Logger *slog.Logger
-	// ConnectTimeout bounds dialling, and each time anew a look-up and the TLS handshake. CommandTimeout bounds the wait for a reply, WriteTimeout
-	// each write of content, FinalTimeout the wait for the reply to a message. They default to 30 s, 5 min, 3 min
-	// and 10 min (RFC 5321 section 4.5.3.2).
-	ConnectTimeout, CommandTimeout, WriteTimeout, FinalTimeout time.Duration
+	// ConnectTimeout bounds dialling, and each time anew a look-up and the TLS
+	// handshake. GreetingTimeout bounds the wait for the greeting. ReadyTimeout
+	// bounds all that comes before MAIL, over all addresses of all hosts. They
+	// default to 30 seconds, 1 minute and 2 minutes.
+	ConnectTimeout, GreetingTimeout, ReadyTimeout time.Duration
+	// CommandTimeout bounds the wait for a reply, WriteTimeout each write of
+	// content, FinalTimeout the wait for the reply to a message. They default to
+	// 5, 3 and 10 minutes (RFC 5321 section 4.5.3.2).
+	CommandTimeout, WriteTimeout, FinalTimeout time.Duration
 	// IdleTimeout closes unused connections. Defaults to 5 s: longer than the gap between messages under load, shorter
 	// than any server's patience.
 	IdleTimeout time.Duration

@@ -12,6 +12,9 @@ import (
 const (
 	maxIdle = 100  // idle connections, over all next hops
 	maxHops = 1024 // next hops whose rotation is remembered without a connection
+	// crowdFor is how long it is remembered that a next hop takes no more
+	// connections at once.
+	crowdFor = time.Minute
 )
 
 var errClosed = errors.New("client is closed")
@@ -41,10 +44,12 @@ type pool struct {
 
 // hop is what the pool knows of a next hop.
 type hop struct {
-	open  int // connections, idle ones included, and those being made
-	turn  int // rotation of the next connection
-	idle  []*conn
-	waits []chan *conn // each gets a connection, or nil for leave to make one
+	open      int // connections, idle ones included, and those being made
+	turn      int // rotation of the next connection
+	most      int // connections it takes, until crowdEnds
+	crowdEnds time.Time
+	idle      []*conn
+	waits     []chan *conn // each gets a connection, or nil for leave to make one
 }
 
 // get returns an idle connection, or nil for leave to make one: then either put or leave must follow.
@@ -75,7 +80,7 @@ func (p *pool) get(ctx context.Context, key hopKey, max int) (*conn, error) {
 			p.hops[key] = h
 		}
 	}
-	if max < 0 || h.open < max {
+	if n := h.bound(max); n < 0 || h.open < n {
 		h.open++
 		p.mu.Unlock()
 		return nil, nil
@@ -101,6 +106,47 @@ func (p *pool) get(ctx context.Context, key hopKey, max int) (*conn, error) {
 		p.leave(key)
 	}
 	return nil, context.Cause(ctx)
+}
+
+// bound is max, or what is known of the next hop if that is less.
+func (h *hop) bound(max int) int {
+	if h.crowdEnds.IsZero() {
+		return max
+	}
+	if !time.Now().Before(h.crowdEnds) {
+		h.crowdEnds = time.Time{}
+		return max
+	}
+	if max < 0 {
+		return h.most
+	}
+	return min(max, h.most)
+}
+
+// crowd takes the place of a connection away that the next hop would not serve
+// beside the others, and reports whether there are others: then one of them is
+// worth waiting for. Else the place is still held.
+func (p *pool) crowd(key hopKey) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hops[key]
+	if h.open < 2 {
+		return false
+	}
+	h.open--
+	h.most, h.crowdEnds = h.open, time.Now().Add(crowdFor)
+	return true
+}
+
+// limit is the number of connections that a next hop is known to take at once,
+// at most max.
+func (p *pool) limit(key hopKey, max int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h := p.hops[key]; h != nil {
+		return h.bound(max)
+	}
+	return max
 }
 
 // put gives a connection back for others to use.

@@ -273,7 +273,7 @@ func TestMaxConnectionsCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{}
 		c := newClient(t, dialPipe(func(nc net.Conn) {
-			<-time.After(time.Minute)
+			<-time.After(30 * time.Second)
 			s.serve(nc)
 		}))
 		r := newRequest("hi\r\n")

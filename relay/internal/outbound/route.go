@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Bounds of what is tried for a domain, whatever its DNS says.
@@ -36,6 +37,19 @@ type target struct {
 	network string
 	addr    string // for Dial
 	shown   string // for results
+	// host is as listed, names are those to be taken for slow if it lets this
+	// connection wait: none where there is no other to go to.
+	host  string
+	names []string
+}
+
+// patience is how long a connection may be on its way until its host counts as
+// slow.
+func (h *NextHop) patience() time.Duration {
+	if len(h.Hosts) > 0 {
+		return slowSmartHost
+	}
+	return slowExchanger
 }
 
 // route gives the addresses of a next hop in the order of trying them, or, in place of an address, why there is none. It
@@ -53,10 +67,10 @@ func (c *Client) route(ctx context.Context, h *NextHop, key hopKey) iter.Seq2[ta
 			left = maxMXAddresses
 		}
 		for _, host := range hosts {
-			targets, failed := c.addresses(ctx, h, host)
+			targets, failed := c.find(ctx, h, host, len(hosts) > 1)
 			if failed != nil {
 				c.dead.add(host)
-				if !yield(target{}, failed) {
+				if !yield(target{}, failed) || ctx.Err() != nil {
 					return
 				}
 				continue
@@ -72,18 +86,47 @@ func (c *Client) route(ctx context.Context, h *NextHop, key hopKey) iter.Seq2[ta
 					return
 				}
 				c.dead.add(t.addr)
+				if ctx.Err() != nil {
+					return
+				}
 			}
 			c.dead.add(host)
 		}
 	}
 }
 
-// deadLast moves the names that failed of late behind the others.
+// find gives the addresses of one of a next hop's hosts. Where others are to
+// be tried as well, they know which of them is slow.
+func (c *Client) find(
+	ctx context.Context, h *NextHop, host string, others bool,
+) ([]target, *Result) {
+	end := func(bool) {}
+	if others {
+		end = c.slow.watch(h.patience(), host, host)
+	}
+	targets, failed := c.addresses(ctx, h, host)
+	end(failed == nil)
+	for i := range targets {
+		t := &targets[i]
+		t.host = host
+		switch {
+		case len(targets) > 1:
+			t.names = []string{t.addr}
+		case others:
+			t.names = []string{t.addr, host}
+		}
+	}
+	return targets, failed
+}
+
+// deadLast moves the names that failed of late, or are slow, behind the others.
 func (c *Client) deadLast(names []string) {
 	if len(names) > 1 {
-		slices.SortStableFunc(names, func(a, b string) int { return boolInt(c.dead.has(a)) - boolInt(c.dead.has(b)) })
+		slices.SortStableFunc(names, func(a, b string) int { return c.rank(a) - c.rank(b) })
 	}
 }
+
+func (c *Client) rank(name string) int { return boolInt(c.dead.has(name) || c.slow.has(name)) }
 
 func boolInt(b bool) int {
 	if b {
@@ -97,6 +140,8 @@ func (c *Client) hosts(ctx context.Context, h *NextHop, key hopKey) ([]string, *
 	if n := len(h.Hosts); n > 0 {
 		turn := c.pool.rotate(key) % n
 		hosts := slices.Concat(h.Hosts[turn:], h.Hosts[:turn])
+		// Those that answer take connections faster than those that do not.
+		slices.SortStableFunc(hosts, func(a, b string) int { return c.slow.waits(a) - c.slow.waits(b) })
 		c.deadLast(hosts)
 		return hosts, nil
 	}
@@ -208,7 +253,8 @@ func (c *Client) addresses(ctx context.Context, h *NextHop, host string) ([]targ
 	targets := make([]target, len(addresses))
 	for i, a := range addresses {
 		ip := strings.Trim(a[:strings.LastIndexByte(a, ':')], "[]")
-		targets[i] = target{name, "tcp", a, name + " [" + ip + "]:" + strconv.Itoa(int(port))}
+		shown := name + " [" + ip + "]:" + strconv.Itoa(int(port))
+		targets[i] = target{name: name, network: "tcp", addr: a, shown: shown}
 	}
 	return targets, nil
 }

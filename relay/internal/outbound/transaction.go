@@ -349,7 +349,7 @@ func (t *transaction) exchange(ctx context.Context, c *conn, asked []int, upto i
 		switch {
 		case err != nil:
 			return t.stop(ctx, c, op, err), false
-		case rep.code == 421:
+		case rep.code == 421 || rep.code == 432: // of the connection, not of the message
 			return t.closing(c, op, rep), false
 		case rep.class() != 2:
 			t.settle(asked, answered(c, op, rep))

@@ -1,0 +1,310 @@
+package outbound_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postern-mail/postern/relay/internal/outbound"
+)
+
+// silence takes a connection and says nothing until the peer goes away.
+func silence(c net.Conn) {
+	defer c.Close()
+	for b := make([]byte, 64); ; {
+		if _, err := c.Read(b); err != nil {
+			return
+		}
+	}
+}
+
+// uneven is a network of which some hosts are silent, by the last number of
+// their address.
+type uneven struct {
+	network
+	silent sync.Map
+}
+
+func (u *uneven) dial(_ context.Context, _, addr string) (net.Conn, error) {
+	host, _, _ := net.SplitHostPort(addr)
+	name := strings.TrimPrefix(host, "10.0.0.")
+	u.mu.Lock()
+	u.dialed = append(u.dialed, name)
+	u.mu.Unlock()
+	ours, theirs := net.Pipe()
+	if _, quiet := u.silent.Load(name); quiet {
+		go silence(theirs)
+	} else {
+		go (&sink{}).serve(theirs)
+	}
+	return ours, nil
+}
+
+// However many addresses are silent, the delivery is back within two minutes.
+func TestOneClockForAllHosts(t *testing.T) {
+	for name, hop := range map[string]func(*outbound.NextHop){
+		"smart hosts": func(h *outbound.NextHop) {
+			h.Hosts = []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"}
+		},
+		"exchangers": func(h *outbound.NextHop) { h.Hosts, h.Domain = nil, "silent.test" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := &network{serve: silence}
+				c := newClient(t, n.dial, func(cfg *outbound.Config) {
+					cfg.Resolver = zone{
+						mx: map[string][]*net.MX{"silent.test": {
+							{Host: "mx.silent.test.", Pref: 10}, {Host: "mx2.silent.test.", Pref: 20},
+						}},
+						ip: map[string][]string{
+							"mx.silent.test":  {"10.0.0.1", "10.0.0.2"},
+							"mx2.silent.test": {"10.0.0.3"},
+						},
+					}
+				})
+				r := newRequest("hi\r\n")
+				hop(r.Hop)
+				began := time.Now()
+				res := c.Deliver(context.Background(), r)
+				expect(t, res, "temporary greeting 0 4.4.2 error")
+				if d := time.Since(began); d != 2*time.Minute {
+					t.Errorf("back after %v, want 2m", d)
+				}
+				if !errors.Is(res[0].Err, os.ErrDeadlineExceeded) {
+					t.Errorf("error %v", res[0].Err)
+				}
+				if got := n.took(); len(strings.Fields(got)) > 3 {
+					t.Errorf("dialled %q, want addresses of a minute each", got)
+				}
+			})
+		})
+	}
+}
+
+// A look-up that hangs is inside the clock too.
+func TestClockHoldsLookUps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClient(t, (&network{serve: silence}).dial, func(cfg *outbound.Config) {
+			cfg.Resolver = hung{}
+		})
+		r := newRequest("hi\r\n")
+		r.Hop.Hosts = nil
+		for i := range 20 {
+			r.Hop.Hosts = append(r.Hop.Hosts, fmt.Sprintf("host%d.test", i))
+		}
+		began := time.Now()
+		c.Deliver(context.Background(), r)
+		if d := time.Since(began); d > 2*time.Minute {
+			t.Errorf("back after %v, want 2m at most", d)
+		}
+	})
+}
+
+// hung is a Resolver that never answers.
+type hung struct{ zone }
+
+func (hung) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// A smart host that lets connections wait is left to those that wait already.
+func TestSlowSmartHostComesLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &uneven{}
+		n.silent.Store("1", true)
+		c := newClient(t, n.dial)
+		r := newRequest("hi\r\n")
+		r.Hop.Hosts = []string{"10.0.0.1", "10.0.0.2"}
+		r.Hop.MessagesPerConnection = 1
+		deliver := func(want string) {
+			t.Helper()
+			began := time.Now()
+			expect(t, c.Deliver(context.Background(), r), taken)
+			if got := n.took(); got != want {
+				t.Errorf("dialled %q, want %q", got, want)
+			}
+			if d := time.Since(began); want == "2" && d > time.Second {
+				t.Errorf("took %v", d)
+			}
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { expect(t, c.Deliver(context.Background(), r), taken) })
+		synctest.Wait()
+		n.took()
+		for range 5 {
+			deliver("2") // the other one waits for 1
+		}
+		time.Sleep(2 * time.Second)
+		deliver("2")
+		wg.Wait()
+		n.took()
+		// What was slow is tried again after a while, and by one alone.
+		time.Sleep(6 * time.Minute)
+		wg.Go(func() { expect(t, c.Deliver(context.Background(), r), taken) })
+		wg.Go(func() { expect(t, c.Deliver(context.Background(), r), taken) })
+		synctest.Wait()
+		if got := strings.Count(n.took(), "1"); got != 1 {
+			t.Errorf("%d connections to the slow host, want 1", got)
+		}
+		wg.Wait()
+		n.took()
+		// It answers again: it has its turn like the other.
+		n.silent.Delete("1")
+		time.Sleep(6 * time.Minute)
+		seen := ""
+		for range 4 {
+			expect(t, c.Deliver(context.Background(), r), taken)
+			seen += n.took()
+		}
+		if strings.Count(seen, "1") != 2 {
+			t.Errorf("dialled %q, want each in turn", seen)
+		}
+	})
+}
+
+// An exchanger that greets after some seconds keeps its place before the next.
+func TestExchangerMayGreetLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{serve: func(c net.Conn) {
+			time.Sleep(6 * time.Second)
+			(&sink{}).serve(c)
+		}}
+		c := newClient(t, n.dial, func(cfg *outbound.Config) {
+			cfg.Resolver = zone{
+				mx: map[string][]*net.MX{"late.test": {
+					{Host: "a.late.test.", Pref: 10}, {Host: "b.late.test.", Pref: 20},
+				}},
+				ip: map[string][]string{"a.late.test": {"10.0.0.1"}, "b.late.test": {"10.0.0.2"}},
+			}
+		})
+		r := newRequest("hi\r\n")
+		r.Hop.Hosts, r.Hop.Domain = nil, "late.test"
+		var wg sync.WaitGroup
+		for range 5 {
+			wg.Go(func() { expect(t, c.Deliver(context.Background(), r), taken) })
+			time.Sleep(time.Second)
+		}
+		wg.Wait()
+		if got := n.took(); strings.Contains(got, "2") {
+			t.Errorf("dialled %q: the second exchanger before the first had failed", got)
+		}
+	})
+}
+
+// limited serves so many connections at once and has no more of the others
+// than the script says.
+func limited(s *sink, most int32, script []string) func(net.Conn) {
+	var open atomic.Int32
+	return func(c net.Conn) {
+		defer c.Close()
+		defer open.Add(-1)
+		if open.Add(1) <= most {
+			s.serve(c)
+			return
+		}
+		follow(c, script)
+	}
+}
+
+// A next hop that takes fewer connections than it may get: what is refused
+// waits for one of the others instead of failing.
+func TestCrowdedHostIsWaitedFor(t *testing.T) {
+	mail := []string{
+		"S: 220 mx", "C: EHLO relay.example.test", "S: 250 mx", "C: MAIL FROM:<alice@example.com>",
+	}
+	for name, script := range map[string][]string{
+		"greeting 421":  {"S: 421 4.7.0 too many connections"},
+		"greeting ends": {"X:"},
+		"ehlo 421":      {mail[0], mail[1], "S: 421 4.7.0 too many connections"},
+		"mail 421":      append(mail[:4:4], "S: 421 4.7.0 too many"),
+		"mail 432":      append(mail[:4:4], "S: 432 4.3.2 too many", "C: QUIT"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &sink{}
+				dial := dialPipe(limited(s, 2, script))
+				var dials atomic.Int32
+				c := newClient(t, func(ctx context.Context, network, addr string) (net.Conn, error) {
+					dials.Add(1)
+					time.Sleep(10 * time.Millisecond)
+					return dial(ctx, network, addr)
+				})
+				r := newRequest("hi\r\n")
+				var wg sync.WaitGroup
+				for range 40 {
+					wg.Go(func() { expect(t, c.Deliver(context.Background(), r), taken) })
+				}
+				wg.Wait()
+				if n := dials.Load(); n > 20 {
+					t.Errorf("%d connections tried, want 20 at most", n)
+				}
+				if n := c.Limit(r.Hop); n < 1 || n > 2 {
+					t.Errorf("the limit is %d, want what was learned", n)
+				}
+				time.Sleep(2 * time.Minute)
+				if n := c.Limit(r.Hop); n != 20 {
+					t.Errorf("the limit is %d after a while, want 20", n)
+				}
+			})
+		})
+	}
+}
+
+// A next hop that refuses everybody is not waited for.
+func TestRefusedByAllHostsFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dials atomic.Int32
+		dial := dialPipe(limited(nil, 0, []string{"S: 421 4.7.0 closed"}))
+		c := newClient(t, func(ctx context.Context, network, addr string) (net.Conn, error) {
+			dials.Add(1)
+			return dial(ctx, network, addr)
+		})
+		began := time.Now()
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				expect(t, c.Deliver(context.Background(), newRequest("hi\r\n")),
+					`temporary greeting 421 4.7.0 "closed"`)
+			})
+		}
+		wg.Wait()
+		if n, d := dials.Load(), time.Since(began); n > 40 || d > time.Second {
+			t.Errorf("%d connections in %v", n, d)
+		}
+	})
+}
+
+// What waits in vain for a connection is back within two minutes.
+func TestWaitForPlaceIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mail := []string{"S: 220 mx", "C: EHLO relay.example.test", "S: 250 mx"}
+		c := newClient(t, dialPipe(func(nc net.Conn) {
+			defer nc.Close()
+			follow(nc, mail)
+			silence(nc)
+		}))
+		r := newRequest("hi\r\n")
+		r.Hop.MaxConnections = 1
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			expect(t, c.Deliver(context.Background(), r), "temporary mail 0 4.4.2 error")
+		})
+		synctest.Wait()
+		began := time.Now()
+		expect(t, c.Deliver(context.Background(), r), "temporary dial 0 4.4.1 error")
+		if d := time.Since(began); d != 2*time.Minute {
+			t.Errorf("back after %v, want 2m", d)
+		}
+		wg.Wait()
+	})
+}
