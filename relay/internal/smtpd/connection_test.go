@@ -306,3 +306,40 @@ func TestConcurrentSessions(t *testing.T) {
 		t.Errorf("idle session got %q", got)
 	}
 }
+
+// A client that has spoken when its connection is accepted is not greeted; one
+// that waits is.
+func TestSpokenBeforeTheBanner(t *testing.T) {
+	c := open()
+	c.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+	c.RemoteIPRanges = []connector.Range{connector.MustParseRange("127.0.0.1")}
+	for first, want := range map[string]string{
+		"EHLO a\r\n": "421 4.7.0 Data sent before the greeting*", "": "220 *",
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Bindings[0] = netip.MustParseAddrPort(l.Addr().String())
+		b := &recorder{}
+		s := smtpd.New(smtpd.Config{Policy: policyFor(t, b, c)})
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, first); err != nil {
+			t.Fatal(err)
+		}
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(l) }()
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if !match(want, strings.TrimRight(line, "\r\n")) {
+			t.Errorf("after %q: %q, %v", first, line, err)
+		}
+		conn.Close()
+		s.Close()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -10,6 +10,8 @@ import (
 // command answers a command, or returns what go-smtp is to read for it.
 func (g *guard) command(line string) (feed string) {
 	v, arg := verb(line)
+	behind := g.dataRefused
+	g.dataRefused = false
 	if g.secondHeader(line) {
 		g.refuse(Rejection{Stage: g.stage(), Reply: refusal(421, "4.7.0", "A second PROXY header, closing transmission channel")})
 		return ""
@@ -54,9 +56,23 @@ func (g *guard) command(line string) (feed string) {
 		// Somebody's browser is made to speak to us: what follows is not the client's own.
 		g.refuse(Rejection{Stage: g.stage(), Reply: refusal(421, "4.7.0", "This is not a web server")})
 	default:
-		g.protocolError(refusal(500, "5.3.3", "Unrecognized command"))
+		g.garbage(behind, refusal(500, "5.3.3", "Unrecognized command"))
 	}
 	return ""
+}
+
+// garbage refuses what is no command. Behind a refused DATA it is the content,
+// whose other lines may look like commands.
+func (g *guard) garbage(behindData bool, r *Reply) {
+	if behindData {
+		g.refuse(Rejection{Stage: "data", Reply: contentRefusal()})
+		return
+	}
+	g.protocolError(r)
+}
+
+func contentRefusal() *Reply {
+	return refusal(421, "4.7.0", "Content sent behind a refused DATA, closing transmission channel")
 }
 
 // reset forgets the transaction.
@@ -313,10 +329,16 @@ func (g *guard) ready() bool {
 }
 
 func (g *guard) data(arg string) string {
+	m := g.transaction
+	g.dataRefused = arg != "" || m == nil || len(m.Recipients) == 0 || m.Body == "BINARYMIME"
+	if g.dataRefused && g.contentBehind() {
+		g.refuse(Rejection{Stage: "data", Reply: contentRefusal()})
+		return ""
+	}
 	if !g.noArgument(arg) || !g.ready() {
 		return ""
 	}
-	if g.transaction.Body == "BINARYMIME" {
+	if m.Body == "BINARYMIME" {
 		// RFC 3030 section 3.
 		g.protocolErrorAt("data", refusal(503, "5.5.1", "BINARYMIME needs BDAT"))
 		return ""
@@ -324,6 +346,20 @@ func (g *guard) data(arg string) string {
 	g.content.begin(g)
 	g.reply(354, "", "Start mail input; end with <CRLF>.<CRLF>")
 	return g.expect(lineData)
+}
+
+// contentBehind reports whether the client has gone on without the reply to
+// DATA, which is the last command of a group (RFC 2920 section 3.1): to take its
+// content for commands would let whoever wrote that send mail. QUIT ends the
+// session as well.
+func (g *guard) contentBehind() bool {
+	if g.r == g.w {
+		_ = g.fill(g.deadline(dataPause), true) // the next read tells of an error
+	}
+	const quit = "QUIT\r\n"
+	rest := g.in[g.r:g.w]
+	n := min(len(rest), len(quit))
+	return !strings.EqualFold(string(rest[:n]), quit[:n])
 }
 
 func (g *guard) bdat(arg string) string {

@@ -45,7 +45,10 @@
 // bare CR or LF or a NUL makes the whole command invalid. Content sent with DATA
 // ends with CRLF.CRLF and with nothing else; content sent with BDAT ends where
 // the client said. When content breaks off, the reader of it gets an error that
-// is not io.EOF, and the connection is closed.
+// is not io.EOF, and the connection is closed. It is closed as well when content
+// comes behind a refused DATA, which is the last command of a group (RFC 2920
+// section 3.1), and when a client speaks before the banner: the next line may
+// be one that somebody wrote into a message.
 //
 // # Clocks
 //

@@ -32,7 +32,10 @@ const (
 	writeTimeout     = time.Minute
 	handshakeTimeout = 30 * time.Second
 	lingerTimeout    = 2 * time.Second
-	lingerOctets     = 1 << 20
+	// dataPause is how long the refusal of DATA waits for content that a client
+	// sends without it.
+	dataPause    = 100 * time.Millisecond
+	lingerOctets = 1 << 20
 )
 
 var errEnd = errors.New("smtpd: session ended")
@@ -83,6 +86,7 @@ type guard struct {
 
 	mailRefused bool // pipelined RCPT and DATA follow a refused MAIL
 	rcptRefused bool
+	dataRefused bool // by the last command
 	// Counted since the last message.
 	errors  int // protocol errors
 	useless int
@@ -172,6 +176,12 @@ func (g *guard) open() {
 		return
 	}
 	g.rights()
+	if g.r < g.w || pending(g.raw) {
+		// RFC 5321 section 4.3.1: who does not wait for the banner waits for no reply.
+		g.refuse(Rejection{Stage: "connect", Reply: refusal(421, "4.7.0",
+			"Data sent before the greeting, closing transmission channel")})
+		return
+	}
 	g.greet()
 }
 
@@ -361,7 +371,7 @@ func (g *guard) line(limit int) ([]byte, error) {
 				// to this line and is no command.
 				if !g.skipping {
 					g.skipping = true
-					g.protocolError(refusal(500, "5.5.2", "Line must end with CRLF"))
+					g.garbage(g.dataRefused, refusal(500, "5.5.2", "Line must end with CRLF"))
 				}
 			} else if g.skipping {
 				g.skipping = false
@@ -370,7 +380,7 @@ func (g *guard) line(limit int) ([]byte, error) {
 				g.refuse(Rejection{Stage: g.stage(), Reply: refusal(500, "5.5.6", "Line too long")})
 				g.hangup, g.linger = true, true
 			} else if bytes.IndexByte(line, '\r') >= 0 || bytes.IndexByte(line, 0) >= 0 {
-				g.protocolError(refusal(500, "5.5.2", "Invalid character in command"))
+				g.garbage(g.dataRefused, refusal(500, "5.5.2", "Invalid character in command"))
 				ended = false
 			}
 			if g.hangup {
