@@ -410,9 +410,22 @@ func allTemporary(results []Result) bool {
 func health(results []Result) sched.Health {
 	for _, r := range results {
 		d, ok := errors.AsType[*DeliveryError](r.Err)
-		if !ok || d.Code != 0 || d.Permanent || d.Op != "dial" && d.Op != "greeting" && d.Op != "starttls" {
+		if !ok || d.Permanent || !unreached(d) {
 			return sched.Reached
 		}
 	}
 	return sched.Unreachable
+}
+
+// unreached tells whether a failure came before the message: it says that
+// others would fare no better now. So do the replies by which a host refuses the
+// connection.
+func unreached(d *DeliveryError) bool {
+	switch d.Op {
+	case "dial", "greeting", "starttls":
+		return true
+	case "ehlo", "mail":
+		return d.Code == 421 || d.Code == 432
+	}
+	return false
 }

@@ -148,6 +148,29 @@ func TestMX(t *testing.T) {
 	}
 }
 
+// A route rests after failures that any message would meet.
+func TestFailuresThatRestARoute(t *testing.T) {
+	for _, test := range []struct {
+		err  relay.DeliveryError
+		want bool
+	}{
+		{relay.DeliveryError{Op: "dial"}, true},
+		{relay.DeliveryError{Op: "greeting"}, true},
+		{relay.DeliveryError{Op: "greeting", Code: 421}, true},
+		{relay.DeliveryError{Op: "ehlo", Code: 421}, true},
+		{relay.DeliveryError{Op: "mail", Code: 421}, true},
+		{relay.DeliveryError{Op: "mail", Code: 432}, true},
+		{relay.DeliveryError{Op: "mail", Code: 451}, false},
+		{relay.DeliveryError{Op: "rcpt", Code: 421}, false},
+		{relay.DeliveryError{Op: "data", Code: 432}, false},
+		{relay.DeliveryError{Op: "greeting", Code: 554, Permanent: true}, false},
+	} {
+		if got := relay.Rests(&test.err); got != test.want {
+			t.Errorf("%s %d: %v", test.err.Op, test.err.Code, got)
+		}
+	}
+}
+
 // TestUnreachable queues mail that no send connector is for; it waits until one is.
 func TestUnreachable(t *testing.T) {
 	s := sinkFor(t, nil)

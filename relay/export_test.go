@@ -7,7 +7,11 @@ import (
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/sched"
 )
+
+// Rests tells whether such a failure of every recipient counts against the route.
+func Rests(e *DeliveryError) bool { return health([]Result{{Err: e}}) == sched.Unreachable }
 
 // CRLF is what Submit reads content through.
 func CRLF(r io.Reader) io.Reader { return &crlfReader{r: r} }

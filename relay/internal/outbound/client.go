@@ -109,8 +109,8 @@ func (c *Client) attempt(ctx context.Context, t *transaction) {
 				c.pool.leave(key)
 				return
 			}
-			// It had been left by the peer, as idle connections are. The
-			// message was not: once more on a new one.
+			// The peer had left it, as idle connections are, or had enough of it.
+			// It did not refuse the message: once more on a new one.
 		}
 		failed, done := c.connectAndRun(ctx, t, key)
 		if done {
@@ -190,7 +190,11 @@ func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
 	case v == settled && !cn.bad && (cn.limit < 0 || cn.used < cn.limit):
 		c.pool.put(cn)
 	case v == settled:
-		cn.quit() // first: a peer may count connections too
+		if c.pool.scarce(cn.pool.key) {
+			cn.part() // first: the peer counts connections too
+		} else {
+			cn.quit()
+		}
 		c.pool.leave(cn.pool.key)
 	case v == noChunks:
 		c.noChunks.add(cn.addr)

@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"syscall"
 	"time"
@@ -55,6 +56,13 @@ func (c *conn) idle() bool {
 	return !c.in.buffered() && (c.peek == nil || c.peek())
 }
 
+// stale tells whether a reply on a connection used before speaks of its state
+// and not of the message: commands unknown or out of order, or a logon forgotten.
+// Whatever else a peer says to MAIL on such a connection may be that too.
+func (c *conn) stale(rep *reply) bool {
+	return c.used > 1 && (rep.code/10 == 50 || rep.code == 530)
+}
+
 // write sends p within the timeout.
 func (c *conn) write(p []byte, timeout time.Duration) error {
 	if err := c.net.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
@@ -102,6 +110,16 @@ func (c *conn) command(line string, each func([]byte)) (*reply, error) {
 		return nil, err
 	}
 	return c.read(c.times.CommandTimeout, each)
+}
+
+// part says good-bye and waits a moment for the peer to close: it has no room for
+// another connection before.
+func (c *conn) part() {
+	if !c.bad && c.write([]byte("QUIT\r\n"), time.Second) == nil {
+		c.net.SetReadDeadline(time.Now().Add(time.Second))
+		io.Copy(io.Discard, io.LimitReader(c.net, maxReplyBytes))
+	}
+	c.close()
 }
 
 // quit says good-bye without waiting for an answer, and closes.

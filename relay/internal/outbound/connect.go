@@ -178,6 +178,8 @@ func (c *Client) hello(ctx context.Context, h *NextHop, cn *conn) *Result {
 // peer let this one in and then would not serve it.
 func crowded(r *Result) bool {
 	switch {
+	case r.Op == "greeting" && r.Code != 0:
+		return true // also 554: what it serves others with, it refused nobody
 	case r.Outcome != Temporary || r.Op != "greeting" && r.Op != "ehlo" && r.Op != "mail":
 		return false
 	case r.Code != 0:

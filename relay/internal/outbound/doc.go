@@ -18,8 +18,12 @@
 // The next address is tried as long as no recipient has an answer: after a
 // failed look-up, dial, greeting, EHLO, TLS handshake or log-on, a 421 or 432 to
 // MAIL, and a connection lost before MAIL was accepted. When all fail, the failure is
-// permanent only if all of them said so. Once MAIL is accepted the answers stand, with one exception: a connection that was
-// idle before and breaks before the end of the content was sent counts as left by the peer, and a new one is tried once.
+// permanent only if all of them said so. Once MAIL is accepted the answers stand.
+//
+// Nothing fails by the state of a connection. On one used before, a refusal of
+// MAIL whatever its code, 500 to 504 and 530 later on, a failed RSET, and a
+// break before the end of the content count for the connection: a new one is
+// tried once, and its answer stands.
 //
 // # Clocks
 //
@@ -36,7 +40,7 @@
 // counts as slow until it has answered: one delivery finds out, the others go
 // elsewhere. Of smart hosts, those on which fewer connections wait come first.
 //
-// A next hop that lets in a connection and then refuses to serve it, by a 4yz
+// A next hop that lets in a connection and then refuses to serve it, at the
 // greeting, by 421 or 432 to MAIL or by closing, while others of this client are
 // open, takes no more of them: the delivery waits for one of those, and no more
 // are made for a minute.

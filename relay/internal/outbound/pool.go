@@ -138,6 +138,14 @@ func (p *pool) crowd(key hopKey) bool {
 	return true
 }
 
+// scarce tells whether a next hop is known to take no more connections.
+func (p *pool) scarce(key hopKey) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hops[key]
+	return h != nil && !h.crowdEnds.IsZero()
+}
+
 // limit is the number of connections that a next hop is known to take at once,
 // at most max.
 func (p *pool) limit(key hopKey, max int) int {

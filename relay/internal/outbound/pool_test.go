@@ -451,3 +451,110 @@ func TestUnixSocket(t *testing.T) {
 		t.Errorf("host %s", res[0].Host)
 	}
 }
+
+// smallHost has room for two connections at once and turns others away.
+type smallHost struct {
+	how  string // reply at the greeting, MAIL 432 or close
+	room int
+
+	mu              sync.Mutex
+	open, taken, no int
+}
+
+func (h *smallHost) count(n int) (over bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.open += n; n > 0 && h.open > h.room {
+		h.no++
+		return true
+	}
+	if n > 0 {
+		h.taken++
+	}
+	return false
+}
+
+func (h *smallHost) serve(c net.Conn) {
+	defer c.Close()
+	over := h.count(1)
+	defer h.count(-1)
+	s := &sink{}
+	switch {
+	case over && h.how == "close":
+	case over && strings.HasPrefix(h.how, "MAIL "):
+		follow(c, []string{
+			"S: 220 mx", "C: EHLO relay.example.test", "S: 250 mx",
+			"C: MAIL FROM:<alice@example.com>", "S: " + strings.TrimPrefix(h.how, "MAIL "),
+		})
+	case over:
+		follow(c, []string{"S: " + h.how})
+	default:
+		time.Sleep(time.Second)
+		s.serve(c)
+	}
+}
+
+// A host that turns a connection away while it serves others has room for no
+// more than those: the messages wait for them.
+func TestNoRoomForAnotherConnection(t *testing.T) {
+	for _, how := range []string{
+		"421 4.7.0 too many connections", "554 5.7.0 too many connections", "close",
+		"MAIL 432 4.3.2 concurrent connections limit exceeded",
+		"MAIL 421 4.7.0 too many connections",
+	} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				host := &smallHost{how: how, room: 2}
+				c := newClient(t, dialPipe(host.serve))
+				r := newRequest("hi\r\n")
+				burst := func() {
+					t.Helper()
+					var wg sync.WaitGroup
+					for range 12 {
+						wg.Go(func() { expect(t, c.Deliver(t.Context(), r), taken) })
+					}
+					wg.Wait()
+				}
+				burst()
+				if n := c.Limit(r.Hop); n != 2 {
+					t.Errorf("room for %d, want 2", n)
+				}
+				no := host.no
+				if no == 0 {
+					t.Error("nothing was turned away")
+				}
+				burst()
+				if host.no != no {
+					t.Errorf("%d more turned away at once", host.no-no)
+				}
+				time.Sleep(time.Minute)
+				if n := c.Limit(r.Hop); n != 20 {
+					t.Errorf("room for %d after a minute, want 20", n)
+				}
+				burst()
+				if n := c.Limit(r.Hop); n != 2 {
+					t.Errorf("room for %d, want 2 again", n)
+				}
+			})
+		})
+	}
+}
+
+// A host that turns every connection away is not waited for.
+func TestNoRoomAtAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := &smallHost{how: "421 4.7.0 go away"}
+		c := newClient(t, dialPipe(host.serve))
+		r := newRequest("hi\r\n")
+		var wg sync.WaitGroup
+		for range 12 {
+			wg.Go(func() {
+				expect(t, c.Deliver(t.Context(), r), `temporary greeting 421 4.7.0 "go away"`)
+			})
+		}
+		wg.Wait()
+		if host.no > 24 {
+			t.Errorf("%d connections for 12 messages", host.no)
+		}
+	})
+}

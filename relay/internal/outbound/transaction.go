@@ -349,7 +349,8 @@ func (t *transaction) exchange(ctx context.Context, c *conn, asked []int, upto i
 		switch {
 		case err != nil:
 			return t.stop(ctx, c, op, err), false
-		case rep.code == 421 || rep.code == 432: // of the connection, not of the message
+		case rep.code == 421 || rep.code == 432 || rep.class() != 2 && c.used > 1:
+			// It speaks of the connection, or may do so.
 			return t.closing(c, op, rep), false
 		case rep.class() != 2:
 			t.settle(asked, answered(c, op, rep))
@@ -362,6 +363,9 @@ func (t *transaction) exchange(ctx context.Context, c *conn, asked []int, upto i
 		rep, err := c.read(c.times.CommandTimeout, nil)
 		if err != nil {
 			return t.stop(ctx, c, "rcpt", err), false
+		}
+		if c.stale(rep) {
+			return t.closing(c, "rcpt", rep), false
 		}
 		if rep.code == 421 {
 			if len(t.accepted) > 0 && len(t.over) == 0 {
@@ -444,7 +448,7 @@ func (t *transaction) data(ctx context.Context, c *conn) (verdict, bool) {
 		// Out of step, or waiting for the content of a message that nobody gets (RFC 2920 section 3.1).
 		c.bad = true
 	}
-	if rep.code == 421 && len(t.accepted) > 0 {
+	if len(t.accepted) > 0 && (rep.code == 421 || c.stale(rep)) {
 		return t.closing(c, "data", rep), false
 	}
 	if len(t.accepted) > 0 {
@@ -545,6 +549,10 @@ func (t *transaction) final(ctx context.Context, c *conn) verdict {
 		}
 		if c.ext.chunking && unknown(rep) {
 			return t.unknown(c, rep)
+		}
+		if c.stale(rep) {
+			t.ended = false // and refused
+			return t.closing(c, "data", rep)
 		}
 		c.open = false
 		t.conclude(c, "data", t.accepted, rep)
