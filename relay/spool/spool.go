@@ -122,17 +122,19 @@ type LeaseRequest struct {
 	Max int
 	// TTL is how long the lease lasts unless renewed.
 	TTL time.Duration
-	// Busy are routes of which nothing is wanted now. MaxPerRoute bounds what
+	// Busy are routes of which nothing is wanted now, Only those of which
+	// something is wanted; empty means all others. MaxPerRoute bounds what
 	// this call hands out of one route; 0 means no bound.
-	Busy        []string
+	Busy, Only  []string
 	MaxPerRoute int
 }
 
 // Leased is the answer to a LeaseRequest.
 type Leased struct {
 	Leases []Lease
-	// Next is when the next delivery of a route that is not busy becomes due or the next lease
-	// ends, as far as the store knows; zero when it knows of neither. If more are due now, Next is at or before Now.
+	// Next is when the next delivery of a route that is wanted becomes due or
+	// the next lease ends, as far as the store knows; zero when it knows of
+	// neither. If more are due now, Next is at or before Now.
 	Next time.Time
 }
 
@@ -165,7 +167,8 @@ type Store interface {
 	// caller's own. A lease with Until at or before Now has ended; no other clock
 	// than the Now of these calls ends one.
 	Lease(ctx context.Context, r LeaseRequest) (Leased, error)
-	// Renew extends a lease to Until.
+	// Renew makes until the end of a lease. Sooner than before, it gives the
+	// delivery back without a settlement: it is handed out again from then on.
 	Renew(ctx context.Context, id DeliveryID, token uint64, until time.Time) error
 	// Settle ends a lease.
 	Settle(ctx context.Context, s Settlement) error

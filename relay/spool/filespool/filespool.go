@@ -325,6 +325,9 @@ func (s *Store) pick(r *spool.LeaseRequest) (picks []pick, next time.Time) {
 			next = v
 		}
 	}
+	if len(r.Only) > 0 {
+		defer x.widen(x.narrow(r.Only))
+	}
 	var aside []*route
 	var counts map[*route]int
 	if r.MaxPerRoute > 0 {
@@ -490,7 +493,7 @@ func (s *Store) unclaim(leases []*lease) {
 	}
 }
 
-// Renew extends a lease.
+// Renew moves the end of a lease.
 func (s *Store) Renew(ctx context.Context, id spool.DeliveryID, token uint64, until time.Time) error {
 	if err := s.enter(ctx); err != nil {
 		return err

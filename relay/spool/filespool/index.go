@@ -144,6 +144,30 @@ func (x *index) unqueue(r *route) uint32 {
 	return d
 }
 
+// narrow takes all routes but those named out of the order of leasing, until
+// widen.
+func (x *index) narrow(names []string) (others heap[*route]) {
+	wanted := make([]*route, 0, len(names))
+	for _, name := range names {
+		if r := x.names[name]; r != nil && r.at >= 0 {
+			x.routes.remove(r.at)
+			wanted = append(wanted, r)
+		}
+	}
+	others, x.routes.items = x.routes, nil
+	for _, r := range wanted {
+		x.routes.push(r)
+	}
+	return others
+}
+
+func (x *index) widen(others heap[*route]) {
+	for _, r := range x.routes.items {
+		others.push(r)
+	}
+	x.routes = others
+}
+
 func (x *index) find(id spool.ID) (uint32, *message) {
 	if h, ok := x.byID[id]; ok {
 		return h, x.messages.get(h)

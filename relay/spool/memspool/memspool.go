@@ -216,7 +216,7 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 	perRoute := make(map[string]int)
 	for len(s.waiting.items) > 0 {
 		d := s.waiting.items[0]
-		busy := slices.Contains(r.Busy, d.Route)
+		busy := slices.Contains(r.Busy, d.Route) || len(r.Only) > 0 && !slices.Contains(r.Only, d.Route)
 		if !busy && (d.Due.After(r.Now) || len(out.Leases) >= r.Max) {
 			next(d.Due)
 			break
@@ -263,7 +263,7 @@ func (s *Store) held(id spool.DeliveryID, token uint64) *delivery {
 	return nil
 }
 
-// Renew extends a lease.
+// Renew moves the end of a lease.
 func (s *Store) Renew(ctx context.Context, id spool.DeliveryID, token uint64, until time.Time) error {
 	if err := s.enter(ctx); err != nil {
 		return err

@@ -38,6 +38,8 @@ func Run(t *testing.T, open func(t *testing.T) spool.Store) {
 		{"LeaseOrder", (*suite).leaseOrder},
 		{"LeaseLimits", (*suite).leaseLimits},
 		{"LeaseNext", (*suite).leaseNext},
+		{"LeaseOnly", (*suite).leaseOnly},
+		{"Shorten", (*suite).shorten},
 		{"Fencing", (*suite).fencing},
 		{"Renew", (*suite).renew},
 		{"SettleRemaining", (*suite).settleRemaining},
@@ -492,6 +494,54 @@ func (s *suite) renew() {
 	s.wantRoutes(s.lease(spool.LeaseRequest{}), "b")
 	s.now = s.now.Add(time.Hour)
 	s.wantRoutes(s.lease(spool.LeaseRequest{}), "a", "b")
+}
+
+// leaseOnly asks for some routes alone.
+func (s *suite) leaseOnly() {
+	for i := range 3 {
+		for _, route := range []string{"a", "b", "c"} {
+			s.commit(s.delivery(route, s.now.Add(time.Duration(i)*time.Second)))
+		}
+	}
+	only := spool.LeaseRequest{Now: s.now, Only: []string{"c", "unknown", "b", "c"}}
+	l := s.lease(only)
+	s.wantRoutes(l, "b", "c")
+	if want := s.now.Add(time.Second); !l.Next.Equal(want) {
+		s.Fatalf("next is %v, want %v", l.Next, want)
+	}
+	only.Now = s.now.Add(30 * time.Second)
+	only.MaxPerRoute = 1
+	s.wantRoutes(s.lease(only), "b", "c")
+	only.MaxPerRoute, only.Max = 0, 1
+	s.wantRoutes(s.lease(only), "b")
+	only.Max, only.Busy = 0, []string{"b"}
+	s.wantRoutes(s.lease(only), "c")
+	s.wantRoutes(s.lease(spool.LeaseRequest{Now: only.Now}), "a", "a", "a")
+	s.none()
+}
+
+// shorten gives a delivery back by ending its lease.
+func (s *suite) shorten() {
+	s.commit(s.delivery("a", s.now))
+	s.commit(s.delivery("b", s.now.Add(1)))
+	s.now = s.now.Add(time.Second)
+	l := s.lease(spool.LeaseRequest{}).Leases
+	soon := s.now.Add(time.Second)
+	s.ok(s.Renew(s.Context(), l[0].Delivery.ID, l[0].Token, soon))
+	got := s.lease(spool.LeaseRequest{})
+	s.wantRoutes(got)
+	if !got.Next.Equal(soon) {
+		s.Fatalf("next is %v, want the end of the lease, %v", got.Next, soon)
+	}
+	s.now = soon
+	again := s.lease(spool.LeaseRequest{})
+	s.wantRoutes(again, "a")
+	old := spool.Settlement{ID: l[0].Delivery.ID, Token: l[0].Token}
+	s.is(s.Settle(s.Context(), old), spool.ErrLeaseLost)
+	// At once, also with a time that has passed.
+	s.ok(s.Renew(s.Context(), old.ID, again.Leases[0].Token, s.now.Add(-time.Second)))
+	s.wantRoutes(s.lease(spool.LeaseRequest{}), "a")
+	s.finish(l[1])
 }
 
 func (s *suite) settleRemaining() {
