@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"sync"
 	"time"
 
 	"github.com/postern-mail/postern/auth"
@@ -27,30 +26,28 @@ type intake struct {
 	rcpts   []recipient
 	limits  connector.Limits
 	trace   header.Received
-	// announced ends with the Accepted event.
-	announced sync.WaitGroup
 }
 
 // accept reads the content, does what has to be done to the header, and
-// commits. When it returns nil the message is durable. The Accepted event follows.
+// commits. When it returns nil the message is durable.
 func (r *Relay) accept(ctx context.Context, p *snapshot, in *intake, content io.Reader) error {
 	c, w, err := r.prepare(ctx, p, in, content, r.store.Create)
 	if err != nil {
 		return err
 	}
 	if p.cfg.Events != nil {
-		in.announced.Add(1)
-		r.announcing.Store(in.message.ID, &in.announced)
-		defer func() {
-			in.announced.Done()
-			r.announcing.Delete(in.message.ID)
-		}()
+		e := in.accepted()
+		r.events.expect(p.cfg.Events, e)
+		defer r.events.forget(e.QueueID)
 	}
 	if err := w.Commit(ctx, c); err != nil {
 		return err
 	}
-	p.accepted(in)
+	if p.cfg.Events != nil {
+		r.events.announce(in.trace.ID)
+	}
 	r.sched.Wake()
+	p.logAccepted(in)
 	return nil
 }
 
@@ -326,15 +323,11 @@ func (o *octets) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// accepted tells the log, and publishes the Accepted event.
-func (p *snapshot) accepted(in *intake) {
-	p.logAccepted(in)
-	if p.cfg.Events == nil {
-		return
-	}
+// accepted is the event of a message that is durable.
+func (in *intake) accepted() Event {
 	m := &in.message
 	e := Event{
-		Time: time.Now(), Kind: Accepted, QueueID: m.ID.String(), Connector: m.Origin.Connector, User: m.Origin.User,
+		Kind: Accepted, QueueID: m.ID.String(), Connector: m.Origin.Connector, User: m.Origin.User,
 		Credential: credentialOf(in.client.identity), From: m.From, Size: m.Size, Labels: m.Labels, To: make([]string, len(in.rcpts)),
 	}
 	if in.session != nil {
@@ -343,5 +336,5 @@ func (p *snapshot) accepted(in *intake) {
 	for i := range in.rcpts {
 		e.To[i] = in.rcpts[i].to.String()
 	}
-	p.cfg.Events(e)
+	return e
 }

@@ -193,7 +193,7 @@ func TestAuthenticateToken(t *testing.T) {
 func TestAdmittedSession(t *testing.T) {
 	t.Parallel()
 	var stages []string
-	var events []relay.Event
+	told := newEvents()
 	r := admitting(t, func(cfg *relay.Config) {
 		see := func(stage string, s *relay.Session) error {
 			if s.ID == "" || s.Helo != "[192.0.2.1]" || s.TLS == nil || s.Remote.Port() != 99 {
@@ -207,7 +207,7 @@ func TestAdmittedSession(t *testing.T) {
 			s.Labels["policy"] = "yes"
 			return see("message", s)
 		}
-		cfg.Events = func(e relay.Event) { events = append(events, e) }
+		cfg.Events = told.add
 	})
 	c, err := r.Admit(t.Context(), "users", inTLS())
 	if err != nil {
@@ -222,7 +222,7 @@ func TestAdmittedSession(t *testing.T) {
 	if err != nil || fmt.Sprint(stages) != "[connect message]" {
 		t.Fatalf("%v, %v", stages, err)
 	}
-	if e := events[0]; e.Kind != relay.Accepted || e.User != "app" || e.Remote.Port() != 99 || fmt.Sprint(e.Labels) != "map[own:1 policy:yes]" {
+	if e := told.wait(t, kind(relay.Accepted)); e.User != "app" || e.Remote.Port() != 99 || fmt.Sprint(e.Labels) != "map[own:1 policy:yes]" {
 		t.Errorf("event %+v", e)
 	}
 }

@@ -232,7 +232,7 @@ func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 		return
 	}
 	e := Event{
-		Time: time.Now(), Kind: Rejected, Stage: r.Stage, Connector: s.Connector.Name, Remote: s.Remote,
+		Kind: Rejected, Stage: r.Stage, Connector: s.Connector.Name, Remote: s.Remote,
 		TLS: v.tlsText, Certificate: v.certificate, User: user, Credential: credential, From: r.From,
 		Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: r.Reply.Text, Reason: reason,
 		Labels: labels(s.Identity, v.Labels),
@@ -240,7 +240,7 @@ func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 	if r.To != "" {
 		e.To = []string{r.To}
 	}
-	b.cfg.Events(e)
+	b.relay.events.publish(b.cfg.Events, e)
 }
 
 func (b *backend) Closed(*smtpd.Session) {}

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/postern-mail/postern/domains"
@@ -30,9 +29,6 @@ const (
 
 // deliver makes one attempt and settles it.
 func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
-	if w, ok := r.announcing.Load(l.Message.ID); ok {
-		w.(*sync.WaitGroup).Wait() // the Accepted event comes first
-	}
 	p := r.snap.Load()
 	a := &Attempt{
 		QueueID:    l.Message.ID.String(),
@@ -41,7 +37,7 @@ func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 		Recipients: l.Delivery.Recipients,
 		Open:       func(ctx context.Context) (io.ReadCloser, error) { return r.store.Open(ctx, l.Message.ID) },
 	}
-	p.event(Event{Kind: Attempted, Attempt: a.Number}, a)
+	r.event(p, Event{Kind: Attempted, Attempt: a.Number}, a)
 	attempt, cancel := context.WithTimeout(ctx, attemptLimit)
 	results := p.attempt(attempt, l.Delivery.Route, a)
 	cancel()
@@ -287,7 +283,7 @@ func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *At
 			e.Report = report
 		}
 		e.Attempt = a.Number
-		p.event(e, a)
+		r.event(p, e, a)
 	}
 }
 
@@ -329,18 +325,17 @@ func (r *Relay) settle(ctx context.Context, s spool.Settlement) error {
 }
 
 // event completes and publishes an event about an attempt.
-func (p *snapshot) event(e Event, a *Attempt) {
+func (r *Relay) event(p *snapshot, e Event, a *Attempt) {
 	if p.cfg.Events == nil {
 		return
 	}
-	e.Time = time.Now()
 	e.QueueID = a.QueueID
 	e.Connector = a.Message.Origin.Connector
 	e.User = a.Message.Origin.User
 	e.From = a.Message.From
 	e.Size = a.Message.Size
 	e.Labels = a.Message.Labels
-	p.cfg.Events(e)
+	r.events.publish(p.cfg.Events, e)
 }
 
 // jitter spreads retries by up to a tenth, so that what failed together is not tried together.

@@ -28,20 +28,19 @@ const (
 // called from many goroutines at once. Several relays live side by side in one
 // process; each needs a spool of its own.
 type Relay struct {
-	snap    atomic.Pointer[snapshot]
-	store   spool.Store
-	client  *outbound.Client
-	configs atomic.Uint64 // counted
-	server  *smtpd.Server
-	sched   *sched.Scheduler
-	rates   rates
-	// announcing holds messages between their commit and their Accepted event: *sync.WaitGroup by spool.ID.
-	announcing sync.Map
-	headers    header.Pool
-	monitor    monitor
-	held       atomic.Int32          // refusals held back, of clients that do not speak SMTP
-	throttle   func() *auth.Throttle // of every configuration's Verifier
-	verifiers  *smtpd.Verifiers
+	snap      atomic.Pointer[snapshot]
+	store     spool.Store
+	client    *outbound.Client
+	configs   atomic.Uint64 // counted
+	server    *smtpd.Server
+	sched     *sched.Scheduler
+	rates     rates
+	events    eventQueue
+	headers   header.Pool
+	monitor   monitor
+	held      atomic.Int32          // refusals held back, of clients that do not speak SMTP
+	throttle  func() *auth.Throttle // of every configuration's Verifier
+	verifiers *smtpd.Verifiers
 
 	mu        sync.Mutex
 	listeners map[netip.AddrPort]net.Listener // by binding as bound
@@ -77,6 +76,7 @@ func New(cfg Config) (*Relay, error) {
 		throttle:  sync.OnceValue(func() *auth.Throttle { return auth.NewThrottle(auth.ThrottleOptions{}) }),
 	}
 	r.killed, r.kill = context.WithCancel(context.Background())
+	r.events.log = logger(cfg)
 	r.verifiers = smtpd.NewVerifiers(logger(cfg))
 	client := outbound.Config{Hostname: cfg.Hostname, Logger: cfg.Logger, Dial: cfg.Dial}
 	if cfg.Resolver != nil {

@@ -99,7 +99,10 @@ func (e *events) add(ev relay.Event) {
 	e.mu.Lock()
 	e.list = append(e.list, ev)
 	e.mu.Unlock()
-	e.more <- struct{}{}
+	select {
+	case e.more <- struct{}{}:
+	default:
+	}
 }
 
 // wait returns the first event that matches.

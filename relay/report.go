@@ -82,6 +82,12 @@ func (r *Relay) report(ctx context.Context, p *snapshot, l *spool.Lease, n *noti
 		target = outward // asked again when it is delivered
 	}
 	id := spool.DeriveID(l.Message.ID, fmt.Sprintf("report/%d/%d", l.Delivery.ID.Seq, s.Attempts))
+	if p.cfg.Events != nil {
+		r.events.expect(p.cfg.Events, Event{
+			Kind: Accepted, QueueID: id.String(), To: []string{to.String()}, Labels: l.Message.Labels,
+		})
+		defer r.events.forget(id.String())
+	}
 	err = r.commitReport(ctx, p, l, p.reportOf(l, n, id), id, to, target, s)
 	if errors.Is(err, spool.ErrExists) {
 		err = r.store.Settle(ctx, s)
@@ -90,9 +96,7 @@ func (r *Relay) report(ctx context.Context, p *snapshot, l *spool.Lease, n *noti
 		return "", err
 	}
 	if p.cfg.Events != nil {
-		p.cfg.Events(Event{
-			Time: time.Now(), Kind: Accepted, QueueID: id.String(), To: []string{to.String()}, Labels: l.Message.Labels,
-		})
+		r.events.announce(id.String())
 	}
 	r.sched.Wake()
 	return id.String(), nil
