@@ -17,8 +17,16 @@ func (f ResolverFunc) Resolve(ctx context.Context, a Address) (bool, error) { re
 
 // AnyRecipient returns a Resolver to which every recipient exists.
 func AnyRecipient() Resolver {
-	return ResolverFunc(func(context.Context, Address) (bool, error) { return true, nil })
+	return anyRecipient{}
 }
+
+type anyRecipient struct{}
+
+// Resolve implements [Resolver].
+func (anyRecipient) Resolve(context.Context, Address) (bool, error) { return true, nil }
+
+// InMemory tells that Resolve needs no time.
+func (anyRecipient) InMemory() {}
 
 // StaticRecipients returns a Resolver of a fixed list. An entry is a local
 // part ("alice"), which exists in every domain the Resolver is used for, or a whole
@@ -50,6 +58,9 @@ type entryFault struct {
 func (s *staticRecipients) Resolve(_ context.Context, a Address) (bool, error) {
 	return s.has(a), nil
 }
+
+// InMemory tells that Resolve needs no time.
+func (*staticRecipients) InMemory() {}
 
 // recipients is a set of local parts, without quotes and escapes, and of
 // keys of addresses, both in lower case.

@@ -65,7 +65,11 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 	} else if err != nil {
 		return c, nil, err
 	}
-	defer h.Release()
+	defer func() {
+		if !errors.Is(err, errLeftAlone) { // else a Policy may still be reading it
+			h.Release()
+		}
+	}()
 	extra, err := p.checkHeader(ctx, in, h)
 	if err != nil {
 		return c, nil, err
@@ -170,7 +174,10 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 		for i := range in.rcpts {
 			m.Recipients = append(m.Recipients, in.rcpts[i].to)
 		}
-		if err := ask(ctx, in.session, m); err != nil {
+		err := p.consult(ctx, in.session.ID, func(ctx context.Context) error {
+			return ask(ctx, in.session, m)
+		})
+		if err != nil {
 			return nil, toReply(err)
 		}
 		in.message.Labels = in.session.Labels

@@ -222,7 +222,8 @@ func TestAdmittedSession(t *testing.T) {
 	if err != nil || fmt.Sprint(stages) != "[connect message]" {
 		t.Fatalf("%v, %v", stages, err)
 	}
-	if e := told.wait(t, kind(relay.Accepted)); e.User != "app" || e.Remote.Port() != 99 || fmt.Sprint(e.Labels) != "map[own:1 policy:yes]" {
+	e := told.wait(t, kind(relay.Accepted))
+	if e.User != "app" || e.Remote.Port() != 99 || fmt.Sprint(e.Labels) != "map[own:1 policy:yes]" {
 		t.Errorf("event %+v", e)
 	}
 }

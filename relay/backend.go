@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"time"
@@ -47,26 +48,46 @@ func wire(r *smtpd.Reply) error {
 }
 
 func (b *backend) Connect(ctx context.Context, s *smtpd.Session) error {
-	v := session(s)
+	session(s)
 	if ask := b.cfg.Policy.Connect; ask != nil {
-		return wire(toReply(ask(ctx, v)))
+		return b.ask(ctx, s, ask)
 	}
 	return nil
 }
 
+// ask asks a function of the application about the session.
+func (b *backend) ask(
+	ctx context.Context, s *smtpd.Session, f func(context.Context, *Session) error,
+) error {
+	v := session(s)
+	err := b.consult(ctx, v.ID, func(ctx context.Context) error { return f(ctx, v) })
+	return wire(giveUp(s, err))
+}
+
+// giveUp returns the reply to an error. A function that has not answered may go on writing
+// to its Session: nothing reads that one any more, and the session ends.
+func giveUp(s *smtpd.Session, err error) *smtpd.Reply {
+	if v, ok := s.Value.(*Session); ok && errors.Is(err, errLeftAlone) {
+		s.Value = &Session{
+			ID: s.ID, Connector: s.Connector, Local: s.Local, Remote: s.Remote, Proxy: s.Proxy,
+			protocol: v.protocol,
+		}
+	}
+	return toReply(err)
+}
+
 func (b *backend) Helo(ctx context.Context, s *smtpd.Session) error {
 	if ask := b.cfg.Policy.Helo; ask != nil {
-		return wire(toReply(ask(ctx, session(s))))
+		return b.ask(ctx, s, ask)
 	}
 	return nil
 }
 
 func (b *backend) Auth(ctx context.Context, s *smtpd.Session) error {
 	if ask := b.cfg.Policy.Auth; ask != nil {
-		v := session(s)
-		err := ask(ctx, v)
-		v.Identity = nil // the exchange goes on
-		return wire(toReply(err))
+		err := b.ask(ctx, s, ask)
+		session(s).Identity = nil // the exchange goes on
+		return err
 	}
 	return nil
 }
@@ -87,7 +108,7 @@ func (b *backend) Mail(ctx context.Context, s *smtpd.Session, m *smtpd.Mail) err
 		v.Author = *m.Auth
 	}
 	if ask := b.cfg.Policy.Mail; ask != nil {
-		return wire(toReply(ask(ctx, v, m.From)))
+		return b.ask(ctx, s, func(ctx context.Context, v *Session) error { return ask(ctx, v, m.From) })
 	}
 	return nil
 }
@@ -122,7 +143,8 @@ func (b *backend) Rcpt(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, rcp
 	}
 	rcpt.Value = t
 	if ask := b.cfg.Policy.Rcpt; ask != nil {
-		return wire(toReply(ask(ctx, session(s), m.From, rcpt.To)))
+		from, to := m.From, rcpt.To
+		return b.ask(ctx, s, func(ctx context.Context, v *Session) error { return ask(ctx, v, from, to) })
 	}
 	return nil
 }
@@ -162,7 +184,7 @@ func (b *backend) Message(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, 
 		in.message.Origin.User = s.Identity.User
 	}
 	if err := b.relay.accept(ctx, b.snapshot, &in, content); err != nil {
-		return "", toReply(err)
+		return "", giveUp(s, err)
 	}
 	return in.message.ID.String(), nil
 }

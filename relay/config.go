@@ -124,11 +124,18 @@ type Config struct {
 	// Pressure says when to take less mail, for want of disk, memory or room in the queue.
 	Pressure Pressure
 
-	// Policy holds the application's own decisions.
+	// Policy holds the application's own decisions. Functions of the application
+	// that get a context have a minute to answer, a Transport as long as an
+	// attempt may last. One that has not returned by then is left alone and
+	// counts as a temporary failure, and so does one that panics; while 1000 of
+	// a kind have not returned, nobody is asked.
 	Policy Policy
 
-	// Events receives what happens to every message, in the order in which it happens to each
-	// recipient. It is called from many goroutines and must not block for long. Defaults to nil.
+	// Events receives what happens to every message, in the order in which it
+	// happens to each recipient: soon, at most once, and one event at a time,
+	// from a goroutine of its own. It holds up nothing. When it is so slow that
+	// 16 MiB of events wait, 8 MiB for refusals, more are dropped, and the log
+	// has their number. [Relay.Shutdown] hands over what waits. Defaults to nil.
 	Events func(Event)
 
 	// Logger receives the relay's log. At Info there is a line for each logon, each accepted message and each refusal, with

@@ -108,7 +108,7 @@ func (p *snapshot) decideRcpt(ctx context.Context, c client, to domains.Address)
 
 // lookup asks whether a recipient of an accepted domain exists.
 func (p *snapshot) lookup(ctx context.Context, d *domains.AcceptedDomain, to domains.Address) (target, *smtpd.Reply) {
-	known, err := d.Recipients.Resolve(ctx, to)
+	known, err := p.resolve(ctx, d, to)
 	switch {
 	case err != nil:
 		return outward, replyLookupFailed(err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,8 @@ const (
 
 // deliver makes one attempt and settles it.
 func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
+	r.attempts.Add(1)
+	defer r.attempts.Add(-1)
 	p := r.snap.Load()
 	a := &Attempt{
 		QueueID:    l.Message.ID.String(),
@@ -55,12 +58,13 @@ func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 	return health(results)
 }
 
-// attempt hands the message to the route's transport. A panic of the
-// application's transport counts as a temporary failure.
+// attempt hands the message to the route's transport. A panic counts as a
+// temporary failure.
 func (p *snapshot) attempt(ctx context.Context, route string, a *Attempt) (results []Result) {
 	defer func() {
 		if v := recover(); v != nil {
-			p.log.Error("transport panicked", "queue_id", a.QueueID, "panic", v)
+			p.log.Error("panic in an attempt", "queue_id", a.QueueID,
+				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 			results = failAll(a, &DeliveryError{Op: "content", Err: errPanicked})
 		}
 		for len(results) < len(a.Recipients) {
@@ -80,7 +84,7 @@ func (p *snapshot) attempt(ctx context.Context, route string, a *Attempt) (resul
 }
 
 var (
-	errPanicked = errors.New("relay: the transport panicked")
+	errPanicked = errors.New("relay: the attempt panicked")
 	errNoResult = errors.New("relay: the transport gave no result")
 	errNoRoute  = errors.New("relay: no send connector matches the recipient's domain")
 	errTooLarge = errors.New("relay: the message is too large for every matching send connector")

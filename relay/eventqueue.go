@@ -192,16 +192,13 @@ func (q *eventQueue) call(e *queuedEvent) {
 	e.to(e.Event)
 }
 
-// close hands over what is queued until ctx ends, and takes no more events. It
-// returns how many were not handed over, with the one that the application
-// has not returned from.
-func (q *eventQueue) close(ctx context.Context) (left int) {
+// drain waits until all is handed over, or ctx ends.
+func (q *eventQueue) drain(ctx context.Context) {
 	for {
 		q.mu.Lock()
 		if !q.running {
-			q.closed = true
 			q.mu.Unlock()
-			return 0
+			return
 		}
 		if q.empty == nil {
 			q.empty = make(chan struct{})
@@ -211,13 +208,14 @@ func (q *eventQueue) close(ctx context.Context) (left int) {
 		select {
 		case <-empty:
 		case <-ctx.Done():
-			return q.abandon()
+			return
 		}
 	}
 }
 
-// abandon drops what is queued.
-func (q *eventQueue) abandon() (left int) {
+// close takes no more events and drops those that are queued. It returns their
+// number, with the one that the application has not returned from.
+func (q *eventQueue) close() (left int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
@@ -227,6 +225,10 @@ func (q *eventQueue) abandon() (left int) {
 	}
 	q.batch, q.waiting, q.next, q.size = nil, nil, 0, q.calling
 	clear(q.expected)
+	if q.dropped > 0 {
+		go q.tell(q.dropped) // a log that blocks must not hold up the end
+		q.dropped = 0
+	}
 	return left
 }
 

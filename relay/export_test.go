@@ -35,5 +35,8 @@ func (r *Relay) DecideRcpt(ctx context.Context, local netip.AddrPort, remote net
 // NewLineBreaker returns what breaks the overlong lines of submissions.
 func NewLineBreaker(w io.Writer) io.Writer { return &lineBreaker{w: w} }
 
+// Told waits until the events so far have been handed over.
+func (r *Relay) Told(ctx context.Context) { r.events.drain(ctx) }
+
 // Fold folds the value of a header field.
 var Fold = fold

@@ -17,6 +17,8 @@ import (
 // accepted. A nil function accepts. A function refuses by
 // returning an error: one made by [Reject] or [Defer] chooses the reply, any other is
 // answered 451 4.3.0 and goes to the log. Functions are called by many sessions at once.
+// One that has not answered within a minute ends its session, 421 4.3.0, and
+// must not write to the Session any more.
 type Policy struct {
 	// Connect is asked before the banner.
 	Connect func(ctx context.Context, s *Session) error

@@ -122,8 +122,6 @@ func (m *monitor) current(ctx context.Context) Level {
 }
 
 func (m *monitor) look(ctx context.Context) Load {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	l := Load{Queue: -1, Memory: goMemory(), Disk: -1}
 	if stats, err := m.store.Stats(ctx); err == nil {
 		l.Queue = stats.Deliveries
@@ -133,6 +131,8 @@ func (m *monitor) look(ctx context.Context) Load {
 			l.Disk = free
 		}
 	}
+	m.mu.Lock() // not before: a store may take its time, and Reload must not
+	defer m.mu.Unlock()
 	p := m.limits
 	l.QueueLevel = levelOf(l.Queue, p.QueueMedium, p.QueueHigh, m.load.QueueLevel)
 	l.MemoryLevel = levelOf(l.Memory, p.MemoryMedium, p.MemoryHigh, m.load.MemoryLevel)

@@ -27,7 +27,7 @@ func (p *snapshot) decideQuota(ctx context.Context, c client) *smtpd.Reply {
 	case p.cfg.Quota == nil:
 		return replyInternal(fmt.Errorf("relay: Config.Quota is nil, so the caps of credential %s cannot be kept", c.identity.Credential))
 	}
-	err := p.cfg.Quota.Spend(ctx, c.identity)
+	err := p.spend(ctx, c.identity)
 	if err == nil {
 		return nil
 	}

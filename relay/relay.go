@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,19 +30,19 @@ const (
 // called from many goroutines at once. Several relays live side by side in one
 // process; each needs a spool of its own.
 type Relay struct {
-	snap      atomic.Pointer[snapshot]
-	store     spool.Store
-	client    *outbound.Client
-	configs   atomic.Uint64 // counted
-	server    *smtpd.Server
-	sched     *sched.Scheduler
-	rates     rates
-	events    eventQueue
-	headers   header.Pool
-	monitor   monitor
-	held      atomic.Int32          // refusals held back, of clients that do not speak SMTP
-	throttle  func() *auth.Throttle // of every configuration's Verifier
-	verifiers *smtpd.Verifiers
+	snap     atomic.Pointer[snapshot]
+	store    spool.Store
+	client   *outbound.Client
+	configs  atomic.Uint64 // counted
+	server   *smtpd.Server
+	sched    *sched.Scheduler
+	rates    rates
+	events   eventQueue
+	headers  header.Pool
+	monitor  monitor
+	held     atomic.Int32          // refusals held back, of clients that do not speak SMTP
+	throttle func() *auth.Throttle // of every configuration's Verifier
+	calls    callbacks
 
 	mu        sync.Mutex
 	listeners map[netip.AddrPort]net.Listener // by binding as bound
@@ -58,6 +60,9 @@ type Relay struct {
 	idle     chan struct{}      // closed when the scheduler has ended
 	closed   chan struct{}      // closed by Shutdown and Close
 	shutdown chan struct{}      // closed when Shutdown or Close is through
+	// leftBehind names what did not end. It may be read after shutdown.
+	leftBehind error
+	attempts   atomic.Int32 // under way
 }
 
 // New checks the configuration, reports every fault at once, and makes a
@@ -77,10 +82,12 @@ func New(cfg Config) (*Relay, error) {
 	}
 	r.killed, r.kill = context.WithCancel(context.Background())
 	r.events.log = logger(cfg)
-	r.verifiers = smtpd.NewVerifiers(logger(cfg))
-	client := outbound.Config{Hostname: cfg.Hostname, Logger: cfg.Logger, Dial: cfg.Dial}
+	r.calls = newCallbacks(logger(cfg))
+	client := outbound.Config{
+		Hostname: cfg.Hostname, Logger: logger(cfg), Dial: boundDial(r.calls.dial, cfg.Dial),
+	}
 	if cfg.Resolver != nil {
-		client.Resolver = cfg.Resolver
+		client.Resolver = r.bound(cfg.Resolver)
 	}
 	r.client = outbound.New(client)
 	p, err := r.newSnapshot(cfg)
@@ -101,6 +108,15 @@ func New(cfg Config) (*Relay, error) {
 	return r, nil
 }
 
+// bound returns the resolver for the client. What net does heeds its context,
+// and is told apart there.
+func (r *Relay) bound(of Resolver) Resolver {
+	if n, ok := of.(*net.Resolver); ok {
+		return n
+	}
+	return boundResolver{calls: r.calls.resolver, of: of}
+}
+
 func (r *Relay) policy(p *snapshot) smtpd.Policy {
 	return smtpd.Policy{
 		CompleteDomain: p.completeDomain(),
@@ -114,23 +130,42 @@ func (r *Relay) policy(p *snapshot) smtpd.Policy {
 // [Relay.Run] serves them. [Relay.Run] calls Listen itself; call it before to learn the
 // addresses, or to open privileged ports before dropping privileges. All faults are reported at once.
 func (r *Relay) Listen() error {
+	opened, err := r.listenOnce()
+	if err == nil {
+		r.snap.Load().tellListening(opened)
+	}
+	return err
+}
+
+func (r *Relay) listenOnce() (opened []netip.AddrPort, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.isClosed() {
-		return ErrClosed
+		return nil, ErrClosed
 	}
 	if r.listening {
-		return nil
+		return nil, nil
 	}
-	if err := r.listen(r.snap.Load()); err != nil {
-		return err
+	if opened, err = r.listen(r.snap.Load()); err == nil {
+		r.listening = true
 	}
-	r.listening = true
-	return nil
+	return opened, err
 }
 
-// listen opens what p binds and is not open yet, then installs p. On an error nothing has changed.
-func (r *Relay) listen(p *snapshot) error {
+// tellListening tells the log of the connectors that have just been bound.
+func (p *snapshot) tellListening(opened []netip.AddrPort) {
+	for _, c := range p.cfg.Connectors {
+		if c != nil && !c.Disabled && slices.ContainsFunc(c.Bindings, func(b netip.AddrPort) bool {
+			return slices.Contains(opened, b)
+		}) {
+			p.log.Info("listening", "connector", c.Name, "addresses", c.Bindings)
+		}
+	}
+}
+
+// listen opens what p binds and is not open yet, and returns that, then
+// installs p. On an error nothing has changed.
+func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 	var (
 		opened = make(map[netip.AddrPort]net.Listener)
 		ports  = make(map[string]netip.AddrPort)
@@ -179,7 +214,7 @@ func (r *Relay) listen(p *snapshot) error {
 		for _, l := range opened {
 			_ = l.Close()
 		}
-		return err
+		return nil, err
 	}
 	for b, l := range opened {
 		r.listeners[b] = l
@@ -191,7 +226,7 @@ func (r *Relay) listen(p *snapshot) error {
 		r.ports[k] = b
 	}
 	r.install(p)
-	return nil
+	return slices.Collect(maps.Keys(opened)), nil
 }
 
 // install makes p the configuration for new sessions and deliveries, and closes
@@ -251,8 +286,8 @@ func (r *Relay) Addrs(name string) []netip.AddrPort {
 
 // Run listens, serves and delivers until ctx ends, then drains: it accepts no more, lets
 // messages and attempts under way finish within Config.DrainTimeout, and returns nil.
-// Shutdown and Close end it too. An error means that it could not listen or that
-// a listener failed.
+// Shutdown and Close end it too. An error means that it could not listen, that
+// a listener failed, or that something did not end: see [Relay.Shutdown].
 func (r *Relay) Run(ctx context.Context) error {
 	if err := r.Listen(); err != nil {
 		return err
@@ -272,9 +307,11 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	drain, cancel := context.WithTimeout(context.Background(), orDefault(r.snap.Load().cfg.DrainTimeout, defaultDrain))
 	defer cancel()
-	_ = r.Shutdown(drain) // what did not end in time was ended
+	if err := r.Shutdown(drain); err != nil {
+		r.kill() // a Shutdown of the application's may have more time, but Run has not
+	}
 	<-r.shutdown
-	return failure
+	return errors.Join(failure, r.leftBehind)
 }
 
 func (r *Relay) serve(l net.Listener) {
@@ -321,87 +358,34 @@ func (r *Relay) start() {
 // and closed as needed. On an error nothing has changed. Spool, Hostname, Logger,
 // Resolver, Dial and MaxDeliveries stay as they were.
 func (r *Relay) Reload(cfg Config) error {
+	p, opened, err := r.reload(cfg)
+	if err != nil {
+		return err
+	}
+	p.tellListening(opened)
+	p.warn()
+	r.sched.Wake()
+	return nil
+}
+
+func (r *Relay) reload(cfg Config) (*snapshot, []netip.AddrPort, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.isClosed() {
-		return ErrClosed
+		return nil, nil, ErrClosed
 	}
 	old := r.snap.Load().cfg
 	cfg.Spool, cfg.Hostname, cfg.Logger = old.Spool, old.Hostname, old.Logger
 	p, err := r.newSnapshot(cfg)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if r.listening {
-		err = r.listen(p)
-	} else {
-		r.install(p)
+		opened, err := r.listen(p)
+		return r.snap.Load(), opened, err
 	}
-	if err == nil {
-		p.warn()
-		r.sched.Wake()
-	}
-	return err
-}
-
-// Shutdown stops accepting, lets messages and attempts under way finish until ctx ends, and
-// ends what is left. It returns ctx's error if something had to be ended. A second call waits for the first.
-func (r *Relay) Shutdown(ctx context.Context) error {
-	first := false
-	r.end.Do(func() {
-		close(r.closed)
-		first = true
-	})
-	if !first {
-		select {
-		case <-r.shutdown:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(r.killed, cancel)()
-	r.begin.Do(func() { // it never delivered, and does not begin now
-		r.leasing, r.working = func() {}, func() {}
-		close(r.idle)
-	})
-	r.mu.Lock()
-	for b, l := range r.listeners {
-		_ = l.Close()
-		delete(r.listeners, b)
-	}
-	r.mu.Unlock()
-	r.leasing()
-	err := r.server.Shutdown(ctx)
-	select {
-	case <-r.idle:
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	r.working()
-	<-r.idle
-	_ = r.client.Close()
-	close(r.shutdown)
-	return err
-}
-
-// Close ends everything at once. What was accepted stays in the spool.
-func (r *Relay) Close() error {
-	r.kill()
-	_ = r.Shutdown(r.killed)
-	<-r.shutdown
-	return nil
-}
-
-func (r *Relay) isClosed() bool {
-	select {
-	case <-r.closed:
-		return true
-	default:
-		return false
-	}
+	r.install(p)
+	return p, nil, nil
 }
 
 // Stats returns the totals of the queue.

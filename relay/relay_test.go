@@ -91,6 +91,7 @@ type events struct {
 	mu   sync.Mutex
 	list []relay.Event
 	more chan struct{}
+	told func(context.Context) // of the relay, if there is one
 }
 
 func newEvents() *events { return &events{more: make(chan struct{}, 1000)} }
@@ -194,7 +195,7 @@ func start(t *testing.T, change func(*relay.Config)) *world {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	w.relay = r
+	w.relay, w.events.told = r, r.Told
 	return w
 }
 

@@ -61,6 +61,14 @@ func replyInternal(cause error) *smtpd.Reply {
 	return r
 }
 
+// replyUnanswered ends a session: a function of the application still has its
+// Session.
+func replyUnanswered(cause error) *smtpd.Reply {
+	r := reply(421, "4.3.0", "Temporary server error, closing transmission channel")
+	r.Cause = cause
+	return r
+}
+
 // toReply is the one place where an error becomes a reply.
 func toReply(err error) *smtpd.Reply {
 	if err == nil {
@@ -73,6 +81,8 @@ func toReply(err error) *smtpd.Reply {
 		return &smtpd.Reply{Code: r.Code, Enhanced: r.Enhanced, Text: r.Text, Cause: err}
 	}
 	switch {
+	case errors.Is(err, errLeftAlone):
+		return replyUnanswered(err)
 	case errors.Is(err, spool.ErrFull):
 		return replyNoRoom(err)
 	case errors.Is(err, context.DeadlineExceeded):

@@ -277,7 +277,9 @@ func TestReplies(t *testing.T) {
 			change: func(c *relay.Config) {
 				c.Policy.Message = func(context.Context, *relay.Session, *relay.Incoming) error { panic(secret) }
 			},
-			script: envelope + "C: DATA\nS: 354\nC: Subject: x\nC: \nC: .\nS: 421 4.3.0 Internal error\nS: close", stages: "data",
+			script: envelope + "C: DATA\nS: 354\nC: Subject: x\nC: \nC: .\n" +
+				"S: 451 4.3.0 Temporary server error, try again later",
+			stages: "data",
 		},
 	}
 	for _, tt := range tests {

@@ -23,6 +23,7 @@ import (
 type snapshot struct {
 	cfg           Config
 	client        *outbound.Client
+	calls         callbacks
 	number        string
 	set           *connector.Set
 	table         *domains.Table
@@ -120,7 +121,8 @@ func (f *faults) err() error {
 func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	var f faults
 	p := &snapshot{
-		cfg: cfg, client: r.client, number: strconv.FormatUint(r.configs.Add(1), 10), log: logger(cfg), hops: make(map[string]*hop),
+		cfg: cfg, client: r.client, calls: r.calls, log: logger(cfg),
+		number: strconv.FormatUint(r.configs.Add(1), 10), hops: make(map[string]*hop),
 		unableToRelay: replyUnableToRelay(), unknownUser: replyUnknownUser(),
 		dkim: &dkim{log: logger(cfg)},
 	}
@@ -128,9 +130,9 @@ func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	case cfg.Auth != nil && old != nil && old.cfg.Auth == cfg.Auth:
 		p.auth = old.auth // the salts of unknown users stay as well; changes in the Server do not count
 	case cfg.Auth != nil:
-		p.auth = r.verifiers.Bound(cfg.Auth)
+		p.auth = r.calls.verifier.Bound(cfg.Auth)
 	case cfg.Verifier != nil:
-		p.auth = r.verifiers.Bound(&auth.Server{Passwords: cfg.Verifier, Throttle: r.throttle()})
+		p.auth = r.calls.verifier.Bound(&auth.Server{Passwords: cfg.Verifier, Throttle: r.throttle()})
 	}
 	p.checkNames(&f)
 	var err error
@@ -148,13 +150,6 @@ func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	}
 	p.checkRetry(&f)
 	return p, f.err()
-}
-
-func logger(cfg Config) *slog.Logger {
-	if cfg.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return cfg.Logger
 }
 
 func (p *snapshot) checkNames(f *faults) {
@@ -316,11 +311,13 @@ func (p *snapshot) checkRelayDomains(f *faults) {
 	}
 }
 
-// bind lends the relay's client to a NextHop.
+// bind lends the relay's client to a NextHop. Other transports are called apart.
 func (p *snapshot) bind(f *faults, field string, t Transport) Transport {
 	n, ok := t.(*NextHop)
-	if !ok {
-		return t
+	if !ok && t != nil {
+		return boundTransport{calls: p.calls.transport, of: t}
+	} else if !ok {
+		return nil
 	}
 	next, err := n.hop(p.number+"/"+field, p.cfg.Hostname)
 	f.join(field, err)

@@ -410,6 +410,9 @@ func (r *record) all(match ...relay.EventKind) []relay.Event {
 }
 
 func (e *events) all(k relay.EventKind) []relay.Event {
+	if e.told != nil {
+		e.told(context.Background())
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var out []relay.Event

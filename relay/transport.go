@@ -15,7 +15,8 @@ type Transport interface {
 	// Deliver tries to hand the message over and returns one Result for each
 	// of a.Recipients, in their order. A missing Result counts as temporary.
 	// It is called from many goroutines at once. ctx ends when the relay
-	// stops or the attempt has lasted too long.
+	// stops or after 50 minutes. Results must then come within half a second,
+	// or the attempt counts as failed for now. A panic is such a failure too.
 	Deliver(ctx context.Context, a *Attempt) []Result
 }
 

@@ -129,8 +129,11 @@ func (w *world) Write(b []byte) (int, error) {
 	return w.log.Write(b)
 }
 
-// rejected returns stage, code and recipient of the Rejected events so far.
+// rejected ends the relay and returns its Rejected events.
 func (w *world) rejected() []relay.Event {
+	if err := w.http.Relay.Shutdown(w.t.Context()); err != nil {
+		w.t.Error(err)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var out []relay.Event

@@ -36,8 +36,10 @@
 // the client learns anything: where they refuse in the words of a wrong password, the Throttle counts a wrong password and a
 // SCRAM client gets no proof. What the client may bind its logon to is the TLS connection of the socket; after XCLIENT there is nothing.
 //
-// Verifiers are asked on a goroutine of their own, since they may ignore their context. When the time for
-// an answer is over the session goes on without it, and its place in the Throttle is free; what comes then is dropped unseen.
+// Verifiers are asked on a goroutine of their own, since they may ignore their
+// context (see [Calls]). When the time for an answer is over the session goes on
+// without it, and its place in the Throttle is free; what comes then is dropped
+// unseen.
 //
 // # Framing
 //

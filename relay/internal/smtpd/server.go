@@ -259,6 +259,19 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
+// Wait waits for the end of all sessions after Shutdown or Close, until ctx
+// ends. It returns how many are left.
+func (s *Server) Wait(ctx context.Context) (left int) {
+	select {
+	case <-s.empty:
+		return 0
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
 // Close stops accepting and closes every connection. A session whose Backend
 // call is running ends when that call returns; its context is cancelled.
 func (s *Server) Close() error {

@@ -284,7 +284,7 @@ func policyFor(t testing.TB, b smtpd.Backend, list ...*connector.Connector) smtp
 
 // bounded is a server as a relay has it.
 func bounded(s *auth.Server) *auth.Server {
-	return smtpd.NewVerifiers(slog.New(slog.DiscardHandler)).Bound(s)
+	return smtpd.NewCalls(slog.New(slog.DiscardHandler), 0).Bound(s)
 }
 
 // start serves a connector. In a synctest bubble it must be called inside.

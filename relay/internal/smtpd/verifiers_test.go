@@ -115,17 +115,16 @@ func TestStuckVerifiersAreBounded(t *testing.T) {
 	})
 }
 
-// A panic of a verifier is one of the session that waits for it, or else of nobody.
+// A panic of a verifier is no answer, and its place is in the log.
 func TestVerifierPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
-		v := smtpd.NewVerifiers(slog.New(slog.NewTextHandler(&log, nil)))
-		ask := func(f auth.VerifierFunc) (panicked any, err error) {
-			defer func() { panicked = recover() }()
+		v := smtpd.NewCalls(slog.New(slog.NewTextHandler(&log, nil)), 0)
+		ask := func(f auth.VerifierFunc) error {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			_, err = v.Bound(&auth.Server{Tokens: f}).Tokens.Verify(ctx, auth.Credentials{Token: "secret"})
-			return nil, err
+			_, err := v.Bound(&auth.Server{Tokens: f}).Tokens.Verify(ctx, auth.Credentials{Token: "secret"})
+			return err
 		}
 		at := func(after time.Duration) auth.VerifierFunc {
 			return func(context.Context, auth.Credentials) (*auth.Identity, error) {
@@ -133,22 +132,53 @@ func TestVerifierPanics(t *testing.T) {
 				panic("boom")
 			}
 		}
-		if p, err := ask(at(0)); err != nil || p == nil || !strings.Contains(p.(string), "boom") || !strings.Contains(p.(string), "verifiers_test.go") {
-			t.Errorf("at once: %v, panic %v", err, p)
+		err := ask(at(0))
+		if err == nil || errors.Is(err, auth.ErrBadCredentials) || errors.Is(err, smtpd.ErrUnanswered) {
+			t.Errorf("at once: %v", err)
 		}
-		if p, err := ask(at(time.Minute)); !errors.Is(err, context.DeadlineExceeded) || p != nil {
-			t.Errorf("too late: %v, panic %v", err, p)
+		if s := log.String(); strings.Count(s, "boom") != 1 || !strings.Contains(s, "verifiers_test.go") {
+			t.Errorf("log %s", s)
+		}
+		err = ask(at(time.Minute))
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, smtpd.ErrUnanswered) {
+			t.Errorf("too late: %v", err)
+		}
+		if n := v.Abandoned(); n != 1 {
+			t.Errorf("%d left alone", n)
 		}
 		<-time.After(time.Minute)
 		synctest.Wait()
-		if strings.Count(log.String(), "boom") != 1 {
-			t.Errorf("log %s", log.String())
+		if strings.Count(log.String(), "boom") != 2 || v.Abandoned() != 0 {
+			t.Errorf("%d left alone, log %s", v.Abandoned(), log.String())
 		}
-		if p, err := ask(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+		err = ask(func(context.Context, auth.Credentials) (*auth.Identity, error) {
 			runtime.Goexit()
 			return nil, nil
-		}); err == nil || p != nil {
-			t.Errorf("a goroutine that ends: %v, panic %v", err, p)
+		})
+		if err == nil {
+			t.Error("a goroutine that ends gives a good answer")
+		}
+	})
+}
+
+// What heeds its context has time to say what it came to.
+func TestCallsHaveGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := smtpd.NewCalls(slog.New(slog.DiscardHandler), time.Second)
+		for late, want := range map[time.Duration]error{
+			900 * time.Millisecond: nil, 1100 * time.Millisecond: smtpd.ErrUnanswered,
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			got, err := smtpd.Call(ctx, calls, "a test", slog.Attr{}, func() (string, error) {
+				<-ctx.Done()
+				time.Sleep(late)
+				return "done", nil
+			})
+			cancel()
+			if !errors.Is(err, want) || (got == "done") != (want == nil) {
+				t.Errorf("%v late: %q, %v", late, got, err)
+			}
+			time.Sleep(time.Second)
 		}
 	})
 }

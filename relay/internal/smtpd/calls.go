@@ -1,0 +1,100 @@
+package smtpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// maxAbandoned bounds the calls that nobody waits for any more.
+const maxAbandoned = 1000
+
+// ErrUnanswered tells that a call was left alone: what it was given is still its own.
+var ErrUnanswered = errors.New("no answer in time")
+
+var (
+	errAbandoned = errors.New("smtpd: too many calls have not returned")
+	errNoAnswer  = errors.New("smtpd: the call ended its goroutine")
+	errPanicked  = errors.New("smtpd: the call panicked")
+)
+
+// Calls lets nobody wait for a function of the application that ignores its
+// context, and keeps its panics to itself. It is safe for concurrent use.
+type Calls struct {
+	log       *slog.Logger
+	grace     time.Duration
+	abandoned atomic.Int64
+}
+
+// NewCalls returns Calls without one under way. The log learns of panics. What
+// heeds its context has as long as grace to return when that has ended.
+func NewCalls(log *slog.Logger, grace time.Duration) *Calls {
+	return &Calls{log: log, grace: grace}
+}
+
+// Abandoned counts the calls that nobody waits for and that have not returned.
+func (c *Calls) Abandoned() int { return int(c.abandoned.Load()) }
+
+// Call waits for the answer of f until ctx ends. An error means that there was
+// none: f was left alone, has panicked, or was not asked because too many have
+// been left alone. What is called, and for whom, is for the log.
+func Call[T any](
+	ctx context.Context, c *Calls, what string, whom slog.Attr, f func() (T, error),
+) (T, error) {
+	var none T
+	if c.abandoned.Load() >= maxAbandoned {
+		return none, errAbandoned
+	}
+	a := &answer[T]{err: errNoAnswer, given: make(chan struct{}, 1)}
+	go a.ask(c, what, whom, f)
+	select {
+	case <-a.given:
+		return a.value, a.err
+	case <-ctx.Done():
+	}
+	if c.grace > 0 {
+		t := time.NewTimer(c.grace)
+		defer t.Stop()
+		select {
+		case <-a.given:
+			return a.value, a.err
+		case <-t.C:
+		}
+	}
+	c.abandoned.Add(1)
+	if a.over.CompareAndSwap(false, true) {
+		return none, fmt.Errorf("smtpd: %s: %w: %w", what, ErrUnanswered, ctx.Err())
+	}
+	c.abandoned.Add(-1)
+	<-a.given
+	return a.value, a.err
+}
+
+// answer is what a call comes to.
+type answer[T any] struct {
+	value T
+	err   error
+	given chan struct{}
+	over  atomic.Bool // the call has returned, or nobody waits for it
+}
+
+// ask makes the call.
+func (a *answer[T]) ask(c *Calls, what string, whom slog.Attr, f func() (T, error)) {
+	defer func() {
+		if v := recover(); v != nil {
+			a.err = fmt.Errorf("%w: %v", errPanicked, v)
+			c.log.LogAttrs(context.Background(), slog.LevelError, "panic in "+what, whom,
+				slog.String("panic", fmt.Sprint(v)), slog.String("stack", string(debug.Stack())))
+		}
+		if a.over.CompareAndSwap(false, true) {
+			a.given <- struct{}{}
+			return
+		}
+		c.abandoned.Add(-1)
+	}()
+	a.value, a.err = f()
+}
