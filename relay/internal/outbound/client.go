@@ -154,6 +154,8 @@ func (c *Client) connectAndRun(
 				t.give(t.lost)
 				c.pool.leave(key)
 				return Result{}, true
+			case n+1 < maxTries && v == broken && cn.tlsBroke(h, &t.lost):
+				target.plain = true
 			case n+1 < maxTries && (v == tooMany || v == noChunks && n == 0):
 			default:
 				why = &t.lost

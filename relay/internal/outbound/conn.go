@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"syscall"
@@ -54,6 +55,13 @@ func (c *conn) use(nc net.Conn) {
 // says unasked is that it is about to close, or a reply too many that would be taken for the answer to something else.
 func (c *conn) idle() bool {
 	return !c.in.buffered() && (c.peek == nil || c.peek())
+}
+
+// tlsBroke tells whether a connection that was lost before MAIL was answered may
+// have been lost over TLS, and that it is worth another try without.
+func (c *conn) tlsBroke(h *NextHop, why *Result) bool {
+	e, ok := errors.AsType[net.Error](why.Err)
+	return c.secure() && mayFallBack(h) && why.Code == 0 && !(ok && e.Timeout())
 }
 
 // stale tells whether a reply on a connection used before speaks of its state

@@ -22,7 +22,7 @@ var (
 // connect makes a connection up to the point where a transaction can begin, or tells why it could not.
 func (c *Client) connect(ctx context.Context, h *NextHop, key hopKey, t target) (*conn, *Result) {
 	end := c.slow.watch(h.patience(), t.host, t.names...)
-	cn, failed, retry := c.establish(ctx, h, t, false)
+	cn, failed, retry := c.establish(ctx, h, t, t.plain)
 	if retry {
 		// RFC 7435: opportunistic security falls back to the clear rather than not to deliver.
 		c.debug(ctx, "TLS failed, going on without", "host", t.shown, "err", failed.Err)
@@ -34,7 +34,7 @@ func (c *Client) connect(ctx context.Context, h *NextHop, key hopKey, t target) 
 		c.debug(ctx, "connection failed", "host", t.shown, "op", failed.Op, "code", failed.Code, "text", failed.Text, "err", failed.Err)
 		return nil, failed
 	}
-	cn.pool.key, cn.fellBack = key, retry
+	cn.pool.key, cn.fellBack = key, retry || t.plain
 	if cn.limit = h.MessagesPerConnection; cn.limit == 0 {
 		cn.limit = 100
 	}
@@ -90,27 +90,29 @@ func (c *Client) establish(ctx context.Context, h *NextHop, t target, plain bool
 	}
 
 	if !cn.secure() && !plain && h.TLS != connector.TLSNone {
-		required := tlsRequired(h)
+		required, fallBack := tlsRequired(h), mayFallBack(h)
 		switch {
 		case cn.ext.startTLS:
 			rep, err := cn.command("STARTTLS", nil)
 			if err != nil {
-				return cn, lost(ctx, "starttls", "4.4.2", err), !required && ctx.Err() == nil
+				return cn, lost(ctx, "starttls", "4.4.2", err), fallBack && ctx.Err() == nil
 			}
 			if rep.code != 220 {
 				if required || rep.code == 421 {
 					failed := refused("starttls", rep)
 					failed.Outcome = Temporary // a matter of the peer's configuration, not of the message
-					return cn, &failed, false
+					return cn, &failed, fallBack
 				}
 				break
 			}
 			if err := cn.startTLS(ctx, h, t.name); err != nil {
-				return cn, lost(ctx, "starttls", "4.7.5", err), !required && ctx.Err() == nil
+				return cn, lost(ctx, "starttls", "4.7.5", err), fallBack && ctx.Err() == nil
 			}
-			// RFC 3207 section 4.2: what was learned in the clear is forgotten.
+			// RFC 3207 section 4.2: what was learned in the clear is forgotten. In TLS
+			// 1.3 a peer tells only here that it refused the handshake.
 			if failed := c.hello(ctx, h, cn); failed != nil {
-				return cn, failed, false
+				loop := errors.Is(failed.Err, errLoop)
+				return cn, failed, fallBack && !loop && ctx.Err() == nil
 			}
 		case required:
 			return cn, &Result{Op: "starttls", Enhanced: "4.7.4", Err: errNoSTARTTLS}, false

@@ -75,11 +75,15 @@
 //
 // # TLS
 //
-// TLSOpportunistic takes STARTTLS when offered, checks nothing, and goes on in the clear, on a new connection, when the
-// handshake fails. TLSEncryptionOnly checks nothing either, but does not deliver without TLS. TLSCertificateValidation checks that
-// the chain leads to a trusted root, not the name in the certificate; TLSDomainValidation checks the name too, which is TLSDomain
-// or else, for exchangers, the recipient domain, and for smart hosts the host. Revocation is not checked. A failure
-// of TLS or of AUTH is temporary whatever the peer's code: it is for the operators to mend while the mail waits.
+// TLSOpportunistic takes STARTTLS when offered, checks nothing, and goes on in
+// the clear, on a new connection, when the handshake fails or TLS breaks before
+// MAIL is answered. TLSEncryptionOnly checks nothing either, but does not
+// deliver without TLS. TLSCertificateValidation checks that the chain leads to
+// a trusted root, not the name in the certificate; TLSDomainValidation checks
+// the name too, which is TLSDomain or else, for exchangers, the recipient
+// domain, and for smart hosts the host. Revocation is not checked. A failure of
+// TLS or of AUTH is temporary whatever the peer's code: it is for the operators
+// to mend while the mail waits.
 //
 // # Concurrency and resources
 //

@@ -37,6 +37,7 @@ type target struct {
 	network string
 	addr    string // for Dial
 	shown   string // for results
+	plain   bool   // without TLS, which broke
 	// host is as listed, names are those to be taken for slow if it lets this
 	// connection wait: none where there is no other to go to.
 	host  string

@@ -21,6 +21,13 @@ func tlsRequired(h *NextHop) bool {
 	return h.ImplicitTLS || h.TLS != connector.TLSOpportunistic && h.TLS != connector.TLSNone
 }
 
+// mayFallBack tells whether a next hop may be spoken to in the clear when TLS
+// breaks. Where the password would be missing it makes no sense.
+func mayFallBack(h *NextHop) bool {
+	return h.TLS == connector.TLSOpportunistic && !h.ImplicitTLS &&
+		(h.Username == "" || h.AllowPlaintextAuth)
+}
+
 // startTLS makes the handshake. name is the host connected to, as looked up.
 func (c *conn) startTLS(ctx context.Context, h *NextHop, name string) error {
 	if c.in.buffered() {

@@ -11,7 +11,9 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -194,6 +196,69 @@ func TestTLSRefused(t *testing.T) {
 		r := newRequest("hi\r\n")
 		r.Hop.TLS = level
 		expect(t, c.Deliver(t.Context(), r), want)
+	}
+}
+
+// A peer that breaks TLS off once it stands is spoken to in the clear, where that is allowed.
+func TestTLSBreaksBehindHandshake(t *testing.T) {
+	asking := selfSigned() // in TLS 1.3 the client learns of it when it reads
+	asking.ClientAuth = tls.RequireAnyClientCert
+	hello := []string{"S: 220 mx", "C: EHLO relay.example.test", "S: 250-mx", "S: 250 STARTTLS"}
+	inTLS := append(
+		slices.Clip(hello), "C: STARTTLS", "S: 220 go on", "T:", "C: EHLO relay.example.test",
+	)
+	mail := "C: MAIL FROM:<alice@example.com>"
+	for name, script := range map[string][]string{
+		"at the handshake's end": nil,
+		"at EHLO":                append(slices.Clip(inTLS), "X:"),
+		"EHLO refused":           append(slices.Clip(inTLS), "S: 421 4.7.0 certificate required"),
+		"at MAIL":                append(slices.Clip(inTLS), "S: 250 mx", mail, "X:"),
+		"421 to STARTTLS":        append(slices.Clip(hello), "C: STARTTLS", "S: 421 4.7.0 no"),
+	} {
+		for level, delivered := range map[connector.TLSLevel]bool{
+			connector.TLSOpportunistic: true, connector.TLSEncryptionOnly: false,
+		} {
+			t.Run(name+"/"+level.String(), func(t *testing.T) {
+				s := &sink{extensions: []string{"STARTTLS"}, tls: asking}
+				serve := s.serve
+				var n atomic.Int64
+				if script != nil {
+					serve = func(c net.Conn) {
+						defer c.Close()
+						if n.Add(1); delivered && n.Load() == 2 {
+							s.serve(c)
+							return
+						}
+						speak(c, script)
+					}
+				}
+				c := newClient(t, dialTo(listen(t, serve)))
+				r := newRequest("hi\r\n")
+				r.Hop.TLS = level
+				res := c.Deliver(t.Context(), r)
+				got := res[0].Outcome
+				if (got == outbound.Delivered) != delivered || got == outbound.Permanent {
+					t.Errorf("%s (%v)", show(res[0]), res[0].Err)
+				}
+				if !delivered && s.accepted.Load() > 0 {
+					t.Error("the message went out in the clear")
+				}
+			})
+		}
+	}
+}
+
+// A password that is not for the clear is not given up for a peer that breaks TLS.
+func TestTLSBreaksWithPassword(t *testing.T) {
+	asking := selfSigned()
+	asking.ClientAuth = tls.RequireAnyClientCert
+	s := &sink{extensions: []string{"STARTTLS", "AUTH PLAIN"}, tls: asking}
+	c := newClient(t, dialTo(listen(t, s.serve)))
+	r := newRequest("hi\r\n")
+	r.Hop.Username, r.Hop.Password = "u", "p"
+	res := c.Deliver(t.Context(), r)
+	if res[0].Outcome != outbound.Temporary || s.conns.Load() != 1 {
+		t.Errorf("%s, %d connections", show(res[0]), s.conns.Load())
 	}
 }
 
