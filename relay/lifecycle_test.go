@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -239,6 +241,66 @@ func TestListenFaults(t *testing.T) {
 	}
 	if got := r.Addrs("no such connector"); got != nil {
 		t.Errorf("addresses %v", got)
+	}
+}
+
+// TestHostWithoutIPv6 listens on what the host has. A connector that would be
+// left without any address is a fault, and so is every other binding that
+// fails.
+func TestHostWithoutIPv6(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		bindings string // of the first connector
+		cause    error  // of each IPv6 binding that fails
+		want     string // the addresses without ports, or the field of the fault
+	}{
+		{"both families", "127.0.0.1:0 [::]:0", syscall.EAFNOSUPPORT, "127.0.0.1"},
+		{"an IPv6 address", "127.0.0.1:0 [2001:db8::1]:0", syscall.EAFNOSUPPORT, "127.0.0.1"},
+		{"no address set up", "[::]:0 127.0.0.1:0", syscall.EADDRNOTAVAIL, "127.0.0.1"},
+		{"IPv6 alone", "[::]:0", syscall.EAFNOSUPPORT, "Connectors[0].Bindings[0]"},
+		{"another's address", "127.0.0.1:0 [2001:db8::1]:0", syscall.EADDRNOTAVAIL,
+			"Connectors[0].Bindings[1]"},
+		{"a port in use", "127.0.0.1:0 [::]:0", syscall.EADDRINUSE, "Connectors[0].Bindings[1]"},
+		{"no right to it", "127.0.0.1:0 [::]:0", syscall.EACCES, "Connectors[0].Bindings[1]"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			log := new(logs)
+			cfg, _ := config()
+			cfg.Logger, cfg.Connectors[0].Bindings = log.logger(), nil
+			for _, s := range strings.Fields(tt.bindings) {
+				cfg.Connectors[0].Bindings = append(cfg.Connectors[0].Bindings, netip.MustParseAddrPort(s))
+			}
+			cfg.Listen = func(ctx context.Context, network, addr string) (net.Listener, error) {
+				if network == "tcp6" {
+					return nil, &net.OpError{Op: "listen", Net: network, Err: os.NewSyscallError("socket",
+						tt.cause)}
+				}
+				return new(net.ListenConfig).Listen(ctx, network, addr)
+			}
+			r, err := relay.New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			err = r.Listen()
+			if e, ok := errors.AsType[*relay.FieldError](err); ok {
+				if e.Field != tt.want {
+					t.Errorf("%v, want %s", err, tt.want)
+				}
+				return
+			}
+			var got []string
+			for _, a := range r.Addrs("apps") {
+				got = append(got, a.Addr().String())
+			}
+			warned := strings.Contains(log.String(), "level=WARN msg=\"the host does not have")
+			if err != nil || strings.Join(got, " ") != tt.want || !warned {
+				t.Errorf("%v, %v\n%s", got, err, log)
+			}
+			if err := r.Reload(cfg); err != nil || len(r.Addrs("apps")) != 1 {
+				t.Errorf("reloaded: %v, %v", r.Addrs("apps"), err)
+			}
+		})
 	}
 }
 

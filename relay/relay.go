@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/postern-mail/postern/auth"
@@ -128,7 +129,13 @@ func (r *Relay) policy(p *snapshot) smtpd.Policy {
 
 // Listen opens the bindings of all connectors. Clients that connect wait until
 // [Relay.Run] serves them. [Relay.Run] calls Listen itself; call it before to learn the
-// addresses, or to open privileged ports before dropping privileges. All faults are reported at once.
+// addresses, or to open privileged ports before dropping privileges.
+//
+// The error holds every binding that failed, joined with [errors.Join], each a
+// *[FieldError] with a path such as "Connectors[0].Bindings[1]"; then none is
+// open. A host without IPv6, or without IPv4, is no reason to fail: where a
+// connector has another binding, those of the missing family are left out of
+// [Relay.Addrs], with a line at Warn in the log for each.
 func (r *Relay) Listen() error {
 	opened, err := r.listenOnce()
 	if err == nil {
@@ -170,6 +177,8 @@ func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 		opened = make(map[netip.AddrPort]net.Listener)
 		ports  = make(map[string]netip.AddrPort)
 		errs   []error
+		// Bindings of a family that the host does not have.
+		lacking []error
 	)
 	connectors := make([]*connector.Connector, len(p.cfg.Connectors))
 	for i, c := range p.cfg.Connectors {
@@ -178,8 +187,9 @@ func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 			continue
 		}
 		bound := *c
-		bound.Bindings = append([]netip.AddrPort(nil), c.Bindings...)
-		for j, b := range bound.Bindings {
+		bound.Bindings = make([]netip.AddrPort, 0, len(c.Bindings))
+		var missing []error
+		for j, b := range c.Bindings {
 			key := fmt.Sprint(c.Name, " ", j, " ", b)
 			if known, ok := r.ports[key]; ok && b.Port() == 0 {
 				b = known
@@ -187,7 +197,12 @@ func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 			if r.listeners[b] == nil && opened[b] == nil {
 				l, err := p.listen(b)
 				if err != nil {
-					errs = append(errs, &FieldError{Field: fmt.Sprintf("Connectors[%d].Bindings[%d]", i, j), Err: err})
+					err = &FieldError{Field: fmt.Sprintf("Connectors[%d].Bindings[%d]", i, j), Err: err}
+					if isMissingFamily(err, b.Addr()) {
+						missing = append(missing, err)
+					} else {
+						errs = append(errs, err)
+					}
 					continue
 				}
 				if b.Port() == 0 {
@@ -196,8 +211,12 @@ func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 				}
 				opened[b] = l
 			}
-			bound.Bindings[j] = b
+			bound.Bindings = append(bound.Bindings, b)
 		}
+		if len(bound.Bindings) == 0 {
+			errs = append(errs, missing...)
+		}
+		lacking = append(lacking, missing...)
 		connectors[i] = &bound
 	}
 	if len(errs) == 0 {
@@ -215,6 +234,10 @@ func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 			_ = l.Close()
 		}
 		return nil, err
+	}
+	for _, err := range lacking {
+		p.log.Warn("the host does not have the address family of a binding, which is left out", "err",
+			err)
 	}
 	for b, l := range opened {
 		r.listeners[b] = l
@@ -251,6 +274,13 @@ func (r *Relay) install(p *snapshot) {
 	}
 }
 
+// isMissingFamily reports whether a binding failed because the host has no
+// addresses of its family: the kernel does not know it, or none is set up.
+func isMissingFamily(err error, a netip.Addr) bool {
+	return errors.Is(err, syscall.EAFNOSUPPORT) ||
+		a.IsUnspecified() && errors.Is(err, syscall.EADDRNOTAVAIL)
+}
+
 // listen listens on one family only: 0.0.0.0 does not take IPv6 connections.
 func (p *snapshot) listen(b netip.AddrPort) (net.Listener, error) {
 	network := "tcp4"
@@ -274,7 +304,8 @@ func addrPort(a net.Addr) netip.AddrPort {
 }
 
 // Addrs returns the addresses that the named connector listens on, after
-// Listen: a binding with port 0 has its real port here.
+// Listen: a binding with port 0 has its real port here, and one that the host
+// cannot have is left out (see [Relay.Listen]).
 func (r *Relay) Addrs(name string) []netip.AddrPort {
 	for _, c := range r.snap.Load().cfg.Connectors {
 		if c != nil && c.Name == name {

@@ -5,91 +5,29 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/postern-mail/postern/relay"
 )
 
-const (
-	flushEvery = 20 * time.Millisecond // at most one write in this time
-	maxPending = 1 << 20               // bytes; then the relay waits for the reader
-)
+// maxPending bounds the events that wait for their reader, in octets.
+const maxPending = 16 << 20
 
-// eventLog writes events as JSON Lines. The relay's goroutines append to a buffer; one
-// goroutine writes it out, so a burst of events costs few writes.
-type eventLog struct {
-	w   io.Writer
-	log *slog.Logger
+// eventLog writes events as JSON Lines.
+type eventLog struct{ *outlet }
 
-	mu      sync.Mutex
-	room    sync.Cond // pending was taken
-	pending []byte
-	failed  bool // the writer; then events are dropped
-	wake    chan struct{}
-	quit    chan struct{}
-	done    chan struct{}
+func newEventLog(w io.Writer, log *slog.Logger) eventLog {
+	gap := func(n int) []byte {
+		b := time.Now().UTC().AppendFormat([]byte(`{"time":"`), time.RFC3339Nano)
+		b = append(b, `","type":"lost","count":`...)
+		return append(strconv.AppendInt(b, int64(n), 10), '}', '\n')
+	}
+	return eventLog{newOutlet(w, maxPending, gap, log)}
 }
 
-func newEventLog(w io.Writer, log *slog.Logger) *eventLog {
-	l := &eventLog{w: w, log: log, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
-	l.room.L = &l.mu
-	go l.run()
-	return l
-}
-
-// Add queues an event. It waits when the reader is far behind.
-func (l *eventLog) Add(e relay.Event) {
-	l.mu.Lock()
-	for len(l.pending) > maxPending && !l.failed {
-		l.room.Wait()
-	}
-	if !l.failed {
-		l.pending = appendEvents(l.pending, &e)
-	}
-	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
-}
-
-// Close writes out what is left.
-func (l *eventLog) Close() {
-	close(l.quit)
-	<-l.done
-}
-
-func (l *eventLog) run() {
-	defer close(l.done)
-	var spare []byte
-	for running := true; running; {
-		select {
-		case <-l.wake:
-		case <-l.quit:
-			running = false
-		}
-		l.mu.Lock()
-		batch := l.pending
-		l.pending = spare[:0]
-		l.room.Broadcast()
-		l.mu.Unlock()
-		spare = batch
-		if len(batch) > 0 {
-			if _, err := l.w.Write(batch); err != nil {
-				l.log.Error("cannot write events; there will be no more", "err", err)
-				l.mu.Lock()
-				l.failed = true
-				l.room.Broadcast()
-				l.mu.Unlock()
-				return
-			}
-			select {
-			case <-time.After(flushEvery):
-			case <-l.quit:
-			}
-		}
-	}
+// Add queues an event. It never waits for the reader.
+func (l eventLog) Add(e relay.Event) {
+	l.add(max(len(e.To), 1), func(b []byte) []byte { return appendEvents(b, &e) })
 }
 
 // appendEvents appends a line for each recipient the event is about, or one if it is about none.

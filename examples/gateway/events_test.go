@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"log/slog"
 	"net/netip"
 	"reflect"
@@ -86,22 +85,6 @@ func TestEventLog(t *testing.T) {
 		if !json.Valid([]byte(line)) {
 			t.Fatalf("no JSON: %s", line)
 		}
-	}
-}
-
-type failing struct{}
-
-func (failing) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
-
-func TestEventLogWriterFails(t *testing.T) {
-	var log bytes.Buffer
-	l := newEventLog(failing{}, slog.New(slog.NewTextHandler(&log, nil)))
-	for range 3 * maxPending / 200 {
-		l.Add(full()) // does not wait for a writer that has failed
-	}
-	l.Close()
-	if strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "closed pipe") {
-		t.Errorf("log: %s", log.String())
 	}
 }
 

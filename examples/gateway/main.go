@@ -6,12 +6,18 @@
 //	                              print how the relay would decide, and why
 //	gateway -password             read a password, print what the users file keeps of it: user:<this>
 //
-// What happens to every message goes to standard output as JSON Lines, the log to standard error.
+// What happens to every message goes to standard output as JSON Lines, the log
+// to standard error. Neither holds up mail: what nobody reads is dropped, and
+// counted.
+//
+// Under systemd it tells when it is ready, reloading and stopping, and that it
+// lives: gateway.service is a unit for it.
 package main
 
 import (
 	"bufio"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -36,24 +42,49 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	only := flags.Bool("check", false, "check the configuration and exit")
 	question := flags.String("explain", "", "explain the decisions on a session, `words` such as remote=ADDRESS from=MAILBOX to=MAILBOX")
 	secret := flags.Bool("password", false, "read a password from standard input and print what the users file keeps of it, for SCRAM too")
-	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil: // which Parse has told
+		return 2
+	case flags.NArg() > 0:
 		flags.Usage()
 		return 2
 	}
-	if *secret {
+	switch {
+	case *secret:
 		return keep(stdin, stdout, stderr)
-	}
-	log := slog.New(slog.NewTextHandler(stderr, nil))
-	last := newLasting()
-	cfg, dir, found := load(*path, last, log)
-	if *only {
+	case *only:
+		_, _, found := load(*path, newLasting(), textLog(stderr))
 		return report(found, stdout)
-	}
-	if len(found) > 0 {
-		return report(found, stderr)
-	}
-	if *question != "" {
+	case *question != "":
+		cfg, _, found := load(*path, newLasting(), textLog(stderr))
+		if len(found) > 0 {
+			return report(found, stderr)
+		}
 		return explain(cfg, sendersOf(*path), *question, stdout, stderr)
+	}
+	return serve(*path, stdout, stderr)
+}
+
+func textLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+
+// serve runs the relay until a signal ends it.
+func serve(path string, stdout, stderr io.Writer) int {
+	// Before anything takes time: a signal to reload does not end what is only
+	// starting.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	signal.Ignore(syscall.SIGPIPE) // a reader that goes away is no reason to stop
+
+	lines := newLog(stderr)
+	defer lines.Close()
+	log := textLog(lines)
+	last := newLasting()
+	cfg, dir, found := load(path, last, log)
+	if len(found) > 0 {
+		return report(found, lines)
 	}
 	store, err := filespool.Open(dir, nil)
 	if err != nil {
@@ -62,6 +93,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	defer store.Close()
 	events := newEventLog(stdout, log)
+	defer events.Close()
 	cfg.Spool, cfg.Logger, cfg.Events = store, log, events.Add
 	r, err := relay.New(cfg)
 	if err != nil {
@@ -69,12 +101,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 1
 	}
 
-	signal.Ignore(syscall.SIGPIPE) // a reader of events that goes away is no reason to stop
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends it at once
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
 	if err := r.Listen(); err != nil {
 		found.explain(err)
 		for _, f := range found {
@@ -85,14 +114,20 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	for _, c := range cfg.Connectors {
 		log.Info("listening", "connector", c.Name, "addresses", r.Addrs(c.Name))
 	}
+	manager := newNotifier(os.Getenv, log)
+	manager.Send("READY=1")
+	defer context.AfterFunc(ctx, func() { manager.Send("STOPPING=1") })()
+	alive, dead := context.WithCancel(context.Background())
+	defer dead()
+	go manager.Watch(alive) // also while it drains
 	go func() {
 		for range hup {
-			reload(r, *path, dir, last, events.Add, log)
+			manager.Reloading()
+			reload(r, path, dir, last, events.Add, log)
+			manager.Send("READY=1")
 		}
 	}()
-	err = r.Run(ctx)
-	events.Close()
-	if err != nil {
+	if err := r.Run(ctx); err != nil {
 		log.Error("stopped", "err", err)
 		return 1
 	}
