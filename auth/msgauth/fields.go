@@ -59,7 +59,7 @@ func prepare(header []byte) (names []string, fields []byte, err error) {
 		if !ok {
 			continue
 		}
-		name = bytes.TrimRight(name, " \t")
+		name = bytes.TrimRight(name, " \t\r\n") // RFC 5322 section 4.5
 		for i := range list {
 			f := &list[i]
 			if len(name) != len(f.name) || !strings.EqualFold(string(name), f.name) {

@@ -93,20 +93,20 @@ func (h *Header) read(r io.Reader, max int64) error {
 			r = ended{err}
 		}
 		if max > 0 && s.past(done) > max {
-			if s.line == 0 && nameLen(h.buf) == 0 {
-				// One long line that cannot be a field.
-				h.end(0, 0, r)
+			if s.headless() {
+				s.none() // one long line that cannot be a field
+				h.end(&s, r)
 				return nil
 			}
 			return ErrTooLarge
 		}
 		switch {
 		case done:
-			h.end(s.line, s.next, r)
+			h.end(&s, r)
 			return nil
 		case err == io.EOF:
 			s.finish()
-			h.end(s.line, s.next, r)
+			h.end(&s, r)
 			return nil
 		case err != nil:
 			return err
@@ -120,28 +120,38 @@ func (h *Header) read(r io.Reader, max int64) error {
 	}
 }
 
-// end settles where the section ends. fields is the length of the fields, next where the body begins.
-func (h *Header) end(fields, next int, r io.Reader) {
-	if next > fields {
-		h.raw = h.buf[:next:next]
+// end settles where the section begins and ends.
+func (h *Header) end(s *scanner, r io.Reader) {
+	if s.next > s.line {
+		h.raw = h.buf[s.first:s.next:s.next]
 	} else {
 		// No header section: the blank line that divides fields put in front from the body.
 		h.crlf = [2]byte{'\r', '\n'}
 		h.raw = h.crlf[:]
 	}
-	h.body = body{ahead: h.buf[next:], r: r}
+	if s.first > 0 {
+		for i := range h.fields {
+			h.fields[i].start -= s.first
+			h.fields[i].end -= s.first
+		}
+	}
+	h.body = body{ahead: h.buf[s.next:], r: r}
 }
 
 // scanner finds lines in what has been read so far.
 type scanner struct {
-	h    *Header
-	line int // where the current line begins
-	seen int // up to where no line end was found
-	next int // where the body begins, once the section has ended
+	h     *Header
+	first int // where the first field begins, behind the lines of a mailbox file
+	line  int // where the current line begins
+	seen  int // up to where no line end was found
+	next  int // where the body begins, once the section has ended
+	// open is the length of the name that the last field so far consists of:
+	// its colon may come with the next line. 0 if it cannot.
+	open int
 }
 
 // scan takes in the complete lines of the buffer and reports whether the section has ended.
-// Then line is the length of the fields and next where the body begins.
+// Then line is where the fields end and next where the body begins.
 func (s *scanner) scan() bool {
 	buf := s.h.buf
 	for {
@@ -155,22 +165,83 @@ func (s *scanner) scan() bool {
 		s.seen = end
 		switch {
 		case len(line) == 1 || len(line) == 2 && line[0] == '\r':
+			if s.line > 0 && s.headless() {
+				return s.none()
+			}
 			s.next = end
 			return true
 		case line[0] == ' ' || line[0] == '\t':
-			if s.line == 0 {
-				return true
+			if !s.fold(line, end) {
+				return s.none()
 			}
-			s.h.fields[len(s.h.fields)-1].end = end
 		default:
-			n := nameLen(line)
-			if n == 0 && s.line == 0 {
-				return true
+			if !s.begin(line, end) {
+				return s.none()
 			}
-			s.h.fields = append(s.h.fields, span{start: s.line, end: end, name: n})
 		}
 		s.line = end
 	}
+}
+
+// begin takes a line that begins a field, or that is none. It returns false if
+// that shows that there is no header section.
+func (s *scanner) begin(line []byte, end int) bool {
+	h := s.h
+	n, open := nameLen(line)
+	if len(h.fields) == 0 {
+		if n == 0 && isMailboxLine(line) {
+			s.first = end
+			return true
+		}
+		if n == 0 {
+			return false
+		}
+	} else if h.fields[0].name == 0 {
+		return false
+	}
+	s.open = 0
+	if open {
+		s.open, n = n, 0
+	}
+	h.fields = append(h.fields, span{start: s.line, end: end, name: n})
+	return true
+}
+
+// fold takes a line that continues a field. It returns false if that shows that
+// there is no header section.
+func (s *scanner) fold(line []byte, end int) bool {
+	h := s.h
+	if len(h.fields) == 0 {
+		return false
+	}
+	last := &h.fields[len(h.fields)-1]
+	last.end = end
+	if s.open == 0 {
+		return true
+	}
+	switch rest := bytes.TrimLeft(line, " \t"); {
+	case rest[0] == ':': // RFC 5322 section 4.5: white space before the colon may be folded
+		last.name, s.open = s.open, 0
+	case !isLineEnd(rest):
+		s.open = 0
+	}
+	return h.fields[0].name > 0 || s.open > 0
+}
+
+// headless reports whether there is no field so far.
+func (s *scanner) headless() bool {
+	if fields := s.h.fields; len(fields) > 0 {
+		return fields[0].name == 0
+	}
+	n, open := nameLen(s.h.buf[s.line:])
+	return n == 0 || open
+}
+
+// none settles that there is no header section: all is body. It returns true.
+func (s *scanner) none() bool {
+	s.h.fields = s.h.fields[:0]
+	s.first, s.line, s.next = 0, 0, 0
+	return true
 }
 
 // past is the length of the section as far as it is known.
@@ -184,41 +255,51 @@ func (s *scanner) past(done bool) int64 {
 // finish ends the section at the end of the content: it completes the last line and adds the blank one.
 func (s *scanner) finish() {
 	h := s.h
-	if rest := h.buf[s.line:]; len(rest) > 0 {
-		if s.line == 0 && nameLen(rest) == 0 {
-			return
-		}
+	size := len(h.buf)
+	if rest := h.buf[s.line:]; len(rest) > 0 && (len(h.fields) > 0 || !s.headless()) {
 		if rest[len(rest)-1] != '\r' {
 			h.buf = append(h.buf, '\r')
 		}
 		h.buf = append(h.buf, '\n')
-		if s.scan() {
-			return
-		}
+		s.scan()
 	}
-	if s.line > 0 {
+	switch {
+	case s.next > 0:
+	case s.headless():
+		s.none()
+		h.buf = h.buf[:size]
+	default:
 		h.buf = append(h.buf, '\r', '\n')
 		s.scan()
 	}
 }
 
 // nameLen returns the length of the field name that line begins with, or 0 if the
-// line is no field. White space before the colon is the obsolete syntax of RFC 5322 section 4.5.
-func nameLen(line []byte) int {
-	n := 0
+// line is no field. White space before the colon is the obsolete syntax of RFC
+// 5322 section 4.5. The line is open if it ends before the colon, which may
+// come with the next.
+func nameLen(line []byte) (n int, open bool) {
 	for n < len(line) && line[n] > ' ' && line[n] < 0x7f && line[n] != ':' {
 		n++
 	}
-	for i := n; i < len(line); i++ {
-		switch line[i] {
-		case ':':
-			return n
-		case ' ', '\t':
-		default:
-			return 0
-		}
+	rest := bytes.TrimLeft(line[n:], " \t")
+	switch {
+	case isLineEnd(rest):
+		return n, n > 0
+	case rest[0] == ':':
+		return n, false
 	}
-	return 0
+	return 0, false
+}
+
+func isLineEnd(b []byte) bool {
+	return len(b) == 0 || b[0] == '\n' || len(b) == 2 && b[0] == '\r' && b[1] == '\n'
+}
+
+// isMailboxLine knows the line that a mailbox file has before each message (RFC
+// 4155), also with the marks of files inside files. It is no part of a message.
+func isMailboxLine(line []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(line, ">"), []byte("From "))
 }
 
 // body gives what was read ahead and then the rest.
@@ -263,6 +344,20 @@ func (e ended) Read([]byte) (int, error) { return 0, e.err }
 // Bytes returns the header section with its blank line. It stays valid until the next Remove or
 // Release and must not be changed.
 func (h *Header) Bytes() []byte { return h.raw }
+
+// Clean reports whether the section is lines that end with CRLF, without NUL
+// and without a CR or an LF on its own (RFC 5322 section 2.2). What is not is
+// read by others in other ways, and must not be passed on.
+func (h *Header) Clean() bool {
+	for b := h.raw; len(b) > 0; {
+		i := bytes.IndexByte(b, '\n')
+		if i < 1 || bytes.IndexByte(b[:i], '\r') != i-1 {
+			return false
+		}
+		b = b[i+1:]
+	}
+	return bytes.IndexByte(h.raw, 0) < 0
+}
 
 // Len returns the number of fields, lines that are no field included.
 func (h *Header) Len() int { return len(h.fields) }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -55,7 +57,25 @@ func TestRead(t *testing.T) {
 		{"no field, no line end", "hello", "\r\n", "hello"},
 		{"continuation first", " A: b\r\n\r\n", "\r\n", " A: b\r\n\r\n"},
 		{"no name", ": b\r\n\r\n", "\r\n", ": b\r\n\r\n"},
-		{"mbox", "From a@b Mon Jan  2 15:04:05 2006\r\nA: b\r\n\r\n", "\r\n", "From a@b Mon Jan  2 15:04:05 2006\r\nA: b\r\n\r\n"},
+		{"mailbox line", "From a@b Mon Jan  2 15:04:05 2006\r\nA: b\r\n\r\nbody",
+			"A: b\r\n\r\n", "body"},
+		{"marked mailbox line", ">From a@b Mon Jan  2 15:04:05 2006\r\nA: b", "A: b\r\n\r\n", ""},
+		{"mailbox lines", "From a\r\n>From b\r\n>>From c\r\nA\r\n : b\r\nC: d\r\n\r\nbody",
+			"A\r\n : b\r\nC: d\r\n\r\n", "body"},
+		{"From field, no mailbox line", "From : a@b\r\n\r\nbody", "From : a@b\r\n\r\n", "body"},
+		{"mailbox line before text", "From me\r\nwith love\r\n\r\nA: b\r\n", "\r\n",
+			"From me\r\nwith love\r\n\r\nA: b\r\n"},
+		{"mailbox line before nothing", "From me\r\n\r\nbody", "\r\n", "From me\r\n\r\nbody"},
+		{"mailbox line alone", "From me", "\r\n", "From me"},
+		{"mailbox line before a token", "From me\r\nA\r\n\r\nbody", "\r\n",
+			"From me\r\nA\r\n\r\nbody"},
+		{"late colon", "A\r\n : b\r\n\r\nbody", "A\r\n : b\r\n\r\n", "body"},
+		{"later colon", "A \r\n \r\n\t: b\r\n\r\nbody", "A \r\n \r\n\t: b\r\n\r\n", "body"},
+		{"late colon, no line end", "A\r\n :", "A\r\n :\r\n\r\n", ""},
+		{"no colon", "A\r\n\r\nbody", "\r\n", "A\r\n\r\nbody"},
+		{"no colon, another line", "A\r\nB: c\r\n\r\nbody", "\r\n", "A\r\nB: c\r\n\r\nbody"},
+		{"no colon, folded", "A\r\n b: c\r\n\r\nbody", "\r\n", "A\r\n b: c\r\n\r\nbody"},
+		{"no colon, white", "A\r\n ", "\r\n", "A\r\n "},
 		{"no field later", "A: b\r\nhello\r\nC: d\r\n\r\nbody", "A: b\r\nhello\r\nC: d\r\n\r\n", "body"},
 		{"bare LF", "A: b\nC: d\n e\n\nbody\n", "A: b\nC: d\n e\n\n", "body\n"},
 		{"white line", "A: b\r\n \r\nC: d\r\n\r\nbody", "A: b\r\n \r\nC: d\r\n\r\n", "body"},
@@ -174,6 +194,55 @@ func TestFields(t *testing.T) {
 	}
 	if h.Count("FROM") != 1 || h.Count("Bcc") != 0 || !h.Has("empty") || h.Has("this line is no field") || h.Has("") || h.Value("Bcc") != "" {
 		t.Error("Count, Has, Value")
+	}
+}
+
+// TestWhiteBeforeColon holds a name to be the same whatever white space stands
+// between it and the colon.
+func TestWhiteBeforeColon(t *testing.T) {
+	for _, field := range []string{
+		"Bcc : x\r\n", "Bcc\t: x\r\n", "Bcc\r\n : x\r\n", "bcc \r\n\t \r\n :x\r\n",
+		"BCC\r\n :\r\n x\r\n",
+	} {
+		for _, before := range []string{"", "A: b\r\n", "no field\r\n", "From me\r\n"} {
+			if before == "no field\r\n" {
+				before = "A: b\r\n" + before
+			}
+			h := parse(t, before+field+"C: d\r\n\r\n")
+			if f, ok := h.First("Bcc"); !ok || f.Value() != "x" || string(f.Raw()) != field {
+				t.Errorf("%q: %q, value %q", before+field, f.Raw(), f.Value())
+			}
+			header.Firewall{}.Apply(h)
+			if h.Has("Bcc") || h.Value("C") != "d" {
+				t.Errorf("%q became %q", before+field, h.Bytes())
+			}
+		}
+	}
+	for _, field := range []string{"Bcc x: y\r\n", "Bcc\r\n x: y\r\n", "Bcc\r\n \r\n x: y\r\n",
+		"Bcc\r\nX: y\r\n"} {
+		if h := parse(t, "A: b\r\n"+field+"\r\n"); h.Has("Bcc") || h.Value("A") != "b" {
+			t.Errorf("%q is Bcc", field)
+		}
+	}
+	// A name whose colon never comes must not cost more with every line.
+	h := parse(t, "A: b\r\nBcc\r\n"+strings.Repeat(" \r\n", 1<<20)+" : x\r\n\r\n")
+	if !h.Has("Bcc") {
+		t.Error("a name is lost behind many white lines")
+	}
+}
+
+func TestClean(t *testing.T) {
+	for in, want := range map[string]bool{
+		"A: b\r\n\r\nbody\n\x00": true, "\r\nbody\n": true, "": true, "A: b": true, "A: b\r": true,
+		"body\rof one line\n": true, "A: b\r\n folded\r\n\r\n": true,
+		"A: b\rC: d\r\n\r\n": false, "A: b\nC: d\r\n\r\n": false, "A: b\r\n\n": false,
+		"A: \x00\r\n\r\n": false,
+		"A: b\r\r\n\r\n":  false, "A: b\r\nno\x00field\r\n\r\n": false, "A: b\n": false,
+		"\nbody": false,
+	} {
+		if got := parse(t, in).Clean(); got != want {
+			t.Errorf("%q: %v", in, got)
+		}
 	}
 }
 
@@ -306,7 +375,10 @@ func TestAddresses(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	for _, s := range []string{message, "", "\r\n", "A: b", "A: b\r", "hello", " x\r\n\r\n", "A: b\n\n", "A:\r\n\r", "Received: \\", "Received: from a by b"} {
+	for _, s := range []string{message, "", "\r\n", "A: b", "A: b\r", "hello", " x\r\n\r\n",
+		"A: b\n\n", "A:\r\n\r", "Received: \\", "Received: from a by b",
+		"From x Mon\r\n>From y\r\nA: b\r\n\r\n", "Bcc\r\n \r\n : x\r\n\r\n",
+		"Bcc\r\nX: y\r\n\r\n", "A: b\rC: d\r\n\r\n"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -318,7 +390,12 @@ func FuzzRead(f *testing.F) {
 		if raw := string(h.Bytes()); !strings.HasSuffix(raw, "\n") || !strings.HasPrefix(strings.ReplaceAll(raw, "\r\n", "\n"), "\n") && h.Len() == 0 {
 			t.Fatalf("section %q of %d fields", raw, h.Len())
 		}
-		// All octets are there, in order; line ends may have been added around the end of the section.
+		// All octets are there, in order; line ends may have been added around
+		// the end of the section, and lines of a mailbox file are gone from
+		// before it.
+		if h.Len() > 0 {
+			in = in[len(mailboxLines.Find(in)):]
+		}
 		if all := string(h.Bytes()) + body; all != string(in) &&
 			!(h.Len() == 0 && all == "\r\n"+string(in)) &&
 			!(body == "" && strings.HasPrefix(all, string(in)) && strings.Trim(all[len(in):], "\r\n") == "" && len(all) <= len(in)+4) {
@@ -337,11 +414,43 @@ func FuzzRead(f *testing.F) {
 		h.Hops("b")
 		// What is left after a removal reads the same.
 		header.Firewall{}.Apply(h)
+		if clean := h.Clean(); clean != naivelyClean(h.Bytes()) {
+			t.Fatalf("%q clean: %v", h.Bytes(), clean)
+		}
+		for _, name := range naiveNames(string(h.Bytes())) {
+			if h.Clean() && slices.Contains([]string{"bcc", "resent-bcc", "received"}, name) {
+				t.Fatalf("%q has %s", h.Bytes(), name)
+			}
+		}
 		if again, rest := read(t, bytes.NewReader(append(bytes.Clone(h.Bytes()), "body"...)), 0); h.Len() > 0 && again.Len() > 0 &&
 			(!bytes.Equal(again.Bytes(), h.Bytes()) || rest != "body") {
 			t.Fatalf("%q reads as %q", h.Bytes(), again.Bytes())
 		}
 	})
+}
+
+// mailboxLines are the lines of a mailbox file, and no field, that a message
+// begins with.
+var mailboxLines = regexp.MustCompile(
+	`^(>*From [ \t]*[^ \t\r\n:][^\n]*\n|>*From [ \t]*\r[^\n][^\n]*\n)+`)
+
+// naivelyClean is Clean by the letter.
+func naivelyClean(section []byte) bool {
+	rest := bytes.ReplaceAll(section, []byte("\r\n"), nil)
+	return bytes.HasSuffix(section, []byte("\r\n")) && !bytes.ContainsAny(rest, "\r\n\x00")
+}
+
+// naiveNames are the names that a reader sees who takes white space and folds
+// before the colon away.
+func naiveNames(section string) []string {
+	section = regexp.MustCompile(`(\r\n)?[ \t]`).ReplaceAllString(section, "")
+	var names []string
+	for line := range strings.SplitSeq(section, "\r\n") {
+		if name, _, ok := strings.Cut(line, ":"); ok {
+			names = append(names, strings.ToLower(name))
+		}
+	}
+	return names
 }
 
 func FuzzAddresses(f *testing.F) {
