@@ -14,7 +14,13 @@ const (
 	maxAddresses   = 100
 )
 
-var errAddresses = errors.New("header: address list too long")
+// unreadable stands for octets that are not UTF-8.
+const unreadable = "\ufffd"
+
+var (
+	errAddresses = errors.New("header: address list too long")
+	errOctets    = errors.New("header: address with octets that are not UTF-8")
+)
 
 // Addresses reads the mailboxes of a From, Sender or Reply-To value as [Header.Value] returns it. Each
 // comes as local@domain, its local part quoted where it must be, without display name and comments.
@@ -27,7 +33,8 @@ func Addresses(value string) ([]string, error) {
 	p := mail.AddressParser{WordDecoder: &mime.WordDecoder{
 		CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil },
 	}}
-	list, err := p.ParseList(value)
+	// Nor can its octets, as long as they are of no address.
+	list, err := p.ParseList(strings.ToValidUTF8(value, unreadable))
 	if err != nil {
 		return nil, fmt.Errorf("header: %w", err)
 	}
@@ -36,6 +43,9 @@ func Addresses(value string) ([]string, error) {
 	}
 	out := make([]string, len(list))
 	for i, a := range list {
+		if strings.Contains(a.Address, unreadable) {
+			return nil, errOctets
+		}
 		// String quotes the local part again, which the parser has bared.
 		s := (&mail.Address{Address: a.Address}).String()
 		out[i] = s[len("<") : len(s)-len(">")]
