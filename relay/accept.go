@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"time"
+	"unicode/utf8"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
@@ -26,6 +27,7 @@ type intake struct {
 	rcpts   []recipient
 	limits  connector.Limits
 	trace   header.Received
+	author  *authors // of the header, once they were read
 }
 
 // accept reads the content, does what has to be done to the header, and
@@ -70,6 +72,12 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 			h.Release()
 		}
 	}()
+	if !h.Clean() {
+		return c, nil, replyBareLine()
+	}
+	if !in.overSMTP() && h.Len() == 0 {
+		body = &crlfReader{r: body, body: true} // it was taken for a header
+	}
 	extra, err := p.checkHeader(ctx, in, h)
 	if err != nil {
 		return c, nil, err
@@ -81,8 +89,8 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 		return c, nil, refusal
 	}
 	if in.client.stranger() {
-		for i := range in.rcpts { // a report that nobody has asked for would go to a claim
-			in.rcpts[i].delayed = in.rcpts[i].notify == 0
+		for i := range in.rcpts {
+			in.rcpts[i].distrust()
 		}
 	}
 	in.message.Labels = labels(in.client.identity, in.message.Labels)
@@ -127,8 +135,12 @@ func labels(id *auth.Identity, own map[string]string) map[string]string {
 // submission reports whether the message comes from who wrote it, so that it may be completed (RFC 6409 section 8): from an
 // authenticated user, the application, or over HTTP. What another host relays is left as it is.
 func (in *intake) submission() bool {
-	return in.client.identity != nil || in.session == nil || in.session.protocol != ""
+	return in.client.identity != nil || !in.overSMTP()
 }
+
+// overSMTP reports whether the message comes by SMTP, and not from the
+// application or over HTTP.
+func (in *intake) overSMTP() bool { return in.session != nil && in.session.protocol == "" }
 
 // checkHeader refuses what may not pass and removes what may not stay. It
 // returns the fields to be added.
@@ -145,7 +157,7 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 		removeBlank(h)
 		if !h.Has("From") {
 			if in.from.IsNull() {
-				return nil, replyFrom()
+				return nil, replyNoFrom()
 			}
 			h.Add("From", "<"+in.from.String()+">")
 		}
@@ -153,10 +165,8 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 			completeFields(h, domain)
 		}
 	}
-	if !rights.Has(connector.AcceptAnySender | connector.AcceptAuthoritativeDomainSender) {
-		if refusal := p.decideHeaderSender(in.client, h); refusal != nil {
-			return nil, refusal
-		}
+	if refusal := p.decideAuthors(in, h); refusal != nil {
+		return nil, refusal
 	}
 	header.Firewall{
 		Routing:      rights.Has(connector.AcceptHeadersRouting),
@@ -186,31 +196,86 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 	return extra, nil
 }
 
-// decideHeaderSender decides whether the client may use the addresses in From and Sender.
-func (p *snapshot) decideHeaderSender(c client, h *header.Header) *smtpd.Reply {
+// decideAuthors decides whether the client may use the addresses in From and
+// Sender. Where it knows what a display name means that is not quoted as it
+// must be, it quotes it.
+func (p *snapshot) decideAuthors(in *intake, h *header.Header) *smtpd.Reply {
+	const every = connector.AcceptAnySender | connector.AcceptAuthoritativeDomainSender
+	free := in.client.rights.Has(every)
+	if free && !in.submission() {
+		return nil // whatever others have written
+	}
 	for _, name := range [...]string{"From", "Sender"} {
 		switch h.Count(name) {
 		case 0:
 			continue
 		case 1:
 		default:
-			return replyFrom()
+			return replySeveral(name)
 		}
-		list, err := header.Addresses(h.Value(name))
-		if err != nil {
-			return replyFrom()
+		list, err := in.addresses(h, name)
+		if f, _ := h.First(name); err != nil || !utf8.Valid(f.RawValue()) {
+			if quoted, ok := quoteName(h, name); ok {
+				list, err, in.author = quoted, nil, nil
+			}
+		}
+		switch {
+		case free:
+			continue
+		case err != nil:
+			return replyUnreadable(name, err)
 		}
 		for _, a := range list {
 			from, err := domains.Parse(a)
 			if err != nil {
-				return replyFrom()
+				return replyUnreadable(name, err)
 			}
-			if r := p.decideSender(c, from); r != nil {
+			if r := p.decideSender(in.client, from); r != nil {
 				return r
 			}
 		}
 	}
 	return nil
+}
+
+// quoteName quotes the display name of a From or Sender field. It returns all
+// that looks like an address in the field. It is not ok if the field stays as
+// it is.
+func quoteName(h *header.Header, name string) (list []string, ok bool) {
+	value, list, err := header.QuoteName(h.Value(name))
+	if err != nil {
+		return nil, false
+	}
+	h.Rewrite(func(f header.Field, old string) string {
+		if f.Is(name) {
+			return " " + value + "\r\n"
+		}
+		return old
+	})
+	return list, true
+}
+
+// authors are the addresses of a From field.
+type authors struct {
+	list []string
+	err  error
+}
+
+// authors reads the addresses of the From field, once.
+func (in *intake) authors(h *header.Header) ([]string, error) {
+	if in.author == nil {
+		list, err := header.Addresses(h.Value("From"))
+		in.author = &authors{list, err}
+	}
+	return in.author.list, in.author.err
+}
+
+// addresses reads the addresses of From or Sender.
+func (in *intake) addresses(h *header.Header, name string) ([]string, error) {
+	if name == "From" {
+		return in.authors(h)
+	}
+	return header.Addresses(h.Value(name))
 }
 
 // completeDomain is what addresses without a domain get; empty for nothing.
@@ -272,12 +337,11 @@ func (in *intake) completeSender(b []byte, h *header.Header) []byte {
 	if in.from.IsNull() || h.Has("Sender") {
 		return b
 	}
-	value := h.Value("From")
-	list, err := header.Addresses(value)
+	list, err := in.authors(h)
 	if err != nil {
 		return b
 	}
-	if len(list) == 1 && !header.HasGroup(value) {
+	if len(list) == 1 && !header.HasGroup(h.Value("From")) {
 		a, err := domains.Parse(list[0])
 		if in.client.identity == nil || err == nil && a.Key() == in.from.Key() {
 			return b
@@ -295,6 +359,9 @@ func (p *snapshot) write(w io.Writer, in *intake, h *header.Header, extra []byte
 	if err != nil {
 		return nil, 0, err
 	}
+	if in.message.Body == "BINARYMIME" {
+		body = sevenbit.Lines(h.Value("Content-Type"), body)
+	}
 	out := &octets{w: w, eight: !sevenbit.ASCII(extra)}
 	to := io.Writer(out)
 	if s != nil {
@@ -305,6 +372,12 @@ func (p *snapshot) write(w io.Writer, in *intake, h *header.Header, extra []byte
 	}
 	if _, err = out.Write(h.Bytes()); err == nil {
 		_, err = io.Copy(to, body)
+	}
+	switch {
+	case errors.Is(err, sevenbit.ErrLines):
+		err = replyBareLine()
+	case errors.Is(err, sevenbit.ErrUnfit):
+		err = replyParts(err)
 	}
 	if s != nil {
 		err = errors.Join(err, s.Close())

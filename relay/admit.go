@@ -450,9 +450,6 @@ func (b *boundedReader) WriteTo(w io.Writer) (done int64, err error) {
 
 func (b *boundedReader) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
-	if errors.Is(err, errNUL) {
-		return 0, replyNUL()
-	}
 	if b.left >= 0 {
 		if b.left -= int64(n); b.left < 0 {
 			b.left = 0

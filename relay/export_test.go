@@ -8,6 +8,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/sched"
+	"github.com/postern-mail/postern/relay/spool"
 )
 
 // Rests tells whether such a failure of every recipient counts against the route.
@@ -40,3 +41,19 @@ func (r *Relay) Told(ctx context.Context) { r.events.drain(ctx) }
 
 // Fold folds the value of a header field.
 var Fold = fold
+
+// StoreBinary returns what is queued of a content that a user sends by SMTP
+// with BODY=BINARYMIME.
+func (r *Relay) StoreBinary(ctx context.Context, m *Message) ([]byte, error) {
+	p := r.snap.Load()
+	in, err := r.intakeOf(ctx, p, m)
+	if err != nil {
+		return nil, err
+	}
+	in.session = &Session{}
+	in.message.Body = "BINARYMIME"
+	var w memory
+	begin := func(context.Context, spool.ID) (spool.Writer, error) { return &w, nil }
+	c, _, err := r.prepare(ctx, p, in, m.Content, begin)
+	return append(c.Prepend, w.Bytes()...), err
+}

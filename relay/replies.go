@@ -52,8 +52,31 @@ func replyNoRoom(cause error) *smtpd.Reply {
 	r.Cause = cause
 	return r
 }
-func replyFrom() *smtpd.Reply {
-	return reply(550, "5.6.0", "Message has no single valid From field")
+func replyNoFrom() *smtpd.Reply { return reply(550, "5.6.0", "Message has no From field") }
+
+// replySeveral refuses a header that has a field twice which it may have once.
+func replySeveral(field string) *smtpd.Reply {
+	return reply(550, "5.6.0", "Message has more than one "+field+" field")
+}
+
+// replyUnreadable refuses a From or Sender field whose addresses cannot be told
+// for sure.
+func replyUnreadable(field string, cause error) *smtpd.Reply {
+	r := reply(550, "5.6.0", "Address in the "+field+" field cannot be read, "+
+		`write it as "Name" <user@example.com>`)
+	r.Cause = cause
+	return r
+}
+func replyTooManyFields() *smtpd.Reply {
+	return reply(550, "5.6.0", "Message has too many header fields of a kind")
+}
+func replyParts(cause error) *smtpd.Reply {
+	r := reply(550, "5.6.0", "Parts of the message cannot be told apart")
+	r.Cause = cause
+	return r
+}
+func replyBareLine() *smtpd.Reply {
+	return reply(550, "5.6.11", "Bare CR, bare LF and NUL are not allowed in a header")
 }
 func replyInternal(cause error) *smtpd.Reply {
 	r := reply(451, "4.3.0", "Temporary server error, try again later")

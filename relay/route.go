@@ -88,6 +88,16 @@ type recipient struct {
 	original string
 }
 
+// distrust sees that no report goes to a stranger's claim but one that is owed:
+// of failure, and of delay to whom asks for it.
+func (r *recipient) distrust() {
+	r.delayed = r.notify == 0
+	if r.notify == spool.NotifySuccess {
+		r.notify = spool.NotifyNever
+	}
+	r.notify &^= spool.NotifySuccess
+}
+
 // deliveries groups the recipients by route.
 func (p *snapshot) deliveries(rcpts []recipient, size int64, now time.Time) []spool.Delivery {
 	list := make([]spool.Delivery, 0, 1)

@@ -131,8 +131,11 @@ func (p *snapshot) sign(in *intake, h *header.Header, extra []byte) (*msgauth.Si
 	section := make([]byte, 0, len(extra)+len(h.Bytes()))
 	section = append(append(section, extra...), h.Bytes()...)
 	s, err := p.dkim.begin(in.message.ID.String(), h.Value("From"), section)
-	if errors.Is(err, msgauth.ErrFrom) || errors.Is(err, msgauth.ErrTooManyFields) {
-		return nil, replyFrom()
+	switch {
+	case errors.Is(err, msgauth.ErrFrom):
+		return nil, replySeveral("From")
+	case errors.Is(err, msgauth.ErrTooManyFields):
+		return nil, replyTooManyFields()
 	}
 	return s, err
 }

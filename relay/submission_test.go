@@ -185,7 +185,8 @@ func TestNoFrom(t *testing.T) {
 	} else {
 		verify(t, got, s[0], key.Public())
 	}
-	if got := c.transact(content, "", "x@elsewhere.test"); got != "550 5.6.0 Message has no single valid From field" {
+	if got := c.transact(content, "",
+		"x@elsewhere.test"); got != "550 5.6.0 Message has no From field" {
 		t.Errorf("from nobody: %s", got)
 	}
 
@@ -214,7 +215,8 @@ func TestHiddenRecipients(t *testing.T) {
 	w := start(t, nil)
 	_, err := w.relay.Submit(t.Context(), &relay.Message{From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(
 		"bCc \t:\n\thidden1@example.test,\n \t\n hidden2@example.test\nFrom: app@example.test\nRESENT-BCC: hidden3@example.test\nBcc:\n" +
-			"Bcc: hidden4@example.test,\r hidden5@example.test\n hidden6@example.test\nX-Bcc: kept\nSubject: bcc: kept\nbcc:hidden7@example.test\n\nBcc: kept\n")})
+			"Bcc: hidden4@example.test,\n hidden5@example.test\n hidden6@example.test\n" +
+			"X-Bcc: kept\nSubject: bcc: kept\nbcc:hidden7@example.test\n\nBcc: kept\n")})
 	if err != nil {
 		t.Fatal(err)
 	}

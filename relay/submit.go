@@ -21,7 +21,10 @@ type Message struct {
 	// To are the recipients, at least one.
 	To []string
 	// Content is header and body. Lines may end in LF; they are stored with CRLF. Date and Message-ID are added
-	// when they are missing, and so is a From field, of the mailbox From; without either the message is refused. Bcc is removed.
+	// when they are missing, and so is a From field, of the mailbox From;
+	// without either the message is refused, and so it is with two From fields.
+	// Bcc is removed. A bare CR in the header, and NUL anywhere, are refused
+	// with 550 5.6.11.
 	Content io.Reader
 	// Identity limits the sender, and the From and Sender fields, to what it
 	// owns, as if it had logged on. Defaults to nil: the application may send
@@ -184,13 +187,18 @@ func validEnvelopeID(s string) bool {
 	return len(s) <= 100
 }
 
-// crlfReader ends every line with CRLF: bare LF and bare CR become CRLF.
+// crlfReader ends every line with CRLF: bare LF becomes CRLF, and in the body
+// bare CR does too. Before the first blank line a bare CR stays, to be refused:
+// a field that a name or a subject brings along is not what the application
+// meant.
 type crlfReader struct {
 	r      io.Reader
 	raw    [4096]byte
 	out    []byte // converted and not read yet
 	buf    []byte // of out
 	cr     bool   // the last octet was CR
+	line   bool   // the line has octets
+	body   bool   // behind the first blank line
 	closed error
 }
 
@@ -206,15 +214,20 @@ func (c *crlfReader) Read(p []byte) (int, error) {
 			switch {
 			case b == 0:
 				// RFC 5322 section 4: nowhere in a message, and no next hop takes it.
-				c.closed = errNUL
-				return 0, errNUL
+				c.closed = replyNUL()
+				return 0, c.closed
 			case b == '\n':
 				c.buf = append(c.buf, '\r', '\n')
-				c.cr = false
+				c.body = c.body || !c.line
+				c.cr, c.line = false, false
 				continue
-			case c.cr: // a bare CR
+			case c.cr && c.body: // a bare CR
 				c.buf = append(c.buf, '\r', '\n')
+			case c.cr:
+				c.buf = append(c.buf, '\r')
 			}
+			// A bare CR counts as a part of its line.
+			c.line = c.line || c.cr || b != '\r'
 			c.cr = b == '\r'
 			if !c.cr {
 				c.buf = append(c.buf, b)

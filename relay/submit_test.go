@@ -47,6 +47,8 @@ func TestSubmitLineEndings(t *testing.T) {
 		"Subject: x\n\n.\n..\n.dot\n":          "Subject: x\r\n\r\n.\r\n..\r\n.dot\r\n",
 		"Subject: x\n\n\xff\xfe\x80 8bit \x01": "Subject: x\r\n\r\n\xff\xfe\x80 8bit \x01",
 		"only a body":                          "only a body",
+		"only a\rbody\nof two\rlines":          "\r\nonly a\r\nbody\r\nof two\r\nlines",
+		"From me\rto you\n":                    "\r\nFrom me\r\nto you\r\n",
 		"":                                     "\r\n",
 	} {
 		for name, content := range map[string]io.Reader{"whole": strings.NewReader(in), "octets": iotest.OneByteReader(strings.NewReader(in))} {
@@ -98,8 +100,24 @@ func TestSubmitRefusals(t *testing.T) {
 		{"bad RET", func(m *relay.Message) { m.Return = "ALL" }, says("Return")},
 		{"bad ENVID", func(m *relay.Message) { m.EnvelopeID = "a\r\nb" }, says("EnvelopeID")},
 		{"long ENVID", func(m *relay.Message) { m.EnvelopeID = strings.Repeat("x", 101) }, says("EnvelopeID")},
-		{"NUL in the body", func(m *relay.Message) { m.Content = strings.NewReader("Subject: x\n\na\x00b\n") }, says("NUL")},
-		{"NUL in the header", func(m *relay.Message) { m.Content = strings.NewReader("Subject: \x00\n\nb\n") }, says("NUL")},
+		{"NUL in the body",
+			func(m *relay.Message) { m.Content = strings.NewReader("Subject: x\n\na\x00b\n") },
+			reply("550 5.6.11 NUL")},
+		{"NUL in the header",
+			func(m *relay.Message) { m.Content = strings.NewReader("Subject: \x00\n\nb\n") },
+			reply("550 5.6.11")},
+		{"CR on its own in the header", func(m *relay.Message) {
+			m.Content = strings.NewReader("X-A: y\rFrom: ceo@example.test\r\n\r\nb\r\n")
+		}, reply("550 5.6.11")},
+		{"CR on its own before the end of the header", func(m *relay.Message) {
+			m.Content = strings.NewReader("Subject: x\n\r\rb\n")
+		}, reply("550 5.6.11")},
+		{"header of CR alone", func(m *relay.Message) {
+			m.Content = strings.NewReader("Subject: x\r\rb\r")
+		}, reply("550 5.6.11")},
+		{"two From fields", func(m *relay.Message) {
+			m.Content = strings.NewReader("From: app@example.test\nFrom\n : ceo@x.test\n\nb\n")
+		}, reply("550 5.6.0")},
 		{"NUL far down", func(m *relay.Message) {
 			m.Content = strings.NewReader("Subject: x\n\n" + strings.Repeat("line\n", 10000) + "\x00")
 		}, says("NUL")},
@@ -245,11 +263,23 @@ func TestSubmitBeforeRun(t *testing.T) {
 	out.wait(t, 1)
 }
 
-// naive is the conversion of crlfReader in one line.
-func naive(b []byte) []byte {
+// naive is the conversion of crlfReader by the letter: it takes bare CR for the
+// end of a line behind the first blank line only.
+func naive(b []byte) (header, body []byte) {
+	for {
+		line, rest, ok := bytes.Cut(b, []byte("\n"))
+		if !ok && !bytes.HasSuffix(line, []byte("\r")) {
+			return append(header, line...), nil
+		}
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		header = append(append(header, line...), "\r\n"...)
+		if b = rest; len(line) == 0 || !ok {
+			break
+		}
+	}
 	b = bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n"))
 	b = bytes.ReplaceAll(b, []byte("\r"), []byte("\n"))
-	return bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n"))
+	return header, bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n"))
 }
 
 func FuzzSubmitContent(f *testing.F) {
@@ -273,10 +303,12 @@ func FuzzSubmitContent(f *testing.F) {
 			}
 			return
 		}
-		if err != nil || !bytes.Equal(got, naive(content)) {
+		header, body := naive(content)
+		if err != nil || !bytes.Equal(got, append(header, body...)) {
 			t.Fatalf("%q became %q, %v", content, got, err)
 		}
-		if rest := bytes.ReplaceAll(got, []byte("\r\n"), nil); bytes.ContainsAny(rest, "\r\n") {
+		rest := bytes.ReplaceAll(got[len(header):], []byte("\r\n"), nil)
+		if bytes.ContainsAny(rest, "\r\n") {
 			t.Fatalf("%q became %q", content, got)
 		}
 	})

@@ -116,6 +116,10 @@ func refusals() []refusal {
 		{"sender malformed", nil, raw("from=app&to=a@example.net", letter), 400, 501, "5.1.7", "mail", "app"},
 		{"recipient malformed", nil, raw("from=app@example.com&to=a@example.net%3e", letter), 400, 501, "5.1.3", "rcpt", "app"},
 		{"NUL in content", nil, raw("from=app@example.com&to=a@example.net", letter+"\x00"), 422, 550, "5.6.11", "data", "app"},
+		{"bare CR in the header", nil,
+			raw("from=app@example.com&to=a@example.net",
+				"X-A: y\rFrom: ceo@example.com\r\n"+letter),
+			422, 550, "5.6.11", "data", "app"},
 		{"body breaks off", nil, broken(raw("from=app@example.com&to=a@example.net", letter)), 503, 451, "4.3.0", "data", "app"},
 		{"JSON body breaks off", nil, broken(post(simple)), 503, 451, "4.3.0", "data", "app"},
 		{"loop", nil, raw("from=app@example.com&to=a@example.net", strings.Repeat("Received: x\n", 40)+letter), 422, 554, "5.4.6", "data", "app"},
@@ -264,6 +268,22 @@ func TestRaw(t *testing.T) {
 	}
 	if strings.Contains(m.content, "hidden@") {
 		t.Error("Bcc was not removed")
+	}
+}
+
+// TestRawMailboxLine drops the line of a mailbox file from before the header.
+func TestRawMailboxLine(t *testing.T) {
+	for _, line := range []string{"From x Mon Sep  1 00:00:00 2025\n", ">From x\r\n"} {
+		w := newWorld(t, nil)
+		content := line + "From: app@example.com\nBcc: hidden@example.net\n\nFrom me\rto you\n"
+		if a := w.do(raw("from=app@example.com&to=a@example.net", content)); a.Status != 202 {
+			t.Fatalf("%q: %+v", line, a)
+		}
+		got := w.one().content
+		if strings.Contains(got, "From x") || strings.Contains(got, "hidden") ||
+			!strings.HasSuffix(got, "From: app@example.com\r\n\r\nFrom me\r\nto you\r\n") {
+			t.Errorf("%q became %q", content, got)
+		}
 	}
 }
 

@@ -186,6 +186,12 @@ func (r *Report) attach(original io.Reader) (*attachment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dsn: original: %w", err)
 	}
+	if !h.Clean() {
+		// What an earlier version of the relay has stored: no report could be
+		// sent with it.
+		h.Release()
+		return a, nil
+	}
 	header.Firewall{Routing: true}.Apply(h)
 	a.h = h
 	if id := h.Value("Message-ID"); isMessageID(id) {
@@ -252,11 +258,11 @@ func (a *attachment) write(w io.Writer) error {
 	if _, err := w.Write(raw); err != nil {
 		return err
 	}
-	if !a.eightBit {
-		w = asciiWriter{w}
+	m := mender{w: w, sevenBit: !a.eightBit}
+	if _, err := io.Copy(&m, a.rest); err != nil {
+		return err
 	}
-	_, err := io.Copy(w, a.rest)
-	return err
+	return m.end()
 }
 
 func (a *attachment) release() {
@@ -265,20 +271,62 @@ func (a *attachment) release() {
 	}
 }
 
-// asciiWriter keeps a part 7-bit that was announced as such.
-type asciiWriter struct{ w io.Writer }
+// mender makes sure that what is attached can be sent: a part stays 7-bit that
+// was announced as such, lines end with CRLF, and there is no NUL.
+type mender struct {
+	w        io.Writer
+	sevenBit bool
+	cr       bool // the last octet was CR
+}
 
-func (a asciiWriter) Write(p []byte) (int, error) {
-	if ascii(p) {
-		return a.w.Write(p)
+// Write passes on what is in order, and a mended copy of the rest.
+func (m *mender) Write(p []byte) (int, error) {
+	if m.fit(p) {
+		m.cr = bytes.HasSuffix(p, []byte{'\r'}) || m.cr && len(p) == 0
+		return m.w.Write(p)
 	}
-	q := bytes.Clone(p)
-	for i, c := range q {
-		if c >= utf8.RuneSelf {
-			q[i] = '?'
+	q := make([]byte, 0, len(p)+len(p)/8)
+	for _, c := range p {
+		switch {
+		case m.cr && c != '\n':
+			q = append(q, '\n')
+		case !m.cr && c == '\n':
+			q = append(q, '\r')
 		}
+		if c == 0 || m.sevenBit && c >= utf8.RuneSelf {
+			c = '?'
+		}
+		q = append(q, c)
+		m.cr = c == '\r'
 	}
-	return a.w.Write(q)
+	_, err := m.w.Write(q)
+	return len(p), err
+}
+
+// fit reports whether p can be passed on as it is. A CR at its end is judged
+// with what follows.
+func (m *mender) fit(p []byte) bool {
+	if bytes.IndexByte(p, 0) >= 0 || m.sevenBit && !ascii(p) {
+		return false
+	}
+	if m.cr && len(p) > 0 {
+		if p[0] != '\n' {
+			return false
+		}
+		p = p[1:]
+	}
+	p = bytes.TrimSuffix(p, []byte{'\r'})
+	pairs := bytes.Count(p, []byte("\r\n"))
+	return pairs == bytes.Count(p, []byte{'\n'}) && pairs == bytes.Count(p, []byte{'\r'})
+}
+
+// end completes the last line.
+func (m *mender) end() error {
+	if !m.cr {
+		return nil
+	}
+	_, err := m.w.Write([]byte{'\n'})
+	return err
 }
 
 func ascii[T string | []byte](s T) bool {

@@ -1,0 +1,243 @@
+package relay_test
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/spool/memspool"
+)
+
+// binary sends a message with BODY=BINARYMIME, in chunks of that size, and
+// returns the reply.
+func (c *talk) binary(content string, size int) string {
+	c.t.Helper()
+	c.script("C: MAIL FROM:<app@example.test> BODY=BINARYMIME\nS: 250\n" +
+		"C: RCPT TO:<x@elsewhere.test>\nS: 250")
+	for len(content) > size {
+		fmt.Fprintf(c.conn, "BDAT %d\r\n%s", size, content[:size])
+		content = content[size:]
+		if got := c.reply(); !strings.HasPrefix(got, "250") {
+			return got
+		}
+	}
+	fmt.Fprintf(c.conn, "BDAT %d LAST\r\n%s", len(content), content)
+	return c.reply()
+}
+
+// TestBinaryHeader holds the header of a message, of its parts and of messages
+// inside to be CRLF lines also where the body may be anything.
+func TestBinaryHeader(t *testing.T) {
+	const from = "From: app@example.test\r\n"
+	multipart := func(part string) string {
+		return from + "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" + part +
+			"\r\n--b--\r\n"
+	}
+	const bare = "550 5.6.11 Bare CR, bare LF and NUL are not allowed in a header"
+	w := start(t, nil)
+	taken := 0
+	for _, tt := range []struct{ content, want string }{
+		{from + "X-A: y\rFrom: ceo@example.test\r\n\r\nhi\r\n", bare},
+		{from + "X-A: y\nFrom: ceo@example.test\r\n\r\nhi\r\n", bare},
+		{from + "X-A: \x00\r\n\r\nhi\r\n", bare},
+		{from + "X-A: y\n\nhi\r\n", bare},
+		{from + "X-A: y\r\n\rBcc: hidden@elsewhere.test\r\n\r\nhi\r\n", bare},
+		{from + "X-A: y\r\r\n\r\nhi\r\n", bare},
+		{multipart("X-A: y\rContent-Type: text/html\r\n\r\nhi"), bare},
+		{multipart("X-A: y\nContent-Type: text/html\r\n\r\nhi"), bare},
+		{multipart("X-A: \x00\r\n\r\nhi"), bare},
+		{multipart("X-A\rContent-Type: text/html\r\n\r\nhi"), bare},
+		{multipart("Content-Type: message/rfc822\r\n\r\nX-A: y\rB: c\r\n\r\nhi"), bare},
+		{multipart("Content-Type: multipart/mixed; boundary=c\r\n\r\n" +
+			"--c\r\nX-A: y\n\r\n\r\nhi\r\n--c--"), bare},
+		{from + "Content-Type: multipart/mixed; boundary=b\r\n\r\n" +
+			strings.Repeat("--b\r\n\r\n", 10001),
+			"550 5.6.0 Parts of the message cannot be told apart"},
+		// What a body may have.
+		{from + "\r\nX-A: y\rFrom: ceo@example.test\n\x00\xff", "250"},
+		{multipart("Content-Type: image/png\r\nContent-Transfer-Encoding: binary\r\n\r\n" +
+			"\r\n\n\r\x00\xff"), "250"},
+		{multipart("\r\nX-A: y\rB: c\n\x00"), "250"},
+		{multipart("Content-Type: message/rfc822\r\n\r\nX-A: y\r\n\r\nhi\r\n\n\x00"), "250"},
+	} {
+		for _, size := range []int{1 << 20, 7} {
+			if len(tt.content) > 1000 && size < 1000 {
+				continue
+			}
+			c := w.dial(t, "users")
+			c.script(login)
+			got := c.binary(tt.content, size)
+			c.script("C: QUIT\nS: 221\nS: close")
+			if !strings.HasPrefix(got, tt.want) {
+				t.Errorf("%.200q in chunks of %d: %s", tt.content, size, got)
+			}
+			if !strings.HasPrefix(got, "250") {
+				continue
+			}
+			taken++
+			_, body, _ := strings.Cut(tt.content, "\r\n\r\n")
+			if got := w.out.wait(t, taken)[taken-1].content; !strings.HasSuffix(got,
+				"\r\n\r\n"+body) {
+				t.Errorf("%q became %q", tt.content, got)
+			}
+		}
+	}
+	// A relaying host is held to it too, and so is one whose line ends are
+	// repaired elsewhere.
+	if got := w.dial(t, "apps").binary("X-A: y\rFrom: ceo@example.test\r\n\r\nhi\r\n",
+		1<<20); got != bare {
+		t.Errorf("from a host: %s", got)
+	}
+}
+
+// TestMailboxLine drops the line of a mailbox file from before a header,
+// whichever way the message comes.
+func TestMailboxLine(t *testing.T) {
+	w := start(t, nil)
+	const header = "From: app@example.test\r\nSubject: x\r\n"
+	n := 0
+	for _, line := range []string{
+		"From x Mon Sep  1 00:00:00 2025\r\n", ">From x Mon Sep  1 00:00:00 2025\r\n",
+		"From x\r\n>From y\r\n", "",
+	} {
+		content := line + header + "Bcc: hidden@elsewhere.test\r\n\r\nFrom me\r\n"
+		anonymous, user := w.dial(t, "apps"), w.dial(t, "users")
+		user.script(login)
+		for _, c := range []*talk{anonymous, user} {
+			if got := c.transact(content, "app@example.test",
+				"x@elsewhere.test"); !strings.HasPrefix(got, "250") {
+				t.Fatalf("%q: %s", line, got)
+			}
+		}
+		_, err := w.relay.Submit(t.Context(), &relay.Message{
+			From: "app@example.test", To: []string{"x@elsewhere.test"},
+			Content: strings.NewReader(strings.ReplaceAll(content, "\r\n", "\n")),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += 3
+		for _, m := range w.out.wait(t, n)[n-3:] {
+			if !strings.HasSuffix(m.content, "\r\n"+header+"\r\nFrom me\r\n") ||
+				strings.Contains(m.content, "hidden") ||
+				strings.Contains(m.content, "From x") || strings.Contains(m.content, "From y") {
+				t.Errorf("%q became %q", content, m.content)
+			}
+		}
+	}
+	// Text that begins so, and has no header, stays what it is.
+	for _, content := range []string{"From me to you\r\nwith love\r\n",
+		"From me\r\n\r\nSubject: x\r\n"} {
+		if got := w.dial(t, "apps").transact(content, "app@example.test",
+			"x@elsewhere.test"); !strings.HasPrefix(got, "250") {
+			t.Fatal(got)
+		}
+		n++
+		if got := w.out.wait(t, n)[n-1].content; !strings.HasSuffix(got, "\r\n\r\n"+content) {
+			t.Errorf("%q became %q", content, got)
+		}
+	}
+}
+
+// TestWhiteBeforeColon holds the fields that a firewall knows to be those,
+// whatever stands before the colon.
+func TestWhiteBeforeColon(t *testing.T) {
+	w := start(t, nil)
+	c := w.dial(t, "users")
+	c.script(login)
+	n := 0
+	for _, colon := range []string{" :", "\t:", "\r\n :", " \r\n\t \r\n :"} {
+		content := "Bcc" + colon + " hidden@elsewhere.test\r\nFrom: app@example.test\r\nBcc" +
+			colon +
+			" hidden@elsewhere.test\r\nX-MS-Exchange-Organization-AuthAs" + colon +
+			" hidden\r\nX-A: b\r\n\r\nhi\r\n"
+		if got := c.transact(content, "app@example.test",
+			"x@elsewhere.test"); !strings.HasPrefix(got, "250") {
+			t.Fatalf("%q: %s", colon, got)
+		}
+		n++
+		if got := w.out.wait(t, n)[n-1].content; strings.Contains(got, "hidden") ||
+			!strings.HasSuffix(got, "\r\nX-A: b\r\n\r\nhi\r\n") {
+			t.Errorf("%q became %q", content, got)
+		}
+		for content, want := range map[string]string{
+			"From" + colon +
+				" ceo@example.test\r\n\r\nhi\r\n": "550 5.7.60",
+			"From: app@example.test\r\nFrom" + colon +
+				" ceo@example.test\r\n\r\nhi\r\n": "550 5.6.0",
+			"From: app@example.test\r\nSender" + colon +
+				" ceo@example.test\r\n\r\nhi\r\n": "550 5.7.60",
+			"X: y\r\nFrom" + colon +
+				" app@example.test, ceo@example.test\r\n\r\nhi\r\n": "550 5.7.60",
+			strings.Repeat("Received"+colon+" by a\r\n", 100) +
+				"From: app@example.test\r\n\r\n": "554 5.4.6",
+		} {
+			if got := c.transact(content, "app@example.test",
+				"x@elsewhere.test"); !strings.HasPrefix(got, want) {
+				t.Errorf("%.100q: %s, want %s", content, got, want)
+			}
+		}
+	}
+}
+
+// FuzzStoredHeader holds what a user sends, by Submit and with BODY=BINARYMIME,
+// to have a header of CRLF lines with one From, the user's own.
+func FuzzStoredHeader(f *testing.F) {
+	for _, s := range []string{
+		"From: app@example.test\r\n\r\nhi\r\n", "X-A: y\rFrom: ceo@example.test\r\n\r\nhi\r\n",
+		"", "hi", "From x\nSubject: y\n\nhi",
+		"From\r\n : app@example.test\r\n\r\n", "X\rFrom: ceo@example.test\r\n\r\n",
+		"From: Doe, J <app@example.test>\r\n\r\n",
+		"Subject: x\r\n\r\n\x00", "From: app@example.test\r\nBcc\r\n : x\r\n\r\n",
+		"From: \"app@example.test\" <app@example.test>\n\n",
+		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nX: y\rz: a\r\n\r\n--b--\r\n",
+	} {
+		f.Add([]byte(s))
+	}
+	cfg := local(newCapture(), newCapture())
+	cfg.Hostname, cfg.Spool = "relay.example.test", memspool.New(nil)
+	r, err := relay.New(cfg)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { r.Close() })
+	field := regexp.MustCompile(`(?i)(^|\r\n)(from|bcc)(\r\n[ \t]|[ \t])*:`)
+	f.Fuzz(func(t *testing.T, content []byte) {
+		message := func() *relay.Message {
+			return &relay.Message{
+				From: "app@example.test", To: []string{"x@elsewhere.test"},
+				Content:  bytes.NewReader(content),
+				Identity: &auth.Identity{User: "app@example.test"},
+			}
+		}
+		var stored [2][]byte
+		if p, err := r.Prepare(t.Context(), message()); err == nil {
+			stored[0] = append(p.Commit.Prepend, p.Content...)
+			if rest := bytes.ReplaceAll(stored[0], []byte("\r\n"), nil); bytes.ContainsAny(rest,
+				"\r\n\x00") {
+				t.Fatalf("%q became %q", content, stored[0])
+			}
+		}
+		if b, err := r.StoreBinary(t.Context(), message()); err == nil {
+			stored[1] = b
+		}
+		for _, b := range stored {
+			if b == nil {
+				continue
+			}
+			section, _, ok := bytes.Cut(b, []byte("\r\n\r\n"))
+			rest := bytes.ReplaceAll(section, []byte("\r\n"), nil)
+			if !ok || bytes.ContainsAny(rest, "\r\n\x00") {
+				t.Fatalf("%q became %q", content, b)
+			}
+			found := field.FindAll(section, -1)
+			if len(found) != 1 || !bytes.Contains(bytes.ToLower(found[0]), []byte("from")) {
+				t.Fatalf("%q became %q: %q", content, b, found)
+			}
+		}
+	})
+}

@@ -1,0 +1,63 @@
+package sevenbit
+
+import (
+	"bytes"
+	"errors"
+	"io"
+)
+
+// ErrLines says that the header of a part has a CR, an LF or a NUL on its own.
+var ErrLines = errors.New("a header that is not lines that end with CRLF")
+
+// Lines returns a reader of body that fails with [ErrLines] where the header of
+// a part, or of a message inside, is not CRLF lines without NUL, and with an
+// error that wraps [ErrUnfit] where it cannot follow the parts. contentType is
+// the value of the message's field, and empty without one.
+func Lines(contentType string, body io.Reader) io.Reader {
+	head := "Content-Type: " + contentType + "\r\n\r\n"
+	if contentType == "" {
+		head = "\r\n"
+	}
+	w := newWalker(io.MultiReader(bytes.NewReader([]byte(head)), body))
+	return &lineReader{w: w, skip: len(head)}
+}
+
+type lineReader struct {
+	w     *walker
+	skip  int    // octets that are not of the body
+	rest  []byte // not read yet; valid until the next piece
+	first bool   // a part without a header begins
+	err   error
+}
+
+func (r *lineReader) Read(p []byte) (int, error) {
+	for len(r.rest) == 0 {
+		if r.err != nil {
+			return 0, r.err
+		}
+		x, err := r.w.next()
+		if err == nil {
+			err = r.check(x)
+		}
+		if r.err = err; err != nil {
+			return 0, err
+		}
+		n := min(r.skip, len(x.data))
+		r.skip -= n
+		r.rest = x.data[n:]
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// check refuses what a header must not have. A part whose first line is no
+// field has no header, unless somebody takes a CR in it for the end of a line.
+func (r *lineReader) check(x piece) error {
+	strict := x.kind == field || r.first
+	r.first = x.kind == end && x.data == nil
+	if strict && (bare(x.data) || bytes.IndexByte(x.data, 0) >= 0) {
+		return ErrLines
+	}
+	return nil
+}
