@@ -33,6 +33,10 @@ func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 	r.attempts.Add(1)
 	defer r.attempts.Add(-1)
 	p := r.snap.Load()
+	if l.Damaged != nil {
+		r.lose(ctx, p, l)
+		return sched.Reached
+	}
 	a := &Attempt{
 		QueueID:    l.Message.ID.String(),
 		Number:     l.Delivery.Attempts + 1,
@@ -199,6 +203,9 @@ func failureOf(res Result) answer {
 	} else {
 		f.op = "content" // an application's error, not meant for the sender
 	}
+	if damaged(res.Err) {
+		f.permanent, f.code, f.op, f.enhanced = true, 0, "damaged", enhancedDamaged
+	}
 	class := byte('4')
 	if f.permanent {
 		class = '5'
@@ -236,6 +243,11 @@ func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *At
 	for i := range a.Recipients {
 		rcpt, res := a.Recipients[i], results[i]
 		f := answerOf(res)
+		if damaged(res.Err) {
+			n.damaged = true
+			p.log.Error("message cannot be read any more", "queue_id", a.QueueID,
+				"to", rcpt.Address, "err", res.Err)
+		}
 		e := Event{To: []string{rcpt.Address}, Code: f.code, Enhanced: f.enhanced, Text: f.text, Host: f.host}
 		told := false
 		switch {
@@ -368,6 +380,8 @@ func localCause(op, enhanced string) string {
 		return "The mail host takes no 8-bit headers or addresses, and the message cannot be converted"
 	}
 	switch op {
+	case "damaged":
+		return "The message was damaged while it waited on this server, and cannot be sent any more"
 	case "dns":
 		return "The mail hosts of the domain could not be found"
 	case "dial", "greeting", "ehlo":

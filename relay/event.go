@@ -30,7 +30,9 @@ const (
 	Bounced
 	// Expired: the copy was given up because of its age. Report as with Bounced.
 	Expired
-	// Removed: an operator removed the copy from the queue.
+	// Removed: an operator removed the copy from the queue, or its envelope was
+	// damaged on the disk and nobody knows whom it was for: then To is empty or in
+	// doubt, Enhanced is 5.3.0, and Text tells what was damaged and what was saved.
 	Removed
 )
 

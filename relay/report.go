@@ -17,6 +17,7 @@ type notice struct {
 	from        string
 	at, expires time.Time
 	rcpts       []dsn.Recipient
+	damaged     bool // the original: nothing of it is shown
 }
 
 // add tells what became of a recipient, and reports whether the sender wants to know.
@@ -88,7 +89,12 @@ func (r *Relay) report(ctx context.Context, p *snapshot, l *spool.Lease, n *noti
 		})
 		defer r.events.forget(id.String())
 	}
-	err = r.commitReport(ctx, p, l, p.reportOf(l, n, id), id, to, target, s)
+	rep := p.reportOf(l, n, id)
+	err = r.commitReport(ctx, p, l, rep, id, to, target, s, !n.damaged)
+	if errors.Is(err, errOriginal) && (damaged(err) || !n.at.Before(n.expires)) {
+		// What is damaged stays so, and what has expired has waited long enough.
+		err = r.commitReport(ctx, p, l, rep, id, to, target, s, false)
+	}
 	if errors.Is(err, spool.ErrExists) {
 		err = r.store.Settle(ctx, s)
 	}
@@ -111,22 +117,35 @@ func (p *snapshot) reportOf(l *spool.Lease, n *notice, id spool.ID) *dsn.Report 
 	}
 }
 
-func (r *Relay) commitReport(ctx context.Context, p *snapshot, l *spool.Lease, rep *dsn.Report, id spool.ID, to domains.Address, t target, s spool.Settlement) error {
-	original, err := r.store.Open(ctx, l.Message.ID)
-	if err != nil {
-		return err
+// commitReport queues a report, which shows the original unless whole is false.
+// An error of reading the original is an errOriginal.
+func (r *Relay) commitReport(
+	ctx context.Context, p *snapshot, l *spool.Lease, rep *dsn.Report, id spool.ID,
+	to domains.Address, t target, s spool.Settlement, whole bool,
+) error {
+	var shown io.Reader
+	var source original
+	if whole {
+		content, err := r.store.Open(ctx, l.Message.ID)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errOriginal, err)
+		}
+		defer content.Close()
+		source.ReadCloser, shown = content, &source
 	}
-	defer original.Close()
 	w, err := r.store.Create(ctx, id)
 	if err != nil {
 		return err
 	}
 	size := counter{Writer: w}
 	signed := signs{dkim: p.dkim, id: id.String()}
-	body, err := rep.Write(io.MultiWriter(&size, &signed), original)
+	body, err := rep.Write(io.MultiWriter(&size, &signed), shown)
 	signature, serr := signed.close()
 	if err = errors.Join(err, serr); err != nil {
 		_ = w.Abort()
+		if source.err != nil {
+			err = fmt.Errorf("%w: %w", errOriginal, source.err)
+		}
 		return err
 	}
 	return w.Commit(ctx, spool.Commit{

@@ -34,7 +34,9 @@ type Attempt struct {
 	// Recipients is the forward-paths to be served and what their sender asked for.
 	Recipients []spool.Recipient
 	// Open returns the content from its start: header and body as they
-	// go out, lines ended by CRLF. It may be called more than once.
+	// go out, lines ended by CRLF. It may be called more than once. An error of
+	// Open or Read that wraps spool.ErrDamaged belongs into the Result: such a
+	// message fails for good, and what was sent of it must not be taken for whole.
 	Open func(ctx context.Context) (io.ReadCloser, error)
 }
 

@@ -16,6 +16,14 @@
 // power. Settling may be lost with the process: the delivery is then handed
 // out again, which costs a duplicate and never a message.
 //
+// # Damage
+//
+// A disk may give back other than what was written, or nothing. A store that
+// notices says so, and forgets nothing: a message whose content is damaged
+// (ErrDamaged) is leased and settled like any other, so that its sender can be
+// told. One whose envelope is damaged is leased once more with Lease.Damaged. An
+// error that may pass, such as a lack of descriptors, is not damage.
+//
 // # Order
 //
 // If a Settle or a Commit was acknowledged before another began, no crash keeps the later one

@@ -15,6 +15,10 @@ var (
 	ErrExists = errors.New("spool: message exists")
 	// ErrNotFound answers Open for a message that is not in the store.
 	ErrNotFound = errors.New("spool: message not found")
+	// ErrDamaged answers Open, or a Read of what it returned, for content that is
+	// gone or not what was written: a further attempt would find the same. Every
+	// other error of theirs may pass. It also stands in [Lease].Damaged.
+	ErrDamaged = errors.New("spool: message is damaged")
 	// ErrLeaseLost answers Settle and Renew of a lease that ended or was given to somebody else.
 	ErrLeaseLost = errors.New("spool: lease lost")
 	// ErrFull answers Create, Write and Commit when the store has no room, and Lease
@@ -146,6 +150,11 @@ type Lease struct {
 	Token uint64
 	// Until is when the lease ends.
 	Until time.Time
+	// Damaged is set when the store cannot read any more to whom the message goes.
+	// It is an ErrDamaged that tells what was damaged, where, and what was saved.
+	// Then only the ids and the route are sure. The holder makes the loss known, then
+	// settles. Defaults to nil.
+	Damaged error
 }
 
 // Stats are the totals of a store.
@@ -161,7 +170,8 @@ type Store interface {
 	// Create begins a message. Nothing is visible before Commit.
 	Create(ctx context.Context, id ID) (Writer, error)
 	// Open reads the content of a message from its start. It may be called
-	// many times. The reader may also be an io.WriterTo.
+	// many times. The reader may also be an io.WriterTo. What is not what was
+	// written never ends with io.EOF: see ErrDamaged.
 	Open(ctx context.Context, id ID) (io.ReadCloser, error)
 	// Lease hands out due deliveries, oldest due first. What it returns is the
 	// caller's own. A lease with Until at or before Now has ended; no other clock

@@ -101,6 +101,8 @@ func advice(status string) string {
 		return "The domain does not exist or takes no mail. Check the address for mistakes."
 	case subject == "1":
 		return "Check the address for mistakes, then send the message again."
+	case detail == "3.0":
+		return "A mail system had a fault. Send the message again, or reach the recipient another way."
 	case subject == "2":
 		return "The mailbox does not take the message. Reach the recipient another way."
 	case subject == "4":

@@ -274,6 +274,9 @@ func (s *Scheduler) giveBack() {
 	ctx, cancel := context.WithTimeout(context.Background(), storeWait)
 	defer cancel()
 	for _, l := range s.backlog {
+		if l.Damaged != nil {
+			continue // nobody would hear of it: its lease ends by itself
+		}
 		err := s.cfg.Store.Settle(ctx, spool.Settlement{
 			ID: l.Delivery.ID, Token: l.Token,
 			Remaining: l.Delivery.Recipients, Due: l.Delivery.Due, Attempts: l.Delivery.Attempts,

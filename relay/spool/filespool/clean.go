@@ -77,7 +77,7 @@ func (s *Store) empty() bool {
 	s.mu.Unlock()
 	went := false
 	for _, t := range trash {
-		err := s.fs.Remove(s.ownName(t.id))
+		err := s.finish(t.id)
 		gone := err == nil || errors.Is(err, fs.ErrNotExist)
 		if !gone && !t.told {
 			s.log.Warn("filespool: the file of a finished message stays for now",
@@ -94,6 +94,24 @@ func (s *Store) empty() bool {
 		s.mu.Unlock()
 	}
 	return went
+}
+
+// finish removes the file of a finished message, or keeps it aside if it was
+// found to be damaged.
+func (s *Store) finish(id spool.ID) error {
+	s.mu.Lock()
+	_, spoiled := s.spoiled[id]
+	s.mu.Unlock()
+	if !spoiled {
+		return s.fs.Remove(s.ownName(id))
+	}
+	err := s.fs.Rename(s.ownName(id), filepath.Join(s.dir, id.String()+savedSuffix))
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		s.mu.Lock()
+		delete(s.spoiled, id)
+		s.mu.Unlock()
+	}
+	return err
 }
 
 // drop removes the file of a message that is not in the store. It returns the

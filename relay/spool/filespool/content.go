@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 
@@ -21,17 +22,26 @@ func (s *Store) Open(ctx context.Context, id spool.ID) (io.ReadCloser, error) {
 		s.mu.Unlock()
 		return nil, spool.ErrNotFound
 	}
-	at, n, own := m.loc, m.content, m.own
+	if d, ok := s.lost[id]; ok {
+		s.mu.Unlock()
+		return nil, d.err()
+	}
+	at, n, own, record := m.loc, m.content, m.own, m.record()
 	r := &ownContent{left: m.ownSize()}
 	g := s.pin(at.segment)
 	s.mu.Unlock()
 
 	buf := s.buffers.Get().(*[]byte)
 	h, b, err := g.read(at, headerSize+int64(at.meta)+int64(n), buf)
-	s.unpin(g)
 	if err == nil && sum(b[at.meta:]) != h.contentSum {
 		err = ErrDamaged
 	}
+	if errors.Is(err, ErrDamaged) {
+		s.spoil(id, "record of a message with a wrong checksum", func() string {
+			return s.save(g, at.at(), at.at()+record)
+		})
+	}
+	s.unpin(g)
 	if err != nil {
 		s.putBuffer(buf)
 		return nil, err
@@ -44,15 +54,47 @@ func (s *Store) Open(ctx context.Context, id spool.ID) (io.ReadCloser, error) {
 	r.content = c
 	d := decoder{b: b[:at.meta]}
 	r.want = d.head().own
-	if r.file, err = s.fs.OpenFile(s.ownName(id), openRead); err != nil || r.want == nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			// It may have been settled meanwhile.
-			err = spool.ErrNotFound
-		}
+	if err := r.open(id); err != nil {
 		c.Close()
 		return nil, err
 	}
 	return r, nil
+}
+
+// open opens the message's own file.
+func (r *ownContent) open(id spool.ID) error {
+	s := r.store
+	f, err := s.fs.OpenFile(s.ownName(id), openRead)
+	if errors.Is(err, fs.ErrNotExist) {
+		if !s.has(id) {
+			return spool.ErrNotFound // settled meanwhile
+		}
+		s.spoil(id, "the file of a message is missing", nil)
+		return fmt.Errorf("%w: its file is missing", ErrDamaged)
+	}
+	if err != nil {
+		return err
+	}
+	// Better known before the first byte is passed on than behind the last.
+	size, err := f.Size()
+	if err == nil && (r.want == nil || size < r.left) {
+		s.spoil(id, "the file of a message is too short", nil)
+		err = fmt.Errorf("%w: its file is too short", ErrDamaged)
+	}
+	if err != nil {
+		f.Close()
+		return err
+	}
+	r.id, r.file = id, f
+	return nil
+}
+
+// has tells whether a message is in the store.
+func (s *Store) has(id spool.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, m := s.index.find(id)
+	return m != nil
 }
 
 // content is what was read of the log. It is an io.WriterTo.
@@ -77,6 +119,7 @@ func (c *content) Close() error {
 // ownContent is content with a file of its own, after what the log has of it.
 type ownContent struct {
 	content
+	id   spool.ID
 	file file
 	want *ownFile
 	sum  uint32
@@ -99,6 +142,7 @@ func (r *ownContent) Read(p []byte) (int, error) {
 	if err == io.EOF && r.left > 0 || r.left == 0 && r.sum != r.want.sum {
 		// The end must not look like one.
 		r.left = max(r.left, 1)
+		r.store.spoil(r.id, "the file of a message has a wrong checksum", nil)
 		return 0, ErrDamaged
 	}
 	if err == io.EOF {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -19,8 +20,10 @@ var (
 	// ErrLocked answers Open for a directory that another store has open, in
 	// this process or in another.
 	ErrLocked = errors.New("filespool: directory is in use")
-	// ErrDamaged answers reading content that is not what was written.
-	ErrDamaged = errors.New("filespool: content is damaged")
+	// ErrDamaged answers reading content that is not what was written, and stands in
+	// the leases of deliveries that cannot be read any more. It is a
+	// [spool.ErrDamaged].
+	ErrDamaged = fmt.Errorf("filespool: %w", spool.ErrDamaged)
 
 	errDone    = errors.New("filespool: writer is at its end")
 	errTooLong = errors.New("filespool: message is too long")
@@ -116,7 +119,9 @@ type Store struct {
 	logBytes   int64 // of the files of the log
 	ownBytes   int64 // of the other files
 	trash      []ownTrash
-	cleanAfter time.Time // copying pauses until then
+	lost       map[spool.ID]Damage   // parts of the log that stand for a message
+	spoiled    map[spool.ID]struct{} // messages whose content is known to be damaged
+	cleanAfter time.Time             // copying pauses until then
 	token      uint64
 	free       int64 // of the disk, when last asked
 	freeAsked  time.Time
@@ -172,6 +177,8 @@ func openFS(dir string, o *Options, fs fsys) (*Store, error) {
 		committing:   make(map[spool.ID]struct{}),
 		batch:        newBatch(nil),
 		byNumber:     make(map[uint32]*segment),
+		lost:         make(map[spool.ID]Damage),
+		spoiled:      make(map[spool.ID]struct{}),
 		// Tokens of an earlier life are not taken for those of this one.
 		token: uint64(time.Now().UnixNano()),
 	}
@@ -279,10 +286,11 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 	defer s.metas.Put(buf)
 	for i := range picks {
 		p := &picks[i]
-		err := p.read(buf)
+		err := p.read(s, buf)
 		p.unpin(s)
 		if err != nil {
-			s.log.Error("filespool: a delivery cannot be read and is put off", "id", p.id, "error", err)
+			s.log.Error("filespool: a delivery cannot be read for now and is put off",
+				"id", p.id, "error", err)
 			s.putOff(p, r.Now.Add(time.Minute))
 			continue
 		}
@@ -298,6 +306,8 @@ type pick struct {
 	lease        spool.Lease
 	route        string
 	message      loc
+	record       int64 // size of the message's record
+	lost         bool  // there is no record
 	update       loc
 	unwritten    *update
 	segment      *segment
@@ -365,12 +375,15 @@ func (s *Store) pick(r *spool.LeaseRequest) (picks []pick, next time.Time) {
 		s.ends.push(l)
 		p := pick{
 			id: spool.DeliveryID{Message: m.id, Seq: int(d.seq)}, l: l,
-			message: m.loc, segment: s.pin(m.loc.segment),
+			message: m.loc, record: m.record(), segment: s.pin(m.loc.segment),
 			update: d.update, unwritten: s.updates[h],
 			lease: spool.Lease{Token: l.token, Until: until}, route: v.name,
 		}
 		if p.unwritten == nil && !d.update.isZero() {
 			p.updateHolder = s.pin(d.update.segment)
+		}
+		if damage, ok := s.lost[m.id]; ok {
+			p.lost, p.lease.Damaged = true, damage.err()
 		}
 		picks = append(picks, p)
 	}
@@ -383,8 +396,34 @@ func (s *Store) pick(r *spool.LeaseRequest) (picks []pick, next time.Time) {
 	return picks, next
 }
 
-// read fills in the lease from the log.
-func (p *pick) read(buf *[]byte) error {
+// read fills in the lease from the log. A delivery that is damaged is leased as
+// such; an error may pass.
+func (p *pick) read(s *Store, buf *[]byte) error {
+	err := p.readMessage(buf)
+	if err == nil {
+		err = p.readUpdate(buf)
+		if errors.Is(err, ErrDamaged) {
+			// What was settled before is served again: better twice than never.
+			s.log.Error("filespool: the last settlement of a delivery is damaged; it counts no more",
+				"id", p.id, "file", segmentName(p.updateHolder.number), "offset", p.update.at())
+			err = nil
+		}
+	}
+	if errors.Is(err, ErrDamaged) {
+		p.lease.Damaged = s.damagedEnvelope(p).err()
+		err = nil
+	}
+	if p.lease.Damaged != nil {
+		p.lease.Message.ID, p.lease.Delivery.ID = p.id.Message, p.id
+	}
+	p.lease.Delivery.Route = p.route
+	return err
+}
+
+func (p *pick) readMessage(buf *[]byte) error {
+	if p.lost {
+		return nil
+	}
 	_, meta, err := p.segment.meta(p.message, buf)
 	if err != nil {
 		return err
@@ -395,6 +434,11 @@ func (p *pick) read(buf *[]byte) error {
 		return ErrDamaged
 	}
 	p.lease.Message, p.lease.Delivery = m, ds[i]
+	return nil
+}
+
+// readUpdate brings the lease up to the last settlement.
+func (p *pick) readUpdate(buf *[]byte) error {
 	u := p.unwritten
 	if u != nil {
 		u = &update{u.due, u.attempts, slices.Clone(u.recipients)}
@@ -403,6 +447,7 @@ func (p *pick) read(buf *[]byte) error {
 		if err != nil {
 			return err
 		}
+		var ok bool
 		if u, ok = decodeUpdate(h.kind, meta, p.id.Message, p.id.Seq); !ok {
 			return ErrDamaged
 		}
@@ -410,7 +455,6 @@ func (p *pick) read(buf *[]byte) error {
 	if u != nil {
 		u.apply(&p.lease.Delivery)
 	}
-	p.lease.Delivery.Route = p.route
 	return nil
 }
 
@@ -425,10 +469,14 @@ func (g *segment) read(l loc, n int64, buf *[]byte) (h header, rest []byte, err 
 	b := slices.Grow((*buf)[:0], int(n))[:n]
 	*buf = b
 	if _, err := g.file.ReadAt(b, l.at()); err != nil {
+		if err == io.EOF {
+			err = ErrDamaged // the file was longer once
+		}
 		return h, nil, fmt.Errorf("filespool: read log: %w", err)
 	}
 	rest = b[headerSize:]
-	if !h.parse(b) || h.segment != g.number || h.meta != l.meta || sum(rest[:l.meta]) != h.metaSum {
+	if !mendHeader(b) || !h.parse(b) || h.segment != g.number || h.meta != l.meta ||
+		!mend(rest[:l.meta], h.metaSum) {
 		return h, nil, ErrDamaged
 	}
 	return h, rest, nil
@@ -572,8 +620,11 @@ func (s *Store) settle(l *lease, t *spool.Settlement) (written func(at loc)) {
 			return
 		}
 		s.dead(last.loc.segment, last.record())
+		delete(s.lost, last.id)
 		if last.own {
 			s.trash = append(s.trash, ownTrash{id: last.id, size: last.ownSize()})
+		} else {
+			delete(s.spoiled, last.id)
 		}
 	}
 }

@@ -30,19 +30,6 @@ type Recovery struct {
 	Damage []Damage
 }
 
-// Damage is one place where the store was not as it should be.
-type Damage struct {
-	// File is the name within the directory.
-	File string
-	// Offset and Bytes tell the place and its length.
-	Offset, Bytes int64
-	// What says what was wrong and what was done.
-	What string
-	// Torn tells that it is the end of the log, as it looks when the machine or
-	// the process stopped while writing: nothing that was acknowledged is lost.
-	Torn bool
-}
-
 // Recovery tells what Open found.
 func (s *Store) Recovery() Recovery {
 	r := s.recovery
@@ -60,8 +47,10 @@ type scan struct {
 	exact  bool   // limit is where the records end
 	reused bool   // leftovers may lie behind the records
 	seq    uint64 // of the last record
-	// damaged is told of what was passed over.
-	damaged func(from, to int64, what string)
+	// damaged is told of what was passed over, and whether messages may be lost with
+	// it; mended of a record with one wrong byte.
+	damaged func(from, to int64, what string, lost bool)
+	mended  func(from, to int64)
 
 	at    int64 // the next record
 	err   error // of reading
@@ -116,6 +105,13 @@ func (v *scan) header(off int64) (h header, ok bool) {
 	return h, ok
 }
 
+// mendHeader puts right one wrong byte of the header at off.
+func (v *scan) mendHeader(off int64) bool {
+	var h header
+	b := v.window(off, headerSize)
+	return len(b) == headerSize && !h.parse(b) && mendHeader(b)
+}
+
 // next returns the next whole record.
 func (v *scan) next() (found, bool) {
 	if v.at == 0 {
@@ -125,11 +121,16 @@ func (v *scan) next() (found, bool) {
 		v.ahead = windowBytes
 	}
 	for v.at < v.limit && v.err == nil && !v.later {
+		mended := v.mendHeader(v.at)
 		h, ok := v.header(v.at)
-		what := "not a record"
+		what, lost := "not a record", true
 		if ok {
 			body := v.window(v.at+headerSize, int(h.meta))
-			if len(body) == int(h.meta) && sum(body) == h.metaSum {
+			mended = mended || sum(body) != h.metaSum
+			if len(body) == int(h.meta) && mend(body, h.metaSum) {
+				if mended && v.mended != nil {
+					v.mended(v.at, v.at+h.size())
+				}
 				r := found{header: h, at: v.at, body: body}
 				v.at += h.size()
 				v.seq = h.seq
@@ -141,16 +142,17 @@ func (v *scan) next() (found, bool) {
 				return r, true
 			}
 			what = "record with a wrong checksum"
+			lost = h.kind == kindCommit
 		}
 		to := v.search(v.at + alignment)
 		if v.err != nil || v.later {
 			break
 		}
 		if to < 0 {
-			v.end(what)
+			v.end(what, lost)
 			break
 		}
-		v.report(v.at, to, what)
+		v.report(v.at, to, what, lost)
 		v.at = to
 	}
 	return found{}, false
@@ -189,9 +191,9 @@ func (v *scan) search(off int64) int64 {
 }
 
 // end looks at what lies behind the last record.
-func (v *scan) end(what string) {
+func (v *scan) end(what string, lost bool) {
 	if v.exact {
-		v.report(v.at, v.limit, what)
+		v.report(v.at, v.limit, what, lost)
 		return
 	}
 	// Each batch is followed by zeros as long as a header, unless the file ends there.
@@ -204,25 +206,30 @@ func (v *scan) end(what string) {
 	v.tail = end > v.at
 }
 
-func (v *scan) report(from, to int64, what string) {
+func (v *scan) report(from, to int64, what string, lost bool) {
 	if v.damaged != nil {
-		v.damaged(from, to, what)
+		v.damaged(from, to, what, lost)
 	}
 }
 
 func (s *Store) damage(d Damage) {
 	s.recovery.Damage = append(s.recovery.Damage, d)
-	if d.Torn {
-		s.log.Warn("filespool: cut off what was being written when the store stopped",
-			"file", d.File, "offset", d.Offset, "bytes", d.Bytes, "what", d.What)
-		return
+	args := []any{
+		"file", d.File, "offset", d.Offset, "bytes", d.Bytes, "what", d.What, "saved", d.Saved,
 	}
-	s.log.Error("filespool: damage", "file", d.File, "offset", d.Offset, "bytes", d.Bytes, "what", d.What)
+	switch {
+	case d.Torn:
+		s.log.Warn("filespool: cut off what was being written when the store stopped", args...)
+	case d.Mended:
+		s.log.Warn("filespool: a byte that was wrong has been put right", args...)
+	default:
+		s.log.Error("filespool: damage", args...)
+	}
 }
 
 // lost tells of damage that may have taken messages along.
 func (r *Recovery) lost() bool {
-	return slices.ContainsFunc(r.Damage, func(d Damage) bool { return !d.Torn })
+	return slices.ContainsFunc(r.Damage, func(d Damage) bool { return !d.Torn && !d.Mended })
 }
 
 // recover reads the directory.
@@ -240,6 +247,12 @@ func (s *Store) recover() error {
 	if err := s.matchFiles(); err != nil {
 		return err
 	}
+	if n := len(s.segments); n > 0 {
+		s.active = s.segments[n-1]
+	} else if err := s.roll(); err != nil {
+		return err
+	}
+	s.addLost()
 	x := s.index
 	for _, h := range x.byID {
 		m := x.messages.get(h)
@@ -259,11 +272,6 @@ func (s *Store) recover() error {
 			r.queue.build()
 			x.routes.push(r)
 		}
-	}
-	if n := len(s.segments); n > 0 {
-		s.active = s.segments[n-1]
-	} else if err := s.roll(); err != nil {
-		return err
 	}
 	s.recovery.Segments = len(s.segments)
 	s.recovery.Messages = x.messages.len()
@@ -308,7 +316,7 @@ func (s *Store) openSegments() error {
 		name := segmentName(g.number)
 		follows := i > 0 && s.segments[i-1].number == g.number-1
 		if i > 0 && !follows {
-			s.damage(Damage{File: name, What: "files of the log before this one are missing"})
+			s.lose(Damage{File: name, What: "files of the log before this one are missing"})
 		}
 		h, ok, err := s.readHeader(g)
 		if err != nil {
@@ -389,8 +397,12 @@ func (s *Store) findMark() error {
 	for _, g := range s.segments {
 		name := filepath.Join(s.dir, segmentName(g.number))
 		g.file.Close()
-		s.damage(Damage{File: segmentName(g.number), Bytes: g.size, What: "not a file of the log; renamed to .damaged"})
-		if err := s.fs.Rename(name, name+".damaged"); err != nil {
+		d := Damage{
+			File: segmentName(g.number), Bytes: g.size, What: "not a file of the log; renamed",
+			Saved: segmentName(g.number) + savedSuffix,
+		}
+		s.lose(d)
+		if err := s.fs.Rename(name, name+savedSuffix); err != nil {
 			return err
 		}
 	}
@@ -410,7 +422,9 @@ func (s *Store) replay(g *segment, last bool) error {
 	v := &scan{file: g.file, mark: s.mark, number: g.number, limit: g.size, reused: g.reused, seq: s.seq}
 	if !last && g.end > 0 {
 		if g.end > g.size {
-			s.damage(Damage{File: name, Offset: g.size, Bytes: g.end - g.size, What: "end of the file is missing"})
+			s.lose(Damage{
+				File: name, Offset: g.size, Bytes: g.end - g.size, What: "end of the file is missing",
+			})
 		}
 		v.limit, v.exact = min(g.end, g.size), true
 	}
@@ -423,19 +437,42 @@ func (s *Store) replay(g *segment, last bool) error {
 		torn bool // what came before it in its batch is not whole
 	}
 	var batch []held
-	var passed, suspects []Damage // before the record to come; in the batch held back
-	report := func(ds *[]Damage) {
-		for _, d := range *ds {
-			s.damage(d)
-		}
-		*ds = nil
+	type region struct {
+		from, to int64
+		what     string
+		lost     bool
 	}
-	v.damaged = func(from, to int64, what string) {
-		passed = append(passed, Damage{File: name, Offset: from, Bytes: to - from, What: what + "; passed over"})
+	var passed, suspects []region // before the record to come; in the batch held back
+	report := func(rs *[]region) {
+		for _, r := range *rs {
+			d := Damage{
+				File: name, Offset: r.from, Bytes: r.to - r.from, What: r.what + "; passed over",
+				Saved: s.save(g, r.from, r.to),
+			}
+			if r.lost {
+				s.lose(d)
+			} else {
+				s.damage(d)
+			}
+		}
+		*rs = nil
+	}
+	v.damaged = func(from, to int64, what string, lost bool) {
+		passed = append(passed, region{from, to, what, lost})
+	}
+	v.mended = func(from, to int64) {
+		s.damage(Damage{
+			File: name, Offset: from, Bytes: to - from, What: "one wrong byte in a record", Mended: true,
+		})
+	}
+	enter := func(r *found) {
+		if !s.apply(g, r) {
+			report(&[]region{{r.at, r.at + r.size(), "record with unknown content", true}})
+		}
 	}
 	apply := func() {
 		for _, r := range batch {
-			s.apply(g, &r.found)
+			enter(&r.found)
 		}
 		batch = batch[:0]
 	}
@@ -448,8 +485,8 @@ func (s *Store) replay(g *segment, last bool) error {
 			break
 		}
 		if !last {
-			s.apply(g, &r)
 			report(&passed)
+			enter(&r)
 			continue
 		}
 		begin := r.seq - uint64(r.batch)
@@ -462,7 +499,7 @@ func (s *Store) replay(g *segment, last bool) error {
 		// Something of this very batch is missing before r.
 		if len(passed) > 0 && r.batch > 0 && before < r.seq-1 {
 			if torn < 0 {
-				torn = passed[len(passed)-1].Offset
+				torn = passed[len(passed)-1].from
 			}
 			suspects = append(suspects, passed...)
 			passed = nil
@@ -483,7 +520,10 @@ func (s *Store) replay(g *segment, last bool) error {
 	s.seq = v.seq
 	if !last {
 		if v.tail {
-			s.damage(Damage{File: name, Offset: v.at, Bytes: v.limit - v.at, What: "end of the file is damaged"})
+			s.lose(Damage{
+				File: name, Offset: v.at, Bytes: v.limit - v.at, What: "end of the file is damaged",
+				Saved: s.save(g, v.at, v.limit),
+			})
 		}
 		return nil
 	}
@@ -500,8 +540,9 @@ func (s *Store) replay(g *segment, last bool) error {
 			if err != nil && err != io.EOF {
 				return err
 			}
-			if err == nil && sum(buf) == r.contentSum {
-				s.apply(g, &r.found)
+			// One wrong byte is damage, which whoever reads the content is told of.
+			if err == nil && mend(buf, r.contentSum) {
+				enter(&r.found)
 				continue
 			}
 			cutAt = r.at
@@ -520,7 +561,10 @@ func (s *Store) replay(g *segment, last bool) error {
 		if err != nil {
 			return err
 		}
-		s.damage(Damage{File: name, Offset: cutAt, Bytes: bytes - cutAt, What: what, Torn: true})
+		s.damage(Damage{
+			File: name, Offset: cutAt, Bytes: bytes - cutAt, What: what, Torn: true,
+			Saved: s.save(g, cutAt, bytes),
+		})
 		if err := g.file.Truncate(cutAt); err != nil {
 			return err
 		}
@@ -553,8 +597,8 @@ func dataEnd(f file, from, size int64) (int64, error) {
 	return end, nil
 }
 
-// apply enters a record in the index.
-func (s *Store) apply(g *segment, r *found) {
+// apply enters a record in the index and reports whether it could be read.
+func (s *Store) apply(g *segment, r *found) bool {
 	x := s.index
 	at := loc{g.number, uint32(r.at / alignment), r.meta}
 	d := &decoder{b: r.body}
@@ -588,6 +632,9 @@ func (s *Store) apply(g *segment, r *found) {
 			}
 			_, m := x.find(c.id)
 			if m == nil {
+				if !c.remaining {
+					delete(s.lost, c.id) // made known before
+				}
 				continue
 			}
 			h, e := x.delivery(m, c.seq)
@@ -601,12 +648,7 @@ func (s *Store) apply(g *segment, r *found) {
 			}
 		}
 	}
-	if d.bad {
-		s.damage(Damage{
-			File: segmentName(g.number), Offset: r.at, Bytes: r.size(),
-			What: "record with unknown content; passed over",
-		})
-	}
+	return !d.bad
 }
 
 // forget drops a message that is not queued.
@@ -646,22 +688,19 @@ func (s *Store) matchFiles() error {
 		}
 		sizes[id] = info.Size()
 	}
-	var missing []spool.ID
 	for id, h := range s.index.byID {
 		m := s.index.messages.get(h)
 		if !m.own {
 			continue
 		}
 		if n, ok := sizes[id]; !ok || n != m.ownSize() {
-			missing = append(missing, id)
-			continue
+			s.damage(Damage{
+				File: filepath.Join("files", id.String()), Bytes: n,
+				What: "content of a message is missing or has another length",
+			})
+			s.spoiled[id] = struct{}{}
 		}
 		s.ownBytes += m.ownSize()
-		delete(sizes, id)
-	}
-	for _, id := range missing {
-		s.damage(Damage{File: filepath.Join("files", id.String()), What: "content is missing; message dropped"})
-		s.forget(id)
 		delete(sizes, id)
 	}
 	// A file without a record was being written, or is of a finished message.

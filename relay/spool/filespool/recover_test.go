@@ -241,8 +241,13 @@ func TestOwnFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = open(t, dir, o)
-	if r := s.Recovery(); r.Messages != 1 || len(r.Damage) != 3 {
+	if r := s.Recovery(); r.Messages != 3 || len(r.Damage) != 3 {
 		t.Fatalf("recovery %+v", r)
+	}
+	for _, id := range ids[:2] {
+		if _, err := s.Open(t.Context(), id); !errors.Is(err, spool.ErrDamaged) {
+			t.Fatalf("error is %v, want ErrDamaged", err)
+		}
 	}
 	for _, kept := range []string{orphan, name(ids[0])} {
 		if _, err := os.Stat(kept); err != nil {

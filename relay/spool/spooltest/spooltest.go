@@ -4,8 +4,8 @@
 //		spooltest.Run(t, func(t *testing.T) spool.Store { return mystore.New(…) })
 //	}
 //
-// A store that outlives its process passes RunDurable as well. Both are worth
-// running with the race detector.
+// A store that outlives its process passes RunDurable as well, and one that
+// notices damage RunDamage. All are worth running with the race detector.
 package spooltest
 
 import (

@@ -1,0 +1,49 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// enhancedDamaged is "other or undefined mail system status" (RFC 3463 section
+// 3.4): the fault is neither the message's nor the recipient's.
+const enhancedDamaged = "5.3.0"
+
+// damaged tells of a message whose content is lost for good. Who holds its lease
+// and does not find it has lost it too.
+func damaged(err error) bool {
+	return errors.Is(err, spool.ErrDamaged) || errors.Is(err, spool.ErrNotFound)
+}
+
+// lose ends a delivery of which the store does not know any more whom it is for.
+// There is nobody to send a report to: the event and the log tell of it.
+func (r *Relay) lose(ctx context.Context, p *snapshot, l *spool.Lease) {
+	id := l.Message.ID.String()
+	p.log.Error("message lost: its envelope is damaged", "queue_id", id, "err", l.Damaged)
+	if err := r.settle(ctx, spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+		p.log.Error("attempt not settled; it will be made again", "queue_id", id, "err", err)
+		return
+	}
+	e := Event{Kind: Removed, Enhanced: enhancedDamaged, Text: oneLine(l.Damaged.Error())}
+	r.event(p, e, &Attempt{QueueID: id, Message: l.Message})
+}
+
+var errOriginal = errors.New("relay: the original cannot be read")
+
+// original is the content that a report attaches. It remembers why it could not
+// be read.
+type original struct {
+	io.ReadCloser
+	err error
+}
+
+func (o *original) Read(p []byte) (int, error) {
+	n, err := o.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		o.err = err
+	}
+	return n, err
+}

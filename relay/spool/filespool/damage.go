@@ -1,0 +1,174 @@
+package filespool
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// Damage is one place where the store was not as it should be.
+type Damage struct {
+	// File is the name within the directory.
+	File string
+	// Offset and Bytes tell the place and its length.
+	Offset, Bytes int64
+	// What says what was wrong and what was done.
+	What string
+	// Saved is the name, within the directory, of a copy of what was found there.
+	// Empty without one. Such a file is the operator's to look at and to remove.
+	Saved string
+	// Torn tells that it is the end of the log, as it looks when the machine or
+	// the process stopped while writing: nothing that was acknowledged is lost.
+	Torn bool
+	// Mended tells that one byte was wrong, and which: nothing is lost.
+	Mended bool
+}
+
+// err returns the damage as an error of reading.
+func (d *Damage) err() error {
+	saved := ""
+	if d.Saved != "" {
+		saved = "; saved as " + d.Saved
+	}
+	return fmt.Errorf("%w: %s, %d bytes at %d: %s%s",
+		ErrDamaged, d.File, d.Bytes, d.Offset, d.What, saved)
+}
+
+const savedSuffix = ".damaged"
+
+// mend tells whether p has the checksum want, if need be after putting right the
+// one byte that was wrong: a checksum tells which that is. It takes no byte for
+// wrong that is zero with all that follows, as an unfinished write leaves them.
+func mend(p []byte, want uint32) bool {
+	s := sum(p) ^ want // what the wrong byte has done to the checksum
+	if s == 0 {
+		return true
+	}
+	table := castagnoli()
+	zeros := true
+	for at := len(p) - 1; at >= 0; at-- {
+		zeros = zeros && p[at] == 0
+		// Go back by one byte: the upper bits of an entry are those of no other.
+		e := 0
+		for table[e]>>24 != s>>24 {
+			e++
+		}
+		s ^= table[e]
+		if s == 0 {
+			if !zeros {
+				p[at] ^= byte(e)
+			}
+			return !zeros
+		}
+		s = s<<8 | uint32(e)
+	}
+	return false
+}
+
+// mendHeader is mend for the header of a record, which ends with its checksum.
+func mendHeader(b []byte) bool { return mend(b[:headerSize], sum(make([]byte, 4))) }
+
+// save keeps a copy of a part of a file of the log beside it. It returns the
+// name of the copy, or nothing if it could not be made.
+func (s *Store) save(g *segment, from, to int64) string {
+	if to <= from {
+		return ""
+	}
+	name := fmt.Sprintf("%010d-%d%s", g.number, from, savedSuffix)
+	f, err := s.fs.OpenFile(filepath.Join(s.dir, name), openNew)
+	if errors.Is(err, fs.ErrExist) {
+		return name // found before
+	}
+	if err == nil {
+		err = copyRegion(f, g.file, from, to)
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if err != nil {
+		s.log.Error("filespool: what is damaged could not be saved",
+			"file", segmentName(g.number), "offset", from, "bytes", to-from, "error", err)
+		return ""
+	}
+	return name
+}
+
+func copyRegion(to, from file, at, end int64) error {
+	buf := make([]byte, windowBytes)
+	for off := int64(0); at < end; {
+		n, err := from.ReadAt(buf[:min(int64(len(buf)), end-at)], at)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if n == 0 {
+			return nil
+		}
+		if err := writeFull(to, buf[:n], off); err != nil {
+			return err
+		}
+		at, off = at+int64(n), off+int64(n)
+	}
+	return nil
+}
+
+// lose notes damage that may have taken messages along. It stands for a message
+// of its own, which is leased as damaged and settled like any other: then the
+// log says that it was made known.
+func (s *Store) lose(d Damage) {
+	s.damage(d)
+	var mark [8]byte
+	binary.LittleEndian.PutUint64(mark[:], s.mark)
+	id := spool.DeriveID(spool.ID{}, fmt.Sprintf("%x/%s/%d", mark, d.File, d.Offset))
+	s.lost[id] = d
+}
+
+// addLost enters in the index what has not been made known yet.
+func (s *Store) addLost() {
+	for id, d := range s.lost {
+		at := loc{segment: s.active.number}
+		for _, g := range s.segments {
+			if segmentName(g.number) == d.File {
+				at.segment = g.number // which stays meanwhile
+			}
+		}
+		s.index.addDelivery(s.index.add(message{id: id, loc: at}), brief{})
+	}
+}
+
+// damagedEnvelope makes known that the record of a message cannot be read any
+// more, and saves it.
+func (s *Store) damagedEnvelope(p *pick) *Damage {
+	at := p.message.at()
+	d := &Damage{
+		File: segmentName(p.segment.number), Offset: at, Bytes: p.record,
+		What:  "record of a message with a wrong checksum",
+		Saved: s.save(p.segment, at, at+p.record),
+	}
+	s.log.Error("filespool: damage", "id", p.id, "file", d.File, "offset", d.Offset,
+		"bytes", d.Bytes, "what", d.What, "saved", d.Saved)
+	return d
+}
+
+// spoil makes known, once, that the content of a message is damaged. Its file
+// stays when the message is finished.
+func (s *Store) spoil(id spool.ID, what string, save func() string) {
+	s.mu.Lock()
+	_, known := s.spoiled[id]
+	_, m := s.index.find(id)
+	if m == nil || known || s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.spoiled[id] = struct{}{}
+	at, record := m.loc, m.record()
+	s.mu.Unlock()
+	saved := ""
+	if save != nil {
+		saved = save()
+	}
+	s.log.Error("filespool: damage", "id", id, "file", segmentName(at.segment),
+		"offset", at.at(), "bytes", record, "what", what, "saved", saved)
+}

@@ -1,0 +1,372 @@
+package filespool_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/relay/spool"
+	"github.com/postern-mail/postern/relay/spool/filespool"
+	"github.com/postern-mail/postern/relay/spool/spooltest"
+)
+
+// change rewrites a file in place.
+func change(t *testing.T, name string, f func([]byte) []byte) {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, f(b), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func flip(b []byte, at int) []byte {
+	b[at] ^= 0x10
+	return b
+}
+
+// TestDamagedContent damages content in the log and in files of their own.
+func TestDamagedContent(t *testing.T) {
+	t.Parallel()
+	inLog := func(t *testing.T, dir string, id spool.ID) {
+		change(t, filepath.Join(dir, firstSegment), func(b []byte) []byte {
+			at := bytes.Index(b, []byte(id.String()))
+			if at < 0 {
+				t.Fatal("the content is not in the log")
+			}
+			return flip(b, at+50)
+		})
+	}
+	for name, damage := range map[string]func(t *testing.T, file string){
+		"Flipped": func(t *testing.T, file string) {
+			change(t, file, func(b []byte) []byte { return flip(b, len(b)/2) })
+		},
+		"Short": func(t *testing.T, file string) {
+			if err := os.Truncate(file, 500); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"Gone": func(t *testing.T, file string) {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			spooltest.RunDamage(t, func(t *testing.T) (func() spool.Store, func(spool.ID)) {
+				dir := t.TempDir()
+				reopen := func() spool.Store {
+					return open(t, dir, &filespool.Options{Logger: filespool.Quiet()})
+				}
+				return reopen, func(id spool.ID) {
+					file := filepath.Join(dir, "files", id.String())
+					if _, err := os.Stat(file); err != nil {
+						inLog(t, dir, id)
+						return
+					}
+					damage(t, file)
+				}
+			})
+		})
+	}
+}
+
+// TestDamagedContentIsSaved looks for what was found, after the message is finished.
+func TestDamagedContentIsSaved(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var said strings.Builder
+	s := open(t, dir, &filespool.Options{Logger: logTo(&said), Threshold: 2000})
+	short, long := spool.NewID(time.Now()), spool.NewID(time.Now())
+	put(t, s, short, []byte(contents(short, 10)), deliveries("a", time.Now()))
+	put(t, s, long, []byte(contents(long, 1000)), deliveries("a", time.Now()))
+	change(t, filepath.Join(dir, firstSegment), func(b []byte) []byte {
+		return flip(b, bytes.Index(b, []byte(contents(short, 2))))
+	})
+	change(t, filepath.Join(dir, "files", long.String()), func(b []byte) []byte { return flip(b, 0) })
+	for _, id := range []spool.ID{short, long} {
+		for range 2 {
+			if err := readAs(t, s, id); !errors.Is(err, filespool.ErrDamaged) {
+				t.Fatalf("error is %v, want ErrDamaged", err)
+			}
+		}
+		if n := strings.Count(said.String(), "id="+id.String()); n != 1 {
+			t.Errorf("the log tells %d times of %v: %s", n, id, said.String())
+		}
+	}
+	l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 9, TTL: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range l.Leases {
+		if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Flush()
+	s.Close()
+	for _, id := range []spool.ID{short, long} {
+		if n := len(savedWith(t, dir, contents(id, 5)[30:100])); n != 1 {
+			t.Errorf("%d files hold what is left of %v", n, id)
+		}
+	}
+	if files, err := os.ReadDir(filepath.Join(dir, "files")); err != nil || len(files) > 0 {
+		t.Errorf("left %v, %v", files, err)
+	}
+}
+
+// savedWith returns the files kept aside that hold a text.
+func savedWith(t *testing.T, dir, text string) (names []string) {
+	t.Helper()
+	list, err := filepath.Glob(filepath.Join(dir, "*.damaged"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range list {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(b, []byte(text)) {
+			names = append(names, filepath.Base(name))
+		}
+	}
+	return names
+}
+
+// envelope makes a store with one message, and returns its log and where the
+// message's record and its content begin.
+func envelope(t *testing.T, closed bool) (log []byte, id spool.ID, record, content int) {
+	t.Helper()
+	dir := t.TempDir()
+	s := open(t, dir, &filespool.Options{SegmentBytes: 16 << 10})
+	id = spool.NewID(time.Now())
+	put(t, s, id, []byte(contents(id, 3)), deliveries("a", time.Now()))
+	if closed {
+		s.Close()
+	}
+	log, err := os.ReadFile(filepath.Join(dir, firstSegment))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log = append(bytes.TrimRight(log, "\x00"), make([]byte, 100)...)
+	return log, id, filespool.SegmentHeader, bytes.Index(log, []byte("Received: "))
+}
+
+// TestWrongByteInEnvelope damages each byte of what is known of a message beside
+// its content, after the store was closed and after its process was killed: the
+// message is delivered as it was meant to be.
+func TestWrongByteInEnvelope(t *testing.T) {
+	t.Parallel()
+	for _, closed := range []bool{true, false} {
+		log, id, from, to := envelope(t, closed)
+		for at := from; at < to; at++ {
+			for _, bits := range []byte{1 << (at % 8), 0xff} {
+				b := bytes.Clone(log)
+				b[at] ^= bits
+				s := open(t, withLog(t, b), &filespool.Options{
+					Logger: filespool.Quiet(), InsecureNoSync: true, SegmentBytes: 16 << 10,
+				})
+				l, err := s.Lease(t.Context(), spool.LeaseRequest{
+					Now: time.Now(), Max: 9, TTL: time.Minute,
+				})
+				if err != nil || len(l.Leases) != 1 {
+					t.Fatalf("closed %v, byte %d: leased %+v, %v", closed, at, l, err)
+				}
+				v := l.Leases[0]
+				if v.Damaged != nil || v.Message.ID != id || v.Message.From != "app@example.com" ||
+					v.Delivery.Recipients[0].Address != "someone@example.org" {
+					t.Fatalf("closed %v, byte %d: leased %+v", closed, at, v)
+				}
+				if readAs(t, s, id) != nil {
+					t.Fatalf("closed %v, byte %d: content cannot be read", closed, at)
+				}
+				r := s.Recovery()
+				if len(r.Damage) != 1 || !r.Damage[0].Mended || r.Damage[0].Offset != int64(from) {
+					t.Fatalf("closed %v, byte %d: recovery %+v", closed, at, r)
+				}
+				s.Close()
+			}
+		}
+	}
+}
+
+// TestWrongByteInLastContent has a process be killed and a bit flip in the
+// content of the last message: its sender can be told.
+func TestWrongByteInLastContent(t *testing.T) {
+	t.Parallel()
+	log, id, _, content := envelope(t, false)
+	s := open(t, withLog(t, flip(log, content+30)), &filespool.Options{Logger: filespool.Quiet()})
+	if err := readAs(t, s, id); !errors.Is(err, spool.ErrDamaged) {
+		t.Fatalf("error is %v, want ErrDamaged", err)
+	}
+}
+
+// TestEnvelopeLost destroys so much of a record that nobody knows any more whom
+// it was for. That is leased once, as damaged, and what was found is kept.
+func TestEnvelopeLost(t *testing.T) {
+	t.Parallel()
+	for name, from := range map[string]int{"Header": 4, "Meta": 60} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log, id, at, _ := envelope(t, true)
+			copy(log[at+from:], "all of this is wrong")
+			dir := withLog(t, log)
+			o := &filespool.Options{Logger: filespool.Quiet(), SettleDelay: time.Millisecond}
+			lease := func(s *filespool.Store) []spool.Lease {
+				l, err := s.Lease(t.Context(), spool.LeaseRequest{
+					Now: time.Now(), Max: 9, TTL: time.Minute,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return l.Leases
+			}
+			s := open(t, dir, o)
+			first := lease(s)
+			s.Close() // the process ends before anybody was told
+			s = open(t, dir, o)
+			ls := lease(s)
+			if len(first) != 1 || len(ls) != 1 || ls[0].Delivery.ID != first[0].Delivery.ID {
+				t.Fatalf("leased %+v, then %+v", first, ls)
+			}
+			l := ls[0]
+			if !errors.Is(l.Damaged, spool.ErrDamaged) || l.Message.ID.IsZero() ||
+				l.Delivery.ID.Message != l.Message.ID ||
+				!strings.Contains(l.Damaged.Error(), firstSegment) {
+				t.Fatalf("leased %+v", l)
+			}
+			if err := readAs(t, s, l.Message.ID); !errors.Is(err, spool.ErrDamaged) {
+				t.Fatalf("error is %v, want ErrDamaged", err)
+			}
+			names := savedWith(t, dir, contents(id, 3))
+			if len(names) != 1 || !strings.Contains(l.Damaged.Error(), names[0]) {
+				t.Fatalf("saved %q, told %v", names, l.Damaged)
+			}
+			settle := spool.Settlement{ID: l.Delivery.ID, Token: l.Token}
+			if err := s.Settle(t.Context(), settle); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				s.Close()
+				s = open(t, dir, o)
+				if ls := lease(s); len(ls) != 0 {
+					t.Fatalf("leased %+v", ls)
+				}
+			}
+			if live, _ := s.Live(); live != 0 {
+				t.Fatalf("%d bytes count", live)
+			}
+		})
+	}
+}
+
+// TestEnvelopeLostAtRunTime destroys a record, and the record of a settlement,
+// under the store's hands.
+func TestEnvelopeLostAtRunTime(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir, &filespool.Options{Logger: filespool.Quiet(), SettleDelay: time.Millisecond})
+	lease := func() spool.Lease {
+		t.Helper()
+		l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 9, TTL: time.Minute})
+		if err != nil || len(l.Leases) != 1 {
+			t.Fatalf("leased %+v, %v", l, err)
+		}
+		return l.Leases[0]
+	}
+	destroy := func(text string) {
+		t.Helper()
+		change(t, filepath.Join(dir, firstSegment), func(b []byte) []byte {
+			at := bytes.LastIndex(b, []byte(text))
+			if at < 0 {
+				t.Fatalf("no %s in the log", text)
+			}
+			copy(b[at:], strings.Repeat("?", len(text)))
+			return b
+		})
+	}
+	id := spool.NewID(time.Now())
+	put(t, s, id, []byte(contents(id, 1)), deliveries("a", time.Now()))
+	l := lease()
+	if err := s.Settle(t.Context(), spool.Settlement{
+		ID: l.Delivery.ID, Token: l.Token, Due: time.Now(), Attempts: 1,
+		Remaining: []spool.Recipient{{Address: "someone@example.org", Diagnostic: "450 later"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.Flush()
+	destroy("450 later")
+	if l = lease(); l.Damaged != nil || l.Delivery.Recipients[0].Address != "someone@example.org" {
+		t.Fatalf("leased %+v", l)
+	}
+	if err := s.Settle(t.Context(), spool.Settlement{
+		ID: l.Delivery.ID, Token: l.Token, Due: time.Now(), Remaining: l.Delivery.Recipients,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.Flush()
+	destroy("app@example.com")
+	if l = lease(); !errors.Is(l.Damaged, spool.ErrDamaged) || l.Delivery.ID.Message != id {
+		t.Fatalf("leased %+v", l)
+	}
+	if names := savedWith(t, dir, contents(id, 1)); len(names) != 1 {
+		t.Fatalf("saved %q", names)
+	}
+	if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+		t.Fatal(err)
+	}
+	s.Flush()
+	if st, err := s.Stats(t.Context()); err != nil || st.Messages != 0 {
+		t.Fatalf("stats %+v, %v", st, err)
+	}
+}
+
+// TestReadErrorsPass has reading fail for a moment: that is no damage.
+func TestReadErrorsPass(t *testing.T) {
+	t.Parallel()
+	disk := filespool.NewDisk(1)
+	s := openDisk(t, t.TempDir(), disk)
+	defer s.Close()
+	now := time.Now()
+	for _, n := range []byte{1, 0xf0} {
+		id := spool.NewID(now)
+		id[15] = n
+		if err := tryPutOwn(t, s, id); err != nil {
+			t.Fatal(err)
+		}
+		for _, op := range []string{"read", "open", "size"} {
+			disk.Fault(func(o, _ string) error {
+				if o == op {
+					return errors.New("input/output error")
+				}
+				return nil
+			})
+			if err := readAs(t, s, id); errors.Is(err, spool.ErrDamaged) ||
+				errors.Is(err, spool.ErrNotFound) || err == nil && (n != 1 || op == "read") {
+				t.Fatalf("%d, %s: error is %v", n, op, err)
+			}
+		}
+		l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 1, TTL: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk.Fault(nil)
+		if len(l.Leases) == 1 && l.Leases[0].Damaged != nil {
+			t.Fatalf("leased %+v", l)
+		}
+		if err := readAs(t, s, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func logTo(b *strings.Builder) *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
