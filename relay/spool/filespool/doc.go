@@ -40,5 +40,8 @@
 // # Security
 //
 // The directory is made for its owner only (0700, files 0600). It must not be
-// shared with anything else.
+// shared with anything else. Open refuses one that belongs to another user than
+// the process's and root, that everybody may write to, or that has a symbolic
+// link in the place of a file; so it does for the files in it. Where the group
+// may write it warns. On Windows nothing is checked.
 package filespool

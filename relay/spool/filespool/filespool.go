@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -210,6 +211,10 @@ func openFS(dir string, o *Options, fs fsys) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", err, dir)
 	}
+	if err := s.checkOwner(); err != nil {
+		unlockFile(lock)
+		return nil, err
+	}
 	s.lock = lock
 	if err := s.recover(); err != nil {
 		s.release()
@@ -219,6 +224,46 @@ func openFS(dir string, o *Options, fs fsys) (*Store, error) {
 	go s.clean()
 	s.wakeCleaner()
 	return s, nil
+}
+
+// checkOwner refuses a directory that others could change. It looks at what is
+// in it as well, and not at the files of messages: theirs is one of its own.
+func (s *Store) checkOwner() error {
+	dir, err := os.Stat(s.dir)
+	if err != nil {
+		return err
+	}
+	infos := map[string]os.FileInfo{s.dir: dir}
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := filepath.Join(s.dir, e.Name())
+		ours := e.Name() == "lock" || e.Name() == spareName || name == s.files ||
+			strings.HasSuffix(e.Name(), segmentSuffix)
+		if !ours {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() && !(info.IsDir() && name == s.files) {
+			return fmt.Errorf("filespool: %s is %v", name, info.Mode().Type())
+		}
+		infos[name] = info
+	}
+	for name, info := range infos {
+		group, err := check(name, info)
+		if err != nil {
+			return err
+		}
+		if group {
+			s.log.Warn("filespool: its group may write to it", "file", name, "mode", info.Mode())
+		}
+	}
+	return nil
 }
 
 // open tells whether the store still is. The caller holds the lock.

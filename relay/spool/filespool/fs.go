@@ -46,7 +46,7 @@ type diskFile struct {
 }
 
 func (d disk) OpenFile(name string, flag int) (file, error) {
-	f, err := os.OpenFile(name, flag, 0o600)
+	f, err := os.OpenFile(name, flag|noFollow, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -4,9 +4,26 @@ package filespool
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 )
+
+// noFollow refuses a symbolic link in the place of a file.
+const noFollow = syscall.O_NOFOLLOW
+
+// check refuses a file or directory, as which info describes it, through which
+// somebody else could change the queue. group tells that its group could.
+func check(name string, info os.FileInfo) (group bool, err error) {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() && st.Uid != 0 {
+		return false, fmt.Errorf("filespool: %s belongs to user %d, and this process runs as %d",
+			name, st.Uid, os.Geteuid())
+	}
+	if info.Mode().Perm()&0o002 != 0 {
+		return false, fmt.Errorf("filespool: everybody may write to %s: chmod o-w", name)
+	}
+	return info.Mode().Perm()&0o020 != 0, nil
+}
 
 func noQuota(err error) bool { return errors.Is(err, syscall.EDQUOT) }
 
@@ -30,7 +47,7 @@ func syncDir(name string) error {
 
 // lockFile takes the lock that ends with the process or with Close.
 func lockFile(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|noFollow, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -686,7 +686,9 @@ func (s *Store) matchFiles() error {
 			}
 			return err
 		}
-		sizes[id] = info.Size()
+		if info.Mode().IsRegular() {
+			sizes[id] = info.Size()
+		}
 	}
 	for id, h := range s.index.byID {
 		m := s.index.messages.get(h)
