@@ -435,7 +435,7 @@ func health(results []Result) sched.Health {
 // connection.
 func unreached(d *DeliveryError) bool {
 	switch d.Op {
-	case "dial", "greeting", "starttls":
+	case "dial", "greeting", "starttls", "auth":
 		return true
 	case "ehlo", "mail":
 		return d.Code == 421 || d.Code == 432

@@ -157,6 +157,8 @@ func TestFailuresThatRestARoute(t *testing.T) {
 		{relay.DeliveryError{Op: "dial"}, true},
 		{relay.DeliveryError{Op: "greeting"}, true},
 		{relay.DeliveryError{Op: "greeting", Code: 421}, true},
+		{relay.DeliveryError{Op: "auth"}, true},
+		{relay.DeliveryError{Op: "auth", Code: 535}, true},
 		{relay.DeliveryError{Op: "ehlo", Code: 421}, true},
 		{relay.DeliveryError{Op: "mail", Code: 421}, true},
 		{relay.DeliveryError{Op: "mail", Code: 432}, true},

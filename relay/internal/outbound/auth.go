@@ -1,8 +1,10 @@
 package outbound
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
+	"slices"
 )
 
 var (
@@ -10,21 +12,58 @@ var (
 	errMechanism   = errors.New("the peer offers neither AUTH PLAIN nor AUTH LOGIN")
 )
 
-// auth logs on (RFC 4954) with PLAIN (RFC 4616) or, where that is missing, LOGIN. The last reply tells the outcome.
-// LOGIN's challenges are not looked at: servers differ in their words, never in their order.
-func (c *conn) auth(h *NextHop) (*reply, error) {
+// auth logs on (RFC 4954) with PLAIN (RFC 4616) or, where that is missing or
+// refused, LOGIN; loginFirst turns the order round. login tells which it was.
+// Every failure is temporary: it is for the operator to mend while the mail waits.
+func (c *conn) auth(ctx context.Context, h *NextHop, loginFirst bool) (login bool, failed *Result) {
 	if !c.secure() && !h.AllowPlaintextAuth {
-		return nil, errAuthInClear
+		return false, &Result{Op: "auth", Enhanced: "4.7.0", Err: errAuthInClear}
 	}
+	var tries []bool
+	if c.ext.plain {
+		tries = append(tries, false)
+	}
+	if c.ext.login {
+		tries = append(tries, true)
+	}
+	if len(tries) == 0 {
+		return false, &Result{Op: "auth", Enhanced: "4.7.0", Err: errMechanism}
+	}
+	if loginFirst {
+		slices.Reverse(tries)
+	}
+	for _, login = range tries {
+		rep, err := c.logOn(h, login)
+		switch {
+		case failed != nil && (err != nil || rep.code == 421):
+			return login, failed // enough of it, after the first
+		case err != nil:
+			return login, lost(ctx, "auth", "4.4.2", err)
+		case rep.class() == 2:
+			return login, nil
+		}
+		r := refused("auth", rep)
+		r.Outcome, failed = Temporary, &r
+		if !otherMechanism(rep) {
+			break
+		}
+	}
+	return login, failed
+}
+
+// otherMechanism tells whether a refusal may be of the mechanism alone: RFC 4954
+// section 6 says so of 534, and hosts use 504 and 535 for it too.
+func otherMechanism(rep *reply) bool {
+	return rep.code == 504 || rep.code == 534 || rep.code == 535
+}
+
+// logOn makes one exchange. LOGIN's challenges are not looked at: servers differ
+// in their words, never in their order.
+func (c *conn) logOn(h *NextHop, login bool) (*reply, error) {
 	b64 := base64.StdEncoding.EncodeToString
-	var lines []string
-	switch {
-	case c.ext.plain:
-		lines = []string{"AUTH PLAIN " + b64([]byte("\x00"+h.Username+"\x00"+h.Password))}
-	case c.ext.login:
+	lines := []string{"AUTH PLAIN " + b64([]byte("\x00"+h.Username+"\x00"+h.Password))}
+	if login {
 		lines = []string{"AUTH LOGIN", b64([]byte(h.Username)), b64([]byte(h.Password))}
-	default:
-		return nil, errMechanism
 	}
 	for _, line := range append(lines, "*") { // "*" cancels
 		rep, err := c.command(line, nil)

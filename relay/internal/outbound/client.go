@@ -14,6 +14,7 @@ const (
 	deadFor     = 30 * time.Second
 	noChunksFor = time.Hour
 	maxRcptFor  = time.Hour
+	byLoginFor  = time.Hour
 )
 
 // maxTries bounds the connections made to an address in one attempt, each for
@@ -29,6 +30,8 @@ type Client struct {
 	slow     slowHosts
 	noChunks memo // addresses that offer CHUNKING and do not know BDAT
 	maxRcpt  memo // addresses that take so many recipients in a transaction
+	byLogin  memo // addresses that offer PLAIN and take LOGIN alone
+	logons   logons
 	memory   sync.Pool
 }
 
@@ -60,7 +63,8 @@ func New(cfg Config) *Client {
 		}
 	}
 	c := &Client{cfg: cfg, resolver: cfg.Resolver}
-	c.dead.keep, c.noChunks.keep, c.maxRcpt.keep = deadFor, noChunksFor, maxRcptFor
+	c.dead.keep, c.noChunks.keep = deadFor, noChunksFor
+	c.maxRcpt.keep, c.byLogin.keep = maxRcptFor, byLoginFor
 	c.pool.idleTimeout = cfg.IdleTimeout
 	c.pool.hops = make(map[hopKey]*hop)
 	c.memory.New = func() any { return new(transaction) }

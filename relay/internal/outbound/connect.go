@@ -21,6 +21,11 @@ var (
 
 // connect makes a connection up to the point where a transaction can begin, or tells why it could not.
 func (c *Client) connect(ctx context.Context, h *NextHop, key hopKey, t target) (*conn, *Result) {
+	logon, failed := c.logons.begin(ctx, h, t.addr)
+	if failed != nil {
+		failed.Host = t.shown
+		return nil, failed
+	}
 	end := c.slow.watch(h.patience(), t.host, t.names...)
 	cn, failed, retry := c.establish(ctx, h, t, t.plain)
 	if retry {
@@ -28,6 +33,7 @@ func (c *Client) connect(ctx context.Context, h *NextHop, key hopKey, t target) 
 		c.debug(ctx, "TLS failed, going on without", "host", t.shown, "err", failed.Err)
 		cn, failed, _ = c.establish(ctx, h, t, true)
 	}
+	logon.end(failed)
 	end(failed == nil || failed.Code != 0)
 	if failed != nil {
 		failed.Host = t.shown
@@ -120,16 +126,12 @@ func (c *Client) establish(ctx context.Context, h *NextHop, t target, plain bool
 	}
 
 	if h.Username != "" {
-		rep, err := cn.auth(h)
-		switch {
-		case errors.Is(err, errAuthInClear), errors.Is(err, errMechanism):
-			return cn, &Result{Op: "auth", Enhanced: "4.7.0", Err: err}, false
-		case err != nil:
-			return cn, lost(ctx, "auth", "4.4.2", err), false
-		case rep.class() != 2:
-			failed := refused("auth", rep)
-			failed.Outcome = Temporary // a wrong password is the operator's to mend; the mail waits
-			return cn, &failed, false
+		login, failed := cn.auth(ctx, h, c.byLogin.has(t.addr))
+		if failed != nil {
+			return cn, failed, false
+		}
+		if login && cn.ext.plain {
+			c.byLogin.add(t.addr)
 		}
 	}
 	return cn, nil, false

@@ -85,6 +85,13 @@
 // TLS or of AUTH is temporary whatever the peer's code: it is for the operators
 // to mend while the mail waits.
 //
+// # Logging on
+//
+// Where PLAIN and LOGIN are offered and one is refused by 504, 534 or 535, the
+// other is tried once, and first from then on if it was taken. Until a host has
+// taken the password one connection tries it and the others wait to hear; a host
+// that refused it is not asked again for 30 seconds.
+//
 // # Concurrency and resources
 //
 // A Client is safe for concurrent use and makes no goroutines but those that close idle connections. At most 100 connections

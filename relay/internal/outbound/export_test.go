@@ -53,6 +53,9 @@ func framed(src io.Reader, frame func(*blocks) ([]byte, error)) (out []byte, err
 	return nil, err
 }
 
+// RefusedFor is how long a refused password rests.
+const RefusedFor = refusedFor
+
 // Hops is the number of next hops the pool remembers.
 func (c *Client) Hops() int {
 	c.pool.mu.Lock()
