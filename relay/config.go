@@ -19,7 +19,8 @@ import (
 // [Relay.Reload] to give a running relay another one.
 type Config struct {
 	// Hostname is the name this relay goes by: in its banner, in EHLO, in
-	// trace fields and reports. Required; a fully qualified domain name.
+	// trace fields and reports. U-labels are put in their A-labels. Required; a
+	// fully qualified domain name.
 	Hostname string
 
 	// Spool keeps the queue. Required. The application opens it and closes it
@@ -98,7 +99,8 @@ type Config struct {
 	CompleteAddresses bool
 
 	// Postmaster is the address that reports come from, and to which mail for
-	// <postmaster> goes. Defaults to postmaster@ the default domain.
+	// <postmaster> goes. Its local part must be ASCII. Defaults to postmaster@
+	// the default domain.
 	Postmaster string
 
 	// Mailboxes takes the mail of known recipients in accepted domains. Required when an

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"net"
 	"strconv"
+	"strings"
 
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/outbound"
 )
 
@@ -44,8 +46,15 @@ func (n *NextHop) hop(key, hostname string) (*outbound.NextHop, error) {
 	if len(n.Hosts) == 0 {
 		faults = append(faults, &connector.FieldError{Field: "Hosts", Err: errors.New("at least one host is required")})
 	}
+	hosts := make([]string, len(n.Hosts))
 	for i, h := range n.Hosts {
-		if _, port, err := net.SplitHostPort(h); h == "" || err == nil && !isPort(port) {
+		host, port, err := net.SplitHostPort(h)
+		if err != nil {
+			hosts[i] = wireName(h)
+		} else if hosts[i] = h; wireName(host) != host {
+			hosts[i] = net.JoinHostPort(wireName(host), port)
+		}
+		if h == "" || err == nil && !isPort(port) || !isText(hosts[i]) {
 			faults = append(faults, &connector.FieldError{
 				Field: "Hosts[" + strconv.Itoa(i) + "]", Err: errors.New("not host or host:port"),
 			})
@@ -54,20 +63,31 @@ func (n *NextHop) hop(key, hostname string) (*outbound.NextHop, error) {
 	if n.TLS == connector.TLSDomainValidation && n.TLSDomain == "" {
 		faults = append(faults, &connector.FieldError{Field: "TLSDomain", Err: errors.New("required with TLSDomainValidation")})
 	}
+	domain := wireName(n.TLSDomain)
+	if name, err := domains.ParseDomain(domain); domain != "" && (err != nil || name[0] == '[') {
+		faults = append(faults, &connector.FieldError{Field: "TLSDomain", Err: errors.New("not the " +
+			"name of a host")})
+	}
 	port := 25
 	if n.LMTP {
 		port = 24
 	}
 	return &outbound.NextHop{
 		Key:            key,
-		Hosts:          n.Hosts,
+		Hosts:          hosts,
 		Port:           orDefault(n.Port, port),
 		LMTP:           n.LMTP,
 		TLS:            n.TLS,
-		TLSDomain:      n.TLSDomain,
+		TLSDomain:      domain,
 		Helo:           hostname,
 		MaxConnections: orDefault(n.MaxConnections, defaultConnections),
 	}, errors.Join(faults...)
+}
+
+// isText reports whether a name is ASCII without white space and control
+// characters.
+func isText(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 func isPort(s string) bool {

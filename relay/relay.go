@@ -71,6 +71,7 @@ type Relay struct {
 //
 // The error lists one [*FieldError] for each fault; errors.As finds them.
 func New(cfg Config) (*Relay, error) {
+	cfg.Hostname = wireName(cfg.Hostname)
 	r := &Relay{
 		store:     cfg.Spool,
 		listeners: make(map[netip.AddrPort]net.Listener),

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hashicorp/go-multierror"
 
@@ -185,9 +186,32 @@ func (p *snapshot) checkNames(f *faults) {
 		postmaster = "postmaster@" + p.defaultDomain
 	}
 	p.postmaster, err = domains.Parse(postmaster)
-	if err != nil && cfg.Postmaster != "" {
+	if err != nil {
+		if cfg.Postmaster != "" {
+			f.addf("Postmaster", "%q is not a mailbox", postmaster)
+		}
+		return
+	}
+	// Reports have to reach hosts without SMTPUTF8.
+	text, ascii := p.postmaster.ASCII()
+	if !ascii {
+		f.addf("Postmaster", "%q has a local part that is not ASCII", postmaster)
+	} else if p.postmaster, err = domains.Parse(text); err != nil {
 		f.addf("Postmaster", "%q is not a mailbox", postmaster)
 	}
+}
+
+// wireName returns a host name as it goes on the wire: U-labels become A-labels
+// (RFC 5890 section 2.3.2.1). What is not the name of a host stays as it is,
+// for a check to refuse.
+func wireName(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return s
+	}
+	if name, err := domains.ParseDomain(strings.ToLower(s)); err == nil {
+		return name
+	}
+	return s
 }
 
 func (p *snapshot) checkConnectors(f *faults) {

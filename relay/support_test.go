@@ -31,6 +31,7 @@ import (
 
 // sent is a message that a sink was given.
 type sent struct {
+	hello   string // the name in EHLO
 	from    string // with its parameters
 	to      []string
 	params  []string // of each RCPT
@@ -108,6 +109,7 @@ func (s *sink) serve(c net.Conn) {
 	}
 	say("220 sink.example.test ESMTP")
 	var m sent
+	var hello string
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
@@ -117,6 +119,7 @@ func (s *sink) serve(c net.Conn) {
 		verb, _, _ := strings.Cut(line, " ")
 		switch verb {
 		case "EHLO", "LHLO":
+			hello = strings.TrimPrefix(line, verb+" ")
 			last := "250 DSN"
 			if s.noDSN {
 				last = "250 HELP"
@@ -127,7 +130,7 @@ func (s *sink) serve(c net.Conn) {
 			}
 			say("250-sink.example.test\r\n250-PIPELINING\r\n" + eight + "250-ENHANCEDSTATUSCODES\r\n250-SIZE\r\n" + last)
 		case "MAIL":
-			m = sent{}
+			m = sent{hello: hello}
 			if answer(line) {
 				m.from = path(line)
 			}
