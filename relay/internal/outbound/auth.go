@@ -57,19 +57,37 @@ func otherMechanism(rep *reply) bool {
 	return rep.code == 504 || rep.code == 534 || rep.code == 535
 }
 
-// logOn makes one exchange. LOGIN's challenges are not looked at: servers differ
-// in their words, never in their order.
+// logOn makes one exchange. A host that takes the user name of LOGIN for an
+// unknown command gets it behind AUTH, as some clients send it always.
 func (c *conn) logOn(h *NextHop, login bool) (*reply, error) {
 	b64 := base64.StdEncoding.EncodeToString
-	lines := []string{"AUTH PLAIN " + b64([]byte("\x00"+h.Username+"\x00"+h.Password))}
-	if login {
-		lines = []string{"AUTH LOGIN", b64([]byte(h.Username)), b64([]byte(h.Password))}
+	if !login {
+		return c.converse("AUTH PLAIN " + b64([]byte("\x00"+h.Username+"\x00"+h.Password)))
 	}
-	for _, line := range append(lines, "*") { // "*" cancels
-		rep, err := c.command(line, nil)
+	user, password := b64([]byte(h.Username)), b64([]byte(h.Password))
+	rep, err := c.command("AUTH LOGIN", nil)
+	if err != nil || rep.code != 334 {
+		return rep, err
+	}
+	rep, err = c.command(user, nil)
+	switch {
+	case err == nil && rep.code == 334:
+		return c.converse(password)
+	case err == nil && unknown(rep):
+		return c.converse("AUTH LOGIN "+user, password)
+	}
+	return rep, err
+}
+
+// converse sends lines for as long as the peer asks for more, and cancels when
+// there are none. Challenges are not looked at: servers differ in their words,
+// never in their order.
+func (c *conn) converse(lines ...string) (rep *reply, err error) {
+	for _, line := range append(lines, "*") {
+		rep, err = c.command(line, nil)
 		if err != nil || rep.code != 334 {
-			return rep, err
+			break
 		}
 	}
-	return &c.rep, nil
+	return rep, err
 }
