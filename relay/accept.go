@@ -61,7 +61,14 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 	now := time.Now()
 	in.message.Created = now
 	in.message.ID = spool.NewID(now)
-	h, body, err := r.headers.Read(content, in.limits.MaxHeaderBytes)
+	memory := share{all: &r.memory}
+	defer memory.release()
+	if err := memory.take(messageMemory); err != nil {
+		return c, nil, err
+	}
+	measured := &measuredHeader{Reader: content, share: &memory, free: freeHeader}
+	h, body, err := r.headers.Read(measured, in.limits.MaxHeaderBytes)
+	measured.done = true
 	if errors.Is(err, header.ErrTooLarge) {
 		return c, nil, replyHeaderTooLarge()
 	} else if err != nil {
@@ -98,7 +105,8 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 	if err != nil {
 		return c, nil, err
 	}
-	signature, size, err := p.write(w, in, h, extra, body)
+	kept := &measuredContent{Writer: w, share: &memory, left: contentMemory}
+	signature, size, err := p.write(kept, in, h, extra, body)
 	if err != nil {
 		_ = w.Abort()
 		return c, nil, err

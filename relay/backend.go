@@ -99,6 +99,9 @@ func (b *backend) Mail(ctx context.Context, s *smtpd.Session, m *smtpd.Mail) err
 	if r := decideLoad(b.relay.monitor.current(ctx), clientOf(s)); r != nil {
 		return r
 	}
+	if !b.relay.memory.Has(messageMemory) {
+		return replyNoRoom(errMemory)
+	}
 	if !b.withinRate(s) {
 		return replyRate()
 	}

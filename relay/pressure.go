@@ -34,6 +34,11 @@ type Pressure struct {
 	// DiskMedium and DiskHigh are bytes free on the spool's disk, if the spool
 	// can tell. They default to 256 MiB and 128 MiB.
 	DiskMedium, DiskHigh int64
+	// Receiving is how many bytes of memory the messages being received may take
+	// up, all together. Each counts 64 KiB, its recipients, its content up to 128
+	// KiB, and a header beyond 8 KiB sixteen times: that holds what connectors
+	// admit. Further ones are refused, whoever sends them. Defaults to 256 MiB.
+	Receiving int64
 }
 
 // Level is a level of pressure.
@@ -82,6 +87,16 @@ type monitor struct {
 	limits Pressure
 }
 
+// setPressure sets the thresholds of a configuration.
+func (r *Relay) setPressure(p Pressure) {
+	r.monitor.setLimits(p)
+	most := p.withDefaults().Receiving
+	if most < 0 {
+		most = math.MaxInt64 // off
+	}
+	r.memory.SetLimit(most)
+}
+
 func (m *monitor) setLimits(p Pressure) {
 	m.mu.Lock()
 	m.limits = p.withDefaults()
@@ -101,6 +116,7 @@ func (p Pressure) withDefaults() Pressure {
 		{&p.QueueMedium, 500_000}, {&p.QueueHigh, 1_000_000},
 		{&p.MemoryMedium, limit / 10 * 9}, {&p.MemoryHigh, limit / 20 * 19},
 		{&p.DiskMedium, 256 << 20}, {&p.DiskHigh, 128 << 20},
+		{&p.Receiving, 256 << 20},
 	} {
 		if *f.value == 0 {
 			*f.value = f.def

@@ -41,6 +41,7 @@ type Relay struct {
 	events   eventQueue
 	headers  header.Pool
 	monitor  monitor
+	memory   smtpd.Budget          // for messages being received
 	held     atomic.Int32          // refusals held back, of clients that do not speak SMTP
 	throttle func() *auth.Throttle // of every configuration's Verifier
 	calls    callbacks
@@ -98,7 +99,7 @@ func New(cfg Config) (*Relay, error) {
 	}
 	r.snap.Store(p)
 	r.monitor.store, r.monitor.begun = cfg.Spool, time.Now()
-	r.monitor.setLimits(cfg.Pressure)
+	r.setPressure(cfg.Pressure)
 	r.server = smtpd.New(smtpd.Config{Hostname: cfg.Hostname, Logger: p.log, Policy: r.policy(p)})
 	r.sched = sched.New(sched.Config{
 		Store:       cfg.Spool,
@@ -121,8 +122,8 @@ func (r *Relay) bound(of Resolver) Resolver {
 
 func (r *Relay) policy(p *snapshot) smtpd.Policy {
 	return smtpd.Policy{
-		CompleteDomain: p.completeDomain(),
-		Connectors:     p.set, TLS: p.cfg.TLS, Backend: &backend{relay: r, snapshot: p}, Auth: p.auth,
+		CompleteDomain: p.completeDomain(), Memory: &r.memory,
+		Connectors: p.set, TLS: p.cfg.TLS, Backend: &backend{relay: r, snapshot: p}, Auth: p.auth,
 		RequireEncryption: p.cfg.RequireEncryption, Proxies: p.cfg.Proxies, XClient: p.cfg.XClient,
 		WatchGateways: p.cfg.GatewayGuard != GatewayOff, RefuseGateways: p.cfg.GatewayGuard == GatewayRefuse,
 	}
@@ -257,7 +258,7 @@ func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 // the listeners it no longer binds.
 func (r *Relay) install(p *snapshot) {
 	r.snap.Store(p)
-	r.monitor.setLimits(p.cfg.Pressure)
+	r.setPressure(p.cfg.Pressure)
 	r.server.SetPolicy(r.policy(p))
 	wanted := make(map[netip.AddrPort]bool)
 	for _, c := range p.cfg.Connectors {

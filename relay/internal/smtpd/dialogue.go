@@ -78,6 +78,8 @@ func contentRefusal() *Reply {
 // reset forgets the transaction.
 func (g *guard) reset() {
 	g.transaction = nil
+	g.pol.Memory.Give(g.held)
+	g.held = 0
 	g.mailRefused, g.rcptRefused = false, false
 }
 
@@ -291,6 +293,12 @@ func (g *guard) doRcpt() bool {
 		g.refusedByBackend(Rejection{Stage: "rcpt", Reply: r, To: rc.To.String()})
 		return false
 	}
+	n := rc.memory()
+	if !g.pol.Memory.Take(n) {
+		g.refuse(Rejection{Stage: "rcpt", Reply: noMemory(), To: rc.To.String()})
+		return false
+	}
+	g.held += n
 	m.Recipients = append(m.Recipients, *rc)
 	g.rcpt = Rcpt{}
 	g.reply(250, "2.1.5", "Recipient OK")

@@ -82,6 +82,7 @@ type guard struct {
 	exchange    *exchange
 	transaction *Mail
 	rcpt        Rcpt
+	held        int64 // of the policy's memory, for the transaction
 	content     content
 
 	mailRefused bool // pipelined RCPT and DATA follow a refused MAIL
@@ -535,6 +536,7 @@ func (g *guard) close() {
 		return
 	}
 	g.shut, g.hangup = true, true
+	g.reset()
 	if g.linger {
 		g.drainSocket()
 	}

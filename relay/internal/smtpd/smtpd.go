@@ -111,6 +111,8 @@ type Policy struct {
 	// that cannot be verified does not count and does no harm.
 	TLS     *tls.Config
 	Backend Backend
+	// Memory is for the recipients of messages being received. Nil is no bound.
+	Memory *Budget
 	// CompleteDomain is added to the paths of authenticated users that have no domain. Empty: they are refused.
 	CompleteDomain string
 	// Auth runs the mechanisms of AUTH; nil means that AUTH is not offered.
