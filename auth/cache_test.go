@@ -44,6 +44,8 @@ func TestCached(t *testing.T) {
 		want("anna", "secret", "yes", 0)
 		want("anna", "guess", "no", 1)
 		want("anna", "guess", "no", 0)
+		want("ANNA", "secret", "no", 1)
+		want("anna", "secret", "yes", 0)
 		want("bert", "secret", "yes", 1)
 		want("ann", "asecret", "no", 1)
 		want("down", "x", "<nil>, down", 1)

@@ -45,6 +45,13 @@ func (t *Throttle) Waiting() (waiting, running int) {
 			running += int(f.running) + int(f.waiting)
 		}
 	}
+	for _, w := range t.wider {
+		for _, row := range w.table.rows {
+			for _, f := range row {
+				running += int(f.running) + int(f.waiting)
+			}
+		}
+	}
 	for _, row := range t.pairs.rows {
 		for _, f := range row {
 			running += int(f.running)

@@ -19,7 +19,9 @@ type ThrottleOptions struct {
 	// Free is how many times one source may fail to log on as one user before it is slowed down.
 	// Defaults to 5.
 	Free int
-	// SourceFree is how many times one source may fail for all users together. Defaults to 20.
+	// SourceFree is how many times one source may fail for all users together; the
+	// sources of an IPv6 /56 four times as often, and those of a /48 sixteen times.
+	// Defaults to 20.
 	SourceFree int
 	// Delay is what a source waits after the first failure too many. It doubles
 	// with each further one. Defaults to 1 s.
@@ -37,8 +39,9 @@ type ThrottleOptions struct {
 	// MaxWaiting is how many calls may wait at the same time, of which one source may have an
 	// eighth. Others are refused. Defaults to 1024.
 	MaxWaiting int
-	// Entries is how many sources, users, and pairs of both are remembered, each. Memory for all is
-	// taken at once: about 160 octets an entry. Defaults to 32768.
+	// Entries is how many sources, users, and pairs of both are remembered, each,
+	// and an eighth of that of the networks around sources. Memory for all is taken
+	// at once: about 224 octets an entry. Defaults to 32768.
 	Entries int
 	// Exempt are sources that are neither slowed down nor counted, such as
 	// a webmail server that does this itself. Defaults to none.
@@ -57,13 +60,16 @@ func (e *ThrottledError) Error() string {
 
 // A Throttle slows down whoever guesses passwords, and others as little as can be.
 //
-// Failures are counted for each source (an IPv4 address or an IPv6 /64), for each user, and for
-// each pair of both. A source that has failed too often, as one user or as many, waits
-// before its next attempt is seen, each time twice as long. A user's failures from everywhere
-// make sources that have not logged on as that user before wait a little: an
-// attacker who names a user cannot keep the user out. Whoever logs on from the same source and with the same secret
-// as before does not wait at all, whatever others do behind the same address. Where no secret is shown, as with SCRAM, that lasts until the
-// source fails too often as that user.
+// Failures are counted for each source (an IPv4 address or an IPv6 /64), for the
+// /56 and the /48 around it, of which one customer may have the whole, for each
+// user in any capitalisation, and for each pair of source and user. A source that
+// has failed too often, as one user or as many, waits before its next attempt is
+// seen, each time twice as long. A user's failures from everywhere make sources
+// that have not logged on as that user before wait a little: an attacker who
+// names a user cannot keep the user out. Whoever logs on from the same source and
+// with the same name and secret as before does not wait at all, whatever others
+// do behind the same address. Where no secret is shown, as with SCRAM, that lasts
+// until the source fails too often as that user.
 //
 // The same wrong password again is not a guess and is not counted: a device with an old
 // password does not lock out its neighbours. For ten seconds it is refused without a look, so that it costs no
@@ -86,6 +92,7 @@ type Throttle struct {
 	mu      sync.Mutex
 	waiting int
 	sources *failureTable
+	wider   [2]wider // around sources
 	users   *failureTable
 	pairs   *failureTable
 	good    *goodTable // who has logged on, from where and with what
@@ -105,10 +112,31 @@ func NewThrottle(opt ThrottleOptions) *Throttle {
 	setDefault(&opt.Entries, 32768)
 	t := &Throttle{opt: opt, seed: maphash.MakeSeed(), start: time.Now()}
 	t.sources = newFailureTable(opt.Entries, float32(opt.SourceFree), opt.HalfLife)
+	for i, w := range [...]wider{{bits: 56, free: 4}, {bits: 48, free: 16}} {
+		w.free *= float32(opt.SourceFree)
+		w.table = newFailureTable(max(opt.Entries/8, ways), w.free, opt.HalfLife)
+		t.wider[i] = w
+	}
 	t.users = newFailureTable(opt.Entries, float32(opt.SourceFree), opt.HalfLife)
 	t.pairs = newFailureTable(opt.Entries, float32(opt.Free), opt.HalfLife)
 	t.good = newGoodTable(opt.Entries)
 	return t
+}
+
+// wider are networks that one holder of many sources may have.
+type wider struct {
+	bits  int
+	free  float32 // failures
+	table *failureTable
+}
+
+// around returns the key of the network around a source, 0 for one of IPv4.
+func (t *Throttle) around(a netip.Addr, bits int) uint64 {
+	p, err := a.Prefix(bits)
+	if !a.Is6() || err != nil {
+		return 0
+	}
+	return t.hash("source", p.String(), "")
 }
 
 func setDefault[T int | time.Duration](v *T, to T) {
@@ -133,8 +161,12 @@ func (t *Throttle) do(ctx context.Context, c Credentials, verify func(Credential
 	if t == nil || t.exempt(c.Remote.Addr()) {
 		return verify(c)
 	}
-	source := string(sourceOf(c.Remote.Addr()).AsSlice())
+	from := sourceOf(c.Remote.Addr())
+	source := string(from.AsSlice())
 	a := &attempt{Throttle: t, began: t.now(), source: t.hash("source", source, "")}
+	for i, w := range t.wider {
+		a.wider[i] = t.around(from, w.bits)
+	}
 	if c.Username != "" {
 		user := strings.ToLower(c.Username)
 		var secret string
@@ -142,9 +174,11 @@ func (t *Throttle) do(ctx context.Context, c Credentials, verify func(Credential
 			secret = c.Password + "\x00" + c.Token
 		}
 		a.user, a.pair = t.hash("user", user, ""), t.hash("pair", user, source)
-		a.good = t.hash("good", user, source+secret)
+		// What is known as good or wrong is that of the name as typed.
+		a.good = t.hash("good", c.Username, source+secret)
 		if secret != "" {
 			a.secret = t.hash("secret", secret, c.Authzid)
+			a.typed = t.hash("typed", c.Username, secret+"\x00"+c.Authzid)
 		}
 	}
 	if err := a.wait(ctx); err != nil {
@@ -192,12 +226,15 @@ type attempt struct {
 	*Throttle
 	began              time.Duration
 	source, user, pair uint64
+	wider              [2]uint64
 	secret             uint64
+	typed              uint64 // the secret with the name
 	good               uint64 // the pair with the secret, if that is shown
 	standing           standing
 
 	// Pinned while the attempt goes on, nil for one that is not counted.
 	bySource, byPair *failures
+	byWider          [2]*failures
 }
 
 // How many failures of a source, made or on their way, let others go first, and how much of one may be left.
@@ -288,11 +325,16 @@ func (a *attempt) admit(first bool) (time.Duration, error) {
 	if s.busy(float32(t.opt.SourceFree)) || p.busy(float32(t.opt.Free)) {
 		d = max(d, poll)
 	}
+	around, wait := a.around(now)
+	d = max(d, wait)
 	if d <= 0 {
 		if a.repeated(p, now) {
 			return 0, ErrBadCredentials
 		}
 		a.bySource, a.byPair = s.enter(), p.enter()
+		for i, f := range around {
+			a.byWider[i] = f.enter()
+		}
 		return 0, nil
 	}
 	if now+d > a.began+t.opt.MaxWait || t.waiting >= t.opt.MaxWaiting || s == nil || int(s.waiting) >= max(t.opt.MaxWaiting/8, 1) {
@@ -304,9 +346,28 @@ func (a *attempt) admit(first bool) (time.Duration, error) {
 	return d, nil
 }
 
+// around returns what is known of the networks around the source, and how long
+// the attempt waits for them.
+func (a *attempt) around(now time.Duration) (all [2]*failures, d time.Duration) {
+	for i, w := range a.Throttle.wider {
+		if a.wider[i] == 0 {
+			continue
+		}
+		f := w.table.claim(a.wider[i], now)
+		if all[i] = f; f == nil || f.busy(w.free) {
+			d = max(d, poll)
+		}
+		if f != nil && f.count > w.free {
+			a.standing = suspect
+		}
+		d = max(d, f.wait(now))
+	}
+	return all, d
+}
+
 // repeated reports whether the secret has been found wrong a moment ago.
 func (a *attempt) repeated(p *failures, now time.Duration) bool {
-	return p != nil && a.secret != 0 && p.secret == a.secret && now-p.seen < repeat
+	return p != nil && a.secret != 0 && p.typed == a.typed && now-p.seen < repeat
 }
 
 // leaveRoom ends a time of waiting.
@@ -335,6 +396,9 @@ func (a *attempt) done(outcome error) {
 	defer t.mu.Unlock()
 	a.bySource.leave()
 	a.byPair.leave()
+	for _, f := range a.byWider {
+		f.leave()
+	}
 	switch {
 	case outcome == nil:
 		if a.pair != 0 {
@@ -342,8 +406,8 @@ func (a *attempt) done(outcome error) {
 			if p := t.pairs.find(a.pair, now); p != nil {
 				// Somebody else behind the same address shall not get new tries from this one's success.
 				p.count, p.next = min(p.count, float32(t.opt.Free)), 0
-				if p.secret == a.secret {
-					p.secret = 0
+				if p.typed == a.typed {
+					p.secret, p.typed = 0, 0
 				}
 			}
 		}
@@ -368,6 +432,14 @@ func (a *attempt) done(outcome error) {
 		if s := t.sources.claim(a.source, now); s != nil {
 			s.fail(now, t.delay(s.count+1-float32(t.opt.SourceFree), t.opt.MaxDelay))
 		}
+		for i, w := range t.wider {
+			if a.wider[i] == 0 {
+				continue
+			}
+			if f := w.table.claim(a.wider[i], now); f != nil {
+				f.fail(now, t.delay(f.count+1-w.free, t.opt.MaxDelay))
+			}
+		}
 	}
 }
 
@@ -375,7 +447,7 @@ func (a *attempt) done(outcome error) {
 // has refused, or a verifier that tells more, is asked again.
 func (a *attempt) repeats(p *failures, outcome error, now time.Duration) bool {
 	again := a.secret != 0 && p.secret == a.secret
-	p.secret, p.seen = a.secret, now
+	p.secret, p.typed, p.seen = a.secret, a.typed, now
 	var more *CredentialError
 	if _, ok := outcome.(verdict); ok || errors.As(outcome, &more) {
 		p.seen = now - repeat

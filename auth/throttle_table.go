@@ -12,7 +12,8 @@ const ways = 8
 type failures struct {
 	key     uint64
 	secret  uint64        // of the last failure, 0 if unknown
-	seen    time.Duration // when secret was found wrong last
+	typed   uint64        // the same with the name as typed
+	seen    time.Duration // when that was found wrong last
 	at      time.Duration // when count was right
 	next    time.Duration // no attempt before
 	count   float32

@@ -165,6 +165,89 @@ func TestThrottleSamePassword(t *testing.T) {
 	})
 }
 
+// The right name is not wrong because another capitalisation of it was, which
+// counts as the same user all the same.
+func TestThrottleCapitalisation(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuarded(auth.ThrottleOptions{})
+		for range 3 {
+			g.want(t, "192.0.2.1", "ANNA", "secret", 0, "no")
+			g.want(t, "192.0.2.1", "anna", "secret", 0, "yes")
+		}
+		g.want(t, "192.0.2.1", "ANNA", "secret", 0, "no")
+		g.want(t, "192.0.2.1", "ANNA", "secret", 0, "no")
+		if n := g.asked.Load(); n != 4 { // once for the wrong one
+			t.Errorf("looked at %d times", n)
+		}
+		for i := range 6 {
+			name := []string{"anna", "Anna", "ANNA"}[i%3]
+			g.want(t, "192.0.2.2", name, fmt.Sprint("guess", i), 0, "no")
+		}
+		g.want(t, "192.0.2.2", "aNNa", "guess6", time.Second, "no")
+	})
+}
+
+// Whoever holds an IPv6 /48 has 65536 sources, and not as many tries; neighbours
+// who have been there before do not wait.
+func TestThrottleNetworks(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name             string
+		source           string // of the nth attempt
+		free             int
+		same, next, user string
+	}{
+		{
+			"56", "2001:db8:0:1%02x::1", 80,
+			"2001:db8:0:1ff:1::1", "2001:db8:0:200::1", "2001:db8:0:1ff::1",
+		},
+		{
+			"48", "2001:db8:0:%02x00::1", 320,
+			"2001:db8:0:ffff::1", "2001:db8:1::1", "2001:db8:0:1::1",
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGuarded(auth.ThrottleOptions{})
+			g.want(t, tt.user, "anna", "secret", 0, "yes")
+			for i := range tt.free + 1 {
+				source := fmt.Sprintf(tt.source, i%250)
+				g.want(t, source, fmt.Sprint("user", i), "guess", 0, "no")
+			}
+			g.want(t, tt.same, "user", "guess", time.Second, "no")
+			g.want(t, tt.same, "other", "guess", 2*time.Second, "no")
+			g.want(t, tt.user, "anna", "secret", 0, "yes")
+			g.want(t, tt.next, "anna", "secret", 0, "yes")
+			g.want(t, "192.0.2.1", "anna", "secret", 0, "yes")
+			if waiting, running := g.Waiting(); waiting != 0 || running != 0 {
+				t.Errorf("%d waiting, %d running", waiting, running)
+			}
+		})
+	}
+}
+
+// Guesses made side by side from a /48 count as if made one after the other.
+func TestThrottleNetworksSideBySide(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuarded(auth.ThrottleOptions{})
+		g.takes = 10 * time.Second
+		var wg sync.WaitGroup
+		for i := range 1000 {
+			wg.Go(func() {
+				g.try(t, fmt.Sprintf("2001:db8:0:%x::1", i*64), fmt.Sprint("user", i), "guess")
+			})
+		}
+		wg.Wait()
+		if n := g.asked.Load(); n > 330 {
+			t.Errorf("%d guesses were looked at", n)
+		}
+		if waiting, running := g.Waiting(); waiting != 0 || running != 0 {
+			t.Errorf("%d waiting, %d running", waiting, running)
+		}
+	})
+}
+
 // An attacker who names a user from everywhere costs the user no more than a moment, and nothing where
 // the user has been before.
 func TestThrottleVictim(t *testing.T) {

@@ -82,7 +82,8 @@ func TestMemoryOfHeaders(t *testing.T) {
 		t.Errorf("a header of 180 KiB: %q", got)
 	}
 	big := text + strings.Repeat("0123456789\r\n", 1<<20/12)
-	if got := c.transact(big, "app@example.test", "x@elsewhere.test"); !strings.HasPrefix(got, "250 ") {
+	if got := c.transact(big,
+		"app@example.test", "x@elsewhere.test"); !strings.HasPrefix(got, "250 ") {
 		t.Errorf("a content of 1 MiB, most of which is in no memory: %q", got)
 	}
 }
