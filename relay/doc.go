@@ -21,8 +21,11 @@
 // of users, somebody else; and with [Config].CompleteAddresses the domain of bare addresses. Lines over 998 octets are folded or broken.
 // What another host relays gets trace fields and a signature only. Bcc goes from both, and so do fields that the client has no right to send.
 //
-// 8-bit content is converted to 7-bit MIME for a next hop that does not offer 8BITMIME, and fails with 5.6.3, or 5.6.7 for its header,
-// if that is not possible.
+// 8-bit content is converted to 7-bit MIME for a next hop that does not offer
+// 8BITMIME, and raw 8-bit header fields to encoded words. What claims an
+// encoding that it has not goes out as it is. BINARYMIME content that cannot be
+// sent otherwise fails with 5.6.3. A message with an 8-bit header that was
+// accepted with SMTPUTF8 fails with 5.6.7 where that is not offered.
 //
 // # Signatures
 //

@@ -106,6 +106,37 @@ func TestSignatureFitsWhatEachHopGets(t *testing.T) {
 	}
 }
 
+// Raw 8-bit fields and mislabelled parts are delivered, and what leaves is
+// signed.
+func TestRawHeaderIsDelivered(t *testing.T) {
+	const raw = "From: \"B\u00fcro\" <app@example.test>\r\nSubject: Gr\u00fc\u00dfe\r\n"
+	list, public := keys(t)
+	s := sinkFor(t, nil)
+	s.seven = true
+	w := outgoing(t, func(c *relay.Config) { c.DKIM = list }, smart("out", "*", s.addr()))
+	for _, c := range []struct {
+		content string
+		want    []string
+	}{
+		{raw + "\r\nx\r\n", []string{
+			"From: =?utf-8?q?B=C3=BCro?= <app@example.test>",
+			"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=",
+		}},
+		{raw + "Content-Transfer-Encoding: base64\r\n\r\ngr\u00fcn\r\n", []string{
+			"\r\n\r\ngr\u00fcn\r\n",
+		}},
+	} {
+		w.dial(t, "apps").transact(c.content, "app@example.test", "x@elsewhere.test")
+		m := s.wait(t)
+		wantSigned(t, m.content, public)
+		for _, want := range c.want {
+			if !strings.Contains(m.content, want) {
+				t.Errorf("lacks %q: %s", want, m.content)
+			}
+		}
+	}
+}
+
 // A stranger may send a signature that names our key, even a genuine one, on
 // top of other content. It must not be replaced by one that fits.
 func TestStrangersAreNotSignedWhenConverted(t *testing.T) {

@@ -76,7 +76,7 @@ func (t *transaction) converted(ctx context.Context) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return opened{t.plan.Reader(src), src}, nil
+	return opened{t.plan.Reader(src, t.keep), src}, nil
 }
 
 // unsigned opens the content without the signatures of this host.

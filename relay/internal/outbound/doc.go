@@ -64,9 +64,13 @@
 //
 // For a peer without 8BITMIME the content is read once more, before MAIL. If it is 7-bit it goes out as it is, whatever was declared;
 // otherwise as 7-bit MIME, made on the way (RFC 6152 section 3), and without SIZE. So does BINARYMIME content to a peer that does not take it.
-// What package sevenbit cannot convert is a permanent failure: 5.6.7 for 8-bit octets in a header, 5.6.3 for all else. A peer with 8BITMIME
-// gets them unchanged, and nothing is read twice for it; one with SMTPUTF8 gets the 8-bit header of BINARYMIME content that was accepted
-// with SMTPUTF8, and the rest as 7-bit MIME.
+// Raw 8-bit header fields become encoded words; what claims an encoding that it
+// has not goes out as it is, as Postfix has it. A permanent failure is the
+// 8-bit header of a message that was accepted with SMTPUTF8 (5.6.7), and
+// BINARYMIME content that can neither be encoded nor carried by DATA (5.6.3). A peer with
+// 8BITMIME gets all of it unchanged, and nothing is read twice for it; one with
+// SMTPUTF8 gets the 8-bit header of BINARYMIME content that was accepted with
+// SMTPUTF8, and the rest as 7-bit MIME.
 //
 // The conversion breaks signatures over what it changes. Those that this host
 // has put on the content ([Request].Signatures) are taken off and made again,

@@ -94,17 +94,44 @@ func TestEightBitAgain(t *testing.T) {
 	}
 }
 
-// The cause is told in words that are fit for a report.
-func TestEightBitCause(t *testing.T) {
-	for content, want := range map[string]string{
-		"Subject: \u00e9\r\n\r\nx\r\n":                           "the peer does not offer 8BITMIME: 8-bit octets in a header",
-		"Content-Type: multipart/mixed\r\n\r\n\u00e9\r\n":        "the peer does not offer 8BITMIME: content that cannot be converted to 7-bit: 8-bit octets in a part that may not be encoded",
-		"Content-Transfer-Encoding: x-odd\r\n\r\n\u00e9\u00e9\n": "the peer does not offer 8BITMIME: content that cannot be converted to 7-bit: 8-bit octets in a part that claims an encoding",
+// A peer without 8BITMIME gets a raw header as encoded words, and what claims
+// an encoding it has not as it is. What DATA cannot carry, and a header that
+// was accepted with SMTPUTF8, is not sent; the cause is told in words that are
+// fit for a report.
+func TestEightBitOddities(t *testing.T) {
+	for _, c := range []struct {
+		content, body, want string
+		utf8                bool
+	}{
+		{"Subject: \u00e9\r\n\r\nx\r\n", "7BIT", "Subject: =?utf-8?q?=C3=A9?=\r\n\r\nx\r\n", false},
+		{
+			"Subject: \u00e9\r\n\r\nx\r\n", "",
+			"message needs SMTPUTF8, which the peer does not offer", true,
+		},
+		{
+			"Content-Type: multipart/mixed\r\n\r\n\u00e9\r\n", "8BITMIME",
+			"Content-Type: multipart/mixed\r\n\r\n\u00e9\r\n", false,
+		},
+		{
+			"Content-Transfer-Encoding: x-odd\r\n\r\n\u00e9\u00e9\r\n", "BINARYMIME",
+			"Content-Transfer-Encoding: x-odd\r\n\r\n\u00e9\u00e9\r\n", false,
+		},
+		{
+			"Content-Transfer-Encoding: x-odd\r\n\r\n\u00e9\u00e9\n", "BINARYMIME",
+			"the peer does not offer BINARYMIME: content that cannot be converted to 7-bit: " +
+				"8-bit octets in a part that claims an encoding", false,
+		},
 	} {
 		s := &sink{}
-		res := newClient(t, dialTo(listen(t, s.serve))).Deliver(t.Context(), newRequest(content))
-		if res[0].Outcome != outbound.Permanent || res[0].Err == nil || res[0].Err.Error() != want {
-			t.Errorf("%q: %s, %v", content, show(res[0]), res[0].Err)
+		r := newRequest(c.content)
+		r.Body, r.UTF8 = c.body, c.utf8
+		res := newClient(t, dialTo(listen(t, s.serve))).Deliver(t.Context(), r)[0]
+		if res.Outcome == outbound.Delivered {
+			if got := string(s.last()); got != c.want {
+				t.Errorf("%q: got %q", c.content, got)
+			}
+		} else if res.Outcome != outbound.Permanent || res.Err == nil || res.Err.Error() != c.want {
+			t.Errorf("%q: %s, %v", c.content, show(res), res.Err)
 		}
 	}
 	// What cannot be read is no reason to give the mail up.

@@ -52,6 +52,7 @@ type transaction struct {
 	body                 content
 	plan                 *sevenbit.Plan // of the content, once a peer has made it necessary
 	seven                bool           // the content goes out as 7-bit MIME
+	keep                 bool           // with its headers as they are
 	signed               bool           // signatures is of the converted content
 	signatures           []byte
 }
@@ -59,7 +60,7 @@ type transaction struct {
 // begin checks what will stand on the wire: no octet of a request can end a line or a path there.
 func (t *transaction) begin(r *Request) {
 	t.req, t.res, t.utf8, t.plan = r, make([]Result, len(r.Recipients)), !isASCII(r.From), nil
-	t.signed, t.signatures = false, nil
+	t.keep, t.signed, t.signatures = false, false, nil
 	t.todo = t.todo[:0]
 	for i := range r.Recipients {
 		rcpt := &r.Recipients[i]
@@ -240,13 +241,17 @@ func (t *transaction) convert(ctx context.Context, c *conn) (failed Result) {
 	if binary {
 		keyword = "BINARYMIME"
 	}
-	eightHeader := r.UTF8 && c.ext.utf8
-	if err := t.plan.Err(); err != nil && !(eightHeader && errors.Is(err, sevenbit.ErrHeader)) {
-		enhanced := "5.6.3"
-		if errors.Is(err, sevenbit.ErrHeader) {
-			enhanced = "5.6.7" // RFC 6532 headers need SMTPUTF8
+	if err := t.plan.Err(); err != nil {
+		return Result{
+			Outcome: Permanent, Op: "mail", Enhanced: "5.6.3",
+			Err: fmt.Errorf("the peer does not offer %s: %w", keyword, err),
 		}
-		return Result{Outcome: Permanent, Op: "mail", Enhanced: enhanced, Err: fmt.Errorf("the peer does not offer %s: %w", keyword, err)}
+	}
+	if r.UTF8 && !c.ext.utf8 && t.plan.EightHeader() { // RFC 6531 section 3.2
+		return Result{Outcome: Permanent, Op: "mail", Enhanced: "5.6.7", Err: errUTF8}
+	}
+	if keep := r.UTF8 && c.ext.utf8; keep != t.keep {
+		t.keep, t.signed, t.signatures = keep, false, nil
 	}
 	t.seven = true
 	return Result{}

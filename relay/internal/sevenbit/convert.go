@@ -16,10 +16,14 @@ const globalType = "Content-Type: message/global\r\n"
 
 var errChanged = errors.New("not the content that was read before")
 
-// Reader returns the converted content. r is the content that was scanned, from its start. The plan's Err must
-// be nil, or ErrHeader: then the headers stay as they are, for a next hop that takes them (RFC 6531), and all else is converted.
-func (p *Plan) Reader(r io.Reader) io.Reader {
-	return &reader{plan: p, w: newWalker(r), crlf: []byte("\r\n")}
+// Reader returns the converted content. r is the content that was scanned, from
+// its start. The plan's Err must be nil. With keepHeaders the headers stay as
+// they are, for a next hop that takes them (RFC 6531).
+func (p *Plan) Reader(r io.Reader, keepHeaders bool) io.Reader {
+	if p.asIs {
+		return r
+	}
+	return &reader{plan: p, w: newWalker(r), crlf: []byte("\r\n"), words: p.header && !keepHeaders}
 }
 
 type reader struct {
@@ -31,6 +35,10 @@ type reader struct {
 	held bool           // a CRLF is held back, that may belong to the delimiter
 	crlf []byte
 	done bool // the label of the current header is written
+	// With words the fields are converted, each when it has ended.
+	words   bool
+	pending []byte // of the current field
+	long    bool   // the current field is too long to be converted
 }
 
 // Read converts as it reads.
@@ -43,6 +51,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		if err == nil {
 			err = r.take(x)
 		} else if err == io.EOF {
+			r.settle()
 			if ferr := r.finish(true); ferr != nil {
 				err = ferr
 			}
@@ -57,6 +66,9 @@ func (r *reader) take(x piece) error {
 		return errChanged
 	}
 	st := r.plan.steps[r.w.count-1]
+	if x.kind != field || x.start {
+		r.settle()
+	}
 	switch x.kind {
 	case field:
 		return r.field(x, st)
@@ -67,7 +79,15 @@ func (r *reader) take(x piece) error {
 		if r.enc != nil {
 			return r.encode(x.data)
 		}
+		if st&raw != 0 {
+			r.out.Write(x.data)
+			return nil
+		}
 	case filler:
+		if st&raw != 0 && r.w.preamble() {
+			r.out.Write(x.data)
+			return nil
+		}
 		r.fill(x.data)
 		return nil
 	case delimiter:
@@ -108,11 +128,28 @@ func (r *reader) field(x piece, st step) error {
 		}
 		return nil
 	}
-	if r.plan.err != nil {
+	switch {
+	case !r.plan.header:
+		return r.write(x.data)
+	case !r.words || r.long:
 		r.out.Write(x.data)
-		return nil
+	case len(r.pending)+len(x.data) > maxConverted:
+		r.out.Write(r.pending)
+		r.out.Write(x.data)
+		r.pending, r.long = r.pending[:0], true
+	default:
+		r.pending = append(r.pending, x.data...)
 	}
-	return r.write(x.data)
+	return nil
+}
+
+// settle writes the field that has ended.
+func (r *reader) settle() {
+	if len(r.pending) > 0 {
+		r.out.Write(appendField(r.out.AvailableBuffer(), r.pending, r.plan.charset))
+		r.pending = r.pending[:0]
+	}
+	r.long = false
 }
 
 // label writes the encoding.
@@ -159,6 +196,8 @@ func (r *reader) end(x piece, st step) {
 	switch {
 	case st&quoted != 0:
 		r.enc = quotedprintable.NewWriter(&hyphens{w: &r.out})
+	case st&escape != 0:
+		r.enc = &escaper{w: &r.out}
 	case st&based != 0:
 		r.enc = base64.NewEncoder(base64.StdEncoding, &wrapper{w: &r.out})
 	}
@@ -181,7 +220,12 @@ func (r *reader) finish(last bool) error {
 	if r.enc == nil {
 		return nil
 	}
-	_, lines := r.enc.(*quotedprintable.Writer)
+	lines := true // the encoding has line ends where the text has
+	switch r.enc.(type) {
+	case *quotedprintable.Writer, *escaper:
+	default:
+		lines = false
+	}
 	if last && r.held {
 		if _, err := r.enc.Write(r.crlf); err != nil {
 			return err
@@ -231,6 +275,35 @@ func (h *hyphens) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+// escaper encodes the octets of 8 bits in what is quoted-printable already. It
+// breaks lines behind them only, and writes no hyphen there.
+type escaper struct {
+	w    *bytes.Buffer
+	col  int
+	soft bool // behind a line break of its own
+}
+
+func (e *escaper) Write(p []byte) (int, error) {
+	for _, c := range p {
+		if e.col++; c == '\n' {
+			e.col = 0
+		}
+		if c < utf8.RuneSelf && !(e.soft && c == '-') {
+			e.w.WriteByte(c)
+			e.soft = false
+			continue
+		}
+		e.w.Write([]byte{'=', hexDigits[c>>4], hexDigits[c&15]})
+		if e.col, e.soft = e.col+2, false; e.col > lineLength-len("=XX=") {
+			e.w.WriteString("=\r\n")
+			e.col, e.soft = 0, true
+		}
+	}
+	return len(p), nil
+}
+
+func (e *escaper) Close() error { return nil }
 
 // wrapper breaks base64 into lines.
 type wrapper struct {

@@ -7,9 +7,9 @@
 //	switch {
 //	case err != nil: // content could not be read
 //	case !plan.Eight(): // it is 7-bit and goes out as it is
-//	case plan.Err() != nil: // it cannot be converted
+//	case plan.Err() != nil: // it cannot be sent
 //	default:
-//		io.Copy(w, plan.Reader(again))
+//		io.Copy(w, plan.Reader(again, false))
 //	}
 //
 // # What changes
@@ -24,12 +24,28 @@
 //
 // An attached message with raw 8-bit octets in a header becomes message/global in base64 (RFC 6532 section 3.7), as nothing else can hold it.
 //
+// # Headers
+//
+// Raw 8-bit octets in a header become encoded words (RFC 2047), also in display
+// names and comments, and in parameters what RFC 2231 has for them. Their
+// character set is utf-8 if they are valid UTF-8, else the one that the message
+// tells for its text, else unknown-8bit. They stay where neither may stand: in
+// addresses and message ids.
+//
+// # What stays 8-bit
+//
+// What claims an encoding that it has not, a multipart without a boundary that
+// can be read or in which the boundary does not appear, and an 8-bit
+// message/partial: only its sender knows what is meant. Postfix passes such
+// content on in the same way. Raw octets in quoted-printable are encoded, since
+// every reader takes them for what they are. A content beyond the bounds (100
+// multiparts in one another, 10000 parts, 8 KiB for a Content-Type) stays as a
+// whole.
+//
 // # What cannot be converted
 //
-// 8-bit octets in the header of the message or of a part ([ErrHeader]); for a next hop that takes those, all else is converted.
-// A multipart without a boundary that can be read, an 8-bit one in which the boundary does not appear, a part that
-// claims an encoding and is 8-bit nevertheless, an 8-bit message/partial, and what is beyond the bounds: 100
-// multiparts in one another, 10000 parts, and 8 KiB for a Content-Type ([ErrUnfit]).
+// What stays must not have a CR or an LF on its own, or NUL, and neither may a
+// header, as no next hop without BINARYMIME takes them ([ErrUnfit]).
 //
 // # Signatures
 //

@@ -16,7 +16,7 @@ func Example() {
 		fmt.Println(err, plan.Err())
 		return
 	}
-	converted, err := io.ReadAll(plan.Reader(strings.NewReader(content)))
+	converted, err := io.ReadAll(plan.Reader(strings.NewReader(content), false))
 	fmt.Println(plan.Eight(), err)
 	fmt.Print(strings.ReplaceAll(string(converted), "\r\n", "\n"))
 	// Output:

@@ -20,6 +20,8 @@ const (
 	asUTF8                      // has no Content-Type, and is UTF-8
 	asUnknown                   // has none, and is not
 	asGlobal                    // becomes message/global
+	raw                         // stays 8-bit: its text, or that of a multipart without parts
+	escape                      // is quoted-printable with raw octets, which are encoded too
 	keep       step = 0
 	encode          = quoted | based
 	labelled        = relabel | encode
@@ -28,39 +30,67 @@ const (
 
 // Plan tells how a content is converted.
 type Plan struct {
-	steps []step // of each entity, in the order in which they begin
-	eight bool
-	err   error
+	steps   []step // of each entity, in the order in which they begin
+	eight   bool
+	header  bool // a header has octets of 8 bits
+	asIs    bool // its structure is beyond the bounds, and nothing changes
+	charset string
+	err     error
 }
 
 // Eight tells whether the content has octets of 8 bits.
 func (p *Plan) Eight() bool { return p.eight }
 
-// Err tells why the content cannot be converted: it is [ErrHeader], or wraps [ErrUnfit]. It is nil if it can be.
+// EightHeader tells whether the header of the message or of a part has.
+func (p *Plan) EightHeader() bool { return p.header }
+
+// Err tells why the content cannot be converted, which wraps [ErrUnfit]. It is
+// nil if it can be.
 func (p *Plan) Err() error { return p.err }
 
 // Scan reads a content and plans its conversion. Its error is that of r.
 func Scan(r io.Reader) (*Plan, error) {
 	s := scan{plan: &Plan{}, w: newWalker(r)}
-	for {
+	for s.why == nil {
 		x, err := s.w.next()
 		eight := !ASCII(x.data)
 		s.plan.eight = s.plan.eight || eight
+		s.odd = s.odd || odd(x.data)
 		if err == nil {
 			err = s.take(x, eight)
 		}
 		switch {
 		case err == io.EOF:
 			s.w.entity.settle()
+			s.begun()
 			s.fail(s.finish())
-			return s.plan, nil
-		case errors.Is(err, ErrHeader), errors.Is(err, ErrUnfit):
+			if s.why == nil {
+				s.plan.unlabel()
+				return s.plan, nil
+			}
+		case errors.Is(err, errHeader), errors.Is(err, ErrUnfit):
 			s.fail(err)
 		case err != nil:
 			return nil, err
 		}
-		if s.plan.err != nil && s.plan.err != ErrHeader {
-			return s.plan, s.rest()
+	}
+	if err := s.rest(); err != nil {
+		return nil, err
+	}
+	if s.plan.asIs = true; s.odd {
+		s.plan.err = s.why
+	}
+	return s.plan, nil
+}
+
+// unlabel takes no label of 8-bit content away if some of it stays.
+func (p *Plan) unlabel() {
+	for _, st := range p.steps {
+		if st&raw != 0 {
+			for i := range p.steps {
+				p.steps[i] &^= relabel
+			}
+			return
 		}
 	}
 }
@@ -70,10 +100,19 @@ type scan struct {
 	plan *Plan
 	w    *walker
 	body body
-	lost int // the depth of a multipart that has not begun, if what stands there cannot stay
+	lost int   // the depth of a multipart that has not begun, if what stands there cannot stay
+	odd  bool  // there is what DATA cannot carry
+	why  error // why nothing is converted
 	// The outermost message in the message: whether the scan is in it, its entity, and the multiparts around it.
 	inside     bool
 	at, around int
+}
+
+// begun notes what the header of the message says of it.
+func (s *scan) begun() {
+	if s.w.count == 1 {
+		s.plan.charset = s.w.entity.charset
+	}
 }
 
 // take takes one piece.
@@ -83,10 +122,12 @@ func (s *scan) take(x piece, eight bool) error {
 		if bare(x.data) {
 			return unfit("a CR or LF on its own in a header")
 		}
-		if eight {
-			return ErrHeader
+		if eight && s.inside {
+			return errHeader
 		}
+		s.plan.header = s.plan.header || eight
 	case end:
+		s.begun()
 		e := &s.w.entity
 		if e.nested() && !s.inside {
 			s.inside, s.at, s.around = true, s.w.count-1, len(s.w.open)
@@ -97,8 +138,9 @@ func (s *scan) take(x piece, eight bool) error {
 	case text:
 		s.body.add(x.data, eight, !s.w.entity.hasType)
 	case filler:
-		if n := len(s.w.open); n > 0 && !s.w.open[n-1].begun && (eight || bare(x.data) || bytes.IndexByte(x.data, 0) >= 0) {
-			s.lost = n
+		if s.w.preamble() && (eight || odd(x.data)) {
+			s.lost = len(s.w.open)
+			s.body.odd = s.body.odd || odd(x.data)
 		}
 	case delimiter:
 		err := s.finish()
@@ -116,23 +158,31 @@ func (s *scan) take(x piece, eight bool) error {
 
 // finish settles what becomes of the current entity, once.
 func (s *scan) finish() error {
+	defer func() { s.body = body{} }()
 	if s.lost > 0 {
 		begins := s.w.turn == part && len(s.w.open) == s.lost
-		if s.lost = 0; !begins {
+		s.lost = 0
+		switch {
+		case begins:
+		case s.inside || s.body.odd:
 			return unfit("text in a multipart without parts")
+		default:
+			s.plan.steps[len(s.plan.steps)-1] = raw
 		}
 	}
 	if len(s.plan.steps) == s.w.count {
-		s.body = body{} // the rest of a message that is encoded as a whole
-		return nil
+		return nil // the rest of a message that is encoded as a whole
 	}
 	st, err := s.body.step(&s.w.entity)
-	s.body = body{}
+	if err != nil && !s.inside && !s.body.odd {
+		st, err = s.body.mislabelled(&s.w.entity), nil
+	}
 	s.plan.steps = append(s.plan.steps, st)
 	return err
 }
 
-// fail notes why there is no conversion; ErrHeader gives way to all else. In a message in the message that is no reason: it can be encoded as a whole.
+// fail notes why there is no conversion. In a message in the message that is no
+// reason: it can be encoded as a whole.
 func (s *scan) fail(err error) {
 	switch {
 	case err == nil:
@@ -142,13 +192,15 @@ func (s *scan) fail(err error) {
 		w.open, w.state, w.turn, w.count = w.open[:s.around], text, stay, len(s.plan.steps)
 		s.inside = false
 	default:
-		s.plan.err = err
+		s.why = err
 	}
 }
 
-// rest looks for octets of 8 bits in what is left.
+// rest looks at what is left.
 func (s *scan) rest() error {
-	for !s.plan.eight {
+	s.plan.eight = s.plan.eight || !ASCII(s.w.held)
+	s.odd = s.odd || odd(s.w.held)
+	for !s.plan.eight || !s.odd {
 		line, _, err := s.w.read()
 		if err == io.EOF {
 			break
@@ -156,16 +208,21 @@ func (s *scan) rest() error {
 		if err != nil {
 			return err
 		}
-		s.plan.eight = !ASCII(line)
+		s.plan.eight = s.plan.eight || !ASCII(line)
+		s.odd = s.odd || odd(line)
 	}
 	return nil
 }
+
+// odd tells of what DATA cannot carry: a CR or LF on its own, or NUL.
+func odd(p []byte) bool { return bare(p) || bytes.IndexByte(p, 0) >= 0 }
 
 // body is what is known of the body of a part.
 type body struct {
 	eight   bool
 	bare    bool   // a CR or LF on its own
-	odd     bool   // NUL, or a line that is too long
+	odd     bool   // that, or NUL
+	long    bool   // a line that is too long
 	invalid bool   // no UTF-8
 	tail    []byte // of a character that is not complete
 	col     int
@@ -176,7 +233,8 @@ func (b *body) add(p []byte, eight, charset bool) {
 	b.bare = b.bare || bare(p)
 	line := bytes.TrimSuffix(p, []byte("\r\n"))
 	b.col += len(line)
-	b.odd = b.odd || b.col > maxLine || bytes.IndexByte(p, 0) >= 0
+	b.odd = b.odd || odd(p)
+	b.long = b.long || b.col > maxLine
 	if len(line) < len(p) {
 		b.col = 0
 	}
@@ -199,7 +257,7 @@ func (b *body) add(p []byte, eight, charset bool) {
 
 // step decides what becomes of an entity with that body.
 func (b *body) step(e *entity) (step, error) {
-	switch raw := b.eight || b.bare || b.odd; {
+	switch raw := b.eight || b.odd || b.long; {
 	case !e.plain():
 		if b.eight {
 			return keep, unfit("8-bit octets in a part that claims an encoding")
@@ -224,4 +282,15 @@ func (b *body) step(e *entity) (step, error) {
 		st |= asUnknown
 	}
 	return st, nil
+}
+
+// mislabelled decides what becomes of an entity with 8-bit octets that cannot
+// be encoded as a whole: it claims an encoding, or may have none. It stays as
+// it is (as Postfix has it), since only its sender can know what is meant. In
+// quoted-printable they stand for themselves to all who read it.
+func (b *body) mislabelled(e *entity) step {
+	if m := e.main(); e.encoding == "quoted-printable" && m != "multipart" && m != "message" {
+		return escape
+	}
+	return raw
 }

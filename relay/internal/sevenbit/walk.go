@@ -21,9 +21,10 @@ const (
 )
 
 var (
-	// ErrHeader says that a header has 8-bit octets.
-	ErrHeader = errors.New("8-bit octets in a header")
-	// ErrUnfit says that a part cannot be converted.
+	// errHeader says that the header of an attached message has 8-bit octets.
+	errHeader = errors.New("8-bit octets in a header")
+	// ErrUnfit says that content has what only a hop with BINARYMIME takes,
+	// where it cannot be encoded.
 	ErrUnfit = errors.New("content that cannot be converted to 7-bit")
 )
 
@@ -65,6 +66,7 @@ type entity struct {
 	mediaType                   string // lower case; empty if it cannot be read
 	boundary                    string
 	encoding                    string // lower case
+	charset                     string
 	current                     name
 	value                       []byte // of the current field, so far
 }
@@ -203,6 +205,12 @@ func (w *walker) enter() error {
 	return nil
 }
 
+// preamble tells that no part of the innermost multipart has begun.
+func (w *walker) preamble() bool {
+	n := len(w.open)
+	return n > 0 && !w.open[n-1].begun
+}
+
 // delimits takes a line that ends a part (RFC 2046 section 5.1.1). What is around a multipart ends what is in it. A line that
 // ends in a bare LF is text: it could not go out as it is.
 func (w *walker) delimits(line []byte) bool {
@@ -291,10 +299,12 @@ func (e *entity) setType(value string) {
 	t, _, _ := strings.Cut(value, ";")
 	t, _, _ = strings.Cut(t, "(")
 	e.mediaType = strings.ToLower(strings.TrimSpace(t))
-	if e.main() != "multipart" {
+	_, params, err := mime.ParseMediaType(value)
+	if err != nil {
 		return
 	}
-	if _, params, err := mime.ParseMediaType(value); err == nil && fitBoundary(params["boundary"]) {
+	e.charset = params["charset"]
+	if e.main() == "multipart" && fitBoundary(params["boundary"]) {
 		e.boundary = params["boundary"]
 	}
 }
