@@ -176,11 +176,15 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 	if refusal := p.decideAuthors(in, h); refusal != nil {
 		return nil, refusal
 	}
-	header.Firewall{
+	wall := header.Firewall{
 		Routing:      rights.Has(connector.AcceptHeadersRouting),
 		Organization: rights.Has(connector.AcceptHeadersOrganization),
 		Forest:       rights.Has(connector.AcceptHeadersForest),
-	}.Apply(h)
+	}
+	if !in.client.vouches() && h.Has("Authentication-Results") {
+		wall.Own = func(id string) bool { return p.isOurs(in.client, id) }
+	}
+	wall.Apply(h)
 	var extra []byte
 	if in.submission() {
 		foldFields(h)

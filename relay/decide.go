@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"strings"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
@@ -21,6 +22,25 @@ type client struct {
 // stranger reports whether the client is neither the application nor a user nor a host that may relay: what it claims to be may be forged.
 func (c client) stranger() bool {
 	return c.identity == nil && !c.rights.Has(connector.AcceptAnyRecipient)
+}
+
+// vouches reports whether the client's word on what was verified counts: that
+// of the application, of a server of the organization and of a host that may
+// relay, not that of a user or of a stranger.
+func (c client) vouches() bool {
+	return c.rights.Has(connector.AcceptHeadersOrganization) ||
+		c.identity == nil && c.rights.Has(connector.AcceptAnyRecipient)
+}
+
+// isOurs reports whether a host name is one by which this relay goes.
+func (p *snapshot) isOurs(c client, name string) bool {
+	if ascii, err := domains.ParseDomain(strings.TrimSuffix(name, ".")); err == nil {
+		name = ascii
+	}
+	if c.connector != nil && c.connector.FQDN != "" && strings.EqualFold(name, c.connector.FQDN) {
+		return true
+	}
+	return strings.EqualFold(name, p.cfg.Hostname)
 }
 
 // allRights is what the application itself may do.

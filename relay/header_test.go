@@ -129,6 +129,38 @@ func TestFirewall(t *testing.T) {
 	}
 }
 
+// TestForgedAuthenticationResults removes what strangers and users say that
+// this relay has verified.
+func TestForgedAuthenticationResults(t *testing.T) {
+	const forged = "Authentication-Results: relay.example.test; dkim=pass header.d=bank.test\r\n" +
+		"authentication-results\r\n : (x) \"RELAY.example.test\"\r\n 1; spf=pass\r\n" +
+		"Authentication-Results: relay.example.test.; none\r\n" +
+		"Authentication-Results: edge.example.test; none\r\n"
+	const others = "Authentication-Results: mx.elsewhere.test; dkim=fail\r\n" +
+		"Authentication-Results:\r\n" +
+		"From: app@example.test\r\n\r\nAuthentication-Results: relay.example.test; none\r\n"
+	w := start(t, func(c *relay.Config) { c.Connectors[1].FQDN = "edge.example.test" })
+	for i, tt := range []struct {
+		connector, say, kept string
+	}{
+		{"in", "", ""},
+		{"users", login, "Authentication-Results: edge.example.test; none\r\n"},
+		{"apps", "", forged},
+	} {
+		c := w.dial(t, tt.connector)
+		c.script(tt.say)
+		if got := c.transact(forged+others, "app@example.test",
+			"alice@example.test"); !strings.HasPrefix(got, "250") {
+			t.Fatalf("%s: %s", tt.connector, got)
+		}
+		content := w.mailboxes.wait(t, i+1)[i].content
+		if !strings.HasSuffix(content, "\r\n"+tt.kept+others) || tt.kept == "" &&
+			strings.Contains(content, "edge") {
+			t.Errorf("%s: %q", tt.connector, content)
+		}
+	}
+}
+
 // TestCompletion adds what a submission must have and lacks, and nothing to other mail.
 func TestCompletion(t *testing.T) {
 	w := start(t, nil)

@@ -344,6 +344,35 @@ func TestFirewall(t *testing.T) {
 	}
 }
 
+func TestFirewallOwnResults(t *testing.T) {
+	wall := header.Firewall{Own: func(id string) bool { return id == "relay.example.com" }}
+	for value, gone := range map[string]bool{
+		" relay.example.com; dkim=pass": true, "relay.example.com 1; none": true,
+		"\r\n\trelay.example.com;": true, " relay.example.com": true,
+		" (a (b) \\) c) (d)\r\n relay.example.com(x); none": true,
+		" \"relay.example.com\"; none":                      true,
+		" \"relay\\.example.com\" 1;":                       true,
+		" example.com; none":                                false,
+		" mx.relay.example.com; none":                       false,
+		" (relay.example.com) example.com; none":            false,
+		" example.com; relay.example.com":                   false,
+		"":                                                  false, " (relay.example.com": false,
+		" \"relay.example.com": false, ";": false,
+	} {
+		for _, name := range []string{"Authentication-Results:", "AUTHENTICATION-results :",
+			"Authentication-Results\r\n :"} {
+			h := parse(t, "A: b\r\n"+name+value+"\r\n\r\n")
+			if n := wall.Apply(h); n == 1 != gone {
+				t.Errorf("%q: removed %d", name+value, n)
+			}
+			h = parse(t, "A: b\r\n"+name+value+"\r\n\r\n")
+			if n := (header.Firewall{}).Apply(h); n != 0 {
+				t.Errorf("%q: removed %d by a firewall of nobody", name+value, n)
+			}
+		}
+	}
+}
+
 func TestAddresses(t *testing.T) {
 	for in, want := range map[string]string{
 		"bob@example.com":                               "bob@example.com",
