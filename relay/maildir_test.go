@@ -77,6 +77,38 @@ func TestMaildir(t *testing.T) {
 	}
 }
 
+// TestMaildirForeignFields drops the fields of a final delivery that the sender
+// made up, and no others.
+func TestMaildirForeignFields(t *testing.T) {
+	dir := t.TempDir()
+	box := relay.Maildir(dir)
+	for i, c := range []struct{ in, want string }{
+		{"Received: by relay\r\nReturn-Path: <ceo@example.test>\r\n" +
+			"Delivered-To:\r\n other@example.test\r\nFrom: a@b.test\r\n" +
+			"delivered-to\r\n : x\r\n\r\nReturn-Path: body\r\n",
+			"Received: by relay\r\nFrom: a@b.test\r\n\r\nReturn-Path: body\r\n"},
+		{text, text},
+		{"X-Return-Path: x\r\n\r\n" + strings.Repeat("body\r\n", 100_000),
+			"X-Return-Path: x\r\n\r\n" + strings.Repeat("body\r\n", 100_000)},
+		{"A: " + strings.Repeat("x", 1<<20) + "\r\nReturn-Path: x\r\n\r\n", "A: " +
+			strings.Repeat("x", 1<<20) + "\r\n\r\n"},
+	} {
+		id := "id" + string(rune('0'+i))
+		if r := box.Deliver(t.Context(), attemptOf(id, c.in,
+			"alice@example.test")); r[0].Err != nil {
+			t.Fatal(r[0].Err)
+		}
+		b, err := os.ReadFile(filepath.Join(dir, "alice@example.test/new", id+".postern"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		const ours = "Return-Path: <app@example.test>\r\nDelivered-To: alice@example.test\r\n"
+		if got := string(b); got != ours+c.want {
+			t.Errorf("%.100q became %.200q", c.in, got)
+		}
+	}
+}
+
 // TestMaildirNames tries addresses that would name something else than a mailbox.
 func TestMaildirNames(t *testing.T) {
 	dir := t.TempDir()
