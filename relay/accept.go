@@ -85,6 +85,7 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 	if !in.overSMTP() && h.Len() == 0 {
 		body = &crlfReader{r: body, body: true} // it was taken for a header
 	}
+	in.rcpts = distinct(in.rcpts)
 	extra, err := p.checkHeader(ctx, in, h)
 	if err != nil {
 		return c, nil, err

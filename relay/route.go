@@ -88,6 +88,53 @@ type recipient struct {
 	original string
 }
 
+// distinct merges the recipients that are named more than once, in whatever
+// spelling: each gets one copy. The case of the local part does not count, as
+// in Postfix.
+func distinct(rcpts []recipient) []recipient {
+	if len(rcpts) < 2 {
+		return rcpts
+	}
+	seen := make(map[string]int, len(rcpts))
+	list := rcpts[:0]
+	for _, r := range rcpts {
+		key := strings.ToLower(r.to.Key())
+		if i, ok := seen[key]; ok {
+			list[i].merge(r)
+			continue
+		}
+		seen[key] = len(list)
+		list = append(list, r)
+	}
+	return list
+}
+
+// merge adds what was asked for where the recipient was named again: all that
+// was asked to be told of, and the first ORCPT.
+func (r *recipient) merge(again recipient) {
+	r.notify = both(r.notify, again.notify)
+	if r.original == "" {
+		r.original = again.original
+	}
+}
+
+// both returns what two NOTIFY parameters ask for together. NEVER asks for
+// nothing.
+func both(a, b spool.Notify) spool.Notify {
+	const unasked = spool.NotifyFailure | spool.NotifyDelay
+	switch {
+	case a == b || b == spool.NotifyNever:
+		return a
+	case a == spool.NotifyNever:
+		return b
+	case a == 0:
+		a = unasked
+	case b == 0:
+		b = unasked
+	}
+	return a | b
+}
+
 // distrust sees that no report goes to a stranger's claim but one that is owed:
 // of failure, and of delay to whom asks for it.
 func (r *recipient) distrust() {
