@@ -75,11 +75,12 @@ type file struct {
 type lasting struct {
 	throttle    func() *auth.Throttle // made for the first users: it takes some memory
 	scramSecret []byte
+	kept        bool // in its file
 }
 
 func newLasting() *lasting {
 	throttle := sync.OnceValue(func() *auth.Throttle { return auth.NewThrottle(auth.ThrottleOptions{}) })
-	l := &lasting{throttle, make([]byte, 32)}
+	l := &lasting{throttle: throttle, scramSecret: make([]byte, secretSize)}
 	rand.Read(l.scramSecret) // never fails
 	return l
 }
@@ -143,7 +144,7 @@ func load(path string, last *lasting, log *slog.Logger) (relay.Config, string, f
 	for i := range f.SendConnector {
 		c := &f.SendConnector[i]
 		if c.PasswordFile != "" {
-			password := l.read(fmt.Sprintf("send_connector[%d].password_file", i), c.PasswordFile)
+			password := l.secret(fmt.Sprintf("send_connector[%d].password_file", i), c.PasswordFile)
 			c.Password = strings.TrimRight(string(password), "\r\n")
 		}
 		cfg.SendConnectors = append(cfg.SendConnectors, &c.SendConnector)
@@ -187,7 +188,7 @@ func (l *loader) certificate(f *file) *tls.Config {
 		return nil
 	}
 	c := new(tls.Config)
-	if l.read("tls.certificate", f.TLS.Certificate) == nil || l.read("tls.key", f.TLS.Key) == nil {
+	if l.read("tls.certificate", f.TLS.Certificate) == nil || l.secret("tls.key", f.TLS.Key) == nil {
 		return c
 	}
 	pair, err := relay.LoadCertificates(l.log, relay.CertificateFiles{Certificate: l.path(f.TLS.Certificate), Key: l.path(f.TLS.Key)})
@@ -219,6 +220,7 @@ func (l *loader) users(f *file) *auth.Server {
 	if f.Scram {
 		options = append(options, auth.RequireSCRAM())
 	}
+	warnOfReaders(l.path(f.Users), "users", l.log)
 	users, err := auth.OpenHtpasswd(l.path(f.Users), options...)
 	if err != nil {
 		for _, err := range parts(err) {
@@ -277,7 +279,7 @@ func (l *loader) recipients(path string, list []string, name string) domains.Res
 
 // signer reads a private key; it returns nil after a fault.
 func (l *loader) signer(field, name string) crypto.Signer {
-	text := l.read(field, name)
+	text := l.secret(field, name)
 	if text == nil {
 		return nil
 	}
@@ -297,6 +299,15 @@ func (l *loader) read(field, name string) []byte {
 	b, err := os.ReadFile(l.path(name))
 	if err != nil {
 		l.add(field, "%w", err)
+	}
+	return b
+}
+
+// secret is read for a file that nobody else should read.
+func (l *loader) secret(field, name string) []byte {
+	b := l.read(field, name)
+	if b != nil {
+		warnOfReaders(l.path(name), field, l.log)
 	}
 	return b
 }

@@ -95,6 +95,7 @@ func serve(path string, stdout, stderr io.Writer) int {
 	events := newEventLog(stdout, log)
 	defer events.Close()
 	cfg.Spool, cfg.Logger, cfg.Events = store, log, events.Add
+	last.keep(dir, cfg.Auth, log)
 	r, err := relay.New(cfg)
 	if err != nil {
 		log.Error("cannot start", "err", err)
@@ -156,6 +157,7 @@ func reload(r *relay.Relay, path, dir string, last *lasting, events func(relay.E
 	cfg, newDir, found := load(path, last, log)
 	if len(found) == 0 {
 		cfg.Events = events
+		last.keep(dir, cfg.Auth, log)
 		found.explain(r.Reload(cfg))
 	}
 	for _, f := range found {

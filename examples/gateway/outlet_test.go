@@ -151,8 +151,8 @@ func TestLogTellsOfItsGap(t *testing.T) {
 		}
 		close(r.open)
 		lines.Close()
-		if !strings.Contains(r.String(), `level=WARN msg="lines of the log were dropped,
-			since nobody read it" lines=`) {
+		want := `level=WARN msg="lines of the log were dropped, since nobody read it" lines=`
+		if !strings.Contains(r.String(), want) {
 			t.Errorf("…%s", r.String()[max(0, r.Len()-300):])
 		}
 	})
