@@ -26,7 +26,7 @@ type CertificateFiles struct {
 //
 // The files are looked at during a handshake, at most once a second, and by one
 // connection while others go on. A pair that cannot be read, or whose halves do not belong together, as
-// while they are being replaced, is logged, and the one before stays in use.
+// while they are being replaced, is logged and tried again, and the one before stays in use.
 //
 // It is safe for concurrent use.
 type Certificates struct {
@@ -41,13 +41,15 @@ type Certificates struct {
 type certificatePair struct {
 	files   CertificateFiles
 	current atomic.Pointer[tls.Certificate]
-	// Those that were read last, whether they were good or not.
+	// Those that were read last; nil if that failed.
 	certificate, key os.FileInfo
 	fault            string // logged last
 }
 
-// LoadCertificates reads certificates. A client gets the first that is good for the name it asks for and for the
-// algorithms it knows, or else the first of all. An error names each pair that could not be read. A nil logger discards.
+// LoadCertificates reads certificates. A client gets the first that is good for
+// the name it asks for and for the algorithms it knows, or else the first of all;
+// one that has expired or is not valid yet only if there is no other. An error
+// names each pair that could not be read. A nil logger discards.
 func LoadCertificates(logger *slog.Logger, files ...CertificateFiles) (*Certificates, error) {
 	if len(files) == 0 {
 		return nil, errors.New("relay: no certificate files")
@@ -80,8 +82,7 @@ func (p *certificatePair) load() (changed bool, err error) {
 	if err != nil || sameFile(p.certificate, certificate) && sameFile(p.key, key) {
 		return false, err
 	}
-	// Looked at before it is read: what changes meanwhile is read again.
-	p.certificate, p.key = certificate, key
+	p.certificate, p.key = nil, nil
 	pair, err := tls.LoadX509KeyPair(p.files.Certificate, p.files.Key)
 	if err == nil && pair.Leaf == nil { // GODEBUG=x509keypairleaf=0
 		pair.Leaf, err = x509.ParseCertificate(pair.Certificate[0])
@@ -89,6 +90,8 @@ func (p *certificatePair) load() (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	// Looked at before it was read: what has changed meanwhile is read again.
+	p.certificate, p.key = certificate, key
 	p.current.Store(&pair)
 	return true, nil
 }
@@ -125,10 +128,21 @@ func (c *Certificates) refresh() {
 // GetCertificate is for the field of that name in [tls.Config].
 func (c *Certificates) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.refresh()
+	now := time.Now()
+	var best *tls.Certificate
+	most := -1
 	for i := range c.pairs {
-		if served := c.pairs[i].current.Load(); hello.SupportsCertificate(served) == nil {
-			return served, nil
+		served := c.pairs[i].current.Load()
+		fit := 0
+		if hello.SupportsCertificate(served) == nil {
+			fit = 2
+		}
+		if !now.Before(served.Leaf.NotBefore) && !now.After(served.Leaf.NotAfter) {
+			fit++
+		}
+		if fit > most {
+			best, most = served, fit
 		}
 	}
-	return c.pairs[0].current.Load(), nil
+	return best, nil
 }

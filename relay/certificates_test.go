@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -24,11 +25,21 @@ import (
 // pemPair returns a certificate for these names and its key.
 func pemPair(t testing.TB, serial int64, names ...string) (certificate, key []byte) {
 	t.Helper()
+	return pemValid(t, serial, time.Time{}, time.Now().Add(time.Hour), names...)
+}
+
+// pemValid is pemPair for a certificate that is valid between two times.
+func pemValid(
+	t testing.TB, serial int64, from, to time.Time, names ...string,
+) (certificate, key []byte) {
+	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour), DNSNames: names}
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(serial), NotBefore: from, NotAfter: to, DNSNames: names,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, &template, &template, k.Public(), k)
 	if err != nil {
 		t.Fatal(err)
@@ -182,4 +193,72 @@ func ExampleLoadCertificates() {
 	fmt.Println(err)
 	// Output:
 	// relay: certificate tls.crt: stat tls.crt: no such file or directory
+}
+
+// TestCertificateReadAgain has a pair be unreadable once and then good, with
+// nothing about the files that shows a change.
+func TestCertificateReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		f := pairFiles(t, dir, "a", 1, "mail.example.com")
+		c, err := relay.LoadCertificates(nil, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(time.Hour)
+		put := func(name string, text []byte) {
+			t.Helper()
+			file, err := os.OpenFile(name, os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = file.Write(append(text, make([]byte, 2000-len(text))...))
+			if err := errors.Join(err, file.Close(), os.Chtimes(name, at, at)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		certificate, key := pemPair(t, 2, "mail.example.com")
+		put(f.Certificate, nil)
+		put(f.Key, key)
+		time.Sleep(time.Second)
+		if got := serial(t, c, ""); got != 1 {
+			t.Errorf("certificate %d", got)
+		}
+		put(f.Certificate, certificate)
+		time.Sleep(time.Second)
+		if got := serial(t, c, ""); got != 2 {
+			t.Errorf("certificate %d", got)
+		}
+	})
+}
+
+// TestExpiredCertificateLast serves one that has expired, or is not valid yet,
+// only where there is no other.
+func TestExpiredCertificateLast(t *testing.T) {
+	dir := t.TempDir()
+	pair := func(serial int64, from, to time.Duration, names ...string) relay.CertificateFiles {
+		name := filepath.Join(dir, fmt.Sprint(serial))
+		f := relay.CertificateFiles{Certificate: name + ".crt", Key: name + ".key"}
+		certificate, key := pemValid(t, serial, time.Now().Add(from), time.Now().Add(to), names...)
+		replace(t, f.Certificate, certificate)
+		replace(t, f.Key, key)
+		return f
+	}
+	c, err := relay.LoadCertificates(nil,
+		pair(1, -2*time.Hour, -time.Hour, "a.example.com", "old.example.com"),
+		pair(2, time.Hour, 2*time.Hour, "a.example.com", "next.example.com"),
+		pair(3, -time.Hour, time.Hour, "a.example.com"),
+		pair(4, -time.Hour, time.Hour, "a.example.com", "b.example.com"),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int64{
+		"a.example.com": 3, "b.example.com": 4, "": 3, "unknown.test": 3,
+		"old.example.com": 1, "next.example.com": 2,
+	} {
+		if got := serial(t, c, name); got != want {
+			t.Errorf("%q was served certificate %d, want %d", name, got, want)
+		}
+	}
 }
