@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"hash/maphash"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"strconv"
@@ -32,7 +34,7 @@ const (
 // makes every client look like itself, and a connector that lets it relay lets everybody relay. One
 // host says one name in HELO; a crowd says many.
 type gateways struct {
-	read func() []netip.Addr
+	read func() []netip.Addr // nil: not known now
 
 	mu     sync.Mutex
 	list   []netip.Addr
@@ -56,7 +58,9 @@ func (w *gateways) isGateway(a netip.Addr, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if now.After(w.until) {
-		w.list, w.until = w.read(), now.Add(gatewayAge)
+		if list := w.read(); list != nil {
+			w.list, w.until = list, now.Add(gatewayAge)
+		}
 	}
 	a = a.WithZone("")
 	for _, g := range w.list {
@@ -180,15 +184,21 @@ func (g *guard) watch(name string) *Reply {
 }
 
 // defaultGateways asks Linux. Other systems have no such files, and no gateways are known there.
+// It returns nil if a file that is there cannot be read now.
 func defaultGateways() []netip.Addr {
-	var list []netip.Addr
+	list := []netip.Addr{}
 	for path, parse := range map[string]func(string) (netip.Addr, bool){
 		"/proc/net/route": routeIPv4, "/proc/net/ipv6_route": routeIPv6,
 	} {
-		if f, err := os.Open(path); err == nil {
-			list = append(list, parseRoutes(f, parse)...)
-			f.Close()
+		f, err := os.Open(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
+		if err != nil {
+			return nil
+		}
+		list = append(list, parseRoutes(f, parse)...)
+		f.Close()
 	}
 	return list
 }

@@ -65,7 +65,11 @@ func TestGatewayGuard(t *testing.T) {
 				cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
 				cfg.Policy.WatchGateways, cfg.Policy.RefuseGateways = test.watch, test.refuse
 				cfg.Policy.XClient = []connector.Range{connector.MustParseRange("192.0.2.8")}
-				cfg.Gateways = func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.254")} }
+				list := []netip.Addr{netip.MustParseAddr("192.0.2.254")}
+				cfg.Gateways = func() []netip.Addr {
+					defer func() { list = nil }() // what cannot be read again is not forgotten
+					return list
+				}
 			}, func(t *testing.T, r *rig) {
 				// One name, many times, is one host.
 				for range 3 * smtpd.CrowdNames {

@@ -136,6 +136,7 @@ type Config struct {
 	Hostname string
 	Logger   *slog.Logger
 	Policy   Policy
-	// Gateways returns the default gateways of this host. Defaults to what the system says.
+	// Gateways returns the default gateways of this host, and nil when they are not
+	// known now: those of before count. Defaults to what the system says.
 	Gateways func() []netip.Addr
 }
