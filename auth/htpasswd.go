@@ -27,8 +27,9 @@ const (
 
 // Htpasswd is a Verifier of the users of a password file: lines of a name, a
 // colon and a hash that a [Hasher] knows, such as "htpasswd -B", [HashPassword] and [NewSCRAMKeys] make. Empty
-// lines and lines that begin with # are skipped. Other kinds of hashes are refused. A file of up
-// to 16 MiB is read. It is a [SCRAMStore] of the users with keys of [NewSCRAMKeys].
+// lines and lines that begin with # are skipped, and so is a byte order mark.
+// Other kinds of hashes are refused. A file of up to 16 MiB is read. It is a
+// [SCRAMStore] of the users with keys of [NewSCRAMKeys].
 //
 // It looks at the file at most once a second, during a call of Verify, and
 // reads it again when its time, size or identity has changed. Replace the file by
@@ -193,7 +194,20 @@ func (h *Htpasswd) read() (*users, error) {
 		return nil, fmt.Errorf("auth: htpasswd: %w", err)
 	}
 	h.info, h.unsettled = info, -fileUnsettled < age && age < fileUnsettled
+	if data, err = textOf(data); err != nil {
+		return nil, fmt.Errorf("auth: %s: %w", h.path, err)
+	}
 	return parseHtpasswd(h.path, data, h.hasher, h.scram)
+}
+
+// textOf returns the text of a file without the byte order mark that Windows
+// puts in front. UTF-16, which Windows writes too, is refused.
+func textOf(data []byte) ([]byte, error) {
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) ||
+		bytes.IndexByte(data, 0) >= 0 {
+		return nil, errors.New("no UTF-8 text, but UTF-16 or binary: save it as UTF-8")
+	}
+	return bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), nil
 }
 
 func readFile(path string) ([]byte, error) {

@@ -381,3 +381,32 @@ func TestRequireSCRAM(t *testing.T) {
 		}
 	}
 }
+
+// TestHtpasswdOfWindows reads a file with a byte order mark, and says what is
+// wrong with one in UTF-16.
+func TestHtpasswdOfWindows(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "users")
+	line := "anna:" + hash(t, "x") + "\r\n"
+	write(t, path, "\xef\xbb\xbf"+line, 1)
+	h, err := auth.OpenHtpasswd(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := h.Verify(t.Context(), auth.Credentials{Username: "anna", Password: "x"})
+	if err != nil || id.User != "anna" {
+		t.Fatalf("%+v, %v", id, err)
+	}
+	wide := strings.Join(strings.Split(line, ""), "\x00")
+	for i, text := range []string{"\xff\xfe" + wide + "\x00", "\xfe\xff\x00" + wide, wide} {
+		write(t, path, text, 2+i)
+		if _, err := auth.OpenHtpasswd(path); err == nil || !strings.Contains(err.Error(), "UTF-16") {
+			t.Errorf("%.10q: error is %v", text, err)
+		}
+	}
+	// A mark is one only at the beginning.
+	write(t, path, line+"\xef\xbb\xbf"+line, 6)
+	if _, err := auth.OpenHtpasswd(path); err == nil {
+		t.Error("a name that begins with a mark was taken")
+	}
+}

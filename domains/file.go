@@ -23,7 +23,7 @@ const (
 
 // RecipientsFile is a Resolver of the recipients listed in a file, one entry a
 // line as [StaticRecipients] takes them. Empty lines and lines that begin with # are
-// skipped. A file of up to 64 MiB is read.
+// skipped, and so is a byte order mark. A file of up to 64 MiB is read.
 //
 // It looks at the file at most once a second, during a call of
 // Resolve, and reads it again when its time, size or identity has changed. Replace the
@@ -110,8 +110,21 @@ func (r *RecipientsFile) read() (list recipients, changed bool, err error) {
 		return list, false, fmt.Errorf("domains: recipients: %w", err)
 	}
 	r.info, r.unsettled = info, -fileUnsettled < age && age < fileUnsettled
+	if data, err = textOf(data); err != nil {
+		return list, true, fmt.Errorf("domains: %s: %w", r.path, err)
+	}
 	list, err = parseRecipients(r.path, data)
 	return list, true, err
+}
+
+// textOf returns the text of a file without the byte order mark that Windows
+// puts in front. UTF-16, which Windows writes too, is refused.
+func textOf(data []byte) ([]byte, error) {
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) ||
+		bytes.IndexByte(data, 0) >= 0 {
+		return nil, errors.New("no UTF-8 text, but UTF-16 or binary: save it as UTF-8")
+	}
+	return bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), nil
 }
 
 func readFile(path string) ([]byte, error) {

@@ -203,3 +203,31 @@ func FuzzRecipients(f *testing.F) {
 		}
 	})
 }
+
+// TestRecipientsFileOfWindows reads a file with a byte order mark, and says what
+// is wrong with one in UTF-16.
+func TestRecipientsFileOfWindows(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "people")
+	write(t, path, "\xef\xbb\xbfanna\r\nbernd\r\n", 1)
+	r, err := domains.OpenRecipients(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"anna", "bernd"} {
+		a, err := domains.Parse(name + "@example.com")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if known, err := r.Resolve(t.Context(), a); !known || err != nil {
+			t.Errorf("%s: %v, %v", name, known, err)
+		}
+	}
+	for i, text := range []string{"\xff\xfea\x00\r\x00\n\x00", "\xfe\xff\x00a", "a\x00b\x00"} {
+		write(t, path, text, 2+i)
+		if _, err := domains.OpenRecipients(path); err == nil ||
+			!strings.Contains(err.Error(), "UTF-16") {
+			t.Errorf("%q: error is %v", text, err)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -99,6 +100,7 @@ func sendersOf(path string) map[string][]string {
 	if err != nil {
 		return nil
 	}
+	text, _ = textOf(text)
 	f, _ := new(loader).decode(string(text))
 	return f.Senders
 }
@@ -108,6 +110,9 @@ func sendersOf(path string) map[string][]string {
 func load(path string, last *lasting, log *slog.Logger) (relay.Config, string, faults) {
 	l := &loader{dir: filepath.Dir(path), lasting: last, log: log}
 	text, err := os.ReadFile(path)
+	if err == nil {
+		text, err = textOf(text)
+	}
 	if err != nil {
 		l.add("-config", "%w", err)
 		return relay.Config{}, "", l.faults
@@ -297,6 +302,9 @@ func (l *loader) read(field, name string) []byte {
 		return nil
 	}
 	b, err := os.ReadFile(l.path(name))
+	if err == nil {
+		b, err = textOf(b)
+	}
 	if err != nil {
 		l.add(field, "%w", err)
 	}
@@ -310,6 +318,16 @@ func (l *loader) secret(field, name string) []byte {
 		warnOfReaders(l.path(name), field, l.log)
 	}
 	return b
+}
+
+// textOf returns the text of a file without the byte order mark that Windows
+// puts in front. UTF-16, which Windows writes too, is refused.
+func textOf(data []byte) ([]byte, error) {
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) ||
+		bytes.IndexByte(data, 0) >= 0 {
+		return nil, errors.New("no UTF-8 text, but UTF-16 or binary: save it as UTF-8")
+	}
+	return bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), nil
 }
 
 func (l *loader) path(name string) string {

@@ -346,3 +346,46 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestFilesOfWindows reads files with a byte order mark, and says what is wrong
+// with those in UTF-16.
+func TestFilesOfWindows(t *testing.T) {
+	text := `hostname = "relay.example.test"
+spool = "spool"
+[[send_connector]]
+name = "out"
+address_spaces = ["*;1"]
+smart_hosts = ["mail.example.net"]
+tls = "DomainValidation"
+tls_domain = "mail.example.net"
+username = "app"
+password_file = "password.txt"
+`
+	for name, c := range map[string]struct{ config, password, want string }{
+		"plain":         {text, "secret\r\n", ""},
+		"mark":          {"\xef\xbb\xbf" + text, "\xef\xbb\xbfsecret\r\n", ""},
+		"wide password": {text, "\xff\xfes\x00e\x00", "send_connector[0].password_file: "},
+		"wide config": {
+			"\xff\xfe" + strings.Join(strings.Split(text, ""), "\x00"), "secret", "-config: ",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := site(t, c.config)
+			secret := filepath.Join(filepath.Dir(file), "password.txt")
+			if err := os.WriteFile(secret, []byte(c.password), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cfg, _, found := load(file, newLasting(), slog.New(slog.DiscardHandler))
+			if c.want == "" {
+				if len(found) != 0 || cfg.SendConnectors[0].Password != "secret" {
+					t.Fatalf("%v, %+v", found, cfg.SendConnectors)
+				}
+				return
+			}
+			if len(found) == 0 || !strings.HasPrefix(found[0].String(), c.want) ||
+				!strings.Contains(found[0].String(), "UTF-16") {
+				t.Fatalf("%v, want %s", found, c.want)
+			}
+		})
+	}
+}

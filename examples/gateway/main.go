@@ -138,12 +138,15 @@ func serve(path string, stdout, stderr io.Writer) int {
 
 // keep prints what to store for a password.
 func keep(stdin io.Reader, stdout, stderr io.Writer) int {
-	line, err := bufio.NewReader(io.LimitReader(stdin, 4096)).ReadString('\n')
-	if err != nil && err != io.EOF {
+	line, err := bufio.NewReader(io.LimitReader(stdin, 4096)).ReadBytes('\n')
+	if err == nil || err == io.EOF {
+		line, err = textOf(line)
+	}
+	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return 1
 	}
-	keys, err := auth.NewSCRAMKeys(strings.TrimRight(line, "\r\n"))
+	keys, err := auth.NewSCRAMKeys(strings.TrimRight(string(line), "\r\n"))
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return 2
