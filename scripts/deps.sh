@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that tests and benchmarks drive: Postfix (its load tools, and
 # as a real peer), swaks, curl, htpasswd, Chromium, PostgreSQL, OpenLDAP, and readers of XML,
-# property lists and zone files, more mail clients; and nodemailer and a validator of OpenAPI from npm. Does nothing when all are there.
+# property lists and zone files; more mail clients, proxies and next hops; readers of reports
+# and verifiers of DKIM; and nodemailer, smtp-server and a validator of OpenAPI from npm.
+# Does nothing when all are there.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -23,6 +25,28 @@ need xmllint libxml2-utils
 need plistutil libplist-utils
 need ldns-read-zone ldnsutils
 need python3 python3
+# The modules below are Debian's, and so is their Python, whatever python3 is.
+module() { [ -x /usr/bin/python3 ] && /usr/bin/python3 -c "import $1" 2>/dev/null || missing+=("$2"); }
+[ -x /usr/bin/python3 ] || missing+=(python3)
+module dkim python3-dkim
+module nacl python3-nacl
+module flufl.bounce python3-flufl.bounce
+module aiosmtplib python3-aiosmtplib
+module aiosmtpd python3-aiosmtpd
+perl -MSisimai -e1 2>/dev/null || missing+=(libsisimai-perl)
+need opendkim opendkim
+need opendkim-testmsg opendkim-tools
+need haproxy haproxy
+need nginx nginx
+[ -e /usr/lib/nginx/modules/ngx_mail_module.so ] || missing+=(libnginx-mod-mail)
+need stunnel4 stunnel4
+need gsasl gsasl
+need php php-cli
+[ -e /usr/share/php/libphp-phpmailer/src/PHPMailer.php ] || missing+=(libphp-phpmailer)
+need javac default-jdk-headless
+[ -e /usr/share/java/javax.mail.jar ] || missing+=(libmail-java)
+need ruby ruby
+ruby -e 'require "net/smtp"' 2>/dev/null || missing+=(ruby-net-smtp)
 need slapd slapd
 need ldappasswd ldap-utils
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
