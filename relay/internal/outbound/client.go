@@ -29,6 +29,7 @@ type Client struct {
 	dead     memo // hosts and addresses that could not be used
 	slow     slowHosts
 	noChunks memo // addresses that offer CHUNKING and do not know BDAT
+	noPipes  memo // addresses that offer PIPELINING and answer out of order
 	maxRcpt  memo // addresses that take so many recipients in a transaction
 	byLogin  memo // addresses that offer PLAIN and take LOGIN alone
 	logons   logons
@@ -63,7 +64,7 @@ func New(cfg Config) *Client {
 		}
 	}
 	c := &Client{cfg: cfg, resolver: cfg.Resolver}
-	c.dead.keep, c.noChunks.keep = deadFor, noChunksFor
+	c.dead.keep, c.noChunks.keep, c.noPipes.keep = deadFor, noChunksFor, noChunksFor
 	c.maxRcpt.keep, c.byLogin.keep = maxRcptFor, byLoginFor
 	c.pool.idleTimeout = cfg.IdleTimeout
 	c.pool.hops = make(map[hopKey]*hop)
@@ -146,7 +147,8 @@ func (c *Client) connectAndRun(
 	defer cancel()
 	var cn *conn
 	for target, why := range c.route(ready, h, key) {
-		// Again for a peer that turned out not to know BDAT, or to take fewer recipients.
+		// Again for a peer that turned out not to know BDAT or PIPELINING, or to
+		// take fewer recipients.
 		for n := 0; why == nil; n++ {
 			if cn, why = c.connect(ready, h, key, target); cn == nil {
 				break
@@ -160,7 +162,7 @@ func (c *Client) connectAndRun(
 				return Result{}, true
 			case n+1 < maxTries && v == broken && cn.tlsBroke(h, &t.lost):
 				target.plain = true
-			case n+1 < maxTries && (v == tooMany || v == noChunks && n == 0):
+			case n+1 < maxTries && (v == tooMany || v == noChunks || v == noPipes):
 			default:
 				why = &t.lost
 			}
@@ -204,6 +206,9 @@ func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
 		c.pool.leave(cn.pool.key)
 	case v == noChunks:
 		c.noChunks.add(cn.addr)
+		cn.close()
+	case v == noPipes:
+		c.noPipes.add(cn.addr)
 		cn.close()
 	default:
 		cn.close()

@@ -57,6 +57,10 @@ func (c *conn) idle() bool {
 	return !c.in.buffered() && (c.peek == nil || c.peek())
 }
 
+// outOfOrder tells whether a peer that offers PIPELINING answers as if the
+// commands before had not come: it may manage one at a time.
+func (c *conn) outOfOrder(rep *reply) bool { return c.ext.pipelining && rep.code == 503 }
+
 // tlsBroke tells whether a connection that was lost before MAIL was answered may
 // have been lost over TLS, and that it is worth another try without.
 func (c *conn) tlsBroke(h *NextHop, why *Result) bool {

@@ -47,6 +47,9 @@ func (c *Client) connect(ctx context.Context, h *NextHop, key hopKey, t target) 
 	if n := cn.ext.maxMail; n > 0 && (cn.limit < 0 || n < cn.limit) {
 		cn.limit = n
 	}
+	if c.noPipes.has(t.addr) {
+		cn.ext.pipelining = false
+	}
 	if c.noChunks.has(t.addr) {
 		cn.ext.chunking, cn.ext.binary = false, false
 	}

@@ -47,7 +47,9 @@
 //
 // # The transaction
 //
-// With PIPELINING, MAIL, RCPT and DATA go out in one write. Where CHUNKING is offered BDAT carries the content, else DATA.
+// With PIPELINING, MAIL, RCPT and DATA go out in one write. A peer that answers
+// them by 503 gets them one by one for an hour.
+// Where CHUNKING is offered BDAT carries the content, else DATA.
 // To a peer that takes it, content goes as it is. DATA doubles leading dots, as it must, and ends content that has no CRLF at its end with one,
 // as it cannot do otherwise; content with a CR or an LF on its own is not sent by DATA at all, but fails, because the next
 // hop could read it as the end of the message. SIZE, 8BITMIME, BINARYMIME, SMTPUTF8 and DSN are used only when offered, and

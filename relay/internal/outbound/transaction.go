@@ -32,6 +32,7 @@ const (
 	settled  verdict = iota // the recipients asked have their results
 	broken                  // the connection was lost on the way: transaction.lost tells why
 	noChunks                // the peer has offered CHUNKING and does not know BDAT
+	noPipes                 // the peer has offered PIPELINING and answered out of order
 	tooMany                 // the connection was lost over more recipients than conn.maxRcpt
 )
 
@@ -357,6 +358,9 @@ func (t *transaction) exchange(ctx context.Context, c *conn, asked []int, upto i
 		case rep.code == 421 || rep.code == 432 || rep.class() != 2 && c.used > 1:
 			// It speaks of the connection, or may do so.
 			return t.closing(c, op, rep), false
+		case c.outOfOrder(rep):
+			t.closing(c, op, rep)
+			return noPipes, false
 		case rep.class() != 2:
 			t.settle(asked, answered(c, op, rep))
 			t.skip(c, upto)
@@ -371,6 +375,10 @@ func (t *transaction) exchange(ctx context.Context, c *conn, asked []int, upto i
 		}
 		if c.stale(rep) {
 			return t.closing(c, "rcpt", rep), false
+		}
+		if c.outOfOrder(rep) {
+			t.closing(c, "rcpt", rep)
+			return noPipes, false
 		}
 		if rep.code == 421 {
 			if len(t.accepted) > 0 && len(t.over) == 0 {
@@ -455,6 +463,10 @@ func (t *transaction) data(ctx context.Context, c *conn) (verdict, bool) {
 	}
 	if len(t.accepted) > 0 && (rep.code == 421 || c.stale(rep)) {
 		return t.closing(c, "data", rep), false
+	}
+	if len(t.accepted) > 0 && c.outOfOrder(rep) {
+		t.closing(c, "data", rep)
+		return noPipes, false
 	}
 	if len(t.accepted) > 0 {
 		t.refuse(c, rep)
@@ -554,10 +566,6 @@ func (t *transaction) final(ctx context.Context, c *conn) verdict {
 		}
 		if c.ext.chunking && unknown(rep) {
 			return t.unknown(c, rep)
-		}
-		if c.stale(rep) {
-			t.ended = false // and refused
-			return t.closing(c, "data", rep)
 		}
 		c.open = false
 		t.conclude(c, "data", t.accepted, rep)
