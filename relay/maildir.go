@@ -40,9 +40,15 @@ func deliverMaildir(ctx context.Context, headers *header.Pool, box string, to do
 		}
 	}
 	name := a.QueueID + ".postern"
-	if holds(cur, name) {
-		return nil // delivered before, and read since
+	if read, err := holds(cur, name); read || err != nil {
+		return err // delivered before, and read since; or nobody knows
 	}
+	// It needs no descriptor any more when the message is in its place.
+	arrived, err := os.Open(filepath.Join(box, "new"))
+	if err != nil {
+		return err
+	}
+	defer arrived.Close()
 	content, err := a.Open(ctx)
 	if err != nil {
 		return err
@@ -68,7 +74,7 @@ func deliverMaildir(ctx context.Context, headers *header.Pool, box string, to do
 	if err = os.Rename(tmp, filepath.Join(box, "new", name)); err != nil {
 		return err
 	}
-	return syncDir(filepath.Join(box, "new"))
+	return arrived.Sync()
 }
 
 // copyToMailbox writes a message without the fields that others wrote who took
@@ -88,32 +94,39 @@ func copyToMailbox(w io.Writer, headers *header.Pool, content io.Reader) error {
 	return err
 }
 
-// makeMaildir makes a mailbox that lasts: a new directory is durable when the one it lies in is synced.
+// makeMaildir makes a mailbox that lasts: a new directory is durable when the
+// one it lies in is synced. What tells that all of this was done comes last.
 func makeMaildir(box string) error {
-	for _, sub := range [...]string{"tmp", "new", "cur"} {
+	for _, sub := range [...]string{"tmp", "new"} {
 		if err := os.MkdirAll(filepath.Join(box, sub), 0o700); err != nil {
 			return err
 		}
 	}
-	return errors.Join(syncDir(box), syncDir(filepath.Dir(box)))
+	if err := errors.Join(syncDir(box), syncDir(filepath.Dir(box))); err != nil {
+		return err
+	}
+	return os.MkdirAll(filepath.Join(box, "cur"), 0o700)
 }
 
 // holds reports whether dir has a file whose name begins so.
-func holds(dir, prefix string) bool {
+func holds(dir, prefix string) (bool, error) {
 	d, err := os.Open(dir)
 	if err != nil {
-		return false
+		return false, err
 	}
 	defer d.Close()
 	for {
 		names, err := d.Readdirnames(256)
 		for _, n := range names {
 			if strings.HasPrefix(n, prefix) {
-				return true
+				return true, nil
 			}
 		}
+		if err == io.EOF {
+			return false, nil
+		}
 		if err != nil {
-			return false
+			return false, err
 		}
 	}
 }
