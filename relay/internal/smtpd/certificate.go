@@ -7,13 +7,17 @@ import (
 	"net"
 )
 
-// serving returns the configuration to serve with. Where the application says nothing, there is no TLS 1.0 and 1.1, and TLS 1.2 has modern
-// suites only: what crypto/tls does depends on the go.mod of the application. A witness is told which certificate was served.
+// serving returns the configuration to serve with. Where the application says
+// nothing, there is no TLS 1.0 and 1.1, and TLS 1.2 has modern suites only: what
+// crypto/tls does depends on the go.mod of the application. A client that asks by
+// ALPN for another protocol has been led here (RFC 9325 section 3.7). A witness
+// is told which certificate was served.
 func serving(c *tls.Config, witnessed bool) *tls.Config {
 	if c == nil {
 		return c
 	}
 	own := c.Clone()
+	own.NextProtos = []string{"smtp"}
 	if own.MinVersion == 0 {
 		own.MinVersion = tls.VersionTLS12
 	}

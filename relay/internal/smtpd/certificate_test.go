@@ -310,3 +310,42 @@ func TestOwnClientAuth(t *testing.T) {
 		}
 	}, c)
 }
+
+// A client that was led here from another protocol gets no TLS connection
+// (ALPACA), whatever the application's configuration is good for elsewhere.
+func TestALPN(t *testing.T) {
+	web := func(c *tls.Config) { c.NextProtos = []string{"h2", "http/1.1"} }
+	for name, change := range map[string]func(*tls.Config){
+		"no protocols":     func(*tls.Config) {},
+		"those of the web": web,
+		"for each client": func(c *tls.Config) {
+			chosen := c.Clone()
+			web(chosen)
+			c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return chosen, nil }
+		},
+	} {
+		bubbleWith(t, func(cfg *smtpd.Config) { change(cfg.Policy.TLS) }, func(t *testing.T, r *rig) {
+			for _, tt := range []struct {
+				asked []string
+				taken bool
+			}{
+				{nil, true}, {[]string{"smtp"}, true}, {[]string{"http/1.1", "smtp"}, true},
+				{[]string{"http/1.1"}, false}, {[]string{"h2", "http/1.1"}, false},
+				{[]string{"imap"}, false}, {[]string{"ftp", "pop3"}, false},
+			} {
+				p := r.client()
+				p.expect("220 *")
+				p.cmd("STARTTLS")
+				p.expect("220 *")
+				p.pending.Wait()
+				c := tls.Client(newBuffered(p.raw, p.gone), &tls.Config{
+					InsecureSkipVerify: true, NextProtos: tt.asked,
+				})
+				if err := c.Handshake(); (err == nil) != tt.taken {
+					t.Errorf("%s, asked for %q: %v", name, tt.asked, err)
+				}
+				p.close()
+			}
+		}, open())
+	}
+}
