@@ -35,7 +35,9 @@ type Config struct {
 	// TLS serves STARTTLS and implicit TLS on every connector. Defaults to
 	// nil: neither is offered, and a connector that requires TLS is a fault. MinVersion defaults to
 	// TLS 1.2, and CipherSuites to the six of TLS 1.2 that have ECDHE and AES-GCM or ChaCha20-Poly1305; with a lower
-	// MinVersion, to those of crypto/tls. So it is in what GetConfigForClient returns. [Certificates] serves files
+	// MinVersion, to those of crypto/tls. NextProtos is "smtp", whatever is set: a
+	// client that asks for other protocols only is refused. So it is in what
+	// GetConfigForClient returns. [Certificates] serves files
 	// and reads them again when they change.
 	//
 	// A connector that knows servers or partners by their certificate asks the client for one and
@@ -48,7 +50,9 @@ type Config struct {
 	// and are then taken for those of the client it names: connector, limits, log and trace fields go by the client's
 	// addresses. Where no connector is bound to the address that the client connected to, the one
 	// that the proxy connected to counts. A connection of theirs without a proper header is closed; a header from anybody
-	// else is an unknown command. Whoever can send from these addresses can claim to be anybody. Defaults to none.
+	// else is an unknown command. Whoever can send from these addresses can claim to
+	// be anybody. A proxy that speaks for itself (LOCAL, as in a health check) and
+	// that no connector takes is greeted and granted nothing. Defaults to none.
 	Proxies []connector.Range
 
 	// XClient are hosts that may speak for their clients with Postfix's XCLIENT

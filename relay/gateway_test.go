@@ -140,8 +140,20 @@ func TestClientBehindProxy(t *testing.T) {
 	if len(seen) != 1 || seen[0] != "192.0.2.9:4711 by 127.0.0.1" {
 		t.Error(seen)
 	}
-	// The same connector is closed to the proxy itself and to whoever is not in its ranges.
-	for _, header := range []string{"PROXY UNKNOWN", "PROXY TCP4 198.51.100.1 127.0.0.1 4711 25", "EHLO a"} {
+	// The same connector is closed to the proxy itself, which is told that we are
+	// well, and to whoever is not in its ranges.
+	check := w.connect(t, "apps")
+	check.script(`
+		C: PROXY UNKNOWN
+		S: 220
+		C: EHLO proxy
+		S: 250
+		C: MAIL FROM:<app@example.test>
+		S: 550 5.7.1
+		C: QUIT
+		S: 221
+		S: close`)
+	for _, header := range []string{"PROXY TCP4 198.51.100.1 127.0.0.1 4711 25", "EHLO a"} {
 		c := w.connect(t, "apps")
 		c.say(header)
 		if b, _ := io.ReadAll(c.r); len(b) != 0 {

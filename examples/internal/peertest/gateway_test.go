@@ -195,10 +195,17 @@ const keeper = `"$0" -config "$1" </dev/null & read -r _; kill $!; wait $!`
 // start runs a gateway for the length of the test, with more lines of configuration.
 func start(t *testing.T, next *sink, more string) *gateway {
 	t.Helper()
+	return startWith(t, next, "", more)
+}
+
+// startWith is start with more lines at the top of the configuration, too.
+func startWith(t *testing.T, next *sink, top, more string) *gateway {
+	t.Helper()
 	g := &gateway{dir: t.TempDir(), ports: map[string]string{}, mechanisms: []string{"PLAIN", "LOGIN"}}
 	mailtest.Certificate(t, g.dir)
 	mailtest.Htpasswd(t, g.path("users"), user, password)
-	mailtest.Write(t, g.path("gateway.toml"), strings.ReplaceAll(config, "SINK", next.addr)+more)
+	lines := strings.ReplaceAll(config, "SINK", next.addr)
+	mailtest.Write(t, g.path("gateway.toml"), top+lines+more)
 	cmd := exec.Command("sh", "-c", keeper, binary, g.path("gateway.toml"))
 	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+g.path("ca.pem"))
 	life, err := cmd.StdinPipe()

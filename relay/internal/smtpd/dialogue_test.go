@@ -18,6 +18,7 @@ import (
 //
 //	# a comment
 //	set <field> <value>     a field of the connector or the policy; comes first
+//	from <address>          the client's address and port, before all but set
 //	C: <line>               the client sends a line
 //	> <text>                the client sends a Go string without its quotes, as it is
 //	repeat <n> <text>       the same, n times
@@ -81,11 +82,13 @@ func play(t *testing.T, script string, byWriteTo bool) {
 	c := open()
 	list := []*connector.Connector{c}
 	var policy smtpd.Policy
-	noAuth := false
+	noAuth, from := false, "192.0.2.7:40000"
 	lines := strings.Split(strings.TrimRight(script, "\n"), "\n")
 	for len(lines) > 0 {
 		f := strings.Fields(lines[0])
-		if len(f) > 0 && f[0] != "#" && f[0] != "set" {
+		if len(f) > 0 && f[0] == "from" {
+			from = f[1]
+		} else if len(f) > 0 && f[0] != "#" && f[0] != "set" {
 			break
 		}
 		if len(f) > 0 && f[0] == "set" {
@@ -112,7 +115,7 @@ func play(t *testing.T, script string, byWriteTo bool) {
 	}, list...)
 	defer r.stop()
 	r.backend.byWriteTo = byWriteTo
-	p := r.client()
+	p := r.dial(from)
 	defer p.close()
 	took, at := 0, ""
 	defer func() {

@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/pires/go-proxyproto"
@@ -45,18 +47,28 @@ func (g *guard) proxied() bool {
 		err = errSecondHeader
 	}
 	if err != nil {
-		g.log.Warn("connection of a proxy closed", "session", g.sess.ID, "proxy", proxy, "error", err)
+		level := slog.LevelWarn
+		if g.w == 0 && !errors.Is(err, os.ErrDeadlineExceeded) {
+			level = slog.LevelDebug // it has looked whether somebody listens
+		}
+		g.log.Log(g.ctx, level, "connection of a proxy closed",
+			"session", g.sess.ID, "proxy", proxy, "err", err)
 		return false
 	}
 	g.header = headerRead
 	local := g.sess.Local
-	if !ends.own {
+	// HAProxy's checks name the ends of their own connection.
+	own := ends.own || ends.from == proxy
+	if !own {
 		g.sess.Proxy, g.sess.Local, g.sess.Remote = proxy, ends.to, ends.from
 		if g.pol.Connectors.HasBinding(ends.to) {
 			local = ends.to
 		}
 	}
 	con, ok := g.pol.find(local, g.sess.Remote, false)
+	if !ok && own {
+		con, ok = g.healthCheck(local), true
+	}
 	if !ok {
 		g.log.Info("no connector for the peer", "local", g.sess.Local, "remote", g.sess.Remote, "proxy", proxy)
 		return false

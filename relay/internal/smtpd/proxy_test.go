@@ -405,3 +405,26 @@ func TestTLSNotAskedFor(t *testing.T) {
 		p.ehlo()
 	}, open())
 }
+
+// A proxy that only looks whether somebody listens, or asks as itself, is not
+// worth a warning every second; half a header is.
+func TestProxyChecksAreQuiet(t *testing.T) {
+	for sent, want := range map[string]bool{
+		"": false, "PROXY UNKNOWN\r\n": false, "PROXY TCP4 192": true, "EHLO a\r\n": true,
+	} {
+		log := &logged{}
+		bubbleWith(t, func(cfg *smtpd.Config) {
+			proxies("203.0.113.7")(cfg)
+			cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
+		}, func(t *testing.T, r *rig) {
+			p := r.dial("203.0.113.7:40000")
+			p.send(sent)
+			synctest.Wait()
+			p.close()
+			synctest.Wait()
+		}, open())
+		if text := log.b.String(); (text != "") != want {
+			t.Errorf("%q: logged %q", sent, text)
+		}
+	}
+}

@@ -1,0 +1,42 @@
+package smtpd
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/postern-mail/postern/connector"
+)
+
+// healthCheck makes the session one of a proxy that speaks for itself and that
+// no connector takes, as in a health check: it is greeted, and may say HELO,
+// NOOP, RSET and QUIT. The connector it returns grants nothing.
+func (g *guard) healthCheck(local netip.AddrPort) *connector.Connector {
+	pol := *g.pol
+	pol.Backend, pol.Auth, pol.XClient = health{pol.Backend}, nil, nil
+	g.pol = &pol
+	return &connector.Connector{Name: "health check", ImplicitTLS: pol.implicitTLS(local)}
+}
+
+// implicitTLS reports whether clients begin with TLS at local.
+func (p *Policy) implicitTLS(local netip.AddrPort) bool {
+	for _, c := range p.Connectors.Connectors() {
+		for _, b := range c.Bindings {
+			bound := b.Addr() == local.Addr() || b.Addr().IsUnspecified()
+			if c.ImplicitTLS && bound && b.Port() == local.Port() {
+				return p.TLS != nil
+			}
+		}
+	}
+	return false
+}
+
+// health is the backend of a health check. It troubles nobody, and takes no mail.
+type health struct{ Backend }
+
+func (health) Connect(context.Context, *Session) error { return nil }
+func (health) Helo(context.Context, *Session) error    { return nil }
+func (health) Closed(*Session)                         {}
+
+func (health) Mail(context.Context, *Session, *Mail) error {
+	return refusal(550, "5.7.1", "No service for the proxy itself")
+}
