@@ -311,12 +311,26 @@ func (p *snapshot) completeAddress(s string) string {
 func completeFields(h *header.Header, domain string) {
 	h.Rewrite(func(f header.Field, value string) string {
 		for _, name := range [...]string{"From", "Sender", "Reply-To", "To", "Cc"} {
-			if f.Is(name) {
+			switch {
+			case !f.Is(name):
+			case (name == "From" || name == "Sender") && quotable(f.Value()):
+				return value
+			default:
 				return header.Complete(value, domain)
 			}
 		}
 		return value
 	})
+}
+
+// quotable reports whether a value is one address behind a display name that is
+// not quoted as it must be: in "Doe, John <app@example.com>" Doe is nobody.
+func quotable(value string) bool {
+	if _, err := header.Addresses(value); err == nil {
+		return false
+	}
+	_, _, err := header.QuoteName(value)
+	return err == nil
 }
 
 // removeBlank drops the fields that a message may have only with a value, so that they count as missing.

@@ -3,12 +3,15 @@ package relay_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -91,6 +94,59 @@ func TestBinaryHeader(t *testing.T) {
 	if got := w.dial(t, "apps").binary("X-A: y\rFrom: ceo@example.test\r\n\r\nhi\r\n",
 		1<<20); got != bare {
 		t.Errorf("from a host: %s", got)
+	}
+}
+
+// TestHeaderOfEarlierVersion bounces a message that an earlier version has
+// queued and no next hop may get, with a report that can be sent.
+func TestHeaderOfEarlierVersion(t *testing.T) {
+	for _, chunking := range []bool{false, true} {
+		hop := newSink()
+		t.Cleanup(hop.close)
+		store := memspool.New(nil)
+		w := start(t, func(c *relay.Config) {
+			c.Spool = store
+			c.Transport = &relay.NextHop{Hosts: []string{hop.addr()}}
+		})
+		now := time.Now()
+		id := spool.NewID(now)
+		sw, err := store.Create(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.WriteString(sw, "Received: by relay; x\r\nFrom: app@example.test\r\n"+
+			"X-A: y\rFrom: ceo@example.test\r\n.\r\n\r\nhi\r\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := ""
+		if chunking {
+			body = "BINARYMIME"
+		}
+		err = sw.Commit(t.Context(), spool.Commit{
+			Message: spool.Message{ID: id, Created: now, From: "app@example.test", Body: body,
+				Return: "FULL"},
+			Deliveries: []spool.Delivery{{
+				Route: "transport", Recipients: []spool.Recipient{{Address: "x@elsewhere.test"}},
+				Due: now, Expires: now.Add(time.Hour),
+			}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		submit(t, w.relay, "", "alice@example.test") // wakes the relay
+		report := ""
+		for i := 1; !strings.Contains(report, "multipart/report"); i++ {
+			report = w.mailboxes.wait(t, i)[i-1].content
+		}
+		if strings.ContainsAny(strings.ReplaceAll(report, "\r\n", ""), "\r\n\x00") ||
+			strings.Contains(report, "ceo") ||
+			!strings.Contains(report, "\r\nAction: failed\r\nStatus: 5.6.") {
+			t.Errorf("report %q", report)
+		}
+		if len(hop.mail) != 0 {
+			t.Errorf("the next hop has %+v", <-hop.mail)
+		}
 	}
 }
 

@@ -376,6 +376,8 @@ func localCause(op, enhanced string) string {
 	switch enhanced {
 	case "5.6.3":
 		return "The mail host does not take such 8-bit or binary content, and the message cannot be converted"
+	case "5.6.11":
+		return "The message has a CR, an LF or a NUL on its own where it cannot be sent"
 	case "5.6.7":
 		return "The mail host takes no 8-bit headers or addresses, and the message cannot be converted"
 	}

@@ -19,7 +19,13 @@
 // What an authenticated user, a client over HTTP or the application sends is completed (RFC 6409 section 8): Date and Message-ID when they
 // are missing or blank; From, of the envelope sender, and without one the message is refused; Sender, when From names several mailboxes or,
 // of users, somebody else; and with [Config].CompleteAddresses the domain of bare addresses. Lines over 998 octets are folded or broken.
-// What another host relays gets trace fields and a signature only. Bcc goes from both, and so do fields that the client has no right to send.
+// A display name in From or Sender that is not quoted as it must be is quoted,
+// if one address in angle brackets ends the field. What another host relays
+// gets trace fields and a signature only. Bcc goes from both, and so do fields
+// that the client has no right to send, Authentication-Results in the relay's
+// name from users and strangers, and the line of a mailbox file before the
+// header. A header, that of a part included, which is not lines that end with
+// CRLF is refused with 550 5.6.11, whatever BODY says.
 //
 // 8-bit content is converted to 7-bit MIME for a next hop that does not offer
 // 8BITMIME, and raw 8-bit header fields to encoded words. What claims an

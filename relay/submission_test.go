@@ -210,6 +210,34 @@ func TestNoFrom(t *testing.T) {
 	}
 }
 
+// TestCompletedDisplayName keeps what stands before a comma in a name from
+// being taken for an address, and completes the addresses that are.
+func TestCompletedDisplayName(t *testing.T) {
+	w := start(t, func(c *relay.Config) { c.CompleteAddresses = true })
+	c := w.dial(t, "users")
+	c.script(login)
+	for i, tt := range [][2]string{
+		{"Doe, John <app@example.test>", `"Doe, John" <app@example.test>`},
+		{"App <app>", "App <app@example.test>"},
+		{"app, app@example.test", "app@example.test, app@example.test"},
+	} {
+		got := c.transact("From: "+tt[0]+"\r\n\r\nhi\r\n", "app@example.test", "x@elsewhere.test")
+		if !strings.HasPrefix(got, "250") {
+			t.Fatalf("%q: %s", tt[0], got)
+		}
+		content := w.out.wait(t, i+1)[i].content
+		if !strings.Contains(content, "\r\nFrom: "+tt[1]+"\r\n") {
+			t.Errorf("%q became %q", tt[0], content)
+		}
+	}
+	for _, from := range []string{"ceo, App <app>", "ceo, app@example.test", "Doe, John <ceo>"} {
+		got := c.transact("From: "+from+"\r\n\r\nhi\r\n", "app@example.test", "x@elsewhere.test")
+		if !strings.HasPrefix(got, "550 5.7.60") {
+			t.Errorf("%q: %s", from, got)
+		}
+	}
+}
+
 // TestHiddenRecipients looks for what is left of Bcc in a submission.
 func TestHiddenRecipients(t *testing.T) {
 	w := start(t, nil)

@@ -28,7 +28,8 @@
 //     [Config].MaxJSONBytes and MaxBuffered.
 //   - message/rfc822: the message itself, with the envelope in the query: from (empty for the null sender), to,
 //     once for each recipient, and envelope_id, return, notify, label=name:value. The body goes to the spool as it arrives.
-//     Lines may end in LF.
+//     Lines may end in LF. A CR on its own is refused in a header, that of a part
+//     included, and becomes CRLF elsewhere.
 //
 // # Errors
 //

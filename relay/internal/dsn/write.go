@@ -26,7 +26,8 @@ const (
 
 // Write writes the report as a message, of which original is the content
 // being reported. original is read from its start and only as far as needed; nil leaves
-// it out, and so does a header section over 1 MiB. Any other error of original or w is returned.
+// it out, and so does a header section over 1 MiB, or one that is not CRLF
+// lines. Any other error of original or w is returned.
 //
 // body is the value for BODY when the report is sent: 7BIT or 8BITMIME. The
 // report needs SMTPUTF8 if r.UTF8 is set.

@@ -16,7 +16,11 @@
 // The section ends with the first blank line. A line that is no field, inside the
 // section, is kept as it is: it is part of no field and has no name. If the very
 // first line is no field, or there is no line at all, the section is empty and
-// everything is body.
+// everything is body. Lines that a mailbox file has before a message, "From
+// user date", are dropped if a field follows.
+//
+// The name of a field is the same with white space before its colon, on the
+// same line or the next (RFC 5322 section 4.5).
 //
 // [Header.Bytes] always ends with a blank line, so that fields can be put in
 // front of any message. That adds a line end, or two, to a message that has no
