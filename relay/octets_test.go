@@ -53,34 +53,65 @@ func TestEightBitField(t *testing.T) {
 	}
 }
 
-// TestSevenBitHop checks what a next hop without 8BITMIME gets, and what the sender is told of that which cannot be converted.
+// TestSevenBitHop checks what a next hop without 8BITMIME gets, and what the
+// sender is told of that which cannot be sent to it.
 func TestSevenBitHop(t *testing.T) {
 	hop := newSink()
 	hop.seven = true
 	t.Cleanup(hop.close)
-	w := start(t, func(c *relay.Config) { c.Transport = &relay.NextHop{Hosts: []string{hop.addr()}} })
-	submit := func(content string) {
-		t.Helper()
-		if _, err := w.relay.Submit(t.Context(), &relay.Message{From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(content)}); err != nil {
+	w := start(t, func(c *relay.Config) {
+		c.Transport = &relay.NextHop{Hosts: []string{hop.addr()}}
+	})
+	for _, c := range []struct{ content, want string }{
+		{
+			"From: app@example.test\n\nna\u00efve\n",
+			"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nna=C3=AFve\r\n",
+		},
+		{
+			"From: app@example.test\nSubject: na\u00efve\n\nhi\n",
+			"\r\nSubject: =?utf-8?q?na=C3=AFve?=\r\n\r\nhi\r\n",
+		},
+		{
+			"From: app@example.test\nContent-Transfer-Encoding: base64\n\nna\u00efve\n",
+			"\r\nContent-Transfer-Encoding: base64\r\n\r\nna\u00efve\r\n",
+		},
+	} {
+		_, err := w.relay.Submit(t.Context(), &relay.Message{
+			From: "app@example.test", To: []string{"x@elsewhere.test"},
+			Content: strings.NewReader(c.content),
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
+		if got := hop.wait(t).content; !strings.HasSuffix(got, c.want) {
+			t.Errorf("content %q", got)
+		}
 	}
-	submit("From: app@example.test\n\nna\u00efve\n")
-	if got := hop.wait(t).content; !strings.HasSuffix(got, "\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nna=C3=AFve\r\n") {
-		t.Errorf("content %q", got)
-	}
-	submit("From: app@example.test\nSubject: na\u00efve\n\nhi\n")
-	report := w.mailboxes.wait(t, 1)[0].content
-	if !strings.Contains(report, "Status: 5.6.7\r\n") || !strings.Contains(report, "cannot handle the form of the message") {
-		t.Errorf("report %q", report)
-	}
-	if e := w.events.wait(t, kind(relay.Bounced)); e.Enhanced != "5.6.7" || !strings.Contains(e.Text, "the peer does not offer 8BITMIME: 8-bit octets in a header") {
-		t.Errorf("event %+v", e)
-	}
-	submit("From: app@example.test\nContent-Transfer-Encoding: base64\n\nna\u00efve\n")
-	for i, want := range []string{"takes no 8-bit headers or addresses, and the message cannot be converted", "does not take such 8-bit or binary content, and the message cannot be converted"} {
-		if report := w.mailboxes.wait(t, i+1)[i].content; !strings.Contains(strings.ReplaceAll(report, "\r\n", ""), want) {
+	const rcpt = "S: 250\nC: RCPT TO:<x@elsewhere.test>\nS: 250\n"
+	for i, c := range []struct{ dialogue, status, told, cause string }{
+		{
+			"C: MAIL FROM:<app@example.test> SMTPUTF8\n" + rcpt + "C: DATA\nS: 354\n" +
+				"C: From: app@example.test\nC: Subject: na\u00efve\nC: \nC: hi\nC: .\nS: 250",
+			"5.6.7", "takes no 8-bit headers or addresses, and the message cannot be converted",
+			"message needs SMTPUTF8, which the peer does not offer",
+		},
+		{
+			"C: MAIL FROM:<app@example.test> BODY=BINARYMIME\n" + rcpt + "C: BDAT 66 LAST\n" +
+				"C: From: app@example.test\nC: Content-Transfer-Encoding: x\nC: \n" +
+				"C: na\u00efve\\nx\nS: 250",
+			"5.6.3", "does not take such 8-bit or binary content, and the message cannot be converted",
+			"the peer does not offer BINARYMIME: content that cannot be converted to 7-bit: " +
+				"8-bit octets in a part that claims an encoding",
+		},
+	} {
+		w.dial(t, "apps").script(c.dialogue)
+		report := strings.ReplaceAll(w.mailboxes.wait(t, i+1)[i].content, "\r\n", "")
+		if !strings.Contains(report, "Status: "+c.status) || !strings.Contains(report, c.told) {
 			t.Errorf("report %q", report)
+		}
+		e := w.events.wait(t, func(e relay.Event) bool { return e.Enhanced == c.status })
+		if e.Kind != relay.Bounced || !strings.HasSuffix(e.Text, c.cause) {
+			t.Errorf("event %+v", e)
 		}
 	}
 }

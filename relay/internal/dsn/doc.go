@@ -14,8 +14,9 @@
 //   - message/delivery-status: the same for programs.
 //   - The original message, or its header section; see [Report.Return].
 //
-// For an original submitted with SMTPUTF8 the last two have the types of RFC 6533,
-// and the report itself needs SMTPUTF8.
+// For an original submitted with SMTPUTF8 the last two have the types of RFC
+// 6533, and the report itself needs SMTPUTF8, unless nothing in it is beyond
+// ASCII.
 //
 // # Safety
 //

@@ -252,8 +252,23 @@ func TestReturn(t *testing.T) {
 		{"HDRS", func(r *dsn.Report) { r.Return = "HDRS" }, "text/rfc822-headers"},
 		{"FULL, delayed", func(r *dsn.Report) { r.Return, r.Recipients[0].Action = "FULL", dsn.Delayed }, "text/rfc822-headers"},
 		{"FULL, binary", func(r *dsn.Report) { r.Return, r.Body = "FULL", "BINARYMIME" }, "text/rfc822-headers"},
-		{"UTF8", func(r *dsn.Report) { r.UTF8 = true }, "message/global"},
-		{"UTF8, HDRS", func(r *dsn.Report) { r.UTF8, r.Return = true, "HDRS" }, "message/global-headers"},
+		{"UTF8", func(r *dsn.Report) { r.UTF8, r.To = true, "\u00fc@a.test" }, "message/global"},
+		{
+			"UTF8, HDRS",
+			func(r *dsn.Report) { r.UTF8, r.Return, r.To = true, "HDRS", "\u00fc@a.test" },
+			"message/global-headers",
+		},
+		{
+			"UTF8, for an address",
+			func(r *dsn.Report) { r.UTF8, r.Recipients[0].Address = true, "\u00fc@a.test" },
+			"message/global",
+		},
+		{
+			"UTF8, for a reply",
+			func(r *dsn.Report) { r.UTF8, r.Recipients[0].Diagnostic = true, "550 \u00fc" },
+			"message/global",
+		},
+		{"UTF8 without need", func(r *dsn.Report) { r.UTF8 = true }, "message/rfc822"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := report()
@@ -261,6 +276,9 @@ func TestReturn(t *testing.T) {
 			p := write(t, &r, strings.NewReader(original))
 			if got := p.parts[2].header.Get("Content-Type"); got != c.kind {
 				t.Errorf("%s, want %s", got, c.kind)
+			}
+			if r.UTF8 != strings.HasPrefix(c.kind, "message/global") {
+				t.Errorf("UTF8 %v", r.UTF8)
 			}
 			whole := c.kind == "message/rfc822" || c.kind == "message/global"
 			if strings.Contains(p.parts[2].text, "Hello Bob") != whole || !strings.Contains(p.parts[2].text, "Subject: Hello\r\n") {

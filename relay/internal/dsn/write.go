@@ -30,13 +30,16 @@ const (
 // lines. Any other error of original or w is returned.
 //
 // body is the value for BODY when the report is sent: 7BIT or 8BITMIME. The
-// report needs SMTPUTF8 if r.UTF8 is set.
+// report needs SMTPUTF8 if r.UTF8 is set; Write clears it where nothing in the
+// report is beyond ASCII, so that it can go everywhere and programs that do not
+// know RFC 6533 can read it.
 func (r *Report) Write(w io.Writer, original io.Reader) (body string, err error) {
 	a, err := r.attach(original)
 	if err != nil {
 		return "", err
 	}
 	defer a.release()
+	r.UTF8 = a.utf8
 	boundary := r.boundary
 	if boundary == "" {
 		// The sender of the original cannot guess it, so no content can hold it.
@@ -173,10 +176,11 @@ type attachment struct {
 	mediaType string
 	messageID string
 	eightBit  bool
+	utf8      bool // the report needs the types of RFC 6533
 }
 
 func (r *Report) attach(original io.Reader) (*attachment, error) {
-	a := &attachment{}
+	a := &attachment{utf8: r.UTF8 && r.international()}
 	if original == nil {
 		return a, nil
 	}
@@ -195,17 +199,18 @@ func (r *Report) attach(original io.Reader) (*attachment, error) {
 	}
 	header.Firewall{Routing: true}.Apply(h)
 	a.h = h
+	a.utf8 = a.utf8 || r.UTF8 && !ascii(h.Bytes())
 	if id := h.Value("Message-ID"); isMessageID(id) {
 		a.messageID = id
 	}
-	a.eightBit = r.UTF8 || !ascii(h.Bytes())
+	a.eightBit = a.utf8 || !ascii(h.Bytes())
 	a.mediaType = "text/rfc822-headers"
-	if r.UTF8 {
+	if a.utf8 {
 		a.mediaType = "message/global-headers" // RFC 6533 section 6
 	}
 	if r.full() {
 		a.mediaType = "message/rfc822"
-		if r.UTF8 {
+		if a.utf8 {
 			a.mediaType = "message/global" // RFC 6533 section 5
 		}
 		a.eightBit = a.eightBit || r.Body == "8BITMIME"
@@ -218,6 +223,17 @@ func (r *Report) attach(original io.Reader) (*attachment, error) {
 		a.rest = br
 	}
 	return a, nil
+}
+
+// international reports whether a value of the report itself is beyond ASCII.
+func (r *Report) international() bool {
+	for i := range r.Recipients {
+		rcpt := &r.Recipients[i]
+		if !ascii(rcpt.Address) || !ascii(rcpt.Original) || !ascii(rcpt.Diagnostic) {
+			return true
+		}
+	}
+	return !ascii(r.From) || !ascii(r.To) || !ascii(r.EnvelopeID) || !ascii(r.Hostname)
 }
 
 // full reports whether the original is attached whole.
