@@ -115,7 +115,8 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 	in.trace.ID = in.message.ID.String()
 	in.trace.Time = now
 	if len(in.rcpts) == 1 {
-		in.trace.For = in.rcpts[0].to.String()
+		// In A-labels: the field must not be what makes SMTPUTF8 necessary.
+		in.trace.For, _ = in.rcpts[0].to.ASCII()
 	}
 	prepend := make([]byte, 0, 384+len(signature)+len(extra))
 	prepend = in.trace.AppendTo(prepend)

@@ -65,6 +65,27 @@ func TestFailOver(t *testing.T) {
 	}
 }
 
+// A recipient whose domain alone is international can go to a host without
+// SMTPUTF8, and the trace field of the relay does not stand in the way.
+func TestInternationalDomainWithoutSMTPUTF8(t *testing.T) {
+	s := sinkFor(t, nil)
+	w := outgoing(t, nil, smart("out", "*", s.addr()))
+	submit(t, w.relay, "app@b\u00fccher.test", "x@b\u00fccher.test")
+	m := s.wait(t)
+	if m.from != "app@xn--bcher-kva.test" || fmt.Sprint(m.to) != "[x@xn--bcher-kva.test]" {
+		t.Errorf("from %s to %v", m.from, m.to)
+	}
+	header, _, _ := strings.Cut(m.content, "\r\n\r\n")
+	if !strings.Contains(header, "for <x@xn--bcher-kva.test>") {
+		t.Errorf("header:\n%s", header)
+	}
+	// A local part has no other spelling.
+	submit(t, w.relay, "app@example.test", "j\u00f6rg@b\u00fccher.test")
+	if e := w.events.wait(t, kind(relay.Bounced)); e.Enhanced != "5.6.7" {
+		t.Errorf("event %+v", e)
+	}
+}
+
 // TestRemoteReplies lets the next hop answer for each recipient.
 func TestRemoteReplies(t *testing.T) {
 	later := make(chan struct{})

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
@@ -106,7 +107,9 @@ type smtpTransport struct {
 func (t *smtpTransport) Deliver(ctx context.Context, a *Attempt) []Result {
 	rcpts := make([]outbound.Recipient, len(a.Recipients))
 	for i, r := range a.Recipients {
-		rcpts[i] = outbound.Recipient{Address: r.Address, ORCPT: r.Original}
+		rcpts[i] = outbound.Recipient{
+			Address: r.Address, ASCII: inASCII(r.Address), ORCPT: r.Original,
+		}
 		if r.Notify != 0 {
 			rcpts[i].Notify = r.Notify.String()
 		}
@@ -120,6 +123,7 @@ func (t *smtpTransport) Deliver(ctx context.Context, a *Attempt) []Result {
 		ID:         a.QueueID,
 		Hop:        t.hop,
 		From:       m.From,
+		FromASCII:  inASCII(m.From),
 		Recipients: rcpts,
 		EnvelopeID: m.EnvelopeID,
 		Return:     m.Return,
@@ -134,6 +138,23 @@ func (t *smtpTransport) Deliver(ctx context.Context, a *Attempt) []Result {
 		results[i] = resultOf(&got[i])
 	}
 	return results
+}
+
+// inASCII gives another spelling of an address, for a host without SMTPUTF8. It
+// is empty where there is none, or none is needed.
+func inASCII(address string) string {
+	if !strings.ContainsFunc(address, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return ""
+	}
+	a, err := domains.Parse(address)
+	if err != nil {
+		return ""
+	}
+	s, ok := a.ASCII()
+	if !ok {
+		return ""
+	}
+	return s
 }
 
 func resultOf(r *outbound.Result) Result {

@@ -57,6 +57,14 @@ func (c *conn) idle() bool {
 	return !c.in.buffered() && (c.peek == nil || c.peek())
 }
 
+// spell gives the spelling of an address for the peer.
+func (c *conn) spell(address, ascii string) string {
+	if ascii != "" && !c.ext.utf8 {
+		return ascii
+	}
+	return address
+}
+
 // outOfOrder tells whether a peer that offers PIPELINING answers as if the
 // commands before had not come: it may manage one at a time.
 func (c *conn) outOfOrder(rep *reply) bool { return c.ext.pipelining && rep.code == 503 }

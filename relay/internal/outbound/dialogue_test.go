@@ -19,7 +19,8 @@ import (
 // A dialogue is a text file: what is asked for, what the next hop hears and says on each connection, and the results.
 //
 //	# a remark
-//	from a@example.com        request: from, to, size, body, return, envid, notify, orcpt, utf8, lmtp, limit, user, password, clear
+//	from a@example.com        request: from, ascii-from, to, ascii, size, body, return, envid,
+//	                          notify, orcpt, utf8, lmtp, limit, user, password, clear
 //	content "Subject: x\r\n"  the content as a Go string; times 100 "line\r\n" adds to it
 //	deliver                   delivers; may come again, after more lines that change the request
 //	-- connection             what happens on the next connection:
@@ -75,6 +76,10 @@ func readDialogue(t *testing.T, name string) *dialogue {
 		switch key {
 		case "from":
 			now.From = arg
+		case "ascii-from":
+			now.FromASCII = arg
+		case "ascii": // of the last recipient
+			now.Recipients[len(now.Recipients)-1].ASCII = arg
 		case "to":
 			now.Recipients = append(now.Recipients, outbound.Recipient{Address: arg, Notify: notify, ORCPT: orcpt})
 		case "size":

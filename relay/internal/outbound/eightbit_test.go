@@ -196,3 +196,18 @@ func TestSignaturesOfConvertedContent(t *testing.T) {
 		}
 	}
 }
+
+// A header longer than a block is read to its end before it is said to need SMTPUTF8.
+func TestLongHeaderWithoutSMTPUTF8(t *testing.T) {
+	long := strings.Repeat("X-Filler: "+strings.Repeat("x", 60)+"\r\n", 1000)
+	for content, want := range map[string]string{
+		long + "\r\nhi\r\n":                         taken,
+		long + "Subject: b\u00fccher\r\n\r\nhi\r\n": "permanent mail 0 5.6.7 error",
+	} {
+		s := &sink{extensions: []string{"8BITMIME"}}
+		c := newClient(t, dialTo(listen(t, s.serve)))
+		r := newRequest(content)
+		r.UTF8 = true
+		expect(t, c.Deliver(t.Context(), r), want)
+	}
+}

@@ -49,6 +49,7 @@ type Request struct {
 	ID         string // queue id, for the log
 	Hop        *NextHop
 	From       string // without angle brackets, as to be printed
+	FromASCII  string // as Recipient.ASCII
 	Recipients []Recipient
 	EnvelopeID string // decoded
 	Return     string // FULL, HDRS or empty
@@ -74,8 +75,12 @@ type Signatures interface {
 // Recipient is one recipient of a Request.
 type Recipient struct {
 	Address string // without angle brackets
-	Notify  string // NOTIFY value as on the wire, "SUCCESS,FAILURE", or empty
-	ORCPT   string // decoded "rfc822;…", or empty
+	// ASCII is Address with its domain in A-labels, for a peer without SMTPUTF8:
+	// RFC 6531 section 3.2 counts a domain so written as ASCII. Empty if Address
+	// is ASCII, or its local part is not.
+	ASCII  string
+	Notify string // NOTIFY value as on the wire, "SUCCESS,FAILURE", or empty
+	ORCPT  string // decoded "rfc822;…", or empty
 }
 
 // Outcome is the fate of a recipient in one attempt.

@@ -66,7 +66,7 @@ func (t *transaction) begin(r *Request) {
 	for i := range r.Recipients {
 		rcpt := &r.Recipients[i]
 		switch {
-		case rcpt.Address == "" || !fitAddress(rcpt.Address):
+		case rcpt.Address == "" || !fitAddress(rcpt.Address) || !fitAddress(rcpt.ASCII):
 			t.res[i] = Result{Outcome: Permanent, Op: "rcpt", Enhanced: "5.1.3", Err: errAddress}
 		case !fitWord(rcpt.Notify) || !fitText(rcpt.ORCPT) || len(rcpt.ORCPT) > maxPath:
 			t.res[i] = Result{Outcome: Permanent, Op: "rcpt", Enhanced: "5.5.4", Err: errParameter}
@@ -76,7 +76,7 @@ func (t *transaction) begin(r *Request) {
 		}
 	}
 	switch {
-	case !fitAddress(r.From):
+	case !fitAddress(r.From) || !fitAddress(r.FromASCII):
 		t.give(Result{Outcome: Permanent, Op: "mail", Enhanced: "5.1.7", Err: errAddress})
 	case !fitText(r.EnvelopeID) || len(r.EnvelopeID) > maxPath || !fitWord(r.Return):
 		t.give(Result{Outcome: Permanent, Op: "mail", Enhanced: "5.5.4", Err: errParameter})
@@ -187,7 +187,7 @@ func (t *transaction) admit(ctx context.Context, c *conn) bool {
 	switch {
 	case c.ext.maxSize > 0 && r.Size > c.ext.maxSize: // RFC 1870 section 6.1
 		failed = Result{Outcome: Permanent, Op: "mail", Enhanced: "5.3.4", Err: errTooLarge}
-	case t.utf8 && !c.ext.utf8 && !isASCII(r.From): // RFC 6531 section 3.2
+	case t.utf8 && !c.ext.utf8 && !isASCII(c.spell(r.From, r.FromASCII)): // RFC 6531 section 3.2
 		failed = Result{Outcome: Permanent, Op: "mail", Enhanced: "5.6.7", Err: errUTF8}
 	default:
 		if failed = t.convert(ctx, c); failed.Op != "" {
@@ -196,7 +196,7 @@ func (t *transaction) admit(ctx context.Context, c *conn) bool {
 		if err := t.open(ctx); err != nil {
 			failed = *lost(ctx, "content", "4.3.0", err)
 		} else if r.UTF8 && !c.ext.utf8 && !t.body.asciiHeader() {
-			failed = Result{Outcome: Permanent, Op: "mail", Enhanced: "5.6.7", Err: errUTF8}
+			failed = t.eightHeader(ctx)
 		}
 	}
 	if failed.Op != "" {
@@ -204,7 +204,7 @@ func (t *transaction) admit(ctx context.Context, c *conn) bool {
 		t.give(failed)
 	} else if t.utf8 && !c.ext.utf8 {
 		t.todo = slices.DeleteFunc(t.todo, func(i int) bool {
-			if isASCII(r.Recipients[i].Address) {
+			if rcpt := &r.Recipients[i]; isASCII(c.spell(rcpt.Address, rcpt.ASCII)) {
 				return false
 			}
 			t.res[i] = Result{Outcome: Permanent, Op: "rcpt", Enhanced: "5.6.7", Host: c.host, Err: errUTF8}
@@ -223,17 +223,8 @@ func (t *transaction) convert(ctx context.Context, c *conn) (failed Result) {
 	if binary && c.ext.binary && c.ext.chunking || !binary && (c.ext.eightBit || c.ext.utf8) { // RFC 6531 section 3.1
 		return Result{}
 	}
-	if t.plan == nil {
-		src, err := t.unsigned(ctx)
-		if err != nil {
-			return *lost(ctx, "content", "4.3.0", err)
-		}
-		plan, err := sevenbit.Scan(src)
-		src.Close()
-		if err != nil {
-			return *lost(ctx, "content", "4.3.0", err)
-		}
-		t.plan = plan
+	if err := t.scan(ctx); err != nil {
+		return *lost(ctx, "content", "4.3.0", err)
 	}
 	if !binary && !t.plan.Eight() {
 		return Result{}
@@ -256,6 +247,32 @@ func (t *transaction) convert(ctx context.Context, c *conn) (failed Result) {
 	}
 	t.seven = true
 	return Result{}
+}
+
+// scan reads the content once to know what is in it.
+func (t *transaction) scan(ctx context.Context) error {
+	if t.plan != nil {
+		return nil
+	}
+	src, err := t.unsigned(ctx)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	t.plan, err = sevenbit.Scan(src)
+	return err
+}
+
+// eightHeader is the failure of a header that needs SMTPUTF8, if it does: one
+// that is longer than a block is read for that.
+func (t *transaction) eightHeader(ctx context.Context) (failed Result) {
+	if err := t.scan(ctx); err != nil {
+		return *lost(ctx, "content", "4.3.0", err)
+	}
+	if t.plan.EightHeader() {
+		failed = Result{Outcome: Permanent, Op: "mail", Enhanced: "5.6.7", Err: errUTF8}
+	}
+	return failed
 }
 
 // asciiHeader tells whether the header is known to be ASCII.
@@ -649,7 +666,7 @@ func (t *transaction) unread(ctx context.Context, c *conn, err error) verdict {
 func (t *transaction) appendMail(c *conn) {
 	r := t.req
 	b := append(c.out, "MAIL FROM:<"...)
-	b = append(append(b, r.From...), '>')
+	b = append(append(b, c.spell(r.From, r.FromASCII)...), '>')
 	if c.ext.size && r.Size > 0 && !t.seven {
 		b = strconv.AppendInt(append(b, " SIZE="...), r.Size, 10)
 	}
@@ -674,7 +691,7 @@ func (t *transaction) appendMail(c *conn) {
 func (t *transaction) appendRcpt(c *conn, i int) {
 	r := &t.req.Recipients[i]
 	b := append(c.out, "RCPT TO:<"...)
-	b = append(append(b, r.Address...), '>')
+	b = append(append(b, c.spell(r.Address, r.ASCII)...), '>')
 	if c.ext.dsn {
 		if r.Notify != "" {
 			b = append(append(b, " NOTIFY="...), r.Notify...)
