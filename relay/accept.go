@@ -27,7 +27,7 @@ type intake struct {
 	rcpts   []recipient
 	limits  connector.Limits
 	trace   header.Received
-	author  *authors // of the header, once they were read
+	author  authors // of the header
 }
 
 // accept reads the content, does what has to be done to the header, and
@@ -81,9 +81,6 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 	}()
 	if !h.Clean() {
 		return c, nil, replyBareLine()
-	}
-	if !in.overSMTP() && h.Len() == 0 {
-		body = &crlfReader{r: body, body: true} // it was taken for a header
 	}
 	in.rcpts = distinct(in.rcpts)
 	extra, err := p.checkHeader(ctx, in, h)
@@ -230,7 +227,7 @@ func (p *snapshot) decideAuthors(in *intake, h *header.Header) *smtpd.Reply {
 		list, err := in.addresses(h, name)
 		if f, _ := h.First(name); err != nil || !utf8.Valid(f.RawValue()) {
 			if quoted, ok := quoteName(h, name); ok {
-				list, err, in.author = quoted, nil, nil
+				list, err, in.author = quoted, nil, authors{}
 			}
 		}
 		switch {
@@ -271,15 +268,16 @@ func quoteName(h *header.Header, name string) (list []string, ok bool) {
 
 // authors are the addresses of a From field.
 type authors struct {
+	read bool // the others are known
 	list []string
 	err  error
 }
 
 // authors reads the addresses of the From field, once.
 func (in *intake) authors(h *header.Header) ([]string, error) {
-	if in.author == nil {
+	if !in.author.read {
 		list, err := header.Addresses(h.Value("From"))
-		in.author = &authors{list, err}
+		in.author = authors{true, list, err}
 	}
 	return in.author.list, in.author.err
 }
@@ -387,7 +385,7 @@ func (p *snapshot) write(w io.Writer, in *intake, h *header.Header, extra []byte
 	if err != nil {
 		return nil, 0, err
 	}
-	if in.message.Body == "BINARYMIME" {
+	if in.message.Body == "BINARYMIME" || !in.overSMTP() {
 		body = sevenbit.Lines(h.Value("Content-Type"), body)
 	}
 	out := &octets{w: w, eight: !sevenbit.ASCII(extra)}
@@ -397,6 +395,9 @@ func (p *snapshot) write(w io.Writer, in *intake, h *header.Header, extra []byte
 	}
 	if in.submission() && in.message.Body != "BINARYMIME" {
 		to = &lineBreaker{w: to}
+	}
+	if !in.overSMTP() {
+		to = &crWriter{w: to}
 	}
 	if _, err = out.Write(h.Bytes()); err == nil {
 		_, err = io.Copy(to, body)

@@ -17,6 +17,9 @@ func Rests(e *DeliveryError) bool { return health([]Result{{Err: e}}) == sched.U
 // CRLF is what Submit reads content through.
 func CRLF(r io.Reader) io.Reader { return &crlfReader{r: r} }
 
+// NewCRWriter returns what makes line ends of the CRs that CRLF leaves.
+func NewCRWriter(w io.Writer) io.Writer { return &crWriter{w: w} }
+
 // DecideRcpt makes every decision that a recipient needs, from the choice of the receive connector to
 // the choice of the send connector, and says whether it is accepted. The name of the route is left out.
 func (r *Relay) DecideRcpt(ctx context.Context, local netip.AddrPort, remote netip.Addr, peer connector.Peer, to domains.Address, size int64) bool {

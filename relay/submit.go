@@ -23,7 +23,8 @@ type Message struct {
 	// Content is header and body. Lines may end in LF; they are stored with CRLF. Date and Message-ID are added
 	// when they are missing, and so is a From field, of the mailbox From;
 	// without either the message is refused, and so it is with two From fields.
-	// Bcc is removed. A bare CR in the header, and NUL anywhere, are refused
+	// Bcc is removed. A bare CR in the header, or in that of a part, and NUL
+	// anywhere, are refused
 	// with 550 5.6.11.
 	Content io.Reader
 	// Identity limits the sender, and the From and Sender fields, to what it
@@ -187,18 +188,16 @@ func validEnvelopeID(s string) bool {
 	return len(s) <= 100
 }
 
-// crlfReader ends every line with CRLF: bare LF becomes CRLF, and in the body
-// bare CR does too. Before the first blank line a bare CR stays, to be refused:
-// a field that a name or a subject brings along is not what the application
-// meant.
+// crlfReader ends every line with CRLF: bare LF becomes CRLF. Bare CR stays,
+// since it is refused in headers: a field that a name or a subject brings along
+// is not what the application meant. Elsewhere [crWriter] makes a line end of
+// it.
 type crlfReader struct {
 	r      io.Reader
 	raw    [4096]byte
 	out    []byte // converted and not read yet
-	buf    []byte // of out
+	buf    []byte // of out, where it is not of raw
 	cr     bool   // the last octet was CR
-	line   bool   // the line has octets
-	body   bool   // behind the first blank line
 	closed error
 }
 
@@ -209,37 +208,75 @@ func (c *crlfReader) Read(p []byte) (int, error) {
 			return 0, c.closed
 		}
 		n, err := c.r.Read(c.raw[:])
-		c.buf = c.buf[:0]
-		for _, b := range c.raw[:n] {
-			switch {
-			case b == 0:
-				// RFC 5322 section 4: nowhere in a message, and no next hop takes it.
-				c.closed = replyNUL()
-				return 0, c.closed
-			case b == '\n':
-				c.buf = append(c.buf, '\r', '\n')
-				c.body = c.body || !c.line
-				c.cr, c.line = false, false
-				continue
-			case c.cr && c.body: // a bare CR
-				c.buf = append(c.buf, '\r', '\n')
-			case c.cr:
-				c.buf = append(c.buf, '\r')
-			}
-			// A bare CR counts as a part of its line.
-			c.line = c.line || c.cr || b != '\r'
-			c.cr = b == '\r'
-			if !c.cr {
-				c.buf = append(c.buf, b)
-			}
+		if bytes.IndexByte(c.raw[:n], 0) >= 0 {
+			// RFC 5322 section 4: nowhere in a message, and no next hop takes
+			// it.
+			c.closed = replyNUL()
+			return 0, c.closed
 		}
+		c.out, c.closed = c.convert(c.raw[:n]), err
 		if err == io.EOF && c.cr {
-			c.buf = append(c.buf, '\r', '\n')
+			c.out = append(c.out, '\n')
 			c.cr = false
 		}
-		c.out, c.closed = c.buf, err
 	}
 	n := copy(p, c.out)
 	c.out = c.out[n:]
 	return n, nil
+}
+
+// convert returns b with CRLF for every bare LF. It copies only if there is
+// one.
+func (c *crlfReader) convert(b []byte) []byte {
+	c.buf = c.buf[:0]
+	done := 0
+	for i := 0; i < len(b); i++ {
+		n := bytes.IndexByte(b[i:], '\n')
+		if n < 0 {
+			break
+		}
+		if i += n; i == 0 && c.cr || i > 0 && b[i-1] == '\r' {
+			continue
+		}
+		c.buf = append(append(c.buf, b[done:i]...), '\r')
+		done = i
+	}
+	if len(b) > 0 {
+		c.cr = b[len(b)-1] == '\r'
+	}
+	if done == 0 && len(c.buf) == 0 {
+		return b[:len(b):len(b)]
+	}
+	c.buf = append(c.buf, b[done:]...)
+	return c.buf
+}
+
+// crWriter makes CRLF of every bare CR. A CR at the end of what it is given
+// waits for what follows.
+type crWriter struct {
+	w   io.Writer
+	cr  bool // held back
+	buf []byte
+}
+
+func (c *crWriter) Write(p []byte) (int, error) {
+	if !c.cr && bytes.Count(p, []byte{'\r'}) == bytes.Count(p, []byte("\r\n")) {
+		return c.w.Write(p)
+	}
+	c.buf = c.buf[:0]
+	for _, b := range p {
+		if c.cr {
+			c.buf = append(c.buf, '\r', '\n')
+			if c.cr = false; b == '\n' {
+				continue
+			}
+		}
+		if c.cr = b == '\r'; !c.cr {
+			c.buf = append(c.buf, b)
+		}
+	}
+	if _, err := c.w.Write(c.buf); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }

@@ -120,6 +120,11 @@ func refusals() []refusal {
 			raw("from=app@example.com&to=a@example.net",
 				"X-A: y\rFrom: ceo@example.com\r\n"+letter),
 			422, 550, "5.6.11", "data", "app"},
+		{"bare CR in the header of a part", nil,
+			raw("from=app@example.com&to=a@example.net",
+				"Content-Type: multipart/mixed; boundary=b\r\n"+
+					"\r\n--b\r\nX-A: y\rX-B: z\r\n\r\nhi\r\n--b--\r\n"),
+			422, 550, "5.6.11", "data", "app"},
 		{"body breaks off", nil, broken(raw("from=app@example.com&to=a@example.net", letter)), 503, 451, "4.3.0", "data", "app"},
 		{"JSON body breaks off", nil, broken(post(simple)), 503, 451, "4.3.0", "data", "app"},
 		{"loop", nil, raw("from=app@example.com&to=a@example.net", strings.Repeat("Received: x\n", 40)+letter), 422, 554, "5.4.6", "data", "app"},

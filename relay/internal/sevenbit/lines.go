@@ -12,12 +12,14 @@ var ErrLines = errors.New("a header that is not lines that end with CRLF")
 // Lines returns a reader of body that fails with [ErrLines] where the header of
 // a part, or of a message inside, is not CRLF lines without NUL, and with an
 // error that wraps [ErrUnfit] where it cannot follow the parts. contentType is
-// the value of the message's field, and empty without one.
+// the value of the message's field, and empty without one. A body that has no
+// parts is returned as it is.
 func Lines(contentType string, body io.Reader) io.Reader {
-	head := "Content-Type: " + contentType + "\r\n\r\n"
-	if contentType == "" {
-		head = "\r\n"
+	var e entity
+	if e.setType(contentType); !e.multipart() && !e.nested() {
+		return body
 	}
+	head := "Content-Type: " + contentType + "\r\n\r\n"
 	w := newWalker(io.MultiReader(bytes.NewReader([]byte(head)), body))
 	return &lineReader{w: w, skip: len(head)}
 }
