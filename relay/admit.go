@@ -83,10 +83,6 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 		return nil, replyError(replyNoService(errNoConnector))
 	}
 	remote := netip.AddrPortFrom(peer.Remote.Addr().Unmap().WithZone(""), peer.Remote.Port())
-	if !p.serves(c, remote.Addr()) {
-		p.log.Info("no connector for the peer", "connector", name, "remote", remote.Addr())
-		return nil, replyError(replyNoAccess(errNoRange))
-	}
 	s := &smtpd.Session{
 		ID:        spool.NewID(time.Now()).String(),
 		Connector: c,
@@ -100,6 +96,9 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 	}
 	s.Value = &Session{ID: s.ID, Connector: c, Local: peer.Local, Remote: remote, Proxy: peer.Proxy, protocol: peer.Protocol}
 	cl := &Client{backend: &backend{relay: r, snapshot: p}, session: s}
+	if !p.serves(c, remote.Addr()) {
+		return nil, cl.rejected(smtpd.Rejection{Stage: "connect", Reply: replyNoAccess(errNoRange)})
+	}
 	if !p.encrypted(peer) {
 		return nil, cl.rejected(smtpd.Rejection{Stage: "connect", Reply: replyMustEncrypt()})
 	}

@@ -203,11 +203,13 @@ func traceName(s *smtpd.Session) string {
 
 func (b *backend) LoggedOn(s *smtpd.Session) {
 	ctx, v := context.Background(), session(s)
-	if b.log.Enabled(ctx, slog.LevelInfo) {
-		b.log.LogAttrs(ctx, slog.LevelInfo, "logged on", slog.String("session", s.ID), slog.String("connector", s.Connector.Name), slog.Any("remote", s.Remote.Addr()),
-			slog.String("user", s.Identity.User), slog.String("credential", s.Identity.Credential), slog.String("mechanism", string(s.Mechanism)),
-			slog.String("tls", v.tlsText), slog.String("certificate", v.certificate))
+	if !b.log.Enabled(ctx, slog.LevelInfo) {
+		return
 	}
+	line := make(attributes, 0, 12)
+	line.session(v, s.Identity.User, s.Identity.Credential)
+	line.text("mechanism", string(s.Mechanism))
+	b.log.LogAttrs(ctx, slog.LevelInfo, "logged on", line...)
 }
 
 // logAccepted writes the line of an accepted message.
@@ -220,10 +222,12 @@ func (p *snapshot) logAccepted(in *intake) {
 	if v == nil {
 		v = new(Session) // of the application itself
 	}
-	p.log.LogAttrs(ctx, slog.LevelInfo, "accepted", slog.String("session", v.ID), slog.String("connector", m.Origin.Connector), slog.Any("remote", v.Remote.Addr()),
-		slog.String("queue_id", m.ID.String()), slog.String("user", m.Origin.User), slog.String("credential", credentialOf(in.client.identity)),
-		slog.String("tls", v.tlsText), slog.String("certificate", v.certificate),
-		slog.String("from", m.From), slog.Int("recipients", len(in.rcpts)), slog.Int64("size", m.Size))
+	line := make(attributes, 0, 16)
+	line.text("queue_id", in.trace.ID)
+	line.session(v, m.Origin.User, credentialOf(in.client.identity))
+	line.text("from", m.From)
+	line = append(line, slog.Int("recipients", len(in.rcpts)), slog.Int64("size", m.Size))
+	p.log.LogAttrs(ctx, slog.LevelInfo, "accepted", line...)
 }
 
 // credentialOf is what an event says of the credential of an identity.
@@ -245,22 +249,32 @@ func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 		user, credential = s.Identity.User, s.Identity.Credential
 	}
 	level := slog.LevelInfo
-	if r.Reply.Cause != nil && r.Reply.Code < 500 && !r.Reply.Throttled() {
+	if code := r.Reply.Code; r.Reply.Cause != nil && code/100 == 4 && !r.Reply.Throttled() {
 		level = slog.LevelWarn // something is out of order here
 	}
 	if ctx := context.Background(); b.log.Enabled(ctx, level) {
-		b.log.Log(ctx, level, "refused", "session", s.ID, "connector", s.Connector.Name, "remote", s.Remote.Addr(), "stage", r.Stage,
-			"tls", v.tlsText, "certificate", v.certificate, "user", user, "credential", credential,
-			"from", r.From, "to", r.To, "code", r.Reply.Code, "enhanced", r.Reply.Enhanced, "reason", reason)
+		line := make(attributes, 0, 20)
+		line.text("stage", r.Stage)
+		line.session(v, user, credential)
+		line.text("from", r.From)
+		line.text("to", r.To)
+		line.text("command", r.Command)
+		line.number("code", r.Reply.Code)
+		line.text("enhanced", r.Reply.Enhanced)
+		line.text("reason", reason)
+		b.log.LogAttrs(ctx, level, "refused", line...)
 	}
 	if b.cfg.Events == nil {
 		return
 	}
 	e := Event{
-		Kind: Rejected, Stage: r.Stage, Connector: s.Connector.Name, Remote: s.Remote,
-		TLS: v.tlsText, Certificate: v.certificate, User: user, Credential: credential, From: r.From,
+		Kind: Rejected, Stage: r.Stage, Remote: s.Remote, TLS: v.tlsText, Certificate: v.certificate,
+		User: user, Credential: credential, From: r.From, Command: r.Command,
 		Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: r.Reply.Text, Reason: reason,
 		Labels: labels(s.Identity, v.Labels),
+	}
+	if s.Connector != nil {
+		e.Connector = s.Connector.Name
 	}
 	if r.To != "" {
 		e.To = []string{r.To}

@@ -117,7 +117,8 @@ func (c *Certificates) refresh() {
 		}
 		switch {
 		case fault != "" && fault != p.fault:
-			c.log.Error("certificate not read again, the one before stays in use", "file", p.files.Certificate, "error", err)
+			c.log.Error("certificate not read again, the one before stays in use",
+				"file", p.files.Certificate, "err", err)
 		case changed:
 			c.log.Info("certificate read again", "file", p.files.Certificate, "expires", p.current.Load().Leaf.NotAfter)
 		}

@@ -144,8 +144,13 @@ type Config struct {
 	// has their number. [Relay.Shutdown] hands over what waits. Defaults to nil.
 	Events func(Event)
 
-	// Logger receives the relay's log. At Info there is a line for each logon, each accepted message and each refusal, with
-	// the id of its session. Defaults to a logger that discards.
+	// Logger receives the relay's log. At Info there is a line for each logon,
+	// each accepted message and each refusal, with the id of its session, for
+	// each recipient that bounced or expired, for the first deferral of a
+	// message, and for each connector that is listened for; at Debug for all
+	// other deliveries. Errors are under err, ids of messages under queue_id. A
+	// handler that panics costs its line only, but one that blocks holds up who
+	// logs. Defaults to a logger that discards.
 	Logger *slog.Logger
 
 	// Resolver looks up the DNS for MX delivery. Defaults to the system's.

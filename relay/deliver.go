@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
 	"strconv"
@@ -294,13 +295,48 @@ func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *At
 		p.log.Error("attempt not settled; it will be made again", "queue_id", a.QueueID, "err", err)
 		return
 	}
+	first := a.Number == 1
 	for _, e := range events {
 		if e.Report != "" {
 			e.Report = report
 		}
 		e.Attempt = a.Number
+		p.logFate(&e, a, first)
+		first = first && e.Kind != Deferred
 		r.event(p, e, a)
 	}
+}
+
+// logFate writes the line of what an attempt came to for a recipient, which is
+// at Info for a failure, and for the first deferral of a message.
+func (p *snapshot) logFate(e *Event, a *Attempt, first bool) {
+	level := slog.LevelDebug
+	if e.Kind == Bounced || e.Kind == Expired || e.Kind == Deferred && first {
+		level = slog.LevelInfo
+	}
+	ctx := context.Background()
+	if !p.log.Enabled(ctx, level) {
+		return
+	}
+	line := make(attributes, 0, 12)
+	line.text("queue_id", a.QueueID)
+	line.text("connector", a.Message.Origin.Connector)
+	line.text("from", a.Message.From)
+	line.text("to", e.To[0])
+	line.number("attempt", e.Attempt)
+	line.text("host", e.Host)
+	line.number("code", e.Code)
+	line.text("enhanced", e.Enhanced)
+	if e.Code != 0 || e.Kind == Delivered {
+		line.text("reply", e.Text)
+	} else {
+		line.text("err", e.Text)
+	}
+	if !e.Next.IsZero() {
+		line = append(line, slog.Time("next", e.Next))
+	}
+	line.text("report", e.Report)
+	p.log.LogAttrs(ctx, level, e.Kind.String(), line...)
 }
 
 // mayPass reports whether a failure of the store is worth another try under the same lease.

@@ -88,7 +88,13 @@ type Event struct {
 	Attempt  int       // 1 for the first
 	Next     time.Time // Deferred: when the next attempt is due
 	Report   string    // from Delivered on: queue id of the report made of this
-	Stage    string    // Rejected: connect, helo, auth, mail, rcpt, data
+	// Stage is where a client was refused: connect, tls, helo, auth, mail, rcpt,
+	// data. No reply was given if Code is 0: after a failed TLS handshake, and to
+	// a peer that no connector is for, of which at most 20 a second are told.
+	Stage string
+	// Command is what the client sent, where a command was refused because it
+	// was malformed: printable, and its first 128 bytes at most.
+	Command string
 	// Reason tells why a command was refused: the right that was missing, or the internal cause. It is
 	// for the application and never goes to the client.
 	Reason string

@@ -234,7 +234,7 @@ func (q *eventQueue) close() (left int) {
 
 // weight is about how many bytes the event keeps in memory.
 func (e *Event) weight() int {
-	n := eventOverhead + len(e.From) + len(e.Text) + len(e.Reason) + len(e.Host)
+	n := eventOverhead + len(e.From) + len(e.Text) + len(e.Reason) + len(e.Host) + len(e.Command)
 	for _, to := range e.To {
 		n += 16 + len(to)
 	}

@@ -27,6 +27,7 @@ func newApps() *connector.Connector {
 
 // The application is asked at every stage.
 func ExamplePolicy() {
+	events := make(chan relay.Event, 2)
 	r, err := relay.New(relay.Config{
 		Hostname:   "relay.example.com",
 		Spool:      memspool.New(nil),
@@ -49,7 +50,7 @@ func ExamplePolicy() {
 				return nil
 			},
 		},
-		Events: func(e relay.Event) { fmt.Println(e.Kind, e.Stage, e.Labels["client"]) },
+		Events: func(e relay.Event) { events <- e },
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -66,12 +67,14 @@ func ExamplePolicy() {
 		if reply, ok := errors.AsType[*textproto.Error](err); ok {
 			fmt.Println(reply.Code, reply.Msg)
 		}
+		e := <-events // soon after the reply
+		fmt.Println(e.Kind, e.Stage, e.Labels["client"])
 	}
 	// Output:
-	// rejected mail 127.0.0.1
 	// 550 5.7.1 Only mail of example.com is sent here
-	// rejected rcpt 127.0.0.1
+	// rejected mail 127.0.0.1
 	// 450 4.2.0 Later, please
+	// rejected rcpt 127.0.0.1
 }
 
 // The application sees the header of a message before its body arrives, and may put fields on top.

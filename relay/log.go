@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime/debug"
 	"time"
 )
@@ -14,6 +15,43 @@ func logger(cfg Config) *slog.Logger {
 		return slog.New(slog.DiscardHandler)
 	}
 	return slog.New(safeHandler{cfg.Logger.Handler()})
+}
+
+// attributes are those of a log line, without the empty ones.
+type attributes []slog.Attr
+
+func (a *attributes) text(key, value string) {
+	if value != "" {
+		*a = append(*a, slog.String(key, value))
+	}
+}
+
+func (a *attributes) number(key string, n int) {
+	if n != 0 {
+		*a = append(*a, slog.Int(key, n))
+	}
+}
+
+func (a *attributes) addr(key string, addr netip.Addr) {
+	if addr.IsValid() {
+		*a = append(*a, slog.Any(key, addr))
+	}
+}
+
+// session adds what a line says of a client.
+func (a *attributes) session(v *Session, user, credential string) {
+	a.text("session", v.ID)
+	if v.Connector != nil {
+		a.text("connector", v.Connector.Name)
+	} else if v.Local.IsValid() {
+		*a = append(*a, slog.Any("local", v.Local))
+	}
+	a.addr("remote", v.Remote.Addr())
+	a.addr("proxy", v.Proxy.Addr())
+	a.text("tls", v.tlsText)
+	a.text("certificate", v.certificate)
+	a.text("user", user)
+	a.text("credential", credential)
 }
 
 // safeHandler keeps the panics of an application's handler from whoever logs.

@@ -112,9 +112,6 @@ func serve(path string, stdout, stderr io.Writer) int {
 		}
 		return 1
 	}
-	for _, c := range cfg.Connectors {
-		log.Info("listening", "connector", c.Name, "addresses", r.Addrs(c.Name))
-	}
 	manager := newNotifier(os.Getenv, log)
 	manager.Send("READY=1")
 	defer context.AfterFunc(ctx, func() { manager.Send("STOPPING=1") })()

@@ -269,7 +269,7 @@ func (t *transaction) once(ctx context.Context, sum hash.Hash, read func() error
 	case errors.Is(err, ErrInProgress):
 		return "", problem{Status: http.StatusConflict, Detail: "A request with this Idempotency-Key is under way", retry: 1}
 	case err != nil:
-		t.cfg.Logger.Error("idempotency keys failed", "error", err)
+		t.cfg.Logger.Error("idempotency keys failed", "err", err)
 		return "", problem{Status: http.StatusServiceUnavailable, Detail: "Temporary server error, try again later"}
 	case earlier != nil:
 		if err := read(); err != nil {
@@ -284,7 +284,7 @@ func (t *transaction) once(ctx context.Context, sum hash.Hash, read func() error
 	defer func() {
 		// The client may have gone, its message has not.
 		if err := t.cfg.Keys.Settle(context.WithoutCancel(ctx), t.key, outcome); err != nil {
-			t.cfg.Logger.Error("idempotency keys failed", "error", err)
+			t.cfg.Logger.Error("idempotency keys failed", "err", err)
 		}
 	}()
 	id, err = submit()

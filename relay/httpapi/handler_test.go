@@ -53,7 +53,7 @@ func refusals() []refusal {
 		{"passwords are not taken", func(w *world) { w.http.Connector = "printers" },
 			from(post(simple), "198.51.100.9:1"), 403, 502, "5.5.1", "auth", ""},
 		{"address outside the ranges", func(w *world) { w.http.Connector = "printers" },
-			post(simple, "Authorization", ""), 403, 554, "5.7.1", "", ""},
+			post(simple, "Authorization", ""), 403, 554, "5.7.1", "connect", ""},
 		{"no address", nil, from(post(simple), "@"), 403, 0, "", "", ""},
 		{"policy at connect", func(w *world) {
 			w.cfg.Policy.Connect = func(context.Context, *relay.Session) error { return relay.Reject(554, "5.7.1", "Not you") }

@@ -122,7 +122,8 @@ func (g *guard) verify(state *tls.ConnectionState) {
 	}
 	chains, err := state.PeerCertificates[0].Verify(opts)
 	if err != nil {
-		g.log.Info("client certificate does not count", "session", g.sess.ID, "remote", g.sess.Remote, "error", err)
+		g.log.Info("client certificate does not count",
+			"session", g.sess.ID, "remote", g.sess.Remote.Addr(), "err", err)
 		return
 	}
 	state.VerifiedChains = chains

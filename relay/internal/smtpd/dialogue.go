@@ -48,6 +48,7 @@ func (g *guard) command(line string) (feed string) {
 		}
 	case "QUIT":
 		if g.noArgument(arg) {
+			g.unfinished(errQuit)
 			g.goodbye(221, "2.0.0", "Service closing transmission channel")
 		}
 	case "EXPN", "HELP", "SEND", "SOML", "SAML", "TURN", "ETRN", "ATRN":
@@ -110,9 +111,16 @@ func (g *guard) helo(esmtp bool, arg string) string {
 	if !g.uselessCommand() {
 		return ""
 	}
+	v := "HELO"
+	if esmtp {
+		v = "EHLO"
+	}
 	if !validHelo(arg) {
-		g.protocolErrorAt("helo", refusal(501, "5.5.4", "Invalid domain name"))
+		g.malformed("helo", refusal(501, "5.5.4", "Invalid domain name"), v+" "+arg)
 		return ""
+	}
+	if !IsHostName(arg) {
+		g.tolerated(v, arg)
 	}
 	arg = strings.ToValidUTF8(arg, "?")
 	// RFC 5321 section 4.1.4: a later EHLO acts as RSET.
@@ -221,8 +229,11 @@ func (g *guard) mail(arg string) string {
 	}
 	m, r := parseMail(g.completed(arg), g.ext)
 	if r != nil {
-		g.protocolErrorAt("mail", r)
+		g.malformed("mail", r, "MAIL "+arg)
 		return ""
+	}
+	if !strings.Contains(arg, "<") {
+		g.tolerated("MAIL", arg)
 	}
 	if r := DecideSize(g.sess.Limits, g.sess.Rights, m.Size); r != nil {
 		// Not an error of protocol: the client asked.
@@ -273,8 +284,11 @@ func (g *guard) recipient(arg string) string {
 	if r != nil {
 		g.rcptRefused = true
 		// One address of a list that somebody has typed: the others may be good.
-		g.refuseCounted(Rejection{Stage: "rcpt", Reply: r})
+		g.refuseCounted(Rejection{Stage: "rcpt", Reply: r, Command: shown("RCPT " + arg)})
 		return ""
+	}
+	if !strings.Contains(arg, "<") {
+		g.tolerated("RCPT", arg)
 	}
 	if most := g.sess.Limits.MaxRecipients; most > 0 && len(m.Recipients) >= most {
 		// RFC 5321 section 4.5.3.1.10: those accepted so far stand.

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -65,6 +66,7 @@ type guard struct {
 	waiting  bool   // go-smtp was fed a command that must reach the session
 	handover bool   // go on with a fresh link
 	skipping bool   // in a line already refused for a bare LF
+	odd      string // verbs that the log was told of: see tolerated
 	hangup   bool   // end after flushing
 	deaf     bool   // a write failed: there is nobody to talk to
 	linger   bool   // the client may still be sending: let it read the last reply first
@@ -230,7 +232,7 @@ func (g *guard) handshake() bool {
 	g.writeUntil = time.Time{}
 	g.arm(until, true)
 	if err := c.Handshake(); err != nil {
-		g.log.Debug("TLS handshake failed", "session", g.sess.ID, "remote", g.sess.Remote, "error", err)
+		g.rejected(Rejection{Stage: "tls", Reply: &Reply{Cause: fmt.Errorf("TLS handshake: %w", err)}})
 		g.hangup = true
 		return false
 	}
@@ -341,6 +343,7 @@ func (g *guard) fill(until time.Time, idle bool) error {
 // lost ends the session after a read error.
 func (g *guard) lost(err error, idle bool) {
 	g.hangup = true
+	g.unfinished(err)
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return
 	}
@@ -353,6 +356,20 @@ func (g *guard) lost(err error, idle bool) {
 		g.goodbye(421, "4.4.2", "Timeout waiting for client input")
 	}
 }
+
+// unfinished tells the log of a message that has begun and will not arrive,
+// since the session ends.
+func (g *guard) unfinished(err error) {
+	m := g.transaction
+	if m == nil {
+		return
+	}
+	g.log.Info("session ended before a message did", "session", g.sess.ID,
+		"connector", g.sess.Connector.Name, "remote", g.sess.Remote.Addr(), "helo", shown(g.sess.Helo),
+		"stage", g.stage(), "from", m.From.String(), "recipients", len(m.Recipients), "err", err)
+}
+
+var errQuit = errors.New("the client has said QUIT")
 
 // line returns the next command line without its CRLF. It is valid until the
 // next read. Lines that are not well-formed are answered here. After an error the session is over.
@@ -503,11 +520,51 @@ func (g *guard) rejected(rej Rejection) {
 func (g *guard) protocolError(r *Reply) { g.protocolErrorAt(g.stage(), r) }
 
 func (g *guard) protocolErrorAt(stage string, r *Reply) {
+	g.refuseError(Rejection{Stage: stage, Reply: r})
+}
+
+// malformed is protocolErrorAt for a command that holds no secret.
+func (g *guard) malformed(stage string, r *Reply, command string) {
+	g.refuseError(Rejection{Stage: stage, Reply: r, Command: shown(command)})
+}
+
+func (g *guard) refuseError(rej Rejection) {
 	g.errors++
 	if most := g.sess.Limits.MaxProtocolErrors; most >= 0 && g.errors > most {
-		r = refusal(421, "4.7.0", "Too many errors on this connection")
+		rej.Reply = refusal(421, "4.7.0", "Too many errors on this connection")
 	}
-	g.refuse(Rejection{Stage: stage, Reply: r})
+	g.refuse(rej)
+}
+
+// tolerated tells the log of a command that is taken though it is malformed,
+// once for a verb: enough to find a device by.
+func (g *guard) tolerated(verb, arg string) {
+	if !strings.Contains(g.odd, verb) {
+		g.odd += verb
+		g.log.Info("malformed command taken", "session", g.sess.ID, "connector", g.sess.Connector.Name,
+			"remote", g.sess.Remote.Addr(), "command", shown(verb+" "+arg))
+	}
+}
+
+// maxShown bounds what the log is told of a command.
+const maxShown = 128
+
+// shown shortens a command and escapes what is no printable text. The AUTH
+// parameter stays out: a confused client may put a password there.
+func shown(command string) string {
+	dots := ""
+	const auth = "AUTH="
+	for i := range max(len(command)-len(auth), 0) {
+		if strings.EqualFold(command[i:i+len(auth)], auth) {
+			command, dots = command[:i+len(auth)], "..."
+			break
+		}
+	}
+	if len(command) > maxShown {
+		command, dots = command[:maxShown], "..."
+	}
+	quoted := strconv.Quote(command)
+	return quoted[1:len(quoted)-1] + dots
 }
 
 // pause holds a refusal back from a client that has not shown who it is.

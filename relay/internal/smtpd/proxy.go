@@ -70,7 +70,7 @@ func (g *guard) proxied() bool {
 		con, ok = g.healthCheck(local), true
 	}
 	if !ok {
-		g.log.Info("no connector for the peer", "local", g.sess.Local, "remote", g.sess.Remote, "proxy", proxy)
+		g.srv.unknown(g.pol, &g.sess)
 		return false
 	}
 	if r := g.admit(con); r != nil {

@@ -3,6 +3,7 @@ package smtpd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -28,15 +29,16 @@ const maxHeaders = 1000
 
 // Server accepts connections for all connectors of its policy. It is safe for concurrent use.
 type Server struct {
-	hostname string
-	log      *slog.Logger
-	policy   atomic.Pointer[Policy]
-	quota    quota
-	gateways gateways
-	paused   atomic.Int64
-	headers  atomic.Int64 // connections whose PROXY header is being waited for
-	next     atomic.Uint64
-	inputs   sync.Pool // of *[largeInput]byte
+	hostname  string
+	log       *slog.Logger
+	policy    atomic.Pointer[Policy]
+	quota     quota
+	gateways  gateways
+	paused    atomic.Int64
+	strangers told
+	headers   atomic.Int64 // connections whose PROXY header is being waited for
+	next      atomic.Uint64
+	inputs    sync.Pool // of *[largeInput]byte
 
 	start sync.Once
 	queue *queue
@@ -112,7 +114,7 @@ func (s *Server) Serve(l net.Listener) error {
 		}
 		// Out of file descriptors, or a peer that left again: neither may end the service.
 		delay = min(max(2*delay, 5*time.Millisecond), time.Second)
-		s.log.Error("accept failed", "error", err, "retry", delay)
+		s.log.Error("accept failed", "err", err, "retry", delay)
 		t := time.NewTimer(delay)
 		select {
 		case <-t.C:
@@ -152,8 +154,8 @@ func (s *Server) accept(c net.Conn) {
 	}
 	con, ok := pol.find(sess.Local, sess.Remote, false)
 	if !ok {
-		s.log.Info("no connector for the peer", "local", sess.Local, "remote", sess.Remote)
 		c.Close()
+		s.unknown(pol, &sess)
 		return
 	}
 	sess.ID = s.sessionID()
@@ -169,6 +171,52 @@ func (s *Server) accept(c net.Conn) {
 		return
 	}
 	s.begin(g)
+}
+
+// unknown reports a peer that no connector is for. Nothing bounds how often
+// such peers connect, so not every one is told of.
+func (s *Server) unknown(pol *Policy, sess *Session) {
+	ok, before := s.strangers.tell(time.Now())
+	if !ok {
+		return
+	}
+	err := errNoConnector
+	if before > 0 {
+		err = fmt.Errorf("%w, as for %d others before", errNoConnector, before)
+	}
+	if sess.ID == "" {
+		sess.ID = s.sessionID()
+	}
+	g := guard{log: s.log, pol: pol, sess: *sess}
+	g.rejected(Rejection{Stage: "connect", Reply: &Reply{Cause: err}})
+}
+
+var errNoConnector = errors.New("no connector for the peer")
+
+// maxTold bounds how many strangers the log and the events are told of in a second.
+const maxTold = 20
+
+// told counts what the log is told of.
+type told struct {
+	mu     sync.Mutex
+	began  time.Time // of a second
+	n      int
+	missed int
+}
+
+// tell reports whether there is room for one more, and how many had none before it.
+func (t *told) tell(now time.Time) (ok bool, missed int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now.Sub(t.began) >= time.Second {
+		t.began, t.n = now, 0
+	}
+	if t.n++; t.n > maxTold {
+		t.missed++
+		return false, 0
+	}
+	missed, t.missed = t.missed, 0
+	return true, missed
 }
 
 func (s *Server) sessionID() string { return strconv.FormatUint(s.next.Add(1), 16) }

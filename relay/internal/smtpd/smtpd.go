@@ -70,11 +70,14 @@ type Rcpt struct {
 
 // Rejection tells of a refusal after it was decided.
 type Rejection struct {
-	Stage string // connect helo auth mail rcpt data
+	Stage string // connect tls helo auth mail rcpt data
 	Reply *Reply
 	From  string // as far as known
 	To    string // at rcpt
 	User  string // at auth: the name tried
+	// Command is what the client sent, where that was malformed: printable and
+	// not long.
+	Command string
 }
 
 // Backend decides. Its methods return nil to accept, a *Reply to choose the
@@ -96,6 +99,8 @@ type Backend interface {
 	Message(ctx context.Context, s *Session, m *Mail, content io.Reader) (id string, err error)
 	// Rejected is told of every refusal, for the log and the events. It must
 	// not wait: refused connections are reported before the next is accepted.
+	// The code of the reply is 0 if none was given: after a failed TLS
+	// handshake, and to a peer that no connector is for, whose session has none.
 	Rejected(s *Session, r Rejection)
 	// Closed is told of the end of a session for which Connect was called.
 	// It is the last call for the session.

@@ -81,7 +81,7 @@ func (s *Store) empty() bool {
 		gone := err == nil || errors.Is(err, fs.ErrNotExist)
 		if !gone && !t.told {
 			s.log.Warn("filespool: the file of a finished message stays for now",
-				"id", t.id, "error", err)
+				"queue_id", t.id, "err", err)
 		}
 		s.mu.Lock()
 		if gone {
@@ -144,7 +144,8 @@ func (s *Store) dropOldest() bool {
 	// Nobody can find the segment any more: the index names it nowhere.
 	g.file.Close()
 	if err := s.discard(g); err != nil {
-		s.log.Warn("filespool: a segment without messages stays", "segment", segmentName(g.number), "error", err)
+		s.log.Warn("filespool: a segment without messages stays",
+			"segment", segmentName(g.number), "err", err)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.cleanAfter = time.Now().Add(cleanRetry)
@@ -290,7 +291,7 @@ func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (n int64, done ch
 	var buf, other []byte
 	h, b, err := g.read(was.loc, headerSize+int64(was.loc.meta)+int64(was.content), &buf)
 	if err != nil {
-		s.log.Error("filespool: a message cannot be read and keeps its place", "id", id, "error", err)
+		s.log.Error("filespool: a message cannot be read and keeps its place", "queue_id", id, "err", err)
 		return 0, nil, false
 	}
 	msg, own, ds, ok := decodeCommit(b[:was.loc.meta])
@@ -308,7 +309,8 @@ func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (n int64, done ch
 					u, ok = decodeUpdate(h.kind, meta, id, st.seq)
 				}
 				if err != nil || !ok {
-					s.log.Error("filespool: a delivery cannot be read and keeps its place", "id", d.ID, "error", err)
+					s.log.Error("filespool: a delivery cannot be read and keeps its place",
+						"queue_id", d.ID.Message, "err", err)
 					return 0, nil, false
 				}
 				u.apply(d)
@@ -318,7 +320,8 @@ func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (n int64, done ch
 		}
 	}
 	if !ok || len(keep) != len(states) {
-		s.log.Error("filespool: a message cannot be read and keeps its place", "id", id, "error", ErrDamaged)
+		s.log.Error("filespool: a message cannot be read and keeps its place",
+			"queue_id", id, "err", ErrDamaged)
 		return 0, nil, false
 	}
 	r := record{

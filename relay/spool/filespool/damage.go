@@ -90,7 +90,7 @@ func (s *Store) save(g *segment, from, to int64) string {
 	}
 	if err != nil {
 		s.log.Error("filespool: what is damaged could not be saved",
-			"file", segmentName(g.number), "offset", from, "bytes", to-from, "error", err)
+			"file", segmentName(g.number), "offset", from, "bytes", to-from, "err", err)
 		return ""
 	}
 	return name
@@ -147,7 +147,7 @@ func (s *Store) damagedEnvelope(p *pick) *Damage {
 		What:  "record of a message with a wrong checksum",
 		Saved: s.save(p.segment, at, at+p.record),
 	}
-	s.log.Error("filespool: damage", "id", p.id, "file", d.File, "offset", d.Offset,
+	s.log.Error("filespool: damage", "queue_id", p.id.Message, "file", d.File, "offset", d.Offset,
 		"bytes", d.Bytes, "what", d.What, "saved", d.Saved)
 	return d
 }
@@ -169,6 +169,6 @@ func (s *Store) spoil(id spool.ID, what string, save func() string) {
 	if save != nil {
 		saved = save()
 	}
-	s.log.Error("filespool: damage", "id", id, "file", segmentName(at.segment),
+	s.log.Error("filespool: damage", "queue_id", id, "file", segmentName(at.segment),
 		"offset", at.at(), "bytes", record, "what", what, "saved", saved)
 }

@@ -335,7 +335,7 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 		p.unpin(s)
 		if err != nil {
 			s.log.Error("filespool: a delivery cannot be read for now and is put off",
-				"id", p.id, "error", err)
+				"queue_id", p.id.Message, "err", err)
 			s.putOff(p, r.Now.Add(time.Minute))
 			continue
 		}
@@ -450,7 +450,7 @@ func (p *pick) read(s *Store, buf *[]byte) error {
 		if errors.Is(err, ErrDamaged) {
 			// What was settled before is served again: better twice than never.
 			s.log.Error("filespool: the last settlement of a delivery is damaged; it counts no more",
-				"id", p.id, "file", segmentName(p.updateHolder.number), "offset", p.update.at())
+				"queue_id", p.id.Message, "file", segmentName(p.updateHolder.number), "offset", p.update.at())
 			err = nil
 		}
 	}

@@ -273,7 +273,7 @@ func (s *Store) flush(b *batch) {
 		if locs, err = s.write(b); err != nil {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.log.Error("filespool: settlements could not be written yet", "error", err)
+			s.log.Error("filespool: settlements could not be written yet", "err", err)
 			if s.failed == nil {
 				s.batch = b.kept(s.batch)
 				s.flushing = true
@@ -410,7 +410,7 @@ func (s *Store) fail(err error) error {
 	defer s.mu.Unlock()
 	if s.failed == nil {
 		s.failed = fmt.Errorf("filespool: %w: %w", spool.ErrFailed, err)
-		s.log.Error("filespool: the store has failed and takes no more messages", "error", err)
+		s.log.Error("filespool: the store has failed and takes no more messages", "err", err)
 	}
 	return s.failed
 }
