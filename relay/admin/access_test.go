@@ -160,6 +160,38 @@ func TestAuthorize(t *testing.T) {
 	}
 }
 
+// A proxy on this host that says nothing of its client does not make a local one of
+// it where it must say so.
+func TestRequireForwarded(t *testing.T) {
+	for _, must := range []bool{false, true} {
+		h := newHandler(t, admin.Config{
+			Relay:            newRelay(t, relay.Config{Hostname: "relay.example.com", Spool: memspool.New(nil)}),
+			Authorize:        func(*http.Request) bool { return true },
+			Proxies:          []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
+			RequireForwarded: must,
+		})
+		forgotten := map[bool]int{false: 200, true: 403}[must]
+		forwarded := []string{"X-Forwarded-For", "192.0.2.7", "X-Forwarded-Proto", "https"}
+		for _, test := range []struct {
+			remote  string
+			headers []string
+			want    int
+		}{
+			{"127.0.0.1:1", forwarded, 200}, {"127.0.0.1:1", nil, forgotten}, {"127.0.0.2:1", nil, 200},
+		} {
+			req := request(http.MethodGet, "/", "", test.headers...)
+			req.RemoteAddr = test.remote
+			if w := do(h, req); w.Code != test.want {
+				t.Errorf("must %v, from %s with %v: %d", must, test.remote, test.headers, w.Code)
+			}
+		}
+	}
+	if _, err := admin.New(admin.Config{RequireForwarded: true}); err == nil ||
+		!strings.Contains(err.Error(), "RequireForwarded: needs Proxies") {
+		t.Error(err)
+	}
+}
+
 // TestEncryption plays every way to come in, with both settings of RequireEncryption and both ways to log on.
 func TestEncryption(t *testing.T) {
 	forwarded := func(proto string) []string {

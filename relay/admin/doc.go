@@ -26,7 +26,8 @@
 //
 // X-Forwarded-For and X-Forwarded-Proto are believed from Config.Proxies only; from anybody else a request with them is
 // refused. TLS up to a proxy counts as the proxy says it does, X-Forwarded-Proto, and from there on as it is. A proxy on this host has to set
-// both: what it passes on without them comes from a loopback address.
+// both: what it passes on without them comes from a loopback address, or is
+// refused with Config.RequireForwarded.
 //
 // # GET /status
 //

@@ -45,6 +45,11 @@ type Config struct {
 	// RequireEncryption, their requests must come inside TLS or from a loopback address. Defaults to none.
 	Proxies []netip.Prefix
 
+	// RequireForwarded refuses requests from Proxies that do not say whom they come
+	// from. Without it they come from the proxy itself, which may be a loopback
+	// address. Defaults to false.
+	RequireForwarded bool
+
 	// Logger receives refused requests and what could not be shown. Defaults to one that discards.
 	Logger *slog.Logger
 }
@@ -83,6 +88,9 @@ func New(cfg Config) (http.Handler, error) {
 		if !p.IsValid() {
 			fault(fmt.Sprintf("Proxies[%d]", i), "no prefix")
 		}
+	}
+	if cfg.RequireForwarded && len(cfg.Proxies) == 0 {
+		fault("RequireForwarded", "needs Proxies")
 	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, fmt.Errorf("admin: the configuration has faults:\n%w", err)
@@ -155,10 +163,10 @@ func allowed(w http.ResponseWriter, r *http.Request, methods ...string) bool {
 
 // admit decides on who asks, and answers those it does not let in.
 func (h *handler) admit(w http.ResponseWriter, r *http.Request) bool {
-	peer, err := httppeer.Of(r, h.cfg.Proxies)
+	peer, err := httppeer.Of(r, h.cfg.Proxies, h.cfg.RequireForwarded)
 	log := h.cfg.Logger.With("remote", peer.Remote.Addr())
 	switch {
-	case errors.Is(err, httppeer.ErrForwarded):
+	case errors.Is(err, httppeer.ErrForwarded), errors.Is(err, httppeer.ErrNotForwarded):
 		log.Warn("forwarded request refused", "err", err)
 		http.Error(w, "Forwarded requests are taken from known proxies only.", http.StatusForbidden)
 		return false

@@ -34,6 +34,10 @@ type Config struct {
 	// Proxies are the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed. Where the relay has RequireEncryption, their
 	// requests must come inside TLS or from a loopback address. Defaults to none.
 	Proxies []netip.Prefix
+	// RequireForwarded refuses requests from Proxies that do not say whom they come
+	// from, 403. Without it they count as the proxy's own. Set it where a proxy
+	// that forgets to tell would lend its address to everybody. Defaults to false.
+	RequireForwarded bool
 	// MaxJSONBytes bounds a JSON body in octets; so does the connector's MaxMessageBytes. Defaults to 36 MiB.
 	MaxJSONBytes int64
 	// MaxBuffered bounds the memory for all JSON bodies at a time, in octets. Each counts five times its size, which is
@@ -67,6 +71,9 @@ func New(cfg Config) (http.Handler, error) {
 		if !p.IsValid() {
 			errs = append(errs, fmt.Errorf("httpapi: Proxies[%d]: no prefix", i))
 		}
+	}
+	if cfg.RequireForwarded && len(cfg.Proxies) == 0 {
+		errs = append(errs, errors.New("httpapi: RequireForwarded: needs Proxies"))
 	}
 	if cfg.MaxJSONBytes < 0 {
 		errs = append(errs, fmt.Errorf("httpapi: MaxJSONBytes: %d is negative", cfg.MaxJSONBytes))
@@ -472,9 +479,9 @@ func (t *transaction) read(ctx context.Context) ([]byte, error) {
 
 // peer tells where a request comes from.
 func (h *handler) peer(r *http.Request) (relay.Peer, error) {
-	p, err := httppeer.Of(r, h.cfg.Proxies)
+	p, err := httppeer.Of(r, h.cfg.Proxies, h.cfg.RequireForwarded)
 	switch {
-	case errors.Is(err, httppeer.ErrForwarded):
+	case errors.Is(err, httppeer.ErrForwarded), errors.Is(err, httppeer.ErrNotForwarded):
 		h.cfg.Logger.Warn("forwarded request refused", "remote", p.Remote.Addr(), "err", err)
 		return p, problem{Status: http.StatusForbidden, Detail: "Forwarded requests are taken from known proxies only"}
 	case err != nil:

@@ -531,6 +531,38 @@ func TestProxies(t *testing.T) {
 	}
 }
 
+// A proxy that forgets to tell whom it speaks for lends its address to nobody
+// where it must tell.
+func TestRequireForwarded(t *testing.T) {
+	t.Parallel()
+	for _, must := range []bool{false, true} {
+		w := newWorld(t, func(w *world) {
+			w.http.Proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}
+			w.http.RequireForwarded = must
+		})
+		forgotten := map[bool]int{false: 202, true: 403}[must]
+		for _, c := range []struct {
+			name, remote, chain string
+			status              int
+		}{
+			{"the proxy, for a client", "10.0.0.1:1", "203.0.113.5", 202},
+			{"the proxy, for itself", "10.0.0.1:1", "10.0.0.1", 202},
+			{"the proxy, for nobody", "10.0.0.1:1", "", forgotten},
+			{"a client", "203.0.113.5:1", "", 202},
+			{"a client that pretends", "203.0.113.5:1", "203.0.113.6", 403},
+		} {
+			r := from(post(simple), c.remote)
+			if c.chain != "" {
+				r.Header.Set("X-Forwarded-For", c.chain)
+				r.Header.Set("X-Forwarded-Proto", "https")
+			}
+			if a := w.do(r); a.Status != c.status {
+				t.Errorf("%s, must %v: %d %s", c.name, must, a.Status, a.Body)
+			}
+		}
+	}
+}
+
 // TestNoJSONLimit: the largest number there is does not overflow.
 func TestNoJSONLimit(t *testing.T) {
 	t.Parallel()
@@ -545,6 +577,10 @@ func TestNoJSONLimit(t *testing.T) {
 
 func TestNew(t *testing.T) {
 	t.Parallel()
+	if _, err := httpapi.New(httpapi.Config{RequireForwarded: true}); err == nil ||
+		!strings.Contains(err.Error(), "RequireForwarded") {
+		t.Errorf("%v", err)
+	}
 	_, err := httpapi.New(httpapi.Config{Proxies: make([]netip.Prefix, 1), MaxJSONBytes: -1, MaxBuffered: -1})
 	for _, field := range []string{"Relay", "Proxies[0]", "MaxJSONBytes", "MaxBuffered"} {
 		if err == nil || !strings.Contains(err.Error(), field) {

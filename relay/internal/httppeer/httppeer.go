@@ -17,11 +17,15 @@ var (
 	ErrAddress = errors.New("the request has no remote address")
 	// ErrForwarded tells of a forwarded request that is not a known proxy's, or does not say all that is needed.
 	ErrForwarded = errors.New("list the proxy in Proxies, and let it set X-Forwarded-For and X-Forwarded-Proto")
+	// ErrNotForwarded tells of a known proxy's request that names no client.
+	ErrNotForwarded = errors.New("let the proxy set X-Forwarded-For and X-Forwarded-Proto, or unset RequireForwarded")
 )
 
-// Of tells where a request comes from. X-Forwarded-For and X-Forwarded-Proto are believed from proxies only; from anybody
-// else they are an error, so that a proxy that has been forgotten does not lend its address to its clients.
-func Of(r *http.Request, proxies []netip.Prefix) (relay.Peer, error) {
+// Of tells where a request comes from. X-Forwarded-For and X-Forwarded-Proto are
+// believed from proxies only; from anybody else they are an error, so that a
+// proxy that has been forgotten does not lend its address to its clients. Where
+// the proxies must name a client, a request of theirs without is one too.
+func Of(r *http.Request, proxies []netip.Prefix, must bool) (relay.Peer, error) {
 	p := relay.Peer{Protocol: "HTTP", TLS: r.TLS}
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -44,6 +48,8 @@ func Of(r *http.Request, proxies []netip.Prefix) (relay.Peer, error) {
 			// The certificate on the connection to the proxy is not the client's.
 			p.TLS = &tls.ConnectionState{}
 		}
+	} else if must && known(p.Remote.Addr(), proxies) {
+		return p, ErrNotForwarded
 	}
 	if p.TLS != nil {
 		p.Protocol = "HTTPS"
