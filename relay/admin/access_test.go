@@ -164,8 +164,9 @@ func TestAuthorize(t *testing.T) {
 // it where it must say so.
 func TestRequireForwarded(t *testing.T) {
 	for _, must := range []bool{false, true} {
+		r := newRelay(t, relay.Config{Hostname: "relay.example.com", Spool: memspool.New(nil)})
 		h := newHandler(t, admin.Config{
-			Relay:            newRelay(t, relay.Config{Hostname: "relay.example.com", Spool: memspool.New(nil)}),
+			Relay:            r,
 			Authorize:        func(*http.Request) bool { return true },
 			Proxies:          []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
 			RequireForwarded: must,

@@ -26,6 +26,31 @@ func Compose(body []byte) (m *relay.Message, content []byte, parts int, headers 
 	return m, content, parts, in.Headers, 0
 }
 
+// Weight is how often the size of a JSON body counts.
+const Weight, RecipientWeight = weight, recipientWeight
+
+// Made is a message made of a body, with all that is in memory then.
+type Made struct {
+	in  *message
+	out *relay.Message
+}
+
+// Make makes a message for at most so many recipients, and tells how long it may be
+// and is.
+func Make(body []byte, recipients int) (made Made, estimate, length int) {
+	in, f := decode(body, recipients)
+	if len(f) > 0 {
+		panic(f)
+	}
+	out, f := in.compose()
+	if len(f) > 0 {
+		panic(f)
+	}
+	c := composition{message: in, parts: f.attachments(in.Attachments)}
+	c.from, c.to = f.mailbox("", in.From, false), f.mailboxes("", in.To, false)
+	return Made{in, out}, c.size(), int(out.Size)
+}
+
 // Fields returns the JSON names of a body's fields, by the name of the schema, and those that are always there.
 func Fields() (all, required map[string][]string) {
 	all, required = make(map[string][]string), make(map[string][]string)

@@ -40,8 +40,10 @@ type Config struct {
 	RequireForwarded bool
 	// MaxJSONBytes bounds a JSON body in octets; so does the connector's MaxMessageBytes. Defaults to 36 MiB.
 	MaxJSONBytes int64
-	// MaxBuffered bounds the memory for all JSON bodies at a time, in octets. Each counts five times its size, which is
-	// what it takes to make a message of it; beyond it the answer is 503. Defaults to 256 MiB.
+	// MaxBuffered bounds the memory for all JSON bodies at a time, in octets. Each
+	// counts six times its size and 512 octets for each recipient, which is what it
+	// takes to make a message of the worst text; beyond it the answer is 503.
+	// Defaults to 256 MiB.
 	MaxBuffered int64
 	// Keys remembers the requests with an Idempotency-Key. Processes that serve the same clients should
 	// share one. Defaults to NewKeys(0, 0), of this handler.
@@ -410,6 +412,10 @@ func (t *transaction) json(ctx context.Context) (string, error) {
 	sum := digest("application/json", "")
 	sum.Write(body)
 	nothing := func() error { return nil }
+	n := recipients(body, t.limits.MaxRecipients)
+	if err := t.reserve(ctx, int64(n)*recipientWeight); err != nil {
+		return "", err
+	}
 	return t.once(ctx, sum, nothing, func() (string, error) {
 		m, faults := decode(body, t.limits.MaxRecipients)
 		if len(faults) > 0 {
@@ -434,8 +440,23 @@ func (t *transaction) json(ctx context.Context) (string, error) {
 	})
 }
 
-// weight is how often the size of a JSON body counts: the body, its fields, their decoded form and the message.
-const weight = 5
+const (
+	// weight is how often the size of a JSON body counts: once for the body, once
+	// for its fields, and more than three times for a message of text beyond ASCII.
+	weight = 6
+	// recipientWeight is what each recipient takes up, be its address ever so short.
+	recipientWeight = 512
+)
+
+// reserve takes memory for the request, as far as there is room. All is given back
+// when the request is through.
+func (t *transaction) reserve(ctx context.Context, n int64) error {
+	t.reserved += n
+	if t.buffered.Add(n) > t.cfg.MaxBuffered {
+		return t.client.Refuse(ctx, "data", relay.Defer(452, "4.3.1", "Insufficient system resources"))
+	}
+	return nil
+}
 
 // read reads a JSON body into memory as far as there is room. What it reserves is for the caller to give back.
 func (t *transaction) read(ctx context.Context) ([]byte, error) {
@@ -455,10 +476,8 @@ func (t *transaction) read(ctx context.Context) ([]byte, error) {
 	body := make([]byte, 0, min(most, 64<<10))
 	for {
 		if need := int64(cap(body)) * weight; need > t.reserved {
-			all := t.buffered.Add(need - t.reserved)
-			t.reserved = need
-			if all > t.cfg.MaxBuffered {
-				return nil, t.client.Refuse(ctx, "data", relay.Defer(452, "4.3.1", "Insufficient system resources"))
+			if err := t.reserve(ctx, need-t.reserved); err != nil {
+				return nil, err
 			}
 		}
 		n, err := r.Body.Read(body[len(body):cap(body)])

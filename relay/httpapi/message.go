@@ -115,6 +115,12 @@ func decode(body []byte, recipients int) (*message, faults) {
 	return m, nil
 }
 
+// recipients is how many recipients a JSON body may have that decode takes.
+func recipients(body []byte, most int) int {
+	_, commas := shape(body)
+	return min(commas, most+maxOther)
+}
+
 // ambiguous finds a member that another reader of the body could take otherwise than encoding/json: given twice, or one of ours in
 // other letters. The body is one that decode has taken.
 func ambiguous(body []byte) (pointer, detail string) {

@@ -30,11 +30,7 @@ type composition struct {
 
 // bytes writes the message. Date and Message-ID are the relay's to add.
 func (c *composition) bytes() []byte {
-	size := 1024 + 2*len(c.Text) + 2*len(c.HTML)
-	for _, p := range c.parts {
-		size += base64.StdEncoding.EncodedLen(len(p.content))*(base64Line+2)/base64Line + 512
-	}
-	b := bytes.NewBuffer(make([]byte, 0, size))
+	b := bytes.NewBuffer(make([]byte, 0, c.size()))
 	addresses(b, "From", []mailbox{c.from})
 	if len(c.to)+len(c.cc) == 0 {
 		field(b, "To", "undisclosed-recipients:;")
@@ -51,6 +47,50 @@ func (c *composition) bytes() []byte {
 	field(b, "MIME-Version", "1.0")
 	c.body(b)
 	return b.Bytes()
+}
+
+// size is how many bytes the message has at most: a buffer that must grow takes
+// up three times as much meanwhile.
+func (c *composition) size() int {
+	size := 4096 + textSize(c.Text) + textSize(c.HTML) + wordSize(c.Subject)
+	for _, p := range c.parts {
+		size += base64.StdEncoding.EncodedLen(len(p.content)) * (base64Line + 2) / base64Line
+		size += 512 + len(p.contentType) + len(p.disposition)
+	}
+	for name, value := range c.Headers {
+		size += len(name) + 4 + wordSize(value)
+	}
+	for _, list := range [][]mailbox{{c.from}, c.to, c.cc, c.replyTo} {
+		for _, a := range list {
+			size += len(a.name) + len(a.address) + len(", <>\r\n")
+		}
+	}
+	return size
+}
+
+// textSize is how many bytes writeText writes at most (RFC 2045 section 6.7).
+func textSize(s string) int {
+	n := 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '\r' || c == '\n':
+			n += 2
+		case (c == ' ' || c == '\t') && i+1 < len(s) && s[i+1] != '\r' && s[i+1] != '\n':
+			n++
+		case c > ' ' && c <= '~' && c != '=':
+			n++
+		default:
+			n += 3
+		}
+	}
+	return n + (n/70+1)*len("=\r\n")
+}
+
+// wordSize is how many bytes the words of s have at most in the header. Two lines
+// hold more than 76 of them.
+func wordSize(s string) int {
+	n := len(words(s))
+	return n + 2*n/foldAt*len("\r\n") + 32
 }
 
 // body writes what remains of the header, and the body.

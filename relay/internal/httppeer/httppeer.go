@@ -18,7 +18,7 @@ var (
 	// ErrForwarded tells of a forwarded request that is not a known proxy's, or does not say all that is needed.
 	ErrForwarded = errors.New("list the proxy in Proxies, and let it set X-Forwarded-For and X-Forwarded-Proto")
 	// ErrNotForwarded tells of a known proxy's request that names no client.
-	ErrNotForwarded = errors.New("let the proxy set X-Forwarded-For and X-Forwarded-Proto, or unset RequireForwarded")
+	ErrNotForwarded = errors.New("let the proxy set X-Forwarded-For and X-Forwarded-Proto")
 )
 
 // Of tells where a request comes from. X-Forwarded-For and X-Forwarded-Proto are
