@@ -65,7 +65,8 @@ type Limits struct {
 	// MaxConnectionsPercentPerSource bounds them for one remote address to a
 	// percentage of those still free, 1 to 100, but not below one connection. Negative: no limit. Defaults to 2.
 	MaxConnectionsPercentPerSource int
-	// ConnectionRate bounds the new connections a minute. Negative: no limit. Defaults to 1200.
+	// ConnectionRate bounds the new connections a minute; one remote address may have
+	// half of them. Negative: no limit. Defaults to 1200.
 	ConnectionRate int
 	// MessageRate bounds the messages a minute from one source, as MessageRateBy counts them; addresses of one IPv6
 	// network of 64 bits are one source.

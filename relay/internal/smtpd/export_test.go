@@ -50,6 +50,13 @@ func ParseRoutes(r io.Reader, six bool) []netip.Addr {
 	return parseRoutes(r, routeIPv4)
 }
 
+// Sources is how many sources of connections a connector knows.
+func (s *Server) Sources(connector string) int {
+	s.quota.mu.Lock()
+	defer s.quota.mu.Unlock()
+	return len(s.quota.usage[connector].source)
+}
+
 // CurrentPolicy returns the policy of new connections.
 func (s *Server) CurrentPolicy() Policy { return *s.policy.Load() }
 

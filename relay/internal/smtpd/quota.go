@@ -17,10 +17,51 @@ type quota struct {
 
 type usage struct {
 	total  int
-	source map[netip.Addr]int
-	// tokens is what the connection rate leaves at the time of last.
+	source map[netip.Addr]*source
+	rate   bucket
+	swept  time.Time // when sources were last forgotten
+}
+
+// source is what one of them has. It is forgotten when that is nothing.
+type source struct {
+	open int
+	rate bucket
+}
+
+// bucket is what a connection rate leaves at the time of last.
+type bucket struct {
 	tokens float64
 	last   time.Time
+}
+
+// fill adds what the time since has brought, for so many a minute.
+func (b *bucket) fill(rate float64, now time.Time) {
+	if b.last.IsZero() {
+		b.tokens = rate
+	}
+	b.tokens = min(rate, b.tokens+now.Sub(b.last).Minutes()*rate)
+	b.last = now
+}
+
+// of returns what is known of a source, also if that is nothing.
+func (u *usage) of(a netip.Addr) *source {
+	if s := u.source[a]; s != nil {
+		return s
+	}
+	return new(source)
+}
+
+// sweep forgets once a minute who has no connection and has made none for so long.
+func (u *usage) sweep(now time.Time) {
+	if now.Sub(u.swept) < time.Minute {
+		return
+	}
+	u.swept = now
+	for a, s := range u.source {
+		if s.open == 0 && now.Sub(s.rate.last) >= time.Minute {
+			delete(u.source, a)
+		}
+	}
 }
 
 // Source is the address by which a peer is counted: one who holds an IPv6
@@ -40,23 +81,31 @@ func (q *quota) admit(name string, l connector.Limits, from netip.Addr, now time
 	defer q.mu.Unlock()
 	u := q.usage[name]
 	if u == nil {
-		u = &usage{source: make(map[netip.Addr]int), tokens: float64(l.ConnectionRate), last: now}
+		u = &usage{source: make(map[netip.Addr]*source), swept: now}
 		if q.usage == nil {
 			q.usage = make(map[string]*usage)
 		}
 		q.usage[name] = u
 	}
+	u.sweep(now)
+	from = Source(from)
+	s := u.of(from)
 	if rate := float64(l.ConnectionRate); rate > 0 {
-		u.tokens = min(rate, u.tokens+now.Sub(u.last).Minutes()*rate)
-		u.last = now
-		if u.tokens < 1 {
-			return refusal(421, "4.3.2", "The connection rate has exceeded a limit, closing transmission channel")
+		u.rate.fill(rate, now)
+		s.rate.fill(max(1, rate/2), now)
+		switch {
+		case s.rate.tokens < 1:
+			// One source leaves the other half to the others.
+			return refusal(421, "4.3.2",
+				"The connection rate has exceeded a per-source limit, closing transmission channel")
+		case u.rate.tokens < 1:
+			return refusal(421, "4.3.2",
+				"The connection rate has exceeded a limit, closing transmission channel")
 		}
 	}
 	if l.MaxConnections > 0 && u.total >= l.MaxConnections {
 		return refusal(421, "4.3.2", "The maximum number of concurrent connections has exceeded a limit, closing transmission channel")
 	}
-	from = Source(from)
 	most := -1
 	if l.MaxConnectionsPerSource > 0 {
 		most = l.MaxConnectionsPerSource
@@ -67,14 +116,16 @@ func (q *quota) admit(name string, l connector.Limits, from netip.Addr, now time
 			most = share
 		}
 	}
-	if most >= 0 && u.source[from] >= most {
+	if most >= 0 && s.open >= most {
 		return refusal(421, "4.3.2", "The maximum number of concurrent connections has exceeded a per-source limit, closing transmission channel")
 	}
 	if l.ConnectionRate > 0 {
-		u.tokens--
+		u.rate.tokens--
+		s.rate.tokens--
 	}
 	u.total++
-	u.source[from]++
+	s.open++
+	u.source[from] = s
 	return nil
 }
 
@@ -85,7 +136,8 @@ func (q *quota) release(name string, from netip.Addr) {
 	u := q.usage[name]
 	u.total--
 	from = Source(from)
-	if u.source[from]--; u.source[from] == 0 {
+	s := u.source[from]
+	if s.open--; s.open == 0 && s.rate.last.IsZero() {
 		delete(u.source, from)
 	}
 }

@@ -313,17 +313,60 @@ func TestConnectionPercent(t *testing.T) {
 
 func TestConnectionRate(t *testing.T) {
 	c := open()
-	c.Limits.ConnectionRate = 2
+	c.Limits.ConnectionRate = 4
+	const (
+		most = "421 4.3.2 The connection rate has exceeded a limit*"
+		own  = "421 4.3.2 The connection rate has exceeded a per-source limit*"
+	)
 	bubble(t, func(t *testing.T, r *rig) {
-		for _, want := range []string{"220 *", "220 *", "421 4.3.2 The connection rate*"} {
-			p := r.client()
-			p.expect(want)
+		for _, step := range []struct {
+			from, want string
+			after      time.Duration
+		}{
+			{"192.0.2.7", "220 *", 0},
+			{"192.0.2.7", "220 *", 0},
+			{"192.0.2.7", own, 0}, // the other half is for others
+			{"192.0.2.8", "220 *", 0},
+			{"192.0.2.7", own, 0},
+			{"192.0.2.9", "220 *", 0},
+			{"192.0.2.10", most, 0},
+			{"192.0.2.7", "220 *", 30 * time.Second},
+			{"192.0.2.7", own, 0},
+			{"192.0.2.10", "220 *", 0},
+			{"192.0.2.10", most, 0},
+			{"192.0.2.7", "220 *", time.Hour},
+			{"192.0.2.7", "220 *", 0},
+			{"192.0.2.7", own, 0},
+		} {
+			time.Sleep(step.after)
+			p := r.dial(step.from + ":1")
+			p.expect(step.want)
 			p.close()
 		}
-		time.Sleep(30 * time.Second)
-		p := r.client()
-		p.expect("220 *")
-		p.close()
+	}, c)
+}
+
+// A source that never rests does not keep another out, and sources are forgotten.
+func TestConnectionRateOfOneSource(t *testing.T) {
+	c := open()
+	c.Limits.ConnectionRate = 60
+	bubble(t, func(t *testing.T, r *rig) {
+		for i := range 300 {
+			p := r.client()
+			_, _ = p.read()
+			p.close()
+			if i%2 == 0 {
+				q := r.dial(fmt.Sprintf("192.0.2.%d:1", 8+i/2%50))
+				q.expect("220 *")
+				q.close()
+			}
+			time.Sleep(time.Second)
+		}
+		time.Sleep(2 * time.Minute)
+		r.client().expect("220 *")
+		if n := r.server.Sources("test"); n != 1 {
+			t.Errorf("%d sources are known", n)
+		}
 	}, c)
 }
 
