@@ -22,12 +22,22 @@ func damaged(err error) bool {
 // There is nobody to send a report to: the event and the log tell of it.
 func (r *Relay) lose(ctx context.Context, p *snapshot, l *spool.Lease) {
 	id := l.Message.ID.String()
-	p.log.Error("message lost: its envelope is damaged", "queue_id", id, "err", l.Damaged)
+	var to []string
+	for _, rcpt := range l.Delivery.Recipients {
+		to = append(to, rcpt.Address)
+	}
+	attrs := []any{"queue_id", id, "err", l.Damaged}
+	if len(to) > 0 {
+		attrs = append(attrs, "from", l.Message.From, "to", to)
+	}
+	p.log.Error("message lost: its envelope is damaged", attrs...)
 	if err := r.settle(ctx, spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
 		p.log.Error("attempt not settled; it will be made again", "queue_id", id, "err", err)
 		return
 	}
-	e := Event{Kind: Removed, Enhanced: enhancedDamaged, Text: oneLine(l.Damaged.Error())}
+	e := Event{
+		Kind: Removed, To: to, Enhanced: enhancedDamaged, Text: oneLine(l.Damaged.Error()),
+	}
 	r.event(p, e, &Attempt{QueueID: id, Message: l.Message})
 }
 

@@ -22,9 +22,9 @@ func (s *Store) Open(ctx context.Context, id spool.ID) (io.ReadCloser, error) {
 		s.mu.Unlock()
 		return nil, spool.ErrNotFound
 	}
-	if d, ok := s.lost[id]; ok {
+	if l := s.lost[id]; l != nil {
 		s.mu.Unlock()
-		return nil, d.err()
+		return nil, l.err()
 	}
 	at, n, own, record := m.loc, m.content, m.own, m.record()
 	r := &ownContent{left: m.ownSize()}

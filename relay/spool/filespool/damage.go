@@ -1,12 +1,12 @@
 package filespool
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -114,27 +114,93 @@ func copyRegion(to, from file, at, end int64) error {
 	return nil
 }
 
-// lose notes damage that may have taken messages along. It stands for a message
-// of its own, which is leased as damaged and settled like any other: then the
-// log says that it was made known.
-func (s *Store) lose(d Damage) {
+// loss is damage that may have taken a message along.
+type loss struct {
+	Damage
+	at      loc // of its record, if it is known to be one
+	content uint32
+	seqs    []int // of the deliveries that are not settled, as far as known
+}
+
+// lose notes damage that may have taken a message along; h is the header of its
+// record, if that is whole. It stands for a message, which is leased as damaged
+// and settled like any other: then the log says that it was made known.
+func (s *Store) lose(d Damage, g *segment, h *header) {
 	s.damage(d)
-	var mark [8]byte
-	binary.LittleEndian.PutUint64(mark[:], s.mark)
-	id := spool.DeriveID(spool.ID{}, fmt.Sprintf("%x/%s/%d", mark, d.File, d.Offset))
-	s.lost[id] = d
+	id := spool.DeriveID(spool.ID{}, fmt.Sprintf("%x/%s/%d", s.mark, d.File, d.Offset))
+	l := &loss{Damage: d, seqs: []int{0}}
+	if h != nil {
+		l.at, l.content = loc{g.number, uint32(d.Offset / alignment), h.meta}, h.content
+		if v, seqs := g.guessIDs(l.at); len(seqs) > 0 {
+			id, l.seqs = v, seqs
+		}
+	}
+	if _, m := s.index.find(id); m == nil { // or else there is another copy
+		s.lost[id] = l
+	}
+}
+
+// guess reads what a damaged record seems to say.
+func (g *segment) guess(l loc) (m spool.Message, ds []spool.Delivery, ok bool) {
+	m, _, ds, ok = decodeCommit(g.raw(l))
+	return m, ds, ok && !m.ID.IsZero() && len(ds) > 0
+}
+
+// guessIDs reads the ids of a damaged record. They stand in front: what comes
+// behind them may make no sense.
+func (g *segment) guessIDs(l loc) (id spool.ID, seqs []int) {
+	if m, ds, ok := g.guess(l); ok {
+		for _, d := range ds {
+			seqs = append(seqs, d.ID.Seq)
+		}
+		slices.Sort(seqs)
+		return m.ID, slices.Compact(seqs)
+	}
+	d := decoder{b: g.raw(l)}
+	id = d.head().id
+	if n := d.count(leastDelivery); !id.IsZero() {
+		for seq := range n {
+			seqs = append(seqs, seq)
+		}
+	}
+	return id, seqs
+}
+
+// raw reads the meta part of a record, whatever is in it.
+func (g *segment) raw(l loc) []byte {
+	b := make([]byte, l.meta)
+	if _, err := g.file.ReadAt(b, l.at()+headerSize); err != nil {
+		return nil
+	}
+	return b
+}
+
+// found forgets a loss, or a delivery of it, that is none any more.
+func (s *Store) found(id spool.ID, seq int) {
+	if l := s.lost[id]; l != nil {
+		l.seqs = slices.DeleteFunc(l.seqs, func(n int) bool { return n == seq })
+		if len(l.seqs) == 0 {
+			delete(s.lost, id)
+		}
+	}
 }
 
 // addLost enters in the index what has not been made known yet.
 func (s *Store) addLost() {
-	for id, d := range s.lost {
-		at := loc{segment: s.active.number}
-		for _, g := range s.segments {
-			if segmentName(g.number) == d.File {
-				at.segment = g.number // which stays meanwhile
+	for id, l := range s.lost {
+		m := message{id: id, loc: l.at, content: l.content}
+		if l.at.isZero() {
+			m.loc.segment = s.active.number
+			for _, g := range s.segments {
+				if segmentName(g.number) == l.File {
+					m.loc.segment = g.number // which stays meanwhile
+				}
 			}
 		}
-		s.index.addDelivery(s.index.add(message{id: id, loc: at}), brief{})
+		h := s.index.add(m)
+		for _, seq := range l.seqs {
+			s.index.addDelivery(h, brief{seq: seq})
+		}
 	}
 }
 

@@ -120,7 +120,7 @@ type Store struct {
 	logBytes   int64 // of the files of the log
 	ownBytes   int64 // of the other files
 	trash      []ownTrash
-	lost       map[spool.ID]Damage   // parts of the log that stand for a message
+	lost       map[spool.ID]*loss    // parts of the log that stand for a message
 	spoiled    map[spool.ID]struct{} // messages whose content is known to be damaged
 	cleanAfter time.Time             // copying pauses until then
 	token      uint64
@@ -178,7 +178,7 @@ func openFS(dir string, o *Options, fs fsys) (*Store, error) {
 		committing:   make(map[spool.ID]struct{}),
 		batch:        newBatch(nil),
 		byNumber:     make(map[uint32]*segment),
-		lost:         make(map[spool.ID]Damage),
+		lost:         make(map[spool.ID]*loss),
 		spoiled:      make(map[spool.ID]struct{}),
 		// Tokens of an earlier life are not taken for those of this one.
 		token: uint64(time.Now().UnixNano()),
@@ -427,8 +427,8 @@ func (s *Store) pick(r *spool.LeaseRequest) (picks []pick, next time.Time) {
 		if p.unwritten == nil && !d.update.isZero() {
 			p.updateHolder = s.pin(d.update.segment)
 		}
-		if damage, ok := s.lost[m.id]; ok {
-			p.lost, p.lease.Damaged = true, damage.err()
+		if l := s.lost[m.id]; l != nil {
+			p.lost, p.lease.Damaged = true, l.err()
 		}
 		picks = append(picks, p)
 	}
@@ -459,10 +459,20 @@ func (p *pick) read(s *Store, buf *[]byte) error {
 		err = nil
 	}
 	if p.lease.Damaged != nil {
-		p.lease.Message.ID, p.lease.Delivery.ID = p.id.Message, p.id
+		p.guess()
 	}
 	p.lease.Delivery.Route = p.route
 	return err
+}
+
+// guess fills in a damaged lease with what the record seems to say.
+func (p *pick) guess() {
+	m, ds, ok := p.segment.guess(p.message)
+	i := slices.IndexFunc(ds, func(d spool.Delivery) bool { return d.ID.Seq == p.id.Seq })
+	if ok && i >= 0 {
+		p.lease.Message, p.lease.Delivery = m, ds[i]
+	}
+	p.lease.Message.ID, p.lease.Delivery.ID = p.id.Message, p.id
 }
 
 func (p *pick) readMessage(buf *[]byte) error {

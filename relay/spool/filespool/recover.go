@@ -47,9 +47,9 @@ type scan struct {
 	exact  bool   // limit is where the records end
 	reused bool   // leftovers may lie behind the records
 	seq    uint64 // of the last record
-	// damaged is told of what was passed over, and whether messages may be lost with
-	// it; mended of a record with one wrong byte.
-	damaged func(from, to int64, what string, lost bool)
+	// damaged is told of what was passed over, with the header of a record if that
+	// is whole; mended of a record with one wrong byte.
+	damaged func(from, to int64, what string, h *header)
 	mended  func(from, to int64)
 
 	at    int64 // the next record
@@ -123,7 +123,7 @@ func (v *scan) next() (found, bool) {
 	for v.at < v.limit && v.err == nil && !v.later {
 		mended := v.mendHeader(v.at)
 		h, ok := v.header(v.at)
-		what, lost := "not a record", true
+		what, whole := "not a record", (*header)(nil)
 		if ok {
 			body := v.window(v.at+headerSize, int(h.meta))
 			mended = mended || sum(body) != h.metaSum
@@ -141,18 +141,20 @@ func (v *scan) next() (found, bool) {
 				}
 				return r, true
 			}
-			what = "record with a wrong checksum"
-			lost = h.kind == kindCommit
+			what, whole = "record with a wrong checksum", &h
 		}
 		to := v.search(v.at + alignment)
 		if v.err != nil || v.later {
 			break
 		}
+		if whole != nil && (to > v.at+h.size() || to < 0 && v.exact) {
+			to = v.at + h.size() // where the next one begins, damaged as well
+		}
 		if to < 0 {
-			v.end(what, lost)
+			v.end(what, whole)
 			break
 		}
-		v.report(v.at, to, what, lost)
+		v.report(v.at, to, what, whole)
 		v.at = to
 	}
 	return found{}, false
@@ -191,9 +193,9 @@ func (v *scan) search(off int64) int64 {
 }
 
 // end looks at what lies behind the last record.
-func (v *scan) end(what string, lost bool) {
+func (v *scan) end(what string, h *header) {
 	if v.exact {
-		v.report(v.at, v.limit, what, lost)
+		v.report(v.at, v.limit, what, h)
 		return
 	}
 	// Each batch is followed by zeros as long as a header, unless the file ends there.
@@ -206,9 +208,9 @@ func (v *scan) end(what string, lost bool) {
 	v.tail = end > v.at
 }
 
-func (v *scan) report(from, to int64, what string, lost bool) {
+func (v *scan) report(from, to int64, what string, h *header) {
 	if v.damaged != nil {
-		v.damaged(from, to, what, lost)
+		v.damaged(from, to, what, h)
 	}
 }
 
@@ -316,7 +318,7 @@ func (s *Store) openSegments() error {
 		name := segmentName(g.number)
 		follows := i > 0 && s.segments[i-1].number == g.number-1
 		if i > 0 && !follows {
-			s.lose(Damage{File: name, What: "files of the log before this one are missing"})
+			s.lose(Damage{File: name, What: "files of the log before this one are missing"}, nil, nil)
 		}
 		h, ok, err := s.readHeader(g)
 		if err != nil {
@@ -401,7 +403,7 @@ func (s *Store) findMark() error {
 			File: segmentName(g.number), Bytes: g.size, What: "not a file of the log; renamed",
 			Saved: segmentName(g.number) + savedSuffix,
 		}
-		s.lose(d)
+		s.lose(d, nil, nil)
 		if err := s.fs.Rename(name, name+savedSuffix); err != nil {
 			return err
 		}
@@ -424,7 +426,7 @@ func (s *Store) replay(g *segment, last bool) error {
 		if g.end > g.size {
 			s.lose(Damage{
 				File: name, Offset: g.size, Bytes: g.end - g.size, What: "end of the file is missing",
-			})
+			}, nil, nil)
 		}
 		v.limit, v.exact = min(g.end, g.size), true
 	}
@@ -440,7 +442,7 @@ func (s *Store) replay(g *segment, last bool) error {
 	type region struct {
 		from, to int64
 		what     string
-		lost     bool
+		h        *header // of a record, if that is whole
 	}
 	var passed, suspects []region // before the record to come; in the batch held back
 	report := func(rs *[]region) {
@@ -449,16 +451,16 @@ func (s *Store) replay(g *segment, last bool) error {
 				File: name, Offset: r.from, Bytes: r.to - r.from, What: r.what + "; passed over",
 				Saved: s.save(g, r.from, r.to),
 			}
-			if r.lost {
-				s.lose(d)
+			if r.h == nil || r.h.kind == kindCommit {
+				s.lose(d, g, r.h)
 			} else {
 				s.damage(d)
 			}
 		}
 		*rs = nil
 	}
-	v.damaged = func(from, to int64, what string, lost bool) {
-		passed = append(passed, region{from, to, what, lost})
+	v.damaged = func(from, to int64, what string, h *header) {
+		passed = append(passed, region{from, to, what, h})
 	}
 	v.mended = func(from, to int64) {
 		s.damage(Damage{
@@ -467,7 +469,7 @@ func (s *Store) replay(g *segment, last bool) error {
 	}
 	enter := func(r *found) {
 		if !s.apply(g, r) {
-			report(&[]region{{r.at, r.at + r.size(), "record with unknown content", true}})
+			report(&[]region{{r.at, r.at + r.size(), "record with unknown content", &r.header}})
 		}
 	}
 	apply := func() {
@@ -523,7 +525,7 @@ func (s *Store) replay(g *segment, last bool) error {
 			s.lose(Damage{
 				File: name, Offset: v.at, Bytes: v.limit - v.at, What: "end of the file is damaged",
 				Saved: s.save(g, v.at, v.limit),
-			})
+			}, nil, nil)
 		}
 		return nil
 	}
@@ -606,6 +608,7 @@ func (s *Store) apply(g *segment, r *found) bool {
 		h := d.head()
 		if !d.bad {
 			s.forget(h.id) // a copy made by the cleaner takes the place of the original
+			delete(s.lost, h.id)
 			n := d.count(leastDelivery)
 			e := x.add(message{id: h.id, size: h.size, loc: at, content: r.content, own: h.own != nil})
 			for range n {
@@ -633,7 +636,7 @@ func (s *Store) apply(g *segment, r *found) bool {
 			_, m := x.find(c.id)
 			if m == nil {
 				if !c.remaining {
-					delete(s.lost, c.id) // made known before
+					s.found(c.id, c.seq) // delivered, or made known before
 				}
 				continue
 			}
