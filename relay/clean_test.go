@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"mime"
+	"net/mail"
 	"regexp"
 	"strings"
 	"testing"
@@ -83,16 +85,15 @@ func TestBinaryHeader(t *testing.T) {
 			}
 			taken++
 			_, body, _ := strings.Cut(tt.content, "\r\n\r\n")
-			if got := w.out.wait(t, taken)[taken-1].content; !strings.HasSuffix(got,
-				"\r\n\r\n"+body) {
-				t.Errorf("%q became %q", tt.content, got)
+			stored := w.out.wait(t, taken)[taken-1].content
+			if !strings.HasSuffix(stored, "\r\n\r\n"+body) {
+				t.Errorf("%q became %q", tt.content, stored)
 			}
 		}
 	}
-	// A relaying host is held to it too, and so is one whose line ends are
-	// repaired elsewhere.
-	if got := w.dial(t, "apps").binary("X-A: y\rFrom: ceo@example.test\r\n\r\nhi\r\n",
-		1<<20); got != bare {
+	// A relaying host is held to it too.
+	got := w.dial(t, "apps").binary("X-A: y\rFrom: ceo@example.test\r\n\r\nhi\r\n", 1<<20)
+	if got != bare {
 		t.Errorf("from a host: %s", got)
 	}
 }
@@ -205,36 +206,30 @@ func TestWhiteBeforeColon(t *testing.T) {
 	w := start(t, nil)
 	c := w.dial(t, "users")
 	c.script(login)
-	n := 0
-	for _, colon := range []string{" :", "\t:", "\r\n :", " \r\n\t \r\n :"} {
-		content := "Bcc" + colon + " hidden@elsewhere.test\r\nFrom: app@example.test\r\nBcc" +
-			colon +
-			" hidden@elsewhere.test\r\nX-MS-Exchange-Organization-AuthAs" + colon +
-			" hidden\r\nX-A: b\r\n\r\nhi\r\n"
-		if got := c.transact(content, "app@example.test",
-			"x@elsewhere.test"); !strings.HasPrefix(got, "250") {
+	send := func(content string) string {
+		return c.transact(content+"\r\nhi\r\n", "app@example.test", "x@elsewhere.test")
+	}
+	const own, hidden = "From: app@example.test\r\n", " hidden@elsewhere.test\r\n"
+	for i, colon := range []string{" :", "\t:", "\r\n :", " \r\n\t \r\n :"} {
+		content := "Bcc" + colon + hidden + own + "Bcc" + colon + hidden +
+			"X-MS-Exchange-Organization-AuthAs" + colon + hidden + "X-A: b\r\n"
+		if got := send(content); !strings.HasPrefix(got, "250") {
 			t.Fatalf("%q: %s", colon, got)
 		}
-		n++
-		if got := w.out.wait(t, n)[n-1].content; strings.Contains(got, "hidden") ||
-			!strings.HasSuffix(got, "\r\nX-A: b\r\n\r\nhi\r\n") {
-			t.Errorf("%q became %q", content, got)
+		stored := w.out.wait(t, i+1)[i].content
+		if strings.Contains(stored, "hidden") || !strings.HasSuffix(stored,
+			"\r\nX-A: b\r\n\r\nhi\r\n") {
+			t.Errorf("%q became %q", content, stored)
 		}
-		for content, want := range map[string]string{
-			"From" + colon +
-				" ceo@example.test\r\n\r\nhi\r\n": "550 5.7.60",
-			"From: app@example.test\r\nFrom" + colon +
-				" ceo@example.test\r\n\r\nhi\r\n": "550 5.6.0",
-			"From: app@example.test\r\nSender" + colon +
-				" ceo@example.test\r\n\r\nhi\r\n": "550 5.7.60",
-			"X: y\r\nFrom" + colon +
-				" app@example.test, ceo@example.test\r\n\r\nhi\r\n": "550 5.7.60",
-			strings.Repeat("Received"+colon+" by a\r\n", 100) +
-				"From: app@example.test\r\n\r\n": "554 5.4.6",
+		for _, tt := range [][2]string{
+			{"From" + colon + " ceo@example.test\r\n", "550 5.7.60"},
+			{own + "From" + colon + " ceo@example.test\r\n", "550 5.6.0"},
+			{own + "Sender" + colon + " ceo@example.test\r\n", "550 5.7.60"},
+			{"X: y\r\nFrom" + colon + " app@example.test, ceo@example.test\r\n", "550 5.7.60"},
+			{strings.Repeat("Received"+colon+" by a\r\n", 100) + own, "554 5.4.6"},
 		} {
-			if got := c.transact(content, "app@example.test",
-				"x@elsewhere.test"); !strings.HasPrefix(got, want) {
-				t.Errorf("%.100q: %s, want %s", content, got, want)
+			if got := send(tt[0]); !strings.HasPrefix(got, tt[1]) {
+				t.Errorf("%.100q: %s, want %s", tt[0], got, tt[1])
 			}
 		}
 	}
@@ -256,12 +251,17 @@ func FuzzStoredHeader(f *testing.F) {
 	}
 	cfg := local(newCapture(), newCapture())
 	cfg.Hostname, cfg.Spool = "relay.example.test", memspool.New(nil)
-	r, err := relay.New(cfg)
-	if err != nil {
-		f.Fatal(err)
+	var relays [2]*relay.Relay
+	for i := range relays {
+		cfg.CompleteAddresses = i > 0
+		cfg.DefaultDomain = "example.test"
+		r, err := relay.New(cfg)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Cleanup(func() { r.Close() })
+		relays[i] = r
 	}
-	f.Cleanup(func() { r.Close() })
-	field := regexp.MustCompile(`(?i)(^|\r\n)(from|bcc)(\r\n[ \t]|[ \t])*:`)
 	f.Fuzz(func(t *testing.T, content []byte) {
 		message := func() *relay.Message {
 			return &relay.Message{
@@ -270,30 +270,54 @@ func FuzzStoredHeader(f *testing.F) {
 				Identity: &auth.Identity{User: "app@example.test"},
 			}
 		}
-		var stored [2][]byte
-		if p, err := r.Prepare(t.Context(), message()); err == nil {
-			stored[0] = append(p.Commit.Prepend, p.Content...)
-			if rest := bytes.ReplaceAll(stored[0], []byte("\r\n"), nil); bytes.ContainsAny(rest,
-				"\r\n\x00") {
-				t.Fatalf("%q became %q", content, stored[0])
+		for _, r := range relays {
+			if p, err := r.Prepare(t.Context(), message()); err == nil {
+				stored := append(p.Commit.Prepend, p.Content...)
+				rest := bytes.ReplaceAll(stored, []byte("\r\n"), nil)
+				if bytes.ContainsAny(rest, "\r\n\x00") {
+					t.Fatalf("%q became %q", content, stored)
+				}
+				checkStored(t, content, stored)
 			}
-		}
-		if b, err := r.StoreBinary(t.Context(), message()); err == nil {
-			stored[1] = b
-		}
-		for _, b := range stored {
-			if b == nil {
-				continue
-			}
-			section, _, ok := bytes.Cut(b, []byte("\r\n\r\n"))
-			rest := bytes.ReplaceAll(section, []byte("\r\n"), nil)
-			if !ok || bytes.ContainsAny(rest, "\r\n\x00") {
-				t.Fatalf("%q became %q", content, b)
-			}
-			found := field.FindAll(section, -1)
-			if len(found) != 1 || !bytes.Contains(bytes.ToLower(found[0]), []byte("from")) {
-				t.Fatalf("%q became %q: %q", content, b, found)
+			if stored, err := r.StoreBinary(t.Context(), message()); err == nil {
+				checkStored(t, content, stored)
 			}
 		}
 	})
+}
+
+var oneOrHidden = regexp.MustCompile(`(?i)(^|\r\n)(from|bcc)(\r\n[ \t]|[ \t])*:`)
+
+// checkStored reads what became of a content of app@example.test as others may.
+func checkStored(t *testing.T, content, stored []byte) {
+	t.Helper()
+	section, _, ok := bytes.Cut(stored, []byte("\r\n\r\n"))
+	rest := bytes.ReplaceAll(section, []byte("\r\n"), nil)
+	if !ok || bytes.ContainsAny(rest, "\r\n\x00") {
+		t.Fatalf("%q became %q", content, stored)
+	}
+	found := oneOrHidden.FindAllIndex(section, -1)
+	if len(found) != 1 || bytes.Contains(bytes.ToLower(section[found[0][0]:found[0][1]]),
+		[]byte("bcc")) {
+		t.Fatalf("%q became %q", content, stored)
+	}
+	value := string(section[found[0][1]:])
+	for strings.Contains(value, "\r\n") {
+		line, rest, _ := strings.Cut(value, "\r\n")
+		if value = line; strings.HasPrefix(rest, " ") || strings.HasPrefix(rest, "\t") {
+			value += rest
+		}
+	}
+	d := mail.AddressParser{WordDecoder: &mime.WordDecoder{
+		CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil },
+	}}
+	list, err := d.ParseList(strings.ToValidUTF8(value, "?"))
+	if err != nil {
+		t.Fatalf("%q became %q: %v", content, stored, err)
+	}
+	for _, a := range list {
+		if !strings.EqualFold(a.Address, "app@example.test") {
+			t.Fatalf("%q became %q: %v", content, stored, list)
+		}
+	}
 }
