@@ -26,8 +26,13 @@ func ParseDomain(s string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if d.written != s || strings.Contains(s, "_") {
-		return "", syntaxError("not the name of a host")
+	switch {
+	case strings.HasSuffix(s, "."):
+		return "", syntaxError("empty label in domain")
+	case strings.Contains(s, "_"):
+		return "", syntaxError("character not allowed in domain")
+	case d.written != s:
+		return "", syntaxError("domain is not a valid international name")
 	}
 	return d.name, nil
 }
