@@ -135,6 +135,10 @@ type SendConnector struct {
 	SmartHosts []string
 	// Port is used where a smart host names none, and for MX delivery. Defaults to 25, and to 465 with ImplicitTLS.
 	Port int
+	// AllowPrivateAddresses lets mail exchangers and address literals be at
+	// loopback, link-local, private and shared addresses too: for networks with a
+	// DNS of their own. Smart hosts may be anywhere. Defaults to false.
+	AllowPrivateAddresses bool
 	// TLS is what is asked of the next hop. Defaults to TLSOpportunistic.
 	TLS TLSLevel
 	// TLSDomain is the name that the certificate must have with TLSDomainValidation. Required there

@@ -128,6 +128,22 @@ func (r boundResolver) LookupNetIP(
 		})
 }
 
+// LookupCNAME asks a Resolver that has the method.
+func (r boundAliases) LookupCNAME(ctx context.Context, host string) (string, error) {
+	return bounded(ctx, r.calls, "a Resolver", slog.String("name", host),
+		func(ctx context.Context) (string, error) { return r.aliases.LookupCNAME(ctx, host) })
+}
+
+// boundAliases asks a Resolver that knows of aliases.
+type boundAliases struct {
+	boundResolver
+	aliases aliases
+}
+
+type aliases interface {
+	LookupCNAME(ctx context.Context, host string) (string, error)
+}
+
 // boundDial is an application's Dial; nil for nil.
 func boundDial(calls *smtpd.Calls, dial dialFunc) dialFunc {
 	if dial == nil {

@@ -150,12 +150,51 @@ func (z zone) LookupNetIP(_ context.Context, _, name string) ([]netip.Addr, erro
 	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }
 
+// A stranger's DNS does not lead into this network.
+func TestMXAtPrivateAddress(t *testing.T) {
+	s := sinkFor(t, func(string) string { t.Error("a command arrived"); return "" })
+	port := netip.MustParseAddrPort(s.addr()).Port()
+	mx := &connector.SendConnector{
+		Name: "mx", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}, Port: int(port),
+	}
+	w := outgoing(t, func(c *relay.Config) { c.Resolver = zone{"a.test": "mail.a.test"} }, mx)
+	submit(t, w.relay, "alice@example.test", "x@a.test", "x@[127.0.0.1]")
+	if e := w.events.wait(t, kind(relay.Deferred)); e.To[0] != "x@a.test" || e.Enhanced != "4.4.4" {
+		t.Errorf("event %+v", e)
+	}
+	e := w.events.wait(t, kind(relay.Bounced))
+	if e.To[0] != "x@[127.0.0.1]" || e.Enhanced != "5.1.2" {
+		t.Errorf("event %+v", e)
+	}
+}
+
+// What the DNS sends to a listener of the relay goes round in circles.
+func TestListensAt(t *testing.T) {
+	cfg := relay.Config{}
+	for i, b := range []string{"127.0.0.1:2501", "0.0.0.0:2502", "[::]:2503", "127.0.0.1:2504"} {
+		cfg.Connectors = append(cfg.Connectors, &connector.Connector{
+			Bindings: []netip.AddrPort{netip.MustParseAddrPort(b)}, Disabled: i == 3,
+		})
+	}
+	for address, want := range map[string]bool{
+		"127.0.0.1:2501": true, "127.0.0.2:2501": false, "127.0.0.1:25": false,
+		"127.0.0.1:2502": true, "[::1]:2502": false, "192.0.2.1:2502": false,
+		"127.0.0.1:2503": true, "[::1]:2503": true, "[2001:db8::1]:2503": false,
+		"127.0.0.1:2504": false,
+	} {
+		if got := relay.ListensAt(cfg, netip.MustParseAddrPort(address)); got != want {
+			t.Errorf("%s: %v", address, got)
+		}
+	}
+}
+
 // TestMX sends to two domains: each has a transaction of its own. A third does not exist.
 func TestMX(t *testing.T) {
 	s := sinkFor(t, nil)
 	port := netip.MustParseAddrPort(s.addr()).Port()
 	mx := &connector.SendConnector{
-		Name: "mx", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}, Port: int(port), TLS: connector.TLSNone,
+		Name: "mx", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}, Port: int(port),
+		TLS: connector.TLSNone, AllowPrivateAddresses: true,
 	}
 	w := outgoing(t, func(c *relay.Config) { c.Resolver = zone{"a.test": "mail.a.test", "b.test": "mail.b.test"} }, mx)
 	submit(t, w.relay, "alice@example.test", "x@a.test", "y@b.test", "z@a.test", "nobody@nowhere.test")

@@ -14,6 +14,9 @@ import (
 // Rests tells whether such a failure of every recipient counts against the route.
 func Rests(e *DeliveryError) bool { return health([]Result{{Err: e}}) == sched.Unreachable }
 
+// ListensAt tells whether a connector of a configuration is bound to an address.
+func ListensAt(cfg Config, a netip.AddrPort) bool { return (&snapshot{cfg: cfg}).listensAt(a) }
+
 // CRLF is what Submit reads content through.
 func CRLF(r io.Reader) io.Reader { return &crlfReader{r: r} }
 

@@ -89,6 +89,7 @@ func New(cfg Config) (*Relay, error) {
 	client := outbound.Config{
 		Hostname: cfg.Hostname, Logger: logger(cfg), Dial: boundDial(r.calls.dial, cfg.Dial),
 	}
+	client.Own = func(a netip.AddrPort) bool { return r.snap.Load().listensAt(a) }
 	if cfg.Resolver != nil {
 		client.Resolver = r.bound(cfg.Resolver)
 	}
@@ -117,7 +118,11 @@ func (r *Relay) bound(of Resolver) Resolver {
 	if n, ok := of.(*net.Resolver); ok {
 		return n
 	}
-	return boundResolver{calls: r.calls.resolver, of: of}
+	b := boundResolver{calls: r.calls.resolver, of: of}
+	if a, ok := of.(aliases); ok {
+		return boundAliases{boundResolver: b, aliases: a}
+	}
+	return b
 }
 
 func (r *Relay) policy(p *snapshot) smtpd.Policy {

@@ -353,6 +353,7 @@ func (p *snapshot) hopOf(sc *connector.SendConnector) *hop {
 	h := &hop{next: outbound.NextHop{
 		Key:                   p.number + "/" + c.Name,
 		Hosts:                 c.SmartHosts,
+		AllowPrivate:          c.AllowPrivateAddresses,
 		Port:                  c.Port,
 		TLS:                   c.TLS,
 		TLSDomain:             c.TLSDomain,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -40,6 +41,9 @@ type Client struct {
 func New(cfg Config) *Client {
 	if cfg.Resolver == nil {
 		cfg.Resolver = net.DefaultResolver
+	}
+	if cfg.Own == nil {
+		cfg.Own = func(netip.AddrPort) bool { return false }
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = new(net.Dialer).DialContext

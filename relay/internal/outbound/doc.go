@@ -13,6 +13,11 @@
 // A domain is unknown for good only if MX, A and AAAA, and CNAME where the
 // resolver can be asked, are all not found. Every other answer may pass.
 //
+// The DNS of a stranger, and an address literal, do not lead to loopback,
+// link-local, private or shared addresses, in whatever form they are written,
+// unless AllowPrivate is set, and to unspecified and multicast ones never. An
+// address at which this host listens is a loop.
+//
 // # Fail-over
 //
 // The next address is tried as long as no recipient has an answer: after a

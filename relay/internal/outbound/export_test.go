@@ -53,6 +53,9 @@ func framed(src io.Reader, frame func(*blocks) ([]byte, error)) (out []byte, err
 	return nil, err
 }
 
+// Public is for tests.
+var Public = public
+
 // RefusedFor is how long a refused password rests.
 const RefusedFor = refusedFor
 

@@ -24,6 +24,9 @@ type NextHop struct {
 	Domain string
 	// Port is used where a host names none. Defaults to 25.
 	Port int
+	// AllowPrivate lets MX delivery and address literals lead to addresses that
+	// are not public too. Smart hosts may have any address.
+	AllowPrivate bool
 	// LMTP speaks RFC 2033: one reply per recipient after the content.
 	LMTP bool
 	// TLS says what is asked of TLS, and TLSDomain which name TLSDomainValidation asks for.
@@ -122,6 +125,9 @@ type Config struct {
 	// Resolver gets names without a dot at the end, a *net.Resolver those of mail domains with one, so that
 	// its search list stays out. nil: net.DefaultResolver.
 	Resolver Resolver
+	// Own tells whether this host itself listens at an address: MX delivery and
+	// address literals that lead there are a loop. nil: it listens nowhere.
+	Own func(netip.AddrPort) bool
 	// Dial opens a connection. nil: a net.Dialer.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Logger *slog.Logger

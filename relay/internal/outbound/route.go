@@ -28,6 +28,7 @@ var (
 	errLoop     = errors.New("mail loops back to this host")
 	errLiteral  = errors.New("malformed address literal")
 	errHost     = errors.New("malformed host")
+	errPrivate  = errors.New("host has no address but private ones, which it may not have")
 	errNoAnswer = errors.New("neither an answer nor an error from the resolver")
 )
 
@@ -240,15 +241,9 @@ func (c *Client) addresses(ctx context.Context, h *NextHop, host string) ([]targ
 			return nil, c.noAddress(ctx, h, name, err)
 		}
 	}
-	addresses := make([]string, 0, len(addrs))
-	for _, a := range addrs {
-		if a = a.Unmap(); a.IsUnspecified() || a.IsMulticast() {
-			continue
-		}
-		addresses = append(addresses, netip.AddrPortFrom(a, port).String())
-	}
-	if len(addresses) == 0 {
-		return nil, c.noAddress(ctx, h, name, nil)
+	addresses, failed := c.allowed(h, host, addrs, port)
+	if failed != nil {
+		return nil, failed
 	}
 	c.deadLast(addresses)
 	targets := make([]target, len(addresses))
@@ -258,6 +253,36 @@ func (c *Client) addresses(ctx context.Context, h *NextHop, host string) ([]targ
 		targets[i] = target{name: name, network: "tcp", addr: a, shown: shown}
 	}
 	return targets, nil
+}
+
+// allowed gives the addresses of a host that may be spoken to. What an address
+// literal says does not change; the addresses of a name may be mended.
+func (c *Client) allowed(
+	h *NextHop, host string, addrs []netip.Addr, port uint16,
+) (list []string, failed *Result) {
+	smart, literal := len(h.Hosts) > 0, strings.HasPrefix(host, "[")
+	err, own := errNoHost, false
+	for _, a := range addrs {
+		at := netip.AddrPortFrom(a.Unmap(), port)
+		switch {
+		case at.Addr().IsUnspecified() || at.Addr().IsMulticast():
+		case !smart && c.cfg.Own(at):
+			own = true
+		case !smart && !h.AllowPrivate && !public(at.Addr()):
+			err = errPrivate
+		default:
+			list = append(list, at.String())
+		}
+	}
+	switch {
+	case len(list) > 0:
+		return list, nil
+	case own:
+		return nil, negative(Permanent, "5.4.6", errLoop)
+	case literal && !smart:
+		return nil, &Result{Outcome: Permanent, Op: "dns", Enhanced: "5.1.2", Host: host, Err: err}
+	}
+	return nil, &Result{Op: "dns", Enhanced: "4.4.4", Host: host, Err: err}
 }
 
 // lookUp gives the addresses of a host, or the error that tells why there are

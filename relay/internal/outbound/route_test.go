@@ -79,7 +79,7 @@ func TestMX(t *testing.T) {
 		{z, "[example.com]", "", "permanent dns 0 5.1.3 error"},
 		{z, "[IPv6:fe80::1%eth0]", "", "permanent dns 0 5.1.3 error"},
 		{z, "[X:y]", "", "permanent dns 0 5.1.3 error"},
-		{z, "[0.0.0.0]", "", "temporary dns 0 4.4.4 error"},
+		{z, "[0.0.0.0]", "", "permanent dns 0 5.1.2 error"},
 		{z, "", "", "permanent dns 0 5.1.3 error"},
 	} {
 		t.Run(test.domain, func(t *testing.T) {

@@ -246,7 +246,7 @@ func newRequest(content string, to ...string) *outbound.Request {
 	}
 	r := &outbound.Request{
 		ID:   "1",
-		Hop:  &outbound.NextHop{Key: "out", Hosts: []string{"mx.example.net"}},
+		Hop:  &outbound.NextHop{Key: "out", Hosts: []string{"mx.example.net"}, AllowPrivate: true},
 		From: "alice@example.com",
 		Size: int64(len(content)),
 		Open: func(context.Context) (io.ReadCloser, error) {
