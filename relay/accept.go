@@ -103,10 +103,15 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 	if err != nil {
 		return c, nil, err
 	}
+	begun, ready := w, false
+	defer func() {
+		if !ready { // also when the reader of the content panics
+			_ = begun.Abort()
+		}
+	}()
 	kept := &measuredContent{Writer: w, share: &memory, left: contentMemory}
 	signature, size, err := p.write(kept, in, h, extra, body)
 	if err != nil {
-		_ = w.Abort()
 		return c, nil, err
 	}
 	in.trace.ID = in.message.ID.String()
@@ -121,6 +126,7 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 	prepend = append(prepend, extra...)
 	in.message.Size = size + int64(len(prepend))
 	in.message.Signatures = signatures(signature)
+	ready = true
 	return spool.Commit{
 		Message:    in.message,
 		Deliveries: p.deliveries(in.rcpts, in.message.Size, now),

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -537,3 +539,105 @@ func TestLogPanics(t *testing.T) {
 		box.wait(t, 1)
 	})
 }
+
+// A lock that the application holds around Submit and takes in Events is no deadlock.
+func TestSubmitInsideALock(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var lock sync.Mutex
+		told := new(record)
+		cfg := local(newCapture(), newCapture())
+		cfg.Events = func(e relay.Event) {
+			lock.Lock()
+			defer lock.Unlock()
+			told.add(e)
+		}
+		r := run(t, cfg)
+		lock.Lock()
+		submit(t, r, "", "alice@example.test")
+		lock.Unlock()
+		synctest.Wait()
+		if n := len(told.all()); n != 3 {
+			t.Errorf("%d events", n)
+		}
+	})
+}
+
+// A store that panics at the end of an attempt costs that attempt only.
+func TestStorePanics(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log, box := new(logs), newCapture()
+		store := &hooked{Store: memspool.New(nil)}
+		first := true
+		store.settle = func(spool.Settlement) error {
+			if first {
+				first = false
+				panic("boom")
+			}
+			return nil
+		}
+		cfg := local(box, newCapture())
+		cfg.Spool, cfg.Logger = store, log.logger()
+		r := run(t, cfg)
+		submit(t, r, "", "alice@example.test")
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		box.wait(t, 2)
+		if s, err := r.Stats(t.Context()); err != nil || s != (spool.Stats{}) {
+			t.Errorf("left in the queue: %+v, %v", s, err)
+		}
+		for _, word := range []string{"panic=boom", "callbacks_test.go"} {
+			if s := log.String(); !strings.Contains(s, word) {
+				t.Errorf("no %s in the log %s", word, s)
+			}
+		}
+	})
+}
+
+// A reader of content that panics leaves nothing in the store.
+func TestContentPanics(t *testing.T) {
+	aborted := 0
+	store := &counting{Store: memspool.New(nil), aborted: &aborted}
+	r, err := relay.New(relay.Config{
+		Hostname: "relay.example.test", Spool: store, Transport: newCapture(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	func() {
+		defer func() {
+			if v := recover(); v != "boom" {
+				t.Errorf("recovered %v", v)
+			}
+		}()
+		_, _ = r.Submit(t.Context(), &relay.Message{
+			From: "app@example.test", To: []string{"x@elsewhere.test"},
+			Content: io.MultiReader(strings.NewReader(text), panicReader{}),
+		})
+	}()
+	if aborted != 1 {
+		t.Errorf("%d writers given up", aborted)
+	}
+}
+
+type panicReader struct{}
+
+func (panicReader) Read([]byte) (int, error) { panic("boom") }
+
+// counting counts the messages that are given up.
+type counting struct {
+	spool.Store
+	aborted *int
+}
+
+func (c *counting) Create(ctx context.Context, id spool.ID) (spool.Writer, error) {
+	w, err := c.Store.Create(ctx, id)
+	return &countingWriter{w, c.aborted}, err
+}
+
+type countingWriter struct {
+	spool.Writer
+	aborted *int
+}
+
+func (w *countingWriter) Abort() error { *w.aborted++; return w.Writer.Abort() }

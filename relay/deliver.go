@@ -34,6 +34,7 @@ func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 	r.attempts.Add(1)
 	defer r.attempts.Add(-1)
 	p := r.snap.Load()
+	defer r.recoverLease(ctx, p, l)
 	if l.Damaged != nil {
 		r.lose(ctx, p, l)
 		return sched.Reached
@@ -61,6 +62,31 @@ func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 	}
 	r.conclude(ctx, p, l, a, results)
 	return health(results)
+}
+
+// recoverLease ends a lease after a panic, of a store for example, so that the
+// message does not wait for the lease's own end.
+func (r *Relay) recoverLease(ctx context.Context, p *snapshot, l *spool.Lease) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	id := l.Message.ID.String()
+	p.log.Error("panic in a delivery", "queue_id", id,
+		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	defer func() {
+		if v := recover(); v != nil {
+			p.log.Error("panic in the store", "queue_id", id, "panic", fmt.Sprint(v))
+		}
+	}()
+	attempts := l.Delivery.Attempts + 1
+	err := r.settle(ctx, spool.Settlement{
+		ID: l.Delivery.ID, Token: l.Token, Remaining: l.Delivery.Recipients,
+		Due: time.Now().Add(jitter(p.retry.wait(attempts))), Attempts: attempts,
+	})
+	if err != nil {
+		p.log.Error("attempt not settled; it will be made again", "queue_id", id, "err", err)
+	}
 }
 
 // attempt hands the message to the route's transport. A panic counts as a

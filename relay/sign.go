@@ -41,15 +41,9 @@ const (
 // unsigned tells the log, once for each reason, that a message goes without a
 // signature though there are keys.
 func (d *dkim) unsigned(id, domain, reason string, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.told[reason] {
+	if !d.first(reason) {
 		return
 	}
-	if d.told == nil {
-		d.told = make(map[string]bool)
-	}
-	d.told[reason] = true
 	attrs := []any{"queue_id", id, "reason", reason}
 	if domain != "" {
 		attrs = append(attrs, "domain", domain)
@@ -58,6 +52,20 @@ func (d *dkim) unsigned(id, domain, reason string, err error) {
 		attrs = append(attrs, "err", err)
 	}
 	d.log.Warn("message not signed by DKIM; further ones for this reason are not logged", attrs...)
+}
+
+// first reports whether the log was not told of the reason yet.
+func (d *dkim) first(reason string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.told[reason] {
+		return false
+	}
+	if d.told == nil {
+		d.told = make(map[string]bool)
+	}
+	d.told[reason] = true
+	return true
 }
 
 // authorDomain returns the domain of the authors in a From value if this relay

@@ -492,3 +492,23 @@ func BenchmarkSign(b *testing.B) {
 		})
 	}
 }
+
+// faulty is a key whose Sign panics, as one behind a broken network client.
+type faulty struct{ crypto.Signer }
+
+func (faulty) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { panic("boom") }
+
+// A panic of a key is an error of the message, and does not end the process.
+func TestKeyPanics(t *testing.T) {
+	signer := newSigner(t, msgauth.Key{Domain: "example.com", Selector: "e1", Signer: faulty{edKey()}})
+	s, err := signer.Sign("example.com", []byte(head))
+	if err == nil {
+		_, err = io.WriteString(s, text)
+		err = errors.Join(err, s.Close())
+	}
+	for _, word := range []string{"boom", "msgauth_test.go"} {
+		if err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("no %s in the error %v", word, err)
+		}
+	}
+}

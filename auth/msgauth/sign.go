@@ -2,9 +2,11 @@ package msgauth
 
 import (
 	"bytes"
+	"crypto"
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strings"
 
 	"github.com/emersion/go-msgauth/dkim"
@@ -112,7 +114,7 @@ func (s *Signer) Sign(domain string, header []byte) (*Signing, error) {
 		stream, err := dkim.NewSigner(&dkim.SignOptions{
 			Domain:                 k.Domain,
 			Selector:               k.Selector,
-			Signer:                 k.Signer,
+			Signer:                 safeSigner{k.Signer},
 			HeaderCanonicalization: dkim.CanonicalizationRelaxed,
 			BodyCanonicalization:   dkim.CanonicalizationRelaxed,
 			HeaderKeys:             names,
@@ -128,6 +130,21 @@ func (s *Signer) Sign(domain string, header []byte) (*Signing, error) {
 		return nil, err
 	}
 	return g, nil
+}
+
+// safeSigner makes a panic of a key an error: go-msgauth calls it on a goroutine
+// of its own, where a panic would end the process.
+type safeSigner struct{ crypto.Signer }
+
+func (s safeSigner) Sign(
+	r io.Reader, digest []byte, opts crypto.SignerOpts,
+) (sig []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			sig, err = nil, fmt.Errorf("the key's Signer panicked: %v\n\n%s", v, debug.Stack())
+		}
+	}()
+	return s.Signer.Sign(r, digest, opts)
 }
 
 // Signing is a message being signed. The body goes in by Write; after Close the

@@ -231,7 +231,9 @@ func (g *guard) handshake() bool {
 	_ = g.raw.SetWriteDeadline(until)
 	g.writeUntil = time.Time{}
 	g.arm(until, true)
-	if err := c.Handshake(); err != nil {
+	ctx, cancel := context.WithDeadline(g.ctx, until) // for the functions of the configuration
+	defer cancel()
+	if err := c.HandshakeContext(ctx); err != nil {
 		g.rejected(Rejection{Stage: "tls", Reply: &Reply{Cause: fmt.Errorf("TLS handshake: %w", err)}})
 		g.hangup = true
 		return false
