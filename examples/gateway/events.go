@@ -63,6 +63,9 @@ func appendEvent(b []byte, e *relay.Event, to string) []byte {
 		b = appendString(b, e.From)
 	}
 	b = appendText(b, "to", to)
+	b = appendText(b, "stage", e.Stage)
+	b = appendText(b, "command", e.Command)
+	b = appendText(b, "reason", e.Reason)
 	if e.Code != 0 {
 		b = append(b, `,"code":`...)
 		b = strconv.AppendInt(b, int64(e.Code), 10)

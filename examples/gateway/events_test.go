@@ -19,7 +19,7 @@ func full() relay.Event {
 		Time: time.Date(2026, 1, 2, 3, 4, 5, 600, time.FixedZone("", 3600)), Kind: relay.Deferred, QueueID: "q1",
 		Connector: "apps", Remote: netip.MustParseAddrPort("192.0.2.1:4711"), User: "app", Credential: "printer", From: "a@example.com",
 		To: []string{"b@example.net"}, Code: 451, Enhanced: "4.2.2", Text: "say \"later\"\x00\u00e9\xff", Host: "mx (192.0.2.9)",
-		Attempt: 2, Size: 12, Stage: "x", Report: "r",
+		Attempt: 2, Size: 12, Stage: "x", Command: "RCPT TO:<b@>", Reason: "why", Report: "r",
 	}
 }
 
@@ -34,6 +34,7 @@ func TestAppendEvent(t *testing.T) {
 			"time": at, "type": "deferred", "queue_id": "q1", "connector": "apps", "remote": "192.0.2.1:4711", "user": "app", "credential": "printer",
 			"from": "a@example.com", "to": "b@example.net", "code": 451.0, "enhanced": "4.2.2",
 			"text": "say \"later\"\x00\u00e9\ufffd", "host": "mx (192.0.2.9)", "attempt": 2.0,
+			"stage": "x", "command": "RCPT TO:<b@>", "reason": "why",
 		}},
 		{"null sender", relay.Event{Time: full().Time, Kind: relay.Accepted, QueueID: "q2", To: []string{"b@example.net"}}, map[string]any{
 			"time": at, "type": "accepted", "queue_id": "q2", "from": "", "to": "b@example.net",
