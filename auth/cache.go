@@ -46,7 +46,8 @@ func Cached(v Verifier, opt CacheOptions) *Cache {
 	if opt.NegativeTTL == 0 {
 		opt.NegativeTTL = 10 * time.Second
 	}
-	c := &Cache{next: v, opt: opt, good: newAnswers(opt.Entries), bad: newAnswers(opt.Entries)}
+	c := &Cache{next: required(v), opt: opt, good: newAnswers(opt.Entries),
+		bad: newAnswers(opt.Entries)}
 	rand.Read(c.key[:]) // never fails
 	return c
 }

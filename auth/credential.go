@@ -228,6 +228,13 @@ var ErrNoCredential = errors.New("auth: no such credential")
 // ErrConflict is the answer of a CredentialStore to a change of what has been changed meanwhile.
 var ErrConflict = errors.New("auth: the credential was changed meanwhile")
 
+// Arguments that must be there.
+var (
+	errNilCredential = errors.New("auth: nil credential")
+	errNoDatabase    = errors.New("auth: nil database")
+	errNoStore       = errors.New("auth: nil CredentialStore")
+)
+
 // A CredentialStore keeps credentials. It is called by many sessions at once. Credentials that it returns and takes
 // are the caller's: it keeps copies. Each method but PutCredential and Credentials returns [ErrNoCredential] for an
 // id that it does not know.

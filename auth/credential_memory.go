@@ -50,6 +50,9 @@ func (m *MemoryCredentials) Credentials(_ context.Context, owner string) ([]*Cre
 
 // PutCredential implements [CredentialStore].
 func (m *MemoryCredentials) PutCredential(_ context.Context, c *Credential) error {
+	if c == nil {
+		return errNilCredential
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old := m.byID[c.ID]

@@ -82,6 +82,9 @@ type execer interface {
 
 // exec returns how many rows were changed.
 func (s *SQLCredentials) exec(ctx context.Context, db execer, query string, args ...any) (int64, error) {
+	if s.db == nil {
+		return 0, errNoDatabase
+	}
 	result, err := db.ExecContext(ctx, s.write(query), args...)
 	if err != nil {
 		return 0, fmt.Errorf("auth: credentials: %w", err)
@@ -97,6 +100,9 @@ const selectCredential = "SELECT version, body, secrets, last_used FROM TABLE_NA
 
 // query returns the credentials that a condition selects.
 func (s *SQLCredentials) query(ctx context.Context, condition string, arg string) ([]*Credential, error) {
+	if s.db == nil {
+		return nil, errNoDatabase
+	}
 	rows, err := s.db.QueryContext(ctx, s.write(selectCredential+condition), arg)
 	if err != nil {
 		return nil, fmt.Errorf("auth: credentials: %w", err)
@@ -144,6 +150,9 @@ func (s *SQLCredentials) Credentials(ctx context.Context, owner string) ([]*Cred
 
 // PutCredential implements [CredentialStore].
 func (s *SQLCredentials) PutCredential(ctx context.Context, c *Credential) error {
+	if c == nil {
+		return errNilCredential
+	}
 	kept := *c
 	kept.Version++
 	kept.LastUsed = time.Time{}
@@ -191,6 +200,9 @@ func (s *SQLCredentials) UsedCredential(ctx context.Context, id string, at time.
 
 // SpendCredential implements [CredentialStore].
 func (s *SQLCredentials) SpendCredential(ctx context.Context, id string, day int64, n int) (total int, err error) {
+	if s.db == nil {
+		return 0, errNoDatabase
+	}
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return 0, fmt.Errorf("auth: credentials: %w", err)

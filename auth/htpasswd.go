@@ -93,6 +93,9 @@ func OpenHtpasswd(path string, options ...Option) (*Htpasswd, error) {
 		start:   time.Now(),
 	}
 	for _, o := range options {
+		if o == nil {
+			return nil, errors.New("auth: an Option that is nil")
+		}
 		o(h)
 	}
 	rand.Read(h.key[:]) // never fails

@@ -76,6 +76,9 @@ func newToken(id string) (token string, s Secret) {
 // Issue stores a new credential as c describes it and returns its token, which is shown this once. The ID, the
 // secrets, the times but Expires, and the Version are made here. The error names every fault of c.
 func (k *Keyring) Issue(ctx context.Context, c Credential) (token string, issued *Credential, err error) {
+	if k.store == nil {
+		return "", nil, errNoStore
+	}
 	issued = c.clone()
 	if issued.Owner, err = PrepareName(c.Owner); err != nil {
 		err = fmt.Errorf("auth: credential: Owner: %w", err)
@@ -119,6 +122,12 @@ func (k *Keyring) Rotate(ctx context.Context, id string, overlap time.Duration) 
 // Update changes a credential: it calls change with what is stored, and again if another process was quicker. It
 // returns the error of change, or one that names every fault the change has brought. The ID, the owner and LastUsed stay.
 func (k *Keyring) Update(ctx context.Context, id string, change func(*Credential) error) error {
+	switch {
+	case k.store == nil:
+		return errNoStore
+	case change == nil:
+		return errors.New("auth: no change of the credential")
+	}
 	for range 10 {
 		c, err := k.store.Credential(ctx, id)
 		if err != nil {

@@ -30,6 +30,9 @@ type SCRAMStoreFunc func(ctx context.Context, c Credentials) (string, *Identity,
 
 // SCRAMKeys calls f.
 func (f SCRAMStoreFunc) SCRAMKeys(ctx context.Context, c Credentials) (string, *Identity, error) {
+	if f == nil {
+		return "", nil, errors.New("auth: no SCRAMStore")
+	}
 	return f(ctx, c)
 }
 

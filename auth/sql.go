@@ -86,6 +86,9 @@ func (s *SQL) SCRAMKeys(ctx context.Context, c Credentials) (string, *Identity, 
 
 // lookup returns no hash for a user who cannot log on.
 func (s *SQL) lookup(ctx context.Context, user string) (hash string, id *Identity, err error) {
+	if s.db == nil {
+		return "", nil, errNoDatabase
+	}
 	rows, err := s.db.QueryContext(ctx, s.query, user)
 	if err != nil {
 		return "", nil, fmt.Errorf("auth: looking up a user: %w", err)

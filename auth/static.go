@@ -41,6 +41,7 @@ func (s static) Verify(_ context.Context, c Credentials) (*Identity, error) {
 // for the user to the identity. Names must match exactly. See [Identity.Senders] for
 // how addresses are written.
 func WithSenders(v Verifier, senders map[string][]string) Verifier {
+	v = required(v)
 	own := make(map[string][]string, len(senders))
 	for user, list := range senders {
 		own[user] = slices.Clone(list)

@@ -148,6 +148,7 @@ func setDefault[T int | time.Duration](v *T, to T) {
 // Guard returns a Verifier that asks v when the credentials may be looked at. Its own error is
 // a [*ThrottledError], or the context's while it waits.
 func (t *Throttle) Guard(v Verifier) Verifier {
+	v = required(v)
 	return VerifierFunc(func(ctx context.Context, c Credentials) (*Identity, error) {
 		return t.do(ctx, c, func(c Credentials) (*Identity, error) { return v.Verify(ctx, c) })
 	})

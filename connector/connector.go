@@ -68,6 +68,10 @@ const (
 // What a connector may not have in common with others is for [NewSet] to check.
 func (c *Connector) Validate() error {
 	var f faults
+	if c == nil {
+		f.in("")("", "nil connector")
+		return f.join()
+	}
 	c.validate(f.in(""))
 	return f.join()
 }

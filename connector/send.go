@@ -223,6 +223,10 @@ func checkSmartHost(s string) error {
 // joined with [errors.Join], each a *[FieldError] with a path such as "SmartHosts[0]".
 func (c *SendConnector) Validate() error {
 	var f faults
+	if c == nil {
+		f.in("")("", "nil send connector")
+		return f.join()
+	}
 	c.validate(f.in(""))
 	return f.join()
 }

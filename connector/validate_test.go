@@ -322,3 +322,9 @@ func TestOpenRelayNeedsNoWarningForUsers(t *testing.T) {
 		wantFaults(t, c.Validate())
 	}
 }
+
+func TestValidateNothing(t *testing.T) {
+	if (*Connector)(nil).Validate() == nil || (*SendConnector)(nil).Validate() == nil {
+		t.Error("nothing is valid")
+	}
+}

@@ -62,6 +62,9 @@ func OpenRecipients(path string) (*RecipientsFile, error) {
 
 // Resolve implements [Resolver].
 func (r *RecipientsFile) Resolve(_ context.Context, a Address) (bool, error) {
+	if r == nil { // its error was not looked at
+		return false, errors.New("domains: a RecipientsFile that was not opened")
+	}
 	r.refresh()
 	s := r.state.Load()
 	if s.has(a) {

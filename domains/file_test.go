@@ -231,3 +231,13 @@ func TestRecipientsFileOfWindows(t *testing.T) {
 		}
 	}
 }
+
+// TestNilResolvers: nothing is known now, which refuses nobody.
+func TestNilResolvers(t *testing.T) {
+	for _, r := range []domains.Resolver{domains.ResolverFunc(nil), (*domains.RecipientsFile)(nil)} {
+		if known, err := r.Resolve(t.Context(), domains.MustParse("anna@example.test")); known ||
+			err == nil {
+			t.Errorf("%T: %v, %v", r, known, err)
+		}
+	}
+}

@@ -1,6 +1,9 @@
 package domains
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Resolver tells whether a recipient exists. It is called by many sessions at once.
 type Resolver interface {
@@ -13,7 +16,12 @@ type Resolver interface {
 type ResolverFunc func(ctx context.Context, a Address) (bool, error)
 
 // Resolve calls f.
-func (f ResolverFunc) Resolve(ctx context.Context, a Address) (bool, error) { return f(ctx, a) }
+func (f ResolverFunc) Resolve(ctx context.Context, a Address) (bool, error) {
+	if f == nil {
+		return false, errors.New("domains: a ResolverFunc without a function")
+	}
+	return f(ctx, a)
+}
 
 // AnyRecipient returns a Resolver to which every recipient exists.
 func AnyRecipient() Resolver {

@@ -180,7 +180,7 @@ type FieldError struct {
 }
 
 // Error returns the path and the fault.
-func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
+func (e *FieldError) Error() string { return fmt.Sprintf("%s: %v", e.Field, e.Err) }
 
 // Unwrap returns the fault.
 func (e *FieldError) Unwrap() error { return e.Err }

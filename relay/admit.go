@@ -73,6 +73,9 @@ func (p *snapshot) connector(name string) (*connector.Connector, bool) {
 // narrower one of another connector on the same binding. With
 // Config.RequireEncryption the client must be inside TLS or on this host, as [Relay.CheckEncryption] says.
 func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, error) {
+	if ctx == nil {
+		return nil, errNoContext
+	}
 	p := r.snap.Load()
 	if r.isClosed() {
 		return nil, replyError(replyNoService(ErrClosed))
@@ -218,6 +221,9 @@ func (c *Client) Offers() (mechanisms []auth.Mechanism, scope string) {
 // prepared ([auth.PrepareName]); Remote and TLS are the client's own. What is not in Offers is refused with 504 5.7.4. The refusal of
 // bad credentials is held back for Limits.AuthTarpit, or until ctx ends.
 func (c *Client) Authenticate(ctx context.Context, credentials auth.Credentials) error {
+	if ctx == nil {
+		return errNoContext
+	}
 	s := c.session
 	if r := smtpd.DecideAuth(c.backend.auth, s.Connector, s.TLS != nil); r != nil {
 		return c.refuse(ctx, smtpd.Rejection{Stage: "auth", Reply: r})
@@ -272,6 +278,9 @@ func bearerMessage(c auth.Credentials) string {
 // Check refuses what Submit would refuse whatever the message: a client outside TLS, without the right to
 // submit, or for whose mail there is no room. It saves reading a message in vain.
 func (c *Client) Check(ctx context.Context) error {
+	if ctx == nil {
+		return errNoContext
+	}
 	cl := clientOf(c.session)
 	r := c.backend.decideMail(cl, domains.Address{})
 	if r == nil {
@@ -287,6 +296,9 @@ func (c *Client) Check(ctx context.Context) error {
 // Refuse tells the log and the events that the caller refuses the client's message for a reason of its own, made by
 // [Reject] or [Defer], and returns the reply. Stage is mail, rcpt or data.
 func (c *Client) Refuse(ctx context.Context, stage string, err error) error {
+	if ctx == nil {
+		return errNoContext
+	}
 	return c.refuse(ctx, smtpd.Rejection{Stage: stage, Reply: toReply(err)})
 }
 
@@ -294,6 +306,12 @@ func (c *Client) Refuse(ctx context.Context, stage string, err error) error {
 // is all or nothing: if one recipient is refused, nothing is queued. Message.Identity is ignored. Labels
 // that the identity has cannot be replaced by those of the message.
 func (c *Client) Submit(ctx context.Context, m *Message) (*Receipt, error) {
+	switch {
+	case ctx == nil:
+		return nil, errNoContext
+	case m == nil:
+		return nil, errNoMessage
+	}
 	s := c.session
 	v := session(s)
 	v.Labels = ownLabels(s.Identity, m.Labels)

@@ -128,6 +128,9 @@ func (c *Certificates) refresh() {
 
 // GetCertificate is for the field of that name in [tls.Config].
 func (c *Certificates) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if len(c.pairs) == 0 || hello == nil {
+		return nil, errors.New("relay: no certificate, or nobody who asks for one")
+	}
 	c.refresh()
 	now := time.Now()
 	var best *tls.Certificate

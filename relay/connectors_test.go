@@ -22,7 +22,7 @@ func TestWhatARelayTellsOfItself(t *testing.T) {
 		Spool:           memspool.New(nil),
 		Connectors:      []*connector.Connector{off, bind(connector.FromInternet("mx"), "127.0.0.1")},
 		AcceptedDomains: []domains.AcceptedDomain{{Domain: "*.example.test", Type: domains.ExternalRelay}},
-		Transport:       relay.Mailbox(nil),
+		Transport:       relay.Maildir("mail"),
 	}
 	r, err := relay.New(cfg)
 	if err != nil {
@@ -76,7 +76,8 @@ func TestMechanisms(t *testing.T) {
 		},
 	} {
 		cfg := relay.Config{
-			Hostname: "relay.example.test", Spool: memspool.New(nil), Auth: c.auth, TLS: certificate(t), Transport: relay.Mailbox(nil),
+			Hostname: "relay.example.test", Spool: memspool.New(nil), Auth: c.auth, TLS: certificate(t),
+			Transport:  relay.Maildir("mail"),
 			Connectors: []*connector.Connector{bind(connector.Submission("users"), "127.0.0.1"), servers, plain, bind(connector.FromInternet("mx"), "127.0.0.1")},
 		}
 		cfg.TLS.ClientCAs = x509.NewCertPool()

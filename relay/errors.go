@@ -10,6 +10,12 @@ import (
 // ErrClosed is the answer of a relay that was closed.
 var ErrClosed = errors.New("relay: closed")
 
+// Arguments that must be there.
+var (
+	errNoContext = errors.New("relay: nil context")
+	errNoMessage = errors.New("relay: nil message")
+)
+
 // ReplyError is a refusal with its SMTP reply. Make one with [Reject] or [Defer].
 type ReplyError struct {
 	Code     int    // 400 to 599
@@ -99,7 +105,7 @@ type FieldError struct {
 }
 
 // Error returns the path and the fault.
-func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
+func (e *FieldError) Error() string { return fmt.Sprintf("%s: %v", e.Field, e.Err) }
 
 // Unwrap returns the fault.
 func (e *FieldError) Unwrap() error { return e.Err }
@@ -111,7 +117,7 @@ type RecipientError struct {
 }
 
 // Error returns the recipient and the reason.
-func (e *RecipientError) Error() string { return "<" + e.Recipient + ">: " + e.Err.Error() }
+func (e *RecipientError) Error() string { return fmt.Sprintf("<%s>: %v", e.Recipient, e.Err) }
 
 // Unwrap returns the reason.
 func (e *RecipientError) Unwrap() error { return e.Err }

@@ -73,6 +73,9 @@ type ExplainedReply struct {
 // application's own, it asks the domain's Recipients; it does not ask Policy, count rates, or look at the load.
 // An address that cannot be read is an error.
 func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
+	if ctx == nil {
+		return nil, errNoContext
+	}
 	p := r.snap.Load()
 	from, to, err := q.addresses(p)
 	if err != nil {

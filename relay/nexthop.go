@@ -35,11 +35,7 @@ var errNotBound = errors.New("relay: a NextHop works only inside a relay")
 // Deliver answers an error: a NextHop works only as a part of a [Config], whose relay lends it
 // its client and its connections.
 func (n *NextHop) Deliver(_ context.Context, a *Attempt) []Result {
-	results := make([]Result, len(a.Recipients))
-	for i := range results {
-		results[i].Err = errNotBound
-	}
-	return results
+	return failed(a, errNotBound)
 }
 
 func (n *NextHop) hop(key, hostname string) (*outbound.NextHop, error) {

@@ -215,4 +215,9 @@ type pressureError Level
 func (e pressureError) Error() string { return "relay: pressure is " + Level(e).String() }
 
 // Load looks at the relay's resources and returns what it sees.
-func (r *Relay) Load(ctx context.Context) Load { return r.monitor.look(ctx) }
+func (r *Relay) Load(ctx context.Context) Load {
+	if ctx == nil { // it has no error to answer
+		ctx = context.Background()
+	}
+	return r.monitor.look(ctx)
+}

@@ -327,6 +327,9 @@ func (r *Relay) Addrs(name string) []netip.AddrPort {
 // Shutdown and Close end it too. An error means that it could not listen, that
 // a listener failed, or that something did not end: see [Relay.Shutdown].
 func (r *Relay) Run(ctx context.Context) error {
+	if ctx == nil {
+		return errNoContext
+	}
 	if err := r.Listen(); err != nil {
 		return err
 	}
@@ -365,6 +368,9 @@ func (r *Relay) serve(l net.Listener) {
 // nil after Shutdown or Close. The listener's address must match a connector's
 // binding.
 func (r *Relay) Serve(l net.Listener) error {
+	if l == nil {
+		return errors.New("relay: no listener")
+	}
 	if r.isClosed() {
 		_ = l.Close()
 		return ErrClosed
@@ -427,4 +433,9 @@ func (r *Relay) reload(cfg Config) (*snapshot, []netip.AddrPort, error) {
 }
 
 // Stats returns the totals of the queue.
-func (r *Relay) Stats(ctx context.Context) (spool.Stats, error) { return r.store.Stats(ctx) }
+func (r *Relay) Stats(ctx context.Context) (spool.Stats, error) {
+	if ctx == nil {
+		return spool.Stats{}, errNoContext
+	}
+	return r.store.Stats(ctx)
+}

@@ -22,6 +22,9 @@ const endGrace = time.Second
 // Policy, it cannot wait for that one: it lets the end begin, which keeps to
 // ctx's deadline, and returns nil at once. [Relay.Run] returns at the end.
 func (r *Relay) Shutdown(ctx context.Context) error {
+	if ctx == nil {
+		return errNoContext
+	}
 	first := r.beginEnd()
 	switch called := calledBack(); {
 	case called && first:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -136,6 +137,7 @@ func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 		p.auth = r.calls.verifier.Bound(&auth.Server{Passwords: cfg.Verifier, Throttle: r.throttle()})
 	}
 	p.checkNames(&f)
+	p.checkNil(&f)
 	var err error
 	p.set, err = connector.NewSet(cfg.Connectors...)
 	f.join("Connectors", err)
@@ -198,6 +200,31 @@ func (p *snapshot) checkNames(f *faults) {
 		f.addf("Postmaster", "%q has a local part that is not ASCII", postmaster)
 	} else if p.postmaster, err = domains.Parse(text); err != nil {
 		f.addf("Postmaster", "%q is not a mailbox", postmaster)
+	}
+}
+
+// checkNil reports what is there but nil within, such as the *Store of a call
+// that failed: it would panic when it is used.
+func (p *snapshot) checkNil(f *faults) {
+	type part struct {
+		field string
+		value any
+	}
+	parts := []part{
+		{"Spool", p.cfg.Spool}, {"Mailboxes", p.cfg.Mailboxes}, {"Transport", p.cfg.Transport},
+		{"Verifier", p.cfg.Verifier}, {"Quota", p.cfg.Quota},
+	}
+	if a := p.cfg.Auth; a != nil {
+		parts = append(parts, part{"Auth.Passwords", a.Passwords}, part{"Auth.SCRAM", a.SCRAM},
+			part{"Auth.Tokens", a.Tokens}, part{"Auth.Certificates", a.Certificates})
+	}
+	for _, part := range parts {
+		switch v := reflect.ValueOf(part.value); v.Kind() {
+		case reflect.Pointer, reflect.Func:
+			if v.IsNil() {
+				f.addf(part.field, "%T that is nil", part.value)
+			}
+		}
 	}
 }
 
@@ -338,9 +365,10 @@ func (p *snapshot) checkRelayDomains(f *faults) {
 // bind lends the relay's client to a NextHop. Other transports are called apart.
 func (p *snapshot) bind(f *faults, field string, t Transport) Transport {
 	n, ok := t.(*NextHop)
-	if !ok && t != nil {
+	switch {
+	case !ok && t != nil:
 		return boundTransport{calls: p.calls.transport, of: t}
-	} else if !ok {
+	case n == nil: // nothing, or what checkNil has told
 		return nil
 	}
 	next, err := n.hop(p.number+"/"+field, p.cfg.Hostname)

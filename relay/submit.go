@@ -111,7 +111,12 @@ func (*memory) Abort() error                               { return nil }
 
 // intakeOf checks the envelope of a submitted message, all faults at once.
 func (r *Relay) intakeOf(ctx context.Context, p *snapshot, m *Message) (*intake, error) {
-	if r.isClosed() {
+	switch {
+	case ctx == nil:
+		return nil, errNoContext
+	case m == nil:
+		return nil, errNoMessage
+	case r.isClosed():
 		return nil, ErrClosed
 	}
 	in := &intake{

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -24,7 +25,27 @@ type Transport interface {
 type TransportFunc func(ctx context.Context, a *Attempt) []Result
 
 // Deliver calls f.
-func (f TransportFunc) Deliver(ctx context.Context, a *Attempt) []Result { return f(ctx, a) }
+func (f TransportFunc) Deliver(ctx context.Context, a *Attempt) []Result {
+	switch {
+	case a == nil:
+		return nil
+	case f == nil:
+		return failed(a, errors.New("relay: a TransportFunc without a function"))
+	}
+	return f(ctx, a)
+}
+
+// failed returns an error for each recipient.
+func failed(a *Attempt, err error) []Result {
+	if a == nil {
+		return nil
+	}
+	results := make([]Result, len(a.Recipients))
+	for i := range results {
+		results[i].Err = err
+	}
+	return results
+}
 
 // Attempt is one attempt to deliver a message to some of its recipients.
 type Attempt struct {
@@ -57,6 +78,9 @@ type Result struct {
 // Mailbox returns a Transport that calls deliver once for each recipient. An error
 // is temporary unless it is made by [Reject] or is a permanent [*DeliveryError].
 func Mailbox(deliver func(ctx context.Context, to domains.Address, a *Attempt) error) Transport {
+	if deliver == nil {
+		return TransportFunc(nil)
+	}
 	return TransportFunc(func(ctx context.Context, a *Attempt) []Result {
 		results := make([]Result, len(a.Recipients))
 		for i, r := range a.Recipients {

@@ -31,7 +31,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 	permissions := flags.String("permissions", "", "`file` with the output of Get-ADPermission for the receive connectors")
 	server := flags.String("server", "", "`name` of the server whose receive connectors are wanted (default all)")
 	hostname := flags.String("hostname", "", "`name` of the gateway (default the server's)")
-	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil: // which Parse has told
+		return 2
+	case flags.NArg() > 0:
 		flags.Usage()
 		return 2
 	}

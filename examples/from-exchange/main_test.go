@@ -96,10 +96,13 @@ func TestFaults(t *testing.T) {
 		{[]string{"-receive", bad}, 1, "ReceiveConnectors[0].AuthMechanism"},
 		{[]string{"-receive", bad + "x", "-send", bad + "y"}, 1, "bad.jsony"},
 		{[]string{"-other"}, 2, "Usage"},
+		{[]string{"-h"}, 0, "Usage"},
 		{[]string{bad}, 2, "Usage"},
 	} {
 		var stdout, stderr bytes.Buffer
-		if code := run(tt.args, &stdout, &stderr); code != tt.code || !strings.Contains(stderr.String(), tt.want) || stdout.Len() > 0 {
+		if code := run(tt.args, &stdout, &stderr); code != tt.code || !strings.Contains(stderr.String(),
+			tt.want) || stdout.Len() > 0 ||
+			strings.Count(stderr.String(), "Usage of") > 1 {
 			t.Errorf("%q: exit %d, %s%s", tt.args, code, &stderr, &stdout)
 		}
 	}

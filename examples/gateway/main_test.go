@@ -553,6 +553,8 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"-config", bad}, 2, []string{"send_connector[0].speed: unknown key"}},
 		{[]string{"-config", filepath.Join(t.TempDir(), "none")}, 2, []string{"no such file"}},
 		{[]string{"-fly"}, 2, []string{"Usage"}},
+		{[]string{"-h"}, 0, []string{"Usage"}},
+		{[]string{"-check", "more"}, 2, []string{"Usage"}},
 		{[]string{"-config", taken}, 1, []string{"field=connector[0].bindings[0]", "address already in use"}},
 	} {
 		cmd := command(t, test.args...)
@@ -565,7 +567,10 @@ func TestExitCodes(t *testing.T) {
 				t.Errorf("%v: no %q in\n%s", test.args, part, out)
 			}
 		}
-		if test.code == 0 && len(out) > 0 {
+		if n := strings.Count(string(out), "Usage of"); n > 1 {
+			t.Errorf("%v: the usage %d times", test.args, n)
+		}
+		if test.want == nil && len(out) > 0 {
 			t.Errorf("%v: %s", test.args, out)
 		}
 	}

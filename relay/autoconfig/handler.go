@@ -2,6 +2,7 @@ package autoconfig
 
 import (
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -22,6 +23,9 @@ type Handler struct {
 
 // New makes a handler for a relay. The error joins one [*relay.FieldError] for each fault of the options.
 func New(r *relay.Relay, opts Options) (*Handler, error) {
+	if r == nil {
+		return nil, errors.New("autoconfig: a relay is required")
+	}
 	h := &Handler{relay: r, opts: opts}
 	var err error
 	if h.table, err = h.opts.check(r); err != nil {

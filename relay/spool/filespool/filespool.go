@@ -28,6 +28,8 @@ var (
 
 	errDone    = errors.New("filespool: writer is at its end")
 	errTooLong = errors.New("filespool: message is too long")
+
+	errNoContext = errors.New("filespool: nil context")
 	// errInTheWay passes: the file of another attempt at the message is yet to go.
 	errInTheWay = errors.New("filespool: a file of the message is being written or removed")
 )
@@ -276,6 +278,9 @@ func (s *Store) open() error {
 
 // enter begins a method; on nil the caller holds the lock.
 func (s *Store) enter(ctx context.Context) error {
+	if ctx == nil {
+		return errNoContext
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}

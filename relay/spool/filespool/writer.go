@@ -25,6 +25,9 @@ type writer struct {
 // Create begins a message. It answers spool.ErrFull when the disk has little
 // room left, see Options.MinFree.
 func (s *Store) Create(ctx context.Context, id spool.ID) (spool.Writer, error) {
+	if ctx == nil {
+		return nil, errNoContext
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -181,6 +184,9 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 	s := w.store
 	if w.err != nil {
 		return w.err
+	}
+	if ctx == nil {
+		return errNoContext
 	}
 	if err := ctx.Err(); err != nil {
 		return err

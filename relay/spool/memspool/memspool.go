@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"container/heap"
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -67,6 +68,9 @@ func New(o *Options) *Store {
 
 // enter begins a method; on nil the caller holds the lock.
 func (s *Store) enter(ctx context.Context) error {
+	if ctx == nil {
+		return errors.New("memspool: nil context")
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
