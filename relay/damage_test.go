@@ -327,3 +327,27 @@ func TestEnvelopeLost(t *testing.T) {
 		}
 	})
 }
+
+// TestDamagedReport damages a message without a sender: there is an event, and
+// nobody gets a report.
+func TestDamagedReport(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		in, events := newCapture(), new(record)
+		cfg := local(in, newCapture())
+		cfg.Events = events.add
+		cfg.Spool = &unreadable{
+			Store: memspool.New(nil), read: func(spool.ID) error { return spool.ErrDamaged },
+		}
+		r := run(t, cfg)
+		submit(t, r, "", "x@elsewhere.test")
+		time.Sleep(72 * time.Hour)
+		synctest.Wait()
+		got := events.all(relay.Bounced)
+		if len(got) != 1 || got[0].Report != "" || got[0].Enhanced != "5.3.0" || len(in.got) != 0 {
+			t.Errorf("%d reports, events %s", len(in.got), show(events.all()))
+		}
+		if st, err := r.Stats(t.Context()); err != nil || st.Messages != 0 {
+			t.Errorf("stats %+v, %v", st, err)
+		}
+	})
+}

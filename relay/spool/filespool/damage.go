@@ -39,6 +39,15 @@ func (d *Damage) err() error {
 		ErrDamaged, d.File, d.Bytes, d.Offset, d.What, saved)
 }
 
+// attrs are what the log says of it.
+func (d *Damage) attrs() []any {
+	list := []any{"file", d.File, "offset", d.Offset, "bytes", d.Bytes, "what", d.What}
+	if d.Saved != "" {
+		list = append(list, "saved", d.Saved)
+	}
+	return list
+}
+
 const savedSuffix = ".damaged"
 
 // mend tells whether p has the checksum want, if need be after putting right the
@@ -213,8 +222,7 @@ func (s *Store) damagedEnvelope(p *pick) *Damage {
 		What:  "record of a message with a wrong checksum",
 		Saved: s.save(p.segment, at, at+p.record),
 	}
-	s.log.Error("filespool: damage", "queue_id", p.id.Message, "file", d.File, "offset", d.Offset,
-		"bytes", d.Bytes, "what", d.What, "saved", d.Saved)
+	s.log.Error("filespool: damage", append(d.attrs(), "queue_id", p.id.Message)...)
 	return d
 }
 
@@ -231,10 +239,9 @@ func (s *Store) spoil(id spool.ID, what string, save func() string) {
 	s.spoiled[id] = struct{}{}
 	at, record := m.loc, m.record()
 	s.mu.Unlock()
-	saved := ""
+	d := Damage{File: segmentName(at.segment), Offset: at.at(), Bytes: record, What: what}
 	if save != nil {
-		saved = save()
+		d.Saved = save()
 	}
-	s.log.Error("filespool: damage", "queue_id", id, "file", segmentName(at.segment),
-		"offset", at.at(), "bytes", record, "what", what, "saved", saved)
+	s.log.Error("filespool: damage", append(d.attrs(), "queue_id", id)...)
 }

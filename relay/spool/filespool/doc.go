@@ -19,8 +19,19 @@
 //
 // Open reads the headers of the records and what they say of deliveries, but
 // not the content, whose checksum is verified when it is read. What was being
-// written when the machine stopped is cut off; what is damaged is passed over
-// to the next whole record. Both are logged and listed by [Store.Recovery].
+// written when the machine stopped is cut off. Both this and damage are logged
+// and listed by [Store.Recovery].
+//
+// # Damage
+//
+// One wrong byte of what is known of a message beside its content is put right
+// by its checksum. More than that is passed over to the next whole record, and
+// leased once with Damaged set, so that somebody hears of it. A message whose
+// content is damaged or missing stays in the queue, and reading it answers
+// [ErrDamaged]: its sender can be told.
+//
+// What was found in the place is kept in the directory, in a file whose name ends
+// with .damaged and stands in the log. Nothing else reads or removes it.
 //
 // # Space
 //

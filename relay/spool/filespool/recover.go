@@ -216,9 +216,7 @@ func (v *scan) report(from, to int64, what string, h *header) {
 
 func (s *Store) damage(d Damage) {
 	s.recovery.Damage = append(s.recovery.Damage, d)
-	args := []any{
-		"file", d.File, "offset", d.Offset, "bytes", d.Bytes, "what", d.What, "saved", d.Saved,
-	}
+	args := d.attrs()
 	switch {
 	case d.Torn:
 		s.log.Warn("filespool: cut off what was being written when the store stopped", args...)
