@@ -109,7 +109,7 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 			_ = begun.Abort()
 		}
 	}()
-	kept := &measuredContent{Writer: w, share: &memory, left: contentMemory}
+	kept := &measuredContent{Writer: w, share: &memory}
 	signature, size, err := p.write(kept, in, h, extra, body)
 	if err != nil {
 		return c, nil, err

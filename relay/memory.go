@@ -16,8 +16,9 @@ const (
 	// are, as short as they can be, and for both again when one is changed.
 	freeHeader   = 8 << 10
 	headerWeight = 16
-	// contentMemory is how much of a content a store keeps in memory, as filespool
-	// does.
+	// freeContent is the part of a content that messageMemory has room for, and
+	// contentMemory how much of it a store keeps in memory, as filespool does.
+	freeContent   = 16 << 10
 	contentMemory = 128 << 10
 )
 
@@ -29,8 +30,15 @@ type share struct {
 	taken int64
 }
 
-func (s *share) take(n int64) error {
-	if !s.all.Take(n) {
+// take takes memory that any message needs.
+func (s *share) take(n int64) error { return s.took(s.all.Take(n), n) }
+
+// takeSpare takes memory that few messages need, so that they do not keep out the
+// others.
+func (s *share) takeSpare(n int64) error { return s.took(s.all.TakeSpare(n), n) }
+
+func (s *share) took(ok bool, n int64) error {
+	if !ok {
 		return replyNoRoom(errMemory)
 	}
 	s.taken += n
@@ -57,7 +65,7 @@ func (m *measuredHeader) Read(p []byte) (int, error) {
 	}
 	m.free -= int64(n)
 	if m.free < 0 {
-		if err := m.share.take(-m.free * headerWeight); err != nil {
+		if err := m.share.takeSpare(-m.free * headerWeight); err != nil {
 			return 0, err
 		}
 		m.free = 0
@@ -72,15 +80,21 @@ func (m *measuredHeader) WriteTo(w io.Writer) (int64, error) { return io.Copy(w,
 type measuredContent struct {
 	io.Writer
 	share *share
-	left  int64 // octets that may still count
+	seen  int64 // octets
 }
 
 func (m *measuredContent) Write(p []byte) (int, error) {
-	if n := min(int64(len(p)), m.left); n > 0 {
+	before := m.counted()
+	m.seen += int64(len(p))
+	if n := m.counted() - before; n > 0 {
 		if err := m.share.take(n); err != nil {
 			return 0, err
 		}
-		m.left -= n
 	}
 	return m.Writer.Write(p)
+}
+
+// counted is what the octets seen so far count.
+func (m *measuredContent) counted() int64 {
+	return max(min(m.seen, contentMemory)-freeContent, 0)
 }

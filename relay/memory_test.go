@@ -11,7 +11,7 @@ import (
 )
 
 // received is the memory for messages being received in these tests, in bytes:
-// room for fifteen of them.
+// room for sixteen of them.
 const received = 1 << 20
 
 func receiving(c *relay.Config) {
@@ -39,7 +39,7 @@ func TestMemoryOfUnfinishedMessages(t *testing.T) {
 			c.script("C: RCPT TO:<x@elsewhere.test>\nS: 250 \nC: DATA\nS: 354 ")
 			open = append(open, c)
 		}
-		if len(open) != 15 || !strings.HasPrefix(refused, "452 4.3.1 ") {
+		if len(open) != 16 || !strings.HasPrefix(refused, "452 4.3.1 ") {
 			t.Fatalf("%d messages under way, then %q", len(open), refused)
 		}
 		_, err := w.relay.Submit(t.Context(), &relay.Message{
@@ -72,19 +72,38 @@ func TestMemoryOfUnfinishedMessages(t *testing.T) {
 func TestMemoryOfHeaders(t *testing.T) {
 	w := start(t, receiving)
 	c := w.dial(t, "apps")
-	short := strings.Repeat("a:\r\n", 60<<10/4)
+	short := strings.Repeat("a:\r\n", 40<<10/4)
 	if got := c.transact(text[:strings.Index(text, "\r\n")+2]+short+"\r\n",
 		"app@example.test", "x@elsewhere.test"); !strings.HasPrefix(got, "250 ") {
-		t.Errorf("a header of 60 KiB: %q", got)
+		t.Errorf("a header of 40 KiB: %q", got)
 	}
-	if got := c.transact(strings.Repeat(short, 3)+"\r\n",
+	if got := c.transact(strings.Repeat(short, 4)+"\r\n",
 		"app@example.test", "x@elsewhere.test"); !strings.HasPrefix(got, "452 4.3.1 ") {
-		t.Errorf("a header of 180 KiB: %q", got)
+		t.Errorf("a header of 160 KiB: %q", got)
 	}
 	big := text + strings.Repeat("0123456789\r\n", 1<<20/12)
 	if got := c.transact(big,
 		"app@example.test", "x@elsewhere.test"); !strings.HasPrefix(got, "250 ") {
 		t.Errorf("a content of 1 MiB, most of which is in no memory: %q", got)
+	}
+}
+
+// Headers that are half read and few do not keep out what is ordinary.
+func TestMemoryIsLeftForOrdinaryMessages(t *testing.T) {
+	w := start(t, receiving)
+	for range 8 {
+		c := w.dial(t, "apps")
+		c.script("C: MAIL FROM:<app@example.test>\nS: 250 \nC: RCPT TO:<x@elsewhere.test>\nS: 250 ")
+		c.script("C: DATA\nS: 354 ")
+		io.WriteString(c.conn, strings.Repeat("a:\r\n", 15<<10/4))
+	}
+	for range 100 {
+		c := w.dial(t, "apps")
+		got := c.transact(text, "app@example.test", "x@elsewhere.test")
+		if !strings.HasPrefix(got, "250 ") {
+			t.Fatalf("%q", got)
+		}
+		c.conn.Close()
 	}
 }
 

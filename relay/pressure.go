@@ -35,9 +35,10 @@ type Pressure struct {
 	// can tell. They default to 256 MiB and 128 MiB.
 	DiskMedium, DiskHigh int64
 	// Receiving is how many bytes of memory the messages being received may take
-	// up, all together. Each counts 64 KiB, its recipients, its content up to 128
-	// KiB, and a header beyond 8 KiB sixteen times: that holds what connectors
-	// admit. Further ones are refused, whoever sends them. Defaults to 256 MiB.
+	// up, all together. Each counts 64 KiB, its content between 16 and 128 KiB, and,
+	// as long as a quarter of all is left to others, its recipients beyond 20 and
+	// sixteen times its header beyond 8 KiB. Further ones are refused, whoever sends
+	// them. Defaults to 256 MiB.
 	Receiving int64
 }
 

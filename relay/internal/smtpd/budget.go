@@ -10,8 +10,14 @@ type Budget struct{ most, taken atomic.Int64 }
 func (b *Budget) SetLimit(most int64) { b.most.Store(most) }
 
 // Take takes n bytes, if there are so many.
-func (b *Budget) Take(n int64) bool {
-	if b == nil || b.taken.Add(n) <= b.most.Load() {
+func (b *Budget) Take(n int64) bool { return b.take(n, 1) }
+
+// TakeSpare takes n bytes for what is out of the ordinary, which leaves a quarter
+// of all for what is not.
+func (b *Budget) TakeSpare(n int64) bool { return b.take(n, 3./4) }
+
+func (b *Budget) take(n int64, share float64) bool {
+	if b == nil || float64(b.taken.Add(n)) <= float64(b.most.Load())*share {
 		return true
 	}
 	b.taken.Add(-n)
@@ -30,12 +36,19 @@ func (b *Budget) Has(n int64) bool {
 	return b == nil || b.taken.Load()+n <= b.most.Load()
 }
 
-// recipientMemory is about what an accepted recipient takes up beside its
-// address, in the session and in the message that is made of it.
-const recipientMemory = 512
+const (
+	// recipientMemory is about what an accepted recipient takes up beside its
+	// address, in the session and in the message that is made of it.
+	recipientMemory = 512
+	// freeRecipients are as many as any message has.
+	freeRecipients = 20
+)
 
-// memory is what a recipient counts in a Budget.
-func (rc *Rcpt) memory() int64 {
+// memory is what the recipient counts in a Budget that follows on so many others.
+func (rc *Rcpt) memory(others int) int64 {
+	if others < freeRecipients {
+		return 0
+	}
 	return recipientMemory + 2*int64(len(rc.To.String())+len(rc.Original))
 }
 

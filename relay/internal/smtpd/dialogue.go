@@ -69,7 +69,9 @@ func (g *guard) garbage(behindData bool, r *Reply) {
 		g.refuse(Rejection{Stage: "data", Reply: contentRefusal()})
 		return
 	}
-	g.protocolError(r)
+	if g.uselessCommand() {
+		g.protocolError(r)
+	}
 }
 
 func contentRefusal() *Reply {
@@ -307,8 +309,8 @@ func (g *guard) doRcpt() bool {
 		g.refusedByBackend(Rejection{Stage: "rcpt", Reply: r, To: rc.To.String()})
 		return false
 	}
-	n := rc.memory()
-	if !g.pol.Memory.Take(n) {
+	n := rc.memory(len(m.Recipients))
+	if n > 0 && !g.pol.Memory.TakeSpare(n) {
 		g.refuse(Rejection{Stage: "rcpt", Reply: noMemory(), To: rc.To.String()})
 		return false
 	}
