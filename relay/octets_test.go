@@ -99,7 +99,7 @@ func TestSevenBitHop(t *testing.T) {
 			"C: MAIL FROM:<app@example.test> BODY=BINARYMIME\n" + rcpt + "C: BDAT 66 LAST\n" +
 				"C: From: app@example.test\nC: Content-Transfer-Encoding: x\nC: \n" +
 				"C: na\u00efve\\nx\nS: 250",
-			"5.6.3", "does not take such 8-bit or binary content, and the message cannot be converted",
+			"5.6.3", "does not take such 8-bit or binary content",
 			"the peer does not offer BINARYMIME: content that cannot be converted to 7-bit: " +
 				"8-bit octets in a part that claims an encoding",
 		},

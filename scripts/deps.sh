@@ -24,7 +24,6 @@ need chromium chromium
 need xmllint libxml2-utils
 need plistutil libplist-utils
 need ldns-read-zone ldnsutils
-need python3 python3
 # The modules below are Debian's, and so is their Python, whatever python3 is.
 module() { [ -x /usr/bin/python3 ] && /usr/bin/python3 -c "import $1" 2>/dev/null || missing+=("$2"); }
 [ -x /usr/bin/python3 ] || missing+=(python3)

@@ -22,7 +22,7 @@ type client struct {
 	unix       bool   // wants lines that end with LF
 	composes   bool   // writes the header itself
 	unoffered  string // what it shows when EXTERNAL is not offered
-	cancels    string // what it shows when it does not wait for the 535 of OAUTHBEARER
+	cancels    string // what it shows when it does not wait for the 535 of a token
 	// send returns what the client shows, a refusal among it.
 	send func(context.Context, *job) (string, error)
 }
@@ -35,6 +35,8 @@ type client struct {
 //   - smtplib has PLAIN and LOGIN, and takes functions for others: send.py has those of one message. SCRAM would be ours.
 //   - nodemailer takes functions too (customAuth). What it comes with is CRAM-MD5 and the three here.
 //   - Net::SMTP has what Authen::SASL has, which is DIGEST-MD5, CRAM-MD5, ANONYMOUS and GSSAPI besides.
+//   - PHPMailer has CRAM-MD5 besides, Jakarta Mail DIGEST-MD5 and NTLM.
+//   - Ruby's Net::SMTP and aiosmtplib have CRAM-MD5 besides.
 //   - net/smtp has PLAIN and CRAM-MD5, and takes an Auth for others. XOAUTH2 is what programs add.
 //   - go-smtp has what go-sasl has: no SCRAM, and OAUTHBEARER instead of XOAUTH2. A refused token makes go-sasl cancel.
 //   - go-mail has neither OAUTHBEARER nor EXTERNAL.
@@ -56,6 +58,22 @@ var clients = []client{
 	{
 		name: "Net-SMTP", mechanisms: []string{"PLAIN", "LOGIN", "EXTERNAL"}, unix: true,
 		unoffered: "504", send: script("perl", "testdata/send.pl"),
+	},
+	{
+		name: "PHPMailer", mechanisms: []string{"PLAIN", "LOGIN", "XOAUTH2"},
+		cancels: "334", send: script("php", "testdata/send.php"),
+	},
+	{
+		name: "Jakarta-Mail", mechanisms: []string{"PLAIN", "LOGIN", "XOAUTH2"},
+		send: jakartaMail,
+	},
+	{
+		name: "Ruby", mechanisms: []string{"PLAIN", "LOGIN"},
+		send: script("ruby", "testdata/send.rb"),
+	},
+	{
+		name: "aiosmtplib", mechanisms: []string{"PLAIN", "LOGIN"},
+		send: script("/usr/bin/python3", "testdata/send_async.py"),
 	},
 	{name: "net-smtp", mechanisms: []string{"PLAIN", "XOAUTH2"}, send: goStandard},
 	{
@@ -179,7 +197,8 @@ func testClient(t *testing.T, c client, g *gateway, next *sink) {
 		}
 		if w.mechanism != "EXTERNAL" {
 			reply := "535"
-			if w.mechanism == "OAUTHBEARER" && c.cancels != "" {
+			token := w.mechanism == "OAUTHBEARER" || w.mechanism == "XOAUTH2"
+			if token && c.cancels != "" {
 				reply = c.cancels
 			}
 			bad("wrong secret", reply, func(j *job) { j.Password = "wrong" })

@@ -145,6 +145,11 @@ func run(m *testing.M) int {
 		fmt.Printf("%v\n%s", err, out)
 		return 1
 	}
+	defer os.RemoveAll(binary + ".java")
+	if out, err := compile(); err != nil {
+		fmt.Printf("%v\n%s", err, out)
+		return 1
+	}
 	return m.Run()
 }
 

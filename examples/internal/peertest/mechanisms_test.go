@@ -115,6 +115,10 @@ func TestKnown(t *testing.T) {
 		{"msmtp", `msmtp --version | tr a-z A-Z`, "PLAIN"},
 		{"curl", `curl --version | sed s/gsasl/SCRAM-SHA-256/`, "Features"},
 		{"smtplib", `python3 -c 'import smtplib; print(*dir(smtplib.SMTP))' | sed s/auth_//g | tr a-z_ A-Z-`, "PLAIN"},
+		{
+			"aiosmtplib", `/usr/bin/python3 -c 'import aiosmtplib; print(*dir(aiosmtplib.SMTP))' |
+				sed s/auth_//g | tr a-z_ A-Z-`, "PLAIN",
+		},
 		{"Net-SMTP", `perl -e 'print map { glob "$_/Authen/SASL/Perl/*.pm" } @INC' | tr _ -`, "PLAIN"},
 	} {
 		text, err := output(t.Context(), nil, "sh", "-c", tt.command)

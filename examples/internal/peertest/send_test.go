@@ -9,6 +9,7 @@ import (
 	"net"
 	netsmtp "net/smtp"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -65,6 +66,21 @@ func (j *job) tls() *tls.Config {
 // script returns a client that is a script for an interpreter.
 func script(name, file string) func(context.Context, *job) (string, error) {
 	return func(ctx context.Context, j *job) (string, error) { return output(ctx, nil, name, file, j.text()) }
+}
+
+// java is where the classes of Jakarta Mail are, and the one that sends.
+var java = "/usr/share/java/javax.mail.jar:/usr/share/java/javax.activation.jar:" + binary + ".java"
+
+// compile makes the Java programs ready.
+func compile() ([]byte, error) {
+	dir := binary + ".java"
+	return exec.Command("javac", "-cp", java, "-d", dir, "testdata/Send.java").CombinedOutput()
+}
+
+func jakartaMail(ctx context.Context, j *job) (string, error) {
+	return output(ctx, nil, "java", "-cp", java, "-XX:TieredStopAtLevel=1", "Send",
+		j.Host, strconv.Itoa(j.Port), j.Security, j.Mechanism, j.User, j.Password,
+		j.From, j.To, j.File, j.CA)
 }
 
 func swaks(ctx context.Context, j *job) (string, error) {

@@ -1,0 +1,288 @@
+package peertest_test
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/examples/internal/mailtest"
+	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/spool/memspool"
+)
+
+// behind is where the clients of the proxies come from.
+const behind = "127.0.0.5"
+
+// proxied is a relay behind proxies at 127.0.0.1, which serves clients of
+// another address only.
+type proxied struct {
+	inbox[event]
+	port   string
+	client *tls.Config
+	dir    string
+}
+
+func startProxied(t *testing.T, next *sink, change func(*relay.Config)) *proxied {
+	t.Helper()
+	p := &proxied{dir: t.TempDir()}
+	_, _, p.client = mailtest.Certificate(t, p.dir)
+	apps := connector.AnonymousRelay("apps", connector.MustParseRange(behind))
+	apps.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+	cfg := relay.Config{
+		Hostname: "relay.example.test", Spool: memspool.New(nil),
+		Connectors: []*connector.Connector{apps},
+		SendConnectors: []*connector.SendConnector{{
+			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			SmartHosts: []string{next.addr},
+		}},
+		Events: func(e relay.Event) {
+			key := e.Kind.String()
+			if e.Kind == relay.Accepted {
+				key += " " + e.To[0]
+			}
+			p.at(key) <- event{Remote: e.Remote.Addr().String(), Text: e.Reason}
+		},
+	}
+	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	change(&cfg)
+	r, err := relay.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mailtest.Run(t, r)
+	_, p.port, _ = net.SplitHostPort(r.Addrs("apps")[0].String())
+	return p
+}
+
+// free is a port that nobody listens at.
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// daemon runs a program in the foreground until the test ends, and waits until
+// something listens at the port.
+func daemon(t *testing.T, port, name string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var log strings.Builder
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+		if t.Failed() {
+			t.Logf("%s:\n%s", name, log.String())
+		}
+	})
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		c, err := net.Dial("tcp4", "127.0.0.1:"+port)
+		if err == nil {
+			c.Close()
+			return
+		}
+		select {
+		case <-ended:
+			t.Fatalf("%s ended", name)
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not listen: %v", name, err)
+		}
+	}
+}
+
+// sendThrough sends a message through a proxy, in TLS with a config, and checks
+// whom the relay took for the client.
+func (p *proxied) sendThrough(t *testing.T, next *sink, port, to string, config *tls.Config) {
+	t.Helper()
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(behind)}}
+	conn, err := dialer.Dial("tcp4", "127.0.0.1:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if config != nil {
+		conn = tls.Client(conn, config)
+	}
+	c := smtp.NewClient(conn)
+	content := message(user, to, 50_000)
+	if err := c.SendMail(user, []string{to}, strings.NewReader(string(content))); err != nil {
+		t.Fatal(err)
+	}
+	if e := p.next(t, "accepted "+to); e.Remote != behind {
+		t.Errorf("the client is %s", e.Remote)
+	}
+	wantContent(t, next.next(t, to).content, append(content, '\r', '\n'))
+	_ = c.Quit()
+}
+
+// TestProxies puts proxies in front that others wrote: HAProxy with its health
+// checks, stunnel, and nginx, each with the PROXY protocol, nginx with XCLIENT
+// too.
+func TestProxies(t *testing.T) {
+	t.Parallel()
+	next := newSink(t)
+	p := startProxied(t, next, func(c *relay.Config) {
+		c.Proxies = []connector.Range{connector.MustParseRange("127.0.0.1")}
+	})
+	t.Run("haproxy", func(t *testing.T) { testHAProxy(t, p, next) })
+	t.Run("stunnel4", func(t *testing.T) { testStunnel(t, p, next) })
+	t.Run("nginx", func(t *testing.T) {
+		testNginx(t, p, next, "nginx", "proxy_protocol on; xclient off;")
+	})
+	t.Run("nginx xclient", func(t *testing.T) {
+		p := startProxied(t, next, func(c *relay.Config) {
+			c.XClient = []connector.Range{connector.MustParseRange("127.0.0.1")}
+			// A session begins as the proxy's own.
+			ranges := []connector.Range{connector.MustParseRange("127.0.0.1-" + behind)}
+			c.Connectors[0].RemoteIPRanges = ranges
+		})
+		testNginx(t, p, next, "xclient", "xclient on;")
+	})
+}
+
+func testHAProxy(t *testing.T, p *proxied, next *sink) {
+	for name, send := range map[string]string{"v1": "send-proxy", "v2": "send-proxy-v2"} {
+		t.Run(name, func(t *testing.T) {
+			port, dir := free(t), t.TempDir()
+			config := filepath.Join(dir, "haproxy.cfg")
+			mailtest.Write(t, config, fmt.Sprintf(`
+global
+	stats socket %s/stats
+defaults
+	mode tcp
+	timeout connect 10s
+	timeout client 60s
+	timeout server 60s
+listen connections
+	bind 127.0.0.1:%s
+	server relay 127.0.0.1:%s %s check check-send-proxy inter 100ms
+backend greetings
+	option smtpchk EHLO haproxy.example.test
+	server relay 127.0.0.1:%[3]s %[4]s check check-send-proxy inter 100ms
+`, dir, port, p.port, send))
+			daemon(t, port, "/usr/sbin/haproxy", "-db", "-f", config)
+			p.sendThrough(t, next, port, name+"@haproxy.test", nil)
+			for _, check := range []struct{ backend, want string }{
+				{"connections", "UP,L4OK"}, {"greetings", "UP,L7OK"},
+			} {
+				deadline := time.Now().Add(patience)
+				for !strings.Contains(stats(t, dir), check.backend+",relay,"+check.want) {
+					if time.Now().After(deadline) {
+						t.Fatalf("no %s for %s:\n%s", check.want, check.backend, stats(t, dir))
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+			}
+			p.sendThrough(t, next, port, name+".checked@haproxy.test", nil)
+		})
+	}
+}
+
+// stats are backend, server, state and result of the last check, as HAProxy
+// has them.
+func stats(t *testing.T, dir string) string {
+	t.Helper()
+	c, err := net.Dial("unix", filepath.Join(dir, "stats"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "show stat\n")
+	text, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list strings.Builder
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Split(line, ","); len(f) > 36 {
+			fmt.Fprintln(&list, strings.Join([]string{f[0], f[1], f[17], f[36]}, ","))
+		}
+	}
+	return list.String()
+}
+
+func testStunnel(t *testing.T, p *proxied, next *sink) {
+	port, config := free(t), filepath.Join(p.dir, "stunnel.conf")
+	mailtest.Write(t, config, fmt.Sprintf(`
+foreground = yes
+pid =
+[smtps]
+accept = 127.0.0.1:%s
+connect = 127.0.0.1:%s
+cert = %s
+key = %s
+protocol = proxy
+`, port, p.port, filepath.Join(p.dir, "cert.pem"), filepath.Join(p.dir, "key.pem")))
+	daemon(t, port, "stunnel4", config)
+	p.sendThrough(t, next, port, "x@stunnel.test", p.client)
+}
+
+func testNginx(t *testing.T, p *proxied, next *sink, name, how string) {
+	ask := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Auth-Status", "OK")
+		w.Header().Set("Auth-Server", "127.0.0.1")
+		w.Header().Set("Auth-Port", p.port)
+	}))
+	t.Cleanup(ask.Close)
+	dir := t.TempDir()
+	port, implicit := free(t), free(t)
+	config := filepath.Join(dir, "nginx.conf")
+	mailtest.Write(t, config, fmt.Sprintf(`
+load_module /usr/lib/nginx/modules/ngx_mail_module.so;
+daemon off;
+master_process off;
+pid %[1]s/pid;
+error_log stderr;
+events {}
+mail {
+	server_name nginx.example.test;
+	auth_http %[2]s/;
+	smtp_auth none;
+	smtp_capabilities 8BITMIME PIPELINING SMTPUTF8;
+	%[3]s
+	server {
+		protocol smtp;
+		listen 127.0.0.1:%[4]s;
+	}
+	server {
+		protocol smtp;
+		listen 127.0.0.1:%[5]s ssl;
+		ssl_certificate %[6]s/cert.pem;
+		ssl_certificate_key %[6]s/key.pem;
+	}
+}
+`, dir, ask.URL, how, port, implicit, p.dir))
+	daemon(t, port, "/usr/sbin/nginx", "-c", config, "-e", "stderr")
+	p.sendThrough(t, next, port, name+"@nginx.test", nil)
+	p.sendThrough(t, next, implicit, name+".tls@nginx.test", p.client)
+}
