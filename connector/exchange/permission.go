@@ -90,9 +90,11 @@ func (r *reader) permissions(rows []*object, connectors []*receive) {
 		}
 	}
 	for _, c := range connectors {
-		if e := sums[c]; e != nil {
+		e := sums[c]
+		if e != nil {
 			r.grant(c, e)
-		} else if c.custom && !c.elsewhere {
+		}
+		if c.custom && !c.elsewhere && (e == nil || len(e.order) == 0) && len(r.strangers) == 0 {
 			c.o.fault("PermissionGroups", "Custom: it has permissions beyond its groups, or lacks some of "+
 				"theirs, but none are in the dump; "+
 				"read the output of Get-ADPermission as well")
