@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -322,9 +323,9 @@ func (c *Client) Submit(ctx context.Context, m *Message) (*Receipt, error) {
 	if err := c.recipients(ctx, mail, m); err != nil {
 		return nil, err
 	}
-	content := &boundedReader{r: &crlfReader{r: m.Content}, left: -1}
+	content := &boundedReader{r: &crlfReader{r: m.Content}}
 	if l := c.Limits().MaxMessageBytes; l > 0 {
-		content.left = l
+		content.bounded, content.left = true, l
 	}
 	id, err := c.backend.Message(ctx, s, mail, content)
 	if err != nil {
@@ -440,11 +441,13 @@ func (c *Client) hold(ctx context.Context, d time.Duration) {
 	}
 }
 
-// boundedReader ends with a refusal after left octets; -1 is no bound.
+// boundedReader ends with a refusal after left octets, if it is bounded. A bare
+// CR counts as the line end that [crWriter] makes of it.
 type boundedReader struct {
-	r    *crlfReader
-	left int64
-	buf  [4096]byte
+	r       *crlfReader
+	bounded bool
+	left    int64
+	buf     [4096]byte
 }
 
 // WriteTo spares io.Copy a buffer of its own.
@@ -467,9 +470,15 @@ func (b *boundedReader) WriteTo(w io.Writer) (done int64, err error) {
 
 func (b *boundedReader) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
-	if b.left >= 0 {
-		if b.left -= int64(n); b.left < 0 {
-			b.left = 0
+	if b.bounded && n > 0 {
+		// Each LF has its CR: what is more of these is bare.
+		bare := bytes.Count(p[:n], []byte{'\r'}) - bytes.Count(p[:n], []byte{'\n'})
+		b.left -= int64(n + bare)
+		room := b.left
+		if p[n-1] == '\r' {
+			room++ // its LF may come
+		}
+		if room < 0 {
 			return 0, replyContentTooLarge()
 		}
 	}

@@ -60,12 +60,12 @@
 //
 // Every route of a message makes reports of its own. Whoever may send mail in may ask for them, also under a forged sender; so a message
 // to recipients in many domains can make as many reports. Strangers, which are
-// anonymous clients without the right to relay, are told of a delay only if they
-// ask, and never of success. A connector that lists DSN among its
+// anonymous clients without the right to relay, are told of a delay only if
+// they ask, and never of success. A connector that lists DSN among its
 // SuppressedKeywords takes no NOTIFY, and strangers then hear of failure only.
 //
-// A recipient that is named twice, in whatever spelling, gets one copy. What was
-// asked for by NOTIFY in either place is reported.
+// A recipient that is named twice, in whatever spelling, gets one copy. What
+// was asked for by NOTIFY in either place is reported.
 //
 // # Errors
 //

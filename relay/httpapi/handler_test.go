@@ -103,6 +103,9 @@ func refusals() []refusal {
 		{"message too large", small, raw("from=app@example.com&to=a@example.net", letter+strings.Repeat("a", 64<<10)), 413, 552, "5.3.4", "mail", "app"},
 		{"message of unknown length too large", small,
 			chunked(raw("from=app@example.com&to=a@example.net", letter+strings.Repeat("a", 64<<10))), 413, 552, "5.3.4", "data", "app"},
+		{"message too large once its line ends are whole", small,
+			raw("from=app@example.com&to=a@example.net", letter+strings.Repeat("\r", 40<<10)),
+			413, 552, "5.3.4", "data", "app"},
 		{"header too large", headers, raw("from=app@example.com&to=a@example.net", "Subject: "+strings.Repeat("a", 99)+"\n\n"), 413, 552, "5.3.4", "data", "app"},
 
 		{"query malformed", nil, raw("from=%zz", letter), 400, 501, "5.5.4", "mail", "app"},
@@ -273,6 +276,27 @@ func TestRaw(t *testing.T) {
 	}
 	if strings.Contains(m.content, "hidden@") {
 		t.Error("Bcc was not removed")
+	}
+}
+
+// TestRawLimit takes what is as large as the limit allows, wherever the line
+// ends lie in what is read at once.
+func TestRawLimit(t *testing.T) {
+	const limit = 64 << 10
+	for _, head := range []string{"Subject: x\r\n\r\n", "Subject: xy\r\n\r\n"} {
+		room := limit - len(head)
+		content := head + strings.Repeat("x", room%2) + strings.Repeat("\r\n", room/2)
+		for more, want := range map[string]int{"": 202, "x": 413} {
+			w := newWorld(t, func(w *world) { w.users.Limits.MaxMessageBytes = limit })
+			if a := w.do(raw("from=app@example.com&to=a@example.net",
+				content+more)); a.Status != want {
+				t.Errorf("%q and %d octets: %+v", head, len(more), a)
+			}
+			if a := w.do(chunked(raw("from=app@example.com&to=a@example.net",
+				content+more))); a.Status != want {
+				t.Errorf("%q and %d octets of unknown length: %+v", head, len(more), a)
+			}
+		}
 	}
 }
 
