@@ -1,6 +1,8 @@
 package connector
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -146,11 +148,21 @@ type SendConnector struct {
 	TLSDomain string
 	// ImplicitTLS speaks TLS from the first byte (port 465 smart hosts). Defaults to false.
 	ImplicitTLS bool
-	// Username and Password log on to the smart host. They are never sent
-	// without TLS unless AllowPlaintextAuth is set. TLSDomainValidation alone makes sure that
-	// it is the smart host who gets them.
+	// RootCAs are the authorities that may vouch for the next hop, with
+	// TLSCertificateValidation and TLSDomainValidation. Defaults to the system's.
+	RootCAs *x509.CertPool
+	// Certificates are what the relay shows a next hop that asks who it is, with
+	// their private keys. Defaults to none.
+	Certificates []tls.Certificate
+	// Username and Password log on to the smart host. TLSDomainValidation alone
+	// makes sure that it is the smart host who gets them: it is required, unless
+	// AllowUnverifiedAuth or AllowPlaintextAuth is set.
 	Username, Password string
-	// AllowPlaintextAuth sends the password without TLS. Defaults to false.
+	// AllowUnverifiedAuth sends the password to a host that has not proved its
+	// name, inside TLS. Defaults to false.
+	AllowUnverifiedAuth bool
+	// AllowPlaintextAuth sends the password without TLS, and to whoever answers.
+	// Defaults to false.
 	AllowPlaintextAuth bool
 	// FQDN is the name in EHLO. Defaults to the relay's host name.
 	FQDN string
@@ -290,6 +302,18 @@ func (c *SendConnector) validateTLS(fault report) {
 	case len(c.SmartHosts) > 0:
 		fault("TLSDomain", "missing; DomainValidation with smart hosts needs the name in their certificates")
 	}
+	if c.RootCAs != nil && c.TLS != TLSCertificateValidation && c.TLS != TLSDomainValidation {
+		fault("RootCAs", "has no effect with %s; set TLS to DomainValidation", c.TLS)
+	}
+	for i, cert := range c.Certificates {
+		if len(cert.Certificate) == 0 || cert.PrivateKey == nil {
+			field := fmt.Sprintf("Certificates[%d]", i)
+			fault(field, "the certificate or its private key is missing")
+		}
+	}
+	if len(c.Certificates) > 0 && c.TLS == TLSNone {
+		fault("Certificates", "has no effect with None; choose another TLS level")
+	}
 	if c.ImplicitTLS && c.TLS == TLSNone {
 		fault("ImplicitTLS", "contradicts TLS None; choose another TLS level")
 	}
@@ -311,7 +335,12 @@ func (c *SendConnector) validateCredentials(fault report) {
 	if len(c.SmartHosts) == 0 {
 		fault("Username", "needs smart hosts; credentials are not for any mail exchanger")
 	}
-	if c.TLS == TLSNone && !c.AllowPlaintextAuth {
+	switch {
+	case c.AllowPlaintextAuth || len(c.SmartHosts) == 0:
+	case c.TLS == TLSNone:
 		fault("Username", "needs TLS to be sent; choose another TLS level, or set AllowPlaintextAuth on a network that nobody else can read")
+	case c.TLS != TLSDomainValidation && !c.AllowUnverifiedAuth:
+		fault("Username", "the password would go to whoever answers; set TLS to DomainValidation "+
+			"and TLSDomain to the name in the smart host's certificate, or set AllowUnverifiedAuth")
 	}
 }

@@ -2,6 +2,8 @@ package connector_test
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"math"
@@ -75,6 +77,9 @@ func TestParseAddressSpace(t *testing.T) {
 
 func TestSendValidate(t *testing.T) {
 	t.Parallel()
+	const unverified = "Username: the password would go to whoever answers; " +
+		"set TLS to DomainValidation and TLSDomain to the name in the smart host's certificate, " +
+		"or set AllowUnverifiedAuth"
 	for _, test := range []struct {
 		name   string
 		change func(*SendConnector)
@@ -130,7 +135,42 @@ func TestSendValidate(t *testing.T) {
 		{"ImplicitTLS without TLS", func(c *SendConnector) { c.TLS, c.ImplicitTLS, c.SmartHosts = TLSNone, true, []string{"a"} },
 			[]string{"ImplicitTLS: contradicts TLS None; choose another TLS level"}},
 		{"ImplicitTLS with MX", func(c *SendConnector) { c.ImplicitTLS = true }, []string{"ImplicitTLS: needs smart hosts; mail exchangers do not speak it"}},
-		{"credentials", func(c *SendConnector) { c.SmartHosts, c.Username, c.Password = []string{"a"}, "u", "p" }, nil},
+		{"credentials", func(c *SendConnector) {
+			c.SmartHosts, c.Username, c.Password = []string{"a"}, "u", "p"
+			c.TLS, c.TLSDomain = TLSDomainValidation, "a"
+		}, nil},
+		{"credentials for whoever answers", func(c *SendConnector) {
+			c.SmartHosts, c.Username, c.Password = []string{"a"}, "u", "p"
+		}, []string{unverified}},
+		{"credentials for whoever encrypts", func(c *SendConnector) {
+			c.SmartHosts, c.Username, c.Password = []string{"a"}, "u", "p"
+			c.TLS = TLSEncryptionOnly
+		}, []string{unverified}},
+		{"credentials for whoever has a certificate", func(c *SendConnector) {
+			c.SmartHosts, c.Username, c.Password = []string{"a"}, "u", "p"
+			c.TLS = TLSCertificateValidation
+		}, []string{unverified}},
+		{"credentials unverified", func(c *SendConnector) {
+			c.SmartHosts, c.Username, c.Password = []string{"a"}, "u", "p"
+			c.TLS, c.AllowUnverifiedAuth = TLSEncryptionOnly, true
+		}, nil},
+		{"credentials unverified without TLS", func(c *SendConnector) {
+			c.SmartHosts, c.Username, c.Password = []string{"a"}, "u", "p"
+			c.TLS, c.AllowUnverifiedAuth = TLSNone, true
+		}, []string{"Username: needs TLS to be sent; choose another TLS level, or set " +
+			"AllowPlaintextAuth on a network that nobody else can read"}},
+		{"authorities", func(c *SendConnector) {
+			c.RootCAs, c.TLS = x509.NewCertPool(), TLSCertificateValidation
+		}, nil},
+		{"authorities unasked", func(c *SendConnector) { c.RootCAs = x509.NewCertPool() },
+			[]string{"RootCAs: has no effect with Opportunistic; set TLS to DomainValidation"}},
+		{"certificate without a key", func(c *SendConnector) {
+			c.Certificates = []tls.Certificate{{Certificate: [][]byte{{1}}}}
+		}, []string{"Certificates[0]: the certificate or its private key is missing"}},
+		{"certificate without TLS", func(c *SendConnector) {
+			c.Certificates = []tls.Certificate{{Certificate: [][]byte{{1}}, PrivateKey: 1}}
+			c.TLS = TLSNone
+		}, []string{"Certificates: has no effect with None; choose another TLS level"}},
 		{"credentials without smart host", func(c *SendConnector) { c.Username, c.Password = "u", "p" },
 			[]string{"Username: needs smart hosts; credentials are not for any mail exchanger"}},
 		{"credentials without TLS", func(c *SendConnector) {
@@ -139,7 +179,9 @@ func TestSendValidate(t *testing.T) {
 		{"credentials in the clear", func(c *SendConnector) {
 			c.SmartHosts, c.TLS, c.Username, c.Password, c.AllowPlaintextAuth = []string{"a"}, TLSNone, "u", "p", true
 		}, nil},
-		{"no password", func(c *SendConnector) { c.SmartHosts, c.Username = []string{"a"}, "u" }, []string{"Password: missing; there is a Username"}},
+		{"no password", func(c *SendConnector) {
+			c.SmartHosts, c.Username, c.AllowUnverifiedAuth = []string{"a"}, "u", true
+		}, []string{"Password: missing; there is a Username"}},
 		{"no user name", func(c *SendConnector) { c.SmartHosts, c.Password = []string{"a"}, "p" }, []string{"Username: missing; there is a Password"}},
 		{"FQDN", func(c *SendConnector) { c.FQDN = "-" }, []string{`FQDN: "-": label "-" begins or ends with a hyphen`}},
 		{"negative numbers", func(c *SendConnector) {

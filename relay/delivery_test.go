@@ -2,6 +2,8 @@ package relay_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
@@ -148,6 +150,44 @@ func (z zone) LookupNetIP(_ context.Context, _, name string) ([]netip.Addr, erro
 		}
 	}
 	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+}
+
+// A send connector trusts the authorities it is given, and shows its certificate.
+func TestAuthoritiesOfASendConnector(t *testing.T) {
+	server, mine := certificate(t), certificate(t)
+	server.ClientAuth = tls.RequireAnyClientCert
+	leaf, err := x509.ParseCertificate(server.Certificates[0].Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s := &sink{mail: make(chan sent, 10)}
+	go func() {
+		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+			go s.serve(c)
+		}
+	}()
+	known := smart("known", "a.test", l.Addr().String())
+	known.TLS, known.TLSDomain = connector.TLSDomainValidation, "relay.example.test"
+	known.ImplicitTLS, known.RootCAs = true, x509.NewCertPool()
+	known.RootCAs.AddCert(leaf)
+	known.Certificates = mine.Certificates
+	strange := *known
+	strange.Name, strange.RootCAs = "strange", nil
+	strange.AddressSpaces = []connector.AddressSpace{{Domain: "b.test"}}
+	w := outgoing(t, nil, known, &strange)
+	submit(t, w.relay, "app@example.test", "x@a.test", "x@b.test")
+	if m := s.wait(t); fmt.Sprint(m.to) != "[x@a.test]" {
+		t.Errorf("arrived: %+v", m)
+	}
+	e := w.events.wait(t, kind(relay.Deferred))
+	if e.To[0] != "x@b.test" || e.Enhanced != "4.7.5" {
+		t.Errorf("event %+v", e)
+	}
 }
 
 // A stranger's DNS does not lead into this network.

@@ -2,7 +2,10 @@ package relay
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -26,6 +29,12 @@ type NextHop struct {
 	TLS connector.TLSLevel
 	// TLSDomain is the certificate name for TLSDomainValidation.
 	TLSDomain string
+	// RootCAs are the authorities that may vouch for the host, with
+	// TLSCertificateValidation and TLSDomainValidation. Defaults to the system's.
+	RootCAs *x509.CertPool
+	// Certificates are what the relay shows a host that asks who it is, with their
+	// private keys. Defaults to none.
+	Certificates []tls.Certificate
 	// MaxConnections bounds the connections. Defaults to 20.
 	MaxConnections int
 }
@@ -60,6 +69,12 @@ func (n *NextHop) hop(key, hostname string) (*outbound.NextHop, error) {
 	if n.TLS == connector.TLSDomainValidation && n.TLSDomain == "" {
 		faults = append(faults, &connector.FieldError{Field: "TLSDomain", Err: errors.New("required with TLSDomainValidation")})
 	}
+	validates := n.TLS == connector.TLSCertificateValidation
+	validates = validates || n.TLS == connector.TLSDomainValidation
+	if n.RootCAs != nil && !validates {
+		err := fmt.Errorf("has no effect with %s; set TLS to DomainValidation", n.TLS)
+		faults = append(faults, &connector.FieldError{Field: "RootCAs", Err: err})
+	}
 	domain := wireName(n.TLSDomain)
 	if name, err := domains.ParseDomain(domain); domain != "" && (err != nil || name[0] == '[') {
 		faults = append(faults, &connector.FieldError{Field: "TLSDomain", Err: errors.New("not the " +
@@ -76,6 +91,8 @@ func (n *NextHop) hop(key, hostname string) (*outbound.NextHop, error) {
 		LMTP:           n.LMTP,
 		TLS:            n.TLS,
 		TLSDomain:      domain,
+		RootCAs:        n.RootCAs,
+		Certificates:   n.Certificates,
 		Helo:           hostname,
 		MaxConnections: orDefault(n.MaxConnections, defaultConnections),
 	}, errors.Join(faults...)

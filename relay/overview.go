@@ -7,13 +7,13 @@ import (
 )
 
 // SendConnectors returns the send connectors that take part, in the order of the configuration. They are copies for
-// showing, without Password.
+// showing, without Password and Certificates.
 func (r *Relay) SendConnectors() []*connector.SendConnector {
 	var list []*connector.SendConnector
 	for _, c := range r.snap.Load().cfg.SendConnectors {
 		if c != nil && !c.Disabled {
 			shown := *c
-			shown.Password = ""
+			shown.Password, shown.Certificates = "", nil
 			shown.AddressSpaces = slices.Clone(c.AddressSpaces)
 			shown.SmartHosts = slices.Clone(c.SmartHosts)
 			list = append(list, &shown)

@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"crypto/tls"
 	"testing"
 
 	"github.com/postern-mail/postern/connector"
@@ -11,7 +12,8 @@ func TestSendConnectors(t *testing.T) {
 	cfg, _ := config()
 	out := &connector.SendConnector{
 		Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}, SmartHosts: []string{"smtp.example.net"},
-		Username: "relay", Password: "secret",
+		Username: "relay", Password: "secret", AllowUnverifiedAuth: true,
+		Certificates: []tls.Certificate{{Certificate: [][]byte{{1}}, PrivateKey: "secret"}},
 	}
 	off := &connector.SendConnector{Name: "off", AddressSpaces: []connector.AddressSpace{{Domain: "example.net"}}, Disabled: true}
 	cfg.SendConnectors = []*connector.SendConnector{off, out}
@@ -23,6 +25,9 @@ func TestSendConnectors(t *testing.T) {
 	list := r.SendConnectors()
 	if len(list) != 1 || list[0].Name != "out" || list[0].Username != "relay" || list[0].Password != "" {
 		t.Fatalf("%v", list)
+	}
+	if list[0].Certificates != nil {
+		t.Error("the copy has private keys")
 	}
 	list[0].SmartHosts[0], list[0].AddressSpaces[0].Domain = "changed", "changed"
 	if again := r.SendConnectors()[0]; out.Password != "secret" || again.SmartHosts[0] != "smtp.example.net" || again.AddressSpaces[0].Domain != "*" {

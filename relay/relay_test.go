@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -497,6 +498,9 @@ func TestNamesOnTheWire(t *testing.T) {
 		}},
 		{"Mailboxes.TLSDomain", func(cfg *relay.Config) {
 			cfg.Mailboxes = &relay.NextHop{Hosts: []string{"a.test"}, TLSDomain: "a b"}
+		}},
+		{"Mailboxes.RootCAs", func(cfg *relay.Config) {
+			cfg.Mailboxes = &relay.NextHop{Hosts: []string{"a.test"}, RootCAs: x509.NewCertPool()}
 		}},
 		{"Mailboxes.Hosts[0]", func(cfg *relay.Config) {
 			cfg.Mailboxes = &relay.NextHop{Hosts: []string{"exämple..test:25"}}

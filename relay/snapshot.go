@@ -385,6 +385,8 @@ func (p *snapshot) hopOf(sc *connector.SendConnector) *hop {
 		Port:                  c.Port,
 		TLS:                   c.TLS,
 		TLSDomain:             c.TLSDomain,
+		RootCAs:               c.RootCAs,
+		Certificates:          c.Certificates,
 		ImplicitTLS:           c.ImplicitTLS,
 		Username:              c.Username,
 		Password:              c.Password,

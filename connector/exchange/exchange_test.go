@@ -423,6 +423,7 @@ func ranges(c *connector.Connector) any     { return fmt.Sprint(c.RemoteIPRanges
 
 // TestSend reads send connectors.
 func TestSend(t *testing.T) {
+	const credential = `"AuthenticationCredential": {"UserName": "u"}`
 	const host = `"SmartHosts": ["smtp.example.com"], "DNSRoutingEnabled": false`
 	for _, tt := range []struct {
 		changes string
@@ -436,6 +437,15 @@ func TestSend(t *testing.T) {
 			connector.SendConnector{TLS: connector.TLSDomainValidation, TLSDomain: "mx.example.com", SmartHosts: []string{"smtp.example.com"}}},
 		{`{"SmartHostAuthMechanism": 4, "AuthenticationCredential": {"UserName": "u", "Password": "secret"}, ` + host + `}`,
 			connector.SendConnector{TLS: connector.TLSDomainValidation, TLSDomain: "smtp.example.com", Username: "u", SmartHosts: []string{"smtp.example.com"}}},
+		{`{"SmartHostAuthMechanism": 2, ` + credential + `, ` + host + `}`,
+			connector.SendConnector{
+				Username: "u", AllowUnverifiedAuth: true, SmartHosts: []string{"smtp.example.com"},
+			}},
+		{`{"SmartHostAuthMechanism": 4, ` + credential + `, "SmartHosts": "a.example,b.example"}`,
+			connector.SendConnector{
+				TLS: connector.TLSCertificateValidation, Username: "u", AllowUnverifiedAuth: true,
+				SmartHosts: []string{"a.example", "b.example"},
+			}},
 		{`{"SmartHosts": "[192.0.2.1],[2001:db8::1]", "Port": 26}`, connector.SendConnector{SmartHosts: []string{"192.0.2.1", "[2001:db8::1]"}, Port: 26}},
 		{`{"AddressSpaces": {"Type": "SMTP", "Domain": "bücher.example", "IncludeSubDomains": true, "Cost": 7}}`,
 			connector.SendConnector{AddressSpaces: []connector.AddressSpace{{Domain: "*.xn--bcher-kva.example", Cost: 7}}}},

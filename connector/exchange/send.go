@@ -237,6 +237,7 @@ func (c *send) credentials() {
 		if c.TLS == connector.TLSOpportunistic || c.TLS == connector.TLSNone {
 			c.o.note(auth, "the password is not sent without TLS here; AllowPlaintextAuth lifts that")
 		}
+		c.unverified(auth)
 	case "basicauthrequiretls":
 		c.authTLS(auth)
 	default:
@@ -245,6 +246,16 @@ func (c *send) credentials() {
 	}
 	c.Username = user
 	c.o.r.note(c.o.label, credential, user, "no dump has the password; set Username and Password")
+}
+
+// unverified keeps the password going to a host that need not prove its name, as
+// Exchange lets it.
+func (c *send) unverified(parameter string) {
+	if c.TLS != connector.TLSDomainValidation {
+		c.AllowUnverifiedAuth = true
+		c.o.note(parameter, "whoever answers gets the password; set TLS to DomainValidation "+
+			"and take AllowUnverifiedAuth away")
+	}
 }
 
 // authTLS does what Exchange does before it shows a password: the certificate must have the name of the smart host.
@@ -256,6 +267,7 @@ func (c *send) authTLS(parameter string) {
 	default:
 		c.TLS = connector.TLSCertificateValidation
 		c.o.note(parameter, "Exchange wants each smart host's own name in its certificate; here any valid certificate will do, unless DomainValidation names one")
+		c.unverified(parameter)
 	}
 }
 

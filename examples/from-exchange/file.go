@@ -73,6 +73,7 @@ type send struct {
 	TLSDomain             string   `toml:"tls_domain,omitempty"`
 	Username              string   `toml:"username,omitempty"`
 	PasswordFile          string   `toml:"password_file,omitempty"`
+	AllowUnverifiedAuth   bool     `toml:"allow_unverified_auth,omitempty"`
 	FQDN                  string   `toml:"fqdn,omitempty"`
 	MaxMessageBytes       int64    `toml:"max_message_bytes,omitzero"`
 	MessagesPerConnection int      `toml:"messages_per_connection,omitzero"`
@@ -131,7 +132,8 @@ func receiveOf(c *connector.Connector) receive {
 func sendOf(c *connector.SendConnector, passwordFile string) send {
 	to := send{
 		Name: c.Name, Disabled: c.Disabled, AddressSpaces: texts(c.AddressSpaces), SmartHosts: c.SmartHosts, Port: c.Port,
-		TLS: c.TLS.String(), TLSDomain: c.TLSDomain, Username: c.Username, FQDN: c.FQDN,
+		TLS: c.TLS.String(), TLSDomain: c.TLSDomain, Username: c.Username,
+		AllowUnverifiedAuth: c.AllowUnverifiedAuth, FQDN: c.FQDN,
 		MaxMessageBytes: c.MaxMessageBytes, MessagesPerConnection: c.MessagesPerConnection,
 	}
 	if c.Username != "" {

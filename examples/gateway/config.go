@@ -62,6 +62,9 @@ type file struct {
 	SendConnector []struct {
 		connector.SendConnector
 		PasswordFile string
+		// RootCas and Certificates name files for the connector's fields.
+		RootCas      string
+		Certificates []struct{ Certificate, Key string }
 	}
 	Retry    relay.Retry
 	Pressure relay.Pressure
@@ -152,6 +155,14 @@ func load(path string, last *lasting, log *slog.Logger) (relay.Config, string, f
 			password := l.secret(fmt.Sprintf("send_connector[%d].password_file", i), c.PasswordFile)
 			c.Password = strings.TrimRight(string(password), "\r\n")
 		}
+		at := fmt.Sprintf("send_connector[%d].", i)
+		if c.RootCas != "" {
+			c.SendConnector.RootCAs = l.roots(at+"root_cas", c.RootCas)
+		}
+		for j, pair := range c.Certificates {
+			c.SendConnector.Certificates = append(c.SendConnector.Certificates,
+				l.pair(fmt.Sprintf("%scertificates[%d]", at, j), pair.Certificate, pair.Key))
+		}
 		cfg.SendConnectors = append(cfg.SendConnectors, &c.SendConnector)
 	}
 	for i, k := range f.DKIM {
@@ -203,12 +214,31 @@ func (l *loader) certificate(f *file) *tls.Config {
 	}
 	c.GetCertificate = pair.GetCertificate
 	if f.TLS.ClientCas != "" {
-		c.ClientCAs = x509.NewCertPool()
-		if text := l.read("tls.client_cas", f.TLS.ClientCas); text != nil && !c.ClientCAs.AppendCertsFromPEM(text) {
-			l.add("tls.client_cas", "no certificate in %s", f.TLS.ClientCas)
-		}
+		c.ClientCAs = l.roots("tls.client_cas", f.TLS.ClientCas)
 	}
 	return c
+}
+
+// roots reads authorities.
+func (l *loader) roots(field, name string) *x509.CertPool {
+	pool := x509.NewCertPool()
+	if text := l.read(field, name); text != nil && !pool.AppendCertsFromPEM(text) {
+		l.add(field, "no certificate in %s", name)
+	}
+	return pool
+}
+
+// pair reads a certificate and its key.
+func (l *loader) pair(field, certificate, key string) tls.Certificate {
+	text, secret := l.read(field+".certificate", certificate), l.secret(field+".key", key)
+	if text == nil || secret == nil {
+		return tls.Certificate{}
+	}
+	pair, err := tls.X509KeyPair(text, secret)
+	if err != nil {
+		l.add(field, "%w", err)
+	}
+	return pair
 }
 
 func (l *loader) users(f *file) *auth.Server {

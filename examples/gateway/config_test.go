@@ -347,6 +347,47 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// TestSendCertificates reads whom a send connector trusts and what it shows.
+func TestSendCertificates(t *testing.T) {
+	const text = `hostname = "relay.example.test"
+spool = "spool"
+[[send_connector]]
+name = "out"
+address_spaces = ["*;1"]
+smart_hosts = ["mail.example.net"]
+allow_private_addresses = true
+tls = "DomainValidation"
+tls_domain = "mail.example.net"
+root_cas = "ROOTS"
+certificates = [{ certificate = "cert.pem", key = "KEY" }]
+`
+	for name, c := range map[string]struct{ roots, key, want string }{
+		"good":     {"cert.pem", "key.pem", ""},
+		"no roots": {"key.pem", "key.pem", "send_connector[0].root_cas: no certificate in key.pem"},
+		"missing":  {"cert.pem", "other.pem", "send_connector[0].certificates[0].key: "},
+		"no key":   {"cert.pem", "cert.pem", "send_connector[0].certificates[0]: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := site(t, strings.NewReplacer("ROOTS", c.roots, "KEY", c.key).Replace(text))
+			mailtest.Certificate(t, filepath.Dir(file))
+			cfg, _, found := load(file, newLasting(), slog.New(slog.DiscardHandler))
+			if c.want != "" {
+				if len(found) == 0 || !strings.HasPrefix(found[0].String(), c.want) {
+					t.Errorf("faults %v, want %s", found, c.want)
+				}
+				return
+			}
+			if len(found) > 0 {
+				t.Fatal(found)
+			}
+			out := cfg.SendConnectors[0]
+			if out.RootCAs == nil || len(out.Certificates) != 1 || !out.AllowPrivateAddresses {
+				t.Errorf("%+v", *out)
+			}
+		})
+	}
+}
+
 // TestFilesOfWindows reads files with a byte order mark, and says what is wrong
 // with those in UTF-16.
 func TestFilesOfWindows(t *testing.T) {

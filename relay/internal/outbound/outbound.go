@@ -3,6 +3,7 @@ package outbound
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"log/slog"
 	"net"
@@ -44,7 +45,9 @@ type NextHop struct {
 	MaxConnections int
 	// MessagesPerConnection ends a connection after that many transactions. Defaults to 100; negative means no bound.
 	MessagesPerConnection int
-	RootCAs               *tls.Config // nil: the system's roots; only RootCAs and Certificates are used
+	// RootCAs vouch for the peer; nil: the system's. Certificates are shown to it.
+	RootCAs      *x509.CertPool
+	Certificates []tls.Certificate
 }
 
 // Request is one transaction.

@@ -47,17 +47,13 @@ func (c *conn) startTLS(ctx context.Context, h *NextHop, name string) error {
 // tlsConfig gives the checks of a level. crypto/tls can check the chain only together with the name of the server, and
 // the levels tell these apart: so its own check is off and verify takes its place.
 func tlsConfig(h *NextHop, name string) *tls.Config {
-	cfg := &tls.Config{InsecureSkipVerify: true}
+	cfg := &tls.Config{InsecureSkipVerify: true, Certificates: h.Certificates}
 	if _, err := netip.ParseAddr(name); err != nil {
 		cfg.ServerName = name // RFC 6066 section 3: no literal addresses
 	}
-	var roots *x509.CertPool
-	if h.RootCAs != nil {
-		roots, cfg.Certificates = h.RootCAs.RootCAs, h.RootCAs.Certificates
-	}
 	switch h.TLS {
 	case connector.TLSCertificateValidation:
-		cfg.VerifyConnection = verify(roots, "")
+		cfg.VerifyConnection = verify(h.RootCAs, "")
 	case connector.TLSDomainValidation:
 		domain := h.TLSDomain
 		if domain == "" && len(h.Hosts) == 0 {
@@ -66,7 +62,7 @@ func tlsConfig(h *NextHop, name string) *tls.Config {
 		if domain == "" {
 			domain = name
 		}
-		cfg.VerifyConnection = verify(roots, domain)
+		cfg.VerifyConnection = verify(h.RootCAs, domain)
 	}
 	return cfg
 }

@@ -100,7 +100,7 @@ func TestTLSLevels(t *testing.T) {
 				}
 				c := newClient(t, dialTo(listen(t, s.serve)))
 				r := newRequest("hi\r\n")
-				r.Hop.TLS, r.Hop.RootCAs = test.level, &tls.Config{RootCAs: pool}
+				r.Hop.TLS, r.Hop.RootCAs = test.level, pool
 				res := c.Deliver(t.Context(), r)
 				switch want {
 				case inTLS, plain:
@@ -131,7 +131,7 @@ func TestTLSLevels(t *testing.T) {
 			cfg.Resolver = zone{ip: oneHost.ip, mx: map[string][]*net.MX{"example.org": {{Host: "mx.example.net."}}}}
 		})
 		r := newRequest("hi\r\n")
-		r.Hop.TLS, r.Hop.RootCAs = connector.TLSDomainValidation, &tls.Config{RootCAs: pool}
+		r.Hop.TLS, r.Hop.RootCAs = connector.TLSDomainValidation, pool
 		r.Hop.TLSDomain = test.tlsDomain
 		if test.domain != "" {
 			r.Hop.Hosts, r.Hop.Domain = nil, test.domain
@@ -149,7 +149,7 @@ func TestTLSImplicit(t *testing.T) {
 	c := newClient(t, dialTo(listen(t, func(nc net.Conn) { s.serve(tls.Server(nc, cfg)) })))
 	r := newRequest("hi\r\n")
 	r.Hop.ImplicitTLS = true
-	r.Hop.RootCAs = &tls.Config{Certificates: []tls.Certificate{mine}}
+	r.Hop.Certificates = []tls.Certificate{mine}
 	expect(t, c.Deliver(t.Context(), r), taken)
 	expect(t, c.Deliver(t.Context(), r), taken)
 	if n := s.conns.Load(); n != 1 {
