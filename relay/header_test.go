@@ -279,3 +279,32 @@ func TestSenderOfUser(t *testing.T) {
 	c.script(envelope + "C: DATA\nS: 354\nC: From: app@example.test, ceo@example.test\nC: \nC: .\nS: 550 5.7.60")
 	c.script(envelope + "C: DATA\nS: 354\nC: From: not an address\nC: \nC: .\nS: 550 5.6.0")
 }
+
+// Authors whose addresses are of no form of RFC 5322 are taken, and a form that
+// names this relay's own domain is no way around its check.
+func TestAuthorsInUse(t *testing.T) {
+	w := start(t, func(c *relay.Config) {
+		for _, in := range c.Connectors {
+			if in.Name == "in" {
+				in.Grants = []connector.Grant{{
+					Principal: connector.Anonymous, Deny: true,
+					Rights: connector.AcceptAuthoritativeDomainSender,
+				}}
+			}
+		}
+	})
+	for from, want := range map[string]string{
+		"Foo <foo..bar@docomo.test>": "250 ",
+		"foo.@docomo.test":           "250 ",
+		"root@web_01.corp.test.":     "250 ",
+		"boss@example.test.":         "550 ",
+		"b..oss@example.test":        "550 ",
+		"..@docomo.test":             "550 ",
+	} {
+		c := w.dial(t, "in")
+		got := c.transact("From: "+from+"\r\n\r\nx\r\n", "a@docomo.test", "alice@example.test")
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q", from, got)
+		}
+	}
+}

@@ -34,7 +34,7 @@ func Addresses(value string) ([]string, error) {
 		CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil },
 	}}
 	// Nor can its octets, as long as they are of no address.
-	list, err := p.ParseList(strings.ToValidUTF8(value, unreadable))
+	list, err := p.ParseList(formal(strings.ToValidUTF8(value, unreadable)))
 	if err != nil {
 		return nil, fmt.Errorf("header: %w", err)
 	}
@@ -51,6 +51,47 @@ func Addresses(value string) ([]string, error) {
 		out[i] = s[len("<") : len(s)-len(">")]
 	}
 	return out, nil
+}
+
+// formal returns an address list with the forms in use that RFC 5322 does not have
+// in the one it has, as package domains writes them: empty atoms of a local part
+// (a..b@example.com) in quotes, a domain without its trailing dot. All else is
+// left alone, for the parser to refuse.
+func formal(value string) string {
+	var b strings.Builder
+	for i := 0; i < len(value); {
+		end := i + 1
+		switch c := value[i]; {
+		case c == '"':
+			end = quotedEnd(value, i)
+		case c == '(':
+			end = commentEnd(value, i)
+		case c == '[':
+			end = i + strings.IndexByte(value[i:], ']') + 1
+		case isAtext(c):
+			for end < len(value) && isAtext(value[end]) {
+				end++
+			}
+		}
+		if end <= i {
+			return value // broken from here on
+		}
+		word := value[i:end]
+		switch {
+		case end < len(value) && value[end] == '@' && hasEmptyAtoms(word):
+			word = `"` + word + `"`
+		case i > 0 && value[i-1] == '@':
+			word = strings.TrimSuffix(word, ".")
+		}
+		b.WriteString(word)
+		i = end
+	}
+	return b.String()
+}
+
+// hasEmptyAtoms reports whether a word is atoms with dots, and some are missing.
+func hasEmptyAtoms(word string) bool {
+	return isAtext(word[0]) && strings.Trim(word, ".") != "" && strings.Contains("."+word+".", "..")
 }
 
 // HasGroup reports whether an address list has a group, "name: a@example.com, b@example.com;" (RFC 5322 section 3.4). The list is

@@ -386,6 +386,10 @@ func TestAddresses(t *testing.T) {
 		"Friends: a@example.com, b@example.com;":        "a@example.com b@example.com",
 		"bob@[192.0.2.1]":                               "bob@[192.0.2.1]",
 		"björn@exämple.com":                             "björn@exämple.com",
+		"foo..bar@docomo.example":                       `"foo..bar"@docomo.example`,
+		"Foo <.foo.@docomo.example.>, b@example.com.":   `".foo."@docomo.example b@example.com`,
+		`"a..b@c" (x..y@z.) <bob@example.com>`:          "bob@example.com",
+		"A..B <bob@example.com>":                        "bob@example.com",
 	} {
 		got, err := header.Addresses(in)
 		if err != nil || strings.Join(got, " ") != want {
@@ -393,7 +397,9 @@ func TestAddresses(t *testing.T) {
 		}
 	}
 	for _, in := range []string{
-		"", "bob", "bob@", "<bob@example.com", "a@b.example c@d.example", "a@example.com\r\nTo: b@example.com",
+		"..@example.com", "bob@example.com..", "bob@.", "bob@[192.0.2.1].", "a..b@c <ceo@example.com>",
+		"a..b @example.com", "", "bob", "bob@", "<bob@example.com", "a@b.example c@d.example",
+		"a@example.com\r\nTo: b@example.com",
 		strings.Repeat("x", 17<<10) + "@example.com",
 		strings.Repeat("a@example.com,", 101) + "a@example.com",
 	} {
@@ -483,7 +489,10 @@ func naiveNames(section string) []string {
 }
 
 func FuzzAddresses(f *testing.F) {
-	for _, s := range []string{"Bob <bob@example.com>", `"a b"@example.com`, "a:b@c,d@e;", "=?utf-8?q?x?= <a@b>", "(x) a@b"} {
+	for _, s := range []string{
+		"Bob <bob@example.com>", `"a b"@example.com`, "a:b@c,d@e;", "=?utf-8?q?x?= <a@b>",
+		"(x) a@b", "a..b@c., .d@e", `"a..b@c" <d.@e>`,
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
