@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -641,3 +643,38 @@ type countingWriter struct {
 }
 
 func (w *countingWriter) Abort() error { *w.aborted++; return w.Writer.Abort() }
+
+// A Reload that the log holds up does not hold up the end.
+func TestEndDuringReload(t *testing.T) {
+	release := make(chan struct{})
+	block := new(atomic.Bool)
+	cfg, _ := config()
+	cfg.Logger = slog.New(stuckHandler{func() {
+		if block.Load() {
+			<-release
+		}
+	}})
+	r, err := relay.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	block.Store(true)
+	bound := *cfg.Connectors[0]
+	bound.Bindings = append(slices.Clone(bound.Bindings), netip.MustParseAddrPort("127.0.0.6:0"))
+	cfg.Connectors = append([]*connector.Connector{&bound}, cfg.Connectors[1:]...)
+	reloaded := make(chan error, 1)
+	go func() { reloaded <- r.Reload(cfg) }()
+	for len(r.Addrs("apps")) < 2 {
+		runtime.Gosched()
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	close(release)
+	if err := <-reloaded; err != nil {
+		t.Error(err)
+	}
+}

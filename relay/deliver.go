@@ -76,7 +76,8 @@ func (r *Relay) recoverLease(ctx context.Context, p *snapshot, l *spool.Lease) {
 		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 	defer func() {
 		if v := recover(); v != nil {
-			p.log.Error("panic in the store", "queue_id", id, "panic", fmt.Sprint(v))
+			p.log.Error("panic in the store", "queue_id", id,
+				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		}
 	}()
 	attempts := l.Delivery.Attempts + 1

@@ -90,7 +90,7 @@ func (r *Relay) drain(ctx context.Context) error {
 		r.leasing, r.working = func() {}, func() {}
 		close(r.idle)
 	})
-	r.closeListeners()
+	wait(late, async(r.closeListeners)) // a Listen or Reload under way may take its time
 	r.leasing()
 	err := r.server.Shutdown(ctx)
 	wait(ctx, r.idle)
@@ -101,9 +101,7 @@ func (r *Relay) drain(ctx context.Context) error {
 	if err == nil {
 		err = ctx.Err()
 	}
-	quit := make(chan struct{})
-	go func() { _ = r.client.Close(); close(quit) }()
-	wait(late, quit)
+	wait(late, async(func() { _ = r.client.Close() }))
 	events := r.events.close()
 	if err == nil {
 		return nil
@@ -164,6 +162,16 @@ func wait(ctx context.Context, done <-chan struct{}) {
 	case <-done:
 	case <-ctx.Done():
 	}
+}
+
+// async calls f on a goroutine of its own and returns what is closed behind it.
+func async(f func()) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	return done
 }
 
 // detach returns a context that keeps nothing of ctx but its deadline.

@@ -476,7 +476,8 @@ func (g *guard) startTLS(arg string) {
 	g.reply(220, "2.0.0", "SMTP server ready")
 	// Section 6: what was pipelined in clear text may be another's, and must not be read inside TLS.
 	if g.r < g.w {
-		g.log.Warn("clear text behind STARTTLS dropped", "session", g.sess.ID, "remote", g.sess.Remote)
+		g.log.Warn("clear text behind STARTTLS dropped",
+			"session", g.sess.ID, "remote", g.sess.Remote.Addr())
 		g.errors++
 		g.r, g.w = 0, 0
 	}

@@ -602,15 +602,30 @@ func (g *guard) close() {
 	g.cancel()
 	g.rw.Close()
 	g.leave()
-	if g.log.Enabled(context.Background(), slog.LevelDebug) {
-		g.log.LogAttrs(context.Background(), slog.LevelDebug, "session closed", slog.String("session", g.sess.ID), slog.String("connector", g.connectorName()),
-			slog.String("remote", g.sess.Remote.String()), slog.String("helo", g.sess.Helo), slog.String("tls", g.tlsVersion()), slog.Int("messages", g.messages), slog.Int("errors", g.errors))
-	}
+	g.logClosed()
 	if g.large != nil {
 		g.srv.inputs.Put(g.large)
 		g.large, g.in = nil, nil
 	}
 	g.srv.remove(g)
+}
+
+func (g *guard) logClosed() {
+	ctx := context.Background()
+	if !g.log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	line := []slog.Attr{slog.String("session", g.sess.ID)}
+	if name := g.connectorName(); name != "" {
+		line = append(line, slog.String("connector", name))
+	}
+	line = append(line, slog.Any("remote", g.sess.Remote.Addr()))
+	if g.sess.Helo != "" {
+		line = append(line, slog.String("helo", shown(g.sess.Helo)))
+	}
+	line = append(line, slog.String("tls", g.tlsVersion()),
+		slog.Int("messages", g.messages), slog.Int("errors", g.errors))
+	g.log.LogAttrs(ctx, slog.LevelDebug, "session closed", line...)
 }
 
 func (g *guard) tlsVersion() string {

@@ -71,7 +71,7 @@ func (g *guard) xclient(arg string) {
 		r = g.admit(con)
 	}
 	g.log.Debug("XCLIENT", "session", g.sess.ID, "proxy", was.Remote,
-		"remote", g.sess.Remote, "connector", g.sess.Connector.Name)
+		"remote", g.sess.Remote.Addr(), "connector", g.sess.Connector.Name)
 	if r != nil {
 		g.refuse(Rejection{Stage: "connect", Reply: r})
 		g.hangup = true
