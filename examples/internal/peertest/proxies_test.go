@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/textproto"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -166,7 +167,7 @@ func TestProxies(t *testing.T) {
 			ranges := []connector.Range{connector.MustParseRange("127.0.0.1-" + behind)}
 			c.Connectors[0].RemoteIPRanges = ranges
 		})
-		testNginx(t, p, next, "xclient", "xclient on;")
+		typesXClient(t, testNginx(t, p, next, "xclient", "xclient on;"))
 	})
 }
 
@@ -247,7 +248,40 @@ protocol = proxy
 	p.sendThrough(t, next, port, "x@stunnel.test", p.client)
 }
 
-func testNginx(t *testing.T, p *proxied, next *sink, name, how string) {
+// typesXClient is a client that names itself anew behind a proxy which, once it has
+// named it, passes on everything.
+func typesXClient(t *testing.T, port string) {
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(behind)}}
+	conn, err := dialer.Dial("tcp4", "127.0.0.1:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	c := textproto.NewConn(conn)
+	for _, step := range []struct {
+		say  string
+		code int
+	}{
+		{"", 220}, {"HELO client.test", 250}, {"MAIL FROM:<a@client.test>", 250},
+		{"RCPT TO:<b@nginx.test>", 250}, {"RSET", 250}, {"XCLIENT ADDR=127.0.0.1", 421},
+	} {
+		if step.say != "" {
+			if err := c.PrintfLine("%s", step.say); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, _, err := c.ReadResponse(step.code); err != nil {
+			t.Fatalf("%q: %v, want %d", step.say, err, step.code)
+		}
+	}
+	if line, err := c.ReadLine(); err != io.EOF {
+		t.Errorf("after the 421: %q, %v", line, err)
+	}
+}
+
+func testNginx(t *testing.T, p *proxied, next *sink, name, how string) string {
+	t.Helper()
 	ask := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Auth-Status", "OK")
 		w.Header().Set("Auth-Server", "127.0.0.1")
@@ -285,4 +319,5 @@ mail {
 	daemon(t, port, "/usr/sbin/nginx", "-c", config, "-e", "stderr")
 	p.sendThrough(t, next, port, name+"@nginx.test", nil)
 	p.sendThrough(t, next, implicit, name+".tls@nginx.test", p.client)
+	return port
 }
