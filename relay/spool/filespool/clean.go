@@ -174,9 +174,11 @@ func (s *Store) discard(g *segment) error {
 		return err
 	}
 	// A later one must not be gone before this one is.
+	s.unnamed = true
 	if err := s.fs.SyncDir(s.dir); err != nil {
 		return s.unsynced(err)
 	}
+	s.unnamed = false
 	return nil
 }
 

@@ -206,17 +206,19 @@ func openDisk(t *testing.T, dir string, disk *filespool.Disk) *filespool.Store {
 // was acknowledged must be there after the next start.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(20) {
+	for seed := range uint64(30) {
 		disk := filespool.NewDisk(seed)
 		random := rand.New(rand.NewPCG(seed, 3))
 		dir := t.TempDir()
 		must := map[spool.ID]bool{}
 		for range 6 {
 			s := openDisk(t, dir, disk)
-			faulty := []string{"write", "write", "sync", "syncdir", "open", "rename", "truncate"}[random.IntN(7)]
+			faulty := operations[random.IntN(len(operations))]
 			often := 1 + random.IntN(30)
 			faults := rand.New(rand.NewPCG(seed, 4))
-			errs := []error{syscall.ENOSPC, syscall.EIO, io.ErrShortWrite}
+			errs := []error{
+				syscall.ENOSPC, syscall.EIO, io.ErrShortWrite, syscall.EMFILE, syscall.ENOMEM,
+			}
 			disk.Fault(func(op, name string) error {
 				if op == faulty && faults.IntN(often) == 0 {
 					return errs[faults.IntN(len(errs))]

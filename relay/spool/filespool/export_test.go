@@ -227,6 +227,9 @@ func (e entry) Sys() any                   { return nil }
 func (d *Disk) ReadDir(name string) ([]fs.DirEntry, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.fault("readdir", name); err != nil {
+		return nil, err
+	}
 	var list []fs.DirEntry
 	for p, n := range d.names {
 		if filepath.Dir(p) == name {

@@ -97,6 +97,7 @@ type Store struct {
 	cleanKick  chan struct{}
 	cleanEnded chan struct{}
 	spareMu    sync.Mutex // held while the spare file comes or goes
+	unnamed    bool       // the spare file has its name not for sure
 
 	// The committer's own.
 	seq    uint64

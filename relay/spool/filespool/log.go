@@ -102,6 +102,13 @@ func (s *Store) prepare() (*segment, error) {
 	if s.active != nil {
 		number, before = s.active.number+1, s.active.end
 	}
+	// Until the name is durable, the file is still a segment after a crash.
+	if s.unnamed {
+		if err := s.fs.SyncDir(s.dir); err != nil {
+			return nil, s.unsynced(err)
+		}
+		s.unnamed = false
+	}
 	spare := filepath.Join(s.dir, spareName)
 	f, err := s.fs.OpenFile(spare, openCreate)
 	if err != nil {
@@ -359,15 +366,18 @@ func (s *Store) write(b *batch) ([]loc, error) {
 }
 
 // cut takes a failed batch off the end of the log. Nothing of it may be found
-// by the next recovery, which would take it for part of the log: until it is
-// gone, nothing else is written.
+// by the next recovery, which would take it for part of the log, mixed with what
+// is written in its place: until it is gone for sure, nothing is.
 func (s *Store) cut() error {
 	g := s.active
 	if err := g.file.Truncate(g.end); err != nil {
 		return fmt.Errorf("filespool: cut off a failed batch: %w", full(err))
 	}
-	s.uncut = false
 	s.resize(g, g.end)
+	if err := g.file.Sync(); err != nil {
+		return s.unsynced(err)
+	}
+	s.uncut = false
 	return nil
 }
 

@@ -416,6 +416,28 @@ func (s *Store) findMark() error {
 	return nil
 }
 
+// region is a part of the log that was passed over.
+type region struct {
+	from, to int64
+	what     string
+	h        *header // of a record, if that is whole
+}
+
+// firstOf returns where the regions begin that are part of the batch whose first
+// record has a number. The last is one of them.
+func firstOf(begin uint64, passed []region) int {
+	for i, r := range passed {
+		if r.h == nil || r.h.seq-uint64(r.h.batch) != begin {
+			continue
+		}
+		if r.h.batch > 0 && i > 0 {
+			return i - 1
+		}
+		return i
+	}
+	return len(passed) - 1
+}
+
 // replay reads one segment into the index.
 func (s *Store) replay(g *segment, last bool) error {
 	name := segmentName(g.number)
@@ -437,11 +459,6 @@ func (s *Store) replay(g *segment, last bool) error {
 		torn bool // what came before it in its batch is not whole
 	}
 	var batch []held
-	type region struct {
-		from, to int64
-		what     string
-		h        *header // of a record, if that is whole
-	}
 	var passed, suspects []region // before the record to come; in the batch held back
 	report := func(rs *[]region) {
 		for _, r := range *rs {
@@ -498,11 +515,12 @@ func (s *Store) replay(g *segment, last bool) error {
 		}
 		// Something of this very batch is missing before r.
 		if len(passed) > 0 && r.batch > 0 && before < r.seq-1 {
+			at := firstOf(begin, passed)
 			if torn < 0 {
-				torn = passed[len(passed)-1].from
+				torn = passed[at].from
 			}
-			suspects = append(suspects, passed...)
-			passed = nil
+			suspects = append(suspects, passed[at:]...)
+			passed = passed[:at]
 		}
 		report(&passed)
 		r.body = bytes.Clone(r.body)

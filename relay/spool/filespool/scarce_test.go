@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -153,4 +154,75 @@ func readAs(t *testing.T, s spool.Store, id spool.ID) error {
 	defer r.Close()
 	_, err = io.Copy(io.Discard, r)
 	return err
+}
+
+// TestScarceAtStart has each call of the file system fail once while a store is
+// opened that has something to cut off and something to remove: the next attempt
+// finds all there is.
+func TestScarceAtStart(t *testing.T) {
+	t.Parallel()
+	for _, op := range slices.Concat(operations, []string{"readdir"}) {
+		for n := int64(1); ; n++ {
+			disk := filespool.NewDisk(3)
+			dir := t.TempDir()
+			s := openDisk(t, dir, disk)
+			// A message that is being written when the machine stops.
+			w, err := s.Create(t.Context(), spool.NewID(time.Now()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Write(make([]byte, 50_000)); err != nil {
+				t.Fatal(err)
+			}
+			want := model{}
+			for i := range 40 {
+				id := spool.NewID(time.Now())
+				id[15] = []byte{0xef, 0xf0}[i%2]
+				if err := tryPutOwn(t, s, id); err != nil {
+					t.Fatal(err)
+				}
+				want[spool.DeliveryID{Message: id}] = 0
+			}
+			// And one whose sync fails: whether it is there, nobody knows.
+			disk.Fault(func(o, _ string) error {
+				if o == "sync" {
+					return syscall.EIO
+				}
+				return nil
+			})
+			doubtful := spool.NewID(time.Now())
+			doubtful[15] = 0xef
+			if err := tryPutOwn(t, s, doubtful); !errors.Is(err, spool.ErrFailed) {
+				t.Fatal(err)
+			}
+			disk.Crash()
+			s.Close()
+
+			var calls atomic.Int64
+			disk.Fault(func(o, _ string) error {
+				if o == op && calls.Add(1) == n {
+					return syscall.EMFILE
+				}
+				return nil
+			})
+			s, err = filespool.OpenFS(dir, &filespool.Options{
+				SegmentBytes: 32 << 10, Threshold: 16 << 10, Logger: filespool.Quiet(), MinFree: -1,
+			}, disk)
+			failed := calls.Load() >= n
+			disk.Fault(nil)
+			if err == nil {
+				s.Close()
+			}
+			s = openDisk(t, dir, disk)
+			found := holds(t, s)
+			delete(found, spool.DeliveryID{Message: doubtful})
+			if !maps.Equal(found, want) {
+				t.Fatalf("%s %d: found %d deliveries, want %d", op, n, len(found), len(want))
+			}
+			s.Close()
+			if !failed {
+				break
+			}
+		}
+	}
 }
