@@ -231,7 +231,8 @@ func (p *snapshot) decideAuthors(in *intake, h *header.Header) *smtpd.Reply {
 			return replySeveral(name)
 		}
 		list, err := in.addresses(h, name)
-		if f, _ := h.First(name); err != nil || !utf8.Valid(f.RawValue()) {
+		f, _ := h.First(name)
+		if err != nil || in.submission() && !utf8.Valid(f.RawValue()) {
 			if quoted, ok := quoteName(h, name); ok {
 				list, err, in.author = quoted, nil, authors{}
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/auth/msgauth"
+	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
 )
 
@@ -115,5 +116,38 @@ func TestSloppyDisplayName(t *testing.T) {
 	}
 	if got := w.out.wait(t, n+1)[n].content; !strings.HasSuffix(got, theirs) {
 		t.Errorf("a relayed message was changed: %q", got)
+	}
+}
+
+// TestSloppyDisplayNameOfStranger leaves a stranger's From as it is if its
+// addresses can be told, and quotes it if that makes them so.
+func TestSloppyDisplayNameOfStranger(t *testing.T) {
+	w := start(t, func(c *relay.Config) {
+		c.Connectors[1] = bind(connector.FromInternet("in"), "127.0.0.2")
+	})
+	c := w.dial(t, "in")
+	n := 0
+	for _, tt := range [][2]string{
+		{"J\xfcrgen <x@elsewhere.test>", "J\xfcrgen <x@elsewhere.test>"},
+		{"Doe, John <x@elsewhere.test>", `"Doe, John" <x@elsewhere.test>`},
+		{"y@elsewhere.test <x@elsewhere.test>", `"y@elsewhere.test" <x@elsewhere.test>`},
+		{"bob@example.test <x@elsewhere.test>", "550 5.7.1"},
+		{"Doe, John <bob@example.test>", "550 5.7.1"},
+		{"Doe, John", "550 5.6.0"},
+	} {
+		content := "From: " + tt[0] + "\r\n\r\nhi\r\n"
+		got := c.transact(content, "x@elsewhere.test", "alice@example.test")
+		switch {
+		case strings.HasPrefix(tt[1], "550") && strings.HasPrefix(got, tt[1]):
+			continue
+		case !strings.HasPrefix(got, "250"):
+			t.Errorf("%q: %s", tt[0], got)
+			continue
+		}
+		n++
+		stored := w.mailboxes.wait(t, n)[n-1].content
+		if !strings.HasSuffix(stored, "\r\nFrom: "+tt[1]+"\r\n\r\nhi\r\n") {
+			t.Errorf("%q became %q", tt[0], stored)
+		}
 	}
 }

@@ -18,7 +18,8 @@ import (
 type Message struct {
 	// From is the reverse-path: a mailbox, or empty for the null sender.
 	From string
-	// To are the recipients, at least one.
+	// To are the recipients, at least one. One that is named twice gets one
+	// copy.
 	To []string
 	// Content is header and body. Lines may end in LF; they are stored with CRLF. Date and Message-ID are added
 	// when they are missing, and so is a From field, of the mailbox From;
