@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -473,6 +474,17 @@ func TestShutdownFromCallbacks(t *testing.T) {
 			}
 		},
 		"log": func(cfg *relay.Config, stop func()) { cfg.Logger = slog.New(stuckHandler{stop}) },
+		"store": func(cfg *relay.Config, stop func()) {
+			settle := func(spool.Settlement) error { stop(); return nil }
+			cfg.Spool = &hooked{Store: cfg.Spool, settle: settle}
+		},
+		"TLS": func(cfg *relay.Config, stop func()) {
+			served := certificate(t)
+			cfg.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+				stop()
+				return served, nil
+			}}
+		},
 	} {
 		for how, end := range map[string]func(*relay.Relay) error{
 			"Shutdown": func(r *relay.Relay) error {
@@ -511,6 +523,7 @@ func TestShutdownFromCallbacks(t *testing.T) {
 				began := time.Now()
 				go func() { ran <- r.Run(context.Background()) }()
 				if name != "log" {
+					// smtp.SendMail goes on with STARTTLS where it is offered.
 					go send(w.addr("apps"), nil, "app@example.test", "x@elsewhere.test")
 					ready <- r
 				}

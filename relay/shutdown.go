@@ -208,7 +208,8 @@ func calledBack() bool {
 			var f runtime.Frame
 			f, more = frames.Next()
 			for _, call := range [...]string{
-				"/relay.(*eventQueue).call", "/relay.safeHandler.", "/smtpd.(*answer[",
+				"/relay.(*eventQueue).call", "/relay.safeHandler.", "/relay.(*Relay).deliver",
+				"/sched.(*Scheduler).", "/smtpd.(*answer[", "/smtpd.(*guard).",
 			} {
 				if strings.Contains(f.Function, call) {
 					return true
