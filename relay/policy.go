@@ -40,7 +40,9 @@ type Session struct {
 	Connector     *connector.Connector
 	Local, Remote netip.AddrPort
 	// Proxy is the listed host that told Local and Remote, by a PROXY header, XCLIENT or X-Forwarded-For. Invalid without one.
-	Proxy    netip.AddrPort
+	Proxy netip.AddrPort
+	// Helo is what the client has said in HELO or EHLO: up to 255 octets of UTF-8
+	// without control characters, which need not be a name.
 	Helo     string
 	TLS      *tls.ConnectionState // nil without TLS
 	Identity *auth.Identity       // nil before AUTH

@@ -72,6 +72,22 @@ func TestCompleteAddresses(t *testing.T) {
 	if got := w.mailboxes.wait(t, 3)[2]; got.from != `"a@b"@example.test` {
 		t.Errorf("submitted from %q", got.from)
 	}
+	bare := w.dial(t, "users") // without angle brackets, too
+	bare.script(login + `
+		C: MAIL FROM: app SIZE=10
+		S: 250
+		C: RCPT TO:alice
+		S: 250
+		C: RCPT TO:"bob"
+		S: 501 5.1.3
+		C: DATA
+		S: 354
+		C: .
+		S: 250`)
+	got = w.mailboxes.wait(t, 4)[3]
+	if got.from != "app@example.test" || got.to != "alice@example.test" {
+		t.Errorf("%q to %q", got.from, got.to)
+	}
 	if err := send(w.addr("in"), nil, "x@elsewhere.test", "alice"); code(err) != 501 {
 		t.Errorf("a stranger without a domain: %v", err)
 	}
