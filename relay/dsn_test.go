@@ -125,6 +125,7 @@ func TestReportsByHop(t *testing.T) {
 		}},
 		{"MX", false, "relayed", "2.0.0", func(t *testing.T, c *relay.Config, refuse bool) {
 			mx := smart("mx", "*")
+			mx.AllowPrivateAddresses = true
 			mx.Port = int(netip.MustParseAddrPort(passive(t, refuse, false, true).addr()).Port())
 			c.SendConnectors, c.Resolver = []*connector.SendConnector{mx}, zone{"elsewhere.test": "mail.elsewhere.test"}
 		}},
