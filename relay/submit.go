@@ -18,15 +18,13 @@ import (
 type Message struct {
 	// From is the reverse-path: a mailbox, or empty for the null sender.
 	From string
-	// To are the recipients, at least one. One that is named twice gets one
-	// copy.
+	// To are the recipients, at least one. Who is named twice gets one copy.
 	To []string
 	// Content is header and body. Lines may end in LF; they are stored with CRLF. Date and Message-ID are added
 	// when they are missing, and so is a From field, of the mailbox From;
 	// without either the message is refused, and so it is with two From fields.
 	// Bcc is removed. A bare CR in the header, or in that of a part, and NUL
-	// anywhere, are refused
-	// with 550 5.6.11.
+	// anywhere, are refused with 550 5.6.11.
 	Content io.Reader
 	// Identity limits the sender, and the From and Sender fields, to what it
 	// owns, as if it had logged on. Defaults to nil: the application may send

@@ -32,25 +32,42 @@ type lineReader struct {
 	err   error
 }
 
-func (r *lineReader) Read(p []byte) (int, error) {
-	for len(r.rest) == 0 {
-		if r.err != nil {
-			return 0, r.err
+// Read fills p, so that who copies does so in blocks and not by the line.
+func (r *lineReader) Read(p []byte) (n int, err error) {
+	for n < len(p) {
+		if len(r.rest) > 0 {
+			k := copy(p[n:], r.rest)
+			n += k
+			r.rest = r.rest[k:]
+		} else if r.err != nil {
+			break
+		} else {
+			r.next()
 		}
-		x, err := r.w.next()
-		if err == nil {
-			err = r.check(x)
-		}
-		if r.err = err; err != nil {
-			return 0, err
-		}
-		n := min(r.skip, len(x.data))
-		r.skip -= n
-		r.rest = x.data[n:]
 	}
-	n := copy(p, r.rest)
-	r.rest = r.rest[n:]
+	if n == 0 && len(p) > 0 {
+		return 0, r.err
+	}
 	return n, nil
+}
+
+// WriteTo spares io.Copy a larger buffer.
+func (r *lineReader) WriteTo(w io.Writer) (int64, error) {
+	return io.CopyBuffer(w, struct{ io.Reader }{r}, make([]byte, pieceSize/2))
+}
+
+// next reads the next piece. Its error stays.
+func (r *lineReader) next() {
+	x, err := r.w.next()
+	if err == nil {
+		err = r.check(x)
+	}
+	if r.err = err; err != nil {
+		return
+	}
+	n := min(r.skip, len(x.data))
+	r.skip -= n
+	r.rest = x.data[n:]
 }
 
 // check refuses what a header must not have. A part whose first line is no
