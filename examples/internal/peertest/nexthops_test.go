@@ -103,7 +103,7 @@ func TestNextHops(t *testing.T) {
 	for _, s := range servers {
 		for _, way := range []string{"clear", "tls"} {
 			id := s.name + "." + way
-			ports[id] = free(t)
+			ports[id] = freePort(t)
 			more += fmt.Sprintf("[[send_connector]]\nname = %q\naddress_spaces = [%q]\n"+
 				"smart_hosts = [\"localhost:%s\"]\n", id, id+".test;1", ports[id])
 			if way == "tls" {
