@@ -31,7 +31,7 @@ func (r *Relay) lose(ctx context.Context, p *snapshot, l *spool.Lease) {
 		attrs = append(attrs, "from", l.Message.From, "to", to)
 	}
 	p.log.Error("message lost: its envelope is damaged", attrs...)
-	if err := r.settle(ctx, spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+	if err := r.settle(ctx, l, spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
 		p.log.Error("attempt not settled; it will be made again", "queue_id", id, "err", err)
 		return
 	}

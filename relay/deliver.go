@@ -39,19 +39,13 @@ func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 		r.lose(ctx, p, l)
 		return sched.Reached
 	}
-	a := &Attempt{
-		QueueID:    l.Message.ID.String(),
-		Number:     l.Delivery.Attempts + 1,
-		Message:    l.Message,
-		Recipients: l.Delivery.Recipients,
-		Open:       func(ctx context.Context) (io.ReadCloser, error) { return r.store.Open(ctx, l.Message.ID) },
-	}
+	a := r.attemptOf(l)
 	r.event(p, Event{Kind: Attempted, Attempt: a.Number}, a)
 	attempt, cancel := context.WithTimeout(ctx, attemptLimit)
 	results := p.attempt(attempt, l.Delivery.Route, a)
 	cancel()
 	if ctx.Err() != nil && allTemporary(results) {
-		err := r.settle(ctx, spool.Settlement{ // the relay stops: this was no attempt
+		err := r.settle(ctx, l, spool.Settlement{ // the relay stops: this was no attempt
 			ID: l.Delivery.ID, Token: l.Token,
 			Remaining: l.Delivery.Recipients, Due: l.Delivery.Due, Attempts: l.Delivery.Attempts,
 		})
@@ -81,12 +75,25 @@ func (r *Relay) recoverLease(ctx context.Context, p *snapshot, l *spool.Lease) {
 		}
 	}()
 	attempts := l.Delivery.Attempts + 1
-	err := r.settle(ctx, spool.Settlement{
+	err := r.settle(ctx, l, spool.Settlement{
 		ID: l.Delivery.ID, Token: l.Token, Remaining: l.Delivery.Recipients,
 		Due: time.Now().Add(jitter(p.retry.wait(attempts))), Attempts: attempts,
 	})
 	if err != nil {
 		p.log.Error("attempt not settled; it will be made again", "queue_id", id, "err", err)
+	}
+}
+
+// attemptOf makes the next attempt at a delivery.
+func (r *Relay) attemptOf(l *spool.Lease) *Attempt {
+	return &Attempt{
+		QueueID:    l.Message.ID.String(),
+		Number:     l.Delivery.Attempts + 1,
+		Message:    l.Message,
+		Recipients: l.Delivery.Recipients,
+		Open: func(ctx context.Context) (io.ReadCloser, error) {
+			return r.store.Open(ctx, l.Message.ID)
+		},
 	}
 }
 
@@ -258,8 +265,9 @@ const pending = "pending"
 // attempt, permanent and expired ones leave too. In the same step the sender is told what it wants to know.
 func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *Attempt, results []Result) {
 	now := time.Now()
+	r.tried.note(l.Delivery.ID, true)
 	expired := !now.Before(l.Delivery.Expires)
-	late := p.retry.DelayNotification > 0 && now.Sub(l.Message.Created) >= p.retry.DelayNotification
+	late := p.isLate(&l.Message, now)
 	arrived := p.arrives(l.Delivery.Route)
 	due := now.Add(jitter(p.retry.wait(a.Number)))
 	if due.After(l.Delivery.Expires) {
@@ -302,16 +310,28 @@ func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *At
 		}
 		events = append(events, e)
 	}
-	report, err := r.report(ctx, p, l, &n, s)
+	r.finish(ctx, p, l, a, &n, s, events, func() []spool.Recipient { return undelivered(a, results) })
+}
+
+// finish settles a delivery, with the report to its sender in the same step, and
+// publishes the events. rest are those to be kept if the report cannot be queued.
+func (r *Relay) finish(
+	ctx context.Context, p *snapshot, l *spool.Lease, a *Attempt, n *notice, s spool.Settlement,
+	events []Event, rest func() []spool.Recipient,
+) {
+	report, err := r.report(ctx, p, l, n, s)
+	if r.renewed(err, l, &s) {
+		report, err = r.report(ctx, p, l, n, s)
+	}
 	for wait := time.Second; mayPass(err) && wait <= settlePause && pause(ctx, wait); wait *= 2 {
-		report, err = r.report(ctx, p, l, &n, s)
+		report, err = r.report(ctx, p, l, n, s)
 	}
 	if mayPass(err) && len(n.rcpts) > 0 {
 		// What was delivered must not go out again, so it leaves, and its sender is never told of that success. What failed or waits is told
 		// of after another attempt.
 		p.log.Error("report not queued", "queue_id", a.QueueID, "err", err)
-		s.Remaining, s.Due = undelivered(a, results), now.Add(jitter(p.retry.wait(a.Number)))
-		err = r.settle(ctx, s)
+		s.Remaining, s.Due = rest(), time.Now().Add(jitter(p.retry.wait(a.Number)))
+		err = r.settle(ctx, l, s)
 		for i := range events {
 			if e := &events[i]; e.Kind != Delivered {
 				e.Kind, e.Next = Deferred, s.Due
@@ -321,6 +341,9 @@ func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *At
 	if err != nil {
 		p.log.Error("attempt not settled; it will be made again", "queue_id", a.QueueID, "err", err)
 		return
+	}
+	if len(s.Remaining) == 0 {
+		r.tried.note(l.Delivery.ID, false)
 	}
 	first := a.Number == 1
 	for _, e := range events {
@@ -397,10 +420,14 @@ func undelivered(a *Attempt, results []Result) []spool.Recipient {
 }
 
 // settle ends a lease, also when the relay stops.
-func (r *Relay) settle(ctx context.Context, s spool.Settlement) error {
+func (r *Relay) settle(ctx context.Context, l *spool.Lease, s spool.Settlement) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
 	defer cancel()
-	return r.store.Settle(ctx, s)
+	err := r.store.Settle(ctx, s)
+	if r.renewed(err, l, &s) {
+		err = r.store.Settle(ctx, s)
+	}
+	return err
 }
 
 // event completes and publishes an event about an attempt.
@@ -500,9 +527,11 @@ func health(results []Result) sched.Health {
 // connection.
 func unreached(d *DeliveryError) bool {
 	switch d.Op {
-	case "dial", "greeting", "starttls", "auth":
+	case "dns", "dial", "greeting", "starttls", "auth":
 		return true
-	case "ehlo", "mail":
+	case "ehlo":
+		return d.Code == 0 || d.Code == 421 || d.Code == 432
+	case "mail":
 		return d.Code == 421 || d.Code == 432
 	}
 	return false

@@ -37,6 +37,7 @@ type Relay struct {
 	configs  atomic.Uint64 // counted
 	server   *smtpd.Server
 	sched    *sched.Scheduler
+	tried    *tried
 	rates    rates
 	events   eventQueue
 	headers  header.Pool
@@ -102,11 +103,16 @@ func New(cfg Config) (*Relay, error) {
 	r.monitor.store, r.monitor.begun = cfg.Spool, time.Now()
 	r.setPressure(cfg.Pressure)
 	r.server = smtpd.New(smtpd.Config{Hostname: cfg.Hostname, Logger: p.log, Policy: r.policy(p)})
+	r.tried = newTried(time.Now())
 	r.sched = sched.New(sched.Config{
 		Store:       cfg.Spool,
 		Concurrency: orDefault(cfg.MaxDeliveries, defaultDeliveries),
 		RouteLimit:  func(route string) int { return r.snap.Load().routeLimit(route) },
+		Local:       localRoutes(),
+		Owner:       ownerOf,
 		Deliver:     r.deliver,
+		Overdue:     r.overdue,
+		Conclude:    r.concludeOverdue,
 		Logger:      p.log,
 	})
 	return r, nil

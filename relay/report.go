@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,8 @@ type notice struct {
 	from        string
 	at, expires time.Time
 	rcpts       []dsn.Recipient
-	damaged     bool // the original: nothing of it is shown
+	damaged     bool   // the original: nothing of it is shown
+	cause       string // of the report, beside that of an attempt
 }
 
 // add tells what became of a recipient, and reports whether the sender wants to know.
@@ -25,9 +27,13 @@ func (n *notice) add(r *spool.Recipient, a dsn.Action, status string, f answer) 
 	if !dsn.Wanted(n.from, r.Notify, a) {
 		return false
 	}
+	last := n.at
+	if n.cause != "" {
+		last = time.Time{} // nobody knows any more
+	}
 	n.rcpts = append(n.rcpts, dsn.Recipient{
 		Address: r.Address, Original: r.Original, Action: a, Status: status,
-		Host: f.host, Diagnostic: diagnostic(f), LastAttempt: n.at, WillRetryUntil: n.expires,
+		Host: f.host, Diagnostic: diagnostic(f), LastAttempt: last, WillRetryUntil: n.expires,
 	})
 	return true
 }
@@ -82,7 +88,8 @@ func (r *Relay) report(ctx context.Context, p *snapshot, l *spool.Lease, n *noti
 	if refusal != nil {
 		target = outward // asked again when it is delivered
 	}
-	id := spool.DeriveID(l.Message.ID, fmt.Sprintf("report/%d/%d", l.Delivery.ID.Seq, s.Attempts))
+	id := spool.DeriveID(l.Message.ID,
+		fmt.Sprintf("%s/%d/%d", cmp.Or(n.cause, "report"), l.Delivery.ID.Seq, s.Attempts))
 	if p.cfg.Events != nil {
 		r.events.expect(p.cfg.Events, Event{
 			Kind: Accepted, QueueID: id.String(), To: []string{to.String()}, Labels: l.Message.Labels,
@@ -151,6 +158,7 @@ func (r *Relay) commitReport(
 	return w.Commit(ctx, spool.Commit{
 		Message: spool.Message{
 			ID: id, Created: rep.Date, Body: body, UTF8: rep.UTF8, Labels: l.Message.Labels,
+			Origin:     spool.Origin{Remote: l.Message.Origin.Remote},
 			Signatures: signatures(signature),
 		},
 		Deliveries: p.deliveries([]recipient{{to: to, target: t, notify: spool.NotifyNever}},

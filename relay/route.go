@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/sched"
+	"github.com/postern-mail/postern/relay/internal/smtpd"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -113,6 +115,45 @@ func (p *snapshot) routeLimit(route string) int {
 }
 
 const defaultRouteLimit = 20
+
+// localRoutes are those that end in this process, or nearly so: no stranger
+// chooses where they lead.
+func localRoutes() []string { return []string{routeMailbox, routeTransport} }
+
+// ownerOf tells for whom a delivery holds its place in the scheduler.
+func ownerOf(l *spool.Lease) sched.Owner {
+	m := &l.Message
+	return sched.Owner{
+		Connector: connectorOf(l.Delivery.Route),
+		Origin:    originOf(&m.Origin),
+		Report:    m.From == "" && m.Origin.Connector == "",
+	}
+}
+
+// connectorOf is the send connector that a route names; empty if it names none.
+func connectorOf(route string) string {
+	if name, ok := strings.CutPrefix(route, routeSend); ok {
+		return name
+	}
+	if rest, ok := strings.CutPrefix(route, routeMX); ok {
+		_, name, _ := strings.Cut(rest, "/")
+		return name
+	}
+	return ""
+}
+
+// originOf is the user, or else the host, or with IPv6 its network, that a
+// message came from. The application itself is one origin.
+func originOf(o *spool.Origin) string {
+	if o.User != "" {
+		return o.User
+	}
+	from, err := netip.ParseAddrPort(o.Remote)
+	if err != nil {
+		return o.Remote
+	}
+	return smtpd.Source(from.Addr().Unmap()).String()
+}
 
 // recipient is one recipient on its way into the queue.
 type recipient struct {

@@ -62,7 +62,7 @@ type Message struct {
 // Origin tells where a message came from.
 type Origin struct {
 	Connector string // name of the receive connector; empty for Relay.Submit and bounces
-	Remote    string // the peer's address
+	Remote    string // the peer's address; of a bounce, that of its message
 	User      string // the authenticated user
 }
 

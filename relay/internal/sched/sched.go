@@ -1,11 +1,48 @@
-// Package sched leases due deliveries from the spool and hands them to
-// workers: bounded overall, bounded for each route, and careful with routes that do not answer.
+// Package sched leases due deliveries from the spool and hands them to workers:
+// bounded overall, for each route and for each owner, and careful with routes
+// that do not answer.
 //
-// # Routes
+// # Places
 //
-// A route begins with a few workers and gains one with each success up to its
+// Of [Config].Concurrency places a tenth is for local routes alone (mailboxes and
+// the application's transports), and a tenth for conclusions. Of the others,
+// which are open to all routes,
+//
+//   - a send connector, with all its routes, may hold at most twice as many as
+//     are left free, so that there are always some;
+//   - an origin (a user, a host or the application) at most four times as many as
+//     are left free;
+//   - a message an eighth;
+//   - the reports that one origin has caused an eighth, all reports a quarter;
+//   - the routes that nobody answered on, when last tried, a quarter.
+//
+// A route begins with a few places and gains one with each success up to its
 // limit (slow start). When its next hop cannot be reached several times in a row
 // the route rests for a while (cool-off), then a single delivery tries it.
+//
+// # What waits
+//
+// A delivery holds a place only while its attempt goes on. Deliveries of a route
+// that has no room are not leased, unless its attempts go on to end: then as many
+// as may be under way on it are leased ahead, twice the free places in all. What
+// waits so for a second without an end goes back to the store. One that somebody
+// else's bound keeps from beginning goes back to the store at once, for a
+// millisecond to 15 seconds: each such bound sends those it keeps back in a row,
+// so that looking at them again costs little however many they are.
+//
+// # What is overdue
+//
+// A delivery that [Config].Overdue calls Expired is concluded, not attempted.
+// Once a second, what has become due of routes in trouble is looked at, and
+// concluded if it is Expired or Late. The rest is left alone until that changes or
+// its route has rested: a thousand of them for a second at least, 5 seconds if
+// the route does not rest, a minute at most.
+//
+// # Time
+//
+// A lease lasts an hour by the store's clock. If that clock jumps, the store hands
+// out again what is under way here: it is not begun a second time, and
+// [Scheduler.Token] tells the token of the newer lease.
 //
 // # Concurrency
 //
@@ -16,6 +53,7 @@ package sched
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/postern-mail/postern/relay/spool"
@@ -25,11 +63,12 @@ const (
 	leaseTTL     = time.Hour       // longer than any attempt may last
 	idleWait     = 5 * time.Second // between looks at a store that knows of nothing
 	storeWait    = time.Second     // after a failing store
-	slowStart    = 5               // workers a route begins with
+	slowStart    = 5               // places a route begins with
 	coolAfter    = 3               // failures in a row before a route rests
 	coolFirst    = time.Second
 	coolMax      = time.Minute
 	maxIdleRoute = 1024 // routes remembered without work
+	lookOnce     = 1024 // deliveries looked at before others have their turn
 )
 
 // Health is what a delivery taught about its route.
@@ -49,9 +88,18 @@ type Config struct {
 	Concurrency int
 	// RouteLimit bounds those of one route.
 	RouteLimit func(route string) int
+	// Local are the routes that end in this process.
+	Local []string
+	// Owner tells for whom a delivery holds its place.
+	Owner func(l *spool.Lease) Owner
 	// Deliver makes one attempt and settles the lease.
 	Deliver func(ctx context.Context, l *spool.Lease) Health
-	Logger  *slog.Logger
+	// Overdue tells what a delivery has coming without an attempt, and when that
+	// changes; zero if it does not.
+	Overdue func(l *spool.Lease) (Overdue, time.Time)
+	// Conclude settles a delivery that is Expired or Late without an attempt.
+	Conclude func(ctx context.Context, l *spool.Lease)
+	Logger   *slog.Logger
 }
 
 // Scheduler hands deliveries to workers.
@@ -59,33 +107,47 @@ type Scheduler struct {
 	cfg    Config
 	wake   chan struct{}
 	done   chan finished
-	active int
+	active int // attempts under way
+	bounds bounds
 	routes map[string]*route
-	// backlog holds leased deliveries whose route had no free worker.
-	backlog []*spool.Lease
-	busy    []string // scratch for LeaseRequest
+	groups map[key]*group
+	parts  map[spool.ID]*group // messages
+	ahead  []*route            // those with deliveries waiting
+	sweep  sweep
+	busy   []string // scratch for LeaseRequest
+
+	mu   sync.Mutex // guards held, and is locked while the store leases
+	held map[spool.DeliveryID]*held
 }
 
 type route struct {
-	active   int
+	group
+	waiting  []*spool.Lease // leased ahead
+	reached  bool           // when last tried
+	local    bool
 	limit    int // of slow start
-	waiting  int // in the backlog
 	failures int
 	until    time.Time // resting until then
 }
 
 type finished struct {
-	route  string
+	lease  *spool.Lease
+	run    *run // nil for a conclusion
 	health Health
 }
 
 // New returns a scheduler that does nothing yet.
 func New(cfg Config) *Scheduler {
+	b := boundsOf(cfg.Concurrency)
 	return &Scheduler{
 		cfg:    cfg,
 		wake:   make(chan struct{}, 1),
-		done:   make(chan finished, cfg.Concurrency),
+		done:   make(chan finished, cfg.Concurrency+b.conclusions),
+		bounds: b,
 		routes: make(map[string]*route),
+		groups: make(map[key]*group),
+		parts:  make(map[spool.ID]*group),
+		held:   make(map[spool.DeliveryID]*held),
 	}
 }
 
@@ -118,10 +180,17 @@ func (s *Scheduler) Run(ctx, work context.Context) {
 			s.drainDone()
 		}
 	}
-	for s.active > 0 {
+	for s.active+s.sweep.active > 0 {
 		s.finish(<-s.done)
 	}
-	s.giveBack()
+	for _, l := range s.sweep.waiting {
+		s.returnHeld(l, time.Now())
+	}
+	s.sweep.waiting = nil
+	for _, r := range s.ahead {
+		s.returnWaiting(r, time.Now())
+	}
+	s.ahead = nil
 }
 
 // drainDone takes what else has finished, so that one lease call fills all free places.
@@ -138,65 +207,130 @@ func (s *Scheduler) drainDone() {
 
 // fill starts what can be started and returns how long to wait for more.
 func (s *Scheduler) fill(ctx, work context.Context) time.Duration {
-	now := time.Now()
-	s.startBacklog(work, now)
-	for {
-		free := s.cfg.Concurrency - s.active - len(s.backlog)
-		if free <= 0 {
-			return idleWait
+	s.concludeWaiting(work)
+	s.startWaiting(work)
+	wait, ok := s.fillOpen(ctx, work)
+	if ok {
+		wait = min(wait, s.sweepRoutes(ctx, work))
+	}
+	return wait
+}
+
+// fillOpen starts deliveries of all routes that have room, oldest due first. It
+// is not ok if the store fails.
+func (s *Scheduler) fillOpen(ctx, work context.Context) (wait time.Duration, ok bool) {
+	for looked := 0; ; {
+		now := time.Now()
+		rest, each := s.markBusy(now)
+		want := s.free()
+		if want <= 0 {
+			return s.fillLocal(ctx, work)
 		}
-		rest := s.markBusy(now)
-		leased, err := s.cfg.Store.Lease(ctx, spool.LeaseRequest{
-			Now: now, Max: free, TTL: leaseTTL, Busy: s.busy, MaxPerRoute: max(1, s.cfg.Concurrency/4),
+		leased, err := s.lease(ctx, spool.LeaseRequest{
+			Now: now, Max: want, TTL: leaseTTL, Busy: s.busy, MaxPerRoute: each,
 		})
 		if err != nil {
-			if ctx.Err() == nil {
-				s.cfg.Logger.Error("spool does not lease", "err", err)
-			}
-			return storeWait
+			return storeWait, false
 		}
 		for i := range leased.Leases {
-			l := &leased.Leases[i]
-			r := s.route(l.Delivery.Route)
-			if s.free(r, now) {
-				s.start(work, l, r)
-			} else {
-				r.waiting++
-				s.backlog = append(s.backlog, l)
-			}
+			s.take(work, &leased.Leases[i], now)
 		}
+		looked += len(leased.Leases)
+		due := !leased.Next.IsZero() && !leased.Next.After(now)
 		switch {
-		case len(leased.Leases) > 0 && !leased.Next.IsZero() && !leased.Next.After(now):
-			continue // more is due of routes that may take it
+		case looked >= lookOnce:
+			return time.Millisecond, true
+		case len(leased.Leases) == want: // those of local routes may stand behind
+			if wait, ok = s.fillLocal(ctx, work); !ok {
+				return wait, false
+			}
+		case len(leased.Leases) > 0 && due: // more is due of routes that may take it
 		case leased.Next.IsZero():
-			return min(idleWait, rest)
+			return min(idleWait, rest), true
 		default:
-			return min(max(leased.Next.Sub(now), 0)+time.Millisecond, idleWait, rest)
+			return min(max(leased.Next.Sub(now), 0)+time.Millisecond, idleWait, rest), true
 		}
 	}
 }
 
-// markBusy collects the routes that can take nothing now and returns
-// when the first resting one wakes.
-func (s *Scheduler) markBusy(now time.Time) time.Duration {
-	rest := idleWait
+// fillLocal starts deliveries of local routes, which have places of their own.
+func (s *Scheduler) fillLocal(ctx, work context.Context) (time.Duration, bool) {
+	now, wait := time.Now(), idleWait
+	for _, name := range s.cfg.Local {
+		r := s.route(name)
+		n := min(s.room(r, now), s.bounds.all-s.active)
+		if n <= 0 {
+			continue
+		}
+		leased, err := s.lease(ctx, spool.LeaseRequest{
+			Now: now, Max: n, TTL: leaseTTL, Only: []string{name},
+		})
+		if err != nil {
+			return storeWait, false
+		}
+		for i := range leased.Leases {
+			s.take(work, &leased.Leases[i], now)
+		}
+		if next := leased.Next; next.After(now) {
+			wait = min(wait, next.Sub(now)+time.Millisecond)
+		}
+	}
+	return wait, true
+}
+
+// markBusy collects the routes that can take nothing now. It returns when the
+// first resting one wakes, and how much each of the others can take.
+func (s *Scheduler) markBusy(now time.Time) (rest time.Duration, each int) {
+	rest, each = idleWait, slowStart
 	s.busy = s.busy[:0]
 	for name, r := range s.routes {
 		if r.until.After(now) {
 			rest = min(rest, r.until.Sub(now))
 		}
-		if r.waiting > 0 || !s.free(r, now) {
+		if n := s.capacity(r, now); n > 0 {
+			each = min(each, n)
+		} else {
 			s.busy = append(s.busy, name)
 		}
 	}
-	return rest
+	return rest, each
 }
 
-func (s *Scheduler) free(r *route, now time.Time) bool {
-	if r.failures >= coolAfter {
-		return r.active == 0 && !r.until.After(now) // one may try
+// room is how many deliveries of a route may be begun now, if nothing else
+// keeps them.
+func (s *Scheduler) room(r *route, now time.Time) int {
+	switch {
+	case r.failures > 0 && !r.local && s.bounds.troubled.active >= s.bounds.trouble:
+		return 0
+	case r.failures >= coolAfter:
+		if r.active > 0 || r.until.After(now) {
+			return 0
+		}
+		return 1 // may try
 	}
-	return r.active < r.limit
+	return r.limit - r.active
+}
+
+// take begins a delivery that was leased, or finds something else to do with it.
+func (s *Scheduler) take(work context.Context, l *spool.Lease, now time.Time) {
+	if s.again(l) {
+		return
+	}
+	if state, _ := s.cfg.Overdue(l); state == Expired {
+		s.conclude(work, l, now)
+		return
+	}
+	r := s.route(l.Delivery.Route)
+	if s.room(r, now) <= 0 && r.goesOn(now) && len(r.waiting) < r.limit {
+		s.hold(l)
+		if r.waiting = append(r.waiting, l); len(r.waiting) == 1 {
+			s.ahead = append(s.ahead, r)
+		}
+		return
+	}
+	if by := s.begin(work, l, r, now); by != nil {
+		s.giveBack(l, by.turn(now))
+	}
 }
 
 func (s *Scheduler) route(name string) *route {
@@ -206,24 +340,45 @@ func (s *Scheduler) route(name string) *route {
 			s.forget()
 		}
 		r = &route{limit: min(slowStart, max(1, s.cfg.RouteLimit(name)))}
+		for _, local := range s.cfg.Local {
+			r.local = r.local || name == local
+		}
 		s.routes[name] = r
 	}
 	return r
 }
 
+// forget drops the routes that nothing is known of, or that have rested and
+// were not tried for a while.
 func (s *Scheduler) forget() {
+	now := time.Now()
 	for name, r := range s.routes {
-		if r.active == 0 && r.waiting == 0 && r.failures < coolAfter {
+		rested := r.failures < coolAfter || now.Sub(r.until) > coolMax
+		if r.active == 0 && len(r.waiting) == 0 && rested {
 			delete(s.routes, name)
 		}
 	}
 }
 
-func (s *Scheduler) start(work context.Context, l *spool.Lease, r *route) {
+// begin starts an attempt, or returns whose bound keeps it from that.
+func (s *Scheduler) begin(work context.Context, l *spool.Lease, r *route, now time.Time) *group {
+	owner := s.ownersOf(l, r)
+	if by := s.keptBy(r, owner, now); by != nil {
+		s.release(owner)
+		return by
+	}
+	u := &run{route: r, owners: owner, troubled: r.failures > 0}
 	s.active++
-	r.active++
+	r.begin(now)
+	s.count(u, now)
+	s.hold(l)
+	s.run(work, l, u)
+	return nil
+}
+
+func (s *Scheduler) run(work context.Context, l *spool.Lease, u *run) {
 	go func() {
-		f := finished{route: l.Delivery.Route, health: Unreachable}
+		f := finished{lease: l, run: u, health: Unreachable}
 		defer func() {
 			if p := recover(); p != nil {
 				s.cfg.Logger.Error("delivery panicked", "queue_id", l.Message.ID.String(), "panic", p)
@@ -234,28 +389,21 @@ func (s *Scheduler) start(work context.Context, l *spool.Lease, r *route) {
 	}()
 }
 
-func (s *Scheduler) startBacklog(work context.Context, now time.Time) {
-	kept := s.backlog[:0]
-	for _, l := range s.backlog {
-		r := s.route(l.Delivery.Route)
-		if s.active < s.cfg.Concurrency && s.free(r, now) {
-			r.waiting--
-			s.start(work, l, r)
-		} else {
-			kept = append(kept, l)
-		}
-	}
-	clear(s.backlog[len(kept):])
-	s.backlog = kept
-}
-
 func (s *Scheduler) finish(f finished) {
+	s.letGo(f.lease)
+	if f.run == nil {
+		s.sweep.active--
+		return
+	}
+	now := time.Now()
+	r := f.run.route
 	s.active--
-	r := s.route(f.route)
-	r.active--
-	if f.health == Reached {
+	r.end(now)
+	s.end(f.run, now)
+	r.reached = f.health == Reached
+	if r.reached {
 		r.failures, r.until = 0, time.Time{}
-		r.limit = min(r.limit+1, max(1, s.cfg.RouteLimit(f.route)))
+		r.limit = min(r.limit+1, max(1, s.cfg.RouteLimit(f.lease.Delivery.Route)))
 		return
 	}
 	r.failures++
@@ -264,26 +412,17 @@ func (s *Scheduler) finish(f finished) {
 		if n := r.failures - coolAfter; n < 6 {
 			rest = min(coolMax, coolFirst<<n)
 		}
-		r.until = time.Now().Add(rest)
+		r.until = now.Add(rest)
 		r.limit = 1
 	}
 }
 
-// giveBack returns what was leased and never begun, so that the next run finds it due.
-func (s *Scheduler) giveBack() {
+// giveBack returns what was leased and never begun: the store hands it out
+// again from then on.
+func (s *Scheduler) giveBack(l *spool.Lease, until time.Time) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeWait)
 	defer cancel()
-	for _, l := range s.backlog {
-		if l.Damaged != nil {
-			continue // nobody would hear of it: its lease ends by itself
-		}
-		err := s.cfg.Store.Settle(ctx, spool.Settlement{
-			ID: l.Delivery.ID, Token: l.Token,
-			Remaining: l.Delivery.Recipients, Due: l.Delivery.Due, Attempts: l.Delivery.Attempts,
-		})
-		if err != nil {
-			s.cfg.Logger.Warn("delivery not given back", "queue_id", l.Message.ID.String(), "err", err)
-		}
+	if err := s.cfg.Store.Renew(ctx, l.Delivery.ID, l.Token, until); err != nil {
+		s.cfg.Logger.Warn("delivery not given back", "queue_id", l.Message.ID.String(), "err", err)
 	}
-	s.backlog = nil
 }

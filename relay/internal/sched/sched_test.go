@@ -83,6 +83,9 @@ func run(t *testing.T, r *recorder, limit int, d time.Duration) {
 	s := sched.New(sched.Config{
 		Store: r.store, Concurrency: 50, Deliver: r.deliver, Logger: slog.New(slog.DiscardHandler),
 		RouteLimit: func(string) int { return limit },
+		Owner:      func(l *spool.Lease) sched.Owner { return sched.Owner{Origin: "app"} },
+		Overdue:    onTime,
+		Conclude:   func(context.Context, *spool.Lease) {},
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()

@@ -1,0 +1,210 @@
+package sched
+
+import (
+	"time"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// Owner tells for whom a delivery holds a place, beside its route.
+type Owner struct {
+	// Connector is the send connector; empty if there is none.
+	Connector string
+	// Origin is who sent the message, or caused the report.
+	Origin string
+	// Report tells that the relay itself made the message.
+	Report bool
+}
+
+// What a bound says to those it keeps back: they come again one after the other,
+// so far apart, and none waits for longer than turnMax. They are further apart
+// the longer nothing has come to its end.
+const (
+	turnFirst = time.Millisecond
+	turnLast  = 100 * time.Millisecond
+	turnMax   = 15 * time.Second
+)
+
+// bounds says how many places there are and for whom.
+type bounds struct {
+	all         int // attempts
+	open        int // of them, those for routes that are not local
+	message     int // of the open ones, those of one message
+	report      int // of the reports that one origin has caused
+	reports     int // of all reports
+	trouble     int // of the routes that nobody answered on
+	conclusions int
+
+	taken     group // the open ones that are
+	troubled  group // of them, those of routes that nobody answered on
+	reporting group // of them, those of reports
+}
+
+func boundsOf(places int) bounds {
+	tenth := places / 10
+	open := places - 2*tenth
+	return bounds{
+		all: places - tenth, open: open,
+		message: max(2, open/8), report: max(1, open/8), reports: max(1, open/4),
+		trouble: max(1, open/4), conclusions: max(1, tenth),
+	}
+}
+
+// group is what several deliveries share a bound for.
+type group struct {
+	active int
+	done   time.Time // when the last one has ended, or the first has begun
+	next   time.Time // when the last one that was kept back comes again
+}
+
+func (g *group) begin(now time.Time) {
+	if g.active++; g.active == 1 {
+		g.done = now
+	}
+}
+
+func (g *group) end(now time.Time) {
+	g.active--
+	g.done = now
+}
+
+// turn is when a delivery that the group's bound keeps back comes again.
+func (g *group) turn(now time.Time) time.Time {
+	apart := min(max(now.Sub(g.done)/64, turnFirst), turnLast)
+	if g.next.Before(now) {
+		g.next = now
+	}
+	if g.next = g.next.Add(apart); g.next.Sub(now) > turnMax {
+		g.next = now.Add(turnMax)
+	}
+	return g.next
+}
+
+// key tells groups apart.
+type key struct {
+	kind byte // 'c'onnector, 'o'rigin, 'r'eports of an origin
+	name string
+}
+
+// owners are the groups a delivery belongs to; nil where there is none.
+type owners struct {
+	message, connector, origin *group
+	keys                       [2]key
+	id                         spool.ID
+	report                     bool
+}
+
+// run is an attempt under way.
+type run struct {
+	route    *route
+	owners   owners
+	troubled bool
+}
+
+// ownersOf finds the groups of a delivery, made if missing: begin or release
+// follows.
+func (s *Scheduler) ownersOf(l *spool.Lease, r *route) owners {
+	if r.local {
+		return owners{}
+	}
+	o := s.cfg.Owner(l)
+	w := owners{id: l.Message.ID, report: o.Report}
+	w.keys[1] = key{'o', o.Origin}
+	if o.Report {
+		w.keys[1].kind = 'r'
+	}
+	w.origin = s.group(w.keys[1])
+	if o.Connector != "" {
+		w.keys[0] = key{'c', o.Connector}
+		w.connector = s.group(w.keys[0])
+	}
+	if w.message = s.parts[w.id]; w.message == nil {
+		w.message = new(group)
+		s.parts[w.id] = w.message
+	}
+	return w
+}
+
+func (s *Scheduler) group(k key) *group {
+	g := s.groups[k]
+	if g == nil {
+		g = new(group)
+		s.groups[k] = g
+	}
+	return g
+}
+
+// release forgets the groups that nobody is in.
+func (s *Scheduler) release(w owners) {
+	idle := func(g *group) bool { return g != nil && g.active == 0 }
+	if idle(w.message) {
+		delete(s.parts, w.id)
+	}
+	if idle(w.connector) {
+		delete(s.groups, w.keys[0])
+	}
+	if idle(w.origin) {
+		delete(s.groups, w.keys[1])
+	}
+}
+
+// free is the number of places that a route which is not local may take.
+func (s *Scheduler) free() int {
+	return min(s.bounds.open-s.bounds.taken.active, s.bounds.all-s.active)
+}
+
+// keptBy returns the group whose bound keeps a delivery from being begun, or nil.
+func (s *Scheduler) keptBy(r *route, w owners, now time.Time) *group {
+	b := &s.bounds
+	if s.room(r, now) <= 0 {
+		return &r.group
+	}
+	if r.local {
+		if s.active >= b.all {
+			return &r.group
+		}
+		return nil
+	}
+	free := s.free()
+	switch {
+	case free <= 0:
+		return &b.taken
+	case w.message.active >= b.message:
+		return w.message
+	case w.report && b.reporting.active >= b.reports:
+		return &b.reporting
+	case w.report && w.origin.active >= b.report, w.origin.active >= 4*free:
+		return w.origin
+	case w.connector != nil && w.connector.active >= 2*free:
+		return w.connector
+	}
+	return nil
+}
+
+// groupsOf calls f for each group that a run counts in.
+func (s *Scheduler) groupsOf(u *run, f func(*group)) {
+	if u.route.local {
+		return
+	}
+	f(&s.bounds.taken)
+	for _, g := range []*group{u.owners.message, u.owners.connector, u.owners.origin} {
+		if g != nil {
+			f(g)
+		}
+	}
+	if u.owners.report {
+		f(&s.bounds.reporting)
+	}
+	if u.troubled {
+		f(&s.bounds.troubled)
+	}
+}
+
+func (s *Scheduler) count(u *run, now time.Time) {
+	s.groupsOf(u, func(g *group) { g.begin(now) })
+}
+
+func (s *Scheduler) end(u *run, now time.Time) {
+	s.groupsOf(u, func(g *group) { g.end(now) })
+	s.release(u.owners)
+}

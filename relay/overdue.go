@@ -1,0 +1,128 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/postern-mail/postern/relay/internal/dsn"
+	"github.com/postern-mail/postern/relay/internal/sched"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// overdue tells what a delivery has coming without an attempt, and when that
+// changes. Its end is not due before it was attempted once since the relay began
+// or the clock was set.
+func (r *Relay) overdue(l *spool.Lease) (state sched.Overdue, changes time.Time) {
+	if l.Damaged != nil {
+		return sched.OnTime, time.Time{} // the attempt makes the loss known
+	}
+	now := time.Now()
+	p := r.snap.Load()
+	tried := r.tried.has(l.Delivery.ID, now)
+	switch expires := l.Delivery.Expires; {
+	case tried && now.Before(expires):
+		changes = expires
+	case tried:
+		return sched.Expired, time.Time{}
+	case !now.Before(expires):
+		return sched.OnTime, time.Time{} // an attempt comes first
+	}
+	if p.retry.DelayNotification <= 0 || !slices.ContainsFunc(l.Delivery.Recipients,
+		func(rcpt spool.Recipient) bool { return hearsOfDelay(l.Message.From, &rcpt) }) {
+		return sched.OnTime, changes
+	}
+	if p.isLate(&l.Message, now) {
+		return sched.Late, changes
+	}
+	late := l.Message.Created.Add(p.retry.DelayNotification)
+	if changes.IsZero() || late.Before(changes) {
+		changes = late
+	}
+	return sched.OnTime, changes
+}
+
+// isLate reports whether a message has waited so long that its sender is told.
+func (p *snapshot) isLate(m *spool.Message, now time.Time) bool {
+	return p.retry.DelayNotification > 0 && now.Sub(m.Created) >= p.retry.DelayNotification
+}
+
+func hearsOfDelay(from string, rcpt *spool.Recipient) bool {
+	return !rcpt.Delayed && dsn.Wanted(from, rcpt.Notify, dsn.Delayed)
+}
+
+// concludeOverdue settles a delivery without an attempt: what has expired ends,
+// and the sender of what is late is told, by what the last attempt has said.
+func (r *Relay) concludeOverdue(ctx context.Context, l *spool.Lease) {
+	p := r.snap.Load()
+	defer r.recoverLease(ctx, p, l)
+	state, _ := r.overdue(l)
+	expired := state == sched.Expired
+	a := r.attemptOf(l)
+	a.Number = l.Delivery.Attempts
+	n := notice{from: l.Message.From, at: time.Now(), expires: l.Delivery.Expires, cause: "delay"}
+	s := spool.Settlement{
+		ID: l.Delivery.ID, Token: l.Token, Due: l.Delivery.Due, Attempts: l.Delivery.Attempts,
+	}
+	if expired {
+		n.cause = "expiry"
+	}
+	var events []Event
+	for i := range l.Delivery.Recipients {
+		rcpt := l.Delivery.Recipients[i]
+		f := lastAnswer(&rcpt)
+		e := Event{
+			To: []string{rcpt.Address}, Code: f.code, Enhanced: f.enhanced, Text: f.text, Host: f.host,
+		}
+		told := false
+		if expired {
+			status := "4.4.7" // RFC 3463: delivery time expired
+			if e.Kind = Expired; f.enhanced[0] == '5' {
+				e.Kind, status = Bounced, f.enhanced // its report could not be queued then
+			}
+			told = n.add(&rcpt, dsn.Failed, status, f)
+		} else {
+			e.Kind, e.Next = Deferred, s.Due
+			if state == sched.Late && !rcpt.Delayed {
+				told = n.add(&rcpt, dsn.Delayed, f.enhanced, f) // RFC 3461 section 5.2.5
+				rcpt.Delayed = told
+			}
+			s.Remaining = append(s.Remaining, rcpt)
+		}
+		if told {
+			e.Report = pending
+		}
+		if told || expired {
+			events = append(events, e)
+		}
+	}
+	r.finish(ctx, p, l, a, &n, s, events, func() []spool.Recipient { return l.Delivery.Recipients })
+}
+
+// lastAnswer is what the last attempt has said of a recipient.
+func lastAnswer(rcpt *spool.Recipient) answer {
+	f := answer{host: rcpt.Host}
+	f.code, f.enhanced, f.text = splitReply(rcpt.Diagnostic)
+	f.enhanced = cmp.Or(rcpt.Status, f.enhanced)
+	if f.enhanced == "" { // there was none
+		f.op, f.enhanced = "dial", "4.4.1"
+		f.text = localCause(f.op, f.enhanced)
+	}
+	return f
+}
+
+// renewed reports whether a lease that was lost was given to this relay again,
+// because the store's clock has jumped. Then s settles by the newer one.
+func (r *Relay) renewed(err error, l *spool.Lease, s *spool.Settlement) bool {
+	if !errors.Is(err, spool.ErrLeaseLost) {
+		return false
+	}
+	token := r.sched.Token(l)
+	if token == s.Token {
+		return false
+	}
+	s.Token = token
+	return true
+}

@@ -1,0 +1,65 @@
+package relay
+
+import (
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// clockStep is how far the wall clock may part from the steady one between two
+// looks before it counts as set: by hand, by NTP, or because the machine slept.
+const clockStep = time.Minute
+
+// tried remembers which waiting deliveries were attempted since the relay began,
+// or the clock was last set. Only those expire without another attempt: what
+// waited while nobody tried is no fault of its next hop. It keeps some 20 bytes
+// for each.
+type tried struct {
+	begun time.Time
+	seed  maphash.Seed
+
+	mu     sync.Mutex
+	ids    map[uint64]struct{}
+	wall   time.Time     // at the last look
+	steady time.Duration // since begun, at the last look
+}
+
+func newTried(now time.Time) *tried {
+	return &tried{
+		begun: now, wall: now.Round(0),
+		seed: maphash.MakeSeed(), ids: make(map[uint64]struct{}),
+	}
+}
+
+// note says whether a delivery waits after an attempt, or has come to its end.
+func (t *tried) note(id spool.DeliveryID, waits bool) {
+	k := maphash.Comparable(t.seed, id)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if waits {
+		t.ids[k] = struct{}{}
+	} else {
+		delete(t.ids, k)
+	}
+}
+
+// has reports whether a delivery was attempted.
+func (t *tried) has(id spool.DeliveryID, now time.Time) bool {
+	k := maphash.Comparable(t.seed, id)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.look(now.Round(0), now.Sub(t.begun))
+	_, ok := t.ids[k]
+	return ok
+}
+
+// look forgets all when the wall clock was set. The caller holds the lock.
+func (t *tried) look(wall time.Time, steady time.Duration) {
+	step := wall.Sub(t.wall) - (steady - t.steady)
+	if step.Abs() > clockStep {
+		clear(t.ids)
+	}
+	t.wall, t.steady = wall, steady
+}
