@@ -70,7 +70,7 @@ func New(cfg Config) *Client {
 	c := &Client{cfg: cfg, resolver: cfg.Resolver}
 	c.dead.keep, c.noChunks.keep, c.noPipes.keep = deadFor, noChunksFor, noChunksFor
 	c.maxRcpt.keep, c.byLogin.keep = maxRcptFor, byLoginFor
-	c.pool.idleTimeout = cfg.IdleTimeout
+	c.pool.idleTimeout, c.pool.patience = cfg.IdleTimeout, cfg.ReadyTimeout
 	c.pool.hops = make(map[hopKey]*hop)
 	c.memory.New = func() any { return new(transaction) }
 	return c
@@ -104,7 +104,7 @@ func (c *Client) attempt(ctx context.Context, t *transaction) {
 	h := t.req.Hop
 	key := keyOf(h)
 	for {
-		cn, err := c.place(ctx, h, key)
+		cn, err := c.pool.get(ctx, key, cmp.Or(h.MaxConnections, 20))
 		if err != nil {
 			t.give(*lost(ctx, "dial", "4.4.1", err))
 			return
@@ -131,13 +131,6 @@ func (c *Client) attempt(ctx context.Context, t *transaction) {
 			return
 		}
 	}
-}
-
-// place gets an idle connection or, with nil, a place for a new one.
-func (c *Client) place(ctx context.Context, h *NextHop, key hopKey) (*conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.ReadyTimeout, errNoPlace)
-	defer cancel()
-	return c.pool.get(ctx, key, cmp.Or(h.MaxConnections, 20))
 }
 
 // connectAndRun makes a transaction on a new connection. Unless it is done, no

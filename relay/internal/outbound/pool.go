@@ -32,6 +32,7 @@ type poolEntry struct {
 // pool keeps idle connections and counts those in use. It is safe for concurrent use.
 type pool struct {
 	idleTimeout time.Duration
+	patience    time.Duration // with which a place is waited for
 
 	mu     sync.Mutex
 	hops   map[hopKey]*hop
@@ -88,6 +89,8 @@ func (p *pool) get(ctx context.Context, key hopKey, max int) (*conn, error) {
 	wait := make(chan *conn, 1)
 	h.waits = append(h.waits, wait)
 	p.mu.Unlock()
+	ctx, cancel := context.WithTimeoutCause(ctx, p.patience, errNoPlace)
+	defer cancel()
 	select {
 	case c := <-wait:
 		return c, nil
