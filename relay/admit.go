@@ -373,7 +373,7 @@ func (c *Client) recipients(ctx context.Context, mail *smtpd.Mail, m *Message) e
 		var r *smtpd.Reply
 		if a, err := domains.Parse(c.backend.completeAddress(to)); err != nil {
 			r = reply(501, "5.1.3", "Invalid address")
-		} else {
+		} else if r = smtpd.DecideLength(mail.From, a); r == nil {
 			rcpt.To = a
 			r = toReply(c.backend.Rcpt(ctx, s, mail, &rcpt))
 		}

@@ -103,7 +103,7 @@ func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
 	s.rights = c.Rights(peer)
 	e.Principal, e.Rights = c.Explain(peer)
 	ok = ok && e.mail(p, s, q, from)
-	e.rcpt(ctx, p, s, q, to, ok)
+	e.rcpt(ctx, p, s, q, from, to, ok)
 	return e, nil
 }
 
@@ -158,7 +158,9 @@ func (e *Explanation) mail(p *snapshot, s client, q Query, from domains.Address)
 }
 
 // rcpt explains domain and route also when an earlier command is refused, which helps to see what is missing.
-func (e *Explanation) rcpt(ctx context.Context, p *snapshot, s client, q Query, to domains.Address, reached bool) {
+func (e *Explanation) rcpt(
+	ctx context.Context, p *snapshot, s client, q Query, from, to domains.Address, reached bool,
+) {
 	if to.IsNull() {
 		return
 	}
@@ -167,6 +169,9 @@ func (e *Explanation) rcpt(ctx context.Context, p *snapshot, s client, q Query, 
 		e.Domain, e.Type = d.Domain, d.Type.String()
 	}
 	t, refusal := p.decideRcpt(ctx, s, to)
+	if long := smtpd.DecideLength(from, to); long != nil {
+		refusal = long
+	}
 	switch {
 	case !accepted || d.Recipients == nil || t == unresolved:
 		e.Resolution = "not looked up"

@@ -3,6 +3,7 @@ package relay_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
@@ -305,6 +306,43 @@ func TestAuthorsInUse(t *testing.T) {
 		got := c.transact("From: "+from+"\r\n\r\nx\r\n", "a@docomo.test", "alice@example.test")
 		if !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %q", from, got)
+		}
+	}
+}
+
+// A local part longer than a mailbox's is one of a reverse-path, and of what a
+// report goes to, whichever way the message comes.
+func TestLongLocalParts(t *testing.T) {
+	w := start(t, nil)
+	long := strings.Repeat("x", 65) + "@elsewhere.test"
+	submit := func(from, to string) error {
+		_, err := w.relay.Submit(t.Context(), &relay.Message{
+			From: from, To: []string{to}, Content: strings.NewReader(text),
+		})
+		return err
+	}
+	explain := func(from, to string) bool {
+		e, err := w.relay.Explain(t.Context(), relay.Query{
+			Local: w.relay.Addrs("apps")[0], Remote: netip.MustParseAddrPort("127.0.0.1:1"),
+			From: from, To: to,
+		})
+		return err == nil && !e.Refused()
+	}
+	for _, tt := range []struct {
+		from, to string
+		taken    bool
+	}{
+		{long, "x@elsewhere.test", true}, {"", long, true}, {"app@example.test", long, false},
+		{"app@example.test", long[1:], true},
+	} {
+		if err := submit(tt.from, tt.to); (err == nil) != tt.taken {
+			t.Errorf("submitted from %q to %q: %v", tt.from, tt.to, err)
+		}
+		if explain(tt.from, tt.to) != tt.taken {
+			t.Errorf("explained from %q to %q", tt.from, tt.to)
+		}
+		if err := send(w.addr("apps"), nil, tt.from, tt.to); (err == nil) != tt.taken {
+			t.Errorf("sent from %q to %q: %v", tt.from, tt.to, err)
 		}
 	}
 }

@@ -176,6 +176,9 @@ func (p *snapshot) submitTo(ctx context.Context, in *intake, s string) (recipien
 	if err != nil {
 		return recipient{}, err
 	}
+	if refusal := smtpd.DecideLength(in.from, to); refusal != nil {
+		return recipient{}, replyError(refusal)
+	}
 	t, refusal := p.decideRcpt(ctx, in.client, to)
 	if refusal != nil {
 		return recipient{}, replyError(refusal)

@@ -15,7 +15,6 @@ const (
 	maxEnvelopeID = 100 // RFC 3461 section 4.4
 	maxHelo       = 255
 	maxOriginal   = 500 // RFC 3461 section 4.2
-	maxLocal      = 64  // of a recipient, RFC 5321 section 4.5.3.1.1
 )
 
 var errSyntax = errors.New("smtpd: syntax")
@@ -297,9 +296,8 @@ func parseRcpt(arg string, e extensions, m *Mail) (Rcpt, *Reply) {
 		}
 		return Rcpt{}, refusal(501, "5.1.3", "Invalid address")
 	}
-	if localLen(to) > maxLocal && !m.From.IsNull() {
-		// Only a report goes to what was a reverse-path.
-		return Rcpt{}, refusal(501, "5.1.3", "Invalid address")
+	if r := DecideLength(m.From, to); r != nil {
+		return Rcpt{}, r
 	}
 	rc := Rcpt{To: to}
 	if r := params(rest, func(key, value string) *Reply { return rc.set(key, value, e, m.UTF8) }); r != nil {
@@ -311,9 +309,6 @@ func parseRcpt(arg string, e extensions, m *Mail) (Rcpt, *Reply) {
 	}
 	return rc, nil
 }
-
-// localLen is the length of the local part as it is written.
-func localLen(a domains.Address) int { return strings.LastIndexByte(a.String(), '@') }
 
 func (rc *Rcpt) set(key, value string, e extensions, utf8 bool) *Reply {
 	switch {

@@ -2,9 +2,11 @@ package smtpd
 
 import (
 	"net/netip"
+	"strings"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/domains"
 )
 
 // The decisions below depend on the connector and the state of the session
@@ -98,6 +100,20 @@ func (m MissingRight) Error() string { return "missing right " + connector.Right
 func Missing(r *Reply, right connector.Right) *Reply {
 	r.Cause = MissingRight(right)
 	return r
+}
+
+// maxLocal bounds the local part of a recipient (RFC 5321 section 4.5.3.1.1).
+const maxLocal = 64
+
+// DecideLength refuses a recipient whose local part is longer than that of a
+// mailbox, unless a report goes to it: it was a reverse-path then, which may be
+// longer.
+func DecideLength(from, to domains.Address) *Reply {
+	// As it is written, quotes included. A domain holds no "@".
+	if strings.LastIndexByte(to.String(), '@') > maxLocal && !from.IsNull() {
+		return refusal(501, "5.1.3", "Invalid address")
+	}
+	return nil
 }
 
 // sizeLimit returns the most octets a message may have; -1 without limit.
