@@ -63,3 +63,9 @@ func (r *Relay) StoreBinary(ctx context.Context, m *Message) ([]byte, error) {
 	c, _, err := r.prepare(ctx, p, in, m.Content, begin)
 	return append(c.Prepend, w.Bytes()...), err
 }
+
+// WithoutSignatures is content without the n signatures that the relay has put
+// on it.
+func WithoutSignatures(content io.Reader, n int) (io.Reader, error) {
+	return (&ownSignatures{n: n}).Remove(content)
+}

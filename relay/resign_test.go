@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 
 	"github.com/postern-mail/postern/auth/msgauth"
 	"github.com/postern-mail/postern/relay"
@@ -334,4 +335,62 @@ func TestSigningAgainStreams(t *testing.T) {
 	if fmt.Sprint(m.to) != "[x@elsewhere.test y@elsewhere.test]" {
 		t.Errorf("to %v", m.to)
 	}
+}
+
+// Only the topmost signatures go, with their folded lines, and nothing else.
+func TestOnlyOwnSignaturesAreTakenOff(t *testing.T) {
+	const s, trace = "DKIM-Signature: a\r\n\tb\r\n c\r\n", "Received: by us\r\n\tx\r\n"
+	long := "X: " + strings.Repeat("x", 10_000) + "\r\n"
+	for _, c := range []struct {
+		in   string
+		n    int
+		want string
+	}{
+		{trace + s + s + foreign + "A: b\r\n\r\nx", 2, trace + foreign + "A: b\r\n\r\nx"},
+		{trace + s + long + s + "\r\nx", 1, trace + long + s + "\r\nx"},
+		{s + s + "A: b\r\n\r\n", 2, "A: b\r\n\r\n"},
+		{trace + "dkim-signature:a\r\nA: b\r\n\r\nx", 1, trace + "A: b\r\n\r\nx"},
+		{trace + "DKIM-Signature: " + long + "A: b\r\n\r\nx", 1, trace + "A: b\r\n\r\nx"},
+		{trace + "\r\n" + s, 1, trace + "\r\n" + s},
+		{trace, 1, trace},
+		{"", 1, ""},
+		{s, 3, ""},
+		{strings.TrimSuffix(s, "\r\n"), 1, ""},
+		{s + "A: b\r\n\r\n", 0, s + "A: b\r\n\r\n"},
+		{"DKIM-Signature", 1, "DKIM-Signature"},
+	} {
+		r, err := relay.WithoutSignatures(iotest.OneByteReader(strings.NewReader(c.in)), c.n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if err != nil || string(got) != c.want {
+			t.Errorf("%.80q: %v, %.80q, want %.80q", c.in, err, got, c.want)
+		}
+	}
+	broken := io.MultiReader(strings.NewReader(trace), iotest.ErrReader(io.ErrClosedPipe))
+	if _, err := relay.WithoutSignatures(broken, 1); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("a content that cannot be read: %v", err)
+	}
+}
+
+func FuzzWithoutSignatures(f *testing.F) {
+	f.Add("Received: x\r\nDKIM-Signature: a\r\n b\r\nA: b\r\n\r\nx", 1)
+	f.Fuzz(func(t *testing.T, content string, n int) {
+		r, err := relay.WithoutSignatures(strings.NewReader(content), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, body, _ := strings.Cut(content, "\r\n\r\n")
+		if len(got) > len(content) || !strings.HasSuffix(string(got), body) {
+			t.Fatalf("%q became %q", content, got)
+		}
+		if n == 0 && string(got) != content {
+			t.Fatalf("%q became %q", content, got)
+		}
+	})
 }

@@ -25,7 +25,7 @@ import (
 	"github.com/postern-mail/postern/examples/internal/mailtest"
 )
 
-// sevenBit is a listener whose server does not offer 8BITMIME.
+// sevenBit is a listener whose server offers neither 8BITMIME nor BDAT.
 type sevenBit struct{ net.Listener }
 
 func (l sevenBit) Accept() (net.Conn, error) {
@@ -36,7 +36,8 @@ func (l sevenBit) Accept() (net.Conn, error) {
 type withoutEight struct{ net.Conn }
 
 func (c withoutEight) Write(p []byte) (int, error) {
-	_, err := c.Conn.Write(bytes.Replace(p, []byte("250-8BITMIME\r\n"), nil, 1))
+	q := bytes.Replace(p, []byte("250-8BITMIME\r\n"), nil, 1)
+	_, err := c.Conn.Write(bytes.Replace(q, []byte("250-CHUNKING\r\n"), nil, 1))
 	return len(p), err
 }
 

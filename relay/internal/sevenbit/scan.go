@@ -74,9 +74,12 @@ func Scan(r io.Reader) (*Plan, error) {
 			return nil, err
 		}
 	}
+	header := s.w.state == field
 	if err := s.rest(); err != nil {
 		return nil, err
 	}
+	// What follows a field that is too long may be of the header.
+	s.plan.header = s.plan.header || header && s.plan.eight
 	if s.plan.asIs = true; s.odd {
 		s.plan.err = s.why
 	}

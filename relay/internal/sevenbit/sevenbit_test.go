@@ -294,7 +294,13 @@ func TestMislabelled(t *testing.T) {
 			}
 		})
 	}
-	plan, err := sevenbit.Scan(strings.NewReader("Subject: x\nTo: y\r\n\r\n\u00e9\r\n"))
+	long := "Content-Type: x;" + strings.Repeat(" x=y;\r\n", 2000) + " z=z\r\n" +
+		"Subject: \u00e9\r\n\r\nx\r\n"
+	plan, err := sevenbit.Scan(strings.NewReader(long))
+	if err != nil || plan.Err() != nil || !plan.EightHeader() {
+		t.Errorf("behind a long field: %v, %v, %v", err, plan.Err(), plan.EightHeader())
+	}
+	plan, err = sevenbit.Scan(strings.NewReader("Subject: x\nTo: y\r\n\r\n\u00e9\r\n"))
 	if err != nil || !errors.Is(plan.Err(), sevenbit.ErrUnfit) {
 		t.Errorf("bare LF in a header: %v, %v", err, plan.Err())
 	}
