@@ -190,6 +190,21 @@ func TestAuthoritiesOfASendConnector(t *testing.T) {
 	}
 }
 
+// aliasZone is a zone whose missing names are aliases that lead nowhere.
+type aliasZone struct{ zone }
+
+func (aliasZone) LookupCNAME(context.Context, string) (string, error) { return "gone.test.", nil }
+
+// A domain that is an alias is not unknown for good while its target is not found.
+func TestAliasIsNotUnknown(t *testing.T) {
+	mx := smart("mx", "*")
+	w := outgoing(t, func(c *relay.Config) { c.Resolver = aliasZone{zone{}} }, mx)
+	submit(t, w.relay, "alice@example.test", "x@a.test")
+	if e := w.events.wait(t, kind(relay.Deferred)); e.Enhanced != "4.4.3" {
+		t.Errorf("event %+v", e)
+	}
+}
+
 // A stranger's DNS does not lead into this network.
 func TestMXAtPrivateAddress(t *testing.T) {
 	s := sinkFor(t, func(string) string { t.Error("a command arrived"); return "" })

@@ -471,6 +471,25 @@ func TestSend(t *testing.T) {
 	}
 }
 
+// Exchange speaks to mail exchangers in its own network; the relay does so where
+// told.
+func TestSendToPrivateExchangers(t *testing.T) {
+	for changes, want := range map[string]bool{
+		`{"AddressSpaces": "SMTP:corp.example;1"}`:                               true,
+		`{"AddressSpaces": "SMTP:corp.example;1", "SmartHosts": "smtp.example"}`: false,
+		`{"AddressSpaces": "SMTP:*;1"}`:                                          false,
+	} {
+		r := mustRead(t, exchange.Dump{SendConnectors: send(changes)})
+		told := false
+		for _, n := range r.Notes {
+			told = told || strings.Contains(n.String(), "AllowPrivateAddresses")
+		}
+		if told != want || r.SendConnectors[0].AllowPrivateAddresses {
+			t.Errorf("%s: notes %v", changes, r.Notes)
+		}
+	}
+}
+
 func marshal(t *testing.T, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/postern-mail/postern/connector"
@@ -149,6 +150,7 @@ func (c *send) smartHosts() {
 	case ok && !dns && len(c.SmartHosts) == 0:
 		c.o.note("DNSRoutingEnabled", "there are no smart hosts either; mail goes to the recipient's mail exchangers")
 	}
+	c.inside()
 	if a, ok := c.o.amount("Port"); ok {
 		switch {
 		case len(c.SmartHosts) == 0 && a.n != 25:
@@ -159,6 +161,18 @@ func (c *send) smartHosts() {
 			c.Port = int(a.n)
 		}
 	}
+}
+
+// inside tells of mail exchangers in the own network, which only some address
+// spaces have: not those for the whole world.
+func (c *send) inside() {
+	world := func(a connector.AddressSpace) bool { return a.Domain == "*" }
+	if len(c.SmartHosts) > 0 || len(c.AddressSpaces) == 0 ||
+		slices.ContainsFunc(c.AddressSpaces, world) {
+		return
+	}
+	c.o.note("DNSRoutingEnabled", "mail exchangers at private addresses are not spoken to; "+
+		"AllowPrivateAddresses lifts that")
 }
 
 // hostOf writes an address as our types do: brackets are for IPv6 alone.
