@@ -99,6 +99,7 @@ func TestOddSessionsAreLogged(t *testing.T) {
 		p.cmd("HELO a", "MAIL FROM:<c@example.test>", "RCPT TO:<b@example.test>", "DATA", "half")
 		p.expect("250 *", "250 *", "250 *", "354 *")
 		p.close()
+		synctest.Wait()
 		p = r.client()
 		p.expect("220 *")
 		p.cmd("HELO a", "QUIT")
