@@ -168,3 +168,41 @@ func TestPanickingDelivery(t *testing.T) {
 		}
 	})
 }
+
+// lossy is a store that cannot read what it leases.
+type lossy struct{ spool.Store }
+
+func (l lossy) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, error) {
+	got, err := l.Store.Lease(ctx, r)
+	for i := range got.Leases {
+		got.Leases[i].Damaged = spool.ErrDamaged
+		got.Leases[i].Delivery.Recipients = nil
+	}
+	return got, err
+}
+
+// TestDamagedIsNotGivenBack stops with damaged deliveries in the backlog, of
+// which nobody has told yet: they stay in the queue.
+func TestDamagedIsNotGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memspool.New(nil)
+		queue(t, s, "a", 8)
+		ctx, cancel := context.WithCancel(t.Context())
+		scheduler := sched.New(sched.Config{
+			Store: lossy{s}, Concurrency: 8, RouteLimit: func(string) int { return 1 },
+			Deliver: func(ctx context.Context, _ *spool.Lease) sched.Health {
+				<-ctx.Done()
+				return sched.Reached
+			},
+			Logger: slog.New(slog.DiscardHandler),
+		})
+		go func() {
+			time.Sleep(time.Second)
+			cancel()
+		}()
+		scheduler.Run(ctx, ctx)
+		if st, err := s.Stats(t.Context()); err != nil || st.Deliveries != 8 {
+			t.Errorf("stats %+v, %v", st, err)
+		}
+	})
+}
