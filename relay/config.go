@@ -165,7 +165,8 @@ type Config struct {
 	// that it listens on. Defaults to sockets of the system.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 
-	// MaxDeliveries bounds the deliveries under way at once. Defaults to 100.
+	// MaxDeliveries bounds the deliveries under way at once. The overview says
+	// what share of them a destination or a sender may hold. Defaults to 100.
 	MaxDeliveries int
 
 	// DrainTimeout bounds how long [Relay.Run] waits for sessions and deliveries under way
@@ -180,11 +181,13 @@ type Retry struct {
 	// Defaults to four times 1 minute, six times 5 minutes, then 10 minutes
 	// (Exchange's default timeline).
 	Schedule []time.Duration
-	// Expires is the age at which a message is given up and its
-	// sender told. Defaults to 48 hours.
+	// Expires is the age at which a message is given up and its sender told,
+	// also while its next hop is down. It gets one attempt first after the relay
+	// began, or after the clock was set. Defaults to 48 hours.
 	Expires time.Duration
-	// DelayNotification is the age at which the sender of a message that still waits is told so, once for each
-	// recipient, at the next failed attempt. Anonymous clients without the right to relay have to ask for it by
-	// NOTIFY=DELAY. Negative means never. Defaults to 4 hours.
+	// DelayNotification is the age at which the sender of a message that still
+	// waits is told so, once for each recipient: when an attempt has failed, or
+	// is due while its next hop is down. Anonymous clients without the right to
+	// relay ask for it by NOTIFY=DELAY. Negative: never. Defaults to 4 hours.
 	DelayNotification time.Duration
 }

@@ -67,6 +67,38 @@
 // A recipient that is named twice, in whatever spelling, gets one copy. What
 // was asked for by NOTIFY in either place is reported.
 //
+// # Fairness
+//
+// Of [Config].MaxDeliveries places a tenth is for Mailboxes and Transport alone,
+// and a tenth for telling senders of what has expired. Of the rest, a send
+// connector with all its domains holds at most twice as many as it leaves free, a
+// user or host (with IPv6 its /64), or the application, four times as many, one
+// message an eighth. The reports that one host has caused hold an eighth, all
+// reports a quarter, and so do the destinations that nobody answered on when last
+// tried. A destination begins with 5 places and gains one with each success, up to
+// its send connector's MaxConnections, or to what its hosts are seen to take.
+//
+// # Waiting
+//
+// Nobody is waited for without end:
+//
+//	a look-up, dialling, the TLS handshake     30 seconds each
+//	the greeting                               1 minute
+//	all that comes before MAIL, on all hosts   2 minutes
+//	a connection of MaxConnections to be free  2 minutes
+//	a reply to MAIL, RCPT or DATA              5 minutes
+//	each write of content                      3 minutes
+//	the reply to the content                   10 minutes
+//	an attempt, also of a Transport            50 minutes
+//	the store, to settle an attempt            30 seconds
+//
+// A destination that nobody answers on three times in a row rests for a second,
+// then for twice as long each time up to a minute; one delivery then tries it.
+// What falls due while it rests is looked at within a second or so: what has
+// expired ends, and senders are told of a delay, without an attempt. What was not
+// attempted since the relay began, or since the clock was set by a minute or more,
+// does not expire before it was, so that downtime bounces nothing untried.
+//
 // # Errors
 //
 // Refusals on the wire have constant texts. The cause is in the log and the
