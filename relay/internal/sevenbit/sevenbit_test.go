@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/postern-mail/postern/relay/internal/sevenbit"
 )
@@ -989,4 +990,24 @@ func FuzzHeaderWords(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A header that is made to be slow to convert takes no longer than others.
+func TestHeaderWordsTakeTheirTime(t *testing.T) {
+	for _, name := range []string{"Subject", "From", "Received", "Content-Type"} {
+		for _, piece := range []string{
+			"é ", "é(", "é", "\xff", "\"é", "<é", "é<", "=?a?=,", "é=?a?q?b?= ", ";a=é", "x",
+			" é x", ")(", "é)", "\\é", "a@é,", " ",
+		} {
+			in := name + ": é " + strings.Repeat(piece, 60<<10/len(piece)) + "\r\n\r\nx\r\n"
+			began := time.Now()
+			out, err := convert(t, in)
+			if err != nil || len(out) > 20*len(in) {
+				t.Errorf("%s, %q: %v, %d octets", name, piece, err, len(out))
+			}
+			if d := time.Since(began); d > time.Second/2 {
+				t.Errorf("%s, %q took %v", name, piece, d)
+			}
+		}
+	}
 }

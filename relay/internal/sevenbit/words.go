@@ -23,6 +23,7 @@ func appendField(b, field []byte, charset string) []byte {
 		return append(b, field...)
 	}
 	w := words{out: append(append(b, name...), ':'), charset: charsetOf(value, charset)}
+	w.line = len(b)
 	value, end := trimLineEnd(value)
 	switch name := strings.ToLower(string(bytes.TrimRight(name, " \t"))); {
 	case name == "content-type" || name == "content-disposition":
@@ -88,11 +89,20 @@ func isStrict(name string) bool {
 // words (RFC 2047 section 6.2).
 type words struct {
 	out     []byte
+	line    int // where the last line begins in out
 	charset string
 	run     []byte // to be encoded
 	blank   []byte // white space behind run, or behind what was written
 	encoded bool   // what was written last is an encoded word
 	coded   bool   // there is one in the last line
+}
+
+// put writes what may have line ends.
+func (w *words) put(p []byte) {
+	if i := bytes.LastIndexByte(p, '\n'); i >= 0 {
+		w.line, w.coded = len(w.out)+i+1, false
+	}
+	w.out = append(w.out, p...)
 }
 
 // space takes white space, with its folding.
@@ -121,7 +131,7 @@ func (w *words) keep(p []byte) {
 	if w.coded && w.column()+len(p) > maxWord+1 {
 		w.fold() // RFC 2047 section 2
 	}
-	w.out = append(w.out, p...)
+	w.put(p)
 	w.encoded, w.coded = encoded, w.coded || encoded
 }
 
@@ -134,8 +144,7 @@ func (w *words) flush() {
 		w.encode(w.run)
 		w.run, w.encoded, w.coded = w.run[:0], true, true
 	}
-	w.out = append(w.out, w.blank...)
-	w.coded = w.coded && bytes.IndexByte(w.blank, '\n') < 0
+	w.put(w.blank)
 	w.blank = w.blank[:0]
 }
 
@@ -163,21 +172,21 @@ func (w *words) encode(p []byte) {
 		}
 		w.out = append(w.out, "?="...)
 		if len(p) > 0 {
-			w.out = append(w.out, "\r\n "...)
+			w.put([]byte("\r\n "))
 		}
 		col = 1
 	}
 }
 
 // column is the length of the last line.
-func (w *words) column() int { return len(w.out) - bytes.LastIndexByte(w.out, '\n') - 1 }
+func (w *words) column() int { return len(w.out) - w.line }
 
 // fold puts a line end in front of the white space that was written last.
 func (w *words) fold() {
 	n := len(bytes.TrimRight(w.out, " \t"))
 	if n < len(w.out) && w.out[n-1] != '\n' {
 		w.out = slices.Insert(w.out, n, '\r', '\n')
-		w.coded = false
+		w.line, w.coded = n+len("\r\n"), false
 	}
 }
 
