@@ -162,10 +162,9 @@ type signs struct {
 	err     error
 }
 
-var (
-	errHeaderTooLarge = errors.New("relay: header section too large to be signed")
-	blankLine         = []byte("\r\n\r\n")
-)
+var errHeaderTooLarge = errors.New("relay: header section too large to be signed")
+
+const blankLine = "\r\n\r\n"
 
 func (s *signs) Write(p []byte) (int, error) {
 	n := len(p)
@@ -183,7 +182,7 @@ func (s *signs) Write(p []byte) (int, error) {
 func (s *signs) begin(p []byte) ([]byte, error) {
 	from := max(len(s.head)-len(blankLine)+1, 0)
 	s.head = append(s.head, p...)
-	i := bytes.Index(s.head[from:], blankLine)
+	i := bytes.Index(s.head[from:], []byte(blankLine))
 	switch {
 	case i < 0 && len(s.head) > maxSigned:
 		return nil, errHeaderTooLarge
