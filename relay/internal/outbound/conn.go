@@ -76,11 +76,12 @@ func (c *conn) tlsBroke(h *NextHop, why *Result) bool {
 	return c.secure() && mayFallBack(h) && why.Code == 0 && !(ok && e.Timeout())
 }
 
-// stale tells whether a reply on a connection used before speaks of its state
-// and not of the message: commands unknown or out of order, or a logon forgotten.
+// stale tells whether a reply to RCPT or DATA on a connection used before may
+// speak of its state and not of the message: commands unknown or out of order, a
+// logon forgotten, or 554, with which hosts end a session of too many messages.
 // Whatever else a peer says to MAIL on such a connection may be that too.
 func (c *conn) stale(rep *reply) bool {
-	return c.used > 1 && (rep.code/10 == 50 || rep.code == 530)
+	return c.used > 1 && (rep.code/10 == 50 || rep.code == 530 || rep.code == 554)
 }
 
 // write sends p within the timeout.

@@ -26,9 +26,9 @@
 // permanent only if all of them said so. Once MAIL is accepted the answers stand.
 //
 // Nothing fails by the state of a connection. On one used before, a refusal of
-// MAIL whatever its code, 500 to 504 and 530 later on, a failed RSET, and a
-// break before the end of the content count for the connection: a new one is
-// tried once, and its answer stands.
+// MAIL whatever its code, 500 to 504, 530 and 554 to RCPT or DATA, a failed
+// RSET, and a break before the end of the content count for the connection: a
+// new one is tried once, and its answer stands.
 //
 // # Clocks
 //
