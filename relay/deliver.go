@@ -529,10 +529,8 @@ func unreached(d *DeliveryError) bool {
 	switch d.Op {
 	case "dns", "dial", "greeting", "starttls", "auth":
 		return true
-	case "ehlo":
+	case "ehlo", "mail":
 		return d.Code == 0 || d.Code == 421 || d.Code == 432
-	case "mail":
-		return d.Code == 421 || d.Code == 432
 	}
 	return false
 }

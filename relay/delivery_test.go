@@ -269,12 +269,19 @@ func TestFailuresThatRestARoute(t *testing.T) {
 		err  relay.DeliveryError
 		want bool
 	}{
+		{relay.DeliveryError{Op: "dns"}, true},
+		{relay.DeliveryError{Op: "dns", Permanent: true}, false},
 		{relay.DeliveryError{Op: "dial"}, true},
 		{relay.DeliveryError{Op: "greeting"}, true},
 		{relay.DeliveryError{Op: "greeting", Code: 421}, true},
 		{relay.DeliveryError{Op: "auth"}, true},
 		{relay.DeliveryError{Op: "auth", Code: 535}, true},
+		{relay.DeliveryError{Op: "ehlo"}, true},
 		{relay.DeliveryError{Op: "ehlo", Code: 421}, true},
+		{relay.DeliveryError{Op: "ehlo", Code: 450}, false},
+		{relay.DeliveryError{Op: "mail"}, true},
+		{relay.DeliveryError{Op: "mail", Permanent: true}, false},
+		{relay.DeliveryError{Op: "rcpt"}, false},
 		{relay.DeliveryError{Op: "mail", Code: 421}, true},
 		{relay.DeliveryError{Op: "mail", Code: 432}, true},
 		{relay.DeliveryError{Op: "mail", Code: 451}, false},

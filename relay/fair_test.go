@@ -302,7 +302,8 @@ func TestOwnDowntimeBouncesNothing(t *testing.T) {
 	}
 }
 
-// TestLateNoticeComesOnce lets the notice fail to be queued: it comes later, once.
+// TestLateNoticeComesOnce lets the notice fail to be queued: it comes later and
+// once.
 func TestLateNoticeComesOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		box := newCapture()

@@ -40,5 +40,7 @@
 // Package memspool is the template, package spooltest the conformance suite.
 // The contract suits an SQL table read with SKIP LOCKED and a JetStream pull
 // consumer: a lease is a row's owner and expiry, or an unacknowledged message;
-// the token is the row's version, or the delivery's sequence.
+// the token is the row's version, or the delivery's sequence; Renew is an update,
+// or a sign of work in progress, and if it ends the lease sooner, a negative
+// acknowledgement with a delay.
 package spool

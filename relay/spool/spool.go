@@ -161,7 +161,7 @@ type Lease struct {
 type Stats struct {
 	Messages   int64
 	Deliveries int64
-	Leased     int64
+	Leased     int64 // those given back by Renew, until its end, included
 	Bytes      int64 // content, as far as known
 }
 

@@ -4,14 +4,14 @@
 //
 // # Places
 //
-// Of [Config].Concurrency places a tenth is for local routes alone (mailboxes and
-// the application's transports), and a tenth for conclusions. Of the others,
+// Of [Config].Concurrency places a tenth is for local routes alone (mailboxes
+// and the application's transports), and a tenth for conclusions. Of the others,
 // which are open to all routes,
 //
 //   - a send connector, with all its routes, may hold at most twice as many as
 //     are left free, so that there are always some;
-//   - an origin (a user, a host or the application) at most four times as many as
-//     are left free;
+//   - an origin (a user, a host or the application) at most four times as many
+//     as are left free;
 //   - a message an eighth;
 //   - the reports that one origin has caused an eighth, all reports a quarter;
 //   - the routes that nobody answered on, when last tried, a quarter.
@@ -23,9 +23,10 @@
 // # What waits
 //
 // A delivery holds a place only while its attempt goes on. Deliveries of a route
-// that has no room are not leased, unless its attempts go on to end: then as many
-// as may be under way on it are leased ahead, twice the free places in all. What
-// waits so for a second without an end goes back to the store. One that somebody
+// that has no room are not leased, unless its attempts go on to end: then up to
+// as many as may be under way on it are leased ahead, and in all twice as many as
+// there are free places. What waits so while nothing ends for a second goes back
+// to the store. One that somebody
 // else's bound keeps from beginning goes back to the store at once, for a
 // millisecond to 15 seconds: each such bound sends those it keeps back in a row,
 // so that looking at them again costs little however many they are.
@@ -34,14 +35,14 @@
 //
 // A delivery that [Config].Overdue calls Expired is concluded, not attempted.
 // Once a second, what has become due of routes in trouble is looked at, and
-// concluded if it is Expired or Late. The rest is left alone until that changes or
-// its route has rested: a thousand of them for a second at least, 5 seconds if
+// concluded if it is Expired or Late. The rest is left alone until that changes
+// or its route has rested: a thousand of them for a second at least, 5 seconds if
 // the route does not rest, a minute at most.
 //
 // # Time
 //
-// A lease lasts an hour by the store's clock. If that clock jumps, the store hands
-// out again what is under way here: it is not begun a second time, and
+// A lease lasts an hour by the store's clock. If that clock jumps, the store
+// hands out again what is under way here: it is not begun a second time, and
 // [Scheduler.Token] tells the token of the newer lease.
 //
 // # Concurrency
@@ -193,7 +194,8 @@ func (s *Scheduler) Run(ctx, work context.Context) {
 	s.ahead = nil
 }
 
-// drainDone takes what else has finished, so that one lease call fills all free places.
+// drainDone takes what else has finished, so that one lease call fills all free
+// places.
 func (s *Scheduler) drainDone() {
 	for {
 		select {

@@ -181,15 +181,17 @@ func (l lossy) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, e
 	return got, err
 }
 
-// TestDamagedIsNotGivenBack stops with damaged deliveries in the backlog, of
-// which nobody has told yet: they stay in the queue.
-func TestDamagedIsNotGivenBack(t *testing.T) {
+// TestDamagedStays stops while damaged deliveries wait, of which nobody has told
+// yet: they stay in the queue.
+func TestDamagedStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memspool.New(nil)
 		queue(t, s, "a", 8)
 		ctx, cancel := context.WithCancel(t.Context())
 		scheduler := sched.New(sched.Config{
 			Store: lossy{s}, Concurrency: 8, RouteLimit: func(string) int { return 1 },
+			Owner:   func(*spool.Lease) sched.Owner { return sched.Owner{} },
+			Overdue: onTime,
 			Deliver: func(ctx context.Context, _ *spool.Lease) sched.Health {
 				<-ctx.Done()
 				return sched.Reached

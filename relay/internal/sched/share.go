@@ -153,7 +153,8 @@ func (s *Scheduler) free() int {
 	return min(s.bounds.open-s.bounds.taken.active, s.bounds.all-s.active)
 }
 
-// keptBy returns the group whose bound keeps a delivery from being begun, or nil.
+// keptBy returns the group whose bound keeps a delivery from being begun, or
+// nil.
 func (s *Scheduler) keptBy(r *route, w owners, now time.Time) *group {
 	b := &s.bounds
 	if s.room(r, now) <= 0 {
