@@ -115,8 +115,18 @@ func (s *Store) finish(id spool.ID) error {
 }
 
 // drop removes the file of a message that is not in the store. It returns the
-// room taken until the cleaner removes a file that could not be removed now.
+// room taken until the cleaner removes a file that could not be removed now, or
+// that a failed batch may still name.
 func (s *Store) drop(id spool.ID, size int64) int64 {
+	s.mu.Lock()
+	uncut := s.uncut
+	if uncut {
+		s.doubtful = append(s.doubtful, ownTrash{id: id, size: size})
+	}
+	s.mu.Unlock()
+	if uncut {
+		return size
+	}
 	err := s.fs.Remove(s.ownName(id))
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return 0

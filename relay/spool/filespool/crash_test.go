@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -383,6 +384,56 @@ func TestKillChild(t *testing.T) {
 			if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
 				panic(err)
 			}
+		}
+	}
+}
+
+// TestFileOfADoubtfulBatch keeps the file of a message whose record could
+// neither be written nor cut off: a machine that stops then may find the record.
+func TestFileOfADoubtfulBatch(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(40) {
+		disk := filespool.NewDisk(seed)
+		dir := t.TempDir()
+		s := openDisk(t, dir, disk)
+		commit := func() (spool.ID, error) {
+			id := spool.NewID(time.Now())
+			w, err := s.Create(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(w, strings.Repeat("x", 20<<10)); err != nil {
+				t.Fatal(err)
+			}
+			c := spool.Commit{Deliveries: deliveries("a", time.Now()), Prepend: []byte("X: ")}
+			return id, w.Commit(t.Context(), c)
+		}
+		disk.Fault(func(op, name string) error {
+			switch {
+			case op == "write" && strings.HasSuffix(name, ".log"):
+				return filespool.ErrAfter
+			case op == "truncate":
+				return syscall.EIO
+			}
+			return nil
+		})
+		id, err := commit()
+		if err == nil {
+			t.Fatal("committed")
+		}
+		if seed%2 == 0 {
+			disk.Crash()
+			s.Close()
+			openDisk(t, dir, disk).Close()
+			continue
+		}
+		disk.Fault(nil)
+		if _, err := commit(); err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		if _, err := disk.OpenFile(filepath.Join(dir, "files", id.String()), 0); err == nil {
+			t.Error("the file of a message that is not in the queue stays")
 		}
 	}
 }

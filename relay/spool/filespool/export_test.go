@@ -24,7 +24,52 @@ const (
 )
 
 // OpenFS opens a store on a file system of the test.
-func OpenFS(dir string, o *Options, d *Disk) (*Store, error) { return openFS(dir, o, d) }
+func OpenFS(dir string, o *Options, d *Disk) (*Store, error) {
+	d.mu.Lock()
+	m := &mount{Disk: d, life: d.life}
+	d.mu.Unlock()
+	return openFS(dir, o, m)
+}
+
+// mount is a Disk as one life of the machine sees it.
+type mount struct {
+	*Disk
+	life int
+}
+
+func (m *mount) gone() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.life != m.Disk.life
+}
+
+func (m *mount) OpenFile(name string, flag int) (file, error) {
+	if m.gone() {
+		return nil, errGone
+	}
+	return m.Disk.OpenFile(name, flag)
+}
+
+func (m *mount) Remove(name string) error {
+	if m.gone() {
+		return errGone
+	}
+	return m.Disk.Remove(name)
+}
+
+func (m *mount) Rename(from, to string) error {
+	if m.gone() {
+		return errGone
+	}
+	return m.Disk.Rename(from, to)
+}
+
+func (m *mount) SyncDir(name string) error {
+	if m.gone() {
+		return errGone
+	}
+	return m.Disk.SyncDir(name)
+}
 
 // Decode reads a meta part in every way there is.
 func Decode(meta []byte) {

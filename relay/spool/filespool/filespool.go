@@ -104,7 +104,6 @@ type Store struct {
 	zeros  []byte
 	active *segment
 	next   *segment // has its name and is yet to be opened
-	uncut  bool     // a failed batch is behind the end of the log
 
 	mu         sync.Mutex
 	room       *sync.Cond // the batch at hand has been taken
@@ -123,6 +122,8 @@ type Store struct {
 	logBytes   int64 // of the files of the log
 	ownBytes   int64 // of the other files
 	trash      []ownTrash
+	uncut      bool                  // a failed batch is behind the end of the log
+	doubtful   []ownTrash            // for when it is not
 	lost       map[spool.ID]*loss    // parts of the log that stand for a message
 	spoiled    map[spool.ID]struct{} // messages whose content is known to be damaged
 	cleanAfter time.Time             // copying pauses until then

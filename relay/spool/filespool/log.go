@@ -356,7 +356,9 @@ func (s *Store) write(b *batch) ([]loc, error) {
 	}
 	if err != nil {
 		// Only this batch is in doubt: all before it was synced.
+		s.mu.Lock()
 		s.uncut = true
+		s.mu.Unlock()
 		return nil, errors.Join(err, s.cut())
 	}
 	s.mu.Lock()
@@ -377,7 +379,10 @@ func (s *Store) cut() error {
 	if err := g.file.Sync(); err != nil {
 		return s.unsynced(err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.uncut = false
+	s.trash, s.doubtful = append(s.trash, s.doubtful...), nil
 	return nil
 }
 
