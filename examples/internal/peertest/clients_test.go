@@ -65,7 +65,7 @@ var clients = []client{
 	},
 	{
 		name: "Jakarta-Mail", mechanisms: []string{"PLAIN", "LOGIN", "XOAUTH2"},
-		send: jakartaMail,
+		cancels: "334", send: jakartaMail,
 	},
 	{
 		name: "Ruby", mechanisms: []string{"PLAIN", "LOGIN"},

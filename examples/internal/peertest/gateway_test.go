@@ -44,7 +44,7 @@ func (b *inbox[T]) at(key string) chan T {
 		b.all = map[string]chan T{}
 	}
 	if b.all[key] == nil {
-		b.all[key] = make(chan T, 100)
+		b.all[key] = make(chan T, 1000)
 	}
 	return b.all[key]
 }
