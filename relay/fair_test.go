@@ -328,3 +328,22 @@ func TestLateNoticeComesOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestUntriedExpireWhileHostIsDown gives each message its one attempt although
+// the route rests, so that all end soon after they have expired.
+func TestUntriedExpireWhileHostIsDown(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		events, host := new(record), &down{}
+		cfg := local(newCapture(), host)
+		cfg.Events, cfg.Retry.Expires = events.add, time.Minute
+		r := run(t, cfg)
+		for range 200 {
+			submit(t, r, "app@example.test", "x@elsewhere.test")
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if n := len(events.all(relay.Expired)); n != 200 || len(host.tried) != 200 {
+			t.Errorf("%d of 200 expired, %d tried", n, len(host.tried))
+		}
+	})
+}

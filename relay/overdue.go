@@ -28,7 +28,7 @@ func (r *Relay) overdue(l *spool.Lease) (state sched.Overdue, changes time.Time)
 	case tried:
 		return sched.Expired, time.Time{}
 	case !now.Before(expires):
-		return sched.OnTime, time.Time{} // an attempt comes first
+		return sched.Untried, time.Time{}
 	}
 	if p.retry.DelayNotification <= 0 || !slices.ContainsFunc(l.Delivery.Recipients,
 		func(rcpt spool.Recipient) bool { return hearsOfDelay(l.Message.From, &rcpt) }) {
@@ -59,6 +59,10 @@ func (r *Relay) concludeOverdue(ctx context.Context, l *spool.Lease) {
 	p := r.snap.Load()
 	defer r.recoverLease(ctx, p, l)
 	state, _ := r.overdue(l)
+	if state == sched.Untried {
+		r.deliver(ctx, l)
+		return
+	}
 	expired := state == sched.Expired
 	a := r.attemptOf(l)
 	a.Number = l.Delivery.Attempts

@@ -15,6 +15,9 @@ const (
 	OnTime Overdue = iota
 	// Late: its sender is to be told that it waits, if it goes on to wait.
 	Late
+	// Untried: it is to end after an attempt, which need not wait until its route
+	// has rested.
+	Untried
 	// Expired: it is to end.
 	Expired
 )
@@ -31,6 +34,8 @@ const (
 // sweep looks through what waits for routes in trouble.
 type sweep struct {
 	active  int            // conclusions under way
+	tries   group          // of them, those with an attempt
+	over    int            // found no place for one, in this sweep
 	waiting []*spool.Lease // for one, at most as many as may be under way
 	on      bool
 	looked  int // deliveries, in this sweep
@@ -56,7 +61,7 @@ func (s *Scheduler) conclude(work context.Context, l *spool.Lease, now time.Time
 	switch w := &s.sweep; {
 	case w.active < s.bounds.conclusions:
 		s.hold(l)
-		s.startConclusion(work, l)
+		s.startConclusion(work, l, false)
 	case len(w.waiting) < s.bounds.conclusions:
 		s.hold(l)
 		w.waiting = append(w.waiting, l)
@@ -70,18 +75,21 @@ func (s *Scheduler) concludeWaiting(work context.Context) {
 	for len(w.waiting) > 0 && w.active < s.bounds.conclusions {
 		l := w.waiting[0]
 		w.waiting = w.waiting[1:]
-		s.startConclusion(work, l)
+		s.startConclusion(work, l, false)
 	}
 }
 
-func (s *Scheduler) startConclusion(work context.Context, l *spool.Lease) {
+func (s *Scheduler) startConclusion(work context.Context, l *spool.Lease, untried bool) {
 	s.sweep.active++
+	if untried {
+		s.sweep.tries.begin(time.Now())
+	}
 	go func() {
 		defer func() {
 			if p := recover(); p != nil {
 				s.cfg.Logger.Error("conclusion panicked", "queue_id", l.Message.ID.String(), "panic", p)
 			}
-			s.done <- finished{lease: l}
+			s.done <- finished{lease: l, untried: untried}
 		}()
 		s.cfg.Conclude(work, l)
 	}()
@@ -96,7 +104,7 @@ func (s *Scheduler) sweepRoutes(ctx, work context.Context) time.Duration {
 		if d := w.next.Sub(now); d > 0 {
 			return d
 		}
-		w.on, w.looked = true, 0
+		w.on, w.looked, w.over = true, 0, 0
 	}
 	names := s.inTrouble(now)
 	for n := 0; len(names) > 0; {
@@ -113,7 +121,10 @@ func (s *Scheduler) sweepRoutes(ctx, work context.Context) time.Duration {
 		if err != nil {
 			return storeWait
 		}
-		if len(leased.Leases) == 0 {
+		if len(leased.Leases) == 0 || w.over >= s.bounds.conclusions {
+			for i := range leased.Leases {
+				s.giveBack(&leased.Leases[i], now)
+			}
 			break
 		}
 		n += len(leased.Leases)
@@ -135,7 +146,17 @@ func (s *Scheduler) look(work context.Context, l *spool.Lease, now time.Time) {
 	}
 	s.sweep.looked++
 	state, changes := s.cfg.Overdue(l)
-	if state != OnTime {
+	switch {
+	case state == Untried:
+		if w := &s.sweep; w.active < s.bounds.conclusions && 2*w.tries.active < s.bounds.conclusions {
+			s.hold(l)
+			s.startConclusion(work, l, true)
+			return
+		}
+		s.sweep.over++
+		s.giveBack(l, s.sweep.tries.turn(now)) // others are not kept waiting by attempts
+		return
+	case state != OnTime:
 		s.conclude(work, l, now)
 		return
 	}

@@ -35,7 +35,8 @@
 //
 // A delivery that [Config].Overdue calls Expired is concluded, not attempted.
 // Once a second, what has become due of routes in trouble is looked at, and
-// concluded if it is Expired or Late. The rest is left alone until that changes
+// concluded if it is Expired or Late, or Untried, which takes half of the places
+// at most. The rest is left alone until that changes
 // or its route has rested: a thousand of them for a second at least, 5 seconds if
 // the route does not rest, a minute at most.
 //
@@ -98,7 +99,8 @@ type Config struct {
 	// Overdue tells what a delivery has coming without an attempt, and when that
 	// changes; zero if it does not.
 	Overdue func(l *spool.Lease) (Overdue, time.Time)
-	// Conclude settles a delivery that is Expired or Late without an attempt.
+	// Conclude settles a delivery that is Expired or Late without an attempt, and
+	// one that is Untried after one.
 	Conclude func(ctx context.Context, l *spool.Lease)
 	Logger   *slog.Logger
 }
@@ -132,9 +134,10 @@ type route struct {
 }
 
 type finished struct {
-	lease  *spool.Lease
-	run    *run // nil for a conclusion
-	health Health
+	lease   *spool.Lease
+	run     *run // nil for a conclusion
+	untried bool // a conclusion with an attempt
+	health  Health
 }
 
 // New returns a scheduler that does nothing yet.
@@ -395,6 +398,12 @@ func (s *Scheduler) finish(f finished) {
 	s.letGo(f.lease)
 	if f.run == nil {
 		s.sweep.active--
+		if f.untried {
+			s.sweep.tries.end(time.Now())
+			if s.sweep.over > 0 {
+				s.sweep.next = time.Time{} // others wait for the place
+			}
+		}
 		return
 	}
 	now := time.Now()
