@@ -159,7 +159,6 @@ type player struct {
 	events  []relay.Event   // since the last message began
 	refused []relay.Event   // not yet compared
 	logged  []relay.Event   // likewise, from the log
-	nobody  int             // connections without a connector, from the log
 	rights  connector.Right // of the session that last sent MAIL
 	taken   string          // its connector
 	author  string          // whom it is believed to speak for
@@ -447,10 +446,14 @@ func (p *player) session(l scriptLine) {
 		synctest.Wait()
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if banner != "" || !e.Refused() || p.nobody != 1 {
-			p.t.Errorf("%s: %q and %d log lines, explained as %+v", l.at, banner, p.nobody, e.Replies)
+		const reason = "no connector for the peer"
+		told := len(p.refused) == 1 && p.refused[0].Reason == reason &&
+			len(p.logged) == 1 && p.logged[0].Reason == reason
+		if banner != "" || !e.Refused() || !told {
+			p.t.Errorf("%s: %q, events %+v and log %+v, explained as %+v",
+				l.at, banner, p.refused, p.logged, e.Replies)
 		}
-		p.nobody = 0
+		p.refused, p.logged = nil, nil
 		if l.arrow && l.want != "nobody" {
 			p.t.Errorf("%s: taken by nobody", l.at)
 		}
@@ -836,8 +839,6 @@ func (r *refusals) Handle(_ context.Context, line slog.Record) error {
 			return true
 		})
 		p.logged = append(p.logged, e)
-	case "no connector for the peer":
-		p.nobody++
 	}
 	return nil
 }

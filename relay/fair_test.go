@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -307,10 +308,10 @@ func TestOwnDowntimeBouncesNothing(t *testing.T) {
 func TestLateNoticeComesOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		box := newCapture()
-		began, failed := time.Now(), 0
+		began, failed := time.Now(), atomic.Int64{}
 		store := &hooked{Store: memspool.New(nil), commit: func(_ context.Context, c spool.Commit) error {
 			if len(c.Settle) > 0 && time.Since(began) < 6*time.Hour {
-				failed++
+				failed.Add(1)
 				return spool.ErrFull
 			}
 			return nil
@@ -323,8 +324,8 @@ func TestLateNoticeComesOnce(t *testing.T) {
 		}
 		time.Sleep(12 * time.Hour)
 		synctest.Wait()
-		if n := reports(box, "Action: delayed"); n != 20 || failed == 0 {
-			t.Errorf("%d notices of 20, %d failures of the store", n, failed)
+		if n := reports(box, "Action: delayed"); n != 20 || failed.Load() == 0 {
+			t.Errorf("%d notices of 20, %d failures of the store", n, failed.Load())
 		}
 	})
 }

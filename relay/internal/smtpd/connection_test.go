@@ -266,8 +266,12 @@ func TestLastReplyArrives(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	r := bufio.NewReader(c)
+	if _, err := r.ReadString('\n'); err != nil { // the banner
+		t.Fatal(err)
+	}
 	go func() { _, _ = io.WriteString(c, strings.Repeat("FOO\r\n", 100_000)) }()
-	all, err := io.ReadAll(c)
+	all, err := io.ReadAll(r)
 	if err != nil || !strings.HasSuffix(string(all), "421 4.7.0 Too many errors on this connection\r\n") {
 		t.Errorf("%v after %q", err, all)
 	}
