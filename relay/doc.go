@@ -92,6 +92,9 @@
 //	an attempt, also of a Transport            50 minutes
 //	the store, to settle an attempt            30 seconds
 //
+// An address that is silent before MAIL leaves each of those behind it 10 seconds
+// of the time for all, and so does TLS to the clear where that is allowed.
+//
 // A destination that nobody answers on three times in a row rests for a second,
 // then for twice as long each time up to a minute; one delivery then tries it.
 // What falls due while it rests is looked at within a second or so: what has

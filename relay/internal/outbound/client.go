@@ -135,7 +135,8 @@ func (c *Client) attempt(ctx context.Context, t *transaction) {
 
 // connectAndRun makes a transaction on a new connection. Unless it is done, no
 // host was ready for it, and the place in the pool is still held. One clock goes
-// for all hosts, so that many silent ones take little longer than one.
+// for all hosts, so that many silent ones take little longer than one; it leaves
+// each of them its turn, so that a healthy one behind them is reached.
 func (c *Client) connectAndRun(
 	ctx context.Context, t *transaction, key hopKey,
 ) (failed Result, done bool) {
@@ -147,7 +148,10 @@ func (c *Client) connectAndRun(
 		// Again for a peer that turned out not to know BDAT or PIPELINING, or to
 		// take fewer recipients.
 		for n := 0; why == nil; n++ {
-			if cn, why = c.connect(ready, h, key, target); cn == nil {
+			mine, end := turn(ready, target.behind)
+			cn, why = c.connect(mine, h, key, target)
+			end()
+			if cn == nil {
 				break
 			}
 			switch v := c.run(ctx, cn, t); {

@@ -28,7 +28,7 @@ func (c *Client) connect(ctx context.Context, h *NextHop, key hopKey, t target) 
 	}
 	end := c.slow.watch(h.patience(), t.host, t.names...)
 	cn, failed, retry := c.establish(ctx, h, t, t.plain)
-	if retry {
+	if retry = retry && ctx.Err() == nil; retry {
 		// RFC 7435: opportunistic security falls back to the clear rather than not to deliver.
 		c.debug(ctx, "TLS failed, going on without", "host", t.shown, "err", failed.Err)
 		cn, failed, _ = c.establish(ctx, h, t, true)
@@ -99,31 +99,12 @@ func (c *Client) establish(ctx context.Context, h *NextHop, t target, plain bool
 	}
 
 	if !cn.secure() && !plain && h.TLS != connector.TLSNone {
-		required, fallBack := tlsRequired(h), mayFallBack(h)
 		switch {
 		case cn.ext.startTLS:
-			rep, err := cn.command("STARTTLS", nil)
-			if err != nil {
-				return cn, lost(ctx, "starttls", "4.4.2", err), fallBack && ctx.Err() == nil
+			if failed, broke := c.upgrade(ctx, h, cn, t.name); failed != nil {
+				return cn, failed, broke && mayFallBack(h)
 			}
-			if rep.code != 220 {
-				if required || rep.code == 421 {
-					failed := refused("starttls", rep)
-					failed.Outcome = Temporary // a matter of the peer's configuration, not of the message
-					return cn, &failed, fallBack
-				}
-				break
-			}
-			if err := cn.startTLS(ctx, h, t.name); err != nil {
-				return cn, lost(ctx, "starttls", "4.7.5", err), fallBack && ctx.Err() == nil
-			}
-			// RFC 3207 section 4.2: what was learned in the clear is forgotten. In TLS
-			// 1.3 a peer tells only here that it refused the handshake.
-			if failed := c.hello(ctx, h, cn); failed != nil {
-				loop := errors.Is(failed.Err, errLoop)
-				return cn, failed, fallBack && !loop && ctx.Err() == nil
-			}
-		case required:
+		case tlsRequired(h):
 			return cn, &Result{Op: "starttls", Enhanced: "4.7.4", Err: errNoSTARTTLS}, false
 		}
 	}
@@ -138,6 +119,39 @@ func (c *Client) establish(ctx context.Context, h *NextHop, t target, plain bool
 		}
 	}
 	return cn, nil, false
+}
+
+// upgrade goes over to TLS by STARTTLS. broke tells that it is worth another try
+// in the clear, where that is allowed: then a peer that falls silent is left early
+// enough for it.
+func (c *Client) upgrade(
+	ctx context.Context, h *NextHop, cn *conn, name string,
+) (failed *Result, broke bool) {
+	if mayFallBack(h) {
+		mine, cancel := turn(ctx, 1)
+		defer cancel()
+		stop := context.AfterFunc(mine, cn.close)
+		defer stop()
+		ctx = mine
+	}
+	rep, err := cn.command("STARTTLS", nil)
+	switch {
+	case err != nil:
+		return lost(ctx, "starttls", "4.4.2", err), true
+	case rep.code != 220 && (tlsRequired(h) || rep.code == 421):
+		r := refused("starttls", rep)
+		r.Outcome = Temporary // a matter of the peer's configuration, not of the message
+		return &r, true
+	case rep.code != 220:
+		return nil, false
+	}
+	if err := cn.startTLS(ctx, h, name); err != nil {
+		return lost(ctx, "starttls", "4.7.5", err), true
+	}
+	// RFC 3207 section 4.2: what was learned in the clear is forgotten. In TLS 1.3
+	// a peer tells only here that it refused the handshake.
+	failed = c.hello(ctx, h, cn)
+	return failed, failed != nil && !errors.Is(failed.Err, errLoop)
 }
 
 // hello introduces the client. A peer that does not know EHLO gets HELO and has no extensions.

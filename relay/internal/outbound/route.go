@@ -21,6 +21,10 @@ const (
 	maxMXAddresses = 10
 )
 
+// leastTurn is what an address leaves each of those behind it of the time for
+// all, unless they are too many.
+const leastTurn = 10 * time.Second
+
 var (
 	errNullMX   = errors.New("domain does not accept mail (null MX)")
 	errNoDomain = errors.New("domain has neither MX nor address records")
@@ -43,6 +47,8 @@ type target struct {
 	// connection wait: none where there is no other to go to.
 	host  string
 	names []string
+	// behind is how many addresses may still follow.
+	behind int
 }
 
 // patience is how long a connection may be on its way until its host counts as
@@ -68,8 +74,11 @@ func (c *Client) route(ctx context.Context, h *NextHop, key hopKey) iter.Seq2[ta
 		if len(h.Hosts) == 0 {
 			left = maxMXAddresses
 		}
-		for _, host := range hosts {
-			targets, failed := c.find(ctx, h, host, len(hosts) > 1)
+		for i, host := range hosts {
+			others := len(hosts) - 1 - i // each may have an address
+			look, cancel := turn(ctx, others)
+			targets, failed := c.find(look, h, host, len(hosts) > 1)
+			cancel()
 			if failed != nil {
 				c.dead.add(host)
 				if !yield(target{}, failed) || ctx.Err() != nil {
@@ -77,11 +86,14 @@ func (c *Client) route(ctx context.Context, h *NextHop, key hopKey) iter.Seq2[ta
 				}
 				continue
 			}
-			for _, t := range targets {
+			for n, t := range targets {
 				if left == 0 {
 					return
 				}
 				left--
+				if t.behind = len(targets) - 1 - n + others; left >= 0 {
+					t.behind = min(t.behind, left)
+				}
 				if !yield(t, nil) {
 					c.dead.remove(host)
 					c.dead.remove(t.addr)
@@ -95,6 +107,18 @@ func (c *Client) route(ctx context.Context, h *NextHop, key hopKey) iter.Seq2[ta
 			c.dead.add(host)
 		}
 	}
+}
+
+// turn bounds what one address, or the look-up of one host, may take of the time
+// that ctx leaves for all: as many as are behind it get their turn in any case.
+func turn(ctx context.Context, behind int) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	if !ok || behind == 0 {
+		return context.WithCancel(ctx)
+	}
+	left := time.Until(end)
+	mine := max(left-time.Duration(behind)*leastTurn, left/time.Duration(behind+1))
+	return context.WithTimeoutCause(ctx, mine, errNotReady)
 }
 
 // find gives the addresses of one of a next hop's hosts. Where others are to

@@ -2,6 +2,7 @@ package outbound_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/internal/outbound"
 )
 
@@ -82,12 +84,114 @@ func TestOneClockForAllHosts(t *testing.T) {
 				if !errors.Is(res[0].Err, os.ErrDeadlineExceeded) {
 					t.Errorf("error %v", res[0].Err)
 				}
-				if got := n.took(); len(strings.Fields(got)) > 3 {
-					t.Errorf("dialled %q, want addresses of a minute each", got)
+				if got := n.took(); len(strings.Fields(got)) > 4 {
+					t.Errorf("dialled %q", got)
 				}
 			})
 		})
 	}
+}
+
+// However many addresses are silent, the one behind them has its turn.
+func TestHealthyBehindSilentIsReached(t *testing.T) {
+	for _, silent := range []int{1, 2, 3, 4, 9} {
+		for name, spread := range map[string]bool{"hosts": true, "addresses of a host": false} {
+			t.Run(fmt.Sprint(silent, " ", name), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					n, dns := new(uneven), zone{mx: map[string][]*net.MX{}, ip: map[string][]string{}}
+					for i := range silent + 1 {
+						host, addr := "mx.test", fmt.Sprintf("10.0.0.%d", i)
+						if spread {
+							host = fmt.Sprintf("mx%d.test", min(i, 4))
+						}
+						dns.ip[host] = append(dns.ip[host], addr)
+						if len(dns.ip[host]) == 1 {
+							dns.mx["silent.test"] = append(dns.mx["silent.test"],
+								&net.MX{Host: host, Pref: uint16(i)})
+						}
+						if i < silent {
+							n.silent.Store(fmt.Sprint(i), true)
+						}
+					}
+					c := newClient(t, n.dial, func(cfg *outbound.Config) { cfg.Resolver = dns })
+					r := newRequest("hi\r\n")
+					r.Hop.Hosts, r.Hop.Domain = nil, "silent.test"
+					began := time.Now()
+					expect(t, c.Deliver(context.Background(), r), taken)
+					if d := time.Since(began); d > 2*time.Minute {
+						t.Errorf("took %v", d)
+					}
+				})
+			})
+		}
+	}
+}
+
+// mute says no more from a stage of TLS on, until the peer goes away: behind
+// STARTTLS, in the handshake or at EHLO behind it.
+func mute(c net.Conn, cert *tls.Config, stage string) {
+	hello := []string{"S: 220 mx", "C: EHLO relay.example.test", "S: 250-mx", "S: 250 STARTTLS"}
+	script := append(hello, "C: STARTTLS")
+	if stage != "starttls" {
+		script = append(script, "S: 220 go ahead")
+	}
+	follow(c, script)
+	if stage == "ehlo" {
+		c = tls.Server(c, cert)
+	}
+	silence(c)
+}
+
+// A peer that falls silent over TLS gets the message in the clear, where that is
+// allowed, and it waits where it is not.
+func TestSilenceOverTLSFallsBack(t *testing.T) {
+	for _, stage := range []string{"starttls", "handshake", "ehlo"} {
+		for level, want := range map[connector.TLSLevel]string{
+			connector.TLSOpportunistic:  taken,
+			connector.TLSEncryptionOnly: "temporary",
+		} {
+			t.Run(fmt.Sprint(stage, " ", level), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var first atomic.Bool
+					cert := selfSigned()
+					n := &network{serve: func(c net.Conn) {
+						if first.CompareAndSwap(false, true) {
+							mute(c, cert, stage)
+						} else {
+							(&sink{}).serve(c)
+						}
+					}}
+					c := newClient(t, n.dial)
+					r := newRequest("hi\r\n")
+					r.Hop.TLS, r.Hop.Hosts = level, []string{"10.0.0.1"}
+					began := time.Now()
+					res := c.Deliver(context.Background(), r)
+					if d := time.Since(began); d > 2*time.Minute {
+						t.Errorf("back after %v", d)
+					}
+					if want == taken {
+						expect(t, res, taken)
+					} else if res[0].Outcome != outbound.Temporary {
+						t.Errorf("result %+v", res[0])
+					}
+				})
+			})
+		}
+	}
+}
+
+// Look-ups that hang leave their turn to those that do not.
+func TestHealthyBehindHungLookUpsIsReached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClient(t, new(uneven).dial, func(cfg *outbound.Config) { cfg.Resolver = hung{} })
+		r := newRequest("hi\r\n")
+		r.Hop.Hosts = nil
+		for i := range 8 {
+			r.Hop.Hosts = append(r.Hop.Hosts, fmt.Sprintf("host%d.test", i))
+		}
+		r.Hop.Hosts = append(r.Hop.Hosts, "10.0.0.1")
+		expect(t, c.Deliver(context.Background(), r), taken)
+	})
 }
 
 // A look-up that hangs is inside the clock too.
