@@ -23,11 +23,11 @@ func (r *Relay) overdue(l *spool.Lease) (state sched.Overdue, changes time.Time)
 	p := r.snap.Load()
 	tried := r.tried.has(l.Delivery.ID, now)
 	switch expires := l.Delivery.Expires; {
-	case tried && now.Before(expires):
+	case now.Before(expires):
 		changes = expires
 	case tried:
 		return sched.Expired, time.Time{}
-	case !now.Before(expires):
+	default:
 		return sched.Untried, time.Time{}
 	}
 	if p.retry.DelayNotification <= 0 || !slices.ContainsFunc(l.Delivery.Recipients,
