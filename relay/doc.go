@@ -69,14 +69,16 @@
 //
 // # Fairness
 //
-// Of [Config].MaxDeliveries places a tenth is for Mailboxes and Transport alone,
-// and a tenth for telling senders of what has expired. Of the rest, a send
-// connector with all its domains holds at most twice as many as it leaves free, a
-// user or host (with IPv6 its /64), or the application, four times as many, one
-// message an eighth. The reports that one host has caused hold an eighth, all
-// reports a quarter, and so do the destinations that nobody answered on when last
-// tried. A destination begins with 5 places and gains one with each success, up to
-// its send connector's MaxConnections, or to what its hosts are seen to take.
+// Of [Config].MaxDeliveries places a tenth, but one of two at least, is for
+// Mailboxes and Transport alone, and a tenth for telling senders of what has
+// expired. Of the rest, a send connector with all its domains holds at most
+// twice as many as it leaves free, a user or host (with IPv6 its /64), or the
+// application, four times as many, one message an eighth. The reports that one
+// host has caused hold an eighth, all reports a quarter, and so do the
+// destinations that nobody answered on when last tried. However few the places,
+// a connector, a sender or a message leaves one of two. A destination begins
+// with 5 places and gains one with each success, up to its send connector's
+// MaxConnections, or to what its hosts are seen to take.
 //
 // # Waiting
 //

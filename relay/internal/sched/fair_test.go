@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,7 +41,9 @@ type bench struct {
 
 func onTime(*spool.Lease) (sched.Overdue, time.Time) { return sched.OnTime, time.Time{} }
 
-func newBench(t *testing.T, store spool.Store) *bench {
+func newBench(t *testing.T, store spool.Store) *bench { return benchOf(t, store, 100) }
+
+func benchOf(t *testing.T, store spool.Store, places int) *bench {
 	b := &bench{
 		store: store, begun: time.Now(),
 		active: map[string]int{}, peak: map[string]int{}, count: map[string]int{},
@@ -50,7 +53,7 @@ func newBench(t *testing.T, store spool.Store) *bench {
 		takes:    map[string]time.Duration{},
 	}
 	b.sched = sched.New(sched.Config{
-		Store: store, Concurrency: 100, Logger: slog.New(slog.DiscardHandler),
+		Store: store, Concurrency: places, Logger: slog.New(slog.DiscardHandler),
 		RouteLimit: func(string) int { return 20 },
 		Local:      []string{"mailbox", "transport"},
 		Owner: func(l *spool.Lease) sched.Owner {
@@ -253,6 +256,57 @@ func TestNobodyStarvesTheOthers(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// However few the places, what hangs leaves one to mailboxes, and one to others
+// where there are three.
+func TestFewPlacesAreSharedToo(t *testing.T) {
+	for name, load := range map[string]func(t *testing.T, s spool.Store){
+		"one destination": func(t *testing.T, s spool.Store) {
+			each(t, s, "alice", slices.Repeat([]string{"smart/slow"}, 30))
+		},
+		"a connector's destinations": func(t *testing.T, s spool.Store) {
+			for i := range 30 {
+				commit(t, s, fmt.Sprint("user", i), fmt.Sprintf("smart/slow%d", i))
+			}
+		},
+		"a user's destinations": func(t *testing.T, s spool.Store) {
+			each(t, s, "alice", routes("smart%d/slow", 30))
+		},
+		"a message": func(t *testing.T, s spool.Store) {
+			commit(t, s, "alice", routes("smart%d/slow", 30)...)
+		},
+		"reports": func(t *testing.T, s spool.Store) {
+			for i := range 30 {
+				commit(t, s, fmt.Sprint("reports of ", i), fmt.Sprintf("smart%d/slow", i))
+			}
+		},
+	} {
+		for _, places := range []int{2, 3, 4, 5, 8, 10, 19, 20} {
+			t.Run(fmt.Sprint(name, " ", places), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store := memspool.New(nil)
+					load(t, store)
+					b := benchOf(t, store, places)
+					time.Sleep(time.Millisecond)
+					others := []string{"mailbox", "mx/healthy"}[:min(places-1, 2)]
+					each(t, store, "app", others)
+					b.run(t, 10*time.Minute)
+					for _, route := range others {
+						if d, ok := b.first[route]; !ok || d > time.Second {
+							t.Errorf("%s delivered after %v (%t)", route, d, ok)
+						}
+					}
+					if b.most > places {
+						t.Errorf("%d deliveries under way, of %d", b.most, places)
+					}
+					if slow := len(b.count) - len(others); slow == 0 {
+						t.Error("what is slow had no place")
+					}
+				})
+			})
+		}
 	}
 }
 

@@ -4,9 +4,9 @@
 //
 // # Places
 //
-// Of [Config].Concurrency places a tenth is for local routes alone (mailboxes
-// and the application's transports), and a tenth for conclusions. Of the others,
-// which are open to all routes,
+// Of [Config].Concurrency places a tenth, but one of two at least, is for local
+// routes alone (mailboxes and the application's transports), and a tenth for
+// conclusions. Of the others, which are open to all routes,
 //
 //   - a send connector, with all its routes, may hold at most twice as many as
 //     are left free, so that there are always some;
@@ -15,6 +15,8 @@
 //   - a message an eighth;
 //   - the reports that one origin has caused an eighth, all reports a quarter;
 //   - the routes that nobody answered on, when last tried, a quarter.
+//
+// A connector, an origin or a message leaves one place at least, if there are two.
 //
 // A route begins with a few places and gains one with each success up to its
 // limit (slow start). When its next hop cannot be reached several times in a row

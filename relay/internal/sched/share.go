@@ -42,13 +42,17 @@ type bounds struct {
 
 func boundsOf(places int) bounds {
 	tenth := places / 10
-	open := places - 2*tenth
+	open := places - tenth - min(max(1, tenth), places-1)
 	return bounds{
 		all: places - tenth, open: open,
 		message: max(2, open/8), report: max(1, open/8), reports: max(1, open/4),
 		trouble: max(1, open/4), conclusions: max(1, tenth),
 	}
 }
+
+// one is a bound that leaves at least one of the open places to others, if there
+// are two.
+func (b *bounds) one(bound int) int { return max(1, min(bound, b.open-1)) }
 
 // group is what several deliveries share a bound for.
 type group struct {
@@ -170,13 +174,13 @@ func (s *Scheduler) keptBy(r *route, w owners, now time.Time) *group {
 	switch {
 	case free <= 0:
 		return &b.taken
-	case w.message.active >= b.message:
+	case w.message.active >= b.one(b.message):
 		return w.message
 	case w.report && b.reporting.active >= b.reports:
 		return &b.reporting
-	case w.report && w.origin.active >= b.report, w.origin.active >= 4*free:
+	case w.report && w.origin.active >= b.report, w.origin.active >= b.one(4*free):
 		return w.origin
-	case w.connector != nil && w.connector.active >= 2*free:
+	case w.connector != nil && w.connector.active >= b.one(2*free):
 		return w.connector
 	}
 	return nil
