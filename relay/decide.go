@@ -74,7 +74,7 @@ func (p *snapshot) decideSender(c client, from domains.Address) *smtpd.Reply {
 	if from.IsNull() {
 		return nil
 	}
-	if c.identity != nil && c.identity.MaySendAs(from.Key()) {
+	if c.identity != nil && owns(c.identity, from) {
 		return nil
 	}
 	d, accepted := p.table.Lookup(from.Domain())
@@ -94,6 +94,13 @@ func (p *snapshot) decideSender(c client, from domains.Address) *smtpd.Reply {
 	default:
 		return replyAnonymousSender(lacking)
 	}
+}
+
+// owns reports whether the identity has the address among its own. One with
+// empty atoms (a..b@example.com) stands there as people write it, or in the
+// quotes of its key.
+func owns(id *auth.Identity, a domains.Address) bool {
+	return id.MaySendAs(a.Key()) || id.MaySendAs(a.Local()+"@"+a.Domain())
 }
 
 // target says where a recipient's copy goes.

@@ -346,3 +346,26 @@ func TestLongLocalParts(t *testing.T) {
 		}
 	}
 }
+
+// TestSendersWithEmptyAtoms lets a user send as an address of the user's own
+// that has empty atoms, and as no other.
+func TestSendersWithEmptyAtoms(t *testing.T) {
+	id := auth.Identity{User: "a..b@example.test", Senders: []string{"t.@example.test"}}
+	w := start(t, func(c *relay.Config) {
+		c.Verifier = auth.VerifierFunc(
+			func(context.Context, auth.Credentials) (*auth.Identity, error) { return &id, nil })
+	})
+	c := w.dial(t, "users")
+	c.script(login)
+	for _, own := range []string{"a..b@example.test", `"A..B"@example.test`, "t.@example.test."} {
+		got := c.transact("From: "+own+"\r\n\r\nx\r\n", own, "x@elsewhere.test")
+		if !strings.HasPrefix(got, "250") {
+			t.Errorf("%s: %s", own, got)
+		}
+	}
+	for _, other := range []string{"a.b@example.test", "ab@example.test", "a...b@example.test",
+		".t@example.test", `"a..b@example.test"@example.test`, `"a..b "@example.test`} {
+		c.say("MAIL FROM:<" + other + ">")
+		c.expect("550 5.7.60")
+	}
+}
