@@ -212,7 +212,11 @@ func (s *scanner) begin(line []byte, end int) bool {
 func (s *scanner) fold(line []byte, end int) bool {
 	h := s.h
 	if len(h.fields) == 0 {
-		return false
+		mailbox := s.line > 0 // it continues the line of a mailbox file
+		if mailbox {
+			s.first = end
+		}
+		return mailbox
 	}
 	last := &h.fields[len(h.fields)-1]
 	last.end = end
@@ -297,9 +301,10 @@ func isLineEnd(b []byte) bool {
 }
 
 // isMailboxLine knows the line that a mailbox file has before each message (RFC
-// 4155), also with the marks of files inside files. It is no part of a message.
+// 4155), also with the marks of files inside files, and in any case, as in
+// Postfix. It is no part of a message.
 func isMailboxLine(line []byte) bool {
-	return bytes.HasPrefix(bytes.TrimLeft(line, ">"), []byte("From "))
+	return hasPrefixFold(bytes.TrimLeft(line, ">"), "From ")
 }
 
 // body gives what was read ahead and then the rest.
@@ -399,6 +404,17 @@ func (h *Header) Value(name string) string {
 		return ""
 	}
 	return f.Value()
+}
+
+// Values returns the unfolded values of all fields of that name, in order.
+func (h *Header) Values(name string) []string {
+	var all []string
+	for f := range h.Fields() {
+		if f.Is(name) {
+			all = append(all, f.Value())
+		}
+	}
+	return all
 }
 
 // Count returns the number of fields of that name.

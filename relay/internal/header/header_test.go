@@ -62,6 +62,11 @@ func TestRead(t *testing.T) {
 		{"marked mailbox line", ">From a@b Mon Jan  2 15:04:05 2006\r\nA: b", "A: b\r\n\r\n", ""},
 		{"mailbox lines", "From a\r\n>From b\r\n>>From c\r\nA\r\n : b\r\nC: d\r\n\r\nbody",
 			"A\r\n : b\r\nC: d\r\n\r\n", "body"},
+		{"mailbox line in capitals", "FROM a\r\n>from b\r\nA: b\r\n\r\nbody", "A: b\r\n\r\n", "body"},
+		{"folded mailbox line", "From a\r\n\tMon Jan  2\r\n 2006\r\nA: b\r\n\r\nbody",
+			"A: b\r\n\r\n", "body"},
+		{"folded mailbox line before text", "From a\r\n Mon\r\ntext\r\n", "\r\n",
+			"From a\r\n Mon\r\ntext\r\n"},
 		{"From field, no mailbox line", "From : a@b\r\n\r\nbody", "From : a@b\r\n\r\n", "body"},
 		{"mailbox line before text", "From me\r\nwith love\r\n\r\nA: b\r\n", "\r\n",
 			"From me\r\nwith love\r\n\r\nA: b\r\n"},
@@ -467,7 +472,7 @@ func FuzzRead(f *testing.F) {
 // mailboxLines are the lines of a mailbox file, and no field, that a message
 // begins with.
 var mailboxLines = regexp.MustCompile(
-	`^(>*From [ \t]*[^ \t\r\n:][^\n]*\n|>*From [ \t]*\r[^\n][^\n]*\n)+`)
+	`(?i)^((>*From [ \t]*[^ \t\r\n:][^\n]*\n|>*From [ \t]*\r[^\n][^\n]*\n)([ \t][^\n]*\n)*)+`)
 
 // naivelyClean is Clean by the letter.
 func naivelyClean(section []byte) bool {
