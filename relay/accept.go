@@ -393,7 +393,7 @@ func (p *snapshot) write(w io.Writer, in *intake, h *header.Header, extra []byte
 		return nil, 0, err
 	}
 	if in.message.Body == "BINARYMIME" || !in.overSMTP() {
-		body = sevenbit.Lines(h.Value("Content-Type"), body)
+		body = sevenbit.Lines(h.Values("Content-Type"), body)
 	}
 	out := &octets{w: w, eight: !sevenbit.ASCII(extra)}
 	to := io.Writer(out)

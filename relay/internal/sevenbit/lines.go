@@ -11,16 +11,27 @@ var ErrLines = errors.New("a header that is not lines that end with CRLF")
 
 // Lines returns a reader of body that fails with [ErrLines] where the header of
 // a part, or of a message inside, is not CRLF lines without NUL, and with an
-// error that wraps [ErrUnfit] where it cannot follow the parts. contentType is
-// the value of the message's field, and empty without one. A body that has no
-// parts is returned as it is.
-func Lines(contentType string, body io.Reader) io.Reader {
-	var e entity
-	if e.setType(contentType); !e.multipart() && !e.nested() {
+// error that wraps [ErrUnfit] where there are too many parts. types are the
+// values of the message's Content-Type fields. A body that has no parts is
+// returned as it is.
+//
+// Where others may see parts that are not seen here, as the type cannot be read,
+// is given twice, or claims an encoding that a multipart may not have, the body
+// is held to the rules of a header.
+func Lines(types []string, body io.Reader) io.Reader {
+	var head []byte
+	parts := false
+	for _, t := range types {
+		var e entity
+		e.setType(t)
+		parts = parts || e.composite()
+		head = append(append(append(head, "Content-Type: "...), t...), "\r\n"...)
+	}
+	if !parts {
 		return body
 	}
-	head := "Content-Type: " + contentType + "\r\n\r\n"
-	w := newWalker(io.MultiReader(bytes.NewReader([]byte(head)), body))
+	head = append(head, "\r\n"...)
+	w := newWalker(io.MultiReader(bytes.NewReader(head), body))
 	return &lineReader{w: w, skip: len(head)}
 }
 
@@ -29,6 +40,7 @@ type lineReader struct {
 	skip  int    // octets that are not of the body
 	rest  []byte // not read yet; valid until the next piece
 	first bool   // a part without a header begins
+	twice bool   // a part, now or before, has two types
 	err   error
 }
 
@@ -73,7 +85,10 @@ func (r *lineReader) next() {
 // check refuses what a header must not have. A part whose first line is no
 // field has no header, unless somebody takes a CR in it for the end of a line.
 func (r *lineReader) check(x piece) error {
-	strict := x.kind == field || r.first
+	e := &r.w.entity
+	r.twice = r.twice || x.kind == end && e.twice
+	strict := x.kind == field || r.first || r.twice ||
+		x.kind == text && e.composite() && !e.multipart() && !e.nested()
 	r.first = x.kind == end && x.data == nil
 	if strict && (bare(x.data) || bytes.IndexByte(x.data, 0) >= 0) {
 		return ErrLines

@@ -39,15 +39,59 @@ func TestLines(t *testing.T) {
 			"whole":  strings.NewReader(tt.body),
 			"octets": iotest.OneByteReader(strings.NewReader(tt.body)),
 		} {
-			got, err := io.ReadAll(sevenbit.Lines(tt.contentType, r))
+			got, err := io.ReadAll(sevenbit.Lines([]string{tt.contentType}, r))
 			if !errors.Is(err, tt.want) || err == nil && string(got) != tt.body {
 				t.Errorf("%.60q by %s: %.60q, %v", tt.body, name, got, err)
 			}
 		}
 	}
 	r := io.MultiReader(strings.NewReader("half"), iotest.ErrReader(io.ErrClosedPipe))
-	if got, err := io.ReadAll(sevenbit.Lines("", r)); err != io.ErrClosedPipe {
+	if got, err := io.ReadAll(sevenbit.Lines(nil, r)); err != io.ErrClosedPipe {
 		t.Errorf("broken: %q, %v", got, err)
+	}
+}
+
+// TestLinesOfObscureParts holds a body to the rules of a header where another
+// reader may see parts that the walker does not follow.
+func TestLinesOfObscureParts(t *testing.T) {
+	const odd = "--b\r\nX-A: y\rB: c\r\n\r\nd\r\n--b--\r\n"
+	const whole = "--b\r\nX-A: y\r\nB: c\r\n\r\nd\r\n--b--\r\n"
+	const mixed = "multipart/mixed; boundary=b"
+	inner := func(header string) string {
+		return "--a\r\n" + header + "\r\n\r\n"
+	}
+	outer := []string{"multipart/mixed; boundary=a"}
+	for _, tt := range []struct {
+		types []string
+		front string
+	}{
+		{[]string{mixed + "; boundary=b"}, ""},
+		{[]string{mixed + " (c)"}, ""},
+		{[]string{"multipart/mixed boundary=b"}, ""},
+		{[]string{`multipart/mixed; boundary="b "`}, ""},
+		{[]string{"text/plain", mixed}, ""},
+		{[]string{mixed, "multipart/mixed; boundary=c"}, ""},
+		{[]string{"multipart/mixed; boundary=c", mixed}, ""},
+		{outer, inner("Content-Type: " + mixed + "\r\nContent-Transfer-Encoding: base64")},
+		{outer, inner("Content-Type: text/plain\r\nContent-Type: " + mixed)},
+		{outer, inner("Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64")},
+		{outer, inner("Content-Type: message/global")},
+	} {
+		got, err := io.ReadAll(sevenbit.Lines(tt.types, strings.NewReader(tt.front+odd)))
+		if !errors.Is(err, sevenbit.ErrLines) {
+			t.Errorf("%q, %q: %q, %v", tt.types, tt.front, got, err)
+		}
+		got, err = io.ReadAll(sevenbit.Lines(tt.types, strings.NewReader(tt.front+whole)))
+		if err != nil || string(got) != tt.front+whole {
+			t.Errorf("%q, %q: %q, %v", tt.types, tt.front, got, err)
+		}
+	}
+	const plain = "\x00\r--b\nX-A: y\r\n"
+	for _, types := range [][]string{{"text/plain", "image/png"}, {"no type", ""}, nil} {
+		got, err := io.ReadAll(sevenbit.Lines(types, strings.NewReader(plain)))
+		if err != nil || string(got) != plain {
+			t.Errorf("%q: %q, %v", types, got, err)
+		}
 	}
 }
 
@@ -60,7 +104,7 @@ func FuzzLines(f *testing.F) {
 	}
 	f.Add("multipart/mixed; boundary=b", "--b\r\nX-A: y\rB: c\r\n\r\n--b--")
 	f.Fuzz(func(t *testing.T, contentType, body string) {
-		got, err := io.ReadAll(sevenbit.Lines(contentType, strings.NewReader(body)))
+		got, err := io.ReadAll(sevenbit.Lines([]string{contentType}, strings.NewReader(body)))
 		if strings.ContainsAny(contentType, "\r\n") {
 			return // no value of a field
 		}

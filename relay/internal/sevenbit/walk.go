@@ -63,6 +63,7 @@ type entity struct {
 	message                     bool // has fields of its own and no multipart around it
 	lines                       int  // of its header
 	hasType, hasEnc, hasVersion bool
+	twice                       bool   // there are two types, and one is composite
 	mediaType                   string // lower case; empty if it cannot be read
 	boundary                    string
 	encoding                    string // lower case
@@ -89,6 +90,10 @@ func (e *entity) wide() bool { return e.encoding == "8bit" || e.encoding == "bin
 
 // multipart tells that the body is parts.
 func (e *entity) multipart() bool { return e.boundary != "" && e.plain() }
+
+// composite tells that the type is one of parts or messages (RFC 2046 section
+// 5), whether they can be followed or not.
+func (e *entity) composite() bool { return e.main() == "multipart" || e.main() == "message" }
 
 // nested tells that the body is a message. Other types of message may be encoded (RFC 6532 section 3.5).
 func (e *entity) nested() bool { return e.mediaType == "message/rfc822" && e.plain() }
@@ -282,7 +287,11 @@ func (e *entity) settle() {
 		if !e.hasType {
 			e.hasType = true
 			e.setType(v)
+			break
 		}
+		var again entity
+		again.setType(v)
+		e.twice = e.twice || e.composite() || again.composite()
 	case encoding:
 		if !e.hasEnc {
 			e.hasEnc = true
@@ -304,8 +313,10 @@ func (e *entity) setType(value string) {
 		return
 	}
 	e.charset = params["charset"]
-	if e.main() == "multipart" && fitBoundary(params["boundary"]) {
-		e.boundary = params["boundary"]
+	// RFC 2046 section 5.1.1: it does not end with white space.
+	boundary := strings.TrimRight(params["boundary"], " ")
+	if e.main() == "multipart" && fitBoundary(boundary) {
+		e.boundary = boundary
 	}
 }
 
