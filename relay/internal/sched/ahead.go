@@ -14,8 +14,18 @@ func (r *route) goesOn(now time.Time) bool {
 	return r.reached && r.active > 0 && now.Sub(r.done) < aheadFor
 }
 
-// capacity is how many deliveries of a route are worth leasing now.
-func (s *Scheduler) capacity(r *route, now time.Time) int {
+// more is how many deliveries may be leased ahead now, of all routes.
+func (s *Scheduler) more() int {
+	n := 2 * s.free()
+	for _, r := range s.ahead {
+		n -= len(r.waiting)
+	}
+	return n
+}
+
+// capacity is how many deliveries of a route are worth leasing now, where so
+// many more may be leased ahead.
+func (s *Scheduler) capacity(r *route, more int, now time.Time) int {
 	if len(r.waiting) > 0 {
 		return 0
 	}
@@ -23,11 +33,7 @@ func (s *Scheduler) capacity(r *route, now time.Time) int {
 	if !r.goesOn(now) {
 		return n
 	}
-	waiting := 0
-	for _, other := range s.ahead {
-		waiting += len(other.waiting)
-	}
-	return n + max(0, min(r.limit, 2*s.free()-waiting))
+	return n + max(0, min(r.limit, more))
 }
 
 // startWaiting begins what was leased ahead, as far as there is room.

@@ -23,8 +23,8 @@ func (s *Scheduler) lease(ctx context.Context, r spool.LeaseRequest) (spool.Leas
 	}
 	for i := range leased.Leases {
 		l := &leased.Leases[i]
-		if h := s.held[l.Delivery.ID]; h != nil {
-			h.token, h.again = l.Token, true
+		if _, ok := s.held[l.Delivery.ID]; ok {
+			s.held[l.Delivery.ID] = held{token: l.Token, again: true}
 		}
 	}
 	return leased, err
@@ -34,14 +34,15 @@ func (s *Scheduler) lease(ctx context.Context, r spool.LeaseRequest) (spool.Leas
 func (s *Scheduler) again(l *spool.Lease) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.held[l.Delivery.ID] != nil
+	_, ok := s.held[l.Delivery.ID]
+	return ok
 }
 
 func (s *Scheduler) hold(l *spool.Lease) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held[l.Delivery.ID] == nil {
-		s.held[l.Delivery.ID] = &held{token: l.Token}
+	if _, ok := s.held[l.Delivery.ID]; !ok {
+		s.held[l.Delivery.ID] = held{token: l.Token}
 	}
 }
 
@@ -57,7 +58,7 @@ func (s *Scheduler) letGo(l *spool.Lease) {
 	h := s.held[l.Delivery.ID]
 	delete(s.held, l.Delivery.ID)
 	s.mu.Unlock()
-	if h == nil || !h.again {
+	if !h.again {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), storeWait)
@@ -72,7 +73,7 @@ func (s *Scheduler) letGo(l *spool.Lease) {
 func (s *Scheduler) Token(l *spool.Lease) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h := s.held[l.Delivery.ID]; h != nil {
+	if h, ok := s.held[l.Delivery.ID]; ok {
 		return h.token
 	}
 	return l.Token

@@ -121,8 +121,11 @@ type Scheduler struct {
 	sweep  sweep
 	busy   []string // scratch for LeaseRequest
 
+	spareGroups spares[group]
+	spareRuns   spares[run]
+
 	mu   sync.Mutex // guards held, and is locked while the store leases
-	held map[spool.DeliveryID]*held
+	held map[spool.DeliveryID]held
 }
 
 type route struct {
@@ -153,7 +156,7 @@ func New(cfg Config) *Scheduler {
 		routes: make(map[string]*route),
 		groups: make(map[key]*group),
 		parts:  make(map[spool.ID]*group),
-		held:   make(map[spool.DeliveryID]*held),
+		held:   make(map[spool.DeliveryID]held),
 	}
 }
 
@@ -290,11 +293,12 @@ func (s *Scheduler) fillLocal(ctx, work context.Context) (time.Duration, bool) {
 func (s *Scheduler) markBusy(now time.Time) (rest time.Duration, each int) {
 	rest, each = idleWait, slowStart
 	s.busy = s.busy[:0]
+	more := s.more()
 	for name, r := range s.routes {
 		if r.until.After(now) {
 			rest = min(rest, r.until.Sub(now))
 		}
-		if n := s.capacity(r, now); n > 0 {
+		if n := s.capacity(r, more, now); n > 0 {
 			each = min(each, n)
 		} else {
 			s.busy = append(s.busy, name)
@@ -374,7 +378,8 @@ func (s *Scheduler) begin(work context.Context, l *spool.Lease, r *route, now ti
 		s.release(owner)
 		return by
 	}
-	u := &run{route: r, owners: owner, troubled: r.failures > 0}
+	u := s.spareRuns.get()
+	*u = run{route: r, owners: owner, troubled: r.failures > 0}
 	s.active++
 	r.begin(now)
 	s.count(u, now)
@@ -413,6 +418,7 @@ func (s *Scheduler) finish(f finished) {
 	s.active--
 	r.end(now)
 	s.end(f.run, now)
+	s.spareRuns.put(f.run)
 	r.reached = f.health == Reached
 	if r.reached {
 		r.failures, r.until = 0, time.Time{}

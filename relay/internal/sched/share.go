@@ -123,7 +123,7 @@ func (s *Scheduler) ownersOf(l *spool.Lease, r *route) owners {
 		w.connector = s.group(w.keys[0])
 	}
 	if w.message = s.parts[w.id]; w.message == nil {
-		w.message = new(group)
+		w.message = s.spareGroups.get()
 		s.parts[w.id] = w.message
 	}
 	return w
@@ -132,7 +132,7 @@ func (s *Scheduler) ownersOf(l *spool.Lease, r *route) owners {
 func (s *Scheduler) group(k key) *group {
 	g := s.groups[k]
 	if g == nil {
-		g = new(group)
+		g = s.spareGroups.get()
 		s.groups[k] = g
 	}
 	return g
@@ -143,13 +143,35 @@ func (s *Scheduler) release(w owners) {
 	idle := func(g *group) bool { return g != nil && g.active == 0 }
 	if idle(w.message) {
 		delete(s.parts, w.id)
+		s.spareGroups.put(w.message)
 	}
 	if idle(w.connector) {
 		delete(s.groups, w.keys[0])
+		s.spareGroups.put(w.connector)
 	}
 	if idle(w.origin) {
 		delete(s.groups, w.keys[1])
+		s.spareGroups.put(w.origin)
 	}
+}
+
+// spares are values to be used again, at most as many as were in use at once.
+type spares[T any] []*T
+
+func (s *spares[T]) get() *T {
+	n := len(*s)
+	if n == 0 {
+		return new(T)
+	}
+	v := (*s)[n-1]
+	*s = (*s)[:n-1]
+	return v
+}
+
+func (s *spares[T]) put(v *T) {
+	var none T
+	*v = none
+	*s = append(*s, v)
 }
 
 // free is the number of places that a route which is not local may take.
