@@ -334,19 +334,23 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 	s.mu.Unlock()
 
 	out := spool.Leased{Leases: make([]spool.Lease, 0, len(picks)), Next: next}
+	until := r.Now.Add(r.TTL)
 	buf := s.metas.Get().(*[]byte)
 	defer s.metas.Put(buf)
 	for i := range picks {
 		p := &picks[i]
+		out.Leases = append(out.Leases, spool.Lease{
+			Token: p.l.token, Until: until, Damaged: p.lost,
+		})
+		p.lease = &out.Leases[len(out.Leases)-1]
 		err := p.read(s, buf)
 		p.unpin(s)
 		if err != nil {
 			s.log.Error("filespool: a delivery cannot be read for now and is put off",
 				"queue_id", p.id.Message, "err", err)
 			s.putOff(p, r.Now.Add(time.Minute))
-			continue
+			out.Leases = out.Leases[:len(out.Leases)-1]
 		}
-		out.Leases = append(out.Leases, p.lease)
 	}
 	return out, nil
 }
@@ -355,11 +359,11 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 type pick struct {
 	id           spool.DeliveryID
 	l            *lease
-	lease        spool.Lease
+	lease        *spool.Lease // to be filled in
 	route        string
 	message      loc
 	record       int64 // size of the message's record
-	lost         bool  // there is no record
+	lost         error // there is no record
 	update       loc
 	unwritten    *update
 	segment      *segment
@@ -429,13 +433,13 @@ func (s *Store) pick(r *spool.LeaseRequest) (picks []pick, next time.Time) {
 			id: spool.DeliveryID{Message: m.id, Seq: int(d.seq)}, l: l,
 			message: m.loc, record: m.record(), segment: s.pin(m.loc.segment),
 			update: d.update, unwritten: s.updates[h],
-			lease: spool.Lease{Token: l.token, Until: until}, route: v.name,
+			route: v.name,
 		}
 		if p.unwritten == nil && !d.update.isZero() {
 			p.updateHolder = s.pin(d.update.segment)
 		}
 		if l := s.lost[m.id]; l != nil {
-			p.lost, p.lease.Damaged = true, l.err()
+			p.lost = l.err()
 		}
 		picks = append(picks, p)
 	}
@@ -483,7 +487,7 @@ func (p *pick) guess() {
 }
 
 func (p *pick) readMessage(buf *[]byte) error {
-	if p.lost {
+	if p.lost != nil {
 		return nil
 	}
 	_, meta, err := p.segment.meta(p.message, buf)
