@@ -189,7 +189,7 @@ func (b *backend) Message(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, 
 	if err := b.relay.accept(ctx, b.snapshot, &in, content); err != nil {
 		return "", giveUp(s, err)
 	}
-	return in.message.ID.String(), nil
+	return in.trace.ID, nil
 }
 
 // traceName is the name in HELO or, where that is no name of a host, the address
@@ -207,8 +207,8 @@ func (b *backend) LoggedOn(s *smtpd.Session) {
 		return
 	}
 	line := make(attributes, 0, 12)
-	line.session(v, s.Identity.User, s.Identity.Credential)
-	line.text("mechanism", string(s.Mechanism))
+	line = line.session(v, s.Identity.User, s.Identity.Credential)
+	line = line.text("mechanism", string(s.Mechanism))
 	b.log.LogAttrs(ctx, slog.LevelInfo, "logged on", line...)
 }
 
@@ -223,9 +223,9 @@ func (p *snapshot) logAccepted(in *intake) {
 		v = new(Session) // of the application itself
 	}
 	line := make(attributes, 0, 16)
-	line.text("queue_id", in.trace.ID)
-	line.session(v, m.Origin.User, credentialOf(in.client.identity))
-	line.text("from", m.From)
+	line = line.text("queue_id", in.trace.ID)
+	line = line.session(v, m.Origin.User, credentialOf(in.client.identity))
+	line = line.text("from", m.From)
 	line = append(line, slog.Int("recipients", len(in.rcpts)), slog.Int64("size", m.Size))
 	p.log.LogAttrs(ctx, slog.LevelInfo, "accepted", line...)
 }
@@ -254,14 +254,14 @@ func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 	}
 	if ctx := context.Background(); b.log.Enabled(ctx, level) {
 		line := make(attributes, 0, 20)
-		line.text("stage", r.Stage)
-		line.session(v, user, credential)
-		line.text("from", r.From)
-		line.text("to", r.To)
-		line.text("command", r.Command)
-		line.number("code", r.Reply.Code)
-		line.text("enhanced", r.Reply.Enhanced)
-		line.text("reason", reason)
+		line = line.text("stage", r.Stage)
+		line = line.session(v, user, credential)
+		line = line.text("from", r.From)
+		line = line.text("to", r.To)
+		line = line.text("command", r.Command)
+		line = line.number("code", r.Reply.Code)
+		line = line.text("enhanced", r.Reply.Enhanced)
+		line = line.text("reason", reason)
 		b.log.LogAttrs(ctx, level, "refused", line...)
 	}
 	if b.cfg.Events == nil {

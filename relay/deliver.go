@@ -369,23 +369,23 @@ func (p *snapshot) logFate(e *Event, a *Attempt, first bool) {
 		return
 	}
 	line := make(attributes, 0, 12)
-	line.text("queue_id", a.QueueID)
-	line.text("connector", a.Message.Origin.Connector)
-	line.text("from", a.Message.From)
-	line.text("to", e.To[0])
-	line.number("attempt", e.Attempt)
-	line.text("host", e.Host)
-	line.number("code", e.Code)
-	line.text("enhanced", e.Enhanced)
+	line = line.text("queue_id", a.QueueID)
+	line = line.text("connector", a.Message.Origin.Connector)
+	line = line.text("from", a.Message.From)
+	line = line.text("to", e.To[0])
+	line = line.number("attempt", e.Attempt)
+	line = line.text("host", e.Host)
+	line = line.number("code", e.Code)
+	line = line.text("enhanced", e.Enhanced)
 	if e.Code != 0 || e.Kind == Delivered {
-		line.text("reply", e.Text)
+		line = line.text("reply", e.Text)
 	} else {
-		line.text("err", e.Text)
+		line = line.text("err", e.Text)
 	}
 	if !e.Next.IsZero() {
 		line = append(line, slog.Time("next", e.Next))
 	}
-	line.text("report", e.Report)
+	line = line.text("report", e.Report)
 	p.log.LogAttrs(ctx, level, e.Kind.String(), line...)
 }
 

@@ -20,38 +20,41 @@ func logger(cfg Config) *slog.Logger {
 // attributes are those of a log line, without the empty ones.
 type attributes []slog.Attr
 
-func (a *attributes) text(key, value string) {
-	if value != "" {
-		*a = append(*a, slog.String(key, value))
+func (a attributes) text(key, value string) attributes {
+	if value == "" {
+		return a
 	}
+	return append(a, slog.String(key, value))
 }
 
-func (a *attributes) number(key string, n int) {
-	if n != 0 {
-		*a = append(*a, slog.Int(key, n))
+func (a attributes) number(key string, n int) attributes {
+	if n == 0 {
+		return a
 	}
+	return append(a, slog.Int(key, n))
 }
 
-func (a *attributes) addr(key string, addr netip.Addr) {
-	if addr.IsValid() {
-		*a = append(*a, slog.Any(key, addr))
+func (a attributes) addr(key string, addr netip.Addr) attributes {
+	if !addr.IsValid() {
+		return a
 	}
+	return append(a, slog.Any(key, addr))
 }
 
 // session adds what a line says of a client.
-func (a *attributes) session(v *Session, user, credential string) {
-	a.text("session", v.ID)
+func (a attributes) session(v *Session, user, credential string) attributes {
+	a = a.text("session", v.ID)
 	if v.Connector != nil {
-		a.text("connector", v.Connector.Name)
+		a = a.text("connector", v.Connector.Name)
 	} else if v.Local.IsValid() {
-		*a = append(*a, slog.Any("local", v.Local))
+		a = append(a, slog.Any("local", v.Local))
 	}
-	a.addr("remote", v.Remote.Addr())
-	a.addr("proxy", v.Proxy.Addr())
-	a.text("tls", v.tlsText)
-	a.text("certificate", v.certificate)
-	a.text("user", user)
-	a.text("credential", credential)
+	a = a.addr("remote", v.Remote.Addr())
+	a = a.addr("proxy", v.Proxy.Addr())
+	a = a.text("tls", v.tlsText)
+	a = a.text("certificate", v.certificate)
+	a = a.text("user", user)
+	return a.text("credential", credential)
 }
 
 // safeHandler keeps the panics of an application's handler from whoever logs.
