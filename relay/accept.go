@@ -61,14 +61,13 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 	now := time.Now()
 	in.message.Created = now
 	in.message.ID = spool.NewID(now)
-	memory := share{all: &r.memory}
+	memory := &measured{share: share{all: &r.memory}}
 	defer memory.release()
 	if err := memory.take(messageMemory); err != nil {
 		return c, nil, err
 	}
-	measured := &measuredHeader{Reader: content, share: &memory, free: freeHeader}
-	h, body, err := r.headers.Read(measured, in.limits.MaxHeaderBytes)
-	measured.done = true
+	h, body, err := r.headers.Read(memory.readHeader(content), in.limits.MaxHeaderBytes)
+	memory.header.done = true
 	if errors.Is(err, header.ErrTooLarge) {
 		return c, nil, replyHeaderTooLarge()
 	} else if err != nil {
@@ -109,8 +108,7 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 			_ = begun.Abort()
 		}
 	}()
-	kept := &measuredContent{Writer: w, share: &memory}
-	signature, size, err := p.write(kept, in, h, extra, body)
+	signature, size, err := p.write(memory.writeContent(w), in, h, extra, body)
 	if err != nil {
 		return c, nil, err
 	}
@@ -443,7 +441,7 @@ func (o *octets) Write(p []byte) (int, error) {
 func (in *intake) accepted() Event {
 	m := &in.message
 	e := Event{
-		Kind: Accepted, QueueID: m.ID.String(), Connector: m.Origin.Connector, User: m.Origin.User,
+		Kind: Accepted, QueueID: in.trace.ID, Connector: m.Origin.Connector, User: m.Origin.User,
 		Credential: credentialOf(in.client.identity), From: m.From, Size: m.Size, Labels: m.Labels, To: make([]string, len(in.rcpts)),
 	}
 	if in.session != nil {

@@ -37,6 +37,7 @@ type eventQueue struct {
 	// expected holds the Accepted events of messages whose commit is under way,
 	// by queue id.
 	expected map[string]*queuedEvent
+	spare    sync.Pool // of *queuedEvent, for expected
 	running  bool
 	closed   bool
 	empty    chan struct{} // closed when the queue is empty, if somebody waits
@@ -70,7 +71,12 @@ func (q *eventQueue) expect(to func(Event), e Event) {
 	if q.expected == nil {
 		q.expected = make(map[string]*queuedEvent)
 	}
-	q.expected[e.QueueID] = &queuedEvent{to: to, Event: e}
+	a, ok := q.spare.Get().(*queuedEvent)
+	if !ok {
+		a = new(queuedEvent)
+	}
+	a.to, a.Event = to, e
+	q.expected[e.QueueID] = a
 }
 
 // announce publishes the expected event, unless another has done so.
@@ -85,15 +91,24 @@ func (q *eventQueue) announce(queueID string) {
 func (q *eventQueue) forget(queueID string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.expected, queueID)
+	q.unexpect(queueID, q.expected[queueID])
 }
 
 func (q *eventQueue) putExpected(queueID string, now time.Time) {
 	if a := q.expected[queueID]; a != nil {
-		delete(q.expected, queueID)
 		a.Time = now
 		q.put(*a)
+		q.unexpect(queueID, a)
 	}
+}
+
+func (q *eventQueue) unexpect(queueID string, a *queuedEvent) {
+	if a == nil {
+		return
+	}
+	delete(q.expected, queueID)
+	*a = queuedEvent{}
+	q.spare.Put(a)
 }
 
 func (q *eventQueue) put(e queuedEvent) {

@@ -50,6 +50,23 @@ func (s *share) release() {
 	s.taken = 0
 }
 
+// measured is what counts a message on its way in.
+type measured struct {
+	share
+	header  measuredHeader
+	content measuredContent
+}
+
+func (m *measured) readHeader(content io.Reader) *measuredHeader {
+	m.header = measuredHeader{Reader: content, share: &m.share, free: freeHeader}
+	return &m.header
+}
+
+func (m *measured) writeContent(w io.Writer) *measuredContent {
+	m.content = measuredContent{Writer: w, share: &m.share}
+	return &m.content
+}
+
 // measuredHeader counts a content while its header is read.
 type measuredHeader struct {
 	io.Reader
