@@ -443,7 +443,7 @@ func TestSend(t *testing.T) {
 			}},
 		{`{"SmartHostAuthMechanism": 4, ` + credential + `, "SmartHosts": "a.example,b.example"}`,
 			connector.SendConnector{
-				TLS: connector.TLSCertificateValidation, Username: "u", AllowUnverifiedAuth: true,
+				TLS: connector.TLSCertificateValidation, Username: "u",
 				SmartHosts: []string{"a.example", "b.example"},
 			}},
 		{`{"SmartHosts": "[192.0.2.1],[2001:db8::1]", "Port": 26}`, connector.SendConnector{SmartHosts: []string{"192.0.2.1", "[2001:db8::1]"}, Port: 26}},
@@ -654,6 +654,30 @@ func TestOtherServer(t *testing.T) {
 		if _, err := exchange.Read(d); err == nil {
 			t.Errorf("%q: it may be about either", identity)
 		}
+	}
+}
+
+// TestDenialOfNoConnector loses no denial because the identity in its row has
+// another form than that of the connector.
+func TestDenialOfNoConnector(t *testing.T) {
+	const denial = `"User": "S-1-5-7", "Deny": true,
+		"ExtendedRights": "ms-Exch-SMTP-Accept-Authoritative-Domain-Sender"}`
+	for _, tt := range []struct{ name, connector, identity string }{
+		{"path of the server", `{"Identity": null, "Server": "corp.example/EX01"}`, `EX01\\Relay`},
+		{"full name of the server", `{"Identity": null, "Server": "ex01.corp.example"}`, `EX01\\Relay`},
+		{"backslash in a name", `{}`, `CN=Relay\\, printers,CN=EX01`},
+		{"path", `{}`, `corp.example/Servers/EX01/SMTP\\Relay`},
+	} {
+		_, err := exchange.Read(exchange.Dump{ReceiveConnectors: receive(tt.connector),
+			Permissions: []byte(`{"Identity": "` + tt.identity + `", ` + denial)})
+		if err == nil || !strings.Contains(err.Error(), "no receive connector of the dump") {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+	r := mustRead(t, exchange.Dump{ReceiveConnectors: receive(`{}`),
+		Permissions: []byte(`{"Identity": "EX02\\Relay", ` + denial)})
+	if len(r.Connectors[0].Grants) != 0 {
+		t.Errorf("a denial on another server: %v", r.Connectors[0].Grants)
 	}
 }
 

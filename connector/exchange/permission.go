@@ -103,12 +103,13 @@ func (r *reader) permissions(rows []*object, connectors []*receive) {
 }
 
 // isElsewhere reports whether an identity such as EX02\Relay is of a server
-// that has no connector in the dump.
+// that has no connector in the dump. Only where all identities have this form
+// does another server's name prove it.
 func isElsewhere(identity string, connectors []*receive) bool {
-	server, _, ok := strings.Cut(identity, `\`)
-	return ok && !slices.ContainsFunc(connectors, func(c *receive) bool {
-		return c.server == "" ||
-			strings.EqualFold(c.server, server)
+	server := serverOf(identity)
+	return server != "" && !slices.ContainsFunc(connectors, func(c *receive) bool {
+		own := serverOf(c.identity)
+		return own == "" || strings.EqualFold(own, server) || strings.EqualFold(c.server, server)
 	})
 }
 

@@ -28,9 +28,7 @@ func (r *reader) receiveConnectors(objects []*object, server string) []*receive 
 	var servers []string
 	for _, o := range objects {
 		c := &receive{o: o, identity: o.text("Identity", "DistinguishedName", "Name"), server: o.text("Server", "Name")}
-		if prefix, _, ok := strings.Cut(c.identity, `\`); ok && c.server == "" && !strings.Contains(prefix, "=") {
-			c.server = prefix
-		}
+		c.server = cmp.Or(c.server, serverOf(c.identity))
 		if server != "" && !strings.EqualFold(c.server, server) {
 			c.elsewhere = true // but permissions may be about it
 			others = append(others, c)
@@ -62,6 +60,17 @@ func (r *reader) receiveConnectors(objects []*object, server string) []*receive 
 		r.note("receive connectors", "Server", strings.Join(servers, ", "), "of several servers, which compete for the same bindings; choose one server")
 	}
 	return append(all, others...)
+}
+
+// serverOf returns the server in an identity such as EX01\Relay, or nothing for
+// one of another form: a distinguished name, which may hold a backslash as well,
+// or a path in the directory.
+func serverOf(identity string) string {
+	server, _, ok := strings.Cut(identity, `\`)
+	if !ok || strings.ContainsAny(server, "=/") {
+		return ""
+	}
+	return server
 }
 
 func (r *reader) receiveConnector(c *receive) {

@@ -39,7 +39,8 @@ func (r *reader) sendConnector(o *object) {
 
 func sendRules() []rule {
 	return []rule{
-		{"CertificateSubject", "the relay shows no certificate of its own to the next hop", nil},
+		{"CertificateSubject", "the relay shows a certificate of its own to the next hop only if it is " +
+			"set as Certificates", nil},
 		{"CloudServicesMailEnabled", "headers between an organization and its cloud are not converted", nil},
 		{"ConnectionInactivityTimeOut", "no counterpart; the client has its own timeouts", []string{"00:10:00"}},
 		{"DomainSecureEnabled", "mutual TLS with a list of domains has no counterpart; give the partner's domain a send connector with DomainValidation", nil},
@@ -50,7 +51,8 @@ func sendRules() []rule {
 		{"LinkedReceiveConnector", "no counterpart; a route depends on the recipient alone", nil},
 		{"RequireOorg", "no counterpart", nil},
 		{"SourceIPAddress", "the operating system chooses the source address", []string{"0.0.0.0"}},
-		{"TlsCertificateName", "the relay shows no certificate of its own to the next hop", nil},
+		{"TlsCertificateName", "the relay shows a certificate of its own to the next hop only if it is " +
+			"set as Certificates", nil},
 		{"UseExternalDNSServersEnabled", "the relay has one DNS resolver", nil},
 	}
 }
@@ -280,8 +282,9 @@ func (c *send) authTLS(parameter string) {
 		c.TLS, c.TLSDomain = connector.TLSDomainValidation, c.SmartHosts[0]
 	default:
 		c.TLS = connector.TLSCertificateValidation
-		c.o.note(parameter, "Exchange wants each smart host's own name in its certificate; here any valid certificate will do, unless DomainValidation names one")
-		c.unverified(parameter)
+		c.o.note(parameter, "the relay refuses this: Exchange wants each smart host's own name in its "+
+			"certificate; set TLS to DomainValidation with a name that all of them have, or give each a "+
+			"connector of its own")
 	}
 }
 
