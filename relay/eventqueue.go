@@ -59,7 +59,7 @@ func (q *eventQueue) publish(to func(Event), e Event) {
 	if e.QueueID != "" {
 		q.putExpected(e.QueueID, e.Time)
 	}
-	q.put(queuedEvent{to: to, Event: e})
+	q.put(to, &e)
 	q.unlock(e.Time)
 }
 
@@ -97,7 +97,7 @@ func (q *eventQueue) forget(queueID string) {
 func (q *eventQueue) putExpected(queueID string, now time.Time) {
 	if a := q.expected[queueID]; a != nil {
 		a.Time = now
-		q.put(*a)
+		q.put(a.to, &a.Event)
 		q.unexpect(queueID, a)
 	}
 }
@@ -111,19 +111,19 @@ func (q *eventQueue) unexpect(queueID string, a *queuedEvent) {
 	q.spare.Put(a)
 }
 
-func (q *eventQueue) put(e queuedEvent) {
-	e.weight = e.Event.weight()
+func (q *eventQueue) put(to func(Event), e *Event) {
+	weight := e.weight()
 	room := maxEventBytes
 	if e.Kind == Rejected {
 		room /= 2
 	}
 	// One event is always let in, however large.
-	if q.closed || q.size > 0 && q.size+e.weight > room {
+	if q.closed || q.size > 0 && q.size+weight > room {
 		q.dropped++
 		return
 	}
-	q.size += e.weight
-	q.waiting = append(q.waiting, e)
+	q.size += weight
+	q.waiting = append(q.waiting, queuedEvent{to: to, Event: *e, weight: weight})
 }
 
 // unlock ends a change of the queue: it starts what hands over, and tells the
@@ -156,18 +156,15 @@ func (q *eventQueue) run() {
 			go q.run()
 		}
 	}()
-	for {
-		e, ok := q.take()
-		if !ok {
-			break
-		}
+	var e queuedEvent
+	for q.take(&e) {
 		q.call(&e)
 	}
 	over = true
 }
 
-// take returns the next event. When there is none, the goroutine has ended.
-func (q *eventQueue) take() (e queuedEvent, ok bool) {
+// take fetches the next event. When there is none, the goroutine has ended.
+func (q *eventQueue) take(e *queuedEvent) bool {
 	dropped := 0
 	defer func() { q.tell(dropped) }()
 	q.mu.Lock()
@@ -187,13 +184,13 @@ func (q *eventQueue) take() (e queuedEvent, ok bool) {
 			close(q.empty)
 			q.empty = nil
 		}
-		return e, false
+		return false
 	}
-	e = q.batch[q.next]
+	*e = q.batch[q.next]
 	q.batch[q.next] = queuedEvent{}
 	q.next++
 	q.calling = e.weight
-	return e, true
+	return true
 }
 
 // call gives one event to the application.
