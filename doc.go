@@ -16,6 +16,8 @@
 //   - relay/httpapi: submission over HTTP, for applications not in Go.
 //   - relay/autoconfig: settings for mail programs.
 //   - relay/admin: a page and JSON for those who run the relay; read-only.
+//   - relay/relaytest: a relay, a network, next hops and an inbox in memory, for
+//     the tests of applications.
 //   - relay/spool: the contract of the queue's store, with filespool (durable, one directory),
 //     memspool (volatile) and spooltest (the conformance suite).
 //

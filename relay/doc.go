@@ -112,7 +112,15 @@
 // # Concurrency
 //
 // All methods of [Relay] may be called from many goroutines. The functions of a
-// [Config] are called from many goroutines as well.
+// [Config] are called from many goroutines as well, except Events, which gets
+// one event at a time. Shutdown may be called from them. One that panics or does
+// not return counts as a temporary failure and holds up nobody; Run, Shutdown
+// and Close end at their limit all the same, and tell what they left.
+//
+// # Tests
+//
+// Package relaytest runs a relay in memory for the tests of an application.
+// [Config].Dial and Listen let one have a network of its own.
 //
 // # Security
 //

@@ -401,6 +401,7 @@ var (
 		"SendConnectors[", "SendConnector[", "Connectors[", "Connector[", "AcceptedDomains[", "AcceptedDomain[",
 		"].Domain", "].Name", "Verifier", "Users", "Mailboxes.Hosts[0]", "Mailboxes.Deliver", "Mailboxes", "Mailboxes.Deliver",
 		"XClient", "Xclient", "ClientCAs", "ClientCas",
+		"RootCAs", "RootCas",
 	)
 )
 

@@ -76,6 +76,29 @@ func TestSample(t *testing.T) {
 	}
 }
 
+// TestSampleOfFilesForNextHops reads what the sample has in comments, since the
+// files may be missing.
+func TestSampleOfFilesForNextHops(t *testing.T) {
+	shown := strings.NewReplacer("\"Opportunistic\"", "\"CertificateValidation\"",
+		"# root_cas = \"ca.pem\"", "root_cas = \"cert.pem\"",
+		"# certificates =", "certificates =").Replace(sample(t))
+	cfg, _, found := load(site(t, shown), newLasting(), slog.New(slog.DiscardHandler))
+	if len(found) > 0 {
+		t.Fatal(found)
+	}
+	if s := cfg.SendConnectors[0]; s.RootCAs == nil || len(s.Certificates) != 1 {
+		t.Errorf("send connector: %+v", s)
+	}
+	if cfg.Pressure.Receiving != 256<<20 {
+		t.Errorf("pressure: %+v", cfg.Pressure)
+	}
+	opportunistic := strings.Replace(shown, "\"CertificateValidation\"", "\"Opportunistic\"", 1)
+	_, _, found = load(site(t, opportunistic), newLasting(), slog.New(slog.DiscardHandler))
+	if len(found) != 1 || found[0].field != "send_connector[0].root_cas" {
+		t.Errorf("a fault has another name than its key: %v", found)
+	}
+}
+
 // TestVariants reads what the sample does not have.
 func TestVariants(t *testing.T) {
 	name := site(t, `

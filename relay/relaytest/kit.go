@@ -36,6 +36,9 @@ func New(t testing.TB, configure ...func(*relay.Config)) *Kit {
 		Listen:   k.Net.Listen,
 	}
 	for _, f := range configure {
+		if f == nil {
+			t.Fatal("relaytest: a function that changes the configuration is nil")
+		}
 		f(&cfg)
 	}
 	if cfg.Transport == nil && len(cfg.SendConnectors) == 0 {
