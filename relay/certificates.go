@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -83,7 +84,7 @@ func (p *certificatePair) load() (changed bool, err error) {
 		return false, err
 	}
 	p.certificate, p.key = nil, nil
-	pair, err := tls.LoadX509KeyPair(p.files.Certificate, p.files.Key)
+	pair, err := p.read()
 	if err == nil && pair.Leaf == nil { // GODEBUG=x509keypairleaf=0
 		pair.Leaf, err = x509.ParseCertificate(pair.Certificate[0])
 	}
@@ -94,6 +95,33 @@ func (p *certificatePair) load() (changed bool, err error) {
 	p.certificate, p.key = certificate, key
 	p.current.Store(&pair)
 	return true, nil
+}
+
+// read reads both files.
+func (p *certificatePair) read() (tls.Certificate, error) {
+	certificate, err := readPEM(p.files.Certificate)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := readPEM(p.files.Key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(certificate, key)
+}
+
+// readPEM reads a file of text without the byte order mark that Windows puts in
+// front. UTF-16 is refused.
+func readPEM(name string) ([]byte, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	if start := text[:min(len(text), 2)]; bytes.Equal(start, []byte("\xff\xfe")) ||
+		bytes.Equal(start, []byte("\xfe\xff")) || bytes.IndexByte(start, 0) >= 0 {
+		return nil, fmt.Errorf("%s is no PEM text, but UTF-16 or binary: save it as UTF-8", name)
+	}
+	return bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")), nil
 }
 
 func sameFile(a, b os.FileInfo) bool {

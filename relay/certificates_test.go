@@ -156,6 +156,36 @@ func TestCertificatesFaults(t *testing.T) {
 	}
 }
 
+// TestCertificatesFromWindows reads files with a byte order mark, and says of
+// UTF-16 what is wrong.
+func TestCertificatesFromWindows(t *testing.T) {
+	files := pairFiles(t, t.TempDir(), "a", 1, "a.example.com")
+	for _, name := range []string{files.Certificate, files.Key} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		replace(t, name, append([]byte("\xef\xbb\xbf"), text...))
+		c, err := relay.LoadCertificates(nil, files)
+		if err != nil {
+			t.Fatalf("%s with a mark: %v", filepath.Base(name), err)
+		}
+		if got := serial(t, c, "a.example.com"); got != 1 {
+			t.Errorf("serial %d", got)
+		}
+		wide := []byte("\xff\xfe")
+		for _, b := range text {
+			wide = append(wide, b, 0)
+		}
+		replace(t, name, wide)
+		if _, err = relay.LoadCertificates(nil, files); err == nil ||
+			!strings.Contains(err.Error(), "UTF-16") {
+			t.Errorf("%s in UTF-16: %v", filepath.Base(name), err)
+		}
+		replace(t, name, text)
+	}
+}
+
 func TestCertificatesConcurrently(t *testing.T) {
 	dir := t.TempDir()
 	f := pairFiles(t, dir, "a", 1, "mail.example.com")

@@ -2,6 +2,7 @@ package relaytest
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/postern-mail/postern/relay"
@@ -24,7 +25,7 @@ type Kit struct {
 // New runs a relay with a queue in memory until the test ends. Without
 // configure it has no connectors, and whatever is submitted lands in the
 // Inbox. Functions that are given change the configuration before the relay is
-// made.
+// made. The application may shut the relay down itself.
 func New(t testing.TB, configure ...func(*relay.Config)) *Kit {
 	t.Helper()
 	k := &Kit{Inbox: NewInbox(), Net: NewNetwork(), DNS: NewZone()}
@@ -57,7 +58,7 @@ func New(t testing.TB, configure ...func(*relay.Config)) *Kit {
 	go func() { ended <- r.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
+		if err := <-ended; err != nil && !errors.Is(err, relay.ErrClosed) {
 			t.Errorf("the relay ended: %v", err)
 		}
 		if err := cfg.Spool.Close(); err != nil {

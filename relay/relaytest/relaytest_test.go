@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,6 +84,29 @@ func submit(t *testing.T, r *relay.Relay, to ...string) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestApplicationShutsDown lets the test of an application end the relay, as for
+// having all events.
+func TestApplicationShutsDown(t *testing.T) {
+	var kinds []relay.EventKind
+	kit := relaytest.New(t, func(c *relay.Config) {
+		c.Events = func(e relay.Event) { kinds = append(kinds, e.Kind) }
+	})
+	_, err := kit.Relay.Submit(t.Context(), &relay.Message{
+		From: "app@example.com", To: []string{"anna@example.com"},
+		Content: strings.NewReader("Subject: Hello\n\nHello.\n"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kit.Inbox.RequireSent(t)
+	if err := kit.Relay.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(kinds, relay.Delivered) {
+		t.Errorf("after Shutdown some events are missing: %v", kinds)
 	}
 }
 
