@@ -175,6 +175,8 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 		if domain := p.completeDomain(); domain != "" {
 			completeFields(h, domain)
 		}
+		// Before the authors are judged: a fold can change what a field says.
+		foldFields(h)
 	}
 	if refusal := p.decideAuthors(in, h); refusal != nil {
 		return nil, refusal
@@ -190,7 +192,6 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 	wall.Apply(h)
 	var extra []byte
 	if in.submission() {
-		foldFields(h)
 		extra = completeHeader(h, in.message.ID, p.cfg.Hostname, in.message.Created)
 		extra = in.completeSender(extra, h)
 	}

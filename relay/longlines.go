@@ -116,7 +116,16 @@ func foldAt(line string, limit int) (cut int, space string) {
 	if i := strings.LastIndexByte(line[:limit], ',') + 1; i > first {
 		return i, " "
 	}
-	return runeStart([]byte(line), limit), " "
+	return unescaped(line, runeStart([]byte(line), limit), first), " "
+}
+
+// unescaped moves a cut in front of the backslashes before it, where they do
+// not begin the line: what follows one must stay behind it.
+func unescaped(line string, cut, first int) int {
+	if i := len(strings.TrimRight(line[:cut], `\`)); i > first {
+		return i
+	}
+	return cut
 }
 
 // partial returns how many octets at the end of a line begin a character that is not complete.

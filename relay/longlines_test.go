@@ -77,6 +77,7 @@ func TestFold(t *testing.T) {
 		{"S:", blanks(3000) + "\r\n", "\r\n"},
 		{"S:", " " + x(980) + "\t\t" + blanks(3000) + x(990) + "  \r\n", " " + x(980) + "\t\t" + blanks(13) + "\r\n " + x(990) + "\r\n"},
 		{"S:", " a" + blanks(500) + "b" + blanks(400) + "\r\n", " a" + blanks(500) + "b" + blanks(400) + "\r\n"},
+		{"S:", " \"" + x(993) + "\\\\\\\"\r\n", " \"" + x(993) + "\r\n \\\\\\\"\r\n"},
 		{x(1500) + ":", " a\r\n", "\r\n  a\r\n"},
 		{x(1500) + ":", " \r\n", "\r\n"},
 	} {
@@ -115,6 +116,39 @@ func FuzzFold(f *testing.F) {
 			t.Fatal("the value has changed")
 		}
 	})
+}
+
+// TestFoldedAuthors judges the authors as they stand in the header that leaves:
+// a fold behind a backslash would end a quoted string, and show another author.
+func TestFoldedAuthors(t *testing.T) {
+	w := start(t, nil)
+	c := w.dial(t, "users")
+	c.script(login)
+	taken := 0
+	submit := func(name string) {
+		from := "From: \"" + name + ",ceo@elsewhere.test,x\" <app@example.test>"
+		got := c.transact(from+"\r\n\r\nx\r\n", "app@example.test", "x@elsewhere.test")
+		if !strings.HasPrefix(got, "250") {
+			return // nobody else is shown
+		}
+		taken++
+		content := w.out.wait(t, taken)[taken-1].content
+		m, err := mail.ReadMessage(strings.NewReader(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := m.Header.AddressList("From")
+		if err != nil || len(list) != 1 || list[0].Address != "app@example.test" {
+			t.Errorf("a name of %d octets: authors %v, %v", len(name), list, err)
+		}
+	}
+	for n := 980; n < 1000; n++ {
+		submit(strings.Repeat("A", n) + `\"`)
+		submit(strings.Repeat("A", n%2) + strings.Repeat(`\\`, n/2) + `\"`)
+	}
+	if taken < 20 {
+		t.Errorf("%d of 40 taken", taken)
+	}
 }
 
 // TestLongName submits a field whose name alone is too long, which cannot be mended.
