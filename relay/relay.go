@@ -331,7 +331,8 @@ func (r *Relay) Addrs(name string) []netip.AddrPort {
 // Run listens, serves and delivers until ctx ends, then drains: it accepts no more, lets
 // messages and attempts under way finish within Config.DrainTimeout, and returns nil.
 // Shutdown and Close end it too. An error means that it could not listen, that
-// a listener failed, or that something did not end: see [Relay.Shutdown].
+// a listener failed, that something did not end (see [Relay.Shutdown]), or, with
+// [ErrClosed], that the relay had ended before.
 func (r *Relay) Run(ctx context.Context) error {
 	if ctx == nil {
 		return errNoContext

@@ -14,6 +14,12 @@
 //		app.Visit(m.Link(t, "https://shop.example.com/confirm"))
 //	}
 //
+// # Testing clients
+//
+// The connectors of the relay listen on the kit's [Network]: [Network.DialFrom]
+// connects to one of their bindings as any address, and package net/smtp speaks
+// from there.
+//
 // # Testing hours in a moment
 //
 // Everything works inside a bubble of testing/synctest: there the clock runs

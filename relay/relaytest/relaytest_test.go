@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
+	"net/smtp"
 	"os"
 	"slices"
 	"strings"
@@ -293,6 +295,47 @@ func TestConnectionKeepsDeadlines(t *testing.T) {
 		}
 		l.Close()
 	})
+}
+
+// TestClientsOfTheKit speaks SMTP to a connector over the kit's network, as a
+// listed host and as a stranger, and sees in the events what was refused.
+func TestClientsOfTheKit(t *testing.T) {
+	events := make(chan relay.Event, 10)
+	kit := relaytest.New(t, func(c *relay.Config) {
+		apps := connector.AnonymousRelay("apps", connector.MustParseRange("10.0.5.20"))
+		apps.Bindings = []netip.AddrPort{netip.MustParseAddrPort("10.0.5.1:25")}
+		apps.Limits.Tarpit = -1
+		c.Connectors = []*connector.Connector{apps}
+		c.Events = func(e relay.Event) { events <- e }
+	})
+	dial := func(from string) (*smtp.Client, error) {
+		conn, err := kit.Net.DialFrom(t.Context(), netip.MustParseAddr(from), "tcp", "10.0.5.1:25")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return smtp.NewClient(conn, "10.0.5.1")
+	}
+	if _, err := dial("10.0.5.99"); err == nil {
+		t.Error("a stranger got a banner")
+	}
+	client, err := dial("10.0.5.20")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Mail("app@example..com"); err == nil {
+		t.Error("a malformed sender was taken")
+	}
+	for _, want := range []relay.Event{
+		{Stage: "connect"},
+		{Stage: "mail", Code: 501, Command: "MAIL FROM:<app@example..com> BODY=8BITMIME SMTPUTF8"},
+	} {
+		e := <-events
+		if e.Kind != relay.Rejected || e.Stage != want.Stage || e.Code != want.Code ||
+			e.Command != want.Command {
+			t.Errorf("%+v", e)
+		}
+	}
 }
 
 func ExampleZone() {
