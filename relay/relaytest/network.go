@@ -104,8 +104,9 @@ func (n *Network) Dial(ctx context.Context, network, address string) (net.Conn, 
 }
 
 // DialFrom connects from the given address to address, an IP address with a
-// port. It answers "connection refused" where nothing listens, and waits until
-// ctx ends where the address is [Fault.Silent].
+// port. What listens on all addresses, 0.0.0.0 or [::], is reached at those of
+// loopback. It answers "connection refused" where nothing listens, and waits
+// until ctx ends where the address is [Fault.Silent].
 func (n *Network) DialFrom(
 	ctx context.Context, from netip.Addr, network, address string,
 ) (net.Conn, error) {
@@ -117,7 +118,7 @@ func (n *Network) DialFrom(
 		return fail(err)
 	}
 	n.mu.Lock()
-	l, f := n.listeners[to], n.faults[to]
+	l, f := n.listener(to), n.faults[to]
 	source := net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, n.nextPort(from)))
 	n.mu.Unlock()
 	switch {
@@ -136,6 +137,19 @@ func (n *Network) DialFrom(
 	case <-ctx.Done():
 		return fail(ctx.Err())
 	}
+}
+
+// listener returns what listens on an address, or nil.
+func (n *Network) listener(at netip.AddrPort) *listener {
+	l := n.listeners[at]
+	if l != nil || !at.Addr().IsLoopback() {
+		return l
+	}
+	all := netip.IPv4Unspecified()
+	if at.Addr().Is6() {
+		all = netip.IPv6Unspecified()
+	}
+	return n.listeners[netip.AddrPortFrom(all, at.Port())]
 }
 
 // listener takes the connections to one address.

@@ -297,6 +297,35 @@ func TestConnectionKeepsDeadlines(t *testing.T) {
 	})
 }
 
+// TestAllAddresses reaches a connector on all addresses at those of this host,
+// and at no other, where a next hop may be.
+func TestAllAddresses(t *testing.T) {
+	kit := relaytest.New(t, func(c *relay.Config) {
+		c.Connectors = []*connector.Connector{
+			connector.AnonymousRelay("apps", connector.MustParseRange("10.0.5.20")),
+		}
+	})
+	for address, reached := range map[string]bool{
+		"127.0.0.1:25": true, "127.0.0.9:25": true, "[::1]:25": true, "0.0.0.0:25": true,
+		"192.0.2.7:25": false, "[2001:db8::1]:25": false, "127.0.0.1:26": false,
+	} {
+		conn, err := kit.Net.DialFrom(t.Context(), netip.MustParseAddr("10.0.5.20"), "tcp", address)
+		if reached != (err == nil) {
+			t.Errorf("%s: %v", address, err)
+		}
+		if err != nil {
+			continue
+		}
+		client, err := smtp.NewClient(conn, "localhost")
+		if reached != (err == nil) {
+			t.Errorf("%s: %v", address, err)
+		}
+		if err == nil {
+			client.Close()
+		}
+	}
+}
+
 // TestClientsOfTheKit speaks SMTP to a connector over the kit's network, as a
 // listed host and as a stranger, and sees in the events what was refused.
 func TestClientsOfTheKit(t *testing.T) {
