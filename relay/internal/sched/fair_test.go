@@ -525,11 +525,11 @@ func TestExpiredIsConcludedWhileItsRouteRests(t *testing.T) {
 			}
 			expired = true
 			b.run(t, 3*time.Second)
-			if concluded < 149 || most > 10 {
+			if concluded < 148 || most > 10 { // the two tried last are due later
 				t.Errorf("%d of 150 concluded, %d at once, want 10 at most", concluded, most)
 			}
 			stats, _ := store.Stats(t.Context())
-			if state == sched.Expired && stats.Deliveries > 151 {
+			if state == sched.Expired && stats.Deliveries > 152 {
 				t.Errorf("%d left, want about 150", stats.Deliveries)
 			}
 			b.run(t, 5*time.Minute)
