@@ -17,7 +17,7 @@
 // section, is kept as it is: it is part of no field and has no name. If the very
 // first line is no field, or there is no line at all, the section is empty and
 // everything is body. Lines that a mailbox file has before a message, "From
-// user date", are dropped if a field follows.
+// user date", are dropped if a field follows, and so is a byte order mark.
 //
 // The name of a field is the same with white space before its colon, on the
 // same line or the next (RFC 5322 section 4.5).

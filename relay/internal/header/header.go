@@ -161,6 +161,9 @@ func (s *scanner) scan() bool {
 			return false
 		}
 		end := s.seen + i + 1
+		if s.line == 0 && bytes.HasPrefix(buf, []byte(byteOrderMark)) {
+			s.first, s.line = len(byteOrderMark), len(byteOrderMark)
+		}
 		line := buf[s.line:end]
 		s.seen = end
 		switch {
@@ -212,7 +215,7 @@ func (s *scanner) begin(line []byte, end int) bool {
 func (s *scanner) fold(line []byte, end int) bool {
 	h := s.h
 	if len(h.fields) == 0 {
-		mailbox := s.line > 0 // it continues the line of a mailbox file
+		mailbox := s.first > len(byteOrderMark) // it continues the line of a mailbox file
 		if mailbox {
 			s.first = end
 		}
@@ -299,6 +302,10 @@ func nameLen(line []byte) (n int, open bool) {
 func isLineEnd(b []byte) bool {
 	return len(b) == 0 || b[0] == '\n' || len(b) == 2 && b[0] == '\r' && b[1] == '\n'
 }
+
+// byteOrderMark is what an editor may put before a text in UTF-8. It is no part
+// of a message.
+const byteOrderMark = "\ufeff"
 
 // isMailboxLine knows the line that a mailbox file has before each message (RFC
 // 4155), also with the marks of files inside files, and in any case, as in

@@ -67,6 +67,12 @@ func TestRead(t *testing.T) {
 			"A: b\r\n\r\n", "body"},
 		{"folded mailbox line before text", "From a\r\n Mon\r\ntext\r\n", "\r\n",
 			"From a\r\n Mon\r\ntext\r\n"},
+		{"byte order mark", "\ufeffA: b\r\nBcc: c\r\n\r\nbody", "A: b\r\nBcc: c\r\n\r\n", "body"},
+		{"byte order mark before a mailbox line", "\ufeffFrom a\r\nA: b\r\n\r\n", "A: b\r\n\r\n", ""},
+		{"byte order mark before a fold", "\ufeff a\r\nA: b\r\n", "\r\n", "\ufeff a\r\nA: b\r\n"},
+		{"byte order mark before text", "\ufeffhello\r\nA: b\r\n", "\r\n", "\ufeffhello\r\nA: b\r\n"},
+		{"byte order mark alone", "\ufeff\r\nA: b\r\n", "\r\n", "\ufeff\r\nA: b\r\n"},
+		{"two byte order marks", "\ufeff\ufeffA: b\r\n", "\r\n", "\ufeff\ufeffA: b\r\n"},
 		{"From field, no mailbox line", "From : a@b\r\n\r\nbody", "From : a@b\r\n\r\n", "body"},
 		{"mailbox line before text", "From me\r\nwith love\r\n\r\nA: b\r\n", "\r\n",
 			"From me\r\nwith love\r\n\r\nA: b\r\n"},
@@ -418,7 +424,8 @@ func FuzzRead(f *testing.F) {
 	for _, s := range []string{message, "", "\r\n", "A: b", "A: b\r", "hello", " x\r\n\r\n",
 		"A: b\n\n", "A:\r\n\r", "Received: \\", "Received: from a by b",
 		"From x Mon\r\n>From y\r\nA: b\r\n\r\n", "Bcc\r\n \r\n : x\r\n\r\n",
-		"Bcc\r\nX: y\r\n\r\n", "A: b\rC: d\r\n\r\n"} {
+		"Bcc\r\nX: y\r\n\r\n", "A: b\rC: d\r\n\r\n",
+		"\ufeffFrom x\r\n y\r\nA: b\r\n\r\n"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -472,7 +479,7 @@ func FuzzRead(f *testing.F) {
 // mailboxLines are the lines of a mailbox file, and no field, that a message
 // begins with.
 var mailboxLines = regexp.MustCompile(
-	`(?i)^((>*From [ \t]*[^ \t\r\n:][^\n]*\n|>*From [ \t]*\r[^\n][^\n]*\n)([ \t][^\n]*\n)*)+`)
+	`(?i)^\x{FEFF}?((>*From [ \t]*[^ \t\r\n:][^\n]*\n|>*From [ \t]*\r[^\n][^\n]*\n)([ \t][^\n]*\n)*)*`)
 
 // naivelyClean is Clean by the letter.
 func naivelyClean(section []byte) bool {

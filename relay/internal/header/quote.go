@@ -33,6 +33,9 @@ func QuoteName(value string) (quoted string, addresses []string, err error) {
 	if err != nil || len(behind) != 1 || angle[len(angle)-1] != '>' {
 		return "", nil, errName
 	}
+	if n := strings.Trim(name, " \t"); n != "" && n[0] == '"' && quotedEnd(n, 0) == len(n) {
+		name = unquote(n[1 : len(n)-1]) // it has its quotes
+	}
 	phrase, text := quotePhrase(name)
 	for _, s := range []string{name, text} {
 		list, ok := alike(s)
