@@ -120,6 +120,10 @@ func serve(path string, stdout, stderr io.Writer) int {
 	go manager.Watch(alive) // also while it drains
 	go func() {
 		for range hup {
+			if ctx.Err() != nil {
+				log.Info("configuration not reloaded, since the gateway stops")
+				continue
+			}
 			manager.Reloading()
 			reload(r, path, dir, last, events.Add, log)
 			manager.Send("READY=1")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -108,11 +109,20 @@ func TestServiceManager(t *testing.T) {
 		}
 		told("READY=1")
 		c := g.dial("127.0.0.1", "apps") // a session to wait for
-		if err := c.Mail("app@example.test"); err != nil {
+		err = errors.Join(c.Mail("app@example.test"), c.Rcpt("somebody@example.net"))
+		content, refused := c.Data()
+		if err := errors.Join(err, refused); err != nil {
 			t.Fatal(err)
 		}
 		g.signal(syscall.SIGTERM)
 		told("STOPPING=1")
+		g.signal(syscall.SIGHUP)
+		g.log("since the gateway stops")
+		told("WATCHDOG=1") // and nothing else
+		told("WATCHDOG=1")
+		if err := content.Close(); err != nil {
+			t.Errorf("a message under way: %v", err)
+		}
 		_ = c.Close()
 		g.wait()
 	}
