@@ -40,6 +40,8 @@
 //     your own user or group for it.
 //   - A grant to all rights at once, or for objects below the connector, is left out.
 //   - The group Partners is left out: which domains are partners is in no dump.
+//   - A password for several smart hosts, each of which Exchange would want to
+//     prove its own name, is refused by the relay until you say how.
 //   - A connector with the group Custom needs its permissions, and a row has to say
 //     whether it is a denial. What a dump of selected parameters does not tell is
 //     taken for closed: the connector is disabled, and TLS required.
