@@ -137,9 +137,10 @@ func (m *organization) make() {
 	m.list = slices.Clone(m.presets)
 	accounts := slices.Sorted(maps.Keys(directory()))
 	for range m.IntN(4) {
+		some, others := connector.Right(m.IntN(1<<10)), connector.Right(m.IntN(1<<10))
 		m.list = append(m.list, entry{
 			sid:    accounts[m.IntN(len(accounts))],
-			rights: connector.Right(m.IntN(1<<10)) & connector.Right(m.IntN(1<<10)),
+			rights: some & others, // a quarter of them
 			deny:   m.IntN(2) == 0, inherited: m.IntN(4) == 0, below: m.IntN(8) == 0,
 		})
 	}

@@ -87,9 +87,9 @@ func sinkModes() []sinkMode {
 	)
 }
 
-// startSmtpSink runs smtp-sink at addr. What it takes lies in the directory
+// startSMTPSink runs smtp-sink at addr. What it takes lies in the directory
 // returned.
-func startSmtpSink(t *testing.T, addr, flags string) (dir string) {
+func startSMTPSink(t *testing.T, addr, flags string) (dir string) {
 	t.Helper()
 	dir = openDir(t)
 	if err := os.Chmod(dir, 0o777); err != nil {
@@ -184,7 +184,7 @@ func TestSmtpSink(t *testing.T) {
 			mode := modes[i]
 			t.Run(strings.ReplaceAll("sink "+mode.flags, " ", "_"), func(t *testing.T) {
 				t.Parallel()
-				dir := startSmtpSink(t, addrs[domain], mode.flags)
+				dir := startSMTPSink(t, addrs[domain], mode.flags)
 				for _, user := range []string{"one", "two"} {
 					to := []string{user + "@" + domain, "other-" + user + "@" + domain}
 					_, err := r.Submit(t.Context(), &relay.Message{
