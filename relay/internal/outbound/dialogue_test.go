@@ -178,9 +178,11 @@ func follow(c net.Conn, script []string) error {
 }
 
 // speak plays the next hop's part on a connection and returns what is left of it.
+// Replies in a row are written at once: behind the first the client may hang up.
 func speak(c net.Conn, script []string) (net.Conn, *bufio.Reader, error) {
 	r := bufio.NewReader(c)
-	for _, line := range script {
+	replies := ""
+	for i, line := range script {
 		kind, arg, _ := strings.Cut(line, ":")
 		arg = strings.TrimPrefix(arg, " ")
 		switch kind {
@@ -191,9 +193,14 @@ func speak(c net.Conn, script []string) (net.Conn, *bufio.Reader, error) {
 				n, _ = strconv.Atoi(count)
 				arg = s
 			}
-			if _, err := io.WriteString(c, strings.Repeat(arg+"\r\n", n)); err != nil {
+			replies += strings.Repeat(arg+"\r\n", n)
+			if i+1 < len(script) && strings.HasPrefix(script[i+1], "S:") {
+				continue
+			}
+			if _, err := io.WriteString(c, replies); err != nil {
 				return c, r, err
 			}
+			replies = ""
 		case "C":
 			if got, err := r.ReadString('\n'); got != arg+"\r\n" {
 				return c, r, fmt.Errorf("heard %q, want %q (%v)", got, arg, err)

@@ -626,3 +626,38 @@ func BenchmarkRun(b *testing.B) {
 		s.Wake()
 	}
 }
+
+// BenchmarkBurst delivers what is queued for a thousand domains behind one send
+// connector, 20 milliseconds each.
+func BenchmarkBurst(b *testing.B) {
+	const n = 4000
+	for b.Loop() {
+		b.StopTimer()
+		store := memspool.New(nil)
+		for i := range n {
+			queue(b, store, fmt.Sprint("mx/", i%1000), 1)
+		}
+		b.StartTimer()
+		var done atomic.Int64
+		ctx, cancel := context.WithCancel(b.Context())
+		s := sched.New(sched.Config{
+			Store: store, Concurrency: 100, Logger: slog.New(slog.DiscardHandler),
+			RouteLimit: func(string) int { return 20 }, Local: []string{"mailbox"},
+			Owner: func(*spool.Lease) sched.Owner {
+				return sched.Owner{Connector: "out", Origin: "192.0.2.1"}
+			},
+			Overdue: onTime,
+			Deliver: func(ctx context.Context, l *spool.Lease) sched.Health {
+				time.Sleep(20 * time.Millisecond)
+				_ = store.Settle(ctx, spool.Settlement{ID: l.Delivery.ID, Token: l.Token})
+				if done.Add(1) == n {
+					cancel()
+				}
+				return sched.Reached
+			},
+		})
+		s.Run(ctx, b.Context())
+		cancel()
+	}
+	b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "deliveries/s")
+}

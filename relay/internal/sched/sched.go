@@ -30,7 +30,7 @@
 // there are free places. What waits so while nothing ends for a second goes back
 // to the store. One that somebody
 // else's bound keeps from beginning goes back to the store at once, for a
-// millisecond to 15 seconds: each such bound sends those it keeps back in a row,
+// tenth of a millisecond to 15 seconds: each such bound sends those it keeps back in a row,
 // so that looking at them again costs little however many they are.
 //
 // # What is overdue

@@ -15,7 +15,7 @@ import (
 )
 
 // queue commits n messages for a route.
-func queue(t *testing.T, s spool.Store, route string, n int) {
+func queue(t testing.TB, s spool.Store, route string, n int) {
 	t.Helper()
 	now := time.Now()
 	for range n {

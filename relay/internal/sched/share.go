@@ -20,7 +20,7 @@ type Owner struct {
 // so far apart, and none waits for longer than turnMax. They are further apart
 // the longer nothing has come to its end.
 const (
-	turnFirst = time.Millisecond
+	turnFirst = 100 * time.Microsecond
 	turnLast  = 100 * time.Millisecond
 	turnMax   = 15 * time.Second
 )
