@@ -59,7 +59,8 @@ type Config struct {
 	// command, once a connection. The session then begins anew with the client's
 	// addresses, and what the host has proved is forgotten, TLS itself aside. A
 	// client that has been named, by XCLIENT or a PROXY header, and says XCLIENT is
-	// answered 421. LOGIN is not taken: users log on here. Defaults to none.
+	// answered 421: with its proxy_protocol on, nginx needs xclient off. LOGIN is
+	// not taken: users log on here. Defaults to none.
 	XClient []connector.Range
 
 	// GatewayGuard says what to do when many different clients that may relay without logging on come from
