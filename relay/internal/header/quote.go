@@ -66,11 +66,12 @@ func quotePhrase(name string) (phrase, text string) {
 		return c <= ' ' ||
 			c == 0x7f
 	}) {
-		if s, ok := decodeWord(word); ok {
+		s, ok := decodeWord(word)
+		decoded.WriteString(s)
+		if ok {
 			if s != "" {
 				flush()
 				b.WriteString(word + " ")
-				decoded.WriteString(s)
 			}
 			continue
 		}
@@ -83,17 +84,24 @@ func quotePhrase(name string) (phrase, text string) {
 	return b.String(), decoded.String()
 }
 
-// decodeWord reads an encoded word. Octets of character sets that are not known
-// stand for themselves.
+// decodeWord reads what a reader may take for an encoded word, and tells whether
+// it may stand in a phrase as it is (RFC 2047 section 5). Octets of character
+// sets that are not known stand for themselves.
 func decodeWord(s string) (text string, ok bool) {
 	if !strings.HasPrefix(s, "=?") {
 		return "", false
+	}
+	odd := func(c rune) bool {
+		return c <= ' ' || c >= 0x7f || strings.ContainsRune("\"(),.:;<>@[\\]", c)
 	}
 	d := mime.WordDecoder{
 		CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil },
 	}
 	text, err := d.Decode(s)
-	return strings.TrimSpace(text), err == nil
+	if err != nil {
+		return "", false
+	}
+	return strings.TrimSpace(text), !strings.ContainsFunc(s, odd)
 }
 
 // alike returns all that a reader could take for an address in a text. It is

@@ -63,6 +63,7 @@ func TestQuoteName(t *testing.T) {
 		"ceo(x)@example.com , X <a@example.com>",
 		"ceo@(x)example.com , X <a@example.com>", "X, Y <a\xff@example.com>",
 		"=?utf-8?Q?=40?= , X <a@example.com>",
+		"=?utf-8?Q?a=40,b?= , <a@example.com>",
 		strings.Repeat("x,", 500) + " <a@example.com>",
 	} {
 		if got, list, err := header.QuoteName(in); err == nil {
@@ -77,6 +78,7 @@ func FuzzQuoteName(f *testing.F) {
 	for _, s := range []string{
 		"Doe, John <a@example.com>", "=?utf-8?Q??= <a@b>", "J\xfc:@ <a@b>", `"\ <a@b>`,
 		"a@b, 'c@d' <a@b>", "=?x?b?QA==?= , <a@b>",
+		"=?\xc4v\"\xc4?Q?vv?= <a@b>", "=?utf-8?Q?a,b(?= <a@b>",
 	} {
 		f.Add(s)
 	}

@@ -105,7 +105,7 @@ func FuzzLines(f *testing.F) {
 	f.Add("multipart/mixed; boundary=b", "--b\r\nX-A: y\rB: c\r\n\r\n--b--")
 	f.Fuzz(func(t *testing.T, contentType, body string) {
 		got, err := io.ReadAll(sevenbit.Lines([]string{contentType}, strings.NewReader(body)))
-		if strings.ContainsAny(contentType, "\r\n") {
+		if strings.ContainsAny(contentType, "\r\n\x00") {
 			return // no value of a field
 		}
 		if !strings.HasPrefix(body, string(got)) || err == nil && len(got) != len(body) {
