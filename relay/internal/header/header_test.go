@@ -425,7 +425,7 @@ func FuzzRead(f *testing.F) {
 		"A: b\n\n", "A:\r\n\r", "Received: \\", "Received: from a by b",
 		"From x Mon\r\n>From y\r\nA: b\r\n\r\n", "Bcc\r\n \r\n : x\r\n\r\n",
 		"Bcc\r\nX: y\r\n\r\n", "A: b\rC: d\r\n\r\n",
-		"\ufeffFrom x\r\n y\r\nA: b\r\n\r\n"} {
+		"\ufeffFrom x\r\n y\r\nA: b\r\n\r\n", "Bcc: x\r\nfrom a\r\n b:c\r\nA: b\r\n\r\n"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -468,6 +468,9 @@ func FuzzRead(f *testing.F) {
 			if h.Clean() && slices.Contains([]string{"bcc", "resent-bcc", "received"}, name) {
 				t.Fatalf("%q has %s", h.Bytes(), name)
 			}
+		}
+		if len(mailboxLines.Find(h.Bytes())) > 0 {
+			return // it has come first by the removal; the relay's Received stands before it
 		}
 		if again, rest := read(t, bytes.NewReader(append(bytes.Clone(h.Bytes()), "body"...)), 0); h.Len() > 0 && again.Len() > 0 &&
 			(!bytes.Equal(again.Bytes(), h.Bytes()) || rest != "body") {
