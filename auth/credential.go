@@ -100,24 +100,30 @@ func (c *Credential) validate(before *Credential) error {
 	return errors.Join(faults...)
 }
 
-// isLocal reports whether s is a local part as [Identity.MaySendAs] is asked for it (RFC 5321 section 4.1.2, RFC 6531 section 3.3).
+// isLocal reports whether s is a local part as [Identity.MaySendAs] is asked for
+// it (RFC 5321 section 4.1.2, RFC 6531 section 3.3). A reverse-path may have one of
+// 256 octets.
 func isLocal(s string) bool {
 	if s == `""` { // which net/mail does not read
 		return true
 	}
 	const domain = "@a"
 	a, err := mail.ParseAddress("<" + s + domain + ">")
-	return err == nil && len(s) <= 64 && (&mail.Address{Address: a.Address}).String() == "<"+s+domain+">"
+	if err != nil || len(s) > 256 {
+		return false
+	}
+	return (&mail.Address{Address: a.Address}).String() == "<"+s+domain+">"
 }
 
-// isDomain reports whether s is a domain or an address literal.
+// isDomain reports whether s is a domain, in whose labels hosts may have an
+// underscore, or an address literal.
 func isDomain(s string) bool {
 	if literal, ok := strings.CutPrefix(s, "["); ok {
 		literal, ok = strings.CutSuffix(strings.TrimPrefix(literal, "IPv6:"), "]")
 		_, err := netip.ParseAddr(literal)
 		return ok && err == nil
 	}
-	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 	for label := range strings.SplitSeq(s, ".") {
 		if label == "" || len(label) > 63 || strings.Trim(label, letters) != "" || label[0] == '-' || label[len(label)-1] == '-' {
 			return false

@@ -197,7 +197,7 @@ func TestKeyringFaults(t *testing.T) {
 		{"spaces and controls", senders(" a@example.com", "a@example.com\r\n", "a\x00@example.com", "a@exa mple.com"),
 			[]string{"Senders[0]: ", "Senders[1]: ", "Senders[2]: ", "Senders[3]: "}},
 		{"no UTF-8", senders("\xff@example.com"), []string{"Senders[0]: "}},
-		{"long", senders(strings.Repeat("a", 65) + "@example.com"), []string{"Senders[0]: "}},
+		{"long", senders(strings.Repeat("a", 257) + "@example.com"), []string{"Senders[0]: "}},
 		{"zero prefix", sources(netip.MustParsePrefix("192.0.2.0/24"), netip.Prefix{}), []string{"Sources[1]: not a range of addresses"}},
 		{"IPv4 as IPv6", sources(netip.MustParsePrefix("::ffff:192.0.2.0/120")), []string{"Sources[0]: ::ffff:192.0.2.0/120: write it as IPv4"}},
 		{"negative", auth.Credential{PerMinute: -1, PerDay: -2}, []string{"PerMinute: -1 is negative", "PerDay: -2 is negative"}},
@@ -531,6 +531,9 @@ func FuzzSenders(f *testing.F) {
 	for _, s := range []string{"Anna@Example.com", "müller@exämple.com", `"a b"@example.com`, `"\\a\""@example.com`, "a@[192.0.2.1]", "a@[IPv6:::1]", "*@example.com", "a@1.example", "=?x?=@b", `""@a`} {
 		f.Add(s)
 	}
+	f.Add("a@host_1.example")
+	f.Add("a..b@example.com.")
+	f.Add(strings.Repeat("a", 256) + "@example.com")
 	store := new(auth.MemoryCredentials)
 	k := auth.NewKeyring(store, auth.KeyringOptions{})
 	f.Fuzz(func(t *testing.T, s string) {
