@@ -14,9 +14,9 @@ import (
 	"testing"
 )
 
-// TestExportedSignatures holds every exported signature to types of the standard library and of
-// this module's exported packages: those who embed a relay must not be broken by the
-// next version of a library behind it.
+// TestExportedSignatures holds every exported signature to types of the
+// standard library and of this module's exported packages: those who embed a
+// relay must not be broken by the next version of a library behind it.
 func TestExportedSignatures(t *testing.T) {
 	t.Parallel()
 	exports := map[string]string{}
@@ -27,7 +27,9 @@ func TestExportedSignatures(t *testing.T) {
 			public = append(public, p.ImportPath)
 		}
 	}
-	compiled := importer.ForCompiler(token.NewFileSet(), "gc", func(importPath string) (io.ReadCloser, error) {
+	compiled := importer.ForCompiler(token.NewFileSet(), "gc", func(importPath string) (
+		io.ReadCloser, error,
+	) {
 		return os.Open(exports[importPath])
 	})
 	for _, importPath := range public {
@@ -57,7 +59,8 @@ type signatureCheck struct {
 	seen map[types.Type]bool
 }
 
-// declared checks what an exported declaration shows: for a type its exported fields and methods too.
+// declared checks what an exported declaration shows: for a type its exported
+// fields and methods too.
 func (c *signatureCheck) declared(where string, obj types.Object) {
 	named, ok := types.Unalias(obj.Type()).(*types.Named)
 	if _, isType := obj.(*types.TypeName); !isType || !ok {
@@ -73,7 +76,8 @@ func (c *signatureCheck) declared(where string, obj types.Object) {
 	}
 }
 
-// shown reports types in t that belong to a package which those who embed a relay cannot or should not name.
+// shown reports types in t that belong to a package which those who embed a
+// relay cannot or should not name.
 func (c *signatureCheck) shown(where string, t types.Type) {
 	if c.seen[t] {
 		return
@@ -118,14 +122,17 @@ func (c *signatureCheck) shown(where string, t types.Type) {
 	}
 }
 
-// TestNoGlobalState keeps two relays in one process apart: no init functions, no exit, and at package level no
-// variables but errors, compiled patterns, embedded files, pools and fixed arrays.
+// TestNoGlobalState keeps two relays in one process apart: no init functions,
+// no exit, and at package level no variables but errors, compiled patterns,
+// embedded files, pools and fixed arrays.
 func TestNoGlobalState(t *testing.T) {
 	t.Parallel()
 	fset := token.NewFileSet()
 	for _, p := range goList(t, "./...") {
 		for _, name := range p.GoFiles {
-			file, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.ParseComments)
+			file, err := parser.ParseFile(
+				fset, filepath.Join(p.Dir, name), nil, parser.ParseComments,
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -157,7 +164,12 @@ func globalState(file *ast.File) []fault {
 				v := spec.(*ast.ValueSpec)
 				for i, name := range v.Names {
 					if name.Name != "_" && !isConstant(d, v, i) {
-						faults = append(faults, fault{name.Pos(), fmt.Sprintf("variable %s at package level", name.Name)})
+						faults = append(
+							faults,
+							fault{
+								name.Pos(), fmt.Sprintf("variable %s at package level", name.Name),
+							},
+						)
 					}
 				}
 			}
@@ -166,7 +178,8 @@ func globalState(file *ast.File) []fault {
 	ast.Inspect(file, func(n ast.Node) bool {
 		if s, ok := n.(*ast.SelectorExpr); ok {
 			switch name := types.ExprString(s); name {
-			case "os.Exit", "http.DefaultServeMux", "http.Handle", "http.HandleFunc", "http.DefaultClient":
+			case "os.Exit", "http.DefaultServeMux", "http.Handle", "http.HandleFunc",
+				"http.DefaultClient":
 				faults = append(faults, fault{s.Pos(), name})
 			}
 		}
@@ -175,7 +188,8 @@ func globalState(file *ast.File) []fault {
 	return faults
 }
 
-// isConstant tells whether the i-th variable of v is one that nothing has reason to change.
+// isConstant tells whether the i-th variable of v is one that nothing has
+// reason to change.
 func isConstant(d *ast.GenDecl, v *ast.ValueSpec, i int) bool {
 	if hasEmbed(d.Doc) || hasEmbed(v.Doc) {
 		return true

@@ -14,9 +14,10 @@ import (
 
 const module = "github.com/postern-mail/postern"
 
-// allowed names what the packages of a row import besides the standard library. Paths are relative
-// to the module; "x/..." is x and all below it. A package that stands in no row is a fault, so
-// that a new one gets its place in the house.
+// allowed names what the packages of a row import besides the standard library.
+// Paths are relative to the module; "x/..." is x and all below it. A package
+// that stands in no row is a fault, so that a new one gets its place in the
+// house.
 var allowed = map[string][]string{
 	".": nil,
 
@@ -34,12 +35,18 @@ var allowed = map[string][]string{
 	"relay/spool/memspool":  {"relay/spool"},
 	"relay/spool/spooltest": {"relay/spool"},
 
-	"relay/internal/header":   nil,
-	"relay/internal/dsn":      {"relay/internal/header", "relay/spool"},
-	"relay/internal/sched":    {"relay/spool"},
-	"relay/internal/smtpd":    {"auth", "connector", "domains", "relay/spool", "github.com/emersion/go-smtp", "github.com/emersion/go-sasl", "github.com/pires/go-proxyproto"},
+	"relay/internal/header": nil,
+	"relay/internal/dsn":    {"relay/internal/header", "relay/spool"},
+	"relay/internal/sched":  {"relay/spool"},
+	"relay/internal/smtpd": {
+		"auth", "connector", "domains", "relay/spool", "github.com/emersion/go-smtp",
+		"github.com/emersion/go-sasl", "github.com/pires/go-proxyproto",
+	},
 	"relay/internal/sevenbit": nil,
-	"relay/internal/outbound": {"connector", "relay/internal/sevenbit", "github.com/emersion/go-smtp", "github.com/emersion/go-sasl"},
+	"relay/internal/outbound": {
+		"connector", "relay/internal/sevenbit", "github.com/emersion/go-smtp",
+		"github.com/emersion/go-sasl",
+	},
 
 	"relay": {
 		"auth", "auth/msgauth", "connector", "domains", "relay/internal/...", "relay/spool",
@@ -47,7 +54,9 @@ var allowed = map[string][]string{
 	},
 	"relay/autoconfig": {"auth", "connector", "domains", "relay"},
 	"relay/httpapi":    {"auth", "connector", "domains", "relay", "relay/internal/httppeer"},
-	"relay/admin":      {"auth", "connector", "domains", "relay", "relay/internal/httppeer", "relay/spool"},
+	"relay/admin": {
+		"auth", "connector", "domains", "relay", "relay/internal/httppeer", "relay/spool",
+	},
 
 	"relay/relaytest": {
 		"relay", "relay/spool/memspool",
@@ -57,8 +66,8 @@ var allowed = map[string][]string{
 	"relay/internal/httppeer": {"relay"},
 }
 
-// required are the modules that the root may require, so that an application that
-// embeds a relay takes on little.
+// required are the modules that the root may require, so that an application
+// that embeds a relay takes on little.
 var required = []string{
 	"github.com/emersion/go-msgauth",
 	"github.com/emersion/go-sasl",
@@ -95,7 +104,9 @@ func (p goPackage) rel() string {
 func goList(t *testing.T, args ...string) []goPackage {
 	t.Helper()
 	var all []goPackage
-	dec := json.NewDecoder(bytes.NewReader(goCommand(t, append([]string{"list", "-json"}, args...)...)))
+	dec := json.NewDecoder(
+		bytes.NewReader(goCommand(t, append([]string{"list", "-json"}, args...)...)),
+	)
 	for {
 		var p goPackage
 		switch err := dec.Decode(&p); {
@@ -134,10 +145,16 @@ func TestImportDirection(t *testing.T) {
 			switch {
 			case imported == "testing":
 				if !strings.HasSuffix(p.Name, "test") {
-					t.Errorf("%s imports testing: only packages whose name ends in test may", p.ImportPath)
+					t.Errorf(
+						"%s imports testing: only packages whose name ends in test may",
+						p.ImportPath,
+					)
 				}
 			case imported == "log" || imported == "flag" || imported == "expvar":
-				t.Errorf("%s imports %s, which works on state of the whole process", p.ImportPath, imported)
+				t.Errorf(
+					"%s imports %s, which works on state of the whole process", p.ImportPath,
+					imported,
+				)
 			case !isStandard(imported) && !inRow(row, imported):
 				t.Errorf("%s may not import %s", p.ImportPath, imported)
 			}

@@ -16,8 +16,9 @@ import (
 	"github.com/postern-mail/postern/auth"
 )
 
-// BenchmarkAttack measures logons that cost a bcrypt hash, in peace and while 100 addresses fail 10,000 times a minute: of
-// regulars, who have logged on from the same place before, and of newcomers. The attackers name all of them.
+// BenchmarkAttack measures logons that cost a bcrypt hash, in peace and while
+// 100 addresses fail 10,000 times a minute: of regulars, who have logged on
+// from the same place before, and of newcomers. The attackers name all of them.
 func BenchmarkAttack(b *testing.B) {
 	const users = 200
 	stored, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.DefaultCost)
@@ -28,7 +29,9 @@ func BenchmarkAttack(b *testing.B) {
 		b.Run(fmt.Sprintf("attack=%v", attack), func(b *testing.B) {
 			var guesses atomic.Int64
 			hasher := auth.NewHasher(auth.HasherOptions{})
-			v := auth.NewThrottle(auth.ThrottleOptions{}).Guard(auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+			v := auth.NewThrottle(auth.ThrottleOptions{}).Guard(auth.VerifierFunc(func(
+				ctx context.Context, c auth.Credentials,
+			) (*auth.Identity, error) {
 				if c.Password != "secret" {
 					guesses.Add(1)
 				}
@@ -41,7 +44,12 @@ func BenchmarkAttack(b *testing.B) {
 			logOn := func(i int) time.Duration {
 				began := time.Now()
 				from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i % users)}), 1)
-				if _, err := v.Verify(b.Context(), auth.Credentials{Username: fmt.Sprint("user", i%users), Password: "secret", Remote: from}); err != nil {
+				if _, err := v.Verify(
+					b.Context(),
+					auth.Credentials{
+						Username: fmt.Sprint("user", i%users), Password: "secret", Remote: from,
+					},
+				); err != nil {
 					b.Fatal(err)
 				}
 				return time.Since(began)
@@ -61,7 +69,13 @@ func BenchmarkAttack(b *testing.B) {
 					defer tick.Stop()
 					for i := 0; ; i++ {
 						attackers.Go(func() {
-							v.Verify(ctx, auth.Credentials{Username: fmt.Sprint("user", (s+i)%users), Password: fmt.Sprint("guess", i), Remote: from})
+							v.Verify(
+								ctx,
+								auth.Credentials{
+									Username: fmt.Sprint("user", (s+i)%users),
+									Password: fmt.Sprint("guess", i), Remote: from,
+								},
+							)
 						})
 						select {
 						case <-tick.C:
@@ -84,11 +98,16 @@ func BenchmarkAttack(b *testing.B) {
 			attackers.Wait()
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)
-			for name, took := range map[string][]time.Duration{"regular": regulars, "newcomer": newcomers} {
+			for name, took := range map[string][]time.Duration{
+				"regular": regulars, "newcomer": newcomers,
+			} {
 				slices.Sort(took)
 				for _, p := range []int{50, 99} {
 					if len(took) > 0 {
-						b.ReportMetric(float64(took[len(took)*p/100].Microseconds())/1000, fmt.Sprintf("%s-p%d-ms", name, p))
+						b.ReportMetric(
+							float64(took[len(took)*p/100].Microseconds())/1000,
+							fmt.Sprintf("%s-p%d-ms", name, p),
+						)
 					}
 				}
 			}

@@ -22,7 +22,8 @@ type Credentials struct {
 	Password  string `json:"-"`
 	// Token is a bearer token (RFC 6750), shown instead of a password.
 	Token string `json:"-"`
-	// Authzid is the identity asked for beside the user's own (RFC 4616). Empty is usual.
+	// Authzid is the identity asked for beside the user's own (RFC 4616). Empty
+	// is usual.
 	Authzid string
 	Remote  netip.AddrPort
 	TLS     *tls.ConnectionState `json:"-"` // nil without TLS
@@ -31,8 +32,9 @@ type Credentials struct {
 }
 
 // Check returns [ErrBadCredentials] for what no user can be meant by: a name
-// that is not as [PrepareName] writes it, an empty password, or a wish to act as another
-// user. A Verifier of passwords calls it before it looks up the name.
+// that is not as [PrepareName] writes it, an empty password, or a wish to act
+// as another user. A Verifier of passwords calls it before it looks up the
+// name.
 func (c Credentials) Check() error {
 	name, err := PrepareName(c.Username)
 	if err != nil || name != c.Username || c.Password == "" {
@@ -52,7 +54,8 @@ func (c Credentials) String() string {
 // GoString leaves the password and the token out.
 func (c Credentials) GoString() string { return "auth.Credentials{" + c.String() + "}" }
 
-// LogValue implements [slog.LogValuer] and leaves the password and the token out.
+// LogValue implements [slog.LogValuer] and leaves the password and the token
+// out.
 func (c Credentials) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("mechanism", string(c.Mechanism)),
@@ -64,8 +67,8 @@ func (c Credentials) LogValue() slog.Value {
 // Verifier decides on credentials. It is called by many sessions at once; ctx
 // ends when the client goes away or the time for an answer is over.
 type Verifier interface {
-	// Verify returns who the credentials belong to, [ErrBadCredentials] when they
-	// are wrong, or another error when that cannot be known now. The
+	// Verify returns who the credentials belong to, [ErrBadCredentials] when
+	// they are wrong, or another error when that cannot be known now. The
 	// Identity may be shared by sessions and must not be changed afterwards.
 	Verify(ctx context.Context, c Credentials) (*Identity, error)
 }

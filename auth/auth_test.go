@@ -33,15 +33,27 @@ func TestMaySendAs(t *testing.T) {
 		{&auth.Identity{User: "*@example.com"}, "a@example.com", false}, // the name is no pattern
 		{&auth.Identity{User: "x", Senders: []string{"app@example.com"}}, "app@example.com", true},
 		{&auth.Identity{User: "x", Senders: []string{"app@example.com"}}, "x@example.com", false},
-		{&auth.Identity{User: "x", Senders: []string{"a@b", "*@Example.com"}}, "any.body@example.com", true},
+		{
+			&auth.Identity{User: "x", Senders: []string{"a@b", "*@Example.com"}},
+			"any.body@example.com", true,
+		},
 		{&auth.Identity{User: "x", Senders: []string{"*@example.com"}}, `"a@b"@example.com`, true},
-		{&auth.Identity{User: "x", Senders: []string{"*@example.com"}}, `"a@example.com"@evil.test`, false},
+		{
+			&auth.Identity{User: "x", Senders: []string{"*@example.com"}},
+			`"a@example.com"@evil.test`, false,
+		},
 		{&auth.Identity{User: "x", Senders: []string{"*@example.com"}}, "a@sub.example.com", false},
 		{&auth.Identity{User: "x", Senders: []string{"*@example.com"}}, "a@notexample.com", false},
 		{&auth.Identity{User: "x", Senders: []string{"*@example.com"}}, "@example.com", false},
-		{&auth.Identity{User: "x", Senders: []string{"*", "*@", "@example.com", "*@*", "example.com", ""}}, "a@example.com", false},
+		{
+			&auth.Identity{
+				User: "x", Senders: []string{"*", "*@", "@example.com", "*@*", "example.com", ""},
+			},
+			"a@example.com", false,
+		},
 		{&auth.Identity{User: "x", Senders: []string{"*@"}}, "a@", false},
-		{&auth.Identity{User: "kate@example.com"}, "\u212aate@example.com", false}, // a Kelvin sign folds to k
+		// a Kelvin sign folds to k
+		{&auth.Identity{User: "kate@example.com"}, "\u212aate@example.com", false},
 		{&auth.Identity{User: "jürgen@example.com"}, "JÜRGEN@example.com", false},
 		{&auth.Identity{User: "jürgen@example.com"}, "jürgen@example.com", true},
 	}
@@ -62,7 +74,10 @@ func TestCheck(t *testing.T) {
 		{auth.Credentials{Username: "u", Password: "p", Authzid: "u"}, nil},
 		{auth.Credentials{Username: "jürgen@bücher.example", Password: "p"}, nil},
 		{auth.Credentials{Username: strings.Repeat("u", 255), Password: "p"}, nil},
-		{auth.Credentials{Username: strings.Repeat("u", 256), Password: "p"}, auth.ErrBadCredentials},
+		{
+			auth.Credentials{Username: strings.Repeat("u", 256), Password: "p"},
+			auth.ErrBadCredentials,
+		},
 		{auth.Credentials{Username: "u", Password: "p", Authzid: "root"}, auth.ErrBadCredentials},
 		{auth.Credentials{Username: "u", Password: "p", Authzid: "U"}, auth.ErrBadCredentials},
 		{auth.Credentials{Username: "", Password: "p"}, auth.ErrBadCredentials},
@@ -72,7 +87,8 @@ func TestCheck(t *testing.T) {
 		{auth.Credentials{Username: "u\x7f", Password: "p"}, auth.ErrBadCredentials},
 		{auth.Credentials{Username: "u\u0085", Password: "p"}, auth.ErrBadCredentials},
 		{auth.Credentials{Username: "u\xff", Password: "p"}, auth.ErrBadCredentials},
-		{auth.Credentials{Username: "u\u0308", Password: "p"}, auth.ErrBadCredentials}, // not prepared
+		// not prepared
+		{auth.Credentials{Username: "u\u0308", Password: "p"}, auth.ErrBadCredentials},
 		{auth.Credentials{Username: "u", Token: "t"}, auth.ErrBadCredentials},
 	}
 	for _, tt := range tests {
@@ -84,13 +100,20 @@ func TestCheck(t *testing.T) {
 
 func TestCredentialsHidePassword(t *testing.T) {
 	t.Parallel()
-	c := auth.Credentials{Mechanism: auth.Plain, Username: "user", Password: "hunter2", Token: "hunter2"}
+	c := auth.Credentials{
+		Mechanism: auth.Plain, Username: "user", Password: "hunter2", Token: "hunter2",
+	}
 	var out bytes.Buffer
-	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
+	for _, h := range []slog.Handler{
+		slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil),
+	} {
 		slog.New(h).Info("auth", "c", c, "p", &c, "in", struct{ C auth.Credentials }{c})
 	}
 	fmt.Fprintf(&out, "%v %+v %#v %s %q %v", c, c, c, c, c, &c)
-	fmt.Fprintf(&out, "%v %+v %#v", struct{ C auth.Credentials }{c}, struct{ C *auth.Credentials }{&c}, []auth.Credentials{c})
+	fmt.Fprintf(
+		&out, "%v %+v %#v", struct{ C auth.Credentials }{c}, struct{ C *auth.Credentials }{&c},
+		[]auth.Credentials{c},
+	)
 	if err := json.NewEncoder(&out).Encode(c); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +140,9 @@ func outcome(t *testing.T, v auth.Verifier, user, password string) string {
 
 func TestStatic(t *testing.T) {
 	t.Parallel()
-	users := map[string]string{"anna": "secret", "empty": "", "": "x", "bad\n": "x", "bert": "other"}
+	users := map[string]string{
+		"anna": "secret", "empty": "", "": "x", "bad\n": "x", "bert": "other",
+	}
 	v := auth.Static(users)
 	users["anna"] = "changed"
 	for _, tt := range []struct{ user, password, want string }{
@@ -136,7 +161,9 @@ func TestStatic(t *testing.T) {
 			t.Errorf("%q with %q: %s", tt.user, tt.password, got)
 		}
 	}
-	_, err := v.Verify(t.Context(), auth.Credentials{Username: "anna", Password: "secret", Authzid: "bert"})
+	_, err := v.Verify(
+		t.Context(), auth.Credentials{Username: "anna", Password: "secret", Authzid: "bert"},
+	)
 	if !errors.Is(err, auth.ErrBadCredentials) {
 		t.Errorf("acting as another: %v", err)
 	}
@@ -162,23 +189,29 @@ func TestWithSenders(t *testing.T) {
 	for range 2 {
 		id, err := w.Verify(t.Context(), auth.Credentials{Username: "anna", Password: "x"})
 		if err != nil || len(id.Senders) != 2 || len(id.Groups) != 1 ||
-			!id.MaySendAs("a@example.com") || !id.MaySendAs("b@example.com") || id.MaySendAs("changed@example.com") {
+			!id.MaySendAs("a@example.com") || !id.MaySendAs("b@example.com") ||
+			id.MaySendAs("changed@example.com") {
 			t.Fatalf("%+v, %v", id, err)
 		}
 	}
 	if len(shared.Senders) != 1 {
 		t.Errorf("the verifier's own identity has become %+v", shared)
 	}
-	if id, err := w.Verify(t.Context(), auth.Credentials{Username: "bert"}); err != nil || len(id.Senders) != 0 {
+	if id, err := w.Verify(t.Context(), auth.Credentials{Username: "bert"}); err != nil ||
+		len(id.Senders) != 0 {
 		t.Errorf("%+v, %v", id, err)
 	}
-	if id, err := w.Verify(t.Context(), auth.Credentials{Username: "nobody"}); id != nil || !errors.Is(err, down) {
+	if id, err := w.Verify(t.Context(), auth.Credentials{Username: "nobody"}); id != nil ||
+		!errors.Is(err, down) {
 		t.Errorf("%+v, %v", id, err)
 	}
 }
 
 func BenchmarkMaySendAs(b *testing.B) {
-	id := &auth.Identity{User: "app@example.com", Senders: []string{"a@example.com", "b@example.com", "*@news.example.com"}}
+	id := &auth.Identity{
+		User:    "app@example.com",
+		Senders: []string{"a@example.com", "b@example.com", "*@news.example.com"},
+	}
 	for _, mailbox := range []string{"app@example.com", "x@news.example.com", "x@example.org"} {
 		b.Run(mailbox, func(b *testing.B) {
 			b.ReportAllocs()

@@ -17,11 +17,12 @@ type CacheOptions struct {
 	// Entries is how many right credentials are remembered, and how many wrong
 	// ones; those used least recently make room. Defaults to 4096.
 	Entries int
-	// TTL is how long right credentials are remembered. A password that has been changed, and
-	// a user who has been removed, stay good that long, unless [Cache.Forget] is called. Defaults to 5 min.
+	// TTL is how long right credentials are remembered. A password that has
+	// been changed, and a user who has been removed, stay good that long,
+	// unless [Cache.Forget] is called. Defaults to 5 min.
 	TTL time.Duration
-	// NegativeTTL is how long wrong credentials are remembered. Negative means not at all.
-	// Defaults to 10 s.
+	// NegativeTTL is how long wrong credentials are remembered. Negative means
+	// not at all. Defaults to 10 s.
 	NegativeTTL time.Duration
 }
 
@@ -36,10 +37,12 @@ type Cache struct {
 	forgotten uint64 // calls of Forget
 }
 
-// Cached returns a Verifier that asks v and remembers its answers to the same credentials from the same
-// address. It keeps a keyed digest of a password, never the password. Answers other than an identity and
-// [ErrBadCredentials] are not remembered, nor is what a [Keyring] says of a credential it knows: that may change at any time, and a token costs
-// no slow hash. A flood of wrong credentials does not push out right ones.
+// Cached returns a Verifier that asks v and remembers its answers to the same
+// credentials from the same address. It keeps a keyed digest of a password,
+// never the password. Answers other than an identity and [ErrBadCredentials]
+// are not remembered, nor is what a [Keyring] says of a credential it knows:
+// that may change at any time, and a token costs no slow hash. A flood of wrong
+// credentials does not push out right ones.
 func Cached(v Verifier, opt CacheOptions) *Cache {
 	setDefault(&opt.Entries, 4096)
 	setDefault(&opt.TTL, 5*time.Minute)
@@ -80,7 +83,8 @@ func (c *Cache) Verify(ctx context.Context, cr Credentials) (*Identity, error) {
 }
 
 // Forget drops what is known of a user: call it when a password has changed or
-// a user is removed. The name is that which clients log on with, or that of the identity.
+// a user is removed. The name is that which clients log on with, or that of the
+// identity.
 func (c *Cache) Forget(user string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -160,7 +164,8 @@ func (a *answers) remove(e *list.Element) {
 func (a *answers) forget(user string) {
 	for e := a.recent.Front(); e != nil; {
 		next := e.Next()
-		if known := e.Value.(*answer); known.user == user || known.id != nil && known.id.User == user {
+		if known := e.Value.(*answer); known.user == user ||
+			known.id != nil && known.id.User == user {
 			a.remove(e)
 		}
 		e = next

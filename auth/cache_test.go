@@ -17,7 +17,9 @@ import (
 func counted(n *int, opt auth.CacheOptions) (*auth.Cache, map[string]string) {
 	var mu sync.Mutex
 	users := map[string]string{"anna": "secret", "bert": "secret"}
-	return auth.Cached(auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+	return auth.Cached(auth.VerifierFunc(func(
+		ctx context.Context, c auth.Credentials,
+	) (*auth.Identity, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		*n++
@@ -37,7 +39,10 @@ func TestCached(t *testing.T) {
 			t.Helper()
 			before := n
 			if got := outcome(t, c, user, password); got != want || n-before != asked {
-				t.Errorf("%s with %s: %s after asking %d times; want %s, %d", user, password, got, n-before, want, asked)
+				t.Errorf(
+					"%s with %s: %s after asking %d times; want %s, %d", user, password, got,
+					n-before, want, asked,
+				)
 			}
 		}
 		want("anna", "secret", "yes", 1)
@@ -71,14 +76,17 @@ func TestCached(t *testing.T) {
 func TestCachedTellsApart(t *testing.T) {
 	t.Parallel()
 	var n int
-	c := auth.Cached(auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+	c := auth.Cached(auth.VerifierFunc(func(
+		context.Context, auth.Credentials,
+	) (*auth.Identity, error) {
 		n++
 		return &auth.Identity{User: "x"}, nil
 	}), auth.CacheOptions{})
 	at := netip.MustParseAddrPort("192.0.2.1:1")
 	all := []auth.Credentials{
 		{}, {Username: "a"}, {Password: "a"}, {Token: "a"}, {Authzid: "a"}, {Mechanism: "a"},
-		{Username: "a", Password: "b"}, {Username: "ab"}, {Username: "a", Password: "b", Remote: at},
+		{Username: "a", Password: "b"}, {Username: "ab"},
+		{Username: "a", Password: "b", Remote: at},
 		{Username: "a", Password: "b", Remote: netip.MustParseAddrPort("192.0.2.2:1")},
 	}
 	for range 2 {
@@ -124,7 +132,9 @@ func TestCachedForgetMeanwhile(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
-		c := auth.Cached(auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+		c := auth.Cached(auth.VerifierFunc(func(
+			context.Context, auth.Credentials,
+		) (*auth.Identity, error) {
 			n++
 			time.Sleep(time.Second)
 			return &auth.Identity{User: "anna"}, nil
@@ -148,7 +158,9 @@ func BenchmarkCached(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := c.Verify(b.Context(), auth.Credentials{Username: "anna", Password: "secret"}); err != nil {
+			if _, err := c.Verify(
+				b.Context(), auth.Credentials{Username: "anna", Password: "secret"},
+			); err != nil {
 				b.Error(err)
 			}
 		}

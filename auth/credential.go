@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// A Credential is what one application or device logs on with, beside the passwords of people. It has a secret of
-// its own, so that it can be limited, changed and taken away alone. Make one with [Keyring.Issue].
+// A Credential is what one application or device logs on with, beside the
+// passwords of people. It has a secret of its own, so that it can be limited,
+// changed and taken away alone. Make one with [Keyring.Issue].
 type Credential struct {
 	ID string `json:"id"` // public: the first part of its tokens
 
@@ -24,12 +25,15 @@ type Credential struct {
 	Label string `json:"label,omitempty"`
 	// Groups are those of the identity. The owner's own do not count.
 	Groups []string `json:"groups,omitempty"`
-	// Senders are the addresses and domains it may send as, written as those of an [Identity]: with A-labels, and the local part
-	// in quotes only where it must be. Defaults to the owner, if that is an address.
+	// Senders are the addresses and domains it may send as, written as those of
+	// an [Identity]: with A-labels, and the local part in quotes only where it
+	// must be. Defaults to the owner, if that is an address.
 	Senders []string `json:"senders,omitempty"`
-	// Sources are the addresses it may log on from. IPv4 is not written as IPv6. Defaults to all.
+	// Sources are the addresses it may log on from. IPv4 is not written as
+	// IPv6. Defaults to all.
 	Sources []netip.Prefix `json:"sources,omitempty"`
-	// PerMinute and PerDay are how many messages it may send in a minute and on a day (UTC). 0 is no limit.
+	// PerMinute and PerDay are how many messages it may send in a minute and on
+	// a day (UTC). 0 is no limit.
 	PerMinute int `json:"perMinute,omitempty"`
 	PerDay    int `json:"perDay,omitempty"`
 	// Expires ends it. The zero time is never.
@@ -40,14 +44,16 @@ type Credential struct {
 	Created time.Time `json:"created,omitzero"`
 	// LastUsed is when it logged on last, to the minute.
 	LastUsed time.Time `json:"lastUsed,omitzero"`
-	// Secrets are those in force, the newest last: two while clients change over.
+	// Secrets are those in force, the newest last: two while clients change
+	// over.
 	Secrets []Secret `json:"-"`
-	// Version counts the changes. A store refuses to replace another version than the one it holds.
+	// Version counts the changes. A store refuses to replace another version
+	// than the one it holds.
 	Version int64 `json:"version"`
 }
 
-// A Secret is how one token of a credential is kept. Tokens are random and long, so that a single SHA-256
-// is as good as a slow hash.
+// A Secret is how one token of a credential is kept. Tokens are random and
+// long, so that a single SHA-256 is as good as a slow hash.
 type Secret struct {
 	Digest  [32]byte  `json:"digest"` // SHA-256 of the token
 	Expires time.Time `json:"expires,omitzero"`
@@ -61,8 +67,9 @@ func (c *Credential) clone() *Credential {
 	return &own
 }
 
-// validate returns what is wrong with c, every fault naming its field. Faults that c had before a change do not count, so that a
-// credential that was stored with them can still be held.
+// validate returns what is wrong with c, every fault naming its field. Faults
+// that c had before a change do not count, so that a credential that was stored
+// with them can still be held.
 func (c *Credential) validate(before *Credential) error {
 	var faults []error
 	fault := func(field, format string, args ...any) {
@@ -100,9 +107,9 @@ func (c *Credential) validate(before *Credential) error {
 	return errors.Join(faults...)
 }
 
-// isLocal reports whether s is a local part as [Identity.MaySendAs] is asked for
-// it (RFC 5321 section 4.1.2, RFC 6531 section 3.3). A reverse-path may have one of
-// 256 octets.
+// isLocal reports whether s is a local part as [Identity.MaySendAs] is asked
+// for it (RFC 5321 section 4.1.2, RFC 6531 section 3.3). A reverse-path may
+// have one of 256 octets.
 func isLocal(s string) bool {
 	if s == `""` { // which net/mail does not read
 		return true
@@ -125,7 +132,8 @@ func isDomain(s string) bool {
 	}
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, letters) != "" || label[0] == '-' || label[len(label)-1] == '-' {
+		if label == "" || len(label) > 63 || strings.Trim(label, letters) != "" ||
+			label[0] == '-' || label[len(label)-1] == '-' {
 			return false
 		}
 	}
@@ -139,8 +147,9 @@ type logon struct {
 	senders, groups []string
 }
 
-// refuse returns why not, or nothing. Nothing about a credential is told to who does not know its secret. Without a logon it refuses
-// what holds for all who have the credential.
+// refuse returns why not, or nothing. Nothing about a credential is told to who
+// does not know its secret. Without a logon it refuses what holds for all who
+// have the credential.
 func (c *Credential) refuse(l *logon, now time.Time) Refusal {
 	late := func(end time.Time) bool { return !end.IsZero() && !now.Before(end) }
 	var shown *Secret
@@ -161,7 +170,8 @@ func (c *Credential) refuse(l *logon, now time.Time) Refusal {
 		return Held
 	case shown != nil && late(shown.Expires):
 		return SecretExpired
-	case l != nil && len(c.Sources) > 0 && !slices.ContainsFunc(c.Sources, func(p netip.Prefix) bool { return p.Contains(l.remote) }):
+	case l != nil && len(c.Sources) > 0 &&
+		!slices.ContainsFunc(c.Sources, func(p netip.Prefix) bool { return p.Contains(l.remote) }):
 		return SourceRefused
 	}
 	return ""
@@ -170,8 +180,12 @@ func (c *Credential) refuse(l *logon, now time.Time) Refusal {
 // reduced reports whether a logon has got what a new one would not get.
 func (c *Credential) reduced(l *logon) bool {
 	now := c.identity(nil)
-	return slices.ContainsFunc(l.senders, func(s string) bool { return !slices.Contains(now.Senders, s) && !now.MaySendAs(s) }) ||
-		slices.ContainsFunc(l.groups, func(g string) bool { return !slices.Contains(now.Groups, g) })
+	return slices.ContainsFunc(l.senders, func(s string) bool {
+		return !slices.Contains(now.Senders, s) && !now.MaySendAs(s)
+	}) ||
+		slices.ContainsFunc(l.groups, func(g string) bool {
+			return !slices.Contains(now.Groups, g)
+		})
 }
 
 // identity returns who has logged on.
@@ -204,8 +218,9 @@ const (
 	DayReached    Refusal = "too many messages on a day"
 )
 
-// CredentialError tells that a known credential was refused. Unless it is temporary it is an
-// [ErrBadCredentials]; a client that logs on learns no more than that.
+// CredentialError tells that a known credential was refused. Unless it is
+// temporary it is an [ErrBadCredentials]; a client that logs on learns no more
+// than that.
 type CredentialError struct {
 	ID, Owner, Label string
 	Refusal          Refusal
@@ -231,7 +246,8 @@ func (e *CredentialError) Unwrap() error {
 // ErrNoCredential is the answer of a CredentialStore that has none with an id.
 var ErrNoCredential = errors.New("auth: no such credential")
 
-// ErrConflict is the answer of a CredentialStore to a change of what has been changed meanwhile.
+// ErrConflict is the answer of a CredentialStore to a change of what has been
+// changed meanwhile.
 var ErrConflict = errors.New("auth: the credential was changed meanwhile")
 
 // Arguments that must be there.
@@ -241,23 +257,26 @@ var (
 	errNoStore       = errors.New("auth: nil CredentialStore")
 )
 
-// A CredentialStore keeps credentials. It is called by many sessions at once. Credentials that it returns and takes
-// are the caller's: it keeps copies. Each method but PutCredential and Credentials returns [ErrNoCredential] for an
-// id that it does not know.
+// A CredentialStore keeps credentials. It is called by many sessions at once.
+// Credentials that it returns and takes are the caller's: it keeps copies. Each
+// method but PutCredential and Credentials returns [ErrNoCredential] for an id
+// that it does not know.
 type CredentialStore interface {
 	// Credential returns the one with an id.
 	Credential(ctx context.Context, id string) (*Credential, error)
 	// Credentials returns those of an owner, sorted by id.
 	Credentials(ctx context.Context, owner string) ([]*Credential, error)
-	// PutCredential creates a credential whose Version is 0, or replaces that with the same id and Version,
-	// its LastUsed aside. The one stored has the next Version. It returns [ErrConflict] if there is
-	// another Version, or none to replace.
+	// PutCredential creates a credential whose Version is 0, or replaces that
+	// with the same id and Version, its LastUsed aside. The one stored has the
+	// next Version. It returns [ErrConflict] if there is another Version, or
+	// none to replace.
 	PutCredential(ctx context.Context, c *Credential) error
 	// DeleteCredential removes one for ever.
 	DeleteCredential(ctx context.Context, id string) error
 	// UsedCredential notes when one was used last.
 	UsedCredential(ctx context.Context, id string, at time.Time) error
-	// SpendCredential adds n to the messages of a day, counted from 1970-01-01, and returns how many they
-	// are now. Older days are forgotten. A process that asks at the same time gets another answer.
+	// SpendCredential adds n to the messages of a day, counted from 1970-01-01,
+	// and returns how many they are now. Older days are forgotten. A process
+	// that asks at the same time gets another answer.
 	SpendCredential(ctx context.Context, id string, day int64, n int) (total int, err error)
 }

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// MemoryCredentials is a CredentialStore that forgets everything with the process: for tests, and as the
-// template for whoever writes a store. The zero value is ready for use.
+// MemoryCredentials is a CredentialStore that forgets everything with the
+// process: for tests, and as the template for whoever writes a store. The zero
+// value is ready for use.
 type MemoryCredentials struct {
 	mu   sync.Mutex
 	byID map[string]*storedCredential
@@ -97,7 +98,9 @@ func (m *MemoryCredentials) UsedCredential(_ context.Context, id string, at time
 }
 
 // SpendCredential implements [CredentialStore].
-func (m *MemoryCredentials) SpendCredential(_ context.Context, id string, day int64, n int) (int, error) {
+func (m *MemoryCredentials) SpendCredential(
+	_ context.Context, id string, day int64, n int,
+) (int, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := m.byID[id]

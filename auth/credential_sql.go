@@ -11,17 +11,21 @@ import (
 	"time"
 )
 
-// SQLCredentialsOptions change how credentials are kept in a database. The zero value is a good choice.
+// SQLCredentialsOptions change how credentials are kept in a database. The zero
+// value is a good choice.
 type SQLCredentialsOptions struct {
-	// Table is the name of the table. Defaults to "postern_credentials". It is written into queries as it is.
+	// Table is the name of the table. Defaults to "postern_credentials". It is
+	// written into queries as it is.
 	Table string
-	// QuestionMarks writes parameters as ?, which MySQL needs, and clientFoundRows in its address besides.
-	// Defaults to $1, which PostgreSQL needs. SQLite takes both.
+	// QuestionMarks writes parameters as ?, which MySQL needs, and
+	// clientFoundRows in its address besides. Defaults to $1, which PostgreSQL
+	// needs. SQLite takes both.
 	QuestionMarks bool
 }
 
-// SQLCredentials is a CredentialStore in a table of a database. All processes that use the
-// table share its credentials. [SQLCredentials.CreateTable] makes the table.
+// SQLCredentials is a CredentialStore in a table of a database. All processes
+// that use the table share its credentials. [SQLCredentials.CreateTable] makes
+// the table.
 type SQLCredentials struct {
 	db  *sql.DB
 	opt SQLCredentialsOptions
@@ -37,7 +41,8 @@ func NewSQLCredentials(db *sql.DB, opt SQLCredentialsOptions) *SQLCredentials {
 	return &SQLCredentials{db: db, opt: opt}
 }
 
-// CreateTable makes the table if there is none. An application that has migrations may copy it:
+// CreateTable makes the table if there is none. An application that has
+// migrations may copy it:
 //
 //	CREATE TABLE postern_credentials (
 //		id        VARCHAR(64)  NOT NULL PRIMARY KEY,
@@ -57,7 +62,8 @@ func (s *SQLCredentials) CreateTable(ctx context.Context) error {
 	return err
 }
 
-// write puts the table and the driver's parameters into a query that has TABLE_NAME and question marks.
+// write puts the table and the driver's parameters into a query that has
+// TABLE_NAME and question marks.
 func (s *SQLCredentials) write(query string) string {
 	query = strings.Replace(query, "TABLE_NAME", s.opt.Table, 1)
 	if s.opt.QuestionMarks {
@@ -81,7 +87,9 @@ type execer interface {
 }
 
 // exec returns how many rows were changed.
-func (s *SQLCredentials) exec(ctx context.Context, db execer, query string, args ...any) (int64, error) {
+func (s *SQLCredentials) exec(
+	ctx context.Context, db execer, query string, args ...any,
+) (int64, error) {
 	if s.db == nil {
 		return 0, errNoDatabase
 	}
@@ -99,7 +107,9 @@ func (s *SQLCredentials) exec(ctx context.Context, db execer, query string, args
 const selectCredential = "SELECT version, body, secrets, last_used FROM TABLE_NAME WHERE "
 
 // query returns the credentials that a condition selects.
-func (s *SQLCredentials) query(ctx context.Context, condition string, arg string) ([]*Credential, error) {
+func (s *SQLCredentials) query(
+	ctx context.Context, condition string, arg string,
+) ([]*Credential, error) {
 	if s.db == nil {
 		return nil, errNoDatabase
 	}
@@ -116,8 +126,11 @@ func (s *SQLCredentials) query(ctx context.Context, condition string, arg string
 			return nil, fmt.Errorf("auth: credentials: %w", err)
 		}
 		c := new(Credential)
-		if err := errors.Join(json.Unmarshal([]byte(body), c), json.Unmarshal([]byte(secrets), &c.Secrets)); err != nil {
-			return nil, errors.New("auth: credentials: malformed row") // the text would show what is in it
+		if err := errors.Join(
+			json.Unmarshal([]byte(body), c), json.Unmarshal([]byte(secrets), &c.Secrets),
+		); err != nil {
+			// the text would show what is in it
+			return nil, errors.New("auth: credentials: malformed row")
 		}
 		c.Version = version
 		if used != 0 {
@@ -162,14 +175,18 @@ func (s *SQLCredentials) PutCredential(ctx context.Context, c *Credential) error
 		return fmt.Errorf("auth: credentials: %w", err)
 	}
 	if c.Version != 0 {
-		n, err := s.exec(ctx, s.db, "UPDATE TABLE_NAME SET version = ?, owner = ?, body = ?, secrets = ? WHERE id = ? AND version = ?",
+		n,
+			err := s.exec(ctx, s.db, "UPDATE TABLE_NAME SET version = ?, owner = ?, body = ?, "+
+			"secrets = ? WHERE id = ? AND version = ?",
 			kept.Version, c.Owner, string(body), string(secrets), c.ID, c.Version)
 		if err == nil && n == 0 {
 			err = ErrConflict
 		}
 		return err
 	}
-	_, err := s.exec(ctx, s.db, "INSERT INTO TABLE_NAME (id, owner, version, body, secrets, last_used, day, spent) VALUES (?, ?, ?, ?, ?, 0, 0, 0)",
+	_,
+		err := s.exec(ctx, s.db, "INSERT INTO TABLE_NAME (id, owner, version, body, secrets, "+
+		"last_used, day, spent) VALUES (?, ?, ?, ?, ?, 0, 0, 0)",
 		c.ID, c.Owner, kept.Version, string(body), string(secrets))
 	if err != nil {
 		// Drivers tell of a key that is taken each in their own way.
@@ -199,7 +216,9 @@ func (s *SQLCredentials) UsedCredential(ctx context.Context, id string, at time.
 }
 
 // SpendCredential implements [CredentialStore].
-func (s *SQLCredentials) SpendCredential(ctx context.Context, id string, day int64, n int) (total int, err error) {
+func (s *SQLCredentials) SpendCredential(
+	ctx context.Context, id string, day int64, n int,
+) (total int, err error) {
 	if s.db == nil {
 		return 0, errNoDatabase
 	}
@@ -208,13 +227,22 @@ func (s *SQLCredentials) SpendCredential(ctx context.Context, id string, day int
 		return 0, fmt.Errorf("auth: credentials: %w", err)
 	}
 	defer tx.Rollback()
-	// The row stays locked until the end, so that what is read is what was written. The counter comes
-	// first: MySQL reads day as just set in what follows.
-	err = one(s.exec(ctx, tx, "UPDATE TABLE_NAME SET spent = CASE WHEN day = ? THEN spent ELSE 0 END + ?, day = ? WHERE id = ?", day, n, day, id))
+	// The row stays locked until the end, so that what is read is what was
+	// written. The counter comes first: MySQL reads day as just set in what
+	// follows.
+	err = one(
+		s.exec(
+			ctx, tx,
+			"UPDATE TABLE_NAME SET spent = CASE WHEN day = ? THEN spent ELSE 0 END + ?, day = ? WHERE id = ?",
+			day, n, day, id,
+		),
+	)
 	if err != nil {
 		return 0, err
 	}
-	if err := tx.QueryRowContext(ctx, s.write("SELECT spent FROM TABLE_NAME WHERE id = ?"), id).Scan(&total); err != nil {
+	if err := tx.QueryRowContext(
+		ctx, s.write("SELECT spent FROM TABLE_NAME WHERE id = ?"), id,
+	).Scan(&total); err != nil {
 		return 0, fmt.Errorf("auth: credentials: %w", err)
 	}
 	if err := tx.Commit(); err != nil {

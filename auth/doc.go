@@ -1,18 +1,21 @@
 // Package auth tells who a client is.
 //
-// A [Verifier] decides on the [Credentials] a client has shown and answers
-// with an [Identity]: the user, the groups that grants may name, and the addresses the
-// user may send as. Verifiers that come with the package: [Static] for tests and
-// demonstrations, [Htpasswd] for a file of password hashes, [SQL] for a database,
-// [Keyring] for the applications and devices that have a [Credential] of their own, and
-// [VerifierFunc] for everything else. [WithSenders] adds sender addresses to any of them, [Cached]
-// remembers what they said, and a [Throttle] keeps those away who guess. A [Hasher] checks
-// passwords without taking more than its share of the processors. The modules auth/ldapauth and auth/oidcauth
-// verify users of LDAP directories and tokens of OpenID Connect providers.
+// A [Verifier] decides on the [Credentials] a client has shown and answers with
+// an [Identity]: the user, the groups that grants may name, and the addresses
+// the user may send as. Verifiers that come with the package: [Static] for
+// tests and demonstrations, [Htpasswd] for a file of password hashes, [SQL] for
+// a database, [Keyring] for the applications and devices that have a
+// [Credential] of their own, and [VerifierFunc] for everything else.
+// [WithSenders] adds sender addresses to any of them, [Cached] remembers what
+// they said, and a [Throttle] keeps those away who guess. A [Hasher] checks
+// passwords without taking more than its share of the processors. The modules
+// auth/ldapauth and auth/oidcauth verify users of LDAP directories and tokens
+// of OpenID Connect providers.
 //
-// A [Server] runs the exchanges of the SASL mechanisms: PLAIN and LOGIN, SCRAM-SHA-256 with and
-// without channel binding, OAUTHBEARER and XOAUTH2, and EXTERNAL. It offers a [Mechanism] that
-// shows a secret only inside TLS unless its connector says otherwise.
+// A [Server] runs the exchanges of the SASL mechanisms: PLAIN and LOGIN,
+// SCRAM-SHA-256 with and without channel binding, OAUTHBEARER and XOAUTH2, and
+// EXTERNAL. It offers a [Mechanism] that shows a secret only inside TLS unless
+// its connector says otherwise.
 //
 // # Errors
 //
@@ -27,8 +30,8 @@
 // [Credentials.Check] refuses. Passwords are left out when [Credentials] are
 // printed or logged.
 //
-// Names are prepared before they are compared or logged: see [PrepareName]. Passwords are
-// compared as they come; only SCRAM prepares them too.
+// Names are prepared before they are compared or logged: see [PrepareName].
+// Passwords are compared as they come; only SCRAM prepares them too.
 //
 // # Concurrency
 //

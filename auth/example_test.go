@@ -32,7 +32,9 @@ func ExampleIdentity_MaySendAs() {
 
 func ExampleStatic() {
 	v := auth.Static(map[string]string{"demo": "secret"})
-	id, err := v.Verify(context.Background(), auth.Credentials{Username: "demo", Password: "secret"})
+	id, err := v.Verify(
+		context.Background(), auth.Credentials{Username: "demo", Password: "secret"},
+	)
 	fmt.Println(id.User, err)
 	_, err = v.Verify(context.Background(), auth.Credentials{Username: "demo", Password: "guess"})
 	fmt.Println(err)
@@ -46,7 +48,9 @@ func ExampleVerifierFunc() {
 	find := func(ctx context.Context, user, password string) (found bool, err error) {
 		return user == "anna" && password == "secret", nil
 	}
-	var v auth.Verifier = auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+	var v auth.Verifier = auth.VerifierFunc(func(
+		ctx context.Context, c auth.Credentials,
+	) (*auth.Identity, error) {
 		if err := c.Check(); err != nil {
 			return nil, err
 		}
@@ -59,7 +63,9 @@ func ExampleVerifierFunc() {
 		}
 		return &auth.Identity{User: c.Username, Groups: []string{"staff"}}, nil
 	})
-	id, err := v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: "secret"})
+	id, err := v.Verify(
+		context.Background(), auth.Credentials{Username: "anna", Password: "secret"},
+	)
 	fmt.Println(id.User, id.Groups, err)
 	// Output: anna [staff] <nil>
 }
@@ -89,7 +95,9 @@ func ExampleOpenHtpasswd() {
 		fmt.Println(err)
 		return
 	}
-	id, err := v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: "secret"})
+	id, err := v.Verify(
+		context.Background(), auth.Credentials{Username: "anna", Password: "secret"},
+	)
 	fmt.Println(id.User, err)
 	_, err = v.Verify(context.Background(), auth.Credentials{Username: "bert", Password: "secret"})
 	fmt.Println(errors.Is(err, auth.ErrBadCredentials))
@@ -127,15 +135,26 @@ func ExamplePrepareName() {
 func ExampleThrottle() {
 	throttle := auth.NewThrottle(auth.ThrottleOptions{Free: 1, MaxWait: time.Millisecond})
 	v := throttle.Guard(auth.Static(map[string]string{"anna": "secret"}))
-	attacker, office := netip.MustParseAddrPort("203.0.113.9:4711"), netip.MustParseAddrPort("192.0.2.1:4711")
+	attacker, office := netip.MustParseAddrPort(
+		"203.0.113.9:4711",
+	), netip.MustParseAddrPort("192.0.2.1:4711")
 	for _, guess := range []string{"123456", "password"} {
-		_, err := v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: guess, Remote: attacker})
+		_, err := v.Verify(
+			context.Background(),
+			auth.Credentials{Username: "anna", Password: guess, Remote: attacker},
+		)
 		fmt.Println(err)
 	}
-	_, err := v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: "qwerty", Remote: attacker})
+	_, err := v.Verify(
+		context.Background(),
+		auth.Credentials{Username: "anna", Password: "qwerty", Remote: attacker},
+	)
 	_, throttled := errors.AsType[*auth.ThrottledError](err)
 	fmt.Println(throttled)
-	id, err := v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: "secret", Remote: office})
+	id, err := v.Verify(
+		context.Background(),
+		auth.Credentials{Username: "anna", Password: "secret", Remote: office},
+	)
 	fmt.Println(id.User, err)
 	// Output:
 	// auth: bad credentials
@@ -153,7 +172,9 @@ func ExampleServer() {
 	}
 	server := &auth.Server{
 		Passwords: auth.Static(map[string]string{"anna": "secret"}),
-		SCRAM: auth.SCRAMStoreFunc(func(ctx context.Context, c auth.Credentials) (string, *auth.Identity, error) {
+		SCRAM: auth.SCRAMStoreFunc(func(
+			ctx context.Context, c auth.Credentials,
+		) (string, *auth.Identity, error) {
 			if c.Username != anna.User {
 				return "", nil, auth.ErrBadCredentials
 			}
@@ -186,7 +207,9 @@ func ExampleServer_tokens() {
 	// The application knows which user a token was made for.
 	tokens := map[string]string{"2YotnFZFEjr1zCsicMWpAA": "anna"}
 	server := &auth.Server{
-		Tokens: auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+		Tokens: auth.VerifierFunc(func(
+			ctx context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			user, ok := tokens[c.Token]
 			if !ok || c.Username != "" && c.Username != user {
 				return nil, auth.ErrBadCredentials
@@ -199,14 +222,18 @@ func ExampleServer_tokens() {
 		fmt.Println(err)
 		return
 	}
-	_, done, err := x.Next(context.Background(), []byte("n,a=anna,\x01auth=Bearer 2YotnFZFEjr1zCsicMWpAA\x01\x01"))
+	_, done, err := x.Next(
+		context.Background(), []byte("n,a=anna,\x01auth=Bearer 2YotnFZFEjr1zCsicMWpAA\x01\x01"),
+	)
 	fmt.Println(done, err, x.Identity().User)
 	// Output: true <nil> anna
 }
 
 func ExampleServer_certificates() {
 	server := &auth.Server{
-		Certificates: auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+		Certificates: auth.VerifierFunc(func(
+			ctx context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			names := c.TLS.VerifiedChains[0][0].EmailAddresses
 			if len(names) != 1 || c.Username != "" && c.Username != names[0] {
 				return nil, auth.ErrBadCredentials
@@ -248,19 +275,25 @@ func ExampleHasher() {
 		}
 		return &auth.Identity{User: c.Username}, nil
 	})
-	id, err := v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: "secret"})
+	id, err := v.Verify(
+		context.Background(), auth.Credentials{Username: "anna", Password: "secret"},
+	)
 	fmt.Println(id.User, err)
 	// Output: anna <nil>
 }
 
 func ExampleCached() {
-	slow := auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+	slow := auth.VerifierFunc(func(
+		ctx context.Context, c auth.Credentials,
+	) (*auth.Identity, error) {
 		fmt.Println("asking the directory")
 		return &auth.Identity{User: c.Username}, nil
 	})
 	v := auth.Cached(slow, auth.CacheOptions{TTL: time.Minute})
 	for range 3 {
-		id, err := v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: "secret"})
+		id, err := v.Verify(
+			context.Background(), auth.Credentials{Username: "anna", Password: "secret"},
+		)
 		fmt.Println(id.User, err)
 	}
 	// Output:
@@ -303,8 +336,16 @@ func ExampleKeyring() {
 	fmt.Println(len(token), strings.HasPrefix(token, printer.ID))
 
 	for _, from := range []string{"192.0.2.7:9100", "203.0.113.9:9100"} {
-		id, err := keyring.Verify(ctx, auth.Credentials{Username: "anna", Password: token, Remote: netip.MustParseAddrPort(from)})
-		fmt.Println(errors.Is(err, auth.ErrBadCredentials), id.MaySendAs("printer@example.com"), id.MaySendAs("boss@example.com"))
+		id, err := keyring.Verify(
+			ctx,
+			auth.Credentials{
+				Username: "anna", Password: token, Remote: netip.MustParseAddrPort(from),
+			},
+		)
+		fmt.Println(
+			errors.Is(err, auth.ErrBadCredentials), id.MaySendAs("printer@example.com"),
+			id.MaySendAs("boss@example.com"),
+		)
 	}
 
 	// Both tokens are good for a day.
@@ -341,6 +382,9 @@ func ExampleKeyring_Spend() {
 
 func ExampleNewSQLCredentials() {
 	var db *sql.DB // the application's own, of any driver
-	keyring := auth.NewKeyring(auth.NewSQLCredentials(db, auth.SQLCredentialsOptions{Table: "mail_credentials"}), auth.KeyringOptions{})
+	keyring := auth.NewKeyring(
+		auth.NewSQLCredentials(db, auth.SQLCredentialsOptions{Table: "mail_credentials"}),
+		auth.KeyringOptions{},
+	)
 	var _ auth.Verifier = keyring
 }

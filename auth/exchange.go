@@ -6,7 +6,8 @@ import (
 	"errors"
 )
 
-// maxMessage is the longest message of a client in octets: what fits into a line of 12288 (RFC 4954 section 4).
+// maxMessage is the longest message of a client in octets: what fits into a
+// line of 12288 (RFC 4954 section 4).
 const maxMessage = 12288 / 4 * 3
 
 // An Exchange is one attempt of a client to log on. It belongs to one session.
@@ -21,11 +22,15 @@ type Exchange struct {
 // A step takes a message of the client. It is over when the challenge is nil.
 type step func(ctx context.Context, response []byte) (challenge []byte, err error)
 
-// Next takes the client's next message and returns what to send it. The first message is the initial
-// response; nil stands for none, which is not the same as an empty one. The exchange has ended
-// when done is true, with an identity, or when there is an error: [ErrBadCredentials], [ErrSyntax], a
-// [*ThrottledError], or another that tells why it cannot be known now whether the client is right. Messages are not encoded in base64.
-func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte, done bool, err error) {
+// Next takes the client's next message and returns what to send it. The first
+// message is the initial response; nil stands for none, which is not the same
+// as an empty one. The exchange has ended when done is true, with an identity,
+// or when there is an error: [ErrBadCredentials], [ErrSyntax], a
+// [*ThrottledError], or another that tells why it cannot be known now whether
+// the client is right. Messages are not encoded in base64.
+func (x *Exchange) Next(ctx context.Context, response []byte) (
+	challenge []byte, done bool, err error,
+) {
 	step := x.step
 	x.step = nil
 	if step == nil || len(response) > maxMessage {
@@ -59,7 +64,8 @@ func (x *Exchange) again(challenge string, next step) ([]byte, error) {
 
 var errNoIdentity = errors.New("auth: the verifier gave no identity")
 
-// verify asks v about what the client has shown, as user and on behalf of authzid.
+// verify asks v about what the client has shown, as user and on behalf of
+// authzid.
 func (x *Exchange) verify(ctx context.Context, v Verifier, user, authzid string) error {
 	bad := false
 	prepare := func(name string) string {
@@ -82,13 +88,17 @@ func (x *Exchange) verify(ctx context.Context, v Verifier, user, authzid string)
 	return err
 }
 
-// verdict is the error of Conn.Accept, which a Throttle tells from a verifier's.
+// verdict is the error of Conn.Accept, which a Throttle tells from a
+// verifier's.
 type verdict struct{ error }
 
 func (v verdict) Unwrap() error { return v.error }
 
-// throttled verifies when the Throttle lets it. Who has shown a good secret is accepted or not in the same step.
-func (x *Exchange) throttled(ctx context.Context, verify func(Credentials) (*Identity, error)) (*Identity, error) {
+// throttled verifies when the Throttle lets it. Who has shown a good secret is
+// accepted or not in the same step.
+func (x *Exchange) throttled(
+	ctx context.Context, verify func(Credentials) (*Identity, error),
+) (*Identity, error) {
 	id, err := x.server.Throttle.do(ctx, x.c, func(c Credentials) (*Identity, error) {
 		id, err := verify(c)
 		if err == nil && id == nil {

@@ -68,9 +68,12 @@ func SCRAMKeys(password string, salt []byte, iterations int) (string, error) {
 // SetNonce makes s use the nonce of a test vector.
 func (s *Server) SetNonce(nonce string) { s.nonce = func() string { return nonce } }
 
-// As returns c as a Throttle passes it on: of a "regular", a newcomer, or one who is "doubtful" or "suspect".
+// As returns c as a Throttle passes it on: of a "regular", a newcomer, or one
+// who is "doubtful" or "suspect".
 func As(c Credentials, who string) Credentials {
-	c.standing = map[string]standing{"regular": regular, "doubtful": doubtful, "suspect": suspect}[who]
+	c.standing = map[string]standing{
+		"regular": regular, "doubtful": doubtful, "suspect": suspect,
+	}[who]
 	return c
 }
 

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// HashPassword returns what to store for a password: an argon2id hash with a salt of its own
-// (RFC 9106) that takes 19 MiB and two passes, in the form
+// HashPassword returns what to store for a password: an argon2id hash with a
+// salt of its own (RFC 9106) that takes 19 MiB and two passes, in the form
 //
 //	$argon2id$v=19$m=19456,t=2,p=1$<salt>$<hash>
 //
@@ -63,7 +63,9 @@ func parseBcrypt(hash string) (storedHash, error) {
 	}
 	cost, err := bcrypt.Cost([]byte(hash))
 	if err != nil || cost > maxCost {
-		return nil, fmt.Errorf("the cost of the bcrypt hash is not between %d and %d", bcrypt.MinCost, maxCost)
+		return nil, fmt.Errorf(
+			"the cost of the bcrypt hash is not between %d and %d", bcrypt.MinCost, maxCost,
+		)
 	}
 	return bcryptHash(hash), nil
 }
@@ -100,14 +102,20 @@ func parseArgon2id(hash string) (storedHash, error) {
 		return nil, fmt.Errorf("argon2id hash of another version than %d", argon2.Version)
 	}
 	var h argon2id
-	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &h.memory, &h.passes, &h.threads); err != nil {
+	if _, err := fmt.Sscanf(
+		parts[3], "m=%d,t=%d,p=%d", &h.memory, &h.passes, &h.threads,
+	); err != nil {
 		return nil, malformed
 	}
 	if fmt.Sprintf("m=%d,t=%d,p=%d", h.memory, h.passes, h.threads) != parts[3] {
 		return nil, malformed
 	}
-	if h.memory < 8 || h.memory > maxMemory || h.passes < 1 || h.passes > maxPasses || h.threads < 1 || h.threads > maxThreads {
-		return nil, fmt.Errorf("argon2id hash that takes more than %d KiB, %d passes or %d threads, or none", maxMemory, maxPasses, maxThreads)
+	if h.memory < 8 || h.memory > maxMemory || h.passes < 1 || h.passes > maxPasses ||
+		h.threads < 1 || h.threads > maxThreads {
+		return nil, fmt.Errorf(
+			"argon2id hash that takes more than %d KiB, %d passes or %d threads, or none",
+			maxMemory, maxPasses, maxThreads,
+		)
 	}
 	var err1, err2 error
 	h.salt, err1 = base64.RawStdEncoding.Strict().DecodeString(parts[4])

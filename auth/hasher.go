@@ -17,26 +17,32 @@ var ErrBusy = errors.New("auth: too many passwords to check")
 
 // HasherOptions change a Hasher.
 type HasherOptions struct {
-	// Workers is how many hashes are computed at the same time. Defaults to the number of
-	// processors for Go.
+	// Workers is how many hashes are computed at the same time. Defaults to the
+	// number of processors for Go.
 	Workers int
-	// MaxQueue is how many calls of each rank may wait for a worker. When there are more, the source with the most calls gives one
-	// up, which gets [ErrBusy]. Defaults to 1024.
+	// MaxQueue is how many calls of each rank may wait for a worker. When there
+	// are more, the source with the most calls gives one up, which gets
+	// [ErrBusy]. Defaults to 1024.
 	MaxQueue int
-	// Other checks a password against a hash of a format that the package does not know: the module
-	// auth/shacrypt does so for SHA-512 crypt ($6$). The error must hold nothing of the hash. An [Htpasswd] file with
-	// other formats is not checked for them when it is read. Defaults to none.
+	// Other checks a password against a hash of a format that the package does
+	// not know: the module auth/shacrypt does so for SHA-512 crypt ($6$). The
+	// error must hold nothing of the hash. An [Htpasswd] file with other
+	// formats is not checked for them when it is read. Defaults to none.
 	Other func(hash, password string) (match bool, err error)
 }
 
-// A Hasher checks passwords against stored hashes. It takes turns: sources (an IPv4 address or an
-// IPv6 /64) that wait for a worker get one each in a circle, and the calls of one source
-// in the order in which they came. Behind a [Throttle] there are four ranks: those who have logged on from the same source before
-// come first, then sources that have not failed lately, those that have once or twice, and the others last; one worker, if there
-// are several, never serves these. Share a Hasher between all verifiers of a process, or each takes all processors.
+// A Hasher checks passwords against stored hashes. It takes turns: sources (an
+// IPv4 address or an IPv6 /64) that wait for a worker get one each in a circle,
+// and the calls of one source in the order in which they came. Behind a
+// [Throttle] there are four ranks: those who have logged on from the same
+// source before come first, then sources that have not failed lately, those
+// that have once or twice, and the others last; one worker, if there are
+// several, never serves these. Share a Hasher between all verifiers of a
+// process, or each takes all processors.
 //
-// It knows bcrypt ($2a$, $2b$, $2y$), argon2id ($argon2id$, at most 256 MiB and 32 passes) and the keys
-// of [NewSCRAMKeys]. A password longer than 72 octets, the most that bcrypt looks at, matches no bcrypt hash.
+// It knows bcrypt ($2a$, $2b$, $2y$), argon2id ($argon2id$, at most 256 MiB and
+// 32 passes) and the keys of [NewSCRAMKeys]. A password longer than 72 octets,
+// the most that bcrypt looks at, matches no bcrypt hash.
 type Hasher struct {
 	other    func(hash, password string) (bool, error)
 	maxQueue int
@@ -52,15 +58,19 @@ type Hasher struct {
 func NewHasher(opt HasherOptions) *Hasher {
 	setDefault(&opt.Workers, runtime.GOMAXPROCS(0))
 	setDefault(&opt.MaxQueue, 1024)
-	h := &Hasher{other: opt.Other, maxQueue: opt.MaxQueue, idle: opt.Workers, maxSuspects: max(opt.Workers-1, 1)}
+	h := &Hasher{
+		other: opt.Other, maxQueue: opt.MaxQueue, idle: opt.Workers,
+		maxSuspects: max(opt.Workers-1, 1),
+	}
 	for i := range h.lanes {
 		h.lanes[i].queues = make(map[netip.Addr][]ticket)
 	}
 	return h
 }
 
-// Match tells whether the password of c has the hash. The error is [ErrBusy], that of ctx, or tells of
-// a hash that is malformed or of an unknown format, and holds nothing of it.
+// Match tells whether the password of c has the hash. The error is [ErrBusy],
+// that of ctx, or tells of a hash that is malformed or of an unknown format,
+// and holds nothing of it.
 func (h *Hasher) Match(ctx context.Context, c Credentials, hash string) (bool, error) {
 	match, err := h.parse(hash)
 	if err != nil {
@@ -156,7 +166,8 @@ type lane struct {
 	waiting int
 }
 
-// A ticket is a place in a queue. It is told true when its turn has come, and false when it has lost its place.
+// A ticket is a place in a queue. It is told true when its turn has come, and
+// false when it has lost its place.
 type ticket chan bool
 
 func (l *lane) enter(source netip.Addr) ticket {
@@ -169,7 +180,8 @@ func (l *lane) enter(source netip.Addr) ticket {
 	return t
 }
 
-// next lets in the first call of the first source, which then is the last source.
+// next lets in the first call of the first source, which then is the last
+// source.
 func (l *lane) next() {
 	source := l.circle[0]
 	queue := l.queues[source]
@@ -178,7 +190,8 @@ func (l *lane) next() {
 	l.set(source, queue[1:])
 }
 
-// makeRoom takes the last place of the source with the most calls, if that leaves it as many as source will then have.
+// makeRoom takes the last place of the source with the most calls, if that
+// leaves it as many as source will then have.
 func (l *lane) makeRoom(source netip.Addr) bool {
 	var longest netip.Addr
 	most := len(l.queues[source]) + 1

@@ -34,7 +34,10 @@ func TestHasherMatch(t *testing.T) {
 		for _, tt := range []struct {
 			password string
 			want     bool
-		}{{"secret", true}, {"Secret", false}, {"secret\x00", false}, {"secret\x00secret", false}, {strings.Repeat("x", 1000), false}} {
+		}{
+			{"secret", true}, {"Secret", false}, {"secret\x00", false}, {"secret\x00secret", false},
+			{strings.Repeat("x", 1000), false},
+		} {
 			got, err := h.Match(t.Context(), auth.Credentials{Password: tt.password}, stored)
 			if got != tt.want || err != nil {
 				t.Errorf("%q against %s: %v, %v", tt.password, stored, got, err)
@@ -42,14 +45,18 @@ func TestHasherMatch(t *testing.T) {
 		}
 	}
 	// From the tests of the reference implementation of argon2.
-	if ok, err := h.Match(t.Context(), auth.Credentials{Password: "password"}, "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$"+argon2Sum); !ok {
+	if ok, err := h.Match(
+		t.Context(), auth.Credentials{Password: "password"},
+		"$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$"+argon2Sum,
+	); !ok {
 		t.Error("argon2id", err)
 	}
 	if a, b := auth.HashPassword("x"), auth.HashPassword("x"); a == b {
 		t.Error("the same salt twice")
 	}
 	for _, stored := range []string{
-		"", "hunter2", "$6$hunter2$x", "{SHA}hunter2", "$2", "$2y$10$hunter2", "SCRAM-SHA-256$", "SCRAM-SHA-256$4096:hunter2",
+		"", "hunter2", "$6$hunter2$x", "{SHA}hunter2", "$2", "$2y$10$hunter2", "SCRAM-SHA-256$",
+		"SCRAM-SHA-256$4096:hunter2",
 		"$argon2id$", "$argon2i$v=19$m=64,t=1,p=1$c29tZXNhbHQ$" + argon2Sum,
 		"$argon2id$v=16$m=64,t=1,p=1$c29tZXNhbHQ$" + argon2Sum,
 		"$argon2id$v=19x$m=64,t=1,p=1$c29tZXNhbHQ$" + argon2Sum,
@@ -64,7 +71,8 @@ func TestHasherMatch(t *testing.T) {
 		strings.Replace(scramKeys, "$4096:", "$1:", 1),
 		strings.Replace(scramKeys, "$4096:", "$4000000000:", 1),
 	} {
-		if got, err := h.Match(t.Context(), auth.Credentials{Password: "hunter2"}, stored); got || err == nil || strings.Contains(err.Error(), "hunter2") {
+		if got, err := h.Match(t.Context(), auth.Credentials{Password: "hunter2"}, stored); got ||
+			err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v, %v", stored, got, err)
 		}
 	}
@@ -96,7 +104,8 @@ func TestHasherOther(t *testing.T) {
 	}
 }
 
-// Sources take turns, and the calls of each come in order. No source fills the queue.
+// Sources take turns, and the calls of each come in order. No source fills the
+// queue.
 func TestHasherTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -113,7 +122,9 @@ func TestHasherTurns(t *testing.T) {
 		var all sync.WaitGroup
 		call := func(ctx context.Context, source, name string) {
 			all.Go(func() {
-				c := auth.Credentials{Password: name, Remote: netip.AddrPortFrom(netip.MustParseAddr(source), 1)}
+				c := auth.Credentials{
+					Password: name, Remote: netip.AddrPortFrom(netip.MustParseAddr(source), 1),
+				}
 				switch _, err := h.Match(ctx, c, "x"); {
 				case errors.Is(err, auth.ErrBusy):
 					note("", name+" busy")
@@ -172,7 +183,9 @@ func TestHasherLanes(t *testing.T) {
 		var all sync.WaitGroup
 		call := func(who, name string) {
 			all.Go(func() {
-				if _, err := h.Match(t.Context(), auth.As(auth.Credentials{Password: name}, who), "x"); err != nil {
+				if _, err := h.Match(
+					t.Context(), auth.As(auth.Credentials{Password: name}, who), "x",
+				); err != nil {
 					mu.Lock()
 					order = append(order, name+" busy")
 					mu.Unlock()
@@ -191,7 +204,9 @@ func TestHasherLanes(t *testing.T) {
 			call("regular", fmt.Sprint("r", i))
 		}
 		all.Wait()
-		if got, want := strings.Join(order, " "), "s0 s5 busy n0 r0 r1 n1 d0 s1 s2 s3 s4"; got != want {
+		if got, want := strings.Join(
+			order, " ",
+		), "s0 s5 busy n0 r0 r1 n1 d0 s1 s2 s3 s4"; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 		if idle, queued, rest := h.Idle(); idle != 2 || queued != 0 || rest != 0 {
@@ -219,7 +234,8 @@ func TestHasherWorkers(t *testing.T) {
 			all.Go(func() { h.Match(t.Context(), auth.Credentials{}, "x") })
 		}
 		all.Wait()
-		if took := time.Since(began); took != 4*time.Second || most.Load() > int64(runtime.GOMAXPROCS(0)) {
+		if took := time.Since(began); took != 4*time.Second ||
+			most.Load() > int64(runtime.GOMAXPROCS(0)) {
 			t.Errorf("%d at once, %v", most.Load(), took)
 		}
 	})
@@ -232,7 +248,14 @@ func TestHtpasswdFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "users")
-	write(t, path, fmt.Sprintf("anna:%s\nbert:%s\ncarl:%s\nu\u0308ber:%s\n", hash(t, "secret"), auth.HashPassword("secret"), keys, hash(t, "secret")), 1)
+	write(
+		t, path,
+		fmt.Sprintf(
+			"anna:%s\nbert:%s\ncarl:%s\nu\u0308ber:%s\n", hash(t, "secret"),
+			auth.HashPassword("secret"), keys, hash(t, "secret"),
+		),
+		1,
+	)
 	h, err := auth.OpenHtpasswd(path)
 	if err != nil {
 		t.Fatal(err)
@@ -261,11 +284,17 @@ func TestHtpasswdFormats(t *testing.T) {
 
 func FuzzHasher(f *testing.F) {
 	f.Add("$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$"+argon2Sum, "secret")
-	f.Add("SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=", "pencil")
+	f.Add(
+		"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+		"pencil",
+	)
 	f.Add("$2a$04$"+strings.Repeat(".", 53), "x")
 	h := auth.NewHasher(auth.HasherOptions{})
 	f.Fuzz(func(t *testing.T, stored, password string) {
-		if len(stored) > 5 && (strings.HasPrefix(stored, "$2") && stored[4:6] > "05" || strings.Contains(stored, "m=") && !strings.Contains(stored, "m=64,t=1,p=1")) {
+		if len(stored) > 5 &&
+			(strings.HasPrefix(stored, "$2") && stored[4:6] > "05" || strings.Contains(
+				stored, "m=",
+			) && !strings.Contains(stored, "m=64,t=1,p=1")) {
 			return // would take too long
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -280,11 +309,15 @@ func BenchmarkHasher(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, tt := range []struct{ name, hash string }{{"argon2id", auth.HashPassword("secret")}, {"scram4096", stored}} {
+	for _, tt := range []struct{ name, hash string }{
+		{"argon2id", auth.HashPassword("secret")}, {"scram4096", stored},
+	} {
 		b.Run(tt.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if ok, err := h.Match(b.Context(), auth.Credentials{Password: "secret"}, tt.hash); !ok {
+				if ok, err := h.Match(
+					b.Context(), auth.Credentials{Password: "secret"}, tt.hash,
+				); !ok {
 					b.Fatal(err)
 				}
 			}

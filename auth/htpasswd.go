@@ -26,19 +26,21 @@ const (
 )
 
 // Htpasswd is a Verifier of the users of a password file: lines of a name, a
-// colon and a hash that a [Hasher] knows, such as "htpasswd -B", [HashPassword] and [NewSCRAMKeys] make. Empty
-// lines and lines that begin with # are skipped, and so is a byte order mark.
-// Other kinds of hashes are refused. A file of up to 16 MiB is read. It is a
-// [SCRAMStore] of the users with keys of [NewSCRAMKeys].
+// colon and a hash that a [Hasher] knows, such as "htpasswd -B", [HashPassword]
+// and [NewSCRAMKeys] make. Empty lines and lines that begin with # are skipped,
+// and so is a byte order mark. Other kinds of hashes are refused. A file of up
+// to 16 MiB is read. It is a [SCRAMStore] of the users with keys of
+// [NewSCRAMKeys].
 //
 // It looks at the file at most once a second, during a call of Verify, and
-// reads it again when its time, size or identity has changed. Replace the file by
-// renaming a complete one over it. While the file cannot be read or has a fault, the users read
-// last stay; [OnReloadError] tells of it.
+// reads it again when its time, size or identity has changed. Replace the file
+// by renaming a complete one over it. While the file cannot be read or has a
+// fault, the users read last stay; [OnReloadError] tells of it.
 //
-// The last good password of a user is remembered as a keyed digest until the file changes, so that a
-// client that logs on for every message does not pay for the hash each time. An unknown user costs as much
-// as one of the file, always the same one for a name.
+// The last good password of a user is remembered as a keyed digest until the
+// file changes, so that a client that logs on for every message does not pay
+// for the hash each time. An unknown user costs as much as one of the file,
+// always the same one for a name.
 type Htpasswd struct {
 	path    string
 	onError func(error)
@@ -59,8 +61,8 @@ type Htpasswd struct {
 type Option func(*Htpasswd)
 
 // OnReloadError makes f be told when the file cannot be read again or has a
-// fault: once, until the file or the error changes. It is called during Verify and must be
-// quick. Defaults to nobody being told.
+// fault: once, until the file or the error changes. It is called during Verify
+// and must be quick. Defaults to nobody being told.
 func OnReloadError(f func(error)) Option {
 	return func(h *Htpasswd) {
 		if f != nil {
@@ -78,8 +80,9 @@ func WithHasher(h *Hasher) Option {
 	}
 }
 
-// RequireSCRAM makes every line a fault whose hash is none of [NewSCRAMKeys]. Use it where SCRAM is offered: a client
-// that knows SCRAM does not fall back to another mechanism for a user without keys.
+// RequireSCRAM makes every line a fault whose hash is none of [NewSCRAMKeys].
+// Use it where SCRAM is offered: a client that knows SCRAM does not fall back
+// to another mechanism for a user without keys.
 func RequireSCRAM() Option { return func(h *Htpasswd) { h.scram = true } }
 
 // OpenHtpasswd reads the file. The error holds every fault of the file with

@@ -51,7 +51,14 @@ func TestHtpasswd(t *testing.T) {
 	long := strings.Repeat("x", 72)
 	bcryptB := strings.Replace(hash(t, "bee"), "$2a$", "$2b$", 1)
 	bcryptY := strings.Replace(hash(t, "why"), "$2a$", "$2y$", 1)
-	write(t, path, fmt.Sprintf("# users\nanna:%s\r\n\n  bert@example.com:%s  \nyvo:%s\nlong:%s", hash(t, "secret"), bcryptB, bcryptY, hash(t, long)), 1)
+	write(
+		t, path,
+		fmt.Sprintf(
+			"# users\nanna:%s\r\n\n  bert@example.com:%s  \nyvo:%s\nlong:%s", hash(t, "secret"),
+			bcryptB, bcryptY, hash(t, long),
+		),
+		1,
+	)
 	h, err := auth.OpenHtpasswd(path)
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +85,9 @@ func TestHtpasswd(t *testing.T) {
 			}
 		}
 	}
-	if _, err := h.Verify(t.Context(), auth.Credentials{Username: "anna", Password: "secret", Authzid: "yvo"}); !errors.Is(err, auth.ErrBadCredentials) {
+	if _, err := h.Verify(
+		t.Context(), auth.Credentials{Username: "anna", Password: "secret", Authzid: "yvo"},
+	); !errors.Is(err, auth.ErrBadCredentials) {
 		t.Errorf("acting as another: %v", err)
 	}
 }
@@ -89,7 +98,9 @@ func TestHtpasswdReload(t *testing.T) {
 	write(t, path, "anna:"+hash(t, "one")+"\n", 1)
 	synctest.Test(t, func(t *testing.T) {
 		var reported []error
-		h, err := auth.OpenHtpasswd(path, auth.OnReloadError(func(err error) { reported = append(reported, err) }))
+		h, err := auth.OpenHtpasswd(path, auth.OnReloadError(func(err error) {
+			reported = append(reported, err)
+		}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +125,8 @@ func TestHtpasswdReload(t *testing.T) {
 			check("anna", "two", "yes")
 			check("carol", "secret", "no")
 		}
-		if len(reported) != 1 || !strings.Contains(reported[0].Error(), path+":1: ") || strings.Contains(reported[0].Error(), "secret") {
+		if len(reported) != 1 || !strings.Contains(reported[0].Error(), path+":1: ") ||
+			strings.Contains(reported[0].Error(), "secret") {
 			t.Errorf("reported %v", reported)
 		}
 
@@ -169,7 +181,10 @@ func TestOpenHtpasswdFaults(t *testing.T) {
 		{"l:$2a$x4$" + good[7:], `user "l": the cost`},
 		{"m\x01:" + good, `user "m\x01": auth: the user name`},
 		{"n\xff:" + good, `user "n\xff": auth: the user name`},
-		{strings.Repeat("n", 256) + ":" + good, `user "` + strings.Repeat("n", 255) + `": auth: the user name is longer`},
+		{
+			strings.Repeat("n", 256) + ":" + good,
+			`user "` + strings.Repeat("n", 255) + `": auth: the user name is longer`,
+		},
 		{"o:", `user "o": not a hash of a known format`},
 		{"p:" + good, ""},
 		{"q:$argon2id$v=19$secret", `user "q": malformed argon2id hash`},
@@ -187,7 +202,9 @@ func TestOpenHtpasswdFaults(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	got, wanted := strings.Split(err.Error(), "\n"), strings.Split(strings.TrimSpace(want.String()), "\n")
+	got, wanted := strings.Split(err.Error(), "\n"), strings.Split(
+		strings.TrimSpace(want.String()), "\n",
+	)
 	if len(got) != len(wanted) {
 		t.Fatalf("%d faults, want %d:\n%v", len(got), len(wanted), err)
 	}
@@ -231,7 +248,9 @@ func TestHtpasswdNobody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, again, _ := auth.ParseHtpasswd("users", []byte(tt.content), fmt.Sprint(i)); again != nobody {
+			if _, again, _ := auth.ParseHtpasswd(
+				"users", []byte(tt.content), fmt.Sprint(i),
+			); again != nobody {
 				t.Errorf("%s, then %s", nobody, again)
 			}
 			cost, err := bcrypt.Cost([]byte(nobody))
@@ -240,7 +259,11 @@ func TestHtpasswdNobody(t *testing.T) {
 			}
 			costs[cost] = true
 			// Anything but a mismatch would mean that no work was done.
-			if tt.content == "" && !errors.Is(bcrypt.CompareHashAndPassword([]byte(nobody), []byte("x")), bcrypt.ErrMismatchedHashAndPassword) && i == 0 {
+			if tt.content == "" &&
+				!errors.Is(
+					bcrypt.CompareHashAndPassword([]byte(nobody), []byte("x")),
+					bcrypt.ErrMismatchedHashAndPassword,
+				) && i == 0 {
 				t.Errorf("no work for %s", nobody)
 			}
 		}
@@ -265,7 +288,8 @@ func TestHtpasswdWaitsForItsTurn(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			id, err := h.Verify(ctx, auth.Credentials{Username: user, Password: "secret"})
 			cancel()
-			if id != nil || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, auth.ErrBadCredentials) {
+			if id != nil || !errors.Is(err, context.DeadlineExceeded) ||
+				errors.Is(err, auth.ErrBadCredentials) {
 				t.Errorf("%s: %v, %v", user, id, err)
 			}
 		}
@@ -285,7 +309,9 @@ func TestHtpasswdWaitsForItsTurn(t *testing.T) {
 
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := h.Verify(ctx, auth.Credentials{Username: "anna", Password: "wrong"}); !errors.Is(err, context.Canceled) {
+		if _, err := h.Verify(
+			ctx, auth.Credentials{Username: "anna", Password: "wrong"},
+		); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 	})
@@ -301,7 +327,9 @@ func TestHtpasswdConcurrently(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 4 {
-			write(t, path, fmt.Sprintf("anna:%s\nu%d:%s\n", hash(t, "secret"), i, hash(t, "x")), i+1)
+			write(
+				t, path, fmt.Sprintf("anna:%s\nu%d:%s\n", hash(t, "secret"), i, hash(t, "x")), i+1,
+			)
 			time.Sleep(time.Second)
 			var wg sync.WaitGroup
 			for range 8 {
@@ -355,7 +383,9 @@ func BenchmarkHtpasswd(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := h.Verify(b.Context(), auth.Credentials{Username: "anna", Password: "secret"}); err != nil {
+		if _, err := h.Verify(
+			b.Context(), auth.Credentials{Username: "anna", Password: "secret"},
+		); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -370,7 +400,9 @@ func TestRequireSCRAM(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "users")
 	for text, want := range map[string]string{
 		"anna:" + keys + "\n": "",
-		"anna:" + keys + "\nbert:" + auth.HashPassword("secret") + "\n": `:2: user "bert": no SCRAM keys`,
+		"anna:" + keys + "\nbert:" + auth.HashPassword(
+			"secret",
+		) + "\n": `:2: user "bert": no SCRAM keys`,
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -400,7 +432,8 @@ func TestHtpasswdOfWindows(t *testing.T) {
 	wide := strings.Join(strings.Split(line, ""), "\x00")
 	for i, text := range []string{"\xff\xfe" + wide + "\x00", "\xfe\xff\x00" + wide, wide} {
 		write(t, path, text, 2+i)
-		if _, err := auth.OpenHtpasswd(path); err == nil || !strings.Contains(err.Error(), "UTF-16") {
+		if _, err := auth.OpenHtpasswd(path); err == nil ||
+			!strings.Contains(err.Error(), "UTF-16") {
 			t.Errorf("%.10q: error is %v", text, err)
 		}
 	}

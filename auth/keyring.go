@@ -14,28 +14,33 @@ import (
 
 // KeyringOptions change a Keyring. The zero value is a good choice.
 type KeyringOptions struct {
-	// OnRefusal is told of every refusal of a known credential. It is called during Verify and Spend and
-	// must be quick. Defaults to nobody being told.
+	// OnRefusal is told of every refusal of a known credential. It is called
+	// during Verify and Spend and must be quick. Defaults to nobody being told.
 	OnRefusal func(*CredentialError)
-	// OnError is told when the last use of a credential could not be noted, which does not stop the logon. It is called during
-	// Verify and must be quick. Defaults to nobody being told.
+	// OnError is told when the last use of a credential could not be noted,
+	// which does not stop the logon. It is called during Verify and must be
+	// quick. Defaults to nobody being told.
 	OnError func(error)
 }
 
 // A Keyring is a Verifier of the credentials in a store.
 //
-// A credential's token has two parts: its id, by which it is found, and 160 random bits.
+// A credential's token has two parts: its id, by which it is found, and 160
+// random bits.
 //
 //	q2tv7xk4ma_5vqk7w2c3m6yhd4nzrpxgfatub2so7il
 //
-// Clients give it as the password, with the owner or the id as the user name; as a bearer token it needs no
-// user name. The store keeps a SHA-256 of it, which nobody can turn back. It cannot be used for SCRAM.
+// Clients give it as the password, with the owner or the id as the user name;
+// as a bearer token it needs no user name. The store keeps a SHA-256 of it,
+// which nobody can turn back. It cannot be used for SCRAM.
 //
-// The identity is the owner's name, with the credential's groups and senders, and its id in
-// [Identity.Credential]. Its owner's address is no sender of it unless it has no others.
+// The identity is the owner's name, with the credential's groups and senders,
+// and its id in [Identity.Credential]. Its owner's address is no sender of it
+// unless it has no others.
 //
-// A running session keeps what it got by its logon until the next message: set the Keyring as the Quota of the relay, which
-// asks [Keyring.Spend] before each. What was added to the credential since counts for new sessions.
+// A running session keeps what it got by its logon until the next message: set
+// the Keyring as the Quota of the relay, which asks [Keyring.Spend] before
+// each. What was added to the credential since counts for new sessions.
 type Keyring struct {
 	store CredentialStore
 	opt   KeyringOptions
@@ -61,7 +66,8 @@ const (
 	maxSecrets = 2
 )
 
-// newID returns n random letters and digits that are hard to mix up, for printers have no clipboard.
+// newID returns n random letters and digits that are hard to mix up, for
+// printers have no clipboard.
 func newID(n int) string {
 	raw := make([]byte, (n*5+7)/8)
 	rand.Read(raw) // never fails
@@ -73,9 +79,12 @@ func newToken(id string) (token string, s Secret) {
 	return token, Secret{Digest: sha256.Sum256([]byte(token))}
 }
 
-// Issue stores a new credential as c describes it and returns its token, which is shown this once. The ID, the
-// secrets, the times but Expires, and the Version are made here. The error names every fault of c.
-func (k *Keyring) Issue(ctx context.Context, c Credential) (token string, issued *Credential, err error) {
+// Issue stores a new credential as c describes it and returns its token, which
+// is shown this once. The ID, the secrets, the times but Expires, and the
+// Version are made here. The error names every fault of c.
+func (k *Keyring) Issue(ctx context.Context, c Credential) (
+	token string, issued *Credential, err error,
+) {
 	if k.store == nil {
 		return "", nil, errNoStore
 	}
@@ -97,8 +106,11 @@ func (k *Keyring) Issue(ctx context.Context, c Credential) (token string, issued
 	return token, issued, nil
 }
 
-// Rotate gives a credential a new token and lets the one before work for as long as overlap. Earlier ones end at once.
-func (k *Keyring) Rotate(ctx context.Context, id string, overlap time.Duration) (token string, err error) {
+// Rotate gives a credential a new token and lets the one before work for as
+// long as overlap. Earlier ones end at once.
+func (k *Keyring) Rotate(
+	ctx context.Context, id string, overlap time.Duration,
+) (token string, err error) {
 	token, secret := newToken(id)
 	err = k.Update(ctx, id, func(c *Credential) error {
 		now := time.Now().UTC().Truncate(time.Second)
@@ -106,7 +118,8 @@ func (k *Keyring) Rotate(ctx context.Context, id string, overlap time.Duration) 
 			c.Secrets = c.Secrets[len(c.Secrets)-maxSecrets+1:]
 		}
 		for i := range c.Secrets {
-			if end := now.Add(max(overlap, 0)); c.Secrets[i].Expires.IsZero() || end.Before(c.Secrets[i].Expires) {
+			if end := now.Add(max(overlap, 0)); c.Secrets[i].Expires.IsZero() ||
+				end.Before(c.Secrets[i].Expires) {
 				c.Secrets[i].Expires = end
 			}
 		}
@@ -119,8 +132,10 @@ func (k *Keyring) Rotate(ctx context.Context, id string, overlap time.Duration) 
 	return token, nil
 }
 
-// Update changes a credential: it calls change with what is stored, and again if another process was quicker. It
-// returns the error of change, or one that names every fault the change has brought. The ID, the owner and LastUsed stay.
+// Update changes a credential: it calls change with what is stored, and again
+// if another process was quicker. It returns the error of change, or one that
+// names every fault the change has brought. The ID, the owner and LastUsed
+// stay.
 func (k *Keyring) Update(ctx context.Context, id string, change func(*Credential) error) error {
 	switch {
 	case k.store == nil:
@@ -148,7 +163,8 @@ func (k *Keyring) Update(ctx context.Context, id string, change func(*Credential
 	return ErrConflict
 }
 
-// Verify implements [Verifier]. It returns a [*CredentialError] when a known credential is refused.
+// Verify implements [Verifier]. It returns a [*CredentialError] when a known
+// credential is refused.
 func (k *Keyring) Verify(ctx context.Context, c Credentials) (*Identity, error) {
 	token := c.Token
 	if token == "" {
@@ -171,7 +187,8 @@ func (k *Keyring) Verify(ctx context.Context, c Credentials) (*Identity, error) 
 	now := time.Now()
 	l := &logon{digest: sha256.Sum256([]byte(token)), remote: c.Remote.Addr().Unmap().WithZone("")}
 	refusal := known.refuse(l, now)
-	if refusal == "" && (c.Username != "" && c.Username != known.Owner && c.Username != id || c.Authzid != "" && c.Authzid != known.Owner && c.Authzid != id) {
+	if refusal == "" &&
+		(c.Username != "" && c.Username != known.Owner && c.Username != id || c.Authzid != "" && c.Authzid != known.Owner && c.Authzid != id) {
 		refusal = WrongOwner
 	}
 	if refusal != "" {
@@ -195,11 +212,15 @@ func (k *Keyring) refused(c *Credential, r Refusal) error {
 	return err
 }
 
-// Spend counts a message that a session is about to send. It returns a [*CredentialError] when the credential of the identity has
-// reached a cap, was held or has expired, and when a new logon would not give the session the same: its secret is in force no more, its
-// address is not among the Sources, or a sender or a group that it got was taken away ([RightsReduced]). It returns [ErrBadCredentials] when the
-// credential was deleted, and nil for an identity that has none. An identity that does not come from Verify has no secret and no
-// address to judge. The cap of a day holds for all processes together, that of a minute for each.
+// Spend counts a message that a session is about to send. It returns a
+// [*CredentialError] when the credential of the identity has reached a cap, was
+// held or has expired, and when a new logon would not give the session the
+// same: its secret is in force no more, its address is not among the Sources,
+// or a sender or a group that it got was taken away ([RightsReduced]). It
+// returns [ErrBadCredentials] when the credential was deleted, and nil for an
+// identity that has none. An identity that does not come from Verify has no
+// secret and no address to judge. The cap of a day holds for all processes
+// together, that of a minute for each.
 func (k *Keyring) Spend(ctx context.Context, id *Identity) error {
 	if id == nil || id.Credential == "" {
 		return nil

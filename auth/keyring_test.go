@@ -29,7 +29,10 @@ func issue(t testing.TB, k *auth.Keyring, c auth.Credential) (token, id string) 
 
 // shown are credentials with a token for a password.
 func shown(user, token string) auth.Credentials {
-	return auth.Credentials{Mechanism: auth.Plain, Username: user, Password: token, Remote: netip.MustParseAddrPort("192.0.2.1:25")}
+	return auth.Credentials{
+		Mechanism: auth.Plain, Username: user, Password: token,
+		Remote: netip.MustParseAddrPort("192.0.2.1:25"),
+	}
 }
 
 // refusal is what Verify says, in a word.
@@ -48,18 +51,25 @@ func TestKeyring(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told []string
 		store := new(auth.MemoryCredentials)
-		k := auth.NewKeyring(store, auth.KeyringOptions{OnRefusal: func(e *auth.CredentialError) { told = append(told, e.Error()) }})
+		k := auth.NewKeyring(store, auth.KeyringOptions{OnRefusal: func(e *auth.CredentialError) {
+			told = append(told, e.Error())
+		}})
 		token, id := issue(t, k, auth.Credential{
-			Owner: "anna@example.com", Label: "printer", Groups: []string{"devices"}, Senders: []string{"printer@example.com"},
-			Sources: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")},
+			Owner: "anna@example.com", Label: "printer", Groups: []string{"devices"},
+			Senders: []string{"printer@example.com"},
+			Sources: []netip.Prefix{
+				netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32"),
+			},
 		})
-		if len(token) != 43 || !strings.HasPrefix(token, id+"_") || strings.ToLower(token) != token {
+		if len(token) != 43 || !strings.HasPrefix(token, id+"_") ||
+			strings.ToLower(token) != token {
 			t.Fatalf("%s, %s", token, id)
 		}
 		_, otherID := issue(t, k, auth.Credential{Owner: "bert"})
 		want := &auth.Identity{
-			User: "anna@example.com", Credential: id, Groups: []string{"devices"}, Senders: []string{"printer@example.com"},
-			Labels: map[string]string{"credential": "printer"},
+			User: "anna@example.com", Credential: id, Groups: []string{"devices"},
+			Senders: []string{"printer@example.com"},
+			Labels:  map[string]string{"credential": "printer"},
 		}
 		with := func(change func(*auth.Credentials)) auth.Credentials {
 			c := shown("anna@example.com", token)
@@ -77,24 +87,46 @@ func TestKeyring(t *testing.T) {
 		}{
 			{"good", shown("anna@example.com", token), ""},
 			{"by id", shown(id, token), ""},
-			{"from IPv6", with(func(c *auth.Credentials) { c.Remote = netip.MustParseAddrPort("[2001:db8::1]:25") }), ""},
-			{"from IPv4 as IPv6", with(func(c *auth.Credentials) { c.Remote = netip.MustParseAddrPort("[::ffff:192.0.2.1]:25") }), ""},
-			{"bearer", with(func(c *auth.Credentials) { c.Username, c.Password, c.Token = "", "", token }), ""},
-			{"bearer of the owner", with(func(c *auth.Credentials) { c.Password, c.Token = "", token }), ""},
-			{"bearer of another", with(func(c *auth.Credentials) { c.Username, c.Password, c.Token = "bert", "", token }), "not of that user"},
+			{"from IPv6", with(func(c *auth.Credentials) {
+				c.Remote = netip.MustParseAddrPort("[2001:db8::1]:25")
+			}), ""},
+			{"from IPv4 as IPv6", with(func(c *auth.Credentials) {
+				c.Remote = netip.MustParseAddrPort("[::ffff:192.0.2.1]:25")
+			}), ""},
+			{"bearer", with(func(c *auth.Credentials) {
+				c.Username, c.Password, c.Token = "", "", token
+			}), ""},
+			{"bearer of the owner", with(func(c *auth.Credentials) {
+				c.Password, c.Token = "", token
+			}), ""},
+			{"bearer of another", with(func(c *auth.Credentials) {
+				c.Username, c.Password, c.Token = "bert", "", token
+			}), "not of that user"},
 			{"wrong", shown("anna@example.com", token[:42]+last), "wrong secret"},
 			{"of another", shown("bert", token), "not of that user"},
-			{"for another", with(func(c *auth.Credentials) { c.Authzid = "bert" }), "auth: bad credentials"},
+			{"for another", with(func(c *auth.Credentials) {
+				c.Authzid = "bert"
+			}), "auth: bad credentials"},
 			{"mixed up", shown("anna@example.com", otherID+token[10:]), "wrong secret"},
-			{"unknown", shown("anna@example.com", "aaaaaaaaaa"+token[10:]), "auth: bad credentials"},
+			{
+				"unknown", shown("anna@example.com", "aaaaaaaaaa"+token[10:]),
+				"auth: bad credentials",
+			},
 			{"short", shown("anna@example.com", token[:42]), "auth: bad credentials"},
 			{"long", shown("anna@example.com", token+"a"), "auth: bad credentials"},
-			{"upper case", shown("anna@example.com", strings.ToUpper(token)), "auth: bad credentials"},
+			{
+				"upper case", shown("anna@example.com", strings.ToUpper(token)),
+				"auth: bad credentials",
+			},
 			{"the id", shown("anna@example.com", id), "auth: bad credentials"},
 			{"nothing", shown("anna@example.com", ""), "auth: bad credentials"},
 			{"nobody", shown("", token), "auth: bad credentials"},
-			{"elsewhere", with(func(c *auth.Credentials) { c.Remote = netip.MustParseAddrPort("198.51.100.1:25") }), "not from that address"},
-			{"nowhere", with(func(c *auth.Credentials) { c.Remote = netip.AddrPort{} }), "not from that address"},
+			{"elsewhere", with(func(c *auth.Credentials) {
+				c.Remote = netip.MustParseAddrPort("198.51.100.1:25")
+			}), "not from that address"},
+			{"nowhere", with(func(c *auth.Credentials) {
+				c.Remote = netip.AddrPort{}
+			}), "not from that address"},
 		} {
 			told = nil
 			got, err := k.Verify(t.Context(), tt.c)
@@ -105,14 +137,17 @@ func TestKeyring(t *testing.T) {
 				}
 				continue
 			}
-			if got != nil || refusal(err) != tt.want || !errors.Is(err, auth.ErrBadCredentials) || strings.Contains(fmt.Sprint(err, told), token[11:]) {
+			if got != nil || refusal(err) != tt.want || !errors.Is(err, auth.ErrBadCredentials) ||
+				strings.Contains(fmt.Sprint(err, told), token[11:]) {
 				t.Errorf("%s: %+v, %v; want %s", tt.name, got, err, tt.want)
 			}
 			if _, known := errors.AsType[*auth.CredentialError](err); known != (len(told) == 1) {
 				t.Errorf("%s: told %q", tt.name, told)
 			}
 		}
-		if id, _ := k.Verify(t.Context(), shown("anna@example.com", token)); id.MaySendAs("anna@example.com") || !id.MaySendAs("printer@example.com") {
+		if id, _ := k.Verify(
+			t.Context(), shown("anna@example.com", token),
+		); id.MaySendAs("anna@example.com") || !id.MaySendAs("printer@example.com") {
 			t.Error("a credential with senders of its own sends as its owner")
 		}
 
@@ -121,7 +156,10 @@ func TestKeyring(t *testing.T) {
 			t.Errorf("%+v, %v", c, err)
 		}
 		hold := func(held bool) {
-			if err := k.Update(t.Context(), id, func(c *auth.Credential) error { c.Held, c.Owner, c.ID = held, "root", "x"; return nil }); err != nil {
+			if err := k.Update(t.Context(), id, func(c *auth.Credential) error {
+				c.Held, c.Owner, c.ID = held, "root", "x"
+				return nil
+			}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -139,7 +177,9 @@ func TestKeyring(t *testing.T) {
 		if err := store.DeleteCredential(t.Context(), id); err != nil {
 			t.Error(err)
 		}
-		if _, err := k.Verify(t.Context(), shown(id, token)); !errors.Is(err, auth.ErrBadCredentials) {
+		if _, err := k.Verify(
+			t.Context(), shown(id, token),
+		); !errors.Is(err, auth.ErrBadCredentials) {
 			t.Error(err)
 		}
 		if err := k.Spend(t.Context(), want); !errors.Is(err, auth.ErrBadCredentials) {
@@ -167,7 +207,8 @@ func TestKeyringSenders(t *testing.T) {
 	}
 }
 
-// TestKeyringFaults: what no credential may be, neither new nor changed. Each fault names its field.
+// TestKeyringFaults: what no credential may be, neither new nor changed. Each
+// fault names its field.
 func TestKeyringFaults(t *testing.T) {
 	t.Parallel()
 	store := new(auth.MemoryCredentials)
@@ -181,27 +222,71 @@ func TestKeyringFaults(t *testing.T) {
 		faults []string
 	}{
 		{"nothing", auth.Credential{}, nil},
-		{"senders", senders("Anna@Example.com", "*@example.com", "müller@xn--exmple-cua.com", `"odd local"@example.com`, "a@[192.0.2.1]", "a@[IPv6:2001:db8::1]", "a@localhost"), nil},
+		{
+			"senders",
+			senders(
+				"Anna@Example.com", "*@example.com", "müller@xn--exmple-cua.com",
+				`"odd local"@example.com`, "a@[192.0.2.1]", "a@[IPv6:2001:db8::1]", "a@localhost",
+			),
+			nil,
+		},
 		{"caps", auth.Credential{PerMinute: 1, PerDay: 1}, nil},
-		{"sources", sources(netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("2001:db8::1/128")), nil},
-		{"no address", senders("a@b", "nonsense"), []string{`Senders[1]: "nonsense" is not an address`}},
+		{
+			"sources",
+			sources(netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("2001:db8::1/128")),
+			nil,
+		},
+		{
+			"no address", senders("a@b", "nonsense"),
+			[]string{`Senders[1]: "nonsense" is not an address`},
+		},
 		{"no domain", senders("a@"), []string{`Senders[0]: "a@" is not an address`}},
 		{"no local part", senders("@example.com"), []string{"Senders[0]: "}},
 		{"empty", senders(""), []string{"Senders[0]: "}},
-		{"U-labels", senders("a@example.com", "Ü@exämple.com"), []string{`Senders[1]: "Ü@exämple.com": write its domain with A-labels`}},
-		{"stars", senders("*@*.example.com", "*", "*@"), []string{"Senders[0]: ", "Senders[1]: ", "Senders[2]: "}},
-		{"dots", senders("a@example.com.", "a@example..com", ".a@example.com"), []string{"Senders[0]: ", "Senders[1]: ", "Senders[2]: "}},
+		{
+			"U-labels", senders("a@example.com", "Ü@exämple.com"),
+			[]string{`Senders[1]: "Ü@exämple.com": write its domain with A-labels`},
+		},
+		{
+			"stars", senders("*@*.example.com", "*", "*@"),
+			[]string{"Senders[0]: ", "Senders[1]: ", "Senders[2]: "},
+		},
+		{
+			"dots", senders("a@example.com.", "a@example..com", ".a@example.com"),
+			[]string{"Senders[0]: ", "Senders[1]: ", "Senders[2]: "},
+		},
 		{"needless quotes", senders(`"a"@example.com`), []string{"Senders[0]: "}},
-		{"with a name", senders("Anna <a@example.com>", "a@example.com (Anna)"), []string{"Senders[0]: ", "Senders[1]: "}},
-		{"two", senders("a@example.com,b@example.com", "a@b@example.com"), []string{"Senders[0]: ", "Senders[1]: "}},
-		{"spaces and controls", senders(" a@example.com", "a@example.com\r\n", "a\x00@example.com", "a@exa mple.com"),
+		{
+			"with a name", senders("Anna <a@example.com>", "a@example.com (Anna)"),
+			[]string{"Senders[0]: ", "Senders[1]: "},
+		},
+		{
+			"two", senders("a@example.com,b@example.com", "a@b@example.com"),
+			[]string{"Senders[0]: ", "Senders[1]: "},
+		},
+		{"spaces and controls", senders(
+			" a@example.com", "a@example.com\r\n", "a\x00@example.com", "a@exa mple.com",
+		),
 			[]string{"Senders[0]: ", "Senders[1]: ", "Senders[2]: ", "Senders[3]: "}},
 		{"no UTF-8", senders("\xff@example.com"), []string{"Senders[0]: "}},
 		{"long", senders(strings.Repeat("a", 257) + "@example.com"), []string{"Senders[0]: "}},
-		{"zero prefix", sources(netip.MustParsePrefix("192.0.2.0/24"), netip.Prefix{}), []string{"Sources[1]: not a range of addresses"}},
-		{"IPv4 as IPv6", sources(netip.MustParsePrefix("::ffff:192.0.2.0/120")), []string{"Sources[0]: ::ffff:192.0.2.0/120: write it as IPv4"}},
-		{"negative", auth.Credential{PerMinute: -1, PerDay: -2}, []string{"PerMinute: -1 is negative", "PerDay: -2 is negative"}},
-		{"all at once", auth.Credential{PerDay: -1, Senders: []string{"x"}, Sources: []netip.Prefix{{}}}, []string{"Senders[0]: ", "Sources[0]: ", "PerDay: "}},
+		{
+			"zero prefix", sources(netip.MustParsePrefix("192.0.2.0/24"), netip.Prefix{}),
+			[]string{"Sources[1]: not a range of addresses"},
+		},
+		{
+			"IPv4 as IPv6", sources(netip.MustParsePrefix("::ffff:192.0.2.0/120")),
+			[]string{"Sources[0]: ::ffff:192.0.2.0/120: write it as IPv4"},
+		},
+		{
+			"negative", auth.Credential{PerMinute: -1, PerDay: -2},
+			[]string{"PerMinute: -1 is negative", "PerDay: -2 is negative"},
+		},
+		{
+			"all at once",
+			auth.Credential{PerDay: -1, Senders: []string{"x"}, Sources: []netip.Prefix{{}}},
+			[]string{"Senders[0]: ", "Sources[0]: ", "PerDay: "},
+		},
 	} {
 		check := func(by string, err error) {
 			t.Helper()
@@ -233,12 +318,16 @@ func TestKeyringFaults(t *testing.T) {
 	}
 }
 
-// TestKeyringBadStored: a credential that was stored before its faults were looked for can be held and rotated, and mended.
+// TestKeyringBadStored: a credential that was stored before its faults were
+// looked for can be held and rotated, and mended.
 func TestKeyringBadStored(t *testing.T) {
 	t.Parallel()
 	store := new(auth.MemoryCredentials)
 	k := auth.NewKeyring(store, auth.KeyringOptions{})
-	c := &auth.Credential{ID: "aaaaaaaaaa", Owner: "anna", Senders: []string{"nonsense", "@", "", "*@"}, Sources: []netip.Prefix{{}}, PerMinute: -1, PerDay: -1}
+	c := &auth.Credential{
+		ID: "aaaaaaaaaa", Owner: "anna", Senders: []string{"nonsense", "@", "", "*@"},
+		Sources: []netip.Prefix{{}}, PerMinute: -1, PerDay: -1,
+	}
 	if err := store.PutCredential(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +335,9 @@ func TestKeyringBadStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if id, err := k.Verify(t.Context(), shown("anna", token)); refusal(err) != "not from that address" {
+	if id, err := k.Verify(
+		t.Context(), shown("anna", token),
+	); refusal(err) != "not from that address" {
 		t.Errorf("%+v, %v", id, err)
 	}
 	update := func(change func(*auth.Credential)) error {
@@ -273,7 +364,8 @@ func TestKeyringBadStored(t *testing.T) {
 	}
 }
 
-// TestKeyringRunning: a session ends when a new logon would not give it the same.
+// TestKeyringRunning: a session ends when a new logon would not give it the
+// same.
 func TestKeyringRunning(t *testing.T) {
 	t.Parallel()
 	prefixes := func(list ...string) (out []netip.Prefix) {
@@ -294,25 +386,52 @@ func TestKeyringRunning(t *testing.T) {
 		{"rotated at once", nil, []time.Duration{0}, "secret expired"},
 		{"rotated twice", nil, []time.Duration{time.Hour, time.Hour}, "wrong secret"},
 		{"rotated twice at once", nil, []time.Duration{0, 0}, "wrong secret"},
-		{"another source", func(c *auth.Credential) { c.Sources = prefixes("198.51.100.0/24") }, nil, "not from that address"},
-		{"fewer sources", func(c *auth.Credential) { c.Sources = prefixes("192.0.2.1/32") }, nil, "<nil>"},
-		{"more senders", func(c *auth.Credential) { c.Senders = append(c.Senders, "x@example.com") }, nil, "<nil>"},
-		{"whole domain", func(c *auth.Credential) { c.Senders = []string{"*@EXAMPLE.com", "*@example.net"} }, nil, "<nil>"},
-		{"fewer senders", func(c *auth.Credential) { c.Senders = []string{"a@example.com"} }, nil, "rights reduced since the logon"},
-		{"one of a domain", func(c *auth.Credential) { c.Senders = []string{"a@example.com", "a@example.net"} }, nil, "rights reduced since the logon"},
-		{"no senders", func(c *auth.Credential) { c.Senders = nil }, nil, "rights reduced since the logon"},
-		{"more groups", func(c *auth.Credential) { c.Groups = append(c.Groups, "more") }, nil, "<nil>"},
-		{"fewer groups", func(c *auth.Credential) { c.Groups = nil }, nil, "rights reduced since the logon"},
+		{"another source", func(c *auth.Credential) {
+			c.Sources = prefixes("198.51.100.0/24")
+		}, nil, "not from that address"},
+		{"fewer sources", func(c *auth.Credential) {
+			c.Sources = prefixes("192.0.2.1/32")
+		}, nil, "<nil>"},
+		{"more senders", func(c *auth.Credential) {
+			c.Senders = append(c.Senders, "x@example.com")
+		}, nil, "<nil>"},
+		{"whole domain", func(c *auth.Credential) {
+			c.Senders = []string{"*@EXAMPLE.com", "*@example.net"}
+		}, nil, "<nil>"},
+		{"fewer senders", func(c *auth.Credential) {
+			c.Senders = []string{"a@example.com"}
+		}, nil, "rights reduced since the logon"},
+		{"one of a domain", func(c *auth.Credential) {
+			c.Senders = []string{"a@example.com", "a@example.net"}
+		}, nil, "rights reduced since the logon"},
+		{"no senders", func(c *auth.Credential) {
+			c.Senders = nil
+		}, nil, "rights reduced since the logon"},
+		{"more groups", func(c *auth.Credential) {
+			c.Groups = append(c.Groups, "more")
+		}, nil, "<nil>"},
+		{"fewer groups", func(c *auth.Credential) {
+			c.Groups = nil
+		}, nil, "rights reduced since the logon"},
 		{"expired", func(c *auth.Credential) { c.Expires = time.Now() }, nil, "expired"},
 		{"held", func(c *auth.Credential) { c.Held = true }, nil, "held"},
 	} {
 		var told []string
-		k := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{OnRefusal: func(e *auth.CredentialError) { told = append(told, string(e.Refusal)) }})
+		k := auth.NewKeyring(
+			new(auth.MemoryCredentials),
+			auth.KeyringOptions{OnRefusal: func(e *auth.CredentialError) {
+				told = append(told, string(e.Refusal))
+			}},
+		)
 		token, id := issue(t, k, auth.Credential{
-			Owner: "anna@example.com", Groups: []string{"devices"}, Sources: prefixes("192.0.2.0/24"), Senders: []string{"A@example.com", "*@example.net"},
+			Owner: "anna@example.com", Groups: []string{"devices"},
+			Sources: prefixes("192.0.2.0/24"), Senders: []string{"A@example.com", "*@example.net"},
 		})
 		// As it comes from a verifier around the Keyring.
-		v := auth.Cached(auth.WithSenders(k, map[string][]string{"anna@example.com": {"more@example.org"}}), auth.CacheOptions{})
+		v := auth.Cached(
+			auth.WithSenders(k, map[string][]string{"anna@example.com": {"more@example.org"}}),
+			auth.CacheOptions{},
+		)
 		session, err := v.Verify(t.Context(), shown("anna@example.com", token))
 		if err != nil {
 			t.Fatal(err)
@@ -326,22 +445,30 @@ func TestKeyringRunning(t *testing.T) {
 			}
 		}
 		if c.change != nil {
-			if err := k.Update(t.Context(), id, func(old *auth.Credential) error { c.change(old); return nil }); err != nil {
+			if err := k.Update(t.Context(), id, func(old *auth.Credential) error {
+				c.change(old)
+				return nil
+			}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if err := k.Spend(t.Context(), session); refusal(err) != c.want {
 			t.Errorf("%s: %v, want %s", c.name, err, c.want)
 		}
-		if c.want == "<nil>" && len(told) != 0 || c.want != "<nil>" && fmt.Sprint(told) != "["+c.want+"]" {
+		if c.want == "<nil>" && len(told) != 0 ||
+			c.want != "<nil>" && fmt.Sprint(told) != "["+c.want+"]" {
 			t.Errorf("%s: told %q", c.name, told)
 		}
 		// An identity that the application has made logged on with nothing.
 		made := &auth.Identity{User: "anna@example.com", Credential: id, Senders: session.Senders}
-		if err := k.Spend(t.Context(), made); (err != nil) != (c.want == "held" || c.want == "expired") {
+		if err := k.Spend(
+			t.Context(), made,
+		); (err != nil) != (c.want == "held" || c.want == "expired") {
 			t.Errorf("%s: made by hand: %v", c.name, err)
 		}
-		if s := fmt.Sprintf("%v %+v %#v", session, session, session); strings.Contains(s, token[11:]) {
+		if s := fmt.Sprintf(
+			"%v %+v %#v", session, session, session,
+		); strings.Contains(s, token[11:]) {
 			t.Errorf("%s: the token is in %s", c.name, s)
 		}
 	}
@@ -352,16 +479,20 @@ type unused struct{ auth.MemoryCredentials }
 
 func (*unused) UsedCredential(context.Context, string, time.Time) error { return errDown }
 
-// TestKeyringNotNoted: that the use of a credential cannot be noted is told, and stops nobody.
+// TestKeyringNotNoted: that the use of a credential cannot be noted is told,
+// and stops nobody.
 func TestKeyringNotNoted(t *testing.T) {
 	t.Parallel()
 	var told []error
-	k := auth.NewKeyring(new(unused), auth.KeyringOptions{OnError: func(err error) { told = append(told, err) }})
+	k := auth.NewKeyring(new(unused), auth.KeyringOptions{OnError: func(err error) {
+		told = append(told, err)
+	}})
 	token, id := issue(t, k, auth.Credential{Owner: "anna"})
 	if got, err := k.Verify(t.Context(), shown("anna", token)); err != nil || got.Credential != id {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if len(told) != 1 || !errors.Is(told[0], errDown) || !strings.Contains(told[0].Error(), id) || strings.Contains(told[0].Error(), token) {
+	if len(told) != 1 || !errors.Is(told[0], errDown) || !strings.Contains(told[0].Error(), id) ||
+		strings.Contains(told[0].Error(), token) {
 		t.Errorf("told %v", told)
 	}
 	k = auth.NewKeyring(new(unused), auth.KeyringOptions{})
@@ -376,7 +507,9 @@ func TestKeyringRotate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := new(auth.MemoryCredentials)
 		k := auth.NewKeyring(store, auth.KeyringOptions{})
-		first, id := issue(t, k, auth.Credential{Owner: "anna", Expires: time.Now().Add(100 * time.Hour)})
+		first, id := issue(
+			t, k, auth.Credential{Owner: "anna", Expires: time.Now().Add(100 * time.Hour)},
+		)
 		rotate := func(overlap time.Duration) string {
 			t.Helper()
 			token, err := k.Rotate(t.Context(), id, overlap)
@@ -428,7 +561,9 @@ func TestKeyringSpend(t *testing.T) {
 		spend := func(id string, n int, want string) {
 			t.Helper()
 			for range n {
-				if err := k.Spend(t.Context(), &auth.Identity{User: "anna", Credential: id}); refusal(err) != want {
+				if err := k.Spend(
+					t.Context(), &auth.Identity{User: "anna", Credential: id},
+				); refusal(err) != want {
 					t.Errorf("%v, want %s", err, want)
 				}
 			}
@@ -462,7 +597,10 @@ func TestKeyringUpdate(t *testing.T) {
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
-			if err := k.Update(t.Context(), id, func(c *auth.Credential) error { c.PerDay++; return nil }); err != nil {
+			if err := k.Update(t.Context(), id, func(c *auth.Credential) error {
+				c.PerDay++
+				return nil
+			}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -472,7 +610,10 @@ func TestKeyringUpdate(t *testing.T) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	stop := errors.New("stop")
-	if err := k.Update(t.Context(), id, func(c *auth.Credential) error { c.PerDay = 0; return stop }); !errors.Is(err, stop) {
+	if err := k.Update(t.Context(), id, func(c *auth.Credential) error {
+		c.PerDay = 0
+		return stop
+	}); !errors.Is(err, stop) {
 		t.Error(err)
 	}
 }
@@ -488,7 +629,9 @@ func (down) PutCredential(context.Context, *auth.Credential) error        { retu
 func TestKeyringStoreDown(t *testing.T) {
 	t.Parallel()
 	k := auth.NewKeyring(down{}, auth.KeyringOptions{})
-	_, err1 := k.Verify(t.Context(), shown("anna", strings.Repeat("a", 10)+"_"+strings.Repeat("a", 32)))
+	_, err1 := k.Verify(
+		t.Context(), shown("anna", strings.Repeat("a", 10)+"_"+strings.Repeat("a", 32)),
+	)
 	_, _, err2 := k.Issue(t.Context(), auth.Credential{Owner: "anna"})
 	_, err3 := k.Rotate(t.Context(), "x", 0)
 	err4 := k.Spend(t.Context(), &auth.Identity{Credential: "x"})
@@ -526,9 +669,13 @@ func FuzzKeyring(f *testing.F) {
 	})
 }
 
-// FuzzSenders: an address in its canonical form may be a sender, and then owns itself.
+// FuzzSenders: an address in its canonical form may be a sender, and then owns
+// itself.
 func FuzzSenders(f *testing.F) {
-	for _, s := range []string{"Anna@Example.com", "müller@exämple.com", `"a b"@example.com`, `"\\a\""@example.com`, "a@[192.0.2.1]", "a@[IPv6:::1]", "*@example.com", "a@1.example", "=?x?=@b", `""@a`} {
+	for _, s := range []string{
+		"Anna@Example.com", "müller@exämple.com", `"a b"@example.com`, `"\\a\""@example.com`,
+		"a@[192.0.2.1]", "a@[IPv6:::1]", "*@example.com", "a@1.example", "=?x?=@b", `""@a`,
+	} {
 		f.Add(s)
 	}
 	f.Add("a@host_1.example")
@@ -565,7 +712,9 @@ func BenchmarkKeyring(b *testing.B) {
 	token, _ := issue(b, k, auth.Credential{Owner: "anna"})
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := k.Verify(b.Context(), auth.Credentials{Username: "anna", Password: token}); err != nil {
+		if _, err := k.Verify(
+			b.Context(), auth.Credentials{Username: "anna", Password: token},
+		); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -11,10 +11,12 @@ import (
 const maxName = 255
 
 // PrepareName returns a user name in the one form in which names are stored,
-// compared and logged: SASLprep (RFC 4013). Spaces of every kind become plain ones, invisible
-// characters vanish, and characters that look alike because they are the same become one, such as "ü" from a "u"
-// with an accent beside it. The case of letters stays. It is an error if the name is empty or longer than
-// 255 octets, is not UTF-8, or has control characters or others that RFC 4013 forbids.
+// compared and logged: SASLprep (RFC 4013). Spaces of every kind become plain
+// ones, invisible characters vanish, and characters that look alike because
+// they are the same become one, such as "ü" from a "u" with an accent beside
+// it. The case of letters stays. It is an error if the name is empty or longer
+// than 255 octets, is not UTF-8, or has control characters or others that RFC
+// 4013 forbids.
 //
 // The server prepares the names that clients send. An application prepares a
 // name when the user is created.
@@ -33,8 +35,10 @@ func PrepareName(name string) (string, error) {
 	if err != nil {
 		return "", errors.New("auth: the user name has characters that no name may have")
 	}
-	// Unicode's tables of today and those of RFC 3454 differ: make sure that there is one form.
-	if again, err := stringprep.SASLprep.Prepare(out); err != nil || again != out || out == "" || len(out) > maxName {
+	// Unicode's tables of today and those of RFC 3454 differ: make sure that
+	// there is one form.
+	if again, err := stringprep.SASLprep.Prepare(out); err != nil || again != out || out == "" ||
+		len(out) > maxName {
 		return "", errors.New("auth: the user name has no prepared form")
 	}
 	return out, nil

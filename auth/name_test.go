@@ -41,20 +41,27 @@ func TestPrepareName(t *testing.T) {
 		if got != tt.want || (err != nil) != (tt.want == "") {
 			t.Errorf("%q: %q, %v", tt.in, got, err)
 		}
-		if err != nil && (len(err.Error()) > 100 || strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r > '~' })) {
+		if err != nil &&
+			(len(err.Error()) > 100 || strings.ContainsFunc(err.Error(), func(r rune) bool {
+				return r < ' ' || r > '~'
+			})) {
 			t.Errorf("%q shows in %q", tt.in, err)
 		}
 	}
 }
 
 func FuzzPrepareName(f *testing.F) {
-	for _, s := range []string{"anna", "u\u0308ber", "I\u00adX", "\u0627\u0031\u0628", "a\u00a0b", "\ufdfa", "\xff"} {
+	for _, s := range []string{
+		"anna", "u\u0308ber", "I\u00adX", "\u0627\u0031\u0628", "a\u00a0b", "\ufdfa", "\xff",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		name, err := auth.PrepareName(s)
 		if err != nil {
-			if c := (auth.Credentials{Username: s, Password: "x"}); !errors.Is(c.Check(), auth.ErrBadCredentials) {
+			if c := (auth.Credentials{Username: s, Password: "x"}); !errors.Is(
+				c.Check(), auth.ErrBadCredentials,
+			) {
 				t.Errorf("%q passes", s)
 			}
 			return

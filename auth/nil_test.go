@@ -40,9 +40,11 @@ func TestNilArguments(t *testing.T) {
 				auth.Credential{Owner: "anna"})
 			return err
 		},
-		"Keyring.Rotate":     func() error { _, err := empty.Rotate(ctx, "id", 0); return err },
-		"Keyring.Update":     func() error { return keyring.Update(ctx, issued.ID, nil) },
-		"MemoryCredentials":  func() error { return new(auth.MemoryCredentials).PutCredential(ctx, nil) },
+		"Keyring.Rotate": func() error { _, err := empty.Rotate(ctx, "id", 0); return err },
+		"Keyring.Update": func() error { return keyring.Update(ctx, issued.ID, nil) },
+		"MemoryCredentials": func() error {
+			return new(auth.MemoryCredentials).PutCredential(ctx, nil)
+		},
 		"SQL: no credential": func() error { return rows.PutCredential(ctx, nil) },
 		"SQL: CreateTable":   func() error { return rows.CreateTable(ctx) },
 		"SQL: Put":           func() error { return rows.PutCredential(ctx, issued) },

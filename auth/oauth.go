@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// oauthBearer takes the message of RFC 7628 section 3.1: a GS2 header and pairs of keys and values.
+// oauthBearer takes the message of RFC 7628 section 3.1: a GS2 header and pairs
+// of keys and values.
 func (x *Exchange) oauthBearer(ctx context.Context, response []byte) ([]byte, error) {
 	if response == nil {
 		return x.again("", x.oauthBearer)
@@ -19,7 +20,8 @@ func (x *Exchange) oauthBearer(ctx context.Context, response []byte) ([]byte, er
 	}
 	flag, rest, _ := strings.Cut(header, ",")
 	name, end, ok := strings.Cut(rest, ",")
-	if !ok || end != "" || flag != "n" && flag != "y" { // a channel binding would need a -PLUS variant
+	// a channel binding would need a -PLUS variant
+	if !ok || end != "" || flag != "n" && flag != "y" {
 		return nil, ErrSyntax
 	}
 	user := ""
@@ -29,7 +31,8 @@ func (x *Exchange) oauthBearer(ctx context.Context, response []byte) ([]byte, er
 		}
 	}
 	return x.token(ctx, user, pairs, map[string]string{
-		"status": "invalid_token", "scope": x.server.TokenScope, "openid-configuration": x.server.OpenIDConfiguration,
+		"status": "invalid_token", "scope": x.server.TokenScope,
+		"openid-configuration": x.server.OpenIDConfiguration,
 	})
 }
 
@@ -43,12 +46,18 @@ func (x *Exchange) xoauth2(ctx context.Context, response []byte) ([]byte, error)
 	if !ok || !named || user == "" {
 		return nil, ErrSyntax
 	}
-	return x.token(ctx, user, pairs, map[string]string{"status": "401", "schemes": "bearer", "scope": x.server.TokenScope})
+	return x.token(
+		ctx, user, pairs,
+		map[string]string{"status": "401", "schemes": "bearer", "scope": x.server.TokenScope},
+	)
 }
 
-// token verifies the token in pairs. One that is refused is explained to the client, which has to
-// answer before the exchange ends (RFC 7628 section 3.2.3).
-func (x *Exchange) token(ctx context.Context, user, pairs string, refusal map[string]string) ([]byte, error) {
+// token verifies the token in pairs. One that is refused is explained to the
+// client, which has to answer before the exchange ends (RFC 7628 section
+// 3.2.3).
+func (x *Exchange) token(
+	ctx context.Context, user, pairs string, refusal map[string]string,
+) ([]byte, error) {
 	token, ok := bearer(pairs)
 	if !ok {
 		return nil, ErrSyntax
@@ -56,7 +65,9 @@ func (x *Exchange) token(ctx context.Context, user, pairs string, refusal map[st
 	x.c.Token = token
 	v := x.server.Tokens
 	if token == "" { // the client wants the explanation only
-		v = VerifierFunc(func(context.Context, Credentials) (*Identity, error) { return nil, ErrBadCredentials })
+		v = VerifierFunc(func(context.Context, Credentials) (*Identity, error) {
+			return nil, ErrBadCredentials
+		})
 	}
 	err := x.verify(ctx, v, user, "")
 	if !errors.Is(err, ErrBadCredentials) {
@@ -71,7 +82,8 @@ func (x *Exchange) token(ctx context.Context, user, pairs string, refusal map[st
 	return x.again(string(text), func(context.Context, []byte) ([]byte, error) { return nil, err })
 }
 
-// bearer returns the token of the pair "auth", which is empty if the client sent none.
+// bearer returns the token of the pair "auth", which is empty if the client
+// sent none.
 func bearer(pairs string) (token string, ok bool) {
 	pairs, ok = strings.CutSuffix(pairs, "\x01")
 	if !ok || pairs == "" {
@@ -96,7 +108,8 @@ func bearer(pairs string) (token string, ok bool) {
 		found = true
 		scheme, value, _ := strings.Cut(value, " ")
 		token = strings.Trim(value, " ")
-		if scheme != "" && !strings.EqualFold(scheme, "Bearer") || strings.Trim(token, tokenDigits) != "" {
+		if scheme != "" && !strings.EqualFold(scheme, "Bearer") ||
+			strings.Trim(token, tokenDigits) != "" {
 			return "", false
 		}
 	}
@@ -108,7 +121,8 @@ const (
 	tokenDigits = letters + "0123456789-._~+/=" // RFC 6750 section 2.1
 )
 
-// gs2Name reads the authorization identity of a GS2 header (RFC 5801 section 4).
+// gs2Name reads the authorization identity of a GS2 header (RFC 5801 section
+// 4).
 func gs2Name(s string) (name string, ok bool) {
 	s, ok = strings.CutPrefix(s, "a=")
 	if !ok || s == "" {

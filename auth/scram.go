@@ -19,9 +19,10 @@ import (
 // A SCRAMStore finds the keys that SCRAM needs instead of a password. It is
 // called by many sessions at once.
 type SCRAMStore interface {
-	// SCRAMKeys returns what [NewSCRAMKeys] has made for the user of c, whose Password is empty,
-	// and the identity of that user. It returns [ErrBadCredentials] when there is no such
-	// user, and another error when that cannot be known now.
+	// SCRAMKeys returns what [NewSCRAMKeys] has made for the user of c, whose
+	// Password is empty, and the identity of that user. It returns
+	// [ErrBadCredentials] when there is no such user, and another error when
+	// that cannot be known now.
 	SCRAMKeys(ctx context.Context, c Credentials) (keys string, id *Identity, err error)
 }
 
@@ -45,13 +46,14 @@ const (
 	maxSCRAM        = 4096 // octets of a client's message
 )
 
-// NewSCRAMKeys returns what to store for a user who logs on by SCRAM-SHA-256, with a
-// new salt and 15000 iterations, in the form that PostgreSQL uses too:
+// NewSCRAMKeys returns what to store for a user who logs on by SCRAM-SHA-256,
+// with a new salt and 15000 iterations, in the form that PostgreSQL uses too:
 //
 //	SCRAM-SHA-256$15000:<salt>$<StoredKey>:<ServerKey>
 //
-// It serves as a password hash for PLAIN and LOGIN as well. It is an error if the
-// password is empty or has characters that SASLprep (RFC 4013) forbids, since clients could not use it.
+// It serves as a password hash for PLAIN and LOGIN as well. It is an error if
+// the password is empty or has characters that SASLprep (RFC 4013) forbids,
+// since clients could not use it.
 func NewSCRAMKeys(password string) (string, error) {
 	salt := make([]byte, scramSalt)
 	rand.Read(salt) // never fails
@@ -66,12 +68,16 @@ func scramKeys(password string, salt []byte, iterations int) (string, error) {
 	if err != nil {
 		return "", errors.New("auth: the password has characters that no password may have")
 	}
-	k, err := client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: string(salt), Iters: iterations})
+	k, err := client.GetStoredCredentialsWithError(
+		scram.KeyFactors{Salt: string(salt), Iters: iterations},
+	)
 	if err != nil {
 		return "", fmt.Errorf("auth: SCRAM keys: %w", err)
 	}
 	b64 := base64.StdEncoding.EncodeToString
-	return scramPrefix + strconv.Itoa(k.Iters) + ":" + b64(salt) + "$" + b64(k.StoredKey) + ":" + b64(k.ServerKey), nil
+	return scramPrefix + strconv.Itoa(k.Iters) + ":" + b64(salt) + "$" + b64(
+		k.StoredKey,
+	) + ":" + b64(k.ServerKey), nil
 }
 
 // errSCRAMKeys tells nothing of the keys.
@@ -115,7 +121,8 @@ func (h scramHash) match(password string) bool {
 	return err == nil && hmac.Equal(got.StoredKey, h.StoredKey)
 }
 
-// decoy returns the keys of a user who does not exist: always the same, and of no password.
+// decoy returns the keys of a user who does not exist: always the same, and of
+// no password.
 func (s *Server) decoy(user string) scram.StoredCredentials {
 	derive := func(what string) []byte {
 		mac := hmac.New(sha256.New, s.scramSecret())
@@ -133,9 +140,10 @@ func (s *Server) decoy(user string) scram.StoredCredentials {
 	}
 }
 
-// binding returns the data of a channel binding, which is not supported if the connection has none.
-// The one of TLS 1.2 named tls-unique is left out: it does not hold without the extended
-// master secret, and with that tls-exporter does the same.
+// binding returns the data of a channel binding, which is not supported if the
+// connection has none. The one of TLS 1.2 named tls-unique is left out: it does
+// not hold without the extended master secret, and with that tls-exporter does
+// the same.
 func (c Conn) binding(t scram.ChannelBindingType) (cb scram.ChannelBinding) {
 	if c.TLS == nil || !c.TLS.HandshakeComplete { // a state made by hand has nothing to bind to
 		return cb
@@ -145,7 +153,9 @@ func (c Conn) binding(t scram.ChannelBindingType) (cb scram.ChannelBinding) {
 		cb, _ = scram.NewTLSExporterBinding(c.TLS)
 	case scram.ChannelBindingTLSServerEndpoint:
 		if c.Certificate != nil { // the library has the client's side in mind
-			cb, _ = scram.NewTLSServerEndpointBinding(&tls.ConnectionState{PeerCertificates: []*x509.Certificate{c.Certificate}})
+			cb, _ = scram.NewTLSServerEndpointBinding(
+				&tls.ConnectionState{PeerCertificates: []*x509.Certificate{c.Certificate}},
+			)
 		}
 	}
 	return cb
@@ -256,7 +266,8 @@ func (x *scramExchange) final(ctx context.Context, response []byte) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	// The server's proof is one more challenge, answered by nothing (RFC 4954 section 4).
+	// The server's proof is one more challenge, answered by nothing (RFC 4954
+	// section 4).
 	return x.again(challenge, func(_ context.Context, response []byte) ([]byte, error) {
 		if len(response) > 0 {
 			return nil, ErrSyntax

@@ -25,7 +25,8 @@ import (
 	"github.com/postern-mail/postern/auth"
 )
 
-// connect returns both ends' view of a TLS connection; the client shows a certificate of "anna".
+// connect returns both ends' view of a TLS connection; the client shows a
+// certificate of "anna".
 func connect(t testing.TB, version uint16) (client tls.ConnectionState, server auth.Conn) {
 	t.Helper()
 	certificate := func(name string) tls.Certificate {
@@ -34,9 +35,11 @@ func connect(t testing.TB, version uint16) (client tls.ConnectionState, server a
 			t.Fatal(err)
 		}
 		template := &x509.Certificate{
-			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"mail.example.com"},
-			NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-			IsCA: true, BasicConstraintsValid: true,
+			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+			DNSNames:    []string{"mail.example.com"},
+			NotAfter:    time.Now().Add(time.Hour),
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+			IsCA:        true, BasicConstraintsValid: true,
 		}
 		der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 		if err != nil {
@@ -56,9 +59,16 @@ func connect(t testing.TB, version uint16) (client tls.ConnectionState, server a
 	defer a.Close()
 	defer b.Close()
 	s := tls.Server(a, &tls.Config{
-		Certificates: []tls.Certificate{ours}, ClientCAs: clients, ClientAuth: tls.VerifyClientCertIfGiven, MaxVersion: version,
+		Certificates: []tls.Certificate{ours}, ClientCAs: clients,
+		ClientAuth: tls.VerifyClientCertIfGiven, MaxVersion: version,
 	})
-	c := tls.Client(b, &tls.Config{RootCAs: servers, ServerName: "mail.example.com", Certificates: []tls.Certificate{theirs}})
+	c := tls.Client(
+		b,
+		&tls.Config{
+			RootCAs: servers, ServerName: "mail.example.com",
+			Certificates: []tls.Certificate{theirs},
+		},
+	)
 	done := make(chan error, 1)
 	go func() {
 		err := c.Handshake()
@@ -71,10 +81,13 @@ func connect(t testing.TB, version uint16) (client tls.ConnectionState, server a
 		t.Fatal(err)
 	}
 	state := s.ConnectionState()
-	return c.ConnectionState(), auth.Conn{TLS: &state, Certificate: ours.Leaf, Remote: netip.MustParseAddrPort("192.0.2.1:4711")}
+	return c.ConnectionState(), auth.Conn{
+		TLS: &state, Certificate: ours.Leaf, Remote: netip.MustParseAddrPort("192.0.2.1:4711"),
+	}
 }
 
-// people are users who all have the password or token "secret", for every mechanism.
+// people are users who all have the password or token "secret", for every
+// mechanism.
 func people(t testing.TB, names ...string) *auth.Server {
 	t.Helper()
 	keys, err := auth.SCRAMKeys("secret", []byte("0123456789abcdef"), 4096)
@@ -87,20 +100,27 @@ func people(t testing.TB, names ...string) *auth.Server {
 	}
 	return &auth.Server{
 		Passwords: auth.Static(passwords),
-		SCRAM: auth.SCRAMStoreFunc(func(_ context.Context, c auth.Credentials) (string, *auth.Identity, error) {
+		SCRAM: auth.SCRAMStoreFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (string, *auth.Identity, error) {
 			if !slices.Contains(names, c.Username) {
 				return "", nil, auth.ErrBadCredentials
 			}
 			return keys, &auth.Identity{User: c.Username}, nil
 		}),
 		SCRAMIterations: 4096,
-		Tokens: auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
-			if c.Token != "secret" || c.Password != "" || c.Username != "" && c.Username != names[0] {
+		Tokens: auth.VerifierFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
+			if c.Token != "secret" || c.Password != "" ||
+				c.Username != "" && c.Username != names[0] {
 				return nil, auth.ErrBadCredentials
 			}
 			return &auth.Identity{User: names[0]}, nil
 		}),
-		Certificates: auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+		Certificates: auth.VerifierFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			user := c.TLS.VerifiedChains[0][0].Subject.CommonName
 			if c.Username != "" && c.Username != user {
 				return nil, auth.ErrBadCredentials
@@ -122,11 +142,24 @@ func TestMechanisms(t *testing.T) {
 		conn   auth.Conn
 		want   string
 	}{
-		{"all", all, conn, "EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-256 OAUTHBEARER XOAUTH2 PLAIN LOGIN"},
+		{
+			"all", all, conn,
+			"EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-256 OAUTHBEARER XOAUTH2 PLAIN LOGIN",
+		},
 		{"no TLS", all, auth.Conn{}, "SCRAM-SHA-256"},
-		{"no TLS, insecure", all, auth.Conn{InsecurePlaintext: true}, "SCRAM-SHA-256 OAUTHBEARER XOAUTH2 PLAIN LOGIN"},
-		{"no client certificate", all, auth.Conn{TLS: &noCertificate}, "SCRAM-SHA-256-PLUS SCRAM-SHA-256 OAUTHBEARER XOAUTH2 PLAIN LOGIN"},
-		{"allowed", all, auth.Conn{TLS: conn.TLS, Allowed: []auth.Mechanism{auth.Login, auth.External, "X"}}, "EXTERNAL LOGIN"},
+		{
+			"no TLS, insecure", all, auth.Conn{InsecurePlaintext: true},
+			"SCRAM-SHA-256 OAUTHBEARER XOAUTH2 PLAIN LOGIN",
+		},
+		{
+			"no client certificate", all, auth.Conn{TLS: &noCertificate},
+			"SCRAM-SHA-256-PLUS SCRAM-SHA-256 OAUTHBEARER XOAUTH2 PLAIN LOGIN",
+		},
+		{
+			"allowed", all,
+			auth.Conn{TLS: conn.TLS, Allowed: []auth.Mechanism{auth.Login, auth.External, "X"}},
+			"EXTERNAL LOGIN",
+		},
 		{"none allowed", all, auth.Conn{TLS: conn.TLS, Allowed: []auth.Mechanism{}}, ""},
 		{"passwords", &auth.Server{Passwords: all.Passwords}, conn, "PLAIN LOGIN"},
 		{"tokens", &auth.Server{Tokens: all.Tokens}, conn, "OAUTHBEARER XOAUTH2"},
@@ -140,9 +173,13 @@ func TestMechanisms(t *testing.T) {
 		if list := strings.Join(words, " "); list != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, list, tt.want)
 		}
-		for _, m := range []auth.Mechanism{auth.External, auth.ScramSHA256Plus, auth.ScramSHA256, auth.OAuthBearer, auth.XOAuth2, auth.Plain, auth.Login, "CRAM-MD5", ""} {
+		for _, m := range []auth.Mechanism{
+			auth.External, auth.ScramSHA256Plus, auth.ScramSHA256, auth.OAuthBearer, auth.XOAuth2,
+			auth.Plain, auth.Login, "CRAM-MD5", "",
+		} {
 			x, err := tt.server.Begin(m, tt.conn)
-			if slices.Contains(got, m) != (err == nil) || (x == nil) != errors.Is(err, auth.ErrMechanism) {
+			if slices.Contains(got, m) != (err == nil) ||
+				(x == nil) != errors.Is(err, auth.ErrMechanism) {
 				t.Errorf("%s: beginning %s: %v", tt.name, m, err)
 			}
 		}
@@ -152,8 +189,11 @@ func TestMechanisms(t *testing.T) {
 // none is the message of a client that sends no initial response.
 const none = "\x00none"
 
-// converse sends messages and returns all challenges, the last followed by the outcome.
-func converse(t *testing.T, s *auth.Server, m auth.Mechanism, conn auth.Conn, messages ...string) string {
+// converse sends messages and returns all challenges, the last followed by the
+// outcome.
+func converse(
+	t *testing.T, s *auth.Server, m auth.Mechanism, conn auth.Conn, messages ...string,
+) string {
 	t.Helper()
 	x, err := s.Begin(m, conn)
 	if err != nil {
@@ -167,7 +207,8 @@ func converse(t *testing.T, s *auth.Server, m auth.Mechanism, conn auth.Conn, me
 			response = nil
 		}
 		challenge, done, err := x.Next(t.Context(), response)
-		if (done || err != nil) && challenge != nil || !done && err == nil && challenge == nil || done && err != nil {
+		if (done || err != nil) && challenge != nil || !done && err == nil && challenge == nil ||
+			done && err != nil {
 			t.Errorf("%s: %q, %v, %v", m, challenge, done, err)
 		}
 		switch {
@@ -231,11 +272,23 @@ func TestExchanges(t *testing.T) {
 		{auth.External, []string{"anna\x00"}, "syntax"},
 
 		// RFC 7628 sections 3.1 and 4
-		{auth.OAuthBearer, []string{"n,a=anna,\x01host=server.example.com\x01port=587\x01auth=Bearer secret\x01\x01"}, "yes anna"},
+		{
+			auth.OAuthBearer,
+			[]string{
+				"n,a=anna,\x01host=server.example.com\x01port=587\x01auth=Bearer secret\x01\x01",
+			},
+			"yes anna",
+		},
 		{auth.OAuthBearer, []string{none, "n,,\x01auth=bearer  secret\x01\x01"}, " | yes anna"},
 		{auth.OAuthBearer, []string{"y,,\x01auth=Bearer secret\x01\x01"}, "yes anna"},
-		{auth.OAuthBearer, []string{"n,a=root,\x01auth=Bearer secret\x01\x01", "\x01"}, bearerNo + " | no"},
-		{auth.OAuthBearer, []string{"n,,\x01auth=Bearer guess\x01\x01", "\x01"}, bearerNo + " | no"},
+		{
+			auth.OAuthBearer, []string{"n,a=root,\x01auth=Bearer secret\x01\x01", "\x01"},
+			bearerNo + " | no",
+		},
+		{
+			auth.OAuthBearer, []string{"n,,\x01auth=Bearer guess\x01\x01", "\x01"},
+			bearerNo + " | no",
+		},
 		{auth.OAuthBearer, []string{"n,,\x01auth=\x01\x01", ""}, bearerNo + " | no"},
 		{auth.OAuthBearer, []string{"n,,\x01\x01", ""}, bearerNo + " | no"},
 		{auth.OAuthBearer, []string{"n,,\x01", ""}, "syntax | syntax"},
@@ -244,7 +297,10 @@ func TestExchanges(t *testing.T) {
 		{auth.OAuthBearer, []string{"n,a=an=3xna,\x01auth=Bearer secret\x01\x01"}, "syntax"},
 		{auth.OAuthBearer, []string{"n,,x\x01auth=Bearer secret\x01\x01"}, "syntax"},
 		{auth.OAuthBearer, []string{"n,,\x01auth=Bearer secret\x01"}, "syntax"},
-		{auth.OAuthBearer, []string{"n,,\x01auth=Bearer secret\x01auth=Bearer secret\x01\x01"}, "syntax"},
+		{
+			auth.OAuthBearer, []string{"n,,\x01auth=Bearer secret\x01auth=Bearer secret\x01\x01"},
+			"syntax",
+		},
 		{auth.OAuthBearer, []string{"n,,\x01auth=Basic secret\x01\x01"}, "syntax"},
 		{auth.OAuthBearer, []string{"n,,\x01auth=Bearer sec ret\x01\x01"}, "syntax"},
 		{auth.OAuthBearer, []string{"n,,\x01auth2=x\x01\x01"}, "syntax"},
@@ -288,7 +344,9 @@ func TestSCRAMVector(t *testing.T) {
 	if want := "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="; keys != want {
 		t.Errorf("keys %s", keys)
 	}
-	s := &auth.Server{SCRAM: auth.SCRAMStoreFunc(func(_ context.Context, c auth.Credentials) (string, *auth.Identity, error) {
+	s := &auth.Server{SCRAM: auth.SCRAMStoreFunc(func(
+		_ context.Context, c auth.Credentials,
+	) (string, *auth.Identity, error) {
 		return keys, &auth.Identity{User: c.Username}, nil
 	})}
 	s.SetNonce("%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0")
@@ -311,7 +369,13 @@ func TestSCRAMVector(t *testing.T) {
 		{[]string{c1, "c=biws,r=x,p="}, s1 + " | no"},
 		{[]string{c1, "c=biws"}, s1 + " | syntax"},
 		{[]string{c1, ""}, s1 + " | syntax"},
-		{[]string{strings.Replace(c1, "n,,", "n,a=root,", 1), strings.Replace(c2, "c=biws", "c=bixhPXJvb3Qs", 1)}, s1 + " | no"},
+		{
+			[]string{
+				strings.Replace(c1, "n,,", "n,a=root,", 1),
+				strings.Replace(c2, "c=biws", "c=bixhPXJvb3Qs", 1),
+			},
+			s1 + " | no",
+		},
 	} {
 		if got := converse(t, s, auth.ScramSHA256, auth.Conn{}, tt.messages...); got != tt.want {
 			t.Errorf("%q:\n got %s\nwant %s", tt.messages, got, tt.want)
@@ -320,7 +384,9 @@ func TestSCRAMVector(t *testing.T) {
 }
 
 // logOn is a client that knows SCRAM.
-func logOn(t *testing.T, s *auth.Server, m auth.Mechanism, conn auth.Conn, talk *scram.ClientConversation) error {
+func logOn(
+	t *testing.T, s *auth.Server, m auth.Mechanism, conn auth.Conn, talk *scram.ClientConversation,
+) error {
 	t.Helper()
 	x, err := s.Begin(m, conn)
 	if err != nil {
@@ -397,16 +463,41 @@ func TestSCRAM(t *testing.T) {
 			}{
 				{"unbound", auth.ScramSHA256, conn, client.NewConversation(), user.want},
 				{"without TLS", auth.ScramSHA256, auth.Conn{}, client.NewConversation(), user.want},
-				{"exporter", auth.ScramSHA256Plus, conn, client.NewConversationWithChannelBinding(exporter), user.want},
-				{"end point", auth.ScramSHA256Plus, conn, client.NewConversationWithChannelBinding(endpoint), user.want},
-				{"exporter in the middle", auth.ScramSHA256Plus, conn, client.NewConversationWithChannelBinding(wrongExporter), auth.ErrBadCredentials},
-				{"end point in the middle", auth.ScramSHA256Plus, conn, client.NewConversationWithChannelBinding(wrongEndpoint), auth.ErrBadCredentials},
-				{"downgrade", auth.ScramSHA256, conn, client.NewConversationAdvertisingChannelBinding(), auth.ErrBadCredentials},
-				{"no downgrade", auth.ScramSHA256, noPlus, client.NewConversationAdvertisingChannelBinding(), user.want},
-				{"bound without need", auth.ScramSHA256, conn, client.NewConversationWithChannelBinding(exporter), auth.ErrSyntax},
+				{
+					"exporter", auth.ScramSHA256Plus, conn,
+					client.NewConversationWithChannelBinding(exporter), user.want,
+				},
+				{
+					"end point", auth.ScramSHA256Plus, conn,
+					client.NewConversationWithChannelBinding(endpoint), user.want,
+				},
+				{
+					"exporter in the middle", auth.ScramSHA256Plus, conn,
+					client.NewConversationWithChannelBinding(wrongExporter), auth.ErrBadCredentials,
+				},
+				{
+					"end point in the middle", auth.ScramSHA256Plus, conn,
+					client.NewConversationWithChannelBinding(wrongEndpoint), auth.ErrBadCredentials,
+				},
+				{
+					"downgrade", auth.ScramSHA256, conn,
+					client.NewConversationAdvertisingChannelBinding(), auth.ErrBadCredentials,
+				},
+				{
+					"no downgrade", auth.ScramSHA256, noPlus,
+					client.NewConversationAdvertisingChannelBinding(), user.want,
+				},
+				{
+					"bound without need", auth.ScramSHA256, conn,
+					client.NewConversationWithChannelBinding(exporter), auth.ErrSyntax,
+				},
 			} {
-				if err := logOn(t, s, tt.mechanism, tt.conn, tt.talk); !errors.Is(err, tt.want) || tt.want == nil && err != nil {
-					t.Errorf("%s with %s, %s, %s: %v, want %v", user.name, user.password, tls.VersionName(version), tt.name, err, tt.want)
+				if err := logOn(t, s, tt.mechanism, tt.conn, tt.talk); !errors.Is(err, tt.want) ||
+					tt.want == nil && err != nil {
+					t.Errorf(
+						"%s with %s, %s, %s: %v, want %v", user.name, user.password,
+						tls.VersionName(version), tt.name, err, tt.want,
+					)
 				}
 			}
 		}
@@ -432,7 +523,8 @@ func TestSCRAMUnknownUser(t *testing.T) {
 		salt, n := challenge(s, user)
 		again, _ := challenge(s, user)
 		elsewhere, _ := challenge(other, user)
-		if n != count || len(salt) != len(known) || salt != again || salt != elsewhere || seen[salt] != "" {
+		if n != count || len(salt) != len(known) || salt != again || salt != elsewhere ||
+			seen[salt] != "" {
 			t.Errorf("%q: %s, %s, %s, %s", user, salt, again, elsewhere, n)
 		}
 		seen[salt] = user
@@ -457,7 +549,9 @@ func TestServerFaults(t *testing.T) {
 	})
 	s := &auth.Server{
 		Passwords: v, Tokens: v, Certificates: v,
-		SCRAM: auth.SCRAMStoreFunc(func(_ context.Context, c auth.Credentials) (string, *auth.Identity, error) {
+		SCRAM: auth.SCRAMStoreFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (string, *auth.Identity, error) {
 			switch c.Username {
 			case "anna":
 				return "", nil, nil
@@ -490,7 +584,10 @@ func TestServerFaults(t *testing.T) {
 func TestServerThrottle(t *testing.T) {
 	t.Parallel()
 	_, conn := connect(t, tls.VersionTLS13)
-	for _, m := range []auth.Mechanism{auth.Plain, auth.Login, auth.OAuthBearer, auth.XOAuth2, auth.ScramSHA256, auth.ScramSHA256Plus, auth.External} {
+	for _, m := range []auth.Mechanism{
+		auth.Plain, auth.Login, auth.OAuthBearer, auth.XOAuth2, auth.ScramSHA256,
+		auth.ScramSHA256Plus, auth.External,
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := people(t, "anna")
 			s.Throttle = auth.NewThrottle(auth.ThrottleOptions{})
@@ -569,7 +666,8 @@ func TestNewSCRAMKeys(t *testing.T) {
 		t.Errorf("%s, %s, %v", a, b, err)
 	}
 	for _, password := range []string{"", "hunter2\x00"} {
-		if _, err := auth.NewSCRAMKeys(password); err == nil || strings.Contains(err.Error(), "hunter2") {
+		if _, err := auth.NewSCRAMKeys(password); err == nil ||
+			strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v", password, err)
 		}
 	}
@@ -578,9 +676,14 @@ func TestNewSCRAMKeys(t *testing.T) {
 func FuzzExchange(f *testing.F) {
 	f.Add("PLAIN", []byte("\x00anna\x00secret"), []byte(""))
 	f.Add("LOGIN", []byte("anna"), []byte("secret"))
-	f.Add("OAUTHBEARER", []byte("n,a=anna,\x01host=x\x01auth=Bearer secret\x01\x01"), []byte("\x01"))
+	f.Add(
+		"OAUTHBEARER", []byte("n,a=anna,\x01host=x\x01auth=Bearer secret\x01\x01"), []byte("\x01"),
+	)
 	f.Add("XOAUTH2", []byte("user=anna\x01auth=Bearer secret\x01\x01"), []byte(""))
-	f.Add("SCRAM-SHA-256", []byte("n,,n=user,r=rOprNGfwEbeRWgbNEkqO"), []byte("c=biws,r=rOprNGfwEbeRWgbNEkqO,p=dHzb"))
+	f.Add(
+		"SCRAM-SHA-256", []byte("n,,n=user,r=rOprNGfwEbeRWgbNEkqO"),
+		[]byte("c=biws,r=rOprNGfwEbeRWgbNEkqO,p=dHzb"),
+	)
 	f.Add("SCRAM-SHA-256-PLUS", []byte("p=tls-exporter,,n=user,r=x"), []byte("c=biws,r=x,p=dHzb"))
 	f.Add("EXTERNAL", []byte("anna"), []byte(""))
 	_, conn := connect(f, tls.VersionTLS13)
@@ -593,7 +696,8 @@ func FuzzExchange(f *testing.F) {
 		for _, message := range [][]byte{first, second, {}, {}} {
 			challenge, done, err := x.Next(t.Context(), message)
 			if err != nil || done {
-				if challenge != nil || done && x.Identity() == nil || err != nil && x.Identity() != nil {
+				if challenge != nil || done && x.Identity() == nil ||
+					err != nil && x.Identity() != nil {
 					t.Fatalf("%q, %v, %v, %+v", challenge, done, err, x.Identity())
 				}
 				break

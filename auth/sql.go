@@ -8,26 +8,29 @@ import (
 	"strings"
 )
 
-// SQLOptions change how users are looked up in a database. The zero value is a good choice.
+// SQLOptions change how users are looked up in a database. The zero value is a
+// good choice.
 type SQLOptions struct {
 	// Hasher checks the passwords. Defaults to one of its own.
 	Hasher *Hasher
-	// Decoy is the hash that the password of an unknown user is compared with. Set it to one of the kind that
-	// most users have, so that the time it takes does not tell who exists. Defaults to one of [HashPassword].
+	// Decoy is the hash that the password of an unknown user is compared with.
+	// Set it to one of the kind that most users have, so that the time it takes
+	// does not tell who exists. Defaults to one of [HashPassword].
 	Decoy string
 }
 
-// SQL is a Verifier of the users in a database. It is a [SCRAMStore] of the users whose
-// password is kept as [NewSCRAMKeys] writes it.
+// SQL is a Verifier of the users in a database. It is a [SCRAMStore] of the
+// users whose password is kept as [NewSCRAMKeys] writes it.
 type SQL struct {
 	db    *sql.DB
 	query string
 	opt   SQLOptions
 }
 
-// NewSQL returns a Verifier that asks the database for each logon. The query takes the
-// user's name as its only parameter, written as the driver wants it, and returns at most one row. These columns have
-// a meaning; the others, where not NULL, become labels of the identity:
+// NewSQL returns a Verifier that asks the database for each logon. The query
+// takes the user's name as its only parameter, written as the driver wants it,
+// and returns at most one row. These columns have a meaning; the others, where
+// not NULL, become labels of the identity:
 //
 //	password  the hash, in a format that the Hasher knows; a user whose
 //	          password is NULL or empty cannot log on
@@ -35,8 +38,8 @@ type SQL struct {
 //	senders   the addresses to send as, separated by spaces or commas
 //	groups    the groups, separated by spaces or commas
 //
-// An error of the database means that nobody knows, never that the user is wrong. Put [Cached] before it
-// when clients log on often.
+// An error of the database means that nobody knows, never that the user is
+// wrong. Put [Cached] before it when clients log on often.
 func NewSQL(db *sql.DB, query string, opt SQLOptions) *SQL {
 	if opt.Hasher == nil {
 		opt.Hasher = NewHasher(HasherOptions{})
@@ -149,5 +152,7 @@ func words(s string) []string {
 	if s == "" {
 		return nil
 	}
-	return strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == ',' || r == '\n' || r == '\t' || r == '\r' })
+	return strings.FieldsFunc(s, func(r rune) bool {
+		return r == ' ' || r == ',' || r == '\n' || r == '\t' || r == '\r'
+	})
 }

@@ -13,77 +13,85 @@ import (
 	"time"
 )
 
-// ThrottleOptions say how failed logons slow down the next ones. The zero value is a good
-// choice.
+// ThrottleOptions say how failed logons slow down the next ones. The zero value
+// is a good choice.
 type ThrottleOptions struct {
-	// Free is how many times one source may fail to log on as one user before it is slowed down.
-	// Defaults to 5.
+	// Free is how many times one source may fail to log on as one user before
+	// it is slowed down. Defaults to 5.
 	Free int
-	// SourceFree is how many times one source may fail for all users together; the
-	// sources of an IPv6 /56 four times as often, and those of a /48 sixteen times.
-	// Defaults to 20.
+	// SourceFree is how many times one source may fail for all users together;
+	// the sources of an IPv6 /56 four times as often, and those of a /48
+	// sixteen times. Defaults to 20.
 	SourceFree int
 	// Delay is what a source waits after the first failure too many. It doubles
 	// with each further one. Defaults to 1 s.
 	Delay time.Duration
 	// MaxDelay ends the doubling. Defaults to 15 min.
 	MaxDelay time.Duration
-	// MaxUserDelay is the most that a source waits because others
-	// have failed as the same user, more than SourceFree times. Defaults to 1 s.
+	// MaxUserDelay is the most that a source waits because others have failed
+	// as the same user, more than SourceFree times. Defaults to 1 s.
 	MaxUserDelay time.Duration
-	// HalfLife is how long it takes until half of the failures are forgotten. Defaults to 1 h.
+	// HalfLife is how long it takes until half of the failures are forgotten.
+	// Defaults to 1 h.
 	HalfLife time.Duration
 	// MaxWait is the longest a call waits; one that would have to wait longer
 	// is refused at once. Defaults to 5 s.
 	MaxWait time.Duration
-	// MaxWaiting is how many calls may wait at the same time, of which one source may have an
-	// eighth. Others are refused. Defaults to 1024.
+	// MaxWaiting is how many calls may wait at the same time, of which one
+	// source may have an eighth. Others are refused. Defaults to 1024.
 	MaxWaiting int
-	// Entries is how many sources, users, and pairs of both are remembered, each,
-	// and an eighth of that of the networks around sources. Memory for all is taken
-	// at once: about 224 octets an entry. Defaults to 32768.
+	// Entries is how many sources, users, and pairs of both are remembered,
+	// each, and an eighth of that of the networks around sources. Memory for
+	// all is taken at once: about 224 octets an entry. Defaults to 32768.
 	Entries int
 	// Exempt are sources that are neither slowed down nor counted, such as
 	// a webmail server that does this itself. Defaults to none.
 	Exempt []netip.Prefix
 }
 
-// ThrottledError tells that a logon was refused unseen, since too many before it
-// have failed. It is no [ErrBadCredentials]: the client is told 454 4.7.0.
+// ThrottledError tells that a logon was refused unseen, since too many before
+// it have failed. It is no [ErrBadCredentials]: the client is told 454 4.7.0.
 type ThrottledError struct {
 	RetryAfter time.Duration // when the next attempt may be seen
 }
 
 func (e *ThrottledError) Error() string {
-	return fmt.Sprintf("auth: too many failed logons; next in %v", e.RetryAfter.Round(time.Millisecond))
+	return fmt.Sprintf(
+		"auth: too many failed logons; next in %v", e.RetryAfter.Round(time.Millisecond),
+	)
 }
 
-// A Throttle slows down whoever guesses passwords, and others as little as can be.
+// A Throttle slows down whoever guesses passwords, and others as little as can
+// be.
 //
-// Failures are counted for each source (an IPv4 address or an IPv6 /64), for the
-// /56 and the /48 around it, of which one customer may have the whole, for each
-// user in any capitalisation, and for each pair of source and user. A source that
-// has failed too often, as one user or as many, waits before its next attempt is
-// seen, each time twice as long. A user's failures from everywhere make sources
-// that have not logged on as that user before wait a little: an attacker who
-// names a user cannot keep the user out. Whoever logs on from the same source and
-// with the same name and secret as before does not wait at all, whatever others
-// do behind the same address. Where no secret is shown, as with SCRAM, that lasts
-// until the source fails too often as that user.
+// Failures are counted for each source (an IPv4 address or an IPv6 /64), for
+// the /56 and the /48 around it, of which one customer may have the whole, for
+// each user in any capitalisation, and for each pair of source and user. A
+// source that has failed too often, as one user or as many, waits before its
+// next attempt is seen, each time twice as long. A user's failures from
+// everywhere make sources that have not logged on as that user before wait a
+// little: an attacker who names a user cannot keep the user out. Whoever logs
+// on from the same source and with the same name and secret as before does not
+// wait at all, whatever others do behind the same address. Where no secret is
+// shown, as with SCRAM, that lasts until the source fails too often as that
+// user.
 //
-// The same wrong password again is not a guess and is not counted: a device with an old
-// password does not lock out its neighbours. For ten seconds it is refused without a look, so that it costs no
-// hash. Only [ErrBadCredentials] is a failure. What is unknown about a user plays no part, so that waiting does not tell
-// which users exist.
+// The same wrong password again is not a guess and is not counted: a device
+// with an old password does not lock out its neighbours. For ten seconds it is
+// refused without a look, so that it costs no hash. Only [ErrBadCredentials] is
+// a failure. What is unknown about a user plays no part, so that waiting does
+// not tell which users exist.
 //
-// A context that ends leaves an attempt uncounted: a handler of HTTP requests should not pass on one that its client can end.
+// A context that ends leaves an attempt uncounted: a handler of HTTP requests
+// should not pass on one that its client can end.
 //
-// When an attack from many sources begins, none of them has failed yet: for a few seconds those wait with them who come for the
-// first time. What the Throttle knows ends with the process, so that everybody does after a restart.
+// When an attack from many sources begins, none of them has failed yet: for a
+// few seconds those wait with them who come for the first time. What the
+// Throttle knows ends with the process, so that everybody does after a restart.
 //
-// Memory is fixed. When a table is full, what has the fewest failures makes room, and a newcomer
-// inherits them up to the free ones: a flood of new names and sources does not clear the record of those
-// who have failed most.
+// Memory is fixed. When a table is full, what has the fewest failures makes
+// room, and a newcomer inherits them up to the free ones: a flood of new names
+// and sources does not clear the record of those who have failed most.
 type Throttle struct {
 	opt   ThrottleOptions
 	seed  maphash.Seed
@@ -98,8 +106,8 @@ type Throttle struct {
 	good    *goodTable // who has logged on, from where and with what
 }
 
-// NewThrottle returns a Throttle that has seen nothing yet. Share it between all
-// verifiers that an attacker could try.
+// NewThrottle returns a Throttle that has seen nothing yet. Share it between
+// all verifiers that an attacker could try.
 func NewThrottle(opt ThrottleOptions) *Throttle {
 	setDefault(&opt.Free, 5)
 	setDefault(&opt.SourceFree, 20)
@@ -145,8 +153,8 @@ func setDefault[T int | time.Duration](v *T, to T) {
 	}
 }
 
-// Guard returns a Verifier that asks v when the credentials may be looked at. Its own error is
-// a [*ThrottledError], or the context's while it waits.
+// Guard returns a Verifier that asks v when the credentials may be looked at.
+// Its own error is a [*ThrottledError], or the context's while it waits.
 func (t *Throttle) Guard(v Verifier) Verifier {
 	v = required(v)
 	return VerifierFunc(func(ctx context.Context, c Credentials) (*Identity, error) {
@@ -157,8 +165,11 @@ func (t *Throttle) Guard(v Verifier) Verifier {
 // errUndecided stands for an attempt that has not come to an end.
 var errUndecided = errors.New("auth: undecided")
 
-// do asks verify when it is time, and remembers the outcome. A nil Throttle asks at once.
-func (t *Throttle) do(ctx context.Context, c Credentials, verify func(Credentials) (*Identity, error)) (id *Identity, err error) {
+// do asks verify when it is time, and remembers the outcome. A nil Throttle
+// asks at once.
+func (t *Throttle) do(
+	ctx context.Context, c Credentials, verify func(Credentials) (*Identity, error),
+) (id *Identity, err error) {
 	if t == nil || t.exempt(c.Remote.Addr()) {
 		return verify(c)
 	}
@@ -238,7 +249,8 @@ type attempt struct {
 	byWider          [2]*failures
 }
 
-// How many failures of a source, made or on their way, let others go first, and how much of one may be left.
+// How many failures of a source, made or on their way, let others go first, and
+// how much of one may be left.
 const (
 	suspicious = 2
 	forgotten  = 0.5
@@ -254,7 +266,8 @@ const (
 	suspect                  // has failed more than once or twice
 )
 
-// repeat is how long a wrong password stays wrong without another look. The user may make it the right one meanwhile.
+// repeat is how long a wrong password stays wrong without another look. The
+// user may make it the right one meanwhile.
 const repeat = 10 * time.Second
 
 // poll is how long an attempt waits for the outcome of others.
@@ -338,7 +351,8 @@ func (a *attempt) admit(first bool) (time.Duration, error) {
 		}
 		return 0, nil
 	}
-	if now+d > a.began+t.opt.MaxWait || t.waiting >= t.opt.MaxWaiting || s == nil || int(s.waiting) >= max(t.opt.MaxWaiting/8, 1) {
+	if now+d > a.began+t.opt.MaxWait || t.waiting >= t.opt.MaxWaiting || s == nil ||
+		int(s.waiting) >= max(t.opt.MaxWaiting/8, 1) {
 		return 0, &ThrottledError{RetryAfter: d}
 	}
 	t.waiting++
@@ -405,7 +419,8 @@ func (a *attempt) done(outcome error) {
 		if a.pair != 0 {
 			t.good.add(a.good, now)
 			if p := t.pairs.find(a.pair, now); p != nil {
-				// Somebody else behind the same address shall not get new tries from this one's success.
+				// Somebody else behind the same address shall not get new tries
+				// from this one's success.
 				p.count, p.next = min(p.count, float32(t.opt.Free)), 0
 				if p.typed == a.typed {
 					p.secret, p.typed = 0, 0
@@ -444,8 +459,9 @@ func (a *attempt) done(outcome error) {
 	}
 }
 
-// repeats notes a wrong secret, and reports whether it is the last one again. What another than the verifier
-// has refused, or a verifier that tells more, is asked again.
+// repeats notes a wrong secret, and reports whether it is the last one again.
+// What another than the verifier has refused, or a verifier that tells more, is
+// asked again.
 func (a *attempt) repeats(p *failures, outcome error, now time.Duration) bool {
 	again := a.secret != 0 && p.secret == a.secret
 	p.secret, p.typed, p.seen = a.secret, a.typed, now

@@ -97,7 +97,8 @@ func (t *failureTable) find(key uint64, now time.Duration) *failures {
 }
 
 // claim returns the failures of a key and makes room for it when it is new: in
-// the place with the fewest failures. It returns nil if attempts are under way for every place.
+// the place with the fewest failures. It returns nil if attempts are under way
+// for every place.
 func (t *failureTable) claim(key uint64, now time.Duration) *failures {
 	if f := t.find(key, now); f != nil {
 		return f

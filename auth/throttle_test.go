@@ -15,7 +15,8 @@ import (
 	"github.com/postern-mail/postern/auth"
 )
 
-// guarded is a verifier of anna and bert behind a throttle, and counts what it is asked.
+// guarded is a verifier of anna and bert behind a throttle, and counts what it
+// is asked.
 type guarded struct {
 	*auth.Throttle
 	auth.Verifier
@@ -26,7 +27,9 @@ type guarded struct {
 func newGuarded(opt auth.ThrottleOptions) *guarded {
 	g := &guarded{Throttle: auth.NewThrottle(opt)}
 	users := auth.Static(map[string]string{"anna": "secret", "bert": "secret"})
-	g.Verifier = g.Guard(auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+	g.Verifier = g.Guard(auth.VerifierFunc(func(
+		ctx context.Context, c auth.Credentials,
+	) (*auth.Identity, error) {
 		g.asked.Add(1)
 		time.Sleep(g.takes)
 		return users.Verify(ctx, c)
@@ -39,7 +42,8 @@ func (g *guarded) try(t *testing.T, source, user, password string) (time.Duratio
 	t.Helper()
 	began := time.Now()
 	_, err := g.Verify(t.Context(), auth.Credentials{
-		Username: user, Password: password, Remote: netip.AddrPortFrom(netip.MustParseAddr(source), 1234),
+		Username: user, Password: password,
+		Remote: netip.AddrPortFrom(netip.MustParseAddr(source), 1234),
 	})
 	what := "yes"
 	if throttled, ok := errors.AsType[*auth.ThrottledError](err); ok {
@@ -52,10 +56,15 @@ func (g *guarded) try(t *testing.T, source, user, password string) (time.Duratio
 	return time.Since(began).Round(500 * time.Millisecond), what
 }
 
-func (g *guarded) want(t *testing.T, source, user, password string, wait time.Duration, want string) {
+func (g *guarded) want(
+	t *testing.T, source, user, password string, wait time.Duration, want string,
+) {
 	t.Helper()
 	if took, got := g.try(t, source, user, password); took != wait || got != want {
-		t.Errorf("%s as %s from %s: %q after %v; want %q after %v", password, user, source, got, took, want, wait)
+		t.Errorf(
+			"%s as %s from %s: %q after %v; want %q after %v", password, user, source, got, took,
+			want, wait,
+		)
 	}
 }
 
@@ -75,7 +84,8 @@ func TestThrottleGrows(t *testing.T) {
 		if n := g.asked.Load(); n != 9 {
 			t.Errorf("asked %d times", n)
 		}
-		// Nobody else is held up: another source, another user of the same source.
+		// Nobody else is held up: another source, another user of the same
+		// source.
 		g.want(t, "192.0.2.2", "anna", "secret", 0, "yes")
 		g.want(t, "192.0.2.1", "bert", "secret", 0, "yes")
 		time.Sleep(4 * time.Second)
@@ -103,7 +113,9 @@ func TestThrottleGrows(t *testing.T) {
 func TestThrottleSource(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := newGuarded(auth.ThrottleOptions{Exempt: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}})
+		g := newGuarded(
+			auth.ThrottleOptions{Exempt: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}},
+		)
 		g.want(t, "192.0.2.1", "anna", "secret", 0, "yes")
 		for _, tt := range []struct{ first, second, other string }{
 			{"192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"},
@@ -129,7 +141,9 @@ func TestThrottleNoSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuarded(auth.ThrottleOptions{})
 		for i := range 10 {
-			_, err := g.Verify(t.Context(), auth.Credentials{Username: "anna", Password: fmt.Sprint(i)})
+			_, err := g.Verify(
+				t.Context(), auth.Credentials{Username: "anna", Password: fmt.Sprint(i)},
+			)
 			if throttled, ok := errors.AsType[*auth.ThrottledError](err); ok != (i == 9) {
 				t.Errorf("%d: %v, %v", i, throttled, err)
 			}
@@ -188,8 +202,8 @@ func TestThrottleCapitalisation(t *testing.T) {
 	})
 }
 
-// Whoever holds an IPv6 /48 has 65536 sources, and not as many tries; neighbours
-// who have been there before do not wait.
+// Whoever holds an IPv6 /48 has 65536 sources, and not as many tries;
+// neighbours who have been there before do not wait.
 func TestThrottleNetworks(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -248,8 +262,8 @@ func TestThrottleNetworksSideBySide(t *testing.T) {
 	})
 }
 
-// An attacker who names a user from everywhere costs the user no more than a moment, and nothing where
-// the user has been before.
+// An attacker who names a user from everywhere costs the user no more than a
+// moment, and nothing where the user has been before.
 func TestThrottleVictim(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -296,8 +310,8 @@ func TestThrottleSideBySide(t *testing.T) {
 	})
 }
 
-// Whoever shares an address with a user does not guess more for it: neither side by side, nor between the
-// user's own logons.
+// Whoever shares an address with a user does not guess more for it: neither
+// side by side, nor between the user's own logons.
 func TestThrottleNeighbour(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -340,7 +354,8 @@ func TestThrottleGoodBurst(t *testing.T) {
 		var all sync.WaitGroup
 		for range 100 {
 			all.Go(func() {
-				if took, got := g.try(t, "192.0.2.1", "anna", "secret"); got != "yes" || took > 500*time.Millisecond {
+				if took, got := g.try(t, "192.0.2.1", "anna", "secret"); got != "yes" ||
+					took > 500*time.Millisecond {
 					t.Errorf("%s after %v", got, took)
 				}
 			})
@@ -349,13 +364,17 @@ func TestThrottleGoodBurst(t *testing.T) {
 	})
 }
 
-// Nor is one that has logged on before, however many sessions it opens and whatever its neighbours do.
+// Nor is one that has logged on before, however many sessions it opens and
+// whatever its neighbours do.
 func TestThrottleKnownBurst(t *testing.T) {
 	t.Parallel()
-	for _, password := range []string{"secret", ""} { // without one as with SCRAM, where guesses side by side are bounded
+	// without one as with SCRAM, where guesses side by side are bounded
+	for _, password := range []string{"secret", ""} {
 		synctest.Test(t, func(t *testing.T) {
 			takes := 20 * time.Millisecond
-			v := auth.NewThrottle(auth.ThrottleOptions{}).Guard(auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+			v := auth.NewThrottle(auth.ThrottleOptions{}).Guard(auth.VerifierFunc(func(
+				_ context.Context, c auth.Credentials,
+			) (*auth.Identity, error) {
 				time.Sleep(takes)
 				if c.Password != password {
 					return nil, auth.ErrBadCredentials
@@ -363,7 +382,13 @@ func TestThrottleKnownBurst(t *testing.T) {
 				return &auth.Identity{User: c.Username}, nil
 			}))
 			logOn := func(password string) error {
-				_, err := v.Verify(t.Context(), auth.Credentials{Username: "anna", Password: password, Remote: netip.MustParseAddrPort("192.0.2.1:1")})
+				_, err := v.Verify(
+					t.Context(),
+					auth.Credentials{
+						Username: "anna", Password: password,
+						Remote: netip.MustParseAddrPort("192.0.2.1:1"),
+					},
+				)
 				return err
 			}
 			if err := logOn(password); err != nil {
@@ -394,7 +419,9 @@ func TestThrottleKnownBurst(t *testing.T) {
 // What is wrong as a password may be right as a token.
 func TestThrottleTokenAsPassword(t *testing.T) {
 	t.Parallel()
-	v := auth.NewThrottle(auth.ThrottleOptions{}).Guard(auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+	v := auth.NewThrottle(
+		auth.ThrottleOptions{},
+	).Guard(auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
 		if c.Token != "secret" {
 			return nil, auth.ErrBadCredentials
 		}
@@ -410,7 +437,10 @@ func TestThrottleTokenAsPassword(t *testing.T) {
 // Who may not use a connector with the right password may use another at once.
 func TestThrottleAccept(t *testing.T) {
 	t.Parallel()
-	s := &auth.Server{Passwords: auth.Static(map[string]string{"anna": "secret"}), Throttle: auth.NewThrottle(auth.ThrottleOptions{})}
+	s := &auth.Server{
+		Passwords: auth.Static(map[string]string{"anna": "secret"}),
+		Throttle:  auth.NewThrottle(auth.ThrottleOptions{}),
+	}
 	for _, verdict := range []error{auth.ErrBadCredentials, nil, auth.ErrBadCredentials, nil} {
 		x, err := s.Begin(auth.Plain, auth.Conn{
 			Remote: netip.MustParseAddrPort("192.0.2.1:1"), InsecurePlaintext: true,
@@ -441,7 +471,9 @@ func TestThrottleWaiters(t *testing.T) {
 			all.Go(func() {
 				_, err := g.Verify(ctx, auth.Credentials{
 					Username: "anna", Password: strconv.Itoa(i),
-					Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 20)}), 1),
+					Remote: netip.AddrPortFrom(
+						netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 20)}), 1,
+					),
 				})
 				if _, ok := errors.AsType[*auth.ThrottledError](err); ok {
 					refused.Add(1)
@@ -465,7 +497,8 @@ func TestThrottleWaiters(t *testing.T) {
 	})
 }
 
-// A flood of names and sources does not clear the record of who has failed most.
+// A flood of names and sources does not clear the record of who has failed
+// most.
 func TestThrottleFlood(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -490,7 +523,9 @@ func TestThrottleCountsOnlyFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		throttle := auth.NewThrottle(auth.ThrottleOptions{})
 		down := errors.New("down")
-		v := throttle.Guard(auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+		v := throttle.Guard(auth.VerifierFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			if c.Username == "panic" {
 				panic(down)
 			}
@@ -500,7 +535,9 @@ func TestThrottleCountsOnlyFailures(t *testing.T) {
 			for _, user := range []string{"anna", "panic", ""} {
 				func() {
 					defer func() { recover() }()
-					_, err := v.Verify(t.Context(), auth.Credentials{Username: user, Password: strconv.Itoa(i)})
+					_, err := v.Verify(
+						t.Context(), auth.Credentials{Username: user, Password: strconv.Itoa(i)},
+					)
 					if !errors.Is(err, down) {
 						t.Errorf("%s: %v", user, err)
 					}
@@ -514,15 +551,22 @@ func TestThrottleCountsOnlyFailures(t *testing.T) {
 }
 
 func BenchmarkThrottle(b *testing.B) {
-	yes := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) { return nil, nil })
-	no := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) { return nil, auth.ErrBadCredentials })
+	yes := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+		return nil, nil
+	})
+	no := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+		return nil, auth.ErrBadCredentials
+	})
 	remote := netip.MustParseAddrPort("192.0.2.1:25")
 	b.Run("good", func(b *testing.B) {
 		v := auth.NewThrottle(auth.ThrottleOptions{}).Guard(yes)
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				v.Verify(b.Context(), auth.Credentials{Username: "anna", Password: "secret", Remote: remote})
+				v.Verify(
+					b.Context(),
+					auth.Credentials{Username: "anna", Password: "secret", Remote: remote},
+				)
 			}
 		})
 	})
@@ -530,7 +574,10 @@ func BenchmarkThrottle(b *testing.B) {
 		v := auth.NewThrottle(auth.ThrottleOptions{MaxWait: 1, Free: 1}).Guard(no)
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
-			v.Verify(b.Context(), auth.Credentials{Username: "anna", Password: strconv.Itoa(i), Remote: remote})
+			v.Verify(
+				b.Context(),
+				auth.Credentials{Username: "anna", Password: strconv.Itoa(i), Remote: remote},
+			)
 		}
 	})
 	b.Run("flood", func(b *testing.B) {
@@ -538,7 +585,12 @@ func BenchmarkThrottle(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
 			a := netip.AddrFrom4([4]byte{byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)})
-			v.Verify(b.Context(), auth.Credentials{Username: strconv.Itoa(i), Password: "x", Remote: netip.AddrPortFrom(a, 1)})
+			v.Verify(
+				b.Context(),
+				auth.Credentials{
+					Username: strconv.Itoa(i), Password: "x", Remote: netip.AddrPortFrom(a, 1),
+				},
+			)
 		}
 	})
 	b.Run("new", func(b *testing.B) {

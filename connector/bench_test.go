@@ -10,7 +10,8 @@ import (
 )
 
 // manyRanges returns a set of 10,000 ranges over 100 connectors on one binding:
-// 100 blocks of 65536 addresses, with 99 single addresses of the next connector inside each.
+// 100 blocks of 65536 addresses, with 99 single addresses of the next connector
+// inside each.
 func manyRanges(t testing.TB, six bool) (*connector.Set, []netip.Addr) {
 	t.Helper()
 	addr := func(n uint32) netip.Addr {
@@ -33,7 +34,9 @@ func manyRanges(t testing.TB, six bool) (*connector.Set, []netip.Addr) {
 	}
 	for i := range uint32(100) {
 		c := list[i]
-		c.RemoteIPRanges = append(c.RemoteIPRanges, connector.Range{From: addr(i << 16), To: addr(i<<16 + 65535)})
+		c.RemoteIPRanges = append(
+			c.RemoteIPRanges, connector.Range{From: addr(i << 16), To: addr(i<<16 + 65535)},
+		)
 		c = list[(i+1)%100]
 		for j := range uint32(99) {
 			a := addr(i<<16 + j*601)
@@ -89,7 +92,12 @@ func BenchmarkRights(b *testing.B) {
 		peer connector.Peer
 	}{
 		{"anonymous", relay, connector.Peer{}},
-		{"user", users, connector.Peer{Authenticated: true, User: "alice", Groups: []string{"staff", "ops"}, TLS: true}},
+		{
+			"user", users,
+			connector.Peer{
+				Authenticated: true, User: "alice", Groups: []string{"staff", "ops"}, TLS: true,
+			},
+		},
 	} {
 		b.Run(test.name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -106,11 +114,18 @@ func BenchmarkSelect(b *testing.B) {
 	var list []*connector.SendConnector
 	for i := range 1000 {
 		list = append(list, &connector.SendConnector{
-			Name:          fmt.Sprint("c", i),
-			AddressSpaces: []connector.AddressSpace{{Domain: fmt.Sprintf("*.d%d.example", i)}, {Domain: fmt.Sprintf("e%d.example", i)}},
+			Name: fmt.Sprint("c", i),
+			AddressSpaces: []connector.AddressSpace{
+				{Domain: fmt.Sprintf("*.d%d.example", i)}, {Domain: fmt.Sprintf("e%d.example", i)},
+			},
 		})
 	}
-	list = append(list, &connector.SendConnector{Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}})
+	list = append(
+		list,
+		&connector.SendConnector{
+			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+		},
+	)
 	set, err := connector.NewSendSet(list...)
 	if err != nil {
 		b.Fatal(err)

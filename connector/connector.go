@@ -12,13 +12,15 @@ import (
 // Connector is a receive connector: where connections arrive, from whom, and
 // what they may do. Start from [AnonymousRelay], [Submission] or [New].
 type Connector struct {
-	// Name identifies the connector in logs and events: unique without regard to case, at most 64 characters. Required.
+	// Name identifies the connector in logs and events: unique without regard
+	// to case, at most 64 characters. Required.
 	Name string
 	// Usage is the preset the connector was made from.
 	Usage Usage
 	// Bindings are the local addresses and ports. 0.0.0.0 and [::] stand for
-	// all local addresses of their family. Port 0 stands for a free port of the connector's own,
-	// which must be filled in before a [Set] can match it. Required.
+	// all local addresses of their family. Port 0 stands for a free port of the
+	// connector's own, which must be filled in before a [Set] can match it.
+	// Required.
 	Bindings []netip.AddrPort
 	// RemoteIPRanges are the remote addresses the connector is for. Required.
 	RemoteIPRanges []Range
@@ -26,46 +28,59 @@ type Connector struct {
 	PermissionGroups PermissionGroup
 	// AuthMechanisms say how a session may prove who it is. Defaults to none.
 	AuthMechanisms AuthMechanism
-	// Grants add rights to those of the groups, or take them away. Defaults to none.
+	// Grants add rights to those of the groups, or take them away. Defaults to
+	// none.
 	Grants []Grant
-	// ServerNames are DNS names of the operator's own relays. With [ExchangeServer], a client whose verified
-	// certificate has one of them among its DNS names is a server. Wildcards are not allowed, neither here nor in
-	// the certificate, and the common name is never looked at. Defaults to none.
+	// ServerNames are DNS names of the operator's own relays. With
+	// [ExchangeServer], a client whose verified certificate has one of them
+	// among its DNS names is a server. Wildcards are not allowed, neither here
+	// nor in the certificate, and the common name is never looked at. Defaults
+	// to none.
 	ServerNames []string
-	// PartnerNames are the DNS names of partners' certificates, in lower case, each with the partner's domain that
-	// it proves. A name that is not a key then proves nothing. Wildcards are not allowed, neither here nor in
-	// the certificate. Defaults to none: every DNS name of a verified certificate proves the domain of
-	// the same name, and not the one above it.
+	// PartnerNames are the DNS names of partners' certificates, in lower case,
+	// each with the partner's domain that it proves. A name that is not a key
+	// then proves nothing. Wildcards are not allowed, neither here nor in the
+	// certificate. Defaults to none: every DNS name of a verified certificate
+	// proves the domain of the same name, and not the one above it.
 	PartnerNames map[string]string
 	// RequireTLS refuses mail outside TLS. Defaults to false.
 	RequireTLS bool
-	// ImplicitTLS speaks TLS from the first byte, as on port 465 (RFC 8314). Defaults to false.
+	// ImplicitTLS speaks TLS from the first byte, as on port 465 (RFC 8314).
+	// Defaults to false.
 	ImplicitTLS bool
-	// FQDN is the name in the banner, the EHLO reply and the Received field. Defaults to the relay's host name.
+	// FQDN is the name in the banner, the EHLO reply and the Received field.
+	// Defaults to the relay's host name.
 	FQDN string
-	// Banner is the whole greeting, beginning with "220 ". Defaults to one that names the FQDN.
+	// Banner is the whole greeting, beginning with "220 ". Defaults to one that
+	// names the FQDN.
 	Banner string
 	// Limits bound the connector. Each field has its own default.
 	Limits Limits
-	// RepairLineEndings repairs bare CR and LF in content instead of refusing the message. Defaults to false.
+	// RepairLineEndings repairs bare CR and LF in content instead of refusing
+	// the message. Defaults to false.
 	RepairLineEndings bool
-	// SuppressedKeywords are ESMTP keywords that EHLO does not offer. Defaults to none.
+	// SuppressedKeywords are ESMTP keywords that EHLO does not offer. Defaults
+	// to none.
 	SuppressedKeywords []string
-	// OpenRelay confirms that anonymous relaying for everyone is wanted. Defaults to false.
+	// OpenRelay confirms that anonymous relaying for everyone is wanted.
+	// Defaults to false.
 	OpenRelay bool
-	// Disabled takes the connector out of use. It is still checked. Defaults to false.
+	// Disabled takes the connector out of use. It is still checked. Defaults to
+	// false.
 	Disabled bool
 }
 
 const (
 	maxName = 64 // characters
-	// maxBanner leaves room for CRLF in a reply line (RFC 5321 section 4.5.3.1.5).
+	// maxBanner leaves room for CRLF in a reply line (RFC 5321 section
+	// 4.5.3.1.5).
 	maxBanner = 510
 )
 
-// Validate checks the connector by itself. The error holds every fault,
-// joined with [errors.Join], each a *[FieldError] with a path such as "RemoteIPRanges[0]".
-// What a connector may not have in common with others is for [NewSet] to check.
+// Validate checks the connector by itself. The error holds every fault, joined
+// with [errors.Join], each a *[FieldError] with a path such as
+// "RemoteIPRanges[0]". What a connector may not have in common with others is
+// for [NewSet] to check.
 func (c *Connector) Validate() error {
 	var f faults
 	if c == nil {
@@ -79,7 +94,10 @@ func (c *Connector) Validate() error {
 func (c *Connector) validate(fault report) {
 	checkName(fault, c.Name)
 	if _, ok := nameOf(c.Usage, usageWords()); !ok {
-		fault("Usage", "%d is no usage; valid are Client, Custom, Internal, Internet, Partner", c.Usage)
+		fault(
+			"Usage", "%d is no usage; valid are Client, Custom, Internal, Internet, Partner",
+			c.Usage,
+		)
 	}
 	c.validateBindings(fault)
 	c.validateRanges(fault)
@@ -151,7 +169,11 @@ func (c *Connector) validateRanges(fault report) {
 		if a.from == b.from && a.to == b.to {
 			fault(rangeField(b.index), "%s is listed twice; remove one", b.Range)
 		} else {
-			fault(rangeField(b.index), "%s overlaps %s; one must lie inside the other, or they must be apart", b.Range, a.Range)
+			fault(
+				rangeField(b.index),
+				"%s overlaps %s; one must lie inside the other, or they must be apart", b.Range,
+				a.Range,
+			)
 		}
 	})
 }
@@ -175,12 +197,19 @@ func (c *Connector) validateMechanisms(fault report) {
 			fault(field, "ExternalAuthoritative may be combined with Tls only; remove %s", others)
 		}
 		if c.PermissionGroups != ExchangeServers {
-			fault("PermissionGroups", "ExternalAuthoritative needs ExchangeServers and nothing else; these are %s", c.PermissionGroups)
+			fault(
+				"PermissionGroups",
+				"ExternalAuthoritative needs ExchangeServers and nothing else; these are %s",
+				c.PermissionGroups,
+			)
 		}
 	}
 	if m.Has(ExchangeServer) {
 		if c.FQDN != "" {
-			fault("FQDN", "ExchangeServer needs the server's own name; leave FQDN empty or remove ExchangeServer")
+			fault(
+				"FQDN",
+				"ExchangeServer needs the server's own name; leave FQDN empty or remove ExchangeServer",
+			)
 		}
 		if !m.Has(TLS) {
 			fault(field, "ExchangeServer needs Tls, in which servers prove who they are; add Tls")
@@ -198,7 +227,10 @@ func (c *Connector) validateMechanisms(fault report) {
 
 func (c *Connector) validateNames(fault report) {
 	if len(c.ServerNames) > 0 && !c.AuthMechanisms.Has(ExchangeServer) {
-		fault("ServerNames", "no session is a server without ExchangeServer; add it to AuthMechanisms")
+		fault(
+			"ServerNames",
+			"no session is a server without ExchangeServer; add it to AuthMechanisms",
+		)
 	}
 	for i, name := range c.ServerNames {
 		if err := checkDomain(name); err != nil {
@@ -212,7 +244,10 @@ func (c *Connector) validateNames(fault report) {
 		fault("PartnerNames", "needs Tls; add it to AuthMechanisms")
 	}
 	if c.AuthMechanisms.Has(ExternalAuthoritative) {
-		fault("PartnerNames", "with ExternalAuthoritative no session is a partner; remove one of them")
+		fault(
+			"PartnerNames",
+			"with ExternalAuthoritative no session is a partner; remove one of them",
+		)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.PartnerNames)) {
 		field := fmt.Sprintf("PartnerNames[%q]", name)
@@ -232,12 +267,21 @@ func (c *Connector) validateGrants(fault report) {
 		field := fmt.Sprintf("Grants[%d].", i)
 		if err := g.Principal.check(); err != nil {
 			fault(field+"Principal", "invalid principal %q: %w", string(g.Principal), err)
-		} else if external := c.AuthMechanisms.Has(ExternalAuthoritative); external != (g.Principal == ExternallySecured) {
-			// Such a grant never applies; a denial without effect would be a false comfort.
+		} else if external := c.AuthMechanisms.Has(
+			ExternalAuthoritative,
+		); external != (g.Principal == ExternallySecured) {
+			// Such a grant never applies; a denial without effect would be a
+			// false comfort.
 			if external {
-				fault(field+"Principal", "with ExternalAuthoritative every session is %q, never %q", ExternallySecured, g.Principal)
+				fault(
+					field+"Principal", "with ExternalAuthoritative every session is %q, never %q",
+					ExternallySecured, g.Principal,
+				)
 			} else {
-				fault(field+"Principal", "no session is %q without ExternalAuthoritative", ExternallySecured)
+				fault(
+					field+"Principal", "no session is %q without ExternalAuthoritative",
+					ExternallySecured,
+				)
 			}
 		} else if g.Principal == Servers && !c.AuthMechanisms.Has(ExchangeServer) {
 			fault(field+"Principal", "no session is %q without ExchangeServer", Servers)
@@ -285,8 +329,12 @@ func (c *Connector) validateKeywords(fault report) {
 	if suppressed["CHUNKING"] && !suppressed["BINARYMIME"] {
 		fault("SuppressedKeywords", "BINARYMIME needs CHUNKING; suppress BINARYMIME as well")
 	}
-	if suppressed["STARTTLS"] && !c.ImplicitTLS && (c.RequireTLS || c.AuthMechanisms.Has(BasicAuthRequireTLS)) {
-		fault("SuppressedKeywords", "STARTTLS is the only way into the TLS that the connector requires; do not suppress it")
+	if suppressed["STARTTLS"] && !c.ImplicitTLS &&
+		(c.RequireTLS || c.AuthMechanisms.Has(BasicAuthRequireTLS)) {
+		fault(
+			"SuppressedKeywords",
+			"STARTTLS is the only way into the TLS that the connector requires; do not suppress it",
+		)
 	}
 }
 

@@ -10,31 +10,32 @@
 // the binding comes first, then the narrowest range that holds the remote
 // address. [Connector.Rights] then says what the session may do: a session is
 // anonymous until it has shown who it is, and what it is given afterwards
-// replaces what it had. Users log on; the operator's own relays log on or show a certificate with a
-// listed name (ServerNames); partners show a certificate, whose names can be mapped to their domains
-// (PartnerNames).
+// replaces what it had. Users log on; the operator's own relays log on or show
+// a certificate with a listed name (ServerNames); partners show a certificate,
+// whose names can be mapped to their domains (PartnerNames).
 //
 // Rights come from permission groups, which are fixed bundles, and from grants
-// to a principal. A denial wins over both. Everything is closed until it is opened: a
-// zero Connector matches nobody and grants nothing.
+// to a principal. A denial wins over both. Everything is closed until it is
+// opened: a zero Connector matches nobody and grants nothing.
 //
 // Two recipes cover what most applications want: [AnonymousRelay] lets listed
-// hosts send anywhere without a password, [Submission] lets users send after they
-// have logged on inside TLS. [New] makes a connector of one of five usages, which only
-// fill in fields; nothing looks at the usage behind your back later, but for the default
-// of [Limits.MessageRate].
+// hosts send anywhere without a password, [Submission] lets users send after
+// they have logged on inside TLS. [New] makes a connector of one of five
+// usages, which only fill in fields; nothing looks at the usage behind your
+// back later, but for the default of [Limits.MessageRate].
 //
 // # Send connectors
 //
 // A [SendConnector] says how mail leaves for its address spaces.
 // [SendSet.Select] chooses one for each recipient: connectors too small for the
-// message drop out, then the most specific address space wins, then the lowest cost, then
-// the name.
+// message drop out, then the most specific address space wins, then the lowest
+// cost, then the name.
 //
 // # Where Exchange is silent, or differs
 //
-// Words, defaults and decisions are those of Microsoft Exchange. Where its manuals say nothing, contradict each
-// other, or where another answer is safer, the choice is this:
+// Words, defaults and decisions are those of Microsoft Exchange. Where its
+// manuals say nothing, contradict each other, or where another answer is safer,
+// the choice is this:
 //
 //   - A binding to one address wins over one to all addresses, as the socket of the operating system does, and
 //     a peer that is in none of its ranges is not passed on to another binding: what is bound to an address of its own stays
@@ -63,9 +64,9 @@
 // # Configuration files
 //
 // Every enumeration, bit set and range reads and writes text
-// ([encoding.TextMarshaler], [encoding.TextUnmarshaler]), in the words of Microsoft
-// Exchange, so that a file, a flag and a JSON document use the same ones. Case does not
-// matter when reading.
+// ([encoding.TextMarshaler], [encoding.TextUnmarshaler]), in the words of
+// Microsoft Exchange, so that a file, a flag and a JSON document use the same
+// ones. Case does not matter when reading.
 //
 // # Concurrency
 //

@@ -22,7 +22,8 @@ func checkDomain(s string) error {
 		}
 		last = label
 	}
-	// RFC 3696 section 2: the last label is never all digits, so that a name does not look like an address.
+	// RFC 3696 section 2: the last label is never all digits, so that a name
+	// does not look like an address.
 	if strings.Trim(last, "0123456789") == "" {
 		return errors.New("a domain does not end in digits alone")
 	}

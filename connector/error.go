@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// FieldError is one fault of a configuration: the path of the field and what is wrong with it.
+// FieldError is one fault of a configuration: the path of the field and what is
+// wrong with it.
 type FieldError struct {
 	Field string // "[1].RemoteIPRanges[0]"
 	Err   error
@@ -22,7 +23,9 @@ type faults struct{ list []error }
 // in returns a function that adds faults of the fields below prefix.
 func (f *faults) in(prefix string) report {
 	return func(field, format string, args ...any) {
-		f.list = append(f.list, &FieldError{Field: prefix + field, Err: fmt.Errorf(format, args...)})
+		f.list = append(
+			f.list, &FieldError{Field: prefix + field, Err: fmt.Errorf(format, args...)},
+		)
 	}
 }
 

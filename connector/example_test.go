@@ -24,7 +24,9 @@ func ExampleAnonymousRelay() {
 			fmt.Println(remote, "is not let in")
 			continue
 		}
-		fmt.Println(remote, "may relay:", c.Rights(connector.Peer{}).Has(connector.AcceptAnyRecipient))
+		fmt.Println(
+			remote, "may relay:", c.Rights(connector.Peer{}).Has(connector.AcceptAnyRecipient),
+		)
 	}
 	// Output:
 	// 10.1.2.7 may relay: true
@@ -36,7 +38,9 @@ func ExampleSubmission() {
 
 	fmt.Println(c.Bindings, c.AuthMechanisms)
 	fmt.Println("before log-on:", c.Rights(connector.Peer{TLS: true}))
-	fmt.Println("after log-on: ", c.Rights(connector.Peer{TLS: true, Authenticated: true, User: "alice"}))
+	fmt.Println(
+		"after log-on: ", c.Rights(connector.Peer{TLS: true, Authenticated: true, User: "alice"}),
+	)
 	// Output:
 	// [0.0.0.0:587 [::]:587] Tls, BasicAuth, BasicAuthRequireTLS, Integrated
 	// before log-on: None
@@ -58,7 +62,12 @@ func ExampleNew() {
 	c.Bindings = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.25:25")}
 	c.RemoteIPRanges = connector.Everyone() // the usage fills in IPv4 only
 	// Nobody from outside sends in our own name.
-	c.Grants = []connector.Grant{{Principal: connector.Anonymous, Rights: connector.AcceptAuthoritativeDomainSender, Deny: true}}
+	c.Grants = []connector.Grant{
+		{
+			Principal: connector.Anonymous, Rights: connector.AcceptAuthoritativeDomainSender,
+			Deny: true,
+		},
+	}
 
 	fmt.Println(c.Rights(connector.Peer{}))
 	// Output: ms-Exch-SMTP-Submit, ms-Exch-SMTP-Accept-Any-Sender, ms-Exch-Accept-Headers-Routing
@@ -80,8 +89,8 @@ func ExampleConnector_Rights() {
 	// mallory sends: false
 }
 
-// A second relay of the same operator proves itself with a certificate, or with a password
-// of its own.
+// A second relay of the same operator proves itself with a certificate, or with
+// a password of its own.
 func ExampleConnector_Rights_servers() {
 	c := connector.New(connector.Internal, "peers")
 	c.RemoteIPRanges = []connector.Range{connector.MustParseRange("10.0.0.0/8")}
@@ -92,7 +101,9 @@ func ExampleConnector_Rights_servers() {
 	bySecret := connector.Peer{TLS: true, Authenticated: true, User: "relay2", Server: true}
 	fmt.Println(c.Validate(), c.Rights(stranger), c.Rights(byName) == c.Rights(bySecret))
 	who, _ := c.Explain(byName)
-	fmt.Println(who, c.Rights(byName).Has(connector.AcceptAnyRecipient|connector.AcceptHeadersOrganization))
+	fmt.Println(
+		who, c.Rights(byName).Has(connector.AcceptAnyRecipient|connector.AcceptHeadersOrganization),
+	)
 	// Output:
 	// <nil> None true
 	// servers true
@@ -101,10 +112,16 @@ func ExampleConnector_Rights_servers() {
 // A partner's servers go by other names than its domain.
 func ExampleConnector_Rights_partners() {
 	c := connector.New(connector.Partner, "contoso")
-	c.PartnerNames = map[string]string{"mail1.contoso.com": "contoso.com", "mail2.contoso.com": "contoso.com"}
-	c.Grants = []connector.Grant{{Principal: connector.PartnerName("contoso.com"), Rights: connector.AcceptAnySender}}
+	c.PartnerNames = map[string]string{
+		"mail1.contoso.com": "contoso.com", "mail2.contoso.com": "contoso.com",
+	}
+	c.Grants = []connector.Grant{
+		{Principal: connector.PartnerName("contoso.com"), Rights: connector.AcceptAnySender},
+	}
 
-	who, _ := c.Explain(connector.Peer{TLS: true, Names: []string{"www.contoso.com", "mail2.contoso.com"}})
+	who, _ := c.Explain(
+		connector.Peer{TLS: true, Names: []string{"www.contoso.com", "mail2.contoso.com"}},
+	)
 	fmt.Println(who)
 	fmt.Println(c.Rights(connector.Peer{TLS: true, Names: []string{"www.contoso.com"}}))
 	// Output:
@@ -159,7 +176,9 @@ func ExampleParsePrincipal() {
 }
 
 func ExampleParseRange() {
-	for _, s := range []string{"192.0.2.1", "192.168.1.1/24", "127.0.2.1-127.0.2.9", "2001:db8::/32", "::ffff:192.0.2.1"} {
+	for _, s := range []string{
+		"192.0.2.1", "192.168.1.1/24", "127.0.2.1-127.0.2.9", "2001:db8::/32", "::ffff:192.0.2.1",
+	} {
 		r, err := connector.ParseRange(s)
 		fmt.Println(r, err)
 	}
@@ -190,7 +209,9 @@ func ExampleRange_UnmarshalText() {
 }
 
 func ExampleLimits_WithDefaults() {
-	l := connector.Limits{MaxRecipients: 1000, MaxConnectionsPerSource: -1}.WithDefaults(connector.Custom)
+	l := connector.Limits{
+		MaxRecipients: 1000, MaxConnectionsPerSource: -1,
+	}.WithDefaults(connector.Custom)
 	fmt.Println(l.MaxRecipients, l.MaxConnectionsPerSource, l.MaxMessageBytes, l.InactivityTimeout)
 	// Output: 1000 -1 37748736 5m0s
 }
@@ -253,7 +274,9 @@ func ExampleParseAddressSpace() {
 
 func ExampleSendSet_Select() {
 	set, err := connector.NewSendSet(
-		&connector.SendConnector{Name: "internet", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}},
+		&connector.SendConnector{
+			Name: "internet", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+		},
 		&connector.SendConnector{
 			Name:            "partner",
 			AddressSpaces:   []connector.AddressSpace{{Domain: "*.example.com"}},

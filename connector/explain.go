@@ -5,11 +5,12 @@ import (
 	"net/netip"
 )
 
-// Candidate is one connector's part in the choice that [Set.Match] makes, and why it was chosen or not.
+// Candidate is one connector's part in the choice that [Set.Match] makes, and
+// why it was chosen or not.
 type Candidate struct {
 	Connector *Connector
-	// Binding is the connector's binding that takes connections to the local address;
-	// invalid when it has none.
+	// Binding is the connector's binding that takes connections to the local
+	// address; invalid when it has none.
 	Binding netip.AddrPort
 	// Range is the connector's narrowest range on that binding that holds the
 	// remote address; the zero Range when it has none.
@@ -33,12 +34,15 @@ func (s *Set) Explain(local netip.AddrPort, remote netip.Addr) []Candidate {
 	return list
 }
 
-// binding returns the one binding that takes connections to local, as [Set.table] finds it.
+// binding returns the one binding that takes connections to local, as
+// [Set.table] finds it.
 func (s *Set) binding(local netip.AddrPort) netip.AddrPort {
 	if s == nil || !local.IsValid() {
 		return netip.AddrPort{}
 	}
-	for _, addr := range [...]netip.Addr{local.Addr(), netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+	for _, addr := range [...]netip.Addr{
+		local.Addr(), netip.IPv4Unspecified(), netip.IPv6Unspecified(),
+	} {
 		b := netip.AddrPortFrom(addr, local.Port())
 		if addr == netip.IPv4Unspecified() && !local.Addr().Is4() {
 			continue
@@ -50,7 +54,9 @@ func (s *Set) binding(local netip.AddrPort) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-func (c *Connector) candidate(taken, local netip.AddrPort, remote netip.Addr, chosen *Connector) Candidate {
+func (c *Connector) candidate(
+	taken, local netip.AddrPort, remote netip.Addr, chosen *Connector,
+) Candidate {
 	k := Candidate{Connector: c}
 	other := netip.AddrPort{} // a binding that would do if taken did not exist
 	for _, b := range c.Bindings {
@@ -79,14 +85,17 @@ func (c *Connector) candidate(taken, local netip.AddrPort, remote netip.Addr, ch
 		k.Reason = fmt.Sprintf("no remote range of it holds %s", remote)
 	case c == chosen:
 		k.Chosen = true
-		k.Reason = fmt.Sprintf("its range %s is the narrowest on %s that holds %s", k.Range, k.Binding, remote)
+		k.Reason = fmt.Sprintf(
+			"its range %s is the narrowest on %s that holds %s", k.Range, k.Binding, remote,
+		)
 	default:
 		k.Reason = fmt.Sprintf("connector %q has a narrower range than %s", chosen.Name, k.Range)
 	}
 	return k
 }
 
-// within reports whether r lies inside o, given that both hold a common address.
+// within reports whether r lies inside o, given that both hold a common
+// address.
 func (r Range) within(o Range) bool {
 	return o.From.Compare(r.From) <= 0 && r.To.Compare(o.To) <= 0
 }
@@ -99,8 +108,9 @@ type RightSource struct {
 	Reason string
 }
 
-// Explain returns the principal that the peer is on this connector, and for each right where it
-// comes from or why it is missing. It agrees with [Connector.Rights].
+// Explain returns the principal that the peer is on this connector, and for
+// each right where it comes from or why it is missing. It agrees with
+// [Connector.Rights].
 func (c *Connector) Explain(p Peer) (Principal, []RightSource) {
 	r := c.role(&p)
 	principal := c.principal(r, &p)
@@ -151,9 +161,10 @@ func (c *Connector) principal(r role, p *Peer) Principal {
 	}
 }
 
-// Permissions describes who may do something on the connector, in Exchange's words: its permission groups, and Custom
-// when a grant departs from them, such as "AnonymousUsers, Custom". As in Exchange, Custom cannot be set:
-// it only shows.
+// Permissions describes who may do something on the connector, in Exchange's
+// words: its permission groups, and Custom when a grant departs from them, such
+// as "AnonymousUsers, Custom". As in Exchange, Custom cannot be set: it only
+// shows.
 func (c *Connector) Permissions() string {
 	s := c.PermissionGroups.String()
 	for _, g := range c.Grants {

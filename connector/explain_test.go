@@ -29,7 +29,8 @@ func ExampleSet_Explain() {
 func ExampleConnector_Explain() {
 	c := connector.AnonymousRelay("apps", connector.MustParseRange("192.0.2.1"))
 	c.Grants = append(c.Grants, connector.Grant{
-		Principal: connector.Anonymous, Rights: connector.AcceptAuthoritativeDomainSender, Deny: true,
+		Principal: connector.Anonymous, Rights: connector.AcceptAuthoritativeDomainSender,
+		Deny: true,
 	})
 	who, rights := c.Explain(connector.Peer{})
 	fmt.Println(who)
@@ -44,21 +45,33 @@ func ExampleConnector_Explain() {
 	// ms-Exch-SMTP-Accept-Authoritative-Domain-Sender false denied to anonymous
 }
 
-// TestExplainAgreesWithRights holds the explanation to the decision, for every group and kind of peer.
+// TestExplainAgreesWithRights holds the explanation to the decision, for every
+// group and kind of peer.
 func TestExplainAgreesWithRights(t *testing.T) {
 	peers := []connector.Peer{
-		{}, {Authenticated: true, User: "alice", Groups: []string{"ops"}}, {TLS: true, Partner: "partner.example"},
-		{TLS: true, Names: []string{"other.example", "partner.example"}}, {TLS: true, Names: []string{"relay.example"}},
+		{}, {Authenticated: true, User: "alice", Groups: []string{"ops"}},
+		{TLS: true, Partner: "partner.example"},
+		{TLS: true, Names: []string{"other.example", "partner.example"}},
+		{TLS: true, Names: []string{"relay.example"}},
 		{TLS: true, Authenticated: true, Server: true, User: "alice"},
 	}
 	for groups := range connector.PermissionGroup(1 << 5) {
-		for _, auth := range []connector.AuthMechanism{connector.TLS, connector.TLS | connector.ExchangeServer, connector.ExternalAuthoritative} {
+		for _, auth := range []connector.AuthMechanism{
+			connector.TLS, connector.TLS | connector.ExchangeServer,
+			connector.ExternalAuthoritative,
+		} {
 			c := &connector.Connector{PermissionGroups: groups, AuthMechanisms: auth, ServerNames: []string{"relay.example"}, Grants: []connector.Grant{
 				{Principal: connector.Anonymous, Rights: connector.AcceptAnyRecipient},
 				{Principal: connector.Group("ops"), Rights: connector.BypassMessageSizeLimit},
 				{Principal: connector.User("ALICE"), Rights: connector.Submit, Deny: true},
-				{Principal: connector.PartnerName("partner.example"), Rights: connector.AcceptAnySender},
-				{Principal: connector.Servers, Rights: connector.AcceptAuthenticationFlag, Deny: true},
+				{
+					Principal: connector.PartnerName("partner.example"),
+					Rights:    connector.AcceptAnySender,
+				},
+				{
+					Principal: connector.Servers, Rights: connector.AcceptAuthenticationFlag,
+					Deny: true,
+				},
 			}}
 			for _, p := range peers {
 				var got connector.Right
@@ -85,7 +98,9 @@ func TestExplainBindings(t *testing.T) {
 		c.Bindings = []netip.AddrPort{netip.MustParseAddrPort(binding)}
 		return c
 	}
-	set, err := connector.NewSet(at("exact", "10.0.0.1:25"), at("all", "0.0.0.0:25"), at("other", "10.0.0.1:26"))
+	set, err := connector.NewSet(
+		at("exact", "10.0.0.1:25"), at("all", "0.0.0.0:25"), at("other", "10.0.0.1:26"),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +109,9 @@ func TestExplainBindings(t *testing.T) {
 		"its binding 0.0.0.0:25 gives way to the binding 10.0.0.1:25",
 		"no binding of it takes connections to 10.0.0.1:25",
 	} {
-		got := set.Explain(netip.MustParseAddrPort("10.0.0.1:25"), netip.MustParseAddr("198.51.100.1"))[i]
+		got := set.Explain(
+			netip.MustParseAddrPort("10.0.0.1:25"), netip.MustParseAddr("198.51.100.1"),
+		)[i]
 		if got.Chosen || got.Reason != want {
 			t.Errorf("%s: %q, want %q", got.Connector.Name, got.Reason, want)
 		}
@@ -102,7 +119,9 @@ func TestExplainBindings(t *testing.T) {
 }
 
 func TestExplainRanges(t *testing.T) {
-	c := connector.AnonymousRelay("c", connector.MustParseRange("192.0.2.0/24"), connector.MustParseRange("192.0.2.7"))
+	c := connector.AnonymousRelay(
+		"c", connector.MustParseRange("192.0.2.0/24"), connector.MustParseRange("192.0.2.7"),
+	)
 	c.Bindings = []netip.AddrPort{netip.MustParseAddrPort("[::]:25")}
 	set, err := connector.NewSet(c)
 	if err != nil {

@@ -5,19 +5,22 @@ package connector
 type PermissionGroup uint8
 
 const (
-	// AnonymousUsers is for sessions that have not logged on. It does not
-	// allow relaying: that takes a [Grant] of [AcceptAnyRecipient] to [Anonymous].
+	// AnonymousUsers is for sessions that have not logged on. It does not allow
+	// relaying: that takes a [Grant] of [AcceptAnyRecipient] to [Anonymous].
 	AnonymousUsers PermissionGroup = 1 << iota
 	// ExchangeUsers is for sessions that have logged on.
 	ExchangeUsers
-	// ExchangeServers is for servers of the organization: sessions that have proved to be
-	// one of them (see [ExchangeServer]), and every session of a connector with
-	// [ExternalAuthoritative], which however does not get AcceptHeadersOrganization and AcceptHeadersForest.
+	// ExchangeServers is for servers of the organization: sessions that have
+	// proved to be one of them (see [ExchangeServer]), and every session of a
+	// connector with [ExternalAuthoritative], which however does not get
+	// AcceptHeadersOrganization and AcceptHeadersForest.
 	ExchangeServers
-	// ExchangeLegacyServers is for servers before Exchange 2007. The way in which they prove who they
-	// are is not spoken here, so nobody gets its rights.
+	// ExchangeLegacyServers is for servers before Exchange 2007. The way in
+	// which they prove who they are is not spoken here, so nobody gets its
+	// rights.
 	ExchangeLegacyServers
-	// Partners is for sessions whose client certificate has proved a partner's domain.
+	// Partners is for sessions whose client certificate has proved a partner's
+	// domain.
 	Partners
 
 	// AuthenticatedUsers is another name of ExchangeUsers.
@@ -38,8 +41,8 @@ func groupWords() []word[PermissionGroup] {
 	}
 }
 
-// Rights returns the rights that the groups of g bundle, each for its own kind of
-// session. Use [Connector.Rights] to learn what a session may do.
+// Rights returns the rights that the groups of g bundle, each for its own kind
+// of session. Use [Connector.Rights] to learn what a session may do.
 func (g PermissionGroup) Rights() Right {
 	var r Right
 	if g&AnonymousUsers != 0 {
@@ -73,7 +76,8 @@ func (g PermissionGroup) Has(x PermissionGroup) bool { return g&x == x }
 // String prints the groups comma separated, and the empty set as None.
 func (g PermissionGroup) String() string { return formatSet(g, groupWords()) }
 
-// MarshalText prints g as [PermissionGroup.String] does. It fails for bits that are no group.
+// MarshalText prints g as [PermissionGroup.String] does. It fails for bits that
+// are no group.
 func (g PermissionGroup) MarshalText() ([]byte, error) {
 	return marshalSet("permission group", g, groupWords())
 }

@@ -32,7 +32,8 @@ func ParseRateSource(s string) (RateSource, error) {
 // String returns Exchange's word for the source.
 func (r RateSource) String() string { return formatOne("RateSource", r, rateSourceWords()) }
 
-// MarshalText returns Exchange's word for the source. It fails for a value that is none.
+// MarshalText returns Exchange's word for the source. It fails for a value that
+// is none.
 func (r RateSource) MarshalText() ([]byte, error) {
 	return marshalOne("rate source", r, rateSourceWords())
 }
@@ -49,43 +50,56 @@ type Limits struct {
 	// MaxMessageBytes bounds a message, 65536 to 2147483647 octets.
 	// Attachments grow by a third on the way. Defaults to 37748736 (36 MB).
 	MaxMessageBytes int64
-	// MaxHeaderBytes bounds a message's header section, 1 to 2147483647 octets. Defaults to 262144 (256 KB).
+	// MaxHeaderBytes bounds a message's header section, 1 to 2147483647 octets.
+	// Defaults to 262144 (256 KB).
 	MaxHeaderBytes int64
-	// MaxRecipients bounds the recipients of a message, 1 to 512000. Further ones are answered 452 4.5.3, and the message
-	// goes to those before them. Defaults to 200.
+	// MaxRecipients bounds the recipients of a message, 1 to 512000. Further
+	// ones are answered 452 4.5.3, and the message goes to those before them.
+	// Defaults to 200.
 	MaxRecipients int
-	// MaxHops bounds the Received fields of a message, 1 to 500. Defaults to 30.
+	// MaxHops bounds the Received fields of a message, 1 to 500. Defaults to
+	// 30.
 	MaxHops int
-	// MaxLocalHops bounds the Received fields by this relay, 1 to 50. Negative: no limit. Defaults to 8.
+	// MaxLocalHops bounds the Received fields by this relay, 1 to 50. Negative:
+	// no limit. Defaults to 8.
 	MaxLocalHops int
-	// MaxConnections bounds the connections at a time. Negative: no limit. Defaults to 5000.
+	// MaxConnections bounds the connections at a time. Negative: no limit.
+	// Defaults to 5000.
 	MaxConnections int
-	// MaxConnectionsPerSource bounds them for one remote address, up to 10000. Negative: no limit. Defaults to 20.
+	// MaxConnectionsPerSource bounds them for one remote address, up to 10000.
+	// Negative: no limit. Defaults to 20.
 	MaxConnectionsPerSource int
 	// MaxConnectionsPercentPerSource bounds them for one remote address to a
-	// percentage of those still free, 1 to 100, but not below one connection. Negative: no limit. Defaults to 2.
+	// percentage of those still free, 1 to 100, but not below one connection.
+	// Negative: no limit. Defaults to 2.
 	MaxConnectionsPercentPerSource int
-	// ConnectionRate bounds the new connections a minute; one remote address may have
-	// half of them. Negative: no limit. Defaults to 1200.
+	// ConnectionRate bounds the new connections a minute; one remote address
+	// may have half of them. Negative: no limit. Defaults to 1200.
 	ConnectionRate int
-	// MessageRate bounds the messages a minute from one source, as MessageRateBy counts them; addresses of one IPv6
-	// network of 64 bits are one source.
-	// Negative: no limit. Defaults to no limit, and for the usage Client to 5 by user.
+	// MessageRate bounds the messages a minute from one source, as
+	// MessageRateBy counts them; addresses of one IPv6 network of 64 bits are
+	// one source. Negative: no limit. Defaults to no limit, and for the usage
+	// Client to 5 by user.
 	MessageRate int
 	// MessageRateBy says what a source is. Defaults to the remote address.
 	MessageRateBy RateSource
-	// MaxProtocolErrors bounds the wrong commands of a session. Negative: no limit. Defaults to 5.
+	// MaxProtocolErrors bounds the wrong commands of a session. Negative: no
+	// limit. Defaults to 5.
 	MaxProtocolErrors int
-	// MaxLogonFailures bounds the failed log-ons of a session, up to 10. Negative: no limit. Defaults to 3.
+	// MaxLogonFailures bounds the failed log-ons of a session, up to 10.
+	// Negative: no limit. Defaults to 3.
 	MaxLogonFailures int
-	// InactivityTimeout ends a session in which nothing happens, 1 second to 1 day and
-	// shorter than ConnectionTimeout. Defaults to 5 minutes.
+	// InactivityTimeout ends a session in which nothing happens, 1 second to 1
+	// day and shorter than ConnectionTimeout. Defaults to 5 minutes.
 	InactivityTimeout time.Duration
-	// ConnectionTimeout ends a session whatever happens, 1 second to 1 day. Defaults to 10 minutes.
+	// ConnectionTimeout ends a session whatever happens, 1 second to 1 day.
+	// Defaults to 10 minutes.
 	ConnectionTimeout time.Duration
-	// Tarpit delays error replies to anonymous sessions, up to 10 minutes. Negative: no delay. Defaults to 5 seconds.
+	// Tarpit delays error replies to anonymous sessions, up to 10 minutes.
+	// Negative: no delay. Defaults to 5 seconds.
 	Tarpit time.Duration
-	// AuthTarpit delays the replies to failed log-ons, up to 10 minutes. Negative: no delay. Defaults to 5 seconds.
+	// AuthTarpit delays the replies to failed log-ons, up to 10 minutes.
+	// Negative: no delay. Defaults to 5 seconds.
 	AuthTarpit time.Duration
 }
 
@@ -147,7 +161,9 @@ func orOff[T quantity](v, fallback T) T {
 
 func (l Limits) validate(u Usage, fault report) {
 	d := Limits{}.WithDefaults(u)
-	checkBounded(fault, "MaxMessageBytes", l.MaxMessageBytes, 64<<10, math.MaxInt32, d.MaxMessageBytes)
+	checkBounded(
+		fault, "MaxMessageBytes", l.MaxMessageBytes, 64<<10, math.MaxInt32, d.MaxMessageBytes,
+	)
 	checkBounded(fault, "MaxHeaderBytes", l.MaxHeaderBytes, 1, math.MaxInt32, d.MaxHeaderBytes)
 	checkBounded(fault, "MaxRecipients", l.MaxRecipients, 1, 512000, d.MaxRecipients)
 	checkBounded(fault, "MaxHops", l.MaxHops, 1, 500, d.MaxHops)
@@ -158,25 +174,38 @@ func (l Limits) validate(u Usage, fault report) {
 	checkOff(fault, "ConnectionRate", l.ConnectionRate, math.MaxInt32)
 	checkOff(fault, "MessageRate", l.MessageRate, math.MaxInt32)
 	if _, ok := nameOf(l.MessageRateBy, rateSourceWords()); !ok {
-		fault("MessageRateBy", "%d is no rate source; valid are IPAddress, User, All, None", l.MessageRateBy)
+		fault(
+			"MessageRateBy", "%d is no rate source; valid are IPAddress, User, All, None",
+			l.MessageRateBy,
+		)
 	}
 	checkOff(fault, "MaxProtocolErrors", l.MaxProtocolErrors, math.MaxInt32)
 	checkOff(fault, "MaxLogonFailures", l.MaxLogonFailures, 10)
-	checkBounded(fault, "InactivityTimeout", l.InactivityTimeout, time.Second, maxTimeout, d.InactivityTimeout)
-	checkBounded(fault, "ConnectionTimeout", l.ConnectionTimeout, time.Second, maxTimeout, d.ConnectionTimeout)
+	checkBounded(
+		fault, "InactivityTimeout", l.InactivityTimeout, time.Second, maxTimeout,
+		d.InactivityTimeout,
+	)
+	checkBounded(
+		fault, "ConnectionTimeout", l.ConnectionTimeout, time.Second, maxTimeout,
+		d.ConnectionTimeout,
+	)
 	checkOff(fault, "Tarpit", l.Tarpit, maxTarpit)
 	checkOff(fault, "AuthTarpit", l.AuthTarpit, maxTarpit)
 
 	e := l.WithDefaults(u)
 	if e.InactivityTimeout >= e.ConnectionTimeout {
-		fault("InactivityTimeout", "%v is not shorter than ConnectionTimeout, %v; lower it or raise ConnectionTimeout",
+		fault("InactivityTimeout", "%v is not shorter than ConnectionTimeout, %v; lower it or "+
+			"raise ConnectionTimeout",
 			e.InactivityTimeout, e.ConnectionTimeout)
 	}
 }
 
 func checkBounded[T quantity](fault report, field string, v, low, high, fallback T) {
 	if v != 0 && (v < low || v > high) {
-		fault(field, "%v is out of range; use %v to %v, or 0 for the default, %v", v, low, high, fallback)
+		fault(
+			field, "%v is out of range; use %v to %v, or 0 for the default, %v", v, low, high,
+			fallback,
+		)
 	}
 }
 

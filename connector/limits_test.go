@@ -51,13 +51,16 @@ func TestLimitsWithDefaults(t *testing.T) {
 	if got := (Limits{MessageRateBy: RateByAll}).WithDefaults(Client); got != client {
 		t.Errorf("a source that was set does not stay: %+v", got)
 	}
-	if got := (Limits{MessageRate: 100}).WithDefaults(Client); got.MessageRate != 100 || got.MessageRateBy != RateByAddress {
+	if got := (Limits{MessageRate: 100}).WithDefaults(Client); got.MessageRate != 100 ||
+		got.MessageRateBy != RateByAddress {
 		t.Errorf("a rate that was set does not stay: %+v", got)
 	}
 
 	off := Limits{
-		MaxLocalHops: -1, MaxConnections: -2, MaxConnectionsPerSource: -3, MaxConnectionsPercentPerSource: -4, ConnectionRate: -5,
-		MessageRate: -6, MaxProtocolErrors: -7, MaxLogonFailures: -8, Tarpit: -9, AuthTarpit: -time.Hour,
+		MaxLocalHops: -1, MaxConnections: -2, MaxConnectionsPerSource: -3,
+		MaxConnectionsPercentPerSource: -4, ConnectionRate: -5,
+		MessageRate: -6, MaxProtocolErrors: -7, MaxLogonFailures: -8, Tarpit: -9,
+		AuthTarpit: -time.Hour,
 	}
 	want := defaults()
 	want.MaxLocalHops, want.MaxConnections, want.MaxConnectionsPerSource, want.MaxConnectionsPercentPerSource = -1, -1, -1, -1
@@ -67,8 +70,12 @@ func TestLimitsWithDefaults(t *testing.T) {
 	}
 	wantFaults(t, valid(func(c *Connector) { c.Limits = off }).Validate())
 
-	// What cannot be switched off is bounded even when nobody looks at the fault.
-	never := Limits{MaxMessageBytes: -1, MaxHeaderBytes: -1, MaxRecipients: -1, MaxHops: -1, InactivityTimeout: -1, ConnectionTimeout: -1}
+	// What cannot be switched off is bounded even when nobody looks at the
+	// fault.
+	never := Limits{
+		MaxMessageBytes: -1, MaxHeaderBytes: -1, MaxRecipients: -1, MaxHops: -1,
+		InactivityTimeout: -1, ConnectionTimeout: -1,
+	}
 	if got := never.WithDefaults(Custom); got != defaults() {
 		t.Errorf("never: %+v", got)
 	}
@@ -82,7 +89,10 @@ func TestLimitsRanges(t *testing.T) {
 		low, high int64 // low 0: negative is off
 		fault     string
 	}{
-		{"MaxMessageBytes", 65536, math.MaxInt32, "use 65536 to 2147483647, or 0 for the default, 37748736"},
+		{
+			"MaxMessageBytes", 65536, math.MaxInt32,
+			"use 65536 to 2147483647, or 0 for the default, 37748736",
+		},
 		{"MaxHeaderBytes", 1, math.MaxInt32, "use 1 to 2147483647, or 0 for the default, 262144"},
 		{"MaxRecipients", 1, 512000, "use 1 to 512000, or 0 for the default, 200"},
 		{"MaxHops", 1, 500, "use 1 to 500, or 0 for the default, 30"},
@@ -95,7 +105,10 @@ func TestLimitsRanges(t *testing.T) {
 		{"MaxProtocolErrors", 0, math.MaxInt32, "use at most 2147483647, or -1 for no limit"},
 		{"MaxLogonFailures", 0, 10, "use at most 10, or -1 for no limit"},
 		{"InactivityTimeout", int64(time.Second), int64(day - 1), ""},
-		{"ConnectionTimeout", int64(5*time.Minute + 1), int64(day), "use 1s to 24h0m0s, or 0 for the default, 10m0s"},
+		{
+			"ConnectionTimeout", int64(5*time.Minute + 1), int64(day),
+			"use 1s to 24h0m0s, or 0 for the default, 10m0s",
+		},
 		{"Tarpit", 0, int64(10 * time.Minute), "use at most 10m0s, or -1 for no limit"},
 		{"AuthTarpit", 0, int64(10 * time.Minute), "use at most 10m0s, or -1 for no limit"},
 	} {
@@ -149,9 +162,24 @@ func TestTimeouts(t *testing.T) {
 		want                   []string
 	}{
 		{time.Second, 2 * time.Second, nil},
-		{0, 2 * time.Minute, []string{"Limits.InactivityTimeout: 5m0s is not shorter than ConnectionTimeout, 2m0s; lower it or raise ConnectionTimeout"}},
-		{10 * time.Minute, 0, []string{"Limits.InactivityTimeout: 10m0s is not shorter than ConnectionTimeout, 10m0s; lower it or raise ConnectionTimeout"}},
-		{time.Second - 1, time.Hour, []string{"Limits.InactivityTimeout: 999.999999ms is out of range; use 1s to 24h0m0s, or 0 for the default, 5m0s"}},
+		{
+			0, 2 * time.Minute,
+			[]string{
+				"Limits.InactivityTimeout: 5m0s is not shorter than ConnectionTimeout, 2m0s; lower it or raise ConnectionTimeout",
+			},
+		},
+		{
+			10 * time.Minute, 0,
+			[]string{
+				"Limits.InactivityTimeout: 10m0s is not shorter than ConnectionTimeout, 10m0s; lower it or raise ConnectionTimeout",
+			},
+		},
+		{
+			time.Second - 1, time.Hour,
+			[]string{
+				"Limits.InactivityTimeout: 999.999999ms is out of range; use 1s to 24h0m0s, or 0 for the default, 5m0s",
+			},
+		},
 		{-1, -1, []string{
 			"Limits.InactivityTimeout: -1ns is out of range; use 1s to 24h0m0s, or 0 for the default, 5m0s",
 			"Limits.ConnectionTimeout: -1ns is out of range; use 1s to 24h0m0s, or 0 for the default, 10m0s",

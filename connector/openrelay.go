@@ -34,14 +34,16 @@ func (c *Connector) validateRelay(fault report) {
 	if c.AuthMechanisms.Has(ExternalAuthoritative) {
 		who = ExternallySecured
 	}
-	fault("RemoteIPRanges", "open relay: without logging on (principal %q), hosts in these ranges may send to any recipient, "+
+	fault("RemoteIPRanges", "open relay: without logging on (principal %q), hosts in these "+
+		"ranges may send to any recipient, "+
 		"and the ranges hold %s; list only your own hosts, take away %s, or set OpenRelay", who, what, AcceptAnyRecipient)
 }
 
-// CheckTrusted checks ranges whose hosts are to be believed when they say for whom
-// they speak, as proxies are. The error holds every fault, joined with [errors.Join], each a
-// *[FieldError] with a path such as "[0]": ranges that hold no address, and ranges that
-// together hold more public addresses than a connector may relay for without being an open relay.
+// CheckTrusted checks ranges whose hosts are to be believed when they say for
+// whom they speak, as proxies are. The error holds every fault, joined with
+// [errors.Join], each a *[FieldError] with a path such as "[0]": ranges that
+// hold no address, and ranges that together hold more public addresses than a
+// connector may relay for without being an open relay.
 func CheckTrusted(ranges []Range) error {
 	var f faults
 	fault := f.in("")
@@ -51,7 +53,8 @@ func CheckTrusted(ranges []Range) error {
 		}
 	}
 	if v4, v6 := publicAddresses(ranges); v4 > maxRelayIPv4 || v6 > maxRelayIPv6 {
-		fault("", "these ranges hold more than a /8 block of public IPv4 or a /16 block of public IPv6 addresses, "+
+		fault("", "these ranges hold more than a /8 block of public IPv4 or a /16 block of "+
+			"public IPv6 addresses, "+
 			"and any host in them could claim to be any other; list only your own")
 	}
 	return f.join()
@@ -78,7 +81,8 @@ func publicAddresses(ranges []Range) (v4, v6 uint64) {
 	return countPublic(four, notPublicIPv4()), countPublic(six, notPublicIPv6())
 }
 
-// notPublicIPv4 returns the blocks that are not routed on the Internet (RFC 6890).
+// notPublicIPv4 returns the blocks that are not routed on the Internet (RFC
+// 6890).
 func notPublicIPv4() []block {
 	var list []block
 	for _, p := range []string{

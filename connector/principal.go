@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// Principal names whom a [Grant] is for: [Anonymous], [Authenticated], [Servers],
-// [ExternallySecured], or one of [User], [Group], [PartnerName].
+// Principal names whom a [Grant] is for: [Anonymous], [Authenticated],
+// [Servers], [ExternallySecured], or one of [User], [Group], [PartnerName].
 type Principal string
 
 const (
@@ -17,9 +17,11 @@ const (
 	Anonymous Principal = "anonymous"
 	// Authenticated is every session that has logged on.
 	Authenticated Principal = "authenticated"
-	// Servers is every session that has proved to be one of the operator's own relays. See [ExchangeServer].
+	// Servers is every session that has proved to be one of the operator's own
+	// relays. See [ExchangeServer].
 	Servers Principal = "servers"
-	// ExternallySecured is every session of a connector with [ExternalAuthoritative].
+	// ExternallySecured is every session of a connector with
+	// [ExternalAuthoritative].
 	ExternallySecured Principal = "externally-secured"
 )
 
@@ -30,7 +32,8 @@ const (
 )
 
 // User is a user who has logged on under this name. A grant compares the name
-// exactly and a denial without regard to case, so that no other spelling wins a right or keeps one.
+// exactly and a denial without regard to case, so that no other spelling wins a
+// right or keeps one.
 func User(name string) Principal { return Principal(userPrefix + name) }
 
 // Group is every user who has logged on and is in a group of this name, which
@@ -42,8 +45,8 @@ func PartnerName(domain string) Principal {
 	return Principal(partnerPrefix + strings.ToLower(strings.TrimSuffix(domain, ".")))
 }
 
-// ParsePrincipal reads "anonymous", "authenticated", "servers", "externally-secured",
-// "user:NAME", "group:NAME" or "partner:DOMAIN".
+// ParsePrincipal reads "anonymous", "authenticated", "servers",
+// "externally-secured", "user:NAME", "group:NAME" or "partner:DOMAIN".
 func ParsePrincipal(s string) (Principal, error) {
 	s = strings.TrimSpace(s)
 	var p Principal
@@ -86,7 +89,9 @@ func (p Principal) check() error {
 	}
 	switch {
 	case !ok:
-		return errors.New("valid are anonymous, authenticated, servers, externally-secured, user:NAME, group:NAME, partner:DOMAIN")
+		return errors.New(
+			"valid are anonymous, authenticated, servers, externally-secured, user:NAME, group:NAME, partner:DOMAIN",
+		)
 	case name == "":
 		return errors.New("no name after the colon")
 	case len(name) > maxPrincipalName:
@@ -109,7 +114,8 @@ func checkText(s string) error {
 // String returns the text that [ParsePrincipal] reads.
 func (p Principal) String() string { return string(p) }
 
-// MarshalText returns the text that [ParsePrincipal] reads. It fails for an invalid principal.
+// MarshalText returns the text that [ParsePrincipal] reads. It fails for an
+// invalid principal.
 func (p Principal) MarshalText() ([]byte, error) {
 	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("connector: invalid principal %q: %w", string(p), err)

@@ -20,8 +20,8 @@ import (
 )
 
 // outsiders is a relay that notes every recipient it has accepted outside its
-// accepted domains from a session without the right to. What is accepted and who has the right is found
-// in a way of its own, as simple as can be.
+// accepted domains from a session without the right to. What is accepted and
+// who has the right is found in a way of its own, as simple as can be.
 type outsiders struct {
 	cfg   relay.Config
 	relay *relay.Relay
@@ -49,9 +49,12 @@ func (o *outsiders) accepts(address string) bool {
 	return false
 }
 
-// mayRelay follows the words of the manual: the group of the principal or a grant, and no denial.
+// mayRelay follows the words of the manual: the group of the principal or a
+// grant, and no denial.
 func mayRelay(s *relay.Session) bool {
-	c, who, group := s.Connector, []connector.Principal{connector.Anonymous}, connector.PermissionGroup(0)
+	c, who, group := s.Connector, []connector.Principal{
+		connector.Anonymous,
+	}, connector.PermissionGroup(0)
 	if s.Identity != nil {
 		who = []connector.Principal{connector.Authenticated, connector.User(s.Identity.User)}
 		group = connector.ExchangeUsers
@@ -63,7 +66,8 @@ func mayRelay(s *relay.Session) bool {
 	for _, deny := range []bool{false, true} {
 		for _, g := range c.Grants {
 			for _, p := range who {
-				if g.Deny == deny && g.Principal == p && g.Rights.Has(connector.AcceptAnyRecipient) {
+				if g.Deny == deny && g.Principal == p &&
+					g.Rights.Has(connector.AcceptAnyRecipient) {
 					may = !deny
 				}
 			}
@@ -98,7 +102,9 @@ func (o *outsiders) verify(_ context.Context, c auth.Credentials) (*auth.Identit
 func (o *outsiders) start() bool {
 	o.cfg.Hostname, o.cfg.Spool = "relay.example.test", memspool.New(nil)
 	o.cfg.Verifier = auth.VerifierFunc(o.verify)
-	o.cfg.Mailboxes = relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error { return nil })
+	o.cfg.Mailboxes = relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+		return nil
+	})
 	o.cfg.Transport = o.cfg.Mailboxes
 	o.cfg.Policy.Rcpt = o.rcpt
 	r, err := relay.New(o.cfg)
@@ -117,8 +123,9 @@ func (o *outsiders) stop() {
 
 const propertyLocal = "192.0.2.25:25"
 
-// TestNoOpenRelay holds random sessions with random relays: no session without Accept-Any-Recipient gets a
-// 250 for a recipient outside the accepted domains, however the address is spelled.
+// TestNoOpenRelay holds random sessions with random relays: no session without
+// Accept-Any-Recipient gets a 250 for a recipient outside the accepted domains,
+// however the address is spelled.
 func TestNoOpenRelay(t *testing.T) {
 	t.Parallel()
 	var accepted, relayed, sessions int
@@ -137,7 +144,11 @@ func TestNoOpenRelay(t *testing.T) {
 			}
 			p.say("EHLO client.example.test")
 			if lot.IntN(2) == 0 {
-				p.say("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+pick(lot, "app", "root")+"\x00"+pick(lot, "secret", "guess"))))
+				p.say(
+					"AUTH PLAIN " + base64.StdEncoding.EncodeToString(
+						[]byte("\x00"+pick(lot, "app", "root")+"\x00"+pick(lot, "secret", "guess")),
+					),
+				)
 			}
 			p.say("MAIL FROM:<> SMTPUTF8")
 			for range 25 {
@@ -145,7 +156,8 @@ func TestNoOpenRelay(t *testing.T) {
 				before := o.accepted
 				reply := p.say("RCPT TO:" + spelling)
 				// What the relay understood must be what was meant.
-				if strings.HasPrefix(reply, "250") && domain != "" && o.accepted > before && !o.accepts("x@"+domain) {
+				if strings.HasPrefix(reply, "250") && domain != "" && o.accepted > before &&
+					!o.accepts("x@"+domain) {
 					t.Errorf("seed %d: %s is taken for one of an accepted domain", seed, spelling)
 				}
 			}
@@ -159,7 +171,10 @@ func TestNoOpenRelay(t *testing.T) {
 	}
 	// The property would hold for a relay that refuses everything.
 	if sessions < 300 || accepted < 1000 || relayed < 1000 {
-		t.Errorf("%d sessions, %d recipients accepted and %d relayed: too few to tell", sessions, accepted, relayed)
+		t.Errorf(
+			"%d sessions, %d recipients accepted and %d relayed: too few to tell", sessions,
+			accepted, relayed,
+		)
 	}
 }
 
@@ -176,7 +191,9 @@ func randomConfig(lot *rand.Rand) relay.Config {
 			MatchSubdomains: lot.IntN(4) == 0,
 		}
 		if d.Type == domains.Authoritative || d.Type == domains.InternalRelay && lot.IntN(2) == 0 {
-			d.Recipients = pick(lot, domains.AnyRecipient(), domains.StaticRecipients("alice", `"a b"`))
+			d.Recipients = pick(
+				lot, domains.AnyRecipient(), domains.StaticRecipients("alice", `"a b"`),
+			)
 			d.SkipLookup = lot.IntN(4) == 0
 		}
 		cfg.AcceptedDomains = append(cfg.AcceptedDomains, d)
@@ -185,11 +202,19 @@ func randomConfig(lot *rand.Rand) relay.Config {
 	lot.Shuffle(len(ranges), func(i, j int) { ranges[i], ranges[j] = ranges[j], ranges[i] })
 	for i := range 1 + lot.IntN(len(ranges)) {
 		c := connector.New(connector.Custom, fmt.Sprint("c", i))
-		c.Bindings = []netip.AddrPort{netip.MustParseAddrPort(pick(lot, propertyLocal, "0.0.0.0:25"))}
+		c.Bindings = []netip.AddrPort{
+			netip.MustParseAddrPort(pick(lot, propertyLocal, "0.0.0.0:25")),
+		}
 		c.RemoteIPRanges = []connector.Range{connector.MustParseRange(ranges[i])}
 		c.PermissionGroups = connector.PermissionGroup(lot.IntN(32))
-		c.AuthMechanisms = pick(lot, 0, connector.BasicAuth, connector.BasicAuth, connector.BasicAuth, connector.NoAuth, connector.ExternalAuthoritative)
-		who := []connector.Principal{connector.Anonymous, connector.Authenticated, connector.User("app"), connector.User("root")}
+		c.AuthMechanisms = pick(
+			lot, 0, connector.BasicAuth, connector.BasicAuth, connector.BasicAuth, connector.NoAuth,
+			connector.ExternalAuthoritative,
+		)
+		who := []connector.Principal{
+			connector.Anonymous, connector.Authenticated, connector.User("app"),
+			connector.User("root"),
+		}
 		if c.AuthMechanisms == connector.ExternalAuthoritative {
 			c.PermissionGroups = connector.ExchangeServers
 			who = []connector.Principal{connector.ExternallySecured}
@@ -197,25 +222,31 @@ func randomConfig(lot *rand.Rand) relay.Config {
 		for range lot.IntN(4) {
 			c.Grants = append(c.Grants, connector.Grant{
 				Principal: pick(lot, who...),
-				Rights:    pick(lot, connector.AcceptAnyRecipient, connector.Submit, connector.Right(1+lot.IntN(1023))),
-				Deny:      lot.IntN(4) == 0,
+				Rights: pick(
+					lot, connector.AcceptAnyRecipient, connector.Submit,
+					connector.Right(1+lot.IntN(1023)),
+				),
+				Deny: lot.IntN(4) == 0,
 			})
 		}
 		c.Limits = connector.Limits{
-			Tarpit: -1, AuthTarpit: -1, MaxProtocolErrors: -1, MaxConnectionsPerSource: -1, MaxConnectionsPercentPerSource: -1,
+			Tarpit: -1, AuthTarpit: -1, MaxProtocolErrors: -1, MaxConnectionsPerSource: -1,
+			MaxConnectionsPercentPerSource: -1,
 		}
 		cfg.Connectors = append(cfg.Connectors, c)
 	}
 	return cfg
 }
 
-// randomRecipient spells an address in some way. The domain is where it leads, or nothing where that is open to dispute.
+// randomRecipient spells an address in some way. The domain is where it leads,
+// or nothing where that is open to dispute.
 func randomRecipient(lot *rand.Rand, accepted []domains.AcceptedDomain) (domain, spelling string) {
 	inside := "example.test"
 	if len(accepted) > 0 {
 		inside = strings.TrimPrefix(accepted[lot.IntN(len(accepted))].Domain, "*.")
 	}
-	domain = pick(lot, inside, "elsewhere.test", "evil.example", "sub."+inside, "not"+inside, inside+".evil.example", "test", "[10.0.0.1]", "[192.0.2.1]",
+	domain = pick(lot, inside, "elsewhere.test", "evil.example", "sub."+inside, "not"+
+		inside, inside+".evil.example", "test", "[10.0.0.1]", "[192.0.2.1]",
 		"xn--bcher-kva.test", "bücher.test", "elsewhere.xn--bcher-kva.test")
 	if lot.IntN(3) == 0 {
 		domain = randomCase(lot, domain)
@@ -244,15 +275,22 @@ func randomRecipient(lot *rand.Rand, accepted []domains.AcceptedDomain) (domain,
 	case 9:
 		return "", "<" + local + "@" + domain + "> <" + local + "@" + inside + ">"
 	case 10: // full stops, spaces and letters of Unicode that some fold
-		return "", "<" + local + "@" + strings.Replace(domain, ".", pick(lot, "\u3002", "\uff0e", "\u00ad.", " .", "\u200b.", ".\u212a"), 1) + ">"
+		return "", "<" + local + "@" + strings.Replace(
+			domain, ".", pick(lot, "\u3002", "\uff0e", "\u00ad.", " .", "\u200b.", ".\u212a"), 1,
+		) + ">"
 	case 11: // other forms of addresses
-		return "", "<" + local + "@" + pick(lot, "[IPv6:::ffff:192.0.2.1]", "[IPv6:2001:db8::1]", "192.0.2.1", "0xc0000201", "3221225985", "[192.0.2.01]", "[x:1]", "#1") + ">"
+		return "", "<" + local + "@" + pick(
+			lot, "[IPv6:::ffff:192.0.2.1]", "[IPv6:2001:db8::1]", "192.0.2.1", "0xc0000201",
+			"3221225985", "[192.0.2.01]", "[x:1]", "#1",
+		) + ">"
 	case 12: // parameters
 		return domain, "<" + local + "@" + domain + "> ORCPT=rfc822;x@" + inside
 	case 13: // no brackets
 		return "", local + "@" + domain
 	case 14: // octets that end strings elsewhere
-		return "", "<" + local + "@" + domain + pick(lot, "\t", "\x7f", "\x01", "\\", "\xff", ";", "/", "%00") + inside + ">"
+		return "", "<" + local + "@" + domain + pick(
+			lot, "\t", "\x7f", "\x01", "\\", "\xff", ";", "/", "%00",
+		) + inside + ">"
 	}
 	return domain, "<" + local + "@" + domain + ">"
 }
@@ -270,17 +308,22 @@ func randomCase(lot *rand.Rand, s string) string {
 // FuzzNoOpenRelay plays any text as a session of a stranger.
 func FuzzNoOpenRelay(f *testing.F) {
 	for _, path := range []string{
-		"<x@evil.example>", `<"x@example.test"@evil.example>`, "<@example.test:x@evil.example>", "<x%evil.example@example.test>", "<x@example.test.evil.example>",
-		"<x@b\u00fccher.test>", "<x@[192.0.2.1]>", "<x@example.test.>", "<alice@EXAMPLE.test> ORCPT=rfc822;x@evil.example", "<postmaster>",
+		"<x@evil.example>", `<"x@example.test"@evil.example>`, "<@example.test:x@evil.example>",
+		"<x%evil.example@example.test>", "<x@example.test.evil.example>",
+		"<x@b\u00fccher.test>", "<x@[192.0.2.1]>", "<x@example.test.>",
+		"<alice@EXAMPLE.test> ORCPT=rfc822;x@evil.example", "<postmaster>",
 	} {
 		f.Add("MAIL FROM:<>\r\nRCPT TO:" + path)
 		f.Add("MAIL FROM:<> SMTPUTF8\r\nRCPT TO:" + path + "\r\nDATA\r\nx")
 	}
-	f.Add("AUTH PLAIN AGFwcABndWVzcw==\r\nMAIL FROM:<>\r\nRCPT TO:<x@evil.example>\r\nRSET\r\nBDAT 1\r\nx\r\nMAIL FROM:<>")
+	f.Add(
+		"AUTH PLAIN AGFwcABndWVzcw==\r\nMAIL FROM:<>\r\nRCPT TO:<x@evil.example>\r\nRSET\r\nBDAT 1\r\nx\r\nMAIL FROM:<>",
+	)
 	c := connector.FromInternet("in")
 	c.AuthMechanisms = connector.BasicAuth
 	c.Limits = connector.Limits{
-		Tarpit: -1, AuthTarpit: -1, MaxProtocolErrors: -1, MaxConnectionsPerSource: -1, MaxConnectionsPercentPerSource: -1, ConnectionRate: -1,
+		Tarpit: -1, AuthTarpit: -1, MaxProtocolErrors: -1, MaxConnectionsPerSource: -1,
+		MaxConnectionsPercentPerSource: -1, ConnectionRate: -1,
 	}
 	o := &outsiders{cfg: relay.Config{
 		Connectors: []*connector.Connector{c},
@@ -299,7 +342,9 @@ func FuzzNoOpenRelay(f *testing.F) {
 		if strings.Contains(text, "c2VjcmV0") || strings.Contains(text, "secret") {
 			return // it may have logged on
 		}
-		p := o.w.dial(netip.MustParseAddrPort(propertyLocal), netip.MustParseAddrPort("198.51.100.7:40000"))
+		p := o.w.dial(
+			netip.MustParseAddrPort(propertyLocal), netip.MustParseAddrPort("198.51.100.7:40000"),
+		)
 		_ = p.conn.SetDeadline(time.Now().Add(time.Second)) // a chunk that never ends
 		go func() {
 			_, _ = io.WriteString(p.conn, "EHLO client.example.test\r\n"+text+"\r\n.\r\nQUIT\r\n")

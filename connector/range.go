@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// Range is an inclusive range of addresses of one family. The zero Range holds nothing.
+// Range is an inclusive range of addresses of one family. The zero Range holds
+// nothing.
 type Range struct{ From, To netip.Addr }
 
 // AllIPv4 returns the range of every IPv4 address.
@@ -37,10 +38,11 @@ func Loopback() []Range {
 }
 
 // ParseRange reads a single address ("192.0.2.1"), a block in CIDR notation,
-// where bits outside the mask are ignored ("192.0.2.1/24"), or the first and last address
-// ("192.0.2.1-192.0.2.9"). IPv6 is written likewise; an IPv4-mapped IPv6 address means the
-// IPv4 address. Zones ("fe80::1%eth0") are refused, since a range is about the
-// address a connection comes from and not about the interface.
+// where bits outside the mask are ignored ("192.0.2.1/24"), or the first and
+// last address ("192.0.2.1-192.0.2.9"). IPv6 is written likewise; an
+// IPv4-mapped IPv6 address means the IPv4 address. Zones ("fe80::1%eth0") are
+// refused, since a range is about the address a connection comes from and not
+// about the interface.
 func ParseRange(s string) (Range, error) {
 	r, err := parseRange(strings.TrimSpace(s))
 	if err != nil {
@@ -104,7 +106,9 @@ func parseBlock(s string) (Range, error) {
 	from := netip.PrefixFrom(a, n).Masked().Addr()
 	to := lastOf(from, n)
 	if to.Is4In6() {
-		return Range{}, errors.New("the block ends with the IPv4-mapped addresses, which count as IPv4; leave them out")
+		return Range{}, errors.New(
+			"the block ends with the IPv4-mapped addresses, which count as IPv4; leave them out",
+		)
 	}
 	return Range{from, to}, nil
 }
@@ -147,8 +151,8 @@ func (r Range) check() error {
 	return nil
 }
 
-// IsValid reports whether r holds at least one address: both ends are set, of one family, in order
-// and without a zone.
+// IsValid reports whether r holds at least one address: both ends are set, of
+// one family, in order and without a zone.
 func (r Range) IsValid() bool { return r.check() == nil }
 
 // Contains reports whether a is in the range. An IPv4-mapped IPv6 address

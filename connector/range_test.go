@@ -25,7 +25,10 @@ func TestParseRange(t *testing.T) {
 		{"2001:db8::1", "2001:db8::1", "2001:db8::1", "2001:db8::1"},
 		{"2001:db8::1/61", "2001:db8::", "2001:db8:0:7:ffff:ffff:ffff:ffff", "2001:db8::/61"},
 		{"::/0", "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "::/0"},
-		{"2001:db8::1-2001:DB8::FFFF", "2001:db8::1", "2001:db8::ffff", "2001:db8::1-2001:db8::ffff"},
+		{
+			"2001:db8::1-2001:DB8::FFFF", "2001:db8::1", "2001:db8::ffff",
+			"2001:db8::1-2001:db8::ffff",
+		},
 		{"::ffff:192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1"},
 		{"::ffff:192.0.2.1/120", "192.0.2.0", "192.0.2.255", "192.0.2.0/24"},
 		{"::ffff:192.0.2.1/96", "0.0.0.0", "255.255.255.255", "0.0.0.0/0"},
@@ -59,14 +62,15 @@ func TestParseRange(t *testing.T) {
 func TestParseRangeErrors(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"":                         `"" is not an IP address`,
-		"example.com":              `"example.com" is not an IP address`,
-		"192.0.2":                  `"192.0.2" is not an IP address`,
-		"192.0.2.01":               `"192.0.2.01" is not an IP address`,
-		"192.0.2.0/33":             "not an address, a slash and the number of bits",
-		"192.0.2.0/255.255.255.0":  "not an address, a slash and the number of bits",
-		"192.0.2.0/":               "not an address, a slash and the number of bits",
-		"192.0.2.9-192.0.2.1":      "the last address 192.0.2.1 is below the first 192.0.2.9; swap them",
+		"":                        `"" is not an IP address`,
+		"example.com":             `"example.com" is not an IP address`,
+		"192.0.2":                 `"192.0.2" is not an IP address`,
+		"192.0.2.01":              `"192.0.2.01" is not an IP address`,
+		"192.0.2.0/33":            "not an address, a slash and the number of bits",
+		"192.0.2.0/255.255.255.0": "not an address, a slash and the number of bits",
+		"192.0.2.0/":              "not an address, a slash and the number of bits",
+		"192.0.2.9-192.0.2.1": "the last address 192.0.2.1 is below the first 192.0.2.9; " +
+			"swap them",
 		"192.0.2.1-":               `"" is not an IP address`,
 		"192.0.2.1-9":              `"9" is not an IP address`,
 		"192.0.2.1-2001:db8::1":    "192.0.2.1 and 2001:db8::1 are of different families",
@@ -128,7 +132,10 @@ func TestRangeLiterals(t *testing.T) {
 }
 
 func FuzzParseRange(f *testing.F) {
-	for _, s := range []string{"192.0.2.1", "10.0.0.1/8", "10.0.0.1-10.0.0.9", "2001:db8::/33", "::-ffff::", "::ffff:1.2.3.4/100", "fe80::1%0", "::/80"} {
+	for _, s := range []string{
+		"192.0.2.1", "10.0.0.1/8", "10.0.0.1-10.0.0.9", "2001:db8::/33", "::-ffff::",
+		"::ffff:1.2.3.4/100", "fe80::1%0", "::/80",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -139,7 +146,8 @@ func FuzzParseRange(f *testing.F) {
 			}
 			return
 		}
-		if !r.IsValid() || !r.Contains(r.From) || !r.Contains(r.To) || r.Contains(r.From.Prev()) || r.Contains(r.To.Next()) {
+		if !r.IsValid() || !r.Contains(r.From) || !r.Contains(r.To) || r.Contains(r.From.Prev()) ||
+			r.Contains(r.To.Next()) {
 			t.Fatalf("%q is %v-%v", text, r.From, r.To)
 		}
 		again, err := ParseRange(r.String())
@@ -147,7 +155,8 @@ func FuzzParseRange(f *testing.F) {
 			t.Fatalf("%q prints as %q, which is %v, %v", text, r, again, err)
 		}
 		// The standard library agrees about blocks.
-		if p, err := netip.ParsePrefix(text); err == nil && !p.Addr().Is4In6() && (r.From != p.Masked().Addr() || !p.Contains(r.To) || p.Contains(r.To.Next())) {
+		if p, err := netip.ParsePrefix(text); err == nil && !p.Addr().Is4In6() &&
+			(r.From != p.Masked().Addr() || !p.Contains(r.To) || p.Contains(r.To.Next())) {
 			t.Fatalf("%q is %v-%v", text, r.From, r.To)
 		}
 	})

@@ -4,20 +4,26 @@ package connector
 type Right uint16
 
 const (
-	// Submit allows sending mail at all. Without it MAIL is refused, and so is AUTH.
+	// Submit allows sending mail at all. Without it MAIL is refused, and so is
+	// AUTH.
 	Submit Right = 1 << iota
-	// AcceptAnyRecipient is the right to relay. Without it a recipient must be in an accepted domain.
+	// AcceptAnyRecipient is the right to relay. Without it a recipient must be
+	// in an accepted domain.
 	AcceptAnyRecipient
-	// AcceptAnySender lifts the check that a sender is one the session may use: for users an address they own, for anonymous
-	// sessions one in an accepted domain. It is checked on the envelope sender, and on the From and Sender fields. To take it from
-	// strangers stops their mail, not the abuse of the relay's own domains.
+	// AcceptAnySender lifts the check that a sender is one the session may use:
+	// for users an address they own, for anonymous sessions one in an accepted
+	// domain. It is checked on the envelope sender, and on the From and Sender
+	// fields. To take it from strangers stops their mail, not the abuse of the
+	// relay's own domains.
 	AcceptAnySender
-	// AcceptAuthoritativeDomainSender allows senders in the relay's own authoritative domains, in the envelope and in the
-	// From and Sender fields. Relay domains are not covered: other hosts send for them as well. A user needs AcceptAnySender besides for
-	// an address that is another's.
+	// AcceptAuthoritativeDomainSender allows senders in the relay's own
+	// authoritative domains, in the envelope and in the From and Sender fields.
+	// Relay domains are not covered: other hosts send for them as well. A user
+	// needs AcceptAnySender besides for an address that is another's.
 	AcceptAuthoritativeDomainSender
-	// AcceptAuthenticationFlag believes the AUTH parameter of MAIL (RFC 4954 section 5) and shows it to the application; without it the
-	// parameter is ignored.
+	// AcceptAuthenticationFlag believes the AUTH parameter of MAIL (RFC 4954
+	// section 5) and shows it to the application; without it the parameter is
+	// ignored.
 	AcceptAuthenticationFlag
 	// AcceptHeadersRouting keeps Received and Resent-* fields.
 	AcceptHeadersRouting
@@ -64,16 +70,19 @@ func rightWords() []word[Right] {
 }
 
 // ParseRight reads rights separated by commas or spaces, in Exchange's words
-// (ms-Exch-SMTP-Accept-Any-Recipient) or in those of this package (AcceptAnyRecipient).
+// (ms-Exch-SMTP-Accept-Any-Recipient) or in those of this package
+// (AcceptAnyRecipient).
 func ParseRight(s string) (Right, error) { return parseSet("right", s, rightWords()) }
 
 // Has reports whether r contains every right of x.
 func (r Right) Has(x Right) bool { return r&x == x }
 
-// String prints the rights in Exchange's words, comma separated, and the empty set as None.
+// String prints the rights in Exchange's words, comma separated, and the empty
+// set as None.
 func (r Right) String() string { return formatSet(r, rightWords()) }
 
-// MarshalText prints r as [Right.String] does. It fails for bits that are no right.
+// MarshalText prints r as [Right.String] does. It fails for bits that are no
+// right.
 func (r Right) MarshalText() ([]byte, error) { return marshalSet("right", r, rightWords()) }
 
 // UnmarshalText reads what [ParseRight] reads.

@@ -25,8 +25,13 @@ func TestMatrix(t *testing.T) {
 		{BypassAntiSpam, o, x, x, x, x, o},
 		{BypassMessageSizeLimit, o, o, x, x, x, o},
 	} {
-		secured := Connector{PermissionGroups: ExchangeServers, AuthMechanisms: ExternalAuthoritative}
-		server := Connector{PermissionGroups: ExchangeServers, AuthMechanisms: TLS | ExchangeServer, ServerNames: []string{"relay.example.com"}}
+		secured := Connector{
+			PermissionGroups: ExchangeServers, AuthMechanisms: ExternalAuthoritative,
+		}
+		server := Connector{
+			PermissionGroups: ExchangeServers, AuthMechanisms: TLS | ExchangeServer,
+			ServerNames: []string{"relay.example.com"},
+		}
 		for _, cell := range []struct {
 			name      string
 			got, want bool
@@ -34,7 +39,11 @@ func TestMatrix(t *testing.T) {
 			{"AnonymousUsers", AnonymousUsers.Rights().Has(row.right), row.anonymous},
 			{"ExchangeUsers", ExchangeUsers.Rights().Has(row.right), row.users},
 			{"ExchangeServers", ExchangeServers.Rights().Has(row.right), row.servers},
-			{"ExchangeServers/server", server.Rights(Peer{TLS: true, Names: []string{"relay.example.com"}}).Has(row.right), row.servers},
+			{
+				"ExchangeServers/server",
+				server.Rights(Peer{TLS: true, Names: []string{"relay.example.com"}}).Has(row.right),
+				row.servers,
+			},
 			{"ExchangeServers/ESS", secured.Rights(Peer{}).Has(row.right), row.secured},
 			{"ExchangeLegacyServers", ExchangeLegacyServers.Rights().Has(row.right), row.legacy},
 			{"Partners", Partners.Rights().Has(row.right), row.partner},
@@ -77,48 +86,132 @@ func TestRights(t *testing.T) {
 		{"TLS alone changes nothing", everyGroup, TLS, nil, Peer{TLS: true}, anonymous},
 		{"a user's rights replace the anonymous ones", everyGroup, TLS, nil, alice, users},
 		{"a user without ExchangeUsers has none", AnonymousUsers, TLS | BasicAuth, nil, alice, 0},
-		{"a user keeps no grant to anonymous", AnonymousUsers | ExchangeUsers, TLS, []Grant{{Principal: Anonymous, Rights: AcceptAuthenticationFlag}}, alice, users},
-		{"groups alone do not log on", everyGroup, TLS, []Grant{{Principal: Group("ops"), Rights: AcceptAnyRecipient}}, Peer{User: "alice", Groups: []string{"ops"}}, anonymous},
+		{
+			"a user keeps no grant to anonymous", AnonymousUsers | ExchangeUsers, TLS,
+			[]Grant{{Principal: Anonymous, Rights: AcceptAuthenticationFlag}}, alice, users,
+		},
+		{
+			"groups alone do not log on", everyGroup, TLS,
+			[]Grant{{Principal: Group("ops"), Rights: AcceptAnyRecipient}},
+			Peer{User: "alice", Groups: []string{"ops"}}, anonymous,
+		},
 
 		{"partner", everyGroup, TLS, nil, contoso, partners},
 		{"a partner without the group is anonymous", AnonymousUsers, TLS, nil, contoso, anonymous},
-		{"a partner outside TLS is anonymous", everyGroup, TLS, nil, Peer{Partner: "contoso.com"}, anonymous},
-		{"a partner who logs on is a user", everyGroup, TLS, nil, Peer{Authenticated: true, User: "bob", Partner: "contoso.com", TLS: true}, users},
-		{"a grant makes a partner", AnonymousUsers, TLS, []Grant{{Principal: PartnerName("Contoso.com."), Rights: Submit | AcceptAnyRecipient}},
+		{
+			"a partner outside TLS is anonymous", everyGroup, TLS, nil,
+			Peer{Partner: "contoso.com"}, anonymous,
+		},
+		{
+			"a partner who logs on is a user", everyGroup, TLS, nil,
+			Peer{Authenticated: true, User: "bob", Partner: "contoso.com", TLS: true}, users,
+		},
+		{"a grant makes a partner", AnonymousUsers, TLS, []Grant{
+			{Principal: PartnerName("Contoso.com."), Rights: Submit | AcceptAnyRecipient},
+		},
 			Peer{Partner: "CONTOSO.com", TLS: true}, Submit | AcceptAnyRecipient},
-		{"a grant to another domain does not", AnonymousUsers, TLS, []Grant{{Principal: PartnerName("contoso.com"), Rights: AcceptAnyRecipient}},
+		{"a grant to another domain does not", AnonymousUsers, TLS, []Grant{
+			{Principal: PartnerName("contoso.com"), Rights: AcceptAnyRecipient},
+		},
 			Peer{Partner: "mail.contoso.com", TLS: true}, anonymous},
-		{"a partner can be denied", AnonymousUsers | Partners, TLS, []Grant{{Principal: PartnerName("contoso.com"), Rights: Submit, Deny: true}}, contoso, AcceptHeadersRouting},
+		{
+			"a partner can be denied", AnonymousUsers | Partners, TLS,
+			[]Grant{{Principal: PartnerName("contoso.com"), Rights: Submit, Deny: true}}, contoso,
+			AcceptHeadersRouting,
+		},
 
-		{"relay grant", AnonymousUsers, TLS, []Grant{relay}, Peer{}, anonymous | AcceptAnyRecipient},
-		{"grant to the authenticated", 0, TLS, []Grant{{Principal: Authenticated, Rights: Submit}}, alice, Submit},
-		{"which anonymous does not get", 0, TLS, []Grant{{Principal: Authenticated, Rights: Submit}}, Peer{}, 0},
-		{"grant to a user", ExchangeUsers, TLS, []Grant{{Principal: User("alice"), Rights: AcceptAnySender}}, alice, users | AcceptAnySender},
-		{"grant to another user", ExchangeUsers, TLS, []Grant{{Principal: User("bob"), Rights: AcceptAnySender}}, alice, users},
-		{"a grant minds the case", ExchangeUsers, TLS, []Grant{{Principal: User("Alice"), Rights: AcceptAnySender}}, alice, users},
-		{"grant to a group", ExchangeUsers, TLS, []Grant{{Principal: Group("ops"), Rights: AcceptAnySender}}, alice, users | AcceptAnySender},
-		{"grant to another group", ExchangeUsers, TLS, []Grant{{Principal: Group("op"), Rights: AcceptAnySender}}, alice, users},
-		{"a user is not a group", ExchangeUsers, TLS, []Grant{{Principal: Group("alice"), Rights: AcceptAnySender}, {Principal: User("ops"), Rights: AcceptAnySender}}, alice, users},
-		{"a user named like a principal is only a user", ExchangeUsers, TLS, []Grant{{Principal: Group("ops"), Rights: AcceptAnySender}, relay},
+		{
+			"relay grant", AnonymousUsers, TLS, []Grant{relay}, Peer{},
+			anonymous | AcceptAnyRecipient,
+		},
+		{
+			"grant to the authenticated", 0, TLS,
+			[]Grant{{Principal: Authenticated, Rights: Submit}}, alice, Submit,
+		},
+		{
+			"which anonymous does not get", 0, TLS,
+			[]Grant{{Principal: Authenticated, Rights: Submit}}, Peer{}, 0,
+		},
+		{
+			"grant to a user", ExchangeUsers, TLS,
+			[]Grant{{Principal: User("alice"), Rights: AcceptAnySender}}, alice,
+			users | AcceptAnySender,
+		},
+		{
+			"grant to another user", ExchangeUsers, TLS,
+			[]Grant{{Principal: User("bob"), Rights: AcceptAnySender}}, alice, users,
+		},
+		{
+			"a grant minds the case", ExchangeUsers, TLS,
+			[]Grant{{Principal: User("Alice"), Rights: AcceptAnySender}}, alice, users,
+		},
+		{
+			"grant to a group", ExchangeUsers, TLS,
+			[]Grant{{Principal: Group("ops"), Rights: AcceptAnySender}}, alice,
+			users | AcceptAnySender,
+		},
+		{
+			"grant to another group", ExchangeUsers, TLS,
+			[]Grant{{Principal: Group("op"), Rights: AcceptAnySender}}, alice, users,
+		},
+		{
+			"a user is not a group", ExchangeUsers, TLS,
+			[]Grant{
+				{Principal: Group("alice"), Rights: AcceptAnySender},
+				{Principal: User("ops"), Rights: AcceptAnySender},
+			},
+			alice, users,
+		},
+		{"a user named like a principal is only a user", ExchangeUsers, TLS, []Grant{
+			{Principal: Group("ops"), Rights: AcceptAnySender}, relay,
+		},
 			Peer{Authenticated: true, User: "group:ops"}, users},
 
-		{"a denial wins over the group", AnonymousUsers, TLS, []Grant{{Principal: Anonymous, Rights: AcceptAuthoritativeDomainSender, Deny: true}}, Peer{}, anonymous &^ AcceptAuthoritativeDomainSender},
-		{"a denial wins over a later grant", AnonymousUsers, TLS, []Grant{{Principal: Anonymous, Rights: AcceptAnyRecipient, Deny: true}, relay}, Peer{}, anonymous},
-		{"a denial wins over an earlier grant", AnonymousUsers, TLS, []Grant{relay, {Principal: Anonymous, Rights: AcceptAnyRecipient, Deny: true}}, Peer{}, anonymous},
+		{
+			"a denial wins over the group", AnonymousUsers, TLS,
+			[]Grant{{Principal: Anonymous, Rights: AcceptAuthoritativeDomainSender, Deny: true}},
+			Peer{}, anonymous &^ AcceptAuthoritativeDomainSender,
+		},
+		{
+			"a denial wins over a later grant", AnonymousUsers, TLS,
+			[]Grant{{Principal: Anonymous, Rights: AcceptAnyRecipient, Deny: true}, relay}, Peer{},
+			anonymous,
+		},
+		{
+			"a denial wins over an earlier grant", AnonymousUsers, TLS,
+			[]Grant{relay, {Principal: Anonymous, Rights: AcceptAnyRecipient, Deny: true}}, Peer{},
+			anonymous,
+		},
 		{"a denial of a group wins over a grant to the user", ExchangeUsers, TLS,
-			[]Grant{{Principal: User("alice"), Rights: AcceptAnySender}, {Principal: Group("staff"), Rights: AcceptAnySender | AcceptAnyRecipient, Deny: true}}, alice, users &^ AcceptAnyRecipient},
-		{"a denial is not dodged by case", ExchangeUsers, TLS, []Grant{{Principal: User("ALICE"), Rights: Submit, Deny: true}}, alice, users &^ Submit},
+			[]Grant{
+				{Principal: User("alice"), Rights: AcceptAnySender},
+				{
+					Principal: Group("staff"), Rights: AcceptAnySender | AcceptAnyRecipient,
+					Deny: true,
+				},
+			}, alice, users &^ AcceptAnyRecipient},
+		{
+			"a denial is not dodged by case", ExchangeUsers, TLS,
+			[]Grant{{Principal: User("ALICE"), Rights: Submit, Deny: true}}, alice, users &^ Submit,
+		},
 
 		{"externally secured", ExchangeServers, ExternalAuthoritative | TLS, nil, Peer{}, secured},
 		{"whatever it shows", ExchangeServers, ExternalAuthoritative, nil, alice, secured},
 		{"not without the group", AnonymousUsers, ExternalAuthoritative, nil, Peer{}, 0},
 		{"denial to the externally secured", ExchangeServers, ExternalAuthoritative,
-			[]Grant{{Principal: ExternallySecured, Rights: BypassMessageSizeLimit, Deny: true}}, Peer{}, secured &^ BypassMessageSizeLimit},
-		{"which others do not notice", AnonymousUsers, TLS, []Grant{{Principal: ExternallySecured, Rights: Submit, Deny: true}}, Peer{}, anonymous},
+			[]Grant{
+				{Principal: ExternallySecured, Rights: BypassMessageSizeLimit, Deny: true},
+			}, Peer{}, secured &^ BypassMessageSizeLimit},
+		{
+			"which others do not notice", AnonymousUsers, TLS,
+			[]Grant{{Principal: ExternallySecured, Rights: Submit, Deny: true}}, Peer{}, anonymous,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			c := &Connector{PermissionGroups: test.groups, AuthMechanisms: test.auth, Grants: test.grants}
+			c := &Connector{
+				PermissionGroups: test.groups, AuthMechanisms: test.auth, Grants: test.grants,
+			}
 			if got := c.Rights(test.peer); got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
@@ -128,10 +221,12 @@ func TestRights(t *testing.T) {
 
 func TestHas(t *testing.T) {
 	t.Parallel()
-	if r := Submit | BypassAntiSpam; !r.Has(Submit) || !r.Has(Submit|BypassAntiSpam) || r.Has(Submit|AcceptAnySender) || !r.Has(0) {
+	if r := Submit | BypassAntiSpam; !r.Has(Submit) || !r.Has(Submit|BypassAntiSpam) ||
+		r.Has(Submit|AcceptAnySender) || !r.Has(0) {
 		t.Error("Right.Has")
 	}
-	if g := AnonymousUsers | Partners; !g.Has(Partners) || g.Has(AuthenticatedUsers) || g.Has(Partners|ExchangeUsers) {
+	if g := AnonymousUsers | Partners; !g.Has(Partners) || g.Has(AuthenticatedUsers) ||
+		g.Has(Partners|ExchangeUsers) {
 		t.Error("PermissionGroup.Has")
 	}
 	if m := TLS | BasicAuth; !m.Has(TLS) || m.Has(NoAuth) || m.Has(TLS|BasicAuthRequireTLS) {
@@ -146,7 +241,10 @@ func TestRightsAllocateNothing(t *testing.T) {
 		{Principal: User("MALLORY"), Rights: Submit, Deny: true},
 		{Principal: PartnerName("contoso.com"), Rights: Submit},
 	}
-	peers := []Peer{{}, {Authenticated: true, User: "alice", Groups: []string{"ops"}}, {Partner: "contoso.com", TLS: true}}
+	peers := []Peer{
+		{}, {Authenticated: true, User: "alice", Groups: []string{"ops"}},
+		{Partner: "contoso.com", TLS: true},
+	}
 	if n := testing.AllocsPerRun(100, func() {
 		for _, p := range peers {
 			c.Rights(p)

@@ -7,11 +7,14 @@ type Peer struct {
 	Authenticated bool
 	User          string   // the name it logged on with
 	Groups        []string // the application's groups the user is in
-	// Server tells that it logged on as one of the operator's own relays. Counts inside TLS only.
+	// Server tells that it logged on as one of the operator's own relays.
+	// Counts inside TLS only.
 	Server bool
-	// Names are the DNS names of its verified client certificate. They count inside TLS only.
+	// Names are the DNS names of its verified client certificate. They count
+	// inside TLS only.
 	Names []string
-	// Partner is a partner's domain that it has proved in another way. Counts inside TLS only.
+	// Partner is a partner's domain that it has proved in another way. Counts
+	// inside TLS only.
 	Partner string
 	TLS     bool
 }
@@ -33,14 +36,17 @@ const (
 // A session is one principal at a time, and the rights of a new one replace
 // those of the old. It is anonymous at first. After it has logged on it is
 // authenticated. A client certificate makes it a server, if the connector has
-// [ExchangeServer] and lists one of the certificate's names in ServerNames. Otherwise it makes it a
-// partner, if the connector has the group Partners or a grant that names one of the
-// domains that the certificate proves (see [Connector.PartnerNames]); a certificate with several is
-// given what any of them is granted, and denied what any of them is denied. Other certificates do
-// not count. With [ExternalAuthoritative] every session is externally secured, whatever it shows.
+// [ExchangeServer] and lists one of the certificate's names in ServerNames.
+// Otherwise it makes it a partner, if the connector has the group Partners or a
+// grant that names one of the domains that the certificate proves (see
+// [Connector.PartnerNames]); a certificate with several is given what any of
+// them is granted, and denied what any of them is denied. Other certificates do
+// not count. With [ExternalAuthoritative] every session is externally secured,
+// whatever it shows.
 //
-// Who logs on is judged by that alone: as a server if the connector has [ExchangeServer] and the
-// verifier says that the identity is one, else as a user, whatever the certificate.
+// Who logs on is judged by that alone: as a server if the connector has
+// [ExchangeServer] and the verifier says that the identity is one, else as a
+// user, whatever the certificate.
 func (c *Connector) Rights(p Peer) Right {
 	r := c.role(&p)
 	rights := r.groupRights(c.PermissionGroups)
@@ -92,7 +98,8 @@ func (c *Connector) role(p *Peer) role {
 	return roleAnonymous
 }
 
-// namesServer reports whether the certificate is that of one of the operator's own relays.
+// namesServer reports whether the certificate is that of one of the operator's
+// own relays.
 func (c *Connector) namesServer(p *Peer) bool {
 	if c.AuthMechanisms&ExchangeServer == 0 {
 		return false
@@ -114,7 +121,8 @@ func (c *Connector) knowsPartner(p *Peer) bool {
 	return c.partnerGranted(p) != ""
 }
 
-// partner returns the domain that a partner is shown as: one that a grant names, else the first.
+// partner returns the domain that a partner is shown as: one that a grant
+// names, else the first.
 func (c *Connector) partner(p *Peer) string {
 	if domain := c.partnerGranted(p); domain != "" {
 		return domain
@@ -137,7 +145,8 @@ func (c *Connector) partnerGranted(p *Peer) string {
 	return ""
 }
 
-// grantedTo returns the partner's domain that the grant names, if the peer has proved it.
+// grantedTo returns the partner's domain that the grant names, if the peer has
+// proved it.
 func (c *Connector) grantedTo(g *Grant, p *Peer) string {
 	domain, ok := strings.CutPrefix(string(g.Principal), partnerPrefix)
 	if !ok {

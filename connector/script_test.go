@@ -105,9 +105,11 @@ func (c *scriptCase) play(t *testing.T, ca *authority) {
 		Hostname: "relay.example.test", TLS: ca.server(),
 		Spool: &recorder{Store: memspool.New(nil), player: p}, Resolver: noDNS{},
 		Events: p.event, Logger: slog.New(&refusals{player: p}),
-		Verifier:  auth.VerifierFunc(p.verify),
-		Mailboxes: relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error { return nil }),
-		Policy:    relay.Policy{Mail: p.mailPolicy},
+		Verifier: auth.VerifierFunc(p.verify),
+		Mailboxes: relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+			return nil
+		}),
+		Policy: relay.Policy{Mail: p.mailPolicy},
 	}
 	lines := c.lines
 	for len(lines) > 0 && lines[0].verb != "session" {
@@ -171,7 +173,8 @@ type commit struct {
 	content string
 }
 
-// checkFaults compares what could not be read, or else the list in the error of relay.New.
+// checkFaults compares what could not be read, or else the list in the error of
+// relay.New.
 func (p *player) checkFaults(err error) {
 	p.t.Helper()
 	got := p.unread
@@ -230,9 +233,11 @@ func (p *player) connector(l scriptLine, name, rest string) *connector.Connector
 		c, rest = connector.New(u, name), after
 	} else if key == "Recipe" {
 		recipes := map[string]func(string) *connector.Connector{
-			"FromInternet":   connector.FromInternet,
-			"Submission":     connector.Submission,
-			"AnonymousRelay": func(name string) *connector.Connector { return connector.AnonymousRelay(name) },
+			"FromInternet": connector.FromInternet,
+			"Submission":   connector.Submission,
+			"AnonymousRelay": func(name string) *connector.Connector {
+				return connector.AnonymousRelay(name)
+			},
 		}
 		if recipes[value] == nil {
 			p.t.Fatalf("%s: no recipe %q", l.at, value)
@@ -254,7 +259,8 @@ func (p *player) grant(l scriptLine) {
 	c.Grants = append(c.Grants, g)
 }
 
-// fields sets the fields that words such as Usage=Custom and RequireTLS name. A value may stand in quotes.
+// fields sets the fields that words such as Usage=Custom and RequireTLS name. A
+// value may stand in quotes.
 func (p *player) fields(l scriptLine, of any, words string) {
 	for words = strings.TrimSpace(words); words != ""; words = strings.TrimSpace(words) {
 		var word string
@@ -328,7 +334,8 @@ func setField(v reflect.Value, s string) (err error) {
 	return err
 }
 
-// recipientsOf knows the recipients of the list. Who asks for one whose name begins with "down" gets no answer.
+// recipientsOf knows the recipients of the list. Who asks for one whose name
+// begins with "down" gets no answer.
 func recipientsOf(list string) domains.Resolver {
 	known := domains.StaticRecipients(strings.Split(list, ",")...)
 	return domains.ResolverFunc(func(ctx context.Context, a domains.Address) (bool, error) {
@@ -342,7 +349,8 @@ func recipientsOf(list string) domains.Resolver {
 // step plays a line of a session.
 func (p *player) step(l scriptLine) {
 	p.t.Helper()
-	if l.verb != "session" && p.conn == nil && !slices.Contains([]string{"wait", "fate", "report"}, l.verb) {
+	if l.verb != "session" && p.conn == nil &&
+		!slices.Contains([]string{"wait", "fate", "report"}, l.verb) {
 		p.t.Fatalf("%s: there is no session", l.at)
 	}
 	if l.arrow {
@@ -401,7 +409,8 @@ func (p *player) hangUp() {
 	}
 }
 
-// session connects. What follows the arrow is the connector that takes it, "nobody", or a refusal.
+// session connects. What follows the arrow is the connector that takes it,
+// "nobody", or a refusal.
 func (p *player) session(l scriptLine) {
 	p.t.Helper()
 	var s struct {
@@ -418,7 +427,9 @@ func (p *player) session(l scriptLine) {
 	}
 	p.hangUp()
 	synctest.Wait()
-	p.query = relay.Query{Local: scriptAddr(p.t, l, s.Local), Remote: scriptAddr(p.t, l, s.Remote), TLS: s.TLS}
+	p.query = relay.Query{
+		Local: scriptAddr(p.t, l, s.Local), Remote: scriptAddr(p.t, l, s.Remote), TLS: s.TLS,
+	}
 	if s.Cert != "" {
 		p.query.Names = []string{s.Cert}
 	}
@@ -537,8 +548,9 @@ func (p *player) auth(l scriptLine) {
 	}
 }
 
-// path is what follows FROM: or TO: — as it stands if it begins with a bracket, else the first word in brackets — and
-// the address as Explain wants it, if it is one.
+// path is what follows FROM: or TO: — as it stands if it begins with a bracket,
+// else the first word in brackets — and the address as Explain wants it, if it
+// is one.
 func scriptPath(s string) (path, addr, params string, ok bool) {
 	if !strings.HasPrefix(s, "<") {
 		word, rest, _ := strings.Cut(s, " ")
@@ -573,7 +585,10 @@ func (p *player) mail(l scriptLine) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if explained := rightsOf(e); p.rights != explained || p.taken != e.Connector {
-		p.t.Errorf("%s: the session is on %s with %s, explained as %s with %s", l.at, p.taken, p.rights, e.Connector, explained)
+		p.t.Errorf(
+			"%s: the session is on %s with %s, explained as %s with %s", l.at, p.taken, p.rights,
+			e.Connector, explained,
+		)
 	}
 }
 
@@ -586,7 +601,8 @@ func (p *player) rcpt(l scriptLine) {
 		p.query.To = addr
 		e = p.explain(l, p.query)
 		want = &e.Replies[len(e.Replies)-1]
-		if route := strings.TrimPrefix(l.want, "250"); route != l.want && e.Route != strings.TrimSpace(route) {
+		if route := strings.TrimPrefix(l.want, "250"); route != l.want &&
+			e.Route != strings.TrimSpace(route) {
 			p.t.Errorf("%s: route %q", l.at, e.Route)
 		}
 	}
@@ -676,14 +692,17 @@ func (p *player) reply(l scriptLine, got string, e *relay.ExplainedReply) bool {
 	if full := fmt.Sprint(r.Code, " ", r.Enhanced, " ", reason); full != want {
 		p.t.Errorf("%s: reply %q, want %q", l.at, full, want)
 	}
-	if e != nil && r.Code != 421 && (e.Code != r.Code || e.Enhanced != r.Enhanced || e.Text != r.Text || e.Reason != reason) {
-		// 421 is for rates and numbers of connections, which Explain does not look at.
+	if e != nil && r.Code != 421 &&
+		(e.Code != r.Code || e.Enhanced != r.Enhanced || e.Text != r.Text || e.Reason != reason) {
+		// 421 is for rates and numbers of connections, which Explain does not
+		// look at.
 		p.t.Errorf("%s: reply %q for %q, explained as %+v", l.at, got, reason, *e)
 	}
 	return false
 }
 
-// checkRefusals expects n refusals since it was last called, each with an event and a line in the log.
+// checkRefusals expects n refusals since it was last called, each with an event
+// and a line in the log.
 func (p *player) checkRefusals(at string, n int) relay.Event {
 	p.t.Helper()
 	synctest.Wait()
@@ -691,13 +710,16 @@ func (p *player) checkRefusals(at string, n int) relay.Event {
 	defer p.mu.Unlock()
 	defer func() { p.refused, p.logged = nil, nil }()
 	if len(p.refused) != n || len(p.logged) != n {
-		p.t.Fatalf("%s: %d refusals, but the events %+v and the log %+v", at, n, p.refused, p.logged)
+		p.t.Fatalf(
+			"%s: %d refusals, but the events %+v and the log %+v", at, n, p.refused, p.logged,
+		)
 	}
 	if n == 0 {
 		return relay.Event{}
 	}
 	e, l := p.refused[0], p.logged[0]
-	if l.Code != e.Code || l.Enhanced != e.Enhanced || l.Reason != e.Reason || l.Stage != e.Stage || l.Connector != e.Connector {
+	if l.Code != e.Code || l.Enhanced != e.Enhanced || l.Reason != e.Reason || l.Stage != e.Stage ||
+		l.Connector != e.Connector {
 		p.t.Errorf("%s: log %+v, event %+v", at, l, e)
 	}
 	return e
@@ -731,7 +753,8 @@ func rightsOf(e *relay.Explanation) (r connector.Right) {
 	return r
 }
 
-// checkHeader looks for the beginnings of fields in the message that was queued last.
+// checkHeader looks for the beginnings of fields in the message that was queued
+// last.
 func (p *player) checkHeader(l scriptLine) {
 	p.t.Helper()
 	p.mu.Lock()
@@ -741,13 +764,16 @@ func (p *player) checkHeader(l scriptLine) {
 	}
 	header, _, _ := strings.Cut(p.commits[0].content, "\r\n\r\n")
 	for field := range strings.SplitSeq(l.rest, " | ") {
-		if kept := strings.Contains("\r\n"+header, "\r\n"+strings.TrimSpace(field)); kept != (l.verb == "keeps") {
+		if kept := strings.Contains(
+			"\r\n"+header, "\r\n"+strings.TrimSpace(field),
+		); kept != (l.verb == "keeps") {
 			p.t.Errorf("%s: %q in\n%s", l.at, field, header)
 		}
 	}
 }
 
-// checkFate looks at what became of a recipient: "fate alice@example.test delivered".
+// checkFate looks at what became of a recipient: "fate alice@example.test
+// delivered".
 func (p *player) checkFate(l scriptLine) {
 	p.t.Helper()
 	synctest.Wait()
@@ -768,7 +794,8 @@ func (p *player) checkFate(l scriptLine) {
 	}
 }
 
-// checkReport looks for reports on the last message: "report to x@elsewhere.test", "report none".
+// checkReport looks for reports on the last message: "report to
+// x@elsewhere.test", "report none".
 func (p *player) checkReport(l scriptLine) {
 	p.t.Helper()
 	synctest.Wait()
@@ -876,7 +903,8 @@ func (r *recording) Commit(ctx context.Context, c spool.Commit) error {
 	return r.Writer.Commit(ctx, c)
 }
 
-// noDNS is a resolver that never has an answer, so that mail for other hosts waits.
+// noDNS is a resolver that never has an answer, so that mail for other hosts
+// waits.
 type noDNS struct{}
 
 func (noDNS) LookupMX(context.Context, string) ([]*net.MX, error) { return nil, errNoDNS }

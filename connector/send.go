@@ -15,11 +15,12 @@ import (
 type TLSLevel uint8
 
 const (
-	TLSOpportunistic         TLSLevel = iota // STARTTLS when offered, no certificate check; plain otherwise
-	TLSNone                                  // ignore STARTTLS
-	TLSEncryptionOnly                        // TLS or no delivery; any certificate
-	TLSCertificateValidation                 // the chain must verify
-	TLSDomainValidation                      // and the name must match TLSDomain
+	// STARTTLS when offered, no certificate check; plain otherwise
+	TLSOpportunistic         TLSLevel = iota
+	TLSNone                           // ignore STARTTLS
+	TLSEncryptionOnly                 // TLS or no delivery; any certificate
+	TLSCertificateValidation          // the chain must verify
+	TLSDomainValidation               // and the name must match TLSDomain
 )
 
 func tlsLevelWords() []word[TLSLevel] {
@@ -39,7 +40,9 @@ func ParseTLSLevel(s string) (TLSLevel, error) { return parseOne("TLS level", s,
 func (l TLSLevel) String() string { return formatOne("TLSLevel", l, tlsLevelWords()) }
 
 // MarshalText returns the name of the level. It fails for a value that is none.
-func (l TLSLevel) MarshalText() ([]byte, error) { return marshalOne("TLS level", l, tlsLevelWords()) }
+func (l TLSLevel) MarshalText() ([]byte, error) {
+	return marshalOne("TLS level", l, tlsLevelWords())
+}
 
 // UnmarshalText reads what [ParseTLSLevel] reads.
 func (l *TLSLevel) UnmarshalText(text []byte) (err error) {
@@ -52,13 +55,15 @@ type AddressSpace struct {
 	// Domain is "example.com" for that domain alone, "*.example.com" for it and
 	// every subdomain, or "*" for all. Names are written in A-labels.
 	Domain string
-	// Cost decides between connectors with the same address space: the lowest wins, 1 to 100. Defaults to 1.
+	// Cost decides between connectors with the same address space: the lowest
+	// wins, 1 to 100. Defaults to 1.
 	Cost int
 }
 
 const maxCost = 100
 
-// ParseAddressSpace reads "domain" or "domain;cost", with "SMTP:" before it or not.
+// ParseAddressSpace reads "domain" or "domain;cost", with "SMTP:" before it or
+// not.
 func ParseAddressSpace(s string) (AddressSpace, error) {
 	a, err := parseAddressSpace(s)
 	if err == nil {
@@ -112,7 +117,8 @@ func (a AddressSpace) cost() int { return max(a.Cost, 1) }
 // String returns the space as "domain;cost".
 func (a AddressSpace) String() string { return a.Domain + ";" + strconv.Itoa(a.cost()) }
 
-// MarshalText returns the space as "domain;cost". It fails for an invalid space.
+// MarshalText returns the space as "domain;cost". It fails for an invalid
+// space.
 func (a AddressSpace) MarshalText() ([]byte, error) {
 	if err := a.check(); err != nil {
 		return nil, fmt.Errorf("connector: invalid address space %q: %w", a.Domain, err)
@@ -129,50 +135,60 @@ func (a *AddressSpace) UnmarshalText(text []byte) (err error) {
 // SendConnector says how mail leaves for its address spaces. Printed or
 // logged it shows its name only, never the password.
 type SendConnector struct {
-	// Name identifies the connector in logs and events: unique without regard to case, at most 64 characters. Required.
+	// Name identifies the connector in logs and events: unique without regard
+	// to case, at most 64 characters. Required.
 	Name string
 	// AddressSpaces are the recipient domains the connector is for. Required.
 	AddressSpaces []AddressSpace
-	// SmartHosts are host or host:port, IP addresses allowed, IPv6 in brackets. Defaults to MX lookup.
+	// SmartHosts are host or host:port, IP addresses allowed, IPv6 in brackets.
+	// Defaults to MX lookup.
 	SmartHosts []string
-	// Port is used where a smart host names none, and for MX delivery. Defaults to 25, and to 465 with ImplicitTLS.
+	// Port is used where a smart host names none, and for MX delivery. Defaults
+	// to 25, and to 465 with ImplicitTLS.
 	Port int
 	// AllowPrivateAddresses lets mail exchangers and address literals be at
-	// loopback, link-local, private and shared addresses too: for networks with a
-	// DNS of their own. Smart hosts may be anywhere. Defaults to false.
+	// loopback, link-local, private and shared addresses too: for networks with
+	// a DNS of their own. Smart hosts may be anywhere. Defaults to false.
 	AllowPrivateAddresses bool
 	// TLS is what is asked of the next hop. Defaults to TLSOpportunistic.
 	TLS TLSLevel
-	// TLSDomain is the name that the certificate must have with TLSDomainValidation. Required there
-	// with smart hosts. Defaults to the recipient domain for MX delivery.
+	// TLSDomain is the name that the certificate must have with
+	// TLSDomainValidation. Required there with smart hosts. Defaults to the
+	// recipient domain for MX delivery.
 	TLSDomain string
-	// ImplicitTLS speaks TLS from the first byte (port 465 smart hosts). Defaults to false.
+	// ImplicitTLS speaks TLS from the first byte (port 465 smart hosts).
+	// Defaults to false.
 	ImplicitTLS bool
 	// RootCAs are the authorities that may vouch for the next hop, with
-	// TLSCertificateValidation and TLSDomainValidation. Defaults to the system's.
+	// TLSCertificateValidation and TLSDomainValidation. Defaults to the
+	// system's.
 	RootCAs *x509.CertPool
-	// Certificates are what the relay shows a next hop that asks who it is, with
-	// their private keys. Defaults to none.
+	// Certificates are what the relay shows a next hop that asks who it is,
+	// with their private keys. Defaults to none.
 	Certificates []tls.Certificate
 	// Username and Password log on to the smart host. TLSDomainValidation alone
-	// makes sure that it is the smart host who gets them: it is required, unless
-	// AllowUnverifiedAuth or AllowPlaintextAuth is set.
+	// makes sure that it is the smart host who gets them: it is required,
+	// unless AllowUnverifiedAuth or AllowPlaintextAuth is set.
 	Username, Password string
 	// AllowUnverifiedAuth sends the password to a host that has not proved its
 	// name, inside TLS. Defaults to false.
 	AllowUnverifiedAuth bool
-	// AllowPlaintextAuth sends the password without TLS, and to whoever answers.
-	// Defaults to false.
+	// AllowPlaintextAuth sends the password without TLS, and to whoever
+	// answers. Defaults to false.
 	AllowPlaintextAuth bool
 	// FQDN is the name in EHLO. Defaults to the relay's host name.
 	FQDN string
-	// MaxMessageBytes bounds a message, in octets; a larger one is for another connector. Defaults to no limit.
+	// MaxMessageBytes bounds a message, in octets; a larger one is for another
+	// connector. Defaults to no limit.
 	MaxMessageBytes int64
-	// MaxConnections bounds the connections to this connector's next hop. Defaults to 20.
+	// MaxConnections bounds the connections to this connector's next hop.
+	// Defaults to 20.
 	MaxConnections int
-	// MessagesPerConnection ends a connection after that many messages. Negative: no limit. Defaults to 20.
+	// MessagesPerConnection ends a connection after that many messages.
+	// Negative: no limit. Defaults to 20.
 	MessagesPerConnection int
-	// Disabled takes the connector out of use. It is still checked. Defaults to false.
+	// Disabled takes the connector out of use. It is still checked. Defaults to
+	// false.
 	Disabled bool
 }
 
@@ -231,8 +247,8 @@ func checkSmartHost(s string) error {
 	return nil
 }
 
-// Validate checks the connector by itself. The error holds every fault,
-// joined with [errors.Join], each a *[FieldError] with a path such as "SmartHosts[0]".
+// Validate checks the connector by itself. The error holds every fault, joined
+// with [errors.Join], each a *[FieldError] with a path such as "SmartHosts[0]".
 func (c *SendConnector) Validate() error {
 	var f faults
 	if c == nil {
@@ -265,7 +281,10 @@ func (c *SendConnector) validate(fault report) {
 		fault("MaxMessageBytes", "%d is negative; use 0 for no limit", c.MaxMessageBytes)
 	}
 	if c.MaxConnections < 0 {
-		fault("MaxConnections", "%d is negative; there is always a limit, 20 by default", c.MaxConnections)
+		fault(
+			"MaxConnections", "%d is negative; there is always a limit, 20 by default",
+			c.MaxConnections,
+		)
 	}
 }
 
@@ -288,19 +307,30 @@ func (c *SendConnector) validateSpaces(fault report) {
 
 func (c *SendConnector) validateTLS(fault report) {
 	if _, ok := nameOf(c.TLS, tlsLevelWords()); !ok {
-		fault("TLS", "%d is no TLS level; valid are None, Opportunistic, EncryptionOnly, CertificateValidation, DomainValidation", c.TLS)
+		fault(
+			"TLS",
+			"%d is no TLS level; valid are None, Opportunistic, EncryptionOnly, CertificateValidation, DomainValidation",
+			c.TLS,
+		)
 	}
 	switch {
 	case c.TLS != TLSDomainValidation:
 		if c.TLSDomain != "" {
-			fault("TLSDomain", "has no effect with %s; set TLS to DomainValidation or leave TLSDomain empty", c.TLS)
+			fault(
+				"TLSDomain",
+				"has no effect with %s; set TLS to DomainValidation or leave TLSDomain empty",
+				c.TLS,
+			)
 		}
 	case c.TLSDomain != "":
 		if err := checkDomain(c.TLSDomain); err != nil {
 			fault("TLSDomain", "%q: %w", c.TLSDomain, err)
 		}
 	case len(c.SmartHosts) > 0:
-		fault("TLSDomain", "missing; DomainValidation with smart hosts needs the name in their certificates")
+		fault(
+			"TLSDomain",
+			"missing; DomainValidation with smart hosts needs the name in their certificates",
+		)
 	}
 	if c.RootCAs != nil && c.TLS != TLSCertificateValidation && c.TLS != TLSDomainValidation {
 		fault("RootCAs", "has no effect with %s; set TLS to DomainValidation", c.TLS)
@@ -338,7 +368,10 @@ func (c *SendConnector) validateCredentials(fault report) {
 	switch {
 	case c.AllowPlaintextAuth || len(c.SmartHosts) == 0:
 	case c.TLS == TLSNone:
-		fault("Username", "needs TLS to be sent; choose another TLS level, or set AllowPlaintextAuth on a network that nobody else can read")
+		fault(
+			"Username",
+			"needs TLS to be sent; choose another TLS level, or set AllowPlaintextAuth on a network that nobody else can read",
+		)
 	case c.TLS != TLSDomainValidation && !c.AllowUnverifiedAuth:
 		fault("Username", "the password would go to whoever answers; set TLS to DomainValidation "+
 			"and TLSDomain to the name in the smart host's certificate, or set AllowUnverifiedAuth")

@@ -69,7 +69,8 @@ func TestParseAddressSpace(t *testing.T) {
 		"*.example.com..":  "empty label: a dot too many",
 		"contoso.com;9999": "cost 9999 is out of range; use 1 to 100",
 	} {
-		if got, err := ParseAddressSpace(text); err == nil || !strings.HasSuffix(err.Error(), ": "+want) || got != (AddressSpace{}) {
+		if got, err := ParseAddressSpace(text); err == nil ||
+			!strings.HasSuffix(err.Error(), ": "+want) || got != (AddressSpace{}) {
 			t.Errorf("%q: %v, %v; want %s", text, got, err, want)
 		}
 	}
@@ -86,10 +87,17 @@ func TestSendValidate(t *testing.T) {
 		want   []string
 	}{
 		{"nothing wrong", func(*SendConnector) {}, nil},
-		{"no name", func(c *SendConnector) { c.Name = "" }, []string{"Name: missing; give the connector a name of its own"}},
-		{"no address space", func(c *SendConnector) { c.AddressSpaces = nil }, []string{"AddressSpaces: missing; use * for all domains"}},
+		{"no name", func(c *SendConnector) {
+			c.Name = ""
+		}, []string{"Name: missing; give the connector a name of its own"}},
+		{"no address space", func(c *SendConnector) {
+			c.AddressSpaces = nil
+		}, []string{"AddressSpaces: missing; use * for all domains"}},
 		{"address spaces", func(c *SendConnector) {
-			c.AddressSpaces = []AddressSpace{{"a.example", 1}, {"A.example.", 5}, {"*contoso.com", 1}, {"b.example", 101}, {"*.a.example", 0}}
+			c.AddressSpaces = []AddressSpace{
+				{"a.example", 1}, {"A.example.", 5}, {"*contoso.com", 1}, {"b.example", 101},
+				{"*.a.example", 0},
+			}
 		}, []string{
 			`AddressSpaces[1]: "A.example." is listed twice; remove one`,
 			`AddressSpaces[2]: "*contoso.com": a * stands alone or before the first dot, as in *.example.com`,
@@ -97,12 +105,16 @@ func TestSendValidate(t *testing.T) {
 		}},
 		{"smart hosts", func(c *SendConnector) {
 			c.SmartHosts = []string{
-				"mail.example.com", "mail.example.com.", "mail.example.com:587", "localhost:2525", "192.0.2.1", "192.0.2.1:25", "[2001:db8::1]", "[2001:db8::1]:25",
+				"mail.example.com", "mail.example.com.", "mail.example.com:587", "localhost:2525",
+				"192.0.2.1", "192.0.2.1:25", "[2001:db8::1]", "[2001:db8::1]:25",
 				"[192.0.2.1]", "[fe80::1%eth0]:25",
 			}
 		}, nil},
 		{"invalid smart hosts", func(c *SendConnector) {
-			c.SmartHosts = []string{"", "2001:db8::1", "[::1", "[::1]25", "[mail]:25", "a:0", "a:65536", "a:smtp", "a:", "a b", "300.1.1.1", ":25", "a:25:26"}
+			c.SmartHosts = []string{
+				"", "2001:db8::1", "[::1", "[::1]25", "[mail]:25", "a:0", "a:65536", "a:smtp", "a:",
+				"a b", "300.1.1.1", ":25", "a:25:26",
+			}
 		}, []string{
 			`SmartHosts[0]: "": empty`,
 			`SmartHosts[1]: "2001:db8::1": write IPv6 in brackets: [2001:db8::1]`,
@@ -118,23 +130,43 @@ func TestSendValidate(t *testing.T) {
 			`SmartHosts[11]: ":25": empty`,
 			`SmartHosts[12]: "a:25:26": port "25:26" is not a number from 1 to 65535`,
 		}},
-		{"port", func(c *SendConnector) { c.Port = 65536 }, []string{"Port: 65536 is out of range; use 1 to 65535"}},
+		{"port", func(c *SendConnector) {
+			c.Port = 65536
+		}, []string{"Port: 65536 is out of range; use 1 to 65535"}},
 		{"TLS level", func(c *SendConnector) { c.TLS = 9 },
-			[]string{"TLS: 9 is no TLS level; valid are None, Opportunistic, EncryptionOnly, CertificateValidation, DomainValidation"}},
-		{"TLSDomain without DomainValidation", func(c *SendConnector) { c.TLSDomain = "mail.example.com" },
-			[]string{"TLSDomain: has no effect with Opportunistic; set TLS to DomainValidation or leave TLSDomain empty"}},
+			[]string{
+				"TLS: 9 is no TLS level; valid are None, Opportunistic, EncryptionOnly, CertificateValidation, DomainValidation",
+			}},
+		{"TLSDomain without DomainValidation", func(c *SendConnector) {
+			c.TLSDomain = "mail.example.com"
+		},
+			[]string{
+				"TLSDomain: has no effect with Opportunistic; set TLS to DomainValidation or leave TLSDomain empty",
+			}},
 		{"DomainValidation with smart hosts and no TLSDomain", func(c *SendConnector) {
 			c.TLS, c.SmartHosts = TLSDomainValidation, []string{"mail.example.com"}
-		}, []string{"TLSDomain: missing; DomainValidation with smart hosts needs the name in their certificates"}},
+		}, []string{
+			"TLSDomain: missing; DomainValidation with smart hosts needs the name in their certificates",
+		}},
 		{"DomainValidation with MX", func(c *SendConnector) { c.TLS = TLSDomainValidation }, nil},
 		{"DomainValidation", func(c *SendConnector) {
-			c.TLS, c.SmartHosts, c.TLSDomain = TLSDomainValidation, []string{"192.0.2.1"}, "mail.example.com"
+			c.TLS, c.SmartHosts, c.TLSDomain = TLSDomainValidation, []string{
+				"192.0.2.1",
+			}, "mail.example.com"
 		}, nil},
-		{"invalid TLSDomain", func(c *SendConnector) { c.TLS, c.TLSDomain = TLSDomainValidation, "*.example.com" },
-			[]string{`TLSDomain: "*.example.com": label "*" has a character other than letters, digits and hyphens`}},
-		{"ImplicitTLS without TLS", func(c *SendConnector) { c.TLS, c.ImplicitTLS, c.SmartHosts = TLSNone, true, []string{"a"} },
+		{"invalid TLSDomain", func(c *SendConnector) {
+			c.TLS, c.TLSDomain = TLSDomainValidation, "*.example.com"
+		},
+			[]string{
+				`TLSDomain: "*.example.com": label "*" has a character other than letters, digits and hyphens`,
+			}},
+		{"ImplicitTLS without TLS", func(c *SendConnector) {
+			c.TLS, c.ImplicitTLS, c.SmartHosts = TLSNone, true, []string{"a"}
+		},
 			[]string{"ImplicitTLS: contradicts TLS None; choose another TLS level"}},
-		{"ImplicitTLS with MX", func(c *SendConnector) { c.ImplicitTLS = true }, []string{"ImplicitTLS: needs smart hosts; mail exchangers do not speak it"}},
+		{"ImplicitTLS with MX", func(c *SendConnector) {
+			c.ImplicitTLS = true
+		}, []string{"ImplicitTLS: needs smart hosts; mail exchangers do not speak it"}},
 		{"credentials", func(c *SendConnector) {
 			c.SmartHosts, c.Username, c.Password = []string{"a"}, "u", "p"
 			c.TLS, c.TLSDomain = TLSDomainValidation, "a"
@@ -171,19 +203,29 @@ func TestSendValidate(t *testing.T) {
 			c.Certificates = []tls.Certificate{{Certificate: [][]byte{{1}}, PrivateKey: 1}}
 			c.TLS = TLSNone
 		}, []string{"Certificates: has no effect with None; choose another TLS level"}},
-		{"credentials without smart host", func(c *SendConnector) { c.Username, c.Password = "u", "p" },
+		{"credentials without smart host", func(c *SendConnector) {
+			c.Username, c.Password = "u", "p"
+		},
 			[]string{"Username: needs smart hosts; credentials are not for any mail exchanger"}},
 		{"credentials without TLS", func(c *SendConnector) {
 			c.SmartHosts, c.TLS, c.Username, c.Password = []string{"a"}, TLSNone, "u", "p"
-		}, []string{"Username: needs TLS to be sent; choose another TLS level, or set AllowPlaintextAuth on a network that nobody else can read"}},
+		}, []string{
+			"Username: needs TLS to be sent; choose another TLS level, or set AllowPlaintextAuth on a network that nobody else can read",
+		}},
 		{"credentials in the clear", func(c *SendConnector) {
-			c.SmartHosts, c.TLS, c.Username, c.Password, c.AllowPlaintextAuth = []string{"a"}, TLSNone, "u", "p", true
+			c.SmartHosts, c.TLS, c.Username, c.Password, c.AllowPlaintextAuth = []string{
+				"a",
+			}, TLSNone, "u", "p", true
 		}, nil},
 		{"no password", func(c *SendConnector) {
 			c.SmartHosts, c.Username, c.AllowUnverifiedAuth = []string{"a"}, "u", true
 		}, []string{"Password: missing; there is a Username"}},
-		{"no user name", func(c *SendConnector) { c.SmartHosts, c.Password = []string{"a"}, "p" }, []string{"Username: missing; there is a Password"}},
-		{"FQDN", func(c *SendConnector) { c.FQDN = "-" }, []string{`FQDN: "-": label "-" begins or ends with a hyphen`}},
+		{"no user name", func(c *SendConnector) {
+			c.SmartHosts, c.Password = []string{"a"}, "p"
+		}, []string{"Username: missing; there is a Password"}},
+		{"FQDN", func(c *SendConnector) {
+			c.FQDN = "-"
+		}, []string{`FQDN: "-": label "-" begins or ends with a hyphen`}},
 		{"negative numbers", func(c *SendConnector) {
 			c.Port, c.MaxMessageBytes, c.MaxConnections, c.MessagesPerConnection = -1, -1, -1, -1
 		}, []string{
@@ -204,7 +246,8 @@ func TestSendValidate(t *testing.T) {
 func TestSendDefaults(t *testing.T) {
 	t.Parallel()
 	var zero SendConnector
-	if c := zero.WithDefaults(); c.Port != 25 || c.MaxConnections != 20 || c.MessagesPerConnection != 20 || c.TLS != TLSOpportunistic {
+	if c := zero.WithDefaults(); c.Port != 25 || c.MaxConnections != 20 ||
+		c.MessagesPerConnection != 20 || c.TLS != TLSOpportunistic {
 		t.Errorf("%#v", c)
 	}
 	zero.ImplicitTLS = true
@@ -212,7 +255,8 @@ func TestSendDefaults(t *testing.T) {
 		t.Errorf("port %d", c.Port)
 	}
 	set := SendConnector{Port: 26, MaxConnections: 1, MessagesPerConnection: -7}
-	if c := set.WithDefaults(); c.Port != 26 || c.MaxConnections != 1 || c.MessagesPerConnection != -1 {
+	if c := set.WithDefaults(); c.Port != 26 || c.MaxConnections != 1 ||
+		c.MessagesPerConnection != -1 {
 		t.Errorf("%d %d %d", c.Port, c.MaxConnections, c.MessagesPerConnection)
 	}
 }
@@ -221,7 +265,9 @@ func TestPasswordStaysOut(t *testing.T) {
 	t.Parallel()
 	c := &SendConnector{Name: "out", AddressSpaces: spaces("*"), Username: "u", Password: "hunter2"}
 	var buf bytes.Buffer
-	for _, h := range []slog.Handler{slog.NewTextHandler(&buf, nil), slog.NewJSONHandler(&buf, nil)} {
+	for _, h := range []slog.Handler{
+		slog.NewTextHandler(&buf, nil), slog.NewJSONHandler(&buf, nil),
+	} {
 		slog.New(h).Info("send", "connector", c, "copy", *c)
 	}
 	fmt.Fprintf(&buf, "%v %+v %s %#v %v %+v %#v %v", c, c, c, c, *c, *c, *c, []any{c, *c})
@@ -262,7 +308,8 @@ func TestSelect(t *testing.T) {
 		{"Marketing.Contoso.COM.", 100, "marketing", "marketing.contoso.com"},
 		{"marketing.contoso.com", 101, "contoso", "*.contoso.com"}, // too large moves on
 		{"marketing.contoso.com", 501, "com", "*.com"},
-		{"sub.marketing.contoso.com", 1, "contoso", "*.contoso.com"}, // a plain domain has no subdomains
+		// a plain domain has no subdomains
+		{"sub.marketing.contoso.com", 1, "contoso", "*.contoso.com"},
 		{"contoso.com", 1, "contoso", "*.contoso.com"},
 		{"notcontoso.com", 1, "com", "*.com"},
 		{"com", 1, "com", "*.com"},
@@ -277,10 +324,15 @@ func TestSelect(t *testing.T) {
 	} {
 		r, ok, tooLarge := s.Select(test.domain, test.size)
 		if !ok || tooLarge || r.Connector.Name != test.name || r.Space != test.space {
-			t.Errorf("%s, %d octets: %v %v %v, want %s by %s", test.domain, test.size, r, ok, tooLarge, test.name, test.space)
+			t.Errorf(
+				"%s, %d octets: %v %v %v, want %s by %s", test.domain, test.size, r, ok, tooLarge,
+				test.name, test.space,
+			)
 		}
 	}
-	if got := fmt.Sprint(s.Connectors()); got != "[z-all all com contoso marketing b-even A-even cheap]" {
+	if got := fmt.Sprint(
+		s.Connectors(),
+	); got != "[z-all all com contoso marketing b-even A-even cheap]" {
 		t.Error(got)
 	}
 
@@ -298,12 +350,14 @@ func TestSelect(t *testing.T) {
 		{"b.example", math.MaxInt64, false, true},
 		{"example.org", 11, false, false},
 	} {
-		if r, ok, tooLarge := small.Select(test.domain, test.size); ok != test.ok || tooLarge != test.tooL || !ok && r != (Route{}) {
+		if r, ok, tooLarge := small.Select(test.domain, test.size); ok != test.ok ||
+			tooLarge != test.tooL || !ok && r != (Route{}) {
 			t.Errorf("%s, %d octets: %v %v %v", test.domain, test.size, r, ok, tooLarge)
 		}
 	}
 	for _, empty := range []*SendSet{nil, {}} {
-		if r, ok, tooLarge := empty.Select("a.example", 1); r != (Route{}) || ok || tooLarge || empty.Connectors() != nil {
+		if r, ok, tooLarge := empty.Select("a.example", 1); r != (Route{}) || ok || tooLarge ||
+			empty.Connectors() != nil {
 			t.Errorf("%v is not empty", empty)
 		}
 	}
@@ -324,7 +378,10 @@ func TestSelectAllocatesNothing(t *testing.T) {
 
 func TestNewSendSetFaults(t *testing.T) {
 	t.Parallel()
-	s, err := NewSendSet(&SendConnector{Name: "out", AddressSpaces: spaces("*")}, nil, &SendConnector{Name: "OUT", SmartHosts: []string{"a b"}})
+	s, err := NewSendSet(
+		&SendConnector{Name: "out", AddressSpaces: spaces("*")}, nil,
+		&SendConnector{Name: "OUT", SmartHosts: []string{"a b"}},
+	)
 	wantFaults(t, err,
 		"[1]: nil send connector",
 		"[2].AddressSpaces: missing; use * for all domains",
@@ -345,10 +402,14 @@ func FuzzSelect(f *testing.F) {
 	f.Fuzz(func(t *testing.T, domain string, size int64, data []byte) {
 		var list []*SendConnector
 		for i := 0; i+2 < len(data) && i < 30; i += 3 {
-			c := &SendConnector{Name: fmt.Sprint("n", data[i]%16, "-", i), MaxMessageBytes: int64(data[i+1] % 8)}
+			c := &SendConnector{
+				Name: fmt.Sprint("n", data[i]%16, "-", i), MaxMessageBytes: int64(data[i+1] % 8),
+			}
 			for j := range domains {
 				if data[i+2]&(1<<j) != 0 {
-					c.AddressSpaces = append(c.AddressSpaces, AddressSpace{domains[j], int(data[i]%3) + 1})
+					c.AddressSpaces = append(
+						c.AddressSpaces, AddressSpace{domains[j], int(data[i]%3) + 1},
+					)
 				}
 			}
 			if c.AddressSpaces != nil {
@@ -363,7 +424,10 @@ func FuzzSelect(f *testing.F) {
 		r, ok, tooLarge := s.Select(domain, size)
 		want, wantTooLarge := naiveSelect(list, domain, size)
 		if r != want || ok != (want.Connector != nil) || tooLarge != wantTooLarge {
-			t.Fatalf("%q, %d octets: %v %v %v, want %v %v", domain, size, r, ok, tooLarge, want, wantTooLarge)
+			t.Fatalf(
+				"%q, %d octets: %v %v %v, want %v %v", domain, size, r, ok, tooLarge, want,
+				wantTooLarge,
+			)
 		}
 	})
 }

@@ -16,7 +16,8 @@ type SendSet struct {
 	all        []candidate            // *
 }
 
-// candidate is an address space of a connector. Lists are sorted, the best first.
+// candidate is an address space of a connector. Lists are sorted, the best
+// first.
 type candidate struct {
 	connector *SendConnector
 	space     string
@@ -24,9 +25,9 @@ type candidate struct {
 }
 
 // NewSendSet checks all send connectors and builds the set. The error holds
-// every fault, joined with [errors.Join], each a *[FieldError] with a path such as
-// "[1].SmartHosts[0]". Names must be unique. Connectors that are disabled are
-// checked but do not take part.
+// every fault, joined with [errors.Join], each a *[FieldError] with a path such
+// as "[1].SmartHosts[0]". Names must be unique. Connectors that are disabled
+// are checked but do not take part.
 func NewSendSet(list ...*SendConnector) (*SendSet, error) {
 	var f faults
 	names := make(map[string]int, len(list))
@@ -88,10 +89,12 @@ type Route struct {
 }
 
 // Select returns the connector for a recipient domain, in A-labels, and a
-// message of size octets. Connectors that are too small for the message drop out; of
-// the rest the one with the most specific address space wins, then the lowest cost, then the lowest name.
-// Connectors of one cost do not share the load: the name decides, and one takes it all. For several next hops give
-// one connector several smart hosts. ok is false when none is left; tooLarge then tells that some matched but all are too small.
+// message of size octets. Connectors that are too small for the message drop
+// out; of the rest the one with the most specific address space wins, then the
+// lowest cost, then the lowest name. Connectors of one cost do not share the
+// load: the name decides, and one takes it all. For several next hops give one
+// connector several smart hosts. ok is false when none is left; tooLarge then
+// tells that some matched but all are too small.
 func (s *SendSet) Select(domain string, size int64) (r Route, ok, tooLarge bool) {
 	if s == nil {
 		return Route{}, false, false
@@ -100,7 +103,9 @@ func (s *SendSet) Select(domain string, size int64) (r Route, ok, tooLarge bool)
 	if r, ok = first(s.exact[domain], size, &tooLarge); ok {
 		return r, true, false
 	}
-	for rest, more := lastLabels(domain, s.labels), len(s.below) > 0; more; _, rest, more = strings.Cut(rest, ".") {
+	for rest, more := lastLabels(
+		domain, s.labels,
+	), len(s.below) > 0; more; _, rest, more = strings.Cut(rest, ".") {
 		if r, ok = first(s.below[rest], size, &tooLarge); ok {
 			return r, true, false
 		}
@@ -111,7 +116,8 @@ func (s *SendSet) Select(domain string, size int64) (r Route, ok, tooLarge bool)
 	return Route{}, false, tooLarge
 }
 
-// lastLabels returns the last n labels of a domain: a name of a hundred labels is not to cost a hundred lookups.
+// lastLabels returns the last n labels of a domain: a name of a hundred labels
+// is not to cost a hundred lookups.
 func lastLabels(domain string, n int) string {
 	for i := len(domain) - 1; i >= 0; i-- {
 		if domain[i] == '.' {
@@ -136,7 +142,8 @@ func first(list []candidate, size int64, tooLarge *bool) (Route, bool) {
 	return Route{}, false
 }
 
-// Connectors returns the connectors that take part, in the order given to [NewSendSet].
+// Connectors returns the connectors that take part, in the order given to
+// [NewSendSet].
 func (s *SendSet) Connectors() []*SendConnector {
 	if s == nil {
 		return nil

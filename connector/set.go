@@ -59,7 +59,8 @@ func checkUnique(fault report, names map[string]int, name string, i int) {
 }
 
 // gather notes the connectors that take part and their bindings, and returns
-// the ranges on each binding. Port 0 is left out: it is a port of the connector's own, not yet known.
+// the ranges on each binding. Port 0 is left out: it is a port of the
+// connector's own, not yet known.
 func (s *Set) gather(connectors []*Connector) map[netip.AddrPort][]span {
 	spans := map[netip.AddrPort][]span{}
 	for i, c := range connectors {
@@ -90,7 +91,9 @@ func (s *Set) gather(connectors []*Connector) map[netip.AddrPort][]span {
 
 // checkSpans refuses ranges of different connectors that compete on a binding.
 // Those of one connector were checked with it.
-func checkSpans(f *faults, connectors []*Connector, bindings []netip.AddrPort, spans map[netip.AddrPort][]span) {
+func checkSpans(
+	f *faults, connectors []*Connector, bindings []netip.AddrPort, spans map[netip.AddrPort][]span,
+) {
 	type pair struct{ a, b span }
 	seen := map[pair]bool{}
 	for _, binding := range bindings {
@@ -108,10 +111,13 @@ func checkSpans(f *faults, connectors []*Connector, bindings []netip.AddrPort, s
 			fault := f.in(itemField(b.owner) + ".")
 			other := fmt.Sprintf("connector [%d] %q", a.owner, connectors[a.owner].Name)
 			if a.from == b.from && a.to == b.to {
-				fault(rangeField(b.index), "%s on %s already belongs to %s; narrow one of them, or use another binding",
+				fault(rangeField(
+					b.index,
+				), "%s on %s already belongs to %s; narrow one of them, or use another binding",
 					b.Range, binding, other)
 			} else {
-				fault(rangeField(b.index), "%s on %s overlaps %s of %s; one must lie inside the other, or they must be apart",
+				fault(rangeField(b.index), "%s on %s overlaps %s of %s; one must lie inside the "+
+					"other, or they must be apart",
 					b.Range, binding, a.Range, other)
 			}
 		})
@@ -121,10 +127,11 @@ func checkSpans(f *faults, connectors []*Connector, bindings []netip.AddrPort, s
 // Match returns the connector for a connection accepted at local from remote.
 // It allocates nothing.
 //
-// The binding is chosen first, as a socket is by the operating system: one to exactly
-// the local address and port, else the one to all addresses of the family (0.0.0.0 or [::]), else,
-// for IPv4, [::], which dual-stack sockets bind. Among the ranges on that binding the
-// narrowest that holds remote wins. When none does, other bindings are not asked: a relay closes such a
+// The binding is chosen first, as a socket is by the operating system: one to
+// exactly the local address and port, else the one to all addresses of the
+// family (0.0.0.0 or [::]), else, for IPv4, [::], which dual-stack sockets
+// bind. Among the ranges on that binding the narrowest that holds remote wins.
+// When none does, other bindings are not asked: a relay closes such a
 // connection without a banner. IPv4-mapped addresses count as IPv4.
 func (s *Set) Match(local netip.AddrPort, remote netip.Addr) (*Connector, bool) {
 	if s == nil {
@@ -138,8 +145,11 @@ func (s *Set) Match(local netip.AddrPort, remote netip.Addr) (*Connector, bool) 
 	return c, c != nil
 }
 
-// HasBinding reports whether some connector takes connections accepted at local, from wherever they come.
-func (s *Set) HasBinding(local netip.AddrPort) bool { return s != nil && s.table(unmap(local)) != nil }
+// HasBinding reports whether some connector takes connections accepted at
+// local, from wherever they come.
+func (s *Set) HasBinding(local netip.AddrPort) bool {
+	return s != nil && s.table(unmap(local)) != nil
+}
 
 func (s *Set) table(local netip.AddrPort) *table {
 	if !local.IsValid() {
@@ -156,7 +166,8 @@ func (s *Set) table(local netip.AddrPort) *table {
 	return s.tables[netip.AddrPortFrom(netip.IPv6Unspecified(), local.Port())]
 }
 
-// Connectors returns the connectors that take part, in the order given to [NewSet].
+// Connectors returns the connectors that take part, in the order given to
+// [NewSet].
 func (s *Set) Connectors() []*Connector {
 	if s == nil {
 		return nil
@@ -165,10 +176,11 @@ func (s *Set) Connectors() []*Connector {
 }
 
 // Bindings returns the addresses to listen on, each once, in the order of the
-// connectors. Port 0 is left out: each one stands for a port of its connector's own.
+// connectors. Port 0 is left out: each one stands for a port of its connector's
+// own.
 //
-// Listen on IPv4 addresses with the network tcp4 and on IPv6 ones with tcp6; otherwise
-// 0.0.0.0 and [::] on one port collide.
+// Listen on IPv4 addresses with the network tcp4 and on IPv6 ones with tcp6;
+// otherwise 0.0.0.0 and [::] on one port collide.
 func (s *Set) Bindings() []netip.AddrPort {
 	if s == nil {
 		return nil

@@ -42,11 +42,15 @@ func TestMatchNarrowest(t *testing.T) {
 	first := receive("first", port25, ranges("0.0.0.0-255.255.255.255"))
 	second := receive("second", port25, ranges("192.168.1.0-192.168.1.255"))
 	third := receive("third", port25, ranges("192.168.1.75"))
-	for _, order := range [][]*Connector{{first, second, third}, {third, second, first}, {second, third, first}} {
+	for _, order := range [][]*Connector{
+		{first, second, third}, {third, second, first}, {second, third, first},
+	} {
 		s := mustSet(t, order...)
 		for remote, want := range map[string]string{
-			"192.168.1.75": "third", "192.168.1.100": "second", "192.168.1.74": "second", "192.168.1.76": "second", "192.168.1.0": "second",
-			"192.168.1.255": "second", "192.168.0.255": "first", "192.168.2.0": "first", "0.0.0.0": "first", "255.255.255.255": "first",
+			"192.168.1.75": "third", "192.168.1.100": "second", "192.168.1.74": "second",
+			"192.168.1.76": "second", "192.168.1.0": "second",
+			"192.168.1.255": "second", "192.168.0.255": "first", "192.168.2.0": "first",
+			"0.0.0.0": "first", "255.255.255.255": "first",
 			"::ffff:192.168.1.75": "third", "::1": "", "2001:db8::1": "",
 		} {
 			if got := matchName(s, "10.0.0.1:25", remote); got != want {
@@ -59,7 +63,10 @@ func TestMatchNarrowest(t *testing.T) {
 func TestMatchBindings(t *testing.T) {
 	t.Parallel()
 	s := mustSet(t,
-		receive("exact", bindings("10.0.0.1:25", "[2001:db8::1]:25"), ranges("192.0.2.0/24", "2001:db8:1::/48")),
+		receive(
+			"exact", bindings("10.0.0.1:25", "[2001:db8::1]:25"),
+			ranges("192.0.2.0/24", "2001:db8:1::/48"),
+		),
 		receive("all4", bindings("0.0.0.0:25"), ranges("0.0.0.0/0")),
 		receive("all6", bindings("[::]:25", "[::]:26"), ranges("::/0", "0.0.0.0/0")),
 		receive("zone", bindings("[fe80::1%eth0]:25"), ranges("fe80::/10")),
@@ -106,8 +113,10 @@ func TestMatchEnds(t *testing.T) {
 		receive("carry", b, ranges("2001:db8::-2001:db8::ffff:ffff:ffff:ffff")),
 	)
 	for remote, want := range map[string]string{
-		last: "last", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe": "all", "::": "first", "::1": "all", "255.255.255.255": "last", "255.255.255.254": "all",
-		"0.0.0.0": "first", "0.0.0.1": "all", "2001:db8::ffff:ffff:ffff:ffff": "carry", "2001:db8:0:1::": "all", "2001:db7:ffff:ffff:ffff:ffff:ffff:ffff": "all",
+		last: "last", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe": "all", "::": "first", "::1": "all",
+		"255.255.255.255": "last", "255.255.255.254": "all",
+		"0.0.0.0": "first", "0.0.0.1": "all", "2001:db8::ffff:ffff:ffff:ffff": "carry",
+		"2001:db8:0:1::": "all", "2001:db7:ffff:ffff:ffff:ffff:ffff:ffff": "all",
 	} {
 		if got := matchName(s, "[::1]:25", remote); got != want {
 			t.Errorf("%s: %q, want %q", remote, got, want)
@@ -124,30 +133,107 @@ func TestNewSetFaults(t *testing.T) {
 		want []string
 	}{
 		{"no connector", nil, nil},
-		{"nil", []*Connector{receive("a", b, ranges("10.0.0.0/8")), nil}, []string{"[1]: nil connector"}},
-		{"same name", []*Connector{receive("a", b, ranges("10.0.0.0/8")), receive("A", b, ranges("11.0.0.0/8"))},
+		{
+			"nil", []*Connector{receive("a", b, ranges("10.0.0.0/8")), nil},
+			[]string{"[1]: nil connector"},
+		},
+		{"same name", []*Connector{
+			receive("a", b, ranges("10.0.0.0/8")), receive("A", b, ranges("11.0.0.0/8")),
+		},
 			[]string{`[1].Name: "A" is also the name of [0]; names must differ`}},
-		{"same range", []*Connector{receive("a", b, ranges("::1", "10.0.0.0/8")), receive("b", b, ranges("10.0.0.0-10.255.255.255"))},
-			[]string{`[1].RemoteIPRanges[0]: 10.0.0.0/8 on 0.0.0.0:25 already belongs to connector [0] "a"; narrow one of them, or use another binding`}},
-		{"same range, later connector is wider at first", []*Connector{receive("a", b, ranges("10.0.0.1")), receive("b", b, ranges("10.0.0.0/8", "10.0.0.1"))},
-			[]string{`[1].RemoteIPRanges[1]: 10.0.0.1 on 0.0.0.0:25 already belongs to connector [0] "a"; narrow one of them, or use another binding`}},
-		{"overlap", []*Connector{receive("a", b, ranges("10.0.0.5-10.0.0.9")), receive("b", b, ranges("10.0.0.1-10.0.0.5"))},
-			[]string{`[1].RemoteIPRanges[0]: 10.0.0.1-10.0.0.5 on 0.0.0.0:25 overlaps 10.0.0.5-10.0.0.9 of connector [0] "a"; one must lie inside the other, or they must be apart`}},
-		{"overlap in IPv6", []*Connector{receive("a", b, ranges("::1-::8")), receive("b", b, ranges("::8-::9"))},
-			[]string{`[1].RemoteIPRanges[0]: ::8/127 on 0.0.0.0:25 overlaps ::1-::8 of connector [0] "a"; one must lie inside the other, or they must be apart`}},
-		{"side by side", []*Connector{receive("a", b, ranges("::1-::8", "10.0.0.0/9")), receive("b", b, ranges("::9-::a", "10.128.0.0/9"))}, nil},
-		{"inside, with the same start or end", []*Connector{receive("a", b, ranges("10.0.0.0/8")), receive("b", b, ranges("10.0.0.0/9", "10.255.255.255"))}, nil},
+		{"same range", []*Connector{
+			receive("a", b, ranges("::1", "10.0.0.0/8")),
+			receive("b", b, ranges("10.0.0.0-10.255.255.255")),
+		},
+			[]string{
+				`[1].RemoteIPRanges[0]: 10.0.0.0/8 on 0.0.0.0:25 already belongs to connector [0] "a"; narrow one of them, or use another binding`,
+			}},
+		{"same range, later connector is wider at first", []*Connector{
+			receive("a", b, ranges("10.0.0.1")), receive("b", b, ranges("10.0.0.0/8", "10.0.0.1")),
+		},
+			[]string{
+				`[1].RemoteIPRanges[1]: 10.0.0.1 on 0.0.0.0:25 already belongs to connector [0] "a"; narrow one of them, or use another binding`,
+			}},
+		{"overlap", []*Connector{
+			receive("a", b, ranges("10.0.0.5-10.0.0.9")),
+			receive("b", b, ranges("10.0.0.1-10.0.0.5")),
+		},
+			[]string{
+				`[1].RemoteIPRanges[0]: 10.0.0.1-10.0.0.5 on 0.0.0.0:25 overlaps 10.0.0.5-10.0.0.9 of connector [0] "a"; one must lie inside the other, or they must be apart`,
+			}},
+		{"overlap in IPv6", []*Connector{
+			receive("a", b, ranges("::1-::8")), receive("b", b, ranges("::8-::9")),
+		},
+			[]string{
+				`[1].RemoteIPRanges[0]: ::8/127 on 0.0.0.0:25 overlaps ::1-::8 of connector [0] "a"; one must lie inside the other, or they must be apart`,
+			}},
+		{
+			"side by side",
+			[]*Connector{
+				receive("a", b, ranges("::1-::8", "10.0.0.0/9")),
+				receive("b", b, ranges("::9-::a", "10.128.0.0/9")),
+			},
+			nil,
+		},
+		{
+			"inside, with the same start or end",
+			[]*Connector{
+				receive("a", b, ranges("10.0.0.0/8")),
+				receive("b", b, ranges("10.0.0.0/9", "10.255.255.255")),
+			},
+			nil,
+		},
 		{"on two shared bindings told once",
-			[]*Connector{receive("a", bindings("0.0.0.0:25", "[::]:25"), ranges("::1")), receive("b", bindings("[::]:25", "0.0.0.0:25"), ranges("::1"))},
-			[]string{`[1].RemoteIPRanges[0]: ::1 on 0.0.0.0:25 already belongs to connector [0] "a"; narrow one of them, or use another binding`}},
-		{"on other ports", []*Connector{receive("a", b, ranges("::1")), receive("b", bindings("0.0.0.0:587"), ranges("::1"))}, nil},
-		{"on an address of its own", []*Connector{receive("a", b, ranges("::1")), receive("b", bindings("10.0.0.1:25"), ranges("::1"))}, nil},
-		{"on free ports", []*Connector{receive("a", bindings("127.0.0.1:0"), ranges("::1")), receive("b", bindings("127.0.0.1:0"), ranges("::1"))}, nil},
-		{"disabled", []*Connector{receive("a", b, ranges("::1")), {Name: "b", Disabled: true, Bindings: b, RemoteIPRanges: ranges("::1")}}, nil},
-		{"mapped binding", []*Connector{receive("a", bindings("[::ffff:10.0.0.1]:25"), ranges("::1")), receive("b", bindings("10.0.0.1:25"), ranges("::1"))},
-			[]string{`[1].RemoteIPRanges[0]: ::1 on 10.0.0.1:25 already belongs to connector [0] "a"; narrow one of them, or use another binding`}},
+			[]*Connector{
+				receive("a", bindings("0.0.0.0:25", "[::]:25"), ranges("::1")),
+				receive("b", bindings("[::]:25", "0.0.0.0:25"), ranges("::1")),
+			},
+			[]string{
+				`[1].RemoteIPRanges[0]: ::1 on 0.0.0.0:25 already belongs to connector [0] "a"; narrow one of them, or use another binding`,
+			}},
+		{
+			"on other ports",
+			[]*Connector{
+				receive("a", b, ranges("::1")),
+				receive("b", bindings("0.0.0.0:587"), ranges("::1")),
+			},
+			nil,
+		},
+		{
+			"on an address of its own",
+			[]*Connector{
+				receive("a", b, ranges("::1")),
+				receive("b", bindings("10.0.0.1:25"), ranges("::1")),
+			},
+			nil,
+		},
+		{
+			"on free ports",
+			[]*Connector{
+				receive("a", bindings("127.0.0.1:0"), ranges("::1")),
+				receive("b", bindings("127.0.0.1:0"), ranges("::1")),
+			},
+			nil,
+		},
+		{
+			"disabled",
+			[]*Connector{
+				receive("a", b, ranges("::1")),
+				{Name: "b", Disabled: true, Bindings: b, RemoteIPRanges: ranges("::1")},
+			},
+			nil,
+		},
+		{"mapped binding", []*Connector{
+			receive("a", bindings("[::ffff:10.0.0.1]:25"), ranges("::1")),
+			receive("b", bindings("10.0.0.1:25"), ranges("::1")),
+		},
+			[]string{
+				`[1].RemoteIPRanges[0]: ::1 on 10.0.0.1:25 already belongs to connector [0] "a"; narrow one of them, or use another binding`,
+			}},
 		{"everything at once", []*Connector{
-			receive("a", b, ranges("10.0.0.0/8")), {}, receive("a", b, append(ranges("10.0.0.0/8"), Range{})), AnonymousRelay("open", Everyone()...),
+			receive("a", b, ranges("10.0.0.0/8")), {},
+			receive("a", b, append(ranges("10.0.0.0/8"), Range{})),
+			AnonymousRelay("open", Everyone()...),
 		}, []string{
 			"[1].Name: missing; give the connector a name of its own",
 			"[1].Bindings: missing; name a local address and port, such as 0.0.0.0:25",
@@ -175,7 +261,10 @@ func TestSetLists(t *testing.T) {
 	disabled := receive("c", bindings("127.0.0.1:28"), ranges("::1"))
 	disabled.Disabled = true
 	list := []*Connector{
-		receive("a", bindings("127.0.0.1:25", "[::ffff:127.0.0.1]:26", "127.0.0.1:0"), ranges("10.0.0.0/8")),
+		receive(
+			"a", bindings("127.0.0.1:25", "[::ffff:127.0.0.1]:26", "127.0.0.1:0"),
+			ranges("10.0.0.0/8"),
+		),
 		receive("b", bindings("127.0.0.1:25", "0.0.0.0:25"), ranges("10.0.0.1")),
 		disabled,
 	}
@@ -190,7 +279,8 @@ func TestSetLists(t *testing.T) {
 		t.Errorf("disabled connector %s matches", got)
 	}
 	for _, empty := range []*Set{nil, {}, mustSet(t)} {
-		if len(empty.Bindings()) != 0 || len(empty.Connectors()) != 0 || matchName(empty, "127.0.0.1:25", "10.0.0.1") != "" {
+		if len(empty.Bindings()) != 0 || len(empty.Connectors()) != 0 ||
+			matchName(empty, "127.0.0.1:25", "10.0.0.1") != "" {
 			t.Errorf("%v is not empty", empty)
 		}
 	}
@@ -245,7 +335,8 @@ func naiveMatch(list []*Connector, local netip.AddrPort, remote netip.Addr) *Con
 				}
 				bound = true
 				for _, r := range c.RemoteIPRanges {
-					if r.Contains(remote) && (best == nil || bestRange.Contains(r.From) && bestRange.Contains(r.To)) {
+					if r.Contains(remote) &&
+						(best == nil || bestRange.Contains(r.From) && bestRange.Contains(r.To)) {
 						best, bestRange = c, r
 					}
 				}
@@ -308,7 +399,9 @@ func FuzzMatch(f *testing.F) {
 	f.Add([]byte{0x03, 1, 0, 9, 0x03, 1, 5, 14})
 	f.Add([]byte{0x27, 3, 0, 127, 128, 255, 130, 140, 0x07, 1, 1, 1})
 	binds := bindings("10.0.0.1:25", "0.0.0.0:25", "[::]:25", "10.0.0.1:0")
-	locals := bindings("10.0.0.1:25", "10.0.0.2:25", "[::1]:25", "10.0.0.1:26", "[::ffff:10.0.0.1]:25")
+	locals := bindings(
+		"10.0.0.1:25", "10.0.0.2:25", "[::1]:25", "10.0.0.1:26", "[::ffff:10.0.0.1]:25",
+	)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		next := func() (b byte) {
 			if len(data) > 0 {
@@ -344,7 +437,10 @@ func FuzzMatch(f *testing.F) {
 			c.Disabled = head&0x20 != 0
 			for range min(next(), 6) {
 				from, to := next(), next()
-				c.RemoteIPRanges = append(c.RemoteIPRanges, Range{base(head&0x10 != 0, min(from, to)), base(head&0x10 != 0, max(from, to))})
+				c.RemoteIPRanges = append(
+					c.RemoteIPRanges,
+					Range{base(head&0x10 != 0, min(from, to)), base(head&0x10 != 0, max(from, to))},
+				)
 			}
 			if c.RemoteIPRanges == nil {
 				c.RemoteIPRanges = []Range{MustParseRange("10.0.0.0/8")}

@@ -19,7 +19,8 @@ func newSpan(r Range, owner, index int) span {
 	return span{r, number(r.From), number(r.To), owner, index}
 }
 
-// compareSpans sorts by family and start, the wider of two that start together first.
+// compareSpans sorts by family and start, the wider of two that start together
+// first.
 func compareSpans(a, b span) int {
 	return cmp.Or(
 		cmp.Compare(a.From.BitLen(), b.From.BitLen()),
@@ -31,7 +32,8 @@ func compareSpans(a, b span) int {
 }
 
 // nest sorts the spans and calls conflict for pairs that are equal or overlap
-// without one lying inside the other. Each span in such a pair is named at least once.
+// without one lying inside the other. Each span in such a pair is named at
+// least once.
 func nest(spans []span, conflict func(a, b span)) {
 	slices.SortFunc(spans, compareSpans)
 	var open []span
@@ -49,15 +51,17 @@ func nest(spans []span, conflict func(a, b span)) {
 	}
 }
 
-// isBefore reports whether s ends before t begins, given that it sorts before t.
+// isBefore reports whether s ends before t begins, given that it sorts before
+// t.
 func (s span) isBefore(t span) bool { return s.From.Is4() != t.From.Is4() || s.to.less(t.from) }
 
 // table finds the owner of a remote address on one binding. Because ranges are
-// nested or apart, they flatten to segments that lie side by side, and a binary search
-// finds the narrowest range.
+// nested or apart, they flatten to segments that lie side by side, and a binary
+// search finds the narrowest range.
 type table struct{ v4, v6 segments }
 
-// segments are the numbers from starts[i] up to the next start, owned by owners[i].
+// segments are the numbers from starts[i] up to the next start, owned by
+// owners[i].
 type segments struct {
 	starts []uint128
 	owners []*Connector
@@ -89,7 +93,8 @@ func (g *segments) fill(spans []span, connectors []*Connector) {
 	}
 }
 
-// end closes the innermost open span: what follows belongs to the one around it.
+// end closes the innermost open span: what follows belongs to the one around
+// it.
 func (g *segments) end(open []span, connectors []*Connector) []span {
 	last := open[len(open)-1]
 	open = open[:len(open)-1]

@@ -62,9 +62,10 @@ func (u *Usage) UnmarshalText(text []byte) (err error) {
 // program; an application that sends much through it wants another
 // [Limits.MessageRate], or [Submission].
 //
-// An Internal connector lets nobody in as it stands: list the other relays of yours in ServerNames, or let the
-// verifier know them by a password (see [ExchangeServer]). For servers on a trusted network set
-// AuthMechanisms to [ExternalAuthoritative] and PermissionGroups to [ExchangeServers].
+// An Internal connector lets nobody in as it stands: list the other relays of
+// yours in ServerNames, or let the verifier know them by a password (see
+// [ExchangeServer]). For servers on a trusted network set AuthMechanisms to
+// [ExternalAuthoritative] and PermissionGroups to [ExchangeServers].
 func New(u Usage, name string) *Connector {
 	c := &Connector{Name: name, Usage: u, AuthMechanisms: TLS}
 	switch u {
@@ -97,9 +98,9 @@ func allLocal(port uint16) []netip.AddrPort {
 // AnonymousRelay returns a connector through which the hosts of the ranges
 // send to anybody without logging on. TLS is offered but not asked for.
 //
-// It is bound to port 25 of all local addresses; set Bindings for another place. List the
-// application's hosts and nothing else: a load balancer or a router that hides its
-// clients' addresses lets in everybody behind it.
+// It is bound to port 25 of all local addresses; set Bindings for another
+// place. List the application's hosts and nothing else: a load balancer or a
+// router that hides its clients' addresses lets in everybody behind it.
 //
 // A host that is listed is no stranger: the limits that keep one stranger from
 // taking all connections are off, MaxConnectionsPerSource,
@@ -117,13 +118,15 @@ func AnonymousRelay(name string, ranges ...Range) *Connector {
 	return c
 }
 
-// FromInternet returns a connector for mail from other hosts on the internet to the accepted
-// domains: every IPv4 and IPv6 address on port 25, no relaying, TLS offered.
+// FromInternet returns a connector for mail from other hosts on the internet to
+// the accepted domains: every IPv4 and IPv6 address on port 25, no relaying,
+// TLS offered.
 //
-// It is an Internet connector with one denial, which closes a door that the group AnonymousUsers leaves
-// open: strangers may not send as an address in the relay's own authoritative domains, neither in the envelope
-// nor in the From and Sender fields. Give hosts and services that send as such an
-// address without logging on a connector of their own.
+// It is an Internet connector with one denial, which closes a door that the
+// group AnonymousUsers leaves open: strangers may not send as an address in the
+// relay's own authoritative domains, neither in the envelope nor in the From
+// and Sender fields. Give hosts and services that send as such an address
+// without logging on a connector of their own.
 func FromInternet(name string) *Connector {
 	c := New(Internet, name)
 	c.Bindings = allLocal(25)
@@ -132,12 +135,12 @@ func FromInternet(name string) *Connector {
 	return c
 }
 
-// Submission returns a connector for users: from every address, on port 587 of all local
-// addresses, log-on only inside TLS, and then to any recipient. For
+// Submission returns a connector for users: from every address, on port 587 of
+// all local addresses, log-on only inside TLS, and then to any recipient. For
 // TLS from the first byte set ImplicitTLS and bind port 465.
 //
-// It is a Client connector without the 5 messages a minute, which suit a person and
-// stop an application. Set Limits.MessageRate to bound a user.
+// It is a Client connector without the 5 messages a minute, which suit a person
+// and stop an application. Set Limits.MessageRate to bound a user.
 func Submission(name string) *Connector {
 	c := New(Client, name)
 	c.RemoteIPRanges = Everyone()

@@ -18,16 +18,28 @@ func TestUsagePresets(t *testing.T) {
 		{Client, "ExchangeUsers", "Tls, BasicAuth, BasicAuthRequireTLS, Integrated", "[0.0.0.0:587 [::]:587]", "[]",
 			Limits{MessageRate: 5, MessageRateBy: RateByUser}, 0, ExchangeUsers.Rights()},
 		{Custom, "None", "Tls", "[]", "[]", Limits{}, 0, 0},
-		{Internal, "ExchangeServers, ExchangeLegacyServers", "Tls, ExchangeServer", "[0.0.0.0:25 [::]:25]", "[]", Limits{}, 0, 0},
-		{Internet, "AnonymousUsers", "Tls", "[]", "[0.0.0.0/0]", Limits{}, AnonymousUsers.Rights(), 0},
+		{
+			Internal, "ExchangeServers, ExchangeLegacyServers", "Tls, ExchangeServer",
+			"[0.0.0.0:25 [::]:25]", "[]", Limits{}, 0, 0,
+		},
+		{
+			Internet, "AnonymousUsers", "Tls", "[]", "[0.0.0.0/0]", Limits{},
+			AnonymousUsers.Rights(), 0,
+		},
 		{Partner, "Partners", "Tls", "[]", "[]", Limits{}, 0, 0},
 		{Usage(99), "None", "Tls", "[]", "[]", Limits{}, 0, 0},
 	} {
 		t.Run(test.usage.String(), func(t *testing.T) {
 			t.Parallel()
 			c := New(test.usage, "a name")
-			got := fmt.Sprintln(c.Name, c.Usage, c.PermissionGroups, c.AuthMechanisms, c.Bindings, c.RemoteIPRanges, c.Limits)
-			want := fmt.Sprintln("a name", test.usage, test.groups, test.auth, test.bindings, test.ranges, test.limits)
+			got := fmt.Sprintln(
+				c.Name, c.Usage, c.PermissionGroups, c.AuthMechanisms, c.Bindings, c.RemoteIPRanges,
+				c.Limits,
+			)
+			want := fmt.Sprintln(
+				"a name", test.usage, test.groups, test.auth, test.bindings, test.ranges,
+				test.limits,
+			)
 			if got != want {
 				t.Errorf("got  %swant %s", got, want)
 			}
@@ -41,7 +53,8 @@ func TestUsagePresets(t *testing.T) {
 	}
 }
 
-// TestUsageIsALabel changes the usage behind a preset: no right may change with it.
+// TestUsageIsALabel changes the usage behind a preset: no right may change with
+// it.
 func TestUsageIsALabel(t *testing.T) {
 	t.Parallel()
 	peers := []Peer{{}, {Authenticated: true, User: "alice"}, {Partner: "contoso.com", TLS: true}}
@@ -74,11 +87,13 @@ func TestAnonymousRelay(t *testing.T) {
 	if got := c.Rights(Peer{Authenticated: true}); got != 0 {
 		t.Errorf("a user has %s", got)
 	}
-	if c.Usage != Custom || c.AuthMechanisms != TLS || c.RequireTLS || fmt.Sprint(c.Bindings) != "[0.0.0.0:25 [::]:25]" {
+	if c.Usage != Custom || c.AuthMechanisms != TLS || c.RequireTLS ||
+		fmt.Sprint(c.Bindings) != "[0.0.0.0:25 [::]:25]" {
 		t.Errorf("%+v", c)
 	}
 	if l := c.Limits.WithDefaults(c.Usage); l.MaxConnectionsPerSource != -1 ||
-		l.MaxConnectionsPercentPerSource != -1 || l.ConnectionRate != -1 || l.MaxConnections != 5000 {
+		l.MaxConnectionsPercentPerSource != -1 || l.ConnectionRate != -1 ||
+		l.MaxConnections != 5000 {
 		t.Errorf("limits %+v", l)
 	}
 	for _, c := range []*Connector{FromInternet("mx"), Submission("users"), New(Custom, "custom")} {
@@ -91,7 +106,10 @@ func TestAnonymousRelay(t *testing.T) {
 	if c.RemoteIPRanges[0] == AllIPv4() {
 		t.Error("shares the caller's slice")
 	}
-	wantFaults(t, AnonymousRelay("apps").Validate(), "RemoteIPRanges: missing; list the remote addresses the connector is for")
+	wantFaults(
+		t, AnonymousRelay("apps").Validate(),
+		"RemoteIPRanges: missing; list the remote addresses the connector is for",
+	)
 }
 
 func TestFromInternet(t *testing.T) {
@@ -111,7 +129,9 @@ func TestSubmission(t *testing.T) {
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
-	if c.Usage != Client || fmt.Sprint(c.Bindings, c.RemoteIPRanges) != "[0.0.0.0:587 [::]:587] [0.0.0.0/0 ::/0]" || !c.AuthMechanisms.Has(BasicAuthRequireTLS) {
+	if c.Usage != Client ||
+		fmt.Sprint(c.Bindings, c.RemoteIPRanges) != "[0.0.0.0:587 [::]:587] [0.0.0.0/0 ::/0]" ||
+		!c.AuthMechanisms.Has(BasicAuthRequireTLS) {
 		t.Errorf("%+v", c)
 	}
 	if got := c.Limits.WithDefaults(c.Usage).MessageRate; got != -1 {
@@ -120,7 +140,9 @@ func TestSubmission(t *testing.T) {
 	if got := c.Rights(Peer{TLS: true}); got != 0 {
 		t.Errorf("anonymous has %s", got)
 	}
-	if got := c.Rights(Peer{Authenticated: true, User: "alice", TLS: true}); !got.Has(Submit | AcceptAnyRecipient) {
+	if got := c.Rights(
+		Peer{Authenticated: true, User: "alice", TLS: true},
+	); !got.Has(Submit | AcceptAnyRecipient) {
 		t.Errorf("a user has %s", got)
 	}
 	c.ImplicitTLS = true

@@ -17,7 +17,8 @@ import (
 	"time"
 )
 
-// wire is a listener in memory, whose connections have whatever addresses the test wants.
+// wire is a listener in memory, whose connections have whatever addresses the
+// test wants.
 type wire struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -42,7 +43,8 @@ func (w *wire) Close() error {
 
 func (w *wire) Addr() net.Addr { return &net.TCPAddr{} }
 
-// dial connects to local from remote. It returns nil when the listener is closed.
+// dial connects to local from remote. It returns nil when the listener is
+// closed.
 func (w *wire) dial(local, remote netip.AddrPort) *peer {
 	theirs, ours := net.Pipe()
 	select {
@@ -67,7 +69,8 @@ type peer struct {
 	r    *bufio.Reader
 }
 
-// say sends a line and returns the last line of the reply; empty when the connection has ended.
+// say sends a line and returns the last line of the reply; empty when the
+// connection has ended.
 func (p *peer) say(line string) string {
 	if _, err := io.WriteString(p.conn, line+"\r\n"); err != nil {
 		return ""
@@ -125,7 +128,9 @@ type authority struct {
 
 func newAuthority(t testing.TB) *authority {
 	a := &authority{t: t}
-	a.key, a.cert = a.sign(&x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	a.key, a.cert = a.sign(
+		&x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign},
+	)
 	return a
 }
 
@@ -156,12 +161,14 @@ func (a *authority) sign(c *x509.Certificate) (*ecdsa.PrivateKey, *x509.Certific
 // certificate makes one for a name. "*" is not special.
 func (a *authority) certificate(name string) *tls.Certificate {
 	key, cert := a.sign(&x509.Certificate{
-		DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+		DNSNames:    []string{name},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 	})
 	return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
 }
 
-// server is a relay's configuration, which believes the authority's certificates.
+// server is a relay's configuration, which believes the authority's
+// certificates.
 func (a *authority) server() *tls.Config {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)

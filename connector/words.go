@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// word is a name of a value. Where a value has several names, the first is printed.
+// word is a name of a value. Where a value has several names, the first is
+// printed.
 type word[T ~uint8 | ~uint16] struct {
 	name  string
 	value T
@@ -47,7 +48,8 @@ func parseOne[T ~uint8 | ~uint16](kind, s string, words []word[T]) (T, error) {
 	return 0, unknownWord(kind, s, words)
 }
 
-// formatSet prints a bit set, comma separated. Bits without a name are printed as a number.
+// formatSet prints a bit set, comma separated. Bits without a name are printed
+// as a number.
 func formatSet[T ~uint8 | ~uint16](x T, words []word[T]) string {
 	if x == 0 {
 		return "None"

@@ -59,12 +59,18 @@ func TestWords(t *testing.T) {
 		{"Right", "submit", "ms-Exch-SMTP-Submit"},
 		{"Right", "ACCEPTANYRECIPIENT", "ms-Exch-SMTP-Accept-Any-Recipient"},
 		{"Right", "AcceptAnySender,Submit", "ms-Exch-SMTP-Submit, ms-Exch-SMTP-Accept-Any-Sender"},
-		{"Right", "AcceptAuthoritativeDomainSender", "ms-Exch-SMTP-Accept-Authoritative-Domain-Sender"},
+		{
+			"Right", "AcceptAuthoritativeDomainSender",
+			"ms-Exch-SMTP-Accept-Authoritative-Domain-Sender",
+		},
 		{"Right", "AcceptAuthenticationFlag", "ms-Exch-SMTP-Accept-Authentication-Flag"},
 		{"Right", "AcceptHeadersRouting", "ms-Exch-Accept-Headers-Routing"},
 		{"Right", "AcceptHeadersOrganization", "ms-Exch-Accept-Headers-Organization"},
 		{"Right", "AcceptHeadersForest", "ms-Exch-Accept-Headers-Forest"},
-		{"Right", "BypassAntiSpam  BypassMessageSizeLimit", "ms-Exch-Bypass-Anti-Spam, ms-Exch-Bypass-Message-Size-Limit"},
+		{
+			"Right", "BypassAntiSpam  BypassMessageSizeLimit",
+			"ms-Exch-Bypass-Anti-Spam, ms-Exch-Bypass-Message-Size-Limit",
+		},
 		{"PermissionGroup", "AnonymousUsers", ""},
 		{"PermissionGroup", "ExchangeUsers", ""},
 		{"PermissionGroup", "ExchangeServers", ""},
@@ -109,7 +115,8 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// checkText decodes text and expects it to print as want, in every way there is.
+// checkText decodes text and expects it to print as want, in every way there
+// is.
 func checkText(t *testing.T, kind, text, want string) {
 	t.Helper()
 	for _, tt := range textTypes() {
@@ -148,20 +155,52 @@ func TestUnknownWords(t *testing.T) {
 			`ms-Exch-SMTP-Accept-Authoritative-Domain-Sender, ms-Exch-SMTP-Accept-Authentication-Flag, ms-Exch-Accept-Headers-Routing, ` +
 			`ms-Exch-Accept-Headers-Organization, ms-Exch-Accept-Headers-Forest, ms-Exch-Bypass-Anti-Spam, ms-Exch-Bypass-Message-Size-Limit, None`},
 		{"Right", "None, Submit", `connector: None must stand alone, in "None, Submit"`},
-		{"PermissionGroup", "Custom", `connector: unknown permission group "Custom"; valid are AnonymousUsers, ExchangeUsers, ExchangeServers, ExchangeLegacyServers, Partners, None`},
-		{"AuthMechanism", "Tls; BasicAuth", `connector: unknown auth mechanism "Tls;"; valid are Tls, BasicAuth, BasicAuthRequireTLS, Integrated, ExchangeServer, ExternalAuthoritative, None`},
+		{
+			"PermissionGroup", "Custom",
+			`connector: unknown permission group "Custom"; valid are AnonymousUsers, ExchangeUsers, ExchangeServers, ExchangeLegacyServers, Partners, None`,
+		},
+		{
+			"AuthMechanism", "Tls; BasicAuth",
+			`connector: unknown auth mechanism "Tls;"; valid are Tls, BasicAuth, BasicAuthRequireTLS, Integrated, ExchangeServer, ExternalAuthoritative, None`,
+		},
 		{"AuthMechanism", "Tls None", `connector: None must stand alone, in "Tls None"`},
-		{"Usage", "", `connector: unknown usage ""; valid are Client, Custom, Internal, Internet, Partner`},
-		{"RateSource", "IP", `connector: unknown rate source "IP"; valid are IPAddress, User, All, None`},
-		{"TLSLevel", "Required", `connector: unknown TLS level "Required"; valid are None, Opportunistic, EncryptionOnly, CertificateValidation, DomainValidation`},
+		{
+			"Usage", "",
+			`connector: unknown usage ""; valid are Client, Custom, Internal, Internet, Partner`,
+		},
+		{
+			"RateSource", "IP",
+			`connector: unknown rate source "IP"; valid are IPAddress, User, All, None`,
+		},
+		{
+			"TLSLevel", "Required",
+			`connector: unknown TLS level "Required"; valid are None, Opportunistic, EncryptionOnly, CertificateValidation, DomainValidation`,
+		},
 		{"Principal", "", `connector: invalid principal "": empty`},
-		{"Principal", "alice", `connector: invalid principal "alice": valid are anonymous, authenticated, servers, externally-secured, user:NAME, group:NAME, partner:DOMAIN`},
-		{"Principal", "anonymous:x", `connector: invalid principal "anonymous:x": valid are anonymous, authenticated, servers, externally-secured, user:NAME, group:NAME, partner:DOMAIN`},
+		{
+			"Principal", "alice",
+			`connector: invalid principal "alice": valid are anonymous, authenticated, servers, externally-secured, user:NAME, group:NAME, partner:DOMAIN`,
+		},
+		{
+			"Principal", "anonymous:x",
+			`connector: invalid principal "anonymous:x": valid are anonymous, authenticated, servers, externally-secured, user:NAME, group:NAME, partner:DOMAIN`,
+		},
 		{"Principal", "user:", `connector: invalid principal "user:": no name after the colon`},
-		{"Principal", "user:a\x00b", `connector: invalid principal "user:a\x00b": control characters are not allowed`},
+		{
+			"Principal", "user:a\x00b",
+			`connector: invalid principal "user:a\x00b": control characters are not allowed`,
+		},
 		{"Principal", "user:\xff", `connector: invalid principal "user:\xff": not UTF-8`},
-		{"Principal", "group:" + strings.Repeat("g", 256), `connector: invalid principal "group:` + strings.Repeat("g", 256) + `": the name is longer than 255 octets`},
-		{"Principal", "partner:*.example.com", `connector: invalid principal "partner:*.example.com": label "*" has a character other than letters, digits and hyphens`},
+		{
+			"Principal", "group:" + strings.Repeat("g", 256),
+			`connector: invalid principal "group:` + strings.Repeat(
+				"g", 256,
+			) + `": the name is longer than 255 octets`,
+		},
+		{
+			"Principal", "partner:*.example.com",
+			`connector: invalid principal "partner:*.example.com": label "*" has a character other than letters, digits and hyphens`,
+		},
 	} {
 		t.Run(test.kind+"/"+test.text, func(t *testing.T) {
 			t.Parallel()
@@ -210,8 +249,10 @@ func TestUnnamedValues(t *testing.T) {
 // print must read as the same value.
 func FuzzWords(f *testing.F) {
 	for _, s := range []string{
-		"AcceptAnyRecipient", "ms-Exch-SMTP-Submit, None", "AnonymousUsers Partners", "Tls,BasicAuth", "Client", "IPAddress",
-		"DomainValidation", "user:alice", "partner:example.com", "192.0.2.1/24", "*.example.com;5", "", ",", "SMTP:*;1",
+		"AcceptAnyRecipient", "ms-Exch-SMTP-Submit, None", "AnonymousUsers Partners",
+		"Tls,BasicAuth", "Client", "IPAddress",
+		"DomainValidation", "user:alice", "partner:example.com", "192.0.2.1/24", "*.example.com;5",
+		"", ",", "SMTP:*;1",
 	} {
 		f.Add(s)
 	}

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// ErrAddress is matched by every error of [Parse], [ParsePath] and [ParseDomain].
+// ErrAddress is matched by every error of [Parse], [ParsePath] and
+// [ParseDomain].
 var ErrAddress = errors.New("domains: invalid address")
 
 // syntaxError says what is wrong with an address. It never holds a part of
@@ -64,8 +65,8 @@ func (a Address) IsPostmaster() bool { return isPostmaster(a.local) }
 // UTF8 reports whether the spelling needs SMTPUTF8 (RFC 6531) on the wire.
 func (a Address) UTF8() bool { return a.flags&(localUTF8|domainUTF8) != 0 }
 
-// ASCII returns the mailbox with its domain in A-labels and reports whether
-// the result is all ASCII, that is, whether it can go to a server without SMTPUTF8.
+// ASCII returns the mailbox with its domain in A-labels and reports whether the
+// result is all ASCII, that is, whether it can go to a server without SMTPUTF8.
 func (a Address) ASCII() (string, bool) {
 	ascii := a.flags&localUTF8 == 0
 	if a.flags&domainUTF8 == 0 {

@@ -32,7 +32,10 @@ func TestParse(t *testing.T) {
 		{in: "first.last@example.com", local: "first.last", domain: "example.com"},
 		{in: "user%other.test@example.com", local: "user%other.test", domain: "example.com"},
 		{in: "b!c@example.com", local: "b!c", domain: "example.com"},
-		{in: "!#$%&'*+-/=?^_`{|}~09AZaz@example.com", local: "!#$%&'*+-/=?^_`{|}~09AZaz", domain: "example.com"},
+		{
+			in: "!#$%&'*+-/=?^_`{|}~09AZaz@example.com", local: "!#$%&'*+-/=?^_`{|}~09AZaz",
+			domain: "example.com",
+		},
 		{in: local256 + "@example.com", local: local256, domain: "example.com"},
 		{in: "a@" + domain55, local: "a", domain: domain55},
 
@@ -48,7 +51,10 @@ func TestParse(t *testing.T) {
 		{in: `""@x.test`, local: "", domain: "x.test"},
 		{in: `"a@b"@x.test`, local: "a@b", domain: "x.test"},
 		{in: `"<>"@x.test`, local: "<>", domain: "x.test"},
-		{in: `"` + strings.Repeat("a", 62) + `"@x.test`, local: strings.Repeat("a", 62), domain: "x.test", key: strings.Repeat("a", 62) + "@x.test"},
+		{
+			in: `"` + strings.Repeat("a", 62) + `"@x.test`, local: strings.Repeat("a", 62),
+			domain: "x.test", key: strings.Repeat("a", 62) + "@x.test",
+		},
 		{
 			in:     `"victim@elsewhere.test> ORCPT=rfc822;x"@allowed.test`,
 			local:  "victim@elsewhere.test> ORCPT=rfc822;x",
@@ -57,17 +63,45 @@ func TestParse(t *testing.T) {
 
 		{in: "a@[192.0.2.1]", local: "a", domain: "[192.0.2.1]", literal: true},
 		{in: "a@[IPv6:2001:db8::1]", local: "a", domain: "[IPv6:2001:db8::1]", literal: true},
-		{in: "a@[ipv6:2001:DB8:0::01]", local: "a", domain: "[IPv6:2001:db8::1]", key: "a@[IPv6:2001:db8::1]", literal: true},
-		{in: "a@[IPv6:::ffff:192.0.2.1]", local: "a", domain: "[192.0.2.1]", key: "a@[192.0.2.1]", literal: true},
+		{
+			in: "a@[ipv6:2001:DB8:0::01]", local: "a", domain: "[IPv6:2001:db8::1]",
+			key: "a@[IPv6:2001:db8::1]", literal: true,
+		},
+		{
+			in: "a@[IPv6:::ffff:192.0.2.1]", local: "a", domain: "[192.0.2.1]",
+			key: "a@[192.0.2.1]", literal: true,
+		},
 
-		{in: "a@bücher.example", local: "a", domain: "xn--bcher-kva.example", key: "a@xn--bcher-kva.example", ascii: "a@xn--bcher-kva.example", utf8: true},
-		{in: "a@XN--BCHER-KVA.example", local: "a", domain: "xn--bcher-kva.example", key: "a@xn--bcher-kva.example"},
-		{in: "a@Straße.Example", local: "a", domain: "xn--strae-oqa.example", key: "a@xn--strae-oqa.example", ascii: "a@xn--strae-oqa.example", utf8: true},
-		{in: "δοκιμή@example.com", local: "δοκιμή", domain: "example.com", utf8: true, notASCII: true},
-		{in: "用户@例子.测试", local: "用户", domain: "xn--fsqu00a.xn--0zwm56d", key: "用户@xn--fsqu00a.xn--0zwm56d", ascii: "用户@xn--fsqu00a.xn--0zwm56d", utf8: true, notASCII: true},
+		{
+			in: "a@bücher.example", local: "a", domain: "xn--bcher-kva.example",
+			key: "a@xn--bcher-kva.example", ascii: "a@xn--bcher-kva.example", utf8: true,
+		},
+		{
+			in: "a@XN--BCHER-KVA.example", local: "a", domain: "xn--bcher-kva.example",
+			key: "a@xn--bcher-kva.example",
+		},
+		{
+			in: "a@Straße.Example", local: "a", domain: "xn--strae-oqa.example",
+			key: "a@xn--strae-oqa.example", ascii: "a@xn--strae-oqa.example", utf8: true,
+		},
+		{
+			in: "δοκιμή@example.com", local: "δοκιμή", domain: "example.com", utf8: true,
+			notASCII: true,
+		},
+		{
+			in: "用户@例子.测试", local: "用户", domain: "xn--fsqu00a.xn--0zwm56d",
+			key: "用户@xn--fsqu00a.xn--0zwm56d", ascii: "用户@xn--fsqu00a.xn--0zwm56d", utf8: true,
+			notASCII: true,
+		},
 		{in: `"ü x"@example.com`, local: "ü x", domain: "example.com", utf8: true, notASCII: true},
-		{in: `"ü"@example.com`, local: "ü", domain: "example.com", key: "ü@example.com", utf8: true, notASCII: true},
-		{in: "नी\u200cका@example.com", local: "नी\u200cका", domain: "example.com", utf8: true, notASCII: true},
+		{
+			in: `"ü"@example.com`, local: "ü", domain: "example.com", key: "ü@example.com",
+			utf8: true, notASCII: true,
+		},
+		{
+			in: "नी\u200cका@example.com", local: "नी\u200cका", domain: "example.com", utf8: true,
+			notASCII: true,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.in, func(t *testing.T) {
@@ -82,7 +116,8 @@ func TestParse(t *testing.T) {
 			if tt.ascii == "" {
 				tt.ascii = tt.in
 			}
-			if a.String() != tt.in || a.Local() != tt.local || a.Domain() != tt.domain || a.Key() != tt.key {
+			if a.String() != tt.in || a.Local() != tt.local || a.Domain() != tt.domain ||
+				a.Key() != tt.key {
 				t.Errorf("got %q, local %q, domain %q, key %q", a, a.Local(), a.Domain(), a.Key())
 			}
 			if s, ok := a.ASCII(); s != tt.ascii || ok == tt.notASCII {
@@ -100,19 +135,27 @@ func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	for _, in := range []string{
 		"", "@", "a", "a@", "@b", "<a@b>", "a@b>", "a@b ", " a@b", "a @b", "a@ b",
-		"a@b@c", "a@b..c", "a@.b", "a@.", "a@b..", "a@-b-", "a@-b", "a@b-", "a@b.-c", "a@b*c", "a@*.b",
+		"a@b@c", "a@b..c", "a@.b", "a@.", "a@b..", "a@-b-", "a@-b", "a@b-", "a@b.-c", "a@b*c",
+		"a@*.b",
 		".@b", "...@b", "a@[192.0.2.1].", "a@127.1.", "a@b_c.1", "a,b@c", "a;b@c", "a:b@c",
 		"a(b)@c", "a<b@c", "a>b@c", "a[b@c", `a\b@c`, "\"a@b",
 		`a"b"@c`, `"a"b@c`, `"a".b@c`, `"a"@`, `"a"`, `"a\`, `"a\"@b`, `"`, `""`, "postmaster",
-		"a\r@b", "a\n@b", "a\x00@b", "a\x1b@b", "a\x7f@b", "a\tb@c", "a@b\r\nRCPT TO:<c@d>", "a@b\x00", "a@b\x00.c",
-		"\"a\rb\"@c", "\"a\nb\"@c", "\"a\x00b\"@c", "\"a\tb\"@c", "\"a\x7fb\"@c", "\"a\\\rb\"@c", "\"a\\\x00b\"@c", "\"a\\\x7fb\"@c", `"a\ü"@c`,
-		"\xff@b", "a\xc3@b", "\"\xff\"@b", "a@\xff", "a@b\xc3", "a\u0085b@c", "a\u2028b@c", "a\u00a0b@c", "a\u202eb@c", "a\u200bb@c", "a\ufeffb@c", "a\u00adb@c", "\"a\u0080\"@c",
-		local256 + "a@b", `"` + strings.Repeat("a", 255) + `"@b`, `"` + strings.Repeat(`\a`, 128) + `"@b`,
+		"a\r@b", "a\n@b", "a\x00@b", "a\x1b@b", "a\x7f@b", "a\tb@c", "a@b\r\nRCPT TO:<c@d>",
+		"a@b\x00", "a@b\x00.c",
+		"\"a\rb\"@c", "\"a\nb\"@c", "\"a\x00b\"@c", "\"a\tb\"@c", "\"a\x7fb\"@c", "\"a\\\rb\"@c",
+		"\"a\\\x00b\"@c", "\"a\\\x7fb\"@c", `"a\ü"@c`,
+		"\xff@b", "a\xc3@b", "\"\xff\"@b", "a@\xff", "a@b\xc3", "a\u0085b@c", "a\u2028b@c",
+		"a\u00a0b@c", "a\u202eb@c", "a\u200bb@c", "a\ufeffb@c", "a\u00adb@c", "\"a\u0080\"@c",
+		local256 + "a@b", `"` + strings.Repeat("a", 255) + `"@b`,
+		`"` + strings.Repeat(`\a`, 128) + `"@b`,
 		strings.Repeat("ü", 129) + "@b", strings.Repeat("a", 252) + "..a@b",
-		"a@" + label63 + "b.c", "a@" + domain55 + "b", "a@" + strings.Repeat("a.", 200) + "b", "a@" + strings.Repeat("ü", 60) + ".b",
+		"a@" + label63 + "b.c", "a@" + domain55 + "b", "a@" + strings.Repeat("a.", 200) + "b",
+		"a@" + strings.Repeat("ü", 60) + ".b",
 		"a@1.2.3.4", "a@127.1", "a@0x7f000001", "a@0X7F.0x1", "a@0x", "a@b.0", "a@999",
-		"a@[999]", "a@[]", "a@[", "a@]", "a@[192.0.2.1", "a@192.0.2.1]", "a@[192.0.2.256]", "a@[192.0.2.01]", "a@[192.0.2]", "a@[192.0.2.1].b", "a@[192.0.2.1 ]",
-		"a@[2001:db8::1]", "a@[IPv6:192.0.2.1]", "a@[IPv6:fe80::1%eth0]", "a@[IPv6:]", "a@[IPv6:1::2::3]", "a@[x:y]", "a@[[192.0.2.1]]", "a@[::ffff:192.0.2.1]",
+		"a@[999]", "a@[]", "a@[", "a@]", "a@[192.0.2.1", "a@192.0.2.1]", "a@[192.0.2.256]",
+		"a@[192.0.2.01]", "a@[192.0.2]", "a@[192.0.2.1].b", "a@[192.0.2.1 ]",
+		"a@[2001:db8::1]", "a@[IPv6:192.0.2.1]", "a@[IPv6:fe80::1%eth0]", "a@[IPv6:]",
+		"a@[IPv6:1::2::3]", "a@[x:y]", "a@[[192.0.2.1]]", "a@[::ffff:192.0.2.1]",
 		// Mapped by some software to dots, letters or nothing.
 		"a@b\u3002c", "a@b\uff0ec", "a@b\uff61c", "a@b\u2024c", "a@b\u00adc.test",
 		"a@\uff42.test", "a@\u212a.test", "a@\u212aü.test", "a@İÜ.test", "a@U\u0308.test",
@@ -129,7 +172,9 @@ func TestParseRefuses(t *testing.T) {
 		if a != (domains.Address{}) {
 			t.Errorf("Parse(%q) returned an address beside its error", in)
 		}
-		if msg := err.Error(); strings.ContainsFunc(msg, func(r rune) bool { return r < ' ' || r > '~' }) {
+		if msg := err.Error(); strings.ContainsFunc(msg, func(r rune) bool {
+			return r < ' ' || r > '~'
+		}) {
 			t.Errorf("Parse(%q): error %q holds input", in, msg)
 		}
 	}
@@ -160,7 +205,8 @@ func TestParseWritesTheFormOfTheRFC(t *testing.T) {
 			continue
 		}
 		checkAddress(t, a)
-		if p, rest, err := domains.ParsePath("<" + in + "> A=B"); err != nil || p != a || rest != " A=B" {
+		if p, rest, err := domains.ParsePath("<" + in + "> A=B"); err != nil || p != a ||
+			rest != " A=B" {
 			t.Errorf("ParsePath(<%s>) = %q, %q, %v", in, p, rest, err)
 		}
 	}
@@ -184,7 +230,10 @@ func TestParsePath(t *testing.T) {
 		{"<@a,@b:\"x:y\"@z>", "\"x:y\"@z", "z", ""},
 		{`<"a>b"@c> D=E`, `"a>b"@c`, "c", " D=E"},
 		{`<"a\">b"@c>`, `"a\">b"@c`, "c", ""},
-		{`<"victim@elsewhere.test> ORCPT=rfc822;x"@allowed.test>`, `"victim@elsewhere.test> ORCPT=rfc822;x"@allowed.test`, "allowed.test", ""},
+		{
+			`<"victim@elsewhere.test> ORCPT=rfc822;x"@allowed.test>`,
+			`"victim@elsewhere.test> ORCPT=rfc822;x"@allowed.test`, "allowed.test", "",
+		},
 		{"<a@[IPv6:::1]>", "a@[IPv6:::1]", "[IPv6:::1]", ""},
 		{"<ü@ü.test> SMTPUTF8", "ü@ü.test", "xn--tda.test", " SMTPUTF8"},
 	}
@@ -202,11 +251,16 @@ func TestParsePath(t *testing.T) {
 func TestParsePathRefuses(t *testing.T) {
 	t.Parallel()
 	for _, in := range []string{
-		"", "a@b", " <a@b>", "<", "<a@b", "a@b>", "<<a@b>>", "<a@b>>", "<a@b>X", "<a@b>\tX", "<a@b>\r", "<>X", "< >", "<a@b >", "< a@b>",
-		"<a>", "<postmaster@>", "<@postmaster>", "<po\u017ftmaster>", "<postmaster >", `<"postmaster">`,
-		"<@a>", "<@a:>", "<@a:postmaster>", "<@a,b:x@y>", "<@a,:x@y>", "<@:x@y>", "<@a,@b>", "<@a:@b:x@y>", "<@a..b:x@y>", "<@[192.0.2.1]:x@y>", "<@[IPv6:::1]:x@y>", "<@a :x@y>", "<@a", "<@a:x@y",
+		"", "a@b", " <a@b>", "<", "<a@b", "a@b>", "<<a@b>>", "<a@b>>", "<a@b>X", "<a@b>\tX",
+		"<a@b>\r", "<>X", "< >", "<a@b >", "< a@b>",
+		"<a>", "<postmaster@>", "<@postmaster>", "<po\u017ftmaster>", "<postmaster >",
+		`<"postmaster">`,
+		"<@a>", "<@a:>", "<@a:postmaster>", "<@a,b:x@y>", "<@a,:x@y>", "<@:x@y>", "<@a,@b>",
+		"<@a:@b:x@y>", "<@a..b:x@y>", "<@[192.0.2.1]:x@y>", "<@[IPv6:::1]:x@y>", "<@a :x@y>", "<@a",
+		"<@a:x@y",
 		`<"a>b@c>`, `<"a`, `<"`, `<"a\`, `<"a\">`, `<"a"`, "<a@b\x00>", "<a@b\n>",
-		"<" + strings.Repeat("@a,", 400) + "@b:x@y>", "<" + strings.Repeat("@a,", 1e6), "<" + strings.Repeat("a", 1e6),
+		"<" + strings.Repeat("@a,", 400) + "@b:x@y>", "<" + strings.Repeat("@a,", 1e6),
+		"<" + strings.Repeat("a", 1e6),
 	} {
 		a, rest, err := domains.ParsePath(in)
 		if !errors.Is(err, domains.ErrAddress) || a != (domains.Address{}) || rest != "" {
@@ -247,7 +301,9 @@ func TestPostmaster(t *testing.T) {
 
 func TestAddressText(t *testing.T) {
 	t.Parallel()
-	for _, in := range []string{"", "postmaster", "Postmaster", "a@b", `"a b"@C`, "ü@ü.test", "a@[IPv6:::1]"} {
+	for _, in := range []string{
+		"", "postmaster", "Postmaster", "a@b", `"a b"@C`, "ü@ü.test", "a@[IPv6:::1]",
+	} {
 		a := domains.MustParse("x@y")
 		if err := a.UnmarshalText([]byte(in)); err != nil {
 			t.Errorf("UnmarshalText(%q): %v", in, err)
@@ -257,7 +313,8 @@ func TestAddressText(t *testing.T) {
 		}
 	}
 	a := domains.MustParse("x@y")
-	if err := a.UnmarshalText([]byte("<a@b>")); !errors.Is(err, domains.ErrAddress) || a.String() != "x@y" {
+	if err := a.UnmarshalText([]byte("<a@b>")); !errors.Is(err, domains.ErrAddress) ||
+		a.String() != "x@y" {
 		t.Errorf("UnmarshalText left %q, %v", a, err)
 	}
 	if k := (domains.Address{}).Key(); k != "" {
@@ -308,14 +365,19 @@ func TestParseAllocations(t *testing.T) {
 		}
 	}
 	a := domains.MustParse("user@example.com")
-	if n := testing.AllocsPerRun(100, func() { _ = a.Key(); _, _ = a.ASCII(); _ = a.IsPostmaster() }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() {
+		_ = a.Key()
+		_, _ = a.ASCII()
+		_ = a.IsPostmaster()
+	}); n != 0 {
 		t.Errorf("reading an address: %v allocations", n)
 	}
 }
 
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
-		"user@example.com", `"a\b"@X`, `"a b"@x`, "a@[192.0.2.1]", "a@[IPv6:::ffff:1.2.3.4]", "ü@bücher.example", "a@xn--bcher-kva.ü", `"a@b>"@c`, "a@b\u3002c",
+		"user@example.com", `"a\b"@X`, `"a b"@x`, "a@[192.0.2.1]", "a@[IPv6:::ffff:1.2.3.4]",
+		"ü@bücher.example", "a@xn--bcher-kva.ü", `"a@b>"@c`, "a@b\u3002c",
 		"a@\u05d0.example", "a@\u0643\u200c.example", "a@1.2.3.4",
 		"a..b@c.", ".ü.@x_y", "a@BÜCHER.test.", "a@STRAẞE.test",
 	} {
@@ -336,8 +398,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// rewritten reports whether a is what s must come out as: with its local part in
-// quotes, without a trailing dot, and with its domain in lower case.
+// rewritten reports whether a is what s must come out as: with its local part
+// in quotes, without a trailing dot, and with its domain in lower case.
 func rewritten(s string, a domains.Address) bool {
 	local, domain := s[:strings.LastIndexByte(s, '@')], s[strings.LastIndexByte(s, '@')+1:]
 	if s[0] != '"' && (strings.Contains("."+local+".", "..")) {
@@ -353,10 +415,12 @@ func rewritten(s string, a domains.Address) bool {
 func checkAddress(t *testing.T, a domains.Address) {
 	t.Helper()
 	s, d := a.String(), a.Domain()
-	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }) {
+	if !utf8.ValidString(s) ||
+		strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }) {
 		t.Fatalf("%q holds a forbidden character", s)
 	}
-	if s[0] != '"' && strings.ContainsAny(s, "<> \"\\,;:()") && !a.IsLiteral() || s[0] != '"' && strings.Count(s, "@") != 1 {
+	if s[0] != '"' && strings.ContainsAny(s, "<> \"\\,;:()") && !a.IsLiteral() ||
+		s[0] != '"' && strings.Count(s, "@") != 1 {
 		t.Fatalf("%q needs quotes and has none", s)
 	}
 	if len(s)-len(a.Local()) < 2 || len(a.Local()) > 256 || len(d) > 255 {
@@ -395,7 +459,8 @@ func checkAddress(t *testing.T, a domains.Address) {
 
 func FuzzParsePath(f *testing.F) {
 	for _, s := range []string{
-		"<>", "<postmaster>", "<a@b> SIZE=1", "<@a,@b:x@y>", `<"a>b\""@c> D=E`, "<@a:\"x:y\"@z>", `<"a`, "<@a:@b:x@y>", "<@[IPv6:::1]:x@y>",
+		"<>", "<postmaster>", "<a@b> SIZE=1", "<@a,@b:x@y>", `<"a>b\""@c> D=E`, "<@a:\"x:y\"@z>",
+		`<"a`, "<@a:@b:x@y>", "<@[IPv6:::1]:x@y>",
 	} {
 		f.Add(s)
 	}

@@ -36,10 +36,12 @@
 //
 // # Relay domains
 //
-// The manuals of Microsoft Exchange, whose words these are, contradict each other on recipients of relay domains.
-// Here the Recipients of an [InternalRelay] domain are those that are delivered by this relay, and everybody else is
-// passed on: a lookup there never refuses a recipient, which the next system may know. An [ExternalRelay]
-// domain has no recipients here. A lookup that fails refuses nobody either, in no domain: it is answered with a
+// The manuals of Microsoft Exchange, whose words these are, contradict each
+// other on recipients of relay domains. Here the Recipients of an
+// [InternalRelay] domain are those that are delivered by this relay, and
+// everybody else is passed on: a lookup there never refuses a recipient, which
+// the next system may know. An [ExternalRelay] domain has no recipients here. A
+// lookup that fails refuses nobody either, in no domain: it is answered with a
 // temporary error, or asked again.
 //
 // # Case

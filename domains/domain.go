@@ -107,8 +107,8 @@ func lowered(s string) (low, ascii string, err error) {
 	return low, ascii, nil
 }
 
-// checkName checks the sub-domains of RFC 5321 section 4.1.2. Underscores, which
-// it does not have, are in the names of hosts that send mail.
+// checkName checks the sub-domains of RFC 5321 section 4.1.2. Underscores,
+// which it does not have, are in the names of hosts that send mail.
 func checkName(s string) error {
 	if len(s) > maxDomain {
 		return syntaxError("domain too long")

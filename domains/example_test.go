@@ -61,7 +61,9 @@ func ExampleParseDomain() {
 
 func ExampleNewTable() {
 	table, err := domains.NewTable(
-		domains.AcceptedDomain{Domain: "example.com", Recipients: domains.StaticRecipients("anna", "bert")},
+		domains.AcceptedDomain{
+			Domain: "example.com", Recipients: domains.StaticRecipients("anna", "bert"),
+		},
 		domains.AcceptedDomain{Domain: "*.example.com", Type: domains.InternalRelay},
 	)
 	if err != nil {
@@ -93,7 +95,9 @@ func ExampleNewTable_faults() {
 }
 
 func ExampleTable_Domains() {
-	table, _ := domains.NewTable(domains.AcceptedDomain{Domain: "Bücher.Example", Type: domains.InternalRelay})
+	table, _ := domains.NewTable(
+		domains.AcceptedDomain{Domain: "Bücher.Example", Type: domains.InternalRelay},
+	)
 	for _, d := range table.Domains() {
 		fmt.Println(d.Domain)
 	}
@@ -108,7 +112,9 @@ func ExampleParseType() {
 
 func ExampleResolverFunc() {
 	directory := map[string]bool{"anna@example.com": true}
-	var r domains.Resolver = domains.ResolverFunc(func(ctx context.Context, a domains.Address) (bool, error) {
+	var r domains.Resolver = domains.ResolverFunc(func(
+		ctx context.Context, a domains.Address,
+	) (bool, error) {
 		if a.Domain() == "down.example" {
 			return false, errors.New("directory not reachable") // a temporary reply, no refusal
 		}
@@ -136,7 +142,9 @@ func ExampleStaticRecipients() {
 }
 
 func ExampleAnyRecipient() {
-	known, err := domains.AnyRecipient().Resolve(context.Background(), domains.MustParse("who@example.com"))
+	known, err := domains.AnyRecipient().Resolve(
+		context.Background(), domains.MustParse("who@example.com"),
+	)
 	fmt.Println(known, err)
 	// Output: true <nil>
 }
@@ -149,7 +157,9 @@ func ExampleOpenRecipients() {
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "recipients")
-	if err := os.WriteFile(path, []byte("# one a line\nanna\nbert@example.com\n"), 0o600); err != nil {
+	if err := os.WriteFile(
+		path, []byte("# one a line\nanna\nbert@example.com\n"), 0o600,
+	); err != nil {
 		fmt.Println(err)
 		return
 	}

@@ -22,15 +22,16 @@ const (
 )
 
 // RecipientsFile is a Resolver of the recipients listed in a file, one entry a
-// line as [StaticRecipients] takes them. Empty lines and lines that begin with # are
-// skipped, and so is a byte order mark. A file of up to 64 MiB is read.
+// line as [StaticRecipients] takes them. Empty lines and lines that begin with
+// # are skipped, and so is a byte order mark. A file of up to 64 MiB is read.
 //
-// It looks at the file at most once a second, during a call of
-// Resolve, and reads it again when its time, size or identity has changed. Replace the
-// file by renaming a complete one over it.
+// It looks at the file at most once a second, during a call of Resolve, and
+// reads it again when its time, size or identity has changed. Replace the file
+// by renaming a complete one over it.
 //
 // While the file cannot be read or has a fault, the recipients read last still
-// exist, and for all others Resolve returns an error: they may have been added since.
+// exist, and for all others Resolve returns an error: they may have been added
+// since.
 type RecipientsFile struct {
 	path  string
 	start time.Time
@@ -48,7 +49,8 @@ type fileState struct {
 }
 
 // OpenRecipients reads the file. The error holds every fault of the file with
-// its line number, joined with [errors.Join]; after 20 of them the rest is left out.
+// its line number, joined with [errors.Join]; after 20 of them the rest is left
+// out.
 func OpenRecipients(path string) (*RecipientsFile, error) {
 	r := &RecipientsFile{path: path, start: time.Now()}
 	r.next.Store(int64(fileInterval))

@@ -73,7 +73,9 @@ func TestRecipientsFile(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		check("carol@x.test", true, false)
-		if _, err := r.Resolve(t.Context(), domains.MustParse("dave@x.test")); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := r.Resolve(
+			t.Context(), domains.MustParse("dave@x.test"),
+		); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Resolve without a file: %v", err)
 		}
 		write(t, path, "dave\n", 4)
@@ -86,7 +88,9 @@ func TestRecipientsFile(t *testing.T) {
 func TestOpenRecipientsFaults(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if _, err := domains.OpenRecipients(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := domains.OpenRecipients(
+		filepath.Join(dir, "none"),
+	); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 	if _, err := domains.OpenRecipients(dir); err == nil {
@@ -141,7 +145,8 @@ func TestRecipientsFileUnsettled(t *testing.T) {
 		}
 		set("carol\n")
 		time.Sleep(time.Second)
-		if known, err := r.Resolve(t.Context(), domains.MustParse("carol@x")); !known || err != nil {
+		if known, err := r.Resolve(t.Context(), domains.MustParse("carol@x")); !known ||
+			err != nil {
 			t.Errorf("%v, %v", known, err)
 		}
 	})
@@ -169,7 +174,9 @@ func TestRecipientsFileConcurrently(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			if known, _ := r.Resolve(t.Context(), domains.MustParse(fmt.Sprintf("u%d@x", i))); !known {
+			if known, _ := r.Resolve(
+				t.Context(), domains.MustParse(fmt.Sprintf("u%d@x", i)),
+			); !known {
 				t.Errorf("u%d is not known", i)
 			}
 		}
@@ -204,8 +211,8 @@ func FuzzRecipients(f *testing.F) {
 	})
 }
 
-// TestRecipientsFileOfWindows reads a file with a byte order mark, and says what
-// is wrong with one in UTF-16.
+// TestRecipientsFileOfWindows reads a file with a byte order mark, and says
+// what is wrong with one in UTF-16.
 func TestRecipientsFileOfWindows(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "people")
@@ -234,7 +241,9 @@ func TestRecipientsFileOfWindows(t *testing.T) {
 
 // TestNilResolvers: nothing is known now, which refuses nobody.
 func TestNilResolvers(t *testing.T) {
-	for _, r := range []domains.Resolver{domains.ResolverFunc(nil), (*domains.RecipientsFile)(nil)} {
+	for _, r := range []domains.Resolver{
+		domains.ResolverFunc(nil), (*domains.RecipientsFile)(nil),
+	} {
 		if known, err := r.Resolve(t.Context(), domains.MustParse("anna@example.test")); known ||
 			err == nil {
 			t.Errorf("%T: %v, %v", r, known, err)

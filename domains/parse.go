@@ -21,9 +21,9 @@ const (
 // A local part of at most 256 octets is followed by a domain of at most 255
 // octets. Characters beyond ASCII are allowed by RFC 6531; [Address.UTF8] tells
 // whether there are any. Some forms in use that the RFCs do not have are taken
-// and come out in the one they have: empty atoms (a..b@example.com) in quotes, a
-// domain without its trailing dot, capitals beyond ASCII in lower case. Labels
-// of a domain may have underscores.
+// and come out in the one they have: empty atoms (a..b@example.com) in quotes,
+// a domain without its trailing dot, capitals beyond ASCII in lower case.
+// Labels of a domain may have underscores.
 func Parse(s string) (Address, error) {
 	n, local, flags, err := scanLocal(s)
 	if err != nil {
@@ -64,8 +64,8 @@ func MustParse(s string) Address {
 // TO: in a command, and returns what follows the path: nothing, or parameters
 // with the space before them. Source routes (<@a,@b:x@y>) are accepted and
 // dropped, as RFC 5321 appendix C asks. "<>" gives the null Address;
-// "<postmaster>" in any case gives an address whose domain is empty. Both are for the caller
-// to refuse where they do not belong.
+// "<postmaster>" in any case gives an address whose domain is empty. Both are
+// for the caller to refuse where they do not belong.
 func ParsePath(s string) (a Address, rest string, err error) {
 	if !strings.HasPrefix(s, "<") {
 		return Address{}, "", syntaxError("path does not begin with <")

@@ -5,7 +5,8 @@ import (
 	"errors"
 )
 
-// Resolver tells whether a recipient exists. It is called by many sessions at once.
+// Resolver tells whether a recipient exists. It is called by many sessions at
+// once.
 type Resolver interface {
 	// Resolve reports whether the mailbox exists. An error means that the
 	// answer is not known now: it makes a temporary reply, never a refusal.
@@ -36,10 +37,10 @@ func (anyRecipient) Resolve(context.Context, Address) (bool, error) { return tru
 // InMemory tells that Resolve needs no time.
 func (anyRecipient) InMemory() {}
 
-// StaticRecipients returns a Resolver of a fixed list. An entry is a local
-// part ("alice"), which exists in every domain the Resolver is used for, or a whole
-// address ("alice@example.com"). A local part that needs quotes is written with them.
-// The case of ASCII letters does not matter.
+// StaticRecipients returns a Resolver of a fixed list. An entry is a local part
+// ("alice"), which exists in every domain the Resolver is used for, or a whole
+// address ("alice@example.com"). A local part that needs quotes is written with
+// them. The case of ASCII letters does not matter.
 //
 // An entry that is neither matches nothing; [NewTable] reports it.
 func StaticRecipients(entries ...string) Resolver {

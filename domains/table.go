@@ -7,25 +7,29 @@ import (
 	"strings"
 )
 
-// AcceptedDomain is a domain the relay accepts mail for from anybody who may submit.
+// AcceptedDomain is a domain the relay accepts mail for from anybody who may
+// submit.
 type AcceptedDomain struct {
 	// Domain is "example.com" for that domain alone, "*.example.com" for it and
 	// every subdomain, or an address literal such as "[192.0.2.1]". U-labels
 	// are accepted. At most 256 octets.
 	Domain string
-	// Type decides what happens to unknown recipients. Defaults to Authoritative.
+	// Type decides what happens to unknown recipients. Defaults to
+	// Authoritative.
 	Type Type
-	// MatchSubdomains makes a plain Domain cover its subdomains as well. Defaults to false.
+	// MatchSubdomains makes a plain Domain cover its subdomains as well.
+	// Defaults to false.
 	MatchSubdomains bool
 	// Recipients tells which recipients exist. It must be set for an
-	// Authoritative domain, may be set for InternalRelay, and must be nil for ExternalRelay.
-	// The relay lets postmaster exist in every authoritative domain (RFC 5321 section 4.5.1).
+	// Authoritative domain, may be set for InternalRelay, and must be nil for
+	// ExternalRelay. The relay lets postmaster exist in every authoritative
+	// domain (RFC 5321 section 4.5.1).
 	Recipients Resolver
 	// SkipLookup accepts every recipient at RCPT without asking Recipients, as
-	// Exchange does for a domain without recipient lookup. They are asked when the message has
-	// arrived: it is refused if no recipient of it exists, and otherwise the sender
-	// gets a report on the unknown ones, unless it is a stranger, whose address may be forged.
-	// Defaults to false.
+	// Exchange does for a domain without recipient lookup. They are asked when
+	// the message has arrived: it is refused if no recipient of it exists, and
+	// otherwise the sender gets a report on the unknown ones, unless it is a
+	// stranger, whose address may be forged. Defaults to false.
 	SkipLookup bool
 }
 
@@ -42,7 +46,8 @@ type Table struct {
 }
 
 // NewTable checks the list and builds a table. The error holds every fault,
-// joined with [errors.Join], each a *[FieldError] with a path such as "[1].Domain".
+// joined with [errors.Join], each a *[FieldError] with a path such as
+// "[1].Domain".
 //
 // Two entries may cover the same name if one is more specific: "example.com"
 // wins over "*.example.com" for example.com itself, and "*.eu.example.com" over
@@ -113,7 +118,10 @@ func checkRecipients(d *AcceptedDomain, fault func(field string, err error)) {
 	case d.Type == Authoritative && !set:
 		fault("Recipients", errors.New("must be set for an authoritative domain"))
 	case d.Type == ExternalRelay && d.Recipients != nil:
-		fault("Recipients", errors.New("must not be set for an external relay domain: it has no recipients here"))
+		fault(
+			"Recipients",
+			errors.New("must not be set for an external relay domain: it has no recipients here"),
+		)
 	case d.Recipients != nil && !set:
 		fault("Recipients", errors.New("is a nil ResolverFunc"))
 	}
@@ -127,9 +135,9 @@ func checkRecipients(d *AcceptedDomain, fault func(field string, err error)) {
 	}
 }
 
-// Lookup returns the entry for a domain in the form of [Address.Domain]; the most specific entry wins.
-// It allocates nothing. A nil Table holds nothing. The entry's Domain is in
-// canonical form; the entry must not be changed.
+// Lookup returns the entry for a domain in the form of [Address.Domain]; the
+// most specific entry wins. It allocates nothing. A nil Table holds nothing.
+// The entry's Domain is in canonical form; the entry must not be changed.
 func (t *Table) Lookup(domain string) (*AcceptedDomain, bool) {
 	if t == nil || domain == "" {
 		return nil, false
@@ -152,7 +160,8 @@ func (t *Table) Lookup(domain string) (*AcceptedDomain, bool) {
 	}
 }
 
-// lastLabels returns the last n labels of a domain: a name of a hundred labels is not to cost a hundred lookups.
+// lastLabels returns the last n labels of a domain: a name of a hundred labels
+// is not to cost a hundred lookups.
 func lastLabels(domain string, n int) string {
 	for i := len(domain) - 1; i >= 0; i-- {
 		if domain[i] == '.' {
@@ -173,7 +182,8 @@ func (t *Table) Domains() []AcceptedDomain {
 	return slices.Clone(t.list)
 }
 
-// FieldError is one fault of a configuration: the path of the field and what is wrong with it.
+// FieldError is one fault of a configuration: the path of the field and what is
+// wrong with it.
 type FieldError struct {
 	Field string // "[1].Domain"
 	Err   error

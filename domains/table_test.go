@@ -20,8 +20,10 @@ func TestLookup(t *testing.T) {
 	below := relay("below.test")
 	below.MatchSubdomains = true
 	table, err := domains.NewTable(
-		relay("*.example.com"), relay("Example.com"), relay("*.eu.example.com"), relay("mail.eu.example.com"),
-		relay("plain.test"), below, relay("[192.0.2.1]"), relay("[ipv6:2001:DB8::1]"), relay("*.bücher.test"), relay("*.co"),
+		relay("*.example.com"), relay("Example.com"), relay("*.eu.example.com"),
+		relay("mail.eu.example.com"),
+		relay("plain.test"), below, relay("[192.0.2.1]"), relay("[ipv6:2001:DB8::1]"),
+		relay("*.bücher.test"), relay("*.co"),
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -104,21 +106,100 @@ func TestNewTableFaults(t *testing.T) {
 		fields []string
 	}{
 		{"empty", []domains.AcceptedDomain{relay("")}, []string{"[0].Domain"}},
-		{"everything", []domains.AcceptedDomain{relay("*"), relay("*.")}, []string{"[0].Domain", "[1].Domain"}},
-		{"inner wildcard", []domains.AcceptedDomain{relay("domain.*.test"), relay("*.*.test"), relay("*test"), relay("a*.test")}, []string{"[0].Domain", "[1].Domain", "[2].Domain", "[3].Domain"}},
-		{"not a domain", []domains.AcceptedDomain{relay("a_b"), relay("a.test."), relay("a@b"), relay("[999]"), relay("1.2.3.4"), relay("a b"), relay("a\u3002test")}, []string{"[0].Domain", "[1].Domain", "[2].Domain", "[3].Domain", "[4].Domain", "[5].Domain", "[6].Domain"}},
+		{
+			"everything", []domains.AcceptedDomain{relay("*"), relay("*.")},
+			[]string{"[0].Domain", "[1].Domain"},
+		},
+		{
+			"inner wildcard",
+			[]domains.AcceptedDomain{
+				relay("domain.*.test"), relay("*.*.test"), relay("*test"), relay("a*.test"),
+			},
+			[]string{"[0].Domain", "[1].Domain", "[2].Domain", "[3].Domain"},
+		},
+		{
+			"not a domain",
+			[]domains.AcceptedDomain{
+				relay("a_b"), relay("a.test."), relay("a@b"), relay("[999]"), relay("1.2.3.4"),
+				relay("a b"), relay("a\u3002test"),
+			},
+			[]string{
+				"[0].Domain", "[1].Domain", "[2].Domain", "[3].Domain", "[4].Domain", "[5].Domain",
+				"[6].Domain",
+			},
+		},
 		{"too long", []domains.AcceptedDomain{relay("*." + domain55)}, []string{"[0].Domain"}},
-		{"literal", []domains.AcceptedDomain{relay("*.[192.0.2.1]"), {Domain: "[192.0.2.1]", Type: domains.InternalRelay, MatchSubdomains: true}}, []string{"[0].Domain", "[1].Domain"}},
-		{"duplicate", []domains.AcceptedDomain{relay("a.test"), relay("b.test"), relay("A.test")}, []string{"[2].Domain"}},
-		{"duplicate wildcard", []domains.AcceptedDomain{relay("*.a.test"), {Domain: "a.test", Type: domains.InternalRelay, MatchSubdomains: true}}, []string{"[1].Domain"}},
-		{"duplicate international", []domains.AcceptedDomain{relay("bücher.test"), relay("xn--bcher-kva.test")}, []string{"[1].Domain"}},
-		{"duplicate literal", []domains.AcceptedDomain{relay("[192.0.2.1]"), relay("[IPv6:::ffff:192.0.2.1]")}, []string{"[1].Domain"}},
-		{"authoritative without recipients", []domains.AcceptedDomain{{Domain: "a.test"}, {Domain: "b.test", Recipients: domains.ResolverFunc(nil)}}, []string{"[0].Recipients", "[1].Recipients"}},
-		{"external with recipients", []domains.AcceptedDomain{{Domain: "a.test", Type: domains.ExternalRelay, Recipients: everyone}}, []string{"[0].Recipients"}},
-		{"internal with nil func", []domains.AcceptedDomain{{Domain: "a.test", Type: domains.InternalRelay, Recipients: domains.ResolverFunc(nil)}}, []string{"[0].Recipients"}},
-		{"unknown type", []domains.AcceptedDomain{{Domain: "a.test", Type: 3}}, []string{"[0].Type"}},
-		{"bad recipients", []domains.AcceptedDomain{{Domain: "a.test", Recipients: domains.StaticRecipients("ok", "a b", "a@b@c")}}, []string{"[0].Recipients[1]", "[0].Recipients[2]"}},
-		{"all at once", []domains.AcceptedDomain{{Domain: "_"}, relay("ok.test"), {Domain: "*", Type: 9}}, []string{"[0].Domain", "[0].Recipients", "[2].Domain", "[2].Type"}},
+		{
+			"literal",
+			[]domains.AcceptedDomain{
+				relay("*.[192.0.2.1]"),
+				{Domain: "[192.0.2.1]", Type: domains.InternalRelay, MatchSubdomains: true},
+			},
+			[]string{"[0].Domain", "[1].Domain"},
+		},
+		{
+			"duplicate",
+			[]domains.AcceptedDomain{relay("a.test"), relay("b.test"), relay("A.test")},
+			[]string{"[2].Domain"},
+		},
+		{
+			"duplicate wildcard",
+			[]domains.AcceptedDomain{
+				relay("*.a.test"),
+				{Domain: "a.test", Type: domains.InternalRelay, MatchSubdomains: true},
+			},
+			[]string{"[1].Domain"},
+		},
+		{
+			"duplicate international",
+			[]domains.AcceptedDomain{relay("bücher.test"), relay("xn--bcher-kva.test")},
+			[]string{"[1].Domain"},
+		},
+		{
+			"duplicate literal",
+			[]domains.AcceptedDomain{relay("[192.0.2.1]"), relay("[IPv6:::ffff:192.0.2.1]")},
+			[]string{"[1].Domain"},
+		},
+		{
+			"authoritative without recipients",
+			[]domains.AcceptedDomain{
+				{Domain: "a.test"}, {Domain: "b.test", Recipients: domains.ResolverFunc(nil)},
+			},
+			[]string{"[0].Recipients", "[1].Recipients"},
+		},
+		{
+			"external with recipients",
+			[]domains.AcceptedDomain{
+				{Domain: "a.test", Type: domains.ExternalRelay, Recipients: everyone},
+			},
+			[]string{"[0].Recipients"},
+		},
+		{
+			"internal with nil func",
+			[]domains.AcceptedDomain{
+				{
+					Domain: "a.test", Type: domains.InternalRelay,
+					Recipients: domains.ResolverFunc(nil),
+				},
+			},
+			[]string{"[0].Recipients"},
+		},
+		{
+			"unknown type", []domains.AcceptedDomain{{Domain: "a.test", Type: 3}},
+			[]string{"[0].Type"},
+		},
+		{
+			"bad recipients",
+			[]domains.AcceptedDomain{
+				{Domain: "a.test", Recipients: domains.StaticRecipients("ok", "a b", "a@b@c")},
+			},
+			[]string{"[0].Recipients[1]", "[0].Recipients[2]"},
+		},
+		{
+			"all at once",
+			[]domains.AcceptedDomain{{Domain: "_"}, relay("ok.test"), {Domain: "*", Type: 9}},
+			[]string{"[0].Domain", "[0].Recipients", "[2].Domain", "[2].Type"},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -144,8 +225,12 @@ func TestNewTableFaults(t *testing.T) {
 
 func TestType(t *testing.T) {
 	t.Parallel()
-	for _, typ := range []domains.Type{domains.Authoritative, domains.InternalRelay, domains.ExternalRelay} {
-		for _, s := range []string{typ.String(), strings.ToLower(typ.String()), strings.ToUpper(typ.String())} {
+	for _, typ := range []domains.Type{
+		domains.Authoritative, domains.InternalRelay, domains.ExternalRelay,
+	} {
+		for _, s := range []string{
+			typ.String(), strings.ToLower(typ.String()), strings.ToUpper(typ.String()),
+		} {
 			if got, err := domains.ParseType(s); got != typ || err != nil {
 				t.Errorf("ParseType(%q) = %v, %v", s, got, err)
 			}
@@ -182,7 +267,8 @@ func lookupSlowly(list []domains.AcceptedDomain, domain string) string {
 		switch {
 		case domain == name && !wild:
 			return d.Domain
-		case (wild || d.MatchSubdomains) && (domain == name || strings.HasSuffix(domain, "."+name)) && len(name) > rank:
+		case (wild || d.MatchSubdomains) &&
+			(domain == name || strings.HasSuffix(domain, "."+name)) && len(name) > rank:
 			best, rank = d.Domain, len(name)
 		}
 	}
@@ -240,7 +326,9 @@ func BenchmarkLookup(b *testing.B) {
 }
 
 func TestResolvers(t *testing.T) {
-	r := domains.StaticRecipients("Alice", "bob@Example.com", `"a b"`, `"x@y"`, "jürgen", "carol@bücher.test", "postmaster")
+	r := domains.StaticRecipients(
+		"Alice", "bob@Example.com", `"a b"`, `"x@y"`, "jürgen", "carol@bücher.test", "postmaster",
+	)
 	for in, want := range map[string]bool{
 		"alice@a.test":             true,
 		"ALICE@b.test":             true,
@@ -260,7 +348,8 @@ func TestResolvers(t *testing.T) {
 		"Postmaster@a.test":        true,
 		"alice+tag@a.test":         false,
 	} {
-		if known, err := r.Resolve(t.Context(), domains.MustParse(in)); known != want || err != nil {
+		if known, err := r.Resolve(t.Context(), domains.MustParse(in)); known != want ||
+			err != nil {
 			t.Errorf("Resolve(%s) = %v, %v", in, known, err)
 		}
 	}
@@ -270,14 +359,20 @@ func TestResolvers(t *testing.T) {
 			t.Errorf("Resolve(%q) = %v, %v", a, known, err)
 		}
 	}
-	if known, err := domains.AnyRecipient().Resolve(t.Context(), domains.MustParse("a@b")); !known || err != nil {
+	if known, err := domains.AnyRecipient().Resolve(
+		t.Context(), domains.MustParse("a@b"),
+	); !known || err != nil {
 		t.Errorf("AnyRecipient: %v, %v", known, err)
 	}
-	if known, _ := domains.StaticRecipients().Resolve(t.Context(), domains.MustParse("a@b")); known {
+	if known, _ := domains.StaticRecipients().Resolve(
+		t.Context(), domains.MustParse("a@b"),
+	); known {
 		t.Error("an empty list knows somebody")
 	}
 	down := errors.New("down")
-	f := domains.ResolverFunc(func(context.Context, domains.Address) (bool, error) { return false, down })
+	f := domains.ResolverFunc(func(context.Context, domains.Address) (bool, error) {
+		return false, down
+	})
 	if _, err := f.Resolve(t.Context(), domains.Address{}); !errors.Is(err, down) {
 		t.Error(err)
 	}

@@ -9,9 +9,11 @@ import (
 type Type uint8
 
 const (
-	// Authoritative: this relay knows every recipient; unknown ones are refused.
+	// Authoritative: this relay knows every recipient; unknown ones are
+	// refused.
 	Authoritative Type = iota
-	// InternalRelay: known recipients are delivered here, unknown ones are passed on.
+	// InternalRelay: known recipients are delivered here, unknown ones are
+	// passed on.
 	InternalRelay
 	// ExternalRelay: every recipient is passed on.
 	ExternalRelay
@@ -37,7 +39,9 @@ func ParseType(s string) (Type, error) {
 			return t, nil
 		}
 	}
-	return 0, fmt.Errorf("domains: unknown type %q; it is Authoritative, InternalRelay or ExternalRelay", s)
+	return 0, fmt.Errorf(
+		"domains: unknown type %q; it is Authoritative, InternalRelay or ExternalRelay", s,
+	)
 }
 
 // MarshalText returns the name of the type.

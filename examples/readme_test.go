@@ -33,13 +33,16 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"go", "vet", file}, {"gofmt", "-d", file}} {
-		if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil || len(out) > 0 {
+		if out, err := exec.CommandContext(
+			t.Context(), args[0], args[1:]...,
+		).CombinedOutput(); err != nil || len(out) > 0 {
 			t.Errorf("%s: %v\n%s", args[0], err, out)
 		}
 	}
 }
 
-// TestCertificate makes the files as the templates' README tells, and has clients verify the certificate.
+// TestCertificate makes the files as the templates' README tells, and has
+// clients verify the certificate.
 func TestCertificate(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("README.md")
@@ -65,7 +68,8 @@ func TestCertificate(t *testing.T) {
 		return begin + rest
 	}
 	run(line("openssl"))
-	run("printf secret | " + strings.Replace(line("htpasswd"), "-cB", "-ciB", 1)) // -i instead of a terminal
+	// -i instead of a terminal
+	run("printf secret | " + strings.Replace(line("htpasswd"), "-cB", "-ciB", 1))
 	certificates, err := relay.LoadCertificates(nil, relay.CertificateFiles{
 		Certificate: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"),
 	})
@@ -83,10 +87,13 @@ func TestCertificate(t *testing.T) {
 		Hostname:   "relay.example.com",
 		Spool:      memspool.New(nil),
 		Connectors: []*connector.Connector{submission},
-		TLS:        &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12},
-		Auth:       &auth.Server{Passwords: users},
+		TLS: &tls.Config{
+			GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12,
+		},
+		Auth: &auth.Server{Passwords: users},
 		SendConnectors: []*connector.SendConnector{{
-			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}, SmartHosts: []string{sink.Addr},
+			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			SmartHosts: []string{sink.Addr},
 		}},
 	})
 	if err != nil {
@@ -96,9 +103,11 @@ func TestCertificate(t *testing.T) {
 	server := r.Addrs("submission")[0].String()
 	localhost := strings.Replace(server, "127.0.0.1", "localhost", 1)
 	for _, command := range []string{
-		"swaks --server " + localhost + " --tls --tls-verify --tls-ca-path cert.pem --auth PLAIN --auth-user app@example.com --auth-password secret" +
+		"swaks --server " + localhost +
+			" --tls --tls-verify --tls-ca-path cert.pem --auth PLAIN --auth-user app@example.com --auth-password secret" +
 			" --from app@example.com --to somebody@example.net --timeout 10",
-		"swaks --server " + server + " --tls --tls-verify --tls-ca-path cert.pem --auth PLAIN --auth-user app@example.com --auth-password secret" +
+		"swaks --server " + server +
+			" --tls --tls-verify --tls-ca-path cert.pem --auth PLAIN --auth-user app@example.com --auth-password secret" +
 			" --from app@example.com --to somebody@example.net --timeout 10",
 		`printf 'Subject: hello\r\n\r\nHello.\r\n' | curl -sS --max-time 10 --ssl-reqd --cacert cert.pem smtp://` + localhost +
 			" --user app@example.com:secret --mail-from app@example.com --mail-rcpt somebody@example.net --upload-file -",

@@ -57,7 +57,9 @@ func (r *Relay) accept(ctx context.Context, p *snapshot, in *intake, content io.
 type create func(ctx context.Context, id spool.ID) (spool.Writer, error)
 
 // prepare does everything but the commit.
-func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io.Reader, begin create) (c spool.Commit, w spool.Writer, err error) {
+func (r *Relay) prepare(
+	ctx context.Context, p *snapshot, in *intake, content io.Reader, begin create,
+) (c spool.Commit, w spool.Writer, err error) {
 	now := time.Now()
 	in.message.Created = now
 	in.message.ID = spool.NewID(now)
@@ -132,8 +134,9 @@ func (r *Relay) prepare(ctx context.Context, p *snapshot, in *intake, content io
 	}, w, nil
 }
 
-// labels returns the labels of a message: those of its sender's identity, and its own. They are a
-// copy, since those of a session may change while events are read.
+// labels returns the labels of a message: those of its sender's identity, and
+// its own. They are a copy, since those of a session may change while events
+// are read.
 func labels(id *auth.Identity, own map[string]string) map[string]string {
 	if id == nil || len(id.Labels) == 0 {
 		return maps.Clone(own)
@@ -143,8 +146,9 @@ func labels(id *auth.Identity, own map[string]string) map[string]string {
 	return all
 }
 
-// submission reports whether the message comes from who wrote it, so that it may be completed (RFC 6409 section 8): from an
-// authenticated user, the application, or over HTTP. What another host relays is left as it is.
+// submission reports whether the message comes from who wrote it, so that it
+// may be completed (RFC 6409 section 8): from an authenticated user, the
+// application, or over HTTP. What another host relays is left as it is.
 func (in *intake) submission() bool {
 	return in.client.identity != nil || !in.overSMTP()
 }
@@ -304,7 +308,8 @@ func (p *snapshot) completeDomain() string {
 	return p.defaultDomain
 }
 
-// completeAddress adds the domain to a mailbox that the application gives without one.
+// completeAddress adds the domain to a mailbox that the application gives
+// without one.
 func (p *snapshot) completeAddress(s string) string {
 	if domain := p.completeDomain(); domain != "" {
 		return header.Complete(s, domain)
@@ -338,10 +343,12 @@ func quotable(value string) bool {
 	return err == nil
 }
 
-// removeBlank drops the fields that a message may have only with a value, so that they count as missing.
+// removeBlank drops the fields that a message may have only with a value, so
+// that they count as missing.
 func removeBlank(h *header.Header) {
 	h.Remove(func(f header.Field) bool {
-		return len(bytes.TrimSpace(f.RawValue())) == 0 && (f.Is("Date") || f.Is("Message-ID") || f.Is("From") || f.Is("Sender"))
+		return len(bytes.TrimSpace(f.RawValue())) == 0 &&
+			(f.Is("Date") || f.Is("Message-ID") || f.Is("From") || f.Is("Sender"))
 	})
 }
 
@@ -363,8 +370,10 @@ func completeHeader(h *header.Header, id spool.ID, hostname string, now time.Tim
 	return b
 }
 
-// completeSender adds the Sender that a message by several authors, or by somebody else than its author, must have (RFC 5322
-// section 3.6.2, RFC 6409 section 8.1): the envelope sender. The application need not be who its author is.
+// completeSender adds the Sender that a message by several authors, or by
+// somebody else than its author, must have (RFC 5322 section 3.6.2, RFC 6409
+// section 8.1): the envelope sender. The application need not be who its author
+// is.
 func (in *intake) completeSender(b []byte, h *header.Header) []byte {
 	if in.from.IsNull() || h.Has("Sender") {
 		return b
@@ -386,7 +395,9 @@ func (in *intake) completeSender(b []byte, h *header.Header) []byte {
 
 // write writes header and body, and returns the signatures that belong in
 // front of them and the octets written. The signatures cover extra as well.
-func (p *snapshot) write(w io.Writer, in *intake, h *header.Header, extra []byte, body io.Reader) (signature []byte, size int64, err error) {
+func (p *snapshot) write(
+	w io.Writer, in *intake, h *header.Header, extra []byte, body io.Reader,
+) (signature []byte, size int64, err error) {
 	s, err := p.sign(in, h, extra)
 	if err != nil {
 		return nil, 0, err
@@ -424,7 +435,8 @@ func (p *snapshot) write(w io.Writer, in *intake, h *header.Header, extra []byte
 	return signature, out.n, err
 }
 
-// octets counts what passes, and notes whether any of it has the eighth bit set.
+// octets counts what passes, and notes whether any of it has the eighth bit
+// set.
 type octets struct {
 	w     io.Writer
 	n     int64
@@ -443,7 +455,8 @@ func (in *intake) accepted() Event {
 	m := &in.message
 	e := Event{
 		Kind: Accepted, QueueID: in.trace.ID, Connector: m.Origin.Connector, User: m.Origin.User,
-		Credential: credentialOf(in.client.identity), From: m.From, Size: m.Size, Labels: m.Labels, To: make([]string, len(in.rcpts)),
+		Credential: credentialOf(in.client.identity), From: m.From, Size: m.Size, Labels: m.Labels,
+		To: make([]string, len(in.rcpts)),
 	}
 	if in.session != nil {
 		e.Remote, e.TLS, e.Certificate = in.session.Remote, in.session.tlsText, in.session.certificate

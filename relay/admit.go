@@ -26,28 +26,33 @@ type Peer struct {
 	Local, Remote netip.AddrPort
 	// Proxy is the host that told Remote and TLS. Invalid without one.
 	Proxy netip.AddrPort
-	// ProxyTLS tells that the connection from Proxy to this host is inside TLS too. [Config].RequireEncryption asks for it
-	// unless Proxy is a loopback address.
+	// ProxyTLS tells that the connection from Proxy to this host is inside TLS
+	// too. [Config].RequireEncryption asks for it unless Proxy is a loopback
+	// address.
 	ProxyTLS bool
-	// TLS is nil without TLS. An empty state is TLS of which nothing more is known, such as that
-	// which a proxy has ended.
+	// TLS is nil without TLS. An empty state is TLS of which nothing more is
+	// known, such as that which a proxy has ended.
 	TLS *tls.ConnectionState
-	// Protocol is the word for the trace field: "HTTP". Required; letters, digits and hyphens.
+	// Protocol is the word for the trace field: "HTTP". Required; letters,
+	// digits and hyphens.
 	Protocol string
 }
 
-// Client is a client of a receive connector that does not speak SMTP. It is what package httpapi makes of
-// a request: the same decisions are made about it, with the same limits, replies, log lines and
-// events, as about a session. Its methods are for one goroutine.
+// Client is a client of a receive connector that does not speak SMTP. It is
+// what package httpapi makes of a request: the same decisions are made about
+// it, with the same limits, replies, log lines and events, as about a session.
+// Its methods are for one goroutine.
 //
-// Errors are *[ReplyError], whose text may be shown to the client, and from Submit also joined *[RecipientError].
+// Errors are *[ReplyError], whose text may be shown to the client, and from
+// Submit also joined *[RecipientError].
 type Client struct {
 	backend *backend
 	session *smtpd.Session
 }
 
 const (
-	// maxHeld bounds the refusals held back at one time. Beyond it they are not delayed.
+	// maxHeld bounds the refusals held back at one time. Beyond it they are not
+	// delayed.
 	maxHeld = 1000
 	// maxHold bounds how long the refusal of many recipients is held back.
 	maxHold = 30 * time.Second
@@ -68,11 +73,13 @@ func (p *snapshot) connector(name string) (*connector.Connector, bool) {
 	return nil, false
 }
 
-// Admit lets in a client of the named connector. It asks Policy.Connect, as for a new connection.
+// Admit lets in a client of the named connector. It asks Policy.Connect, as for
+// a new connection.
 //
-// The remote address must be one that the connector is for: within its ranges, and not within a
-// narrower one of another connector on the same binding. With
-// Config.RequireEncryption the client must be inside TLS or on this host, as [Relay.CheckEncryption] says.
+// The remote address must be one that the connector is for: within its ranges,
+// and not within a narrower one of another connector on the same binding. With
+// Config.RequireEncryption the client must be inside TLS or on this host, as
+// [Relay.CheckEncryption] says.
 func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, error) {
 	if ctx == nil {
 		return nil, errNoContext
@@ -98,7 +105,10 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 		TLS:       peer.TLS,
 		Rights:    c.Rights(peerOf(nil, peer.TLS)),
 	}
-	s.Value = &Session{ID: s.ID, Connector: c, Local: peer.Local, Remote: remote, Proxy: peer.Proxy, protocol: peer.Protocol}
+	s.Value = &Session{
+		ID: s.ID, Connector: c, Local: peer.Local, Remote: remote, Proxy: peer.Proxy,
+		protocol: peer.Protocol,
+	}
 	cl := &Client{backend: &backend{relay: r, snapshot: p}, session: s}
 	if !p.serves(c, remote.Addr()) {
 		return nil, cl.rejected(smtpd.Rejection{Stage: "connect", Reply: replyNoAccess(errNoRange)})
@@ -112,9 +122,12 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 	return cl, nil
 }
 
-// CheckEncryption returns a [*ReplyError], 530 5.7.0, for a peer that [Config.RequireEncryption] keeps out: one that is neither inside TLS
-// nor, with its proxy, on this host, and one whose proxy is elsewhere and does not come inside TLS itself, whatever it says of the client.
-// [Relay.Admit] asks it. A handler that shows mail or settings over HTTP, as package admin does, asks it too.
+// CheckEncryption returns a [*ReplyError], 530 5.7.0, for a peer that
+// [Config.RequireEncryption] keeps out: one that is neither inside TLS nor,
+// with its proxy, on this host, and one whose proxy is elsewhere and does not
+// come inside TLS itself, whatever it says of the client. [Relay.Admit] asks
+// it. A handler that shows mail or settings over HTTP, as package admin does,
+// asks it too.
 func (r *Relay) CheckEncryption(peer Peer) error {
 	if !r.snap.Load().encrypted(peer) {
 		return replyError(replyMustEncrypt())
@@ -151,8 +164,9 @@ func replyNUL() *smtpd.Reply {
 	return r
 }
 
-// serves reports whether a connection from remote to one of c's bindings would be c's. Before Listen a binding with port 0
-// is not known, and the ranges of c alone count.
+// serves reports whether a connection from remote to one of c's bindings would
+// be c's. Before Listen a binding with port 0 is not known, and the ranges of c
+// alone count.
 func (p *snapshot) serves(c *connector.Connector, remote netip.Addr) bool {
 	for _, b := range c.Bindings {
 		if m, ok := p.set.Match(b, remote); ok && m != c {
@@ -179,7 +193,8 @@ func peerOf(id *auth.Identity, t *tls.ConnectionState) connector.Peer {
 	return p
 }
 
-// literal is an address literal (RFC 5321 section 4.1.3), which stands for the name in EHLO.
+// literal is an address literal (RFC 5321 section 4.1.3), which stands for the
+// name in EHLO.
 func literal(a netip.Addr) string {
 	if a.Is6() {
 		return "[IPv6:" + a.String() + "]"
@@ -187,8 +202,8 @@ func literal(a netip.Addr) string {
 	return "[" + a.String() + "]"
 }
 
-// Limits returns the limits of the connector, with every default filled in. MaxMessageBytes is -1 for who
-// may send messages of any size.
+// Limits returns the limits of the connector, with every default filled in.
+// MaxMessageBytes is -1 for who may send messages of any size.
 func (c *Client) Limits() connector.Limits {
 	l := c.session.Limits
 	if c.session.Rights.Has(connector.BypassMessageSizeLimit) {
@@ -200,27 +215,37 @@ func (c *Client) Limits() connector.Limits {
 // Identity returns who has logged on, or nil.
 func (c *Client) Identity() *auth.Identity { return c.session.Identity }
 
-// conn is what the mechanisms have to know of the client. The connector alone decides what may be shown outside TLS.
+// conn is what the mechanisms have to know of the client. The connector alone
+// decides what may be shown outside TLS.
 func (c *Client) conn() auth.Conn {
 	s := c.session
-	return auth.Conn{Remote: s.Remote, TLS: s.TLS, Allowed: smtpd.Mechanisms(s.Connector, s.TLS != nil), InsecurePlaintext: true}
+	return auth.Conn{
+		Remote: s.Remote, TLS: s.TLS, Allowed: smtpd.Mechanisms(s.Connector, s.TLS != nil),
+		InsecurePlaintext: true,
+	}
 }
 
-// Offers returns what Authenticate takes of the client: [auth.Plain], which stands for passwords, and [auth.OAuthBearer], for tokens,
-// which are for TLS only. scope is that of good tokens, [auth.Server].TokenScope.
+// Offers returns what Authenticate takes of the client: [auth.Plain], which
+// stands for passwords, and [auth.OAuthBearer], for tokens, which are for TLS
+// only. scope is that of good tokens, [auth.Server].TokenScope.
 func (c *Client) Offers() (mechanisms []auth.Mechanism, scope string) {
 	s, b := c.session, c.backend
 	if smtpd.DecideAuth(b.auth, s.Connector, s.TLS != nil) != nil {
 		return nil, ""
 	}
-	mechanisms = slices.DeleteFunc(b.auth.Mechanisms(c.conn()), func(m auth.Mechanism) bool { return m != auth.Plain && m != auth.OAuthBearer })
+	mechanisms = slices.DeleteFunc(b.auth.Mechanisms(c.conn()), func(m auth.Mechanism) bool {
+		return m != auth.Plain && m != auth.OAuthBearer
+	})
 	return mechanisms, b.auth.TokenScope
 }
 
-// Authenticate logs the client on with a Token and, if it asks for one, a Username, as OAUTHBEARER does; or, without a Token, with a
-// Username, a Password, and an Authzid if there is one, as PLAIN does. Throttle and Policy.Auth decide as on a session. The name is
-// prepared ([auth.PrepareName]); Remote and TLS are the client's own. What is not in Offers is refused with 504 5.7.4. The refusal of
-// bad credentials is held back for Limits.AuthTarpit, or until ctx ends.
+// Authenticate logs the client on with a Token and, if it asks for one, a
+// Username, as OAUTHBEARER does; or, without a Token, with a Username, a
+// Password, and an Authzid if there is one, as PLAIN does. Throttle and
+// Policy.Auth decide as on a session. The name is prepared
+// ([auth.PrepareName]); Remote and TLS are the client's own. What is not in
+// Offers is refused with 504 5.7.4. The refusal of bad credentials is held back
+// for Limits.AuthTarpit, or until ctx ends.
 func (c *Client) Authenticate(ctx context.Context, credentials auth.Credentials) error {
 	if ctx == nil {
 		return errNoContext
@@ -229,7 +254,8 @@ func (c *Client) Authenticate(ctx context.Context, credentials auth.Credentials)
 	if r := smtpd.DecideAuth(c.backend.auth, s.Connector, s.TLS != nil); r != nil {
 		return c.refuse(ctx, smtpd.Rejection{Stage: "auth", Reply: r})
 	}
-	mechanism, message := auth.Plain, credentials.Authzid+"\x00"+credentials.Username+"\x00"+credentials.Password
+	mechanism, message := auth.Plain, credentials.Authzid+"\x00"+credentials.Username+"\x00"+
+		credentials.Password
 	if credentials.Token != "" {
 		mechanism, message = auth.OAuthBearer, bearerMessage(credentials)
 	}
@@ -238,7 +264,11 @@ func (c *Client) Authenticate(ctx context.Context, credentials auth.Credentials)
 	})
 	if err != nil {
 		c.hold(ctx, s.Limits.AuthTarpit)
-		return c.rejected(smtpd.Rejection{Stage: "auth", Reply: reply(504, "5.7.4", "Unrecognized authentication type")})
+		return c.rejected(
+			smtpd.Rejection{
+				Stage: "auth", Reply: reply(504, "5.7.4", "Unrecognized authentication type"),
+			},
+		)
 	}
 	// A client that hangs up is none the less counted by the Throttle.
 	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -261,23 +291,27 @@ func (c *Client) Authenticate(ctx context.Context, credentials auth.Credentials)
 	return c.rejected(smtpd.Rejection{Stage: "auth", Reply: r, User: logon.User()})
 }
 
-// bearerMessage is the client's message of OAUTHBEARER (RFC 7628 section 3.1). It is empty, which the mechanism refuses, if the
-// credentials are not a token (RFC 6750 section 2.1) and perhaps a name.
+// bearerMessage is the client's message of OAUTHBEARER (RFC 7628 section 3.1).
+// It is empty, which the mechanism refuses, if the credentials are not a token
+// (RFC 6750 section 2.1) and perhaps a name.
 func bearerMessage(c auth.Credentials) string {
 	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
 	token := strings.TrimRight(c.Token, "=")
-	if token == "" || strings.Trim(token, digits) != "" || strings.Contains(c.Username, "\x01") || c.Password != "" || c.Authzid != "" {
+	if token == "" || strings.Trim(token, digits) != "" || strings.Contains(c.Username, "\x01") ||
+		c.Password != "" || c.Authzid != "" {
 		return ""
 	}
 	header := "n,,"
 	if c.Username != "" {
-		header = "n,a=" + strings.NewReplacer("=", "=3D", ",", "=2C").Replace(c.Username) + "," // RFC 5801 section 4
+		// RFC 5801 section 4
+		header = "n,a=" + strings.NewReplacer("=", "=3D", ",", "=2C").Replace(c.Username) + ","
 	}
 	return header + "\x01auth=Bearer " + c.Token + "\x01\x01"
 }
 
-// Check refuses what Submit would refuse whatever the message: a client outside TLS, without the right to
-// submit, or for whose mail there is no room. It saves reading a message in vain.
+// Check refuses what Submit would refuse whatever the message: a client outside
+// TLS, without the right to submit, or for whose mail there is no room. It
+// saves reading a message in vain.
 func (c *Client) Check(ctx context.Context) error {
 	if ctx == nil {
 		return errNoContext
@@ -294,8 +328,9 @@ func (c *Client) Check(ctx context.Context) error {
 	return c.rejected(smtpd.Rejection{Stage: "mail", Reply: r})
 }
 
-// Refuse tells the log and the events that the caller refuses the client's message for a reason of its own, made by
-// [Reject] or [Defer], and returns the reply. Stage is mail, rcpt or data.
+// Refuse tells the log and the events that the caller refuses the client's
+// message for a reason of its own, made by [Reject] or [Defer], and returns the
+// reply. Stage is mail, rcpt or data.
 func (c *Client) Refuse(ctx context.Context, stage string, err error) error {
 	if ctx == nil {
 		return errNoContext
@@ -303,9 +338,10 @@ func (c *Client) Refuse(ctx context.Context, stage string, err error) error {
 	return c.refuse(ctx, smtpd.Rejection{Stage: stage, Reply: toReply(err)})
 }
 
-// Submit queues a message of the client. When it returns nil the message is durable, as [Relay.Submit] says. It
-// is all or nothing: if one recipient is refused, nothing is queued. Message.Identity is ignored. Labels
-// that the identity has cannot be replaced by those of the message.
+// Submit queues a message of the client. When it returns nil the message is
+// durable, as [Relay.Submit] says. It is all or nothing: if one recipient is
+// refused, nothing is queued. Message.Identity is ignored. Labels that the
+// identity has cannot be replaced by those of the message.
 func (c *Client) Submit(ctx context.Context, m *Message) (*Receipt, error) {
 	switch {
 	case ctx == nil:
@@ -347,7 +383,8 @@ func (c *Client) mail(ctx context.Context, m *Message) (*smtpd.Mail, *smtpd.Repl
 		}
 		mail.From, mail.UTF8 = from, from.UTF8()
 	}
-	if m.Content == nil || m.Return != "" && m.Return != "FULL" && m.Return != "HDRS" || !validEnvelopeID(m.EnvelopeID) {
+	if m.Content == nil || m.Return != "" && m.Return != "FULL" && m.Return != "HDRS" ||
+		!validEnvelopeID(m.EnvelopeID) {
 		return nil, replyArguments()
 	}
 	if r := smtpd.DecideSize(c.session.Limits, c.session.Rights, m.Size); r != nil {
@@ -356,14 +393,25 @@ func (c *Client) mail(ctx context.Context, m *Message) (*smtpd.Mail, *smtpd.Repl
 	return mail, toReply(c.backend.Mail(ctx, c.session, mail))
 }
 
-// recipients decides on all recipients, so that the client learns of every fault at once.
+// recipients decides on all recipients, so that the client learns of every
+// fault at once.
 func (c *Client) recipients(ctx context.Context, mail *smtpd.Mail, m *Message) error {
 	s := c.session
 	switch most := s.Limits.MaxRecipients; {
 	case len(m.To) == 0:
-		return c.refuse(ctx, smtpd.Rejection{Stage: "rcpt", From: m.From, Reply: reply(554, "5.5.1", "No valid recipients")})
+		return c.refuse(
+			ctx,
+			smtpd.Rejection{
+				Stage: "rcpt", From: m.From, Reply: reply(554, "5.5.1", "No valid recipients"),
+			},
+		)
 	case most > 0 && len(m.To) > most:
-		return c.refuse(ctx, smtpd.Rejection{Stage: "rcpt", From: m.From, Reply: reply(452, "4.5.3", "Too many recipients")})
+		return c.refuse(
+			ctx,
+			smtpd.Rejection{
+				Stage: "rcpt", From: m.From, Reply: reply(452, "4.5.3", "Too many recipients"),
+			},
+		)
 	}
 	var errs []error
 	held := time.Duration(0)
@@ -381,7 +429,15 @@ func (c *Client) recipients(ctx context.Context, mail *smtpd.Mail, m *Message) e
 			if r.Code >= 500 {
 				held += c.tarpit()
 			}
-			errs = append(errs, &RecipientError{Recipient: to, Err: c.rejected(smtpd.Rejection{Stage: "rcpt", From: m.From, To: to, Reply: r})})
+			errs = append(
+				errs,
+				&RecipientError{
+					Recipient: to,
+					Err: c.rejected(
+						smtpd.Rejection{Stage: "rcpt", From: m.From, To: to, Reply: r},
+					),
+				},
+			)
 			continue
 		}
 		mail.UTF8 = mail.UTF8 || rcpt.To.UTF8()

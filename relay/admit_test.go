@@ -24,7 +24,10 @@ func admitting(t *testing.T, change func(*relay.Config)) *relay.Relay {
 	cfg := local(newCapture(), newCapture())
 	cfg.Hostname, cfg.Spool, cfg.TLS = "relay.example.test", memspool.New(nil), certificate(t)
 	cfg.Connectors = []*connector.Connector{users}
-	cfg.Verifier = auth.WithSenders(auth.Static(map[string]string{"app": "secret"}), map[string][]string{"app": {"app@example.test"}})
+	cfg.Verifier = auth.WithSenders(
+		auth.Static(map[string]string{"app": "secret"}),
+		map[string][]string{"app": {"app@example.test"}},
+	)
 	if change != nil {
 		change(&cfg)
 	}
@@ -37,7 +40,10 @@ func admitting(t *testing.T, change func(*relay.Config)) *relay.Relay {
 }
 
 func inTLS() relay.Peer {
-	return relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.1:99"), TLS: &tls.ConnectionState{}, Protocol: "HTTP"}
+	return relay.Peer{
+		Remote: netip.MustParseAddrPort("192.0.2.1:99"), TLS: &tls.ConnectionState{},
+		Protocol: "HTTP",
+	}
 }
 
 // replied returns the reply that an error stands for.
@@ -52,7 +58,10 @@ func TestAdmit(t *testing.T) {
 	t.Parallel()
 	good := auth.Credentials{Mechanism: auth.Plain, Username: "app", Password: "secret"}
 	letter := func() *relay.Message {
-		return &relay.Message{From: "app@example.test", To: []string{"x@example.org"}, Content: strings.NewReader("From: app@example.test\n\nhi\n")}
+		return &relay.Message{
+			From: "app@example.test", To: []string{"x@example.org"},
+			Content: strings.NewReader("From: app@example.test\n\nhi\n"),
+		}
 	}
 	for _, c := range []struct {
 		name      string
@@ -73,10 +82,14 @@ func TestAdmit(t *testing.T) {
 		}, "<nil>"},
 		{"no connector", "other", nil, nil, "421 4.3.2"},
 		{"policy refuses the logon", "users", func(cfg *relay.Config) {
-			cfg.Policy.Auth = func(context.Context, *relay.Session) error { return relay.Reject(535, "5.7.9", "Suspended") }
+			cfg.Policy.Auth = func(context.Context, *relay.Session) error {
+				return relay.Reject(535, "5.7.9", "Suspended")
+			}
 		}, func(c *relay.Client) error { return c.Authenticate(t.Context(), good) }, "535 5.7.9"},
 		{"verifier gives nobody", "users", func(cfg *relay.Config) {
-			cfg.Verifier = auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) { return nil, nil })
+			cfg.Verifier = auth.VerifierFunc(
+				func(context.Context, auth.Credentials) (*auth.Identity, error) { return nil, nil },
+			)
 		}, func(c *relay.Client) error { return c.Authenticate(t.Context(), good) }, "454 4.7.0"},
 		{"not logged on", "users", nil, func(c *relay.Client) error {
 			_, err := c.Submit(t.Context(), letter())
@@ -89,7 +102,9 @@ func TestAdmit(t *testing.T) {
 			return err
 		}, "501 5.5.4"},
 		{"refused by the caller", "users", nil, func(c *relay.Client) error {
-			return c.Refuse(t.Context(), "data", fmt.Errorf("wrapped: %w", relay.Defer(452, "4.3.1", "Full")))
+			return c.Refuse(
+				t.Context(), "data", fmt.Errorf("wrapped: %w", relay.Defer(452, "4.3.1", "Full")),
+			)
 		}, "452 4.3.1"},
 		{"failure of the caller", "users", nil, func(c *relay.Client) error {
 			return c.Refuse(t.Context(), "data", errors.New("internal"))
@@ -106,11 +121,14 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
-// TestAuthenticateToken: a token is judged as that of OAUTHBEARER, whatever name goes with it.
+// TestAuthenticateToken: a token is judged as that of OAUTHBEARER, whatever
+// name goes with it.
 func TestAuthenticateToken(t *testing.T) {
 	t.Parallel()
 	seen := auth.Credentials{}
-	tokens := auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+	tokens := auth.VerifierFunc(func(
+		_ context.Context, c auth.Credentials,
+	) (*auth.Identity, error) {
 		switch seen = c; c.Token {
 		case "good==", "limited":
 			return &auth.Identity{User: c.Token}, nil
@@ -130,30 +148,64 @@ func TestAuthenticateToken(t *testing.T) {
 		asked  string // the name that the verifier has seen; "-" when it was not asked
 	}{
 		{"good", auth.Credentials{Token: "good=="}, inTLS(), nil, "<nil>", ""},
-		{"with a name", auth.Credentials{Token: "good==", Username: "a=b,c"}, inTLS(), nil, "<nil>", "a=b,c"},
+		{
+			"with a name", auth.Credentials{Token: "good==", Username: "a=b,c"}, inTLS(), nil,
+			"<nil>", "a=b,c",
+		},
 		{"bad", auth.Credentials{Token: "bad"}, inTLS(), nil, "535 5.7.8", ""},
 		{"no verdict", auth.Credentials{Token: "down"}, inTLS(), nil, "454 4.7.0", ""},
-		{"name of nobody", auth.Credentials{Token: "good==", Username: "a\x7f"}, inTLS(), nil, "535 5.7.8", "-"},
-		{"name that ends the header", auth.Credentials{Token: "bad", Username: "a,\x01auth=Bearer good==\x01\x01"}, inTLS(), nil, "535 5.7.8", "-"},
-		{"token that ends the pair", auth.Credentials{Token: "bad\x01auth=Bearer good=="}, inTLS(), nil, "535 5.7.8", "-"},
+		{
+			"name of nobody", auth.Credentials{Token: "good==", Username: "a\x7f"}, inTLS(), nil,
+			"535 5.7.8", "-",
+		},
+		{
+			"name that ends the header",
+			auth.Credentials{Token: "bad", Username: "a,\x01auth=Bearer good==\x01\x01"}, inTLS(),
+			nil, "535 5.7.8", "-",
+		},
+		{
+			"token that ends the pair", auth.Credentials{Token: "bad\x01auth=Bearer good=="},
+			inTLS(), nil, "535 5.7.8", "-",
+		},
 		{"padding in the middle", auth.Credentials{Token: "go=od"}, inTLS(), nil, "535 5.7.8", "-"},
 		{"padding alone", auth.Credentials{Token: "=="}, inTLS(), nil, "535 5.7.8", "-"},
 		{"space before", auth.Credentials{Token: " good=="}, inTLS(), nil, "535 5.7.8", "-"},
-		{"too long", auth.Credentials{Token: strings.Repeat("a", 9300)}, inTLS(), nil, "535 5.7.8", "-"},
-		{"beside a password", auth.Credentials{Token: "good==", Username: "app", Password: "secret"}, inTLS(), nil, "535 5.7.8", "-"},
-		{"on behalf of another", auth.Credentials{Token: "good==", Authzid: "boss"}, inTLS(), nil, "535 5.7.8", "-"},
+		{
+			"too long", auth.Credentials{Token: strings.Repeat("a", 9300)}, inTLS(), nil,
+			"535 5.7.8", "-",
+		},
+		{
+			"beside a password",
+			auth.Credentials{Token: "good==", Username: "app", Password: "secret"}, inTLS(), nil,
+			"535 5.7.8", "-",
+		},
+		{
+			"on behalf of another", auth.Credentials{Token: "good==", Authzid: "boss"}, inTLS(),
+			nil, "535 5.7.8", "-",
+		},
 		{"outside TLS", auth.Credentials{Token: "good=="}, clear, nil, "538 5.7.11", "-"},
-		{"outside TLS, where passwords go", auth.Credentials{Token: "good=="}, clear, func(cfg *relay.Config) {
+		{"outside TLS, where passwords go", auth.Credentials{Token: "good=="}, clear, func(
+			cfg *relay.Config,
+		) {
 			cfg.Connectors[0].AuthMechanisms &^= connector.BasicAuthRequireTLS
 		}, "504 5.7.4", "-"},
-		{"no tokens", auth.Credentials{Token: "good=="}, inTLS(), func(cfg *relay.Config) { cfg.Auth.Tokens = nil }, "504 5.7.4", "-"},
-		{"no passwords", auth.Credentials{Username: "app", Password: "secret"}, inTLS(), func(cfg *relay.Config) { cfg.Auth.Passwords = nil }, "504 5.7.4", "-"},
+		{"no tokens", auth.Credentials{Token: "good=="}, inTLS(), func(cfg *relay.Config) {
+			cfg.Auth.Tokens = nil
+		}, "504 5.7.4", "-"},
+		{
+			"no passwords", auth.Credentials{Username: "app", Password: "secret"}, inTLS(),
+			func(cfg *relay.Config) { cfg.Auth.Passwords = nil }, "504 5.7.4", "-",
+		},
 		{"servers only", auth.Credentials{Token: "good=="}, inTLS(), func(cfg *relay.Config) {
 			cfg.Connectors[0].AuthMechanisms = connector.TLS | connector.ExchangeServer
 			cfg.Connectors[0].PermissionGroups = connector.ExchangeServers
 		}, "504 5.7.4", "-"},
-		{"without the right to submit", auth.Credentials{Token: "limited"}, inTLS(), func(cfg *relay.Config) {
-			cfg.Connectors[0].Grants = []connector.Grant{{Principal: connector.User("limited"), Rights: connector.Submit, Deny: true}}
+		{"without the right to submit", auth.Credentials{Token: "limited"}, inTLS(), func(
+			cfg *relay.Config,
+		) {
+			cfg.Connectors[0].Grants = []connector.Grant{
+				{Principal: connector.User("limited"), Rights: connector.Submit, Deny: true},
+			}
 		}, "535 5.7.8", ""},
 		{"policy", auth.Credentials{Token: "good=="}, inTLS(), func(cfg *relay.Config) {
 			cfg.Policy.Auth = func(_ context.Context, s *relay.Session) error {
@@ -164,7 +216,9 @@ func TestAuthenticateToken(t *testing.T) {
 		seen.Username = "-"
 		r := admitting(t, func(cfg *relay.Config) {
 			cfg.Connectors[0].Limits.Tarpit, cfg.Connectors[0].Limits.AuthTarpit = -1, -1
-			cfg.Verifier, cfg.Auth = nil, &auth.Server{Passwords: cfg.Verifier, Tokens: tokens, TokenScope: "mail"}
+			cfg.Verifier, cfg.Auth = nil, &auth.Server{
+				Passwords: cfg.Verifier, Tokens: tokens, TokenScope: "mail",
+			}
 			if c.change != nil {
 				c.change(cfg)
 			}
@@ -174,8 +228,12 @@ func TestAuthenticateToken(t *testing.T) {
 			t.Fatalf("%s: %v", c.name, err)
 		}
 		err = cl.Authenticate(t.Context(), c.shown)
-		if got := replied(err); got != c.want || seen.Username != c.asked || (err == nil) != (cl.Identity() != nil) {
-			t.Errorf("%s: %s, the verifier was asked about %q; want %s, %q", c.name, got, seen.Username, c.want, c.asked)
+		if got := replied(err); got != c.want || seen.Username != c.asked ||
+			(err == nil) != (cl.Identity() != nil) {
+			t.Errorf(
+				"%s: %s, the verifier was asked about %q; want %s, %q", c.name, got, seen.Username,
+				c.want, c.asked,
+			)
 		}
 		offered, scope := cl.Offers()
 		needed := auth.Plain
@@ -183,13 +241,15 @@ func TestAuthenticateToken(t *testing.T) {
 			needed = auth.OAuthBearer
 		}
 		refused := strings.HasPrefix(c.want, "504") || strings.HasPrefix(c.want, "538")
-		if slices.Contains(offered, needed) == refused || scope != "mail" && !strings.HasPrefix(c.want, "538") {
+		if slices.Contains(offered, needed) == refused ||
+			scope != "mail" && !strings.HasPrefix(c.want, "538") {
 			t.Errorf("%s: %v of scope %q are offered", c.name, offered, scope)
 		}
 	}
 }
 
-// TestAdmittedSession: a Policy sees a session, whose labels go on to the message.
+// TestAdmittedSession: a Policy sees a session, whose labels go on to the
+// message.
 func TestAdmittedSession(t *testing.T) {
 	t.Parallel()
 	var stages []string
@@ -202,7 +262,9 @@ func TestAdmittedSession(t *testing.T) {
 			stages = append(stages, stage)
 			return nil
 		}
-		cfg.Policy.Connect = func(_ context.Context, s *relay.Session) error { return see("connect", s) }
+		cfg.Policy.Connect = func(_ context.Context, s *relay.Session) error {
+			return see("connect", s)
+		}
 		cfg.Policy.Message = func(_ context.Context, s *relay.Session, m *relay.Incoming) error {
 			s.Labels["policy"] = "yes"
 			return see("message", s)
@@ -213,11 +275,14 @@ func TestAdmittedSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Authenticate(t.Context(), auth.Credentials{Mechanism: auth.Plain, Username: "app", Password: "secret"}); err != nil {
+	if err := c.Authenticate(
+		t.Context(), auth.Credentials{Mechanism: auth.Plain, Username: "app", Password: "secret"},
+	); err != nil {
 		t.Fatal(err)
 	}
 	_, err = c.Submit(t.Context(), &relay.Message{
-		From: "app@example.test", To: []string{"x@example.org"}, Content: strings.NewReader("\nhi\n"), Labels: map[string]string{"own": "1"},
+		From: "app@example.test", To: []string{"x@example.org"},
+		Content: strings.NewReader("\nhi\n"), Labels: map[string]string{"own": "1"},
 	})
 	if err != nil || fmt.Sprint(stages) != "[connect message]" {
 		t.Fatalf("%v, %v", stages, err)
@@ -231,8 +296,11 @@ func TestAdmittedSession(t *testing.T) {
 func ExampleRelay_Admit() {
 	printers := connector.AnonymousRelay("printers", connector.MustParseRange("192.0.2.0/24"))
 	r, err := relay.New(relay.Config{
-		Hostname: "relay.example.com", Spool: memspool.New(nil), Connectors: []*connector.Connector{printers},
-		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result { return nil }),
+		Hostname: "relay.example.com", Spool: memspool.New(nil),
+		Connectors: []*connector.Connector{printers},
+		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+			return nil
+		}),
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -242,9 +310,17 @@ func ExampleRelay_Admit() {
 	// A client that came by a protocol of the application's own.
 	ctx := context.Background()
 	for _, remote := range []string{"192.0.2.7:4000", "203.0.113.1:4000"} {
-		c, err := r.Admit(ctx, "printers", relay.Peer{Remote: netip.MustParseAddrPort(remote), Protocol: "IPP"})
+		c, err := r.Admit(
+			ctx, "printers", relay.Peer{Remote: netip.MustParseAddrPort(remote), Protocol: "IPP"},
+		)
 		if err == nil {
-			_, err = c.Submit(ctx, &relay.Message{From: "p@example.com", To: []string{"a@example.net"}, Content: strings.NewReader("Subject: scan\n\n")})
+			_, err = c.Submit(
+				ctx,
+				&relay.Message{
+					From: "p@example.com", To: []string{"a@example.net"},
+					Content: strings.NewReader("Subject: scan\n\n"),
+				},
+			)
 		}
 		fmt.Println(remote, err)
 	}
@@ -253,7 +329,8 @@ func ExampleRelay_Admit() {
 	// 203.0.113.1:4000 554 5.7.1 No service for this address
 }
 
-// A bearer token of another protocol is judged as one that comes by OAUTHBEARER. The token of a Keyring's credential needs no user name.
+// A bearer token of another protocol is judged as one that comes by
+// OAUTHBEARER. The token of a Keyring's credential needs no user name.
 func ExampleClient_Authenticate() {
 	ctx := context.Background()
 	keys := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
@@ -263,12 +340,16 @@ func ExampleClient_Authenticate() {
 	}
 	users := connector.Submission("users")
 	users.Limits.AuthTarpit = -1
-	users.AuthMechanisms = connector.BasicAuth // an example without a certificate; Submission asks for TLS
+	// an example without a certificate; Submission asks for TLS
+	users.AuthMechanisms = connector.BasicAuth
 	r, err := relay.New(relay.Config{
-		Hostname: "relay.example.com", Spool: memspool.New(nil), Connectors: []*connector.Connector{users},
-		Auth:      &auth.Server{Tokens: keys, TokenScope: "mail.send"},
-		Quota:     keys,
-		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result { return nil }),
+		Hostname: "relay.example.com", Spool: memspool.New(nil),
+		Connectors: []*connector.Connector{users},
+		Auth:       &auth.Server{Tokens: keys, TokenScope: "mail.send"},
+		Quota:      keys,
+		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+			return nil
+		}),
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -276,7 +357,13 @@ func ExampleClient_Authenticate() {
 	defer r.Close()
 
 	for _, shown := range []string{token, "guess"} {
-		c, err := r.Admit(ctx, "users", relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:4000"), TLS: &tls.ConnectionState{}, Protocol: "HTTP"})
+		c, err := r.Admit(
+			ctx, "users",
+			relay.Peer{
+				Remote: netip.MustParseAddrPort("192.0.2.7:4000"), TLS: &tls.ConnectionState{},
+				Protocol: "HTTP",
+			},
+		)
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -26,7 +26,9 @@ var _ smtpd.Backend = (*backend)(nil)
 func session(s *smtpd.Session) *Session {
 	v, ok := s.Value.(*Session)
 	if !ok {
-		v = &Session{ID: s.ID, Connector: s.Connector, Local: s.Local, Remote: s.Remote, Proxy: s.Proxy}
+		v = &Session{
+			ID: s.ID, Connector: s.Connector, Local: s.Local, Remote: s.Remote, Proxy: s.Proxy,
+		}
 		s.Value = v
 	}
 	v.Helo, v.TLS, v.Identity, v.Rights = s.Helo, s.TLS, s.Identity, s.Rights
@@ -64,8 +66,9 @@ func (b *backend) ask(
 	return wire(giveUp(s, err))
 }
 
-// giveUp returns the reply to an error. A function that has not answered may go on writing
-// to its Session: nothing reads that one any more, and the session ends.
+// giveUp returns the reply to an error. A function that has not answered may go
+// on writing to its Session: nothing reads that one any more, and the session
+// ends.
 func giveUp(s *smtpd.Session, err error) *smtpd.Reply {
 	if v, ok := s.Value.(*Session); ok && errors.Is(err, errLeftAlone) {
 		s.Value = &Session{
@@ -111,7 +114,9 @@ func (b *backend) Mail(ctx context.Context, s *smtpd.Session, m *smtpd.Mail) err
 		v.Author = *m.Auth
 	}
 	if ask := b.cfg.Policy.Mail; ask != nil {
-		return b.ask(ctx, s, func(ctx context.Context, v *Session) error { return ask(ctx, v, m.From) })
+		return b.ask(ctx, s, func(ctx context.Context, v *Session) error {
+			return ask(ctx, v, m.From)
+		})
 	}
 	return nil
 }
@@ -130,10 +135,14 @@ func (b *backend) withinRate(s *smtpd.Session) bool {
 	if byUser && by == connector.RateByUser {
 		return true
 	}
-	return b.relay.rates.allow(rateKey{connector: name, source: smtpd.Source(s.Remote.Addr())}, limit, now)
+	return b.relay.rates.allow(
+		rateKey{connector: name, source: smtpd.Source(s.Remote.Addr())}, limit, now,
+	)
 }
 
-func (b *backend) Rcpt(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, rcpt *smtpd.Rcpt) error {
+func (b *backend) Rcpt(
+	ctx context.Context, s *smtpd.Session, m *smtpd.Mail, rcpt *smtpd.Rcpt,
+) error {
 	if rcpt.To.Domain() == "" { // <postmaster>, RFC 5321 section 4.5.1
 		rcpt.To = b.postmaster
 		t, r := b.decideRcpt(ctx, client{rights: allRights}, rcpt.To)
@@ -147,12 +156,16 @@ func (b *backend) Rcpt(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, rcp
 	rcpt.Value = t
 	if ask := b.cfg.Policy.Rcpt; ask != nil {
 		from, to := m.From, rcpt.To
-		return b.ask(ctx, s, func(ctx context.Context, v *Session) error { return ask(ctx, v, from, to) })
+		return b.ask(ctx, s, func(ctx context.Context, v *Session) error {
+			return ask(ctx, v, from, to)
+		})
 	}
 	return nil
 }
 
-func (b *backend) Message(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, content io.Reader) (string, error) {
+func (b *backend) Message(
+	ctx context.Context, s *smtpd.Session, m *smtpd.Mail, content io.Reader,
+) (string, error) {
 	c := clientOf(s)
 	v := session(s)
 	rcpts := make([]recipient, len(m.Recipients))
@@ -165,7 +178,8 @@ func (b *backend) Message(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, 
 		client:  c,
 		session: v,
 		message: spool.Message{
-			From: m.From.String(), EnvelopeID: m.EnvelopeID, Return: m.Return, Body: m.Body, UTF8: m.UTF8,
+			From: m.From.String(), EnvelopeID: m.EnvelopeID, Return: m.Return, Body: m.Body,
+			UTF8:   m.UTF8,
 			Origin: spool.Origin{Connector: s.Connector.Name, Remote: s.Remote.String()},
 			Labels: v.Labels,
 		},
@@ -174,7 +188,9 @@ func (b *backend) Message(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, 
 		limits: s.Limits,
 		trace: header.Received{
 			HELO: traceName(s), RemoteIP: s.Remote.Addr(), By: b.cfg.Hostname,
-			With: header.With{ESMTP: s.ESMTP, TLS: s.TLS != nil, Auth: s.Identity != nil, UTF8: m.UTF8}.String(),
+			With: header.With{
+				ESMTP: s.ESMTP, TLS: s.TLS != nil, Auth: s.Identity != nil, UTF8: m.UTF8,
+			}.String(),
 		},
 	}
 	if v.protocol != "" {
@@ -192,8 +208,8 @@ func (b *backend) Message(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, 
 	return in.trace.ID, nil
 }
 
-// traceName is the name in HELO or, where that is no name of a host, the address
-// (RFC 5321 section 4.4).
+// traceName is the name in HELO or, where that is no name of a host, the
+// address (RFC 5321 section 4.4).
 func traceName(s *smtpd.Session) string {
 	if smtpd.IsHostName(s.Helo) {
 		return s.Helo
@@ -268,8 +284,9 @@ func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 		return
 	}
 	e := Event{
-		Kind: Rejected, Stage: r.Stage, Remote: s.Remote, TLS: v.tlsText, Certificate: v.certificate,
-		User: user, Credential: credential, From: r.From, Command: r.Command,
+		Kind: Rejected, Stage: r.Stage, Remote: s.Remote, TLS: v.tlsText,
+		Certificate: v.certificate,
+		User:        user, Credential: credential, From: r.From, Command: r.Command,
 		Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: r.Reply.Text, Reason: reason,
 		Labels: labels(s.Identity, v.Labels),
 	}

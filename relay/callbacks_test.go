@@ -61,7 +61,8 @@ func TestEventsPanic(t *testing.T) {
 	}
 }
 
-// Events that ends its goroutine, as t.FailNow does, gets the other events all the same.
+// Events that ends its goroutine, as t.FailNow does, gets the other events all
+// the same.
 func TestEventsEndsItsGoroutine(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		n := 0
@@ -105,7 +106,8 @@ func TestEventsBlock(t *testing.T) {
 		if d := time.Since(began); d > 3*time.Second {
 			t.Errorf("it took %v", d)
 		}
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), " 300 events") {
+		if !errors.Is(err, context.DeadlineExceeded) ||
+			!strings.Contains(err.Error(), " 300 events") {
 			t.Errorf("Shutdown: %v", err)
 		}
 		if got := <-ran; !errors.Is(got, err) {
@@ -175,7 +177,8 @@ func TestEventsAreBounded(t *testing.T) {
 	})
 }
 
-// Delivery does not wait for the commit to return, and Accepted comes first none the less.
+// Delivery does not wait for the commit to return, and Accepted comes first
+// none the less.
 func TestAcceptedComesFirst(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		box, told := newCapture(), new(record)
@@ -234,14 +237,23 @@ func TestCallbacksThatFail(t *testing.T) {
 				cfg.Policy.Mail = func(context.Context, *session, address) error { f(); return nil }
 			},
 			"rcpt": func(cfg *relay.Config, f func()) {
-				cfg.Policy.Rcpt = func(context.Context, *session, address, address) error { f(); return nil }
+				cfg.Policy.Rcpt = func(context.Context, *session, address, address) error {
+					f()
+					return nil
+				}
 			},
 			"message": func(cfg *relay.Config, f func()) {
-				cfg.Policy.Message = func(context.Context, *session, *relay.Incoming) error { f(); return nil }
+				cfg.Policy.Message = func(context.Context, *session, *relay.Incoming) error {
+					f()
+					return nil
+				}
 			},
 			"verifier": func(cfg *relay.Config, f func()) {
 				cfg.Verifier = auth.VerifierFunc(
-					func(context.Context, auth.Credentials) (*auth.Identity, error) { f(); return nil, nil })
+					func(context.Context, auth.Credentials) (*auth.Identity, error) {
+						f()
+						return nil, nil
+					})
 			},
 			"quota": func(cfg *relay.Config, f func()) { cfg.Quota = quotaFunc(f) },
 			"recipients": func(cfg *relay.Config, f func()) {
@@ -270,7 +282,9 @@ func failingCallback(
 	cfg.Hostname, cfg.Spool, cfg.Logger = "relay.example.test", memspool.New(nil), log.logger()
 	cfg.TLS = certificate(t)
 	cfg.Connectors = []*connector.Connector{bind(connector.Submission("users"), "127.0.0.1")}
-	cfg.Verifier = auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+	cfg.Verifier = auth.VerifierFunc(func(
+		context.Context, auth.Credentials,
+	) (*auth.Identity, error) {
 		return &auth.Identity{User: "app@example.test"}, nil
 	})
 	set(&cfg, func() {
@@ -315,7 +329,8 @@ func admitted(t *testing.T, r *relay.Relay) error {
 		return err
 	}
 	_, err = c.Submit(t.Context(), &relay.Message{
-		From: "app@example.test", To: []string{"alice@example.test"}, Content: strings.NewReader(text),
+		From: "app@example.test", To: []string{"alice@example.test"},
+		Content: strings.NewReader(text),
 	})
 	if all, ok := err.(interface{ Unwrap() []error }); ok {
 		err = all.Unwrap()[0]
@@ -328,7 +343,9 @@ func admitted(t *testing.T, r *relay.Relay) error {
 func TestTransportThatNeverReturns(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		box, told, release := newCapture(), new(record), make(chan struct{})
-		cfg := local(box, relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+		cfg := local(box, relay.TransportFunc(func(
+			_ context.Context, a *relay.Attempt,
+		) []relay.Result {
 			if a.Number == 1 {
 				<-release
 			}
@@ -380,8 +397,12 @@ func TestEndKeepsItsLimit(t *testing.T) {
 			}
 			cfg.Resolver = stuckResolver(block)
 		},
-		"Events": func(cfg *relay.Config, block func()) { cfg.Events = func(relay.Event) { block() } },
-		"log":    func(cfg *relay.Config, block func()) { cfg.Logger = slog.New(stuckHandler{block}) },
+		"Events": func(cfg *relay.Config, block func()) {
+			cfg.Events = func(relay.Event) {
+				block()
+			}
+		},
+		"log": func(cfg *relay.Config, block func()) { cfg.Logger = slog.New(stuckHandler{block}) },
 		"store": func(cfg *relay.Config, block func()) {
 			settle := func(spool.Settlement) error { block(); return nil }
 			cfg.Spool = &hooked{Store: cfg.Spool, settle: settle}
@@ -424,7 +445,9 @@ func endWhileStuck(
 ) {
 	release := make(chan struct{})
 	cfg := local(newCapture(), newCapture())
-	cfg.Hostname, cfg.Spool, cfg.DrainTimeout = "relay.example.test", memspool.New(nil), 5*time.Second
+	cfg.Hostname, cfg.Spool, cfg.DrainTimeout = "relay.example.test", memspool.New(
+		nil,
+	), 5*time.Second
 	set(&cfg, func() { <-release })
 	r, err := relay.New(cfg)
 	if err != nil {
@@ -462,10 +485,17 @@ func endWhileStuck(
 // The relay may be shut down by what it calls.
 func TestShutdownFromCallbacks(t *testing.T) {
 	for name, set := range map[string]func(cfg *relay.Config, stop func()){
-		"Events": func(cfg *relay.Config, stop func()) { cfg.Events = func(relay.Event) { stop() } },
+		"Events": func(cfg *relay.Config, stop func()) {
+			cfg.Events = func(relay.Event) {
+				stop()
+			}
+		},
 		"Transport": func(cfg *relay.Config, stop func()) {
 			cfg.Transport = relay.TransportFunc(
-				func(context.Context, *relay.Attempt) []relay.Result { stop(); return make([]relay.Result, 1) })
+				func(context.Context, *relay.Attempt) []relay.Result {
+					stop()
+					return make([]relay.Result, 1)
+				})
 		},
 		"Policy": func(cfg *relay.Config, stop func()) {
 			cfg.Policy.Mail = func(context.Context, *relay.Session, domains.Address) error {
@@ -480,7 +510,9 @@ func TestShutdownFromCallbacks(t *testing.T) {
 		},
 		"TLS": func(cfg *relay.Config, stop func()) {
 			served := certificate(t)
-			cfg.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			cfg.TLS = &tls.Config{GetConfigForClient: func(
+				*tls.ClientHelloInfo,
+			) (*tls.Config, error) {
 				stop()
 				return served, nil
 			}}
@@ -529,7 +561,8 @@ func TestShutdownFromCallbacks(t *testing.T) {
 				}
 				select {
 				case err := <-ran:
-					if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, relay.ErrClosed) {
+					if err != nil && !errors.Is(err, context.Canceled) &&
+						!errors.Is(err, relay.ErrClosed) {
 						t.Error(err)
 					}
 				case <-time.After(10 * time.Second):
@@ -555,7 +588,8 @@ func TestLogPanics(t *testing.T) {
 	})
 }
 
-// A lock that the application holds around Submit and takes in Events is no deadlock.
+// A lock that the application holds around Submit and takes in Events is no
+// deadlock.
 func TestSubmitInsideALock(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var lock sync.Mutex

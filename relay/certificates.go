@@ -19,15 +19,16 @@ type CertificateFiles struct {
 	Key         string
 }
 
-// Certificates serves certificates from files, and reads them again when they have
-// changed, so that a renewed certificate needs no restart:
+// Certificates serves certificates from files, and reads them again when they
+// have changed, so that a renewed certificate needs no restart:
 //
 //	certificates, err := relay.LoadCertificates(logger, relay.CertificateFiles{Certificate: "tls.crt", Key: "tls.key"})
 //	cfg.TLS = &tls.Config{GetCertificate: certificates.GetCertificate}
 //
 // The files are looked at during a handshake, at most once a second, and by one
-// connection while others go on. A pair that cannot be read, or whose halves do not belong together, as
-// while they are being replaced, is logged and tried again, and the one before stays in use.
+// connection while others go on. A pair that cannot be read, or whose halves do
+// not belong together, as while they are being replaced, is logged and tried
+// again, and the one before stays in use.
 //
 // It is safe for concurrent use.
 type Certificates struct {
@@ -48,9 +49,9 @@ type certificatePair struct {
 }
 
 // LoadCertificates reads certificates. A client gets the first that is good for
-// the name it asks for and for the algorithms it knows, or else the first of all;
-// one that has expired or is not valid yet only if there is no other. An error
-// names each pair that could not be read. A nil logger discards.
+// the name it asks for and for the algorithms it knows, or else the first of
+// all; one that has expired or is not valid yet only if there is no other. An
+// error names each pair that could not be read. A nil logger discards.
 func LoadCertificates(logger *slog.Logger, files ...CertificateFiles) (*Certificates, error) {
 	if len(files) == 0 {
 		return nil, errors.New("relay: no certificate files")
@@ -148,7 +149,10 @@ func (c *Certificates) refresh() {
 			c.log.Error("certificate not read again, the one before stays in use",
 				"file", p.files.Certificate, "err", err)
 		case changed:
-			c.log.Info("certificate read again", "file", p.files.Certificate, "expires", p.current.Load().Leaf.NotAfter)
+			c.log.Info(
+				"certificate read again", "file", p.files.Certificate, "expires",
+				p.current.Load().Leaf.NotAfter,
+			)
 		}
 		p.fault = fault
 	}

@@ -48,10 +48,13 @@ func pemValid(
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(
+		&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8},
+	)
 }
 
-// replace writes a file the way it ought to be done, so that nobody reads half of it.
+// replace writes a file the way it ought to be done, so that nobody reads half
+// of it.
 func replace(t testing.TB, name string, text []byte) {
 	t.Helper()
 	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
@@ -63,22 +66,29 @@ func replace(t testing.TB, name string, text []byte) {
 }
 
 // pairFiles writes a pair into the directory.
-func pairFiles(t testing.TB, dir, name string, serial int64, names ...string) relay.CertificateFiles {
+func pairFiles(
+	t testing.TB, dir, name string, serial int64, names ...string,
+) relay.CertificateFiles {
 	t.Helper()
-	f := relay.CertificateFiles{Certificate: filepath.Join(dir, name+".crt"), Key: filepath.Join(dir, name+".key")}
+	f := relay.CertificateFiles{
+		Certificate: filepath.Join(dir, name+".crt"), Key: filepath.Join(dir, name+".key"),
+	}
 	certificate, key := pemPair(t, serial, names...)
 	replace(t, f.Certificate, certificate)
 	replace(t, f.Key, key)
 	return f
 }
 
-// serial does a handshake and returns the serial number of the server's certificate.
+// serial does a handshake and returns the serial number of the server's
+// certificate.
 func serial(t testing.TB, c *relay.Certificates, name string) int64 {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	defer ours.Close()
 	defer theirs.Close()
-	server := tls.Server(theirs, &tls.Config{GetCertificate: c.GetCertificate, MaxVersion: tls.VersionTLS12})
+	server := tls.Server(
+		theirs, &tls.Config{GetCertificate: c.GetCertificate, MaxVersion: tls.VersionTLS12},
+	)
 	go server.Handshake()
 	client := tls.Client(ours, &tls.Config{ServerName: name, InsecureSkipVerify: true})
 	if err := client.Handshake(); err != nil {
@@ -92,7 +102,9 @@ func TestCertificates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := new(logs)
 		first := pairFiles(t, dir, "first", 1, "mail.example.com")
-		c, err := relay.LoadCertificates(log.logger(), first, pairFiles(t, dir, "second", 2, "*.example.org", "example.net"))
+		c, err := relay.LoadCertificates(
+			log.logger(), first, pairFiles(t, dir, "second", 2, "*.example.org", "example.net"),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +114,10 @@ func TestCertificates(t *testing.T) {
 				t.Errorf("%q was served certificate %d, want %d", name, got, want)
 			}
 		}
-		for name, want := range map[string]int64{"mail.example.com": 1, "MAIL.example.org": 2, "example.net": 2, "unknown.test": 1, "": 1} {
+		for name, want := range map[string]int64{
+			"mail.example.com": 1, "MAIL.example.org": 2, "example.net": 2, "unknown.test": 1,
+			"": 1,
+		} {
 			expect(name, want)
 		}
 
@@ -111,7 +126,8 @@ func TestCertificates(t *testing.T) {
 		expect("mail.example.com", 1) // looked at a moment ago
 		time.Sleep(time.Second)
 		expect("mail.example.com", 1) // the key does not belong to it
-		if !strings.Contains(log.String(), "stays in use") || !strings.Contains(log.String(), first.Certificate) {
+		if !strings.Contains(log.String(), "stays in use") ||
+			!strings.Contains(log.String(), first.Certificate) {
 			t.Errorf("log %s", log)
 		}
 		if strings.Count(log.String(), "\n") != 1 {
@@ -146,7 +162,10 @@ func TestCertificatesFaults(t *testing.T) {
 	dir := t.TempDir()
 	good := pairFiles(t, dir, "good", 1, "mail.example.com")
 	other := pairFiles(t, dir, "other", 2, "mail.example.com")
-	_, err := relay.LoadCertificates(nil, good, relay.CertificateFiles{Certificate: filepath.Join(dir, "missing"), Key: good.Key},
+	_,
+		err := relay.LoadCertificates(nil, good, relay.CertificateFiles{
+		Certificate: filepath.Join(dir, "missing"), Key: good.Key,
+	},
 		relay.CertificateFiles{Certificate: good.Certificate, Key: other.Key})
 	if err == nil || strings.Count(err.Error(), "relay: certificate ") != 2 {
 		t.Errorf("%v", err)
@@ -204,7 +223,9 @@ func TestCertificatesConcurrently(t *testing.T) {
 						_ = os.Rename(replaced.Certificate, f.Certificate)
 						_ = os.Rename(replaced.Key, f.Key)
 					}
-					if _, err := c.GetCertificate(&tls.ClientHelloInfo{SupportedVersions: []uint16{tls.VersionTLS13}}); err != nil {
+					if _, err := c.GetCertificate(
+						&tls.ClientHelloInfo{SupportedVersions: []uint16{tls.VersionTLS13}},
+					); err != nil {
 						t.Error(err)
 					}
 				}
@@ -219,7 +240,9 @@ func TestCertificatesConcurrently(t *testing.T) {
 }
 
 func ExampleLoadCertificates() {
-	_, err := relay.LoadCertificates(nil, relay.CertificateFiles{Certificate: "tls.crt", Key: "tls.key"})
+	_, err := relay.LoadCertificates(
+		nil, relay.CertificateFiles{Certificate: "tls.crt", Key: "tls.key"},
+	)
 	fmt.Println(err)
 	// Output:
 	// relay: certificate tls.crt: stat tls.crt: no such file or directory

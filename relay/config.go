@@ -32,63 +32,80 @@ type Config struct {
 	// listens: the application alone submits.
 	Connectors []*connector.Connector
 
-	// TLS serves STARTTLS and implicit TLS on every connector. Defaults to
-	// nil: neither is offered, and a connector that requires TLS is a fault. MinVersion defaults to
-	// TLS 1.2, and CipherSuites to the six of TLS 1.2 that have ECDHE and AES-GCM or ChaCha20-Poly1305; with a lower
-	// MinVersion, to those of crypto/tls. NextProtos is "smtp", whatever is set: a
-	// client that asks for other protocols only is refused. So it is in what
-	// GetConfigForClient returns. [Certificates] serves files
-	// and reads them again when they change.
+	// TLS serves STARTTLS and implicit TLS on every connector. Defaults to nil:
+	// neither is offered, and a connector that requires TLS is a fault.
+	// MinVersion defaults to TLS 1.2, and CipherSuites to the six of TLS 1.2
+	// that have ECDHE and AES-GCM or ChaCha20-Poly1305; with a lower
+	// MinVersion, to those of crypto/tls. NextProtos is "smtp", whatever is
+	// set: a client that asks for other protocols only is refused. So it is in
+	// what GetConfigForClient returns. [Certificates] serves files and reads
+	// them again when they change.
 	//
-	// A connector that knows servers or partners by their certificate asks the client for one and
-	// verifies it against ClientCAs, which are then required. A certificate that is not good does not count, and the
-	// session goes on without it, unless ClientAuth says otherwise. GetConfigForClient, where set,
-	// has to ask for certificates itself.
+	// A connector that knows servers or partners by their certificate asks the
+	// client for one and verifies it against ClientCAs, which are then
+	// required. A certificate that is not good does not count, and the session
+	// goes on without it, unless ClientAuth says otherwise. GetConfigForClient,
+	// where set, has to ask for certificates itself.
 	TLS *tls.Config
 
-	// Proxies are hosts, such as load balancers, whose connections begin with a PROXY header (version 1 or 2)
-	// and are then taken for those of the client it names: connector, limits, log and trace fields go by the client's
-	// addresses. Where no connector is bound to the address that the client connected to, the one
-	// that the proxy connected to counts. A connection of theirs without a proper header is closed; a header from anybody
-	// else is an unknown command. Whoever can send from these addresses can claim to
-	// be anybody. A proxy that speaks for itself (LOCAL, as in a health check) and
+	// Proxies are hosts, such as load balancers, whose connections begin with a
+	// PROXY header (version 1 or 2) and are then taken for those of the client
+	// it names: connector, limits, log and trace fields go by the client's
+	// addresses. Where no connector is bound to the address that the client
+	// connected to, the one that the proxy connected to counts. A connection of
+	// theirs without a proper header is closed; a header from anybody else is
+	// an unknown command. Whoever can send from these addresses can claim to be
+	// anybody. A proxy that speaks for itself (LOCAL, as in a health check) and
 	// that no connector takes is greeted and granted nothing. Defaults to none.
 	Proxies []connector.Range
 
 	// XClient are hosts that may speak for their clients with Postfix's XCLIENT
-	// command, once a connection. The session then begins anew with the client's
-	// addresses, and what the host has proved is forgotten, TLS itself aside. A
-	// client that has been named, by XCLIENT or a PROXY header, and says XCLIENT is
-	// answered 421: with its proxy_protocol on, nginx needs xclient off. LOGIN is
-	// not taken: users log on here. Defaults to none.
+	// command, once a connection. The session then begins anew with the
+	// client's addresses, and what the host has proved is forgotten, TLS itself
+	// aside. A client that has been named, by XCLIENT or a PROXY header, and
+	// says XCLIENT is answered 421: with its proxy_protocol on, nginx needs
+	// xclient off. LOGIN is not taken: users log on here. Defaults to none.
 	XClient []connector.Range
 
-	// GatewayGuard says what to do when many different clients that may relay without logging on come from
-	// one address behind which others hide. Defaults to GatewayWarn.
+	// GatewayGuard says what to do when many different clients that may relay
+	// without logging on come from one address behind which others hide.
+	// Defaults to GatewayWarn.
 	GatewayGuard GatewayGuard
 
-	// RequireEncryption refuses every connector that would let content in without TLS, unless all its
-	// bindings are loopback addresses: each must have ImplicitTLS or RequireTLS. A session of a client beyond
-	// loopback that reaches such a connector through one of Proxies or XClient goes as if RequireTLS were set; TLS that the proxy
-	// has ended does not count there. The handlers of packages httpapi and admin obey it too, for requests that do not come from
-	// a loopback address, or come through a proxy elsewhere: both the client and that proxy must then be inside TLS. Defaults to false.
+	// RequireEncryption refuses every connector that would let content in
+	// without TLS, unless all its bindings are loopback addresses: each must
+	// have ImplicitTLS or RequireTLS. A session of a client beyond loopback
+	// that reaches such a connector through one of Proxies or XClient goes as
+	// if RequireTLS were set; TLS that the proxy has ended does not count
+	// there. The handlers of packages httpapi and admin obey it too, for
+	// requests that do not come from a loopback address, or come through a
+	// proxy elsewhere: both the client and that proxy must then be inside TLS.
+	// Defaults to false.
 	RequireEncryption bool
 
-	// Verifier decides on user names and passwords. It is short for an Auth with Passwords and a Throttle of the
-	// default options, which goes on through [Relay.Reload].
+	// Verifier decides on user names and passwords. It is short for an Auth
+	// with Passwords and a Throttle of the default options, which goes on
+	// through [Relay.Reload].
 	Verifier auth.Verifier
 
-	// Auth runs the mechanisms of AUTH, with a Throttle if it has one. This or Verifier is required when a connector
-	// offers BasicAuth, which stands for all mechanisms of users. Outside TLS, where a connector lets users log on
-	// without it, bearer tokens are not taken. Logging on by certificate (EXTERNAL) makes connectors ask for one, which
-	// needs TLS.ClientCAs. With ExchangeServer alone there is no LOGIN, OAUTHBEARER or XOAUTH2. Over HTTP, Passwords
-	// decides on Basic credentials and Tokens on Bearer ones. A verifier that has not answered within 30 seconds is left alone and the client
-	// told 454 4.7.0; while 1000 calls have not returned, nobody is asked. [Relay.Reload] takes over another Server, with the same Throttle
-	// and SCRAMSecret if nothing else is to change; what was changed in the one in use is ignored. Defaults to Verifier; it is a fault to set both.
+	// Auth runs the mechanisms of AUTH, with a Throttle if it has one. This or
+	// Verifier is required when a connector offers BasicAuth, which stands for
+	// all mechanisms of users. Outside TLS, where a connector lets users log on
+	// without it, bearer tokens are not taken. Logging on by certificate
+	// (EXTERNAL) makes connectors ask for one, which needs TLS.ClientCAs. With
+	// ExchangeServer alone there is no LOGIN, OAUTHBEARER or XOAUTH2. Over
+	// HTTP, Passwords decides on Basic credentials and Tokens on Bearer ones. A
+	// verifier that has not answered within 30 seconds is left alone and the
+	// client told 454 4.7.0; while 1000 calls have not returned, nobody is
+	// asked. [Relay.Reload] takes over another Server, with the same Throttle
+	// and SCRAMSecret if nothing else is to change; what was changed in the one
+	// in use is ignored. Defaults to Verifier; it is a fault to set both.
 	Auth *auth.Server
 
-	// Quota counts the messages of authenticated senders. Set it to the auth.Keyring that verifies credentials: without one a message of
-	// an identity with a Credential is refused, 451 4.3.0, since nothing would keep its caps. Defaults to nil: no caps for all others.
+	// Quota counts the messages of authenticated senders. Set it to the
+	// auth.Keyring that verifies credentials: without one a message of an
+	// identity with a Credential is refused, 451 4.3.0, since nothing would
+	// keep its caps. Defaults to nil: no caps for all others.
 	Quota Quota
 
 	// AcceptedDomains are the domains this relay takes mail for.
@@ -98,9 +115,10 @@ type Config struct {
 	// domain without a wildcard, then to Hostname.
 	DefaultDomain string
 
-	// CompleteAddresses adds DefaultDomain to addresses without a domain, in the envelope and in the address fields of
-	// submissions: of authenticated users, over HTTP, and by Submit (RFC 6409 section 8.1). Defaults to false: they are refused in the envelope, and left
-	// alone in the header.
+	// CompleteAddresses adds DefaultDomain to addresses without a domain, in
+	// the envelope and in the address fields of submissions: of authenticated
+	// users, over HTTP, and by Submit (RFC 6409 section 8.1). Defaults to
+	// false: they are refused in the envelope, and left alone in the header.
 	CompleteAddresses bool
 
 	// Postmaster is the address that reports come from, and to which mail for
@@ -108,15 +126,16 @@ type Config struct {
 	// the default domain.
 	Postmaster string
 
-	// Mailboxes takes the mail of known recipients in accepted domains. Required when an
-	// accepted domain has Recipients.
+	// Mailboxes takes the mail of known recipients in accepted domains.
+	// Required when an accepted domain has Recipients.
 	Mailboxes Transport
 
 	// SendConnectors say how all other mail leaves. Mail without a matching
 	// send connector waits in the queue until one is configured or it expires.
 	SendConnectors []*connector.SendConnector
 
-	// Transport takes all other mail instead of SendConnectors. Defaults to nil.
+	// Transport takes all other mail instead of SendConnectors. Defaults to
+	// nil.
 	Transport Transport
 
 	// DKIM are the keys that sign what authenticated users, relaying hosts
@@ -128,21 +147,23 @@ type Config struct {
 	// Retry is the schedule of further attempts after a temporary failure.
 	Retry Retry
 
-	// Pressure says when to take less mail, for want of disk, memory or room in the queue.
+	// Pressure says when to take less mail, for want of disk, memory or room in
+	// the queue.
 	Pressure Pressure
 
-	// Policy holds the application's own decisions. Functions of the application
-	// that get a context have a minute to answer, a Transport as long as an
-	// attempt may last. One that has not returned by then is left alone and
-	// counts as a temporary failure, and so does one that panics; while 1000 of
-	// a kind have not returned, nobody is asked.
+	// Policy holds the application's own decisions. Functions of the
+	// application that get a context have a minute to answer, a Transport as
+	// long as an attempt may last. One that has not returned by then is left
+	// alone and counts as a temporary failure, and so does one that panics;
+	// while 1000 of a kind have not returned, nobody is asked.
 	Policy Policy
 
 	// Events receives what happens to every message, in the order in which it
 	// happens to each recipient: soon, at most once, and one event at a time,
 	// from a goroutine of its own. It holds up nothing. When it is so slow that
 	// 16 MiB of events wait, 8 MiB for refusals, more are dropped, and the log
-	// has their number. [Relay.Shutdown] hands over what waits. Defaults to nil.
+	// has their number. [Relay.Shutdown] hands over what waits. Defaults to
+	// nil.
 	Events func(Event)
 
 	// Logger receives the relay's log. At Info there is a line for each logon,
@@ -170,8 +191,8 @@ type Config struct {
 	// what share of them a destination or a sender may hold. Defaults to 100.
 	MaxDeliveries int
 
-	// DrainTimeout bounds how long [Relay.Run] waits for sessions and deliveries under way
-	// when it ends. Defaults to 30 seconds.
+	// DrainTimeout bounds how long [Relay.Run] waits for sessions and
+	// deliveries under way when it ends. Defaults to 30 seconds.
 	DrainTimeout time.Duration
 }
 
@@ -183,8 +204,8 @@ type Retry struct {
 	// (Exchange's default timeline).
 	Schedule []time.Duration
 	// Expires is the age at which a message is given up and its sender told,
-	// also while its next hop is down. It gets one attempt first after the relay
-	// began, or after the clock was set. Defaults to 48 hours.
+	// also while its next hop is down. It gets one attempt first after the
+	// relay began, or after the clock was set. Defaults to 48 hours.
 	Expires time.Duration
 	// DelayNotification is the age at which the sender of a message that still
 	// waits is told so, once for each recipient: when an attempt has failed, or

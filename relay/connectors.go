@@ -11,9 +11,9 @@ import (
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 )
 
-// Connectors returns the receive connectors that take part, in the order of the configuration. After
-// [Relay.Listen] a binding with port 0 has its real port. They are copies, but what they
-// point to is not: do not change it.
+// Connectors returns the receive connectors that take part, in the order of the
+// configuration. After [Relay.Listen] a binding with port 0 has its real port.
+// They are copies, but what they point to is not: do not change it.
 func (r *Relay) Connectors() []*connector.Connector {
 	var list []*connector.Connector
 	for _, c := range r.snap.Load().cfg.Connectors {
@@ -35,13 +35,16 @@ func (r *Relay) Hostname() string { return r.snap.Load().cfg.Hostname }
 // OffersTLS reports whether the relay has a certificate to offer TLS with.
 func (r *Relay) OffersTLS() bool { return r.snap.Load().cfg.TLS != nil }
 
-// Mechanisms returns those by which users may log on inside TLS on the named connector, the strongest first: none where they may not, or
-// without a certificate. [auth.External] is for those who show a certificate of their own. [auth.ScramSHA256] stands for
-// SCRAM-SHA-256-PLUS as well, since only a handshake tells whether there is something to bind to.
+// Mechanisms returns those by which users may log on inside TLS on the named
+// connector, the strongest first: none where they may not, or without a
+// certificate. [auth.External] is for those who show a certificate of their
+// own. [auth.ScramSHA256] stands for SCRAM-SHA-256-PLUS as well, since only a
+// handshake tells whether there is something to bind to.
 func (r *Relay) Mechanisms(name string) []auth.Mechanism {
 	p := r.snap.Load()
 	c, ok := p.connector(name)
-	if !ok || p.auth == nil || p.cfg.TLS == nil || !c.AuthMechanisms.Has(connector.BasicAuth|connector.TLS) {
+	if !ok || p.auth == nil || p.cfg.TLS == nil ||
+		!c.AuthMechanisms.Has(connector.BasicAuth|connector.TLS) {
 		return nil
 	}
 	// As it is for a client that shows a good certificate, if anybody can.

@@ -18,11 +18,15 @@ func TestWhatARelayTellsOfItself(t *testing.T) {
 	off := bind(connector.FromInternet("off"), "127.0.0.1")
 	off.Disabled = true
 	cfg := relay.Config{
-		Hostname:        "relay.example.test",
-		Spool:           memspool.New(nil),
-		Connectors:      []*connector.Connector{off, bind(connector.FromInternet("mx"), "127.0.0.1")},
-		AcceptedDomains: []domains.AcceptedDomain{{Domain: "*.example.test", Type: domains.ExternalRelay}},
-		Transport:       relay.Maildir("mail"),
+		Hostname: "relay.example.test",
+		Spool:    memspool.New(nil),
+		Connectors: []*connector.Connector{
+			off, bind(connector.FromInternet("mx"), "127.0.0.1"),
+		},
+		AcceptedDomains: []domains.AcceptedDomain{
+			{Domain: "*.example.test", Type: domains.ExternalRelay},
+		},
+		Transport: relay.Maildir("mail"),
 	}
 	r, err := relay.New(cfg)
 	if err != nil {
@@ -33,14 +37,16 @@ func TestWhatARelayTellsOfItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := r.Connectors()
-	if len(list) != 1 || list[0].Name != "mx" || list[0].Bindings[0] != r.Addrs("mx")[0] || list[0].Bindings[0].Port() == 0 {
+	if len(list) != 1 || list[0].Name != "mx" || list[0].Bindings[0] != r.Addrs("mx")[0] ||
+		list[0].Bindings[0].Port() == 0 {
 		t.Errorf("connectors %+v", list)
 	}
 	list[0].Bindings[0], list[0].Name = netip.AddrPort{}, "changed"
 	if own := r.Connectors()[0]; own.Name != "mx" || !own.Bindings[0].IsValid() {
 		t.Error("a caller changed the relay's connector")
 	}
-	if _, ok := r.AcceptedDomains().Lookup("a.example.test"); !ok || r.Hostname() != "relay.example.test" || r.OffersTLS() {
+	if _, ok := r.AcceptedDomains().Lookup("a.example.test"); !ok ||
+		r.Hostname() != "relay.example.test" || r.OffersTLS() {
 		t.Errorf("domain %v, host %s, TLS %v", ok, r.Hostname(), r.OffersTLS())
 	}
 	cfg.TLS, cfg.Connectors = certificate(t), nil
@@ -52,10 +58,15 @@ func TestWhatARelayTellsOfItself(t *testing.T) {
 	}
 }
 
-// TestMechanisms asks which mechanisms users are offered on connectors of all kinds.
+// TestMechanisms asks which mechanisms users are offered on connectors of all
+// kinds.
 func TestMechanisms(t *testing.T) {
-	nobody := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) { return nil, auth.ErrBadCredentials })
-	keys := auth.SCRAMStoreFunc(func(context.Context, auth.Credentials) (string, *auth.Identity, error) {
+	nobody := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+		return nil, auth.ErrBadCredentials
+	})
+	keys := auth.SCRAMStoreFunc(func(
+		context.Context, auth.Credentials,
+	) (string, *auth.Identity, error) {
 		return "", nil, auth.ErrBadCredentials
 	})
 	servers := bind(connector.Submission("servers"), "127.0.0.1")
@@ -72,13 +83,20 @@ func TestMechanisms(t *testing.T) {
 		{&auth.Server{Certificates: nobody}, []auth.Mechanism{auth.External}},
 		{
 			&auth.Server{Passwords: nobody, Tokens: nobody, SCRAM: keys, Certificates: nobody},
-			[]auth.Mechanism{auth.External, auth.ScramSHA256, auth.OAuthBearer, auth.XOAuth2, auth.Plain, auth.Login},
+			[]auth.Mechanism{
+				auth.External, auth.ScramSHA256, auth.OAuthBearer, auth.XOAuth2, auth.Plain,
+				auth.Login,
+			},
 		},
 	} {
 		cfg := relay.Config{
-			Hostname: "relay.example.test", Spool: memspool.New(nil), Auth: c.auth, TLS: certificate(t),
-			Transport:  relay.Maildir("mail"),
-			Connectors: []*connector.Connector{bind(connector.Submission("users"), "127.0.0.1"), servers, plain, bind(connector.FromInternet("mx"), "127.0.0.1")},
+			Hostname: "relay.example.test", Spool: memspool.New(nil), Auth: c.auth,
+			TLS:       certificate(t),
+			Transport: relay.Maildir("mail"),
+			Connectors: []*connector.Connector{
+				bind(connector.Submission("users"), "127.0.0.1"), servers, plain,
+				bind(connector.FromInternet("mx"), "127.0.0.1"),
+			},
 		}
 		cfg.TLS.ClientCAs = x509.NewCertPool()
 		r, err := relay.New(cfg)

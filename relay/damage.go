@@ -12,14 +12,14 @@ import (
 // 3.4): the fault is neither the message's nor the recipient's.
 const enhancedDamaged = "5.3.0"
 
-// damaged tells of a message whose content is lost for good. Who holds its lease
-// and does not find it has lost it too.
+// damaged tells of a message whose content is lost for good. Who holds its
+// lease and does not find it has lost it too.
 func damaged(err error) bool {
 	return errors.Is(err, spool.ErrDamaged) || errors.Is(err, spool.ErrNotFound)
 }
 
-// lose ends a delivery of which the store does not know any more whom it is for.
-// There is nobody to send a report to: the event and the log tell of it.
+// lose ends a delivery of which the store does not know any more whom it is
+// for. There is nobody to send a report to: the event and the log tell of it.
 func (r *Relay) lose(ctx context.Context, p *snapshot, l *spool.Lease) {
 	id := l.Message.ID.String()
 	var to []string

@@ -197,8 +197,8 @@ type readFails struct{ err error }
 
 func (f readFails) Read([]byte) (int, error) { return 0, f.err }
 
-// TestUnreadableForNow has content fail to be read for a while by what may pass:
-// nothing is bounced.
+// TestUnreadableForNow has content fail to be read for a while by what may
+// pass: nothing is bounced.
 func TestUnreadableForNow(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		began := time.Now()

@@ -11,7 +11,8 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// client is what a decision rests on: everything else is configuration (design, I5).
+// client is what a decision rests on: everything else is configuration (design,
+// I5).
 type client struct {
 	connector *connector.Connector // nil for the application itself
 	rights    connector.Right
@@ -19,7 +20,8 @@ type client struct {
 	tls       bool
 }
 
-// stranger reports whether the client is neither the application nor a user nor a host that may relay: what it claims to be may be forged.
+// stranger reports whether the client is neither the application nor a user nor
+// a host that may relay: what it claims to be may be forged.
 func (c client) stranger() bool {
 	return c.identity == nil && !c.rights.Has(connector.AcceptAnyRecipient)
 }
@@ -68,8 +70,8 @@ func (p *snapshot) decideMail(c client, from domains.Address) *smtpd.Reply {
 //
 // A client with AcceptAnySender may use any address, but one in an
 // authoritative domain only with AcceptAuthoritativeDomainSender as well. An
-// authenticated client without it may use the addresses its identity owns. The null
-// reverse-path belongs to everybody: reports use it.
+// authenticated client without it may use the addresses its identity owns. The
+// null reverse-path belongs to everybody: reports use it.
 func (p *snapshot) decideSender(c client, from domains.Address) *smtpd.Reply {
 	if from.IsNull() {
 		return nil
@@ -116,7 +118,9 @@ const (
 // decideRcpt decides on RCPT TO: accepted domain or the right to relay, and
 // whether the recipient exists. Unknown recipients are refused only in
 // authoritative domains (design, I4).
-func (p *snapshot) decideRcpt(ctx context.Context, c client, to domains.Address) (target, *smtpd.Reply) {
+func (p *snapshot) decideRcpt(
+	ctx context.Context, c client, to domains.Address,
+) (target, *smtpd.Reply) {
 	d, accepted := p.table.Lookup(to.Domain())
 	if !accepted {
 		if !c.rights.Has(connector.AcceptAnyRecipient) {
@@ -134,7 +138,9 @@ func (p *snapshot) decideRcpt(ctx context.Context, c client, to domains.Address)
 }
 
 // lookup asks whether a recipient of an accepted domain exists.
-func (p *snapshot) lookup(ctx context.Context, d *domains.AcceptedDomain, to domains.Address) (target, *smtpd.Reply) {
+func (p *snapshot) lookup(
+	ctx context.Context, d *domains.AcceptedDomain, to domains.Address,
+) (target, *smtpd.Reply) {
 	known, err := p.resolve(ctx, d, to)
 	switch {
 	case err != nil:
@@ -148,9 +154,10 @@ func (p *snapshot) lookup(ctx context.Context, d *domains.AcceptedDomain, to dom
 	}
 }
 
-// resolveLate looks up the recipients that RCPT took without asking. It refuses the message if no
-// recipient of it exists, so that the client, and nobody whose address it has
-// forged, is told. What cannot be known now is asked again at delivery.
+// resolveLate looks up the recipients that RCPT took without asking. It refuses
+// the message if no recipient of it exists, so that the client, and nobody
+// whose address it has forged, is told. What cannot be known now is asked again
+// at delivery.
 func (p *snapshot) resolveLate(ctx context.Context, c client, rcpts []recipient) *smtpd.Reply {
 	missing := 0
 	for i := range rcpts {

@@ -11,7 +11,8 @@ import (
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
-// crowded is a relay with n accepted domains and n more with their subdomains, n ranges of relaying hosts and n address spaces.
+// crowded is a relay with n accepted domains and n more with their subdomains,
+// n ranges of relaying hosts and n address spaces.
 func crowded(tb testing.TB, n int) *relay.Relay {
 	tb.Helper()
 	cfg := relay.Config{
@@ -31,9 +32,13 @@ func crowded(tb testing.TB, n int) *relay.Relay {
 		a := netip.AddrFrom4([4]byte{10, byte(i >> 15), byte(i >> 7), byte(i << 1)})
 		apps.RemoteIPRanges = append(apps.RemoteIPRanges, connector.Range{From: a, To: a})
 	}
-	rest := &connector.SendConnector{Name: "rest", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}}
+	rest := &connector.SendConnector{
+		Name: "rest", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+	}
 	for i := range n {
-		rest.AddressSpaces = append(rest.AddressSpaces, connector.AddressSpace{Domain: fmt.Sprintf("*.s%d.test", i)})
+		rest.AddressSpaces = append(
+			rest.AddressSpaces, connector.AddressSpace{Domain: fmt.Sprintf("*.s%d.test", i)},
+		)
 	}
 	cfg.SendConnectors = []*connector.SendConnector{rest}
 	cfg.Connectors = []*connector.Connector{apps, in}
@@ -83,7 +88,9 @@ func BenchmarkDecideRcpt(b *testing.B) {
 				ctx, remote, to := b.Context(), netip.MustParseAddr(d.remote), d.addresses(n)
 				b.ReportAllocs()
 				for i := 0; b.Loop(); i++ {
-					if r.DecideRcpt(ctx, local, remote, connector.Peer{}, to[i%256], 5000) != d.accepted {
+					if r.DecideRcpt(
+						ctx, local, remote, connector.Peer{}, to[i%256], 5000,
+					) != d.accepted {
 						b.Fatal("decided otherwise")
 					}
 				}

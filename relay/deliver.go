@@ -25,7 +25,8 @@ const (
 	attemptLimit = 50 * time.Minute
 	// settleLimit bounds the settling of an attempt, also when the relay stops.
 	settleLimit = 30 * time.Second
-	// settlePause is the longest wait before a failed settling is tried again; a second is the first.
+	// settlePause is the longest wait before a failed settling is tried again;
+	// a second is the first.
 	settlePause = 8 * time.Second
 )
 
@@ -50,7 +51,9 @@ func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 			Remaining: l.Delivery.Recipients, Due: l.Delivery.Due, Attempts: l.Delivery.Attempts,
 		})
 		if err != nil {
-			p.log.Error("attempt not settled; it will be made again", "queue_id", a.QueueID, "err", err)
+			p.log.Error(
+				"attempt not settled; it will be made again", "queue_id", a.QueueID, "err", err,
+			)
 		}
 		return sched.Reached
 	}
@@ -146,15 +149,17 @@ func (h *hop) to(domain string) *outbound.NextHop {
 	return &next
 }
 
-// reroute serves recipients whose stored route leads nowhere: none matched when they were
-// accepted, or the configuration has changed since.
+// reroute serves recipients whose stored route leads nowhere: none matched when
+// they were accepted, or the configuration has changed since.
 func (p *snapshot) reroute(ctx context.Context, a *Attempt) []Result {
 	results := make([]Result, len(a.Recipients))
 	groups := make(map[string][]int)
 	for i, rcpt := range a.Recipients {
 		to, err := domains.Parse(rcpt.Address)
 		if err != nil {
-			results[i].Err = &DeliveryError{Op: "route", Err: err, Permanent: true, Enhanced: "5.1.3"}
+			results[i].Err = &DeliveryError{
+				Op: "route", Err: err, Permanent: true, Enhanced: "5.1.3",
+			}
 			continue
 		}
 		t, refusal := p.decideRcpt(ctx, client{rights: allRights}, to)
@@ -180,7 +185,10 @@ func (p *snapshot) reroute(ctx context.Context, a *Attempt) []Result {
 		case routeUnreachable:
 			got = failAll(&part, &DeliveryError{Op: "route", Err: errNoRoute, Enhanced: "4.4.4"})
 		case routeTooLarge:
-			got = failAll(&part, &DeliveryError{Op: "route", Err: errTooLarge, Enhanced: "5.3.4", Permanent: true})
+			got = failAll(
+				&part,
+				&DeliveryError{Op: "route", Err: errTooLarge, Enhanced: "5.3.4", Permanent: true},
+			)
 		default:
 			got = p.attempt(ctx, route, &part)
 		}
@@ -253,7 +261,9 @@ func failureOf(res Result) answer {
 
 func oneLine(s string) string {
 	if strings.ContainsAny(s, "\r\n") {
-		s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\r' || r == '\n' }), " ")
+		s = strings.Join(strings.FieldsFunc(s, func(r rune) bool {
+			return r == '\r' || r == '\n'
+		}), " ")
 	}
 	return s
 }
@@ -261,9 +271,12 @@ func oneLine(s string) string {
 // pending stands in an event for the id of a report that is yet to be queued.
 const pending = "pending"
 
-// conclude settles an attempt: delivered recipients leave, temporary failures wait for the next
-// attempt, permanent and expired ones leave too. In the same step the sender is told what it wants to know.
-func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *Attempt, results []Result) {
+// conclude settles an attempt: delivered recipients leave, temporary failures
+// wait for the next attempt, permanent and expired ones leave too. In the same
+// step the sender is told what it wants to know.
+func (r *Relay) conclude(
+	ctx context.Context, p *snapshot, l *spool.Lease, a *Attempt, results []Result,
+) {
 	now := time.Now()
 	r.tried.note(l.Delivery.ID, true)
 	expired := !now.Before(l.Delivery.Expires)
@@ -284,7 +297,10 @@ func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *At
 			p.log.Error("message cannot be read any more", "queue_id", a.QueueID,
 				"to", rcpt.Address, "err", res.Err)
 		}
-		e := Event{To: []string{rcpt.Address}, Code: f.code, Enhanced: f.enhanced, Text: f.text, Host: f.host}
+		e := Event{
+			To: []string{rcpt.Address}, Code: f.code, Enhanced: f.enhanced, Text: f.text,
+			Host: f.host,
+		}
 		told := false
 		switch {
 		case res.Err == nil:
@@ -310,11 +326,14 @@ func (r *Relay) conclude(ctx context.Context, p *snapshot, l *spool.Lease, a *At
 		}
 		events = append(events, e)
 	}
-	r.finish(ctx, p, l, a, &n, s, events, func() []spool.Recipient { return undelivered(a, results) })
+	r.finish(ctx, p, l, a, &n, s, events, func() []spool.Recipient {
+		return undelivered(a, results)
+	})
 }
 
-// finish settles a delivery, with the report to its sender in the same step, and
-// publishes the events. rest are those to be kept if the report cannot be queued.
+// finish settles a delivery, with the report to its sender in the same step,
+// and publishes the events. rest are those to be kept if the report cannot be
+// queued.
 func (r *Relay) finish(
 	ctx context.Context, p *snapshot, l *spool.Lease, a *Attempt, n *notice, s spool.Settlement,
 	events []Event, rest func() []spool.Recipient,
@@ -327,8 +346,9 @@ func (r *Relay) finish(
 		report, err = r.report(ctx, p, l, n, s)
 	}
 	if mayPass(err) && len(n.rcpts) > 0 {
-		// What was delivered must not go out again, so it leaves, and its sender is never told of that success. What failed or waits is told
-		// of after another attempt.
+		// What was delivered must not go out again, so it leaves, and its
+		// sender is never told of that success. What failed or waits is told of
+		// after another attempt.
 		p.log.Error("report not queued", "queue_id", a.QueueID, "err", err)
 		s.Remaining, s.Due = rest(), time.Now().Add(jitter(p.retry.wait(a.Number)))
 		err = r.settle(ctx, l, s)
@@ -389,9 +409,11 @@ func (p *snapshot) logFate(e *Event, a *Attempt, first bool) {
 	p.log.LogAttrs(ctx, level, e.Kind.String(), line...)
 }
 
-// mayPass reports whether a failure of the store is worth another try under the same lease.
+// mayPass reports whether a failure of the store is worth another try under the
+// same lease.
 func mayPass(err error) bool {
-	return err != nil && !errors.Is(err, spool.ErrLeaseLost) && !errors.Is(err, spool.ErrFailed) && !errors.Is(err, spool.ErrClosed)
+	return err != nil && !errors.Is(err, spool.ErrLeaseLost) && !errors.Is(err, spool.ErrFailed) &&
+		!errors.Is(err, spool.ErrClosed)
 }
 
 // pause waits, unless the relay stops.
@@ -444,13 +466,15 @@ func (r *Relay) event(p *snapshot, e Event, a *Attempt) {
 	r.events.publish(p.cfg.Events, e)
 }
 
-// jitter spreads retries by up to a tenth, so that what failed together is not tried together.
+// jitter spreads retries by up to a tenth, so that what failed together is not
+// tried together.
 func jitter(d time.Duration) time.Duration {
 	return d + rand.N(max(d/10, 1))
 }
 
-// diagnostic is what a sender may read: the remote reply as received, the words of the application, or
-// a constant text for a local cause, whose details belong in the log and the events.
+// diagnostic is what a sender may read: the remote reply as received, the words
+// of the application, or a constant text for a local cause, whose details
+// belong in the log and the events.
 func diagnostic(f answer) string {
 	text := f.text
 	switch {
@@ -465,11 +489,13 @@ func diagnostic(f answer) string {
 func localCause(op, enhanced string) string {
 	switch enhanced {
 	case "5.6.3":
-		return "The mail host does not take such 8-bit or binary content, and the message cannot be converted"
+		return "The mail host does not take such 8-bit or binary content, and the message cannot " +
+			"be converted"
 	case "5.6.11":
 		return "The message has a CR, an LF or a NUL on its own where it cannot be sent"
 	case "5.6.7":
-		return "The mail host takes no 8-bit headers or addresses, and the message cannot be converted"
+		return "The mail host takes no 8-bit headers or addresses, and the message cannot be " +
+			"converted"
 	}
 	switch op {
 	case "damaged":
@@ -489,7 +515,8 @@ func localCause(op, enhanced string) string {
 	}
 }
 
-// splitReply parts a transport's reply into code, enhanced code and text, as far as it has them.
+// splitReply parts a transport's reply into code, enhanced code and text, as
+// far as it has them.
 func splitReply(reply string) (code int, enhanced, text string) {
 	head, rest, _ := strings.Cut(reply, " ")
 	code, err := strconv.Atoi(head)
@@ -523,8 +550,8 @@ func health(results []Result) sched.Health {
 }
 
 // unreached tells whether a failure came before the message: it says that
-// others would fare no better now. So do the replies by which a host refuses the
-// connection.
+// others would fare no better now. So do the replies by which a host refuses
+// the connection.
 func unreached(d *DeliveryError) bool {
 	switch d.Op {
 	case "dns", "dial", "greeting", "starttls", "auth":

@@ -22,7 +22,8 @@ import (
 // smart is a send connector to hosts.
 func smart(name, space string, hosts ...string) *connector.SendConnector {
 	return &connector.SendConnector{
-		Name: name, AddressSpaces: []connector.AddressSpace{{Domain: space}}, SmartHosts: hosts, TLS: connector.TLSNone,
+		Name: name, AddressSpaces: []connector.AddressSpace{{Domain: space}}, SmartHosts: hosts,
+		TLS: connector.TLSNone,
 	}
 }
 
@@ -42,16 +43,23 @@ func outgoing(t *testing.T, change func(*relay.Config), list ...*connector.SendC
 func TestSmartHosts(t *testing.T) {
 	a, b := sinkFor(t, nil), sinkFor(t, nil)
 	w := outgoing(t, nil, smart("a", "a.test", a.addr()), smart("b", "*.b.test", b.addr()))
-	submit(t, w.relay, "app@example.test", "x@a.test", "y@sub.b.test", "z@b.test", "u@a.test", "alice@example.test")
-	if m := a.wait(t); m.from != "app@example.test" || fmt.Sprint(m.to) != "[x@a.test u@a.test]" || !strings.HasSuffix(m.content, "\r\n\r\nbody\r\n") {
+	submit(
+		t, w.relay, "app@example.test", "x@a.test", "y@sub.b.test", "z@b.test", "u@a.test",
+		"alice@example.test",
+	)
+	if m := a.wait(t); m.from != "app@example.test" || fmt.Sprint(m.to) != "[x@a.test u@a.test]" ||
+		!strings.HasSuffix(m.content, "\r\n\r\nbody\r\n") {
 		t.Errorf("a got %+v", m)
 	}
 	if m := b.wait(t); fmt.Sprint(m.to) != "[y@sub.b.test z@b.test]" {
 		t.Errorf("b got %+v", m)
 	}
 	w.mailboxes.wait(t, 1)
-	e := w.events.wait(t, func(e relay.Event) bool { return e.Kind == relay.Delivered && e.To[0] == "x@a.test" })
-	if e.Code != 250 || e.Text == "" || !strings.HasPrefix(e.Host, "127.0.0.1 ") || !strings.HasSuffix(a.addr(), e.Host[strings.LastIndexByte(e.Host, 58):]) || e.Attempt != 1 {
+	e := w.events.wait(t, func(e relay.Event) bool {
+		return e.Kind == relay.Delivered && e.To[0] == "x@a.test"
+	})
+	if e.Code != 250 || e.Text == "" || !strings.HasPrefix(e.Host, "127.0.0.1 ") ||
+		!strings.HasSuffix(a.addr(), e.Host[strings.LastIndexByte(e.Host, 58):]) || e.Attempt != 1 {
 		t.Errorf("event %+v", e)
 	}
 }
@@ -106,7 +114,10 @@ func TestRemoteReplies(t *testing.T) {
 		return ""
 	})
 	w := outgoing(t, nil, smart("out", "*", s.addr()))
-	submit(t, w.relay, "alice@example.test", "good@elsewhere.test", "bad@elsewhere.test", "busy@elsewhere.test")
+	submit(
+		t, w.relay, "alice@example.test", "good@elsewhere.test", "bad@elsewhere.test",
+		"busy@elsewhere.test",
+	)
 	if m := s.wait(t); fmt.Sprint(m.to) != "[good@elsewhere.test]" {
 		t.Errorf("first %+v", m)
 	}
@@ -114,7 +125,10 @@ func TestRemoteReplies(t *testing.T) {
 		t.Errorf("second %+v", m)
 	}
 	report := w.mailboxes.wait(t, 1)[0]
-	for _, want := range []string{"Final-Recipient: rfc822; bad@elsewhere.test", "Diagnostic-Code: smtp; 550 5.1.1 no such user", "Remote-MTA: dns; 127.0.0.1"} {
+	for _, want := range []string{
+		"Final-Recipient: rfc822; bad@elsewhere.test",
+		"Diagnostic-Code: smtp; 550 5.1.1 no such user", "Remote-MTA: dns; 127.0.0.1",
+	} {
 		if !strings.Contains(report.content, want) {
 			t.Errorf("report lacks %q:\n%s", want, report.content)
 		}
@@ -127,7 +141,9 @@ func TestRemoteReplies(t *testing.T) {
 	if d.Code != 451 || d.Attempt != 1 || !d.Next.After(d.Time) {
 		t.Errorf("event %+v", d)
 	}
-	if e := w.events.wait(t, func(e relay.Event) bool { return e.Kind == relay.Delivered && e.To[0] == "busy@elsewhere.test" }); e.Attempt != 2 {
+	if e := w.events.wait(t, func(e relay.Event) bool {
+		return e.Kind == relay.Delivered && e.To[0] == "busy@elsewhere.test"
+	}); e.Attempt != 2 {
 		t.Errorf("event %+v", e)
 	}
 }
@@ -152,7 +168,8 @@ func (z zone) LookupNetIP(_ context.Context, _, name string) ([]netip.Addr, erro
 	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }
 
-// A send connector trusts the authorities it is given, and shows its certificate.
+// A send connector trusts the authorities it is given, and shows its
+// certificate.
 func TestAuthoritiesOfASendConnector(t *testing.T) {
 	server, mine := certificate(t), certificate(t)
 	server.ClientAuth = tls.RequireAnyClientCert
@@ -195,7 +212,8 @@ type aliasZone struct{ zone }
 
 func (aliasZone) LookupCNAME(context.Context, string) (string, error) { return "gone.test.", nil }
 
-// A domain that is an alias is not unknown for good while its target is not found.
+// A domain that is an alias is not unknown for good while its target is not
+// found.
 func TestAliasIsNotUnknown(t *testing.T) {
 	mx := smart("mx", "*")
 	w := outgoing(t, func(c *relay.Config) { c.Resolver = aliasZone{zone{}} }, mx)
@@ -243,7 +261,8 @@ func TestListensAt(t *testing.T) {
 	}
 }
 
-// TestMX sends to two domains: each has a transaction of its own. A third does not exist.
+// TestMX sends to two domains: each has a transaction of its own. A third does
+// not exist.
 func TestMX(t *testing.T) {
 	s := sinkFor(t, nil)
 	port := netip.MustParseAddrPort(s.addr()).Port()
@@ -251,14 +270,19 @@ func TestMX(t *testing.T) {
 		Name: "mx", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}, Port: int(port),
 		TLS: connector.TLSNone, AllowPrivateAddresses: true,
 	}
-	w := outgoing(t, func(c *relay.Config) { c.Resolver = zone{"a.test": "mail.a.test", "b.test": "mail.b.test"} }, mx)
-	submit(t, w.relay, "alice@example.test", "x@a.test", "y@b.test", "z@a.test", "nobody@nowhere.test")
+	w := outgoing(t, func(c *relay.Config) {
+		c.Resolver = zone{"a.test": "mail.a.test", "b.test": "mail.b.test"}
+	}, mx)
+	submit(
+		t, w.relay, "alice@example.test", "x@a.test", "y@b.test", "z@a.test", "nobody@nowhere.test",
+	)
 	got := map[string]bool{fmt.Sprint(s.wait(t).to): true, fmt.Sprint(s.wait(t).to): true}
 	if !got["[x@a.test z@a.test]"] || !got["[y@b.test]"] {
 		t.Errorf("transactions %v", got)
 	}
 	report := w.mailboxes.wait(t, 1)[0]
-	if !strings.Contains(report.content, "nobody@nowhere.test") || strings.Contains(report.content, "no such host") {
+	if !strings.Contains(report.content, "nobody@nowhere.test") ||
+		strings.Contains(report.content, "no such host") {
 		t.Errorf("report %s", report.content)
 	}
 }
@@ -295,7 +319,8 @@ func TestFailuresThatRestARoute(t *testing.T) {
 	}
 }
 
-// TestUnreachable queues mail that no send connector is for; it waits until one is.
+// TestUnreachable queues mail that no send connector is for; it waits until one
+// is.
 func TestUnreachable(t *testing.T) {
 	s := sinkFor(t, nil)
 	w := outgoing(t, nil, smart("a", "a.test", s.addr()))
@@ -307,7 +332,9 @@ func TestUnreachable(t *testing.T) {
 	cfg, _ := config()
 	cfg.Transport, cfg.Events, cfg.Mailboxes = nil, w.events.add, w.mailboxes
 	cfg.AcceptedDomains = cfg.AcceptedDomains[:1]
-	cfg.SendConnectors = []*connector.SendConnector{smart("a", "a.test", s.addr()), smart("b", "b.test", s.addr())}
+	cfg.SendConnectors = []*connector.SendConnector{
+		smart("a", "a.test", s.addr()), smart("b", "b.test", s.addr()),
+	}
 	if err := w.relay.Reload(cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +351,9 @@ func TestTooLarge(t *testing.T) {
 	w := outgoing(t, nil, small)
 	_, err := w.relay.Submit(t.Context(), &relay.Message{
 		From: "sender@elsewhere.test", To: []string{"x@elsewhere.test"},
-		Content: strings.NewReader("Subject: large\n\n" + strings.Repeat(strings.Repeat("x", 70)+"\n", 1000)),
+		Content: strings.NewReader(
+			"Subject: large\n\n" + strings.Repeat(strings.Repeat("x", 70)+"\n", 1000),
+		),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -334,12 +363,14 @@ func TestTooLarge(t *testing.T) {
 		t.Errorf("event %+v", e)
 	}
 	m := s.wait(t)
-	if m.from != "" || fmt.Sprint(m.to) != "[sender@elsewhere.test]" || !strings.Contains(m.content, "Status: 5.3.4") {
+	if m.from != "" || fmt.Sprint(m.to) != "[sender@elsewhere.test]" ||
+		!strings.Contains(m.content, "Status: 5.3.4") {
 		t.Errorf("report %+v", m)
 	}
 }
 
-// TestReloadMovesNextHop changes a smart host: an idle connection to the old one must not be used again.
+// TestReloadMovesNextHop changes a smart host: an idle connection to the old
+// one must not be used again.
 func TestReloadMovesNextHop(t *testing.T) {
 	a, b := sinkFor(t, nil), sinkFor(t, nil)
 	w := outgoing(t, nil, smart("out", "*", a.addr()))
@@ -362,7 +393,8 @@ func TestReloadMovesNextHop(t *testing.T) {
 	}
 }
 
-// TestReportParameters sends what RFC 3461 lets a sender ask for and looks for it in the report.
+// TestReportParameters sends what RFC 3461 lets a sender ask for and looks for
+// it in the report.
 func TestReportParameters(t *testing.T) {
 	body := strings.Repeat("some words\r\n", 10)
 	for _, tt := range []struct {
@@ -371,21 +403,38 @@ func TestReportParameters(t *testing.T) {
 		none             bool
 	}{
 		{
-			name: "all", mail: " RET=HDRS ENVID=QQ+2B314159", rcpt: " NOTIFY=FAILURE ORCPT=rfc822;Bob+2Bnews@example.com",
-			want: []string{"Original-Envelope-Id: QQ+314159", "Original-Recipient: rfc822; Bob+news@example.com", "Subject: asked", "text/rfc822-headers"},
-			not:  []string{"some words"},
+			name: "all", mail: " RET=HDRS ENVID=QQ+2B314159",
+			rcpt: " NOTIFY=FAILURE ORCPT=rfc822;Bob+2Bnews@example.com",
+			want: []string{
+				"Original-Envelope-Id: QQ+314159",
+				"Original-Recipient: rfc822; Bob+news@example.com", "Subject: asked",
+				"text/rfc822-headers",
+			},
+			not: []string{"some words"},
 		},
-		{name: "full", mail: " RET=FULL", rcpt: " NOTIFY=FAILURE,DELAY", want: []string{"some words", "message/rfc822"}},
-		{name: "nothing asked", want: []string{"some words"}, not: []string{"Original-Envelope-Id", "Original-Recipient"}},
+		{
+			name: "full", mail: " RET=FULL", rcpt: " NOTIFY=FAILURE,DELAY",
+			want: []string{"some words", "message/rfc822"},
+		},
+		{
+			name: "nothing asked", want: []string{"some words"},
+			not: []string{"Original-Envelope-Id", "Original-Recipient"},
+		},
 		{name: "never", rcpt: " NOTIFY=NEVER", none: true},
 		{name: "success only", rcpt: " NOTIFY=SUCCESS", none: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := start(t, func(c *relay.Config) {
-				c.Transport.(*capture).reply = func(string) error { return relay.Reject(550, "5.1.1", "no") }
+				c.Transport.(*capture).reply = func(string) error {
+					return relay.Reject(550, "5.1.1", "no")
+				}
 			})
 			c := w.dial(t, "apps")
-			c.script("C: MAIL FROM:<alice@example.test>" + tt.mail + "\nS: 250\nC: RCPT TO:<x@elsewhere.test>" + tt.rcpt + "\nS: 250\nC: DATA\nS: 354\n")
+			c.script(
+				"C: MAIL FROM:<alice@example.test>" + tt.mail +
+					"\nS: 250\nC: RCPT TO:<x@elsewhere.test>" + tt.rcpt +
+					"\nS: 250\nC: DATA\nS: 354\n",
+			)
 			fmt.Fprint(c.conn, "Subject: asked\r\n\r\n"+body+".\r\n")
 			c.expect("250")
 			e := w.events.wait(t, kind(relay.Bounced))
@@ -413,7 +462,8 @@ func TestReportParameters(t *testing.T) {
 	}
 }
 
-// TestRelayedParameters hands NOTIFY and the like on to a next hop that knows them.
+// TestRelayedParameters hands NOTIFY and the like on to a next hop that knows
+// them.
 func TestRelayedParameters(t *testing.T) {
 	mail := make(chan string, 10)
 	s := sinkFor(t, func(line string) string {
@@ -427,10 +477,12 @@ func TestRelayedParameters(t *testing.T) {
 	c.script("C: MAIL FROM:<app@example.test> RET=HDRS ENVID=QQ+2B1 BODY=8BITMIME\nS: 250\n" +
 		"C: RCPT TO:<x@elsewhere.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob@example.com\nS: 250\n" + message + "S: 250")
 	m := s.wait(t)
-	if got := <-mail; !strings.Contains(got, "RET=HDRS") || !strings.Contains(got, "ENVID=QQ+2B1") || !strings.Contains(got, "BODY=8BITMIME") {
+	if got := <-mail; !strings.Contains(got, "RET=HDRS") ||
+		!strings.Contains(got, "ENVID=QQ+2B1") || !strings.Contains(got, "BODY=8BITMIME") {
 		t.Errorf("MAIL %q", got)
 	}
-	if !strings.Contains(m.params[0], "NOTIFY=SUCCESS,DELAY") || !strings.Contains(m.params[0], "ORCPT=rfc822;Bob@example.com") {
+	if !strings.Contains(m.params[0], "NOTIFY=SUCCESS,DELAY") ||
+		!strings.Contains(m.params[0], "ORCPT=rfc822;Bob@example.com") {
 		t.Errorf("RCPT %q", m.params)
 	}
 }
@@ -444,15 +496,21 @@ func TestSchedule(t *testing.T) {
 		attempts int // at least, at most one more
 	}{
 		{
-			name:  "own",
-			retry: relay.Retry{Schedule: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute}, Expires: 2 * time.Hour},
-			waits: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 15 * time.Minute, 15 * time.Minute},
+			name: "own",
+			retry: relay.Retry{
+				Schedule: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute},
+				Expires:  2 * time.Hour,
+			},
+			waits: []time.Duration{
+				time.Minute, 5 * time.Minute, 15 * time.Minute, 15 * time.Minute, 15 * time.Minute,
+			},
 		},
 		{
 			name: "default",
 			waits: []time.Duration{
 				time.Minute, time.Minute, time.Minute, time.Minute,
-				5 * time.Minute, 5 * time.Minute, 5 * time.Minute, 5 * time.Minute, 5 * time.Minute, 5 * time.Minute,
+				5 * time.Minute, 5 * time.Minute, 5 * time.Minute, 5 * time.Minute, 5 * time.Minute,
+				5 * time.Minute,
 				10 * time.Minute, 10 * time.Minute, 10 * time.Minute,
 			},
 		},
@@ -461,7 +519,9 @@ func TestSchedule(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				var made []time.Time
 				box, events := newCapture(), new(record)
-				cfg := local(box, relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+				cfg := local(box, relay.Mailbox(func(
+					context.Context, domains.Address, *relay.Attempt,
+				) error {
 					made = append(made, time.Now())
 					return relay.Defer(451, "4.2.1", "later")
 				}))
@@ -473,7 +533,8 @@ func TestSchedule(t *testing.T) {
 				synctest.Wait()
 				for i, want := range tt.waits {
 					// A tenth of jitter, and the scheduler's own millisecond.
-					if got := made[i+1].Sub(made[i]); got < want || got > want+want/10+10*time.Millisecond {
+					if got := made[i+1].Sub(made[i]); got < want ||
+						got > want+want/10+10*time.Millisecond {
 						t.Errorf("wait %d is %v, want %v", i, got, want)
 					}
 				}
@@ -498,7 +559,8 @@ func TestSchedule(t *testing.T) {
 					reports = 2 // one of the delay
 				}
 				got := box.wait(t, 1)
-				if last := got[len(got)-1].content; len(got) != reports || !strings.Contains(last, "Status: 4.4.7") || !strings.Contains(last, "later") {
+				if last := got[len(got)-1].content; len(got) != reports ||
+					!strings.Contains(last, "Status: 4.4.7") || !strings.Contains(last, "later") {
 					t.Errorf("reports %v", got)
 				}
 			})
@@ -510,7 +572,9 @@ func TestSchedule(t *testing.T) {
 func TestJitterSpreads(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		events := new(record)
-		cfg := local(newCapture(), relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+		cfg := local(newCapture(), relay.Mailbox(func(
+			context.Context, domains.Address, *relay.Attempt,
+		) error {
 			return relay.Defer(451, "4.2.1", "later")
 		}))
 		cfg.Retry = relay.Retry{Schedule: []time.Duration{time.Hour}}
@@ -539,13 +603,19 @@ func TestNotifyAtExpiry(t *testing.T) {
 		t.Run(notify.String(), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				box, events := newCapture(), new(record)
-				cfg := local(box, relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error { return errSecret }))
+				cfg := local(
+					box,
+					relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+						return errSecret
+					}),
+				)
 				cfg.Events = events.add
 				cfg.Retry.DelayNotification = -1
 				r := run(t, cfg)
 				_, err := r.Submit(t.Context(), &relay.Message{
-					From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(text),
-					Notify: notify, EnvelopeID: "order 1042", Return: "HDRS",
+					From: "app@example.test", To: []string{"x@elsewhere.test"},
+					Content: strings.NewReader(text),
+					Notify:  notify, EnvelopeID: "order 1042", Return: "HDRS",
 				})
 				if err != nil {
 					t.Fatal(err)
@@ -557,7 +627,10 @@ func TestNotifyAtExpiry(t *testing.T) {
 				if len(box.got) != 0 != reported {
 					t.Errorf("%d reports", len(box.got))
 				}
-				if reported && (!strings.Contains(box.got[0].content, "Original-Envelope-Id: order 1042") || strings.Contains(box.got[0].content, "\r\nbody\r\n")) {
+				if reported &&
+					(!strings.Contains(
+						box.got[0].content, "Original-Envelope-Id: order 1042",
+					) || strings.Contains(box.got[0].content, "\r\nbody\r\n")) {
 					t.Errorf("report %s", box.got[0].content)
 				}
 				if e := events.all(relay.Expired); len(e) != 1 || (e[0].Report != "") != reported {
@@ -568,14 +641,17 @@ func TestNotifyAtExpiry(t *testing.T) {
 	}
 }
 
-// TestStopIsNoAttempt ends a relay during an attempt; the next one makes it again, as the first.
+// TestStopIsNoAttempt ends a relay during an attempt; the next one makes it
+// again, as the first.
 func TestStopIsNoAttempt(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		store := memspool.New(nil)
 		began := make(chan struct{})
 		cfg := relay.Config{
 			Hostname: "relay.example.test", Spool: store, DrainTimeout: time.Second,
-			Transport: relay.TransportFunc(func(ctx context.Context, a *relay.Attempt) []relay.Result {
+			Transport: relay.TransportFunc(func(
+				ctx context.Context, a *relay.Attempt,
+			) []relay.Result {
 				close(began)
 				<-ctx.Done()
 				return nil
@@ -595,7 +671,9 @@ func TestStopIsNoAttempt(t *testing.T) {
 			t.Fatal(err)
 		}
 		number := 0
-		cfg.Transport = relay.Mailbox(func(_ context.Context, _ domains.Address, a *relay.Attempt) error {
+		cfg.Transport = relay.Mailbox(func(
+			_ context.Context, _ domains.Address, a *relay.Attempt,
+		) error {
 			number = a.Number
 			return nil
 		})
@@ -617,12 +695,19 @@ func TestResultsOfTransports(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				events := new(record)
-				cfg := local(newCapture(), relay.TransportFunc(func(context.Context, *relay.Attempt) []relay.Result { return results }))
+				cfg := local(
+					newCapture(),
+					relay.TransportFunc(func(context.Context, *relay.Attempt) []relay.Result {
+						return results
+					}),
+				)
 				cfg.Events = events.add
 				r := run(t, cfg)
 				submit(t, r, "", "x@elsewhere.test", "y@elsewhere.test")
 				synctest.Wait()
-				delivered, deferred := len(events.all(relay.Delivered)), len(events.all(relay.Deferred))
+				delivered, deferred := len(
+					events.all(relay.Delivered),
+				), len(events.all(relay.Deferred))
 				if want := min(2, len(results)); delivered != want || deferred != 2-want {
 					t.Errorf("events %s", show(events.all()))
 				}
@@ -631,7 +716,8 @@ func TestResultsOfTransports(t *testing.T) {
 	}
 }
 
-// TestLMTP delivers to a mail store that answers for each recipient after the content.
+// TestLMTP delivers to a mail store that answers for each recipient after the
+// content.
 func TestLMTP(t *testing.T) {
 	n := 0
 	store := sinkFor(t, func(line string) string {
@@ -650,23 +736,30 @@ func TestLMTP(t *testing.T) {
 	if e := w.events.wait(t, kind(relay.Delivered)); e.To[0] != "alice@example.test" {
 		t.Errorf("event %+v", e)
 	}
-	if e := w.events.wait(t, kind(relay.Bounced)); e.To[0] != "bob@example.test" || e.Enhanced != "5.2.2" {
+	if e := w.events.wait(t, kind(relay.Bounced)); e.To[0] != "bob@example.test" ||
+		e.Enhanced != "5.2.2" {
 		t.Errorf("event %+v", e)
 	}
 }
 
-// TestNextHopFaults finds what is wrong with a NextHop, and shows that it does nothing on its own.
+// TestNextHopFaults finds what is wrong with a NextHop, and shows that it does
+// nothing on its own.
 func TestNextHopFaults(t *testing.T) {
 	_, err := relay.New(relay.Config{
 		Hostname: "relay.example.test", Spool: memspool.New(nil),
-		Mailboxes: &relay.NextHop{TLS: connector.TLSDomainValidation}, Transport: &relay.NextHop{Hosts: []string{"a.test", "b.test:0", ""}},
+		Mailboxes: &relay.NextHop{TLS: connector.TLSDomainValidation},
+		Transport: &relay.NextHop{Hosts: []string{"a.test", "b.test:0", ""}},
 	})
-	for _, want := range []string{"Mailboxes.Hosts:", "Mailboxes.TLSDomain:", "Transport.Hosts[1]:", "Transport.Hosts[2]:"} {
+	for _, want := range []string{
+		"Mailboxes.Hosts:", "Mailboxes.TLSDomain:", "Transport.Hosts[1]:", "Transport.Hosts[2]:",
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no fault at %s in %v", want, err)
 		}
 	}
-	got := (&relay.NextHop{}).Deliver(t.Context(), &relay.Attempt{Recipients: make([]spool.Recipient, 2)})
+	got := (&relay.NextHop{}).Deliver(
+		t.Context(), &relay.Attempt{Recipients: make([]spool.Recipient, 2)},
+	)
 	if len(got) != 2 || got[0].Err == nil || got[1].Err == nil {
 		t.Errorf("results %v", got)
 	}

@@ -18,7 +18,8 @@ import (
 	"github.com/postern-mail/postern/relay"
 )
 
-// signatures returns the DKIM-Signature fields of a message, unfolded, as their tags.
+// signatures returns the DKIM-Signature fields of a message, unfolded, as their
+// tags.
 func signatures(content string) []map[string]string {
 	head, _, _ := strings.Cut(content, "\r\n\r\n")
 	head = regexp.MustCompile(`\r\n[ \t]+`).ReplaceAllString(head, " ")
@@ -64,7 +65,9 @@ func relaxedField(field string) string {
 func verify(t *testing.T, content string, s map[string]string, public crypto.PublicKey) {
 	t.Helper()
 	head, body, _ := strings.Cut(content, "\r\n\r\n")
-	if sum := sha256.Sum256([]byte(relaxedBody(body))); base64.StdEncoding.EncodeToString(sum[:]) != s["bh"] {
+	if sum := sha256.Sum256(
+		[]byte(relaxedBody(body)),
+	); base64.StdEncoding.EncodeToString(sum[:]) != s["bh"] {
 		t.Errorf("the body hash does not fit")
 	}
 	var fields []string
@@ -87,7 +90,10 @@ func verify(t *testing.T, content string, s map[string]string, public crypto.Pub
 		}
 	}
 	for _, f := range fields {
-		if strings.HasPrefix(f, "DKIM-Signature:") && strings.Contains(strings.NewReplacer("\r\n", "", " ", "", "\t", "").Replace(f), "s="+s["s"]+";") {
+		if strings.HasPrefix(f, "DKIM-Signature:") &&
+			strings.Contains(
+				strings.NewReplacer("\r\n", "", " ", "", "\t", "").Replace(f), "s="+s["s"]+";",
+			) {
 			bare := regexp.MustCompile(`(^|;)(\s*b=)[^;]*`).ReplaceAllString(f, "$1$2")
 			signed.WriteString(relaxedField(bare))
 		}
@@ -109,7 +115,8 @@ func verify(t *testing.T, content string, s map[string]string, public crypto.Pub
 	}
 }
 
-// TestDKIM signs what users, relaying hosts and the application send, and nothing of a stranger.
+// TestDKIM signs what users, relaying hosts and the application send, and
+// nothing of a stranger.
 func TestDKIM(t *testing.T) {
 	_, ed, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -128,7 +135,8 @@ func TestDKIM(t *testing.T) {
 			return m.AddField("Subject", "added and signed") // on top: not seen where one is enough
 		}
 	})
-	const own = "From: App <app@example.test>\r\nTo:  x@elsewhere.test\r\n\tand  more\r\n\r\nbody  with \t blanks \r\n\r\n\r\n"
+	const own = "From: App <app@example.test>\r\nTo:  x@elsewhere.test\r\n\tand  " +
+		"more\r\n\r\nbody  with \t blanks \r\n\r\n\r\n"
 	check := func(name, content string, signed bool) {
 		t.Helper()
 		all := signatures(content)
@@ -165,25 +173,42 @@ func TestDKIM(t *testing.T) {
 	c.transact(own, "app@example.test", "x@elsewhere.test")
 	check("a user", w.out.wait(t, 2)[1].content, true)
 
-	if _, err := w.relay.Submit(t.Context(), &relay.Message{From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(own)}); err != nil {
+	if _, err := w.relay.Submit(
+		t.Context(),
+		&relay.Message{
+			From: "app@example.test", To: []string{"x@elsewhere.test"},
+			Content: strings.NewReader(own),
+		},
+	); err != nil {
 		t.Fatal(err)
 	}
 	check("Submit", w.out.wait(t, 3)[2].content, true)
 
-	p, err := w.relay.Prepare(t.Context(), &relay.Message{From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(own)})
+	p, err := w.relay.Prepare(
+		t.Context(),
+		&relay.Message{
+			From: "app@example.test", To: []string{"x@elsewhere.test"},
+			Content: strings.NewReader(own),
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	check("Prepare", string(p.Commit.Prepend)+string(p.Content), true)
 
-	w.dial(t, "apps").transact(strings.ReplaceAll(own, "example.test", "other.test"), "app@example.test", "x@elsewhere.test")
+	w.dial(t, "apps").transact(
+		strings.ReplaceAll(own, "example.test", "other.test"), "app@example.test",
+		"x@elsewhere.test",
+	)
 	check("another domain", w.out.wait(t, 4)[3].content, false)
 
 	w.dial(t, "in").transact(own, "x@elsewhere.test", "alice@example.test")
 	check("a stranger", w.mailboxes.wait(t, 1)[0].content, false)
 
 	// Two From fields would let a signature vouch for one that is not shown.
-	if got := w.dial(t, "apps").transact("From: ceo@example.test\r\n"+own, "app@example.test", "x@elsewhere.test"); !strings.HasPrefix(got, "550 5.6.0") {
+	if got := w.dial(t, "apps").transact(
+		"From: ceo@example.test\r\n"+own, "app@example.test", "x@elsewhere.test",
+	); !strings.HasPrefix(got, "550 5.6.0") {
 		t.Errorf("two From fields: %q", got)
 	}
 }

@@ -2,30 +2,34 @@
 // takes messages in by SMTP and from the application, keeps them in a durable
 // queue, delivers them, and tells senders what became of them.
 //
-// [New] checks a [Config], [Relay.Run] serves and delivers until its context ends,
-// [Relay.Submit] queues a message of the application.
+// [New] checks a [Config], [Relay.Run] serves and delivers until its context
+// ends, [Relay.Submit] queues a message of the application.
 //
 // # The way of a message
 //
-// A connection is matched with a receive connector by its two addresses; without one it
-// is closed. At MAIL the session needs the right to submit and to use the
-// sender; at RCPT the recipient must be in an accepted domain, and exist there, or the
-// session needs the right to relay. The message is written to the spool and the client is told 250 when it is
-// durable. Deliveries are made from the spool, each to one route: the mailboxes, the smart hosts of a send
-// connector, the MX of a domain, or the application's own [Transport].
+// A connection is matched with a receive connector by its two addresses;
+// without one it is closed. At MAIL the session needs the right to submit and
+// to use the sender; at RCPT the recipient must be in an accepted domain, and
+// exist there, or the session needs the right to relay. The message is written
+// to the spool and the client is told 250 when it is durable. Deliveries are
+// made from the spool, each to one route: the mailboxes, the smart hosts of a
+// send connector, the MX of a domain, or the application's own [Transport].
 //
 // # What is changed
 //
-// What an authenticated user, a client over HTTP or the application sends is completed (RFC 6409 section 8): Date and Message-ID when they
-// are missing or blank; From, of the envelope sender, and without one the message is refused; Sender, when From names several mailboxes or,
-// of users, somebody else; and with [Config].CompleteAddresses the domain of bare addresses. Lines over 998 octets are folded or broken.
-// A display name in From or Sender that is not quoted as it must be is quoted,
-// if one address in angle brackets ends the field. What another host relays
-// gets trace fields and a signature only. Bcc goes from both, and so do fields
-// that the client has no right to send, Authentication-Results in the relay's
-// name from users and strangers, and the line of a mailbox file before the
-// header. A header, that of a part included, which is not lines that end with
-// CRLF is refused with 550 5.6.11, whatever BODY says.
+// What an authenticated user, a client over HTTP or the application sends is
+// completed (RFC 6409 section 8): Date and Message-ID when they are missing or
+// blank; From, of the envelope sender, and without one the message is refused;
+// Sender, when From names several mailboxes or, of users, somebody else; and
+// with [Config].CompleteAddresses the domain of bare addresses. Lines over 998
+// octets are folded or broken. A display name in From or Sender that is not
+// quoted as it must be is quoted, if one address in angle brackets ends the
+// field. What another host relays gets trace fields and a signature only. Bcc
+// goes from both, and so do fields that the client has no right to send,
+// Authentication-Results in the relay's name from users and strangers, and the
+// line of a mailbox file before the header. A header, that of a part included,
+// which is not lines that end with CRLF is refused with 550 5.6.11, whatever
+// BODY says.
 //
 // 8-bit content is converted to 7-bit MIME for a next hop that does not offer
 // 8BITMIME, and raw 8-bit header fields to encoded words. What claims an
@@ -45,24 +49,29 @@
 //
 // # Durability
 //
-// What got its 250, or a nil error from Submit, is delivered, reported to its sender, or
-// removed by an operator, as long as the spool keeps it. Delivery is at least once: a copy
-// is sent twice only when the process dies between the next hop's 250 and the
-// settling of the attempt.
+// What got its 250, or a nil error from Submit, is delivered, reported to its
+// sender, or removed by an operator, as long as the spool keeps it. Delivery is
+// at least once: a copy is sent twice only when the process dies between the
+// next hop's 250 and the settling of the attempt.
 //
 // # Reports
 //
-// A sender is told of failures, of a delay once a message has waited for [Retry].DelayNotification, and,
-// if it asks by NOTIFY=SUCCESS, of success: "delivered" when the copy lies in a mailbox, "relayed" when it went to a host that
-// does not report itself. NOTIFY chooses among these (RFC 3461). What befalls the recipients of one attempt is in one report, queued in
-// the same step that settles the attempt, with the null sender and NOTIFY=NEVER: a report makes no other. If the spool cannot take the
-// report after several tries, the attempt is settled without it: failure and delay are reported after a later attempt, success is not.
+// A sender is told of failures, of a delay once a message has waited for
+// [Retry].DelayNotification, and, if it asks by NOTIFY=SUCCESS, of success:
+// "delivered" when the copy lies in a mailbox, "relayed" when it went to a host
+// that does not report itself. NOTIFY chooses among these (RFC 3461). What
+// befalls the recipients of one attempt is in one report, queued in the same
+// step that settles the attempt, with the null sender and NOTIFY=NEVER: a
+// report makes no other. If the spool cannot take the report after several
+// tries, the attempt is settled without it: failure and delay are reported
+// after a later attempt, success is not.
 //
-// Every route of a message makes reports of its own. Whoever may send mail in may ask for them, also under a forged sender; so a message
-// to recipients in many domains can make as many reports. Strangers, which are
-// anonymous clients without the right to relay, are told of a delay only if
-// they ask, and never of success. A connector that lists DSN among its
-// SuppressedKeywords takes no NOTIFY, and strangers then hear of failure only.
+// Every route of a message makes reports of its own. Whoever may send mail in
+// may ask for them, also under a forged sender; so a message to recipients in
+// many domains can make as many reports. Strangers, which are anonymous clients
+// without the right to relay, are told of a delay only if they ask, and never
+// of success. A connector that lists DSN among its SuppressedKeywords takes no
+// NOTIFY, and strangers then hear of failure only.
 //
 // A recipient that is named twice, in whatever spelling, gets one copy. What
 // was asked for by NOTIFY in either place is reported.
@@ -94,28 +103,31 @@
 //	an attempt, also of a Transport            50 minutes
 //	the store, to settle an attempt            30 seconds
 //
-// An address that is silent before MAIL leaves each of those behind it 10 seconds
-// of the time for all, and so does TLS to the clear where that is allowed.
+// An address that is silent before MAIL leaves each of those behind it 10
+// seconds of the time for all, and so does TLS to the clear where that is
+// allowed.
 //
 // A destination that nobody answers on three times in a row rests for a second,
 // then for twice as long each time up to a minute; one delivery then tries it.
 // What falls due while it rests is looked at within a second or so: what has
-// expired ends, and senders are told of a delay, without an attempt. What was not
-// attempted since the relay began, or since the clock was set by a minute or more,
-// does not expire before it was, so that downtime bounces nothing untried.
+// expired ends, and senders are told of a delay, without an attempt. What was
+// not attempted since the relay began, or since the clock was set by a minute
+// or more, does not expire before it was, so that downtime bounces nothing
+// untried.
 //
 // # Errors
 //
 // Refusals on the wire have constant texts. The cause is in the log and the
-// refusal in the [Event] stream. The application chooses replies with [Reject] and [Defer].
+// refusal in the [Event] stream. The application chooses replies with [Reject]
+// and [Defer].
 //
 // # Concurrency
 //
 // All methods of [Relay] may be called from many goroutines. The functions of a
 // [Config] are called from many goroutines as well, except Events, which gets
-// one event at a time. Shutdown may be called from them. One that panics or does
-// not return counts as a temporary failure and holds up nobody; Run, Shutdown
-// and Close end at their limit all the same, and tell what they left.
+// one event at a time. Shutdown may be called from them. One that panics or
+// does not return counts as a temporary failure and holds up nobody; Run,
+// Shutdown and Close end at their limit all the same, and tell what they left.
 //
 // # Tests
 //
@@ -124,7 +136,7 @@
 //
 // # Security
 //
-// The relay is closed by default: without connectors nothing listens, without grants nothing is
-// relayed, and an anonymous relay for everyone is refused by New. Received fields show
-// the client's address; credentials are in no log.
+// The relay is closed by default: without connectors nothing listens, without
+// grants nothing is relayed, and an anonymous relay for everyone is refused by
+// New. Received fields show the client's address; credentials are in no log.
 package relay

@@ -28,7 +28,10 @@ import (
 // ask submits a short message that asks for reports.
 func ask(t testing.TB, r *relay.Relay, n spool.Notify, from string, to ...string) {
 	t.Helper()
-	m := &relay.Message{From: from, To: to, Content: strings.NewReader(text), Notify: n, EnvelopeID: "order 1042", Return: "FULL"}
+	m := &relay.Message{
+		From: from, To: to, Content: strings.NewReader(text), Notify: n, EnvelopeID: "order 1042",
+		Return: "FULL",
+	}
 	if _, err := r.Submit(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +40,9 @@ func ask(t testing.TB, r *relay.Relay, n spool.Notify, from string, to ...string
 // actions are what a report says, "delivered x@elsewhere.test 2.0.0".
 func actions(report string) string {
 	var all []string
-	for _, m := range regexp.MustCompile(`Final-Recipient: rfc822; (\S+)\r\nAction: (\S+)\r\nStatus: (\S+)`).FindAllStringSubmatch(report, -1) {
+	for _, m := range regexp.MustCompile(
+		`Final-Recipient: rfc822; (\S+)\r\nAction: (\S+)\r\nStatus: (\S+)`,
+	).FindAllStringSubmatch(report, -1) {
 		all = append(all, m[2]+" "+m[1]+" "+m[3])
 	}
 	return strings.Join(all, ", ")
@@ -60,10 +65,13 @@ func answering(refuse bool, res relay.Result) relay.Transport {
 	if refuse {
 		res = relay.Result{Err: relay.Reject(550, "5.1.1", "No such user")}
 	}
-	return relay.TransportFunc(func(context.Context, *relay.Attempt) []relay.Result { return []relay.Result{res} })
+	return relay.TransportFunc(func(context.Context, *relay.Attempt) []relay.Result {
+		return []relay.Result{res}
+	})
 }
 
-// TestReportsByHop has a message taken or refused by next hops of every kind, for senders who asked for this or that.
+// TestReportsByHop has a message taken or refused by next hops of every kind,
+// for senders who asked for this or that.
 func TestReportsByHop(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -75,29 +83,49 @@ func TestReportsByHop(t *testing.T) {
 		{"mailboxes", true, "delivered", "2.0.0", func(_ *testing.T, c *relay.Config, refuse bool) {
 			c.Mailboxes = answering(refuse, relay.Result{})
 		}},
-		{"mailboxes that tell more", true, "delivered", "2.1.5", func(_ *testing.T, c *relay.Config, refuse bool) {
-			c.Mailboxes = answering(refuse, relay.Result{Host: "store.example.test", Reply: "250 2.1.5 saved"})
+		{"mailboxes that tell more", true, "delivered", "2.1.5", func(
+			_ *testing.T, c *relay.Config, refuse bool,
+		) {
+			c.Mailboxes = answering(
+				refuse, relay.Result{Host: "store.example.test", Reply: "250 2.1.5 saved"},
+			)
 		}},
 		{"mailboxes with DSN", true, "", "", func(_ *testing.T, c *relay.Config, refuse bool) {
 			c.Mailboxes = answering(refuse, relay.Result{DSN: true})
 		}},
-		{"mailboxes by LMTP", true, "delivered", "2.0.0", func(t *testing.T, c *relay.Config, refuse bool) {
-			c.Mailboxes = &relay.NextHop{Hosts: []string{passive(t, refuse, true, true).addr()}, LMTP: true}
+		{"mailboxes by LMTP", true, "delivered", "2.0.0", func(
+			t *testing.T, c *relay.Config, refuse bool,
+		) {
+			c.Mailboxes = &relay.NextHop{
+				Hosts: []string{passive(t, refuse, true, true).addr()}, LMTP: true,
+			}
 		}},
-		{"mailboxes by LMTP with DSN", true, "", "", func(t *testing.T, c *relay.Config, refuse bool) {
-			c.Mailboxes = &relay.NextHop{Hosts: []string{passive(t, refuse, true, false).addr()}, LMTP: true}
+		{"mailboxes by LMTP with DSN", true, "", "", func(
+			t *testing.T, c *relay.Config, refuse bool,
+		) {
+			c.Mailboxes = &relay.NextHop{
+				Hosts: []string{passive(t, refuse, true, false).addr()}, LMTP: true,
+			}
 		}},
-		{"mailboxes by SMTP", true, "relayed", "2.0.0", func(t *testing.T, c *relay.Config, refuse bool) {
+		{"mailboxes by SMTP", true, "relayed", "2.0.0", func(
+			t *testing.T, c *relay.Config, refuse bool,
+		) {
 			c.Mailboxes = &relay.NextHop{Hosts: []string{passive(t, refuse, false, true).addr()}}
 		}},
-		{"mailboxes by SMTP with DSN", true, "", "", func(t *testing.T, c *relay.Config, refuse bool) {
+		{"mailboxes by SMTP with DSN", true, "", "", func(
+			t *testing.T, c *relay.Config, refuse bool,
+		) {
 			c.Mailboxes = &relay.NextHop{Hosts: []string{passive(t, refuse, false, false).addr()}}
 		}},
-		{"mailboxes found late", true, "delivered", "2.0.0", func(_ *testing.T, c *relay.Config, refuse bool) {
+		{"mailboxes found late", true, "delivered", "2.0.0", func(
+			_ *testing.T, c *relay.Config, refuse bool,
+		) {
 			c.Mailboxes = answering(refuse, relay.Result{})
 			known, down := c.AcceptedDomains[0].Recipients, true
 			c.AcceptedDomains[0].SkipLookup = true
-			c.AcceptedDomains[0].Recipients = domains.ResolverFunc(func(ctx context.Context, a domains.Address) (bool, error) {
+			c.AcceptedDomains[0].Recipients = domains.ResolverFunc(func(
+				ctx context.Context, a domains.Address,
+			) (bool, error) {
 				if down {
 					down = false
 					return false, errSecret
@@ -108,26 +136,38 @@ func TestReportsByHop(t *testing.T) {
 		{"transport", false, "relayed", "2.0.0", func(_ *testing.T, c *relay.Config, refuse bool) {
 			c.Transport = answering(refuse, relay.Result{Reply: secret})
 		}},
-		{"transport that answers oddly", false, "relayed", "2.0.0", func(_ *testing.T, c *relay.Config, refuse bool) {
+		{"transport that answers oddly", false, "relayed", "2.0.0", func(
+			_ *testing.T, c *relay.Config, refuse bool,
+		) {
 			c.Transport = answering(refuse, relay.Result{Reply: "550 5.1.1 " + secret})
 		}},
 		{"transport with DSN", false, "", "", func(_ *testing.T, c *relay.Config, refuse bool) {
 			c.Transport = answering(refuse, relay.Result{DSN: true})
 		}},
-		{"transport by LMTP", false, "delivered", "2.0.0", func(t *testing.T, c *relay.Config, refuse bool) {
-			c.Transport = &relay.NextHop{Hosts: []string{passive(t, refuse, true, true).addr()}, LMTP: true}
+		{"transport by LMTP", false, "delivered", "2.0.0", func(
+			t *testing.T, c *relay.Config, refuse bool,
+		) {
+			c.Transport = &relay.NextHop{
+				Hosts: []string{passive(t, refuse, true, true).addr()}, LMTP: true,
+			}
 		}},
 		{"smart host", false, "relayed", "2.0.0", func(t *testing.T, c *relay.Config, refuse bool) {
-			c.SendConnectors = []*connector.SendConnector{smart("out", "*", passive(t, refuse, false, true).addr())}
+			c.SendConnectors = []*connector.SendConnector{
+				smart("out", "*", passive(t, refuse, false, true).addr()),
+			}
 		}},
 		{"smart host with DSN", false, "", "", func(t *testing.T, c *relay.Config, refuse bool) {
-			c.SendConnectors = []*connector.SendConnector{smart("out", "*", passive(t, refuse, false, false).addr())}
+			c.SendConnectors = []*connector.SendConnector{
+				smart("out", "*", passive(t, refuse, false, false).addr()),
+			}
 		}},
 		{"MX", false, "relayed", "2.0.0", func(t *testing.T, c *relay.Config, refuse bool) {
 			mx := smart("mx", "*")
 			mx.AllowPrivateAddresses = true
 			mx.Port = int(netip.MustParseAddrPort(passive(t, refuse, false, true).addr()).Port())
-			c.SendConnectors, c.Resolver = []*connector.SendConnector{mx}, zone{"elsewhere.test": "mail.elsewhere.test"}
+			c.SendConnectors, c.Resolver = []*connector.SendConnector{mx}, zone{
+				"elsewhere.test": "mail.elsewhere.test",
+			}
 		}},
 	} {
 		for _, notify := range []spool.Notify{
@@ -156,7 +196,9 @@ func TestReportsByHop(t *testing.T) {
 					case tt.action != "" && notify&spool.NotifySuccess != 0:
 						want = tt.action + " " + to + " " + tt.status
 					}
-					e := w.events.wait(t, func(e relay.Event) bool { return e.Kind == fate && e.From == from })
+					e := w.events.wait(t, func(e relay.Event) bool {
+						return e.Kind == fate && e.From == from
+					})
 					if (e.Report != "") != (want != "") {
 						t.Fatalf("event names the report %q, want %q", e.Report, want)
 					}
@@ -164,13 +206,19 @@ func TestReportsByHop(t *testing.T) {
 						return
 					}
 					report := back.wait(t, 1)[0]
-					if got := actions(report.content); got != want || report.from != "" || report.to != from {
-						t.Errorf("report to %s from <%s>: %s, want %s", report.to, report.from, got, want)
+					if got := actions(report.content); got != want || report.from != "" ||
+						report.to != from {
+						t.Errorf(
+							"report to %s from <%s>: %s, want %s", report.to, report.from, got,
+							want,
+						)
 					}
-					if !strings.Contains(report.content, "Original-Envelope-Id: order 1042\r\n") || strings.Contains(report.content, secret) {
+					if !strings.Contains(report.content, "Original-Envelope-Id: order 1042\r\n") ||
+						strings.Contains(report.content, secret) {
 						t.Errorf("report\n%s", report.content)
 					}
-					// RFC 3461 section 4.3: only a report of a failure holds the content.
+					// RFC 3461 section 4.3: only a report of a failure holds
+					// the content.
 					if strings.Contains(report.content, "\r\n\r\nbody\r\n") != refuse {
 						t.Errorf("content in the report\n%s", report.content)
 					}
@@ -211,7 +259,10 @@ func TestReportIsSilent(t *testing.T) {
 		time.Sleep(10 * 24 * time.Hour)
 		synctest.Wait()
 		if len(got) != 4 {
-			t.Errorf("%d reports, want of success, of failure, of delay, and of failure after it", len(got))
+			t.Errorf(
+				"%d reports, want of success, of failure, of delay, and of failure after it",
+				len(got),
+			)
 		}
 		for _, s := range got {
 			if s != "<> app@example.test NEVER" {
@@ -226,11 +277,13 @@ func TestReportIsSilent(t *testing.T) {
 	})
 }
 
-// TestDelayOnce puts a recipient's mail off until it expires, over deferrals, restarts and crashes.
+// TestDelayOnce puts a recipient's mail off until it expires, over deferrals,
+// restarts and crashes.
 func TestDelayOnce(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		// hook decides when the first process dies; if it does not say, after six hours. nil: never.
+		// hook decides when the first process dies; if it does not say, after
+		// six hours. nil: never.
 		hook func(h *hooked, die func())
 	}{
 		{"one process", nil},
@@ -255,13 +308,19 @@ func TestDelayOnce(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				dir, later := t.TempDir(), t.TempDir()
 				box, events := newCapture(), new(record)
-				cfg := local(box, relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
-					return &relay.DeliveryError{Op: "rcpt", Host: "mx.elsewhere.test [192.0.2.1]:25", Code: 451, Enhanced: "4.2.1", Text: "Later"}
+				cfg := local(box, relay.Mailbox(func(
+					context.Context, domains.Address, *relay.Attempt,
+				) error {
+					return &relay.DeliveryError{
+						Op: "rcpt", Host: "mx.elsewhere.test [192.0.2.1]:25", Code: 451,
+						Enhanced: "4.2.1", Text: "Later",
+					}
 				}))
 				cfg.Events = events.add
 				store := &hooked{Store: file(t, dir)}
 				cfg.Spool = store
-				die := sync.OnceFunc(func() { // what the first process does from now on does not count
+				// what the first process does from now on does not count
+				die := sync.OnceFunc(func() {
 					if err := os.CopyFS(later, os.DirFS(dir)); err != nil {
 						t.Error(err)
 					}
@@ -308,8 +367,12 @@ func TestDelayOnce(t *testing.T) {
 					t.Fatalf("%d reports of delay", len(delayed))
 				}
 				for _, want := range []string{
-					"Subject: Your message is delayed\r\n", "Remote-MTA: dns; mx.elsewhere.test\r\n", "Diagnostic-Code: smtp; 451 4.2.1 Later\r\n",
-					"Will-Retry-Until: " + began.Add(48*time.Hour).Format("Mon, 2 Jan 2006 15:04:05 -0700") + "\r\n",
+					"Subject: Your message is delayed\r\n",
+					"Remote-MTA: dns; mx.elsewhere.test\r\n",
+					"Diagnostic-Code: smtp; 451 4.2.1 Later\r\n",
+					"Will-Retry-Until: " + began.Add(48*time.Hour).Format(
+						"Mon, 2 Jan 2006 15:04:05 -0700",
+					) + "\r\n",
 				} {
 					if !strings.Contains(delayed[0], want) {
 						t.Errorf("no %q in\n%s", want, delayed[0])
@@ -327,7 +390,8 @@ func TestDelayOnce(t *testing.T) {
 				if len(told) != 2 || told[0].Report != told[1].Report {
 					t.Fatalf("events %s", show(told))
 				}
-				if age := told[0].Time.Sub(began); tt.hook == nil && (age < 4*time.Hour || age > 4*time.Hour+11*time.Minute) {
+				if age := told[0].Time.Sub(began); tt.hook == nil &&
+					(age < 4*time.Hour || age > 4*time.Hour+11*time.Minute) {
 					t.Errorf("told after %v", age)
 				}
 			})
@@ -375,7 +439,10 @@ func TestDelayWanted(t *testing.T) {
 	}{
 		{"default", "app@example.test", 0, 0, 4 * time.Hour},
 		{"asked", "app@example.test", spool.NotifyDelay, time.Hour, time.Hour},
-		{"short", "app@example.test", spool.NotifyDelay | spool.NotifyFailure, time.Second, 3 * time.Hour},
+		{
+			"short", "app@example.test", spool.NotifyDelay | spool.NotifyFailure, time.Second,
+			3 * time.Hour,
+		},
 		{"switched off", "app@example.test", spool.NotifyDelay, -1, 0},
 		{"after the expiry", "app@example.test", spool.NotifyDelay, 48 * time.Hour, 0},
 		{"null sender", "", spool.NotifyDelay, 0, 0},
@@ -385,7 +452,9 @@ func TestDelayWanted(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				events := new(record)
-				cfg := local(newCapture(), relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+				cfg := local(newCapture(), relay.Mailbox(func(
+					context.Context, domains.Address, *relay.Attempt,
+				) error {
 					return relay.Defer(451, "4.2.1", "Later")
 				}))
 				cfg.Events = events.add
@@ -407,7 +476,8 @@ func TestDelayWanted(t *testing.T) {
 				if tt.want == 0 && len(told) == 0 {
 					return
 				}
-				if tt.want == 0 || len(told) != 1 || told[0] < tt.want || told[0] > tt.want*11/10+11*time.Minute {
+				if tt.want == 0 || len(told) != 1 || told[0] < tt.want ||
+					told[0] > tt.want*11/10+11*time.Minute {
 					t.Errorf("told after %v, want %v", told, tt.want)
 				}
 			})
@@ -415,7 +485,8 @@ func TestDelayWanted(t *testing.T) {
 	}
 }
 
-// TestDelayOfClients lets mail of clients wait. What a stranger says of itself may be forged, so it has to ask for the report.
+// TestDelayOfClients lets mail of clients wait. What a stranger says of itself
+// may be forged, so it has to ask for the report.
 func TestDelayOfClients(t *testing.T) {
 	for _, tt := range []struct {
 		connector string
@@ -430,7 +501,9 @@ func TestDelayOfClients(t *testing.T) {
 		t.Run(fmt.Sprint(tt.connector, " ", tt.notify), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				back := newCapture()
-				cfg := local(relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+				cfg := local(relay.Mailbox(func(
+					context.Context, domains.Address, *relay.Attempt,
+				) error {
 					return relay.Defer(451, "4.2.1", "Later")
 				}), back)
 				client := connector.MustParseRange("192.0.2.7")
@@ -445,11 +518,17 @@ func TestDelayOfClients(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				c, err := r.Admit(t.Context(), tt.connector, relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), Protocol: "HTTP"})
+				c, err := r.Admit(
+					t.Context(), tt.connector,
+					relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), Protocol: "HTTP"},
+				)
 				if err != nil {
 					t.Fatal(err)
 				}
-				m := &relay.Message{From: "victim@elsewhere.test", To: []string{"alice@example.test"}, Content: strings.NewReader("Subject: hi\n\nbody\n"), Notify: tt.notify}
+				m := &relay.Message{
+					From: "victim@elsewhere.test", To: []string{"alice@example.test"},
+					Content: strings.NewReader("Subject: hi\n\nbody\n"), Notify: tt.notify,
+				}
 				if _, err := c.Submit(t.Context(), m); err != nil {
 					t.Fatal(err)
 				}
@@ -470,7 +549,9 @@ func TestDelayOfClients(t *testing.T) {
 				for _, m := range back.got {
 					got = append(got, actions(m.content))
 				}
-				want := []string{"delayed alice@example.test 4.2.1", "failed alice@example.test 4.4.7"}[2-tt.want:]
+				want := []string{
+					"delayed alice@example.test 4.2.1", "failed alice@example.test 4.4.7",
+				}[2-tt.want:]
 				if !slices.Equal(got, want) {
 					t.Errorf("reports %q, want %q", got, want)
 				}
@@ -479,12 +560,15 @@ func TestDelayOfClients(t *testing.T) {
 	}
 }
 
-// TestOneReportOfManyFates has recipients of one attempt delivered, delayed and refused.
+// TestOneReportOfManyFates has recipients of one attempt delivered, delayed and
+// refused.
 func TestOneReportOfManyFates(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		box, events := newCapture(), new(record)
 		began := time.Now()
-		cfg := local(box, relay.Mailbox(func(_ context.Context, to domains.Address, a *relay.Attempt) error {
+		cfg := local(box, relay.Mailbox(func(
+			_ context.Context, to domains.Address, a *relay.Attempt,
+		) error {
 			switch {
 			case time.Since(began) < 4*time.Hour:
 				return relay.Defer(451, "4.2.1", "Later")
@@ -519,20 +603,24 @@ func TestOneReportOfManyFates(t *testing.T) {
 	})
 }
 
-// TestNoRoomForSuccess lets no report be queued: what was delivered does not go out again, its report is lost, and
-// that of a delay comes when there is room.
+// TestNoRoomForSuccess lets no report be queued: what was delivered does not go
+// out again, its report is lost, and that of a delay comes when there is room.
 func TestNoRoomForSuccess(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		box, events, l := newCapture(), new(record), new(logs)
 		began, taken := time.Now(), 0
-		cfg := local(box, relay.Mailbox(func(_ context.Context, to domains.Address, _ *relay.Attempt) error {
+		cfg := local(box, relay.Mailbox(func(
+			_ context.Context, to domains.Address, _ *relay.Attempt,
+		) error {
 			if to.Local() == "good" && time.Since(began) > 4*time.Hour {
 				taken++
 				return nil
 			}
 			return relay.Defer(451, "4.2.1", "Later")
 		}))
-		cfg.Spool = &hooked{Store: memspool.New(nil), commit: func(_ context.Context, c spool.Commit) error {
+		cfg.Spool = &hooked{Store: memspool.New(nil), commit: func(
+			_ context.Context, c spool.Commit,
+		) error {
 			if len(c.Settle) > 0 && time.Since(began) < 6*time.Hour {
 				return spool.ErrFull
 			}
@@ -540,7 +628,10 @@ func TestNoRoomForSuccess(t *testing.T) {
 		}}
 		cfg.Events, cfg.Logger = events.add, l.logger()
 		r := run(t, cfg)
-		ask(t, r, spool.NotifySuccess|spool.NotifyDelay, "app@example.test", "good@elsewhere.test", "late@elsewhere.test")
+		ask(
+			t, r, spool.NotifySuccess|spool.NotifyDelay, "app@example.test", "good@elsewhere.test",
+			"late@elsewhere.test",
+		)
 		ask(t, r, spool.NotifySuccess, "app@example.test", "good@elsewhere.test")
 		time.Sleep(72 * time.Hour)
 		synctest.Wait()
@@ -564,12 +655,15 @@ func TestNoRoomForSuccess(t *testing.T) {
 	})
 }
 
-// BenchmarkDeliver measures the way of a message of the application through the queue to a mailbox.
+// BenchmarkDeliver measures the way of a message of the application through the
+// queue to a mailbox.
 func BenchmarkDeliver(b *testing.B) {
 	for _, n := range []spool.Notify{0, spool.NotifySuccess} {
 		b.Run(cmp.Or(n.String(), "nothing asked"), func(b *testing.B) {
 			delivered := make(chan struct{}, 2)
-			cfg := local(relay.TransportFunc(func(context.Context, *relay.Attempt) []relay.Result { return make([]relay.Result, 1) }), nil)
+			cfg := local(relay.TransportFunc(func(context.Context, *relay.Attempt) []relay.Result {
+				return make([]relay.Result, 1)
+			}), nil)
 			cfg.Hostname, cfg.Spool = "relay.example.test", memspool.New(nil)
 			cfg.Events = func(e relay.Event) {
 				if e.Kind == relay.Delivered && e.From != "" {
@@ -595,10 +689,14 @@ func BenchmarkDeliver(b *testing.B) {
 func Example_reports() {
 	reports := make(chan string, 1)
 	r, err := relay.New(relay.Config{
-		Hostname:        "relay.example.com",
-		Spool:           memspool.New(nil),
-		AcceptedDomains: []domains.AcceptedDomain{{Domain: "example.com", Recipients: domains.StaticRecipients("app", "tickets")}},
-		Mailboxes: relay.Mailbox(func(ctx context.Context, to domains.Address, a *relay.Attempt) error {
+		Hostname: "relay.example.com",
+		Spool:    memspool.New(nil),
+		AcceptedDomains: []domains.AcceptedDomain{
+			{Domain: "example.com", Recipients: domains.StaticRecipients("app", "tickets")},
+		},
+		Mailboxes: relay.Mailbox(func(
+			ctx context.Context, to domains.Address, a *relay.Attempt,
+		) error {
 			if to.Local() == "app" {
 				content, err := a.Open(ctx)
 				if err != nil {

@@ -16,7 +16,8 @@ var (
 	errNoMessage = errors.New("relay: nil message")
 )
 
-// ReplyError is a refusal with its SMTP reply. Make one with [Reject] or [Defer].
+// ReplyError is a refusal with its SMTP reply. Make one with [Reject] or
+// [Defer].
 type ReplyError struct {
 	Code     int    // 400 to 599
 	Enhanced string // RFC 3463, "5.7.1"
@@ -48,8 +49,9 @@ func Reject(code int, enhanced, text string) error {
 	return &ReplyError{Code: code, Enhanced: enhanced, Text: text}
 }
 
-// Defer returns an error that refuses for now: code 400 to 499. A code of 421 also closes the connection.
-// An empty enhanced code is 4.0.0; a code out of range is 451.
+// Defer returns an error that refuses for now: code 400 to 499. A code of 421
+// also closes the connection. An empty enhanced code is 4.0.0; a code out of
+// range is 451.
 func Defer(code int, enhanced, text string) error {
 	if code < 400 || code > 499 {
 		code = 451
@@ -62,11 +64,13 @@ func Defer(code int, enhanced, text string) error {
 
 // DeliveryError tells both sides of a failed delivery.
 type DeliveryError struct {
-	// Op is the step that failed: dns, dial, greeting, ehlo, starttls, auth, mail, rcpt, data, content, mailbox.
+	// Op is the step that failed: dns, dial, greeting, ehlo, starttls, auth,
+	// mail, rcpt, data, content, mailbox.
 	Op string
 	// Host is the remote host's name and address. Empty when none was reached.
 	Host string
-	// Code, Enhanced and Text are the remote reply as received. Code is 0 when there was none.
+	// Code, Enhanced and Text are the remote reply as received. Code is 0 when
+	// there was none.
 	Code     int
 	Enhanced string
 	Text     string
@@ -98,7 +102,8 @@ func (e *DeliveryError) Unwrap() error { return e.Err }
 // Temporary reports whether a later attempt may succeed.
 func (e *DeliveryError) Temporary() bool { return !e.Permanent }
 
-// FieldError is one fault of a [Config]: the path of the field and what is wrong with it.
+// FieldError is one fault of a [Config]: the path of the field and what is
+// wrong with it.
 type FieldError struct {
 	Field string // "Connectors[1].RemoteIPRanges[0]"
 	Err   error

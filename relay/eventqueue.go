@@ -144,7 +144,9 @@ func (q *eventQueue) unlock(now time.Time) {
 
 func (q *eventQueue) tell(dropped int) {
 	if dropped > 0 {
-		q.log.Error("events dropped, because Events is too slow or does not return", "dropped", dropped)
+		q.log.Error(
+			"events dropped, because Events is too slow or does not return", "dropped", dropped,
+		)
 	}
 }
 

@@ -11,7 +11,8 @@ import (
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
-// Mail programs that know SCRAM never send the password; others do. Whoever guesses has to wait.
+// Mail programs that know SCRAM never send the password; others do. Whoever
+// guesses has to wait.
 func ExampleConfig_auth() {
 	keys, err := auth.NewSCRAMKeys("correct horse")
 	if err != nil {
@@ -20,19 +21,24 @@ func ExampleConfig_auth() {
 	hasher := auth.NewHasher(auth.HasherOptions{})
 	users := connector.Submission("users")
 	users.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:587")}
-	users.AuthMechanisms = connector.BasicAuth // an example without a certificate; Submission asks for TLS
+	// an example without a certificate; Submission asks for TLS
+	users.AuthMechanisms = connector.BasicAuth
 	_, err = relay.New(relay.Config{
 		Hostname:   "relay.example.com",
 		Spool:      memspool.New(nil),
 		Connectors: []*connector.Connector{users},
 		Auth: &auth.Server{
-			SCRAM: auth.SCRAMStoreFunc(func(_ context.Context, c auth.Credentials) (string, *auth.Identity, error) {
+			SCRAM: auth.SCRAMStoreFunc(func(
+				_ context.Context, c auth.Credentials,
+			) (string, *auth.Identity, error) {
 				if c.Username != "anna@example.com" {
 					return "", nil, auth.ErrBadCredentials
 				}
 				return keys, &auth.Identity{User: c.Username}, nil
 			}),
-			Passwords: auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+			Passwords: auth.VerifierFunc(func(
+				ctx context.Context, c auth.Credentials,
+			) (*auth.Identity, error) {
 				match, err := hasher.Match(ctx, c, keys)
 				if err == nil && (!match || c.Username != "anna@example.com") {
 					err = auth.ErrBadCredentials

@@ -17,7 +17,8 @@ import (
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
-// newApps is the connector of the examples that follow: an anonymous relay for this host.
+// newApps is the connector of the examples that follow: an anonymous relay for
+// this host.
 func newApps() *connector.Connector {
 	apps := connector.AnonymousRelay("apps", connector.MustParseRange("127.0.0.1"))
 	apps.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
@@ -62,7 +63,9 @@ func ExamplePolicy() {
 	defer r.Close()
 
 	addr, text := r.Addrs("apps")[0].String(), []byte("Subject: Hello\r\n\r\nHello\r\n")
-	for _, m := range [][2]string{{"eve@example.org", "bob@example.net"}, {"app@example.com", "bob@busy.example.net"}} {
+	for _, m := range [][2]string{
+		{"eve@example.org", "bob@example.net"}, {"app@example.com", "bob@busy.example.net"},
+	} {
 		err := smtp.SendMail(addr, nil, m[0], m[1:], text)
 		if reply, ok := errors.AsType[*textproto.Error](err); ok {
 			fmt.Println(reply.Code, reply.Msg)
@@ -77,7 +80,8 @@ func ExamplePolicy() {
 	// rejected rcpt 127.0.0.1
 }
 
-// The application sees the header of a message before its body arrives, and may put fields on top.
+// The application sees the header of a message before its body arrives, and may
+// put fields on top.
 func ExampleIncoming_AddField() {
 	delivered := make(chan string)
 	r, err := relay.New(relay.Config{
@@ -115,9 +119,13 @@ func ExampleIncoming_AddField() {
 	defer r.Close()
 
 	addr, to := r.Addrs("apps")[0].String(), []string{"bob@example.net", "carol@example.net"}
-	fmt.Println(smtp.SendMail(addr, nil, "app@example.com", to, []byte("Subject: Hello\r\n\r\nHello\r\n")))
+	fmt.Println(
+		smtp.SendMail(addr, nil, "app@example.com", to, []byte("Subject: Hello\r\n\r\nHello\r\n")),
+	)
 	fmt.Println(<-delivered)
-	err = smtp.SendMail(addr, nil, "app@example.com", to, []byte("Subject: Hello\r\nX-Test: 1\r\n\r\nHello\r\n"))
+	err = smtp.SendMail(
+		addr, nil, "app@example.com", to, []byte("Subject: Hello\r\nX-Test: 1\r\n\r\nHello\r\n"),
+	)
 	if reply, ok := errors.AsType[*textproto.Error](err); ok {
 		fmt.Println(reply.Code, reply.Msg)
 	}
@@ -127,7 +135,8 @@ func ExampleIncoming_AddField() {
 	// 554 5.7.0 No test messages
 }
 
-// Reject chooses the reply of a refusal for good. Errors that wrap it keep the reply; their text goes to the log only.
+// Reject chooses the reply of a refusal for good. Errors that wrap it keep the
+// reply; their text goes to the log only.
 func ExampleReject() {
 	err := relay.Reject(550, "5.7.1", "This address is blocked")
 	fmt.Println(err)

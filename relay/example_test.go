@@ -25,7 +25,8 @@ import (
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
-// A relay for the hosts of one network. Real mail goes out over SendConnectors; here a function takes it.
+// A relay for the hosts of one network. Real mail goes out over SendConnectors;
+// here a function takes it.
 func Example() {
 	queue := memspool.New(nil) // filespool.Open keeps mail on disk
 	defer queue.Close()
@@ -38,7 +39,9 @@ func Example() {
 		Hostname:   "relay.example.com",
 		Spool:      queue,
 		Connectors: []*connector.Connector{apps},
-		Transport: relay.Mailbox(func(_ context.Context, to domains.Address, a *relay.Attempt) error {
+		Transport: relay.Mailbox(func(
+			_ context.Context, to domains.Address, a *relay.Attempt,
+		) error {
 			delivered <- fmt.Sprintf("from %s to %s", a.Message.From, to)
 			return nil
 		}),
@@ -53,7 +56,9 @@ func Example() {
 	ended := make(chan error)
 	go func() { ended <- r.Run(ctx) }()
 
-	err = smtp.SendMail(r.Addrs("apps")[0].String(), nil, "app@example.com", []string{"bob@example.net"},
+	err = smtp.SendMail(r.Addrs("apps")[0].String(), nil, "app@example.com", []string{
+		"bob@example.net",
+	},
 		[]byte("From: app@example.com\r\nSubject: Hello\r\n\r\nHello Bob\r\n"))
 	fmt.Println("sent:", err)
 	fmt.Println(<-delivered)
@@ -69,11 +74,15 @@ func Example() {
 // New reports every fault at once, each with its field.
 func ExampleNew() {
 	_, err := relay.New(relay.Config{
-		Hostname:       "relay.example.com",
-		Spool:          memspool.New(nil),
-		Connectors:     []*connector.Connector{{Name: "apps", Bindings: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:25")}}},
-		SendConnectors: []*connector.SendConnector{{Name: "out", SmartHosts: []string{"smart.example.com"}}},
-		Retry:          relay.Retry{Expires: -time.Hour},
+		Hostname: "relay.example.com",
+		Spool:    memspool.New(nil),
+		Connectors: []*connector.Connector{
+			{Name: "apps", Bindings: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:25")}},
+		},
+		SendConnectors: []*connector.SendConnector{
+			{Name: "out", SmartHosts: []string{"smart.example.com"}},
+		},
+		Retry: relay.Retry{Expires: -time.Hour},
 	})
 	fmt.Println(err)
 
@@ -100,11 +109,14 @@ func ExampleRelay_Run() {
 	}
 	defer queue.Close()
 
-	r, err := relay.New(relay.Config{Hostname: "relay.example.com", Spool: queue, DrainTimeout: 10 * time.Second})
+	r, err := relay.New(
+		relay.Config{Hostname: "relay.example.com", Spool: queue, DrainTimeout: 10 * time.Second},
+	)
 	if err != nil {
 		log.Fatal(err)
 	}
-	// In a real program: signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// In a real program: signal.NotifyContext(context.Background(),
+	// os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 	defer cancel()
 	fmt.Println(r.Run(ctx))
@@ -136,10 +148,12 @@ func ExampleRelay_Submit() {
 	defer r.Close()
 
 	receipt, err := r.Submit(context.Background(), &relay.Message{
-		From:    "shop@example.com",
-		To:      []string{"bob@example.net"},
-		Content: strings.NewReader("From: Shop <shop@example.com>\nTo: bob@example.net\nSubject: Your order\n\nIt is on its way.\n"),
-		Labels:  map[string]string{"order": "1042"},
+		From: "shop@example.com",
+		To:   []string{"bob@example.net"},
+		Content: strings.NewReader(
+			"From: Shop <shop@example.com>\nTo: bob@example.net\nSubject: Your order\n\nIt is on its way.\n",
+		),
+		Labels: map[string]string{"order": "1042"},
 	})
 	fmt.Println(err, receipt.QueueID != "")
 	fmt.Printf("%q\n", <-delivered)
@@ -148,13 +162,16 @@ func ExampleRelay_Submit() {
 	// "It is on its way.\r\n"
 }
 
-// Submit is all or nothing: a refused recipient is told by a RecipientError, and nothing is queued.
+// Submit is all or nothing: a refused recipient is told by a RecipientError,
+// and nothing is queued.
 func ExampleRecipientError() {
 	r, err := relay.New(relay.Config{
-		Hostname:        "relay.example.com",
-		Spool:           memspool.New(nil),
-		AcceptedDomains: []domains.AcceptedDomain{{Domain: "example.com", Recipients: domains.StaticRecipients("alice")}},
-		Mailboxes:       relay.Maildir("mail"),
+		Hostname: "relay.example.com",
+		Spool:    memspool.New(nil),
+		AcceptedDomains: []domains.AcceptedDomain{
+			{Domain: "example.com", Recipients: domains.StaticRecipients("alice")},
+		},
+		Mailboxes: relay.Maildir("mail"),
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -179,7 +196,8 @@ func ExampleRecipientError() {
 	// 0 queued
 }
 
-// With an Identity the application sends on behalf of a user, who is held to the user's own addresses.
+// With an Identity the application sends on behalf of a user, who is held to
+// the user's own addresses.
 func ExampleMessage_identity() {
 	r, err := relay.New(relay.Config{Hostname: "relay.example.com", Spool: memspool.New(nil)})
 	if err != nil {
@@ -199,7 +217,8 @@ func ExampleMessage_identity() {
 	// 550 5.7.60 Client does not have permissions to send as this sender
 }
 
-// Prepare leaves the commit to the application, so that a message is queued if and only if its transaction is.
+// Prepare leaves the commit to the application, so that a message is queued if
+// and only if its transaction is.
 func ExampleRelay_Prepare() {
 	ctx := context.Background()
 	queue := memspool.New(nil)
@@ -234,7 +253,8 @@ func ExampleRelay_Listen() {
 	in := connector.New(connector.Internet, "in")
 	in.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	r, err := relay.New(relay.Config{
-		Hostname: "relay.example.com", Spool: memspool.New(nil), Connectors: []*connector.Connector{in},
+		Hostname: "relay.example.com", Spool: memspool.New(nil),
+		Connectors: []*connector.Connector{in},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -248,7 +268,8 @@ func ExampleRelay_Listen() {
 	// Output: 127.0.0.1 true
 }
 
-// Serve takes connections from a listener of the application, such as one made by systemd.
+// Serve takes connections from a listener of the application, such as one made
+// by systemd.
 func ExampleRelay_Serve() {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -257,7 +278,8 @@ func ExampleRelay_Serve() {
 	apps := connector.AnonymousRelay("apps", connector.MustParseRange("127.0.0.1"))
 	apps.Bindings = []netip.AddrPort{netip.MustParseAddrPort(l.Addr().String())}
 	r, err := relay.New(relay.Config{
-		Hostname: "relay.example.com", Spool: memspool.New(nil), Connectors: []*connector.Connector{apps},
+		Hostname: "relay.example.com", Spool: memspool.New(nil),
+		Connectors: []*connector.Connector{apps},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -275,13 +297,16 @@ func ExampleRelay_Serve() {
 	// <nil>
 }
 
-// Reload changes everything but the host name and the queue while the relay runs.
+// Reload changes everything but the host name and the queue while the relay
+// runs.
 func ExampleRelay_Reload() {
 	cfg := relay.Config{
-		Hostname:        "relay.example.com",
-		Spool:           memspool.New(nil),
-		AcceptedDomains: []domains.AcceptedDomain{{Domain: "example.com", Recipients: domains.StaticRecipients("alice")}},
-		Mailboxes:       relay.Maildir("mail"),
+		Hostname: "relay.example.com",
+		Spool:    memspool.New(nil),
+		AcceptedDomains: []domains.AcceptedDomain{
+			{Domain: "example.com", Recipients: domains.StaticRecipients("alice")},
+		},
+		Mailboxes: relay.Maildir("mail"),
 	}
 	r, err := relay.New(cfg)
 	if err != nil {
@@ -289,12 +314,20 @@ func ExampleRelay_Reload() {
 	}
 	defer r.Close()
 	send := func(to string) error {
-		_, err := r.Submit(context.Background(), &relay.Message{From: "app@example.com", To: []string{to}, Content: strings.NewReader("Subject: Hello\n\nHello\n")})
+		_, err := r.Submit(
+			context.Background(),
+			&relay.Message{
+				From: "app@example.com", To: []string{to},
+				Content: strings.NewReader("Subject: Hello\n\nHello\n"),
+			},
+		)
 		return err
 	}
 	fmt.Println(send("bob@example.com"))
 
-	cfg.AcceptedDomains = []domains.AcceptedDomain{{Domain: "example.com", Recipients: domains.StaticRecipients("alice", "bob")}}
+	cfg.AcceptedDomains = []domains.AcceptedDomain{
+		{Domain: "example.com", Recipients: domains.StaticRecipients("alice", "bob")},
+	}
 	fmt.Println(r.Reload(cfg))
 	fmt.Println(send("bob@example.com"))
 
@@ -319,7 +352,13 @@ func ExampleRelay_Shutdown() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	fmt.Println(r.Shutdown(ctx))
-	_, err = r.Submit(ctx, &relay.Message{To: []string{"bob@example.net"}, Content: strings.NewReader("From: app@example.com\nSubject: Late\n\n")})
+	_, err = r.Submit(
+		ctx,
+		&relay.Message{
+			To:      []string{"bob@example.net"},
+			Content: strings.NewReader("From: app@example.com\nSubject: Late\n\n"),
+		},
+	)
 	fmt.Println(errors.Is(err, relay.ErrClosed))
 	r.Close()
 	<-ended
@@ -335,7 +374,9 @@ func ExampleEvent() {
 		Hostname: "relay.example.com",
 		Spool:    memspool.New(nil),
 		Events:   func(e relay.Event) { events <- e },
-		Transport: relay.Mailbox(func(_ context.Context, to domains.Address, _ *relay.Attempt) error {
+		Transport: relay.Mailbox(func(
+			_ context.Context, to domains.Address, _ *relay.Attempt,
+		) error {
 			if to.Local() == "gone" {
 				return relay.Reject(550, "5.1.1", "No such mailbox")
 			}
@@ -347,8 +388,9 @@ func ExampleEvent() {
 	}
 	// No sender, so there is nobody to report the failure to.
 	_, err = r.Submit(context.Background(), &relay.Message{
-		To: []string{"bob@example.net", "gone@example.net"}, Content: strings.NewReader("From: app@example.com\nSubject: Hello\n\nHello\n"),
-		Labels: map[string]string{"campaign": "spring"},
+		To:      []string{"bob@example.net", "gone@example.net"},
+		Content: strings.NewReader("From: app@example.com\nSubject: Hello\n\nHello\n"),
+		Labels:  map[string]string{"campaign": "spring"},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -381,16 +423,27 @@ func ExampleEventKind() {
 func ExampleRetry() {
 	events := make(chan relay.Event, 10)
 	r, err := relay.New(relay.Config{
-		Hostname:  "relay.example.com",
-		Spool:     memspool.New(nil),
-		Retry:     relay.Retry{Schedule: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute}, Expires: 24 * time.Hour},
-		Events:    func(e relay.Event) { events <- e },
-		Transport: relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error { return relay.Defer(451, "4.2.1", "Busy") }),
+		Hostname: "relay.example.com",
+		Spool:    memspool.New(nil),
+		Retry: relay.Retry{
+			Schedule: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute},
+			Expires:  24 * time.Hour,
+		},
+		Events: func(e relay.Event) { events <- e },
+		Transport: relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+			return relay.Defer(451, "4.2.1", "Busy")
+		}),
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, err = r.Submit(context.Background(), &relay.Message{To: []string{"bob@example.net"}, Content: strings.NewReader("From: app@example.com\nSubject: Hello\n\nHello\n")})
+	_, err = r.Submit(
+		context.Background(),
+		&relay.Message{
+			To:      []string{"bob@example.net"},
+			Content: strings.NewReader("From: app@example.com\nSubject: Hello\n\nHello\n"),
+		},
+	)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -406,15 +459,19 @@ func ExampleRetry() {
 	// Output: Busy true
 }
 
-// Messages of users, of relaying hosts and of the application are signed by the domain of their From field.
+// Messages of users, of relaying hosts and of the application are signed by the
+// domain of their From field.
 func ExampleConfig_dkim() {
-	private := ed25519.NewKeyFromSeed([]byte("an example seed of 32 octets....."[:32])) // msgauth.LoadKey reads one
+	// msgauth.LoadKey reads one
+	private := ed25519.NewKeyFromSeed([]byte("an example seed of 32 octets....."[:32]))
 	signed := make(chan string)
 	r, err := relay.New(relay.Config{
 		Hostname: "relay.example.com",
 		Spool:    memspool.New(nil),
 		DKIM:     []msgauth.Key{{Domain: "example.com", Selector: "s1", Signer: private}},
-		Transport: relay.Mailbox(func(ctx context.Context, _ domains.Address, a *relay.Attempt) error {
+		Transport: relay.Mailbox(func(
+			ctx context.Context, _ domains.Address, a *relay.Attempt,
+		) error {
 			content, err := a.Open(ctx)
 			if err != nil {
 				return err
@@ -448,8 +505,9 @@ func ExampleRelay_Stats() {
 	}
 	defer r.Close()
 	_, err = r.Submit(context.Background(), &relay.Message{
-		To: []string{"bob@example.net", "carol@example.org"}, Content: strings.NewReader("From: app@example.com\nSubject: Hello\n\nHello\n"),
-		Notify: spool.NotifyNever,
+		To:      []string{"bob@example.net", "carol@example.org"},
+		Content: strings.NewReader("From: app@example.com\nSubject: Hello\n\nHello\n"),
+		Notify:  spool.NotifyNever,
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -33,7 +33,8 @@ func (g *gateway) Deliver(ctx context.Context, a *relay.Attempt) []relay.Result 
 	return results
 }
 
-// A Transport takes mail over by the application's own means. All recipients of a message come in one Attempt.
+// A Transport takes mail over by the application's own means. All recipients of
+// a message come in one Attempt.
 func ExampleTransport() {
 	sent := make(chan []string)
 	r, err := relay.New(relay.Config{
@@ -47,7 +48,8 @@ func ExampleTransport() {
 	go r.Run(context.Background())
 	defer r.Close()
 	_, err = r.Submit(context.Background(), &relay.Message{
-		To: []string{"bob@example.net", "carol@example.org"}, Content: strings.NewReader("From: app@example.com\nSubject: Hello\n\nHello\n"),
+		To:      []string{"bob@example.net", "carol@example.org"},
+		Content: strings.NewReader("From: app@example.com\nSubject: Hello\n\nHello\n"),
 	})
 	fmt.Println(err, <-sent)
 	// Output: <nil> [bob@example.net carol@example.org]
@@ -55,7 +57,9 @@ func ExampleTransport() {
 
 // A function may be a Transport.
 func ExampleTransportFunc() {
-	var t relay.Transport = relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+	var t relay.Transport = relay.TransportFunc(func(
+		_ context.Context, a *relay.Attempt,
+	) []relay.Result {
 		return make([]relay.Result, len(a.Recipients))
 	})
 	results := t.Deliver(context.Background(), &relay.Attempt{Number: 1})
@@ -67,10 +71,14 @@ func ExampleTransportFunc() {
 func ExampleMailbox() {
 	arrived := make(chan string)
 	r, err := relay.New(relay.Config{
-		Hostname:        "relay.example.com",
-		Spool:           memspool.New(nil),
-		AcceptedDomains: []domains.AcceptedDomain{{Domain: "example.com", Recipients: domains.StaticRecipients("tickets")}},
-		Mailboxes: relay.Mailbox(func(ctx context.Context, to domains.Address, a *relay.Attempt) error {
+		Hostname: "relay.example.com",
+		Spool:    memspool.New(nil),
+		AcceptedDomains: []domains.AcceptedDomain{
+			{Domain: "example.com", Recipients: domains.StaticRecipients("tickets")},
+		},
+		Mailboxes: relay.Mailbox(func(
+			ctx context.Context, to domains.Address, a *relay.Attempt,
+		) error {
 			// An error is tried again, unless it is made by Reject.
 			arrived <- to.Local()
 			return nil
@@ -82,7 +90,8 @@ func ExampleMailbox() {
 	go r.Run(context.Background())
 	defer r.Close()
 	_, err = r.Submit(context.Background(), &relay.Message{
-		To: []string{"tickets@example.com"}, Content: strings.NewReader("From: app@example.com\nSubject: Printer on fire\n\nHelp\n"),
+		To:      []string{"tickets@example.com"},
+		Content: strings.NewReader("From: app@example.com\nSubject: Printer on fire\n\nHelp\n"),
 	})
 	fmt.Println(err, <-arrived)
 	// Output: <nil> tickets
@@ -97,10 +106,12 @@ func ExampleMaildir() {
 	defer os.RemoveAll(dir)
 	delivered := make(chan struct{})
 	r, err := relay.New(relay.Config{
-		Hostname:        "relay.example.com",
-		Spool:           memspool.New(nil),
-		AcceptedDomains: []domains.AcceptedDomain{{Domain: "example.com", Recipients: domains.StaticRecipients("alice")}},
-		Mailboxes:       relay.Maildir(dir),
+		Hostname: "relay.example.com",
+		Spool:    memspool.New(nil),
+		AcceptedDomains: []domains.AcceptedDomain{
+			{Domain: "example.com", Recipients: domains.StaticRecipients("alice")},
+		},
+		Mailboxes: relay.Maildir(dir),
 		Events: func(e relay.Event) {
 			if e.Kind == relay.Delivered {
 				close(delivered)
@@ -113,7 +124,8 @@ func ExampleMaildir() {
 	go r.Run(context.Background())
 	defer r.Close()
 	_, err = r.Submit(context.Background(), &relay.Message{
-		From: "bob@example.net", To: []string{"Alice@example.com"}, Content: strings.NewReader("Subject: Hello\n\nHello Alice\n"),
+		From: "bob@example.net", To: []string{"Alice@example.com"},
+		Content: strings.NewReader("Subject: Hello\n\nHello Alice\n"),
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -142,23 +154,27 @@ func ExampleNextHop() {
 	go r.Run(context.Background())
 	defer r.Close()
 	_, err = r.Submit(context.Background(), &relay.Message{
-		From: "app@example.com", To: []string{"bob@example.net"}, Content: strings.NewReader("Subject: Hello\n\nHello Bob\n"),
+		From: "app@example.com", To: []string{"bob@example.net"},
+		Content: strings.NewReader("Subject: Hello\n\nHello Bob\n"),
 	})
 	m := <-host.mail
 	fmt.Println(err, m.from, m.to)
 	// Output: <nil> app@example.com [bob@example.net]
 }
 
-// The mail of known recipients goes to a mail store by LMTP, which answers for each of them.
+// The mail of known recipients goes to a mail store by LMTP, which answers for
+// each of them.
 func ExampleNextHop_lmtp() {
 	store := newSink() // stands for a mail store on port 24
 	store.lmtp = true
 	defer store.close()
 	r, err := relay.New(relay.Config{
-		Hostname:        "relay.example.com",
-		Spool:           memspool.New(nil),
-		AcceptedDomains: []domains.AcceptedDomain{{Domain: "example.com", Recipients: domains.AnyRecipient()}},
-		Mailboxes:       &relay.NextHop{Hosts: []string{store.addr()}, LMTP: true},
+		Hostname: "relay.example.com",
+		Spool:    memspool.New(nil),
+		AcceptedDomains: []domains.AcceptedDomain{
+			{Domain: "example.com", Recipients: domains.AnyRecipient()},
+		},
+		Mailboxes: &relay.NextHop{Hosts: []string{store.addr()}, LMTP: true},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -166,7 +182,8 @@ func ExampleNextHop_lmtp() {
 	go r.Run(context.Background())
 	defer r.Close()
 	_, err = r.Submit(context.Background(), &relay.Message{
-		From: "app@example.net", To: []string{"alice@example.com", "bob@example.com"}, Content: strings.NewReader("Subject: Hello\n\nHello\n"),
+		From: "app@example.net", To: []string{"alice@example.com", "bob@example.com"},
+		Content: strings.NewReader("Subject: Hello\n\nHello\n"),
 	})
 	m := <-store.mail
 	fmt.Println(err, m.to)
@@ -176,7 +193,8 @@ func ExampleNextHop_lmtp() {
 // A DeliveryError tells what the remote host said, or what went wrong here.
 func ExampleDeliveryError() {
 	var err error = &relay.DeliveryError{
-		Op: "rcpt", Host: "mx.example.net [192.0.2.1]:25", Code: 550, Enhanced: "5.1.1", Text: "no such user", Permanent: true,
+		Op: "rcpt", Host: "mx.example.net [192.0.2.1]:25", Code: 550, Enhanced: "5.1.1",
+		Text: "no such user", Permanent: true,
 	}
 	fmt.Println(err)
 	d, _ := errors.AsType[*relay.DeliveryError](err)

@@ -16,19 +16,22 @@ import (
 
 // Query describes a session and a message, for [Relay.Explain].
 type Query struct {
-	// Local is the address the client connects to, Remote the client's. Both are required;
-	// only the address of Remote counts.
+	// Local is the address the client connects to, Remote the client's. Both
+	// are required; only the address of Remote counts.
 	Local, Remote netip.AddrPort
 	// TLS tells that the session is inside TLS.
 	TLS bool
-	// User, Groups and Senders are those of the identity after AUTH. Defaults to an
-	// anonymous session. The password is not part of the question: it is taken as good.
+	// User, Groups and Senders are those of the identity after AUTH. Defaults
+	// to an anonymous session. The password is not part of the question: it is
+	// taken as good.
 	User    string
 	Groups  []string
 	Senders []string
-	// Server tells that the identity is one of the operator's own relays ([auth.Identity].Server).
+	// Server tells that the identity is one of the operator's own relays
+	// ([auth.Identity].Server).
 	Server bool
-	// Names are the DNS names of the verified client certificate; Partner is a domain proved in another way.
+	// Names are the DNS names of the verified client certificate; Partner is a
+	// domain proved in another way.
 	Names   []string
 	Partner string
 	// From is the reverse-path, empty for the null sender; To the recipient,
@@ -39,23 +42,29 @@ type Query struct {
 
 // Explanation tells what a session may do, and why.
 type Explanation struct {
-	// Candidates are all connectors that take part, with the reason why each was chosen or not.
+	// Candidates are all connectors that take part, with the reason why each
+	// was chosen or not.
 	Candidates []connector.Candidate
-	// Connector is the name of the one chosen; empty if the connection is closed.
+	// Connector is the name of the one chosen; empty if the connection is
+	// closed.
 	Connector string
-	// Permissions are its permission groups, with Custom when grants depart from them.
+	// Permissions are its permission groups, with Custom when grants depart
+	// from them.
 	Permissions string
 	// Principal is who the session is, Rights where each right came from.
 	Principal connector.Principal
 	Rights    []connector.RightSource
-	// Domain is the accepted domain of To, such as "*.example.com", and Type its type; empty if there is none.
+	// Domain is the accepted domain of To, such as "*.example.com", and Type
+	// its type; empty if there is none.
 	Domain string
 	Type   string
-	// Resolution says what is known of the recipient: known, unknown, not looked up, lookup failed.
+	// Resolution says what is known of the recipient: known, unknown, not
+	// looked up, lookup failed.
 	Resolution string
 	// Route says where the recipient's copy would go.
 	Route string
-	// Replies are what the commands would be answered, in order, up to the first refusal.
+	// Replies are what the commands would be answered, in order, up to the
+	// first refusal.
 	Replies []ExplainedReply
 }
 
@@ -68,10 +77,11 @@ type ExplainedReply struct {
 	Reason   string // why it is refused; empty when it is not
 }
 
-// Explain tells how the relay would decide, without sending anything: the connector, the rights, the domain, the route, and the
-// reply to each command. It asks the same functions as a session does. Of the
-// application's own, it asks the domain's Recipients; it does not ask Policy, count rates, or look at the load.
-// An address that cannot be read is an error.
+// Explain tells how the relay would decide, without sending anything: the
+// connector, the rights, the domain, the route, and the reply to each command.
+// It asks the same functions as a session does. Of the application's own, it
+// asks the domain's Recipients; it does not ask Policy, count rates, or look at
+// the load. An address that cannot be read is an error.
 func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
 	if ctx == nil {
 		return nil, errNoContext
@@ -84,7 +94,12 @@ func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
 	e := &Explanation{Candidates: p.set.Explain(q.Local, q.Remote.Addr())}
 	c, ok := p.set.Match(q.Local, q.Remote.Addr())
 	if !ok {
-		e.Replies = []ExplainedReply{{Command: "connect", Reason: "no connector for the peer: the connection is closed without a banner"}}
+		e.Replies = []ExplainedReply{
+			{
+				Command: "connect",
+				Reason:  "no connector for the peer: the connection is closed without a banner",
+			},
+		}
 		return e, nil
 	}
 	if smtpd.MustEncrypt(p.cfg.RequireEncryption, q.Remote.Addr(), netip.Addr{}) {
@@ -95,7 +110,9 @@ func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
 	s := client{connector: c, tls: q.TLS}
 	ok = true
 	if q.User != "" {
-		s.identity = &auth.Identity{User: q.User, Groups: q.Groups, Senders: q.Senders, Server: q.Server}
+		s.identity = &auth.Identity{
+			User: q.User, Groups: q.Groups, Senders: q.Senders, Server: q.Server,
+		}
 		peer.Authenticated, peer.User, peer.Groups, peer.Server = true, q.User, q.Groups, q.Server
 		ok = e.step("AUTH "+q.User, 235, "2.7.0", smtpd.DecideAuth(p.auth, c, q.TLS)) &&
 			e.amend(smtpd.DecideLogon(c, q.TLS, s.identity, c.Rights(peer)))
@@ -153,11 +170,14 @@ func (e *Explanation) mail(p *snapshot, s client, q Query, from domains.Address)
 		command += fmt.Sprint(" SIZE=", q.Size)
 	}
 	return e.step(command, 250, "2.1.0", smtpd.DecideTLS(s.connector, s.tls)) &&
-		e.amend(smtpd.DecideSize(s.connector.Limits.WithDefaults(s.connector.Usage), s.rights, q.Size)) &&
+		e.amend(
+			smtpd.DecideSize(s.connector.Limits.WithDefaults(s.connector.Usage), s.rights, q.Size),
+		) &&
 		e.amend(p.decideMail(s, from))
 }
 
-// rcpt explains domain and route also when an earlier command is refused, which helps to see what is missing.
+// rcpt explains domain and route also when an earlier command is refused, which
+// helps to see what is missing.
 func (e *Explanation) rcpt(
 	ctx context.Context, p *snapshot, s client, q Query, from, to domains.Address, reached bool,
 ) {

@@ -18,11 +18,13 @@ func ExampleRelay_Explain() {
 	c := connector.FromInternet("internet")
 	c.Bindings = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.25:25")}
 	r, err := relay.New(relay.Config{
-		Hostname:        "relay.example.test",
-		Spool:           memspool.New(nil),
-		Connectors:      []*connector.Connector{c},
-		AcceptedDomains: []domains.AcceptedDomain{{Domain: "example.test", Recipients: domains.StaticRecipients("alice")}},
-		Mailboxes:       relay.Maildir("mail"),
+		Hostname:   "relay.example.test",
+		Spool:      memspool.New(nil),
+		Connectors: []*connector.Connector{c},
+		AcceptedDomains: []domains.AcceptedDomain{
+			{Domain: "example.test", Recipients: domains.StaticRecipients("alice")},
+		},
+		Mailboxes: relay.Maildir("mail"),
 	})
 	if err != nil {
 		panic(err)
@@ -79,7 +81,8 @@ func TestExplainIsWhatASessionGets(t *testing.T) {
 	} {
 		local := w.relay.Addrs(q.connector)[0]
 		e, err := w.relay.Explain(t.Context(), relay.Query{
-			Local: local, Remote: netip.MustParseAddrPort("127.0.0.1:1"), User: q.user, From: q.from, To: q.to,
+			Local: local, Remote: netip.MustParseAddrPort("127.0.0.1:1"), User: q.user,
+			From: q.from, To: q.to,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -96,7 +99,10 @@ func TestExplainIsWhatASessionGets(t *testing.T) {
 		switch {
 		case err == nil && e.Refused():
 			t.Errorf("%+v: accepted, explained as %+v", q, last)
-		case err != nil && (!e.Refused() || code(err) != last.Code || !strings.Contains(err.Error(), last.Enhanced)):
+		case err != nil &&
+			(!e.Refused() || code(err) != last.Code || !strings.Contains(
+				err.Error(), last.Enhanced,
+			)):
 			t.Errorf("%+v: refused with %v, explained as %+v", q, err, last)
 		}
 	}
@@ -111,7 +117,8 @@ func TestExplainFaults(t *testing.T) {
 		}
 	}
 	e, err := w.relay.Explain(t.Context(), relay.Query{
-		Local: netip.MustParseAddrPort("127.0.0.1:1"), Remote: netip.MustParseAddrPort("127.0.0.1:1"),
+		Local:  netip.MustParseAddrPort("127.0.0.1:1"),
+		Remote: netip.MustParseAddrPort("127.0.0.1:1"),
 	})
 	if err != nil || e.Connector != "" || !e.Refused() || len(e.Candidates) != 3 {
 		t.Errorf("%+v, %v", e, err)

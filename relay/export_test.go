@@ -11,10 +11,12 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// Rests tells whether such a failure of every recipient counts against the route.
+// Rests tells whether such a failure of every recipient counts against the
+// route.
 func Rests(e *DeliveryError) bool { return health([]Result{{Err: e}}) == sched.Unreachable }
 
-// ListensAt tells whether a connector of a configuration is bound to an address.
+// ListensAt tells whether a connector of a configuration is bound to an
+// address.
 func ListensAt(cfg Config, a netip.AddrPort) bool { return (&snapshot{cfg: cfg}).listensAt(a) }
 
 // CRLF is what Submit reads content through.
@@ -23,9 +25,13 @@ func CRLF(r io.Reader) io.Reader { return &crlfReader{r: r} }
 // NewCRWriter returns what makes line ends of the CRs that CRLF leaves.
 func NewCRWriter(w io.Writer) io.Writer { return &crWriter{w: w} }
 
-// DecideRcpt makes every decision that a recipient needs, from the choice of the receive connector to
-// the choice of the send connector, and says whether it is accepted. The name of the route is left out.
-func (r *Relay) DecideRcpt(ctx context.Context, local netip.AddrPort, remote netip.Addr, peer connector.Peer, to domains.Address, size int64) bool {
+// DecideRcpt makes every decision that a recipient needs, from the choice of
+// the receive connector to the choice of the send connector, and says whether
+// it is accepted. The name of the route is left out.
+func (r *Relay) DecideRcpt(
+	ctx context.Context, local netip.AddrPort, remote netip.Addr, peer connector.Peer,
+	to domains.Address, size int64,
+) bool {
 	p := r.snap.Load()
 	con, ok := p.set.Match(local, remote)
 	if !ok {

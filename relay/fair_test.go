@@ -94,7 +94,8 @@ func TestSilentHostsHoldUpNobody(t *testing.T) {
 		c.DrainTimeout = 100 * time.Millisecond
 		c.SendConnectors = []*connector.SendConnector{
 			{
-				Name: "mx", AddressSpaces: spaces("*"), Port: int(port), AllowPrivateAddresses: true,
+				Name: "mx", AddressSpaces: spaces("*"), Port: int(port),
+				AllowPrivateAddresses: true,
 			},
 			{
 				Name: "pair", AddressSpaces: spaces("pair.test"),
@@ -103,8 +104,9 @@ func TestSilentHostsHoldUpNobody(t *testing.T) {
 		}
 		for i := range 4 {
 			c.SendConnectors = append(c.SendConnectors, &connector.SendConnector{
-				Name: fmt.Sprint("stalled", i), AddressSpaces: spaces(fmt.Sprintf("stalled%d.test", i)),
-				SmartHosts: []string{mute},
+				Name:          fmt.Sprint("stalled", i),
+				AddressSpaces: spaces(fmt.Sprintf("stalled%d.test", i)),
+				SmartHosts:    []string{mute},
 			})
 		}
 	}
@@ -129,7 +131,9 @@ func TestSilentHostsHoldUpNobody(t *testing.T) {
 		stranger.script(fmt.Sprintf("C: MAIL FROM:<x@r%d.silent.test>\nS: 250 ", i))
 		stranger.script("C: RCPT TO:<alice@example.test> NOTIFY=SUCCESS\nS: 250 ")
 		stranger.script("C: DATA\nS: 354 ")
-		if _, err := fmt.Fprint(stranger.conn, "From: x@silent.test\r\n\r\nhi\r\n.\r\n"); err != nil {
+		if _, err := fmt.Fprint(
+			stranger.conn, "From: x@silent.test\r\n\r\nhi\r\n.\r\n",
+		); err != nil {
 			t.Fatal(err)
 		}
 		stranger.expect("250 ")
@@ -309,7 +313,9 @@ func TestLateNoticeComesOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		box := newCapture()
 		began, failed := time.Now(), atomic.Int64{}
-		store := &hooked{Store: memspool.New(nil), commit: func(_ context.Context, c spool.Commit) error {
+		store := &hooked{Store: memspool.New(nil), commit: func(
+			_ context.Context, c spool.Commit,
+		) error {
 			if len(c.Settle) > 0 && time.Since(began) < 6*time.Hour {
 				failed.Add(1)
 				return spool.ErrFull

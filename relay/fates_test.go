@@ -19,7 +19,8 @@ import (
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
-// TestSurvivesRestart queues on disk, ends, and delivers from another process's point of view.
+// TestSurvivesRestart queues on disk, ends, and delivers from another process's
+// point of view.
 func TestSurvivesRestart(t *testing.T) {
 	dir := t.TempDir()
 	open := func() *filespool.Store {
@@ -39,30 +40,40 @@ func TestSurvivesRestart(t *testing.T) {
 	defer store.Close()
 	w := start(t, func(c *relay.Config) { c.Spool = store })
 	for _, c := range []*capture{w.out, w.mailboxes} {
-		if got := c.wait(t, 1)[0]; !strings.Contains(got.content, id) || !strings.HasSuffix(got.content, text) {
+		if got := c.wait(t, 1)[0]; !strings.Contains(got.content, id) ||
+			!strings.HasSuffix(got.content, text) {
 			t.Errorf("got %q", got.content)
 		}
 	}
-	w.events.wait(t, func(e relay.Event) bool { return e.Kind == relay.Delivered && e.To[0] == "alice@example.test" })
-	w.events.wait(t, func(e relay.Event) bool { return e.Kind == relay.Delivered && e.To[0] == "x@elsewhere.test" })
+	w.events.wait(t, func(e relay.Event) bool {
+		return e.Kind == relay.Delivered && e.To[0] == "alice@example.test"
+	})
+	w.events.wait(t, func(e relay.Event) bool {
+		return e.Kind == relay.Delivered && e.To[0] == "x@elsewhere.test"
+	})
 	w.relay.Close()
 	if stats, err := store.Stats(t.Context()); err != nil || stats.Messages != 0 {
 		t.Errorf("stats %+v, %v", stats, err)
 	}
 }
 
-// TestNoRoomForReports lets a report fail to be queued for hours: nobody gets a second copy meanwhile, and the report comes at last.
+// TestNoRoomForReports lets a report fail to be queued for hours: nobody gets a
+// second copy meanwhile, and the report comes at last.
 func TestNoRoomForReports(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		box, events := newCapture(), new(record)
 		began, taken := time.Now(), 0
-		store := &hooked{Store: memspool.New(nil), commit: func(_ context.Context, c spool.Commit) error {
+		store := &hooked{Store: memspool.New(nil), commit: func(
+			_ context.Context, c spool.Commit,
+		) error {
 			if len(c.Settle) > 0 && time.Since(began) < 6*time.Hour {
 				return spool.ErrFull
 			}
 			return nil
 		}}
-		cfg := local(box, relay.Mailbox(func(_ context.Context, to domains.Address, _ *relay.Attempt) error {
+		cfg := local(box, relay.Mailbox(func(
+			_ context.Context, to domains.Address, _ *relay.Attempt,
+		) error {
 			if to.Local() == "good" {
 				taken++
 				return nil
@@ -77,7 +88,8 @@ func TestNoRoomForReports(t *testing.T) {
 		if taken != 1 {
 			t.Errorf("the good recipient got %d copies", taken)
 		}
-		if got := box.wait(t, 1); len(got) != 1 || !strings.Contains(got[0].content, "bad@elsewhere.test") {
+		if got := box.wait(t, 1); len(got) != 1 ||
+			!strings.Contains(got[0].content, "bad@elsewhere.test") {
 			t.Errorf("reports %v", got)
 		}
 		if got := events.all(relay.Bounced); len(got) != 1 || got[0].Report == "" {
@@ -89,15 +101,20 @@ func TestNoRoomForReports(t *testing.T) {
 	})
 }
 
-// TestStoreHasFailed ends attempts whose store takes nothing any more, without a loop.
+// TestStoreHasFailed ends attempts whose store takes nothing any more, without
+// a loop.
 func TestStoreHasFailed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		attempts := 0
-		cfg := local(newCapture(), relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+		cfg := local(newCapture(), relay.Mailbox(func(
+			context.Context, domains.Address, *relay.Attempt,
+		) error {
 			attempts++
 			return nil
 		}))
-		cfg.Spool = &hooked{Store: memspool.New(nil), settle: func(spool.Settlement) error { return spool.ErrFailed }}
+		cfg.Spool = &hooked{Store: memspool.New(nil), settle: func(spool.Settlement) error {
+			return spool.ErrFailed
+		}}
 		r := run(t, cfg)
 		submit(t, r, "", "x@elsewhere.test")
 		time.Sleep(30 * time.Minute)
@@ -156,7 +173,9 @@ func TestLookupsAtDelivery(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) {
 		cfg.AcceptedDomains[0].SkipLookup = true
 		known := cfg.AcceptedDomains[0].Recipients
-		cfg.AcceptedDomains[0].Recipients = domains.ResolverFunc(func(ctx context.Context, a domains.Address) (bool, error) {
+		cfg.AcceptedDomains[0].Recipients = domains.ResolverFunc(func(
+			ctx context.Context, a domains.Address,
+		) (bool, error) {
 			if down.Load() {
 				return false, errSecret
 			}
@@ -166,18 +185,31 @@ func TestLookupsAtDelivery(t *testing.T) {
 	})
 	mail := "C: MAIL FROM:<bob@example.test>\nS: 250\n"
 	c := w.dial(t, "in")
-	c.script(mail + "C: RCPT TO:<nobody@example.test>\nS: 250\n" + message + "S: 550 5.1.1 User unknown")
-	c.script(mail + "C: RCPT TO:<nobody@example.test>\nS: 250\nC: RCPT TO:<alice@example.test>\nS: 250\n" + message + "S: 250")
+	c.script(
+		mail + "C: RCPT TO:<nobody@example.test>\nS: 250\n" + message + "S: 550 5.1.1 User unknown",
+	)
+	c.script(
+		mail +
+			"C: RCPT TO:<nobody@example.test>\nS: 250\nC: RCPT TO:<alice@example.test>\nS: 250\n" +
+			message + "S: 250",
+	)
 	if got := w.mailboxes.wait(t, 1)[0]; got.to != "alice@example.test" {
 		t.Errorf("went to %s", got.to)
 	}
 	// A stranger's claim of a sender gets no report.
-	if e := w.events.wait(t, kind(relay.Bounced)); e.To[0] != "nobody@example.test" || e.Report != "" {
+	if e := w.events.wait(t, kind(relay.Bounced)); e.To[0] != "nobody@example.test" ||
+		e.Report != "" {
 		t.Errorf("event %+v", e)
 	}
 	// A relaying host hears of it.
-	w.dial(t, "apps").script(mail + "C: RCPT TO:<nobody@example.test>\nS: 250\nC: RCPT TO:<alice@example.test>\nS: 250\n" + message + "S: 250")
-	if e := w.events.wait(t, func(e relay.Event) bool { return e.Kind == relay.Bounced && e.Connector == "apps" }); e.Report == "" {
+	w.dial(t, "apps").script(
+		mail +
+			"C: RCPT TO:<nobody@example.test>\nS: 250\nC: RCPT TO:<alice@example.test>\nS: 250\n" +
+			message + "S: 250",
+	)
+	if e := w.events.wait(t, func(e relay.Event) bool {
+		return e.Kind == relay.Bounced && e.Connector == "apps"
+	}); e.Report == "" {
 		t.Errorf("event %+v", e)
 	}
 	got := w.mailboxes.wait(t, 3)
@@ -203,31 +235,48 @@ func TestFromInternet(t *testing.T) {
 	})
 	c := w.dial(t, "world")
 	c.script("C: MAIL FROM:<alice@example.test>\nS: 550 5.7.1")
-	stranger := "C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT TO:<alice@example.test>\nS: 250\nC: DATA\nS: 354\n"
+	stranger := "C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT TO:<alice@example.test>\nS: " +
+		"250\nC: DATA\nS: 354\n"
 	c.script(stranger + "C: From: alice@example.test\nC: \nC: .\nS: 550 5.7.1")
-	c.script(stranger + "C: From: x@elsewhere.test\nC: Sender: alice@example.test\nC: \nC: .\nS: 550 5.7.1")
+	c.script(
+		stranger +
+			"C: From: x@elsewhere.test\nC: Sender: alice@example.test\nC: \nC: .\nS: 550 5.7.1",
+	)
 	c.script(stranger + "C: From: x@elsewhere.test\nC: \nC: .\nS: 250")
 	w.mailboxes.wait(t, 1)
 }
 
-// TestOddReplies hands out what remote hosts and transports say in one line, in events and in reports.
+// TestOddReplies hands out what remote hosts and transports say in one line, in
+// events and in reports.
 func TestOddReplies(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		box, events := newCapture(), new(record)
-		odd := &relay.DeliveryError{Op: "data", Host: "mx\r\nX: y", Code: 554, Enhanced: "bad", Permanent: true, Text: "one\r\n\r\n--two\nSubject: three " + strings.Repeat("x", 3000)}
-		cfg := local(box, relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
-			return []relay.Result{{Err: odd}, {Reply: "250 2.0.0 taken", Host: "mx"}, {Reply: "fine"}}
+		odd := &relay.DeliveryError{
+			Op: "data", Host: "mx\r\nX: y", Code: 554, Enhanced: "bad", Permanent: true,
+			Text: "one\r\n\r\n--two\nSubject: three " + strings.Repeat("x", 3000),
+		}
+		cfg := local(box, relay.TransportFunc(func(
+			_ context.Context, a *relay.Attempt,
+		) []relay.Result {
+			return []relay.Result{
+				{Err: odd}, {Reply: "250 2.0.0 taken", Host: "mx"}, {Reply: "fine"},
+			}
 		}))
 		cfg.Events = events.add
 		r := run(t, cfg)
 		submit(t, r, "app@example.test", "a@elsewhere.test", "b@elsewhere.test", "c@elsewhere.test")
 		synctest.Wait()
 		bounced := events.all(relay.Bounced)[0]
-		if bounced.Code != 554 || bounced.Enhanced != "5.0.0" || strings.ContainsAny(bounced.Text, "\r\n") {
+		if bounced.Code != 554 || bounced.Enhanced != "5.0.0" ||
+			strings.ContainsAny(bounced.Text, "\r\n") {
 			t.Errorf("event %s", show([]relay.Event{bounced}))
 		}
-		delivered := slices.DeleteFunc(events.all(relay.Delivered), func(e relay.Event) bool { return e.From == "" }) // the report
-		if d := delivered[0]; d.Code != 250 || d.Host != "mx" || !strings.HasSuffix(d.Text, "taken") {
+		// the report
+		delivered := slices.DeleteFunc(events.all(relay.Delivered), func(e relay.Event) bool {
+			return e.From == ""
+		})
+		if d := delivered[0]; d.Code != 250 || d.Host != "mx" ||
+			!strings.HasSuffix(d.Text, "taken") {
 			t.Errorf("event %s", show(delivered))
 		}
 		if d := delivered[1]; d.Code != 0 || d.Text != "fine" {
@@ -235,7 +284,9 @@ func TestOddReplies(t *testing.T) {
 		}
 		report := box.wait(t, 1)[0].content
 		for line := range strings.SplitSeq(report, "\r\n") {
-			if strings.HasPrefix(line, "X: y") || strings.HasPrefix(line, "--two") || strings.HasPrefix(line, "Subject: three") || len(line) > 998 || strings.ContainsAny(line, "\r\n") {
+			if strings.HasPrefix(line, "X: y") || strings.HasPrefix(line, "--two") ||
+				strings.HasPrefix(line, "Subject: three") || len(line) > 998 ||
+				strings.ContainsAny(line, "\r\n") {
 				t.Errorf("line %q in the report", line)
 			}
 		}
@@ -244,15 +295,22 @@ func TestOddReplies(t *testing.T) {
 
 // TestRateBy counts messages in each way.
 func TestRateBy(t *testing.T) {
-	for by, want := range map[connector.RateSource]int{connector.RateByAddress: 421, connector.RateByAll: 421, connector.RateByUser: 421, connector.RateByNone: 0} {
+	for by, want := range map[connector.RateSource]int{
+		connector.RateByAddress: 421, connector.RateByAll: 421, connector.RateByUser: 421,
+		connector.RateByNone: 0,
+	} {
 		t.Run(fmt.Sprint(by), func(t *testing.T) {
 			w := start(t, func(c *relay.Config) {
 				c.Connectors[0].Limits.MessageRate, c.Connectors[0].Limits.MessageRateBy = 1, by
 			})
-			if err := send(w.addr("apps"), nil, "app@example.test", "x@elsewhere.test"); err != nil {
+			if err := send(
+				w.addr("apps"), nil, "app@example.test", "x@elsewhere.test",
+			); err != nil {
 				t.Fatal(err)
 			}
-			if err := send(w.addr("apps"), nil, "app@example.test", "x@elsewhere.test"); code(err) != want {
+			if err := send(
+				w.addr("apps"), nil, "app@example.test", "x@elsewhere.test",
+			); code(err) != want {
 				t.Errorf("second message: %v", err)
 			}
 		})

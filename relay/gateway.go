@@ -7,17 +7,20 @@ import (
 
 // GatewayGuard says what to do about a crowd behind one address.
 //
-// A router, a load balancer or a container bridge that rewrites source addresses makes all its clients look like
-// itself. A connector that lets that address relay, as a part of the local network for example, lets everybody relay. The guard
-// watches the default gateways of the host (on Linux), and those of Config.Proxies and Config.XClient that do not say
-// for whom they speak. When clients from such an address that may relay without logging on say five different
-// names in HELO within an hour, there is a crowd.
+// A router, a load balancer or a container bridge that rewrites source
+// addresses makes all its clients look like itself. A connector that lets that
+// address relay, as a part of the local network for example, lets everybody
+// relay. The guard watches the default gateways of the host (on Linux), and
+// those of Config.Proxies and Config.XClient that do not say for whom they
+// speak. When clients from such an address that may relay without logging on
+// say five different names in HELO within an hour, there is a crowd.
 type GatewayGuard uint8
 
 const (
 	// GatewayWarn writes a warning to the log, once an hour for each address.
 	GatewayWarn GatewayGuard = iota
-	// GatewayRefuse also refuses the address, on connectors where it could relay, until the names have become fewer.
+	// GatewayRefuse also refuses the address, on connectors where it could
+	// relay, until the names have become fewer.
 	GatewayRefuse
 	// GatewayOff does nothing.
 	GatewayOff
@@ -49,5 +52,7 @@ func (g *GatewayGuard) UnmarshalText(b []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("relay: unknown gateway guard %q; valid are %s", b, strings.Join(guardNames[:], ", "))
+	return fmt.Errorf(
+		"relay: unknown gateway guard %q; valid are %s", b, strings.Join(guardNames[:], ", "),
+	)
 }

@@ -35,8 +35,8 @@ func ExampleGatewayGuard() {
 	// relay: unknown gateway guard "on"; valid are warn, refuse, off
 }
 
-// A relay behind a load balancer: the balancer names each client in a PROXY header, and the connectors
-// are chosen by the client's address.
+// A relay behind a load balancer: the balancer names each client in a PROXY
+// header, and the connectors are chosen by the client's address.
 func ExampleConfig_proxies() {
 	apps := connector.AnonymousRelay("apps", connector.MustParseRange("10.1.0.0/16"))
 	r, err := relay.New(relay.Config{
@@ -63,14 +63,17 @@ func ExampleConfig_proxies() {
 }
 
 func TestGatewayGuardText(t *testing.T) {
-	for _, g := range []relay.GatewayGuard{relay.GatewayWarn, relay.GatewayRefuse, relay.GatewayOff} {
+	for _, g := range []relay.GatewayGuard{
+		relay.GatewayWarn, relay.GatewayRefuse, relay.GatewayOff,
+	} {
 		b, err := g.MarshalText()
 		var back relay.GatewayGuard
 		if err != nil || back.UnmarshalText(b) != nil || back != g || string(b) != g.String() {
 			t.Errorf("%v: %q, %v", g, b, err)
 		}
 	}
-	if _, err := relay.GatewayGuard(7).MarshalText(); err == nil || relay.GatewayGuard(7).String() != "GatewayGuard(7)" {
+	if _, err := relay.GatewayGuard(7).MarshalText(); err == nil ||
+		relay.GatewayGuard(7).String() != "GatewayGuard(7)" {
 		t.Error("7 is a guard")
 	}
 }
@@ -80,11 +83,15 @@ func TestClientFaults(t *testing.T) {
 	partners.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	partners.RemoteIPRanges = connector.Loopback()
 	cfg := relay.Config{
-		Hostname: "relay.example.test", Spool: memspool.New(nil), Connectors: []*connector.Connector{partners},
-		Proxies: []connector.Range{{}}, XClient: connector.Everyone(), GatewayGuard: 9,
+		Hostname: "relay.example.test", Spool: memspool.New(nil),
+		Connectors: []*connector.Connector{partners},
+		Proxies:    []connector.Range{{}}, XClient: connector.Everyone(), GatewayGuard: 9,
 	}
 	_, err := relay.New(cfg)
-	for _, want := range []string{"Proxies[0]: no address", "XClient: these ranges hold", "GatewayGuard: ", "TLS.ClientCAs: required"} {
+	for _, want := range []string{
+		"Proxies[0]: no address", "XClient: these ranges hold", "GatewayGuard: ",
+		"TLS.ClientCAs: required",
+	} {
 		if err == nil || !strings.Contains(err.Error(), "\n  "+want) {
 			t.Errorf("no fault %q in %v", want, err)
 		}
@@ -100,7 +107,8 @@ func TestClientFaults(t *testing.T) {
 	}
 }
 
-// behind starts a relay whose clients come through a proxy at 127.0.0.1, which is in no connector's ranges.
+// behind starts a relay whose clients come through a proxy at 127.0.0.1, which
+// is in no connector's ranges.
 func behind(t *testing.T, change func(*relay.Config)) *world {
 	return start(t, func(cfg *relay.Config) {
 		for _, c := range cfg.Connectors {
@@ -111,7 +119,8 @@ func behind(t *testing.T, change func(*relay.Config)) *world {
 	})
 }
 
-// The address that a proxy or XCLIENT names is the one in the decision, the trace field and the events.
+// The address that a proxy or XCLIENT names is the one in the decision, the
+// trace field and the events.
 func TestClientBehindProxy(t *testing.T) {
 	local := []connector.Range{connector.MustParseRange("127.0.0.1")}
 	var seen []string
@@ -128,10 +137,13 @@ func TestClientBehindProxy(t *testing.T) {
 		S: 220
 		C: EHLO client.example.test
 		S: 250`)
-	if got := c.transact(text, "a@example.test", "x@elsewhere.test"); !strings.HasPrefix(got, "250 ") {
+	if got := c.transact(
+		text, "a@example.test", "x@elsewhere.test",
+	); !strings.HasPrefix(got, "250 ") {
 		t.Fatal(got)
 	}
-	if got := w.out.wait(t, 1)[0].content; !strings.Contains(got, "192.0.2.9") || strings.Contains(got, "127.0.0.1") {
+	if got := w.out.wait(t, 1)[0].content; !strings.Contains(got, "192.0.2.9") ||
+		strings.Contains(got, "127.0.0.1") {
 		t.Errorf("trace field: %s", got)
 	}
 	if e := w.events.wait(t, kind(relay.Accepted)); e.Remote.String() != "192.0.2.9:4711" {
@@ -140,8 +152,8 @@ func TestClientBehindProxy(t *testing.T) {
 	if len(seen) != 1 || seen[0] != "192.0.2.9:4711 by 127.0.0.1" {
 		t.Error(seen)
 	}
-	// The same connector is closed to the proxy itself, which is told that we are
-	// well, and to whoever is not in its ranges.
+	// The same connector is closed to the proxy itself, which is told that we
+	// are well, and to whoever is not in its ranges.
 	check := w.connect(t, "apps")
 	check.script(`
 		C: PROXY UNKNOWN
@@ -165,16 +177,22 @@ func TestClientBehindProxy(t *testing.T) {
 func TestClientByXClient(t *testing.T) {
 	w := behind(t, func(cfg *relay.Config) {
 		cfg.XClient = []connector.Range{connector.MustParseRange("127.0.0.1")}
-		cfg.Connectors[0].RemoteIPRanges = append(cfg.Connectors[0].RemoteIPRanges, connector.MustParseRange("127.0.0.1"))
+		cfg.Connectors[0].RemoteIPRanges = append(
+			cfg.Connectors[0].RemoteIPRanges, connector.MustParseRange("127.0.0.1"),
+		)
 	})
 	c := w.dial(t, "apps")
 	c.script(`
 		C: XCLIENT ADDR=192.0.2.9 PORT=4711 HELO=client.example.test
 		S: 220`)
-	if got := c.transact(text, "a@example.test", "x@elsewhere.test"); !strings.HasPrefix(got, "250 ") {
+	if got := c.transact(
+		text, "a@example.test", "x@elsewhere.test",
+	); !strings.HasPrefix(got, "250 ") {
 		t.Fatal(got)
 	}
-	if got := w.out.wait(t, 1)[0].content; !strings.Contains(got, "from client.example.test ([192.0.2.9])") {
+	if got := w.out.wait(t, 1)[0].content; !strings.Contains(
+		got, "from client.example.test ([192.0.2.9])",
+	) {
 		t.Errorf("trace field: %s", got)
 	}
 	if e := w.events.wait(t, kind(relay.Accepted)); e.Remote.String() != "192.0.2.9:4711" {
@@ -188,32 +206,41 @@ func TestOnlyServersLogOn(t *testing.T) {
 		cfg.TLS = certificate(t)
 		cfg.Connectors[0].AuthMechanisms, cfg.Connectors[0].PermissionGroups = connector.TLS|connector.ExchangeServer, connector.ExchangeUsers|connector.ExchangeServers
 		cfg.Connectors[0].Limits.AuthTarpit = -1
-		cfg.Verifier = auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+		cfg.Verifier = auth.VerifierFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			return &auth.Identity{User: c.Username, Server: c.Username == "relay2"}, nil
 		})
 	})
 	for user, want := range map[string]bool{"relay2": true, "alice": false} {
-		c, err := w.relay.Admit(t.Context(), "apps", relay.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:1"), TLS: &tls.ConnectionState{}})
+		c, err := w.relay.Admit(
+			t.Context(), "apps",
+			relay.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:1"), TLS: &tls.ConnectionState{}},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = c.Authenticate(t.Context(), auth.Credentials{Mechanism: auth.Plain, Username: user, Password: "secret"})
+		err = c.Authenticate(
+			t.Context(),
+			auth.Credentials{Mechanism: auth.Plain, Username: user, Password: "secret"},
+		)
 		if (err == nil) != want {
 			t.Errorf("%s: %v", user, err)
 		}
 	}
 }
 
-// A second relay of the operator's proves itself with a certificate and may relay; its headers are kept. A partner
-// may write to accepted domains only.
+// A second relay of the operator's proves itself with a certificate and may
+// relay; its headers are kept. A partner may write to accepted domains only.
 func TestMutualTLS(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		DNSNames: []string{"mail.partner.test", "relay2.example.test"},
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true,
+		BasicConstraintsValid: true,
+		DNSNames:              []string{"mail.partner.test", "relay2.example.test"},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
 	if err != nil {
@@ -227,7 +254,10 @@ func TestMutualTLS(t *testing.T) {
 		cfg.TLS = certificate(t)
 		cfg.TLS.ClientCAs = x509.NewCertPool()
 		cfg.TLS.ClientCAs.AddCert(root)
-		cfg.AcceptedDomains = append(cfg.AcceptedDomains, domains.AcceptedDomain{Domain: "open.test", Type: domains.ExternalRelay})
+		cfg.AcceptedDomains = append(
+			cfg.AcceptedDomains,
+			domains.AcceptedDomain{Domain: "open.test", Type: domains.ExternalRelay},
+		)
 		servers, partners := cfg.Connectors[0], cfg.Connectors[1]
 		servers.AuthMechanisms, servers.PermissionGroups, servers.Grants = connector.TLS|connector.ExchangeServer, connector.ExchangeServers, nil
 		servers.ServerNames = []string{"relay2.example.test"}
@@ -238,7 +268,15 @@ func TestMutualTLS(t *testing.T) {
 	open := func(name string) *talk {
 		c := w.dial(t, name)
 		c.script("C: STARTTLS\nS: 220")
-		tc := tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+		tc := tls.Client(
+			c.conn,
+			&tls.Config{
+				InsecureSkipVerify: true,
+				Certificates: []tls.Certificate{
+					{Certificate: [][]byte{der}, PrivateKey: key},
+				},
+			},
+		)
 		c.conn = tc
 		c.r.Reset(tc)
 		c.script("C: EHLO client.example.test\nS: 250")
@@ -246,10 +284,14 @@ func TestMutualTLS(t *testing.T) {
 	}
 	const marked = "X-MS-Exchange-Organization-SCL: -1\r\n" + text
 	c := open("apps")
-	if got := c.transact(marked, "a@elsewhere.test", "x@elsewhere.test"); !strings.HasPrefix(got, "250 ") {
+	if got := c.transact(
+		marked, "a@elsewhere.test", "x@elsewhere.test",
+	); !strings.HasPrefix(got, "250 ") {
 		t.Fatal(got)
 	}
-	if got := w.out.wait(t, 1)[0].content; !strings.Contains(got, "X-MS-Exchange-Organization-SCL") {
+	if got := w.out.wait(t, 1)[0].content; !strings.Contains(
+		got, "X-MS-Exchange-Organization-SCL",
+	) {
 		t.Error("a header of the organization is gone")
 	}
 	c = open("in")

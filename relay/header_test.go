@@ -13,7 +13,8 @@ import (
 	"github.com/postern-mail/postern/relay"
 )
 
-// TestReceived reads the trace field of messages that came by different protocols.
+// TestReceived reads the trace field of messages that came by different
+// protocols.
 func TestReceived(t *testing.T) {
 	const id, date = `[0-9a-v]{26}`, `\w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}`
 	ip := `\[127\.0\.0\.1\]`
@@ -21,32 +22,47 @@ func TestReceived(t *testing.T) {
 		name, connector, script, want string
 	}{
 		{
-			"ESMTP", "apps", "C: EHLO client.example.test\nS: 250\n" + envelope + message + "S: 250",
-			`from client\.example\.test \(` + ip + `\) by relay\.example\.test with ESMTP id ` + id + ` for <x@elsewhere\.test>; ` + date,
+			"ESMTP", "apps",
+			"C: EHLO client.example.test\nS: 250\n" + envelope + message + "S: 250",
+			`from client\.example\.test \(` + ip + `\) by relay\.example\.test with ESMTP id ` +
+				id + ` for <x@elsewhere\.test>; ` + date,
 		},
 		{
 			"SMTP", "apps", "C: HELO old\nS: 250\n" + envelope + message + "S: 250",
-			`from old \(` + ip + `\) by relay\.example\.test with SMTP id ` + id + ` for <x@elsewhere\.test>; ` + date,
+			`from old \(` + ip + `\) by relay\.example\.test with SMTP id ` + id +
+				` for <x@elsewhere\.test>; ` + date,
 		},
 		{
-			"ESMTPS", "apps", "C: EHLO client.example.test\nS: 250\nTLS\n" + envelope + message + "S: 250",
-			`from client\.example\.test \(` + ip + `\) \(using TLSv?1\.3 with cipher TLS_[A-Z0-9_]+\) by relay\.example\.test with ESMTPS id ` + id + ` for <x@elsewhere\.test>; ` + date,
+			"ESMTPS", "apps",
+			"C: EHLO client.example.test\nS: 250\nTLS\n" + envelope + message + "S: 250",
+			`from client\.example\.test \(` + ip +
+				`\) \(using TLSv?1\.3 with cipher TLS_[A-Z0-9_]+\) by relay\.example\.test with ESMTPS id ` + id + ` for <x@elsewhere\.test>; ` + date,
 		},
 		{
-			"ESMTPA", "users", "C: EHLO client.example.test\nS: 250\n" + login + envelope + message + "S: 250",
-			`from client\.example\.test \(` + ip + `\) by relay\.example\.test with ESMTPA id ` + id + ` for <x@elsewhere\.test>; ` + date,
+			"ESMTPA", "users",
+			"C: EHLO client.example.test\nS: 250\n" + login + envelope + message + "S: 250",
+			`from client\.example\.test \(` + ip + `\) by relay\.example\.test with ESMTPA id ` +
+				id + ` for <x@elsewhere\.test>; ` + date,
 		},
 		{
-			"ESMTPSA", "users", "C: EHLO client.example.test\nS: 250\nTLS\n" + login + envelope + message + "S: 250",
-			`from client\.example\.test \(` + ip + `\) \(using .*\) by relay\.example\.test with ESMTPSA id ` + id + ` for <x@elsewhere\.test>; ` + date,
+			"ESMTPSA", "users",
+			"C: EHLO client.example.test\nS: 250\nTLS\n" + login + envelope + message + "S: 250",
+			`from client\.example\.test \(` + ip +
+				`\) \(using .*\) by relay\.example\.test with ESMTPSA id ` + id +
+				` for <x@elsewhere\.test>; ` + date,
 		},
 		{
-			"UTF8SMTP", "apps", "C: EHLO client.example.test\nS: 250\nC: MAIL FROM:<app@example.test> SMTPUTF8\nS: 250\nC: RCPT TO:<jürgen@elsewhere.test>\nS: 250\n" + message + "S: 250",
-			`from client\.example\.test \(` + ip + `\) by relay\.example\.test with UTF8SMTP id ` + id + ` for <jürgen@elsewhere\.test>; ` + date,
+			"UTF8SMTP", "apps",
+			"C: EHLO client.example.test\nS: 250\nC: MAIL FROM:<app@example.test> SMTPUTF8\nS: 250\nC: RCPT TO:<jürgen@elsewhere.test>\nS: 250\n" + message + "S: 250",
+			`from client\.example\.test \(` + ip + `\) by relay\.example\.test with UTF8SMTP id ` +
+				id + ` for <jürgen@elsewhere\.test>; ` + date,
 		},
 		{
-			"two recipients", "apps", "C: EHLO [192.0.2.7]\nS: 250\n" + envelope + "C: RCPT TO:<y@elsewhere.test>\nS: 250\n" + message + "S: 250",
-			`from \[192\.0\.2\.7\] \(` + ip + `\) by relay\.example\.test with ESMTP id ` + id + `; ` + date,
+			"two recipients", "apps",
+			"C: EHLO [192.0.2.7]\nS: 250\n" + envelope + "C: RCPT TO:<y@elsewhere.test>\nS: 250\n" +
+				message + "S: 250",
+			`from \[192\.0\.2\.7\] \(` + ip + `\) by relay\.example\.test with ESMTP id ` + id +
+				`; ` + date,
 		},
 		{
 			"no name of a host", "apps",
@@ -76,7 +92,9 @@ func TestReceived(t *testing.T) {
 			if !regexp.MustCompile(`^Received: ` + tt.want + `$`).MatchString(field) {
 				t.Errorf("%q\nwant %q", field, tt.want)
 			}
-			if id := w.events.wait(t, kind(relay.Accepted)).QueueID; !strings.Contains(field, " id "+id) {
+			if id := w.events.wait(
+				t, kind(relay.Accepted),
+			).QueueID; !strings.Contains(field, " id "+id) {
 				t.Errorf("queue id %s is not in %q", id, field)
 			}
 		})
@@ -85,7 +103,8 @@ func TestReceived(t *testing.T) {
 
 // TestFirewall sends fields that only servers of the organization may send.
 func TestFirewall(t *testing.T) {
-	const header = "From: x@elsewhere.test\r\nBcc: hidden@elsewhere.test,\r\n\tmore@elsewhere.test\r\nResent-Bcc: hidden@elsewhere.test\r\n" +
+	const header = "From: x@elsewhere.test\r\nBcc: " +
+		"hidden@elsewhere.test,\r\n\tmore@elsewhere.test\r\nResent-Bcc: hidden@elsewhere.test\r\n" +
 		"X-MS-Exchange-Organization-AuthAs: Internal\r\nx-ms-exchange-organization-scl: -1\r\nX-MS-Exchange-Forest-RulesExecuted: 1\r\n" +
 		"X-Postern-Organization-Trusted: 1\r\nX-MS-Exchange-Other: stays\r\nReceived: from a by b; c\r\nResent-From: x@elsewhere.test\r\nSubject: s\r\n"
 	w := start(t, func(cfg *relay.Config) {
@@ -94,22 +113,36 @@ func TestFirewall(t *testing.T) {
 		servers.PermissionGroups = connector.ExchangeServers
 		servers.AuthMechanisms = connector.ExternalAuthoritative
 		servers.Grants = []connector.Grant{{
-			Principal: connector.ExternallySecured, Rights: connector.AcceptHeadersOrganization | connector.AcceptHeadersForest,
+			Principal: connector.ExternallySecured,
+			Rights:    connector.AcceptHeadersOrganization | connector.AcceptHeadersForest,
 		}}
 		cfg.Connectors = append(cfg.Connectors, servers)
 		in := cfg.Connectors[1]
-		in.Grants = append(in.Grants, connector.Grant{Principal: connector.Anonymous, Rights: connector.AcceptHeadersRouting, Deny: true})
+		in.Grants = append(
+			in.Grants,
+			connector.Grant{
+				Principal: connector.Anonymous, Rights: connector.AcceptHeadersRouting, Deny: true,
+			},
+		)
 	})
 	for i, tt := range []struct {
 		connector string
 		lost      []string
 	}{
 		{"apps", []string{"Bcc:", "hidden", "more@", "organization", "forest"}},
-		{"in", []string{"Bcc:", "hidden", "more@", "organization", "forest", "received: from a by b", "resent-"}},
+		{
+			"in",
+			[]string{
+				"Bcc:", "hidden", "more@", "organization", "forest", "received: from a by b",
+				"resent-",
+			},
+		},
 		{"servers", []string{"Bcc:", "hidden", "more@"}},
 	} {
 		c := w.dial(t, tt.connector)
-		if got := c.transact(header+"\r\nBcc: of the body\r\n", "x@elsewhere.test", "alice@example.test"); !strings.HasPrefix(got, "250") {
+		if got := c.transact(
+			header+"\r\nBcc: of the body\r\n", "x@elsewhere.test", "alice@example.test",
+		); !strings.HasPrefix(got, "250") {
 			t.Fatal(got)
 		}
 		content := w.mailboxes.wait(t, i+1)[i].content
@@ -162,20 +195,24 @@ func TestForgedAuthenticationResults(t *testing.T) {
 	}
 }
 
-// TestCompletion adds what a submission must have and lacks, and nothing to other mail.
+// TestCompletion adds what a submission must have and lacks, and nothing to
+// other mail.
 func TestCompletion(t *testing.T) {
 	w := start(t, nil)
 	w.dial(t, "apps").script(envelope + message + "S: 250")
-	if got := w.out.wait(t, 1)[0].content; strings.Contains(got, "Message-ID:") || strings.Contains(got, "Date:") {
+	if got := w.out.wait(t, 1)[0].content; strings.Contains(got, "Message-ID:") ||
+		strings.Contains(got, "Date:") {
 		t.Errorf("a relayed message was changed: %q", got)
 	}
 	w.dial(t, "users").script(login + envelope + message + "S: 250")
-	if got := w.out.wait(t, 2)[1].content; strings.Count(got, "\r\nMessage-ID: <") != 1 || strings.Count(got, "\r\nDate: ") != 1 {
+	if got := w.out.wait(t, 2)[1].content; strings.Count(got, "\r\nMessage-ID: <") != 1 ||
+		strings.Count(got, "\r\nDate: ") != 1 {
 		t.Errorf("a submission lacks fields: %q", got)
 	}
 	w.dial(t, "users").script(login + envelope +
 		"C: DATA\nS: 354\nC: date: Thu, 1 Jan 2026 00:00:00 +0000\nC: MESSAGE-ID: <1@example.test>\nC: From: app@example.test\nC: \nC: .\nS: 250")
-	if got := w.out.wait(t, 3)[2].content; strings.Contains(got, "Message-ID:") || strings.Contains(got, "Date:") {
+	if got := w.out.wait(t, 3)[2].content; strings.Contains(got, "Message-ID:") ||
+		strings.Contains(got, "Date:") {
 		t.Errorf("fields were doubled: %q", got)
 	}
 }
@@ -190,9 +227,13 @@ func TestContentIsKept(t *testing.T) {
 		"Subject: =?utf-8?q?=C3=BC?=\r\n folded\r\n\r\nüñî 8bit \xff\xfe\r\n",
 		"\r\nno header at all\r\n",
 		"no header, no blank line\r\n",
-		"Subject : odd\r\nnot a field\r\nFrom: x@elsewhere.test\r\n\r\n" + strings.Repeat("line\r\n", 5000),
+		"Subject : odd\r\nnot a field\r\nFrom: x@elsewhere.test\r\n\r\n" + strings.Repeat(
+			"line\r\n", 5000,
+		),
 	} {
-		if got := c.transact(content, "x@elsewhere.test", "alice@example.test"); !strings.HasPrefix(got, "250") {
+		if got := c.transact(
+			content, "x@elsewhere.test", "alice@example.test",
+		); !strings.HasPrefix(got, "250") {
 			t.Fatalf("%q: %s", content, got)
 		}
 		got := w.mailboxes.wait(t, i+1)[i].content
@@ -207,12 +248,14 @@ func TestAddedFields(t *testing.T) {
 	var faults []error
 	w := start(t, func(cfg *relay.Config) {
 		cfg.Policy.Message = func(_ context.Context, s *relay.Session, m *relay.Incoming) error {
-			if m.QueueID == "" || m.From.String() != "app@example.test" || len(m.Recipients) != 1 || !strings.HasSuffix(string(m.Header), "\r\n\r\n") {
+			if m.QueueID == "" || m.From.String() != "app@example.test" || len(m.Recipients) != 1 ||
+				!strings.HasSuffix(string(m.Header), "\r\n\r\n") {
 				t.Errorf("incoming %+v", m)
 			}
 			s.Labels = map[string]string{"seen": "yes"}
 			for _, f := range [][2]string{
-				{"", "x"}, {"Bad Name", "x"}, {"X-Bad:", "x"}, {"X-Bad", "a\r\nBcc: b"}, {"X-Bad", "a\nb"}, {"X-Bad", "\x00"},
+				{"", "x"}, {"Bad Name", "x"}, {"X-Bad:", "x"}, {"X-Bad", "a\r\nBcc: b"},
+				{"X-Bad", "a\nb"}, {"X-Bad", "\x00"},
 				{"X-Bad", strings.Repeat("x", 1000)}, {"X-Bäd", "x"},
 			} {
 				faults = append(faults, m.AddField(f[0], f[1]))
@@ -222,7 +265,8 @@ func TestAddedFields(t *testing.T) {
 	})
 	w.dial(t, "apps").script(envelope + message + "S: 250")
 	got := w.out.wait(t, 1)[0].content
-	if !strings.Contains(got, "\r\nX-Tenant: 7\r\nX-Score: 1.5\r\nFrom: ") || strings.Contains(got, "Bad") {
+	if !strings.Contains(got, "\r\nX-Tenant: 7\r\nX-Score: 1.5\r\nFrom: ") ||
+		strings.Contains(got, "Bad") {
 		t.Errorf("content %q", got)
 	}
 	for i, err := range faults {
@@ -235,13 +279,15 @@ func TestAddedFields(t *testing.T) {
 	}
 }
 
-// TestPolicyOrder records which questions are asked, in order, and what is known at each.
+// TestPolicyOrder records which questions are asked, in order, and what is
+// known at each.
 func TestPolicyOrder(t *testing.T) {
 	var asked []string
 	ask := func(stage string) func(context.Context, *relay.Session) error {
 		return func(_ context.Context, s *relay.Session) error {
 			asked = append(asked, stage+" "+s.Connector.Name+" "+s.Helo)
-			if stage == "auth" != (s.Identity != nil) || s.TLS != nil || s.ID == "" || !s.Remote.IsValid() || !s.Local.IsValid() {
+			if stage == "auth" != (s.Identity != nil) || s.TLS != nil || s.ID == "" ||
+				!s.Remote.IsValid() || !s.Local.IsValid() {
 				t.Errorf("%s: session %+v", stage, s)
 			}
 			return nil
@@ -251,7 +297,9 @@ func TestPolicyOrder(t *testing.T) {
 		cfg.Policy = relay.Policy{Connect: ask("connect"), Helo: ask("helo"), Auth: ask("auth")}
 	})
 	w.dial(t, "users").script(login + "C: QUIT\nS: 221\nS: close")
-	if got := strings.Join(asked, ", "); got != "connect users , helo users client.example.test, auth users client.example.test" {
+	if got := strings.Join(
+		asked, ", ",
+	); got != "connect users , helo users client.example.test, auth users client.example.test" {
 		t.Errorf("asked %q", got)
 	}
 }
@@ -259,16 +307,22 @@ func TestPolicyOrder(t *testing.T) {
 // TestSenderOfUser shows what a user may send as.
 func TestSenderOfUser(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) {
-		cfg.Verifier = auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
-			return &auth.Identity{User: c.Username, Senders: []string{"*@news.example.test", "sales@elsewhere.test"}}, nil
+		cfg.Verifier = auth.VerifierFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
+			return &auth.Identity{
+				User: c.Username, Senders: []string{"*@news.example.test", "sales@elsewhere.test"},
+			}, nil
 		})
 		cfg.Connectors[2].Limits.MaxProtocolErrors = -1
 	})
 	c := w.dial(t, "users")
 	c.script(login)
 	for from, ok := range map[string]bool{
-		"app@example.test": true, "APP@Example.Test": true, "any@news.example.test": true, "sales@elsewhere.test": true, "": true,
-		"any@sub.news.example.test": false, "other@elsewhere.test": false, "bob@example.test": false, "app@example.test.evil.test": false,
+		"app@example.test": true, "APP@Example.Test": true, "any@news.example.test": true,
+		"sales@elsewhere.test": true, "": true,
+		"any@sub.news.example.test": false, "other@elsewhere.test": false,
+		"bob@example.test": false, "app@example.test.evil.test": false,
 	} {
 		want := "250 "
 		if !ok {
@@ -276,8 +330,14 @@ func TestSenderOfUser(t *testing.T) {
 		}
 		c.script("C: MAIL FROM:<" + from + ">\nS: " + want + "\nC: RSET\nS: 250")
 	}
-	c.script(envelope + "C: DATA\nS: 354\nC: From: News <x@news.example.test>, app@example.test\nC: Sender: app@example.test\nC: \nC: .\nS: 250")
-	c.script(envelope + "C: DATA\nS: 354\nC: From: app@example.test, ceo@example.test\nC: \nC: .\nS: 550 5.7.60")
+	c.script(
+		envelope +
+			"C: DATA\nS: 354\nC: From: News <x@news.example.test>, app@example.test\nC: Sender: app@example.test\nC: \nC: .\nS: 250",
+	)
+	c.script(
+		envelope +
+			"C: DATA\nS: 354\nC: From: app@example.test, ceo@example.test\nC: \nC: .\nS: 550 5.7.60",
+	)
 	c.script(envelope + "C: DATA\nS: 354\nC: From: not an address\nC: \nC: .\nS: 550 5.6.0")
 }
 

@@ -22,7 +22,8 @@ import (
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
-// TestDurableBeforeReply holds the 250, and the return of Submit, back until the commit is through.
+// TestDurableBeforeReply holds the 250, and the return of Submit, back until
+// the commit is through.
 func TestDurableBeforeReply(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	w := start(t, func(c *relay.Config) {
@@ -45,7 +46,10 @@ func TestDurableBeforeReply(t *testing.T) {
 
 	done := make(chan error, 1)
 	go func() {
-		_, err := w.relay.Submit(t.Context(), &relay.Message{To: []string{"x@elsewhere.test"}, Content: strings.NewReader(text)})
+		_, err := w.relay.Submit(
+			t.Context(),
+			&relay.Message{To: []string{"x@elsewhere.test"}, Content: strings.NewReader(text)},
+		)
 		done <- err
 	}()
 	<-entered
@@ -60,20 +64,28 @@ func TestDurableBeforeReply(t *testing.T) {
 	}
 }
 
-// TestFailedCommitIsNoMessage looks for what must not be there after a commit that failed.
+// TestFailedCommitIsNoMessage looks for what must not be there after a commit
+// that failed.
 func TestFailedCommitIsNoMessage(t *testing.T) {
 	for _, cause := range []error{spool.ErrFull, spool.ErrFailed, errSecret} {
 		events := new(record)
 		cfg := relay.Config{
 			Hostname: "relay.example.test",
-			Spool:    &hooked{Store: memspool.New(nil), commit: func(context.Context, spool.Commit) error { return cause }},
-			Events:   events.add,
+			Spool: &hooked{Store: memspool.New(nil), commit: func(
+				context.Context, spool.Commit,
+			) error {
+				return cause
+			}},
+			Events: events.add,
 		}
 		r, err := relay.New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		receipt, err := r.Submit(t.Context(), &relay.Message{To: []string{"x@elsewhere.test"}, Content: strings.NewReader(text)})
+		receipt, err := r.Submit(
+			t.Context(),
+			&relay.Message{To: []string{"x@elsewhere.test"}, Content: strings.NewReader(text)},
+		)
 		if receipt != nil || !errors.Is(err, cause) {
 			t.Errorf("Submit = %v, %v; want %v", receipt, err, cause)
 		}
@@ -88,20 +100,30 @@ func TestFailedCommitIsNoMessage(t *testing.T) {
 	}
 }
 
-// TestRoomIsGivenBack sends messages that break off, are refused or are too large.
+// TestRoomIsGivenBack sends messages that break off, are refused or are too
+// large.
 func TestRoomIsGivenBack(t *testing.T) {
 	w := start(t, func(c *relay.Config) { c.Connectors[0].Limits.MaxMessageBytes = 65536 })
 	c := w.dial(t, "apps")
 	for range 3 {
 		c.script(envelope + "C: DATA\nS: 354\nC: Subject: x\nC: \nC: a\\nb\nC: .\nS: 550 5.6.11")
-		if got := c.transact("Subject: x\r\n\r\n"+strings.Repeat(strings.Repeat("x", 70)+"\r\n", 1000), "app@example.test", "x@elsewhere.test"); !strings.HasPrefix(got, "552 5.3.4") {
+		if got := c.transact(
+			"Subject: x\r\n\r\n"+strings.Repeat(strings.Repeat("x", 70)+"\r\n", 1000),
+			"app@example.test", "x@elsewhere.test",
+		); !strings.HasPrefix(got, "552 5.3.4") {
 			t.Fatal(got)
 		}
 	}
 	c.script(envelope + "C: DATA\nS: 354\nC: Subject: x\nC: \nC: half\n")
 	c.conn.Close()
 	broken := errors.New("broken")
-	if _, err := w.relay.Submit(t.Context(), &relay.Message{From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: &failing{"Subject: x\n\nhalf", broken}}); !errors.Is(err, broken) {
+	if _, err := w.relay.Submit(
+		t.Context(),
+		&relay.Message{
+			From: "app@example.test", To: []string{"x@elsewhere.test"},
+			Content: &failing{"Subject: x\n\nhalf", broken},
+		},
+	); !errors.Is(err, broken) {
 		t.Errorf("Submit: %v", err)
 	}
 	c = w.dial(t, "apps") // by now the first session has ended, or ends with the relay
@@ -155,7 +177,9 @@ func (f *fickle) Deliver(_ context.Context, a *relay.Attempt) []relay.Result {
 		case 0, 1:
 			results[i].Err = relay.Reject(550, "5.1.1", "No such user")
 		case 2:
-			results[i].Err = &relay.DeliveryError{Op: "rcpt", Code: 550, Enhanced: "5.7.1", Text: "No", Permanent: true}
+			results[i].Err = &relay.DeliveryError{
+				Op: "rcpt", Code: 550, Enhanced: "5.7.1", Text: "No", Permanent: true,
+			}
 		case 3:
 			results[i].Err = &relay.DeliveryError{Op: "dial", Err: errSecret}
 		case 4, 5, 6:
@@ -169,8 +193,9 @@ func (f *fickle) Deliver(_ context.Context, a *relay.Attempt) []relay.Result {
 	return results
 }
 
-// TestOneFate follows random messages to random recipients over transports that fail at random, while the
-// spool now and then fails to settle: each recipient ends in one fate, and the sender is told once of what it wants to know.
+// TestOneFate follows random messages to random recipients over transports that
+// fail at random, while the spool now and then fails to settle: each recipient
+// ends in one fate, and the sender is told once of what it wants to know.
 func TestOneFate(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -214,17 +239,22 @@ func oneFate(t *testing.T, seed uint64) {
 	}), out)
 	cfg.Spool, cfg.Events = store, events.add
 	cfg.Retry = relay.Retry{
-		Schedule: []time.Duration{time.Minute, 10 * time.Minute}, Expires: 2 * time.Hour, DelayNotification: 5 * time.Minute,
+		Schedule: []time.Duration{time.Minute, 10 * time.Minute}, Expires: 2 * time.Hour,
+		DelayNotification: 5 * time.Minute,
 	}
 	r := run(t, cfg)
 
 	want := map[string]spool.Notify{} // by queue id and recipient
 	for range 40 {
-		pool := []string{"alice@example.test", "bob@example.test", "x@elsewhere.test", "y@elsewhere.test", "z@else.test"}
+		pool := []string{
+			"alice@example.test", "bob@example.test", "x@elsewhere.test", "y@elsewhere.test",
+			"z@else.test",
+		}
 		lot.Shuffle(len(pool), func(i, j int) { pool[i], pool[j] = pool[j], pool[i] })
 		to := pool[:1+lot.IntN(len(pool))]
 		m := &relay.Message{To: to, Content: strings.NewReader(text), Notify: []spool.Notify{
-			0, spool.NotifyNever, spool.NotifySuccess, spool.NotifyDelay, spool.NotifySuccess | spool.NotifyFailure,
+			0, spool.NotifyNever, spool.NotifySuccess, spool.NotifyDelay,
+			spool.NotifySuccess | spool.NotifyFailure,
 		}[lot.IntN(5)]}
 		asked := spool.NotifyNever
 		if lot.IntN(4) > 0 {
@@ -283,7 +313,8 @@ func oneFate(t *testing.T, seed uint64) {
 			continue
 		}
 		taken := out.taken[key] + in.taken[key]
-		if delivered := fates[key][0] == relay.Delivered; delivered != (taken > 0) || !broken && taken > 1 {
+		if delivered := fates[key][0] == relay.Delivered; delivered != (taken > 0) ||
+			!broken && taken > 1 {
 			t.Errorf("%s: %v, taken %d times", key, fates[key][0], taken)
 		}
 	}
@@ -299,7 +330,8 @@ func oneFate(t *testing.T, seed uint64) {
 	}
 }
 
-// TestEventsInOrder commits a message and lets its delivery run before the committer goes on.
+// TestEventsInOrder commits a message and lets its delivery run before the
+// committer goes on.
 func TestEventsInOrder(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		events := new(record)
@@ -314,7 +346,8 @@ func TestEventsInOrder(t *testing.T) {
 		submit(t, r, "app@example.test", "x@elsewhere.test")
 		synctest.Wait()
 		got := events.all()
-		if len(got) != 3 || got[0].Kind != relay.Accepted || got[1].Kind != relay.Attempted || got[2].Kind != relay.Delivered {
+		if len(got) != 3 || got[0].Kind != relay.Accepted || got[1].Kind != relay.Attempted ||
+			got[2].Kind != relay.Delivered {
 			t.Errorf("events %s", show(got))
 		}
 	})
@@ -325,7 +358,10 @@ func TestClosedByDefault(t *testing.T) {
 	here := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	everyone := connector.AnonymousRelay("everyone", connector.Everyone()...)
 	everyone.Bindings = here
-	cfg := relay.Config{Hostname: "relay.example.test", Spool: memspool.New(nil), Connectors: []*connector.Connector{everyone}}
+	cfg := relay.Config{
+		Hostname: "relay.example.test", Spool: memspool.New(nil),
+		Connectors: []*connector.Connector{everyone},
+	}
 	if _, err := relay.New(cfg); err == nil || !strings.Contains(err.Error(), "Connectors[0]") {
 		t.Errorf("an anonymous relay for everyone: %v", err)
 	}
@@ -339,13 +375,17 @@ func TestClosedByDefault(t *testing.T) {
 	if _, err := relay.New(cfg); err == nil {
 		t.Error("a zero connector was taken")
 	}
-	nobody := bind(&connector.Connector{Name: "nobody", RemoteIPRanges: connector.Loopback()}, "127.0.0.1")
+	nobody := bind(
+		&connector.Connector{Name: "nobody", RemoteIPRanges: connector.Loopback()}, "127.0.0.1",
+	)
 	w := start(t, func(c *relay.Config) { c.Connectors = []*connector.Connector{nobody} })
-	w.dial(t, "nobody").script("C: MAIL FROM:<x@elsewhere.test>\nS: 530 5.7.1\nC: AUTH PLAIN AHgAeA==\nS: 50\nC: RCPT TO:<alice@example.test>\nS: 503")
+	w.dial(t, "nobody").script(
+		"C: MAIL FROM:<x@elsewhere.test>\nS: 530 5.7.1\nC: AUTH PLAIN AHgAeA==\nS: 50\nC: RCPT TO:<alice@example.test>\nS: 503",
+	)
 }
 
-// TestUnknownRecipients takes recipients that do not exist, in domains of each type, as they are accepted
-// and as they are delivered.
+// TestUnknownRecipients takes recipients that do not exist, in domains of each
+// type, as they are accepted and as they are delivered.
 func TestUnknownRecipients(t *testing.T) {
 	known := true
 	var mu sync.Mutex
@@ -362,17 +402,21 @@ func TestUnknownRecipients(t *testing.T) {
 		}
 	})
 	c := w.dial(t, "in")
-	c.script("C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT TO:<u@authoritative.test>\nS: 250\nC: RCPT TO:<u@internal.test>\nS: 250\n" + message + "S: 250")
+	c.script(
+		"C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT TO:<u@authoritative.test>\nS: 250\nC: RCPT TO:<u@internal.test>\nS: 250\n" + message + "S: 250",
+	)
 	w.mailboxes.wait(t, 2)
 	mu.Lock()
 	known = false
 	mu.Unlock()
-	c.script("C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT TO:<u@authoritative.test>\nS: 550 5.1.1\nC: RCPT TO:<u@internal.test>\nS: 250\n" +
+	c.script("C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT TO:<u@authoritative.test>\nS: 550 " +
+		"5.1.1\nC: RCPT TO:<u@internal.test>\nS: 250\n" +
 		"C: RCPT TO:<u@external.test>\nS: 250\n" + message + "S: 250")
 	w.out.wait(t, 2)
 }
 
-// TestIdentityReplacesAnonymous gives anonymous clients more than users: logging on takes it away.
+// TestIdentityReplacesAnonymous gives anonymous clients more than users:
+// logging on takes it away.
 func TestIdentityReplacesAnonymous(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) {
 		c := bind(connector.New(connector.Custom, "both"), "127.0.0.4")
@@ -382,11 +426,13 @@ func TestIdentityReplacesAnonymous(t *testing.T) {
 		cfg.Connectors = append(cfg.Connectors, c)
 	})
 	c := w.dial(t, "both")
-	c.script("C: MAIL FROM:<ceo@example.test>\nS: 250\nC: RCPT TO:<x@elsewhere.test>\nS: 550 5.7.54\nC: RSET\nS: 250\n" + login +
+	c.script("C: MAIL FROM:<ceo@example.test>\nS: 250\nC: RCPT TO:<x@elsewhere.test>\nS: 550 " +
+		"5.7.54\nC: RSET\nS: 250\n" + login +
 		"C: MAIL FROM:<ceo@example.test>\nS: 550 5.7.60\nC: MAIL FROM:<app@example.test>\nS: 250\nC: RCPT TO:<x@elsewhere.test>\nS: 250")
 }
 
-// TestSecretsStayInside lets everything fail with a text of internals and looks at all that leaves the relay.
+// TestSecretsStayInside lets everything fail with a text of internals and looks
+// at all that leaves the relay.
 func TestSecretsStayInside(t *testing.T) {
 	for name, failure := range map[string]error{
 		"plain":    errSecret,
@@ -398,7 +444,12 @@ func TestSecretsStayInside(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				box := newCapture()
-				cfg := local(box, relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error { return failure }))
+				cfg := local(
+					box,
+					relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+						return failure
+					}),
+				)
 				cfg.Retry = relay.Retry{Schedule: []time.Duration{time.Hour}, Expires: time.Hour}
 				r := run(t, cfg)
 				submit(t, r, "app@example.test", "x@elsewhere.test")
@@ -416,7 +467,8 @@ func TestSecretsStayInside(t *testing.T) {
 	}
 }
 
-// TestOneReport makes the step that settles an attempt and queues its report fail once, before and after it took effect.
+// TestOneReport makes the step that settles an attempt and queues its report
+// fail once, before and after it took effect.
 func TestOneReport(t *testing.T) {
 	for _, tt := range []string{"commit fails", "settle fails", "open fails"} {
 		t.Run(tt, func(t *testing.T) {
@@ -451,7 +503,9 @@ func TestOneReport(t *testing.T) {
 					}
 				}
 				taken := 0
-				cfg := local(box, relay.Mailbox(func(_ context.Context, to domains.Address, _ *relay.Attempt) error {
+				cfg := local(box, relay.Mailbox(func(
+					_ context.Context, to domains.Address, _ *relay.Attempt,
+				) error {
 					if to.Local() == "good" {
 						taken++
 						return nil
@@ -479,11 +533,19 @@ func TestOneReport(t *testing.T) {
 
 // TestReportsAreNotReported lets reports fail in every way.
 func TestReportsAreNotReported(t *testing.T) {
-	for name, failure := range map[string]error{"for good": relay.Reject(550, "5.1.1", "No"), "until they expire": relay.Defer(451, "4.2.1", "Later")} {
+	for name, failure := range map[string]error{
+		"for good":          relay.Reject(550, "5.1.1", "No"),
+		"until they expire": relay.Defer(451, "4.2.1", "Later"),
+	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				events := new(record)
-				cfg := local(newCapture(), relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error { return failure }))
+				cfg := local(
+					newCapture(),
+					relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+						return failure
+					}),
+				)
 				cfg.Events = events.add
 				r := run(t, cfg)
 				submit(t, r, "y@elsewhere.test", "x@elsewhere.test")
@@ -491,12 +553,16 @@ func TestReportsAreNotReported(t *testing.T) {
 				time.Sleep(10 * 24 * time.Hour)
 				synctest.Wait()
 				got := events.all(relay.Bounced, relay.Expired)
-				reports := slices.DeleteFunc(slices.Clone(got), func(e relay.Event) bool { return e.Report == "" })
+				reports := slices.DeleteFunc(slices.Clone(got), func(e relay.Event) bool {
+					return e.Report == ""
+				})
 				made := 1
 				if name == "until they expire" {
 					made = 2 // one of the delay
 				}
-				if len(got) != 2+made || len(reports) != 1 || len(events.all(relay.Accepted)) != len(got) || reports[0].From != "y@elsewhere.test" {
+				if len(got) != 2+made || len(reports) != 1 ||
+					len(events.all(relay.Accepted)) != len(got) ||
+					reports[0].From != "y@elsewhere.test" {
 					t.Errorf("events %s", show(got))
 				}
 			})
@@ -504,10 +570,13 @@ func TestReportsAreNotReported(t *testing.T) {
 	}
 }
 
-// TestIdentityLabels expects the labels of a user on the events of what the user sends.
+// TestIdentityLabels expects the labels of a user on the events of what the
+// user sends.
 func TestIdentityLabels(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) {
-		cfg.Verifier = auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+		cfg.Verifier = auth.VerifierFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			return &auth.Identity{User: c.Username, Labels: map[string]string{"tenant": "7"}}, nil
 		})
 	})
@@ -518,13 +587,18 @@ func TestIdentityLabels(t *testing.T) {
 		}
 	}
 	_, err := w.relay.Submit(t.Context(), &relay.Message{
-		To: []string{"x@elsewhere.test"}, Content: strings.NewReader(text), Labels: map[string]string{"order": "1"},
-		Identity: &auth.Identity{User: "app@example.test", Labels: map[string]string{"tenant": "8", "order": "none"}},
+		To: []string{"x@elsewhere.test"}, Content: strings.NewReader(text),
+		Labels: map[string]string{"order": "1"},
+		Identity: &auth.Identity{
+			User: "app@example.test", Labels: map[string]string{"tenant": "8", "order": "none"},
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := w.events.wait(t, func(e relay.Event) bool { return e.Kind == relay.Accepted && e.Labels["order"] != "" })
+	e := w.events.wait(t, func(e relay.Event) bool {
+		return e.Kind == relay.Accepted && e.Labels["order"] != ""
+	})
 	if e.Labels["tenant"] != "8" || e.Labels["order"] != "1" {
 		t.Errorf("labels of Submit: %v", e.Labels)
 	}

@@ -23,7 +23,8 @@ import (
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
-// TestShutdownOfSessions ends a relay with an idle client, one between commands of a transaction and one in its content.
+// TestShutdownOfSessions ends a relay with an idle client, one between commands
+// of a transaction and one in its content.
 func TestShutdownOfSessions(t *testing.T) {
 	w := start(t, nil)
 	idle, busy := w.dial(t, "apps"), w.dial(t, "apps")
@@ -75,7 +76,9 @@ func TestCloseEndsShutdown(t *testing.T) {
 		began := make(chan struct{})
 		r, err := relay.New(relay.Config{
 			Hostname: "relay.example.test", Spool: memspool.New(nil),
-			Transport: relay.TransportFunc(func(ctx context.Context, a *relay.Attempt) []relay.Result {
+			Transport: relay.TransportFunc(func(
+				ctx context.Context, a *relay.Attempt,
+			) []relay.Result {
 				close(began)
 				<-ctx.Done()
 				return nil
@@ -166,7 +169,8 @@ func TestAfterTheEnd(t *testing.T) {
 	}
 }
 
-// TestNothingIsLeft counts goroutines and sockets after relays that worked have ended.
+// TestNothingIsLeft counts goroutines and sockets after relays that worked have
+// ended.
 func TestNothingIsLeft(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for range 3 {
@@ -211,7 +215,8 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-// TestListenFaults binds what cannot be bound: all faults are told, and nothing stays open.
+// TestListenFaults binds what cannot be bound: all faults are told, and nothing
+// stays open.
 func TestListenFaults(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -268,12 +273,15 @@ func TestHostWithoutIPv6(t *testing.T) {
 			cfg, _ := config()
 			cfg.Logger, cfg.Connectors[0].Bindings = log.logger(), nil
 			for _, s := range strings.Fields(tt.bindings) {
-				cfg.Connectors[0].Bindings = append(cfg.Connectors[0].Bindings, netip.MustParseAddrPort(s))
+				cfg.Connectors[0].Bindings = append(
+					cfg.Connectors[0].Bindings, netip.MustParseAddrPort(s),
+				)
 			}
 			cfg.Listen = func(ctx context.Context, network, addr string) (net.Listener, error) {
 				if network == "tcp6" {
-					return nil, &net.OpError{Op: "listen", Net: network, Err: os.NewSyscallError("socket",
-						tt.cause)}
+					return nil,
+						&net.OpError{Op: "listen", Net: network, Err: os.NewSyscallError("socket",
+							tt.cause)}
 				}
 				return new(net.ListenConfig).Listen(ctx, network, addr)
 			}
@@ -304,7 +312,8 @@ func TestHostWithoutIPv6(t *testing.T) {
 	}
 }
 
-// TestReloadBindings moves, adds and removes connectors while clients come and go.
+// TestReloadBindings moves, adds and removes connectors while clients come and
+// go.
 func TestReloadBindings(t *testing.T) {
 	w := start(t, nil)
 	keep := w.addr("apps")
@@ -330,8 +339,11 @@ func TestReloadBindings(t *testing.T) {
 	w.dial(t, "extra").script("C: MAIL FROM:<>\nS: 250\nC: RCPT TO:<alice@example.test>\nS: 250")
 
 	bad := cfg
-	bad.Connectors = append(slices.Clone(cfg.Connectors), bind(connector.New(connector.Internet, "bad"), "192.0.2.1"))
-	if err := w.relay.Reload(bad); err == nil || !strings.Contains(err.Error(), "Connectors[3].Bindings[0]") {
+	bad.Connectors = append(
+		slices.Clone(cfg.Connectors), bind(connector.New(connector.Internet, "bad"), "192.0.2.1"),
+	)
+	if err := w.relay.Reload(bad); err == nil ||
+		!strings.Contains(err.Error(), "Connectors[3].Bindings[0]") {
 		t.Errorf("a connector that cannot be bound: %v", err)
 	}
 	w.dial(t, "extra").script("C: MAIL FROM:<>\nS: 250")
@@ -353,11 +365,18 @@ func TestReloadUnderLoad(t *testing.T) {
 						t.Error(err)
 					}
 				case 1:
-					if err := send(w.addr("apps"), nil, "app@example.test", "x@elsewhere.test"); err != nil {
+					if err := send(
+						w.addr("apps"), nil, "app@example.test", "x@elsewhere.test",
+					); err != nil {
 						t.Error(err)
 					}
 				case 2:
-					_, err := w.relay.Submit(t.Context(), &relay.Message{To: []string{"alice@example.test"}, Content: strings.NewReader(text)})
+					_, err := w.relay.Submit(
+						t.Context(),
+						&relay.Message{
+							To: []string{"alice@example.test"}, Content: strings.NewReader(text),
+						},
+					)
 					if err != nil {
 						t.Error(err)
 					}
@@ -370,7 +389,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	w.mailboxes.wait(t, n)
 }
 
-// TestServeOwnListener serves connections of a listener of the application, until that is closed.
+// TestServeOwnListener serves connections of a listener of the application,
+// until that is closed.
 func TestServeOwnListener(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -417,7 +437,9 @@ func TestMaxDeliveries(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var mu sync.Mutex
 		now, most := 0, 0
-		cfg := local(newCapture(), relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+		cfg := local(newCapture(), relay.TransportFunc(func(
+			_ context.Context, a *relay.Attempt,
+		) []relay.Result {
 			mu.Lock()
 			now++
 			most = max(most, now)
@@ -444,30 +466,47 @@ func TestMaxDeliveries(t *testing.T) {
 // TestFaultsOfTimes finds numbers that make no sense.
 func TestFaultsOfTimes(t *testing.T) {
 	_, err := relay.New(relay.Config{
-		Hostname: "[127.0.0.1]", Spool: memspool.New(nil), MaxDeliveries: -1, DrainTimeout: -1, Postmaster: "no one", DefaultDomain: "a b",
-		Retry: relay.Retry{Schedule: []time.Duration{time.Minute, 0}, Expires: time.Millisecond, DelayNotification: time.Millisecond},
+		Hostname: "[127.0.0.1]", Spool: memspool.New(nil), MaxDeliveries: -1, DrainTimeout: -1,
+		Postmaster: "no one", DefaultDomain: "a b",
+		Retry: relay.Retry{
+			Schedule: []time.Duration{time.Minute, 0}, Expires: time.Millisecond,
+			DelayNotification: time.Millisecond,
+		},
 	})
-	for _, want := range []string{"Hostname:", "MaxDeliveries:", "DrainTimeout:", "DefaultDomain:", "Retry.Schedule[1]:", "Retry.Expires:", "Retry.DelayNotification:"} {
+	for _, want := range []string{
+		"Hostname:", "MaxDeliveries:", "DrainTimeout:", "DefaultDomain:", "Retry.Schedule[1]:",
+		"Retry.Expires:", "Retry.DelayNotification:",
+	} {
 		if err == nil || !strings.Contains(err.Error(), "\n  "+want) {
 			t.Errorf("no fault at %s in %v", want, err)
 		}
 	}
-	_, err = relay.New(relay.Config{Hostname: "relay.example.test", Spool: memspool.New(nil), Postmaster: "no one"})
+	_, err = relay.New(
+		relay.Config{
+			Hostname: "relay.example.test", Spool: memspool.New(nil), Postmaster: "no one",
+		},
+	)
 	if f, ok := errors.AsType[*relay.FieldError](err); !ok || f.Field != "Postmaster" {
 		t.Errorf("error %v", err)
 	}
 }
 
-// TestPostmaster takes mail for <postmaster> without a domain on every connector that may submit (RFC 5321 section 4.5.1).
+// TestPostmaster takes mail for <postmaster> without a domain on every
+// connector that may submit (RFC 5321 section 4.5.1).
 func TestPostmaster(t *testing.T) {
 	w := start(t, func(c *relay.Config) { c.Postmaster = "Alice@example.test" })
-	w.dial(t, "in").script("C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT TO:<Postmaster>\nS: 250\n" + message + "S: 250")
+	w.dial(t, "in").script(
+		"C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT TO:<Postmaster>\nS: 250\n" + message +
+			"S: 250",
+	)
 	if got := w.mailboxes.wait(t, 1)[0]; got.to != "Alice@example.test" {
 		t.Errorf("went to %s", got.to)
 	}
 	w.out.reply = func(string) error { return relay.Reject(550, "5.1.1", "no") }
 	submit(t, w.relay, "bob@example.test", "x@elsewhere.test")
-	if got := w.mailboxes.wait(t, 2)[1]; !strings.Contains(got.content, "From: Mail Delivery System <Alice@example.test>") {
+	if got := w.mailboxes.wait(t, 2)[1]; !strings.Contains(
+		got.content, "From: Mail Delivery System <Alice@example.test>",
+	) {
 		t.Errorf("report %s", got.content)
 	}
 }
@@ -480,7 +519,8 @@ func TestEventKinds(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got relay.EventKind
-		if err := got.UnmarshalText(b); err != nil || got != k || strings.Contains(k.String(), "(") {
+		if err := got.UnmarshalText(b); err != nil || got != k ||
+			strings.Contains(k.String(), "(") {
 			t.Errorf("%d: %q, %v, %v", k, b, got, err)
 		}
 	}
@@ -507,9 +547,17 @@ func TestErrorTypes(t *testing.T) {
 		{relay.Reject(250, "", "no"), "550 5.0.0 no", false},
 		{relay.Defer(421, "4.7.0", "later"), "421 4.7.0 later", true},
 		{relay.Defer(550, "", "later"), "451 4.0.0 later", true},
-		{&relay.ReplyError{Code: 451, Enhanced: "4.3.0", Text: "later", Err: cause}, "451 4.3.0 later", true},
+		{
+			&relay.ReplyError{Code: 451, Enhanced: "4.3.0", Text: "later", Err: cause},
+			"451 4.3.0 later", true,
+		},
 		{&relay.DeliveryError{Op: "dns", Err: cause}, "dns: cause", true},
-		{&relay.DeliveryError{Op: "data", Host: "h", Code: 554, Enhanced: "5.6.0", Text: "no", Permanent: true}, "data h: 554 5.6.0 no", false},
+		{
+			&relay.DeliveryError{
+				Op: "data", Host: "h", Code: 554, Enhanced: "5.6.0", Text: "no", Permanent: true,
+			},
+			"data h: 554 5.6.0 no", false,
+		},
 		{&relay.FieldError{Field: "Spool", Err: cause}, "Spool: cause", true},
 		{&relay.RecipientError{Recipient: "a@b.test", Err: cause}, "<a@b.test>: cause", true},
 	} {
@@ -525,7 +573,8 @@ func TestErrorTypes(t *testing.T) {
 	}
 }
 
-// TestLabelsAreApart lets a policy write the labels of its session in place while earlier events are still read.
+// TestLabelsAreApart lets a policy write the labels of its session in place
+// while earlier events are still read.
 func TestLabelsAreApart(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) {
 		n := 0

@@ -81,7 +81,8 @@ func (h safeHandler) Handle(ctx context.Context, r slog.Record) (err error) {
 	return h.Handler.Handle(ctx, r)
 }
 
-// panicked tells the handler of its panic, which may have come from one record only.
+// panicked tells the handler of its panic, which may have come from one record
+// only.
 func (h safeHandler) panicked(ctx context.Context, v any) {
 	stack := string(debug.Stack())
 	defer func() { _ = recover() }()

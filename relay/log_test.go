@@ -38,10 +38,13 @@ func TestDeliveriesAreLogged(t *testing.T) {
 				switch {
 				case strings.HasPrefix(r.Address, "gone"):
 					results[i] = relay.Result{Host: host, Err: &relay.DeliveryError{
-						Op: "rcpt", Code: 550, Enhanced: "5.1.1", Text: "No such user", Permanent: true,
+						Op: "rcpt", Code: 550, Enhanced: "5.1.1", Text: "No such user",
+						Permanent: true,
 					}}
 				case strings.HasPrefix(r.Address, "never"):
-					results[i].Err = &relay.DeliveryError{Op: "dial", Err: fmt.Errorf("no route to host")}
+					results[i].Err = &relay.DeliveryError{
+						Op: "dial", Err: fmt.Errorf("no route to host"),
+					}
 				case a.Number < 3:
 					results[i] = relay.Result{Host: host, Err: relay.Defer(451, "4.2.1", "Busy")}
 				}
@@ -53,12 +56,15 @@ func TestDeliveriesAreLogged(t *testing.T) {
 		cfg.Retry.Expires = time.Hour
 		r := run(t, cfg)
 		const from = "app@example.test"
-		id := submit(t, r, from, "gone@elsewhere.test", "busy@elsewhere.test", "slow@elsewhere.test")
+		id := submit(
+			t, r, from, "gone@elsewhere.test", "busy@elsewhere.test", "slow@elsewhere.test",
+		)
 		late := submit(t, r, "", "never@elsewhere.test")
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		for msg, want := range map[string][]string{
-			"bounced": {"queue_id=" + id + " from=" + from + " to=gone@elsewhere.test attempt=1 host=\"" +
+			"bounced": {"queue_id=" + id + " from=" + from +
+				" to=gone@elsewhere.test attempt=1 host=\"" +
 				host + "\" code=550 enhanced=5.1.1 reply=\"No such user\" report="},
 			"deferred": {
 				"queue_id=" + id + " from=" + from + " to=busy@elsewhere.test attempt=1 host=\"" +
@@ -93,7 +99,8 @@ func TestDeliveriesAreLogged(t *testing.T) {
 	})
 }
 
-// The log says what is listened on, and one event has a peer that no connector is for.
+// The log says what is listened on, and one event has a peer that no connector
+// is for.
 func TestListeningAndStrangersAreTold(t *testing.T) {
 	log := new(logs)
 	w := start(t, func(cfg *relay.Config) {
@@ -169,7 +176,8 @@ func TestLogTellsItsPanics(t *testing.T) {
 		r := run(t, cfg)
 		submit(t, r, "", "alice@example.test")
 		synctest.Wait()
-		if s := log.String(); !strings.Contains(s, "panic=boom") || !strings.Contains(s, "log_test.go") {
+		if s := log.String(); !strings.Contains(s, "panic=boom") ||
+			!strings.Contains(s, "log_test.go") {
 			t.Errorf("log %s", s)
 		}
 	})

@@ -43,20 +43,28 @@ func everyMechanism(t testing.TB, secret string) *auth.Server {
 		return id, nil
 	}
 	return &auth.Server{
-		Passwords: auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+		Passwords: auth.VerifierFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			if c.Username == "down" {
 				return nil, fmt.Errorf("users: cannot ask for %v", c)
 			}
 			return check(c.Username == id.User && c.Password == secret)
 		}),
-		SCRAM: auth.SCRAMStoreFunc(func(_ context.Context, c auth.Credentials) (string, *auth.Identity, error) {
+		SCRAM: auth.SCRAMStoreFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (string, *auth.Identity, error) {
 			id, err := check(c.Username == id.User)
 			return keys, id, err
 		}),
-		Tokens: auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+		Tokens: auth.VerifierFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			return check(c.Token == secret)
 		}),
-		Certificates: auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+		Certificates: auth.VerifierFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			return check(c.TLS.VerifiedChains[0][0].Subject.CommonName == id.User)
 		}),
 	}
@@ -70,7 +78,8 @@ func personal(t testing.TB, name string) (tls.Certificate, *x509.CertPool) {
 		t.Fatal(err)
 	}
 	template := x509.Certificate{
-		SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: name},
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
@@ -91,7 +100,9 @@ func (w *world) inside(t *testing.T, name string, cert tls.Certificate) *talk {
 	t.Helper()
 	c := w.dial(t, name)
 	c.script("C: STARTTLS\nS: 220")
-	tc := tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}})
+	tc := tls.Client(
+		c.conn, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}},
+	)
 	c.conn, c.r = tc, bufio.NewReader(tc)
 	c.script("C: EHLO client.example.test\nS: 250")
 	return c
@@ -109,11 +120,14 @@ func TestLogonByCertificate(t *testing.T) {
 	})
 	c := w.inside(t, "users", cert)
 	c.script("C: MAIL FROM:<app@example.test>\nS: 530 5.7.1\nC: AUTH EXTERNAL =\nS: 235 2.7.0")
-	if got := c.transact(text, "app@example.test", "x@elsewhere.test"); !strings.HasPrefix(got, "250 ") {
+	if got := c.transact(
+		text, "app@example.test", "x@elsewhere.test",
+	); !strings.HasPrefix(got, "250 ") {
 		t.Fatal(got)
 	}
 	content := strings.Join(strings.Fields(w.out.wait(t, 1)[0].content), " ")
-	if !strings.Contains(content, "(using TLSv1.3 with cipher TLS_") || !strings.Contains(content, "(verified certificate of app?example.test)") {
+	if !strings.Contains(content, "(using TLSv1.3 with cipher TLS_") ||
+		!strings.Contains(content, "(verified certificate of app?example.test)") {
 		t.Errorf("content %s", content)
 	}
 	for _, e := range append(w.events.all(relay.Accepted), w.events.all(relay.Rejected)...) {
@@ -121,7 +135,8 @@ func TestLogonByCertificate(t *testing.T) {
 			t.Errorf("event %+v", e)
 		}
 	}
-	if n := len(w.events.all(relay.Rejected)); n != 1 || !strings.Contains(log.String(), `tls="TLSv1.3 TLS_`) {
+	if n := len(w.events.all(relay.Rejected)); n != 1 ||
+		!strings.Contains(log.String(), `tls="TLSv1.3 TLS_`) {
 		t.Errorf("%d refusals, log %s", n, log)
 	}
 }
@@ -131,7 +146,8 @@ type uncapped struct{}
 
 func (uncapped) Spend(context.Context, *auth.Identity) error { return nil }
 
-// Log and events tell who has logged on, who was refused after that, and whose message was accepted.
+// Log and events tell who has logged on, who was refused after that, and whose
+// message was accepted.
 func TestWho(t *testing.T) {
 	cert, pool := personal(t, "device.example.test")
 	log := new(logs)
@@ -139,8 +155,13 @@ func TestWho(t *testing.T) {
 		cfg.TLS, cfg.Logger = certificate(t), log.logger()
 		cfg.TLS.ClientCAs = pool
 		cfg.Verifier, cfg.Auth, cfg.Quota = nil, everyMechanism(t, "secret"), uncapped{}
-		cfg.Auth.Passwords = auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
-			return &auth.Identity{User: "printers", Credential: "printer-7", Senders: []string{"printer@example.test", "app@example.test"}}, nil
+		cfg.Auth.Passwords = auth.VerifierFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
+			return &auth.Identity{
+				User: "printers", Credential: "printer-7",
+				Senders: []string{"printer@example.test", "app@example.test"},
+			}, nil
 		})
 		cfg.Connectors[2].AuthMechanisms |= connector.TLS
 	})
@@ -166,35 +187,61 @@ func TestWho(t *testing.T) {
 	c.script("C: MAIL FROM:<boss@example.test>\nS: 550 5.7.60")
 	reply := c.transact(text, "printer@example.test", "x@elsewhere.test", "y@elsewhere.test")
 	id := reply[strings.LastIndexByte(reply, ' ')+1:]
-	who := []string{"session=", "connector=users", "remote=127.0.0.1", "user=printers", "credential=printer-7", `tls="TLSv1.3 TLS_`, "certificate=device.example.test"}
+	who := []string{
+		"session=", "connector=users", "remote=127.0.0.1", "user=printers", "credential=printer-7",
+		`tls="TLSv1.3 TLS_`, "certificate=device.example.test",
+	}
 	check(`"logged on"`, 0, append(who, "level=INFO", "mechanism=PLAIN")...)
 	check("refused", 0, append(who, "stage=mail", "from=boss@example.test")...)
-	check("accepted", 0, append(who, "level=INFO", "queue_id="+id, "from=printer@example.test", "recipients=2", "size=")...)
+	check(
+		"accepted", 0,
+		append(
+			who, "level=INFO", "queue_id="+id, "from=printer@example.test", "recipients=2", "size=",
+		)...,
+	)
 	for _, e := range append(w.events.all(relay.Accepted), w.events.all(relay.Rejected)...) {
 		if e.User != "printers" || e.Credential != "printer-7" {
 			t.Errorf("%s by %q with %q", e.Kind, e.User, e.Credential)
 		}
 	}
-	if a, r := len(w.events.all(relay.Accepted)), len(w.events.all(relay.Rejected)); a != 1 || r != 1 {
+	if a, r := len(w.events.all(relay.Accepted)), len(w.events.all(relay.Rejected)); a != 1 ||
+		r != 1 {
 		t.Errorf("%d accepted, %d rejected", a, r)
 	}
 
 	// Over HTTP, and from the application itself.
 	begin := len(log.String())
-	peer := relay.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:1"), TLS: new(tls.ConnectionState), Protocol: "HTTP"}
+	peer := relay.Peer{
+		Remote: netip.MustParseAddrPort("127.0.0.1:1"), TLS: new(tls.ConnectionState),
+		Protocol: "HTTP",
+	}
 	client, err := w.relay.Admit(t.Context(), "users", peer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := client.Authenticate(t.Context(), auth.Credentials{Username: "printer-7", Password: "secret"}); err != nil {
+	if err := client.Authenticate(
+		t.Context(), auth.Credentials{Username: "printer-7", Password: "secret"},
+	); err != nil {
 		t.Fatal(err)
 	}
-	receipt, err := client.Submit(t.Context(), &relay.Message{From: "printer@example.test", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(text)})
+	receipt, err := client.Submit(
+		t.Context(),
+		&relay.Message{
+			From: "printer@example.test", To: []string{"x@elsewhere.test"},
+			Content: strings.NewReader(text),
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	check(`"logged on"`, begin, "connector=users", "user=printers", "credential=printer-7", "mechanism=PLAIN")
-	check("accepted", begin, "connector=users", "user=printers", "credential=printer-7", "queue_id="+receipt.QueueID)
+	check(
+		`"logged on"`, begin, "connector=users", "user=printers", "credential=printer-7",
+		"mechanism=PLAIN",
+	)
+	check(
+		"accepted", begin, "connector=users", "user=printers", "credential=printer-7",
+		"queue_id="+receipt.QueueID,
+	)
 	begin = len(log.String())
 	id = submit(t, w.relay, "app@example.test", "x@elsewhere.test")
 	check("accepted", begin, "queue_id="+id)
@@ -211,7 +258,9 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 		cfg.TLS, cfg.Logger = certificate(t), log.logger()
 		cfg.Verifier, cfg.Auth = nil, everyMechanism(t, strings.ReplaceAll(secret, " ", "-"))
 		cfg.Auth.Certificates = nil
-		cfg.Auth.Throttle = auth.NewThrottle(auth.ThrottleOptions{Free: 30, SourceFree: 30, Delay: time.Minute})
+		cfg.Auth.Throttle = auth.NewThrottle(
+			auth.ThrottleOptions{Free: 30, SourceFree: 30, Delay: time.Minute},
+		)
 		cfg.Connectors[2].AuthMechanisms |= connector.TLS
 		cfg.Connectors[2].Limits.MaxLogonFailures, cfg.Connectors[2].Limits.MaxProtocolErrors = -1, -1
 	})
@@ -238,7 +287,8 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 		for _, user := range []string{"app@example.test", "mallory", "down", "\u202e"} {
 			say("AUTH PLAIN " + b64([]byte("\x00"+user+"\x00"+s)))
 			say("AUTH PLAIN " + b64([]byte(user+"\x00"+s)))
-			if strings.HasPrefix(say("AUTH LOGIN"), "334 ") && strings.HasPrefix(say(b64([]byte(user))), "334 ") {
+			if strings.HasPrefix(say("AUTH LOGIN"), "334 ") &&
+				strings.HasPrefix(say(b64([]byte(user))), "334 ") {
 				say(b64([]byte(s)))
 			}
 			for _, line := range []string{
@@ -252,7 +302,9 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 			if client, err := scram.SHA256.NewClient(user, s, ""); err == nil {
 				talk := client.NewConversation()
 				first, _ := talk.Step("")
-				if got := say("AUTH SCRAM-SHA-256 " + b64([]byte(first))); strings.HasPrefix(got, "334 ") {
+				if got := say(
+					"AUTH SCRAM-SHA-256 " + b64([]byte(first)),
+				); strings.HasPrefix(got, "334 ") {
 					challenge, _ := base64.StdEncoding.DecodeString(got[4:])
 					final, err := talk.Step(string(challenge))
 					if err != nil {
@@ -276,18 +328,37 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 		}
 	}
 	for i := range 31 {
-		say("AUTH PLAIN " + b64(fmt.Appendf(nil, "\x00mallory\x00%s%d", strings.ReplaceAll(wrong, " ", "-"), i)))
+		say(
+			"AUTH PLAIN " + b64(
+				fmt.Appendf(nil, "\x00mallory\x00%s%d", strings.ReplaceAll(wrong, " ", "-"), i),
+			),
+		)
 	}
-	if !strings.Contains(replies.String(), "454 4.7.0 Too many failed logons") || !strings.Contains(replies.String(), "235 ") {
+	if !strings.Contains(replies.String(), "454 4.7.0 Too many failed logons") ||
+		!strings.Contains(replies.String(), "235 ") {
 		t.Errorf("replies %s", replies.String())
 	}
 	c = session()
-	c.script("C: AUTH PLAIN " + b64([]byte("\x00app@example.test\x00"+strings.ReplaceAll(secret, " ", "-"))) + "\nS: 235 ")
-	if got := c.transact(text, "app@example.test", "x@elsewhere.test"); !strings.HasPrefix(got, "250 ") {
+	c.script(
+		"C: AUTH PLAIN " + b64(
+			[]byte("\x00app@example.test\x00"+strings.ReplaceAll(secret, " ", "-")),
+		) + "\nS: 235 ",
+	)
+	if got := c.transact(
+		text, "app@example.test", "x@elsewhere.test",
+	); !strings.HasPrefix(got, "250 ") {
 		t.Error(got)
 	}
-	all := map[string]string{"log": log.String(), "replies": replies.String(), "events": fmt.Sprintf("%+v", append(w.events.all(relay.Rejected), w.events.all(relay.Accepted)...))}
-	if !strings.Contains(all["log"], "msg=refused") || !strings.Contains(all["log"], `msg="logged on"`) || !strings.Contains(all["log"], "msg=accepted") || !strings.Contains(all["events"], "mallory") {
+	all := map[string]string{
+		"log": log.String(), "replies": replies.String(),
+		"events": fmt.Sprintf(
+			"%+v", append(w.events.all(relay.Rejected), w.events.all(relay.Accepted)...),
+		),
+	}
+	if !strings.Contains(all["log"], "msg=refused") ||
+		!strings.Contains(all["log"], `msg="logged on"`) ||
+		!strings.Contains(all["log"], "msg=accepted") ||
+		!strings.Contains(all["events"], "mallory") {
 		t.Fatal("nothing was told")
 	}
 	for _, s := range []string{secret, wrong} {
@@ -307,7 +378,8 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 	}
 }
 
-// A connector on which passwords can be read on the way is warned of, when it is served and not before.
+// A connector on which passwords can be read on the way is warned of, when it
+// is served and not before.
 func TestWarnsOfPasswordsInTheClear(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -317,7 +389,9 @@ func TestWarnsOfPasswordsInTheClear(t *testing.T) {
 	}{
 		{"in the clear", "192.0.2.1:587", func(*relay.Config, *connector.Connector) {}, true},
 		{"loopback", "127.0.0.1:587", func(*relay.Config, *connector.Connector) {}, false},
-		{"disabled", "192.0.2.1:587", func(_ *relay.Config, c *connector.Connector) { c.Disabled = true }, false},
+		{"disabled", "192.0.2.1:587", func(_ *relay.Config, c *connector.Connector) {
+			c.Disabled = true
+		}, false},
 		{"BasicAuthRequireTLS", "192.0.2.1:587", func(_ *relay.Config, c *connector.Connector) {
 			c.AuthMechanisms |= connector.TLS | connector.BasicAuthRequireTLS
 		}, false},
@@ -327,7 +401,9 @@ func TestWarnsOfPasswordsInTheClear(t *testing.T) {
 		{"ImplicitTLS", "192.0.2.1:587", func(_ *relay.Config, c *connector.Connector) {
 			c.ImplicitTLS, c.AuthMechanisms = true, connector.TLS|connector.BasicAuth
 		}, false},
-		{"no AUTH", "192.0.2.1:587", func(_ *relay.Config, c *connector.Connector) { c.AuthMechanisms = connector.TLS }, false},
+		{"no AUTH", "192.0.2.1:587", func(_ *relay.Config, c *connector.Connector) {
+			c.AuthMechanisms = connector.TLS
+		}, false},
 		{"no passwords", "192.0.2.1:587", func(cfg *relay.Config, _ *connector.Connector) {
 			cfg.Verifier, cfg.Auth = nil, &auth.Server{SCRAM: everyMechanism(t, "secret").SCRAM}
 		}, false},
@@ -337,9 +413,13 @@ func TestWarnsOfPasswordsInTheClear(t *testing.T) {
 		cfg.TLS, cfg.Logger = certificate(t), log.logger()
 		cfg.Connectors = cfg.Connectors[2:]
 		users := cfg.Connectors[0]
-		users.AuthMechanisms, users.Bindings = connector.BasicAuth, []netip.AddrPort{netip.MustParseAddrPort(tt.binding)}
+		users.AuthMechanisms, users.Bindings = connector.BasicAuth, []netip.AddrPort{
+			netip.MustParseAddrPort(tt.binding),
+		}
 		tt.change(&cfg, users)
-		count := func() int { return strings.Count(log.String(), "level=WARN msg=\"users may log on without TLS") }
+		count := func() int {
+			return strings.Count(log.String(), "level=WARN msg=\"users may log on without TLS")
+		}
 		r, err := relay.New(cfg)
 		if err != nil {
 			t.Fatal(tt.name, err)
@@ -355,7 +435,8 @@ func TestWarnsOfPasswordsInTheClear(t *testing.T) {
 		if err := r.Serve(l); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
-		if n := count(); n == 1 != tt.warned || n > 1 || tt.warned && !strings.Contains(log.String(), "connector=users") {
+		if n := count(); n == 1 != tt.warned || n > 1 ||
+			tt.warned && !strings.Contains(log.String(), "connector=users") {
 			t.Errorf("%s: %d warnings in %s", tt.name, n, log)
 		}
 		if err := r.Reload(cfg); err != nil || count() == 2 != tt.warned {
@@ -387,7 +468,9 @@ func TestWarnsOfStrangersLimits(t *testing.T) {
 		{"as in Exchange", func(c *connector.Connector) {
 			c.Limits.MaxConnectionsPerSource, c.Limits.MaxConnectionsPercentPerSource = 20, 2
 		}, true},
-		{"half of it", func(c *connector.Connector) { c.Limits.MaxConnectionsPerSource = -1 }, true},
+		{"half of it", func(c *connector.Connector) {
+			c.Limits.MaxConnectionsPerSource = -1
+		}, true},
 		{"trusted network", func(c *connector.Connector) {
 			c.AuthMechanisms, c.PermissionGroups = connector.ExternalAuthoritative, connector.ExchangeServers
 			c.Grants = nil
@@ -435,10 +518,16 @@ func TestAuthFaults(t *testing.T) {
 		change func(*relay.Config)
 		want   string
 	}{
-		{"both", func(cfg *relay.Config) { cfg.Auth = everyMechanism(t, "secret") }, "Verifier: Auth is set too"},
+		{"both", func(cfg *relay.Config) {
+			cfg.Auth = everyMechanism(t, "secret")
+		}, "Verifier: Auth is set too"},
 		{"neither", func(cfg *relay.Config) { cfg.Verifier = nil }, "Verifier: required, or Auth"},
-		{"nothing in it", func(cfg *relay.Config) { cfg.Verifier, cfg.Auth = nil, new(auth.Server) }, "Auth: it has no mechanism"},
-		{"nobody vouches", func(cfg *relay.Config) { cfg.Verifier, cfg.Auth = nil, everyMechanism(t, "secret") }, "TLS.ClientCAs: required"},
+		{"nothing in it", func(cfg *relay.Config) {
+			cfg.Verifier, cfg.Auth = nil, new(auth.Server)
+		}, "Auth: it has no mechanism"},
+		{"nobody vouches", func(cfg *relay.Config) {
+			cfg.Verifier, cfg.Auth = nil, everyMechanism(t, "secret")
+		}, "TLS.ClientCAs: required"},
 		{"tokens alone", func(cfg *relay.Config) {
 			cfg.Verifier, cfg.Auth = nil, &auth.Server{Tokens: everyMechanism(t, "secret").Tokens}
 		}, ""},
@@ -446,13 +535,15 @@ func TestAuthFaults(t *testing.T) {
 		cfg, _ := config()
 		tt.change(&cfg)
 		_, err := relay.New(cfg)
-		if fault := fmt.Sprint(err); tt.want == "" && err != nil || tt.want != "" && !strings.Contains(fault, tt.want) {
+		if fault := fmt.Sprint(err); tt.want == "" && err != nil ||
+			tt.want != "" && !strings.Contains(fault, tt.want) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
 }
 
-// Over HTTP the same Throttle counts, and there is no logging on where there are no passwords.
+// Over HTTP the same Throttle counts, and there is no logging on where there
+// are no passwords.
 func TestAuthenticateThrottled(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		cfg, w := config()
@@ -467,11 +558,16 @@ func TestAuthenticateThrottled(t *testing.T) {
 		}
 		logOn := func(password string) error {
 			t.Helper()
-			c, err := r.Admit(t.Context(), "users", relay.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:1"), Protocol: "HTTP"})
+			c, err := r.Admit(
+				t.Context(), "users",
+				relay.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:1"), Protocol: "HTTP"},
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return c.Authenticate(t.Context(), auth.Credentials{Username: "app@example.test", Password: password})
+			return c.Authenticate(
+				t.Context(), auth.Credentials{Username: "app@example.test", Password: password},
+			)
 		}
 		code := func(err error) int {
 			if e, ok := errors.AsType[*relay.ReplyError](err); ok {
@@ -484,7 +580,8 @@ func TestAuthenticateThrottled(t *testing.T) {
 				t.Errorf("attempt %d: %v", i, err)
 			}
 		}
-		if err := logOn("secret"); code(err) != 454 || !strings.Contains(err.Error(), "Too many failed logons") {
+		if err := logOn("secret"); code(err) != 454 ||
+			!strings.Contains(err.Error(), "Too many failed logons") {
 			t.Errorf("then %v", err)
 		}
 		for _, e := range w.events.all(relay.Rejected) {
@@ -502,7 +599,8 @@ func TestAuthenticateThrottled(t *testing.T) {
 	})
 }
 
-// Without anybody to verify credentials a session is told that there is no AUTH, and so says Explain.
+// Without anybody to verify credentials a session is told that there is no
+// AUTH, and so says Explain.
 func TestExplainWithoutAuth(t *testing.T) {
 	for _, verifier := range []bool{true, false} {
 		w := start(t, func(cfg *relay.Config) {
@@ -517,17 +615,26 @@ func TestExplainWithoutAuth(t *testing.T) {
 		c.startTLS()
 		c.say("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00mallory\x00wrong")))
 		local := w.relay.Addrs("users")[0]
-		e, err := w.relay.Explain(t.Context(), relay.Query{Local: local, Remote: netip.MustParseAddrPort("127.0.0.1:1"), TLS: true, User: "mallory"})
+		e, err := w.relay.Explain(
+			t.Context(),
+			relay.Query{
+				Local: local, Remote: netip.MustParseAddrPort("127.0.0.1:1"), TLS: true,
+				User: "mallory",
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := c.reply(); !strings.HasPrefix(got, fmt.Sprint(e.Replies[0].Code, " ", e.Replies[0].Enhanced)) || verifier != strings.HasPrefix(got, "535 ") {
+		if got := c.reply(); !strings.HasPrefix(
+			got, fmt.Sprint(e.Replies[0].Code, " ", e.Replies[0].Enhanced),
+		) || verifier != strings.HasPrefix(got, "535 ") {
 			t.Errorf("verifier %v: %q, explained as %+v", verifier, got, e.Replies[0])
 		}
 	}
 }
 
-// A Verifier alone is guarded against those who guess, and a reload does not give them another try.
+// A Verifier alone is guarded against those who guess, and a reload does not
+// give them another try.
 func TestVerifierIsThrottled(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		looks := 0
@@ -536,7 +643,9 @@ func TestVerifierIsThrottled(t *testing.T) {
 		users := bind(connector.Submission("users"), "127.0.0.1")
 		users.AuthMechanisms = connector.BasicAuth
 		cfg.Connectors = []*connector.Connector{users}
-		cfg.Verifier = auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+		cfg.Verifier = auth.VerifierFunc(func(
+			context.Context, auth.Credentials,
+		) (*auth.Identity, error) {
 			looks++
 			return nil, auth.ErrBadCredentials
 		})
@@ -547,11 +656,16 @@ func TestVerifierIsThrottled(t *testing.T) {
 		defer r.Close()
 		for round := range 2 {
 			for i := range 50 {
-				c, err := r.Admit(t.Context(), "users", relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), Protocol: "HTTP"})
+				c, err := r.Admit(
+					t.Context(), "users",
+					relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), Protocol: "HTTP"},
+				)
 				if err != nil {
 					t.Fatal(err)
 				}
-				err = c.Authenticate(t.Context(), auth.Credentials{Username: "app", Password: fmt.Sprint(round, i)})
+				err = c.Authenticate(
+					t.Context(), auth.Credentials{Username: "app", Password: fmt.Sprint(round, i)},
+				)
 				if err == nil {
 					t.Fatal("a wrong password was taken")
 				}
@@ -566,7 +680,8 @@ func TestVerifierIsThrottled(t *testing.T) {
 	})
 }
 
-// Nobody waits for a verifier that ignores its context, over HTTP neither, and a reload leaves the salts of unknown users as they are.
+// Nobody waits for a verifier that ignores its context, over HTTP neither, and
+// a reload leaves the salts of unknown users as they are.
 func TestVerifierIsBounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -574,7 +689,9 @@ func TestVerifierIsBounded(t *testing.T) {
 		cfg := local(newCapture(), newCapture())
 		cfg.Hostname, cfg.Spool, cfg.TLS = "relay.example.test", memspool.New(nil), certificate(t)
 		cfg.Connectors = []*connector.Connector{bind(connector.Submission("users"), "127.0.0.1")}
-		cfg.Verifier = auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+		cfg.Verifier = auth.VerifierFunc(func(
+			context.Context, auth.Credentials,
+		) (*auth.Identity, error) {
 			<-release
 			return &auth.Identity{User: "app@example.test"}, nil
 		})
@@ -583,13 +700,22 @@ func TestVerifierIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		c, err := r.Admit(t.Context(), "users", relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), TLS: new(tls.ConnectionState), Protocol: "HTTP"})
+		c, err := r.Admit(
+			t.Context(), "users",
+			relay.Peer{
+				Remote: netip.MustParseAddrPort("192.0.2.7:1"), TLS: new(tls.ConnectionState),
+				Protocol: "HTTP",
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		err = c.Authenticate(t.Context(), auth.Credentials{Username: "app@example.test", Password: "secret"})
-		if reply, ok := errors.AsType[*relay.ReplyError](err); !ok || reply.Code != 454 || time.Since(began) != 30*time.Second || c.Identity() != nil {
+		err = c.Authenticate(
+			t.Context(), auth.Credentials{Username: "app@example.test", Password: "secret"},
+		)
+		if reply, ok := errors.AsType[*relay.ReplyError](err); !ok || reply.Code != 454 ||
+			time.Since(began) != 30*time.Second || c.Identity() != nil {
 			t.Errorf("%v after %v, then %v", err, time.Since(began), c.Identity())
 		}
 	})
@@ -603,7 +729,11 @@ func TestVerifierIsBounded(t *testing.T) {
 	salt := func() string {
 		c := w.dial(t, "users")
 		c.startTLS()
-		c.say("AUTH SCRAM-SHA-256 " + base64.StdEncoding.EncodeToString([]byte("n,,n=nobody,r=nonce")))
+		c.say(
+			"AUTH SCRAM-SHA-256 " + base64.StdEncoding.EncodeToString(
+				[]byte("n,,n=nobody,r=nonce"),
+			),
+		)
 		challenge, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(c.reply(), "334 "))
 		_, s, _ := strings.Cut(string(challenge), ",s=")
 		return s
@@ -622,7 +752,9 @@ func TestHangingUpIsCounted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		looks := 0
 		r := admitting(t, func(cfg *relay.Config) {
-			cfg.Verifier = auth.VerifierFunc(func(ctx context.Context, _ auth.Credentials) (*auth.Identity, error) {
+			cfg.Verifier = auth.VerifierFunc(func(
+				ctx context.Context, _ auth.Credentials,
+			) (*auth.Identity, error) {
 				looks++
 				select {
 				case <-ctx.Done():
@@ -638,7 +770,9 @@ func TestHangingUpIsCounted(t *testing.T) {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-			if err := c.Authenticate(ctx, auth.Credentials{Username: "app", Password: fmt.Sprint("guess", i)}); err == nil {
+			if err := c.Authenticate(
+				ctx, auth.Credentials{Username: "app", Password: fmt.Sprint("guess", i)},
+			); err == nil {
 				t.Error("a guess was taken")
 			}
 			cancel()

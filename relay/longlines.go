@@ -9,12 +9,15 @@ import (
 	"github.com/postern-mail/postern/relay/internal/header"
 )
 
-// maxLine is the most octets of a line without its CRLF (RFC 5322 section 2.1.1).
+// maxLine is the most octets of a line without its CRLF (RFC 5322 section
+// 2.1.1).
 const maxLine = 998
 
-// lineBreaker breaks overlong lines of a body with CRLF and a space, as Postfix does: some next hops cut or refuse them. In
-// base64 and HTML that changes nothing, and elsewhere it is the least change. It never parts the octets of a UTF-8 character. It does not
-// keep the number of octets it was given equal to those it writes.
+// lineBreaker breaks overlong lines of a body with CRLF and a space, as Postfix
+// does: some next hops cut or refuse them. In base64 and HTML that changes
+// nothing, and elsewhere it is the least change. It never parts the octets of a
+// UTF-8 character. It does not keep the number of octets it was given equal to
+// those it writes.
 type lineBreaker struct {
 	w   io.Writer
 	col int // octets of the current line so far
@@ -32,7 +35,8 @@ func (b *lineBreaker) Write(p []byte) (int, error) {
 		length := len(bytes.TrimRight(line, "\r\n"))
 		at := maxLine - b.col
 		if length <= at {
-			// The rest of a character may come with the next block, where it would not fit.
+			// The rest of a character may come with the next block, where it
+			// would not fit.
 			at = length - partial(line)
 			if n > 0 || at == length || b.col+length+utf8.UTFMax <= maxLine {
 				b.col += length
@@ -73,10 +77,12 @@ func foldFields(h *header.Header) {
 	})
 }
 
-// fold breaks the overlong lines of a field's value: before white space, which changes nothing (RFC 5322 section 2.2.3), or
-// else behind a comma, or else anywhere, with a space. col is the length of what stands before the value. Lines of nothing but blanks
-// must not be made (RFC 5322 section 3.2.2): overlong lines lose the blanks at their ends, all but one at their beginnings, and those of
-// a run that does not fit on its line.
+// fold breaks the overlong lines of a field's value: before white space, which
+// changes nothing (RFC 5322 section 2.2.3), or else behind a comma, or else
+// anywhere, with a space. col is the length of what stands before the value.
+// Lines of nothing but blanks must not be made (RFC 5322 section 3.2.2):
+// overlong lines lose the blanks at their ends, all but one at their
+// beginnings, and those of a run that does not fit on its line.
 func fold(value string, col int) string {
 	var out strings.Builder
 	for line := range strings.Lines(value) {
@@ -107,7 +113,8 @@ const blanks = " \t"
 // leading returns how many blanks a line begins with.
 func leading(line string) int { return len(line) - len(strings.TrimLeft(line, blanks)) }
 
-// foldAt returns where to break a line that does not end in blanks, at limit or before, and what goes in front of the rest.
+// foldAt returns where to break a line that does not end in blanks, at limit or
+// before, and what goes in front of the rest.
 func foldAt(line string, limit int) (cut int, space string) {
 	first := leading(line)
 	if i := strings.LastIndexAny(line[:limit+1], blanks); i > first {
@@ -128,7 +135,8 @@ func unescaped(line string, cut, first int) int {
 	return cut
 }
 
-// partial returns how many octets at the end of a line begin a character that is not complete.
+// partial returns how many octets at the end of a line begin a character that
+// is not complete.
 func partial(line []byte) int {
 	for k := 1; k < utf8.UTFMax && k <= len(line); k++ {
 		if c := line[len(line)-k:]; utf8.RuneStart(c[0]) {

@@ -19,23 +19,35 @@ func TestLongLines(t *testing.T) {
 		{"short\n", "short\r\n"},
 		{long + "\nnext\n", long + "\r\nnext\r\n"},
 		{long + "y\n", long + "\r\n y\r\n"},
-		{strings.Repeat("x", 3000) + "\n", long + "\r\n " + long[1:] + "\r\n " + long[1:] + "\r\n " + strings.Repeat("x", 8) + "\r\n"},
+		{
+			strings.Repeat("x", 3000) + "\n",
+			long + "\r\n " + long[1:] + "\r\n " + long[1:] + "\r\n " + strings.Repeat(
+				"x", 8,
+			) + "\r\n",
+		},
 		{strings.Repeat("x", 997) + "\u00e9\n", strings.Repeat("x", 997) + "\r\n \u00e9\r\n"},
 	} {
 		_, err := w.relay.Submit(t.Context(), &relay.Message{
-			From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: iotest.HalfReader(strings.NewReader("Subject: long\n\n" + c.body)),
+			From: "app@example.test", To: []string{"x@elsewhere.test"},
+			Content: iotest.HalfReader(strings.NewReader("Subject: long\n\n" + c.body)),
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, got, _ := strings.Cut(w.out.wait(t, i+1)[i].content, "\r\n\r\n")
 		if got != c.want {
-			t.Errorf("line of %d octets: got %d octets, want %d", len(c.body), len(got), len(c.want))
+			t.Errorf(
+				"line of %d octets: got %d octets, want %d", len(c.body), len(got), len(c.want),
+			)
 		}
 	}
 	_, err := w.relay.Submit(t.Context(), &relay.Message{
 		From: "app@example.test", To: []string{"x@elsewhere.test"},
-		Content: strings.NewReader("From: app@example.test\nSubject: " + strings.Repeat("word ", 400) + "\nX-Last: 1\n\nhi\n"),
+		Content: strings.NewReader(
+			"From: app@example.test\nSubject: " + strings.Repeat(
+				"word ", 400,
+			) + "\nX-Last: 1\n\nhi\n",
+		),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -47,12 +59,16 @@ func TestLongLines(t *testing.T) {
 		}
 	}
 	m, err := mail.ReadMessage(strings.NewReader(content))
-	if err != nil || strings.Count(m.Header.Get("Subject"), "word") < 398 || m.Header.Get("X-Last") != "1" {
+	if err != nil || strings.Count(m.Header.Get("Subject"), "word") < 398 ||
+		m.Header.Get("X-Last") != "1" {
 		t.Errorf("%v: %s", err, content)
 	}
 	// What a host relays is its own affair.
 	body := strings.Repeat("x", 1500) + "\r\n"
-	if err := smtp.SendMail(w.addr("apps"), nil, "app@example.test", []string{"x@elsewhere.test"}, []byte("Subject: long\r\n\r\n"+body)); err != nil {
+	if err := smtp.SendMail(
+		w.addr("apps"), nil, "app@example.test", []string{"x@elsewhere.test"},
+		[]byte("Subject: long\r\n\r\n"+body),
+	); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.out.wait(t, 7)[6].content; !strings.HasSuffix(got, body) {
@@ -60,23 +76,42 @@ func TestLongLines(t *testing.T) {
 	}
 }
 
-// TestFold folds header fields where that changes nothing, if there is such a place.
+// TestFold folds header fields where that changes nothing, if there is such a
+// place.
 func TestFold(t *testing.T) {
 	x := func(n int) string { return strings.Repeat("x", n) }
 	blanks := func(n int) string { return strings.Repeat(" ", n) }
 	for _, c := range [][3]string{
-		{"Subject:", " " + x(500) + " " + x(500) + "  " + x(600) + "\r\n", " " + x(500) + "\r\n " + x(500) + " \r\n " + x(600) + "\r\n"},
-		{"To:", " " + x(500) + "," + x(500) + "," + x(990) + "\r\n", " " + x(500) + ",\r\n " + x(500) + ",\r\n " + x(990) + "\r\n"},
+		{
+			"Subject:", " " + x(500) + " " + x(500) + "  " + x(600) + "\r\n",
+			" " + x(500) + "\r\n " + x(500) + " \r\n " + x(600) + "\r\n",
+		},
+		{
+			"To:", " " + x(500) + "," + x(500) + "," + x(990) + "\r\n",
+			" " + x(500) + ",\r\n " + x(500) + ",\r\n " + x(990) + "\r\n",
+		},
 		{"S:", " " + x(998) + "\r\n", " " + x(995) + "\r\n " + x(3) + "\r\n"},
 		{"S:", " " + x(994) + "\u00e9\r\n", " " + x(994) + "\r\n \u00e9\r\n"},
 		{"S:", " " + x(995) + "\r\n", " " + x(995) + "\r\n"},
-		{"S:", " a\r\n " + x(998) + "\r\n b\r\n", " a\r\n " + x(997) + "\r\n " + x(1) + "\r\n b\r\n"},
+		{
+			"S:", " a\r\n " + x(998) + "\r\n b\r\n",
+			" a\r\n " + x(997) + "\r\n " + x(1) + "\r\n b\r\n",
+		},
 		{"S:", " a" + blanks(2000) + "\r\n", " a\r\n"},
 		{"S:", " a" + blanks(3000) + "b\r\n", " a" + blanks(994) + "\r\n b\r\n"},
-		{"S:", blanks(3000) + "b \r\n \r\n" + blanks(3000) + "\r\n" + blanks(3000) + "c\r\n", " b\r\n \r\n c\r\n"},
+		{
+			"S:", blanks(3000) + "b \r\n \r\n" + blanks(3000) + "\r\n" + blanks(3000) + "c\r\n",
+			" b\r\n \r\n c\r\n",
+		},
 		{"S:", blanks(3000) + "\r\n", "\r\n"},
-		{"S:", " " + x(980) + "\t\t" + blanks(3000) + x(990) + "  \r\n", " " + x(980) + "\t\t" + blanks(13) + "\r\n " + x(990) + "\r\n"},
-		{"S:", " a" + blanks(500) + "b" + blanks(400) + "\r\n", " a" + blanks(500) + "b" + blanks(400) + "\r\n"},
+		{
+			"S:", " " + x(980) + "\t\t" + blanks(3000) + x(990) + "  \r\n",
+			" " + x(980) + "\t\t" + blanks(13) + "\r\n " + x(990) + "\r\n",
+		},
+		{
+			"S:", " a" + blanks(500) + "b" + blanks(400) + "\r\n",
+			" a" + blanks(500) + "b" + blanks(400) + "\r\n",
+		},
 		{"S:", " \"" + x(993) + "\\\\\\\"\r\n", " \"" + x(993) + "\r\n \\\\\\\"\r\n"},
 		{x(1500) + ":", " a\r\n", "\r\n  a\r\n"},
 		{x(1500) + ":", " \r\n", "\r\n"},
@@ -87,12 +122,16 @@ func TestFold(t *testing.T) {
 	}
 }
 
-// FuzzFold checks that no line stays too long but for a name, and that taking the folds out gives back what went in.
+// FuzzFold checks that no line stays too long but for a name, and that taking
+// the folds out gives back what went in.
 func FuzzFold(f *testing.F) {
 	f.Add("word ", "\r\n\tx", uint16(400), uint16(10))
 	f.Add("a,\u00e9", "", uint16(1200), uint16(2000))
 	f.Add(" ", "b", uint16(1499), uint16(8))
-	f.Add("                                                                                                a", "", uint16(1499), uint16(8))
+	f.Add(
+		"                                                                                                a",
+		"", uint16(1499), uint16(8),
+	)
 	f.Fuzz(func(t *testing.T, piece, end string, repeat, col uint16) {
 		value := strings.Repeat(piece, int(repeat)%1500) + end
 		value = strings.NewReplacer("\r", "", "\n", "").Replace(value) + "\r\n"
@@ -107,7 +146,8 @@ func FuzzFold(f *testing.F) {
 			if i > 0 && line != "" && line[0] != ' ' && line[0] != '\t' {
 				t.Fatalf("line %d does not go on: %q", i, line)
 			}
-			if (i > 0 || col == 0 && out != value) && line != "" && strings.Trim(line, " \t") == "" {
+			if (i > 0 || col == 0 && out != value) && line != "" &&
+				strings.Trim(line, " \t") == "" {
 				t.Fatalf("line %d is blank: %q", i, line)
 			}
 		}
@@ -151,24 +191,36 @@ func TestFoldedAuthors(t *testing.T) {
 	}
 }
 
-// TestLongName submits a field whose name alone is too long, which cannot be mended.
+// TestLongName submits a field whose name alone is too long, which cannot be
+// mended.
 func TestLongName(t *testing.T) {
 	w := start(t, nil)
 	field := strings.Repeat("X", 1500) + ": v"
-	if _, err := w.relay.Submit(t.Context(), &relay.Message{From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(field + "\n\nhi\n")}); err != nil {
+	if _, err := w.relay.Submit(
+		t.Context(),
+		&relay.Message{
+			From: "app@example.test", To: []string{"x@elsewhere.test"},
+			Content: strings.NewReader(field + "\n\nhi\n"),
+		},
+	); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.out.wait(t, 1)[0].content; !strings.Contains(strings.ReplaceAll(got, "\r\n ", ""), field) {
+	if got := w.out.wait(t, 1)[0].content; !strings.Contains(
+		strings.ReplaceAll(got, "\r\n ", ""), field,
+	) {
 		t.Errorf("content %q", got)
 	}
 }
 
-// FuzzLongLines checks that no line stays too long, and that taking the breaks out gives back what went in.
+// FuzzLongLines checks that no line stays too long, and that taking the breaks
+// out gives back what went in.
 func FuzzLongLines(f *testing.F) {
 	f.Add("line\r\n", uint16(400), uint8(3))
 	f.Add("\u00e9\r\n \r\n", uint16(999), uint8(200))
 	f.Fuzz(func(t *testing.T, piece string, repeat uint16, block uint8) {
-		if strings.ContainsAny(piece, "\r\n") && !strings.HasSuffix(piece, "\r\n") || strings.Count(piece, "\r") != strings.Count(piece, "\r\n") || strings.Count(piece, "\n") != strings.Count(piece, "\r\n") {
+		if strings.ContainsAny(piece, "\r\n") && !strings.HasSuffix(piece, "\r\n") ||
+			strings.Count(piece, "\r") != strings.Count(piece, "\r\n") ||
+			strings.Count(piece, "\n") != strings.Count(piece, "\r\n") {
 			return // lines end in CRLF here
 		}
 		in := strings.Repeat(piece, int(repeat)%2000)

@@ -22,15 +22,16 @@ func Maildir(dir string) Transport {
 	var headers header.Pool
 	return Mailbox(func(ctx context.Context, to domains.Address, a *Attempt) error {
 		name := strings.ToLower(to.Local()) + "@" + to.Domain()
-		if strings.ContainsAny(name, "/\\\x00:") || strings.HasPrefix(name, ".") || len(name) > 200 {
+		if strings.ContainsAny(name, "/\\\x00:") || strings.HasPrefix(name, ".") ||
+			len(name) > 200 {
 			return Reject(550, "5.1.3", "Address cannot name a mailbox")
 		}
 		return deliverMaildir(ctx, &headers, filepath.Join(dir, name), to, a)
 	})
 }
 
-// deliverMaildir writes to tmp, syncs, and renames into new. The file name comes from the
-// queue id, so that a repeated attempt replaces its own copy.
+// deliverMaildir writes to tmp, syncs, and renames into new. The file name
+// comes from the queue id, so that a repeated attempt replaces its own copy.
 func deliverMaildir(ctx context.Context, headers *header.Pool, box string, to domains.Address,
 	a *Attempt) (err error) {
 	cur := filepath.Join(box, "cur")

@@ -17,7 +17,9 @@ import (
 func attemptOf(id, content string, to ...string) *relay.Attempt {
 	a := &relay.Attempt{
 		QueueID: id, Number: 1, Message: spool.Message{From: "app@example.test"},
-		Open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(content)), nil },
+		Open: func(context.Context) (io.ReadCloser, error) {
+			return io.NopCloser(strings.NewReader(content)), nil
+		},
 	}
 	for _, r := range to {
 		a.Recipients = append(a.Recipients, spool.Recipient{Address: r})
@@ -45,19 +47,25 @@ func TestMaildir(t *testing.T) {
 	dir := t.TempDir()
 	box := relay.Maildir(filepath.Join(dir, "mail"))
 	for range 2 { // the second attempt replaces the copy of the first
-		for i, r := range box.Deliver(t.Context(), attemptOf("id1", text, "Alice@Example.test", "bob@example.test")) {
+		for i, r := range box.Deliver(
+			t.Context(), attemptOf("id1", text, "Alice@Example.test", "bob@example.test"),
+		) {
 			if r.Err != nil {
 				t.Fatalf("recipient %d: %v", i, r.Err)
 			}
 		}
 	}
 	got := files(t, dir)
-	if len(got) != 2 || got[0] != "mail/alice@example.test/new/id1.postern" || got[1] != "mail/bob@example.test/new/id1.postern" {
+	if len(got) != 2 || got[0] != "mail/alice@example.test/new/id1.postern" ||
+		got[1] != "mail/bob@example.test/new/id1.postern" {
 		t.Fatalf("files %q", got)
 	}
 	path := filepath.Join(dir, got[0])
 	b, err := os.ReadFile(path)
-	if err != nil || string(b) != "Return-Path: <app@example.test>\r\nDelivered-To: Alice@Example.test\r\n"+text {
+	if err != nil ||
+		string(
+			b,
+		) != "Return-Path: <app@example.test>\r\nDelivered-To: Alice@Example.test\r\n"+text {
 		t.Errorf("content %q, %v", b, err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
@@ -69,7 +77,9 @@ func TestMaildir(t *testing.T) {
 	if err := os.Rename(path, read); err != nil {
 		t.Fatal(err)
 	}
-	if r := box.Deliver(t.Context(), attemptOf("id1", text, "alice@example.test")); r[0].Err != nil {
+	if r := box.Deliver(
+		t.Context(), attemptOf("id1", text, "alice@example.test"),
+	); r[0].Err != nil {
 		t.Error(r[0].Err)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
@@ -109,13 +119,16 @@ func TestMaildirForeignFields(t *testing.T) {
 	}
 }
 
-// TestMaildirNames tries addresses that would name something else than a mailbox.
+// TestMaildirNames tries addresses that would name something else than a
+// mailbox.
 func TestMaildirNames(t *testing.T) {
 	dir := t.TempDir()
 	box := relay.Maildir(filepath.Join(dir, "mail"))
 	for _, to := range []string{
-		`../../etc/passwd@example.test`, `"../../etc/passwd"@example.test`, `"..\\..\\etc"@example.test`, `"/etc/passwd"@example.test`,
-		`".."@example.test`, `"."@example.test`, `".hidden"@example.test`, `a/b@example.test`, `"a:b"@example.test`, `a@[IPv6:::1]`,
+		`../../etc/passwd@example.test`, `"../../etc/passwd"@example.test`,
+		`"..\\..\\etc"@example.test`, `"/etc/passwd"@example.test`,
+		`".."@example.test`, `"."@example.test`, `".hidden"@example.test`, `a/b@example.test`,
+		`"a:b"@example.test`, `a@[IPv6:::1]`,
 		`not an address`,
 	} {
 		r := box.Deliver(t.Context(), attemptOf("id1", text, to))
@@ -127,7 +140,10 @@ func TestMaildirNames(t *testing.T) {
 		t.Errorf("files %q", got)
 	}
 	// Odd names that are no harm, and stand for themselves alone.
-	for _, to := range []string{`*@example.test`, `?@example.test`, `"a b"@example.test`, `alice+tag@example.test`, `x@[127.0.0.1]`, `jürgen@example.test`} {
+	for _, to := range []string{
+		`*@example.test`, `?@example.test`, `"a b"@example.test`, `alice+tag@example.test`,
+		`x@[127.0.0.1]`, `jürgen@example.test`,
+	} {
 		if r := box.Deliver(t.Context(), attemptOf("id1", text, to)); r[0].Err != nil {
 			t.Errorf("%s: %v", to, r[0].Err)
 		}
@@ -135,7 +151,10 @@ func TestMaildirNames(t *testing.T) {
 	if got := files(t, dir); len(got) != 6 {
 		t.Errorf("files %q", got)
 	}
-	if err := os.Rename(filepath.Join(dir, "mail/?@example.test/new/id1.postern"), filepath.Join(dir, "mail/?@example.test/cur/id1.postern:2,S")); err != nil {
+	if err := os.Rename(
+		filepath.Join(dir, "mail/?@example.test/new/id1.postern"),
+		filepath.Join(dir, "mail/?@example.test/cur/id1.postern:2,S"),
+	); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(filepath.Join(dir, "mail/*@example.test/new/id1.postern")); err != nil {
@@ -149,7 +168,8 @@ func TestMaildirNames(t *testing.T) {
 	}
 }
 
-// TestMaildirBreaks lets the content fail half way: nothing is left, and the failure is temporary.
+// TestMaildirBreaks lets the content fail half way: nothing is left, and the
+// failure is temporary.
 func TestMaildirBreaks(t *testing.T) {
 	dir := t.TempDir()
 	box := relay.Maildir(dir)
@@ -168,12 +188,15 @@ func TestMaildirBreaks(t *testing.T) {
 	if err := os.WriteFile(blocked, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if r := relay.Maildir(blocked).Deliver(t.Context(), attemptOf("id1", text, "alice@example.test")); r[0].Err == nil {
+	if r := relay.Maildir(blocked).Deliver(
+		t.Context(), attemptOf("id1", text, "alice@example.test"),
+	); r[0].Err == nil {
 		t.Error("delivered into a file")
 	}
 }
 
-// TestMaildirInRelay refuses at delivery what cannot name a mailbox, and reports it.
+// TestMaildirInRelay refuses at delivery what cannot name a mailbox, and
+// reports it.
 func TestMaildirInRelay(t *testing.T) {
 	dir := t.TempDir()
 	w := start(t, func(c *relay.Config) {
@@ -185,7 +208,8 @@ func TestMaildirInRelay(t *testing.T) {
 	if e := w.events.wait(t, kind(relay.Bounced)); e.Enhanced != "5.1.3" {
 		t.Errorf("event %+v", e)
 	}
-	if got := files(t, dir); len(got) != 1 || !strings.HasPrefix(got[0], "alice@example.test/new/") {
+	if got := files(t, dir); len(got) != 1 ||
+		!strings.HasPrefix(got[0], "alice@example.test/new/") {
 		t.Errorf("files %q", got)
 	}
 }

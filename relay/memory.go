@@ -8,12 +8,13 @@ import (
 )
 
 const (
-	// messageMemory is what every message being received takes up: the buffers of its
-	// connection and the beginning of its header.
+	// messageMemory is what every message being received takes up: the buffers
+	// of its connection and the beginning of its header.
 	messageMemory = 64 << 10
 	// freeHeader is the part of a header that messageMemory has room for. Each
-	// further byte counts headerWeight times: for the section, for where its fields
-	// are, as short as they can be, and for both again when one is changed.
+	// further byte counts headerWeight times: for the section, for where its
+	// fields are, as short as they can be, and for both again when one is
+	// changed.
 	freeHeader   = 8 << 10
 	headerWeight = 16
 	// freeContent is the part of a content that messageMemory has room for, and
@@ -33,8 +34,8 @@ type share struct {
 // take takes memory that any message needs.
 func (s *share) take(n int64) error { return s.took(s.all.Take(n), n) }
 
-// takeSpare takes memory that few messages need, so that they do not keep out the
-// others.
+// takeSpare takes memory that few messages need, so that they do not keep out
+// the others.
 func (s *share) takeSpare(n int64) error { return s.took(s.all.TakeSpare(n), n) }
 
 func (s *share) took(ok bool, n int64) error {

@@ -43,7 +43,8 @@ func TestMemoryOfUnfinishedMessages(t *testing.T) {
 			t.Fatalf("%d messages under way, then %q", len(open), refused)
 		}
 		_, err := w.relay.Submit(t.Context(), &relay.Message{
-			From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(text),
+			From: "app@example.test", To: []string{"x@elsewhere.test"},
+			Content: strings.NewReader(text),
 		})
 		if err == nil || !strings.Contains(err.Error(), "4.3.1") {
 			t.Errorf("Submit: %v", err)

@@ -19,7 +19,8 @@ import (
 // NextHop is a Transport to fixed hosts by SMTP or LMTP, for
 // [Config].Mailboxes and [Config].Transport.
 type NextHop struct {
-	// Hosts are host or host:port, used in turn, with fail-over to the next. Required.
+	// Hosts are host or host:port, used in turn, with fail-over to the next.
+	// Required.
 	Hosts []string
 	// LMTP speaks RFC 2033 instead of SMTP. Defaults to false.
 	LMTP bool
@@ -30,10 +31,11 @@ type NextHop struct {
 	// TLSDomain is the certificate name for TLSDomainValidation.
 	TLSDomain string
 	// RootCAs are the authorities that may vouch for the host, with
-	// TLSCertificateValidation and TLSDomainValidation. Defaults to the system's.
+	// TLSCertificateValidation and TLSDomainValidation. Defaults to the
+	// system's.
 	RootCAs *x509.CertPool
-	// Certificates are what the relay shows a host that asks who it is, with their
-	// private keys. Defaults to none.
+	// Certificates are what the relay shows a host that asks who it is, with
+	// their private keys. Defaults to none.
 	Certificates []tls.Certificate
 	// MaxConnections bounds the connections. Defaults to 20.
 	MaxConnections int
@@ -41,8 +43,8 @@ type NextHop struct {
 
 var errNotBound = errors.New("relay: a NextHop works only inside a relay")
 
-// Deliver answers an error: a NextHop works only as a part of a [Config], whose relay lends it
-// its client and its connections.
+// Deliver answers an error: a NextHop works only as a part of a [Config], whose
+// relay lends it its client and its connections.
 func (n *NextHop) Deliver(_ context.Context, a *Attempt) []Result {
 	return failed(a, errNotBound)
 }
@@ -50,7 +52,10 @@ func (n *NextHop) Deliver(_ context.Context, a *Attempt) []Result {
 func (n *NextHop) hop(key, hostname string) (*outbound.NextHop, error) {
 	var faults []error
 	if len(n.Hosts) == 0 {
-		faults = append(faults, &connector.FieldError{Field: "Hosts", Err: errors.New("at least one host is required")})
+		faults = append(
+			faults,
+			&connector.FieldError{Field: "Hosts", Err: errors.New("at least one host is required")},
+		)
 	}
 	hosts := make([]string, len(n.Hosts))
 	for i, h := range n.Hosts {
@@ -67,7 +72,12 @@ func (n *NextHop) hop(key, hostname string) (*outbound.NextHop, error) {
 		}
 	}
 	if n.TLS == connector.TLSDomainValidation && n.TLSDomain == "" {
-		faults = append(faults, &connector.FieldError{Field: "TLSDomain", Err: errors.New("required with TLSDomainValidation")})
+		faults = append(
+			faults,
+			&connector.FieldError{
+				Field: "TLSDomain", Err: errors.New("required with TLSDomainValidation"),
+			},
+		)
 	}
 	validates := n.TLS == connector.TLSCertificateValidation
 	validates = validates || n.TLS == connector.TLSDomainValidation
@@ -172,7 +182,9 @@ func inASCII(address string) string {
 
 func resultOf(r *outbound.Result) Result {
 	if r.Outcome == outbound.Delivered {
-		return Result{Host: r.Host, Reply: strconv.Itoa(r.Code) + " " + r.Enhanced + " " + r.Text, DSN: r.DSN}
+		return Result{
+			Host: r.Host, Reply: strconv.Itoa(r.Code) + " " + r.Enhanced + " " + r.Text, DSN: r.DSN,
+		}
 	}
 	return Result{Host: r.Host, Err: &DeliveryError{
 		Op: r.Op, Host: r.Host, Code: r.Code, Enhanced: r.Enhanced, Text: r.Text, Err: r.Err,

@@ -20,7 +20,8 @@ func TestNilArguments(t *testing.T) {
 	var none context.Context
 	message := func() *relay.Message {
 		return &relay.Message{
-			From: "a@example.test", To: []string{"alice@example.test"}, Content: strings.NewReader(text),
+			From: "a@example.test", To: []string{"alice@example.test"},
+			Content: strings.NewReader(text),
 		}
 	}
 	cfg, _ := config()
@@ -37,8 +38,9 @@ func TestNilArguments(t *testing.T) {
 		t.Fatal(err)
 	}
 	query := relay.Query{
-		Local: netip.MustParseAddrPort("127.0.0.1:2525"), Remote: netip.MustParseAddrPort("127.0.0.1:9"),
-		From: "a@example.test", To: "alice@example.test",
+		Local:  netip.MustParseAddrPort("127.0.0.1:2525"),
+		Remote: netip.MustParseAddrPort("127.0.0.1:9"),
+		From:   "a@example.test", To: "alice@example.test",
 	}
 	attempt := &relay.Attempt{Recipients: []spool.Recipient{{Address: "alice@example.test"}}}
 	first := func(results []relay.Result) error {
@@ -48,16 +50,28 @@ func TestNilArguments(t *testing.T) {
 		return results[0].Err
 	}
 	for name, call := range map[string]func() error{
-		"Submit without a message": func() error { _, err := r.Submit(t.Context(), nil); return err },
-		"Submit without a context": func() error { _, err := r.Submit(none, message()); return err },
+		"Submit without a message": func() error {
+			_, err := r.Submit(t.Context(), nil)
+			return err
+		},
+		"Submit without a context": func() error {
+			_, err := r.Submit(none, message())
+			return err
+		},
 		"Submit without content": func() error {
 			m := message()
 			m.Content = nil
 			_, err := r.Submit(t.Context(), m)
 			return err
 		},
-		"Prepare without a message": func() error { _, err := r.Prepare(t.Context(), nil); return err },
-		"Prepare without a context": func() error { _, err := r.Prepare(none, message()); return err },
+		"Prepare without a message": func() error {
+			_, err := r.Prepare(t.Context(), nil)
+			return err
+		},
+		"Prepare without a context": func() error {
+			_, err := r.Prepare(none, message())
+			return err
+		},
 		"Admit without a context": func() error {
 			_, err := r.Admit(none, apps.Name,
 				relay.Peer{})
@@ -86,7 +100,10 @@ func TestNilArguments(t *testing.T) {
 			return client.Authenticate(none,
 				auth.Credentials{})
 		},
-		"certificates without files": func() error { _, err := relay.LoadCertificates(nil); return err },
+		"certificates without files": func() error {
+			_, err := relay.LoadCertificates(nil)
+			return err
+		},
 		"certificates not loaded": func() error {
 			_, err := new(relay.Certificates).GetCertificate(new(tls.ClientHelloInfo))
 			return err
@@ -106,7 +123,8 @@ func TestNilArguments(t *testing.T) {
 		}
 	}
 	for _, transport := range []relay.Transport{
-		relay.TransportFunc(nil), relay.Mailbox(nil), new(relay.NextHop), relay.Maildir(t.TempDir()),
+		relay.TransportFunc(nil), relay.Mailbox(nil), new(relay.NextHop),
+		relay.Maildir(t.TempDir()),
 	} {
 		if got := transport.Deliver(t.Context(), nil); len(got) > 0 {
 			t.Errorf("%T without an attempt: %v", transport, got)

@@ -8,7 +8,8 @@ import (
 	"github.com/postern-mail/postern/relay"
 )
 
-// TestEightBit checks that the next hop is told of 8-bit content whatever the client declared.
+// TestEightBit checks that the next hop is told of 8-bit content whatever the
+// client declared.
 func TestEightBit(t *testing.T) {
 	bodies := make(chan string, 1)
 	w := start(t, func(c *relay.Config) {
@@ -23,7 +24,13 @@ func TestEightBit(t *testing.T) {
 		{"Subject: na\u00efve\n\nonly ASCII\n", "8BITMIME"},
 		{"Subject: long\n\n" + strings.Repeat("x", 5000) + "\u00e9", "8BITMIME"},
 	} {
-		_, err := w.relay.Submit(t.Context(), &relay.Message{From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(c.content)})
+		_, err := w.relay.Submit(
+			t.Context(),
+			&relay.Message{
+				From: "app@example.test", To: []string{"x@elsewhere.test"},
+				Content: strings.NewReader(c.content),
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,7 +52,9 @@ func TestEightBitField(t *testing.T) {
 			return make([]relay.Result, len(a.Recipients))
 		})
 	})
-	if got := w.dial(t, "apps").transact(text, "app@example.test", "x@elsewhere.test"); !strings.HasPrefix(got, "250") {
+	if got := w.dial(t, "apps").transact(
+		text, "app@example.test", "x@elsewhere.test",
+	); !strings.HasPrefix(got, "250") {
 		t.Fatal(got)
 	}
 	if got := <-bodies; got != "8BITMIME" {

@@ -13,8 +13,8 @@ import (
 )
 
 // overdue tells what a delivery has coming without an attempt, and when that
-// changes. Its end is not due before it was attempted once since the relay began
-// or the clock was set.
+// changes. Its end is not due before it was attempted once since the relay
+// began or the clock was set.
 func (r *Relay) overdue(l *spool.Lease) (state sched.Overdue, changes time.Time) {
 	if l.Damaged != nil {
 		return sched.OnTime, time.Time{} // the attempt makes the loss known
@@ -78,7 +78,8 @@ func (r *Relay) concludeOverdue(ctx context.Context, l *spool.Lease) {
 		rcpt := l.Delivery.Recipients[i]
 		f := lastAnswer(&rcpt)
 		e := Event{
-			To: []string{rcpt.Address}, Code: f.code, Enhanced: f.enhanced, Text: f.text, Host: f.host,
+			To: []string{rcpt.Address}, Code: f.code, Enhanced: f.enhanced, Text: f.text,
+			Host: f.host,
 		}
 		told := false
 		if expired {

@@ -6,8 +6,9 @@ import (
 	"github.com/postern-mail/postern/connector"
 )
 
-// SendConnectors returns the send connectors that take part, in the order of the configuration. They are copies for
-// showing, without Password and Certificates.
+// SendConnectors returns the send connectors that take part, in the order of
+// the configuration. They are copies for showing, without Password and
+// Certificates.
 func (r *Relay) SendConnectors() []*connector.SendConnector {
 	var list []*connector.SendConnector
 	for _, c := range r.snap.Load().cfg.SendConnectors {

@@ -11,11 +11,15 @@ import (
 func TestSendConnectors(t *testing.T) {
 	cfg, _ := config()
 	out := &connector.SendConnector{
-		Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}, SmartHosts: []string{"smtp.example.net"},
-		Username: "relay", Password: "secret", AllowUnverifiedAuth: true,
+		Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+		SmartHosts: []string{"smtp.example.net"},
+		Username:   "relay", Password: "secret", AllowUnverifiedAuth: true,
 		Certificates: []tls.Certificate{{Certificate: [][]byte{{1}}, PrivateKey: "secret"}},
 	}
-	off := &connector.SendConnector{Name: "off", AddressSpaces: []connector.AddressSpace{{Domain: "example.net"}}, Disabled: true}
+	off := &connector.SendConnector{
+		Name: "off", AddressSpaces: []connector.AddressSpace{{Domain: "example.net"}},
+		Disabled: true,
+	}
 	cfg.SendConnectors = []*connector.SendConnector{off, out}
 	r, err := relay.New(cfg)
 	if err != nil {
@@ -23,14 +27,16 @@ func TestSendConnectors(t *testing.T) {
 	}
 	defer r.Close()
 	list := r.SendConnectors()
-	if len(list) != 1 || list[0].Name != "out" || list[0].Username != "relay" || list[0].Password != "" {
+	if len(list) != 1 || list[0].Name != "out" || list[0].Username != "relay" ||
+		list[0].Password != "" {
 		t.Fatalf("%v", list)
 	}
 	if list[0].Certificates != nil {
 		t.Error("the copy has private keys")
 	}
 	list[0].SmartHosts[0], list[0].AddressSpaces[0].Domain = "changed", "changed"
-	if again := r.SendConnectors()[0]; out.Password != "secret" || again.SmartHosts[0] != "smtp.example.net" || again.AddressSpaces[0].Domain != "*" {
+	if again := r.SendConnectors()[0]; out.Password != "secret" ||
+		again.SmartHosts[0] != "smtp.example.net" || again.AddressSpaces[0].Domain != "*" {
 		t.Error("a change of the copy changes the relay's own")
 	}
 }

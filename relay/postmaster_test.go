@@ -10,7 +10,8 @@ import (
 	"github.com/postern-mail/postern/relay"
 )
 
-// TestPostmasterExists checks that there is one, in every authoritative domain and without a domain.
+// TestPostmasterExists checks that there is one, in every authoritative domain
+// and without a domain.
 func TestPostmasterExists(t *testing.T) {
 	w := start(t, nil)
 	c, err := net.Dial("tcp", w.addr("in"))
@@ -50,12 +51,20 @@ func TestPostmasterExists(t *testing.T) {
 	}
 }
 
-// TestSubmitLoop checks that a message which the application submits again and again does not
-// go round for ever.
+// TestSubmitLoop checks that a message which the application submits again and
+// again does not go round for ever.
 func TestSubmitLoop(t *testing.T) {
 	w := start(t, nil)
-	content := strings.Repeat("Received: by relay.example.test; Mon, 2 Jan 2006 15:04:05 +0000\n", 9) + text
-	_, err := w.relay.Submit(t.Context(), &relay.Message{From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(content)})
+	content := strings.Repeat(
+		"Received: by relay.example.test; Mon, 2 Jan 2006 15:04:05 +0000\n", 9,
+	) + text
+	_, err := w.relay.Submit(
+		t.Context(),
+		&relay.Message{
+			From: "app@example.test", To: []string{"x@elsewhere.test"},
+			Content: strings.NewReader(content),
+		},
+	)
 	if err == nil || !strings.Contains(err.Error(), "5.4.6") {
 		t.Errorf("Submit of a loop: %v", err)
 	}

@@ -16,29 +16,30 @@ import (
 
 // Pressure says when the relay is short of something and takes less mail.
 //
-// At medium pressure strangers are refused: anonymous clients without the
-// right to relay. At high pressure everybody is, Submit included. The reply is 452 4.3.1, so
-// that clients try again. The level goes down again only when the value has fallen
-// a tenth below the threshold, so that it does not flap.
+// At medium pressure strangers are refused: anonymous clients without the right
+// to relay. At high pressure everybody is, Submit included. The reply is 452
+// 4.3.1, so that clients try again. The level goes down again only when the
+// value has fallen a tenth below the threshold, so that it does not flap.
 //
-// Each threshold that is 0 has its default; a negative one is off. Where Exchange counts
-// percentages of a disk, free bytes are counted here: one per cent of a modern disk
-// holds a million messages.
+// Each threshold that is 0 has its default; a negative one is off. Where
+// Exchange counts percentages of a disk, free bytes are counted here: one per
+// cent of a modern disk holds a million messages.
 type Pressure struct {
 	// QueueMedium and QueueHigh are numbers of deliveries in the queue. They
 	// default to 500,000 and 1,000,000.
 	QueueMedium, QueueHigh int64
-	// MemoryMedium and MemoryHigh are bytes of the process's Go memory. They default to
-	// nine tenths and nineteen twentieths of GOMEMLIMIT, without which they are off.
+	// MemoryMedium and MemoryHigh are bytes of the process's Go memory. They
+	// default to nine tenths and nineteen twentieths of GOMEMLIMIT, without
+	// which they are off.
 	MemoryMedium, MemoryHigh int64
 	// DiskMedium and DiskHigh are bytes free on the spool's disk, if the spool
 	// can tell. They default to 256 MiB and 128 MiB.
 	DiskMedium, DiskHigh int64
-	// Receiving is how many bytes of memory the messages being received may take
-	// up, all together. Each counts 64 KiB, its content between 16 and 128 KiB, and,
-	// as long as a quarter of all is left to others, its recipients beyond 20 and
-	// sixteen times its header beyond 8 KiB. Further ones are refused, whoever sends
-	// them. Defaults to 256 MiB.
+	// Receiving is how many bytes of memory the messages being received may
+	// take up, all together. Each counts 64 KiB, its content between 16 and 128
+	// KiB, and, as long as a quarter of all is left to others, its recipients
+	// beyond 20 and sixteen times its header beyond 8 KiB. Further ones are
+	// refused, whoever sends them. Defaults to 256 MiB.
 	Receiving int64
 }
 
@@ -63,21 +64,21 @@ func (l Level) String() string {
 // MarshalText returns what String does.
 func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 
-// Load is what the relay's resources looked like when they were last looked at, at
-// most two seconds ago while mail comes in.
+// Load is what the relay's resources looked like when they were last looked at,
+// at most two seconds ago while mail comes in.
 type Load struct {
 	// Level is the highest of the levels of Queue, Memory and Disk.
 	Level Level
-	// Queue counts deliveries, Memory the bytes of Go memory in use, Disk the free
-	// bytes; -1 is unknown.
+	// Queue counts deliveries, Memory the bytes of Go memory in use, Disk the
+	// free bytes; -1 is unknown.
 	Queue, Memory, Disk                int64
 	QueueLevel, MemoryLevel, DiskLevel Level
 }
 
 const pollInterval = 2 * time.Second
 
-// monitor looks at the resources. It has no goroutine: whoever brings mail looks when the last look is
-// too long ago.
+// monitor looks at the resources. It has no goroutine: whoever brings mail
+// looks when the last look is too long ago.
 type monitor struct {
 	store  spool.Store
 	level  atomic.Uint32
@@ -162,7 +163,8 @@ func (m *monitor) look(ctx context.Context) Load {
 	return l
 }
 
-// levelOf returns the level of a value that should be small, given the level before.
+// levelOf returns the level of a value that should be small, given the level
+// before.
 func levelOf(v, medium, high int64, before Level) Level {
 	over := func(threshold int64, l Level) bool {
 		if before >= l {
@@ -198,7 +200,9 @@ func levelBelow(v, medium, high int64, before Level) Level {
 
 // goMemory is what GOMEMLIMIT bounds.
 func goMemory() int64 {
-	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	samples := []metrics.Sample{
+		{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"},
+	}
 	metrics.Read(samples)
 	return int64(samples[0].Value.Uint64() - samples[1].Value.Uint64())
 }

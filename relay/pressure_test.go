@@ -27,7 +27,13 @@ func TestPressure(t *testing.T) {
 	})
 	ctx := context.Background()
 	submit := func() error {
-		_, err := w.relay.Submit(ctx, &relay.Message{From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(text)})
+		_, err := w.relay.Submit(
+			ctx,
+			&relay.Message{
+				From: "app@example.test", To: []string{"x@elsewhere.test"},
+				Content: strings.NewReader(text),
+			},
+		)
 		return err
 	}
 	for _, step := range []struct {
@@ -52,9 +58,13 @@ func TestPressure(t *testing.T) {
 			accepted bool
 			err      error
 		}{
-			"stranger": {step.stranger, send(w.addr("in"), nil, "x@elsewhere.test", "alice@example.test")},
-			"host":     {step.host, send(w.addr("apps"), nil, "x@elsewhere.test", "alice@example.test")},
-			"itself":   {step.itself, submit()},
+			"stranger": {
+				step.stranger, send(w.addr("in"), nil, "x@elsewhere.test", "alice@example.test"),
+			},
+			"host": {
+				step.host, send(w.addr("apps"), nil, "x@elsewhere.test", "alice@example.test"),
+			},
+			"itself": {step.itself, submit()},
 		} {
 			if (try.err == nil) != try.accepted {
 				t.Errorf("%d free, %s: %v", step.free, who, try.err)

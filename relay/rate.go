@@ -17,7 +17,8 @@ type rates struct {
 	counted map[rateKey]int
 }
 
-// rateKey names a client of a connector: a user, or an address as [smtpd.Source] has it.
+// rateKey names a client of a connector: a user, or an address as
+// [smtpd.Source] has it.
 type rateKey struct {
 	connector, user string
 	source          netip.Addr

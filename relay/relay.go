@@ -68,8 +68,9 @@ type Relay struct {
 	attempts   atomic.Int32 // under way
 }
 
-// New checks the configuration, reports every fault at once, and makes a
-// relay. It starts nothing: no socket is opened and nothing is delivered before [Relay.Run].
+// New checks the configuration, reports every fault at once, and makes a relay.
+// It starts nothing: no socket is opened and nothing is delivered before
+// [Relay.Run].
 //
 // The error lists one [*FieldError] for each fault; errors.As finds them.
 func New(cfg Config) (*Relay, error) {
@@ -82,7 +83,9 @@ func New(cfg Config) (*Relay, error) {
 		idle:      make(chan struct{}),
 		closed:    make(chan struct{}),
 		shutdown:  make(chan struct{}),
-		throttle:  sync.OnceValue(func() *auth.Throttle { return auth.NewThrottle(auth.ThrottleOptions{}) }),
+		throttle: sync.OnceValue(func() *auth.Throttle {
+			return auth.NewThrottle(auth.ThrottleOptions{})
+		}),
 	}
 	r.killed, r.kill = context.WithCancel(context.Background())
 	r.events.log = logger(cfg)
@@ -136,13 +139,14 @@ func (r *Relay) policy(p *snapshot) smtpd.Policy {
 		CompleteDomain: p.completeDomain(), Memory: &r.memory,
 		Connectors: p.set, TLS: p.cfg.TLS, Backend: &backend{relay: r, snapshot: p}, Auth: p.auth,
 		RequireEncryption: p.cfg.RequireEncryption, Proxies: p.cfg.Proxies, XClient: p.cfg.XClient,
-		WatchGateways: p.cfg.GatewayGuard != GatewayOff, RefuseGateways: p.cfg.GatewayGuard == GatewayRefuse,
+		WatchGateways:  p.cfg.GatewayGuard != GatewayOff,
+		RefuseGateways: p.cfg.GatewayGuard == GatewayRefuse,
 	}
 }
 
 // Listen opens the bindings of all connectors. Clients that connect wait until
-// [Relay.Run] serves them. [Relay.Run] calls Listen itself; call it before to learn the
-// addresses, or to open privileged ports before dropping privileges.
+// [Relay.Run] serves them. [Relay.Run] calls Listen itself; call it before to
+// learn the addresses, or to open privileged ports before dropping privileges.
 //
 // The error holds every binding that failed, joined with [errors.Join], each a
 // *[FieldError] with a path such as "Connectors[0].Bindings[1]"; then none is
@@ -210,7 +214,9 @@ func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 			if r.listeners[b] == nil && opened[b] == nil {
 				l, err := p.listen(b)
 				if err != nil {
-					err = &FieldError{Field: fmt.Sprintf("Connectors[%d].Bindings[%d]", i, j), Err: err}
+					err = &FieldError{
+						Field: fmt.Sprintf("Connectors[%d].Bindings[%d]", i, j), Err: err,
+					}
 					if isMissingFamily(err, b.Addr()) {
 						missing = append(missing, err)
 					} else {
@@ -236,7 +242,8 @@ func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 		if set, err := connector.NewSet(connectors...); err != nil {
 			errs = append(errs, err)
 		} else {
-			// A copy, since p may be in use: messages are submitted before anything listens.
+			// A copy, since p may be in use: messages are submitted before
+			// anything listens.
 			bound := *p
 			bound.set, bound.cfg.Connectors = set, connectors
 			p = &bound
@@ -303,7 +310,8 @@ func (p *snapshot) listen(b netip.AddrPort) (net.Listener, error) {
 	if p.cfg.Listen != nil {
 		return p.cfg.Listen(context.Background(), network, b.String())
 	}
-	// The clocks of the server end dead connections; keep-alive probes would only cost system calls.
+	// The clocks of the server end dead connections; keep-alive probes would
+	// only cost system calls.
 	l := net.ListenConfig{KeepAlive: -1}
 	return l.Listen(context.Background(), network, b.String())
 }
@@ -328,11 +336,11 @@ func (r *Relay) Addrs(name string) []netip.AddrPort {
 	return nil
 }
 
-// Run listens, serves and delivers until ctx ends, then drains: it accepts no more, lets
-// messages and attempts under way finish within Config.DrainTimeout, and returns nil.
-// Shutdown and Close end it too. An error means that it could not listen, that
-// a listener failed, that something did not end (see [Relay.Shutdown]), or, with
-// [ErrClosed], that the relay had ended before.
+// Run listens, serves and delivers until ctx ends, then drains: it accepts no
+// more, lets messages and attempts under way finish within Config.DrainTimeout,
+// and returns nil. Shutdown and Close end it too. An error means that it could
+// not listen, that a listener failed, that something did not end (see
+// [Relay.Shutdown]), or, with [ErrClosed], that the relay had ended before.
 func (r *Relay) Run(ctx context.Context) error {
 	if ctx == nil {
 		return errNoContext
@@ -353,7 +361,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	case <-r.closed:
 	case failure = <-r.failed:
 	}
-	drain, cancel := context.WithTimeout(context.Background(), orDefault(r.snap.Load().cfg.DrainTimeout, defaultDrain))
+	drain, cancel := context.WithTimeout(
+		context.Background(), orDefault(r.snap.Load().cfg.DrainTimeout, defaultDrain),
+	)
 	defer cancel()
 	if err := r.Shutdown(drain); err != nil {
 		r.kill() // a Shutdown of the application's may have more time, but Run has not
@@ -404,10 +414,11 @@ func (r *Relay) start() {
 	})
 }
 
-// Reload gives the relay another configuration. Sessions under way go on under the one
-// they began with; new ones, and all deliveries from now on, follow the new one. Bindings are opened
-// and closed as needed. On an error nothing has changed. Spool, Hostname, Logger,
-// Resolver, Dial and MaxDeliveries stay as they were.
+// Reload gives the relay another configuration. Sessions under way go on under
+// the one they began with; new ones, and all deliveries from now on, follow the
+// new one. Bindings are opened and closed as needed. On an error nothing has
+// changed. Spool, Hostname, Logger, Resolver, Dial and MaxDeliveries stay as
+// they were.
 func (r *Relay) Reload(cfg Config) error {
 	p, opened, err := r.reload(cfg)
 	if err != nil {

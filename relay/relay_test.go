@@ -158,7 +158,9 @@ func config() (relay.Config, *world) {
 		Hostname:   "relay.example.test",
 		Spool:      memspool.New(nil),
 		Connectors: []*connector.Connector{apps, in, users},
-		Verifier: auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+		Verifier: auth.VerifierFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			if c.Username == "app@example.test" && c.Password == "secret" {
 				return &auth.Identity{User: c.Username}, nil
 			}
@@ -166,7 +168,10 @@ func config() (relay.Config, *world) {
 		}),
 		AcceptedDomains: []domains.AcceptedDomain{
 			{Domain: "example.test", Recipients: domains.StaticRecipients("alice", "bob", "app")},
-			{Domain: "internal.test", Type: domains.InternalRelay, Recipients: domains.StaticRecipients("carol")},
+			{
+				Domain: "internal.test", Type: domains.InternalRelay,
+				Recipients: domains.StaticRecipients("carol"),
+			},
 			{Domain: "external.test", Type: domains.ExternalRelay},
 		},
 		Mailboxes: w.mailboxes,
@@ -273,7 +278,9 @@ func TestClosedToOthers(t *testing.T) {
 	if code(err) != 550 || !strings.Contains(err.Error(), "5.7.54") {
 		t.Errorf("relaying: %v", err)
 	}
-	if err := send(w.addr("in"), nil, "x@elsewhere.test", "nobody@example.test"); code(err) != 550 || !strings.Contains(err.Error(), "5.1.1") {
+	if err := send(
+		w.addr("in"), nil, "x@elsewhere.test", "nobody@example.test",
+	); code(err) != 550 || !strings.Contains(err.Error(), "5.1.1") {
 		t.Errorf("unknown recipient: %v", err)
 	}
 	if err := send(w.addr("in"), nil, "x@elsewhere.test", "alice@example.test"); err != nil {
@@ -306,18 +313,28 @@ func TestSubmission(t *testing.T) {
 	if err := send(w.addr("users"), nil, "app@example.test", "x@elsewhere.test"); code(err) != 530 {
 		t.Errorf("without AUTH: %v", err)
 	}
-	err := send(w.addr("users"), plain{"app@example.test", "wrong"}, "app@example.test", "x@elsewhere.test")
+	err := send(
+		w.addr("users"), plain{"app@example.test", "wrong"}, "app@example.test", "x@elsewhere.test",
+	)
 	if code(err) != 535 {
 		t.Errorf("bad password: %v", err)
 	}
-	if err := send(w.addr("users"), plain{"app@example.test", "secret"}, "ceo@example.test", "x@elsewhere.test"); code(err) != 550 || !strings.Contains(err.Error(), "5.7.60") {
+	if err := send(
+		w.addr("users"), plain{"app@example.test", "secret"}, "ceo@example.test",
+		"x@elsewhere.test",
+	); code(err) != 550 || !strings.Contains(err.Error(), "5.7.60") {
 		t.Errorf("foreign sender: %v", err)
 	}
-	if err := send(w.addr("users"), plain{"app@example.test", "secret"}, "app@example.test", "x@elsewhere.test"); err != nil {
+	if err := send(
+		w.addr("users"), plain{"app@example.test", "secret"}, "app@example.test",
+		"x@elsewhere.test",
+	); err != nil {
 		t.Fatal(err)
 	}
 	got := w.out.wait(t, 1)[0]
-	if !strings.Contains(got.content, "with UTF8SMTPA") || !strings.Contains(got.content, "\r\nMessage-ID: <") || !strings.Contains(got.content, "\r\nDate: ") {
+	if !strings.Contains(got.content, "with UTF8SMTPA") ||
+		!strings.Contains(got.content, "\r\nMessage-ID: <") ||
+		!strings.Contains(got.content, "\r\nDate: ") {
 		t.Errorf("content %q", got.content)
 	}
 }
@@ -340,14 +357,19 @@ func TestBounce(t *testing.T) {
 			return nil
 		}
 	})
-	if err := send(w.addr("apps"), nil, "alice@example.test", "bad@elsewhere.test", "good@elsewhere.test"); err != nil {
+	if err := send(
+		w.addr("apps"), nil, "alice@example.test", "bad@elsewhere.test", "good@elsewhere.test",
+	); err != nil {
 		t.Fatal(err)
 	}
 	report := w.mailboxes.wait(t, 1)[0]
 	if report.from != "" || report.to != "alice@example.test" {
 		t.Errorf("report from <%s> to <%s>", report.from, report.to)
 	}
-	for _, want := range []string{"no such user here", "Final-Recipient: rfc822; bad@elsewhere.test", "Status: 5.1.1", "Action: failed"} {
+	for _, want := range []string{
+		"no such user here", "Final-Recipient: rfc822; bad@elsewhere.test", "Status: 5.1.1",
+		"Action: failed",
+	} {
 		if !strings.Contains(report.content, want) {
 			t.Errorf("report lacks %q:\n%s", want, report.content)
 		}
@@ -363,12 +385,16 @@ func TestBounce(t *testing.T) {
 
 func TestBounceOfBounce(t *testing.T) {
 	w := start(t, func(c *relay.Config) {
-		c.Transport.(*capture).reply = func(string) error { return relay.Reject(550, "5.1.1", "no") }
+		c.Transport.(*capture).reply = func(string) error {
+			return relay.Reject(550, "5.1.1", "no")
+		}
 	})
 	if err := send(w.addr("apps"), nil, "away@elsewhere.test", "bad@elsewhere.test"); err != nil {
 		t.Fatal(err)
 	}
-	w.events.wait(t, func(e relay.Event) bool { return e.Kind == relay.Bounced && e.From == "" && e.Report == "" })
+	w.events.wait(t, func(e relay.Event) bool {
+		return e.Kind == relay.Bounced && e.From == "" && e.Report == ""
+	})
 	stats, err := w.relay.Stats(t.Context())
 	if err != nil || stats.Deliveries != 0 {
 		t.Errorf("stats %+v, %v", stats, err)
@@ -379,15 +405,18 @@ func TestSubmit(t *testing.T) {
 	w := start(t, nil)
 	r, err := w.relay.Submit(t.Context(), &relay.Message{
 		From: "app@example.test", To: []string{"x@elsewhere.test", "alice@example.test"},
-		Content: strings.NewReader("From: app@example.test\nBcc: secret@example.test\nSubject: hi\n\nline\n"),
-		Labels:  map[string]string{"tenant": "7"},
+		Content: strings.NewReader(
+			"From: app@example.test\nBcc: secret@example.test\nSubject: hi\n\nline\n",
+		),
+		Labels: map[string]string{"tenant": "7"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := w.out.wait(t, 1)[0]
 	w.mailboxes.wait(t, 1)
-	if strings.Contains(got.content, "secret@") || !strings.HasSuffix(got.content, "Subject: hi\r\n\r\nline\r\n") {
+	if strings.Contains(got.content, "secret@") ||
+		!strings.HasSuffix(got.content, "Subject: hi\r\n\r\nline\r\n") {
 		t.Errorf("content %q", got.content)
 	}
 	e := w.events.wait(t, kind(relay.Delivered))
@@ -395,10 +424,12 @@ func TestSubmit(t *testing.T) {
 		t.Errorf("event %+v", e)
 	}
 	_, err = w.relay.Submit(t.Context(), &relay.Message{
-		From: "app@example.test", To: []string{"nobody@example.test", "not an address"}, Content: strings.NewReader(text),
+		From: "app@example.test", To: []string{"nobody@example.test", "not an address"},
+		Content: strings.NewReader(text),
 	})
 	rcpt, ok := errors.AsType[*relay.RecipientError](err)
-	if !ok || rcpt.Recipient != "nobody@example.test" || !strings.Contains(err.Error(), "not an address") {
+	if !ok || rcpt.Recipient != "nobody@example.test" ||
+		!strings.Contains(err.Error(), "not an address") {
 		t.Errorf("refused recipients: %v", err)
 	}
 }
@@ -408,16 +439,19 @@ func TestConfigFaults(t *testing.T) {
 	apps.RemoteIPRanges = connector.Everyone()
 	users := connector.Submission("users")
 	_, err := relay.New(relay.Config{
-		Connectors:      []*connector.Connector{apps, users},
-		AcceptedDomains: []domains.AcceptedDomain{{Domain: "a..b"}, {Domain: "x.test", Recipients: domains.AnyRecipient()}},
-		SendConnectors:  []*connector.SendConnector{{}},
-		Retry:           relay.Retry{Schedule: []time.Duration{1}},
+		Connectors: []*connector.Connector{apps, users},
+		AcceptedDomains: []domains.AcceptedDomain{
+			{Domain: "a..b"}, {Domain: "x.test", Recipients: domains.AnyRecipient()},
+		},
+		SendConnectors: []*connector.SendConnector{{}},
+		Retry:          relay.Retry{Schedule: []time.Duration{1}},
 	})
 	if err == nil {
 		t.Fatal("no fault found")
 	}
 	for _, want := range []string{
-		"Hostname:", "Spool:", "Connectors[0]", "Verifier:", "Connectors[1].AuthMechanisms:", "AcceptedDomains[0].Domain:",
+		"Hostname:", "Spool:", "Connectors[0]", "Verifier:", "Connectors[1].AuthMechanisms:",
+		"AcceptedDomains[0].Domain:",
 		"Mailboxes:", "SendConnectors[0].Name:", "Retry.Schedule[0]:",
 	} {
 		if !strings.Contains(err.Error(), "\n  "+want) {
@@ -459,7 +493,8 @@ func TestHostnameInALabels(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := hop.wait(t) // the second one is the report
-		if m.hello != name || strings.ContainsFunc(m.content, func(r rune) bool { return r > '~' }) ||
+		if m.hello != name ||
+			strings.ContainsFunc(m.content, func(r rune) bool { return r > '~' }) ||
 			!strings.Contains(m.content, name+"\r\n") {
 			t.Errorf("EHLO %s, then\n%s", m.hello, m.content)
 		}
@@ -524,7 +559,8 @@ func TestNamesOnTheWire(t *testing.T) {
 			t.Fatal(err)
 		}
 		tt.change(&cfg)
-		if _, err := relay.New(cfg); err == nil || !strings.Contains(err.Error(), "\n  "+tt.field+": ") {
+		if _, err := relay.New(cfg); err == nil ||
+			!strings.Contains(err.Error(), "\n  "+tt.field+": ") {
 			t.Errorf("%s: %v", tt.field, err)
 		}
 	}
@@ -579,7 +615,9 @@ func TestReload(t *testing.T) {
 
 func TestRetryAndExpiry(t *testing.T) {
 	w := start(t, func(c *relay.Config) {
-		c.Transport.(*capture).reply = func(string) error { return relay.Defer(451, "4.2.1", "later") }
+		c.Transport.(*capture).reply = func(string) error {
+			return relay.Defer(451, "4.2.1", "later")
+		}
 		c.Retry = relay.Retry{Schedule: []time.Duration{time.Second}, Expires: time.Second}
 	})
 	if err := send(w.addr("apps"), nil, "alice@example.test", "x@elsewhere.test"); err != nil {
@@ -599,11 +637,14 @@ func TestRetryAndExpiry(t *testing.T) {
 func TestTwoRelays(t *testing.T) {
 	a, b := start(t, nil), start(t, nil)
 	for i, w := range []*world{a, b} {
-		if err := send(w.addr("apps"), nil, fmt.Sprintf("app%d@example.test", i), "x@elsewhere.test"); err != nil {
+		if err := send(
+			w.addr("apps"), nil, fmt.Sprintf("app%d@example.test", i), "x@elsewhere.test",
+		); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if a.out.wait(t, 1)[0].from != "app0@example.test" || b.out.wait(t, 1)[0].from != "app1@example.test" {
+	if a.out.wait(t, 1)[0].from != "app0@example.test" ||
+		b.out.wait(t, 1)[0].from != "app1@example.test" {
 		t.Error("the relays are mixed up")
 	}
 }

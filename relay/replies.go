@@ -15,21 +15,33 @@ func reply(code int, enhanced, text string) *smtpd.Reply {
 	return &smtpd.Reply{Code: code, Enhanced: enhanced, Text: text}
 }
 
-// The refusals of this relay. The texts are constant: nothing of an internal error reaches the wire.
+// The refusals of this relay. The texts are constant: nothing of an internal
+// error reaches the wire.
 func replyNotAuthenticated() *smtpd.Reply {
 	return smtpd.Missing(reply(530, "5.7.1", "Client was not authenticated"), connector.Submit)
 }
 func replyMayNotSubmit() *smtpd.Reply {
-	return smtpd.Missing(reply(550, "5.7.1", "Client does not have permission to submit mail to this server"), connector.Submit)
+	return smtpd.Missing(
+		reply(550, "5.7.1", "Client does not have permission to submit mail to this server"),
+		connector.Submit,
+	)
 }
 func replyAnonymousSender(right connector.Right) *smtpd.Reply {
-	return smtpd.Missing(reply(550, "5.7.1", "Anonymous client does not have permissions to send as this sender"), right)
+	return smtpd.Missing(
+		reply(550, "5.7.1", "Anonymous client does not have permissions to send as this sender"),
+		right,
+	)
 }
 func replyClientSender(right connector.Right) *smtpd.Reply {
-	return smtpd.Missing(reply(550, "5.7.60", "Client does not have permissions to send as this sender"), right)
+	return smtpd.Missing(
+		reply(550, "5.7.60", "Client does not have permissions to send as this sender"), right,
+	)
 }
 func replyUnableToRelay() *smtpd.Reply {
-	return smtpd.Missing(reply(550, "5.7.54", "Unable to relay recipient in non-accepted domain"), connector.AcceptAnyRecipient)
+	return smtpd.Missing(
+		reply(550, "5.7.54", "Unable to relay recipient in non-accepted domain"),
+		connector.AcceptAnyRecipient,
+	)
 }
 
 func replyUnknownUser() *smtpd.Reply { return reply(550, "5.1.1", "User unknown") }
@@ -39,7 +51,9 @@ func replyLookupFailed(cause error) *smtpd.Reply {
 	return r
 }
 func replyRate() *smtpd.Reply {
-	return reply(421, "4.4.2", "Message submission rate for this client has exceeded the configured limit")
+	return reply(
+		421, "4.4.2", "Message submission rate for this client has exceeded the configured limit",
+	)
 }
 func replyLoop() *smtpd.Reply {
 	return reply(554, "5.4.6", "Hop count exceeded - possible mail loop")

@@ -15,22 +15,28 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// secret stands in the text of every internal error of these tests; none of it may reach a client.
+// secret stands in the text of every internal error of these tests; none of it
+// may reach a client.
 const secret = "pg://root:hunter2@10.0.0.7/mail"
 
 var errSecret = errors.New(secret)
 
 const (
-	login    = "C: AUTH PLAIN AGFwcEBleGFtcGxlLnRlc3QAc2VjcmV0\nS: 235 2.7.0\n" // app@example.test, secret
+	// app@example.test, secret
+	login    = "C: AUTH PLAIN AGFwcEBleGFtcGxlLnRlc3QAc2VjcmV0\nS: 235 2.7.0\n"
 	badLogin = "C: AUTH PLAIN AGFwcEBleGFtcGxlLnRlc3QAd3Jvbmc=\n"
-	envelope = "C: MAIL FROM:<app@example.test>\nS: 250 2.1.0\nC: RCPT TO:<x@elsewhere.test>\nS: 250 2.1.5\n"
-	message  = "C: DATA\nS: 354\nC: From: app@example.test\nC: \nC: body\nC: .\n"
+	envelope = "C: MAIL FROM:<app@example.test>\nS: 250 2.1.0\nC: RCPT TO:<x@elsewhere.test>\nS: " +
+		"250 2.1.5\n"
+	message = "C: DATA\nS: 354\nC: From: app@example.test\nC: \nC: body\nC: .\n"
 )
 
-// TestReplies holds every refusal to its reply, and to one event with the same reply and its stage.
+// TestReplies holds every refusal to its reply, and to one event with the same
+// reply and its stage.
 func TestReplies(t *testing.T) {
 	connectorOf := func(c *relay.Config, name string) *connector.Connector {
-		i := slices.IndexFunc(c.Connectors, func(c *connector.Connector) bool { return c.Name == name })
+		i := slices.IndexFunc(c.Connectors, func(c *connector.Connector) bool {
+			return c.Name == name
+		})
 		return c.Connectors[i]
 	}
 	broken := func(store hooked) func(*relay.Config) {
@@ -59,12 +65,14 @@ func TestReplies(t *testing.T) {
 		},
 		{
 			name: "MAIL of an anonymous client without Submit", connector: "users",
-			script: "C: MAIL FROM:<app@example.test>\nS: 530 5.7.1 Client was not authenticated", stages: "mail",
+			script: "C: MAIL FROM:<app@example.test>\nS: 530 5.7.1 Client was not authenticated",
+			stages: "mail",
 		},
 		{
 			name: "TLS required", connector: "apps",
 			change: func(c *relay.Config) { connectorOf(c, "apps").RequireTLS = true },
-			script: "C: MAIL FROM:<app@example.test>\nS: 530 5.7.0 Must issue a STARTTLS command first\nTLS\n" +
+			script: "C: MAIL FROM:<app@example.test>\nS: 530 5.7.0 Must issue a STARTTLS command " +
+				"first\nTLS\n" +
 				envelope + message + "S: 250 2.0.0",
 			stages: "mail",
 		},
@@ -73,93 +81,128 @@ func TestReplies(t *testing.T) {
 			change: func(c *relay.Config) {
 				connectorOf(c, "users").AuthMechanisms = connector.TLS | connector.BasicAuth | connector.BasicAuthRequireTLS
 			},
-			script: badLogin + "S: 538 5.7.11\nTLS\n" + login + envelope + message + "S: 250 2.0.0", stages: "auth",
+			script: badLogin + "S: 538 5.7.11\nTLS\n" + login + envelope + message + "S: 250 2.0.0",
+			stages: "auth",
 		},
 		{
 			name: "bad credentials until the limit", connector: "users",
 			change: func(c *relay.Config) { connectorOf(c, "users").Limits.MaxLogonFailures = 2 },
-			script: badLogin + "S: 535 5.7.8 Authentication unsuccessful\n" + badLogin + "S: 535 5.7.8\nS: 421 4.7.0\nS: close",
+			script: badLogin + "S: 535 5.7.8 Authentication unsuccessful\n" + badLogin +
+				"S: 535 5.7.8\nS: 421 4.7.0\nS: close",
 			stages: "auth auth",
 		},
 		{
 			name: "verifier unavailable", connector: "users",
 			change: func(c *relay.Config) {
-				c.Verifier = auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) { return nil, errSecret })
+				c.Verifier = auth.VerifierFunc(
+					func(context.Context, auth.Credentials) (*auth.Identity, error) {
+						return nil, errSecret
+					},
+				)
 			},
 			script: badLogin + "S: 454 4.7.0", stages: "auth",
 		},
 		{
 			name: "log-on without the right to submit", connector: "users",
 			change: func(c *relay.Config) {
-				connectorOf(c, "users").Grants = []connector.Grant{{Principal: connector.User("app@example.test"), Rights: connector.Submit, Deny: true}}
+				connectorOf(c, "users").Grants = []connector.Grant{
+					{
+						Principal: connector.User("app@example.test"), Rights: connector.Submit,
+						Deny: true,
+					},
+				}
 			},
 			script: "C: AUTH PLAIN AGFwcEBleGFtcGxlLnRlc3QAc2VjcmV0\nS: 535 5.7.8", stages: "auth",
 		},
 		{
 			name: "foreign sender of a user", connector: "users",
-			script: login + "C: MAIL FROM:<ceo@example.test>\nS: 550 5.7.60 Client does not have permissions to send as this sender",
+			script: login +
+				"C: MAIL FROM:<ceo@example.test>\nS: 550 5.7.60 Client does not have permissions to send as this sender",
 			stages: "mail",
 		},
 		{
 			name: "foreign From field of a user", connector: "users",
-			script: login + envelope + "C: DATA\nS: 354\nC: From: ceo@example.test\nC: \nC: .\nS: 550 5.7.60", stages: "data",
+			script: login + envelope +
+				"C: DATA\nS: 354\nC: From: ceo@example.test\nC: \nC: .\nS: 550 5.7.60",
+			stages: "data",
 		},
 		{
 			name: "foreign Sender field of a user", connector: "users",
-			script: login + envelope + "C: DATA\nS: 354\nC: From: app@example.test\nC: Sender: ceo@example.test\nC: \nC: .\nS: 550 5.7.60", stages: "data",
+			script: login + envelope +
+				"C: DATA\nS: 354\nC: From: app@example.test\nC: Sender: ceo@example.test\nC: \nC: .\nS: 550 5.7.60", stages: "data",
 		},
 		{
 			name: "two From fields of a user", connector: "users",
-			script: login + envelope + "C: DATA\nS: 354\nC: From: app@example.test\nC: From: ceo@example.test\nC: \nC: .\nS: 550 5.6.0", stages: "data",
+			script: login + envelope +
+				"C: DATA\nS: 354\nC: From: app@example.test\nC: From: ceo@example.test\nC: \nC: .\nS: 550 5.6.0", stages: "data",
 		},
 		{
 			name: "own sender of an anonymous client without the right", connector: "in",
 			change: func(c *relay.Config) {
-				connectorOf(c, "in").Grants = []connector.Grant{{Principal: connector.Anonymous, Rights: connector.AcceptAuthoritativeDomainSender, Deny: true}}
+				connectorOf(c, "in").Grants = []connector.Grant{
+					{
+						Principal: connector.Anonymous,
+						Rights:    connector.AcceptAuthoritativeDomainSender, Deny: true,
+					},
+				}
 			},
-			script: "C: MAIL FROM:<alice@example.test>\nS: 550 5.7.1 Anonymous client does not have permissions to send as this sender\n" +
+			script: "C: MAIL FROM:<alice@example.test>\nS: 550 5.7.1 Anonymous client does not " +
+				"have permissions to send as this sender\n" +
 				"C: MAIL FROM:<x@elsewhere.test>\nS: 250 2.1.0",
 			stages: "mail",
 		},
 		{
 			name: "relaying", connector: "in",
-			script: "C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT TO:<y@elsewhere.test>\nS: 550 5.7.54 Unable to relay recipient in non-accepted domain",
+			script: "C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT TO:<y@elsewhere.test>\nS: " +
+				"550 5.7.54 Unable to relay recipient in non-accepted domain",
 			stages: "rcpt",
 		},
 		{
 			name: "unknown recipient", connector: "in",
-			script: "C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT TO:<nobody@example.test>\nS: 550 5.1.1 User unknown\n" +
+			script: "C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT " +
+				"TO:<nobody@example.test>\nS: 550 5.1.1 User unknown\n" +
 				"C: RCPT TO:<nobody@internal.test>\nS: 250\nC: RCPT TO:<nobody@external.test>\nS: 250",
 			stages: "rcpt",
 		},
 		{
 			name: "lookup failed", connector: "in",
 			change: func(c *relay.Config) {
-				c.AcceptedDomains[0].Recipients = domains.ResolverFunc(func(context.Context, domains.Address) (bool, error) { return false, errSecret })
+				c.AcceptedDomains[0].Recipients = domains.ResolverFunc(
+					func(context.Context, domains.Address) (bool, error) {
+						return false, errSecret
+					},
+				)
 			},
-			script: "C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT TO:<alice@example.test>\nS: 451 4.3.0 Recipient lookup failed, try again later",
+			script: "C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT " +
+				"TO:<alice@example.test>\nS: 451 4.3.0 Recipient lookup failed, try again later",
 			stages: "rcpt",
 		},
 		{
 			name: "too many recipients", connector: "apps",
 			change: func(c *relay.Config) { connectorOf(c, "apps").Limits.MaxRecipients = 1 },
-			script: envelope + "C: RCPT TO:<y@elsewhere.test>\nS: 452 4.5.3 Too many recipients\n" + message + "S: 250 2.0.0", stages: "rcpt",
+			script: envelope + "C: RCPT TO:<y@elsewhere.test>\nS: 452 4.5.3 Too many recipients\n" +
+				message + "S: 250 2.0.0", stages: "rcpt",
 		},
 		{
 			name: "declared too large", connector: "apps",
 			change: func(c *relay.Config) { connectorOf(c, "apps").Limits.MaxMessageBytes = 65536 },
-			script: "C: MAIL FROM:<app@example.test> SIZE=65537\nS: 552 5.3.4 Message size exceeds fixed maximum message size", stages: "mail",
+			script: "C: MAIL FROM:<app@example.test> SIZE=65537\nS: 552 5.3.4 Message size " +
+				"exceeds fixed maximum message size", stages: "mail",
 		},
 		{
 			name: "counted too large", connector: "apps",
 			change: func(c *relay.Config) { connectorOf(c, "apps").Limits.MaxMessageBytes = 65536 },
-			script: envelope + "C: DATA\nS: 354\nC: Subject: large\nC: \n" + strings.Repeat("C: "+strings.Repeat("x", 900)+"\n", 80) + "C: .\nS: 552 5.3.4",
+			script: envelope + "C: DATA\nS: 354\nC: Subject: large\nC: \n" + strings.Repeat(
+				"C: "+strings.Repeat("x", 900)+"\n", 80,
+			) + "C: .\nS: 552 5.3.4",
 			stages: "data",
 		},
 		{
 			name: "header too large", connector: "apps",
 			change: func(c *relay.Config) { connectorOf(c, "apps").Limits.MaxHeaderBytes = 100 },
-			script: envelope + "C: DATA\nS: 354\nC: Subject: " + strings.Repeat("x", 200) + "\nC: \nC: .\nS: 552 5.3.4 Message header size exceeds fixed maximum size",
+			script: envelope + "C: DATA\nS: 354\nC: Subject: " + strings.Repeat(
+				"x", 200,
+			) + "\nC: \nC: .\nS: 552 5.3.4 Message header size exceeds fixed maximum size",
 			stages: "data",
 		},
 		{
@@ -170,15 +213,22 @@ func TestReplies(t *testing.T) {
 			stages: "mail",
 		},
 		{
-			name: "no room to begin", connector: "apps", change: broken(hooked{create: func(spool.ID) error { return fmt.Errorf("%w: %w", spool.ErrFull, errSecret) }}),
-			script: envelope + message + "S: 452 4.3.1 Insufficient system resources", stages: "data",
+			name: "no room to begin", connector: "apps",
+			change: broken(hooked{create: func(spool.ID) error {
+				return fmt.Errorf("%w: %w", spool.ErrFull, errSecret)
+			}}),
+			script: envelope + message + "S: 452 4.3.1 Insufficient system resources",
+			stages: "data",
 		},
 		{
-			name: "no room to commit", connector: "apps", change: commitFails(fmt.Errorf("%w: %w", spool.ErrFull, errSecret)),
-			script: envelope + message + "S: 452 4.3.1 Insufficient system resources", stages: "data",
+			name: "no room to commit", connector: "apps",
+			change: commitFails(fmt.Errorf("%w: %w", spool.ErrFull, errSecret)),
+			script: envelope + message + "S: 452 4.3.1 Insufficient system resources",
+			stages: "data",
 		},
 		{
-			name: "store failed", connector: "apps", change: commitFails(fmt.Errorf("%w: %w", spool.ErrFailed, errSecret)),
+			name: "store failed", connector: "apps",
+			change: commitFails(fmt.Errorf("%w: %w", spool.ErrFailed, errSecret)),
 			script: envelope + message + "S: 451 4.3.0", stages: "data",
 		},
 		{
@@ -186,44 +236,60 @@ func TestReplies(t *testing.T) {
 			script: envelope + message + "S: 451 4.3.0", stages: "data",
 		},
 		{
-			name: "store too slow", connector: "apps", change: commitFails(context.DeadlineExceeded),
+			name: "store too slow", connector: "apps",
+			change: commitFails(context.DeadlineExceeded),
 			script: envelope + message + "S: 451 4.4.5", stages: "data",
 		},
 		{
 			name: "hop count", connector: "apps",
 			change: func(c *relay.Config) { connectorOf(c, "apps").Limits.MaxHops = 2 },
-			script: envelope + "C: DATA\nS: 354\n" + strings.Repeat("C: Received: by a.example.net; x\n", 2) + "C: \nC: .\nS: 250 2.0.0\n" +
-				envelope + "C: DATA\nS: 354\n" + strings.Repeat("C: Received: by a.example.net; x\n", 3) + "C: \nC: .\nS: 554 5.4.6 Hop count exceeded - possible mail loop",
+			script: envelope + "C: DATA\nS: 354\n" + strings.Repeat(
+				"C: Received: by a.example.net; x\n", 2,
+			) + "C: \nC: .\nS: 250 2.0.0\n" +
+				envelope + "C: DATA\nS: 354\n" + strings.Repeat(
+				"C: Received: by a.example.net; x\n", 3,
+			) + "C: \nC: .\nS: 554 5.4.6 Hop count exceeded - possible mail loop",
 			stages: "data",
 		},
 		{
 			name: "local hop count", connector: "apps",
 			change: func(c *relay.Config) { connectorOf(c, "apps").Limits.MaxLocalHops = 1 },
-			script: envelope + "C: DATA\nS: 354\nC: Received: by relay.example.test; x\nC: Received: by a.example.net; x\nC: \nC: .\nS: 250 2.0.0\n" +
-				envelope + "C: DATA\nS: 354\nC: Received: from x by Relay.Example.Test; x\nC: Received: by relay.example.test; x\nC: \nC: .\nS: 554 5.4.6",
+			script: envelope +
+				"C: DATA\nS: 354\nC: Received: by relay.example.test; x\nC: Received: by a.example.net; x\nC: \nC: .\nS: 250 2.0.0\n" +
+				envelope +
+				"C: DATA\nS: 354\nC: Received: from x by Relay.Example.Test; x\nC: Received: by relay.example.test; x\nC: \nC: .\nS: 554 5.4.6",
 			stages: "data",
 		},
 		{
 			name: "bare LF", connector: "apps",
-			script: envelope + "C: DATA\nS: 354\nC: Subject: x\nC: \nC: one\\ntwo\nC: .\nS: 550 5.6.11", stages: "data",
+			script: envelope +
+				"C: DATA\nS: 354\nC: Subject: x\nC: \nC: one\\ntwo\nC: .\nS: 550 5.6.11",
+			stages: "data",
 		},
 		{
 			name: "bare CR", connector: "apps",
-			script: envelope + "C: DATA\nS: 354\nC: Subject: x\nC: \nC: one\\rtwo\nC: .\nS: 550 5.6.11", stages: "data",
+			script: envelope +
+				"C: DATA\nS: 354\nC: Subject: x\nC: \nC: one\\rtwo\nC: .\nS: 550 5.6.11",
+			stages: "data",
 		},
 		{
 			name: "NUL", connector: "apps",
-			script: envelope + "C: DATA\nS: 354\nC: Subject: x\nC: \nC: one\\0two\nC: .\nS: 550 5.6.11", stages: "data",
+			script: envelope +
+				"C: DATA\nS: 354\nC: Subject: x\nC: \nC: one\\0two\nC: .\nS: 550 5.6.11",
+			stages: "data",
 		},
 		{
 			name: "bare LF repaired", connector: "apps",
 			change: func(c *relay.Config) { connectorOf(c, "apps").RepairLineEndings = true },
-			script: envelope + "C: DATA\nS: 354\nC: Subject: x\nC: \nC: one\\ntwo\nC: .\nS: 250 2.0.0",
+			script: envelope +
+				"C: DATA\nS: 354\nC: Subject: x\nC: \nC: one\\ntwo\nC: .\nS: 250 2.0.0",
 		},
 		{
 			name: "policy at connect", connector: "apps",
 			change: func(c *relay.Config) {
-				c.Policy.Connect = func(context.Context, *relay.Session) error { return relay.Reject(554, "5.7.1", "Not you") }
+				c.Policy.Connect = func(context.Context, *relay.Session) error {
+					return relay.Reject(554, "5.7.1", "Not you")
+				}
 			},
 			script: "S: 554 5.7.1 Not you\nS: close", stages: "connect",
 		},
@@ -246,36 +312,48 @@ func TestReplies(t *testing.T) {
 					return relay.Reject(535, "5.7.8", s.Identity.User+" is blocked")
 				}
 			},
-			script: "C: AUTH PLAIN AGFwcEBleGFtcGxlLnRlc3QAc2VjcmV0\nS: 535 5.7.8 app@example.test is blocked\nC: MAIL FROM:<app@example.test>\nS: 530 5.7.1",
+			script: "C: AUTH PLAIN AGFwcEBleGFtcGxlLnRlc3QAc2VjcmV0\nS: 535 5.7.8 " +
+				"app@example.test is blocked\nC: MAIL FROM:<app@example.test>\nS: 530 5.7.1",
 			stages: "auth mail",
 		},
 		{
 			name: "policy at mail", connector: "apps",
 			change: func(c *relay.Config) {
-				c.Policy.Mail = func(context.Context, *relay.Session, domains.Address) error { return errSecret }
+				c.Policy.Mail = func(context.Context, *relay.Session, domains.Address) error {
+					return errSecret
+				}
 			},
 			script: "C: MAIL FROM:<app@example.test>\nS: 451 4.3.0", stages: "mail",
 		},
 		{
 			name: "policy at rcpt", connector: "apps",
 			change: func(c *relay.Config) {
-				c.Policy.Rcpt = func(context.Context, *relay.Session, domains.Address, domains.Address) error {
+				c.Policy.Rcpt = func(
+					context.Context, *relay.Session, domains.Address, domains.Address,
+				) error {
 					return fmt.Errorf("%s: %w", secret, relay.Defer(450, "4.2.1", "Later"))
 				}
 			},
-			script: "C: MAIL FROM:<app@example.test>\nS: 250\nC: RCPT TO:<x@elsewhere.test>\nS: 450 4.2.1 Later", stages: "rcpt",
+			script: "C: MAIL FROM:<app@example.test>\nS: 250\nC: RCPT TO:<x@elsewhere.test>\nS: " +
+				"450 4.2.1 Later", stages: "rcpt",
 		},
 		{
 			name: "policy at message", connector: "apps",
 			change: func(c *relay.Config) {
-				c.Policy.Message = func(context.Context, *relay.Session, *relay.Incoming) error { return relay.Defer(421, "4.7.0", "Away") }
+				c.Policy.Message = func(context.Context, *relay.Session, *relay.Incoming) error {
+					return relay.Defer(421, "4.7.0", "Away")
+				}
 			},
-			script: envelope + "C: DATA\nS: 354\nC: Subject: x\nC: \nC: .\nS: 421 4.7.0 Away\nS: close", stages: "data",
+			script: envelope +
+				"C: DATA\nS: 354\nC: Subject: x\nC: \nC: .\nS: 421 4.7.0 Away\nS: close",
+			stages: "data",
 		},
 		{
 			name: "policy panics", connector: "apps",
 			change: func(c *relay.Config) {
-				c.Policy.Message = func(context.Context, *relay.Session, *relay.Incoming) error { panic(secret) }
+				c.Policy.Message = func(context.Context, *relay.Session, *relay.Incoming) error {
+					panic(secret)
+				}
 			},
 			script: envelope + "C: DATA\nS: 354\nC: Subject: x\nC: \nC: .\n" +
 				"S: 451 4.3.0 Temporary server error, try again later",
@@ -309,12 +387,15 @@ func TestReplies(t *testing.T) {
 				got = append(got, fmt.Sprintf("%d %s %s", e.Code, e.Enhanced, e.Text))
 				stages = append(stages, e.Stage)
 			}
-			want := slices.DeleteFunc(c.refusals, func(r string) bool { return strings.Contains(r, "Too many failed logons") })
+			want := slices.DeleteFunc(c.refusals, func(r string) bool {
+				return strings.Contains(r, "Too many failed logons")
+			})
 			if !slices.Equal(got, want) || strings.Join(stages, " ") != tt.stages {
 				t.Errorf("events at %q: %q\nwant at %q: %q", stages, got, tt.stages, want)
 			}
 			for _, e := range rejected {
-				if e.Connector != tt.connector || !e.Remote.IsValid() || e.Time.IsZero() || e.QueueID != "" {
+				if e.Connector != tt.connector || !e.Remote.IsValid() || e.Time.IsZero() ||
+					e.QueueID != "" {
 					t.Errorf("event %+v", e)
 				}
 			}
@@ -334,7 +415,8 @@ func TestReplies(t *testing.T) {
 	}
 }
 
-// TestCauses looks for the cause of a refusal in the log, under the id of the session that the application sees.
+// TestCauses looks for the cause of a refusal in the log, under the id of the
+// session that the application sees.
 func TestCauses(t *testing.T) {
 	log := new(logs)
 	var id string
@@ -358,7 +440,9 @@ func TestPasswordsAreNotLogged(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) {
 		cfg.Logger = log.logger()
 		verify := cfg.Verifier
-		cfg.Verifier = auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+		cfg.Verifier = auth.VerifierFunc(func(
+			ctx context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			id, err := verify.Verify(ctx, c)
 			if err != nil {
 				return nil, fmt.Errorf("%w: %v", err, c)
@@ -383,26 +467,36 @@ func TestConnectionLimit(t *testing.T) {
 	c.expect("421 4.3.2 ")
 	c.closed()
 	got := w.events.all(relay.Rejected)
-	if len(got) != 1 || got[0].Stage != "connect" || got[0].Code != 421 || got[0].Enhanced != "4.3.2" {
+	if len(got) != 1 || got[0].Stage != "connect" || got[0].Code != 421 ||
+		got[0].Enhanced != "4.3.2" {
 		t.Errorf("events %s", show(got))
 	}
 }
 
-// TestRateOfUsers counts messages by user: another user of the same host has a count of its own.
+// TestRateOfUsers counts messages by user: another user of the same host has a
+// count of its own.
 func TestRateOfUsers(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) {
 		users := cfg.Connectors[2]
 		users.Limits.MessageRate, users.Limits.MessageRateBy = 1, connector.RateByUser
-		cfg.Verifier = auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+		cfg.Verifier = auth.VerifierFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			return &auth.Identity{User: c.Username}, nil
 		})
 	})
-	if err := send(w.addr("users"), plain{"app@example.test", "x"}, "app@example.test", "x@elsewhere.test"); err != nil {
+	if err := send(
+		w.addr("users"), plain{"app@example.test", "x"}, "app@example.test", "x@elsewhere.test",
+	); err != nil {
 		t.Fatal(err)
 	}
-	if err := send(w.addr("users"), plain{"app@example.test", "x"}, "app@example.test", "x@elsewhere.test"); code(err) != 421 {
+	if err := send(
+		w.addr("users"), plain{"app@example.test", "x"}, "app@example.test", "x@elsewhere.test",
+	); code(err) != 421 {
 		t.Errorf("second message: %v", err)
 	}
 	c := w.dial(t, "users")
-	c.script("C: AUTH PLAIN AGJvYkBleGFtcGxlLnRlc3QAeA==\nS: 235\nC: MAIL FROM:<bob@example.test>\nS: 250")
+	c.script(
+		"C: AUTH PLAIN AGJvYkBleGFtcGxlLnRlc3QAeA==\nS: 235\nC: MAIL FROM:<bob@example.test>\nS: 250",
+	)
 }

@@ -22,7 +22,8 @@ type notice struct {
 	cause       string // of the report, beside that of an attempt
 }
 
-// add tells what became of a recipient, and reports whether the sender wants to know.
+// add tells what became of a recipient, and reports whether the sender wants to
+// know.
 func (n *notice) add(r *spool.Recipient, a dsn.Action, status string, f answer) bool {
 	if !dsn.Wanted(n.from, r.Notify, a) {
 		return false
@@ -50,8 +51,8 @@ func (n *notice) succeeded(r *spool.Recipient, arrived bool, f answer) bool {
 	return n.add(r, a, f.enhanced, f)
 }
 
-// arrives reports whether a copy taken on a route is where it should be: in a mailbox, and not
-// on its way there over another host.
+// arrives reports whether a copy taken on a route is where it should be: in a
+// mailbox, and not on its way there over another host.
 func (p *snapshot) arrives(route string) bool {
 	var t Transport
 	switch route {
@@ -66,11 +67,15 @@ func (p *snapshot) arrives(route string) bool {
 	return t != nil && route == routeMailbox
 }
 
-// report settles an attempt and, in the same step, queues the report to the sender, if there is anything to
-// tell. It returns the report's queue id, which is derived from the attempt: when the answer of the store was lost and the step is made again,
-// there is still one report. Another outcome of the same attempt is not mistaken for it, since an attempt with a report is settled and
+// report settles an attempt and, in the same step, queues the report to the
+// sender, if there is anything to tell. It returns the report's queue id, which
+// is derived from the attempt: when the answer of the store was lost and the
+// step is made again, there is still one report. Another outcome of the same
+// attempt is not mistaken for it, since an attempt with a report is settled and
 // the next has another number.
-func (r *Relay) report(ctx context.Context, p *snapshot, l *spool.Lease, n *notice, s spool.Settlement) (string, error) {
+func (r *Relay) report(
+	ctx context.Context, p *snapshot, l *spool.Lease, n *notice, s spool.Settlement,
+) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
 	defer cancel()
 	if len(n.rcpts) == 0 {
@@ -82,7 +87,10 @@ func (r *Relay) report(ctx context.Context, p *snapshot, l *spool.Lease, n *noti
 	}
 	target, refusal := p.decideRcpt(ctx, client{rights: allRights}, to)
 	if refusal != nil && refusal.Code >= 500 {
-		p.log.Warn("report dropped: its recipient does not exist", "queue_id", l.Message.ID.String(), "to", to.String())
+		p.log.Warn(
+			"report dropped: its recipient does not exist", "queue_id", l.Message.ID.String(), "to",
+			to.String(),
+		)
 		return "", r.store.Settle(ctx, s)
 	}
 	if refusal != nil {
@@ -92,14 +100,16 @@ func (r *Relay) report(ctx context.Context, p *snapshot, l *spool.Lease, n *noti
 		fmt.Sprintf("%s/%d/%d", cmp.Or(n.cause, "report"), l.Delivery.ID.Seq, s.Attempts))
 	if p.cfg.Events != nil {
 		r.events.expect(p.cfg.Events, Event{
-			Kind: Accepted, QueueID: id.String(), To: []string{to.String()}, Labels: l.Message.Labels,
+			Kind: Accepted, QueueID: id.String(), To: []string{to.String()},
+			Labels: l.Message.Labels,
 		})
 		defer r.events.forget(id.String())
 	}
 	rep := p.reportOf(l, n, id)
 	err = r.commitReport(ctx, p, l, rep, id, to, target, s, !n.damaged)
 	if errors.Is(err, errOriginal) && (damaged(err) || !n.at.Before(n.expires)) {
-		// What is damaged stays so, and what has expired has waited long enough.
+		// What is damaged stays so, and what has expired has waited long
+		// enough.
 		err = r.commitReport(ctx, p, l, rep, id, to, target, s, false)
 	}
 	if errors.Is(err, spool.ErrExists) {
@@ -118,7 +128,8 @@ func (r *Relay) report(ctx context.Context, p *snapshot, l *spool.Lease, n *noti
 func (p *snapshot) reportOf(l *spool.Lease, n *notice, id spool.ID) *dsn.Report {
 	m := &l.Message
 	return &dsn.Report{
-		ID: id.String(), Hostname: p.cfg.Hostname, From: p.postmaster.String(), To: m.From, Date: time.Now(),
+		ID: id.String(), Hostname: p.cfg.Hostname, From: p.postmaster.String(), To: m.From,
+		Date:       time.Now(),
 		OriginalID: m.ID.String(), Arrival: m.Created, EnvelopeID: m.EnvelopeID,
 		Return: m.Return, Size: m.Size, Body: m.Body, UTF8: m.UTF8, Recipients: n.rcpts,
 	}

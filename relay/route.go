@@ -57,7 +57,8 @@ func (p *snapshot) routeOf(t target, to domains.Address, size int64) string {
 	}
 }
 
-// sender returns the send connector that a route names and, for MX delivery, the domain.
+// sender returns the send connector that a route names and, for MX delivery,
+// the domain.
 func (p *snapshot) sender(route string) (h *hop, domain string) {
 	name, ok := strings.CutPrefix(route, routeSend)
 	if !ok {
@@ -89,7 +90,8 @@ func (p *snapshot) listensAt(a netip.AddrPort) bool {
 	return false
 }
 
-// covers reports whether a binding takes connections to an address of this host.
+// covers reports whether a binding takes connections to an address of this
+// host.
 func covers(binding, a netip.Addr) bool {
 	if !binding.IsUnspecified() || binding.Is4() && !a.Is4() {
 		return binding == a

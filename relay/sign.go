@@ -126,11 +126,12 @@ func (d *dkim) begin(id, from string, section []byte) (*msgauth.Signing, error) 
 	return d.signer.Sign(domain, section)
 }
 
-// sign begins to sign a message, if this relay signs for its author's domain. It
-// returns nil if not.
+// sign begins to sign a message, if this relay signs for its author's domain.
+// It returns nil if not.
 //
-// Only what an authenticated user, a relaying host or the application sends is signed: a stranger
-// who writes to one of our recipients must not get our signature on his From field.
+// Only what an authenticated user, a relaying host or the application sends is
+// signed: a stranger who writes to one of our recipients must not get our
+// signature on his From field.
 func (p *snapshot) sign(in *intake, h *header.Header, extra []byte) (*msgauth.Signing, error) {
 	known := in.client.identity != nil || in.client.rights.Has(connector.AcceptAnyRecipient)
 	if p.dkim.signer == nil || !known {

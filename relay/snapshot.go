@@ -39,7 +39,8 @@ type snapshot struct {
 	retry         Retry
 	log           *slog.Logger
 	auth          *auth.Server // nil if nobody can log on
-	// Made once, and not to be changed: who guesses recipients is refused without an allocation.
+	// Made once, and not to be changed: who guesses recipients is refused
+	// without an allocation.
 	unableToRelay, unknownUser *smtpd.Reply
 }
 
@@ -55,7 +56,8 @@ const (
 	defaultDelay       = 4 * time.Hour
 )
 
-// Exchange's default timeline: glitches, then transient failures, then long waits.
+// Exchange's default timeline: glitches, then transient failures, then long
+// waits.
 func defaultSchedule() []time.Duration {
 	const m = time.Minute
 	return []time.Duration{m, m, m, m, 5 * m, 5 * m, 5 * m, 5 * m, 5 * m, 5 * m, 10 * m}
@@ -72,7 +74,8 @@ func (f *faults) addf(field, format string, args ...any) {
 	f.add(field, fmt.Errorf(format, args...))
 }
 
-// join adds what a package found in one field. Its own paths are kept behind the field's.
+// join adds what a package found in one field. Its own paths are kept behind
+// the field's.
 func (f *faults) join(field string, err error) {
 	if err == nil {
 		return
@@ -130,11 +133,15 @@ func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	}
 	switch old := r.snap.Load(); {
 	case cfg.Auth != nil && old != nil && old.cfg.Auth == cfg.Auth:
-		p.auth = old.auth // the salts of unknown users stay as well; changes in the Server do not count
+		// the salts of unknown users stay as well; changes in the Server do not
+		// count
+		p.auth = old.auth
 	case cfg.Auth != nil:
 		p.auth = r.calls.verifier.Bound(cfg.Auth)
 	case cfg.Verifier != nil:
-		p.auth = r.calls.verifier.Bound(&auth.Server{Passwords: cfg.Verifier, Throttle: r.throttle()})
+		p.auth = r.calls.verifier.Bound(
+			&auth.Server{Passwords: cfg.Verifier, Throttle: r.throttle()},
+		)
 	}
 	p.checkNames(&f)
 	p.checkNil(&f)
@@ -262,14 +269,24 @@ func (p *snapshot) checkConnectors(f *faults) {
 			case c.RequireTLS:
 				f.addf(field+".RequireTLS", "needs a certificate: set TLS, or no client can send")
 			case c.AuthMechanisms&connector.BasicAuthRequireTLS != 0:
-				f.addf(field+".AuthMechanisms", "BasicAuthRequireTLS needs a certificate: set TLS, or no client can log on")
+				f.addf(
+					field+".AuthMechanisms",
+					"BasicAuthRequireTLS needs a certificate: set TLS, or no client can log on",
+				)
 			}
 		}
 		if p.cfg.RequireEncryption && !c.ImplicitTLS && !c.RequireTLS && !onLoopback(c) {
-			f.addf(field+".RequireTLS", "RequireEncryption is set: set RequireTLS or ImplicitTLS, or bind to loopback addresses only")
+			f.addf(
+				field+".RequireTLS",
+				"RequireEncryption is set: set RequireTLS or ImplicitTLS, or bind to loopback addresses only",
+			)
 		}
 		if c.AsksForCertificate() && (p.cfg.TLS == nil || p.cfg.TLS.ClientCAs == nil) {
-			f.addf("TLS.ClientCAs", "required, because connector %q knows clients by their certificate: name who vouches for it", c.Name)
+			f.addf(
+				"TLS.ClientCAs",
+				"required, because connector %q knows clients by their certificate: name who vouches for it",
+				c.Name,
+			)
 		}
 		if c.AuthMechanisms&connector.BasicAuth != 0 {
 			p.checkAuth(f, c)
@@ -282,9 +299,17 @@ func (p *snapshot) checkAuth(f *faults, c *connector.Connector) {
 	case a == nil:
 		f.addf("Verifier", "required, or Auth, because connector %q offers BasicAuth", c.Name)
 	case a.Passwords == nil && a.SCRAM == nil && a.Tokens == nil && a.Certificates == nil:
-		f.addf("Auth", "it has no mechanism, but connector %q offers BasicAuth: set Passwords, SCRAM, Tokens or Certificates", c.Name)
+		f.addf(
+			"Auth",
+			"it has no mechanism, but connector %q offers BasicAuth: set Passwords, SCRAM, Tokens or Certificates",
+			c.Name,
+		)
 	case a.Certificates != nil && (p.cfg.TLS == nil || p.cfg.TLS.ClientCAs == nil):
-		f.addf("TLS.ClientCAs", "required, because clients of connector %q may log on by certificate: name who vouches for it", c.Name)
+		f.addf(
+			"TLS.ClientCAs",
+			"required, because clients of connector %q may log on by certificate: name who vouches for it",
+			c.Name,
+		)
 	}
 }
 
@@ -293,7 +318,8 @@ func (p *snapshot) checkAuth(f *faults, c *connector.Connector) {
 func (p *snapshot) warn() {
 	for _, c := range p.cfg.Connectors {
 		if c != nil && !c.Disabled && hasStrangersLimits(c) {
-			p.log.Warn("hosts that may relay without logging on have the connection limits meant for "+
+			p.log.Warn("hosts that may relay without logging on have the connection limits meant "+
+				"for "+
 				"strangers, and are refused when they send much; set MaxConnectionsPerSource and "+
 				"MaxConnectionsPercentPerSource to -1, as connector.AnonymousRelay does", "connector", c.Name)
 		}
@@ -301,7 +327,10 @@ func (p *snapshot) warn() {
 			continue
 		}
 		if smtpd.DecideAuth(p.auth, c, false) == nil && p.auth.Passwords != nil {
-			p.log.Warn("users may log on without TLS, and whoever listens on the way learns their passwords; set BasicAuthRequireTLS", "connector", c.Name)
+			p.log.Warn(
+				"users may log on without TLS, and whoever listens on the way learns their passwords; set BasicAuthRequireTLS",
+				"connector", c.Name,
+			)
 		}
 	}
 }
@@ -309,7 +338,8 @@ func (p *snapshot) warn() {
 // hasStrangersLimits reports whether a connector has a default limit for one
 // remote address, though its hosts are named ones that may relay.
 func hasStrangersLimits(c *connector.Connector) bool {
-	if c.OpenRelay || !c.Rights(connector.Peer{}).Has(connector.Submit|connector.AcceptAnyRecipient) {
+	if c.OpenRelay ||
+		!c.Rights(connector.Peer{}).Has(connector.Submit|connector.AcceptAnyRecipient) {
 		return false
 	}
 	l, d := c.Limits.WithDefaults(c.Usage), connector.Limits{}.WithDefaults(c.Usage)
@@ -330,7 +360,10 @@ func (p *snapshot) checkDelivery(f *faults) {
 	cfg := &p.cfg
 	for i, d := range cfg.AcceptedDomains {
 		if d.Recipients != nil && cfg.Mailboxes == nil {
-			f.addf("Mailboxes", "required, because AcceptedDomains[%d] (%s) has recipients", i, d.Domain)
+			f.addf(
+				"Mailboxes", "required, because AcceptedDomains[%d] (%s) has recipients", i,
+				d.Domain,
+			)
 			break
 		}
 	}
@@ -344,7 +377,8 @@ func (p *snapshot) checkDelivery(f *faults) {
 	}
 }
 
-// checkRelayDomains reports relay domains whose mail could go nowhere: it would be accepted and wait until it expires.
+// checkRelayDomains reports relay domains whose mail could go nowhere: it would
+// be accepted and wait until it expires.
 func (p *snapshot) checkRelayDomains(f *faults) {
 	if p.send == nil || p.table == nil || p.cfg.Transport != nil {
 		return
@@ -362,7 +396,8 @@ func (p *snapshot) checkRelayDomains(f *faults) {
 	}
 }
 
-// bind lends the relay's client to a NextHop. Other transports are called apart.
+// bind lends the relay's client to a NextHop. Other transports are called
+// apart.
 func (p *snapshot) bind(f *faults, field string, t Transport) Transport {
 	n, ok := t.(*NextHop)
 	switch {

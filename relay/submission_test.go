@@ -18,23 +18,42 @@ import (
 // TestSender checks that a message by somebody else than its author says so.
 func TestSender(t *testing.T) {
 	w := start(t, func(c *relay.Config) {
-		c.Verifier = auth.WithSenders(c.Verifier, map[string][]string{"app@example.test": {"*@news.example.test"}})
+		c.Verifier = auth.WithSenders(
+			c.Verifier, map[string][]string{"app@example.test": {"*@news.example.test"}},
+		)
 	})
 	for i, c := range []struct{ from, header, want string }{
 		{"app@example.test", "From: app@example.test\r\n", ""},
 		{"app@example.test", "From: App <app@EXAMPLE.test>\r\n", ""},
 		{"app@example.test", "From: daily@news.example.test\r\n", "Sender: <app@example.test>\r\n"},
 		{"app@example.test", "From: daily@news.example.test\r\nSender: app@example.test\r\n", ""},
-		{"app@example.test", "From: daily@news.example.test\r\nSender: \r\n \r\n", "Sender: <app@example.test>\r\n"},
-		// RFC 5322 section 3.6.2: several mailboxes need one, also if it is among them.
-		{"app@example.test", "From: app@example.test, daily@news.example.test\r\n", "Sender: <app@example.test>\r\n"},
-		{"app@example.test", "From: app@example.test,\r\n app@example.test\r\n", "Sender: <app@example.test>\r\n"},
+		{
+			"app@example.test", "From: daily@news.example.test\r\nSender: \r\n \r\n",
+			"Sender: <app@example.test>\r\n",
+		},
+		// RFC 5322 section 3.6.2: several mailboxes need one, also if it is
+		// among them.
+		{
+			"app@example.test", "From: app@example.test, daily@news.example.test\r\n",
+			"Sender: <app@example.test>\r\n",
+		},
+		{
+			"app@example.test", "From: app@example.test,\r\n app@example.test\r\n",
+			"Sender: <app@example.test>\r\n",
+		},
 		{"app@example.test", "From: team: app@example.test;\r\n", "Sender: <app@example.test>\r\n"},
 		{"app@example.test", "From: team:;\r\n", "Sender: <app@example.test>\r\n"},
 		{"app@example.test", "From: \"team: a\" <app@example.test> (b: c)\r\n", ""},
-		{"app@example.test", "From: app@example.test, daily@news.example.test\r\nSender: daily@news.example.test\r\n", ""},
+		{
+			"app@example.test",
+			"From: app@example.test, daily@news.example.test\r\nSender: daily@news.example.test\r\n",
+			"",
+		},
 	} {
-		err := smtp.SendMail(w.addr("users"), plain{"app@example.test", "secret"}, c.from, []string{"x@elsewhere.test"}, []byte(c.header+"\r\nhi\r\n"))
+		err := smtp.SendMail(
+			w.addr("users"), plain{"app@example.test", "secret"}, c.from,
+			[]string{"x@elsewhere.test"}, []byte(c.header+"\r\nhi\r\n"),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,27 +64,42 @@ func TestSender(t *testing.T) {
 	}
 }
 
-// TestCompleteAddresses checks that users may leave out their own domain, and nobody else.
+// TestCompleteAddresses checks that users may leave out their own domain, and
+// nobody else.
 func TestCompleteAddresses(t *testing.T) {
 	w := start(t, func(c *relay.Config) { c.CompleteAddresses = true })
 	users := plain{"app@example.test", "secret"}
 	const content = "From: App <app>\r\nTo: alice, Bob <bob>, x@elsewhere.test\r\n\r\nhi\r\n"
-	if err := smtp.SendMail(w.addr("users"), users, "app", []string{"alice", "x@elsewhere.test"}, []byte(content)); err != nil {
+	if err := smtp.SendMail(
+		w.addr("users"), users, "app", []string{"alice", "x@elsewhere.test"}, []byte(content),
+	); err != nil {
 		t.Fatal(err)
 	}
 	got := w.mailboxes.wait(t, 1)[0]
 	if got.from != "app@example.test" || got.to != "alice@example.test" ||
-		!strings.Contains(got.content, "\r\nFrom: App <app@example.test>\r\nTo: alice@example.test, Bob <bob@example.test>, x@elsewhere.test\r\n") {
+		!strings.Contains(
+			got.content,
+			"\r\nFrom: App <app@example.test>\r\nTo: alice@example.test, Bob <bob@example.test>, x@elsewhere.test\r\n",
+		) {
 		t.Errorf("%q to %q: %s", got.from, got.to, got.content)
 	}
-	_, err := w.relay.Submit(t.Context(), &relay.Message{From: "app", To: []string{"bob"}, Content: strings.NewReader(content)})
+	_, err := w.relay.Submit(
+		t.Context(),
+		&relay.Message{From: "app", To: []string{"bob"}, Content: strings.NewReader(content)},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := w.mailboxes.wait(t, 2)[1]; got.to != "bob@example.test" {
 		t.Errorf("submitted to %q", got.to)
 	}
-	_, err = w.relay.Submit(t.Context(), &relay.Message{From: `"a@b"`, To: []string{"alice"}, Content: strings.NewReader("From: x@example.test\n\nhi\n")})
+	_, err = w.relay.Submit(
+		t.Context(),
+		&relay.Message{
+			From: `"a@b"`, To: []string{"alice"},
+			Content: strings.NewReader("From: x@example.test\n\nhi\n"),
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,20 +131,32 @@ func TestCompleteAddresses(t *testing.T) {
 	}
 }
 
-// TestSenderOfApplication checks that the application may send as anyone without a word, but not as several.
+// TestSenderOfApplication checks that the application may send as anyone
+// without a word, but not as several.
 func TestSenderOfApplication(t *testing.T) {
 	w := start(t, nil)
 	for i, c := range []struct{ from, header, want string }{
 		{"bounces@example.test", "From: app@example.test\r\n", ""},
-		{"bounces@example.test", "From: app@example.test, bob@example.test\r\n", "<bounces@example.test>"},
-		{"bounces@example.test", "From: app@example.test, bob@example.test\r\nSender: bob@example.test\r\n", "bob@example.test"},
+		{
+			"bounces@example.test", "From: app@example.test, bob@example.test\r\n",
+			"<bounces@example.test>",
+		},
+		{
+			"bounces@example.test",
+			"From: app@example.test, bob@example.test\r\nSender: bob@example.test\r\n",
+			"bob@example.test",
+		},
 		{"", "From: app@example.test, bob@example.test\r\n", ""}, // nobody to name
 	} {
-		m := &relay.Message{From: c.from, To: []string{"x@elsewhere.test"}, Content: strings.NewReader(c.header + "\r\nhi\r\n")}
+		m := &relay.Message{
+			From: c.from, To: []string{"x@elsewhere.test"},
+			Content: strings.NewReader(c.header + "\r\nhi\r\n"),
+		}
 		if _, err := w.relay.Submit(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}
-		if got := fields(t, w.out.wait(t, i+1)[i].content); len(got["Sender"]) > 1 || got.Get("Sender") != c.want {
+		if got := fields(t, w.out.wait(t, i+1)[i].content); len(got["Sender"]) > 1 ||
+			got.Get("Sender") != c.want {
 			t.Errorf("%q: Sender %q, want %q", c.header, got["Sender"], c.want)
 		}
 	}
@@ -125,7 +171,8 @@ func fields(t *testing.T, content string) mail.Header {
 	return m.Header
 }
 
-// TestForeignSender refuses a Sender field that the user does not own, however it is written.
+// TestForeignSender refuses a Sender field that the user does not own, however
+// it is written.
 func TestForeignSender(t *testing.T) {
 	w := start(t, func(c *relay.Config) { c.Connectors[2].Limits.MaxProtocolErrors = -1 })
 	c := w.dial(t, "users")
@@ -138,13 +185,17 @@ func TestForeignSender(t *testing.T) {
 		"Sender: g: ceo@example.test;\r\n":                         "550 5.7.60",
 		"Sender: app@example.test (ceo@example.test)\r\n":          "250 ",
 	} {
-		if got := c.transact("From: app@example.test\r\n"+header+"\r\nhi\r\n", "app@example.test", "x@elsewhere.test"); !strings.HasPrefix(got, want) {
+		if got := c.transact(
+			"From: app@example.test\r\n"+header+"\r\nhi\r\n", "app@example.test",
+			"x@elsewhere.test",
+		); !strings.HasPrefix(got, want) {
 			t.Errorf("%q: %s, want %s", header, got, want)
 		}
 	}
 }
 
-// TestBlankFields checks that fields without a value count as missing, and that a Date that cannot be read stays.
+// TestBlankFields checks that fields without a value count as missing, and that
+// a Date that cannot be read stays.
 func TestBlankFields(t *testing.T) {
 	w := start(t, nil)
 	const blank = "date:\r\nFrom: \r\n\t \r\nMESSAGE-ID : \t\r\nSubject:\r\nTo: \r\n"
@@ -156,22 +207,29 @@ func TestBlankFields(t *testing.T) {
 	c.script(login)
 	c.transact(blank+"\r\nhi\r\n", "app@example.test", "x@elsewhere.test")
 	h := fields(t, w.out.wait(t, 2)[1].content)
-	if _, err := h.Date(); err != nil || len(h["Date"]) != 1 || len(h["Subject"]) != 1 || len(h["To"]) != 1 {
+	if _, err := h.Date(); err != nil || len(h["Date"]) != 1 || len(h["Subject"]) != 1 ||
+		len(h["To"]) != 1 {
 		t.Errorf("header %v", h)
 	}
-	if id := w.events.all(relay.Accepted)[1].QueueID; len(h["Message-Id"]) != 1 || h.Get("Message-Id") != "<"+id+"@relay.example.test>" {
+	if id := w.events.all(relay.Accepted)[1].QueueID; len(h["Message-Id"]) != 1 ||
+		h.Get("Message-Id") != "<"+id+"@relay.example.test>" {
 		t.Errorf("Message-ID %q", h["Message-Id"])
 	}
 	if len(h["From"]) != 1 || h.Get("From") != "<app@example.test>" {
 		t.Errorf("From %q", h["From"])
 	}
-	c.transact("From: app@example.test\r\nDate: yesterday\r\n\r\nhi\r\n", "app@example.test", "x@elsewhere.test")
-	if h := fields(t, w.out.wait(t, 3)[2].content); len(h["Date"]) != 1 || h.Get("Date") != "yesterday" {
+	c.transact(
+		"From: app@example.test\r\nDate: yesterday\r\n\r\nhi\r\n", "app@example.test",
+		"x@elsewhere.test",
+	)
+	if h := fields(t, w.out.wait(t, 3)[2].content); len(h["Date"]) != 1 ||
+		h.Get("Date") != "yesterday" {
 		t.Errorf("Date %q", h["Date"])
 	}
 }
 
-// TestNoFrom checks that a submission without a From field gets that of its sender, and is refused without one.
+// TestNoFrom checks that a submission without a From field gets that of its
+// sender, and is refused without one.
 func TestNoFrom(t *testing.T) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -189,11 +247,14 @@ func TestNoFrom(t *testing.T) {
 	const content = "Subject: x\r\n\r\nhi\r\n"
 	c := w.dial(t, "users")
 	c.script(login)
-	if got := c.transact(content, "app@example.test", "x@elsewhere.test"); !strings.HasPrefix(got, "250") {
+	if got := c.transact(
+		content, "app@example.test", "x@elsewhere.test",
+	); !strings.HasPrefix(got, "250") {
 		t.Fatal(got)
 	}
 	got := w.out.wait(t, 1)[0].content
-	if !strings.HasSuffix(got, "\r\nFrom: <app@example.test>\r\n"+content) || !strings.HasPrefix(seen, "From: <app@example.test>\r\n") {
+	if !strings.HasSuffix(got, "\r\nFrom: <app@example.test>\r\n"+content) ||
+		!strings.HasPrefix(seen, "From: <app@example.test>\r\n") {
 		t.Errorf("queued %q, shown %q", got, seen)
 	}
 	if s := signatures(got); len(s) != 1 {
@@ -207,21 +268,33 @@ func TestNoFrom(t *testing.T) {
 	}
 
 	for i, body := range []string{content, "no header\r\n", ""} {
-		if _, err := w.relay.Submit(t.Context(), &relay.Message{From: "app", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(body)}); err != nil {
+		if _, err := w.relay.Submit(
+			t.Context(),
+			&relay.Message{
+				From: "app", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(body),
+			},
+		); err != nil {
 			t.Fatal(err)
 		}
-		if got := w.out.wait(t, i+2)[i+1].content; fields(t, got).Get("From") != "<app@example.test>" || !strings.HasSuffix(got, body) {
+		if got := w.out.wait(t, i+2)[i+1].content; fields(
+			t, got,
+		).Get("From") != "<app@example.test>" || !strings.HasSuffix(got, body) {
 			t.Errorf("%q became %q", body, got)
 		}
 	}
-	_, err = w.relay.Submit(t.Context(), &relay.Message{To: []string{"x@elsewhere.test"}, Content: strings.NewReader(content)})
-	if r, ok := errors.AsType[*relay.ReplyError](err); !ok || r.Code != 550 || r.Enhanced != "5.6.0" {
+	_, err = w.relay.Submit(
+		t.Context(),
+		&relay.Message{To: []string{"x@elsewhere.test"}, Content: strings.NewReader(content)},
+	)
+	if r, ok := errors.AsType[*relay.ReplyError](err); !ok || r.Code != 550 ||
+		r.Enhanced != "5.6.0" {
 		t.Errorf("from nobody: %v", err)
 	}
 
 	// What a host relays is its own affair.
 	w.dial(t, "apps").transact(content, "", "x@elsewhere.test")
-	if got := w.out.wait(t, 5)[4].content; strings.Contains(got, "From:") || !strings.HasSuffix(got, content) {
+	if got := w.out.wait(t, 5)[4].content; strings.Contains(got, "From:") ||
+		!strings.HasSuffix(got, content) {
 		t.Errorf("a relayed message was changed: %q", got)
 	}
 }
@@ -257,7 +330,9 @@ func TestCompletedDisplayName(t *testing.T) {
 // TestHiddenRecipients looks for what is left of Bcc in a submission.
 func TestHiddenRecipients(t *testing.T) {
 	w := start(t, nil)
-	_, err := w.relay.Submit(t.Context(), &relay.Message{From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(
+	_, err := w.relay.Submit(t.Context(), &relay.Message{From: "app@example.test", To: []string{
+		"x@elsewhere.test",
+	}, Content: strings.NewReader(
 		"bCc \t:\n\thidden1@example.test,\n \t\n hidden2@example.test\nFrom: app@example.test\nRESENT-BCC: hidden3@example.test\nBcc:\n" +
 			"Bcc: hidden4@example.test,\n hidden5@example.test\n hidden6@example.test\n" +
 			"X-Bcc: kept\nSubject: bcc: kept\nbcc:hidden7@example.test\n\nBcc: kept\n")})
@@ -265,12 +340,14 @@ func TestHiddenRecipients(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := w.out.wait(t, 1)[0].content
-	if strings.Contains(got, "hidden") || strings.Count(got, "kept") != 3 || strings.Count(strings.ToLower(got), "bcc") != 3 {
+	if strings.Contains(got, "hidden") || strings.Count(got, "kept") != 3 ||
+		strings.Count(strings.ToLower(got), "bcc") != 3 {
 		t.Errorf("content %q", got)
 	}
 }
 
-// TestSignedAsSent checks that a signature covers what was folded, broken and completed.
+// TestSignedAsSent checks that a signature covers what was folded, broken and
+// completed.
 func TestSignedAsSent(t *testing.T) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -280,8 +357,12 @@ func TestSignedAsSent(t *testing.T) {
 		c.DKIM = []msgauth.Key{{Domain: "example.test", Selector: "ed", Signer: key}}
 		c.CompleteAddresses = true
 	})
-	_, err = w.relay.Submit(t.Context(), &relay.Message{From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(
-		"From: app\nTo: " + strings.Repeat("alice, ", 300) + "bob\nSubject: " + strings.Repeat("word ", 400) + "\nDate: \nX-Other: x\n\n" + strings.Repeat("x", 3000) + "\n")})
+	_, err = w.relay.Submit(t.Context(), &relay.Message{From: "app@example.test", To: []string{
+		"x@elsewhere.test",
+	}, Content: strings.NewReader(
+		"From: app\nTo: " + strings.Repeat("alice, ", 300) + "bob\nSubject: " + strings.Repeat(
+			"word ", 400,
+		) + "\nDate: \nX-Other: x\n\n" + strings.Repeat("x", 3000) + "\n")})
 	if err != nil {
 		t.Fatal(err)
 	}

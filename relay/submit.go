@@ -20,17 +20,19 @@ type Message struct {
 	From string
 	// To are the recipients, at least one. Who is named twice gets one copy.
 	To []string
-	// Content is header and body. Lines may end in LF; they are stored with CRLF. Date and Message-ID are added
-	// when they are missing, and so is a From field, of the mailbox From;
-	// without either the message is refused, and so it is with two From fields.
-	// Bcc is removed. A bare CR in the header, or in that of a part, and NUL
-	// anywhere, are refused with 550 5.6.11.
+	// Content is header and body. Lines may end in LF; they are stored with
+	// CRLF. Date and Message-ID are added when they are missing, and so is a
+	// From field, of the mailbox From; without either the message is refused,
+	// and so it is with two From fields. Bcc is removed. A bare CR in the
+	// header, or in that of a part, and NUL anywhere, are refused with 550
+	// 5.6.11.
 	Content io.Reader
 	// Identity limits the sender, and the From and Sender fields, to what it
 	// owns, as if it had logged on. Defaults to nil: the application may send
 	// as anyone.
 	Identity *auth.Identity
-	// Notify asks for reports (RFC 3461). Defaults to reports of failure and delay.
+	// Notify asks for reports (RFC 3461). Defaults to reports of failure and
+	// delay.
 	Notify spool.Notify
 	// EnvelopeID comes back in reports. At most 100 printable ASCII characters.
 	EnvelopeID string
@@ -39,8 +41,8 @@ type Message struct {
 	Return string
 	// Labels appear on the events of the message.
 	Labels map[string]string
-	// Size is the length of the content, 0 if unknown. [Client.Submit] refuses one over the limit before
-	// it reads the content.
+	// Size is the length of the content, 0 if unknown. [Client.Submit] refuses
+	// one over the limit before it reads the content.
 	Size int64
 }
 
@@ -59,10 +61,10 @@ var (
 )
 
 // Submit queues a message of the application. When it returns nil the message
-// is durable: it survives the loss of the process and of power, as far as the spool does. It is all or
-// nothing: if one recipient is refused, nothing is queued, and the error holds
-// a [*RecipientError] for each refused one. Submit works before
-// [Relay.Run]; the message then waits.
+// is durable: it survives the loss of the process and of power, as far as the
+// spool does. It is all or nothing: if one recipient is refused, nothing is
+// queued, and the error holds a [*RecipientError] for each refused one. Submit
+// works before [Relay.Run]; the message then waits.
 func (r *Relay) Submit(ctx context.Context, m *Message) (*Receipt, error) {
 	p := r.snap.Load()
 	in, err := r.intakeOf(ctx, p, m)
@@ -76,8 +78,9 @@ func (r *Relay) Submit(ctx context.Context, m *Message) (*Receipt, error) {
 }
 
 // Prepare makes a message ready without queueing it, for a store that commits
-// it inside a transaction of the application. The checks are Submit's. The content is held
-// in memory. No Accepted event is published, since the relay does not learn of the commit.
+// it inside a transaction of the application. The checks are Submit's. The
+// content is held in memory. No Accepted event is published, since the relay
+// does not learn of the commit.
 func (r *Relay) Prepare(ctx context.Context, m *Message) (*spool.Prepared, error) {
 	p := r.snap.Load()
 	in, err := r.intakeOf(ctx, p, m)

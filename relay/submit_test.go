@@ -54,8 +54,15 @@ func TestSubmitLineEndings(t *testing.T) {
 		"From me\rto you\n":           "\r\nFrom me\r\nto you\r\n",
 		"":                            "\r\n",
 	} {
-		for name, content := range map[string]io.Reader{"whole": strings.NewReader(in), "octets": iotest.OneByteReader(strings.NewReader(in))} {
-			p, err := r.Prepare(t.Context(), &relay.Message{From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: content})
+		for name, content := range map[string]io.Reader{
+			"whole": strings.NewReader(in), "octets": iotest.OneByteReader(strings.NewReader(in)),
+		} {
+			p, err := r.Prepare(
+				t.Context(),
+				&relay.Message{
+					From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: content,
+				},
+			)
 			if err != nil {
 				t.Fatalf("%q: %v", in, err)
 			}
@@ -66,10 +73,14 @@ func TestSubmitLineEndings(t *testing.T) {
 	}
 }
 
-// TestSubmitRefusals holds every refusal of Submit to its type, and to leaving nothing behind.
+// TestSubmitRefusals holds every refusal of Submit to its type, and to leaving
+// nothing behind.
 func TestSubmitRefusals(t *testing.T) {
 	ok := func() *relay.Message {
-		return &relay.Message{From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: strings.NewReader(text)}
+		return &relay.Message{
+			From: "app@example.test", To: []string{"x@elsewhere.test"},
+			Content: strings.NewReader(text),
+		}
 	}
 	someone := &auth.Identity{User: "app@example.test", Senders: []string{"*@news.test"}}
 	reply := func(want string) func(error) bool {
@@ -89,9 +100,15 @@ func TestSubmitRefusals(t *testing.T) {
 	}{
 		{"no recipient", func(m *relay.Message) { m.To = nil }, says("at least one recipient")},
 		{"no content", func(m *relay.Message) { m.Content = nil }, says("needs content")},
-		{"bad sender", func(m *relay.Message) { m.From = "a b" }, func(err error) bool { return errors.Is(err, domains.ErrAddress) }},
-		{"sender with a line break", func(m *relay.Message) { m.From = "a@b.test>\r\nRCPT TO:<c@d.test" }, func(err error) bool { return errors.Is(err, domains.ErrAddress) }},
-		{"bad recipient", func(m *relay.Message) { m.To = append(m.To, "a b") }, func(err error) bool {
+		{"bad sender", func(m *relay.Message) {
+			m.From = "a b"
+		}, func(err error) bool { return errors.Is(err, domains.ErrAddress) }},
+		{"sender with a line break", func(m *relay.Message) {
+			m.From = "a@b.test>\r\nRCPT TO:<c@d.test"
+		}, func(err error) bool { return errors.Is(err, domains.ErrAddress) }},
+		{"bad recipient", func(m *relay.Message) {
+			m.To = append(m.To, "a b")
+		}, func(err error) bool {
 			e, ok := errors.AsType[*relay.RecipientError](err)
 			return ok && e.Recipient == "a b" && errors.Is(err, domains.ErrAddress)
 		}},
@@ -99,10 +116,14 @@ func TestSubmitRefusals(t *testing.T) {
 			_, ok := errors.AsType[*relay.RecipientError](err)
 			return ok
 		}},
-		{"unknown recipient", func(m *relay.Message) { m.To = append(m.To, "nobody@example.test") }, reply("550 5.1.1")},
+		{"unknown recipient", func(m *relay.Message) {
+			m.To = append(m.To, "nobody@example.test")
+		}, reply("550 5.1.1")},
 		{"bad RET", func(m *relay.Message) { m.Return = "ALL" }, says("Return")},
 		{"bad ENVID", func(m *relay.Message) { m.EnvelopeID = "a\r\nb" }, says("EnvelopeID")},
-		{"long ENVID", func(m *relay.Message) { m.EnvelopeID = strings.Repeat("x", 101) }, says("EnvelopeID")},
+		{"long ENVID", func(m *relay.Message) {
+			m.EnvelopeID = strings.Repeat("x", 101)
+		}, says("EnvelopeID")},
 		{"NUL in the body",
 			func(m *relay.Message) { m.Content = strings.NewReader("Subject: x\n\na\x00b\n") },
 			reply("550 5.6.11 NUL")},
@@ -129,25 +150,41 @@ func TestSubmitRefusals(t *testing.T) {
 			m.Content = strings.NewReader("From: app@example.test\nFrom\n : ceo@x.test\n\nb\n")
 		}, reply("550 5.6.0")},
 		{"NUL far down", func(m *relay.Message) {
-			m.Content = strings.NewReader("Subject: x\n\n" + strings.Repeat("line\n", 10000) + "\x00")
+			m.Content = strings.NewReader(
+				"Subject: x\n\n" + strings.Repeat("line\n", 10000) + "\x00",
+			)
 		}, says("NUL")},
-		{"broken reader", func(m *relay.Message) { m.Content = &failing{"Subject: x\n\nhalf", broken} }, func(err error) bool { return errors.Is(err, broken) }},
-		{"broken header", func(m *relay.Message) { m.Content = &failing{"Subject: x", broken} }, func(err error) bool { return errors.Is(err, broken) }},
+		{"broken reader", func(m *relay.Message) {
+			m.Content = &failing{"Subject: x\n\nhalf", broken}
+		}, func(err error) bool { return errors.Is(err, broken) }},
+		{"broken header", func(m *relay.Message) {
+			m.Content = &failing{"Subject: x", broken}
+		}, func(err error) bool { return errors.Is(err, broken) }},
 		{"header too large", func(m *relay.Message) {
-			m.Content = strings.NewReader(strings.Repeat("Subject: "+strings.Repeat("x", 900)+"\n", 400))
+			m.Content = strings.NewReader(
+				strings.Repeat("Subject: "+strings.Repeat("x", 900)+"\n", 400),
+			)
 		}, reply("552 5.3.4")},
-		{"envelope sender of another", func(m *relay.Message) { m.Identity, m.From = someone, "ceo@example.test" }, reply("550 5.7.60")},
+		{"envelope sender of another", func(m *relay.Message) {
+			m.Identity, m.From = someone, "ceo@example.test"
+		}, reply("550 5.7.60")},
 		{"From field of another", func(m *relay.Message) {
 			m.Identity, m.Content = someone, strings.NewReader("From: ceo@example.test\n\n")
 		}, reply("550 5.7.60")},
 		{"Sender field of another", func(m *relay.Message) {
-			m.Identity, m.Content = someone, strings.NewReader("From: x@news.test\nSender: ceo@example.test\n\n")
+			m.Identity, m.Content = someone, strings.NewReader(
+				"From: x@news.test\nSender: ceo@example.test\n\n",
+			)
 		}, reply("550 5.7.60")},
 		{"null sender, From field of another", func(m *relay.Message) {
-			m.Identity, m.From, m.Content = someone, "", strings.NewReader("From: ceo@example.test\n\n")
+			m.Identity, m.From, m.Content = someone, "", strings.NewReader(
+				"From: ceo@example.test\n\n",
+			)
 		}, reply("550 5.7.60")},
 		{"two From fields of a user", func(m *relay.Message) {
-			m.Identity, m.Content = someone, strings.NewReader("From: app@example.test\nFrom: app@example.test\n\n")
+			m.Identity, m.Content = someone, strings.NewReader(
+				"From: app@example.test\nFrom: app@example.test\n\n",
+			)
 		}, reply("550 5.6.0")},
 		{"context", nil, func(err error) bool { return errors.Is(err, context.Canceled) }},
 	} {
@@ -178,51 +215,80 @@ func TestSubmitRefusals(t *testing.T) {
 
 // TestSubmitAllFaults reports every refused recipient and the sender at once.
 func TestSubmitAllFaults(t *testing.T) {
-	_, err := idle(t, nil).Submit(t.Context(), &relay.Message{From: "x", To: []string{"nobody@example.test", "alice@example.test", "no one"}, Return: "x"})
-	for _, want := range []string{"<nobody@example.test>: 550 5.1.1", "<no one>: ", "Return", "needs content", "domains: invalid address"} {
+	_, err := idle(t, nil).Submit(
+		t.Context(),
+		&relay.Message{
+			From: "x", To: []string{"nobody@example.test", "alice@example.test", "no one"},
+			Return: "x",
+		},
+	)
+	for _, want := range []string{
+		"<nobody@example.test>: 550 5.1.1", "<no one>: ", "Return", "needs content",
+		"domains: invalid address",
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in %v", want, err)
 		}
 	}
 }
 
-// TestSubmitAsAnybody shows what an application without an Identity may do: everything.
+// TestSubmitAsAnybody shows what an application without an Identity may do:
+// everything.
 func TestSubmitAsAnybody(t *testing.T) {
 	r := idle(t, nil)
-	for _, from := range []string{"", "ceo@example.test", "x@elsewhere.test", "jürgen@example.test"} {
-		_, err := r.Submit(t.Context(), &relay.Message{From: from, To: []string{"x@elsewhere.test"}, Content: strings.NewReader("From: other@else.test\n\n")})
+	for _, from := range []string{
+		"", "ceo@example.test", "x@elsewhere.test", "jürgen@example.test",
+	} {
+		_, err := r.Submit(
+			t.Context(),
+			&relay.Message{
+				From: from, To: []string{"x@elsewhere.test"},
+				Content: strings.NewReader("From: other@else.test\n\n"),
+			},
+		)
 		if err != nil {
 			t.Errorf("<%s>: %v", from, err)
 		}
 	}
 	own := &auth.Identity{User: "app@example.test", Senders: []string{"*@news.test"}}
 	for _, from := range []string{"", "app@example.test", "any@news.test"} {
-		_, err := r.Submit(t.Context(), &relay.Message{From: from, To: []string{"x@elsewhere.test"}, Identity: own, Content: strings.NewReader("From: x@news.test\n\n")})
+		_, err := r.Submit(
+			t.Context(),
+			&relay.Message{
+				From: from, To: []string{"x@elsewhere.test"}, Identity: own,
+				Content: strings.NewReader("From: x@news.test\n\n"),
+			},
+		)
 		if err != nil {
 			t.Errorf("<%s>: %v", from, err)
 		}
 	}
 }
 
-// TestPrepare commits by hand what Prepare made, as a store in a transaction does.
+// TestPrepare commits by hand what Prepare made, as a store in a transaction
+// does.
 func TestPrepare(t *testing.T) {
 	store := memspool.New(nil)
 	w := start(t, func(c *relay.Config) { c.Spool = store })
 	p, err := w.relay.Prepare(t.Context(), &relay.Message{
-		From: "app@example.test", To: []string{"x@elsewhere.test", "alice@example.test"}, Content: strings.NewReader("Bcc: b@c.test\nSubject: hi\n\nline\n"),
-		Notify: spool.NotifyNever, EnvelopeID: "42", Return: "FULL", Labels: map[string]string{"order": "1"},
+		From: "app@example.test", To: []string{"x@elsewhere.test", "alice@example.test"},
+		Content: strings.NewReader("Bcc: b@c.test\nSubject: hi\n\nline\n"),
+		Notify:  spool.NotifyNever, EnvelopeID: "42", Return: "FULL",
+		Labels: map[string]string{"order": "1"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := p.Commit.Message
-	if m.ID == (spool.ID{}) || m.From != "app@example.test" || m.EnvelopeID != "42" || m.Return != "FULL" || m.Labels["order"] != "1" || m.Created.IsZero() {
+	if m.ID == (spool.ID{}) || m.From != "app@example.test" || m.EnvelopeID != "42" ||
+		m.Return != "FULL" || m.Labels["order"] != "1" || m.Created.IsZero() {
 		t.Errorf("message %+v", m)
 	}
 	if m.Size != int64(len(p.Content)+len(p.Commit.Prepend)) {
 		t.Errorf("size %d, is %d", m.Size, len(p.Content)+len(p.Commit.Prepend))
 	}
-	if len(p.Commit.Deliveries) != 2 || p.Commit.Deliveries[0].Recipients[0].Notify != spool.NotifyNever {
+	if len(p.Commit.Deliveries) != 2 ||
+		p.Commit.Deliveries[0].Recipients[0].Notify != spool.NotifyNever {
 		t.Errorf("deliveries %+v", p.Commit.Deliveries)
 	}
 	if stats, _ := w.relay.Stats(t.Context()); stats.Messages != 0 {
@@ -244,12 +310,18 @@ func TestPrepare(t *testing.T) {
 		for i := 1; !strings.Contains(got, m.ID.String()); i++ {
 			got = c.wait(t, i)[i-1].content
 		}
-		if !strings.HasPrefix(got, "Received: by relay.example.test with LOCAL id "+m.ID.String()) ||
-			!strings.HasSuffix(got, "\r\nSubject: hi\r\n\r\nline\r\n") || strings.Contains(got, "Bcc") {
+		if !strings.HasPrefix(
+			got, "Received: by relay.example.test with LOCAL id "+m.ID.String(),
+		) ||
+			!strings.HasSuffix(got, "\r\nSubject: hi\r\n\r\nline\r\n") ||
+			strings.Contains(got, "Bcc") {
 			t.Errorf("content %q", got)
 		}
 	}
-	if _, err := w.relay.Prepare(t.Context(), &relay.Message{To: []string{"nobody@example.test"}, Content: strings.NewReader(text)}); err == nil {
+	if _, err := w.relay.Prepare(
+		t.Context(),
+		&relay.Message{To: []string{"nobody@example.test"}, Content: strings.NewReader(text)},
+	); err == nil {
 		t.Error("an unknown recipient was prepared")
 	}
 }
@@ -284,7 +356,10 @@ func naive(b []byte) []byte {
 }
 
 func FuzzSubmitContent(f *testing.F) {
-	for _, s := range []string{"", "a\nb", "a\r\nb\r", "\r\r\n\n", "a\x00b", strings.Repeat("x", 4095) + "\r\n", strings.Repeat("x", 4095) + "\r", strings.Repeat("\n", 5000)} {
+	for _, s := range []string{
+		"", "a\nb", "a\r\nb\r", "\r\r\n\n", "a\x00b", strings.Repeat("x", 4095) + "\r\n",
+		strings.Repeat("x", 4095) + "\r", strings.Repeat("\n", 5000),
+	} {
 		f.Add([]byte(s), uint8(0))
 	}
 	f.Fuzz(func(t *testing.T, content []byte, how uint8) {

@@ -43,7 +43,8 @@ type sink struct {
 	lmtp  bool
 	noDSN bool
 	seven bool // without 8BITMIME
-	// reply answers a command line, or "." for the content, in the place of 250.
+	// reply answers a command line, or "." for the content, in the place of
+	// 250.
 	reply func(line string) string
 	mail  chan sent
 	l     net.Listener
@@ -128,7 +129,10 @@ func (s *sink) serve(c net.Conn) {
 			if s.seven {
 				eight = ""
 			}
-			say("250-sink.example.test\r\n250-PIPELINING\r\n" + eight + "250-ENHANCEDSTATUSCODES\r\n250-SIZE\r\n" + last)
+			say(
+				"250-sink.example.test\r\n250-PIPELINING\r\n" + eight +
+					"250-ENHANCEDSTATUSCODES\r\n250-SIZE\r\n" + last,
+			)
 		case "MAIL":
 			m = sent{hello: hello}
 			if answer(line) {
@@ -288,7 +292,8 @@ func (c *talk) startTLS() {
 	c.expect("250 ")
 }
 
-// script runs a dialogue: lines "C: …" are sent, replies must begin with what "S: …" says.
+// script runs a dialogue: lines "C: …" are sent, replies must begin with what
+// "S: …" says.
 func (c *talk) script(text string) {
 	c.t.Helper()
 	for line := range strings.Lines(text) {
@@ -327,12 +332,17 @@ func certificate(t testing.TB) *tls.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"relay.example.test"}}
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"relay.example.test"},
+	}
 	der, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	return &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+	}
 }
 
 // hooked is a store whose operations can be made to fail or to wait.
@@ -483,7 +493,9 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 // submit queues a short message.
 func submit(t *testing.T, r *relay.Relay, from string, to ...string) string {
 	t.Helper()
-	receipt, err := r.Submit(t.Context(), &relay.Message{From: from, To: to, Content: strings.NewReader(text)})
+	receipt, err := r.Submit(
+		t.Context(), &relay.Message{From: from, To: to, Content: strings.NewReader(text)},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -493,9 +505,11 @@ func submit(t *testing.T, r *relay.Relay, from string, to ...string) string {
 // local is a configuration whose example.test is delivered to mailboxes.
 func local(mailboxes, out relay.Transport) relay.Config {
 	return relay.Config{
-		AcceptedDomains: []domains.AcceptedDomain{{Domain: "example.test", Recipients: domains.StaticRecipients("alice", "bob", "app")}},
-		Mailboxes:       mailboxes,
-		Transport:       out,
+		AcceptedDomains: []domains.AcceptedDomain{
+			{Domain: "example.test", Recipients: domains.StaticRecipients("alice", "bob", "app")},
+		},
+		Mailboxes: mailboxes,
+		Transport: out,
 	}
 }
 

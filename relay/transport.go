@@ -11,7 +11,8 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// Transport takes mail over. Implement it to deliver by the application's own means.
+// Transport takes mail over. Implement it to deliver by the application's own
+// means.
 type Transport interface {
 	// Deliver tries to hand the message over and returns one Result for each
 	// of a.Recipients, in their order. A missing Result counts as temporary.
@@ -52,12 +53,13 @@ type Attempt struct {
 	QueueID string
 	Number  int // 1 for the first
 	Message spool.Message
-	// Recipients is the forward-paths to be served and what their sender asked for.
+	// Recipients is the forward-paths to be served and what their sender asked
+	// for.
 	Recipients []spool.Recipient
-	// Open returns the content from its start: header and body as they
-	// go out, lines ended by CRLF. It may be called more than once. An error of
-	// Open or Read that wraps spool.ErrDamaged belongs into the Result: such a
-	// message fails for good, and what was sent of it must not be taken for whole.
+	// Open returns the content from its start: header and body as they go out,
+	// lines ended by CRLF. It may be called more than once. An error of Open or
+	// Read that wraps spool.ErrDamaged belongs into the Result: such a message
+	// fails for good, and what was sent of it must not be taken for whole.
 	Open func(ctx context.Context) (io.ReadCloser, error)
 }
 
@@ -68,15 +70,17 @@ type Result struct {
 	// Host and Reply tell who took it and what it said. Optional.
 	Host  string
 	Reply string
-	// DSN tells that who took it was given what the sender asked for by DSN, and reports success
-	// itself (RFC 3461 section 5.2.1). Defaults to false: the relay reports it to a sender who asked for that.
+	// DSN tells that who took it was given what the sender asked for by DSN,
+	// and reports success itself (RFC 3461 section 5.2.1). Defaults to false:
+	// the relay reports it to a sender who asked for that.
 	DSN bool
 
 	arrived bool // set where a recipient is routed anew: see arrives
 }
 
-// Mailbox returns a Transport that calls deliver once for each recipient. An error
-// is temporary unless it is made by [Reject] or is a permanent [*DeliveryError].
+// Mailbox returns a Transport that calls deliver once for each recipient. An
+// error is temporary unless it is made by [Reject] or is a permanent
+// [*DeliveryError].
 func Mailbox(deliver func(ctx context.Context, to domains.Address, a *Attempt) error) Transport {
 	if deliver == nil {
 		return TransportFunc(nil)

@@ -12,10 +12,10 @@ import (
 // looks before it counts as set: by hand, by NTP, or because the machine slept.
 const clockStep = time.Minute
 
-// tried remembers which waiting deliveries were attempted since the relay began,
-// or the clock was last set. Only those expire without another attempt: what
-// waited while nobody tried is no fault of its next hop. It keeps some 20 bytes
-// for each.
+// tried remembers which waiting deliveries were attempted since the relay
+// began, or the clock was last set. Only those expire without another attempt:
+// what waited while nobody tried is no fault of its next hop. It keeps some 20
+// bytes for each.
 type tried struct {
 	begun time.Time
 	seed  maphash.Seed

@@ -7,11 +7,13 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// TestStepOfTheClockForgetsAttempts sets the wall clock, which parts it from the
-// steady one.
+// TestStepOfTheClockForgetsAttempts sets the wall clock, which parts it from
+// the steady one.
 func TestStepOfTheClockForgetsAttempts(t *testing.T) {
 	id := spool.DeliveryID{Message: spool.NewID(time.Now()), Seq: 1}
-	for _, step := range []time.Duration{0, time.Second, -time.Second, 3 * time.Hour, -3 * time.Hour} {
+	for _, step := range []time.Duration{
+		0, time.Second, -time.Second, 3 * time.Hour, -3 * time.Hour,
+	} {
 		now := time.Now()
 		tr := newTried(now)
 		tr.note(id, true)

@@ -32,7 +32,9 @@ func TestSQLCredentials(t *testing.T) {
 }
 
 func TestSQLCredentialsQuestionMarks(t *testing.T) {
-	store := auth.NewSQLCredentials(openSQLite(t), auth.SQLCredentialsOptions{Table: "other", QuestionMarks: true})
+	store := auth.NewSQLCredentials(
+		openSQLite(t), auth.SQLCredentialsOptions{Table: "other", QuestionMarks: true},
+	)
 	if err := store.CreateTable(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -67,8 +69,11 @@ func testStore(t *testing.T, s auth.CredentialStore) {
 
 	at := time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
 	c := &auth.Credential{
-		ID: "b", Owner: "anna's", Label: "a \"label\" ü", Groups: []string{"g"}, Senders: []string{"*@example.com"},
-		Sources:   []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")},
+		ID: "b", Owner: "anna's", Label: "a \"label\" ü", Groups: []string{"g"},
+		Senders: []string{"*@example.com"},
+		Sources: []netip.Prefix{
+			netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32"),
+		},
 		PerMinute: 1, PerDay: 2, Expires: at, Held: true, Created: at.Add(time.Hour),
 		Secrets: []auth.Secret{{Digest: [32]byte{1, 2, 255}, Expires: at}, {Digest: [32]byte{3}}},
 	}
@@ -140,7 +145,10 @@ func testStore(t *testing.T, s auth.CredentialStore) {
 	must(err)
 	for range 3 {
 		group.Go(func() {
-			if err := k.Update(ctx, issued.ID, func(c *auth.Credential) error { c.PerDay++; return nil }); err != nil {
+			if err := k.Update(ctx, issued.ID, func(c *auth.Credential) error {
+				c.PerDay++
+				return nil
+			}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -171,11 +179,17 @@ func testStore(t *testing.T, s auth.CredentialStore) {
 	}{
 		{nil, auth.WrongSecret},
 		{func(c *auth.Credential) { c.Senders = []string{"a@example.com"} }, auth.RightsReduced},
-		{func(c *auth.Credential) { c.Sources = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")} }, auth.SourceRefused},
+		{func(c *auth.Credential) {
+			c.Sources = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+		}, auth.SourceRefused},
 	} {
-		token, issued, err := k.Issue(ctx, auth.Credential{Owner: "anna", Senders: []string{"*@example.com"}})
+		token, issued, err := k.Issue(
+			ctx, auth.Credential{Owner: "anna", Senders: []string{"*@example.com"}},
+		)
 		must(err)
-		session, err := k.Verify(ctx, auth.Credentials{Token: token, Remote: netip.MustParseAddrPort("192.0.2.1:25")})
+		session, err := k.Verify(
+			ctx, auth.Credentials{Token: token, Remote: netip.MustParseAddrPort("192.0.2.1:25")},
+		)
 		must(err)
 		must(k.Spend(ctx, session))
 		if tt.change == nil {
@@ -184,7 +198,10 @@ func testStore(t *testing.T, s auth.CredentialStore) {
 				must(err)
 			}
 		} else {
-			must(other.Update(ctx, issued.ID, func(c *auth.Credential) error { tt.change(c); return nil }))
+			must(other.Update(ctx, issued.ID, func(c *auth.Credential) error {
+				tt.change(c)
+				return nil
+			}))
 		}
 		err = k.Spend(ctx, session)
 		if e, ok := errors.AsType[*auth.CredentialError](err); !ok || e.Refusal != tt.want {

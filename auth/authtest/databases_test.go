@@ -22,7 +22,8 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// databases are where the tests run: each a fresh database. A PostgreSQL that cannot be started is a failure.
+// databases are where the tests run: each a fresh database. A PostgreSQL that
+// cannot be started is a failure.
 func databases(t *testing.T, test func(t *testing.T, db *sql.DB)) {
 	t.Run("sqlite", func(t *testing.T) {
 		test(t, openSQLite(t))
@@ -48,7 +49,9 @@ func databases(t *testing.T, test func(t *testing.T, db *sql.DB)) {
 
 func openSQLite(t *testing.T) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "users.db")+"?_pragma=busy_timeout(10000)")
+	db, err := sql.Open(
+		"sqlite", "file:"+filepath.Join(t.TempDir(), "users.db")+"?_pragma=busy_timeout(10000)",
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +80,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// startPostgres starts a server that keeps its data in dir. It refuses to run as root.
+// startPostgres starts a server that keeps its data in dir. It refuses to run
+// as root.
 func startPostgres(dir string) error {
 	attr := &syscall.SysProcAttr{}
 	if os.Getuid() == 0 {
@@ -102,7 +106,9 @@ func startPostgres(dir string) error {
 		return cmd
 	}
 	data := filepath.Join(dir, "data")
-	if out, err := run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N").CombinedOutput(); err != nil {
+	if out, err := run(
+		"initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N",
+	).CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

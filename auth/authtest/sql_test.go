@@ -28,7 +28,9 @@ func users(t *testing.T, db *sql.DB) {
 			t.Fatal(err)
 		}
 	}
-	exec(`CREATE TABLE users (login text, password text, email text, senders text, teams text, tenant integer, plan text, disabled boolean)`)
+	exec(
+		`CREATE TABLE users (login text, password text, email text, senders text, teams text, tenant integer, plan text, disabled boolean)`,
+	)
 	bcryptHash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +40,10 @@ func users(t *testing.T, db *sql.DB) {
 		t.Fatal(err)
 	}
 	const insert = `INSERT INTO users VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
-	exec(insert, "anna", string(bcryptHash), "anna@example.com", "a@example.com, *@example.org", "staff\nadmins", 7, "gold", false)
+	exec(
+		insert, "anna", string(bcryptHash), "anna@example.com", "a@example.com, *@example.org",
+		"staff\nadmins", 7, "gold", false,
+	)
 	exec(insert, "bert", auth.HashPassword("secret"), nil, nil, nil, nil, nil, false)
 	exec(insert, "über", keys, nil, nil, nil, nil, nil, false)
 	exec(insert, "gone", string(bcryptHash), nil, nil, nil, nil, nil, true)
@@ -58,7 +63,8 @@ func TestSQL(t *testing.T) {
 			err            string // empty for bad credentials
 		}{
 			{"anna", "secret", &auth.Identity{
-				User: "anna@example.com", Senders: []string{"a@example.com", "*@example.org"}, Groups: []string{"staff", "admins"},
+				User: "anna@example.com", Senders: []string{"a@example.com", "*@example.org"},
+				Groups: []string{"staff", "admins"},
 				Labels: map[string]string{"tenant": "7", "plan": "gold"},
 			}, ""},
 			{"anna", "guess", nil, ""},
@@ -75,13 +81,16 @@ func TestSQL(t *testing.T) {
 			{"odd", "plain", nil, `user "odd": auth: not a hash of a known format`},
 			{"twice", "secret", nil, "auth: the query for a user returns more than one row"},
 		} {
-			id, err := v.Verify(t.Context(), auth.Credentials{Username: tt.user, Password: tt.password})
+			id, err := v.Verify(
+				t.Context(), auth.Credentials{Username: tt.user, Password: tt.password},
+			)
 			switch {
 			case !reflect.DeepEqual(id, tt.want):
 				t.Errorf("%s with %s: %+v, %v", tt.user, tt.password, id, err)
 			case tt.want == nil && tt.err == "" && !errors.Is(err, auth.ErrBadCredentials):
 				t.Errorf("%s with %s: %v", tt.user, tt.password, err)
-			case tt.err != "" && (err == nil || err.Error() != tt.err || errors.Is(err, auth.ErrBadCredentials)):
+			case tt.err != "" &&
+				(err == nil || err.Error() != tt.err || errors.Is(err, auth.ErrBadCredentials)):
 				t.Errorf("%s with %s: %v, want %s", tt.user, tt.password, err, tt.err)
 			}
 		}
@@ -94,7 +103,8 @@ func TestSQLDown(t *testing.T) {
 		users(t, db)
 		ask := func(v *auth.SQL, ctx context.Context) error {
 			_, err := v.Verify(ctx, auth.Credentials{Username: "anna", Password: "secret"})
-			if _, _, err2 := v.SCRAMKeys(ctx, auth.Credentials{Username: "anna"}); err2 == nil || errors.Is(err2, auth.ErrBadCredentials) {
+			if _, _, err2 := v.SCRAMKeys(ctx, auth.Credentials{Username: "anna"}); err2 == nil ||
+				errors.Is(err2, auth.ErrBadCredentials) {
 				t.Error(err2)
 			}
 			if err == nil || errors.Is(err, auth.ErrBadCredentials) {
@@ -108,8 +118,14 @@ func TestSQLDown(t *testing.T) {
 		if err := ask(v, ctx); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		ask(auth.NewSQL(db, "SELECT nothing FROM nowhere WHERE x = $1", auth.SQLOptions{}), t.Context())
-		if err := ask(auth.NewSQL(db, "SELECT login FROM users WHERE login = $1", auth.SQLOptions{}), t.Context()); !strings.Contains(err.Error(), `"password"`) {
+		ask(
+			auth.NewSQL(db, "SELECT nothing FROM nowhere WHERE x = $1", auth.SQLOptions{}),
+			t.Context(),
+		)
+		if err := ask(
+			auth.NewSQL(db, "SELECT login FROM users WHERE login = $1", auth.SQLOptions{}),
+			t.Context(),
+		); !strings.Contains(err.Error(), `"password"`) {
 			t.Error(err)
 		}
 		db.Close()
@@ -154,19 +170,27 @@ func TestSQLWithSCRAM(t *testing.T) {
 	})
 }
 
-// PostgreSQL writes the same keys: what it made for a role logs the role on here.
+// PostgreSQL writes the same keys: what it made for a role logs the role on
+// here.
 func TestPostgresKeys(t *testing.T) {
 	db, err := sql.Open("pgx", address+"/postgres")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if _, err := db.ExecContext(t.Context(), "SET password_encryption = 'scram-sha-256'; CREATE ROLE anna PASSWORD 'secret'"); err != nil {
+	if _, err := db.ExecContext(
+		t.Context(),
+		"SET password_encryption = 'scram-sha-256'; CREATE ROLE anna PASSWORD 'secret'",
+	); err != nil {
 		t.Fatal(err)
 	}
-	v := auth.NewSQL(db, "SELECT rolpassword AS password FROM pg_authid WHERE rolname = $1", auth.SQLOptions{})
+	v := auth.NewSQL(
+		db, "SELECT rolpassword AS password FROM pg_authid WHERE rolname = $1", auth.SQLOptions{},
+	)
 	for password, want := range map[string]error{"secret": nil, "guess": auth.ErrBadCredentials} {
-		if _, err := v.Verify(t.Context(), auth.Credentials{Username: "anna", Password: password}); !errors.Is(err, want) {
+		if _, err := v.Verify(
+			t.Context(), auth.Credentials{Username: "anna", Password: password},
+		); !errors.Is(err, want) {
 			t.Errorf("%s: %v", password, err)
 		}
 	}
@@ -179,7 +203,9 @@ func TestPostgresKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stored string
-	if err := db.QueryRowContext(t.Context(), "SELECT rolpassword FROM pg_authid WHERE rolname = 'bert'").Scan(&stored); err != nil || stored != keys {
+	if err := db.QueryRowContext(
+		t.Context(), "SELECT rolpassword FROM pg_authid WHERE rolname = 'bert'",
+	).Scan(&stored); err != nil || stored != keys {
 		t.Errorf("%s, %v", stored, err)
 	}
 }

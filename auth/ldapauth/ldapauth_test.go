@@ -61,7 +61,8 @@ func verify(t *testing.T, v auth.Verifier, user, password string) error {
 // unknown wants an error that is not about the user.
 func unknown(t *testing.T, err error, want string) {
 	t.Helper()
-	if err == nil || errors.Is(err, auth.ErrBadCredentials) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+	if err == nil || errors.Is(err, auth.ErrBadCredentials) ||
+		!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 		t.Errorf("%v, want %s", err, want)
 	}
 }
@@ -89,7 +90,10 @@ func TestVerify(t *testing.T) {
 			{"anna", "\x00", nil, ""},
 			{"anna", "secret\x00", nil, ""},
 			{"", "secret", nil, ""},
-			{"über", "secret", &auth.Identity{User: "Über", Senders: []string{"both@example.com"}}, ""},
+			{
+				"über", "secret",
+				&auth.Identity{User: "Über", Senders: []string{"both@example.com"}}, "",
+			},
 			{"u\u0308ber", "secret", nil, ""}, // sessions prepare names
 			{odd, "secret", &auth.Identity{User: odd}, ""},
 			{odd, "guess", nil, ""},
@@ -109,7 +113,9 @@ func TestVerify(t *testing.T) {
 			{strings.Repeat("a", 256), "secret", nil, ""},
 			{"two", "secret", nil, "2 values of uid"},
 		} {
-			id, err := v.Verify(t.Context(), auth.Credentials{Username: tt.user, Password: tt.password})
+			id, err := v.Verify(
+				t.Context(), auth.Credentials{Username: tt.user, Password: tt.password},
+			)
 			switch {
 			case !reflect.DeepEqual(id, tt.want):
 				t.Errorf("%s with %q: %+v, %v", tt.user, tt.password, id, err)
@@ -119,7 +125,9 @@ func TestVerify(t *testing.T) {
 				unknown(t, err, tt.err)
 			}
 		}
-		if _, err := v.Verify(t.Context(), auth.Credentials{Username: "anna", Password: "secret", Authzid: "bert"}); !errors.Is(err, auth.ErrBadCredentials) {
+		if _, err := v.Verify(
+			t.Context(), auth.Credentials{Username: "anna", Password: "secret", Authzid: "bert"},
+		); !errors.Is(err, auth.ErrBadCredentials) {
 			t.Error(err)
 		}
 	}
@@ -141,8 +149,11 @@ func TestIdentity(t *testing.T) {
 		return strings.TrimPrefix(name, "cn=")
 	}
 	opt.Groups = []string{"memberOf", "sn", "memberOf"}
-	id, err := open(t, opt).Verify(t.Context(), auth.Credentials{Username: "anna", Password: "secret"})
-	if want := (&auth.Identity{User: "Anna", Groups: []string{"staff"}}); err != nil || !reflect.DeepEqual(id, want) {
+	id, err := open(t, opt).Verify(
+		t.Context(), auth.Credentials{Username: "anna", Password: "secret"},
+	)
+	if want := (&auth.Identity{User: "Anna", Groups: []string{"staff"}}); err != nil ||
+		!reflect.DeepEqual(id, want) {
 		t.Error(id, err)
 	}
 	opt.User = "description"
@@ -179,7 +190,8 @@ func TestSender(t *testing.T) {
 	}
 }
 
-// What cannot be right never reaches the server, which would agree to an empty password.
+// What cannot be right never reaches the server, which would agree to an empty
+// password.
 func TestNoAnonymousBind(t *testing.T) {
 	for _, options := range []func(*slapd) ldapauth.Options{searching, naming} {
 		v := open(t, options(directory))
@@ -229,25 +241,41 @@ func TestDirectorySaysNo(t *testing.T) {
 		change func(*ldapauth.Options)
 		want   string
 	}{
-		"two found":        {func(o *ldapauth.Options) { o.Filter = "(&(mail=both@example.com)(!(uid={user})))" }, "more than one entry"},
-		"all found":        {func(o *ldapauth.Options) { o.Filter = "(!(uid={user}))" }, "more than one entry"},
-		"referral":         {func(o *ldapauth.Options) { o.Base = "ou=elsewhere,dc=example,dc=com" }, "Referral"},
-		"no such base":     {func(o *ldapauth.Options) { o.Base = "ou=none,dc=example,dc=com" }, "No Such Object"},
-		"wrong password":   {func(o *ldapauth.Options) { o.BindPassword = "guess" }, "logging on to search"},
-		"no such searcher": {func(o *ldapauth.Options) { o.BindDN = "cn=nobody,dc=example,dc=com" }, "logging on to search"},
-		"may not search":   {func(o *ldapauth.Options) { o.BindDN, o.BindPassword = "", "" }, "No Such Object"},
+		"two found": {func(o *ldapauth.Options) {
+			o.Filter = "(&(mail=both@example.com)(!(uid={user})))"
+		}, "more than one entry"},
+		"all found": {func(o *ldapauth.Options) {
+			o.Filter = "(!(uid={user}))"
+		}, "more than one entry"},
+		"referral": {func(o *ldapauth.Options) {
+			o.Base = "ou=elsewhere,dc=example,dc=com"
+		}, "Referral"},
+		"no such base": {func(o *ldapauth.Options) {
+			o.Base = "ou=none,dc=example,dc=com"
+		}, "No Such Object"},
+		"wrong password": {func(o *ldapauth.Options) {
+			o.BindPassword = "guess"
+		}, "logging on to search"},
+		"no such searcher": {func(o *ldapauth.Options) {
+			o.BindDN = "cn=nobody,dc=example,dc=com"
+		}, "logging on to search"},
+		"may not search": {func(o *ldapauth.Options) {
+			o.BindDN, o.BindPassword = "", ""
+		}, "No Such Object"},
 	} {
 		opt := searching(directory)
 		tt.change(&opt)
 		v := open(t, opt)
 		for _, password := range []string{"secret", "guess"} {
-			if err := verify(t, v, "anna", password); err == nil || errors.Is(err, auth.ErrBadCredentials) || !strings.Contains(err.Error(), tt.want) {
+			if err := verify(t, v, "anna", password); err == nil ||
+				errors.Is(err, auth.ErrBadCredentials) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
 	}
 
-	// Unwilling to take any user, or this one: only that which has taken the account that searches is known to do binds.
+	// Unwilling to take any user, or this one: only that which has taken the
+	// account that searches is known to do binds.
 	opt := searching(directory)
 	opt.Base = "dc=closed"
 	if err := verify(t, open(t, opt), "carl", "secret"); err != auth.ErrBadCredentials {
@@ -270,14 +298,26 @@ func TestTLS(t *testing.T) {
 		change func(*ldapauth.Options)
 		want   string
 	}{
-		"unknown issuer, ldaps":    {func(o *ldapauth.Options) { o.TLS = nil }, "unknown authority"},
-		"unknown issuer, StartTLS": {func(o *ldapauth.Options) { o.TLS, o.URLs, o.StartTLS = nil, []string{directory.ldap}, true }, "unknown authority"},
-		"other name":               {func(o *ldapauth.Options) { o.TLS.ServerName = "ldap.example.com" }, "ldap.example.com"},
-		"other name, StartTLS": {func(o *ldapauth.Options) {
-			o.TLS.ServerName, o.URLs, o.StartTLS = "ldap.example.com", []string{directory.ldap}, true
+		"unknown issuer, ldaps": {func(o *ldapauth.Options) {
+			o.TLS = nil
+		}, "unknown authority"},
+		"unknown issuer, StartTLS": {func(o *ldapauth.Options) {
+			o.TLS, o.URLs, o.StartTLS = nil, []string{directory.ldap}, true
+		}, "unknown authority"},
+		"other name": {func(o *ldapauth.Options) {
+			o.TLS.ServerName = "ldap.example.com"
 		}, "ldap.example.com"},
-		"no TLS":      {func(o *ldapauth.Options) { o.URLs, o.StartTLS = []string{plain.ldap}, true }, "StartTLS"},
-		"no fallback": {func(o *ldapauth.Options) { o.URLs, o.StartTLS, o.AllowPlaintext = []string{plain.ldap}, true, true }, "StartTLS"},
+		"other name, StartTLS": {func(o *ldapauth.Options) {
+			o.TLS.ServerName, o.URLs, o.StartTLS = "ldap.example.com", []string{
+				directory.ldap,
+			}, true
+		}, "ldap.example.com"},
+		"no TLS": {func(o *ldapauth.Options) {
+			o.URLs, o.StartTLS = []string{plain.ldap}, true
+		}, "StartTLS"},
+		"no fallback": {func(o *ldapauth.Options) {
+			o.URLs, o.StartTLS, o.AllowPlaintext = []string{plain.ldap}, true, true
+		}, "StartTLS"},
 		"ldaps without TLS": {func(o *ldapauth.Options) {
 			o.URLs = []string{strings.Replace(plain.ldap, "ldap:", "ldaps:", 1)}
 			o.Timeout = 300 * time.Millisecond
@@ -300,35 +340,71 @@ func TestTLS(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	base := ldapauth.Options{URLs: []string{"ldaps://ldap.example.com"}, Base: "dc=example", Filter: "(uid={user})"}
+	base := ldapauth.Options{
+		URLs: []string{"ldaps://ldap.example.com"}, Base: "dc=example", Filter: "(uid={user})",
+	}
 	for name, tt := range map[string]struct {
 		change func(*ldapauth.Options)
 		want   string // empty for no fault
 	}{
-		"good":             {func(*ldapauth.Options) {}, ""},
-		"no URL":           {func(o *ldapauth.Options) { o.URLs = nil }, "no URL"},
-		"plaintext":        {func(o *ldapauth.Options) { o.URLs = []string{"ldap://ldap.example.com"} }, "for everyone to read"},
-		"plaintext second": {func(o *ldapauth.Options) { o.URLs = append(o.URLs, "ldap://b.example.com") }, "for everyone to read"},
-		"plaintext here":   {func(o *ldapauth.Options) { o.URLs = []string{"ldap://127.0.0.1"} }, "for everyone to read"},
-		"allowed":          {func(o *ldapauth.Options) { o.URLs, o.AllowPlaintext = []string{"ldap://[::1]:3389/"}, true }, ""},
-		"StartTLS":         {func(o *ldapauth.Options) { o.URLs, o.StartTLS = []string{"LDAP://ldap.example.com"}, true }, ""},
-		"other scheme":     {func(o *ldapauth.Options) { o.URLs = []string{"https://ldap.example.com"} }, "https://: not ldap"},
-		"password in URL":  {func(o *ldapauth.Options) { o.URLs = []string{"ldaps://a:hunter2@ldap.example.com"} }, "nothing else"},
-		"bad URL":          {func(o *ldapauth.Options) { o.URLs = []string{"ldaps://a:hunter2@ldap:x"} }, "nothing else"},
-		"DN in URL":        {func(o *ldapauth.Options) { o.URLs = []string{"ldaps://a/dc=example?uid"} }, "nothing else"},
-		"no host":          {func(o *ldapauth.Options) { o.URLs = []string{"ldap.example.com"} }, "nothing else"},
-		"neither":          {func(o *ldapauth.Options) { o.Filter = "" }, "either a filter or a DN"},
-		"both":             {func(o *ldapauth.Options) { o.DN = "uid={user}" }, "either a filter or a DN"},
-		"bad filter":       {func(o *ldapauth.Options) { o.Filter = "(uid={user}" }, "malformed"},
-		"all users":        {func(o *ldapauth.Options) { o.Filter = "(uid=*)" }, "has no {user}"},
-		"template":         {func(o *ldapauth.Options) { o.Filter, o.Base, o.DN = "", "", "uid={user},dc=example" }, ""},
-		"bad template":     {func(o *ldapauth.Options) { o.Filter, o.Base, o.DN = "", "", "{user}" }, "malformed"},
-		"one user":         {func(o *ldapauth.Options) { o.Filter, o.Base, o.DN = "", "", "uid=root,dc=example" }, "has no {user}"},
-		"template, base":   {func(o *ldapauth.Options) { o.Filter, o.DN = "", "uid={user},dc=example" }, "no use"},
-		"bad base":         {func(o *ldapauth.Options) { o.Base = "example.com" }, `"example.com" is malformed`},
-		"bad decoy":        {func(o *ldapauth.Options) { o.Decoy = "nobody" }, `"nobody" is malformed`},
-		"no password":      {func(o *ldapauth.Options) { o.BindDN = "cn=postern" }, "needs a BindPassword"},
-		"no DN":            {func(o *ldapauth.Options) { o.BindPassword = "hunter2" }, "needs a BindPassword"},
+		"good":   {func(*ldapauth.Options) {}, ""},
+		"no URL": {func(o *ldapauth.Options) { o.URLs = nil }, "no URL"},
+		"plaintext": {func(o *ldapauth.Options) {
+			o.URLs = []string{"ldap://ldap.example.com"}
+		}, "for everyone to read"},
+		"plaintext second": {func(o *ldapauth.Options) {
+			o.URLs = append(o.URLs, "ldap://b.example.com")
+		}, "for everyone to read"},
+		"plaintext here": {func(o *ldapauth.Options) {
+			o.URLs = []string{"ldap://127.0.0.1"}
+		}, "for everyone to read"},
+		"allowed": {func(o *ldapauth.Options) {
+			o.URLs, o.AllowPlaintext = []string{"ldap://[::1]:3389/"}, true
+		}, ""},
+		"StartTLS": {func(o *ldapauth.Options) {
+			o.URLs, o.StartTLS = []string{"LDAP://ldap.example.com"}, true
+		}, ""},
+		"other scheme": {func(o *ldapauth.Options) {
+			o.URLs = []string{"https://ldap.example.com"}
+		}, "https://: not ldap"},
+		"password in URL": {func(o *ldapauth.Options) {
+			o.URLs = []string{"ldaps://a:hunter2@ldap.example.com"}
+		}, "nothing else"},
+		"bad URL": {func(o *ldapauth.Options) {
+			o.URLs = []string{"ldaps://a:hunter2@ldap:x"}
+		}, "nothing else"},
+		"DN in URL": {func(o *ldapauth.Options) {
+			o.URLs = []string{"ldaps://a/dc=example?uid"}
+		}, "nothing else"},
+		"no host": {func(o *ldapauth.Options) {
+			o.URLs = []string{"ldap.example.com"}
+		}, "nothing else"},
+		"neither": {func(o *ldapauth.Options) { o.Filter = "" }, "either a filter or a DN"},
+		"both": {func(o *ldapauth.Options) {
+			o.DN = "uid={user}"
+		}, "either a filter or a DN"},
+		"bad filter": {func(o *ldapauth.Options) { o.Filter = "(uid={user}" }, "malformed"},
+		"all users":  {func(o *ldapauth.Options) { o.Filter = "(uid=*)" }, "has no {user}"},
+		"template": {func(o *ldapauth.Options) {
+			o.Filter, o.Base, o.DN = "", "", "uid={user},dc=example"
+		}, ""},
+		"bad template": {func(o *ldapauth.Options) {
+			o.Filter, o.Base, o.DN = "", "", "{user}"
+		}, "malformed"},
+		"one user": {func(o *ldapauth.Options) {
+			o.Filter, o.Base, o.DN = "", "", "uid=root,dc=example"
+		}, "has no {user}"},
+		"template, base": {func(o *ldapauth.Options) {
+			o.Filter, o.DN = "", "uid={user},dc=example"
+		}, "no use"},
+		"bad base": {func(o *ldapauth.Options) {
+			o.Base = "example.com"
+		}, `"example.com" is malformed`},
+		"bad decoy": {func(o *ldapauth.Options) { o.Decoy = "nobody" }, `"nobody" is malformed`},
+		"no password": {func(o *ldapauth.Options) {
+			o.BindDN = "cn=postern"
+		}, "needs a BindPassword"},
+		"no DN": {func(o *ldapauth.Options) { o.BindPassword = "hunter2" }, "needs a BindPassword"},
 	} {
 		opt := base
 		opt.URLs = append([]string(nil), base.URLs...)
@@ -337,7 +413,8 @@ func TestNew(t *testing.T) {
 		switch {
 		case (err != nil) != (tt.want != ""), (v == nil) != (err != nil):
 			t.Errorf("%s: %v", name, err)
-		case err != nil && (!strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2")):
+		case err != nil &&
+			(!strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2")):
 			t.Errorf("%s: %v, want %s", name, err, tt.want)
 		}
 	}
@@ -360,7 +437,9 @@ func TestFailOver(t *testing.T) {
 			tt.stop.stop()
 		}
 		for range 2 {
-			for password, want := range map[string]error{"secret": nil, "guess": auth.ErrBadCredentials} {
+			for password, want := range map[string]error{
+				"secret": nil, "guess": auth.ErrBadCredentials,
+			} {
 				err := verify(t, v, "anna", password)
 				if tt.down {
 					unknown(t, err, "connection refused")
@@ -372,7 +451,8 @@ func TestFailOver(t *testing.T) {
 	}
 }
 
-// answering returns the address of a server that answers each connection once, and counts them.
+// answering returns the address of a server that answers each connection once,
+// and counts them.
 func answering(t *testing.T, answer []byte) (address string, asked <-chan struct{}) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -398,16 +478,20 @@ func answering(t *testing.T, answer []byte) (address string, asked <-chan struct
 
 // Answers that look like one about the user, and like one to a bind.
 func TestOddAnswers(t *testing.T) {
-	// LDAPMessage 1, an ExtendedResponse: 49, invalid credentials. So StartTLS is refused.
+	// LDAPMessage 1, an ExtendedResponse: 49, invalid credentials. So StartTLS
+	// is refused.
 	address, _ := answering(t, []byte{0x30, 12, 2, 1, 1, 0x78, 7, 10, 1, 49, 4, 0, 4, 0})
 	opt := naming(directory)
 	opt.URLs = []string{"ldap://" + address}
 	unknown(t, verify(t, open(t, opt), "anna", "secret"), "StartTLS")
 
-	// A SearchResultEntry with uid: anna and without a DN, and a SearchResultDone.
+	// A SearchResultEntry with uid: anna and without a DN, and a
+	// SearchResultDone.
 	address, asked := answering(t, []byte("\x30\x18\x02\x01\x01\x64\x13\x04\x00\x30\x0f\x30\x0d\x04\x03uid\x31\x06\x04\x04anna"+
 		"\x30\x0c\x02\x01\x01\x65\x07\x0a\x01\x00\x04\x00\x04\x00"))
-	opt = ldapauth.Options{URLs: []string{"ldap://" + address}, AllowPlaintext: true, Filter: "(uid={user})"}
+	opt = ldapauth.Options{
+		URLs: []string{"ldap://" + address}, AllowPlaintext: true, Filter: "(uid={user})",
+	}
 	unknown(t, verify(t, open(t, opt), "anna", "secret"), "has no name")
 	if len(asked) != 1 {
 		t.Errorf("asked %d times", len(asked))
@@ -418,7 +502,8 @@ func TestOddAnswers(t *testing.T) {
 	unknown(t, verify(t, open(t, opt), "anna", "secret"), address)
 }
 
-// A server that is silent, or is unable, costs the time of one logon in a while.
+// A server that is silent, or is unable, costs the time of one logon in a
+// while.
 func TestServerDown(t *testing.T) {
 	t.Parallel()
 	// LDAPMessage 1, a BindResponse: 52, unavailable.
@@ -432,11 +517,15 @@ func TestServerDown(t *testing.T) {
 		}
 		return len(asked)
 	}
-	for which, address := range map[string]string{"silent": silent.Addr().String(), "unable": unable} {
+	for which, address := range map[string]string{
+		"silent": silent.Addr().String(), "unable": unable,
+	} {
 		for _, options := range []func(*slapd) ldapauth.Options{searching, naming} {
 			before := attempts(which)
 			opt := options(directory)
-			opt.URLs, opt.StartTLS, opt.AllowPlaintext = []string{"ldap://" + address, directory.ldap}, false, true
+			opt.URLs, opt.StartTLS, opt.AllowPlaintext = []string{
+				"ldap://" + address, directory.ldap,
+			}, false, true
 			opt.Timeout = time.Second
 			v := open(t, opt)
 			now := time.Now()
@@ -462,7 +551,8 @@ func TestServerDown(t *testing.T) {
 	}
 }
 
-// A server that falls silent is found out once, by one of the connections that are kept.
+// A server that falls silent is found out once, by one of the connections that
+// are kept.
 func TestServerFallsSilent(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, strings.TrimPrefix(directory.ldaps, "ldaps://"))
@@ -480,7 +570,8 @@ func TestServerFallsSilent(t *testing.T) {
 	}
 }
 
-// A server that is back, and one whose client has gone away, is used like others.
+// A server that is back, and one whose client has gone away, is used like
+// others.
 func TestServerComesBack(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, strings.TrimPrefix(directory.ldaps, "ldaps://"))
@@ -494,7 +585,9 @@ func TestServerComesBack(t *testing.T) {
 	unknown(t, verify(t, alone, "anna", "secret"), "deadline exceeded")
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := first.Verify(ctx, auth.Credentials{Username: "anna", Password: "secret"}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := first.Verify(
+		ctx, auth.Credentials{Username: "anna", Password: "secret"},
+	); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 	p.silence(false)
@@ -510,7 +603,8 @@ func TestServerComesBack(t *testing.T) {
 		}
 	}
 
-	// Busy connections do not last for ever either: what has changed must count.
+	// Busy connections do not last for ever either: what has changed must
+	// count.
 	before, _, _ := p.counts()
 	start := time.Now()
 	for later := time.Duration(0); later < 6*time.Minute; later += 30 * time.Second {
@@ -547,7 +641,9 @@ func TestContext(t *testing.T) {
 	}
 
 	opt := naming(directory)
-	opt.URLs, opt.Timeout, opt.Conns = []string{"ldap://" + silent.Addr().String()}, 200*time.Millisecond, 1
+	opt.URLs, opt.Timeout, opt.Conns = []string{
+		"ldap://" + silent.Addr().String(),
+	}, 200*time.Millisecond, 1
 	v := open(t, opt)
 	errs := make(chan error)
 	for range 8 { // nobody waits for all others
@@ -591,7 +687,9 @@ func TestPool(t *testing.T) {
 					if i%2 == 1 {
 						password, want = "guess", auth.ErrBadCredentials
 					}
-					if _, err := v.Verify(t.Context(), auth.Credentials{Username: "anna", Password: password}); err != want {
+					if _, err := v.Verify(
+						t.Context(), auth.Credentials{Username: "anna", Password: password},
+					); err != want {
 						t.Error(err)
 					}
 				})
@@ -647,7 +745,8 @@ func TestPasswordChange(t *testing.T) {
 		}
 		for _, v := range []auth.Verifier{searched, named} {
 			for _, password := range []string{"secret", "changed"} {
-				if err := verify(t, v, "anna", password); (err == nil) != (password == current) || err != nil && err != auth.ErrBadCredentials {
+				if err := verify(t, v, "anna", password); (err == nil) != (password == current) ||
+					err != nil && err != auth.ErrBadCredentials {
 					t.Errorf("%s instead of %s: %v", password, current, err)
 				}
 			}
@@ -657,25 +756,31 @@ func TestPasswordChange(t *testing.T) {
 
 // A name stays one value of a filter, and one of a DN, whatever is in it.
 func FuzzName(f *testing.F) {
-	for _, s := range []string{"anna", odd, "*", ")(", `\`, " a ", "#a", "a,b=c", "a+b=c", "\u0308", "{user}", `"`} {
+	for _, s := range []string{
+		"anna", odd, "*", ")(", `\`, " a ", "#a", "a,b=c", "a+b=c", "\u0308", "{user}", `"`,
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
 		if prepared, err := auth.PrepareName(name); err != nil || prepared != name {
 			return
 		}
-		packet, err := ldap.CompileFilter(ldapauth.Fill("(&(a=b)(uid={user}))", ldap.EscapeFilter(name)))
+		packet, err := ldap.CompileFilter(
+			ldapauth.Fill("(&(a=b)(uid={user}))", ldap.EscapeFilter(name)),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(packet.Children) != 2 || len(packet.Children[1].Children) != 2 || packet.Children[1].Children[1].Data.String() != name {
+		if len(packet.Children) != 2 || len(packet.Children[1].Children) != 2 ||
+			packet.Children[1].Children[1].Data.String() != name {
 			t.Errorf("%q in a filter", name)
 		}
 		dn, err := ldap.ParseDN(ldapauth.Fill("uid={user},dc=example", ldap.EscapeDN(name)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(dn.RDNs) != 2 || len(dn.RDNs[0].Attributes) != 1 || dn.RDNs[0].Attributes[0].Value != name {
+		if len(dn.RDNs) != 2 || len(dn.RDNs[0].Attributes) != 1 ||
+			dn.RDNs[0].Attributes[0].Value != name {
 			t.Errorf("%q in a DN: %v", name, dn)
 		}
 	})
@@ -691,14 +796,18 @@ func FuzzSender(f *testing.F) {
 			return
 		}
 		id := &auth.Identity{Senders: []string{address}}
-		if !id.MaySendAs(address) || id.MaySendAs("other"+address[strings.LastIndexByte(address, '@'):]) && !strings.HasPrefix(strings.ToLower(address), "other@") {
+		if !id.MaySendAs(address) ||
+			id.MaySendAs("other"+address[strings.LastIndexByte(address, '@'):]) &&
+				!strings.HasPrefix(strings.ToLower(address), "other@") {
 			t.Errorf("%q: %q", value, address)
 		}
 	})
 }
 
 func BenchmarkVerify(b *testing.B) {
-	for name, options := range map[string]func(*slapd) ldapauth.Options{"search": searching, "DN": naming} {
+	for name, options := range map[string]func(*slapd) ldapauth.Options{
+		"search": searching, "DN": naming,
+	} {
 		b.Run(name, func(b *testing.B) {
 			v, err := ldapauth.New(options(directory))
 			if err != nil {
@@ -706,7 +815,9 @@ func BenchmarkVerify(b *testing.B) {
 			}
 			defer v.Close()
 			for b.Loop() {
-				if _, err := v.Verify(b.Context(), auth.Credentials{Username: "anna", Password: "secret"}); err != nil {
+				if _, err := v.Verify(
+					b.Context(), auth.Credentials{Username: "anna", Password: "secret"},
+				); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -732,7 +843,9 @@ func Example() {
 		return
 	}
 	defer v.Close()
-	id, err := v.Verify(context.Background(), auth.Credentials{Username: "anna@example.com", Password: "secret"})
+	id, err := v.Verify(
+		context.Background(), auth.Credentials{Username: "anna@example.com", Password: "secret"},
+	)
 	fmt.Println(id.User, id.Groups, id.Senders, err)
 	_, err = v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: "guess"})
 	fmt.Println(err)

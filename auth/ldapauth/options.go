@@ -15,58 +15,74 @@ import (
 // placeholder stands for the user's name in a filter or a DN.
 const placeholder = "{user}"
 
-// Options say where the directory is and what it knows. URLs are needed, and either Filter or DN.
+// Options say where the directory is and what it knows. URLs are needed, and
+// either Filter or DN.
 type Options struct {
-	// URLs are the servers: "ldaps://ldap.example.com", or "ldap://ldap.example.com:3389". They hold the same entries. The
-	// first that can be reached is asked.
+	// URLs are the servers: "ldaps://ldap.example.com", or
+	// "ldap://ldap.example.com:3389". They hold the same entries. The first
+	// that can be reached is asked.
 	URLs []string
-	// StartTLS begins TLS on ldap:// connections (RFC 4511 section 4.14). A server that does not is a failed one.
+	// StartTLS begins TLS on ldap:// connections (RFC 4511 section 4.14). A
+	// server that does not is a failed one.
 	StartTLS bool
-	// TLS is for ldaps:// and StartTLS. Defaults to the roots of the system and the host name of the URL.
+	// TLS is for ldaps:// and StartTLS. Defaults to the roots of the system and
+	// the host name of the URL.
 	TLS *tls.Config
-	// AllowPlaintext sends passwords over ldap:// without TLS, for everyone on the way to read.
+	// AllowPlaintext sends passwords over ldap:// without TLS, for everyone on
+	// the way to read.
 	AllowPlaintext bool
 
-	// BindDN and BindPassword are those of the account that searches. It needs to find the users and to read the
-	// attributes below, and nothing else. Defaults to an anonymous search.
+	// BindDN and BindPassword are those of the account that searches. It needs
+	// to find the users and to read the attributes below, and nothing else.
+	// Defaults to an anonymous search.
 	BindDN       string
 	BindPassword string `json:"-"`
 	// Base is the DN of the entry below which users are searched.
 	Base string
-	// Filter finds the entry of a user: "(&(objectClass=person)(uid={user}))". {user} stands for the name. Users whom it
-	// does not find cannot log on; it is an error if it finds several.
+	// Filter finds the entry of a user: "(&(objectClass=person)(uid={user}))".
+	// {user} stands for the name. Users whom it does not find cannot log on; it
+	// is an error if it finds several.
 	Filter string
 
-	// DN is the name of the entry of each user, instead of a search: "uid={user},ou=people,dc=example,dc=com". Users
-	// then read the attributes of their own entries.
+	// DN is the name of the entry of each user, instead of a search:
+	// "uid={user},ou=people,dc=example,dc=com". Users then read the attributes
+	// of their own entries.
 	DN string
 
-	// User is the attribute with the name of the identity. A directory does not regard the case of names, and
-	// finds one user by several; this attribute makes them one. It has one value. Defaults to "uid".
+	// User is the attribute with the name of the identity. A directory does not
+	// regard the case of names, and finds one user by several; this attribute
+	// makes them one. It has one value. Defaults to "uid".
 	User string
 	// Groups are the attributes with the groups: "memberOf". Defaults to none.
 	Groups []string
-	// Group makes the name of a group from a value of Groups. Values for which it returns nothing are left out. Defaults
-	// to the value itself, which is the DN of the group for memberOf.
+	// Group makes the name of a group from a value of Groups. Values for which
+	// it returns nothing are left out. Defaults to the value itself, which is
+	// the DN of the group for memberOf.
 	Group func(value string) string
-	// Senders are the attributes with the addresses to send as: "mail", "proxyAddresses". Of values that name
-	// their kind, those of "smtp:" count. Values that are no addresses, and *@example.com, are left out. Do not name attributes
-	// that users may change. Defaults to none.
+	// Senders are the attributes with the addresses to send as: "mail",
+	// "proxyAddresses". Of values that name their kind, those of "smtp:" count.
+	// Values that are no addresses, and *@example.com, are left out. Do not
+	// name attributes that users may change. Defaults to none.
 	Senders []string
 
-	// Decoy is the DN of an entry whose password is tried for a user whom Filter does not find, and whose answer
-	// does not matter. Exempt it from lock-outs. Set it to one with a hash of the kind that
-	// most users have, so that the time it takes does not tell who exists. Defaults to an entry below Base that is not there.
+	// Decoy is the DN of an entry whose password is tried for a user whom
+	// Filter does not find, and whose answer does not matter. Exempt it from
+	// lock-outs. Set it to one with a hash of the kind that most users have, so
+	// that the time it takes does not tell who exists. Defaults to an entry
+	// below Base that is not there.
 	Decoy string
 
-	// Timeout is how long a server may take to be connected to, how long for the requests of a logon, and how long a logon waits
-	// for others. Defaults to 5 s.
+	// Timeout is how long a server may take to be connected to, how long for
+	// the requests of a logon, and how long a logon waits for others. Defaults
+	// to 5 s.
 	Timeout time.Duration
-	// Conns is how many connections search at a time, and how many bind. Further logons wait. Defaults to 8.
+	// Conns is how many connections search at a time, and how many bind.
+	// Further logons wait. Defaults to 8.
 	Conns int
 }
 
-// New returns a Verifier. It does not connect yet. The error tells what is wrong with the options.
+// New returns a Verifier. It does not connect yet. The error tells what is
+// wrong with the options.
 func New(opt Options) (*Verifier, error) {
 	if opt.User == "" {
 		opt.User = "uid"
@@ -104,20 +120,26 @@ func New(opt Options) (*Verifier, error) {
 
 func (opt *Options) check() error {
 	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("ldapauth: "+format, args...)) }
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("ldapauth: "+format, args...))
+	}
 	switch {
 	case (opt.Filter == "") == (opt.DN == ""):
 		fault("needs either a filter or a DN")
 	case opt.Filter != "":
-		if _, err := ldap.CompileFilter(fill(opt.Filter, "x")); err != nil || !strings.Contains(opt.Filter, placeholder) {
+		if _, err := ldap.CompileFilter(fill(opt.Filter, "x")); err != nil ||
+			!strings.Contains(opt.Filter, placeholder) {
 			fault("filter %q is malformed or has no %s", opt.Filter, placeholder)
 		}
 	default:
-		if _, err := ldap.ParseDN(fill(opt.DN, "x")); err != nil || !strings.Contains(opt.DN, placeholder) {
+		if _, err := ldap.ParseDN(fill(opt.DN, "x")); err != nil ||
+			!strings.Contains(opt.DN, placeholder) {
 			fault("DN %q is malformed or has no %s", opt.DN, placeholder)
 		}
 		if opt.BindDN != "" || opt.Base != "" || opt.Decoy != "" {
-			fault("nothing is searched where the DN is known: a BindDN, a Base and a Decoy have no use")
+			fault(
+				"nothing is searched where the DN is known: a BindDN, a Base and a Decoy have no use",
+			)
 		}
 	}
 	for _, dn := range []string{opt.BindDN, opt.Base, opt.Decoy} {
@@ -125,7 +147,8 @@ func (opt *Options) check() error {
 			fault("DN %q is malformed", dn)
 		}
 	}
-	// An empty password would make the bind an anonymous one (RFC 4513 section 5.1.2).
+	// An empty password would make the bind an anonymous one (RFC 4513 section
+	// 5.1.2).
 	if (opt.BindDN == "") != (opt.BindPassword == "") {
 		fault("a BindDN needs a BindPassword, and the other way round")
 	}
@@ -141,8 +164,14 @@ func (opt *Options) servers() ([]*server, error) {
 	var faults []error
 	for _, s := range opt.URLs {
 		u, err := url.Parse(s)
-		if err != nil || u.Hostname() == "" || u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
-			faults = append(faults, errors.New("ldapauth: a URL has a scheme, a host and perhaps a port, and nothing else"))
+		if err != nil || u.Hostname() == "" || u.User != nil || u.Path != "" && u.Path != "/" ||
+			u.RawQuery != "" || u.Fragment != "" {
+			faults = append(
+				faults,
+				errors.New(
+					"ldapauth: a URL has a scheme, a host and perhaps a port, and nothing else",
+				),
+			)
 			continue
 		}
 		srv := &server{port: u.Port(), host: u.Hostname(), startTLS: opt.StartTLS}
@@ -153,7 +182,13 @@ func (opt *Options) servers() ([]*server, error) {
 		case u.Scheme != "ldap":
 			faults = append(faults, fmt.Errorf("ldapauth: %s://: not ldap or ldaps", u.Scheme))
 		case !opt.StartTLS && !opt.AllowPlaintext:
-			faults = append(faults, fmt.Errorf("ldapauth: passwords would be sent to %s for everyone to read: use ldaps:// or StartTLS", u.Host))
+			faults = append(
+				faults,
+				fmt.Errorf(
+					"ldapauth: passwords would be sent to %s for everyone to read: use ldaps:// or StartTLS",
+					u.Host,
+				),
+			)
 		}
 		srv.defaultPort("389")
 		srv.tls = opt.TLS.Clone() // of nil, it is nil
@@ -176,4 +211,6 @@ func (s *server) defaultPort(port string) {
 
 func (s *server) address() string { return net.JoinHostPort(s.host, s.port) }
 
-func fill(template, escaped string) string { return strings.ReplaceAll(template, placeholder, escaped) }
+func fill(template, escaped string) string {
+	return strings.ReplaceAll(template, placeholder, escaped)
+}

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	maxIdle = time.Minute      // firewalls and servers forget connections that are quiet for longer
-	maxAge  = 5 * time.Minute  // then what has changed counts: addresses, the first server being back
+	maxIdle = time.Minute // firewalls and servers forget connections that are quiet for longer
+	// then what has changed counts: addresses, the first server being back
+	maxAge  = 5 * time.Minute
 	restart = 30 * time.Second // for which a server that has failed is asked last
 )
 
@@ -46,8 +47,8 @@ func (s *server) answered() {
 	s.downUntil = time.Time{}
 }
 
-// fault is an error after which a connection is of no use: none was made, it is lost, it takes too
-// long, or the server says that it cannot serve.
+// fault is an error after which a connection is of no use: none was made, it is
+// lost, it takes too long, or the server says that it cannot serve.
 type fault struct{ err error }
 
 func (f *fault) Error() string { return f.err.Error() }
@@ -104,11 +105,14 @@ type pool struct {
 }
 
 func newPool(servers []*server, opt Options, login func(*conn) error) *pool {
-	return &pool{servers: servers, login: login, timeout: opt.Timeout, slots: make(chan struct{}, opt.Conns), now: time.Now}
+	return &pool{
+		servers: servers, login: login, timeout: opt.Timeout, slots: make(chan struct{}, opt.Conns),
+		now: time.Now,
+	}
 }
 
-// do runs f with a connection. When that fails f runs again with another, to each server in turn, so it must
-// be harmless twice.
+// do runs f with a connection. When that fails f runs again with another, to
+// each server in turn, so it must be harmless twice.
 func (p *pool) do(ctx context.Context, f func(*conn) error) error {
 	timer := time.NewTimer(p.timeout)
 	defer timer.Stop()
@@ -122,8 +126,8 @@ func (p *pool) do(ctx context.Context, f func(*conn) error) error {
 	defer func() { <-p.slots }()
 
 	if c := p.take(); c != nil {
-		// The server may have ended the connection long ago: a failure means something for a new one only,
-		// unless it is silence.
+		// The server may have ended the connection long ago: a failure means
+		// something for a new one only, unless it is silence.
 		err := p.use(ctx, c, f)
 		if !isFault(err) {
 			return err
@@ -170,9 +174,12 @@ func (p *pool) inOrder() []*server {
 	return append(up, down...)
 }
 
-// guard runs f for as long as a server may take. It reports whether the connection is whole afterwards. The client
-// knows no contexts: what ends its calls is a closed connection.
-func (p *pool) guard(ctx context.Context, raw net.Conn, f func(ctx context.Context) error) (whole bool, err error) {
+// guard runs f for as long as a server may take. It reports whether the
+// connection is whole afterwards. The client knows no contexts: what ends its
+// calls is a closed connection.
+func (p *pool) guard(
+	ctx context.Context, raw net.Conn, f func(ctx context.Context) error,
+) (whole bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
@@ -199,7 +206,8 @@ func (c *conn) close() {
 	c.ldap.Close()
 }
 
-// open makes a connection. Every error is a fault: a refusal of the account that searches is not one of the user.
+// open makes a connection. Every error is a fault: a refusal of the account
+// that searches is not one of the user.
 func (p *pool) open(ctx context.Context, s *server) (*conn, error) {
 	dialer := &net.Dialer{Timeout: p.timeout}
 	raw, err := dialer.DialContext(ctx, "tcp", s.address())

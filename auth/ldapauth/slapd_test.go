@@ -174,7 +174,8 @@ func (s *slapd) requests() []string {
 	var all []string
 	for line := range strings.Lines(s.log()) {
 		for _, op := range []string{" SRCH base=", " BIND dn="} {
-			if _, what, ok := strings.Cut(line, op); ok && !strings.Contains(line, "mech=") { // said again, of the result
+			// said again, of the result
+			if _, what, ok := strings.Cut(line, op); ok && !strings.Contains(line, "mech=") {
 				all = append(all, strings.TrimSpace(op)+strings.TrimSpace(what))
 			}
 		}
@@ -183,7 +184,9 @@ func (s *slapd) requests() []string {
 }
 
 var (
-	directory *slapd // of all tests that do not change it; those that look at its requests are not parallel
+	// of all tests that do not change it; those that look at its requests are
+	// not parallel
+	directory *slapd
 	elsewhere net.Listener
 )
 
@@ -237,7 +240,8 @@ func startSlapd(dir string, secure bool) (*slapd, error) {
 			return nil, err
 		}
 	}
-	// A copy, since AppArmor keeps the installed program to the installed paths.
+	// A copy, since AppArmor keeps the installed program to the installed
+	// paths.
 	program, err := os.ReadFile("/usr/sbin/slapd")
 	if err != nil {
 		return nil, fmt.Errorf("not installed: apt-get install slapd: %w", err)
@@ -255,8 +259,12 @@ func startSlapd(dir string, secure bool) (*slapd, error) {
 		return nil, err
 	}
 	defer logFile.Close()
-	// It ends, and its data go, when the test does, even if that is killed, as a fuzzing one is.
-	s.cmd = exec.Command("sh", "-c", `"$0/slapd" "$@" & read -r line; kill -9 $!; wait; rm -r "$0"`, dir, "-f", "slapd.conf", "-h", urls, "-d", "stats")
+	// It ends, and its data go, when the test does, even if that is killed, as
+	// a fuzzing one is.
+	s.cmd = exec.Command(
+		"sh", "-c", `"$0/slapd" "$@" & read -r line; kill -9 $!; wait; rm -r "$0"`, dir, "-f",
+		"slapd.conf", "-h", urls, "-d", "stats",
+	)
 	if s.life, err = s.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -284,7 +292,9 @@ func (s *slapd) start(address string) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	add := exec.CommandContext(ctx, "ldapadd", "-x", "-H", s.ldap, "-D", "cn=admin,dc=example,dc=com", "-w", "admin")
+	add := exec.CommandContext(
+		ctx, "ldapadd", "-x", "-H", s.ldap, "-D", "cn=admin,dc=example,dc=com", "-w", "admin",
+	)
 	add.Stdin = strings.NewReader(fmt.Sprintf(entries, elsewhere.Addr()))
 	if out, err := add.CombinedOutput(); err != nil {
 		s.stop()
@@ -305,9 +315,11 @@ func (s *slapd) certificate() error {
 		return err
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "127.0.0.1"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "127.0.0.1"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	cert, err1 := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	der, err2 := x509.MarshalPKCS8PrivateKey(key)
@@ -317,7 +329,10 @@ func (s *slapd) certificate() error {
 	s.cert = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
 	return errors.Join(
 		os.WriteFile(filepath.Join(s.dir, "cert.pem"), s.cert, 0o600),
-		os.WriteFile(filepath.Join(s.dir, "key.pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600),
+		os.WriteFile(
+			filepath.Join(s.dir, "key.pem"),
+			pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600,
+		),
 	)
 }
 
@@ -400,7 +415,8 @@ func (l *listener) Read(b []byte) (int, error) {
 	}
 }
 
-// silence makes it keep all that clients say, and all connections, until it is over.
+// silence makes it keep all that clients say, and all connections, until it is
+// over.
 func (p *proxy) silence(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -440,7 +456,8 @@ func (p *proxy) counts() (accepted, most, live int) {
 	return p.accepted, p.most, len(p.live)
 }
 
-// The server is one that tempts: it takes an empty password for a bind that succeeds.
+// The server is one that tempts: it takes an empty password for a bind that
+// succeeds.
 func TestServerIsTempting(t *testing.T) {
 	c, err := ldap.DialURL(directory.ldap)
 	if err != nil {

@@ -26,7 +26,8 @@ func (v *Verifier) Verify(ctx context.Context, c auth.Credentials) (*auth.Identi
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	// A server that is written in C may see the password end there, and a shorter or an empty one in it.
+	// A server that is written in C may see the password end there, and a
+	// shorter or an empty one in it.
 	if strings.IndexByte(c.Password, 0) >= 0 {
 		return nil, auth.ErrBadCredentials
 	}
@@ -37,7 +38,8 @@ func (v *Verifier) Verify(ctx context.Context, c auth.Credentials) (*auth.Identi
 	return id, err
 }
 
-// Close closes the connections that are kept for the next logon. Those in use follow when they have their answer.
+// Close closes the connections that are kept for the next logon. Those in use
+// follow when they have their answer.
 func (v *Verifier) Close() error {
 	v.searches.close()
 	v.binds.close()
@@ -60,7 +62,8 @@ func (v *Verifier) verify(ctx context.Context, c auth.Credentials) (*auth.Identi
 		return nil, errors.New("the entry of the user has no name")
 	}
 	err = v.binds.do(ctx, func(conn *conn) error {
-		// Once the account that searches has logged on the same way, a server that is unwilling is so about the user.
+		// Once the account that searches has logged on the same way, a server
+		// that is unwilling is so about the user.
 		return refusal(conn.bind(dn, c.Password), v.opt.BindDN != "")
 	})
 	switch {
@@ -79,7 +82,9 @@ func (v *Verifier) verifyDN(ctx context.Context, dn, password string) (*auth.Ide
 		if err := refusal(conn.bind(dn, password), false); err != nil {
 			return err
 		}
-		if found, err = conn.search(v.request(dn, ldap.ScopeBaseObject, "(objectClass=*)")); err != nil {
+		if found, err = conn.search(
+			v.request(dn, ldap.ScopeBaseObject, "(objectClass=*)"),
+		); err != nil {
 			return fmt.Errorf("reading the user's own entry: %w", err)
 		}
 		return nil
@@ -97,7 +102,11 @@ func (v *Verifier) verifyDN(ctx context.Context, dn, password string) (*auth.Ide
 func (v *Verifier) find(ctx context.Context, name string) (*ldap.Entry, error) {
 	var found []*ldap.Entry
 	err := v.searches.do(ctx, func(conn *conn) (err error) {
-		found, err = conn.search(v.request(v.opt.Base, ldap.ScopeWholeSubtree, fill(v.opt.Filter, ldap.EscapeFilter(name))))
+		found, err = conn.search(
+			v.request(
+				v.opt.Base, ldap.ScopeWholeSubtree, fill(v.opt.Filter, ldap.EscapeFilter(name)),
+			),
+		)
 		return err
 	})
 	switch {
@@ -119,14 +128,16 @@ func (v *Verifier) request(base string, scope int, filter string) *ldap.SearchRe
 	}
 }
 
-// refusal returns ErrBadCredentials if err, which a bind has ended with, is an answer about the user.
+// refusal returns ErrBadCredentials if err, which a bind has ended with, is an
+// answer about the user.
 func refusal(err error, unwillingToTakeUser bool) error {
 	var answer *ldap.Error
 	if !errors.As(err, &answer) {
 		return err
 	}
 	switch answer.ResultCode {
-	case ldap.LDAPResultInvalidCredentials, ldap.LDAPResultInappropriateAuthentication, ldap.LDAPResultNoSuchObject,
+	case ldap.LDAPResultInvalidCredentials, ldap.LDAPResultInappropriateAuthentication,
+		ldap.LDAPResultNoSuchObject,
 		ldap.LDAPResultConstraintViolation: // so says 389 Directory Server after too many failures
 		return auth.ErrBadCredentials
 	case ldap.LDAPResultUnwillingToPerform: // and this of an account that is not active
@@ -141,7 +152,9 @@ func refusal(err error, unwillingToTakeUser bool) error {
 func (v *Verifier) identity(entry *ldap.Entry) (*auth.Identity, error) {
 	names := entry.GetEqualFoldAttributeValues(v.opt.User)
 	if len(names) != 1 {
-		return nil, fmt.Errorf("entry %q has %d values of %s instead of one", entry.DN, len(names), v.opt.User)
+		return nil, fmt.Errorf(
+			"entry %q has %d values of %s instead of one", entry.DN, len(names), v.opt.User,
+		)
 	}
 	name, err := auth.PrepareName(names[0])
 	if err != nil {
@@ -167,7 +180,8 @@ func (v *Verifier) identity(entry *ldap.Entry) (*auth.Identity, error) {
 
 // sender returns the address in a value as identities have it, or nothing.
 func sender(value string) string {
-	// Exchange puts the kind of an address before it: "SMTP:" that which is shown, "smtp:" others.
+	// Exchange puts the kind of an address before it: "SMTP:" that which is
+	// shown, "smtp:" others.
 	if kind, address, ok := strings.Cut(value, ":"); ok && !strings.ContainsAny(kind, `"@`) {
 		if !strings.EqualFold(kind, "smtp") {
 			return ""

@@ -13,7 +13,9 @@ import (
 func Example() {
 	// In real life the key comes from msgauth.LoadKey.
 	private := ed25519.NewKeyFromSeed([]byte("an example seed of 32 octets....."[:32]))
-	signer, err := msgauth.NewSigner(msgauth.Key{Domain: "example.com", Selector: "s1", Signer: private})
+	signer, err := msgauth.NewSigner(
+		msgauth.Key{Domain: "example.com", Selector: "s1", Signer: private},
+	)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -30,7 +32,8 @@ func Example() {
 	}
 	field := strings.ReplaceAll(string(s.Fields()), "\r\n", " ")
 	for tag := range strings.FieldsSeq(field) {
-		if strings.HasPrefix(tag, "a=") || strings.HasPrefix(tag, "c=") || strings.HasPrefix(tag, "d=") || strings.HasPrefix(tag, "s=") {
+		if strings.HasPrefix(tag, "a=") || strings.HasPrefix(tag, "c=") ||
+			strings.HasPrefix(tag, "d=") || strings.HasPrefix(tag, "s=") {
 			fmt.Println(tag)
 		}
 	}

@@ -5,11 +5,12 @@ import (
 	"strings"
 )
 
-// signed are the fields that are signed. They follow RFC 6376 section 5.4.1, without those that
-// relays and lists change as a matter of course.
+// signed are the fields that are signed. They follow RFC 6376 section 5.4.1,
+// without those that relays and lists change as a matter of course.
 //
-// always: signed once more than present, also when absent. Nobody on the way has reason to add one.
-// Others may be added by a mailing list, and are signed once more than present only when present.
+// always: signed once more than present, also when absent. Nobody on the way
+// has reason to add one. Others may be added by a mailing list, and are signed
+// once more than present only when present.
 func signedFields() [21]signedField {
 	return [...]signedField{
 		{name: "From", always: true},
@@ -42,9 +43,10 @@ type signedField struct {
 	count  int
 }
 
-// prepare returns the names for h= and a header section of the fields to be signed only, each on one line. That is the
-// same to relaxed canonicalization, and keeps go-msgauth, whose time grows with the square of the
-// number of lines in a field and of fields, away from what a client sent.
+// prepare returns the names for h= and a header section of the fields to be
+// signed only, each on one line. That is the same to relaxed canonicalization,
+// and keeps go-msgauth, whose time grows with the square of the number of lines
+// in a field and of fields, away from what a client sent.
 func prepare(header []byte) (names []string, fields []byte, err error) {
 	list := signedFields()
 	fields = make([]byte, 0, min(len(header), 4<<10)+2)

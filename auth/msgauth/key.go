@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// RFC 8301 section 3.2: signers should use 2048 bits at least, verifiers know up to 4096.
+	// RFC 8301 section 3.2: signers should use 2048 bits at least, verifiers
+	// know up to 4096.
 	minRSA = 2048
 	maxRSA = 4096
 )
@@ -25,7 +26,8 @@ type Key struct {
 	Domain string
 	// Selector names the key among those of the domain (s=).
 	Selector string
-	// Subdomains lets the key sign for domains below Domain too. Defaults to false.
+	// Subdomains lets the key sign for domains below Domain too. Defaults to
+	// false.
 	Subdomains bool
 	// Signer is an RSA key of 2048 to 4096 bits or an Ed25519 key. It is called
 	// by many goroutines at once.
@@ -49,7 +51,9 @@ func ParseKey(text []byte) (crypto.Signer, error) {
 	case block.Type == "RSA PRIVATE KEY":
 		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
 	default:
-		return nil, fmt.Errorf("msgauth: PEM block is a %q, want a PRIVATE KEY or RSA PRIVATE KEY", block.Type)
+		return nil, fmt.Errorf(
+			"msgauth: PEM block is a %q, want a PRIVATE KEY or RSA PRIVATE KEY", block.Type,
+		)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("msgauth: private key: %w", err)
@@ -77,8 +81,9 @@ func LoadKey(name string) (crypto.Signer, error) {
 	return key, nil
 }
 
-// TXT returns the DNS record to publish: the name without a trailing dot, and the value. A value over 255
-// octets must be split into strings in a zone file. Both are empty for a Key that [NewSigner] refuses.
+// TXT returns the DNS record to publish: the name without a trailing dot, and
+// the value. A value over 255 octets must be split into strings in a zone file.
+// Both are empty for a Key that [NewSigner] refuses.
 func (k Key) TXT() (name, value string) {
 	if len(k.faults()) > 0 {
 		return "", ""
@@ -96,7 +101,8 @@ func (k Key) TXT() (name, value string) {
 		"v=DKIM1; k=" + kind + "; p=" + base64.StdEncoding.EncodeToString(public)
 }
 
-// FieldError is one fault of a configuration: the path of the field and what is wrong with it.
+// FieldError is one fault of a configuration: the path of the field and what is
+// wrong with it.
 type FieldError struct {
 	Field string // "[1].Selector"
 	Err   error
@@ -111,10 +117,18 @@ func (e *FieldError) Unwrap() error { return e.Err }
 func (k Key) faults() []*FieldError {
 	var faults []*FieldError
 	if !isName(canonical(k.Domain)) {
-		faults = append(faults, &FieldError{"Domain", fmt.Errorf("%q is not a domain name in A-labels", k.Domain)})
+		faults = append(
+			faults,
+			&FieldError{"Domain", fmt.Errorf("%q is not a domain name in A-labels", k.Domain)},
+		)
 	}
 	if !isName(k.Selector) {
-		faults = append(faults, &FieldError{"Selector", fmt.Errorf("%q is not made of letters, digits and hyphens", k.Selector)})
+		faults = append(
+			faults,
+			&FieldError{
+				"Selector", fmt.Errorf("%q is not made of letters, digits and hyphens", k.Selector),
+			},
+		)
 	}
 	if k.Signer == nil {
 		return append(faults, &FieldError{"Signer", errors.New("missing")})
@@ -143,7 +157,8 @@ func canonical(domain string) string {
 	return strings.ToLower(strings.TrimSuffix(domain, "."))
 }
 
-// isName reports whether s is made of labels of letters, digits, hyphens and underscores.
+// isName reports whether s is made of labels of letters, digits, hyphens and
+// underscores.
 func isName(s string) bool {
 	if len(s) > 253 {
 		return false
@@ -153,7 +168,8 @@ func isName(s string) bool {
 			return false
 		}
 		for i := range len(label) {
-			if c := label[i]; c != '-' && c != '_' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
+			if c := label[i]; c != '-' && c != '_' && (c < '0' || c > '9') &&
+				(c|0x20 < 'a' || c|0x20 > 'z') {
 				return false
 			}
 		}

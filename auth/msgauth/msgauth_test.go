@@ -96,9 +96,14 @@ func sign(t testing.TB, s *msgauth.Signer, domain, head, body string) string {
 }
 
 // verify returns the number of good and bad signatures.
-func verify(t testing.TB, message string, keys ...msgauth.Key) (good, bad int, last *dkim.Verification) {
+func verify(
+	t testing.TB, message string, keys ...msgauth.Key,
+) (good, bad int, last *dkim.Verification) {
 	t.Helper()
-	vs, err := dkim.VerifyWithOptions(strings.NewReader(message), &dkim.VerifyOptions{LookupTXT: zone(keys...), MaxVerifications: 10})
+	vs, err := dkim.VerifyWithOptions(
+		strings.NewReader(message),
+		&dkim.VerifyOptions{LookupTXT: zone(keys...), MaxVerifications: 10},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +192,8 @@ func TestM5From(t *testing.T) {
 		"folded":    "Subject: x\r\n From: a@example.com\r\n\r\n",
 		"malformed": "From\r\n\r\n",
 	} {
-		if g, err := s.Sign("example.com", []byte(head)); !errors.Is(err, msgauth.ErrFrom) || g != nil {
+		if g, err := s.Sign("example.com", []byte(head)); !errors.Is(err, msgauth.ErrFrom) ||
+			g != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -198,7 +204,10 @@ func TestM1ManyLines(t *testing.T) {
 	s := newSigner(t, keys()[1])
 	const from = "From: a@example.com\r\n"
 	for _, c := range []struct{ head, same string }{
-		{from + "Subject: x\r\n" + strings.Repeat(" \r\n", 80_000) + " y\r\n", from + "Subject: x y\r\n"},
+		{
+			from + "Subject: x\r\n" + strings.Repeat(" \r\n", 80_000) + " y\r\n",
+			from + "Subject: x y\r\n",
+		},
 		{from + strings.Repeat("X: y\r\n", 40_000), from},
 	} {
 		message := sign(t, s, "example.com", c.head, text)
@@ -207,7 +216,9 @@ func TestM1ManyLines(t *testing.T) {
 			t.Error(last.Err)
 		}
 	}
-	if _, err := s.Sign("example.com", []byte("From: a@example.com\r\n"+strings.Repeat("To: b\r\n", 1000))); !errors.Is(err, msgauth.ErrTooManyFields) {
+	if _, err := s.Sign(
+		"example.com", []byte("From: a@example.com\r\n"+strings.Repeat("To: b\r\n", 1000)),
+	); !errors.Is(err, msgauth.ErrTooManyFields) {
 		t.Errorf("1,000 To fields: %v", err)
 	}
 }
@@ -294,7 +305,9 @@ func TestManyAtOnce(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 4 {
-				if good, bad, _ := verify(t, sign(t, s, "example.com", head, text), keys()...); good != 2 || bad != 0 {
+				if good, bad, _ := verify(
+					t, sign(t, s, "example.com", head, text), keys()...,
+				); good != 2 || bad != 0 {
 					t.Errorf("%d good, %d bad", good, bad)
 				}
 			}
@@ -396,7 +409,10 @@ func TestLoadKey(t *testing.T) {
 		text []byte
 		want string // part of the error; empty for none
 	}{
-		{"RSA PKCS #1", pemOf(t, "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey()), nil), ""},
+		{
+			"RSA PKCS #1", pemOf(t, "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey()), nil),
+			"",
+		},
 		{"RSA PKCS #8", pkcs8(rsaKey()), ""},
 		{"Ed25519", pkcs8(edKey()), ""},
 		{"ECDSA", pkcs8(ec), "want RSA or Ed25519"},
@@ -417,19 +433,26 @@ func TestLoadKey(t *testing.T) {
 				}
 				return
 			}
-			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), name) {
+			if err == nil || !strings.Contains(err.Error(), c.want) ||
+				!strings.Contains(err.Error(), name) {
 				t.Errorf("error is %v, want %q", err, c.want)
 			}
 		})
 	}
-	if _, err := msgauth.LoadKey(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := msgauth.LoadKey(
+		filepath.Join(t.TempDir(), "none"),
+	); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
 }
 
-// The header given to Sign may be cut anywhere; what is signed verifies or is refused.
+// The header given to Sign may be cut anywhere; what is signed verifies or is
+// refused.
 func FuzzSign(f *testing.F) {
-	for _, h := range []string{head, "From: a\r\n", "From:\n\n", " x\r\nFrom: a\r\n\r\n", "From : a\r\n\t\r\n b\r\nSubject\r\n\r\n"} {
+	for _, h := range []string{
+		head, "From: a\r\n", "From:\n\n", " x\r\nFrom: a\r\n\r\n",
+		"From : a\r\n\t\r\n b\r\nSubject\r\n\r\n",
+	} {
 		f.Add([]byte(h), []byte(text))
 	}
 	key := msgauth.Key{Domain: "example.com", Selector: "e1", Signer: edKey()}
@@ -447,12 +470,15 @@ func FuzzSign(f *testing.F) {
 			t.Fatal(err)
 		}
 		fields := string(g.Fields())
-		if n := strings.Count(fields, "DKIM-Signature:"); n != 1 || !strings.HasSuffix(fields, "\r\n") {
+		if n := strings.Count(fields, "DKIM-Signature:"); n != 1 ||
+			!strings.HasSuffix(fields, "\r\n") {
 			t.Fatalf("%q", fields)
 		}
 		// A header with line ends as they should be verifies for others too.
-		if h := string(head); strings.HasSuffix(h, "\r\n\r\n") && strings.Count(h, "\r\n\r\n") == 1 &&
-			strings.Count(h, "\r") == strings.Count(h, "\r\n") && strings.Count(h, "\n") == strings.Count(h, "\r\n") &&
+		if h := string(head); strings.HasSuffix(h, "\r\n\r\n") &&
+			strings.Count(h, "\r\n\r\n") == 1 &&
+			strings.Count(h, "\r") == strings.Count(h, "\r\n") &&
+			strings.Count(h, "\n") == strings.Count(h, "\r\n") &&
 			wellFormed(h) {
 			if good, _, last := verify(t, fields+h+string(body), key); good != 1 {
 				t.Fatalf("%q %q: %v", h, body, last)
@@ -464,12 +490,15 @@ func FuzzSign(f *testing.F) {
 func wellFormed(head string) bool {
 	for line := range strings.SplitSeq(strings.TrimSuffix(head, "\r\n\r\n"), "\r\n") {
 		name, _, ok := strings.Cut(line, ":")
-		if line == "" || line[0] != ' ' && line[0] != '\t' && (!ok || strings.TrimSpace(name) == "") {
+		if line == "" ||
+			line[0] != ' ' && line[0] != '\t' && (!ok || strings.TrimSpace(name) == "") {
 			return false
 		}
 	}
 	return head[0] != ' ' && head[0] != '\t' &&
-		!strings.ContainsFunc(head, func(r rune) bool { return r >= 0x7f || r < ' ' && r != '\r' && r != '\n' && r != '\t' })
+		!strings.ContainsFunc(head, func(r rune) bool {
+			return r >= 0x7f || r < ' ' && r != '\r' && r != '\n' && r != '\t'
+		})
 }
 
 func BenchmarkSign(b *testing.B) {
@@ -500,7 +529,9 @@ func (faulty) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { panic
 
 // A panic of a key is an error of the message, and does not end the process.
 func TestKeyPanics(t *testing.T) {
-	signer := newSigner(t, msgauth.Key{Domain: "example.com", Selector: "e1", Signer: faulty{edKey()}})
+	signer := newSigner(
+		t, msgauth.Key{Domain: "example.com", Selector: "e1", Signer: faulty{edKey()}},
+	)
 	s, err := signer.Sign("example.com", []byte(head))
 	if err == nil {
 		_, err = io.WriteString(s, text)

@@ -15,12 +15,15 @@ import (
 var (
 	// ErrNoKey answers Sign for a domain no key signs for.
 	ErrNoKey = errors.New("msgauth: no key for the domain")
-	// ErrFrom answers Sign for a header without a From field or with more than one.
+	// ErrFrom answers Sign for a header without a From field or with more than
+	// one.
 	ErrFrom = errors.New("msgauth: a message to be signed must have exactly one From field")
-	// ErrTooManyFields answers Sign for a header that repeats fields to be signed beyond reason.
+	// ErrTooManyFields answers Sign for a header that repeats fields to be
+	// signed beyond reason.
 	ErrTooManyFields = errors.New("msgauth: too many header fields to sign")
-	// ErrBlank answers a Write of a body with more than a mebibyte of white space in one piece, which
-	// a canonicalization would have to keep in memory.
+	// ErrBlank answers a Write of a body with more than a mebibyte of white
+	// space in one piece, which a canonicalization would have to keep in
+	// memory.
 	ErrBlank = errors.New("msgauth: too much white space in one piece")
 )
 
@@ -53,7 +56,13 @@ func NewSigner(keys ...Key) (*Signer, error) {
 		}
 		name := strings.ToLower(k.Selector) + "._domainkey." + k.Domain
 		if j, ok := names[name]; ok {
-			faults = append(faults, &FieldError{fmt.Sprintf("[%d].Selector", i), fmt.Errorf("%q is taken by [%d]", k.Selector, j)})
+			faults = append(
+				faults,
+				&FieldError{
+					fmt.Sprintf("[%d].Selector", i),
+					fmt.Errorf("%q is taken by [%d]", k.Selector, j),
+				},
+			)
 		}
 		names[name] = i
 		d := s.domains[k.Domain]
@@ -72,8 +81,9 @@ func NewSigner(keys ...Key) (*Signer, error) {
 	return s, nil
 }
 
-// For returns the keys that sign for a domain in A-labels: those of the domain itself, or else those with
-// Subdomains of the nearest domain above it. The caller must not change them.
+// For returns the keys that sign for a domain in A-labels: those of the domain
+// itself, or else those with Subdomains of the nearest domain above it. The
+// caller must not change them.
 func (s *Signer) For(domain string) []Key {
 	if len(s.domains) == 0 {
 		return nil
@@ -93,12 +103,13 @@ func (s *Signer) For(domain string) []Key {
 	}
 }
 
-// Sign begins to sign a message for the domain of its From field. header is the header section, with or without the
-// blank line that ends it; it must not change before Sign returns. The body is
-// written to the Signing. The caller bounds the size of both.
+// Sign begins to sign a message for the domain of its From field. header is the
+// header section, with or without the blank line that ends it; it must not
+// change before Sign returns. The body is written to the Signing. The caller
+// bounds the size of both.
 //
-// The errors are [ErrNoKey], [ErrFrom] and [ErrTooManyFields]; all three are there before anything
-// was done, so there is nothing to close.
+// The errors are [ErrNoKey], [ErrFrom] and [ErrTooManyFields]; all three are
+// there before anything was done, so there is nothing to close.
 func (s *Signer) Sign(domain string, header []byte) (*Signing, error) {
 	keys := s.For(domain)
 	if len(keys) == 0 {
@@ -132,8 +143,8 @@ func (s *Signer) Sign(domain string, header []byte) (*Signing, error) {
 	return g, nil
 }
 
-// safeSigner makes a panic of a key an error: go-msgauth calls it on a goroutine
-// of its own, where a panic would end the process.
+// safeSigner makes a panic of a key an error: go-msgauth calls it on a
+// goroutine of its own, where a panic would end the process.
 type safeSigner struct{ crypto.Signer }
 
 func (s safeSigner) Sign(
@@ -190,8 +201,9 @@ func (g *Signing) feed(p []byte) error {
 	return nil
 }
 
-// Close ends the body and signs. After a Write that failed it returns that error and there are no
-// signatures. It must be called also when the message is given up. Further calls return what the first did.
+// Close ends the body and signs. After a Write that failed it returns that
+// error and there are no signatures. It must be called also when the message is
+// given up. Further calls return what the first did.
 func (g *Signing) Close() error {
 	if g.closed {
 		return g.err
@@ -212,8 +224,8 @@ func (g *Signing) Close() error {
 	return nil
 }
 
-// Fields returns the DKIM-Signature fields to put on top of the message, with their
-// line ends. It is empty before Close and after an error.
+// Fields returns the DKIM-Signature fields to put on top of the message, with
+// their line ends. It is empty before Close and after an error.
 func (g *Signing) Fields() []byte { return g.fields }
 
 var _ io.WriteCloser = (*Signing)(nil)

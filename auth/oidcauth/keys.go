@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// pause is the least time between two questions to the provider: who sends forged tokens shall not
-	// make this host send as many requests.
+	// pause is the least time between two questions to the provider: who sends
+	// forged tokens shall not make this host send as many requests.
 	pause   = 10 * time.Second
 	timeout = 10 * time.Second
 	maxBody = 1 << 20
@@ -40,7 +40,8 @@ type keys struct {
 	flight  chan struct{}      // closed at the end of the fetch under way; nil without one
 }
 
-// get returns the keys in force, and asks the provider whether there are others than old.
+// get returns the keys in force, and asks the provider whether there are others
+// than old.
 func (k *keys) get(ctx context.Context, old *oidc.StaticKeySet) (*oidc.StaticKeySet, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -53,7 +54,8 @@ func (k *keys) get(ctx context.Context, old *oidc.StaticKeySet) (*oidc.StaticKey
 			return k.set, k.err
 		}
 		k.flight = make(chan struct{})
-		// Not with ctx: a client that goes away must not spoil it for the others.
+		// Not with ctx: a client that goes away must not spoil it for the
+		// others.
 		go k.fetch(k.flight)
 	}
 	flight := k.flight
@@ -125,7 +127,8 @@ func (k *keys) download(ctx context.Context, address string) (*oidc.StaticKeySet
 	return parseKeys(body)
 }
 
-// parseKeys leaves out what is not for signatures, and what this host does not understand.
+// parseKeys leaves out what is not for signatures, and what this host does not
+// understand.
 func parseKeys(body []byte) (*oidc.StaticKeySet, error) {
 	var doc struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -140,7 +143,8 @@ func parseKeys(body []byte) (*oidc.StaticKeySet, error) {
 			continue
 		}
 		switch key.Key.(type) {
-		case *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey: // a shared secret would let others sign
+		// a shared secret would let others sign
+		case *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey:
 			set.PublicKeys = append(set.PublicKeys, key.Key)
 		}
 		if len(set.PublicKeys) == maxKeys {

@@ -1,14 +1,17 @@
-// Package oidcauth decides on bearer tokens by the keys of an OpenID Connect provider: JSON Web Tokens that the
-// provider has signed for this application and one of its users. It is a module of its own, since an application whose tokens
-// mean something to nobody but itself needs a function and none of this.
+// Package oidcauth decides on bearer tokens by the keys of an OpenID Connect
+// provider: JSON Web Tokens that the provider has signed for this application
+// and one of its users. It is a module of its own, since an application whose
+// tokens mean something to nobody but itself needs a function and none of this.
 //
 // # Errors
 //
-// A token that is malformed, forged, expired or made for somebody else is an [auth.ErrBadCredentials]. A
-// provider that cannot be asked for its keys is another error, and the client is told to try later; as long as the keys
-// are known, the provider may be away.
+// A token that is malformed, forged, expired or made for somebody else is an
+// [auth.ErrBadCredentials]. A provider that cannot be asked for its keys is
+// another error, and the client is told to try later; as long as the keys are
+// known, the provider may be away.
 //
-// [auth.ErrBadCredentials]: https://pkg.go.dev/github.com/postern-mail/postern/auth#pkg-variables
+// [auth.ErrBadCredentials]:
+// https://pkg.go.dev/github.com/postern-mail/postern/auth#pkg-variables
 package oidcauth
 
 import (
@@ -28,29 +31,38 @@ import (
 
 // Options say whose tokens are good, and for what.
 type Options struct {
-	// Issuer is the address of the provider, exactly as its tokens have it: "https://login.example.com". Below it
-	// the provider publishes its configuration and its keys. Required; without TLS on this host only.
+	// Issuer is the address of the provider, exactly as its tokens have it:
+	// "https://login.example.com". Below it the provider publishes its
+	// configuration and its keys. Required; without TLS on this host only.
 	Issuer string
-	// Audience is whom the tokens must have been made for: the name under which the provider knows this
-	// application. Required, as tokens for other applications would otherwise do.
+	// Audience is whom the tokens must have been made for: the name under which
+	// the provider knows this application. Required, as tokens for other
+	// applications would otherwise do.
 	Audience string
-	// Scope is one that tokens must have, such as "smtp.send". Defaults to none.
+	// Scope is one that tokens must have, such as "smtp.send". Defaults to
+	// none.
 	Scope string
-	// UserClaim is the claim with the user's name. Choose one that users cannot set to what they like. Defaults to
-	// "email", which counts only where the provider says that it has verified the address.
+	// UserClaim is the claim with the user's name. Choose one that users cannot
+	// set to what they like. Defaults to "email", which counts only where the
+	// provider says that it has verified the address.
 	UserClaim string
-	// Skew is how far the provider's clock may be from this one. Defaults to a minute.
+	// Skew is how far the provider's clock may be from this one. Defaults to a
+	// minute.
 	Skew time.Duration
-	// KeysFor is how long the keys are used before the provider is asked again. It is also asked, at most every
-	// ten seconds, when a token fits no key. Defaults to an hour.
+	// KeysFor is how long the keys are used before the provider is asked again.
+	// It is also asked, at most every ten seconds, when a token fits no key.
+	// Defaults to an hour.
 	KeysFor time.Duration
-	// Client asks the provider. Defaults to [http.DefaultClient]. It gets ten seconds to answer in any case.
+	// Client asks the provider. Defaults to [http.DefaultClient]. It gets ten
+	// seconds to answer in any case.
 	Client *http.Client
 }
 
-// Verifier is an [auth.Verifier] of tokens: set it as the Tokens of an [auth.Server].
+// Verifier is an [auth.Verifier] of tokens: set it as the Tokens of an
+// [auth.Server].
 //
-// [auth.Verifier]: https://pkg.go.dev/github.com/postern-mail/postern/auth#Verifier
+// [auth.Verifier]:
+// https://pkg.go.dev/github.com/postern-mail/postern/auth#Verifier
 // [auth.Server]: https://pkg.go.dev/github.com/postern-mail/postern/auth#Server
 type Verifier struct {
 	opt  Options
@@ -59,7 +71,8 @@ type Verifier struct {
 
 var _ auth.Verifier = (*Verifier)(nil)
 
-// New returns a Verifier. It does not ask the provider yet. The error tells what is wrong with the options.
+// New returns a Verifier. It does not ask the provider yet. The error tells
+// what is wrong with the options.
 func New(opt Options) (*Verifier, error) {
 	if err := checkURL(opt.Issuer); err != nil {
 		return nil, fmt.Errorf("oidcauth: Issuer: %w", err)
@@ -82,7 +95,10 @@ func New(opt Options) (*Verifier, error) {
 	if opt.Client == nil {
 		opt.Client = http.DefaultClient
 	}
-	return &Verifier{opt: opt, keys: &keys{issuer: opt.Issuer, client: opt.Client, maxAge: max(opt.KeysFor, pause)}}, nil
+	return &Verifier{
+		opt:  opt,
+		keys: &keys{issuer: opt.Issuer, client: opt.Client, maxAge: max(opt.KeysFor, pause)},
+	}, nil
 }
 
 // checkURL refuses what an attacker on the way could answer.
@@ -109,8 +125,9 @@ func algorithms() []string {
 	}
 }
 
-// Verify implements auth.Verifier. The identity is the user whom the token names; the client's own
-// idea of that may be left out, but must not differ in more than case.
+// Verify implements auth.Verifier. The identity is the user whom the token
+// names; the client's own idea of that may be left out, but must not differ in
+// more than case.
 func (v *Verifier) Verify(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
 	if c.Token == "" {
 		return nil, bad("no token")
@@ -135,7 +152,8 @@ func (v *Verifier) Verify(ctx context.Context, c auth.Credentials) (*auth.Identi
 	if !now.Before(token.Expiry.Add(v.opt.Skew)) { // also a token without an end
 		return nil, bad("the token has expired")
 	}
-	if notBefore, ok := claims["nbf"].(float64); ok && float64(now.Add(v.opt.Skew).Unix()) < notBefore {
+	if notBefore, ok := claims["nbf"].(float64); ok &&
+		float64(now.Add(v.opt.Skew).Unix()) < notBefore {
 		return nil, bad("the token is not valid yet")
 	}
 	if v.opt.Scope != "" && !hasScope(claims, v.opt.Scope) {
@@ -164,7 +182,8 @@ func (v *Verifier) identity(c auth.Credentials, claims map[string]any) (*auth.Id
 	return &auth.Identity{User: user}, nil
 }
 
-// hasScope reads the claim of RFC 8693 section 4.2, and that of Microsoft and others.
+// hasScope reads the claim of RFC 8693 section 4.2, and that of Microsoft and
+// others.
 func hasScope(claims map[string]any, want string) bool {
 	for _, name := range []string{"scope", "scp"} {
 		switch value := claims[name].(type) {
@@ -185,7 +204,8 @@ func hasScope(claims map[string]any, want string) bool {
 	return false
 }
 
-// bad tells the log why a token was refused. What the token says of itself is cut short.
+// bad tells the log why a token was refused. What the token says of itself is
+// cut short.
 func bad(reason string) error {
 	const most = 300
 	if len(reason) > most {

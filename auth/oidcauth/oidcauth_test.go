@@ -104,7 +104,9 @@ func (p *provider) verifier(t *testing.T, opt oidcauth.Options) *oidcauth.Verifi
 }
 
 func verify(v *oidcauth.Verifier, token string) (*auth.Identity, error) {
-	return v.Verify(context.Background(), auth.Credentials{Mechanism: auth.OAuthBearer, Token: token})
+	return v.Verify(
+		context.Background(), auth.Credentials{Mechanism: auth.OAuthBearer, Token: token},
+	)
 }
 
 func TestTokens(t *testing.T) {
@@ -122,46 +124,95 @@ func TestTokens(t *testing.T) {
 		token string
 		want  string // the user; empty for a refusal
 	}{
-		"good":                       {token: p.token(nil), want: "anna@example.com"},
-		"user given":                 {token: p.token(nil), user: "anna@example.com", want: "anna@example.com"},
-		"user in another case":       {token: p.token(nil), user: "Anna@example.com", want: "anna@example.com"},
-		"another user":               {token: p.token(nil), user: "boss@example.com"},
-		"several audiences":          {token: p.token(map[string]any{"aud": []string{"web", audience}}), want: "anna@example.com"},
-		"another audience":           {token: p.token(map[string]any{"aud": "web"})},
-		"no audience":                {token: p.token(map[string]any{"aud": nil})},
-		"another issuer":             {token: p.token(map[string]any{"iss": issuerURL + "/"})},
-		"expired":                    {token: p.token(map[string]any{"exp": unix(-2 * time.Minute)})},
-		"expired within the skew":    {token: p.token(map[string]any{"exp": unix(-30 * time.Second)}), want: "anna@example.com"},
-		"expired, wide skew":         {opt: oidcauth.Options{Skew: time.Hour}, token: p.token(map[string]any{"exp": unix(-2 * time.Minute)}), want: "anna@example.com"},
-		"without an end":             {token: p.token(map[string]any{"exp": nil})},
-		"not yet":                    {token: p.token(map[string]any{"nbf": unix(2 * time.Minute)})},
-		"not yet, but within skew":   {token: p.token(map[string]any{"nbf": unix(30 * time.Second)}), want: "anna@example.com"},
-		"address not verified":       {token: p.token(map[string]any{"email_verified": false})},
-		"nothing said of it":         {token: p.token(map[string]any{"email_verified": nil})},
-		"verified as a string":       {token: p.token(map[string]any{"email_verified": "true"}), want: "anna@example.com"},
-		"no address":                 {token: p.token(map[string]any{"email": nil})},
-		"an address with a line end": {token: p.token(map[string]any{"email": "anna@example.com\r\nX: y"})},
-		"no string":                  {token: p.token(map[string]any{"email": []string{"anna@example.com"}})},
-		"another claim":              {opt: oidcauth.Options{UserClaim: "sub"}, token: p.token(nil), want: "1001"},
-		"scope":                      {opt: oidcauth.Options{Scope: "smtp.send"}, token: p.token(map[string]any{"scope": "openid smtp.send"}), want: "anna@example.com"},
-		"scope in a list":            {opt: oidcauth.Options{Scope: "smtp.send"}, token: p.token(map[string]any{"scp": []string{"smtp.send"}}), want: "anna@example.com"},
-		"no scope":                   {opt: oidcauth.Options{Scope: "smtp.send"}, token: p.token(nil)},
-		"a longer scope":             {opt: oidcauth.Options{Scope: "smtp.send"}, token: p.token(map[string]any{"scope": "smtp.send.none"})},
-		"empty":                      {},
-		"no token":                   {token: "secret"},
-		"no signature":               {token: parts[0] + "." + parts[1] + "."},
-		"algorithm none":             {token: "eyJhbGciOiJub25lIn0." + parts[1] + "."},
-		"another's key":              {token: oidctest.SignIDToken(stranger, "a", oidc.EdDSA, claims(nil))},
-		"signed with the public key": {token: oidctest.SignIDToken([]byte(p.key.Public().(ed25519.PublicKey)), "a", "HS256", claims(nil))},
-		"signature of another token": {token: parts[0] + "." + strings.Split(p.token(map[string]any{"email": "boss@example.com"}), ".")[1] + "." + parts[2]},
-		"a long one":                 {token: strings.Repeat("a", 9000)},
+		"good": {token: p.token(nil), want: "anna@example.com"},
+		"user given": {
+			token: p.token(nil), user: "anna@example.com", want: "anna@example.com",
+		},
+		"user in another case": {
+			token: p.token(nil), user: "Anna@example.com", want: "anna@example.com",
+		},
+		"another user": {token: p.token(nil), user: "boss@example.com"},
+		"several audiences": {
+			token: p.token(map[string]any{"aud": []string{"web", audience}}),
+			want:  "anna@example.com",
+		},
+		"another audience": {token: p.token(map[string]any{"aud": "web"})},
+		"no audience":      {token: p.token(map[string]any{"aud": nil})},
+		"another issuer":   {token: p.token(map[string]any{"iss": issuerURL + "/"})},
+		"expired": {
+			token: p.token(map[string]any{"exp": unix(-2 * time.Minute)}),
+		},
+		"expired within the skew": {
+			token: p.token(map[string]any{"exp": unix(-30 * time.Second)}),
+			want:  "anna@example.com",
+		},
+		"expired, wide skew": {
+			opt:   oidcauth.Options{Skew: time.Hour},
+			token: p.token(map[string]any{"exp": unix(-2 * time.Minute)}), want: "anna@example.com",
+		},
+		"without an end": {token: p.token(map[string]any{"exp": nil})},
+		"not yet": {
+			token: p.token(map[string]any{"nbf": unix(2 * time.Minute)}),
+		},
+		"not yet, but within skew": {
+			token: p.token(map[string]any{"nbf": unix(30 * time.Second)}), want: "anna@example.com",
+		},
+		"address not verified": {token: p.token(map[string]any{"email_verified": false})},
+		"nothing said of it":   {token: p.token(map[string]any{"email_verified": nil})},
+		"verified as a string": {
+			token: p.token(map[string]any{"email_verified": "true"}), want: "anna@example.com",
+		},
+		"no address": {token: p.token(map[string]any{"email": nil})},
+		"an address with a line end": {
+			token: p.token(map[string]any{"email": "anna@example.com\r\nX: y"}),
+		},
+		"no string": {
+			token: p.token(map[string]any{"email": []string{"anna@example.com"}}),
+		},
+		"another claim": {
+			opt: oidcauth.Options{UserClaim: "sub"}, token: p.token(nil), want: "1001",
+		},
+		"scope": {
+			opt:   oidcauth.Options{Scope: "smtp.send"},
+			token: p.token(map[string]any{"scope": "openid smtp.send"}), want: "anna@example.com",
+		},
+		"scope in a list": {
+			opt:   oidcauth.Options{Scope: "smtp.send"},
+			token: p.token(map[string]any{"scp": []string{"smtp.send"}}), want: "anna@example.com",
+		},
+		"no scope": {
+			opt: oidcauth.Options{Scope: "smtp.send"}, token: p.token(nil),
+		},
+		"a longer scope": {
+			opt:   oidcauth.Options{Scope: "smtp.send"},
+			token: p.token(map[string]any{"scope": "smtp.send.none"}),
+		},
+		"empty":          {},
+		"no token":       {token: "secret"},
+		"no signature":   {token: parts[0] + "." + parts[1] + "."},
+		"algorithm none": {token: "eyJhbGciOiJub25lIn0." + parts[1] + "."},
+		"another's key": {
+			token: oidctest.SignIDToken(stranger, "a", oidc.EdDSA, claims(nil)),
+		},
+		"signed with the public key": {
+			token: oidctest.SignIDToken(
+				[]byte(p.key.Public().(ed25519.PublicKey)), "a", "HS256", claims(nil),
+			),
+		},
+		"signature of another token": {
+			token: parts[0] + "." + strings.Split(
+				p.token(map[string]any{"email": "boss@example.com"}), ".",
+			)[1] + "." + parts[2],
+		},
+		"a long one": {token: strings.Repeat("a", 9000)},
 	} {
 		c := auth.Credentials{Mechanism: auth.OAuthBearer, Token: tt.token, Username: tt.user}
 		id, err := p.verifier(t, tt.opt).Verify(t.Context(), c)
 		switch {
 		case tt.want == "" && (!errors.Is(err, auth.ErrBadCredentials) || id != nil):
 			t.Errorf("%s: %v, %v", name, id, err)
-		case tt.want == "" && tt.token != "" && (strings.Contains(err.Error(), tt.token) || len(err.Error()) > 400):
+		case tt.want == "" && tt.token != "" &&
+			(strings.Contains(err.Error(), tt.token) || len(err.Error()) > 400):
 			t.Errorf("%s: the error shows too much: %v", name, err)
 		case tt.want != "" && (err != nil || id.User != tt.want):
 			t.Errorf("%s: %v, %v", name, id, err)
@@ -176,10 +227,14 @@ func TestAlgorithms(t *testing.T) {
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
-	for alg, key := range map[string]crypto.Signer{"RS256": rsaKey, "PS256": rsaKey, "ES256": ecKey} {
+	for alg, key := range map[string]crypto.Signer{
+		"RS256": rsaKey, "PS256": rsaKey, "ES256": ecKey,
+	} {
 		p := newProvider()
 		p.PublicKeys = append(p.PublicKeys, oidctest.PublicKey{PublicKey: key.Public(), KeyID: "b"})
-		if _, err := verify(p.verifier(t, oidcauth.Options{}), oidctest.SignIDToken(key, "b", alg, claims(nil))); err != nil {
+		if _, err := verify(
+			p.verifier(t, oidcauth.Options{}), oidctest.SignIDToken(key, "b", alg, claims(nil)),
+		); err != nil {
 			t.Errorf("%s: %v", alg, err)
 		}
 	}
@@ -220,7 +275,9 @@ func TestKeys(t *testing.T) {
 		time.Sleep(time.Minute)
 		_, stranger, _ := ed25519.GenerateKey(rand.Reader)
 		for range 100 {
-			if _, err := verify(v, oidctest.SignIDToken(stranger, "a", oidc.EdDSA, claims(nil))); !errors.Is(err, auth.ErrBadCredentials) {
+			if _, err := verify(
+				v, oidctest.SignIDToken(stranger, "a", oidc.EdDSA, claims(nil)),
+			); !errors.Is(err, auth.ErrBadCredentials) {
 				t.Error(err)
 			}
 		}
@@ -252,7 +309,8 @@ func TestKeys(t *testing.T) {
 	})
 }
 
-// TestHang has one client go away while the provider thinks, which takes nothing from the others.
+// TestHang has one client go away while the provider thinks, which takes
+// nothing from the others.
 func TestHang(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -262,10 +320,13 @@ func TestHang(t *testing.T) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := v.Verify(ctx, auth.Credentials{Token: p.token(nil)}); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+		if _, err := v.Verify(
+			ctx, auth.Credentials{Token: p.token(nil)},
+		); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
-		if _, err := verify(v, p.token(nil)); err == nil || errors.Is(err, auth.ErrBadCredentials) || time.Since(start) != 10*time.Second {
+		if _, err := verify(v, p.token(nil)); err == nil ||
+			errors.Is(err, auth.ErrBadCredentials) || time.Since(start) != 10*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		if p.asks != 1 {
@@ -285,18 +346,36 @@ func TestProviders(t *testing.T) {
 	p := newProvider()
 	for name, answers := range map[string]map[string]string{
 		"no configuration": {},
-		"another issuer":   {"/.well-known/openid-configuration": `{"issuer":"https://example.net","jwks_uri":"https://login.example.com/keys"}`, "/keys": `{}`},
-		"keys in the open": {"/.well-known/openid-configuration": `{"issuer":"https://login.example.com","jwks_uri":"http://login.example.com/keys"}`, "/keys": `{}`},
-		"no keys":          {"/.well-known/openid-configuration": `{"issuer":"https://login.example.com","jwks_uri":"https://login.example.com/keys"}`},
-		"no JSON":          {"/.well-known/openid-configuration": `{"issuer":"https://login.example.com","jwks_uri":"https://login.example.com/keys"}`, "/keys": `<html>`},
+		"another issuer": {
+			"/.well-known/openid-configuration": `{"issuer":"https://example.net","jwks_uri":"https://login.example.com/keys"}`,
+			"/keys":                             `{}`,
+		},
+		"keys in the open": {
+			"/.well-known/openid-configuration": `{"issuer":"https://login.example.com","jwks_uri":"http://login.example.com/keys"}`,
+			"/keys":                             `{}`,
+		},
+		"no keys": {
+			"/.well-known/openid-configuration": `{"issuer":"https://login.example.com","jwks_uri":"https://login.example.com/keys"}`,
+		},
+		"no JSON": {
+			"/.well-known/openid-configuration": `{"issuer":"https://login.example.com","jwks_uri":"https://login.example.com/keys"}`,
+			"/keys":                             `<html>`,
+		},
 		"a shared secret": {"/.well-known/openid-configuration": `{"issuer":"https://login.example.com","jwks_uri":"https://login.example.com/keys"}`,
 			"/keys": `{"keys":[{"kty":"oct","k":"c2VjcmV0"},{"kty":"new"},{"kty":"OKP","crv":"Ed25519","use":"enc","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`},
 	} {
 		mux := http.NewServeMux()
 		for path, answer := range answers {
-			mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, answer) })
+			mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+				fmt.Fprint(w, answer)
+			})
 		}
-		v, err := oidcauth.New(oidcauth.Options{Issuer: issuerURL, Audience: audience, Client: &http.Client{Transport: transport{mux}}})
+		v, err := oidcauth.New(
+			oidcauth.Options{
+				Issuer: issuerURL, Audience: audience,
+				Client: &http.Client{Transport: transport{mux}},
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -332,7 +411,9 @@ func TestOptions(t *testing.T) {
 
 func FuzzVerify(f *testing.F) {
 	p := newProvider()
-	v, err := oidcauth.New(oidcauth.Options{Issuer: issuerURL, Audience: audience, Client: &http.Client{Transport: p}})
+	v, err := oidcauth.New(
+		oidcauth.Options{Issuer: issuerURL, Audience: audience, Client: &http.Client{Transport: p}},
+	)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -342,7 +423,8 @@ func FuzzVerify(f *testing.F) {
 	f.Add(`{"payload":"e30","signatures":[{},{}]}`)
 	f.Fuzz(func(t *testing.T, token string) {
 		id, err := verify(v, token)
-		if err == nil && id.User != "anna@example.com" || err != nil && !errors.Is(err, auth.ErrBadCredentials) {
+		if err == nil && id.User != "anna@example.com" ||
+			err != nil && !errors.Is(err, auth.ErrBadCredentials) {
 			t.Errorf("%v, %v", id, err)
 		}
 	})
@@ -365,7 +447,9 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	server := &auth.Server{Tokens: tokens, OpenIDConfiguration: s.URL + "/.well-known/openid-configuration"}
+	server := &auth.Server{
+		Tokens: tokens, OpenIDConfiguration: s.URL + "/.well-known/openid-configuration",
+	}
 
 	token := oidctest.SignIDToken(private, "2026", oidc.EdDSA, fmt.Sprintf(
 		`{"iss": %q, "aud": "mail", "exp": %d, "email": "anna@example.com", "email_verified": true}`, s.URL, time.Now().Add(time.Hour).Unix()))
@@ -375,7 +459,9 @@ func Example() {
 			fmt.Println(err)
 			return
 		}
-		challenge, done, err := x.Next(context.Background(), []byte("n,,\x01auth=Bearer "+token+"\x01\x01"))
+		challenge, done, err := x.Next(
+			context.Background(), []byte("n,,\x01auth=Bearer "+token+"\x01\x01"),
+		)
 		fmt.Println(done, err, len(challenge) > 0)
 		if done {
 			fmt.Println(x.Identity().User)

@@ -49,7 +49,8 @@ func TestMatch(t *testing.T) {
 		{"hunter2", "hunter2", false, true},
 	} {
 		got, err := shacrypt.Match(tt.hash, tt.password)
-		if got != tt.want || (err != nil) != tt.fault || err != nil && strings.Contains(err.Error(), "hunter2") {
+		if got != tt.want || (err != nil) != tt.fault ||
+			err != nil && strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q against %s: %v, %v", tt.password, tt.hash, got, err)
 		}
 	}
@@ -98,7 +99,9 @@ func ExampleMatch() {
 		fmt.Println(err)
 		return
 	}
-	id, err := v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: "secret"})
+	id, err := v.Verify(
+		context.Background(), auth.Credentials{Username: "anna", Password: "secret"},
+	)
 	fmt.Println(id.User, err)
 	// Output: anna <nil>
 }

@@ -135,7 +135,8 @@ func domainsOf(rows []*object) map[string]bool {
 	known := map[string]bool{}
 	for _, o := range rows {
 		name, _ := textOf(o.values["user"], "RawIdentity", "Value")
-		if domain, account, ok := strings.Cut(name, `\`); ok && domain != "" && isExchangeGroup(account) {
+		if domain, account, ok := strings.Cut(name, `\`); ok && domain != "" &&
+			isExchangeGroup(account) {
 			known[strings.ToLower(domain)] = true
 		}
 	}
@@ -190,7 +191,9 @@ func identityOf(name, sid string, known map[string]bool) (identity, bool) {
 	}
 	return identity{
 		allow: []connector.Principal{connector.User(name)},
-		deny:  append([]connector.Principal{connector.User(name), connector.Group(name)}, loggedOn...),
+		deny: append(
+			[]connector.Principal{connector.User(name), connector.Group(name)}, loggedOn...,
+		),
 	}, true
 }
 

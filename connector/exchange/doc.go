@@ -1,5 +1,6 @@
 // Package exchange reads the transport configuration of a Microsoft Exchange
-// organization and gives the same in the types of packages connector and domains.
+// organization and gives the same in the types of packages connector and
+// domains.
 //
 // A [Dump] is the JSON that the Exchange Management Shell prints:
 //
@@ -16,8 +17,9 @@
 // LOGON has another name on a server in French, and no name tells that it is no
 // user.
 //
-// It is read as it comes: from a local or a remote session, with enumerations as words or
-// numbers, with a list of one element printed as the element, in UTF-8 or UTF-16.
+// It is read as it comes: from a local or a remote session, with enumerations
+// as words or numbers, with a list of one element printed as the element, in
+// UTF-8 or UTF-16.
 //
 // # What the result means
 //

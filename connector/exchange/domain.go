@@ -21,7 +21,10 @@ func (r *reader) acceptedDomain(o *object) {
 	d := domains.AcceptedDomain{Domain: name, MatchSubdomains: o.isTrue("MatchSubDomains")}
 	isDefault := o.isTrue("Default")
 	lookup, hasLookup := o.flag("AddressBookEnabled")
-	word := o.choice("DomainType", map[string]string{"0": "Authoritative", "1": "ExternalRelay", "2": "InternalRelay"})
+	word := o.choice(
+		"DomainType",
+		map[string]string{"0": "Authoritative", "1": "ExternalRelay", "2": "InternalRelay"},
+	)
 	if word == "" {
 		o.require("DomainType")
 	} else if t, err := domains.ParseType(word); err != nil {
@@ -30,9 +33,12 @@ func (r *reader) acceptedDomain(o *object) {
 		d.Type = t
 	}
 	o.rest(domainRules(), []string{
-		"AuthenticationType", "CanHaveCloudCache", "DualProvisioningEnabled", "EmailOnly", "EnableNego2Authentication", "ExternallyManaged",
-		"FederatedOrganizationLink", "InitialDomain", "IsCoexistenceDomain", "IsDefaultFederatedDomain", "LiveIdInstanceType", "MailFlowPartner",
-		"PendingCompletion", "PendingFederatedAccountNamespace", "PendingFederatedDomain", "PendingRemoval", "PerimeterDuplicateDetected",
+		"AuthenticationType", "CanHaveCloudCache", "DualProvisioningEnabled", "EmailOnly",
+		"EnableNego2Authentication", "ExternallyManaged",
+		"FederatedOrganizationLink", "InitialDomain", "IsCoexistenceDomain",
+		"IsDefaultFederatedDomain", "LiveIdInstanceType", "MailFlowPartner",
+		"PendingCompletion", "PendingFederatedAccountNamespace", "PendingFederatedDomain",
+		"PendingRemoval", "PerimeterDuplicateDetected",
 		"RawAuthenticationType", "SmtpDaneMxValidationLastChecked",
 	})
 	if _, err := domains.ParseDomain(strings.TrimPrefix(name, "*.")); err != nil {
@@ -41,7 +47,9 @@ func (r *reader) acceptedDomain(o *object) {
 			o.fault("DomainName", "%q is not the name of a domain", oneLine(name))
 			return
 		}
-		o.note("DomainName", "left out: a relay that accepts mail for every domain is an open relay")
+		o.note(
+			"DomainName", "left out: a relay that accepts mail for every domain is an open relay",
+		)
 		return
 	}
 	if isDefault {
@@ -57,22 +65,41 @@ func (r *reader) acceptedDomain(o *object) {
 	}
 	switch {
 	case d.Type == domains.Authoritative:
-		r.note(o.label, "Recipients", "", "no dump has them; set Recipients, since unknown ones are refused")
+		r.note(
+			o.label, "Recipients", "",
+			"no dump has them; set Recipients, since unknown ones are refused",
+		)
 		if hasLookup && !lookup {
 			d.SkipLookup = true
-			o.note("AddressBookEnabled", "unknown recipients are taken at RCPT and bounced later, but to a stranger no report is sent; set SkipLookup to false to refuse them at once")
+			o.note(
+				"AddressBookEnabled",
+				"unknown recipients are taken at RCPT and bounced later, but to a stranger no report is sent; set SkipLookup to false to refuse them at once",
+			)
 		}
 	case hasLookup && lookup:
-		o.note("AddressBookEnabled", "Exchange may refuse unknown recipients of this relay domain; here they are passed on")
+		o.note(
+			"AddressBookEnabled",
+			"Exchange may refuse unknown recipients of this relay domain; here they are passed on",
+		)
 	}
 	r.result.AcceptedDomains = append(r.result.AcceptedDomains, d)
 }
 
 func domainRules() []rule {
 	return []rule{
-		{"CatchAllRecipientID", "there is no mailbox that gets what nobody has; Recipients may know every address instead", nil},
-		{"OutboundOnly", "mail is accepted for every accepted domain; leave it out to refuse it", nil},
-		{"SendingFromDomainDisabled", "no counterpart; take the addresses away from the users who own them", nil},
+		{
+			"CatchAllRecipientID",
+			"there is no mailbox that gets what nobody has; Recipients may know every address instead",
+			nil,
+		},
+		{
+			"OutboundOnly", "mail is accepted for every accepted domain; leave it out to refuse it",
+			nil,
+		},
+		{
+			"SendingFromDomainDisabled",
+			"no counterpart; take the addresses away from the users who own them", nil,
+		},
 		{"SendingToDomainDisabled", "no counterpart", nil},
 	}
 }

@@ -41,7 +41,9 @@ func ExampleRead() {
 func ExampleRead_faults() {
 	_, err := exchange.Read(exchange.Dump{
 		AcceptedDomains: []byte(`[{"DomainName": "contoso.com", "DomainType": "Shared"}]`),
-		SendConnectors:  []byte(`[{"Name": "Out", "AddressSpaces": ["SMTP:*;1"], "RequireTLS": "perhaps"}]`),
+		SendConnectors: []byte(
+			`[{"Name": "Out", "AddressSpaces": ["SMTP:*;1"], "RequireTLS": "perhaps"}]`,
+		),
 	})
 	fmt.Println(err)
 	e, _ := errors.AsType[*connector.FieldError](err)
@@ -54,7 +56,8 @@ func ExampleRead_faults() {
 
 func ExampleNote() {
 	fmt.Println(exchange.Note{
-		Object: "send connector Out", Parameter: "ForceHELO", Value: "true", Reason: "EHLO is always tried",
+		Object: "send connector Out", Parameter: "ForceHELO", Value: "true",
+		Reason: "EHLO is always tried",
 	})
 	// Output: send connector Out: ForceHELO = true: EHLO is always tried
 }

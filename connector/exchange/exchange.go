@@ -21,9 +21,10 @@ type Dump struct {
 	AcceptedDomains []byte
 	// SendConnectors is the output of Get-SendConnector.
 	SendConnectors []byte
-	// Permissions is the output of Get-ADPermission for receive connectors, with
-	// the identifier of each account as Sid. Identity may be left out for a single
-	// connector. Required when a connector has the permission group Custom.
+	// Permissions is the output of Get-ADPermission for receive connectors,
+	// with the identifier of each account as Sid. Identity may be left out for
+	// a single connector. Required when a connector has the permission group
+	// Custom.
 	Permissions []byte
 	// Server keeps the receive connectors of this server only. Defaults to
 	// those of all servers, which one relay can rarely take over together.
@@ -102,14 +103,18 @@ const maxFaults = 100
 func (r *reader) fault(field, format string, args ...any) {
 	switch n := len(r.faults); {
 	case n < maxFaults:
-		r.faults = append(r.faults, &connector.FieldError{Field: field, Err: fmt.Errorf(format, args...)})
+		r.faults = append(
+			r.faults, &connector.FieldError{Field: field, Err: fmt.Errorf(format, args...)},
+		)
 	case n == maxFaults:
 		r.faults = append(r.faults, errors.New("and more faults"))
 	}
 }
 
 func (r *reader) note(object, parameter, value, reason string) {
-	r.result.Notes = append(r.result.Notes, Note{oneLine(object), oneLine(parameter), oneLine(value), oneLine(reason)})
+	r.result.Notes = append(
+		r.result.Notes, Note{oneLine(object), oneLine(parameter), oneLine(value), oneLine(reason)},
+	)
 }
 
 const maxValue = 200 // characters of a note's value or name
@@ -167,9 +172,15 @@ func (r *reader) unrouted(routes *connector.SendSet) {
 		route, ok, _ := routes.Select(name, 0)
 		switch {
 		case !ok:
-			r.note(domainLabel(d.Domain), "DomainType", d.Type.String(), "the relay refuses this: no send connector leads to the domain")
+			r.note(
+				domainLabel(d.Domain), "DomainType", d.Type.String(),
+				"the relay refuses this: no send connector leads to the domain",
+			)
 		case route.Space == "*" && len(route.Connector.SmartHosts) == 0:
-			r.note(domainLabel(d.Domain), "DomainType", d.Type.String(), "no send connector of its own: mail goes to the mail exchangers of the domain, and in a loop if those lead here")
+			r.note(
+				domainLabel(d.Domain), "DomainType", d.Type.String(),
+				"no send connector of its own: mail goes to the mail exchangers of the domain, and in a loop if those lead here",
+			)
 		}
 	}
 }
@@ -190,7 +201,8 @@ func (r *reader) refused(err error, label func(i int) string) {
 		}
 		index, field, _ := strings.Cut(strings.TrimPrefix(field, "["), "].")
 		// Recipients are missing in every dump, which is noted already.
-		if i, err := strconv.Atoi(index); err == nil && field != "Recipients" && field != "SkipLookup" {
+		if i, err := strconv.Atoi(index); err == nil && field != "Recipients" &&
+			field != "SkipLookup" {
 			r.note(label(i), field, "", "the relay refuses this: "+cause.Error())
 		}
 	}
@@ -200,8 +212,8 @@ func receiveLabel(name string) string { return "receive connector " + name }
 func sendLabel(name string) string    { return "send connector " + name }
 func domainLabel(name string) string  { return "accepted domain " + name }
 
-// rule is about a parameter without a counterpart: why it needs a note, and which values
-// need none besides those that stand for nothing.
+// rule is about a parameter without a counterpart: why it needs a note, and
+// which values need none besides those that stand for nothing.
 type rule struct {
 	parameter string
 	reason    string
@@ -230,11 +242,14 @@ func (o *object) rest(rules []rule, silent []string) {
 	}
 }
 
-// described are the parameters that every object of the directory has and that only describe it.
+// described are the parameters that every object of the directory has and that
+// only describe it.
 func described() []string {
 	return []string{
-		"AdminDisplayName", "Comment", "DistinguishedName", "ExchangeObjectId", "ExchangeVersion", "Guid", "Id", "Identity",
-		"IsValid", "Name", "ObjectCategory", "ObjectClass", "ObjectState", "OrganizationId", "OrganizationalUnitRoot", "OriginatingServer",
+		"AdminDisplayName", "Comment", "DistinguishedName", "ExchangeObjectId", "ExchangeVersion",
+		"Guid", "Id", "Identity",
+		"IsValid", "Name", "ObjectCategory", "ObjectClass", "ObjectState", "OrganizationId",
+		"OrganizationalUnitRoot", "OriginatingServer",
 		"PSComputerName", "PSShowComputerName", "ProtocolLoggingLevel", "RunspaceId",
 		"WhenChanged", "WhenChangedUTC", "WhenCreated", "WhenCreatedUTC",
 	}

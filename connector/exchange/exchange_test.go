@@ -46,7 +46,8 @@ func mustRead(t testing.TB, d exchange.Dump) *exchange.Result {
 	return r
 }
 
-// TestGolden reads the same organization as a remote and as a local session print it.
+// TestGolden reads the same organization as a remote and as a local session
+// print it.
 func TestGolden(t *testing.T) {
 	for _, dir := range []string{"remote", "local"} {
 		t.Run(dir, func(t *testing.T) {
@@ -109,7 +110,9 @@ func golden(t *testing.T, name string, got []byte) {
 	have, expected := strings.Split(string(got), "\n"), strings.Split(string(want), "\n")
 	for i := range max(len(have), len(expected)) {
 		if i >= len(have) || i >= len(expected) || have[i] != expected[i] {
-			t.Fatalf("%s differs at line %d:\ngot  %s\nwant %s", name, i+1, at(have, i), at(expected, i))
+			t.Fatalf(
+				"%s differs at line %d:\ngot  %s\nwant %s", name, i+1, at(have, i), at(expected, i),
+			)
 		}
 	}
 }
@@ -134,16 +137,29 @@ func TestRights(t *testing.T) {
 		peer connector.Peer
 		want connector.Right
 	}{
-		{"Relay", connector.Peer{}, connector.AnonymousUsers.Rights() | connector.AcceptAnyRecipient},
+		{
+			"Relay", connector.Peer{},
+			connector.AnonymousUsers.Rights() | connector.AcceptAnyRecipient,
+		},
 		{"Relay", user, connector.Submit}, // it may be one of the guests
-		{"Relay", connector.Peer{Authenticated: true, User: "other", Groups: []string{`CONTOSO\guests`}}, 0},
+		{
+			"Relay",
+			connector.Peer{Authenticated: true, User: "other", Groups: []string{`CONTOSO\guests`}},
+			0,
+		},
 		{"Printers", connector.Peer{}, connector.AnonymousUsers.Rights()},
-		{"Internet", connector.Peer{}, connector.AnonymousUsers.Rights() &^ connector.AcceptAuthoritativeDomainSender},
+		{
+			"Internet", connector.Peer{},
+			connector.AnonymousUsers.Rights() &^ connector.AcceptAuthoritativeDomainSender,
+		},
 		{"Default Frontend EX01", connector.Peer{}, connector.AnonymousUsers.Rights()},
 		{"Default Frontend EX01", user, 0},
 		{"Client Frontend EX01", user, connector.ExchangeUsers.Rights()},
 		{"Client Frontend EX01", connector.Peer{}, 0},
-		{"Trusted apps", connector.Peer{}, connector.ExchangeServers.Rights() &^ (connector.AcceptHeadersOrganization | connector.AcceptHeadersForest)},
+		{
+			"Trusted apps", connector.Peer{},
+			connector.ExchangeServers.Rights() &^ (connector.AcceptHeadersOrganization | connector.AcceptHeadersForest),
+		},
 	} {
 		if got := byName[tt.name].Rights(tt.peer); got != tt.want {
 			t.Errorf("%s, %+v: %v, want %v", tt.name, tt.peer, got, tt.want)
@@ -163,11 +179,16 @@ func receive(changes string) []byte {
 }
 
 func send(changes string) []byte {
-	return merge(`{"Name": "Out", "AddressSpaces": ["SMTP:*;1"], "DNSRoutingEnabled": true}`, changes)
+	return merge(
+		`{"Name": "Out", "AddressSpaces": ["SMTP:*;1"], "DNSRoutingEnabled": true}`, changes,
+	)
 }
 
 func accepted(changes string) []byte {
-	return merge(`{"DomainName": "contoso.com", "DomainType": "Authoritative", "AddressBookEnabled": true}`, changes)
+	return merge(
+		`{"DomainName": "contoso.com", "DomainType": "Authoritative", "AddressBookEnabled": true}`,
+		changes,
+	)
 }
 
 func merge(base, changes string) []byte {
@@ -186,7 +207,8 @@ func merge(base, changes string) []byte {
 
 const anyRecipient = `[{"User": "NT AUTHORITY\\ANONYMOUS LOGON", "ExtendedRights": ["ms-Exch-SMTP-Accept-Any-Recipient"], "Deny": false}]`
 
-// TestNotes reads what deserves a word. A case without a note wants none for the parameter.
+// TestNotes reads what deserves a word. A case without a note wants none for
+// the parameter.
 func TestNotes(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
@@ -194,61 +216,273 @@ func TestNotes(t *testing.T) {
 		parameter string
 		want      string // in the reason
 	}{
-		{"T1 group without the relay right", exchange.Dump{ReceiveConnectors: receive(`{"PermissionGroups": "AnonymousUsers"}`)}, "PermissionGroups", "granted to anonymous"},
-		{"T1 relay right granted", exchange.Dump{ReceiveConnectors: receive(`{}`), Permissions: []byte(anyRecipient)}, "PermissionGroups", ""},
-		{"T2 open relay", exchange.Dump{ReceiveConnectors: receive(`{"RemoteIPRanges": ["0.0.0.0-255.255.255.255"]}`), Permissions: []byte(anyRecipient)}, "RemoteIPRanges", "open relay"},
-		{"T3 trusted network", exchange.Dump{ReceiveConnectors: receive(`{"AuthMechanism": "ExternalAuthoritative", "PermissionGroups": "ExchangeServers"}`)}, "AuthMechanism", "relay to anybody"},
-		{"T4 both methods", exchange.Dump{ReceiveConnectors: receive(`{"AuthMechanism": 32, "PermissionGroups": 5}`)}, "PermissionGroups", "nothing else"},
-		{"T5 organization headers", exchange.Dump{ReceiveConnectors: receive(`{"AuthMechanism": 33, "PermissionGroups": 4}`)}, "AuthMechanism", "X-MS-Exchange-Organization"},
-		{"T8 own domain", exchange.Dump{ReceiveConnectors: receive(`{"RemoteIPRanges": "0.0.0.0-255.255.255.255"}`)}, "PermissionGroups", "authoritative domains"},
-		{"T8 closed", exchange.Dump{ReceiveConnectors: receive(`{"RemoteIPRanges": "0.0.0.0-255.255.255.255"}`),
-			Permissions: []byte(`{"User": "S-1-5-7", "ExtendedRights": ["ms-Exch-SMTP-Accept-Authoritative-Domain-Sender"], "Deny": true}`)}, "PermissionGroups", ""},
-		{"T14 no send connector", exchange.Dump{AcceptedDomains: accepted(`{"DomainType": 1}`)}, "DomainType", "no send connector leads"},
-		{"T14 mail exchangers", exchange.Dump{AcceptedDomains: accepted(`{"DomainType": 2}`), SendConnectors: send(`{}`)}, "DomainType", "loop"},
-		{"T14 own send connector", exchange.Dump{AcceptedDomains: accepted(`{"DomainType": 2}`), SendConnectors: send(`{"AddressSpaces": "contoso.com"}`)}, "DomainType", ""},
-		{"T17 usual for a relay domain", exchange.Dump{AcceptedDomains: accepted(`{"DomainType": 2, "AddressBookEnabled": false}`)}, "AddressBookEnabled", ""},
-		{"T17 lookup in a relay domain", exchange.Dump{AcceptedDomains: accepted(`{"DomainType": 2}`)}, "AddressBookEnabled", "passed on"},
-		{"T19 no lookup", exchange.Dump{AcceptedDomains: accepted(`{"AddressBookEnabled": false}`)}, "AddressBookEnabled", "bounced later"},
-		{"T20 role", exchange.Dump{ReceiveConnectors: receive(`{"TransportRole": "HubTransport"}`)}, "TransportRole", "port 25"},
-		{"T20 role as a number", exchange.Dump{ReceiveConnectors: receive(`{"TransportRole": 32}`)}, "TransportRole", "port 25"},
-		{"role behind a front end", exchange.Dump{ReceiveConnectors: receive(`{"TransportRole": 32, "Bindings": "0.0.0.0:2525"}`)}, "TransportRole", "passes on"},
-		{"T24 IPv6", exchange.Dump{ReceiveConnectors: receive(`{"Bindings": ["[::]:25", "0.0.0.0:25"], "RemoteIPRanges": ["0.0.0.0-255.255.255.255"]}`)}, "RemoteIPRanges", "IPv6"},
-		{"T28 level without RequireTLS", exchange.Dump{SendConnectors: send(`{"TlsAuthLevel": 2}`)}, "TlsAuthLevel", "RequireTLS"},
-		{"T28 level with RequireTLS", exchange.Dump{SendConnectors: send(`{"TlsAuthLevel": 2, "RequireTLS": true}`)}, "TlsAuthLevel", ""},
-		{"T28 no domain", exchange.Dump{SendConnectors: send(`{"TlsAuthLevel": "DomainValidation", "RequireTLS": true, "SmartHosts": ["mail.example.com"], "DNSRoutingEnabled": false}`)}, "TlsDomain", "missing"},
-		{"T28 contradiction", exchange.Dump{SendConnectors: send(`{"RequireTLS": true, "IgnoreSTARTTLS": true}`)}, "IgnoreSTARTTLS", "TLS is required"},
-		{"T31 name of a server", exchange.Dump{ReceiveConnectors: []byte(`[` + string(receive(`{"AuthMechanism": "Tls, ExchangeServer", "Fqdn": "ex01.contoso.com"}`)) + `,` +
-			string(receive(`{"Name": "B", "Bindings": ["0.0.0.0:26"], "AuthMechanism": "Tls, ExchangeServer", "Fqdn": "EX01"}`)) + `]`)}, "Fqdn", "own name"},
-		{"T41 several smart hosts", exchange.Dump{SendConnectors: send(`{"SmartHosts": ["a.example", "b.example"], "SmartHostAuthMechanism": 4}`)}, "SmartHostAuthMechanism", "own name"},
+		{
+			"T1 group without the relay right",
+			exchange.Dump{ReceiveConnectors: receive(`{"PermissionGroups": "AnonymousUsers"}`)},
+			"PermissionGroups", "granted to anonymous",
+		},
+		{
+			"T1 relay right granted",
+			exchange.Dump{ReceiveConnectors: receive(`{}`), Permissions: []byte(anyRecipient)},
+			"PermissionGroups", "",
+		},
+		{
+			"T2 open relay",
+			exchange.Dump{
+				ReceiveConnectors: receive(`{"RemoteIPRanges": ["0.0.0.0-255.255.255.255"]}`),
+				Permissions:       []byte(anyRecipient),
+			},
+			"RemoteIPRanges", "open relay",
+		},
+		{
+			"T3 trusted network",
+			exchange.Dump{
+				ReceiveConnectors: receive(
+					`{"AuthMechanism": "ExternalAuthoritative", "PermissionGroups": "ExchangeServers"}`,
+				),
+			},
+			"AuthMechanism", "relay to anybody",
+		},
+		{
+			"T4 both methods",
+			exchange.Dump{
+				ReceiveConnectors: receive(`{"AuthMechanism": 32, "PermissionGroups": 5}`),
+			},
+			"PermissionGroups", "nothing else",
+		},
+		{
+			"T5 organization headers",
+			exchange.Dump{
+				ReceiveConnectors: receive(`{"AuthMechanism": 33, "PermissionGroups": 4}`),
+			},
+			"AuthMechanism", "X-MS-Exchange-Organization",
+		},
+		{
+			"T8 own domain",
+			exchange.Dump{
+				ReceiveConnectors: receive(`{"RemoteIPRanges": "0.0.0.0-255.255.255.255"}`),
+			},
+			"PermissionGroups", "authoritative domains",
+		},
+		{"T8 closed", exchange.Dump{ReceiveConnectors: receive(
+			`{"RemoteIPRanges": "0.0.0.0-255.255.255.255"}`,
+		),
+			Permissions: []byte(
+				`{"User": "S-1-5-7", "ExtendedRights": ["ms-Exch-SMTP-Accept-Authoritative-Domain-Sender"], "Deny": true}`,
+			)}, "PermissionGroups", ""},
+		{
+			"T14 no send connector", exchange.Dump{AcceptedDomains: accepted(`{"DomainType": 1}`)},
+			"DomainType", "no send connector leads",
+		},
+		{
+			"T14 mail exchangers",
+			exchange.Dump{
+				AcceptedDomains: accepted(`{"DomainType": 2}`), SendConnectors: send(`{}`),
+			},
+			"DomainType", "loop",
+		},
+		{
+			"T14 own send connector",
+			exchange.Dump{
+				AcceptedDomains: accepted(`{"DomainType": 2}`),
+				SendConnectors:  send(`{"AddressSpaces": "contoso.com"}`),
+			},
+			"DomainType", "",
+		},
+		{
+			"T17 usual for a relay domain",
+			exchange.Dump{
+				AcceptedDomains: accepted(`{"DomainType": 2, "AddressBookEnabled": false}`),
+			},
+			"AddressBookEnabled", "",
+		},
+		{
+			"T17 lookup in a relay domain",
+			exchange.Dump{AcceptedDomains: accepted(`{"DomainType": 2}`)}, "AddressBookEnabled",
+			"passed on",
+		},
+		{
+			"T19 no lookup",
+			exchange.Dump{AcceptedDomains: accepted(`{"AddressBookEnabled": false}`)},
+			"AddressBookEnabled", "bounced later",
+		},
+		{
+			"T20 role",
+			exchange.Dump{ReceiveConnectors: receive(`{"TransportRole": "HubTransport"}`)},
+			"TransportRole", "port 25",
+		},
+		{
+			"T20 role as a number",
+			exchange.Dump{ReceiveConnectors: receive(`{"TransportRole": 32}`)}, "TransportRole",
+			"port 25",
+		},
+		{
+			"role behind a front end",
+			exchange.Dump{
+				ReceiveConnectors: receive(`{"TransportRole": 32, "Bindings": "0.0.0.0:2525"}`),
+			},
+			"TransportRole", "passes on",
+		},
+		{
+			"T24 IPv6",
+			exchange.Dump{
+				ReceiveConnectors: receive(
+					`{"Bindings": ["[::]:25", "0.0.0.0:25"], "RemoteIPRanges": ["0.0.0.0-255.255.255.255"]}`,
+				),
+			},
+			"RemoteIPRanges", "IPv6",
+		},
+		{
+			"T28 level without RequireTLS",
+			exchange.Dump{SendConnectors: send(`{"TlsAuthLevel": 2}`)}, "TlsAuthLevel",
+			"RequireTLS",
+		},
+		{
+			"T28 level with RequireTLS",
+			exchange.Dump{SendConnectors: send(`{"TlsAuthLevel": 2, "RequireTLS": true}`)},
+			"TlsAuthLevel", "",
+		},
+		{
+			"T28 no domain",
+			exchange.Dump{
+				SendConnectors: send(
+					`{"TlsAuthLevel": "DomainValidation", "RequireTLS": true, "SmartHosts": ["mail.example.com"], "DNSRoutingEnabled": false}`,
+				),
+			},
+			"TlsDomain", "missing",
+		},
+		{
+			"T28 contradiction",
+			exchange.Dump{SendConnectors: send(`{"RequireTLS": true, "IgnoreSTARTTLS": true}`)},
+			"IgnoreSTARTTLS", "TLS is required",
+		},
+		{"T31 name of a server", exchange.Dump{ReceiveConnectors: []byte(`[` + string(
+			receive(`{"AuthMechanism": "Tls, ExchangeServer", "Fqdn": "ex01.contoso.com"}`),
+		) + `,` +
+			string(
+				receive(
+					`{"Name": "B", "Bindings": ["0.0.0.0:26"], "AuthMechanism": "Tls, ExchangeServer", "Fqdn": "EX01"}`,
+				),
+			) + `]`)}, "Fqdn", "own name"},
+		{
+			"T41 several smart hosts",
+			exchange.Dump{
+				SendConnectors: send(
+					`{"SmartHosts": ["a.example", "b.example"], "SmartHostAuthMechanism": 4}`,
+				),
+			},
+			"SmartHostAuthMechanism", "own name",
+		},
 		{"partners", exchange.Dump{ReceiveConnectors: receive(`{"PermissionGroups": "Partners",
 			"DomainSecureEnabled": true}`)}, "PermissionGroups", "partner:DOMAIN"},
-		{"enabled or not", exchange.Dump{ReceiveConnectors: receive(`{"Enabled": null}`)}, "Enabled",
+		{"enabled or not", exchange.Dump{
+			ReceiveConnectors: receive(`{"Enabled": null}`),
+		}, "Enabled",
 			"disabled"},
-		{"TLS or not", exchange.Dump{ReceiveConnectors: receive(`{"RequireTLS": null}`)}, "RequireTLS",
+		{"TLS or not", exchange.Dump{
+			ReceiveConnectors: receive(`{"RequireTLS": null}`),
+		}, "RequireTLS",
 			"required"},
 		{"below the connector", exchange.Dump{ReceiveConnectors: receive(`{}`),
 			Permissions: []byte(`{"User": "S-1-5-7", "ExtendedRights": "ms-Exch-SMTP-Accept-Any-Recipient",
 			"Deny": false, "InheritanceType": "Descendents"}`)}, "Permissions", "below"},
-		{"several servers", exchange.Dump{ReceiveConnectors: []byte(`[` + string(receive(`{}`)) + `,` + string(receive(`{"Server": "EX02", "Identity": "EX02\\Relay"}`)) + `]`)}, "Server", "choose"},
-		{"unknown parameter", exchange.Dump{ReceiveConnectors: receive(`{"NewThing": 5}`)}, "NewThing", "not known"},
-		{"unknown parameter, off", exchange.Dump{ReceiveConnectors: receive(`{"NewThing": false}`)}, "NewThing", ""},
-		{"implicit TLS", exchange.Dump{ReceiveConnectors: receive(`{"Bindings": "0.0.0.0:465"}`)}, "Bindings", "ImplicitTLS"},
-		{"bad name", exchange.Dump{ReceiveConnectors: receive(`{"Fqdn": "my_server"}`)}, "Fqdn", "not a domain name"},
-		{"bad banner", exchange.Dump{ReceiveConnectors: receive(`{"Banner": "220-no"}`)}, "Banner", "left out"},
-		{"every domain", exchange.Dump{AcceptedDomains: accepted(`{"DomainName": "*"}`)}, "DomainName", "open relay"},
-		{"two defaults", exchange.Dump{AcceptedDomains: []byte(`[` + string(accepted(`{"Default": true}`)) + `,` + string(accepted(`{"DomainName": "b.example", "Default": true}`)) + `]`)}, "Default", "another"},
-		{"twice", exchange.Dump{AcceptedDomains: []byte(`[` + string(accepted(`{}`)) + `,` + string(accepted(`{}`)) + `]`)}, "Domain", "another entry"},
-		{"edge space", exchange.Dump{SendConnectors: send(`{"AddressSpaces": ["SMTP:--;100"]}`)}, "AddressSpaces", "accepted domains"},
-		{"password", exchange.Dump{SendConnectors: send(`{"SmartHosts": "a.example", "SmartHostAuthMechanism": "BasicAuth"}`)}, "AuthenticationCredential", "no dump"},
-		{"usual timeout", exchange.Dump{SendConnectors: send(`{"ConnectionInactivityTimeOut": {"Ticks": 6000000000}}`)}, "ConnectionInactivityTimeOut", ""},
-		{"other timeout", exchange.Dump{SendConnectors: send(`{"ConnectionInactivityTimeOut": "00:20:00"}`)}, "ConnectionInactivityTimeOut", "no counterpart"},
+		{
+			"several servers",
+			exchange.Dump{
+				ReceiveConnectors: []byte(
+					`[` + string(receive(`{}`)) + `,` + string(
+						receive(`{"Server": "EX02", "Identity": "EX02\\Relay"}`),
+					) + `]`,
+				),
+			},
+			"Server", "choose",
+		},
+		{
+			"unknown parameter", exchange.Dump{ReceiveConnectors: receive(`{"NewThing": 5}`)},
+			"NewThing", "not known",
+		},
+		{
+			"unknown parameter, off",
+			exchange.Dump{ReceiveConnectors: receive(`{"NewThing": false}`)}, "NewThing", "",
+		},
+		{
+			"implicit TLS",
+			exchange.Dump{ReceiveConnectors: receive(`{"Bindings": "0.0.0.0:465"}`)}, "Bindings",
+			"ImplicitTLS",
+		},
+		{
+			"bad name", exchange.Dump{ReceiveConnectors: receive(`{"Fqdn": "my_server"}`)}, "Fqdn",
+			"not a domain name",
+		},
+		{
+			"bad banner", exchange.Dump{ReceiveConnectors: receive(`{"Banner": "220-no"}`)},
+			"Banner", "left out",
+		},
+		{
+			"every domain", exchange.Dump{AcceptedDomains: accepted(`{"DomainName": "*"}`)},
+			"DomainName", "open relay",
+		},
+		{
+			"two defaults",
+			exchange.Dump{
+				AcceptedDomains: []byte(
+					`[` + string(accepted(`{"Default": true}`)) + `,` + string(
+						accepted(`{"DomainName": "b.example", "Default": true}`),
+					) + `]`,
+				),
+			},
+			"Default", "another",
+		},
+		{
+			"twice",
+			exchange.Dump{
+				AcceptedDomains: []byte(
+					`[` + string(accepted(`{}`)) + `,` + string(accepted(`{}`)) + `]`,
+				),
+			},
+			"Domain", "another entry",
+		},
+		{
+			"edge space", exchange.Dump{SendConnectors: send(`{"AddressSpaces": ["SMTP:--;100"]}`)},
+			"AddressSpaces", "accepted domains",
+		},
+		{
+			"password",
+			exchange.Dump{
+				SendConnectors: send(
+					`{"SmartHosts": "a.example", "SmartHostAuthMechanism": "BasicAuth"}`,
+				),
+			},
+			"AuthenticationCredential", "no dump",
+		},
+		{
+			"usual timeout",
+			exchange.Dump{
+				SendConnectors: send(`{"ConnectionInactivityTimeOut": {"Ticks": 6000000000}}`),
+			},
+			"ConnectionInactivityTimeOut", "",
+		},
+		{
+			"other timeout",
+			exchange.Dump{SendConnectors: send(`{"ConnectionInactivityTimeOut": "00:20:00"}`)},
+			"ConnectionInactivityTimeOut", "no counterpart",
+		},
 		{"everybody", exchange.Dump{ReceiveConnectors: receive(`{}`),
 			Permissions: []byte(`{"User": "Everyone", "ExtendedRights": "ms-Exch-SMTP-Submit",
 			"Deny": false}`)}, "Permissions", "no kind of session"},
 		{"all rights", exchange.Dump{ReceiveConnectors: receive(`{}`),
 			Permissions: []byte(`{"User": "S-1-5-7", "ExtendedRights": null, "AccessRights": ["GenericAll"],
 			"Deny": false}`)}, "Permissions", "by name"},
-		{"inherited denial", exchange.Dump{ReceiveConnectors: receive(`{}`), Permissions: []byte(`{"User": "S-1-5-7", "ExtendedRights": "ms-Exch-SMTP-Submit", "Deny": true, "IsInherited": true}`)}, "Permissions", "inherited"},
+		{
+			"inherited denial",
+			exchange.Dump{
+				ReceiveConnectors: receive(`{}`),
+				Permissions: []byte(
+					`{"User": "S-1-5-7", "ExtendedRights": "ms-Exch-SMTP-Submit", "Deny": true, "IsInherited": true}`,
+				),
+			},
+			"Permissions", "inherited",
+		},
 		{"unknown right", exchange.Dump{ReceiveConnectors: receive(`{}`),
 			Permissions: []byte(`{"User": "S-1-5-7", "ExtendedRights": "ms-Exch-SMTP-Accept-Exch50",
 			"Deny": false}`)}, "Permissions", "no counterpart"},
@@ -262,7 +496,8 @@ func TestNotes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := mustRead(t, tt.dump)
 			found := slices.ContainsFunc(r.Notes, func(n exchange.Note) bool {
-				return strings.HasPrefix(n.Parameter, tt.parameter) && strings.Contains(n.Reason, tt.want)
+				return strings.HasPrefix(n.Parameter, tt.parameter) &&
+					strings.Contains(n.Reason, tt.want)
 			})
 			if found == (tt.want == "") {
 				t.Errorf("notes: %v", r.Notes)
@@ -294,17 +529,28 @@ func TestGrants(t *testing.T) {
 			"ExtendedRights": {"RawIdentity": "ms-exch-accept-headers-routing"}, "Deny": false}`, nil},
 		{"whole list lacks some", `{}`, `{` + anonymous + `, "ExtendedRights": [` + submit + `,
 			"ms-Exch-SMTP-Accept-Any-Sender", "ms-Exch-Accept-Headers-Routing"], "Deny": false}`,
-			[]connector.Grant{deny(connector.Anonymous, connector.AcceptAuthoritativeDomainSender)}},
+			[]connector.Grant{
+				deny(connector.Anonymous, connector.AcceptAuthoritativeDomainSender),
+			}},
 		{"cut off list", `{}`, `{` + anonymous + `,
 			"ExtendedRights": "ms-Exch-SMTP-Accept-Any-Recipient ms-Exch-Bypass-Anti-Spam", "Deny": false}`,
-			[]connector.Grant{grant(connector.Anonymous, connector.AcceptAnyRecipient|connector.BypassAntiSpam)}},
-		{"denied to all", `{}`, `{"User": "Everyone", "ExtendedRights": ` + relay + `, "Deny": "True"}`,
-			[]connector.Grant{deny(connector.Anonymous, connector.AcceptAnyRecipient), deny(connector.Authenticated, connector.AcceptAnyRecipient)}},
-		{"denied to users", `{}`, `{"User": "S-1-5-11", "ExtendedRights": ` + relay + `, "Deny": true}`,
+			[]connector.Grant{
+				grant(connector.Anonymous, connector.AcceptAnyRecipient|connector.BypassAntiSpam),
+			}},
+		{"denied to all", `{}`, `{"User": "Everyone", "ExtendedRights": ` + relay +
+			`, "Deny": "True"}`,
+			[]connector.Grant{
+				deny(connector.Anonymous, connector.AcceptAnyRecipient),
+				deny(connector.Authenticated, connector.AcceptAnyRecipient),
+			}},
+		{"denied to users", `{}`, `{"User": "S-1-5-11", "ExtendedRights": ` + relay +
+			`, "Deny": true}`,
 			[]connector.Grant{deny(connector.Authenticated, connector.AcceptAnyRecipient)}},
 		{"user by identifier", `{}`, `{"User": "CONTOSO\\app", "Sid": "S-1-5-21-1-2-3-1104",
 			"ExtendedRights": [` + submit + `, ` + relay + `], "Deny": false}`,
-			[]connector.Grant{grant(connector.User(`CONTOSO\app`), connector.Submit|connector.AcceptAnyRecipient)}},
+			[]connector.Grant{
+				grant(connector.User(`CONTOSO\app`), connector.Submit|connector.AcceptAnyRecipient),
+			}},
 		{"user in a known domain", `{}`, `[{"User": "CONTOSO\\app", "ExtendedRights": ` + relay + `,
 			"Deny": false},
 			{"User": "contoso\\Organization Management", "AccessRights": ["GenericAll"], "Deny": false}]`,
@@ -333,11 +579,15 @@ func TestGrants(t *testing.T) {
 			"AccessRights": ["GenericAll"], "Deny": false},
 			{"User": "AUTORITE NT\\Système", "ExtendedRights": "Send-As", "Deny": true}]`, nil},
 		{"every right denied to all", `{}`, `{"User": "S-1-1-0", "AccessRights": [983551], "Deny": true}`,
-			[]connector.Grant{deny(connector.Anonymous, 1<<10-1), deny(connector.Authenticated, 1<<10-1)}},
+			[]connector.Grant{
+				deny(connector.Anonymous, 1<<10-1), deny(connector.Authenticated, 1<<10-1),
+			}},
 		{"every right denied to a user", `{}`, `{"User": "CONTOSO\\app", "Sid": "S-1-5-21-1-2-3-1104",
 			"AccessRights": "ReadProperty, ExtendedRight", "Deny": true}`,
 			[]connector.Grant{deny(connector.User(`CONTOSO\app`), 1<<10-1),
-				deny(connector.Group(`CONTOSO\app`), 1<<10-1), deny(connector.Authenticated, 1<<10-1)}},
+				deny(
+					connector.Group(`CONTOSO\app`), 1<<10-1,
+				), deny(connector.Authenticated, 1<<10-1)}},
 		{"below the connector", `{}`, `[{` + anonymous + `, "ExtendedRights": ` + relay + `,
 			"Deny": false, "InheritanceType": 2},
 			{` + anonymous + `, "ExtendedRights": ` + relay + `, "Deny": false,
@@ -349,7 +599,10 @@ func TestGrants(t *testing.T) {
 			`[{"User": "CONTOSO\\Exchange Servers", "ExtendedRights": ` + relay + `, "Deny": false},
 			{"User": "MS Exchange\\Edge Transport Servers", "ExtendedRights": ` + submit + `,
 			"Deny": true}]`,
-			[]connector.Grant{grant(connector.Servers, connector.AcceptAnyRecipient), deny(connector.Servers, connector.Submit)}},
+			[]connector.Grant{
+				grant(connector.Servers, connector.AcceptAnyRecipient),
+				deny(connector.Servers, connector.Submit),
+			}},
 		{"no servers", `{}`, `[{"User": "CONTOSO\\Exchange Servers", "ExtendedRights": ` + relay + `,
 			"Deny": false}, {"User": "S-1-5-21-1-2-3-500", "ExtendedRights": ` + relay + `, "Deny": false}]`,
 			nil},
@@ -357,13 +610,22 @@ func TestGrants(t *testing.T) {
 			`[{"User": "MS Exchange\\Externally Secured Servers",
 				"ExtendedRights": ["ms-Exch-Accept-Headers-Organization", ` + relay + `], "Deny": false},
 				{` + anonymous + `, "ExtendedRights": ` + relay + `, "Deny": false}]`,
-			[]connector.Grant{grant(connector.ExternallySecured, connector.AcceptHeadersOrganization)}},
+			[]connector.Grant{
+				grant(connector.ExternallySecured, connector.AcceptHeadersOrganization),
+			}},
 		{"not externally secured", `{}`, `{"User": "MS Exchange\\Externally Secured Servers",
 			"ExtendedRights": ` + relay + `, "Deny": false}`, nil},
-		{"denied by access right", `{}`, `{` + anonymous + `, "AccessRights": "ExtendedRight", "Deny": true}`, []connector.Grant{deny(connector.Anonymous, 1<<10-1)}},
+		{
+			"denied by access right", `{}`,
+			`{` + anonymous + `, "AccessRights": "ExtendedRight", "Deny": true}`,
+			[]connector.Grant{deny(connector.Anonymous, 1<<10-1)},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := mustRead(t, exchange.Dump{ReceiveConnectors: receive(tt.changes), Permissions: []byte(tt.rows)})
+			r := mustRead(
+				t,
+				exchange.Dump{ReceiveConnectors: receive(tt.changes), Permissions: []byte(tt.rows)},
+			)
 			if got := r.Connectors[0].Grants; !slices.Equal(got, tt.want) {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
@@ -385,28 +647,67 @@ func TestValues(t *testing.T) {
 		{`{"MaxMessageSize": "36MB"}`, maxMessage, int64(37748736)},
 		{`{"maxmessagesize": {"Value": {"Value": 37748736}}}`, maxMessage, int64(37748736)},
 		{`{"MaxMessageSize": "Unlimited"}`, maxMessage, int64(1<<31 - 1)},
-		{`{"MaxLogonFailures": 0}`, func(c *connector.Connector) any { return c.Limits.MaxLogonFailures }, -1},
-		{`{"MaxProtocolErrors": "0"}`, func(c *connector.Connector) any { return c.Limits.MaxProtocolErrors }, 1},
-		{`{"MaxInboundConnection": {"IsUnlimited": true, "Value": 0}}`, func(c *connector.Connector) any { return c.Limits.MaxConnections }, -1},
-		{`{"MaxInboundConnection": {"IsUnlimited": false, "Value": 70}}`, func(c *connector.Connector) any { return c.Limits.MaxConnections }, 70},
+		{`{"MaxLogonFailures": 0}`, func(c *connector.Connector) any {
+			return c.Limits.MaxLogonFailures
+		}, -1},
+		{`{"MaxProtocolErrors": "0"}`, func(c *connector.Connector) any {
+			return c.Limits.MaxProtocolErrors
+		}, 1},
+		{
+			`{"MaxInboundConnection": {"IsUnlimited": true, "Value": 0}}`,
+			func(c *connector.Connector) any { return c.Limits.MaxConnections }, -1,
+		},
+		{
+			`{"MaxInboundConnection": {"IsUnlimited": false, "Value": 70}}`,
+			func(c *connector.Connector) any { return c.Limits.MaxConnections }, 70,
+		},
 		{`{"TarpitInterval": "00:00:00"}`, tarpit, time.Duration(-1)},
 		{`{"TarpitInterval": "00:00:02.5"}`, tarpit, 2500 * time.Millisecond},
 		{`{"TarpitInterval": {"Ticks": 50000000}}`, tarpit, 5 * time.Second},
-		{`{"ConnectionTimeout": "1.00:00:00"}`, func(c *connector.Connector) any { return c.Limits.ConnectionTimeout }, 24 * time.Hour},
-		{`{"MessageRateSource": 3}`, func(c *connector.Connector) any { return c.Limits.MessageRateBy }, connector.RateByAll},
-		{`{"AuthMechanism": 15}`, mechanisms, connector.TLS | connector.Integrated | connector.BasicAuth | connector.BasicAuthRequireTLS},
-		{`{"AuthMechanism": {"value": 5, "Value": "Tls, BasicAuth"}}`, mechanisms, connector.TLS | connector.BasicAuth},
-		{`{"AuthMechanism": ["Tls", "BasicAuth"]}`, mechanisms, connector.TLS | connector.BasicAuth},
+		{`{"ConnectionTimeout": "1.00:00:00"}`, func(c *connector.Connector) any {
+			return c.Limits.ConnectionTimeout
+		}, 24 * time.Hour},
+		{`{"MessageRateSource": 3}`, func(c *connector.Connector) any {
+			return c.Limits.MessageRateBy
+		}, connector.RateByAll},
+		{
+			`{"AuthMechanism": 15}`, mechanisms,
+			connector.TLS | connector.Integrated | connector.BasicAuth | connector.BasicAuthRequireTLS,
+		},
+		{
+			`{"AuthMechanism": {"value": 5, "Value": "Tls, BasicAuth"}}`, mechanisms,
+			connector.TLS | connector.BasicAuth,
+		},
+		{
+			`{"AuthMechanism": ["Tls", "BasicAuth"]}`, mechanisms,
+			connector.TLS | connector.BasicAuth,
+		},
 		{`{"AuthMechanism": 0}`, mechanisms, connector.NoAuth},
 		{`{"PermissionGroups": 11}`, func(c *connector.Connector) any { return c.PermissionGroups },
 			connector.AnonymousUsers | connector.ExchangeUsers | connector.ExchangeLegacyServers},
 		{`{"Enabled": false}`, func(c *connector.Connector) any { return c.Disabled }, true},
 		{`{"Bindings": "0.0.0.0:25 [::]:25"}`, bindings, "[0.0.0.0:25 [::]:25]"},
-		{`{"Bindings": {"Address": {"IPAddressToString": "::"}, "Port": 25}}`, bindings, "[[::]:25]"},
-		{`{"RemoteIPRanges": {"value": ["10.0.0.0(255.255.0.0)"], "Count": 1}}`, ranges, "[10.0.0.0/16]"},
-		{`{"RemoteIPRanges": ["192.168.1.1/24", "10.0.0.1-10.0.0.9"]}`, ranges, "[192.168.1.0/24 10.0.0.1-10.0.0.9]"},
-		{`{"RemoteIPRanges": {"LowerBound": {"Address": "10.0.0.1"}, "UpperBound": "10.0.0.9"}}`, ranges, "[10.0.0.1-10.0.0.9]"},
-		{`{"SizeEnabled": "Disabled", "ChunkingEnabled": false, "BinaryMimeEnabled": true}`, func(c *connector.Connector) any { return fmt.Sprint(c.SuppressedKeywords) }, "[CHUNKING BINARYMIME SIZE]"},
+		{
+			`{"Bindings": {"Address": {"IPAddressToString": "::"}, "Port": 25}}`, bindings,
+			"[[::]:25]",
+		},
+		{
+			`{"RemoteIPRanges": {"value": ["10.0.0.0(255.255.0.0)"], "Count": 1}}`, ranges,
+			"[10.0.0.0/16]",
+		},
+		{
+			`{"RemoteIPRanges": ["192.168.1.1/24", "10.0.0.1-10.0.0.9"]}`, ranges,
+			"[192.168.1.0/24 10.0.0.1-10.0.0.9]",
+		},
+		{
+			`{"RemoteIPRanges": {"LowerBound": {"Address": "10.0.0.1"}, "UpperBound": "10.0.0.9"}}`,
+			ranges, "[10.0.0.1-10.0.0.9]",
+		},
+		{
+			`{"SizeEnabled": "Disabled", "ChunkingEnabled": false, "BinaryMimeEnabled": true}`,
+			func(c *connector.Connector) any { return fmt.Sprint(c.SuppressedKeywords) },
+			"[CHUNKING BINARYMIME SIZE]",
+		},
 	} {
 		r := mustRead(t, exchange.Dump{ReceiveConnectors: receive(tt.changes)})
 		if got := tt.get(r.Connectors[0]); got != tt.want {
@@ -431,12 +732,22 @@ func TestSend(t *testing.T) {
 	}{
 		{`{"RequireTLS": true}`, connector.SendConnector{TLS: connector.TLSEncryptionOnly}},
 		{`{"IgnoreSTARTTLS": true}`, connector.SendConnector{TLS: connector.TLSNone}},
-		{`{"RequireTLS": true, "TlsAuthLevel": 3}`, connector.SendConnector{TLS: connector.TLSDomainValidation}},
+		{
+			`{"RequireTLS": true, "TlsAuthLevel": 3}`,
+			connector.SendConnector{TLS: connector.TLSDomainValidation},
+		},
 		{`{"TlsDomain": "mx.example.com"}`, connector.SendConnector{}},
-		{`{"RequireTLS": true, "TlsAuthLevel": 3, "TlsDomain": {"Domain": "mx.example.com"}, ` + host + `}`,
-			connector.SendConnector{TLS: connector.TLSDomainValidation, TLSDomain: "mx.example.com", SmartHosts: []string{"smtp.example.com"}}},
+		{`{"RequireTLS": true, "TlsAuthLevel": 3, "TlsDomain": {"Domain": "mx.example.com"}, ` +
+			host + `}`,
+			connector.SendConnector{
+				TLS: connector.TLSDomainValidation, TLSDomain: "mx.example.com",
+				SmartHosts: []string{"smtp.example.com"},
+			}},
 		{`{"SmartHostAuthMechanism": 4, "AuthenticationCredential": {"UserName": "u", "Password": "secret"}, ` + host + `}`,
-			connector.SendConnector{TLS: connector.TLSDomainValidation, TLSDomain: "smtp.example.com", Username: "u", SmartHosts: []string{"smtp.example.com"}}},
+			connector.SendConnector{
+				TLS: connector.TLSDomainValidation, TLSDomain: "smtp.example.com", Username: "u",
+				SmartHosts: []string{"smtp.example.com"},
+			}},
 		{`{"SmartHostAuthMechanism": 2, ` + credential + `, ` + host + `}`,
 			connector.SendConnector{
 				Username: "u", AllowUnverifiedAuth: true, SmartHosts: []string{"smtp.example.com"},
@@ -446,13 +757,30 @@ func TestSend(t *testing.T) {
 				TLS: connector.TLSCertificateValidation, Username: "u",
 				SmartHosts: []string{"a.example", "b.example"},
 			}},
-		{`{"SmartHosts": "[192.0.2.1],[2001:db8::1]", "Port": 26}`, connector.SendConnector{SmartHosts: []string{"192.0.2.1", "[2001:db8::1]"}, Port: 26}},
+		{
+			`{"SmartHosts": "[192.0.2.1],[2001:db8::1]", "Port": 26}`,
+			connector.SendConnector{SmartHosts: []string{"192.0.2.1", "[2001:db8::1]"}, Port: 26},
+		},
 		{`{"AddressSpaces": {"Type": "SMTP", "Domain": "bücher.example", "IncludeSubDomains": true, "Cost": 7}}`,
-			connector.SendConnector{AddressSpaces: []connector.AddressSpace{{Domain: "*.xn--bcher-kva.example", Cost: 7}}}},
+			connector.SendConnector{
+				AddressSpaces: []connector.AddressSpace{
+					{Domain: "*.xn--bcher-kva.example", Cost: 7},
+				},
+			}},
 		{`{"AddressSpaces": "SMTP:a.example;2 SMTP:b.example;3"}`,
-			connector.SendConnector{AddressSpaces: []connector.AddressSpace{{Domain: "a.example", Cost: 2}, {Domain: "b.example", Cost: 3}}}},
-		{`{"MaxMessageSize": "Unlimited", "SmtpMaxMessagesPerConnection": 5, "Enabled": false}`, connector.SendConnector{MessagesPerConnection: 5, Disabled: true}},
-		{`{"MaxMessageSize": "10 MB (10,485,760 bytes)"}`, connector.SendConnector{MaxMessageBytes: 10 << 20}},
+			connector.SendConnector{
+				AddressSpaces: []connector.AddressSpace{
+					{Domain: "a.example", Cost: 2}, {Domain: "b.example", Cost: 3},
+				},
+			}},
+		{
+			`{"MaxMessageSize": "Unlimited", "SmtpMaxMessagesPerConnection": 5, "Enabled": false}`,
+			connector.SendConnector{MessagesPerConnection: 5, Disabled: true},
+		},
+		{
+			`{"MaxMessageSize": "10 MB (10,485,760 bytes)"}`,
+			connector.SendConnector{MaxMessageBytes: 10 << 20},
+		},
 	} {
 		r := mustRead(t, exchange.Dump{SendConnectors: send(tt.changes)})
 		tt.want.Name = "Out"
@@ -471,8 +799,8 @@ func TestSend(t *testing.T) {
 	}
 }
 
-// Exchange speaks to mail exchangers in its own network; the relay does so where
-// told.
+// Exchange speaks to mail exchangers in its own network; the relay does so
+// where told.
 func TestSendToPrivateExchangers(t *testing.T) {
 	for changes, want := range map[string]bool{
 		`{"AddressSpaces": "SMTP:corp.example;1"}`:                               true,
@@ -519,42 +847,105 @@ func TestEncodings(t *testing.T) {
 		"UTF-16 without mark": units(false, ""), "UTF-16 big without mark": units(true, ""),
 	} {
 		r := mustRead(t, exchange.Dump{AcceptedDomains: data})
-		if len(r.AcceptedDomains) != 1 || r.AcceptedDomains[0].Domain != "bücher.example" || r.DefaultDomain != "bücher.example" {
+		if len(r.AcceptedDomains) != 1 || r.AcceptedDomains[0].Domain != "bücher.example" ||
+			r.DefaultDomain != "bücher.example" {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
 	latin := bytes.ReplaceAll([]byte(text), []byte("ü"), []byte{0xFC})
-	if _, err := exchange.Read(exchange.Dump{AcceptedDomains: latin}); err == nil || !strings.Contains(err.Error(), "utf8") {
+	if _, err := exchange.Read(exchange.Dump{AcceptedDomains: latin}); err == nil ||
+		!strings.Contains(err.Error(), "utf8") {
 		t.Errorf("Latin-1: %v", err)
 	}
 }
 
-// TestFaults reads dumps that are wrong: every fault is reported, with its place.
+// TestFaults reads dumps that are wrong: every fault is reported, with its
+// place.
 func TestFaults(t *testing.T) {
 	for _, tt := range []struct {
 		dump exchange.Dump
 		want []string
 	}{
-		{exchange.Dump{ReceiveConnectors: []byte(`{`), SendConnectors: []byte(`[] []`)}, []string{"ReceiveConnectors", "SendConnectors"}},
+		{
+			exchange.Dump{ReceiveConnectors: []byte(`{`), SendConnectors: []byte(`[] []`)},
+			[]string{"ReceiveConnectors", "SendConnectors"},
+		},
 		{exchange.Dump{ReceiveConnectors: []byte(`["Relay"]`)}, []string{"ReceiveConnectors[0]"}},
-		{exchange.Dump{ReceiveConnectors: []byte(`[{}]`)}, []string{"ReceiveConnectors[0].AuthMechanism", "ReceiveConnectors[0].Name", "ReceiveConnectors[0].PermissionGroups"}},
-		{exchange.Dump{ReceiveConnectors: receive(`{"MaxHopCount": "many", "TarpitInterval": 5, "RequireTLS": "perhaps", "Bindings": ["25"], "RemoteIPRanges": ["10.0.0.9-10.0.0.1"], "AuthMechanism": 64}`)},
+		{
+			exchange.Dump{ReceiveConnectors: []byte(`[{}]`)},
+			[]string{
+				"ReceiveConnectors[0].AuthMechanism", "ReceiveConnectors[0].Name",
+				"ReceiveConnectors[0].PermissionGroups",
+			},
+		},
+		{exchange.Dump{
+			ReceiveConnectors: receive(
+				`{"MaxHopCount": "many", "TarpitInterval": 5, "RequireTLS": "perhaps", "Bindings": ["25"], "RemoteIPRanges": ["10.0.0.9-10.0.0.1"], "AuthMechanism": 64}`,
+			),
+		},
 			[]string{"ReceiveConnectors[0].AuthMechanism", "ReceiveConnectors[0].Bindings", "ReceiveConnectors[0].MaxHopCount",
 				"ReceiveConnectors[0].RemoteIPRanges", "ReceiveConnectors[0].RequireTLS", "ReceiveConnectors[0].TarpitInterval"}},
-		{exchange.Dump{ReceiveConnectors: receive(`{"RemoteIPRanges": ["10.0.0.0(255.0.255.0)"], "MaxHopCount": 99999999999, "ConnectionTimeout": "25:00:00"}`)},
-			[]string{"ReceiveConnectors[0].ConnectionTimeout", "ReceiveConnectors[0].MaxHopCount", "ReceiveConnectors[0].RemoteIPRanges"}},
-		{exchange.Dump{ReceiveConnectors: receive(`{"Fqdn": [1], "PermissionGroups": "Friends"}`)}, []string{"ReceiveConnectors[0].Fqdn", "ReceiveConnectors[0].PermissionGroups"}},
+		{exchange.Dump{
+			ReceiveConnectors: receive(
+				`{"RemoteIPRanges": ["10.0.0.0(255.0.255.0)"], "MaxHopCount": 99999999999, "ConnectionTimeout": "25:00:00"}`,
+			),
+		},
+			[]string{
+				"ReceiveConnectors[0].ConnectionTimeout", "ReceiveConnectors[0].MaxHopCount",
+				"ReceiveConnectors[0].RemoteIPRanges",
+			}},
+		{
+			exchange.Dump{
+				ReceiveConnectors: receive(`{"Fqdn": [1], "PermissionGroups": "Friends"}`),
+			},
+			[]string{"ReceiveConnectors[0].Fqdn", "ReceiveConnectors[0].PermissionGroups"},
+		},
 		{exchange.Dump{ReceiveConnectors: receive(`{}`), Server: "EX09"}, []string{"Server"}},
-		{exchange.Dump{AcceptedDomains: []byte(`[{"DomainType": 1}, {"DomainName": "a.example"}, {"DomainName": "b.example", "DomainType": 9}]`)},
-			[]string{"AcceptedDomains[0].DomainName", "AcceptedDomains[1].DomainType", "AcceptedDomains[2].DomainType"}},
-		{exchange.Dump{SendConnectors: send(`{"AddressSpaces": ["SMTP:*contoso.com;1"], "Port": 99999, "SmartHosts": [3], "TlsAuthLevel": 7, "SmartHostAuthMechanism": 1}`)},
-			[]string{"SendConnectors[0].AddressSpaces", "SendConnectors[0].SmartHostAuthMechanism", "SendConnectors[0].SmartHosts", "SendConnectors[0].TlsAuthLevel"}},
-		{exchange.Dump{ReceiveConnectors: []byte(`[` + string(receive(`{}`)) + `,` + string(receive(`{"Name": "B"}`)) + `]`), Permissions: []byte(anyRecipient)}, []string{"Permissions[0].Identity"}},
-		{exchange.Dump{ReceiveConnectors: receive(`{}`), Permissions: []byte(`{"ExtendedRights": "ms-Exch-SMTP-Submit"}`)}, []string{"Permissions[0].User"}},
-		{exchange.Dump{AcceptedDomains: append(bytes.Repeat([]byte(" "), 32<<20), '1')}, []string{"AcceptedDomains"}},
-		{exchange.Dump{ReceiveConnectors: receive(`{"RemoteIPRanges": ["10.0.0.1", "fe80::1%11"]}`)},
+		{exchange.Dump{
+			AcceptedDomains: []byte(
+				`[{"DomainType": 1}, {"DomainName": "a.example"}, {"DomainName": "b.example", "DomainType": 9}]`,
+			),
+		},
+			[]string{
+				"AcceptedDomains[0].DomainName", "AcceptedDomains[1].DomainType",
+				"AcceptedDomains[2].DomainType",
+			}},
+		{exchange.Dump{
+			SendConnectors: send(
+				`{"AddressSpaces": ["SMTP:*contoso.com;1"], "Port": 99999, "SmartHosts": [3], "TlsAuthLevel": 7, "SmartHostAuthMechanism": 1}`,
+			),
+		},
+			[]string{
+				"SendConnectors[0].AddressSpaces", "SendConnectors[0].SmartHostAuthMechanism",
+				"SendConnectors[0].SmartHosts", "SendConnectors[0].TlsAuthLevel",
+			}},
+		{
+			exchange.Dump{
+				ReceiveConnectors: []byte(
+					`[` + string(receive(`{}`)) + `,` + string(receive(`{"Name": "B"}`)) + `]`,
+				),
+				Permissions: []byte(anyRecipient),
+			},
+			[]string{"Permissions[0].Identity"},
+		},
+		{
+			exchange.Dump{
+				ReceiveConnectors: receive(`{}`),
+				Permissions:       []byte(`{"ExtendedRights": "ms-Exch-SMTP-Submit"}`),
+			},
+			[]string{"Permissions[0].User"},
+		},
+		{
+			exchange.Dump{AcceptedDomains: append(bytes.Repeat([]byte(" "), 32<<20), '1')},
+			[]string{"AcceptedDomains"},
+		},
+		{exchange.Dump{
+			ReceiveConnectors: receive(`{"RemoteIPRanges": ["10.0.0.1", "fe80::1%11"]}`),
+		},
 			[]string{"ReceiveConnectors[0].RemoteIPRanges"}},
-		{exchange.Dump{ReceiveConnectors: receive(`{"PermissionGroups": "AnonymousUsers, Custom"}`)},
+		{exchange.Dump{
+			ReceiveConnectors: receive(`{"PermissionGroups": "AnonymousUsers, Custom"}`),
+		},
 			[]string{"ReceiveConnectors[0].PermissionGroups"}},
 		{exchange.Dump{ReceiveConnectors: receive(`{"PermissionGroups": 33}`),
 			Permissions: []byte(`{"Identity": "EX02\\Other", "User": "S-1-5-7",
@@ -566,7 +957,9 @@ func TestFaults(t *testing.T) {
 			[]string{"ReceiveConnectors[0].PermissionGroups"}},
 		{exchange.Dump{AcceptedDomains: accepted(`{"DomainName": "a..example"}`)},
 			[]string{"AcceptedDomains[0].DomainName"}},
-		{exchange.Dump{AcceptedDomains: []byte(`{"DomainName": "a.example", "DomainName": "b.example"}`)},
+		{exchange.Dump{
+			AcceptedDomains: []byte(`{"DomainName": "a.example", "DomainName": "b.example"}`),
+		},
 			[]string{"AcceptedDomains"}},
 		{exchange.Dump{AcceptedDomains: []byte(`{"DomainName": "a.example", "DomainType": 0,
 			"domainname": "b.example"}`)}, []string{"AcceptedDomains[0].domainname"}},
@@ -601,25 +994,36 @@ func TestUnclearPermissions(t *testing.T) {
 	for _, tt := range []struct{ name, rows, field, want string }{
 		{"denied in French", `{"User": "AUTORITE NT\\ANONYMOUS LOGON", ` + relay + `"Deny": true}`,
 			"User", `AUTORITE NT\\ANONYMOUS LOGON`},
-		{"granted in French", `{"User": "AUTORITE NT\\ANONYMOUS LOGON", ` + relay + `"Deny": false}`,
+		{"granted in French", `{"User": "AUTORITE NT\\ANONYMOUS LOGON", ` + relay +
+			`"Deny": false}`,
 			"User", "may be anybody"},
-		{"denied in Italian", `{"User": "NT AUTHORITY\\ACCESSO ANONIMO", ` + relay + `"Deny": true}`,
+		{"denied in Italian", `{"User": "NT AUTHORITY\\ACCESSO ANONIMO", ` + relay +
+			`"Deny": true}`,
 			"User", "ACCESSO ANONIMO"},
 		{"everybody in Spanish", `{"User": "Todos", ` + relay + `"Deny": true}`, "User", "Todos"},
 		{"all denied", `{"User": "Todos", "AccessRights": [256], "Deny": true}`, "User", "Todos"},
 		{"no domain", `{"User": "app", ` + relay + `"Deny": false}`, "User", "app"},
 		{"unknown domain", `[{"User": "FABRIKAM\\app", ` + relay + `"Deny": false},
 			{"User": "CONTOSO\\Exchange Servers", ` + relay + `"Deny": false}]`, "User", "FABRIKAM"},
-		{"no identifier", `{"User": "CONTOSO\\app", "Sid": "app", ` + relay + `"Deny": true}`, "Sid",
+		{"no identifier", `{"User": "CONTOSO\\app", "Sid": "app", ` + relay +
+			`"Deny": true}`, "Sid",
 			"not a security identifier"},
 		{"another identifier", `{"User": "NT AUTHORITY\\Authenticated Users", "Sid": "S-1-5-7",
 			` + relay + `"Deny": false}`, "Sid", "contradicts"},
-		{"two identifiers", `{"User": "S-1-5-7", "Sid": "S-1-5-11", ` + relay + `"Deny": false}`, "Sid",
+		{"two identifiers", `{"User": "S-1-5-7", "Sid": "S-1-5-11", ` + relay +
+			`"Deny": false}`, "Sid",
 			"contradicts"},
-		{"odd identifier", `{"User": "S-1-5-07", ` + relay + `"Deny": true}`, "User", "not a security " +
+		{"odd identifier", `{"User": "S-1-5-07", ` + relay +
+			`"Deny": true}`, "User", "not a security " +
 			"identifier"},
-		{"denial or not", `{"User": "S-1-5-7", ` + relay + `"IsInherited": false}`, "Deny", "missing"},
-		{"perhaps a denial", `{"User": "S-1-5-7", ` + relay + `"Deny": "non"}`, "Deny", "true or false"},
+		{
+			"denial or not", `{"User": "S-1-5-7", ` + relay + `"IsInherited": false}`, "Deny",
+			"missing",
+		},
+		{
+			"perhaps a denial", `{"User": "S-1-5-7", ` + relay + `"Deny": "non"}`, "Deny",
+			"true or false",
+		},
 		{"denied by number", `{"User": "S-1-5-7",
 			"ExtendedRights": ["ab721a53-1e2f-11d0-9819-00aa0040529b"], "Deny": true}`, "ExtendedRights",
 			"name of no right"},
@@ -635,7 +1039,8 @@ func TestUnclearPermissions(t *testing.T) {
 			_, err := exchange.Read(exchange.Dump{ReceiveConnectors: receive(`{}`),
 				Permissions: []byte(tt.rows)})
 			e, ok := errors.AsType[*connector.FieldError](err)
-			if !ok || e.Field != "Permissions[0]."+tt.field || !strings.Contains(err.Error(), tt.want) {
+			if !ok || e.Field != "Permissions[0]."+tt.field ||
+				!strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v", err)
 			}
 		})
@@ -664,7 +1069,10 @@ func TestDenialOfNoConnector(t *testing.T) {
 		"ExtendedRights": "ms-Exch-SMTP-Accept-Authoritative-Domain-Sender"}`
 	for _, tt := range []struct{ name, connector, identity string }{
 		{"path of the server", `{"Identity": null, "Server": "corp.example/EX01"}`, `EX01\\Relay`},
-		{"full name of the server", `{"Identity": null, "Server": "ex01.corp.example"}`, `EX01\\Relay`},
+		{
+			"full name of the server", `{"Identity": null, "Server": "ex01.corp.example"}`,
+			`EX01\\Relay`,
+		},
 		{"backslash in a name", `{}`, `CN=Relay\\, printers,CN=EX01`},
 		{"path", `{}`, `corp.example/Servers/EX01/SMTP\\Relay`},
 	} {
@@ -683,7 +1091,9 @@ func TestDenialOfNoConnector(t *testing.T) {
 
 // TestManyFaults bounds the report of a dump of something else.
 func TestManyFaults(t *testing.T) {
-	_, err := exchange.Read(exchange.Dump{SendConnectors: []byte(`[` + strings.Repeat(`1,`, 5000) + `1]`)})
+	_, err := exchange.Read(
+		exchange.Dump{SendConnectors: []byte(`[` + strings.Repeat(`1,`, 5000) + `1]`)},
+	)
 	if err == nil || strings.Count(err.Error(), "\n") != 100 {
 		t.Errorf("%v", err)
 	}
@@ -691,36 +1101,54 @@ func TestManyFaults(t *testing.T) {
 
 // TestCutOff points at -Depth.
 func TestCutOff(t *testing.T) {
-	for _, v := range []string{"@{Address=0.0.0.0; Port=25}", "System.Object[]", "Microsoft.Exchange.Data.IPBinding"} {
-		_, err := exchange.Read(exchange.Dump{ReceiveConnectors: receive(`{"Bindings": [` + marshal(t, v) + `]}`)})
+	for _, v := range []string{
+		"@{Address=0.0.0.0; Port=25}", "System.Object[]", "Microsoft.Exchange.Data.IPBinding",
+	} {
+		_, err := exchange.Read(
+			exchange.Dump{ReceiveConnectors: receive(`{"Bindings": [` + marshal(t, v) + `]}`)},
+		)
 		if err == nil || !strings.Contains(err.Error(), "-Depth") {
 			t.Errorf("%s: %v", v, err)
 		}
 	}
 }
 
-// TestServer keeps the connectors of one server, and tells those of several apart.
+// TestServer keeps the connectors of one server, and tells those of several
+// apart.
 func TestServer(t *testing.T) {
 	d := exchange.Dump{ReceiveConnectors: []byte(`[` + string(receive(`{}`)) + `,` +
-		string(receive(`{"Server": {"Name": "EX02"}, "Identity": {"DistinguishedName": "CN=Relay,CN=EX02", "Name": "Relay"}, "DistinguishedName": "CN=Relay,CN=EX02"}`)) + `]`),
+		string(
+			receive(
+				`{"Server": {"Name": "EX02"}, "Identity": {"DistinguishedName": "CN=Relay,CN=EX02", "Name": "Relay"}, "DistinguishedName": "CN=Relay,CN=EX02"}`,
+			),
+		) + `]`),
 		Permissions: []byte(`[{"Identity": "EX02\\Relay", "User": "S-1-5-7",
 			"ExtendedRights": "ms-Exch-SMTP-Accept-Any-Recipient", "Deny": false},
 			{"Identity": {"DistinguishedName": "CN=Relay,CN=EX02"}, "User": "S-1-5-7",
 				"ExtendedRights": "ms-Exch-Bypass-Anti-Spam", "Deny": false}]`)}
 	r := mustRead(t, d)
-	if len(r.Connectors) != 2 || r.Connectors[0].Name != "Relay" || r.Connectors[1].Name != `EX02\Relay` ||
-		len(r.Connectors[0].Grants) != 0 || r.Connectors[1].Grants[0].Rights != connector.AcceptAnyRecipient|connector.BypassAntiSpam {
+	if len(r.Connectors) != 2 || r.Connectors[0].Name != "Relay" ||
+		r.Connectors[1].Name != `EX02\Relay` ||
+		len(r.Connectors[0].Grants) != 0 ||
+		r.Connectors[1].Grants[0].Rights != connector.AcceptAnyRecipient|connector.BypassAntiSpam {
 		t.Errorf("%s", marshal(t, r.Connectors))
 	}
 	d.Server = "ex01"
-	if r = mustRead(t, d); len(r.Connectors) != 1 || r.Connectors[0].Name != "Relay" || len(r.Connectors[0].Grants) != 0 {
+	if r = mustRead(t, d); len(r.Connectors) != 1 || r.Connectors[0].Name != "Relay" ||
+		len(r.Connectors[0].Grants) != 0 {
 		t.Errorf("%s", marshal(t, r.Connectors))
 	}
 }
 
 // TestEmpty reads parts that are missing, empty or null.
 func TestEmpty(t *testing.T) {
-	for _, d := range []exchange.Dump{{}, {ReceiveConnectors: []byte{}, SendConnectors: []byte("null"), AcceptedDomains: []byte(" \r\n"), Permissions: []byte("[]")}} {
+	for _, d := range []exchange.Dump{
+		{},
+		{
+			ReceiveConnectors: []byte{}, SendConnectors: []byte("null"),
+			AcceptedDomains: []byte(" \r\n"), Permissions: []byte("[]"),
+		},
+	} {
 		if r := mustRead(t, d); marshal(t, r) != marshal(t, &exchange.Result{}) {
 			t.Errorf("%+v", r)
 		}
@@ -729,7 +1157,14 @@ func TestEmpty(t *testing.T) {
 
 // TestOneLine keeps what a dump holds from breaking the line of a note.
 func TestOneLine(t *testing.T) {
-	r := mustRead(t, exchange.Dump{SendConnectors: send(`{"Name": "a\nb = 1\u2028c", "Surprise": "x\r\ny", "Sur\nprise": 1}`)})
+	r := mustRead(
+		t,
+		exchange.Dump{
+			SendConnectors: send(
+				`{"Name": "a\nb = 1\u2028c", "Surprise": "x\r\ny", "Sur\nprise": 1}`,
+			),
+		},
+	)
 	for _, n := range r.Notes {
 		if strings.ContainsAny(n.String(), "\r\n\u2028") {
 			t.Errorf("%q", n)
@@ -740,16 +1175,34 @@ func TestOneLine(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	// Small seeds: the fuzzer is slow to make large ones smaller.
 	f.Add(receive(`{}`), accepted(`{}`), send(`{}`), []byte(anyRecipient))
-	f.Add(receive(`{"AuthMechanism": 31, "PermissionGroups": 63, "Fqdn": {"Domain": "a.b"}, "TarpitInterval": {"Ticks": 1}, "MaxInboundConnection": {"IsUnlimited": true}}`),
-		accepted(`{"DomainName": {"Domain": "a.b", "IncludeSubDomains": true}, "DomainType": 2, "Default": true}`),
-		send(`{"AddressSpaces": {"Type": "SMTP", "Domain": "a.b", "Cost": 1}, "SmartHosts": {"Address": {"IPAddressToString": "::1"}}, "SmartHostAuthMechanism": 4}`),
-		[]byte(`{"User": {"RawIdentity": "A\\b"}, "ExtendedRights": null, "AccessRights": "GenericAll", "Deny": true, "IsInherited": true}`))
-	f.Add(receive(`{"AuthMechanism": 32, "PermissionGroups": 4, "Bindings": {"Address": "::", "Port": 25}, "RemoteIPRanges": "1.2.3.4(255.0.0.0)", "MaxMessageSize": "1 KB (1,024 bytes)"}`),
+	f.Add(receive(
+		`{"AuthMechanism": 31, "PermissionGroups": 63, "Fqdn": {"Domain": "a.b"}, "TarpitInterval": {"Ticks": 1}, "MaxInboundConnection": {"IsUnlimited": true}}`,
+	),
+		accepted(
+			`{"DomainName": {"Domain": "a.b", "IncludeSubDomains": true}, "DomainType": 2, "Default": true}`,
+		),
+		send(
+			`{"AddressSpaces": {"Type": "SMTP", "Domain": "a.b", "Cost": 1}, "SmartHosts": {"Address": {"IPAddressToString": "::1"}}, "SmartHostAuthMechanism": 4}`,
+		),
+		[]byte(
+			`{"User": {"RawIdentity": "A\\b"}, "ExtendedRights": null, "AccessRights": "GenericAll", "Deny": true, "IsInherited": true}`,
+		))
+	f.Add(receive(
+		`{"AuthMechanism": 32, "PermissionGroups": 4, "Bindings": {"Address": "::", "Port": 25}, "RemoteIPRanges": "1.2.3.4(255.0.0.0)", "MaxMessageSize": "1 KB (1,024 bytes)"}`,
+	),
 		[]byte("\uFEFF[]"), send(`{"AddressSpaces": "X400:c=US;a= ;p=C;1"}`),
-		[]byte(`{"User": "MS Exchange\\Externally Secured Servers", "ExtendedRights": {"RawIdentity": "ms-Exch-SMTP-Submit"}}`))
-	f.Add([]byte("\xFF\xFE{\x00"), []byte(`{"value":[],"Count":0}`), []byte(`{"Name":{"Name":{}}}`), []byte(`[[]]`))
+		[]byte(
+			`{"User": "MS Exchange\\Externally Secured Servers", "ExtendedRights": {"RawIdentity": "ms-Exch-SMTP-Submit"}}`,
+		))
+	f.Add(
+		[]byte("\xFF\xFE{\x00"), []byte(`{"value":[],"Count":0}`), []byte(`{"Name":{"Name":{}}}`),
+		[]byte(`[[]]`),
+	)
 	f.Fuzz(func(t *testing.T, receive, accepted, send, permissions []byte) {
-		d := exchange.Dump{ReceiveConnectors: receive, AcceptedDomains: accepted, SendConnectors: send, Permissions: permissions}
+		d := exchange.Dump{
+			ReceiveConnectors: receive, AcceptedDomains: accepted, SendConnectors: send,
+			Permissions: permissions,
+		}
 		r, err := exchange.Read(d)
 		if err != nil {
 			return
@@ -769,7 +1222,8 @@ func FuzzRead(f *testing.F) {
 				t.Fatal("recipients from nowhere")
 			}
 		}
-		if again, err := exchange.Read(d); err != nil || fmt.Sprint(again.Notes) != fmt.Sprint(r.Notes) {
+		if again, err := exchange.Read(d); err != nil ||
+			fmt.Sprint(again.Notes) != fmt.Sprint(r.Notes) {
 			t.Fatalf("another result: %v\n%v\n%v", err, r.Notes, again)
 		}
 	})

@@ -83,7 +83,9 @@ func parse(data []byte) (any, error) {
 		return nil, fmt.Errorf("not JSON: %w", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("more than one JSON document; put the output of one command into one file")
+		return nil, errors.New(
+			"more than one JSON document; put the output of one command into one file",
+		)
 	}
 	return v, nil
 }
@@ -152,7 +154,9 @@ func decode(data []byte) ([]byte, error) {
 	if order == nil {
 		data = bytes.TrimPrefix(data, []byte("\xEF\xBB\xBF"))
 		if !utf8.Valid(data) {
-			return nil, errors.New("neither UTF-8 nor UTF-16; write the file with Out-File -Encoding utf8")
+			return nil, errors.New(
+				"neither UTF-8 nor UTF-16; write the file with Out-File -Encoding utf8",
+			)
 		}
 		return data, nil
 	}
@@ -174,7 +178,8 @@ func decode(data []byte) ([]byte, error) {
 }
 
 // listOf returns the elements of a list. A list of one may be printed as its
-// element, and Windows PowerShell prints some lists as an object with value and Count.
+// element, and Windows PowerShell prints some lists as an object with value and
+// Count.
 func listOf(v any) []any {
 	switch x := v.(type) {
 	case nil:
@@ -204,7 +209,8 @@ func member(m map[string]any, name string) any {
 	return nil
 }
 
-// textOf returns a text, or that of the first member of these names which has one.
+// textOf returns a text, or that of the first member of these names which has
+// one.
 func textOf(v any, members ...string) (string, bool) {
 	switch x := v.(type) {
 	case string:
@@ -219,8 +225,8 @@ func textOf(v any, members ...string) (string, bool) {
 	return "", false
 }
 
-// scalar returns the text of a word, a number or a truth value. A value that came over a remote
-// session may be wrapped in an object.
+// scalar returns the text of a word, a number or a truth value. A value that
+// came over a remote session may be wrapped in an object.
 func scalar(v any) (string, bool) {
 	switch x := v.(type) {
 	case string:
@@ -242,7 +248,8 @@ func isObject(v any) bool {
 	return ok
 }
 
-// isNothing reports whether a value stands for nothing or for what is switched off.
+// isNothing reports whether a value stands for nothing or for what is switched
+// off.
 func isNothing(v any) bool {
 	switch x := v.(type) {
 	case nil:
@@ -280,13 +287,16 @@ func show(v any) string {
 		return strings.Join(parts, ", ")
 	}
 	if d, ok := spanOf(v); ok {
-		return fmt.Sprintf("%02d:%02d:%02d", int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60)
+		return fmt.Sprintf(
+			"%02d:%02d:%02d", int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60,
+		)
 	}
 	s, _ := textOf(v, "Name", "Expression", "RawIdentity", "IPAddressToString", "DistinguishedName")
 	return s
 }
 
-// get returns a parameter that is there and not null, and remembers that it was asked for.
+// get returns a parameter that is there and not null, and remembers that it was
+// asked for.
 func (o *object) get(name string) (any, bool) {
 	key := strings.ToLower(name)
 	o.read[key] = true
@@ -318,14 +328,16 @@ func (o *object) note(name, reason string) {
 // wrong adds the fault of a value that is not what it should be.
 func (o *object) wrong(name string, v any, want string) {
 	s := oneLine(show(v))
-	if strings.HasPrefix(s, "@{") || strings.HasPrefix(s, "System.") || strings.HasPrefix(s, "Microsoft.Exchange.") {
+	if strings.HasPrefix(s, "@{") || strings.HasPrefix(s, "System.") ||
+		strings.HasPrefix(s, "Microsoft.Exchange.") {
 		o.fault(name, "cut off by ConvertTo-Json; give it a larger -Depth")
 		return
 	}
 	o.fault(name, "%q is not %s", s, want)
 }
 
-// text returns a parameter that is a text, or an object that has one under one of the names.
+// text returns a parameter that is a text, or an object that has one under one
+// of the names.
 func (o *object) text(name string, members ...string) string {
 	v, ok := o.get(name)
 	if !ok {

@@ -9,7 +9,8 @@ import (
 	"github.com/postern-mail/postern/connector"
 )
 
-// entries are the permissions of one connector, summed up in the order of the dump.
+// entries are the permissions of one connector, summed up in the order of the
+// dump.
 type entries struct {
 	kinds    []connector.Principal
 	allowed  map[connector.Principal]connector.Right
@@ -18,7 +19,8 @@ type entries struct {
 	order    []*account
 }
 
-// account is what the permissions of a connector say of one account of the directory.
+// account is what the permissions of a connector say of one account of the
+// directory.
 type account struct {
 	identity
 	name            string
@@ -47,7 +49,10 @@ func (e *entries) account(key, name string, id identity) *account {
 
 // sum adds up what the accounts mean for the principals that they stand for.
 func (e *entries) sum() {
-	add := func(list []connector.Principal, rights connector.Right, to map[connector.Principal]connector.Right) {
+	add := func(
+		list []connector.Principal, rights connector.Right,
+		to map[connector.Principal]connector.Right,
+	) {
 		if rights == 0 {
 			return
 		}
@@ -76,11 +81,15 @@ func (r *reader) permissions(rows []*object, connectors []*receive) {
 		switch {
 		case c == nil && identity != "":
 			if !isElsewhere(identity, connectors) && o.isDenial() {
-				o.fault("Identity", "%q is no receive connector of the dump, and what it denies would be lost",
+				o.fault("Identity", "%q is no receive connector of the dump, and what it denies "+
+					"would be lost",
 					oneLine(identity))
 			} else if !lost[identity] {
 				lost[identity] = true
-				r.note("permissions", "Identity", identity, "left out: no receive connector of the dump")
+				r.note(
+					"permissions", "Identity", identity,
+					"left out: no receive connector of the dump",
+				)
 			}
 		case c != nil && !c.elsewhere:
 			if sums[c] == nil {
@@ -95,7 +104,8 @@ func (r *reader) permissions(rows []*object, connectors []*receive) {
 			r.grant(c, e)
 		}
 		if c.custom && !c.elsewhere && (e == nil || len(e.order) == 0) && len(r.strangers) == 0 {
-			c.o.fault("PermissionGroups", "Custom: it has permissions beyond its groups, or lacks some of "+
+			c.o.fault("PermissionGroups", "Custom: it has permissions beyond its groups, or "+
+				"lacks some of "+
 				"theirs, but none are in the dump; "+
 				"read the output of Get-ADPermission as well")
 		}
@@ -121,15 +131,18 @@ func (o *object) isDenial() bool {
 		isUnclear))
 }
 
-// subject returns the connector of a row. Without one it returns what the row says,
-// or nothing after a fault.
+// subject returns the connector of a row. Without one it returns what the row
+// says, or nothing after a fault.
 func (r *reader) subject(o *object, connectors []*receive) (*receive, string) {
 	identity := o.text("Identity", "DistinguishedName", "Name")
 	if identity == "" {
 		if len(connectors) == 1 {
 			return connectors[0], ""
 		}
-		o.fault("Identity", "missing; select Identity as well, since there are several receive connectors")
+		o.fault(
+			"Identity",
+			"missing; select Identity as well, since there are several receive connectors",
+		)
 		return nil, ""
 	}
 	for _, c := range connectors {
@@ -172,7 +185,8 @@ func (r *reader) permission(o *object, c *receive, e *entries, known map[string]
 	key := cmp.Or(sid, strings.ToLower(name))
 	if all && !deny {
 		if id, ok := identityOf(name, sid, known); ok && id.kind {
-			r.note(c.o.label, "Permissions", name, "has every right by its access rights; left out: grant "+
+			r.note(c.o.label, "Permissions", name, "has every right by its access rights; left "+
+				"out: grant "+
 				"the rights by name")
 		}
 		return // an administrator
@@ -196,17 +210,20 @@ func (r *reader) permission(o *object, c *receive, e *entries, known map[string]
 			rights = allRights()
 		}
 		if i := slices.IndexFunc(unknown, isUnclear); i >= 0 {
-			o.fault("ExtendedRights", "%q is denied, but is the name of no right; print the rights by name",
+			o.fault("ExtendedRights", "%q is denied, but is the name of no right; print the "+
+				"rights by name",
 				oneLine(unknown[i]))
 		}
 		if rights != 0 && o.isTrue("IsInherited") {
-			r.note(c.o.label, "Permissions", name+": "+rights.String(), "an inherited denial; in Exchange "+
+			r.note(c.o.label, "Permissions", name+": "+
+				rights.String(), "an inherited denial; in Exchange "+
 				"a grant on the connector itself outweighs it, here the denial wins")
 		}
 		a.denied |= rights
 	case o.isForOthers():
 		if rights != 0 {
-			r.note(c.o.label, "Permissions", name+": "+rights.String(), "left out: granted for objects "+
+			r.note(c.o.label, "Permissions", name+": "+
+				rights.String(), "left out: granted for objects "+
 				"below the connector, not for the connector itself")
 		}
 	default:
@@ -238,7 +255,8 @@ func (o *object) isForOthers() bool {
 	return ok && !isNothing(v) && !strings.EqualFold(show(v), "ms-Exch-Smtp-Receive-Connector")
 }
 
-// explain notes what became of the permissions of an account that are not those of a kind of session.
+// explain notes what became of the permissions of an account that are not those
+// of a kind of session.
 func (r *reader) explain(c *receive, a *account) {
 	note := func(rights connector.Right, reason string) {
 		if rights != 0 {
@@ -249,24 +267,32 @@ func (r *reader) explain(c *receive, a *account) {
 	case a.member:
 		// What it may do is what its permission group says.
 	case a.kind:
-		// Exchange's servers have rights to their own protocols, which are not spoken.
+		// Exchange's servers have rights to their own protocols, which are not
+		// spoken.
 		external := c.AuthMechanisms.Has(connector.ExternalAuthoritative)
-		if p := a.allow[0]; p != connector.Servers && external == (p == connector.ExternallySecured) && len(a.unknown) > 0 {
-			r.note(c.o.label, "Permissions", a.name+": "+strings.Join(a.unknown, ", "), "no counterpart")
+		if p := a.allow[0]; p != connector.Servers &&
+			external == (p == connector.ExternallySecured) && len(a.unknown) > 0 {
+			r.note(
+				c.o.label, "Permissions", a.name+": "+strings.Join(a.unknown, ", "),
+				"no counterpart",
+			)
 		}
 	case len(a.allow) == 0:
 		note(a.allowed, "left out: stands for no kind of session here")
 		note(a.denied, "denied to every kind of session that this may be about")
 	default:
-		note(a.allowed, "granted to a user of this name; write group: if it is a group, and the name that your users log on with")
+		note(
+			a.allowed,
+			"granted to a user of this name; write group: if it is a group, and the name that your users log on with",
+		)
 		note(a.denied, "denied to all who log on, since the dump does not tell which of your users "+
 			"this is about; "+
 			"deny it to user: or group: with your own names instead")
 	}
 }
 
-// rights returns the rights of a row that have a counterpart, and the names of those about
-// sessions that have none.
+// rights returns the rights of a row that have a counterpart, and the names of
+// those about sessions that have none.
 func (o *object) rights() (rights connector.Right, unknown []string) {
 	for _, v := range o.list("ExtendedRights") {
 		s, ok := textOf(v, "RawIdentity", "Name")
@@ -310,7 +336,8 @@ func isUnclear(s string) bool {
 	return guid || !strings.Contains(s, "-") || strings.ContainsAny(s, " {}")
 }
 
-// everyRight reports whether a row without extended rights stands for all of them.
+// everyRight reports whether a row without extended rights stands for all of
+// them.
 func (o *object) everyRight() bool {
 	if v, _ := o.get("ExtendedRights"); !isNothing(v) {
 		return false
@@ -330,8 +357,8 @@ func (o *object) everyRight() bool {
 	return false
 }
 
-// grant turns the sums into the grants of the connector: what is beyond its groups, and what is
-// missing from them.
+// grant turns the sums into the grants of the connector: what is beyond its
+// groups, and what is missing from them.
 func (r *reader) grant(c *receive, e *entries) {
 	for _, a := range e.order {
 		r.explain(c, a)
@@ -343,21 +370,33 @@ func (r *reader) grant(c *receive, e *entries) {
 		allowed, denied := e.allowed[p]&^groups, e.denied[p]
 		if external != (p == connector.ExternallySecured) {
 			if external && allowed != 0 && p != connector.Servers {
-				r.note(c.o.label, "Permissions", string(p)+": "+allowed.String(), "left out: with ExternalAuthoritative every session is externally secured")
+				r.note(
+					c.o.label, "Permissions", string(p)+": "+allowed.String(),
+					"left out: with ExternalAuthoritative every session is externally secured",
+				)
 			}
 			if external && denied != 0 {
-				r.note(c.o.label, "Permissions", string(p)+": "+denied.String(), "this denial has no effect: with ExternalAuthoritative every session is externally secured")
+				r.note(
+					c.o.label, "Permissions", string(p)+": "+denied.String(),
+					"this denial has no effect: with ExternalAuthoritative every session is externally secured",
+				)
 			}
-			// Without it nobody is; the group ExchangeServers always lists the rights all the same.
+			// Without it nobody is; the group ExchangeServers always lists the
+			// rights all the same.
 			continue
 		}
 		if p == connector.Servers && !c.AuthMechanisms.Has(connector.ExchangeServer) {
 			continue // nobody is one
 		}
-		// A list of permissions may have been filtered. One with the right to submit is taken for whole: then what
-		// the group would give and the list does not was taken away.
-		if missing := groups &^ e.allowed[p]; isKind(p) && missing != 0 && e.allowed[p].Has(connector.Submit) && missing&^denied != 0 {
-			r.note(c.o.label, "Permissions", string(p)+": "+(missing&^denied).String(), "part of the permission group, but not granted; denied here")
+		// A list of permissions may have been filtered. One with the right to
+		// submit is taken for whole: then what the group would give and the
+		// list does not was taken away.
+		if missing := groups &^ e.allowed[p]; isKind(p) && missing != 0 &&
+			e.allowed[p].Has(connector.Submit) && missing&^denied != 0 {
+			r.note(
+				c.o.label, "Permissions", string(p)+": "+(missing&^denied).String(),
+				"part of the permission group, but not granted; denied here",
+			)
 			denied |= missing
 		}
 		if allowed != 0 {
@@ -369,10 +408,12 @@ func (r *reader) grant(c *receive, e *entries) {
 	}
 }
 
-// isKind reports whether a principal is a kind of session and not a user or a group.
+// isKind reports whether a principal is a kind of session and not a user or a
+// group.
 func isKind(p connector.Principal) bool {
 	switch p {
-	case connector.Anonymous, connector.Authenticated, connector.Servers, connector.ExternallySecured:
+	case connector.Anonymous, connector.Authenticated, connector.Servers,
+		connector.ExternallySecured:
 		return true
 	}
 	return false
@@ -384,7 +425,9 @@ func (c *receive) groupRights(p connector.Principal) connector.Right {
 		Authenticated: p != connector.Anonymous && p != connector.ExternallySecured,
 		Server:        p == connector.Servers, TLS: true,
 	}
-	groups := connector.Connector{PermissionGroups: c.PermissionGroups, AuthMechanisms: c.AuthMechanisms}
+	groups := connector.Connector{
+		PermissionGroups: c.PermissionGroups, AuthMechanisms: c.AuthMechanisms,
+	}
 	return groups.Rights(peer)
 }
 

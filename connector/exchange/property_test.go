@@ -39,7 +39,8 @@ func TestNeverMoreThanTheSource(t *testing.T) {
 		for _, u := range m.users() {
 			source := m.rights(u.token...)
 			for _, peer := range []connector.Peer{
-				{User: u.name}, {User: u.name, Groups: u.groups}, {User: "someone"}, {User: "someone",
+				{User: u.name}, {User: u.name, Groups: u.groups}, {User: "someone"},
+				{User: "someone",
 					Groups: u.groups},
 			} {
 				peer.Authenticated, peer.TLS = true, true
@@ -132,7 +133,9 @@ func (m *organization) make() {
 			rights: connector.AnonymousUsers.Rights()})
 	}
 	if m.groups.Has(connector.ExchangeUsers) {
-		m.presets = append(m.presets, entry{sid: sidOfUsers, rights: connector.ExchangeUsers.Rights()})
+		m.presets = append(
+			m.presets, entry{sid: sidOfUsers, rights: connector.ExchangeUsers.Rights()},
+		)
 	}
 	m.list = slices.Clone(m.presets)
 	accounts := slices.Sorted(maps.Keys(directory()))
@@ -158,7 +161,8 @@ func (m *organization) rights(token ...string) connector.Right {
 	for _, inherited := range []bool{false, true} {
 		for _, deny := range []bool{true, false} {
 			for _, e := range m.list {
-				if e.below || e.inherited != inherited || e.deny != deny || !slices.Contains(token, e.sid) {
+				if e.below || e.inherited != inherited || e.deny != deny ||
+					!slices.Contains(token, e.sid) {
 					continue
 				}
 				if !deny {
@@ -202,7 +206,9 @@ func (m *organization) dump() exchange.Dump {
 		row := map[string]any{
 			"Identity": `EX01\Relay`, "User": pick(name, map[string]any{"RawIdentity": name,
 				"SecurityIdentifier": nil}),
-			"Deny":            pick(e.deny, fmt.Sprint(e.deny), map[string]any{"IsPresent": e.deny}),
+			"Deny": pick(
+				e.deny, fmt.Sprint(e.deny), map[string]any{"IsPresent": e.deny},
+			),
 			"IsInherited":     e.inherited,
 			"InheritanceType": "All", "AccessRights": pick([]any{"ExtendedRight"}, []any{256},
 				"ExtendedRight"),
@@ -235,8 +241,10 @@ func (m *organization) dump() exchange.Dump {
 	}
 	m.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
 	c := map[string]any{
-		"Name": "Relay", "Identity": `EX01\Relay`, "Server": "EX01", "Bindings": []string{"0.0.0.0:25"},
-		"RemoteIPRanges": []string{"10.0.0.0/24"}, "AuthMechanism": "Tls, BasicAuth, BasicAuthRequireTLS",
+		"Name": "Relay", "Identity": `EX01\Relay`, "Server": "EX01",
+		"Bindings":         []string{"0.0.0.0:25"},
+		"RemoteIPRanges":   []string{"10.0.0.0/24"},
+		"AuthMechanism":    "Tls, BasicAuth, BasicAuthRequireTLS",
 		"PermissionGroups": m.shown(),
 		"RequireTLS":       m.requireTLS, "Enabled": true, "TransportRole": "FrontendTransport",
 		"DomainSecureEnabled": m.IntN(2) == 0,

@@ -27,14 +27,19 @@ func (r *reader) receiveConnectors(objects []*object, server string) []*receive 
 	var all, others []*receive
 	var servers []string
 	for _, o := range objects {
-		c := &receive{o: o, identity: o.text("Identity", "DistinguishedName", "Name"), server: o.text("Server", "Name")}
+		c := &receive{
+			o: o, identity: o.text("Identity", "DistinguishedName", "Name"),
+			server: o.text("Server", "Name"),
+		}
 		c.server = cmp.Or(c.server, serverOf(c.identity))
 		if server != "" && !strings.EqualFold(c.server, server) {
 			c.elsewhere = true // but permissions may be about it
 			others = append(others, c)
 			continue
 		}
-		if !slices.ContainsFunc(servers, func(s string) bool { return strings.EqualFold(s, c.server) }) {
+		if !slices.ContainsFunc(servers, func(s string) bool {
+			return strings.EqualFold(s, c.server)
+		}) {
 			servers = append(servers, c.server)
 		}
 		name := o.text("Name")
@@ -43,7 +48,9 @@ func (r *reader) receiveConnectors(objects []*object, server string) []*receive 
 		}
 		o.label = receiveLabel(name)
 		c.Connector = &connector.Connector{Name: name}
-		if slices.ContainsFunc(all, func(x *receive) bool { return strings.EqualFold(x.Name, name) }) {
+		if slices.ContainsFunc(all, func(x *receive) bool {
+			return strings.EqualFold(x.Name, name)
+		}) {
 			c.Name = c.server + `\` + name
 			o.label = receiveLabel(c.Name)
 			o.note("Name", "also the name of a connector of another server; renamed")
@@ -57,14 +64,17 @@ func (r *reader) receiveConnectors(objects []*object, server string) []*receive 
 		r.fault("Server", "no receive connector is of server %q", server)
 	}
 	if len(servers) > 1 {
-		r.note("receive connectors", "Server", strings.Join(servers, ", "), "of several servers, which compete for the same bindings; choose one server")
+		r.note(
+			"receive connectors", "Server", strings.Join(servers, ", "),
+			"of several servers, which compete for the same bindings; choose one server",
+		)
 	}
 	return append(all, others...)
 }
 
 // serverOf returns the server in an identity such as EX01\Relay, or nothing for
-// one of another form: a distinguished name, which may hold a backslash as well,
-// or a path in the directory.
+// one of another form: a distinguished name, which may hold a backslash as
+// well, or a path in the directory.
 func serverOf(identity string) string {
 	server, _, ok := strings.Cut(identity, `\`)
 	if !ok || strings.ContainsAny(server, "=/") {
@@ -99,18 +109,34 @@ func receiveRules() []rule {
 		{"DomainSecureEnabled", "a partner proves its domain by a client certificate, which " +
 			"PartnerNames may map; a grant to partner:DOMAIN says what it may do", nil},
 		{"EnableAuthGSSAPI", "Kerberos is not offered", nil},
-		{"ExtendedProtectionPolicy", "concerns Integrated authentication, which is not offered", nil},
+		{
+			"ExtendedProtectionPolicy", "concerns Integrated authentication, which is not offered",
+			nil,
+		},
 		{"LiveCredentialEnabled", "no counterpart", nil},
 		{"LongAddressesEnabled", "addresses longer than RFC 5321 allows are not accepted", nil},
 		{"OrarEnabled", "XORAR is not spoken", nil},
 		{"ProxyEnabled", "no counterpart", nil},
-		{"RejectReservedTopLevelRecipientDomains", "no counterpart; an application refuses such recipients in its own policy", nil},
-		{"RejectReservedSecondLevelRecipientDomains", "no counterpart; an application refuses such recipients in its own policy", nil},
-		{"RejectSingleLabelRecipientDomains", "no counterpart; an application refuses such recipients in its own policy", nil},
+		{
+			"RejectReservedTopLevelRecipientDomains",
+			"no counterpart; an application refuses such recipients in its own policy", nil,
+		},
+		{
+			"RejectReservedSecondLevelRecipientDomains",
+			"no counterpart; an application refuses such recipients in its own policy", nil,
+		},
+		{
+			"RejectSingleLabelRecipientDomains",
+			"no counterpart; an application refuses such recipients in its own policy", nil,
+		},
 		{"RequireEHLODomain", "no counterpart", nil},
 		{"ServiceDiscoveryFqdn", "no counterpart", nil},
 		{"TlsCertificateName", "the relay's TLS configuration holds the certificates", nil},
-		{"TlsDomainCapabilities", "no counterpart; nobody is given rights by the name in a certificate unless a grant to partner:DOMAIN says so", nil},
+		{
+			"TlsDomainCapabilities",
+			"no counterpart; nobody is given rights by the name in a certificate unless a grant to partner:DOMAIN says so",
+			nil,
+		},
 	}
 }
 
@@ -137,7 +163,10 @@ func (c *receive) bindings() {
 		}
 	}
 	if slices.ContainsFunc(c.Bindings, func(b netip.AddrPort) bool { return b.Port() == 465 }) {
-		c.o.r.note(c.o.label, "Bindings", "465", "Exchange begins without TLS on this port, and mail programs expect TLS at once; set ImplicitTLS for them")
+		c.o.r.note(
+			c.o.label, "Bindings", "465",
+			"Exchange begins without TLS on this port, and mail programs expect TLS at once; set ImplicitTLS for them",
+		)
 	}
 }
 
@@ -150,7 +179,8 @@ func (c *receive) ranges() {
 		}
 		if strings.Contains(s, "%") {
 			// Left out, its hosts would go by another connector's wider range.
-			c.o.fault("RemoteIPRanges", "%q is of one interface, which has no counterpart; take away the "+
+			c.o.fault("RemoteIPRanges", "%q is of one interface, which has no counterpart; take "+
+				"away the "+
 				"%% and what follows", oneLine(s))
 			continue
 		}
@@ -161,14 +191,23 @@ func (c *receive) ranges() {
 		}
 	}
 	six := func(a netip.Addr) bool { return a.Is6() && !a.Is4In6() }
-	if slices.ContainsFunc(c.Bindings, func(b netip.AddrPort) bool { return six(b.Addr()) }) && len(c.RemoteIPRanges) > 0 &&
-		!slices.ContainsFunc(c.RemoteIPRanges, func(g connector.Range) bool { return six(g.From) }) {
-		c.o.r.note(c.o.label, "RemoteIPRanges", "", "holds no IPv6 address, so that nobody reaches the connector on its IPv6 bindings")
+	if slices.ContainsFunc(c.Bindings, func(b netip.AddrPort) bool { return six(b.Addr()) }) &&
+		len(c.RemoteIPRanges) > 0 &&
+		!slices.ContainsFunc(c.RemoteIPRanges, func(g connector.Range) bool {
+			return six(g.From)
+		}) {
+		c.o.r.note(
+			c.o.label, "RemoteIPRanges", "",
+			"holds no IPv6 address, so that nobody reaches the connector on its IPv6 bindings",
+		)
 	}
 }
 
 func (c *receive) mechanisms() {
-	words, ok := c.o.words("AuthMechanism", "Tls", "Integrated", "BasicAuth", "BasicAuthRequireTLS", "ExchangeServer", "ExternalAuthoritative")
+	words, ok := c.o.words(
+		"AuthMechanism", "Tls", "Integrated", "BasicAuth", "BasicAuthRequireTLS", "ExchangeServer",
+		"ExternalAuthoritative",
+	)
 	if !ok {
 		c.o.require("AuthMechanism")
 		return
@@ -188,15 +227,23 @@ func (c *receive) mechanisms() {
 			c.o.r.note(c.o.label, "AuthMechanism", m.String(), reason)
 		}
 	}
-	about(connector.Integrated, "NTLM and Kerberos are not offered; users need BasicAuth inside TLS")
-	about(connector.ExchangeServer, "neither X-EXPS nor X-ANONYMOUSTLS is spoken; your relays prove who they are by a certificate "+
+	about(
+		connector.Integrated, "NTLM and Kerberos are not offered; users need BasicAuth inside TLS",
+	)
+	about(connector.ExchangeServer, "neither X-EXPS nor X-ANONYMOUSTLS is spoken; your relays "+
+		"prove who they are by a certificate "+
 		"listed in ServerNames or by a shared secret")
-	about(connector.ExternalAuthoritative, "every host in RemoteIPRanges is trusted without proof: it may relay to anybody, "+
+	about(connector.ExternalAuthoritative, "every host in RemoteIPRanges is trusted without "+
+		"proof: it may relay to anybody, "+
 		"as any sender, past content checks and the size limit")
-	about(connector.ExternalAuthoritative, "X-MS-Exchange-Organization and -Forest headers are removed all the same; these hosts do not have the rights to them")
+	about(
+		connector.ExternalAuthoritative,
+		"X-MS-Exchange-Organization and -Forest headers are removed all the same; these hosts do not have the rights to them",
+	)
 }
 
-// require adds a fault for a parameter that decides who may do what and is not in the dump.
+// require adds a fault for a parameter that decides who may do what and is not
+// in the dump.
 func (o *object) require(name string) {
 	if v, _ := o.get(name); v == nil {
 		o.fault(name, "missing; do not select parameters when making the dump")
@@ -204,7 +251,10 @@ func (o *object) require(name string) {
 }
 
 func (c *receive) groups() {
-	words, ok := c.o.words("PermissionGroups", "AnonymousUsers", "ExchangeUsers", "ExchangeServers", "ExchangeLegacyServers", "Partners", "Custom")
+	words, ok := c.o.words(
+		"PermissionGroups", "AnonymousUsers", "ExchangeUsers", "ExchangeServers",
+		"ExchangeLegacyServers", "Partners", "Custom",
+	)
 	if !ok {
 		c.o.require("PermissionGroups")
 		return
@@ -223,7 +273,8 @@ func (c *receive) groups() {
 	if c.PermissionGroups.Has(connector.Partners) {
 		// Here it would make a partner of everybody with a good certificate.
 		c.PermissionGroups &^= connector.Partners
-		c.o.r.note(c.o.label, "PermissionGroups", "Partners", "left out: Exchange takes for partners "+
+		c.o.r.note(c.o.label, "PermissionGroups", "Partners", "left out: Exchange takes for "+
+			"partners "+
 			"the domains of its transport configuration, "+
 			"which no dump has; grant their rights to partner:DOMAIN")
 	}
@@ -252,8 +303,9 @@ func invalid(err error, field string) bool {
 	})
 }
 
-// hostname returns the name of the server: with ExchangeServer a connector can go by no other.
-// It takes the name from those connectors, which go by the relay's own.
+// hostname returns the name of the server: with ExchangeServer a connector can
+// go by no other. It takes the name from those connectors, which go by the
+// relay's own.
 func hostname(connectors []*receive) string {
 	var own, any string
 	for _, c := range connectors {
@@ -271,7 +323,9 @@ func hostname(connectors []*receive) string {
 			continue
 		}
 		if c.FQDN != "" && !strings.EqualFold(c.FQDN, name) {
-			c.o.note("Fqdn", "left out: with ExchangeServer the connector goes by the relay's own name")
+			c.o.note(
+				"Fqdn", "left out: with ExchangeServer the connector goes by the relay's own name",
+			)
 		}
 		c.FQDN = ""
 	}
@@ -293,14 +347,21 @@ func (c *receive) keywords() {
 		}
 	}
 	// RFC 3030 section 3: BINARYMIME cannot be used without CHUNKING.
-	if on, ok := c.o.flag("BinaryMimeEnabled"); ok && !on || slices.Contains(c.SuppressedKeywords, "CHUNKING") {
+	if on, ok := c.o.flag("BinaryMimeEnabled"); ok && !on ||
+		slices.Contains(c.SuppressedKeywords, "CHUNKING") {
 		suppress("BINARYMIME")
 	}
-	switch size := c.o.choice("SizeEnabled", map[string]string{"0": "Enabled", "1": "Disabled", "2": "EnabledWithoutValue"}); {
+	switch size := c.o.choice(
+		"SizeEnabled",
+		map[string]string{"0": "Enabled", "1": "Disabled", "2": "EnabledWithoutValue"},
+	); {
 	case strings.EqualFold(size, "Disabled"):
 		suppress("SIZE")
 	case strings.EqualFold(size, "EnabledWithoutValue"):
-		c.o.r.note(c.o.label, "SizeEnabled", size, "SIZE is offered with its value, and only ms-Exch-Bypass-Message-Size-Limit lifts the limit")
+		c.o.r.note(
+			c.o.label, "SizeEnabled", size,
+			"SIZE is offered with its value, and only ms-Exch-Bypass-Message-Size-Limit lifts the limit",
+		)
 	}
 }
 
@@ -321,7 +382,10 @@ func (c *receive) limits() {
 	c.timeout("ConnectionInactivityTimeout", &l.InactivityTimeout, 0)
 	c.timeout("TarpitInterval", &l.Tarpit, -1)
 	c.timeout("AuthTarpitInterval", &l.AuthTarpit, -1)
-	if w := c.o.choice("MessageRateSource", map[string]string{"0": "None", "1": "IPAddress", "2": "User", "3": "All"}); w != "" {
+	if w := c.o.choice(
+		"MessageRateSource",
+		map[string]string{"0": "None", "1": "IPAddress", "2": "User", "3": "All"},
+	); w != "" {
 		var err error
 		if l.MessageRateBy, err = connector.ParseRateSource(w); err != nil {
 			c.o.fault("MessageRateSource", "%w", err)
@@ -344,8 +408,8 @@ func (c *receive) size(name string, dst *int64) {
 	}
 }
 
-// count reads a limit. unlimited is what stands for no limit, zero what Exchange means by 0; a
-// zero of 0 is a value that Exchange does not have.
+// count reads a limit. unlimited is what stands for no limit, zero what
+// Exchange means by 0; a zero of 0 is a value that Exchange does not have.
 func (c *receive) count(name string, dst *int, unlimited, zero int) {
 	a, ok := c.o.amount(name)
 	switch {
@@ -379,7 +443,8 @@ func (c *receive) timeout(name string, dst *time.Duration, zero time.Duration) {
 	}
 }
 
-// role notes what only makes sense between a front end and the servers behind it.
+// role notes what only makes sense between a front end and the servers behind
+// it.
 func (c *receive) role() {
 	const hub, number = "HubTransport", "32"
 	v, _ := c.o.get("TransportRole")
@@ -387,37 +452,49 @@ func (c *receive) role() {
 		return
 	}
 	if slices.ContainsFunc(c.Bindings, func(b netip.AddrPort) bool { return b.Port() == 25 }) {
-		c.o.r.note(c.o.label, "TransportRole", hub, "a connector on port 25 belongs to FrontendTransport; in Exchange two services compete for the port")
+		c.o.r.note(
+			c.o.label, "TransportRole", hub,
+			"a connector on port 25 belongs to FrontendTransport; in Exchange two services compete for the port",
+		)
 		return
 	}
-	c.o.r.note(c.o.label, "TransportRole", hub, "made for sessions that a front end passes on, which do not exist here; leave it out unless clients connect to it")
+	c.o.r.note(
+		c.o.label, "TransportRole", hub,
+		"made for sessions that a front end passes on, which do not exist here; leave it out unless clients connect to it",
+	)
 }
 
-// finishReceive notes what an administrator may take for something that it is not, once the
-// rights are known.
+// finishReceive notes what an administrator may take for something that it is
+// not, once the rights are known.
 func (r *reader) finishReceive(c *receive) {
 	rights := c.Rights(connector.Peer{})
-	if !c.PermissionGroups.Has(connector.AnonymousUsers) || c.AuthMechanisms.Has(connector.ExternalAuthoritative) {
+	if !c.PermissionGroups.Has(connector.AnonymousUsers) ||
+		c.AuthMechanisms.Has(connector.ExternalAuthoritative) {
 		return
 	}
 	everybody := isBroad(c.RemoteIPRanges)
 	if !everybody && rights.Has(connector.Submit) && !rights.Has(connector.AcceptAnyRecipient) {
-		r.note(c.o.label, "PermissionGroups", "AnonymousUsers", "these hosts reach the accepted domains only; to relay they need "+
+		r.note(c.o.label, "PermissionGroups", "AnonymousUsers", "these hosts reach the accepted "+
+			"domains only; to relay they need "+
 			connector.AcceptAnyRecipient.String()+" granted to anonymous")
 	}
 	if everybody && rights.Has(connector.AcceptAuthoritativeDomainSender) {
-		r.note(c.o.label, "PermissionGroups", "AnonymousUsers", "anybody may send as an address of your authoritative domains; to stop it, deny "+
+		r.note(c.o.label, "PermissionGroups", "AnonymousUsers", "anybody may send as an address "+
+			"of your authoritative domains; to stop it, deny "+
 			connector.AcceptAuthoritativeDomainSender.String()+" to anonymous")
 	}
 }
 
-// isBroad reports whether the ranges hold half of all IPv4 or IPv6 addresses, which is to say the Internet.
+// isBroad reports whether the ranges hold half of all IPv4 or IPv6 addresses,
+// which is to say the Internet.
 func isBroad(ranges []connector.Range) bool {
 	var four, six uint64
 	for _, g := range ranges {
 		if from, to := g.From.Unmap(), g.To.Unmap(); from.Is4() {
 			a, b := from.As4(), to.As4()
-			four += uint64(binary.BigEndian.Uint32(b[:])) - uint64(binary.BigEndian.Uint32(a[:])) + 1
+			four += uint64(
+				binary.BigEndian.Uint32(b[:]),
+			) - uint64(binary.BigEndian.Uint32(a[:])) + 1
 		} else {
 			a, b := from.As16(), to.As16()
 			six += uint64(binary.BigEndian.Uint32(b[:])) - uint64(binary.BigEndian.Uint32(a[:]))

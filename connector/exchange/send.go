@@ -27,11 +27,15 @@ func (r *reader) sendConnector(o *object) {
 	s.credentials()
 	s.rest()
 	o.rest(sendRules(), []string{
-		"ConnectorType", "ConnectedDomains", "HomeMTA", "HomeMtaServerId", "IsSmtpConnector", "Region", "SmartHostsString",
+		"ConnectorType", "ConnectedDomains", "HomeMTA", "HomeMtaServerId", "IsSmtpConnector",
+		"Region", "SmartHostsString",
 		"SourceRoutingGroup", "SourceTransportServers", "Usage",
 	})
 	if len(c.AddressSpaces) == 0 {
-		r.note(o.label, "AddressSpaces", "", "the connector is left out: it has no SMTP address space of its own")
+		r.note(
+			o.label, "AddressSpaces", "",
+			"the connector is left out: it has no SMTP address space of its own",
+		)
 		return
 	}
 	r.result.SendConnectors = append(r.result.SendConnectors, c)
@@ -39,19 +43,34 @@ func (r *reader) sendConnector(o *object) {
 
 func sendRules() []rule {
 	return []rule{
-		{"CertificateSubject", "the relay shows a certificate of its own to the next hop only if it is " +
+		{"CertificateSubject", "the relay shows a certificate of its own to the next hop only if " +
+			"it is " +
 			"set as Certificates", nil},
-		{"CloudServicesMailEnabled", "headers between an organization and its cloud are not converted", nil},
-		{"ConnectionInactivityTimeOut", "no counterpart; the client has its own timeouts", []string{"00:10:00"}},
-		{"DomainSecureEnabled", "mutual TLS with a list of domains has no counterpart; give the partner's domain a send connector with DomainValidation", nil},
-		{"ErrorPolicies", "errors of the next hop and of the DNS are taken as they come", []string{"Default"}},
+		{
+			"CloudServicesMailEnabled",
+			"headers between an organization and its cloud are not converted", nil,
+		},
+		{
+			"ConnectionInactivityTimeOut", "no counterpart; the client has its own timeouts",
+			[]string{"00:10:00"},
+		},
+		{
+			"DomainSecureEnabled",
+			"mutual TLS with a list of domains has no counterpart; give the partner's domain a send connector with DomainValidation",
+			nil,
+		},
+		{
+			"ErrorPolicies", "errors of the next hop and of the DNS are taken as they come",
+			[]string{"Default"},
+		},
 		{"ForceHELO", "EHLO is always tried", nil},
 		{"FrontendProxyEnabled", "there is no front end to send through", nil},
 		{"IsScopedConnector", "there is one site; the connector is for all mail", nil},
 		{"LinkedReceiveConnector", "no counterpart; a route depends on the recipient alone", nil},
 		{"RequireOorg", "no counterpart", nil},
 		{"SourceIPAddress", "the operating system chooses the source address", []string{"0.0.0.0"}},
-		{"TlsCertificateName", "the relay shows a certificate of its own to the next hop only if it is " +
+		{"TlsCertificateName", "the relay shows a certificate of its own to the next hop only if " +
+			"it is " +
 			"set as Certificates", nil},
 		{"UseExternalDNSServersEnabled", "the relay has one DNS resolver", nil},
 	}
@@ -67,7 +86,8 @@ func (c *send) spaces() {
 	list := c.o.list("AddressSpaces")
 	// An X.400 space may hold spaces itself.
 	if v, _ := c.o.get("AddressSpaces"); len(list) > 1 {
-		if s, ok := v.(string); ok && strings.Contains(s, ":") && !strings.HasPrefix(strings.ToUpper(s), "SMTP:") {
+		if s, ok := v.(string); ok && strings.Contains(s, ":") &&
+			!strings.HasPrefix(strings.ToUpper(s), "SMTP:") {
 			list = []any{s}
 		}
 	}
@@ -86,7 +106,10 @@ func (c *send) spaces() {
 		case typed && !strings.EqualFold(kind, "SMTP"):
 			c.o.r.note(c.o.label, "AddressSpaces", text, "left out: only SMTP addresses are routed")
 		case domain == "--":
-			c.o.r.note(c.o.label, "AddressSpaces", text, "left out: list the accepted domains that this stands for")
+			c.o.r.note(
+				c.o.label, "AddressSpaces", text,
+				"left out: list the accepted domains that this stands for",
+			)
 		default:
 			a, err := connector.ParseAddressSpace(inALabels(text, domain))
 			if err != nil {
@@ -107,7 +130,8 @@ func inALabels(text, domain string) string {
 	return text
 }
 
-// spaceText returns the text of an address space: the text itself, or what it is as an object.
+// spaceText returns the text of an address space: the text itself, or what it
+// is as an object.
 func spaceText(v any) (string, bool) {
 	m, ok := v.(map[string]any)
 	if !ok {
@@ -118,7 +142,8 @@ func spaceText(v any) (string, bool) {
 		if domain, ok = textOf(member(m, "Domain"), "Domain", "Address"); !ok {
 			return textOf(v, "Expression")
 		}
-		if sub, _ := scalar(member(m, "IncludeSubDomains")); strings.EqualFold(sub, "true") && !strings.HasPrefix(domain, "*") {
+		if sub, _ := scalar(member(m, "IncludeSubDomains")); strings.EqualFold(sub, "true") &&
+			!strings.HasPrefix(domain, "*") {
 			domain = "*." + domain
 		}
 	}
@@ -150,7 +175,10 @@ func (c *send) smartHosts() {
 	case ok && dns && len(c.SmartHosts) > 0:
 		c.o.note("DNSRoutingEnabled", "contradicts SmartHosts, which are used")
 	case ok && !dns && len(c.SmartHosts) == 0:
-		c.o.note("DNSRoutingEnabled", "there are no smart hosts either; mail goes to the recipient's mail exchangers")
+		c.o.note(
+			"DNSRoutingEnabled",
+			"there are no smart hosts either; mail goes to the recipient's mail exchangers",
+		)
 	}
 	c.inside()
 	if a, ok := c.o.amount("Port"); ok {
@@ -193,7 +221,12 @@ func hostOf(s string) string {
 // each other, which Exchange refuses, the strict one counts.
 func (c *send) tls() {
 	require, ignore := c.o.isTrue("RequireTLS"), c.o.isTrue("IgnoreSTARTTLS")
-	word := c.o.choice("TlsAuthLevel", map[string]string{"0": "", "1": "EncryptionOnly", "2": "CertificateValidation", "3": "DomainValidation"})
+	word := c.o.choice(
+		"TlsAuthLevel",
+		map[string]string{
+			"0": "", "1": "EncryptionOnly", "2": "CertificateValidation", "3": "DomainValidation",
+		},
+	)
 	switch {
 	case strings.EqualFold(word, "None"):
 		word = ""
@@ -204,7 +237,10 @@ func (c *send) tls() {
 		}
 		c.TLS = level
 		if !require {
-			c.o.r.note(c.o.label, "TlsAuthLevel", level.String(), "Exchange takes it with RequireTLS only; here TLS is required now")
+			c.o.r.note(
+				c.o.label, "TlsAuthLevel", level.String(),
+				"Exchange takes it with RequireTLS only; here TLS is required now",
+			)
 		}
 	}
 	switch {
@@ -222,7 +258,10 @@ func (c *send) tls() {
 	switch {
 	case domain == "":
 		if c.TLS == connector.TLSDomainValidation && len(c.SmartHosts) > 0 {
-			c.o.note("TlsDomain", "missing; DomainValidation with smart hosts needs the name in their certificates")
+			c.o.note(
+				"TlsDomain",
+				"missing; DomainValidation with smart hosts needs the name in their certificates",
+			)
 		}
 	case c.TLS != connector.TLSDomainValidation:
 		c.o.note("TlsDomain", "left out: it counts with DomainValidation only")
@@ -234,7 +273,8 @@ func (c *send) tls() {
 func (c *send) credentials() {
 	const auth, credential = "SmartHostAuthMechanism", "AuthenticationCredential"
 	word := c.o.choice(auth, map[string]string{
-		"0": "None", "2": "BasicAuth", "4": "BasicAuthRequireTLS", "8": "ExchangeServer", "16": "ExternalAuthoritative",
+		"0": "None", "2": "BasicAuth", "4": "BasicAuthRequireTLS", "8": "ExchangeServer",
+		"16": "ExternalAuthoritative",
 	})
 	// The password may be in there; nothing of it is shown.
 	v, _ := c.o.get(credential)
@@ -251,7 +291,9 @@ func (c *send) credentials() {
 		return
 	case "basicauth":
 		if c.TLS == connector.TLSOpportunistic || c.TLS == connector.TLSNone {
-			c.o.note(auth, "the password is not sent without TLS here; AllowPlaintextAuth lifts that")
+			c.o.note(
+				auth, "the password is not sent without TLS here; AllowPlaintextAuth lifts that",
+			)
 		}
 		c.unverified(auth)
 	case "basicauthrequiretls":
@@ -264,8 +306,8 @@ func (c *send) credentials() {
 	c.o.r.note(c.o.label, credential, user, "no dump has the password; set Username and Password")
 }
 
-// unverified keeps the password going to a host that need not prove its name, as
-// Exchange lets it.
+// unverified keeps the password going to a host that need not prove its name,
+// as Exchange lets it.
 func (c *send) unverified(parameter string) {
 	if c.TLS != connector.TLSDomainValidation {
 		c.AllowUnverifiedAuth = true
@@ -274,7 +316,8 @@ func (c *send) unverified(parameter string) {
 	}
 }
 
-// authTLS does what Exchange does before it shows a password: the certificate must have the name of the smart host.
+// authTLS does what Exchange does before it shows a password: the certificate
+// must have the name of the smart host.
 func (c *send) authTLS(parameter string) {
 	switch {
 	case c.TLS == connector.TLSDomainValidation:
@@ -282,7 +325,8 @@ func (c *send) authTLS(parameter string) {
 		c.TLS, c.TLSDomain = connector.TLSDomainValidation, c.SmartHosts[0]
 	default:
 		c.TLS = connector.TLSCertificateValidation
-		c.o.note(parameter, "the relay refuses this: Exchange wants each smart host's own name in its "+
+		c.o.note(parameter, "the relay refuses this: Exchange wants each smart host's own name "+
+			"in its "+
 			"certificate; set TLS to DomainValidation with a name that all of them have, or give each a "+
 			"connector of its own")
 	}
@@ -312,7 +356,12 @@ func (c *send) rest() {
 			c.o.fault("SmtpMaxMessagesPerConnection", "%d is out of range", a.n)
 		default:
 			if c.MessagesPerConnection = int(a.n); a.n == 0 {
-				c.o.note("SmtpMaxMessagesPerConnection", fmt.Sprintf("0 stands for the default here, %d", c.WithDefaults().MessagesPerConnection))
+				c.o.note(
+					"SmtpMaxMessagesPerConnection",
+					fmt.Sprintf(
+						"0 stands for the default here, %d", c.WithDefaults().MessagesPerConnection,
+					),
+				)
 			}
 		}
 	}

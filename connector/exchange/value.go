@@ -116,7 +116,9 @@ func parseSpan(s string) (time.Duration, bool) {
 	if err := errors.Join(err1, err2, err3, err4); err != nil || h > 23 || m > 59 || sec > 59 {
 		return 0, false
 	}
-	return time.Duration(days*24+h)*time.Hour + time.Duration(m)*time.Minute + time.Duration(sec)*time.Second + time.Duration(ns), true
+	return time.Duration(days*24+h)*time.Hour + time.Duration(m)*time.Minute + time.Duration(
+		sec,
+	)*time.Second + time.Duration(ns), true
 }
 
 // words returns the words of an enumeration or a bit set, given as text or as a
@@ -201,7 +203,8 @@ func bindingOf(v any) (netip.AddrPort, bool) {
 	return b, ok && err == nil
 }
 
-// rangeText returns the text of a range: the text itself, or what an IPRange is as an object.
+// rangeText returns the text of a range: the text itself, or what an IPRange is
+// as an object.
 func rangeText(v any) (string, bool) {
 	if s, ok := textOf(v, "Expression"); ok {
 		return s, true

@@ -1,6 +1,7 @@
-// Command accepted-domains receives mail for two domains from anybody. It knows every recipient
-// of example.com and refuses the others. In example.org it knows some; mail for the others
-// is passed on to the system that had the domain before. It relays to nowhere else.
+// Command accepted-domains receives mail for two domains from anybody. It knows
+// every recipient of example.com and refuses the others. In example.org it
+// knows some; mail for the others is passed on to the system that had the
+// domain before. It relays to nowhere else.
 package main
 
 import (
@@ -24,7 +25,9 @@ import (
 func main() {
 	listen := flag.String("listen", "127.0.0.1:2525", "`address` to listen on")
 	maildir := flag.String("maildir", "mail", "`directory` of the mailboxes")
-	other := flag.String("other", "127.0.0.1:2602", "`host:port` of the other system for example.org")
+	other := flag.String(
+		"other", "127.0.0.1:2602", "`host:port` of the other system for example.org",
+	)
 	dir := flag.String("spool", "spool-accepted-domains", "`directory` of the queue")
 	flag.Parse()
 
@@ -63,9 +66,13 @@ func newRelay(store spool.Store, listen, maildir, other string) (*relay.Relay, e
 		Connectors: []*connector.Connector{internet},
 		AcceptedDomains: []domains.AcceptedDomain{{
 			Domain: "example.com", Type: domains.Authoritative,
-			// An application asks its database here; an error makes a temporary reply.
-			Recipients: domains.ResolverFunc(func(_ context.Context, a domains.Address) (bool, error) {
-				return strings.EqualFold(a.Local(), "alice") || strings.EqualFold(a.Local(), "bob"), nil
+			// An application asks its database here; an error makes a temporary
+			// reply.
+			Recipients: domains.ResolverFunc(func(
+				_ context.Context, a domains.Address,
+			) (bool, error) {
+				return strings.EqualFold(a.Local(), "alice") ||
+					strings.EqualFold(a.Local(), "bob"), nil
 			}),
 		}, {
 			Domain: "example.org", Type: domains.InternalRelay,

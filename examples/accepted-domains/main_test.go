@@ -27,7 +27,9 @@ func TestDomains(t *testing.T) {
 		defer c.Close()
 		return mailtest.Send(c, "customer@example.net", to, to)
 	}
-	for _, to := range []string{"alice@example.com", "Bob@EXAMPLE.com", "carol@example.org", "dave@example.org"} {
+	for _, to := range []string{
+		"alice@example.com", "Bob@EXAMPLE.com", "carol@example.org", "dave@example.org",
+	} {
 		if err := send(to); err != nil {
 			t.Errorf("to %s: %v", to, err)
 		}
@@ -36,12 +38,16 @@ func TestDomains(t *testing.T) {
 		t.Errorf("passed on: %+v", m)
 	}
 	for _, box := range []string{"alice@example.com", "carol@example.org"} {
-		if content := first(t, filepath.Join(dir, box, "new")); !strings.Contains(content, "Subject: "+box) {
+		if content := first(
+			t, filepath.Join(dir, box, "new"),
+		); !strings.Contains(content, "Subject: "+box) {
 			t.Errorf("%s got %q", box, content)
 		}
 	}
 	// Refusals come after a delay of five seconds.
-	for to, reply := range map[string]string{"nobody@example.com": "550 5.1.1", "somebody@example.net": "550 5.7.54"} {
+	for to, reply := range map[string]string{
+		"nobody@example.com": "550 5.1.1", "somebody@example.net": "550 5.7.54",
+	} {
 		t.Run(to, func(t *testing.T) {
 			t.Parallel()
 			mailtest.WantReply(t, send(to), reply)

@@ -21,13 +21,17 @@ type authority struct {
 	domain    string         // the name that clients connect to
 	directory string         // address of the ACME directory
 	roots     *x509.CertPool // to trust the directory by; nil for the system's
-	cache     string         // directory that keeps keys and certificates, of each authority by itself
-	listen    string         // where HTTP-01 challenges arrive
+	// directory that keeps keys and certificates, of each authority by itself
+	cache  string
+	listen string // where HTTP-01 challenges arrive
 }
 
-// certificates returns what gets the certificate of a connection, and what answers the authority's challenges
-// on port 80 (RFC 8555 section 8.3). Both renew what is about to expire.
-func certificates(ctx context.Context, with string, a authority) (getCertificate, http.Handler, error) {
+// certificates returns what gets the certificate of a connection, and what
+// answers the authority's challenges on port 80 (RFC 8555 section 8.3). Both
+// renew what is about to expire.
+func certificates(
+	ctx context.Context, with string, a authority,
+) (getCertificate, http.Handler, error) {
 	switch with {
 	case "autocert":
 		return byAutocert(a)
@@ -39,25 +43,33 @@ func certificates(ctx context.Context, with string, a authority) (getCertificate
 
 type getCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
-// byAutocert asks for a certificate when the first client comes, which waits for it. It also
-// lets the authority try port 443, first and in vain.
+// byAutocert asks for a certificate when the first client comes, which waits
+// for it. It also lets the authority try port 443, first and in vain.
 func byAutocert(a authority) (getCertificate, http.Handler, error) {
 	directory, err := url.Parse(a.directory)
 	if err != nil || directory.Host == "" {
-		return nil, nil, fmt.Errorf("-directory %q: not the address of an ACME directory", a.directory)
+		return nil, nil, fmt.Errorf(
+			"-directory %q: not the address of an ACME directory", a.directory,
+		)
 	}
-	// It serves what is in the cache, whoever issued it: another authority needs another.
-	cache := filepath.Join(a.cache, strings.NewReplacer(":", "_", "/", "_").Replace(directory.Host+directory.Path))
+	// It serves what is in the cache, whoever issued it: another authority
+	// needs another.
+	cache := filepath.Join(
+		a.cache, strings.NewReplacer(":", "_", "/", "_").Replace(directory.Host+directory.Path),
+	)
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{RootCAs: a.roots}
 	manager := &autocert.Manager{
 		Prompt:     autocert.AcceptTOS,
 		HostPolicy: autocert.HostWhitelist(a.domain),
 		Cache:      autocert.DirCache(cache),
-		Client:     &acme.Client{DirectoryURL: a.directory, HTTPClient: &http.Client{Transport: transport}},
+		Client: &acme.Client{
+			DirectoryURL: a.directory, HTTPClient: &http.Client{Transport: transport},
+		},
 	}
 	get := func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		// Unlike browsers, many mail servers and devices do not tell whom they want to talk to.
+		// Unlike browsers, many mail servers and devices do not tell whom they
+		// want to talk to.
 		if hello.ServerName == "" {
 			named := *hello
 			named.ServerName = a.domain
@@ -68,7 +80,8 @@ func byAutocert(a authority) (getCertificate, http.Handler, error) {
 	return get, manager.HTTPHandler(http.NotFoundHandler()), nil
 }
 
-// byCertmagic asks for the certificate at once, in the background. Until it is there, clients cannot have TLS.
+// byCertmagic asks for the certificate at once, in the background. Until it is
+// there, clients cannot have TLS.
 func byCertmagic(ctx context.Context, a authority) (getCertificate, http.Handler, error) {
 	listen, err := netip.ParseAddrPort(a.listen)
 	if err != nil {
@@ -76,7 +89,9 @@ func byCertmagic(ctx context.Context, a authority) (getCertificate, http.Handler
 	}
 	var cfg *certmagic.Config
 	cache := certmagic.NewCache(certmagic.CacheOptions{
-		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return cfg, nil },
+		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) {
+			return cfg, nil
+		},
 	})
 	context.AfterFunc(ctx, cache.Stop)
 	cfg = certmagic.New(cache, certmagic.Config{

@@ -1,14 +1,18 @@
-// Command acme takes mail from users who log on inside TLS, with a certificate that it gets and renews by itself from
-// Let's Encrypt or another authority that speaks ACME, by autocert or by certmagic.
+// Command acme takes mail from users who log on inside TLS, with a certificate
+// that it gets and renews by itself from Let's Encrypt or another authority
+// that speaks ACME, by autocert or by certmagic.
 //
 //	htpasswd -cB users.htpasswd app@example.com
 //	go run ./examples/acme -domain relay.example.com -users users.htpasswd -with certmagic
 //
-// It asks Let's Encrypt's staging service, whose certificates no client trusts, until -directory names another: when all
-// works, -directory https://acme-v02.api.letsencrypt.org/directory. Each authority's certificates are kept apart.
+// It asks Let's Encrypt's staging service, whose certificates no client trusts,
+// until -directory names another: when all works, -directory
+// https://acme-v02.api.letsencrypt.org/directory. Each authority's certificates
+// are kept apart.
 //
-// The authority asks on port 80 of the domain, so requests for that have to arrive at -http. A web application that
-// listens there already adds the handler of the challenges to its own.
+// The authority asks on port 80 of the domain, so requests for that have to
+// arrive at -http. A web application that listens there already adds the
+// handler of the challenges to its own.
 package main
 
 import (
@@ -41,15 +45,26 @@ type options struct {
 
 func main() {
 	var o options
-	flag.TextVar(&o.listen, "listen", netip.MustParseAddrPort("127.0.0.1:2587"), "`address` and port to listen on")
+	flag.TextVar(
+		&o.listen, "listen", netip.MustParseAddrPort("127.0.0.1:2587"),
+		"`address` and port to listen on",
+	)
 	flag.StringVar(&o.users, "users", "users.htpasswd", "htpasswd `file` of the users, with bcrypt")
 	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
-	flag.StringVar(&o.with, "with", "autocert", "`package` that gets the certificate: autocert or certmagic")
-	flag.StringVar(&o.authority.domain, "domain", "", "`name` of this host, which the certificate is for")
+	flag.StringVar(
+		&o.with, "with", "autocert", "`package` that gets the certificate: autocert or certmagic",
+	)
+	flag.StringVar(
+		&o.authority.domain, "domain", "", "`name` of this host, which the certificate is for",
+	)
 	flag.StringVar(&o.authority.directory, "directory", "https://acme-staging-v02.api.letsencrypt.org/directory",
 		"`address` of the authority; Let's Encrypt's without \"-staging\" issues what clients trust")
-	flag.StringVar(&o.authority.cache, "cache", "certificates", "`directory` of keys and certificates")
-	flag.StringVar(&o.authority.listen, "http", "127.0.0.1:2580", "`address` for the authority's challenges")
+	flag.StringVar(
+		&o.authority.cache, "cache", "certificates", "`directory` of keys and certificates",
+	)
+	flag.StringVar(
+		&o.authority.listen, "http", "127.0.0.1:2580", "`address` for the authority's challenges",
+	)
 	dir := flag.String("spool", "spool-acme", "`directory` of the queue")
 	flag.Parse()
 
@@ -104,7 +119,9 @@ func config(ctx context.Context, l net.Listener, o options) (relay.Config, error
 	if err != nil {
 		return relay.Config{}, err
 	}
-	server := &http.Server{Handler: challenges, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute}
+	server := &http.Server{
+		Handler: challenges, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
+	}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	go func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -118,7 +135,9 @@ func config(ctx context.Context, l net.Listener, o options) (relay.Config, error
 		Hostname:   o.authority.domain,
 		Connectors: []*connector.Connector{submission},
 		TLS:        &tls.Config{GetCertificate: get, MinVersion: tls.VersionTLS12},
-		Auth:       &auth.Server{Passwords: users, Throttle: auth.NewThrottle(auth.ThrottleOptions{})},
+		Auth: &auth.Server{
+			Passwords: users, Throttle: auth.NewThrottle(auth.ThrottleOptions{}),
+		},
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",
 			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},

@@ -39,7 +39,10 @@ func TestACME(t *testing.T) {
 		t.Run(with, func(t *testing.T) {
 			sink := mailtest.NewSink(t)
 			dir := t.TempDir()
-			o := options{listen: netip.MustParseAddrPort("127.0.0.1:0"), users: filepath.Join(dir, "users.htpasswd"), smartHost: sink.Addr, with: with}
+			o := options{
+				listen: netip.MustParseAddrPort("127.0.0.1:0"),
+				users:  filepath.Join(dir, "users.htpasswd"), smartHost: sink.Addr, with: with,
+			}
 			mailtest.Htpasswd(t, o.users, "app@example.com", "secret")
 			o.authority.domain, o.authority.cache = domain, filepath.Join(dir, "certificates")
 			challenges := listen(t)
@@ -62,7 +65,9 @@ func TestACME(t *testing.T) {
 			}
 			addr, stop := start(challenges)
 			c := logon(t, addr, pebble.roots)
-			if err := mailtest.Send(c, "app@example.com", "somebody@example.net", "hello"); err != nil {
+			if err := mailtest.Send(
+				c, "app@example.com", "somebody@example.net", "hello",
+			); err != nil {
 				t.Fatal(err)
 			}
 			sink.Next(t)
@@ -76,7 +81,8 @@ func TestACME(t *testing.T) {
 			logon(t, addr, pebble.roots)
 			stop()
 
-			// Another authority's certificate takes its place, as the production service's that of the staging service.
+			// Another authority's certificate takes its place, as the
+			// production service's that of the staging service.
 			challenges = listen(t)
 			another := startPebble(t, challenges.Addr(), &o.authority)
 			addr, stop = start(challenges)
@@ -136,7 +142,9 @@ func withoutName(t *testing.T, addr string, roots *x509.CertPool) {
 	for _, cert := range state.PeerCertificates[1:] {
 		intermediates.AddCert(cert)
 	}
-	if _, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{DNSName: domain, Roots: roots, Intermediates: intermediates}); err != nil {
+	if _, err := state.PeerCertificates[0].Verify(
+		x509.VerifyOptions{DNSName: domain, Roots: roots, Intermediates: intermediates},
+	); err != nil {
 		t.Error(err)
 	}
 }
@@ -164,14 +172,17 @@ func private(t *testing.T, dir string) {
 // TestFaults are those of the flags, found before the queue is opened.
 func TestFaults(t *testing.T) {
 	for want, o := range map[string]options{
-		"-domain":    {with: "autocert"},
-		"-with":      {with: "certbot", authority: authority{domain: domain}},
-		"-directory": {with: "autocert", authority: authority{domain: domain, directory: "letsencrypt"}},
+		"-domain": {with: "autocert"},
+		"-with":   {with: "certbot", authority: authority{domain: domain}},
+		"-directory": {
+			with: "autocert", authority: authority{domain: domain, directory: "letsencrypt"},
+		},
 	} {
 		dir := t.TempDir()
 		o.users, o.authority.listen = filepath.Join(dir, "users.htpasswd"), "127.0.0.1:0"
 		mailtest.Htpasswd(t, o.users, "app@example.com", "secret")
-		if err := run(t.Context(), o, filepath.Join(dir, "spool")); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if err := run(t.Context(), o, filepath.Join(dir, "spool")); err == nil ||
+			!strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want a fault of %s", err, want)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "spool")); err == nil {
@@ -185,14 +196,20 @@ type pebble struct {
 	roots  *x509.CertPool // of what it issues
 }
 
-// startPebble starts an authority that asks at the address for challenges, and describes it to a.
+// startPebble starts an authority that asks at the address for challenges, and
+// describes it to a.
 func startPebble(t *testing.T, challenges net.Addr, a *authority) pebble {
 	t.Helper()
 	logger := log.New(io.Discard, "", 0)
 	store := db.NewMemoryStore()
-	issuer := ca.New(logger, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {Description: "default"}})
+	issuer := ca.New(
+		logger, store, "", "ecdsa", 0, 1,
+		map[string]ca.Profile{"default": {Description: "default"}},
+	)
 	validation := va.New(logger, port80(t, challenges), 0, false, startDNS(t), store)
-	front := wfe.New(logger, store, validation, issuer, []string{"pebble.letsencrypt.org"}, false, false, 0, 0)
+	front := wfe.New(
+		logger, store, validation, issuer, []string{"pebble.letsencrypt.org"}, false, false, 0, 0,
+	)
 	p := pebble{server: httptest.NewTLSServer(front.Handler()), roots: x509.NewCertPool()}
 	t.Cleanup(p.server.Close)
 	p.roots.AddCert(issuer.GetRootCert(0).Cert)
@@ -201,7 +218,8 @@ func startPebble(t *testing.T, challenges net.Addr, a *authority) pebble {
 	return p
 }
 
-// port80 stands for what passes requests for port 80 of the domain on to the relay, and returns its own port.
+// port80 stands for what passes requests for port 80 of the domain on to the
+// relay, and returns its own port.
 func port80(t *testing.T, to net.Addr) int {
 	t.Helper()
 	s := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
@@ -216,7 +234,9 @@ func port80(t *testing.T, to net.Addr) int {
 func startDNS(t *testing.T) string {
 	t.Helper()
 	l := listen(t)
-	server := &dns.Server{Listener: l, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
+	server := &dns.Server{Listener: l, Handler: dns.HandlerFunc(func(
+		w dns.ResponseWriter, query *dns.Msg,
+	) {
 		reply := new(dns.Msg).SetReply(query)
 		if q := query.Question[0]; q.Qtype == dns.TypeA {
 			reply.Answer = []dns.RR{&dns.A{

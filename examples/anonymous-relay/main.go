@@ -1,5 +1,6 @@
-// Command anonymous-relay lets listed hosts send to anybody without a password and hands
-// their mail to a smart host. Everybody else is turned away before the banner.
+// Command anonymous-relay lets listed hosts send to anybody without a password
+// and hands their mail to a smart host. Everybody else is turned away before
+// the banner.
 //
 //	go run ./examples/anonymous-relay -allow 127.0.0.1,192.0.2.0/24 -smart-host mail.example.com:25
 package main
@@ -23,7 +24,9 @@ import (
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:2525", "`address` to listen on")
-	allow := flag.String("allow", "127.0.0.1", "hosts that may relay: `ranges`, separated by commas")
+	allow := flag.String(
+		"allow", "127.0.0.1", "hosts that may relay: `ranges`, separated by commas",
+	)
 	smartHost := flag.String("smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
 	dir := flag.String("spool", "spool-anonymous-relay", "`directory` of the queue")
 	flag.Parse()

@@ -27,7 +27,8 @@ func TestRelay(t *testing.T) {
 		}
 		c.Close()
 		m := sink.Next(t)
-		if m.From != "app@example.com" || m.To[0] != "somebody@example.net" || !strings.Contains(m.Content, "Subject: "+host) {
+		if m.From != "app@example.com" || m.To[0] != "somebody@example.net" ||
+			!strings.Contains(m.Content, "Subject: "+host) {
 			t.Errorf("arrived: %+v", m)
 		}
 	}

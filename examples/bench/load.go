@@ -24,7 +24,9 @@ func (l load) send(ctx context.Context) error {
 	if l.reuse {
 		args = append(args, "-d")
 	}
-	text, err := exec.CommandContext(ctx, "smtp-source", append(args, relayAddr)...).CombinedOutput()
+	text, err := exec.CommandContext(
+		ctx, "smtp-source", append(args, relayAddr)...,
+	).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("smtp-source: %w\n%s", err, text)
 	}
@@ -60,8 +62,9 @@ func startSink(ctx context.Context) (*sink, error) {
 	return s, nil
 }
 
-// read follows the counters, which smtp-sink prints as "sess=1 quit=1 mesg=1\r" after each step. It
-// reads in large pieces, so that counting costs little beside the work that is measured.
+// read follows the counters, which smtp-sink prints as "sess=1 quit=1 mesg=1\r"
+// after each step. It reads in large pieces, so that counting costs little
+// beside the work that is measured.
 func (s *sink) read(counters io.Reader) {
 	buf := make([]byte, 64<<10)
 	var n int
@@ -71,7 +74,9 @@ func (s *sink) read(counters io.Reader) {
 		if i := bytes.LastIndexByte(buf[:n], '\r'); i >= 0 {
 			line := buf[:i]
 			if j := bytes.LastIndexByte(line, '='); j >= 0 {
-				if count, err := strconv.ParseInt(string(bytes.TrimSpace(line[j+1:])), 10, 64); err == nil {
+				if count, err := strconv.ParseInt(
+					string(bytes.TrimSpace(line[j+1:])), 10, 64,
+				); err == nil {
 					s.count.Store(count)
 				}
 			}

@@ -78,9 +78,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	f.StringVar(&servers, "servers", "gateway,postfix", "whom to measure")
 	f.IntVar(&o.rounds, "rounds", 3, "measurements of each server per scenario")
 	f.Float64Var(&o.scale, "scale", 1, "factor for the number of messages in a to d2")
-	f.IntVar(&o.queued, "queued", 10_000, "messages of scenario queued: the next hop is down, 10 KB each")
+	f.IntVar(
+		&o.queued, "queued", 10_000,
+		"messages of scenario queued: the next hop is down, 10 KB each",
+	)
 	f.IntVar(&o.idle, "idle", 1000, "sessions of scenario idle, which only the gateway runs")
-	f.StringVar(&o.dir, "dir", "", "folder for the queues and all else, on a real disk (default: a new one in the temporary folder)")
+	f.StringVar(
+		&o.dir, "dir", "",
+		"folder for the queues and all else, on a real disk (default: a new one in the temporary folder)",
+	)
 	f.BoolVar(&quick, "quick", false, "a tenth of everything, one round")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -103,7 +109,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	b := &bench{options: o, out: out}
 	if slices.Contains(o.servers, "gateway") {
 		b.binary = filepath.Join(dir, "gateway")
-		build := exec.CommandContext(ctx, "go", "build", "-o", b.binary, "github.com/postern-mail/postern/examples/gateway")
+		build := exec.CommandContext(
+			ctx, "go", "build", "-o", b.binary, "github.com/postern-mail/postern/examples/gateway",
+		)
 		if text, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("build the gateway: %w\n%s", err, text)
 		}
@@ -123,7 +131,9 @@ func describe(ctx context.Context, out io.Writer, dir string) {
 	}
 	fs := say("stat", "-f", "-c", "%T", dir)
 	fmt.Fprintf(out, "Postfix %s, %s, kernel %s, %d cores, queues on %s\n",
-		say("postconf", "-h", "mail_version"), runtime.Version(), say("uname", "-r"), runtime.NumCPU(), fs)
+		say(
+			"postconf", "-h", "mail_version",
+		), runtime.Version(), say("uname", "-r"), runtime.NumCPU(), fs)
 	if fs == "tmpfs" {
 		fmt.Fprintln(out, "The queues are in memory: syncing costs nothing here. Use -dir.")
 	}
@@ -143,12 +153,16 @@ func (b *bench) run(ctx context.Context) error {
 		case i >= 0:
 			l := known[i]
 			l.messages = max(l.sessions, int(float64(l.messages)*b.scale))
-			err = b.compare(ctx, l.String()+fmt.Sprintf(", %d messages", l.messages), func(ctx context.Context, s server) (figures, error) {
+			err = b.compare(ctx, l.String()+fmt.Sprintf(", %d messages", l.messages), func(
+				ctx context.Context, s server,
+			) (figures, error) {
 				return measure(ctx, s, l)
 			})
 		case key == "queued":
 			l := load{sessions: 20, size: 10 << 10, messages: b.queued}
-			err = b.compare(ctx, fmt.Sprintf("next hop down, %d × 10 KB queued", l.messages), func(ctx context.Context, s server) (figures, error) {
+			err = b.compare(ctx, fmt.Sprintf(
+				"next hop down, %d × 10 KB queued", l.messages,
+			), func(ctx context.Context, s server) (figures, error) {
 				return fill(ctx, s, l)
 			})
 		case key == "idle":
@@ -163,8 +177,11 @@ func (b *bench) run(ctx context.Context) error {
 	return nil
 }
 
-// compare measures the servers in turns and prints the medians and, with two servers, their ratio.
-func (b *bench) compare(ctx context.Context, title string, measure func(context.Context, server) (figures, error)) error {
+// compare measures the servers in turns and prints the medians and, with two
+// servers, their ratio.
+func (b *bench) compare(
+	ctx context.Context, title string, measure func(context.Context, server) (figures, error),
+) error {
 	all := map[string][]figures{}
 	for round := range b.rounds {
 		order := slices.Clone(b.servers)
@@ -186,7 +203,10 @@ func (b *bench) compare(ctx context.Context, title string, measure func(context.
 	for _, name := range b.servers {
 		m := median(all[name])
 		medians = append(medians, m)
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t\n", name, number(m[accepted], 0), number(m[endToEnd], 0), number(m[cpu], 3), number(m[peak], 1))
+		fmt.Fprintf(
+			w, "%s\t%s\t%s\t%s\t%s\t\n", name, number(m[accepted], 0), number(m[endToEnd], 0),
+			number(m[cpu], 3), number(m[peak], 1),
+		)
 	}
 	if len(medians) == 2 {
 		fmt.Fprint(w, "ratio\t")
@@ -203,7 +223,9 @@ func (b *bench) compare(ctx context.Context, title string, measure func(context.
 }
 
 // once starts a server in an empty folder, measures it and stops it.
-func (b *bench) once(ctx context.Context, name string, measure func(context.Context, server) (figures, error)) (figures, error) {
+func (b *bench) once(
+	ctx context.Context, name string, measure func(context.Context, server) (figures, error),
+) (figures, error) {
 	dir, err := os.MkdirTemp(b.dir, name)
 	if err != nil {
 		return figures{}, err
@@ -263,7 +285,8 @@ func measure(ctx context.Context, s server, l load) (f figures, err error) {
 	}
 	defer sink.stop()
 
-	// Postfix starts its processes, and both open their connections, before the clock runs.
+	// Postfix starts its processes, and both open their connections, before the
+	// clock runs.
 	warm := l
 	warm.messages = 2 * l.sessions
 	if err := warm.send(ctx); err != nil {
@@ -313,7 +336,8 @@ func fill(ctx context.Context, s server, l load) (f figures, err error) {
 	return f, errors.Join(err, cpuErr)
 }
 
-// idleSessions prints what a session costs the gateway that has said EHLO and waits.
+// idleSessions prints what a session costs the gateway that has said EHLO and
+// waits.
 func (b *bench) idleSessions(ctx context.Context) error {
 	var perSession []float64
 	for range b.rounds {

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestGateway runs a little of every kind of scenario. Postfix is left out: it needs root.
+// TestGateway runs a little of every kind of scenario. Postfix is left out: it
+// needs root.
 func TestGateway(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
@@ -16,7 +17,9 @@ func TestGateway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"(b) 20 × 10 KB", "(d2) 100 × 1 KB, reused", "100 × 10 KB queued", "50 idle sessions: "} {
+	for _, want := range []string{
+		"(b) 20 × 10 KB", "(d2) 100 × 1 KB, reused", "100 × 10 KB queued", "50 idle sessions: ",
+	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}

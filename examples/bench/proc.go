@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// clockTicks is the kernel's USER_HZ, 100 on every architecture that Go runs Linux on.
+// clockTicks is the kernel's USER_HZ, 100 on every architecture that Go runs
+// Linux on.
 const clockTicks = 100
 
 // stat is what /proc/PID/stat tells of a process.
@@ -44,7 +45,8 @@ func readStat(pid int) (stat, error) {
 	return s, nil
 }
 
-// descendants are root and the processes below it. Those that end meanwhile are left out.
+// descendants are root and the processes below it. Those that end meanwhile are
+// left out.
 func descendants(root int) ([]int, error) {
 	paths, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -67,7 +69,8 @@ func descendants(root int) ([]int, error) {
 	return all, nil
 }
 
-// cpuTime is the processor time that root and its descendants have used, also those that have ended.
+// cpuTime is the processor time that root and its descendants have used, also
+// those that have ended.
 func cpuTime(root int) (time.Duration, error) {
 	if _, err := readStat(root); err != nil {
 		return 0, fmt.Errorf("the server has ended: %w", err)
@@ -85,7 +88,8 @@ func cpuTime(root int) (time.Duration, error) {
 	return time.Duration(ticks) * time.Second / clockTicks, nil
 }
 
-// pss is the memory of root and its descendants in bytes, shared pages counted once.
+// pss is the memory of root and its descendants in bytes, shared pages counted
+// once.
 func pss(root int) (int64, error) {
 	processes, err := descendants(root)
 	if err != nil {

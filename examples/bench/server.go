@@ -20,7 +20,8 @@ const (
 	sinkAddr  = "127.0.0.1:29126"
 )
 
-// server is a running relay that listens at relayAddr and passes everything on to sinkAddr.
+// server is a running relay that listens at relayAddr and passes everything on
+// to sinkAddr.
 type server interface {
 	root() int // the process that the others descend from
 	stop() error
@@ -99,7 +100,8 @@ func startGateway(ctx context.Context, binary, dir string) (server, error) {
 
 func (g *gateway) root() int { return g.cmd.Process.Pid }
 
-// stop ends the gateway at once: what it still has in its queue is of no interest.
+// stop ends the gateway at once: what it still has in its queue is of no
+// interest.
 func (g *gateway) stop() error {
 	if err := g.cmd.Process.Kill(); err != nil {
 		return err

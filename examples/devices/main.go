@@ -1,18 +1,21 @@
-// Command devices takes mail from printers and scanners: TLS from the first byte, a name and a password for
-// each device, one address that it may send as, and small limits. Nobody else gets in.
+// Command devices takes mail from printers and scanners: TLS from the first
+// byte, a name and a password for each device, one address that it may send as,
+// and small limits. Nobody else gets in.
 //
 //	htpasswd -cB devices.htpasswd printer
 //	htpasswd -B devices.htpasswd scanner
 //	go run ./examples/devices -device printer=printer@example.com -device scanner=scans@example.com \
 //		-users devices.htpasswd -certificate cert.pem -key key.pem
 //
-// A device that sends as another address is refused (550 5.7.60), and so is one that shows another in the From field:
+// A device that sends as another address is refused (550 5.7.60), and so is one
+// that shows another in the From field:
 //
 //	swaks --server localhost:2465 --tls-on-connect --auth LOGIN --auth-user printer --from scans@example.com --to somebody@example.net
 //
-// So far it takes mail from this host alone. In real life it listens on port 465 and names the network in which the devices
-// are: -listen 192.0.2.1:465 -network 192.0.2.0/24. Type into the device: the server's name, port 465, "SSL/TLS" and not
-// "STARTTLS", and authentication with its name and password.
+// So far it takes mail from this host alone. In real life it listens on port
+// 465 and names the network in which the devices are: -listen 192.0.2.1:465
+// -network 192.0.2.0/24. Type into the device: the server's name, port 465,
+// "SSL/TLS" and not "STARTTLS", and authentication with its name and password.
 package main
 
 import (
@@ -49,9 +52,17 @@ type options struct {
 
 func main() {
 	o := options{senders: make(map[string][]string)}
-	flag.TextVar(&o.listen, "listen", netip.MustParseAddrPort("127.0.0.1:2465"), "`address` and port to listen on")
-	flag.TextVar(&o.network, "network", connector.MustParseRange("127.0.0.1"), "`range` of addresses in which the devices are")
-	flag.StringVar(&o.users, "users", "devices.htpasswd", "htpasswd `file` of the devices, with bcrypt")
+	flag.TextVar(
+		&o.listen, "listen", netip.MustParseAddrPort("127.0.0.1:2465"),
+		"`address` and port to listen on",
+	)
+	flag.TextVar(
+		&o.network, "network", connector.MustParseRange("127.0.0.1"),
+		"`range` of addresses in which the devices are",
+	)
+	flag.StringVar(
+		&o.users, "users", "devices.htpasswd", "htpasswd `file` of the devices, with bcrypt",
+	)
 	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
 	flag.StringVar(&o.key, "key", "key.pem", "private key `file`")
 	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
@@ -84,7 +95,8 @@ func (o *options) addDevice(s string) error {
 	return nil
 }
 
-// withoutPassword returns the devices that have no line in the file of the devices.
+// withoutPassword returns the devices that have no line in the file of the
+// devices.
 func (o *options) withoutPassword() ([]string, error) {
 	content, err := os.ReadFile(o.users)
 	if err != nil {
@@ -125,7 +137,9 @@ func config(o options) (relay.Config, error) {
 	if len(o.senders) == 0 {
 		err1 = errors.New("-device: name at least one")
 	}
-	certificates, err2 := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
+	certificates, err2 := relay.LoadCertificates(
+		slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key},
+	)
 	users, err3 := auth.OpenHtpasswd(o.users, auth.OnReloadError(func(err error) {
 		slog.Error("the devices read last stay", "error", err)
 	}))
@@ -134,10 +148,15 @@ func config(o options) (relay.Config, error) {
 		return relay.Config{}, err
 	}
 	for _, name := range without {
-		slog.Warn("a device cannot log on until the file has a password for it", "device", name, "file", o.users)
+		slog.Warn(
+			"a device cannot log on until the file has a password for it", "device", name, "file",
+			o.users,
+		)
 	}
 	// Whoever else is in the file does not get in.
-	known := auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+	known := auth.VerifierFunc(func(
+		ctx context.Context, c auth.Credentials,
+	) (*auth.Identity, error) {
 		id, err := users.Verify(ctx, c)
 		if err == nil && o.senders[id.User] == nil {
 			return nil, auth.ErrBadCredentials
@@ -157,7 +176,9 @@ func config(o options) (relay.Config, error) {
 	return relay.Config{
 		Hostname:   "relay.example.com",
 		Connectors: []*connector.Connector{devices},
-		TLS:        &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12},
+		TLS: &tls.Config{
+			GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12,
+		},
 		Auth: &auth.Server{
 			Passwords: auth.WithSenders(known, o.senders), // by LOGIN or PLAIN
 			Throttle:  auth.NewThrottle(auth.ThrottleOptions{}),

@@ -116,22 +116,28 @@ func (f *file) write(w io.Writer) error {
 
 func receiveOf(c *connector.Connector) receive {
 	to := receive{
-		Name: c.Name, Disabled: c.Disabled, Bindings: texts(c.Bindings), RemoteIPRanges: texts(c.RemoteIPRanges),
+		Name: c.Name, Disabled: c.Disabled, Bindings: texts(c.Bindings),
+		RemoteIPRanges:   texts(c.RemoteIPRanges),
 		PermissionGroups: []string{}, AuthMechanisms: words(c.AuthMechanisms),
-		RequireTLS: c.RequireTLS, FQDN: c.FQDN, Banner: c.Banner, SuppressedKeywords: c.SuppressedKeywords, Limits: limits(c.Limits),
+		RequireTLS: c.RequireTLS, FQDN: c.FQDN, Banner: c.Banner,
+		SuppressedKeywords: c.SuppressedKeywords, Limits: limits(c.Limits),
 	}
 	if c.PermissionGroups != 0 {
 		to.PermissionGroups = words(c.PermissionGroups)
 	}
 	for _, g := range c.Grants {
-		to.Grants = append(to.Grants, grant{Principal: g.Principal.String(), Rights: words(g.Rights), Deny: g.Deny})
+		to.Grants = append(
+			to.Grants,
+			grant{Principal: g.Principal.String(), Rights: words(g.Rights), Deny: g.Deny},
+		)
 	}
 	return to
 }
 
 func sendOf(c *connector.SendConnector, passwordFile string) send {
 	to := send{
-		Name: c.Name, Disabled: c.Disabled, AddressSpaces: texts(c.AddressSpaces), SmartHosts: c.SmartHosts, Port: c.Port,
+		Name: c.Name, Disabled: c.Disabled, AddressSpaces: texts(c.AddressSpaces),
+		SmartHosts: c.SmartHosts, Port: c.Port,
 		TLS: c.TLS.String(), TLSDomain: c.TLSDomain, Username: c.Username,
 		AllowUnverifiedAuth: c.AllowUnverifiedAuth, FQDN: c.FQDN,
 		MaxMessageBytes: c.MaxMessageBytes, MessagesPerConnection: c.MessagesPerConnection,
@@ -142,22 +148,28 @@ func sendOf(c *connector.SendConnector, passwordFile string) send {
 	return to
 }
 
-// limits returns the limits that are set. The gateway's file has 0 or "0s" for what is switched off.
+// limits returns the limits that are set. The gateway's file has 0 or "0s" for
+// what is switched off.
 func limits(l connector.Limits) map[string]any {
 	m := map[string]any{}
 	for key, n := range map[string]int64{
-		"max_message_bytes": l.MaxMessageBytes, "max_header_bytes": l.MaxHeaderBytes, "max_recipients": int64(l.MaxRecipients),
-		"max_hops": int64(l.MaxHops), "max_local_hops": int64(l.MaxLocalHops), "max_connections": int64(l.MaxConnections),
+		"max_message_bytes": l.MaxMessageBytes, "max_header_bytes": l.MaxHeaderBytes,
+		"max_recipients": int64(l.MaxRecipients),
+		"max_hops":       int64(l.MaxHops), "max_local_hops": int64(l.MaxLocalHops),
+		"max_connections":                    int64(l.MaxConnections),
 		"max_connections_per_source":         int64(l.MaxConnectionsPerSource),
 		"max_connections_percent_per_source": int64(l.MaxConnectionsPercentPerSource),
-		"message_rate":                       int64(l.MessageRate), "max_protocol_errors": int64(l.MaxProtocolErrors), "max_logon_failures": int64(l.MaxLogonFailures),
+		"message_rate":                       int64(l.MessageRate),
+		"max_protocol_errors":                int64(l.MaxProtocolErrors),
+		"max_logon_failures":                 int64(l.MaxLogonFailures),
 	} {
 		if n != 0 {
 			m[key] = n
 		}
 	}
 	for key, d := range map[string]time.Duration{
-		"inactivity_timeout": l.InactivityTimeout, "connection_timeout": l.ConnectionTimeout, "tarpit": l.Tarpit, "auth_tarpit": l.AuthTarpit,
+		"inactivity_timeout": l.InactivityTimeout, "connection_timeout": l.ConnectionTimeout,
+		"tarpit": l.Tarpit, "auth_tarpit": l.AuthTarpit,
 	} {
 		if d != 0 {
 			m[key] = max(d, 0).String()

@@ -1,11 +1,13 @@
-// Command from-exchange turns the transport configuration of a Microsoft Exchange server into a
-// file for the gateway.
+// Command from-exchange turns the transport configuration of a Microsoft
+// Exchange server into a file for the gateway.
 //
 //	from-exchange -receive receive.json -accepted accepted.json -send send.json -permissions permissions.json > gateway.toml
 //
-// The documentation of package connector/exchange has the PowerShell lines that write those four files. Comments at
-// the end of the output say what has no counterpart or another meaning; read them before you start a gateway.
-// The certificate, the users, the recipients and the passwords are in no dump: the output names the files for them.
+// The documentation of package connector/exchange has the PowerShell lines that
+// write those four files. Comments at the end of the output say what has no
+// counterpart or another meaning; read them before you start a gateway. The
+// certificate, the users, the recipients and the passwords are in no dump: the
+// output names the files for them.
 package main
 
 import (
@@ -21,15 +23,20 @@ import (
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// run returns 0 when all went well, 1 when a dump is not readable, and 2 for wrong flags.
+// run returns 0 when all went well, 1 when a dump is not readable, and 2 for
+// wrong flags.
 func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("from-exchange", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	receive := flags.String("receive", "", "`file` with the output of Get-ReceiveConnector")
 	accepted := flags.String("accepted", "", "`file` with the output of Get-AcceptedDomain")
 	send := flags.String("send", "", "`file` with the output of Get-SendConnector")
-	permissions := flags.String("permissions", "", "`file` with the output of Get-ADPermission for the receive connectors")
-	server := flags.String("server", "", "`name` of the server whose receive connectors are wanted (default all)")
+	permissions := flags.String(
+		"permissions", "", "`file` with the output of Get-ADPermission for the receive connectors",
+	)
+	server := flags.String(
+		"server", "", "`name` of the server whose receive connectors are wanted (default all)",
+	)
 	hostname := flags.String("hostname", "", "`name` of the gateway (default the server's)")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):

@@ -28,8 +28,8 @@ import (
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
-// file is the configuration file. A key is the name of its field in snake case; what the relay
-// has a type for is read straight into that type.
+// file is the configuration file. A key is the name of its field in snake case;
+// what the relay has a type for is read straight into that type.
 type file struct {
 	Hostname      string
 	DefaultDomain string
@@ -39,9 +39,11 @@ type file struct {
 	Scram         bool   // every user has SCRAM keys, which gateway -password prints
 	MaxDeliveries int
 	DrainTimeout  time.Duration
-	// RequireEncryption refuses connectors that take content without TLS beyond loopback.
+	// RequireEncryption refuses connectors that take content without TLS beyond
+	// loopback.
 	RequireEncryption bool
-	// CompleteAddresses adds default_domain to addresses of submissions that have no domain.
+	// CompleteAddresses adds default_domain to addresses of submissions that
+	// have no domain.
 	CompleteAddresses bool
 
 	TLS            *struct{ Certificate, Key, ClientCas string }
@@ -74,8 +76,9 @@ type file struct {
 	}
 }
 
-// lasting is what logons leave behind. It lives as long as the process: a reload must not forget who guesses, nor change the salt
-// of unknown users, which would tell them from those there are.
+// lasting is what logons leave behind. It lives as long as the process: a
+// reload must not forget who guesses, nor change the salt of unknown users,
+// which would tell them from those there are.
 type lasting struct {
 	throttle    func() *auth.Throttle // made for the first users: it takes some memory
 	scramSecret []byte
@@ -83,7 +86,9 @@ type lasting struct {
 }
 
 func newLasting() *lasting {
-	throttle := sync.OnceValue(func() *auth.Throttle { return auth.NewThrottle(auth.ThrottleOptions{}) })
+	throttle := sync.OnceValue(func() *auth.Throttle {
+		return auth.NewThrottle(auth.ThrottleOptions{})
+	})
 	l := &lasting{throttle: throttle, scramSecret: make([]byte, secretSize)}
 	rand.Read(l.scramSecret) // never fails
 	return l
@@ -97,7 +102,8 @@ type loader struct {
 	log     *slog.Logger
 }
 
-// sendersOf returns the addresses users may send as, of a file that has no faults.
+// sendersOf returns the addresses users may send as, of a file that has no
+// faults.
 func sendersOf(path string) map[string][]string {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -108,8 +114,9 @@ func sendersOf(path string) map[string][]string {
 	return f.Senders
 }
 
-// load reads a configuration file and returns it with the directory of the spool and every
-// fault, those that only a relay finds among them. It opens neither sockets nor the spool.
+// load reads a configuration file and returns it with the directory of the
+// spool and every fault, those that only a relay finds among them. It opens
+// neither sockets nor the spool.
 func load(path string, last *lasting, log *slog.Logger) (relay.Config, string, faults) {
 	l := &loader{dir: filepath.Dir(path), lasting: last, log: log}
 	text, err := os.ReadFile(path)
@@ -204,10 +211,14 @@ func (l *loader) certificate(f *file) *tls.Config {
 		return nil
 	}
 	c := new(tls.Config)
-	if l.read("tls.certificate", f.TLS.Certificate) == nil || l.secret("tls.key", f.TLS.Key) == nil {
+	if l.read("tls.certificate", f.TLS.Certificate) == nil ||
+		l.secret("tls.key", f.TLS.Key) == nil {
 		return c
 	}
-	pair, err := relay.LoadCertificates(l.log, relay.CertificateFiles{Certificate: l.path(f.TLS.Certificate), Key: l.path(f.TLS.Key)})
+	pair, err := relay.LoadCertificates(
+		l.log,
+		relay.CertificateFiles{Certificate: l.path(f.TLS.Certificate), Key: l.path(f.TLS.Key)},
+	)
 	if err != nil {
 		l.add("tls", "%w", err)
 		return c
@@ -251,7 +262,9 @@ func (l *loader) users(f *file) *auth.Server {
 		}
 		return nil
 	}
-	options := []auth.Option{auth.OnReloadError(func(err error) { l.log.Error("users not reloaded", "err", err) })}
+	options := []auth.Option{auth.OnReloadError(func(err error) {
+		l.log.Error("users not reloaded", "err", err)
+	})}
 	if f.Scram {
 		options = append(options, auth.RequireSCRAM())
 	}
@@ -263,9 +276,14 @@ func (l *loader) users(f *file) *auth.Server {
 		}
 		return nil
 	}
-	s := &auth.Server{Passwords: auth.WithSenders(users, f.Senders), SCRAMSecret: l.lasting.scramSecret, Throttle: l.lasting.throttle()}
+	s := &auth.Server{
+		Passwords: auth.WithSenders(users, f.Senders), SCRAMSecret: l.lasting.scramSecret,
+		Throttle: l.lasting.throttle(),
+	}
 	if f.Scram {
-		s.SCRAM = auth.SCRAMStoreFunc(func(ctx context.Context, c auth.Credentials) (string, *auth.Identity, error) {
+		s.SCRAM = auth.SCRAMStoreFunc(func(
+			ctx context.Context, c auth.Credentials,
+		) (string, *auth.Identity, error) {
 			keys, id, err := users.SCRAMKeys(ctx, c)
 			if err == nil {
 				id.Senders = f.Senders[id.User]
@@ -287,11 +305,15 @@ func (l *loader) mailboxes(f *file) relay.Transport {
 		}
 	case "smtp", "lmtp":
 		u, err := url.Parse(f.Mailboxes.Deliver)
-		if err == nil && u.Host != "" && strings.Trim(u.Path, "/") == "" && u.RawQuery == "" && u.User == nil {
+		if err == nil && u.Host != "" && strings.Trim(u.Path, "/") == "" && u.RawQuery == "" &&
+			u.User == nil {
 			return &relay.NextHop{Hosts: []string{u.Host}, LMTP: kind == "lmtp"}
 		}
 	}
-	l.add("mailboxes.deliver", "%q is none of smtp://HOST:PORT, lmtp://HOST:PORT, maildir:DIRECTORY", f.Mailboxes.Deliver)
+	l.add(
+		"mailboxes.deliver", "%q is none of smtp://HOST:PORT, lmtp://HOST:PORT, maildir:DIRECTORY",
+		f.Mailboxes.Deliver,
+	)
 	return nil
 }
 
@@ -367,8 +389,8 @@ func (l *loader) path(name string) string {
 	return filepath.Join(l.dir, name)
 }
 
-// explain adds what the relay found wrong, under the names that the file uses. What only
-// follows from a fault found before is left out.
+// explain adds what the relay found wrong, under the names that the file uses.
+// What only follows from a fault found before is left out.
 func (f *faults) explain(err error) {
 	earlier := *f
 	for _, err := range parts(err) {
@@ -398,8 +420,10 @@ var (
 	goName = regexp.MustCompile(`[A-Za-z0-9]+`)
 	// Where the relay's name for a field is not the file's.
 	renamed = strings.NewReplacer(
-		"SendConnectors[", "SendConnector[", "Connectors[", "Connector[", "AcceptedDomains[", "AcceptedDomain[",
-		"].Domain", "].Name", "Verifier", "Users", "Mailboxes.Hosts[0]", "Mailboxes.Deliver", "Mailboxes", "Mailboxes.Deliver",
+		"SendConnectors[", "SendConnector[", "Connectors[", "Connector[", "AcceptedDomains[",
+		"AcceptedDomain[",
+		"].Domain", "].Name", "Verifier", "Users", "Mailboxes.Hosts[0]", "Mailboxes.Deliver",
+		"Mailboxes", "Mailboxes.Deliver",
 		"XClient", "Xclient", "ClientCAs", "ClientCas",
 		"RootCAs", "RootCas",
 	)

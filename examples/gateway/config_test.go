@@ -18,7 +18,8 @@ import (
 	"github.com/postern-mail/postern/relay"
 )
 
-// site makes a directory with the files that the sample names, and the configuration itself.
+// site makes a directory with the files that the sample names, and the
+// configuration itself.
 func site(t testing.TB, config string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -28,7 +29,10 @@ func site(t testing.TB, config string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mailtest.Write(t, filepath.Join(dir, "dkim.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
+	mailtest.Write(
+		t, filepath.Join(dir, "dkim.pem"),
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})),
+	)
 	mailtest.Write(t, filepath.Join(dir, "empty.pem"), "")
 	mailtest.Write(t, filepath.Join(dir, "people.txt"), "# people\ncarol\n\n dave \n")
 	mailtest.Write(t, filepath.Join(dir, "strangers.txt"), "carol\nnot a part\n")
@@ -56,16 +60,21 @@ func TestSample(t *testing.T) {
 		t.Errorf("spool %s", dir)
 	}
 	c := cfg.Connectors[0]
-	if len(c.RemoteIPRanges) != 3 || c.PermissionGroups != connector.AnonymousUsers || c.AuthMechanisms != connector.TLS ||
+	if len(c.RemoteIPRanges) != 3 || c.PermissionGroups != connector.AnonymousUsers ||
+		c.AuthMechanisms != connector.TLS ||
 		c.Limits.MaxMessageBytes != 37748736 || c.Limits.Tarpit != -1 || c.Limits.AuthTarpit != 0 ||
-		c.Grants[0].Rights != connector.AcceptAnyRecipient || c.Grants[0].Principal != connector.Anonymous {
+		c.Grants[0].Rights != connector.AcceptAnyRecipient ||
+		c.Grants[0].Principal != connector.Anonymous {
 		t.Errorf("connector: %+v", c)
 	}
 	s := cfg.SendConnectors[0]
-	if !slices.Equal(s.SmartHosts, []string{"127.0.0.1:2602", "127.0.0.1:2603"}) || s.AddressSpaces[0] != (connector.AddressSpace{Domain: "*", Cost: 1}) {
+	if !slices.Equal(s.SmartHosts, []string{"127.0.0.1:2602", "127.0.0.1:2603"}) ||
+		s.AddressSpaces[0] != (connector.AddressSpace{Domain: "*", Cost: 1}) {
 		t.Errorf("send connector: %+v", s)
 	}
-	if !slices.Equal(cfg.Retry.Schedule, []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute}) || cfg.Retry.Expires != 48*time.Hour {
+	if !slices.Equal(
+		cfg.Retry.Schedule, []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute},
+	) || cfg.Retry.Expires != 48*time.Hour {
 		t.Errorf("retry: %+v", cfg.Retry)
 	}
 	if len(cfg.DKIM) != 1 || !cfg.DKIM[0].Subdomains {
@@ -150,22 +159,29 @@ password_file = "people.txt"
 		t.Fatal(found)
 	}
 	c := cfg.Connectors[0]
-	if l := c.Limits; l.MessageRate != -1 || l.MaxLocalHops != -1 || l.MessageRateBy != connector.RateByUser || l.AuthTarpit != -1 || l.Tarpit != 0 || l.ConnectionTimeout != 20*time.Minute {
+	if l := c.Limits; l.MessageRate != -1 || l.MaxLocalHops != -1 ||
+		l.MessageRateBy != connector.RateByUser || l.AuthTarpit != -1 || l.Tarpit != 0 ||
+		l.ConnectionTimeout != 20*time.Minute {
 		t.Errorf("limits: %+v", l)
 	}
-	if c.PermissionGroups != connector.ExchangeUsers || !c.Grants[1].Deny || c.Grants[0].Rights != connector.AcceptAnySender|connector.Submit {
+	if c.PermissionGroups != connector.ExchangeUsers || !c.Grants[1].Deny ||
+		c.Grants[0].Rights != connector.AcceptAnySender|connector.Submit {
 		t.Errorf("connector: %+v", c)
 	}
 	for local, want := range map[string]bool{"carol": true, "dave": true, "alice": false} {
-		known, err := cfg.AcceptedDomains[0].Recipients.Resolve(t.Context(), domains.MustParse(local+"@a.example.test"))
+		known, err := cfg.AcceptedDomains[0].Recipients.Resolve(
+			t.Context(), domains.MustParse(local+"@a.example.test"),
+		)
 		if known != want || err != nil {
 			t.Errorf("%s is known: %v, %v", local, known, err)
 		}
 	}
-	if s := cfg.SendConnectors[0]; s.Password != "# people\ncarol\n\n dave " || s.Port != 587 || s.TLS != connector.TLSDomainValidation || s.AddressSpaces[0].Cost != 10 {
+	if s := cfg.SendConnectors[0]; s.Password != "# people\ncarol\n\n dave " || s.Port != 587 ||
+		s.TLS != connector.TLSDomainValidation || s.AddressSpaces[0].Cost != 10 {
 		t.Errorf("send connector: %+v", s)
 	}
-	if d := cfg.AcceptedDomains[0]; !d.SkipLookup || !cfg.RequireEncryption || !cfg.CompleteAddresses || cfg.Pressure.QueueHigh != 1000 || cfg.Pressure.DiskMedium != -1 {
+	if d := cfg.AcceptedDomains[0]; !d.SkipLookup || !cfg.RequireEncryption ||
+		!cfg.CompleteAddresses || cfg.Pressure.QueueHigh != 1000 || cfg.Pressure.DiskMedium != -1 {
 		t.Errorf("%+v, %+v", d, cfg.Pressure)
 	}
 	if dir != "/var/spool/gateway" || cfg.DrainTimeout != 5*time.Second {
@@ -203,10 +219,12 @@ remote_ip_ranges = ["0.0.0.0/0"]
 	if len(found) > 0 {
 		t.Fatal(found)
 	}
-	if len(cfg.Proxies) != 2 || len(cfg.XClient) != 1 || cfg.GatewayGuard != relay.GatewayRefuse || cfg.TLS.ClientCAs == nil {
+	if len(cfg.Proxies) != 2 || len(cfg.XClient) != 1 || cfg.GatewayGuard != relay.GatewayRefuse ||
+		cfg.TLS.ClientCAs == nil {
 		t.Errorf("%+v", cfg)
 	}
-	if !slices.Equal(cfg.Connectors[0].ServerNames, []string{"relay2.example.test"}) || cfg.Connectors[1].PartnerNames["mail.partner.test"] != "partner.test" {
+	if !slices.Equal(cfg.Connectors[0].ServerNames, []string{"relay2.example.test"}) ||
+		cfg.Connectors[1].PartnerNames["mail.partner.test"] != "partner.test" {
 		t.Errorf("%+v, %+v", cfg.Connectors[0], cfg.Connectors[1])
 	}
 	for _, test := range []struct{ from, to, want string }{
@@ -221,7 +239,10 @@ remote_ip_ranges = ["0.0.0.0/0"]
 		{`"partner.test"`, `"*"`, `connector[1].partner_names["mail.partner.test"]`},
 		{`"partner.test"`, `7`, `connector[1].partner_names."mail.partner.test"`},
 	} {
-		_, _, found := load(site(t, strings.Replace(common, test.from, test.to, 1)), newLasting(), slog.New(slog.DiscardHandler))
+		_, _, found := load(
+			site(t, strings.Replace(common, test.from, test.to, 1)), newLasting(),
+			slog.New(slog.DiscardHandler),
+		)
 		if len(found) == 0 || found[0].field != test.want {
 			t.Errorf("%s: %v, want %s first", test.to, found, test.want)
 		}
@@ -235,7 +256,10 @@ func TestFaults(t *testing.T) {
 	}{
 		{"not TOML", "hostname = \n", []string{"line 1"}},
 		{"empty", "", []string{"hostname", "spool"}},
-		{"unknown keys", sample(t) + "passphrase = 1\n[unknown]\nx = 1\n", []string{"dkim[0].passphrase", "unknown"}},
+		{
+			"unknown keys", sample(t) + "passphrase = 1\n[unknown]\nx = 1\n",
+			[]string{"dkim[0].passphrase", "unknown"},
+		},
 		{"kinds", `
 hostname = 7
 spool = ["spool"]
@@ -248,7 +272,8 @@ dkim = [1]
 connector = { name = "x" }
 send_connector = 2024-01-01
 `, []string{
-			"connector", "dkim[0]", "drain_timeout", "hostname", "max_deliveries", "retry.expires", "retry.schedule",
+			"connector", "dkim[0]", "drain_timeout", "hostname", "max_deliveries", "retry.expires",
+			"retry.schedule",
 			"send_connector", `senders."a@example.test"[0]`, "spool", "tls", "users",
 		}},
 		{"everything", `
@@ -327,15 +352,24 @@ domain = "example.test"
 selector = "s3"
 `, []string{
 			"users", "tls.certificate", "hostname", "postmaster",
-			"connector[0].usage", "connector[0].bindings[1]", "connector[0].remote_ip_ranges[1]", "connector[0].remote_ip_ranges[2]",
-			"connector[0].permission_groups[1]", "connector[0].auth_mechanisms[0]", "connector[0].grants[0].principal",
-			"connector[0].grants[0].rights[1]", "connector[0].grants[0].allow", "connector[0].limits.tarpit",
-			"connector[0].limits.max_hops", "connector[0].limits.max_recipients", "connector[0].limits.speed",
-			"accepted_domain[0].name", "accepted_domain[0].type", "accepted_domain[1].recipients", "accepted_domain[2].name",
-			"accepted_domain[2].recipients[0]", "accepted_domain[3].recipients_file", "accepted_domain[4].recipients_file",
-			"mailboxes.deliver", "send_connector[0].address_spaces[0]", "send_connector[0].address_spaces[1]",
-			"send_connector[0].smart_hosts[0]", "send_connector[0].tls", "send_connector[0].password_file",
-			"retry.schedule[1]", "retry.schedule[2]", "retry.expires", "dkim[0].key", "dkim[1].selector", "dkim[2].key",
+			"connector[0].usage", "connector[0].bindings[1]", "connector[0].remote_ip_ranges[1]",
+			"connector[0].remote_ip_ranges[2]",
+			"connector[0].permission_groups[1]", "connector[0].auth_mechanisms[0]",
+			"connector[0].grants[0].principal",
+			"connector[0].grants[0].rights[1]", "connector[0].grants[0].allow",
+			"connector[0].limits.tarpit",
+			"connector[0].limits.max_hops", "connector[0].limits.max_recipients",
+			"connector[0].limits.speed",
+			"accepted_domain[0].name", "accepted_domain[0].type", "accepted_domain[1].recipients",
+			"accepted_domain[2].name",
+			"accepted_domain[2].recipients[0]", "accepted_domain[3].recipients_file",
+			"accepted_domain[4].recipients_file",
+			"mailboxes.deliver", "send_connector[0].address_spaces[0]",
+			"send_connector[0].address_spaces[1]",
+			"send_connector[0].smart_hosts[0]", "send_connector[0].tls",
+			"send_connector[0].password_file",
+			"retry.schedule[1]", "retry.schedule[2]", "retry.expires", "dkim[0].key",
+			"dkim[1].selector", "dkim[2].key",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -359,8 +393,12 @@ selector = "s3"
 
 func FuzzDecode(f *testing.F) {
 	f.Add(sample(f))
-	f.Add("[[connector]]\nusage = \"Client\"\nlimits = {tarpit = -1, max_hops = 1e9}\ngrants = [{rights = \"None\"}]")
-	f.Add("senders = {\"a\" = [\"b\"]}\nretry = {schedule = [\"1h\"]}\n[[send_connector]]\naddress_spaces = [\"*;1\"]")
+	f.Add(
+		"[[connector]]\nusage = \"Client\"\nlimits = {tarpit = -1, max_hops = 1e9}\ngrants = [{rights = \"None\"}]",
+	)
+	f.Add(
+		"senders = {\"a\" = [\"b\"]}\nretry = {schedule = [\"1h\"]}\n[[send_connector]]\naddress_spaces = [\"*;1\"]",
+	)
 	f.Fuzz(func(t *testing.T, text string) {
 		var found faults
 		config, ok := found.decode(text)

@@ -27,14 +27,16 @@ func (f *faults) add(field, format string, args ...any) {
 	*f = append(*f, fault{field, fmt.Errorf(format, args...)})
 }
 
-// require adds a fault of something that is missing, unless it was there and had another.
+// require adds a fault of something that is missing, unless it was there and
+// had another.
 func (f *faults) require(field, format string, args ...any) {
 	if !f.covers(field) {
 		f.add(field, format, args...)
 	}
 }
 
-// covers reports whether something is wrong with the field, or with what it is part of, already.
+// covers reports whether something is wrong with the field, or with what it is
+// part of, already.
 func (f faults) covers(field string) bool {
 	return slices.ContainsFunc(f, func(x fault) bool {
 		rest, ok := strings.CutPrefix(field, x.field)
@@ -43,8 +45,9 @@ func (f faults) covers(field string) bool {
 }
 
 // fill copies a TOML table into a struct. The key of a field is its name in
-// snake case. The words of the relay's own types are read by their UnmarshalText. What is not
-// given keeps its value; what does not fit, and every unknown key, is a fault.
+// snake case. The words of the relay's own types are read by their
+// UnmarshalText. What is not given keeps its value; what does not fit, and
+// every unknown key, is a fault.
 func (f *faults) fill(path string, table map[string]any, dst any) {
 	v := reflect.ValueOf(dst).Elem()
 	fields := make(map[string]reflect.Value)
@@ -174,7 +177,8 @@ func bits[T ~uint8 | ~uint16, P interface {
 	}
 }
 
-// receive reads a receive connector. What is not given is as its usage presets it.
+// receive reads a receive connector. What is not given is as its usage presets
+// it.
 func (f *faults) receive(path string, src any, dst *connector.Connector) {
 	table, ok := src.(map[string]any)
 	if !ok {
@@ -189,8 +193,8 @@ func (f *faults) receive(path string, src any, dst *connector.Connector) {
 	f.fill(path+".", table, dst)
 }
 
-// limits reads a connector's limits. In a file a zero that was written down means
-// off; in connector.Limits, where zero is the default, off is -1.
+// limits reads a connector's limits. In a file a zero that was written down
+// means off; in connector.Limits, where zero is the default, off is -1.
 func (f *faults) limits(path string, src any, dst *connector.Limits) {
 	table, ok := src.(map[string]any)
 	if !ok {
@@ -260,7 +264,8 @@ func kindName(t reflect.Type) string {
 	return "a table"
 }
 
-// snake turns the name of a Go field into a key: RemoteIPRanges is remote_ip_ranges.
+// snake turns the name of a Go field into a key: RemoteIPRanges is
+// remote_ip_ranges.
 func snake(name string) string {
 	var b strings.Builder
 	runes := []rune(name)

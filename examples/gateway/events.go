@@ -30,7 +30,8 @@ func (l eventLog) Add(e relay.Event) {
 	l.add(max(len(e.To), 1), func(b []byte) []byte { return appendEvents(b, &e) })
 }
 
-// appendEvents appends a line for each recipient the event is about, or one if it is about none.
+// appendEvents appends a line for each recipient the event is about, or one if
+// it is about none.
 func appendEvents(b []byte, e *relay.Event) []byte {
 	if len(e.To) == 0 {
 		return appendEvent(b, e, "")
@@ -41,7 +42,8 @@ func appendEvents(b []byte, e *relay.Event) []byte {
 	return b
 }
 
-// appendEvent appends one line. It is written by hand because it runs several times for each message.
+// appendEvent appends one line. It is written by hand because it runs several
+// times for each message.
 func appendEvent(b []byte, e *relay.Event, to string) []byte {
 	b = append(b, `{"time":"`...)
 	b = e.Time.UTC().AppendFormat(b, time.RFC3339Nano)

@@ -16,9 +16,12 @@ import (
 
 func full() relay.Event {
 	return relay.Event{
-		Time: time.Date(2026, 1, 2, 3, 4, 5, 600, time.FixedZone("", 3600)), Kind: relay.Deferred, QueueID: "q1",
-		Connector: "apps", Remote: netip.MustParseAddrPort("192.0.2.1:4711"), User: "app", Credential: "printer", From: "a@example.com",
-		To: []string{"b@example.net"}, Code: 451, Enhanced: "4.2.2", Text: "say \"later\"\x00\u00e9\xff", Host: "mx (192.0.2.9)",
+		Time: time.Date(2026, 1, 2, 3, 4, 5, 600, time.FixedZone("", 3600)), Kind: relay.Deferred,
+		QueueID:   "q1",
+		Connector: "apps", Remote: netip.MustParseAddrPort("192.0.2.1:4711"), User: "app",
+		Credential: "printer", From: "a@example.com",
+		To: []string{"b@example.net"}, Code: 451, Enhanced: "4.2.2",
+		Text: "say \"later\"\x00\u00e9\xff", Host: "mx (192.0.2.9)",
 		Attempt: 2, Size: 12, Stage: "x", Command: "RCPT TO:<b@>", Reason: "why", Report: "r",
 	}
 }
@@ -31,15 +34,20 @@ func TestAppendEvent(t *testing.T) {
 		want  map[string]any
 	}{
 		{"all", full(), map[string]any{
-			"time": at, "type": "deferred", "queue_id": "q1", "connector": "apps", "remote": "192.0.2.1:4711", "user": "app", "credential": "printer",
+			"time": at, "type": "deferred", "queue_id": "q1", "connector": "apps",
+			"remote": "192.0.2.1:4711", "user": "app", "credential": "printer",
 			"from": "a@example.com", "to": "b@example.net", "code": 451.0, "enhanced": "4.2.2",
 			"text": "say \"later\"\x00\u00e9\ufffd", "host": "mx (192.0.2.9)", "attempt": 2.0,
 			"stage": "x", "command": "RCPT TO:<b@>", "reason": "why",
 		}},
-		{"null sender", relay.Event{Time: full().Time, Kind: relay.Accepted, QueueID: "q2", To: []string{"b@example.net"}}, map[string]any{
+		{"null sender", relay.Event{
+			Time: full().Time, Kind: relay.Accepted, QueueID: "q2", To: []string{"b@example.net"},
+		}, map[string]any{
 			"time": at, "type": "accepted", "queue_id": "q2", "from": "", "to": "b@example.net",
 		}},
-		{"no sender", relay.Event{Time: full().Time, Kind: relay.Rejected, Code: 421}, map[string]any{
+		{"no sender", relay.Event{
+			Time: full().Time, Kind: relay.Rejected, Code: 421,
+		}, map[string]any{
 			"time": at, "type": "rejected", "code": 421.0,
 		}},
 	} {
@@ -60,7 +68,8 @@ func TestLinePerRecipient(t *testing.T) {
 	e := full()
 	e.To = []string{"b@example.net", "c@example.net"}
 	lines := strings.Split(strings.TrimSpace(string(appendEvents(nil, &e))), "\n")
-	if len(lines) != 2 || !strings.Contains(lines[0], `"to":"b@example.net"`) || !strings.Contains(lines[1], `"to":"c@example.net"`) {
+	if len(lines) != 2 || !strings.Contains(lines[0], `"to":"b@example.net"`) ||
+		!strings.Contains(lines[1], `"to":"c@example.net"`) {
 		t.Errorf("lines %q", lines)
 	}
 }

@@ -12,13 +12,16 @@ import (
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
-// explain prints how the configuration decides on a session, without running it. The question is
-// words such as
+// explain prints how the configuration decides on a session, without running
+// it. The question is words such as
 //
 //	remote=192.0.2.9 local=127.0.0.1:2525 tls user=alice from=a@example.test to=b@example.test size=1000
 //
-// local may be left out if there is one binding; a remote without a port is fine.
-func explain(cfg relay.Config, senders map[string][]string, question string, stdout, stderr io.Writer) int {
+// local may be left out if there is one binding; a remote without a port is
+// fine.
+func explain(
+	cfg relay.Config, senders map[string][]string, question string, stdout, stderr io.Writer,
+) int {
 	q, err := parseQuery(question)
 	q.Senders = append(q.Senders, senders[q.User]...)
 	if err == nil && !q.Local.IsValid() {
@@ -75,7 +78,9 @@ func parseQuery(question string) (q relay.Query, err error) {
 		case "size":
 			q.Size, err = strconv.ParseInt(value, 10, 64)
 		default:
-			err = fmt.Errorf("want remote, local, tls, user, groups, senders, server, names, partner, from, to or size")
+			err = fmt.Errorf(
+				"want remote, local, tls, user, groups, senders, server, names, partner, from, to or size",
+			)
 		}
 		if err != nil {
 			return q, fmt.Errorf("-explain: %q: %w", word, err)
@@ -98,7 +103,9 @@ func onlyBinding(cfg relay.Config) (local netip.AddrPort, err error) {
 	for _, c := range cfg.Connectors {
 		for _, b := range c.Bindings {
 			if local.IsValid() && b != local {
-				return local, fmt.Errorf("-explain: there are several bindings: say which with local=ADDRESS:PORT")
+				return local, fmt.Errorf(
+					"-explain: there are several bindings: say which with local=ADDRESS:PORT",
+				)
 			}
 			local = b
 		}

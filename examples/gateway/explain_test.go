@@ -33,7 +33,10 @@ deliver = "maildir:mail"
 	}{
 		{"remote=192.0.2.9 from=a@elsewhere.test to=b@elsewhere.test", 0,
 			"550 5.7.54 Unable to relay recipient in non-accepted domain (missing right ms-Exch-SMTP-Accept-Any-Recipient)"},
-		{"remote=192.0.2.9:999 local=127.0.0.1:2525 from=<> to=<alice@example.test>", 0, "route      mailbox"},
+		{
+			"remote=192.0.2.9:999 local=127.0.0.1:2525 from=<> to=<alice@example.test>", 0,
+			"route      mailbox",
+		},
 		{"remote=198.51.100.1", 0, "no remote range of it holds 198.51.100.1"},
 		{"remote=here", 2, `"remote=here"`},
 		{"from=a@example.test", 2, "remote=ADDRESS is missing"},

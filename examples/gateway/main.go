@@ -34,14 +34,21 @@ import (
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
-// run returns 0 when all went well, 1 when the relay failed, and 2 for a faulty configuration.
+// run returns 0 when all went well, 1 when the relay failed, and 2 for a faulty
+// configuration.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	path := flags.String("config", "gateway.toml", "configuration `file`")
 	only := flags.Bool("check", false, "check the configuration and exit")
-	question := flags.String("explain", "", "explain the decisions on a session, `words` such as remote=ADDRESS from=MAILBOX to=MAILBOX")
-	secret := flags.Bool("password", false, "read a password from standard input and print what the users file keeps of it, for SCRAM too")
+	question := flags.String(
+		"explain", "",
+		"explain the decisions on a session, `words` such as remote=ADDRESS from=MAILBOX to=MAILBOX",
+	)
+	secret := flags.Bool(
+		"password", false,
+		"read a password from standard input and print what the users file keeps of it, for SCRAM too",
+	)
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -156,8 +163,11 @@ func keep(stdin io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// reload takes over a changed file; a faulty one changes nothing. Sessions under way go on.
-func reload(r *relay.Relay, path, dir string, last *lasting, events func(relay.Event), log *slog.Logger) {
+// reload takes over a changed file; a faulty one changes nothing. Sessions
+// under way go on.
+func reload(
+	r *relay.Relay, path, dir string, last *lasting, events func(relay.Event), log *slog.Logger,
+) {
 	cfg, newDir, found := load(path, last, log)
 	if len(found) == 0 {
 		cfg.Events = events

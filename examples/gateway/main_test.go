@@ -91,7 +91,8 @@ func startAt(t *testing.T, config string) *gateway {
 	t.Helper()
 	g := &gateway{
 		t: t, config: config,
-		events: make(chan map[string]any, 1000), logs: make(chan string, 1000), addrs: make(map[string]string),
+		events: make(chan map[string]any, 1000), logs: make(chan string, 1000),
+		addrs: make(map[string]string),
 	}
 	g.cmd = command(t, "-config", g.config)
 	stdout, err := g.cmd.StdoutPipe()
@@ -234,18 +235,23 @@ func TestGateway(t *testing.T) {
 
 	// Listed hosts relay to anybody.
 	for _, host := range []string{"127.0.0.1", "127.0.1.200"} {
-		if err := mailtest.Send(g.dial(host, "apps"), "app@example.test", "x@example.net", "relayed"); err != nil {
+		if err := mailtest.Send(
+			g.dial(host, "apps"), "app@example.test", "x@example.net", "relayed",
+		); err != nil {
 			t.Fatalf("from %s: %v", host, err)
 		}
 		e := g.event("accepted", "x@example.net")
-		if !strings.HasPrefix(e["remote"].(string), host+":") || e["connector"] != "apps" || e["from"] != "app@example.test" {
+		if !strings.HasPrefix(e["remote"].(string), host+":") || e["connector"] != "apps" ||
+			e["from"] != "app@example.test" {
 			t.Errorf("accepted: %v", e)
 		}
 		id := e["queue_id"]
-		if e = g.event("delivered", "x@example.net"); e["queue_id"] != id || e["attempt"] != 1.0 || e["host"] == nil {
+		if e = g.event("delivered", "x@example.net"); e["queue_id"] != id || e["attempt"] != 1.0 ||
+			e["host"] == nil {
 			t.Errorf("delivered: %v", e)
 		}
-		if m := sink.Next(t); m.From != "app@example.test" || !strings.Contains(m.Content, "Subject: relayed") {
+		if m := sink.Next(t); m.From != "app@example.test" ||
+			!strings.Contains(m.Content, "Subject: relayed") {
 			t.Errorf("arrived: %+v", m)
 		}
 	}
@@ -253,15 +259,21 @@ func TestGateway(t *testing.T) {
 		t.Error("a host that is not listed was greeted")
 	}
 
-	// Mail for the accepted domain goes to the mailboxes; nobody else is known there.
+	// Mail for the accepted domain goes to the mailboxes; nobody else is known
+	// there.
 	c := g.dial("127.0.0.1", "apps")
 	if err := mailtest.Send(c, "app@example.test", "alice@example.test", "local"); err != nil {
 		t.Fatal(err)
 	}
 	g.event("delivered", "alice@example.test")
 	sink.Next(t)
-	mailtest.WantReply(t, mailtest.Send(g.dial("127.0.0.1", "apps"), "app@example.test", "nobody@example.test", "no"), "550 5.1.1")
-	if e := g.event("rejected", "nobody@example.test"); e["code"] != 550.0 || e["enhanced"] != "5.1.1" || e["from"] != "app@example.test" {
+	mailtest.WantReply(
+		t,
+		mailtest.Send(g.dial("127.0.0.1", "apps"), "app@example.test", "nobody@example.test", "no"),
+		"550 5.1.1",
+	)
+	if e := g.event("rejected", "nobody@example.test"); e["code"] != 550.0 ||
+		e["enhanced"] != "5.1.1" || e["from"] != "app@example.test" {
 		t.Errorf("rejected: %v", e)
 	}
 
@@ -274,29 +286,42 @@ func TestGateway(t *testing.T) {
 		if err := mailtest.Send(c, from, "y@example.net", "submitted"); err != nil {
 			t.Fatalf("as %s: %v", from, err)
 		}
-		if e := g.event("accepted", "y@example.net"); e["user"] != "app@example.test" || e["connector"] != "users" {
+		if e := g.event("accepted", "y@example.net"); e["user"] != "app@example.test" ||
+			e["connector"] != "users" {
 			t.Errorf("accepted: %v", e)
 		}
 		sink.Next(t)
 	}
-	mailtest.WantReply(t, mailtest.Send(c, "boss@example.test", "y@example.net", "no"), "550 5.7.60")
+	mailtest.WantReply(
+		t, mailtest.Send(c, "boss@example.test", "y@example.net", "no"), "550 5.7.60",
+	)
 	_, err = g.login("wrong")
 	mailtest.WantReply(t, err, "535 5.7.8")
-	mailtest.WantReply(t, mailtest.Send(g.dial("127.0.0.1", "users"), "app@example.test", "y@example.net", "no"), "530 5.7")
+	mailtest.WantReply(
+		t, mailtest.Send(g.dial("127.0.0.1", "users"), "app@example.test", "y@example.net", "no"),
+		"530 5.7",
+	)
 
-	// What the next hop refuses comes back as a report, here to a mailbox of ours.
-	if err := mailtest.Send(g.dial("127.0.0.1", "apps"), "bob@example.test", "refuse@example.net", "back"); err != nil {
+	// What the next hop refuses comes back as a report, here to a mailbox of
+	// ours.
+	if err := mailtest.Send(
+		g.dial("127.0.0.1", "apps"), "bob@example.test", "refuse@example.net", "back",
+	); err != nil {
 		t.Fatal(err)
 	}
-	if e := g.event("bounced", "refuse@example.net"); e["code"] != 550.0 || e["enhanced"] != "5.2.1" || e["text"] != "mailbox disabled" {
+	if e := g.event("bounced", "refuse@example.net"); e["code"] != 550.0 ||
+		e["enhanced"] != "5.2.1" || e["text"] != "mailbox disabled" {
 		t.Errorf("bounced: %v", e)
 	}
-	if m := sink.Next(t); m.From != "" || m.To[0] != "bob@example.test" || !strings.Contains(m.Content, "multipart/report") {
+	if m := sink.Next(t); m.From != "" || m.To[0] != "bob@example.test" ||
+		!strings.Contains(m.Content, "multipart/report") {
 		t.Errorf("report: %+v", m)
 	}
 
 	// What it refuses for now stays in the queue.
-	if err := mailtest.Send(g.dial("127.0.0.1", "apps"), "bob@example.test", "later@example.net", "wait"); err != nil {
+	if err := mailtest.Send(
+		g.dial("127.0.0.1", "apps"), "bob@example.test", "later@example.net", "wait",
+	); err != nil {
 		t.Fatal(err)
 	}
 	if e := g.event("deferred", "later@example.net"); e["code"] != 451.0 {
@@ -305,21 +330,29 @@ func TestGateway(t *testing.T) {
 	g.stop()
 }
 
-// TestSCRAM: the keys that the gateway prints serve its users, who send as themselves and as the addresses listed for them.
+// TestSCRAM: the keys that the gateway prints serve its users, who send as
+// themselves and as the addresses listed for them.
 func TestSCRAM(t *testing.T) {
 	var keys, complaint strings.Builder
-	if code := run([]string{"-password"}, strings.NewReader("secret\n"), &keys, &complaint); code != 0 {
+	if code := run(
+		[]string{"-password"}, strings.NewReader("secret\n"), &keys, &complaint,
+	); code != 0 {
 		t.Fatal(complaint.String())
 	}
-	if code := run([]string{"-password"}, strings.NewReader("\n"), io.Discard, &complaint); code != 2 {
+	if code := run(
+		[]string{"-password"}, strings.NewReader("\n"), io.Discard, &complaint,
+	); code != 2 {
 		t.Errorf("empty password: exit code %d", code)
 	}
 	sink := mailtest.NewSink(t)
 	config := site(t, "scram = true\n"+strings.ReplaceAll(base, "SINK", sink.Addr))
-	if _, _, found := load(config, newLasting(), slog.New(slog.DiscardHandler)); len(found) != 1 || found[0].field != "users" {
+	if _, _, found := load(config, newLasting(), slog.New(slog.DiscardHandler)); len(found) != 1 ||
+		found[0].field != "users" {
 		t.Errorf("users without keys: %v", found)
 	}
-	mailtest.Write(t, filepath.Join(filepath.Dir(config), "users.htpasswd"), "app@example.test:"+keys.String())
+	mailtest.Write(
+		t, filepath.Join(filepath.Dir(config), "users.htpasswd"), "app@example.test:"+keys.String(),
+	)
 	g := startAt(t, config)
 	host, port, _ := strings.Cut(g.addrs["users"], ":")
 	number, _ := strconv.Atoi(port)
@@ -334,8 +367,13 @@ func TestSCRAM(t *testing.T) {
 		{mail.SMTPAuthSCRAMSHA256, "wrong", "app@example.test", "535"},
 		{mail.SMTPAuthSCRAMSHA256, "secret", "boss@example.test", "550"},
 	} {
-		client, err := mail.NewClient(host, mail.WithPort(number), mail.WithTLSPolicy(mail.TLSMandatory), mail.WithTLSConfig(&tls.Config{InsecureSkipVerify: true}),
-			mail.WithSMTPAuth(c.mechanism), mail.WithUsername("app@example.test"), mail.WithPassword(c.password))
+		client,
+			err := mail.NewClient(host, mail.WithPort(number), mail.WithTLSPolicy(
+			mail.TLSMandatory,
+		), mail.WithTLSConfig(&tls.Config{InsecureSkipVerify: true}),
+			mail.WithSMTPAuth(c.mechanism), mail.WithUsername(
+				"app@example.test",
+			), mail.WithPassword(c.password))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -345,7 +383,8 @@ func TestSCRAM(t *testing.T) {
 		}
 		m.SetBodyString(mail.TypeTextPlain, "hello")
 		switch err := client.DialAndSend(m); {
-		case c.want == "" && err != nil, c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+		case c.want == "" && err != nil, c.want != "" &&
+			(err == nil || !strings.Contains(err.Error(), c.want)):
 			t.Errorf("%s, %q, as %s: %v", c.mechanism, c.password, c.from, err)
 		case c.want == "":
 			if got := sink.Next(t); got.From != c.from {
@@ -366,8 +405,12 @@ func TestReload(t *testing.T) {
 	serial := g.serial()
 
 	mailtest.Certificate(t, filepath.Dir(g.config))
-	mailtest.Htpasswd(t, filepath.Join(filepath.Dir(g.config), "users.htpasswd"), "app@example.test", "changed")
-	g.rewrite(`"127.0.1.0/24"`, `"127.0.3.9"`, `recipients = ["alice", "bob"]`, `recipients = ["carol"]`)
+	mailtest.Htpasswd(
+		t, filepath.Join(filepath.Dir(g.config), "users.htpasswd"), "app@example.test", "changed",
+	)
+	g.rewrite(
+		`"127.0.1.0/24"`, `"127.0.3.9"`, `recipients = ["alice", "bob"]`, `recipients = ["carol"]`,
+	)
 	g.signal(syscall.SIGHUP)
 	g.log(`msg="configuration reloaded"`)
 
@@ -378,8 +421,14 @@ func TestReload(t *testing.T) {
 	if _, err := mailtest.Dial("127.0.1.1", g.addrs["apps"]); err == nil {
 		t.Error("a host that is no longer listed was greeted")
 	}
-	mailtest.WantReply(t, mailtest.Send(g.dial("127.0.3.9", "apps"), "app@example.test", "alice@example.test", "no"), "550 5.1.1")
-	if err := mailtest.Send(g.dial("127.0.3.9", "apps"), "app@example.test", "carol@example.test", "new"); err != nil {
+	mailtest.WantReply(
+		t,
+		mailtest.Send(g.dial("127.0.3.9", "apps"), "app@example.test", "alice@example.test", "no"),
+		"550 5.1.1",
+	)
+	if err := mailtest.Send(
+		g.dial("127.0.3.9", "apps"), "app@example.test", "carol@example.test", "new",
+	); err != nil {
 		t.Error(err)
 	}
 	sink.Next(t)
@@ -397,25 +446,33 @@ func TestReload(t *testing.T) {
 	g.signal(syscall.SIGHUP)
 	g.log(`field=connector[0].remote_ip_ranges[1]`)
 	g.log(`field=hostnam `)
-	if err := mailtest.Send(g.dial("127.0.3.9", "apps"), "app@example.test", "carol@example.test", "still"); err != nil {
+	if err := mailtest.Send(
+		g.dial("127.0.3.9", "apps"), "app@example.test", "carol@example.test", "still",
+	); err != nil {
 		t.Error(err)
 	}
 	sink.Next(t)
 	g.stop()
 }
 
-// TestReloadKeepsGuard: a reload forgets nobody who guesses, and unknown users still look like those there are.
+// TestReloadKeepsGuard: a reload forgets nobody who guesses, and unknown users
+// still look like those there are.
 func TestReloadKeepsGuard(t *testing.T) {
 	var keys strings.Builder
-	if code := run([]string{"-password"}, strings.NewReader("secret\n"), &keys, io.Discard); code != 0 {
+	if code := run(
+		[]string{"-password"}, strings.NewReader("secret\n"), &keys, io.Discard,
+	); code != 0 {
 		t.Fatal(code)
 	}
 	config := site(t, "scram = true\n"+strings.ReplaceAll(base, "SINK", mailtest.NewSink(t).Addr))
-	mailtest.Write(t, filepath.Join(filepath.Dir(config), "users.htpasswd"), "app@example.test:"+keys.String())
+	mailtest.Write(
+		t, filepath.Join(filepath.Dir(config), "users.htpasswd"), "app@example.test:"+keys.String(),
+	)
 	last := newLasting()
 	first, _, found := load(config, last, slog.New(slog.DiscardHandler))
 	second, _, more := load(config, last, slog.New(slog.DiscardHandler))
-	if len(found)+len(more) > 0 || first.Auth == second.Auth || first.Auth.Throttle == nil || first.Auth.Throttle != second.Auth.Throttle {
+	if len(found)+len(more) > 0 || first.Auth == second.Auth || first.Auth.Throttle == nil ||
+		first.Auth.Throttle != second.Auth.Throttle {
 		t.Errorf("%v, %v: the Throttle is another one", found, more)
 	}
 	g := startAt(t, config)
@@ -442,7 +499,9 @@ func (g *gateway) salt(user string) string {
 	if err := c.StartTLS(&tls.Config{InsecureSkipVerify: true}); err != nil {
 		g.t.Fatal(err)
 	}
-	id, err := c.Text.Cmd("AUTH SCRAM-SHA-256 %s", base64.StdEncoding.EncodeToString([]byte("n,,n="+user+",r=nonce")))
+	id, err := c.Text.Cmd(
+		"AUTH SCRAM-SHA-256 %s", base64.StdEncoding.EncodeToString([]byte("n,,n="+user+",r=nonce")),
+	)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -503,7 +562,9 @@ func TestDrain(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Errorf("the message under way: %v", err)
 	}
-	if !slices.ContainsFunc(g.wait(), func(e map[string]any) bool { return e["type"] == "accepted" }) {
+	if !slices.ContainsFunc(g.wait(), func(e map[string]any) bool {
+		return e["type"] == "accepted"
+	}) {
 		t.Error("the last event is missing")
 	}
 }
@@ -533,7 +594,8 @@ func TestSecondSignal(t *testing.T) {
 			running = false
 		}
 	}
-	if by := g.cmd.ProcessState.Sys().(syscall.WaitStatus); !by.Signaled() || by.Signal() != syscall.SIGTERM {
+	if by := g.cmd.ProcessState.Sys().(syscall.WaitStatus); !by.Signaled() ||
+		by.Signal() != syscall.SIGTERM {
 		t.Errorf("ended with %v", g.cmd.ProcessState)
 	}
 }
@@ -555,7 +617,10 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"-fly"}, 2, []string{"Usage"}},
 		{[]string{"-h"}, 0, []string{"Usage"}},
 		{[]string{"-check", "more"}, 2, []string{"Usage"}},
-		{[]string{"-config", taken}, 1, []string{"field=connector[0].bindings[0]", "address already in use"}},
+		{
+			[]string{"-config", taken}, 1,
+			[]string{"field=connector[0].bindings[0]", "address already in use"},
+		},
 	} {
 		cmd := command(t, test.args...)
 		out, _ := cmd.CombinedOutput()

@@ -45,7 +45,9 @@ func newOutlet(w io.Writer, most int, gap func(n int) []byte, log *slog.Logger) 
 func newLog(w io.Writer) *outlet {
 	gap := func(n int) []byte {
 		var line bytes.Buffer
-		slog.New(slog.NewTextHandler(&line, nil)).Warn("lines of the log were dropped, since nobody "+
+		slog.New(
+			slog.NewTextHandler(&line, nil),
+		).Warn("lines of the log were dropped, since nobody "+
 			"read it", "lines", n)
 		return line.Bytes()
 	}
@@ -149,7 +151,9 @@ func (o *outlet) deliver(batch []byte) {
 		select {
 		case <-time.After(retryEvery):
 		case <-o.quit:
-			o.log.Error("the last events could not be written", "lines", bytes.Count(batch, []byte("\n")))
+			o.log.Error(
+				"the last events could not be written", "lines", bytes.Count(batch, []byte("\n")),
+			)
 			return
 		}
 	}

@@ -177,7 +177,8 @@ func TestEventsTellOfTheirGap(t *testing.T) {
 			Count int
 		}
 		err := json.Unmarshal([]byte(lines[len(lines)-1]), &last)
-		if err != nil || last.Type != "lost" || last.Count != all-len(lines)+1 || last.Time.IsZero() {
+		if err != nil || last.Type != "lost" || last.Count != all-len(lines)+1 ||
+			last.Time.IsZero() {
 			t.Errorf("%d lines, the last %+v, %v", len(lines), last, err)
 		}
 	})

@@ -29,7 +29,8 @@ func (l *lasting) keep(dir string, s *auth.Server, log *slog.Logger) {
 		name := filepath.Join(dir, secretName)
 		secret, err := readSecret(name)
 		if err != nil {
-			log.Error("the secret of SCRAM is another one after each start, which tells who is no user",
+			log.Error("the secret of SCRAM is another one after each start, which tells who is "+
+				"no user",
 				"err", err)
 		} else {
 			l.scramSecret, l.kept = secret, true

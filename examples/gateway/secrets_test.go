@@ -68,7 +68,8 @@ func TestSecretThatCannotBeKept(t *testing.T) {
 		last.keep(dir, first, textLog(&log))
 		second := &auth.Server{SCRAM: auth.SCRAMStoreFunc(nil)}
 		last.keep(dir, second, textLog(&log))
-		if len(first.SCRAMSecret) != secretSize || !slices.Equal(first.SCRAMSecret, second.SCRAMSecret) {
+		if len(first.SCRAMSecret) != secretSize ||
+			!slices.Equal(first.SCRAMSecret, second.SCRAMSecret) {
 			t.Errorf("%s: %d octets, then others", name, len(first.SCRAMSecret))
 		}
 		if !strings.Contains(log.String(), "level=ERROR") {

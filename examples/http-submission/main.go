@@ -1,17 +1,21 @@
-// Command http-submission takes mail from users over HTTPS, for applications that would rather post JSON than
-// speak SMTP. Who may send, as whom, and how much is what the submission connector says, which takes mail
-// over SMTP as well.
+// Command http-submission takes mail from users over HTTPS, for applications
+// that would rather post JSON than speak SMTP. Who may send, as whom, and how
+// much is what the submission connector says, which takes mail over SMTP as
+// well.
 //
 //	htpasswd -cB users.htpasswd app@example.com
 //	go run ./examples/http-submission -users users.htpasswd -certificate cert.pem -key key.pem
 //	curl --cacert cert.pem -u app@example.com -H 'Content-Type: application/json' https://localhost:8443/messages \
 //	    -d '{"from":"app@example.com","to":["somebody@example.net"],"subject":"hello","text":"Hello.\n"}'
 //
-// An application that repeats a request for want of an answer sends each message with an Idempotency-Key of its own, as with
-// -H "Idempotency-Key: $(uuidgen)": the same key again sends nothing again, and with another message it is refused.
+// An application that repeats a request for want of an answer sends each
+// message with an Idempotency-Key of its own, as with -H "Idempotency-Key:
+// $(uuidgen)": the same key again sends nothing again, and with another message
+// it is refused.
 //
-// With -token-for app@example.com it prints a token that does instead of a password: curl --oauth2-bearer token. Files of
-// users and certificates that are replaced count within a second, for HTTPS and SMTP alike.
+// With -token-for app@example.com it prints a token that does instead of a
+// password: curl --oauth2-bearer token. Files of users and certificates that
+// are replaced count within a second, for HTTPS and SMTP alike.
 package main
 
 import (
@@ -45,9 +49,14 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.http, "http", "127.0.0.1:8443", "`address` for HTTPS")
-	flag.TextVar(&o.smtp, "smtp", netip.MustParseAddrPort("127.0.0.1:2587"), "`address` and port for SMTP")
+	flag.TextVar(
+		&o.smtp, "smtp", netip.MustParseAddrPort("127.0.0.1:2587"), "`address` and port for SMTP",
+	)
 	flag.StringVar(&o.users, "users", "users.htpasswd", "htpasswd `file` of the users, with bcrypt")
-	flag.StringVar(&o.tokenFor, "token-for", "", "`address` to print a bearer token for, which may send as that address while the program runs")
+	flag.StringVar(
+		&o.tokenFor, "token-for", "",
+		"`address` to print a bearer token for, which may send as that address while the program runs",
+	)
 	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
 	flag.StringVar(&o.key, "key", "key.pem", "private key `file`")
 	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
@@ -120,7 +129,9 @@ func run(o options, dir string) error {
 }
 
 func config(keys *auth.Keyring, o options) (relay.Config, error) {
-	certificates, err1 := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
+	certificates, err1 := relay.LoadCertificates(
+		slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key},
+	)
 	users, err2 := auth.OpenHtpasswd(o.users, auth.OnReloadError(func(err error) {
 		slog.Error("the users read last stay", "error", err)
 	}))
@@ -134,7 +145,9 @@ func config(keys *auth.Keyring, o options) (relay.Config, error) {
 	return relay.Config{
 		Hostname:   "relay.example.com",
 		Connectors: []*connector.Connector{submission},
-		TLS:        &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12},
+		TLS: &tls.Config{
+			GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12,
+		},
 		Auth: &auth.Server{
 			Passwords: users,
 			Tokens:    keys, // Authorization: Bearer, and OAUTHBEARER over SMTP
@@ -155,7 +168,9 @@ func newServer(cfg relay.Config) (*relay.Relay, *http.Server, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	messages, err := httpapi.New(httpapi.Config{Relay: r, Connector: "submission", Logger: slog.Default()})
+	messages, err := httpapi.New(
+		httpapi.Config{Relay: r, Connector: "submission", Logger: slog.Default()},
+	)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -19,7 +19,10 @@ import (
 func TestHTTPSubmission(t *testing.T) {
 	sink := mailtest.NewSink(t)
 	dir := t.TempDir()
-	o := options{smtp: netip.MustParseAddrPort("127.0.0.1:0"), smartHost: sink.Addr, users: filepath.Join(dir, "users.htpasswd")}
+	o := options{
+		smtp: netip.MustParseAddrPort("127.0.0.1:0"), smartHost: sink.Addr,
+		users: filepath.Join(dir, "users.htpasswd"),
+	}
 	o.certificate, o.key, _ = mailtest.Certificate(t, dir)
 	mailtest.Htpasswd(t, o.users, "app@example.com", "secret")
 	keys := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
@@ -47,8 +50,16 @@ func TestHTTPSubmission(t *testing.T) {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	curl := func(path string, args ...string) string {
 		t.Helper()
-		args = append([]string{"-sS", "--noproxy", "*", "--max-time", "20", "--cacert", o.certificate, "-w", "\n%{http_code}"}, args...)
-		out, err := exec.CommandContext(t.Context(), "curl", append(args, "https://localhost:"+port+path)...).CombinedOutput()
+		args = append(
+			[]string{
+				"-sS", "--noproxy", "*", "--max-time", "20", "--cacert", o.certificate, "-w",
+				"\n%{http_code}",
+			},
+			args...,
+		)
+		out, err := exec.CommandContext(
+			t.Context(), "curl", append(args, "https://localhost:"+port+path)...,
+		).CombinedOutput()
 		if err != nil {
 			t.Fatalf("curl: %v\n%s", err, out)
 		}
@@ -67,12 +78,24 @@ func TestHTTPSubmission(t *testing.T) {
 	}
 	asJSON := []string{"-u", "app@example.com:secret", "-H", "Content-Type: application/json", "-d"}
 
-	want(curl("/messages", append(asJSON, `{"from":"app@example.com","to":["somebody@example.net"],"subject":"hello","text":"Hello.\n"}`)...), "202", `"queue_id"`)
-	if m := sink.Next(t); m.From != "app@example.com" || !strings.Contains(m.Content, "\nSubject: hello\n") || !strings.Contains(m.Content, "with HTTPS") {
+	want(
+		curl(
+			"/messages",
+			append(
+				asJSON,
+				`{"from":"app@example.com","to":["somebody@example.net"],"subject":"hello","text":"Hello.\n"}`,
+			)...,
+		),
+		"202", `"queue_id"`,
+	)
+	if m := sink.Next(t); m.From != "app@example.com" ||
+		!strings.Contains(m.Content, "\nSubject: hello\n") ||
+		!strings.Contains(m.Content, "with HTTPS") {
 		t.Errorf("arrived: %+v", m)
 	}
 	want(curl("/messages?from=app@example.com&to=somebody@example.net", "-u", "app@example.com:secret",
-		"-H", "Content-Type: message/rfc822", "--data-binary", "From: app@example.com\nSubject: as it is\n\nHello.\n"), "202")
+		"-H", "Content-Type: message/rfc822", "--data-binary", "From: app@example.com\nSubject: "+
+			"as it is\n\nHello.\n"), "202")
 	if m := sink.Next(t); !strings.Contains(m.Content, "\nSubject: as it is\n\nHello.\n") {
 		t.Errorf("arrived: %+v", m)
 	}
@@ -81,8 +104,17 @@ func TestHTTPSubmission(t *testing.T) {
 	if m := sink.Next(t); !strings.Contains(m.Content, "\nSubject: by token\n") {
 		t.Errorf("arrived: %+v", m)
 	}
-	want(curl("/messages", append(asJSON, `{"from":"boss@example.com","to":["somebody@example.net"]}`)...), "403", "5.7.60")
-	want(curl("/messages", append(asJSON, `{"from":"app@example.com","to":["a b"]}`)...), "400", "#/to/0")
+	want(
+		curl(
+			"/messages",
+			append(asJSON, `{"from":"boss@example.com","to":["somebody@example.net"]}`)...,
+		),
+		"403", "5.7.60",
+	)
+	want(
+		curl("/messages", append(asJSON, `{"from":"app@example.com","to":["a b"]}`)...), "400",
+		"#/to/0",
+	)
 	want(curl("/messages", "-X", "POST"), "401", "5.7.1")
 	want(curl("/openapi.json"), "200", `"openapi": "3.1.0"`)
 
@@ -108,7 +140,8 @@ func TestHTTPSubmission(t *testing.T) {
 			},
 		} {
 			err := dial()
-			for deadline := time.Now().Add(mailtest.Patience); err != nil && time.Now().Before(deadline); err = dial() {
+			for deadline := time.Now().Add(mailtest.Patience); err != nil &&
+				time.Now().Before(deadline); err = dial() {
 				<-tick.C
 			}
 			if err != nil {
@@ -125,7 +158,10 @@ func TestHTTPSubmission(t *testing.T) {
 // TestFaults are told all at once, before the queue is opened.
 func TestFaults(t *testing.T) {
 	dir := t.TempDir()
-	err := run(options{certificate: filepath.Join(dir, "cert.pem"), users: filepath.Join(dir, "users")}, filepath.Join(dir, "spool"))
+	err := run(
+		options{certificate: filepath.Join(dir, "cert.pem"), users: filepath.Join(dir, "users")},
+		filepath.Join(dir, "spool"),
+	)
 	for _, want := range []string{"cert.pem: ", "users: "} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no fault of %q in %v", want, err)

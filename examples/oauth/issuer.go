@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// issuer stands for an OpenID Connect provider. It lives in this process and asks nobody for a password.
+// issuer stands for an OpenID Connect provider. It lives in this process and
+// asks nobody for a password.
 type issuer struct {
 	address string
 	key     ed25519.PrivateKey
@@ -40,9 +41,15 @@ func startIssuer(ctx context.Context) (*issuer, error) {
 			_ = json.NewEncoder(w).Encode(page)
 		})
 	}
-	serve("/.well-known/openid-configuration", map[string]string{"issuer": i.address, "jwks_uri": i.address + "/keys"})
+	serve(
+		"/.well-known/openid-configuration",
+		map[string]string{"issuer": i.address, "jwks_uri": i.address + "/keys"},
+	)
 	serve("/keys", map[string]any{"keys": []map[string]string{ // RFC 8037 section 2
-		{"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "demo", "x": base64.RawURLEncoding.EncodeToString(public)},
+		{
+			"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "demo",
+			"x": base64.RawURLEncoding.EncodeToString(public),
+		},
 	}})
 	context.AfterFunc(ctx, func() { _ = i.server.Close() })
 	go func() { _ = i.server.Serve(l) }()

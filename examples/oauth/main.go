@@ -1,9 +1,11 @@
-// Command oauth takes mail from users whose mail programs and applications show a token of the organization's OpenID
-// Connect provider (OAUTHBEARER, XOAUTH2). There are no passwords here.
+// Command oauth takes mail from users whose mail programs and applications show
+// a token of the organization's OpenID Connect provider (OAUTHBEARER, XOAUTH2).
+// There are no passwords here.
 //
 //	go run ./examples/oauth -issuer https://login.example.com -audience mail -certificate cert.pem -key key.pem
 //
-// Without -issuer it makes tokens itself, for a demonstration on this host: it prints one, and how to send with it.
+// Without -issuer it makes tokens itself, for a demonstration on this host: it
+// prints one, and how to send with it.
 package main
 
 import (
@@ -35,7 +37,10 @@ type options struct {
 
 func main() {
 	var o options
-	flag.TextVar(&o.listen, "listen", netip.MustParseAddrPort("127.0.0.1:2587"), "`address` and port to listen on")
+	flag.TextVar(
+		&o.listen, "listen", netip.MustParseAddrPort("127.0.0.1:2587"),
+		"`address` and port to listen on",
+	)
 	flag.StringVar(&o.issuer, "issuer", "", "`address` of the provider; a demonstration if empty")
 	flag.StringVar(&o.audience, "audience", "mail", "`name` of this service at the provider")
 	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
@@ -86,18 +91,25 @@ func run(ctx context.Context, out io.Writer, o options, dir string) error {
 		return err
 	}
 	if demo != nil {
-		// The certificate is for localhost, as those are that examples/README.md tells how to make.
-		fmt.Fprintf(out, "printf 'Subject: hello\\r\\n\\r\\nHello.\\r\\n' | curl --ssl-reqd --cacert %s smtp://localhost:%d \\\n"+
+		// The certificate is for localhost, as those are that
+		// examples/README.md tells how to make.
+		fmt.Fprintf(out, "printf 'Subject: hello\\r\\n\\r\\nHello.\\r\\n' | curl --ssl-reqd "+
+			"--cacert %s smtp://localhost:%d \\\n"+
 			"\t--login-options AUTH=OAUTHBEARER --user anna@example.com --mail-from anna@example.com --mail-rcpt bob@example.net \\\n"+
 			"\t--upload-file - --oauth2-bearer %s\n",
-			o.certificate, r.Addrs("submission")[0].Port(), demo.token(o.audience, "anna@example.com"))
+			o.certificate, r.Addrs("submission")[0].Port(), demo.token(
+				o.audience, "anna@example.com",
+			))
 	}
 	return r.Run(ctx)
 }
 
 func config(o options) (relay.Config, error) {
-	certificates, err1 := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
-	// A user is the address in the claim "email", which the provider has verified.
+	certificates, err1 := relay.LoadCertificates(
+		slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key},
+	)
+	// A user is the address in the claim "email", which the provider has
+	// verified.
 	tokens, err2 := oidcauth.New(oidcauth.Options{Issuer: o.issuer, Audience: o.audience})
 	if err := errors.Join(err1, err2); err != nil {
 		return relay.Config{}, err
@@ -108,12 +120,16 @@ func config(o options) (relay.Config, error) {
 	return relay.Config{
 		Hostname:   "relay.example.com",
 		Connectors: []*connector.Connector{submission},
-		TLS:        &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12},
+		TLS: &tls.Config{
+			GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12,
+		},
 		Auth: &auth.Server{
 			Tokens: tokens,
 			// Tells clients where to get a token.
-			OpenIDConfiguration: strings.TrimSuffix(o.issuer, "/") + "/.well-known/openid-configuration",
-			Throttle:            auth.NewThrottle(auth.ThrottleOptions{}),
+			OpenIDConfiguration: strings.TrimSuffix(
+				o.issuer, "/",
+			) + "/.well-known/openid-configuration",
+			Throttle: auth.NewThrottle(auth.ThrottleOptions{}),
 		},
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",

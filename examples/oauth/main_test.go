@@ -26,7 +26,10 @@ func TestOAuth(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	o := options{listen: netip.MustParseAddrPort("127.0.0.1:0"), smartHost: sink.Addr, issuer: provider.address, audience: "mail"}
+	o := options{
+		listen: netip.MustParseAddrPort("127.0.0.1:0"), smartHost: sink.Addr,
+		issuer: provider.address, audience: "mail",
+	}
 	o.certificate, o.key, _ = mailtest.Certificate(t, dir)
 	start := func() string {
 		t.Helper()
@@ -35,7 +38,8 @@ func TestOAuth(t *testing.T) {
 			t.Fatal(err)
 		}
 		cfg.Spool = memspool.New(nil)
-		cfg.Connectors[0].Limits.Tarpit, cfg.Connectors[0].Limits.AuthTarpit = -1, -1 // no waiting here
+		// no waiting here
+		cfg.Connectors[0].Limits.Tarpit, cfg.Connectors[0].Limits.AuthTarpit = -1, -1
 		cfg.Auth.Throttle = nil
 		r, err := relay.New(cfg)
 		if err != nil {
@@ -45,13 +49,18 @@ func TestOAuth(t *testing.T) {
 		return strings.Replace(r.Addrs("submission")[0].String(), "127.0.0.1", "localhost", 1)
 	}
 	message := filepath.Join(dir, "message.eml")
-	mailtest.Write(t, message, "From: <anna@example.com>\r\nTo: <bob@example.net>\r\nSubject: hello\r\n\r\nHello\r\n")
+	mailtest.Write(
+		t, message,
+		"From: <anna@example.com>\r\nTo: <bob@example.net>\r\nSubject: hello\r\n\r\nHello\r\n",
+	)
 
 	// send has curl send the message, and returns the dialogue.
 	send := func(addr, mechanism, token string, args ...string) (string, error) {
 		out, err := exec.CommandContext(t.Context(), "curl", append([]string{
-			"--silent", "--verbose", "--max-time", "10", "--ipv4", "--ssl-reqd", "--cacert", filepath.Join(dir, "ca.pem"),
-			"smtp://" + addr + "/client.example.com", "--login-options", "AUTH=" + mechanism, "--user", anna, "--oauth2-bearer", token,
+			"--silent", "--verbose", "--max-time", "10", "--ipv4", "--ssl-reqd", "--cacert",
+			filepath.Join(dir, "ca.pem"),
+			"smtp://" + addr + "/client.example.com", "--login-options", "AUTH=" + mechanism,
+			"--user", anna, "--oauth2-bearer", token,
 			"--mail-from", anna, "--mail-rcpt", "bob@example.net", "--upload-file", message,
 		}, args...)...).CombinedOutput()
 		return string(out), err
@@ -68,7 +77,10 @@ func TestOAuth(t *testing.T) {
 		}
 	}
 	claims := func(name string, value any) string {
-		all := map[string]any{"iss": o.issuer, "aud": "mail", "exp": time.Now().Add(time.Hour).Unix(), "email": anna, "email_verified": true}
+		all := map[string]any{
+			"iss": o.issuer, "aud": "mail", "exp": time.Now().Add(time.Hour).Unix(), "email": anna,
+			"email_verified": true,
+		}
 		all[name] = value
 		return provider.sign(all)
 	}
@@ -85,7 +97,8 @@ func TestOAuth(t *testing.T) {
 		"forged":           {good[:len(good)-8] + "AAAAAAAA", nil, "535 5.7.8"},
 	} {
 		for _, mechanism := range []string{"OAUTHBEARER", "XOAUTH2"} {
-			if out, err := send(addr, mechanism, tt.token, tt.args...); err == nil || !strings.Contains(out, "< "+tt.reply) {
+			if out, err := send(addr, mechanism, tt.token, tt.args...); err == nil ||
+				!strings.Contains(out, "< "+tt.reply) {
 				t.Errorf("%s, %s: %v\n%s", name, mechanism, err, out)
 			}
 		}
@@ -96,7 +109,8 @@ func TestOAuth(t *testing.T) {
 	if err := provider.server.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := send(away, "OAUTHBEARER", good); err == nil || !strings.Contains(out, "< 454 4.7.0") {
+	if out, err := send(away, "OAUTHBEARER", good); err == nil ||
+		!strings.Contains(out, "< 454 4.7.0") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	// The first relay has the keys.
@@ -109,7 +123,9 @@ func TestOAuth(t *testing.T) {
 func TestDemonstration(t *testing.T) {
 	sink := mailtest.NewSink(t)
 	dir := t.TempDir()
-	o := options{listen: netip.MustParseAddrPort("127.0.0.1:0"), smartHost: sink.Addr, audience: "mail"}
+	o := options{
+		listen: netip.MustParseAddrPort("127.0.0.1:0"), smartHost: sink.Addr, audience: "mail",
+	}
 	o.certificate, o.key, _ = mailtest.Certificate(t, dir)
 	ctx, cancel := context.WithCancel(t.Context())
 	printed, out := io.Pipe()
@@ -138,12 +154,16 @@ func TestDemonstration(t *testing.T) {
 	}
 }
 
-// TestFaults are found before the queue is opened. No tokens are made for a relay that others reach.
+// TestFaults are found before the queue is opened. No tokens are made for a
+// relay that others reach.
 func TestFaults(t *testing.T) {
 	dir := t.TempDir()
 	for want, o := range map[string]options{
-		"-issuer: ":  {listen: netip.MustParseAddrPort("0.0.0.0:2587")},
-		"cert.pem: ": {listen: netip.MustParseAddrPort("127.0.0.1:2587"), certificate: filepath.Join(dir, "cert.pem")},
+		"-issuer: ": {listen: netip.MustParseAddrPort("0.0.0.0:2587")},
+		"cert.pem: ": {
+			listen:      netip.MustParseAddrPort("127.0.0.1:2587"),
+			certificate: filepath.Join(dir, "cert.pem"),
+		},
 	} {
 		err := run(t.Context(), io.Discard, o, filepath.Join(dir, "spool"))
 		if err == nil || !strings.Contains(err.Error(), want) {

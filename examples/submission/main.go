@@ -1,6 +1,8 @@
-// Command submission takes mail from users who log on inside TLS, and from their applications, which have tokens
-// of their own. A user sends as its own address, an application as those it was given, to anybody, and the mail leaves
-// through a smart host. Users and applications are kept in an SQLite database:
+// Command submission takes mail from users who log on inside TLS, and from
+// their applications, which have tokens of their own. A user sends as its own
+// address, an application as those it was given, to anybody, and the mail
+// leaves through a smart host. Users and applications are kept in an SQLite
+// database:
 //
 //	go run ./examples/submission -add-user anna@example.com < password.txt
 //	go run ./examples/submission -issue anna@example.com -label shop -as shop@example.com   # prints a token, once
@@ -8,9 +10,11 @@
 //	go run ./examples/submission -revoke ID                                                 # what the token begins with, up to the _
 //	go run ./examples/submission -remove-user anna@example.com                              # with all of its tokens
 //
-// The user's password, or the token in its place, goes with the user's name, in which capitals do not matter. Changes
-// count at once, while the program runs and for sessions that go on: each message looks the user and the token up. Whoever
-// puts an [auth.Cache] before the database has to call its Forget for a user who is removed, or give it a short TTL.
+// The user's password, or the token in its place, goes with the user's name, in
+// which capitals do not matter. Changes count at once, while the program runs
+// and for sessions that go on: each message looks the user and the token up.
+// Whoever puts an [auth.Cache] before the database has to call its Forget for a
+// user who is removed, or give it a short TTL.
 package main
 
 import (
@@ -41,17 +45,28 @@ type options struct {
 
 func main() {
 	var o options
-	flag.TextVar(&o.listen, "listen", netip.MustParseAddrPort("127.0.0.1:2587"), "`address` and port to listen on")
+	flag.TextVar(
+		&o.listen, "listen", netip.MustParseAddrPort("127.0.0.1:2587"),
+		"`address` and port to listen on",
+	)
 	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
 	flag.StringVar(&o.key, "key", "key.pem", "private key `file`")
 	flag.StringVar(&o.smartHost, "smart-host", "127.0.0.1:2602", "`host:port` that takes the mail")
 	dir := flag.String("spool", "spool-submission", "`directory` of the queue")
 	database := flag.String("database", "users.db", "SQLite `file` of the users and applications")
-	add := flag.String("add-user", "", "`address` of a user to add or to give another password, which is read from standard input")
-	remove := flag.String("remove-user", "", "`address` of a user to remove, with all of its tokens")
+	add := flag.String(
+		"add-user", "",
+		"`address` of a user to add or to give another password, which is read from standard input",
+	)
+	remove := flag.String(
+		"remove-user", "", "`address` of a user to remove, with all of its tokens",
+	)
 	issue := flag.String("issue", "", "`user` to issue a token to")
 	label := flag.String("label", "", "`name` of the application that the token is for")
-	as := flag.String("as", "", "`addresses` it may send as, separated by commas; *@example.com is all of a domain")
+	as := flag.String(
+		"as", "",
+		"`addresses` it may send as, separated by commas; *@example.com is all of a domain",
+	)
 	revoke := flag.String("revoke", "", "`ID` of a token to take back, or the token")
 	flag.Parse()
 
@@ -139,7 +154,9 @@ func run(ctx context.Context, u *users, o options, dir string) error {
 }
 
 func config(u *users, o options) (relay.Config, error) {
-	certificates, err := relay.LoadCertificates(slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key})
+	certificates, err := relay.LoadCertificates(
+		slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key},
+	)
 	if err != nil {
 		return relay.Config{}, err
 	}
@@ -149,9 +166,11 @@ func config(u *users, o options) (relay.Config, error) {
 	return relay.Config{
 		Hostname:   "relay.example.com",
 		Connectors: []*connector.Connector{submission},
-		TLS:        &tls.Config{GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12},
-		Auth:       &auth.Server{Passwords: u, Throttle: auth.NewThrottle(auth.ThrottleOptions{})},
-		Quota:      u,
+		TLS: &tls.Config{
+			GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12,
+		},
+		Auth:  &auth.Server{Passwords: u, Throttle: auth.NewThrottle(auth.ThrottleOptions{})},
+		Quota: u,
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",
 			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},

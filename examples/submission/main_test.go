@@ -101,7 +101,11 @@ func TestSubmission(t *testing.T) {
 		mailtest.WantReply(t, send(c, "boss@example.com"), "550 5.7.60")
 	})
 	t.Run("application", func(t *testing.T) {
-		token, id := issue(auth.Credential{Label: "shop", Senders: []string{"shop@example.com", "*@news.example.com"}})
+		token, id := issue(
+			auth.Credential{
+				Label: "shop", Senders: []string{"shop@example.com", "*@news.example.com"},
+			},
+		)
 		c, err := logon(anna, token)
 		if err != nil {
 			t.Fatal(err)
@@ -135,7 +139,10 @@ func TestSubmission(t *testing.T) {
 	})
 	t.Run("held", func(t *testing.T) {
 		token, id := issue(auth.Credential{})
-		if err := u.keyring.Update(ctx, id, func(c *auth.Credential) error { c.Held = true; return nil }); err != nil {
+		if err := u.keyring.Update(ctx, id, func(c *auth.Credential) error {
+			c.Held = true
+			return nil
+		}); err != nil {
 			t.Fatal(err)
 		}
 		_, err := logon(anna, token)
@@ -178,11 +185,13 @@ func TestSubmission(t *testing.T) {
 	})
 	t.Run("token for nobody", func(t *testing.T) {
 		for _, owner := range []string{"Nobody@Evil.example", "anna", "*@example.com", ""} {
-			if token, _, err := u.issue(ctx, auth.Credential{Owner: owner}); err == nil || token != "" {
+			if token, _, err := u.issue(ctx, auth.Credential{Owner: owner}); err == nil ||
+				token != "" {
 				t.Errorf("%q got a token: %v", owner, err)
 			}
 		}
-		token, _, err := u.keyring.Issue(ctx, auth.Credential{Owner: "nobody@evil.example"}) // as if the owner had gone meanwhile
+		// as if the owner had gone meanwhile
+		token, _, err := u.keyring.Issue(ctx, auth.Credential{Owner: "nobody@evil.example"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -220,7 +229,8 @@ func TestSubmission(t *testing.T) {
 		if err := u.remove(ctx, carl); !errors.Is(err, errNoUser) {
 			t.Errorf("removed twice: %v", err)
 		}
-		// Another Carl gets nothing that was the first one's, and others keep theirs.
+		// Another Carl gets nothing that was the first one's, and others keep
+		// theirs.
 		if err := u.add(ctx, carl, "another password"); err != nil {
 			t.Fatal(err)
 		}
@@ -241,7 +251,8 @@ func TestSubmission(t *testing.T) {
 	})
 }
 
-// TestCommand refuses what would start the relay in the place of what was meant.
+// TestCommand refuses what would start the relay in the place of what was
+// meant.
 func TestCommand(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                                  "",
@@ -256,7 +267,9 @@ func TestCommand(t *testing.T) {
 		"-add-user a@example.com -issue ''": "one at a time, please: -add-user, -issue",
 	} {
 		flags := flag.NewFlagSet("", flag.ContinueOnError)
-		for _, name := range []string{"smart-host", "database", "add-user", "remove-user", "issue", "label", "as", "revoke"} {
+		for _, name := range []string{
+			"smart-host", "database", "add-user", "remove-user", "issue", "label", "as", "revoke",
+		} {
 			flags.String(name, "", "")
 		}
 		if err := flags.Parse(strings.Fields(args)); err != nil {
@@ -275,7 +288,10 @@ func TestCommand(t *testing.T) {
 // TestFaults are found before the queue is opened.
 func TestFaults(t *testing.T) {
 	dir := t.TempDir()
-	err := run(t.Context(), new(users), options{certificate: filepath.Join(dir, "cert.pem")}, filepath.Join(dir, "spool"))
+	err := run(
+		t.Context(), new(users), options{certificate: filepath.Join(dir, "cert.pem")},
+		filepath.Join(dir, "spool"),
+	)
 	if err == nil || !strings.Contains(err.Error(), "cert.pem") {
 		t.Errorf("got %v", err)
 	}
@@ -284,7 +300,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestPrivateFiles: the database and what SQLite keeps beside it are for their owner alone, also under an odd name.
+// TestPrivateFiles: the database and what SQLite keeps beside it are for their
+// owner alone, also under an odd name.
 func TestPrivateFiles(t *testing.T) {
 	dir := t.TempDir()
 	u, err := openUsers(t.Context(), filepath.Join(dir, "users #1?.db"))

@@ -17,7 +17,8 @@ import (
 	"github.com/postern-mail/postern/domains"
 )
 
-// users are the people and their applications. It is the relay's Verifier and its Quota.
+// users are the people and their applications. It is the relay's Verifier and
+// its Quota.
 type users struct {
 	db      *sql.DB
 	people  auth.Verifier
@@ -33,30 +34,42 @@ func openUsers(ctx context.Context, file string) (*users, error) {
 	}
 	f.Close()
 	path := (&url.URL{Path: file}).EscapedPath()
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)")
+	db, err := sql.Open(
+		"sqlite", "file:"+path+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)",
+	)
 	if err != nil {
 		return nil, err
 	}
-	credentials := auth.NewSQLCredentials(db, auth.SQLCredentialsOptions{Table: "postern_credentials"})
-	_, err = db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, password TEXT NOT NULL)")
+	credentials := auth.NewSQLCredentials(
+		db, auth.SQLCredentialsOptions{Table: "postern_credentials"},
+	)
+	_, err = db.ExecContext(
+		ctx, "CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, password TEXT NOT NULL)",
+	)
 	if err := errors.Join(err, credentials.CreateTable(ctx)); err != nil {
 		db.Close()
 		return nil, err
 	}
 	return &users{
-		db:     db,
-		people: auth.NewSQL(db, "SELECT name, password FROM users WHERE name = $1", auth.SQLOptions{}),
-		store:  credentials,
+		db: db,
+		people: auth.NewSQL(
+			db, "SELECT name, password FROM users WHERE name = $1", auth.SQLOptions{},
+		),
+		store: credentials,
 		keyring: auth.NewKeyring(credentials, auth.KeyringOptions{
 			OnRefusal: func(e *auth.CredentialError) {
-				slog.Warn("application refused", "id", e.ID, "owner", e.Owner, "label", e.Label, "reason", string(e.Refusal))
+				slog.Warn(
+					"application refused", "id", e.ID, "owner", e.Owner, "label", e.Label, "reason",
+					string(e.Refusal),
+				)
 			},
 			OnError: func(err error) { slog.Warn("use of a token", "error", err) },
 		}),
 	}, nil
 }
 
-// fold returns the one form in which names are kept and looked up, whatever capitals they are written with.
+// fold returns the one form in which names are kept and looked up, whatever
+// capitals they are written with.
 func fold(name string) (string, error) { return auth.PrepareName(strings.ToLower(name)) }
 
 var errNoUser = errors.New("no such user")
@@ -81,7 +94,9 @@ func (u *users) add(ctx context.Context, name, password string) error {
 	if len(password) < 12 {
 		return errors.New("the password has less than 12 characters")
 	}
-	_, err = u.db.ExecContext(ctx, "INSERT INTO users VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET password = excluded.password",
+	_,
+		err = u.db.ExecContext(ctx, "INSERT INTO users VALUES ($1, $2) ON CONFLICT (name) DO "+
+		"UPDATE SET password = excluded.password",
 		name, auth.HashPassword(password))
 	return err
 }
@@ -104,14 +119,19 @@ func (u *users) remove(ctx context.Context, name string) error {
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
 		return cmp.Or(err, fmt.Errorf("%q: %w", name, errNoUser))
 	}
-	if _, err := tx.ExecContext(ctx, "DELETE FROM postern_credentials WHERE owner = $1", name); err != nil {
+	if _, err := tx.ExecContext(
+		ctx, "DELETE FROM postern_credentials WHERE owner = $1", name,
+	); err != nil {
 		return err
 	}
 	return tx.Commit()
 }
 
-// issue makes a token for an application of a user. Nobody else gets one: it may send as its owner.
-func (u *users) issue(ctx context.Context, app auth.Credential) (token string, issued *auth.Credential, err error) {
+// issue makes a token for an application of a user. Nobody else gets one: it
+// may send as its owner.
+func (u *users) issue(ctx context.Context, app auth.Credential) (
+	token string, issued *auth.Credential, err error,
+) {
 	if app.Owner, err = fold(app.Owner); err != nil {
 		return "", nil, err
 	}
@@ -147,7 +167,8 @@ func (u *users) Verify(ctx context.Context, c auth.Credentials) (*auth.Identity,
 	return u.people.Verify(ctx, c)
 }
 
-// Spend is asked before each message, so that who is removed, held or revoked sends no more on a session that goes on.
+// Spend is asked before each message, so that who is removed, held or revoked
+// sends no more on a session that goes on.
 func (u *users) Spend(ctx context.Context, id *auth.Identity) error {
 	if err := u.check(ctx, id); err != nil {
 		return err

@@ -108,12 +108,15 @@ func capture(ctx context.Context, a *relay.Attempt) (*message, error) {
 		return parsed.Header.Get(name)
 	}
 	m.From, m.Subject = header("From"), header("Subject")
-	m.Text = text(parsed.Header.Get("Content-Type"), parsed.Header.Get("Content-Transfer-Encoding"), parsed.Body, 0)
+	m.Text = text(
+		parsed.Header.Get("Content-Type"), parsed.Header.Get("Content-Transfer-Encoding"),
+		parsed.Body, 0,
+	)
 	return m, nil
 }
 
-// text returns the first text part of an entity. HTML is shown as source: what a
-// stranger wrote never becomes part of the page.
+// text returns the first text part of an entity. HTML is shown as source: what
+// a stranger wrote never becomes part of the page.
 func text(contentType, encoding string, body io.Reader, depth int) string {
 	kind, params, err := mime.ParseMediaType(contentType)
 	if err == nil && strings.HasPrefix(kind, "multipart/") && depth < 5 {
@@ -122,7 +125,9 @@ func text(contentType, encoding string, body io.Reader, depth int) string {
 			if err != nil {
 				return ""
 			}
-			if s := text(p.Header.Get("Content-Type"), p.Header.Get("Content-Transfer-Encoding"), p, depth+1); s != "" {
+			if s := text(
+				p.Header.Get("Content-Type"), p.Header.Get("Content-Transfer-Encoding"), p, depth+1,
+			); s != "" {
 				return s
 			}
 		}

@@ -1,10 +1,11 @@
-// Command webapp is a web application with a mail relay inside. It needs no configuration, no
-// privileges and no network:
+// Command webapp is a web application with a mail relay inside. It needs no
+// configuration, no privileges and no network:
 //
 //	go run ./examples/webapp
 //
-// It has a form that sends mail, a connector for hosts that may relay without a password, another for users
-// who log on, and, in place of a next hop, an inbox in the browser that captures all mail. The relay shows itself at /relay/.
+// It has a form that sends mail, a connector for hosts that may relay without a
+// password, another for users who log on, and, in place of a next hop, an inbox
+// in the browser that captures all mail. The relay shows itself at /relay/.
 package main
 
 import (
@@ -52,7 +53,10 @@ func main() {
 	if err := run(ctx, os.Stdout, *web, *anonymous, *submission, *dir); err != nil {
 		fmt.Fprintln(os.Stderr, "webapp:", err)
 		if errors.Is(err, syscall.EADDRINUSE) {
-			fmt.Fprintln(os.Stderr, "webapp: the port is taken; choose others with -addr, -relay and -submission")
+			fmt.Fprintln(
+				os.Stderr,
+				"webapp: the port is taken; choose others with -addr, -relay and -submission",
+			)
 		}
 		os.Exit(1)
 	}
@@ -98,7 +102,9 @@ type app struct {
 }
 
 func newApp(store spool.Store, dir, anonymous, submission string) (*app, error) {
-	a := &app{inbox: &inbox{}, password: rand.Text()[:12], certificate: filepath.Join(dir, "cert.pem")}
+	a := &app{
+		inbox: &inbox{}, password: rand.Text()[:12], certificate: filepath.Join(dir, "cert.pem"),
+	}
 	var err error
 	if a.page, err = template.ParseFS(files, "page.html"); err != nil {
 		return nil, err
@@ -133,7 +139,9 @@ func newApp(store spool.Store, dir, anonymous, submission string) (*app, error) 
 		Mailboxes: a.inbox, // mail for the application's own recipients
 		Transport: a.inbox, // all other mail; a real application has SendConnectors here
 		Events:    a.inbox.event,
-		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Logger: slog.New(
+			slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}),
+		),
 	})
 	if err != nil {
 		return nil, err
@@ -142,8 +150,9 @@ func newApp(store spool.Store, dir, anonymous, submission string) (*app, error) 
 	return a, err
 }
 
-// fromThisHost stands in for the session of an operator, which a real application asks about. Behind a proxy on the same
-// host it would let everybody in, for all requests come from there: do not copy it.
+// fromThisHost stands in for the session of an operator, which a real
+// application asks about. Behind a proxy on the same host it would let
+// everybody in, for all requests come from there: do not copy it.
 func fromThisHost(r *http.Request) bool {
 	addr, err := netip.ParseAddrPort(r.RemoteAddr)
 	return err == nil && addr.Addr().Unmap().IsLoopback()
@@ -158,7 +167,9 @@ func bindings(addr string) ([]netip.AddrPort, error) {
 func (a *app) serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	server := &http.Server{Handler: a.pages(), ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
+	server := &http.Server{
+		Handler: a.pages(), ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
+	}
 	web := make(chan error, 1)
 	go func() {
 		defer cancel()

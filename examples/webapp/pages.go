@@ -38,7 +38,10 @@ type view struct {
 func (a *app) pages() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		a.show(w, http.StatusOK, "page", view{Form: form{To: "alice@" + domain}, Sent: r.FormValue("sent")})
+		a.show(
+			w, http.StatusOK, "page",
+			view{Form: form{To: "alice@" + domain}, Sent: r.FormValue("sent")},
+		)
 	})
 	mux.HandleFunc("POST /{$}", a.post)
 	mux.HandleFunc("GET /inbox", func(w http.ResponseWriter, _ *http.Request) {
@@ -68,13 +71,16 @@ func (a *app) pages() http.Handler {
 	guarded := http.NewCrossOriginProtection().Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "+
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src "+
+			"'self'; connect-src 'self'; "+
 			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		if !local(r.Host) {
-			http.Error(w, "this application answers to localhost only", http.StatusMisdirectedRequest)
+			http.Error(
+				w, "this application answers to localhost only", http.StatusMisdirectedRequest,
+			)
 			return
 		}
 		guarded.ServeHTTP(w, r)
@@ -97,7 +103,10 @@ func (a *app) post(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the form is too large or broken", http.StatusBadRequest)
 		return
 	}
-	f := form{To: r.PostFormValue("to"), Subject: r.PostFormValue("subject"), Text: r.PostFormValue("text")}
+	f := form{
+		To: r.PostFormValue("to"), Subject: r.PostFormValue("subject"),
+		Text: r.PostFormValue("text"),
+	}
 	m, err := compose(f)
 	if err == nil {
 		var receipt *relay.Receipt
@@ -114,7 +123,8 @@ func (a *app) post(w http.ResponseWriter, r *http.Request) {
 	a.show(w, http.StatusUnprocessableEntity, "page", view{Form: f, Problem: problem})
 }
 
-// compose makes a message of what a visitor wrote. Nothing of it can become a header field of its own.
+// compose makes a message of what a visitor wrote. Nothing of it can become a
+// header field of its own.
 func compose(f form) (*relay.Message, error) {
 	list, err := mail.ParseAddressList(f.To)
 	if err != nil || len(list) > 10 {

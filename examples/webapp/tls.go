@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// selfMade makes a certificate for this host, and writes it to a file for clients to trust. The key
-// stays in memory.
+// selfMade makes a certificate for this host, and writes it to a file for
+// clients to trust. The key stays in memory.
 func selfMade(file string) (*tls.Config, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

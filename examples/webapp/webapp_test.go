@@ -54,7 +54,9 @@ func (a *app) arrived(t *testing.T, subject string) *message {
 	defer tick.Stop()
 	for range int(mailtest.Patience / (5 * time.Millisecond)) {
 		list, _ := a.inbox.newest()
-		if i := slices.IndexFunc(list, func(m *message) bool { return m.Subject == subject }); i >= 0 {
+		if i := slices.IndexFunc(list, func(m *message) bool {
+			return m.Subject == subject
+		}); i >= 0 {
 			return list[i]
 		}
 		<-tick.C
@@ -75,7 +77,9 @@ func TestLines(t *testing.T) {
 		case l.refused == "" && err != nil:
 			t.Errorf("%s: %v\n%s", l.what, err, out)
 		case l.refused == "":
-			word := strings.FieldsFunc(subject, func(r rune) bool { return strings.ContainsRune("=: '\\", r) })[0]
+			word := strings.FieldsFunc(subject, func(r rune) bool {
+				return strings.ContainsRune("=: '\\", r)
+			})[0]
 			a.arrived(t, word)
 		}
 	}
@@ -99,7 +103,8 @@ func TestBrowser(t *testing.T) {
 	defer cancel()
 	defer func() { _ = chromedp.Cancel(ctx) }() // waits for the browser to end and removes its data
 
-	const subject, body = "Grüße <b>aus</b> dem Browser", "First line\n<script>document.title = 'taken over'</script>"
+	const subject, body = "Grüße <b>aus</b> dem Browser", "First line\n<script>document.title = " +
+		"'taken over'</script>"
 	var title, note, text, events string
 	err := chromedp.Run(ctx,
 		chromedp.Navigate("http://"+web+"/"),
@@ -120,13 +125,15 @@ func TestBrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(note, "queue id") || strings.TrimSpace(text) != body || !strings.HasPrefix(title, subject) ||
+	if !strings.Contains(note, "queue id") || strings.TrimSpace(text) != body ||
+		!strings.HasPrefix(title, subject) ||
 		!strings.Contains(events, "delivered") {
 		t.Errorf("note %q\ntext %q\ntitle %q\nevents %q", note, text, title, events)
 	}
 }
 
-// screenshot keeps a picture when the tests keep their artifacts (go test -artifacts).
+// screenshot keeps a picture when the tests keep their artifacts (go test
+// -artifacts).
 func screenshot(t *testing.T, name string) chromedp.Action {
 	return chromedp.ActionFunc(func(ctx context.Context) error {
 		var png []byte
@@ -143,7 +150,10 @@ func TestForm(t *testing.T) {
 	pages := a.pages()
 	post := func(f form, header ...string) *httptest.ResponseRecorder {
 		values := url.Values{"to": {f.To}, "subject": {f.Subject}, "text": {f.Text}}
-		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://127.0.0.1:8025/", strings.NewReader(values.Encode()))
+		r := httptest.NewRequestWithContext(
+			t.Context(), http.MethodPost, "http://127.0.0.1:8025/",
+			strings.NewReader(values.Encode()),
+		)
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		for i := 0; i < len(header); i += 2 {
 			r.Header.Set(header[i], header[i+1])
@@ -153,12 +163,16 @@ func TestForm(t *testing.T) {
 		return w
 	}
 
-	w := post(form{"Alice <alice@example.test>, bob@example.test", "Two of you", "a\r\n.\r\nb"}, "Sec-Fetch-Site", "same-origin")
+	w := post(
+		form{"Alice <alice@example.test>, bob@example.test", "Two of you", "a\r\n.\r\nb"},
+		"Sec-Fetch-Site", "same-origin",
+	)
 	if w.Code != http.StatusSeeOther {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
 	m := a.arrived(t, "Two of you")
-	if !slices.Equal(m.To, []string{"alice@example.test", "bob@example.test"}) || strings.TrimSpace(m.Text) != "a\r\n.\r\nb" {
+	if !slices.Equal(m.To, []string{"alice@example.test", "bob@example.test"}) ||
+		strings.TrimSpace(m.Text) != "a\r\n.\r\nb" {
 		t.Errorf("arrived: %+v", m)
 	}
 
@@ -169,13 +183,31 @@ func TestForm(t *testing.T) {
 		code   int
 		want   string
 	}{
-		{"a field in the subject", form{"alice@example.test", "x\r\nBcc: bob@example.test", ""}, nil, 422, "one short line"},
-		{"a field in the address", form{"alice@example.test\r\nBcc: bob@example.test", "x", ""}, nil, 422, "addresses"},
-		{"markup", form{"<script>", "<script>", "</textarea><script>"}, nil, 422, "&lt;/textarea&gt;&lt;script&gt;"},
+		{
+			"a field in the subject", form{"alice@example.test", "x\r\nBcc: bob@example.test", ""},
+			nil, 422, "one short line",
+		},
+		{
+			"a field in the address", form{"alice@example.test\r\nBcc: bob@example.test", "x", ""},
+			nil, 422, "addresses",
+		},
+		{
+			"markup", form{"<script>", "<script>", "</textarea><script>"}, nil, 422,
+			"&lt;/textarea&gt;&lt;script&gt;",
+		},
 		{"nobody", form{"nobody@example.test", "x", ""}, nil, 422, "5.1.1"},
-		{"too many", form{strings.Repeat("a@example.test,", 10) + "a@example.test", "x", ""}, nil, 422, "up to ten"},
-		{"another site", form{"alice@example.test", "x", ""}, []string{"Sec-Fetch-Site", "cross-site"}, 403, ""},
-		{"another origin", form{"alice@example.test", "x", ""}, []string{"Origin", "https://example.net"}, 403, ""},
+		{
+			"too many", form{strings.Repeat("a@example.test,", 10) + "a@example.test", "x", ""},
+			nil, 422, "up to ten",
+		},
+		{
+			"another site", form{"alice@example.test", "x", ""},
+			[]string{"Sec-Fetch-Site", "cross-site"}, 403, "",
+		},
+		{
+			"another origin", form{"alice@example.test", "x", ""},
+			[]string{"Origin", "https://example.net"}, 403, "",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := post(test.form, test.header...)
@@ -186,7 +218,9 @@ func TestForm(t *testing.T) {
 	}
 
 	// A name that somebody points at this host must not read the inbox.
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://rebound.example:8025/inbox", nil)
+	r := httptest.NewRequestWithContext(
+		t.Context(), http.MethodGet, "http://rebound.example:8025/inbox", nil,
+	)
 	w = httptest.NewRecorder()
 	if pages.ServeHTTP(w, r); w.Code != http.StatusMisdirectedRequest {
 		t.Errorf("rebound: %d", w.Code)
@@ -202,11 +236,17 @@ func TestRelayPage(t *testing.T) {
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusOK || !strings.Contains(string(body), "<caption>submission</caption>") {
+	if err != nil || res.StatusCode != http.StatusOK ||
+		!strings.Contains(string(body), "<caption>submission</caption>") {
 		t.Errorf("%s %v\n%s", res.Status, err, body)
 	}
 	w := httptest.NewRecorder() // from 192.0.2.1
-	a.pages().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:8025/relay/", nil))
+	a.pages().ServeHTTP(
+		w,
+		httptest.NewRequestWithContext(
+			t.Context(), http.MethodGet, "http://127.0.0.1:8025/relay/", nil,
+		),
+	)
 	if w.Code != http.StatusForbidden {
 		t.Errorf("from elsewhere: %d", w.Code)
 	}
@@ -219,12 +259,23 @@ func TestText(t *testing.T) {
 		{"base64", "text/plain", "base64", "aGVs\r\nbG8=", "hello"},
 		{"not UTF-8", "text/plain", "", "a\xffb", "a\ufffdb"},
 		{"image", "image/png", "base64", "aGVsbG8=", ""},
-		{"alternative", `multipart/alternative; boundary="x"`, "", "--x\r\n\r\nfirst\r\n--x\r\nContent-Type: text/html\r\n\r\n<b>\r\n--x--\r\n", "first"},
-		{"without an end", `multipart/mixed; boundary="x"`, "", "--x\r\nContent-Type: image/png\r\n\r\nno", ""},
-		{"deep", "multipart/mixed; boundary=x", "", strings.Repeat("--x\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n", 50), ""},
+		{
+			"alternative", `multipart/alternative; boundary="x"`, "",
+			"--x\r\n\r\nfirst\r\n--x\r\nContent-Type: text/html\r\n\r\n<b>\r\n--x--\r\n", "first",
+		},
+		{
+			"without an end", `multipart/mixed; boundary="x"`, "",
+			"--x\r\nContent-Type: image/png\r\n\r\nno", "",
+		},
+		{
+			"deep", "multipart/mixed; boundary=x", "",
+			strings.Repeat("--x\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n", 50), "",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := text(test.contentType, test.encoding, strings.NewReader(test.body), 0); got != test.want {
+			if got := text(
+				test.contentType, test.encoding, strings.NewReader(test.body), 0,
+			); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
@@ -238,7 +289,9 @@ func TestPortTaken(t *testing.T) {
 	}
 	defer l.Close()
 	taken := l.Addr().String()
-	for _, addrs := range [][3]string{{taken, "127.0.0.1:0", "127.0.0.1:0"}, {"127.0.0.1:0", taken, "127.0.0.1:0"}} {
+	for _, addrs := range [][3]string{
+		{taken, "127.0.0.1:0", "127.0.0.1:0"}, {"127.0.0.1:0", taken, "127.0.0.1:0"},
+	} {
 		err := run(t.Context(), io.Discard, addrs[0], addrs[1], addrs[2], "")
 		if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), taken) {
 			t.Errorf("%v: %v", addrs, err)

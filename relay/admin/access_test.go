@@ -29,8 +29,14 @@ func TestNew(t *testing.T) {
 		{"closed by default", admin.Config{Relay: r}, []string{"Verifier"}},
 		{"nothing", admin.Config{}, []string{"Relay", "Verifier"}},
 		{"both", admin.Config{Relay: r, Verifier: users(), Authorize: open}, []string{"Authorize"}},
-		{"group of nobody", admin.Config{Relay: r, Authorize: open, Group: "operators"}, []string{"Group"}},
-		{"all at once", admin.Config{Group: "operators", Proxies: []netip.Prefix{{}}}, []string{"Relay", "Verifier", "Group", "Proxies[0]"}},
+		{
+			"group of nobody", admin.Config{Relay: r, Authorize: open, Group: "operators"},
+			[]string{"Group"},
+		},
+		{
+			"all at once", admin.Config{Group: "operators", Proxies: []netip.Prefix{{}}},
+			[]string{"Relay", "Verifier", "Group", "Proxies[0]"},
+		},
 		{"Verifier", admin.Config{Relay: r, Verifier: users(), Group: "operators"}, nil},
 		{"Authorize", admin.Config{Relay: r, Authorize: open}, nil},
 	} {
@@ -53,7 +59,13 @@ func TestNew(t *testing.T) {
 
 func TestLogOn(t *testing.T) {
 	var log journal
-	h := newHandler(t, admin.Config{Relay: newRelay(t, config(t)), Verifier: users(), Group: "operators", Logger: log.logger()})
+	h := newHandler(
+		t,
+		admin.Config{
+			Relay: newRelay(t, config(t)), Verifier: users(), Group: "operators",
+			Logger: log.logger(),
+		},
+	)
 	for _, test := range []struct {
 		name, user, password string
 		code                 int
@@ -61,16 +73,31 @@ func TestLogOn(t *testing.T) {
 	}{
 		{"operator", "boss", "secret", 200, ""},
 		{"nothing", "", "", 401, ""},
-		{"wrong password", "boss", "wrong-hush", 401, `level=INFO msg="logon refused" remote=192.0.2.1 user=boss`},
-		{"not in the group", "clerk", "secret", 401, `level=INFO msg="logon refused" remote=192.0.2.1 user=clerk`},
-		{"nobody", "nobody", "wrong-hush", 401, `level=INFO msg="logon refused" remote=192.0.2.1 user=nobody`},
+		{
+			"wrong password", "boss", "wrong-hush", 401,
+			`level=INFO msg="logon refused" remote=192.0.2.1 user=boss`,
+		},
+		{
+			"not in the group", "clerk", "secret", 401,
+			`level=INFO msg="logon refused" remote=192.0.2.1 user=clerk`,
+		},
+		{
+			"nobody", "nobody", "wrong-hush", 401,
+			`level=INFO msg="logon refused" remote=192.0.2.1 user=nobody`,
+		},
 		{"prepared", "b\u00adoss", "secret", 200, ""}, // a soft hyphen
 		{"prepared in the log", "clerk\u00a0x", "secret", 401, `user="clerk x"`},
 		{"no name", "a\nb", "wrong-hush", 401, `msg="logon refused" remote=192.0.2.1 user=""`},
 		{"NUL", "boss\x00boss", "secret", 401, `msg="logon refused" remote=192.0.2.1 user=""`},
 		{"too long", "boss", strings.Repeat("hush", 3000), 401, `msg="logon refused"`},
-		{"throttled elsewhere", "throttled", "secret", 429, `level=INFO msg="logon throttled" remote=192.0.2.1 user=throttled`},
-		{"verifier down", "down", "hush", 503, `level=ERROR msg="logon not decided" remote=192.0.2.1 user=down err="dial 10.9.8.7: secret detail"`},
+		{
+			"throttled elsewhere", "throttled", "secret", 429,
+			`level=INFO msg="logon throttled" remote=192.0.2.1 user=throttled`,
+		},
+		{
+			"verifier down", "down", "hush", 503,
+			`level=ERROR msg="logon not decided" remote=192.0.2.1 user=down err="dial 10.9.8.7: secret detail"`,
+		},
 	} {
 		for _, target := range []string{"/", "/status", "/nothing"} {
 			r := request(http.MethodGet, target, "")
@@ -92,7 +119,8 @@ func TestLogOn(t *testing.T) {
 				t.Errorf("%s: Retry-After %q", test.name, retry)
 			}
 			line := log.take()
-			if !strings.Contains(line, test.log) || (test.log != "") != (strings.Count(line, "\n") == 1) {
+			if !strings.Contains(line, test.log) ||
+				(test.log != "") != (strings.Count(line, "\n") == 1) {
 				t.Errorf("%s: log %q", test.name, line)
 			}
 			if strings.Contains(line, "hush") || strings.Contains(w.Body.String(), "detail") {
@@ -103,7 +131,9 @@ func TestLogOn(t *testing.T) {
 			}
 		}
 	}
-	if w := do(h, request(http.MethodGet, "/", "", "Authorization", "Bearer secret")); w.Code != 401 {
+	if w := do(
+		h, request(http.MethodGet, "/", "", "Authorization", "Bearer secret"),
+	); w.Code != 401 {
 		t.Errorf("bearer token: %d", w.Code)
 	}
 }
@@ -146,22 +176,30 @@ func TestAuthorize(t *testing.T) {
 	var log journal
 	h := newHandler(t, admin.Config{
 		Relay: newRelay(t, config(t)), Logger: log.logger(),
-		Authorize: func(r *http.Request) bool { c, err := r.Cookie("session"); return err == nil && c.Value == "good" },
+		Authorize: func(r *http.Request) bool {
+			c, err := r.Cookie("session")
+			return err == nil && c.Value == "good"
+		},
 	})
-	if w := do(h, request(http.MethodGet, "/", "", "Cookie", "session=good")); w.Code != 200 || log.take() != "" {
+	if w := do(h, request(http.MethodGet, "/", "", "Cookie", "session=good")); w.Code != 200 ||
+		log.take() != "" {
 		t.Errorf("good: %d", w.Code)
 	}
-	for _, header := range [][]string{{}, {"Cookie", "session=bad"}, {"Authorization", "Basic Ym9zczpzZWNyZXQ="}} {
+	for _, header := range [][]string{
+		{}, {"Cookie", "session=bad"}, {"Authorization", "Basic Ym9zczpzZWNyZXQ="},
+	} {
 		w := do(h, request(http.MethodGet, "/", "", header...))
-		if line := log.take(); w.Code != 403 || w.Body.String() != "Forbidden.\n" || w.Header().Get("WWW-Authenticate") != "" ||
-			!strings.Contains(line, `msg="request refused" remote=192.0.2.1`) || strings.Count(line, "\n") != 1 {
+		if line := log.take(); w.Code != 403 || w.Body.String() != "Forbidden.\n" ||
+			w.Header().Get("WWW-Authenticate") != "" ||
+			!strings.Contains(line, `msg="request refused" remote=192.0.2.1`) ||
+			strings.Count(line, "\n") != 1 {
 			t.Errorf("%v: %d %q %q", header, w.Code, w.Body, line)
 		}
 	}
 }
 
-// A proxy on this host that says nothing of its client does not make a local one of
-// it where it must say so.
+// A proxy on this host that says nothing of its client does not make a local
+// one of it where it must say so.
 func TestRequireForwarded(t *testing.T) {
 	for _, must := range []bool{false, true} {
 		r := newRelay(t, relay.Config{Hostname: "relay.example.com", Spool: memspool.New(nil)})
@@ -178,7 +216,8 @@ func TestRequireForwarded(t *testing.T) {
 			headers []string
 			want    int
 		}{
-			{"127.0.0.1:1", forwarded, 200}, {"127.0.0.1:1", nil, forgotten}, {"127.0.0.2:1", nil, 200},
+			{"127.0.0.1:1", forwarded, 200}, {"127.0.0.1:1", nil, forgotten},
+			{"127.0.0.2:1", nil, 200},
 		} {
 			req := request(http.MethodGet, "/", "", test.headers...)
 			req.RemoteAddr = test.remote
@@ -193,7 +232,8 @@ func TestRequireForwarded(t *testing.T) {
 	}
 }
 
-// TestEncryption plays every way to come in, with both settings of RequireEncryption and both ways to log on.
+// TestEncryption plays every way to come in, with both settings of
+// RequireEncryption and both ways to log on.
 func TestEncryption(t *testing.T) {
 	forwarded := func(proto string) []string {
 		return []string{"X-Forwarded-For", "192.0.2.7", "X-Forwarded-Proto", proto}
@@ -218,7 +258,10 @@ func TestEncryption(t *testing.T) {
 		{"known proxy, https in the clear", "10.0.0.1:1", false, forwarded("https"), app},
 		{"known proxy, http", "10.0.0.1:1", false, forwarded("http"), app},
 		{"known proxy for its own host", "10.0.0.1:1", false, local(forwarded("http")), app},
-		{"known proxy for its own host, https", "10.0.0.1:1", false, local(forwarded("https")), app},
+		{
+			"known proxy for its own host, https", "10.0.0.1:1", false, local(forwarded("https")),
+			app,
+		},
 		{"known proxy on this host, https", "127.0.0.2:1", false, forwarded("https"), both},
 		{"known proxy on this host, http", "127.0.0.2:1", false, forwarded("http"), app},
 		{"known proxy, http inside TLS", "10.0.0.1:1", true, forwarded("http"), app},
@@ -227,18 +270,35 @@ func TestEncryption(t *testing.T) {
 		{"unknown proxy, http", "10.9.9.9:1", false, forwarded("http"), neither},
 		{"unknown proxy inside TLS", "10.9.9.9:1", true, forwarded("https"), neither},
 		{"unknown proxy on this host", "127.0.0.1:1", false, forwarded("http"), neither},
-		{"unknown proxy on this host, Forwarded", "127.0.0.1:1", false, []string{"Forwarded", "for=192.0.2.7"}, neither},
+		{
+			"unknown proxy on this host, Forwarded", "127.0.0.1:1", false,
+			[]string{"Forwarded", "for=192.0.2.7"}, neither,
+		},
 		{"no address", "@", false, nil, neither},
 	} {
 		for _, mode := range strings.Fields(both) {
 			require := strings.HasSuffix(mode, "+required")
-			r := newRelay(t, relay.Config{Hostname: "relay.example.com", Spool: memspool.New(nil), RequireEncryption: require})
+			r := newRelay(
+				t,
+				relay.Config{
+					Hostname: "relay.example.com", Spool: memspool.New(nil),
+					RequireEncryption: require,
+				},
+			)
 			asked := false
-			cfg := admin.Config{Relay: r, Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("127.0.0.2/32")}, Logger: slog.New(slog.DiscardHandler)}
+			cfg := admin.Config{
+				Relay: r,
+				Proxies: []netip.Prefix{
+					netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("127.0.0.2/32"),
+				},
+				Logger: slog.New(slog.DiscardHandler),
+			}
 			if strings.HasPrefix(mode, "authorize") {
 				cfg.Authorize = func(*http.Request) bool { asked = true; return true }
 			} else {
-				cfg.Verifier = auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+				cfg.Verifier = auth.VerifierFunc(func(
+					context.Context, auth.Credentials,
+				) (*auth.Identity, error) {
 					asked = true
 					return &auth.Identity{User: "boss"}, nil
 				})

@@ -1,38 +1,44 @@
-// Package admin shows the state of a relay to those who run it: a page for people and the same as JSON for programs.
+// Package admin shows the state of a relay to those who run it: a page for
+// people and the same as JSON for programs.
 //
 //	GET  /         the page
 //	GET  /status   what it shows, as JSON
 //	POST /explain  how the relay would decide on a session (relay.Explain), as a page or as JSON
 //
-// This release changes nothing: it does not hold, retry or remove what is in the queue, and shows no messages.
+// This release changes nothing: it does not hold, retry or remove what is in
+// the queue, and shows no messages.
 //
-// [New] makes the [http.Handler]. Every link in it is relative; use [http.StripPrefix] to serve it elsewhere than at the
-// root. Each request reads the relay anew, so the page follows [relay.Relay.Reload]. The page is one file without
-// scripts, and takes nothing from other hosts.
+// [New] makes the [http.Handler]. Every link in it is relative; use
+// [http.StripPrefix] to serve it elsewhere than at the root. Each request reads
+// the relay anew, so the page follows [relay.Relay.Reload]. The page is one
+// file without scripts, and takes nothing from other hosts.
 //
 // # Who may look
 //
-// The handler is closed by default: it needs a Verifier for HTTP Basic authentication (RFC 7617), or Authorize, the
-// application's own session logon.
+// The handler is closed by default: it needs a Verifier for HTTP Basic
+// authentication (RFC 7617), or Authorize, the application's own session logon.
 //
-// Where [relay.Config].RequireEncryption is set, a request is answered inside TLS or from a loopback address
-// only, and by way of a proxy elsewhere only if that comes inside TLS too. Basic credentials are held to the same without it, since they show a secret: everything else gets 403 before
-// they are looked at. With Authorize and without RequireEncryption that is left to the application.
+// Where [relay.Config].RequireEncryption is set, a request is answered inside
+// TLS or from a loopback address only, and by way of a proxy elsewhere only if
+// that comes inside TLS too. Basic credentials are held to the same without it,
+// since they show a secret: everything else gets 403 before they are looked at.
+// With Authorize and without RequireEncryption that is left to the application.
 //
 //	401  no credentials, wrong ones, or a user outside the Group: the answer does not tell which
 //	403  no TLS, a forwarded request of an unknown proxy, Authorize said no, or a form posted by another site
 //	429  too many failed logons; Retry-After tells when to come back
 //	503  the Verifier could not decide; the cause is in the log
 //
-// X-Forwarded-For and X-Forwarded-Proto are believed from Config.Proxies only; from anybody else a request with them is
-// refused. TLS up to a proxy counts as the proxy says it does, X-Forwarded-Proto, and from there on as it is. A proxy on this host has to set
-// both: what it passes on without them comes from a loopback address, or is
-// refused with Config.RequireForwarded.
+// X-Forwarded-For and X-Forwarded-Proto are believed from Config.Proxies only;
+// from anybody else a request with them is refused. TLS up to a proxy counts as
+// the proxy says it does, X-Forwarded-Proto, and from there on as it is. A
+// proxy on this host has to set both: what it passes on without them comes from
+// a loopback address, or is refused with Config.RequireForwarded.
 //
 // # GET /status
 //
-// The answer is an object. Words are those of the types' MarshalText. A list is an object: "items" is its beginning,
-// and "more" counts the items left out.
+// The answer is an object. Words are those of the types' MarshalText. A list is
+// an object: "items" is its beginning, and "more" counts the items left out.
 //
 //	hostname          the relay's name
 //	load              level, queue, memory, disk; the last three are objects with level and value: deliveries,
@@ -50,7 +56,8 @@
 //
 // # POST /explain
 //
-// The body is a form (application/x-www-form-urlencoded) or an object (application/json) of at most 64 KiB with the fields
+// The body is a form (application/x-www-form-urlencoded) or an object
+// (application/json) of at most 64 KiB with the fields
 //
 //	remote     the client's address; required
 //	connector  the name of a receive connector, which stands for its first binding of the client's family; or
@@ -60,7 +67,8 @@
 //	from, to   addresses; from is empty for the null sender, to to leave RCPT out
 //	size       octets of the message; empty or 0 if unknown
 //
-// A JSON body, or one with Accept: application/json, is answered in JSON; everything else with the page.
+// A JSON body, or one with Accept: application/json, is answered in JSON;
+// everything else with the page.
 //
 //	connector    the name of the one chosen; empty if the connection is closed
 //	permissions  its permission groups, with Custom if grants depart from them
@@ -72,10 +80,12 @@
 //	replies      array of command, code, enhanced, text, reason: up to the first refusal
 //	refused      whether there is one
 //
-// Fields that are not valid are answered 422; in JSON that is a problem (RFC 9457) whose "errors" hold field and detail.
-// The cause of a temporary refusal is the application's, and goes to the log instead of "reason".
+// Fields that are not valid are answered 422; in JSON that is a problem (RFC
+// 9457) whose "errors" hold field and detail. The cause of a temporary refusal
+// is the application's, and goes to the log instead of "reason".
 //
 // # What is left to the server
 //
-// Time limits are those of the [http.Server]. There is no CORS: pages of other origins cannot read the answers.
+// Time limits are those of the [http.Server]. There is no CORS: pages of other
+// origins cannot read the answers.
 package admin

@@ -26,7 +26,9 @@ func printers() *relay.Relay {
 		Hostname:   "relay.example.com",
 		Spool:      memspool.New(nil),
 		Connectors: []*connector.Connector{c},
-		Transport:  relay.TransportFunc(func(context.Context, *relay.Attempt) []relay.Result { return nil }),
+		Transport: relay.TransportFunc(func(context.Context, *relay.Attempt) []relay.Result {
+			return nil
+		}),
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -51,8 +53,13 @@ func Example() {
 	defer server.Close()
 
 	ask := func(user, password, remote string) {
-		question := url.Values{"remote": {remote}, "connector": {"printers"}, "from": {"scan@example.com"}, "to": {"bob@example.net"}}
-		req, _ := http.NewRequest(http.MethodPost, server.URL+"/relay/explain", strings.NewReader(question.Encode()))
+		question := url.Values{
+			"remote": {remote}, "connector": {"printers"}, "from": {"scan@example.com"},
+			"to": {"bob@example.net"},
+		}
+		req, _ := http.NewRequest(
+			http.MethodPost, server.URL+"/relay/explain", strings.NewReader(question.Encode()),
+		)
 		req.SetBasicAuth(user, password)
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		req.Header.Set("Accept", "application/json")
@@ -82,7 +89,8 @@ func Example() {
 	// }
 }
 
-// Behind the application's own logon. The application sees to TLS, unless RequireEncryption does.
+// Behind the application's own logon. The application sees to TLS, unless
+// RequireEncryption does.
 func ExampleConfig_authorize() {
 	r := printers()
 	defer r.Close()

@@ -87,10 +87,14 @@ func (h *handler) explain(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "The request comes from another site.", http.StatusForbidden)
 		return
 	}
-	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // what cannot be read is neither
+	// what cannot be read is neither
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	isJSON := kind == "application/json"
 	if !isJSON && kind != "application/x-www-form-urlencoded" {
-		http.Error(w, "Content-Type must be application/x-www-form-urlencoded or application/json.", http.StatusUnsupportedMediaType)
+		http.Error(
+			w, "Content-Type must be application/x-www-form-urlencoded or application/json.",
+			http.StatusUnsupportedMediaType,
+		)
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -109,7 +113,10 @@ func (h *handler) explain(w http.ResponseWriter, r *http.Request) {
 		asked, err = questionOfForm(string(body))
 	}
 	if err != nil {
-		http.Error(w, "The body is not a question as the documentation describes it.", http.StatusBadRequest)
+		http.Error(
+			w, "The body is not a question as the documentation describes it.",
+			http.StatusBadRequest,
+		)
 		return
 	}
 	isJSON = isJSON || acceptsJSON(r)
@@ -127,13 +134,19 @@ func (h *handler) explain(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case !isJSON:
-		v := view{Hostname: h.cfg.Relay.Hostname(), Choices: h.choices(), Asked: asked, Faults: make(map[string]string), Answer: a}
+		v := view{
+			Hostname: h.cfg.Relay.Hostname(), Choices: h.choices(), Asked: asked,
+			Faults: make(map[string]string), Answer: a,
+		}
 		for _, f := range faults {
 			v.Faults[f.Field] = f.Detail
 		}
 		h.render(w, status, v)
 	case a == nil:
-		h.respond(w, status, "application/problem+json", problem{"about:blank", http.StatusText(status), status, faults})
+		h.respond(
+			w, status, "application/problem+json",
+			problem{"about:blank", http.StatusText(status), status, faults},
+		)
 	default:
 		h.respond(w, status, "application/json", a)
 	}
@@ -202,7 +215,8 @@ func (q question) query(connectors []*connector.Connector) (out relay.Query, fau
 		if s == "" || s == "<>" {
 			return ""
 		}
-		if _, err := domains.Parse(s); err != nil && !(field == "to" && strings.EqualFold(s, "postmaster")) {
+		if _, err := domains.Parse(s); err != nil &&
+			!(field == "to" && strings.EqualFold(s, "postmaster")) {
 			fail(field, strings.TrimPrefix(err.Error(), "domains: "))
 		}
 		return s
@@ -213,11 +227,17 @@ func (q question) query(connectors []*connector.Connector) (out relay.Query, fau
 	if out.Remote, err = parsePeer(q.Remote); err != nil || out.Remote.Addr().Zone() != "" {
 		fail("remote", "write the client's IP address, such as 192.0.2.7")
 	}
-	switch i := slices.IndexFunc(connectors, func(c *connector.Connector) bool { return c.Name == q.Connector }); {
+	switch i := slices.IndexFunc(connectors, func(c *connector.Connector) bool {
+		return c.Name == q.Connector
+	}); {
 	case (q.Connector == "") == (q.Local == ""):
-		fail("connector", "choose a connector or write the address that the client connects to, not both")
+		fail(
+			"connector",
+			"choose a connector or write the address that the client connects to, not both",
+		)
 	case q.Connector == "":
-		if out.Local, err = netip.ParseAddrPort(q.Local); err != nil || out.Local.Addr().Zone() != "" {
+		if out.Local, err = netip.ParseAddrPort(q.Local); err != nil ||
+			out.Local.Addr().Zone() != "" {
 			fail("local", "write an IP address and a port, such as 192.0.2.25:25")
 		}
 	case i < 0:
@@ -245,7 +265,8 @@ func parsePeer(s string) (netip.AddrPort, error) {
 	return netip.ParseAddrPort(s)
 }
 
-// bindingFor returns the first binding that a client of the remote address's family can connect to, or else the first.
+// bindingFor returns the first binding that a client of the remote address's
+// family can connect to, or else the first.
 func bindingFor(c *connector.Connector, remote netip.Addr) netip.AddrPort {
 	for _, b := range c.Bindings {
 		if b.Addr().Unmap().Is4() == remote.Unmap().Is4() {
@@ -259,7 +280,8 @@ func (h *handler) answerOf(e *relay.Explanation) *answer {
 	a := &answer{
 		Connector: e.Connector, Permissions: e.Permissions, Principal: e.Principal.String(),
 		Domain: e.Domain, Type: e.Type, Recipient: e.Resolution, Route: e.Route,
-		Rights: make([]right, len(e.Rights)), Replies: make([]reply, len(e.Replies)), Refused: e.Refused(),
+		Rights: make([]right, len(e.Rights)), Replies: make([]reply, len(e.Replies)),
+		Refused: e.Refused(),
 		Candidates: first(maxConnectors, e.Candidates, func(c connector.Candidate) candidate {
 			return candidate{c.Connector.Name, c.Chosen, c.Reason}
 		}),
@@ -268,8 +290,11 @@ func (h *handler) answerOf(e *relay.Explanation) *answer {
 		a.Rights[i] = right(r)
 	}
 	for i, r := range e.Replies {
-		if 400 <= r.Code && r.Code < 500 && r.Reason != r.Text { // an error of the application's own
-			h.cfg.Logger.Warn("explained a temporary failure", "command", r.Command, "err", r.Reason)
+		// an error of the application's own
+		if 400 <= r.Code && r.Code < 500 && r.Reason != r.Text {
+			h.cfg.Logger.Warn(
+				"explained a temporary failure", "command", r.Command, "err", r.Reason,
+			)
 			r.Reason = r.Text
 		}
 		a.Replies[i] = reply(r)

@@ -23,7 +23,8 @@ func TestExplainJSON(t *testing.T) {
 		postForm("remote=192.0.2.7:40000&connector=people&local=&tls=true&user=app@example.com&from=app@example.com&to=nobody@example.com&size=1000",
 			"Accept", "text/plain;q=0.5, application/json"),
 	} {
-		if w := do(h, r); w.Code != 200 || w.Header().Get("Content-Type") != "application/json" || w.Body.String() != string(want) {
+		if w := do(h, r); w.Code != 200 || w.Header().Get("Content-Type") != "application/json" ||
+			w.Body.String() != string(want) {
 			t.Errorf("%d %s\n%s", w.Code, w.Header().Get("Content-Type"), w.Body)
 		}
 	}
@@ -36,17 +37,40 @@ func TestExplainPage(t *testing.T) {
 		want []string
 	}{
 		{"remote=10.1.2.3&connector=apps&from=app@example.com&to=somebody@elsewhere.example", []string{
-			">accepted<", "<code>MAIL FROM:&lt;app@example.com&gt;</code></th><td><code>250 2.1.0</code>",
+			">accepted<",
+			"<code>MAIL FROM:&lt;app@example.com&gt;</code></th><td><code>250 2.1.0</code>",
 			"<code>RCPT TO:&lt;somebody@elsewhere.example&gt;</code></th><td><code>250 2.1.5</code>", "not an accepted domain", "not looked up",
 		}},
 		{"remote=10.1.2.3&connector=apps&from=&to=nobody@example.com&size=", []string{
-			">refused<", "<code>550 5.1.1 User unknown</code>", "example.com (Authoritative)", "<option selected>apps</option>",
+			">refused<", "<code>550 5.1.1 User unknown</code>", "example.com (Authoritative)",
+			"<option selected>apps</option>",
 		}},
-		{"remote=10.9.9.9&connector=apps", []string{"connect", "the connection is closed without a banner", "no remote range of it holds 10.9.9.9", "<td>none</td>"}},
-		{"remote=2001:db8::7&connector=people&tls=1&user=app", []string{"235 2.7.0", "is the narrowest on [2001:db8::25]:587", "user:app", " checked"}},
-		{"remote=2001:db8::7&connector=partners", []string{"no remote range of it holds 2001:db8::7"}},
-		{"remote=192.0.2.7&local=192.0.2.25:587&from=%3C%3E&to=Postmaster", []string{"MAIL FROM:&lt;&gt;", "Must issue a STARTTLS command first", `value=""`, `<option value="" selected>`}},
-		{"remote=%20192.0.2.7%20&connector=people&tls=true&user=app@example.com&from=app@example.com&size=99999999999", []string{"SIZE=99999999999", "5.3.4"}},
+		{
+			"remote=10.9.9.9&connector=apps",
+			[]string{
+				"connect", "the connection is closed without a banner",
+				"no remote range of it holds 10.9.9.9", "<td>none</td>",
+			},
+		},
+		{
+			"remote=2001:db8::7&connector=people&tls=1&user=app",
+			[]string{"235 2.7.0", "is the narrowest on [2001:db8::25]:587", "user:app", " checked"},
+		},
+		{
+			"remote=2001:db8::7&connector=partners",
+			[]string{"no remote range of it holds 2001:db8::7"},
+		},
+		{
+			"remote=192.0.2.7&local=192.0.2.25:587&from=%3C%3E&to=Postmaster",
+			[]string{
+				"MAIL FROM:&lt;&gt;", "Must issue a STARTTLS command first", `value=""`,
+				`<option value="" selected>`,
+			},
+		},
+		{
+			"remote=%20192.0.2.7%20&connector=people&tls=true&user=app@example.com&from=app@example.com&size=99999999999",
+			[]string{"SIZE=99999999999", "5.3.4"},
+		},
 	} {
 		w := do(h, postForm(test.form))
 		if w.Code != 200 || w.Header().Get("Content-Type") != "text/html; charset=utf-8" {
@@ -100,15 +124,19 @@ func TestExplainFaults(t *testing.T) {
 			}
 			fields = append(fields, e.Field)
 		}
-		if w.Code != 422 || p.Status != 422 || p.Type != "about:blank" || w.Header().Get("Content-Type") != "application/problem+json" || strings.Join(fields, " ") != test.fields {
+		if w.Code != 422 || p.Status != 422 || p.Type != "about:blank" ||
+			w.Header().Get("Content-Type") != "application/problem+json" ||
+			strings.Join(fields, " ") != test.fields {
 			t.Errorf("%s: %d %s", test.body, w.Code, w.Body)
 		}
 	}
 	w := do(h, postForm("remote=10.1.2&connector=&local=&from=a@b@c&size=many&user=app&tls=true"))
 	checkMarkup(t, w.Body.String())
 	for _, want := range []string{
-		`value="10.1.2" `, `<strong id="remote-fault" class="bad">write the client`, `<strong id="connector-fault" class="bad">choose a connector`,
-		`value="a@b@c"`, `<strong id="from-fault" class="bad">invalid address: `, `value="many"`, `<strong id="size-fault"`, `value="app"`, " checked", `role="alert"`,
+		`value="10.1.2" `, `<strong id="remote-fault" class="bad">write the client`,
+		`<strong id="connector-fault" class="bad">choose a connector`,
+		`value="a@b@c"`, `<strong id="from-fault" class="bad">invalid address: `, `value="many"`,
+		`<strong id="size-fault"`, `value="app"`, " checked", `role="alert"`,
 	} {
 		if w.Code != 422 || !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%d, no %q in\n%s", w.Code, want, w.Body)
@@ -125,11 +153,18 @@ func TestExplainRefused(t *testing.T) {
 		code int
 	}{
 		{"text", request("POST", "/explain", good, "Content-Type", "text/plain"), 415},
-		{"multipart", request("POST", "/explain", good, "Content-Type", "multipart/form-data; boundary=x"), 415},
+		{
+			"multipart",
+			request("POST", "/explain", good, "Content-Type", "multipart/form-data; boundary=x"),
+			415,
+		},
 		{"no type", request("POST", "/explain", good), 415},
 		{"too large", postForm(good + "&to=" + strings.Repeat("x", 64<<10)), 413},
 		{"too large, JSON", postJSON(`{"to":"` + strings.Repeat("x", 64<<10) + `"}`), 413},
-		{"at the limit", postForm(good + "&to=" + strings.Repeat("x", 64<<10-len(good+"&to="))), 422},
+		{
+			"at the limit", postForm(good + "&to=" + strings.Repeat("x", 64<<10-len(good+"&to="))),
+			422,
+		},
 		{"not a form", postForm("remote=%zz"), 400},
 		{"twice", postForm(good + "&to=a@example.com&to=b@example.com"), 400},
 		{"unknown field", postForm(good + "&password=x"), 400},
@@ -139,13 +174,26 @@ func TestExplainRefused(t *testing.T) {
 		{"an array", postJSON("[]"), 400},
 		{"two objects", postJSON(`{"remote":"10.1.2.3","connector":"apps"} {}`), 400},
 		{"another type", postJSON(`{"tls":"true"}`), 400},
-		{"unknown field in JSON", postJSON(`{"remote":"10.1.2.3","connector":"apps","groups":[]}`), 400},
+		{
+			"unknown field in JSON",
+			postJSON(`{"remote":"10.1.2.3","connector":"apps","groups":[]}`), 400,
+		},
 		{"another site", postForm(good, "Sec-Fetch-Site", "cross-site"), 403},
 		{"a sibling", postForm(good, "Sec-Fetch-Site", "same-site"), 403},
 		{"another origin", postForm(good, "Origin", "https://attacker.example"), 403},
 		{"an origin that hides", postForm(good, "Origin", "null"), 403},
-		{"the same origin", postForm(good, "Origin", "https://example.com", "Sec-Fetch-Site", "same-origin"), 200},
-		{"the query does not count", request("POST", "/explain?to=%zz", good, "Content-Type", "application/x-www-form-urlencoded"), 200},
+		{
+			"the same origin",
+			postForm(good, "Origin", "https://example.com", "Sec-Fetch-Site", "same-origin"), 200,
+		},
+		{
+			"the query does not count",
+			request(
+				"POST", "/explain?to=%zz", good, "Content-Type",
+				"application/x-www-form-urlencoded",
+			),
+			200,
+		},
 	} {
 		if w := do(h, test.r); w.Code != test.code {
 			t.Errorf("%s: %d %s", test.name, w.Code, w.Body)
@@ -156,16 +204,21 @@ func TestExplainRefused(t *testing.T) {
 // TestExplainLookupFails keeps the application's own error off the page.
 func TestExplainLookupFails(t *testing.T) {
 	var log journal
-	h := newHandler(t, admin.Config{Relay: newRelay(t, config(t)), Authorize: open, Logger: log.logger()})
+	h := newHandler(
+		t, admin.Config{Relay: newRelay(t, config(t)), Authorize: open, Logger: log.logger()},
+	)
 	for _, r := range []*http.Request{
 		postForm("remote=10.1.2.3&connector=apps&to=slow@example.com"),
 		postJSON(`{"remote":"10.1.2.3","connector":"apps","to":"slow@example.com"}`),
 	} {
 		w := do(h, r)
-		if w.Code != 200 || !strings.Contains(w.Body.String(), "Recipient lookup failed, try again later") || strings.Contains(w.Body.String(), "detail") {
+		if w.Code != 200 ||
+			!strings.Contains(w.Body.String(), "Recipient lookup failed, try again later") ||
+			strings.Contains(w.Body.String(), "detail") {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
-		if line := log.take(); !strings.Contains(line, "secret detail") || strings.Count(line, "\n") != 1 {
+		if line := log.take(); !strings.Contains(line, "secret detail") ||
+			strings.Count(line, "\n") != 1 {
 			t.Errorf("log %q", line)
 		}
 	}
@@ -175,7 +228,8 @@ func FuzzExplain(f *testing.F) {
 	h := shown(f, config(f))
 	for _, body := range []string{
 		"remote=10.1.2.3&connector=apps&from=a@example.com&to=b@example.net&tls=true&size=1000",
-		"remote=::1&local=[::]:25&user=%C3%BC&to=postmaster", "remote=<script>&connector=\"'>&user=%00", "a=%zz",
+		"remote=::1&local=[::]:25&user=%C3%BC&to=postmaster",
+		"remote=<script>&connector=\"'>&user=%00", "a=%zz",
 		`{"remote":"192.0.2.7","connector":"people","tls":true,"user":"app","from":"<>","to":"\"<script>\"@example.com","size":1}`,
 		`{"remote":"192.0.2.7","local":"0.0.0.0:0","size":"1"}`, `[`, "",
 	} {
@@ -199,7 +253,8 @@ func FuzzExplain(f *testing.F) {
 			if !json.Valid(w.Body.Bytes()) || strings.ContainsAny(w.Body.String(), "<>") {
 				t.Errorf("answer %s", w.Body)
 			}
-		} else if page := strings.ToLower(w.Body.String()); strings.Contains(page, "<script") || strings.Count(page, "<form") != 1 || !strings.HasSuffix(page, "</html>\n") {
+		} else if page := strings.ToLower(w.Body.String()); strings.Contains(page, "<script") ||
+			strings.Count(page, "<form") != 1 || !strings.HasSuffix(page, "</html>\n") {
 			t.Errorf("answer %s", w.Body)
 		}
 	})

@@ -27,30 +27,40 @@ type Config struct {
 	// Relay is the relay to show. Required.
 	Relay *relay.Relay
 
-	// Verifier decides on the user names and passwords of HTTP Basic authentication, which are taken inside TLS or from
-	// a loopback address only, all the way: a proxy elsewhere must come inside TLS too. The handler has a Throttle of its own before it; where an attacker could try the same
-	// users elsewhere, guard the Verifier with that Throttle too ([auth.Throttle.Guard]). Browsers send the password with
-	// every request: an expensive hash is worth an [auth.Cached]. This or Authorize is required.
+	// Verifier decides on the user names and passwords of HTTP Basic
+	// authentication, which are taken inside TLS or from a loopback address
+	// only, all the way: a proxy elsewhere must come inside TLS too. The
+	// handler has a Throttle of its own before it; where an attacker could try
+	// the same users elsewhere, guard the Verifier with that Throttle too
+	// ([auth.Throttle.Guard]). Browsers send the password with every request:
+	// an expensive hash is worth an [auth.Cached]. This or Authorize is
+	// required.
 	Verifier auth.Verifier
 
-	// Group is the group that a user of Verifier has to be in. Defaults to none: whoever Verifier knows may look.
+	// Group is the group that a user of Verifier has to be in. Defaults to
+	// none: whoever Verifier knows may look.
 	Group string
 
-	// Authorize reports whether a request may be answered, by the application's own session. It is called by many
-	// goroutines at once, with the request as it comes. One that goes by the remote address alone must also check
-	// Request.Host, or pages of other sites could look by way of a name that points here.
+	// Authorize reports whether a request may be answered, by the application's
+	// own session. It is called by many goroutines at once, with the request as
+	// it comes. One that goes by the remote address alone must also check
+	// Request.Host, or pages of other sites could look by way of a name that
+	// points here.
 	Authorize func(*http.Request) bool
 
-	// Proxies are the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed. With a Verifier, or where the relay has
-	// RequireEncryption, their requests must come inside TLS or from a loopback address. Defaults to none.
+	// Proxies are the addresses whose X-Forwarded-For and X-Forwarded-Proto are
+	// believed. With a Verifier, or where the relay has RequireEncryption,
+	// their requests must come inside TLS or from a loopback address. Defaults
+	// to none.
 	Proxies []netip.Prefix
 
-	// RequireForwarded refuses requests from Proxies that do not say whom they come
-	// from. Without it they come from the proxy itself, which may be a loopback
-	// address. Defaults to false.
+	// RequireForwarded refuses requests from Proxies that do not say whom they
+	// come from. Without it they come from the proxy itself, which may be a
+	// loopback address. Defaults to false.
 	RequireForwarded bool
 
-	// Logger receives refused requests and what could not be shown. Defaults to one that discards.
+	// Logger receives refused requests and what could not be shown. Defaults to
+	// one that discards.
 	Logger *slog.Logger
 }
 
@@ -63,10 +73,12 @@ var style string
 // logonTimeout bounds a logon.
 const logonTimeout = 30 * time.Second
 
-// throttleEntries is room for the few who look after a relay, and for many who guess.
+// throttleEntries is room for the few who look after a relay, and for many who
+// guess.
 const throttleEntries = 4096
 
-// New returns a handler that is safe for concurrent use. The error joins one [*relay.FieldError] for each fault.
+// New returns a handler that is safe for concurrent use. The error joins one
+// [*relay.FieldError] for each fault.
 func New(cfg Config) (http.Handler, error) {
 	var faults []error
 	fault := func(field, format string, args ...any) {
@@ -105,10 +117,15 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	h := &handler{cfg: cfg, page: page, crossOrigin: http.NewCrossOriginProtection()}
 	sum := sha256.Sum256([]byte(style))
-	h.policy = "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; " +
+	h.policy = "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(
+		sum[:],
+	) + "'; " +
 		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 	if cfg.Verifier != nil {
-		h.auth = &auth.Server{Passwords: cfg.Verifier, Throttle: auth.NewThrottle(auth.ThrottleOptions{Entries: throttleEntries})}
+		h.auth = &auth.Server{
+			Passwords: cfg.Verifier,
+			Throttle:  auth.NewThrottle(auth.ThrottleOptions{Entries: throttleEntries}),
+		}
 	}
 	return h, nil
 }
@@ -175,7 +192,8 @@ func (h *handler) admit(w http.ResponseWriter, r *http.Request) bool {
 		http.Error(w, "No service for this address.", http.StatusForbidden)
 		return false
 	}
-	// Before the credentials: what is shown in the clear is not to be tried either.
+	// Before the credentials: what is shown in the clear is not to be tried
+	// either.
 	err = h.cfg.Relay.CheckEncryption(peer)
 	if err != nil || h.auth != nil && httppeer.InClear(peer) {
 		log.Info("request without TLS refused")
@@ -194,14 +212,20 @@ func (h *handler) admit(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // logOn decides on Basic credentials.
-func (h *handler) logOn(w http.ResponseWriter, r *http.Request, peer relay.Peer, log *slog.Logger) bool {
+func (h *handler) logOn(
+	w http.ResponseWriter, r *http.Request, peer relay.Peer, log *slog.Logger,
+) bool {
 	user, password, ok := r.BasicAuth()
 	if !ok {
 		unauthorized(w) // the ordinary course of HTTP
 		return false
 	}
-	// It has been decided that this may be without TLS: nobody else can read it.
-	x, err := h.auth.Begin(auth.Plain, auth.Conn{Remote: peer.Remote, TLS: peer.TLS, InsecurePlaintext: true, Accept: h.inGroup})
+	// It has been decided that this may be without TLS: nobody else can read
+	// it.
+	x, err := h.auth.Begin(
+		auth.Plain,
+		auth.Conn{Remote: peer.Remote, TLS: peer.TLS, InsecurePlaintext: true, Accept: h.inGroup},
+	)
 	if err == nil {
 		// A client that hangs up is none the less counted by the Throttle.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), logonTimeout)
@@ -218,7 +242,9 @@ func (h *handler) logOn(w http.ResponseWriter, r *http.Request, peer relay.Peer,
 		unauthorized(w)
 	case isThrottled:
 		log.Info("logon throttled")
-		w.Header().Set("Retry-After", strconv.Itoa(int((throttled.RetryAfter+time.Second-1)/time.Second)))
+		w.Header().Set(
+			"Retry-After", strconv.Itoa(int((throttled.RetryAfter+time.Second-1)/time.Second)),
+		)
 		http.Error(w, "Too many failed logons.", http.StatusTooManyRequests)
 	default:
 		log.Error("logon not decided", "err", err)
@@ -232,7 +258,8 @@ func unauthorized(w http.ResponseWriter) {
 	http.Error(w, "Log on.", http.StatusUnauthorized)
 }
 
-// inGroup makes a good password of a user outside the group a wrong one, so that guesses learn nothing.
+// inGroup makes a good password of a user outside the group a wrong one, so
+// that guesses learn nothing.
 func (h *handler) inGroup(_ context.Context, id *auth.Identity) error {
 	if h.cfg.Group != "" && !slices.Contains(id.Groups, h.cfg.Group) {
 		return fmt.Errorf("admin: not in the group: %w", auth.ErrBadCredentials)

@@ -26,7 +26,9 @@ func (h *handler) overview(ctx context.Context) view {
 }
 
 func (h *handler) choices() list[string] {
-	return first(maxConnectors, h.cfg.Relay.Connectors(), func(c *connector.Connector) string { return c.Name })
+	return first(maxConnectors, h.cfg.Relay.Connectors(), func(c *connector.Connector) string {
+		return c.Name
+	})
 }
 
 func functions() template.FuncMap {

@@ -36,7 +36,8 @@ func first[S, T any](n int, all []S, show func(S) T) list[T] {
 
 func same[T any](v T) T { return v }
 
-// status is the answer to GET /status. Its fields are described in the package's documentation.
+// status is the answer to GET /status. Its fields are described in the
+// package's documentation.
 type status struct {
 	Hostname        string         `json:"hostname"`
 	Load            load           `json:"load"`
@@ -126,7 +127,9 @@ func (h *handler) status(ctx context.Context) *status {
 		SendConnectors:  first(maxConnectors, r.SendConnectors(), showSend),
 	}
 	offersTLS := r.OffersTLS()
-	s.Connectors = first(maxConnectors, r.Connectors(), func(c *connector.Connector) receive { return showReceive(c, offersTLS) })
+	s.Connectors = first(maxConnectors, r.Connectors(), func(c *connector.Connector) receive {
+		return showReceive(c, offersTLS)
+	})
 	if stats, err := r.Stats(ctx); err != nil {
 		h.cfg.Logger.Error("queue totals not known", "err", err)
 	} else {
@@ -144,7 +147,8 @@ func showReceive(c *connector.Connector, offersTLS bool) receive {
 		RemoteRanges: first(maxItems, c.RemoteIPRanges, same),
 		Grants:       first(maxItems, c.Grants, func(g connector.Grant) grant { return grant(g) }),
 		Limits: limits{
-			l.MaxMessageBytes, l.MaxRecipients, l.MaxConnections, l.MaxConnectionsPerSource, l.ConnectionRate,
+			l.MaxMessageBytes, l.MaxRecipients, l.MaxConnections, l.MaxConnectionsPerSource,
+			l.ConnectionRate,
 			l.MessageRate, l.MessageRateBy,
 		},
 	}
@@ -152,7 +156,9 @@ func showReceive(c *connector.Connector, offersTLS bool) receive {
 
 // tlsOf says when clients of a connector come into TLS.
 func tlsOf(c *connector.Connector, offersTLS bool) string {
-	suppressed := slices.ContainsFunc(c.SuppressedKeywords, func(k string) bool { return strings.EqualFold(k, "STARTTLS") })
+	suppressed := slices.ContainsFunc(c.SuppressedKeywords, func(k string) bool {
+		return strings.EqualFold(k, "STARTTLS")
+	})
 	switch {
 	case !offersTLS || !c.AuthMechanisms.Has(connector.TLS):
 		return "none"
@@ -173,8 +179,10 @@ func showDomain(d domains.AcceptedDomain) accepted {
 func showSend(c *connector.SendConnector) sendsTo {
 	d := c.WithDefaults()
 	return sendsTo{
-		Name: d.Name, Port: d.Port, TLS: d.TLS, ImplicitTLS: d.ImplicitTLS, LogsOn: d.Username != "",
-		AddressSpaces: first(maxItems, d.AddressSpaces, same), SmartHosts: first(maxItems, d.SmartHosts, same),
+		Name: d.Name, Port: d.Port, TLS: d.TLS, ImplicitTLS: d.ImplicitTLS,
+		LogsOn:          d.Username != "",
+		AddressSpaces:   first(maxItems, d.AddressSpaces, same),
+		SmartHosts:      first(maxItems, d.SmartHosts, same),
 		MaxMessageBytes: d.MaxMessageBytes, MaxConnections: d.MaxConnections,
 	}
 }

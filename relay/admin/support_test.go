@@ -53,12 +53,17 @@ func certificate(t testing.TB) *tls.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"relay.example.com"}}
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"relay.example.com"},
+	}
 	der, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	return &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+	}
 }
 
 func bindings(list ...string) []netip.AddrPort {
@@ -75,7 +80,10 @@ func config(t testing.TB) relay.Config {
 	people := connector.Submission("people")
 	people.Bindings = bindings("192.0.2.25:587", "[2001:db8::25]:587")
 	people.RequireTLS = true
-	apps := connector.AnonymousRelay("apps", connector.MustParseRange("10.0.5.20-10.0.5.21"), connector.MustParseRange("10.1.0.0/16"))
+	apps := connector.AnonymousRelay(
+		"apps", connector.MustParseRange("10.0.5.20-10.0.5.21"),
+		connector.MustParseRange("10.1.0.0/16"),
+	)
 	apps.Bindings = bindings("192.0.2.25:25")
 	partners := connector.New(connector.Partner, "partners")
 	partners.Bindings = bindings("192.0.2.25:26")
@@ -84,10 +92,13 @@ func config(t testing.TB) relay.Config {
 	off := connector.Submission("off")
 	off.Bindings, off.Disabled = bindings("192.0.2.25:2525"), true
 	return relay.Config{
-		Hostname: "relay.example.com", Spool: memspool.New(nil), TLS: certificate(t), Verifier: users(),
+		Hostname: "relay.example.com", Spool: memspool.New(nil), TLS: certificate(t),
+		Verifier:   users(),
 		Connectors: []*connector.Connector{people, apps, partners, off},
 		AcceptedDomains: []domains.AcceptedDomain{
-			{Domain: "example.com", Recipients: domains.ResolverFunc(func(_ context.Context, a domains.Address) (bool, error) {
+			{Domain: "example.com", Recipients: domains.ResolverFunc(func(
+				_ context.Context, a domains.Address,
+			) (bool, error) {
 				if a.Local() == "slow" {
 					return false, errDown
 				}
@@ -96,13 +107,18 @@ func config(t testing.TB) relay.Config {
 			{Domain: "*.example.net", Type: domains.ExternalRelay},
 			{Domain: "example.org", Type: domains.InternalRelay, MatchSubdomains: true},
 		},
-		Mailboxes: relay.TransportFunc(func(context.Context, *relay.Attempt) []relay.Result { return nil }),
+		Mailboxes: relay.TransportFunc(func(context.Context, *relay.Attempt) []relay.Result {
+			return nil
+		}),
 		SendConnectors: []*connector.SendConnector{{
-			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}, SmartHosts: []string{"smtp1.example.net", "smtp2.example.net:465"},
-			TLS: connector.TLSCertificateValidation, Username: "hidden-user", Password: "hidden-password",
+			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			SmartHosts: []string{"smtp1.example.net", "smtp2.example.net:465"},
+			TLS:        connector.TLSCertificateValidation, Username: "hidden-user",
+			Password:            "hidden-password",
 			AllowUnverifiedAuth: true,
 		}, {
-			Name: "off", AddressSpaces: []connector.AddressSpace{{Domain: "off.example"}}, Disabled: true,
+			Name: "off", AddressSpaces: []connector.AddressSpace{{Domain: "off.example"}},
+			Disabled: true,
 		}},
 	}
 }
@@ -175,7 +191,10 @@ func do(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 }
 
 func postForm(body string, headers ...string) *http.Request {
-	return request(http.MethodPost, "/explain", body, append([]string{"Content-Type", "application/x-www-form-urlencoded"}, headers...)...)
+	return request(
+		http.MethodPost, "/explain", body,
+		append([]string{"Content-Type", "application/x-www-form-urlencoded"}, headers...)...,
+	)
 }
 
 func postJSON(body string) *http.Request {

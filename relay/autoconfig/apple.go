@@ -11,7 +11,8 @@ import (
 )
 
 // profile answers with a configuration profile that holds one mail account
-// (https://developer.apple.com/documentation/devicemanagement/mail). The device asks for the passwords.
+// (https://developer.apple.com/documentation/devicemanagement/mail). The device
+// asks for the passwords.
 func (h *Handler) profile(w http.ResponseWriter, r *http.Request) {
 	a, err := domains.Parse(query(r, "email"))
 	if err != nil {
@@ -28,8 +29,8 @@ func (h *Handler) profile(w http.ResponseWriter, r *http.Request) {
 	respond(w, http.StatusOK, typeProfile, h.plist(a, incoming[0], outgoing[0]))
 }
 
-// plist writes the profile. Profiles replace one another by identifier and accounts by UUID, so both follow
-// from the address.
+// plist writes the profile. Profiles replace one another by identifier and
+// accounts by UUID, so both follow from the address.
 func (h *Handler) plist(a domains.Address, in, out server) []byte {
 	name := h.displayName(a.Domain())
 	organization := h.opts.Organization
@@ -77,7 +78,9 @@ func (h *Handler) plist(a domains.Address, in, out server) []byte {
 	}
 	var b bytes.Buffer
 	b.WriteString(xml.Header)
-	b.WriteString(`<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">` + "\n")
+	b.WriteString(
+		`<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">` + "\n",
+	)
 	b.WriteString("<plist version=\"1.0\">\n")
 	profile.write(&b)
 	b.WriteString("</plist>\n")
@@ -116,9 +119,13 @@ func (d dict) write(b *bytes.Buffer) {
 	b.WriteString("</dict>\n")
 }
 
-// uuid5 derives a UUID from a name below the DNS name space (RFC 9562 section 5.5).
+// uuid5 derives a UUID from a name below the DNS name space (RFC 9562 section
+// 5.5).
 func uuid5(name string) string {
-	space := [16]byte{0x6b, 0xa7, 0xb8, 0x10, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8}
+	space := [16]byte{
+		0x6b, 0xa7, 0xb8, 0x10, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30,
+		0xc8,
+	}
 	sum := sha1.Sum(append(space[:], name...))
 	u := sum[:16]
 	u[6] = u[6]&0x0f | 0x50

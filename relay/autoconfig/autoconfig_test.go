@@ -30,7 +30,9 @@ import (
 )
 
 func discard() relay.Transport {
-	return relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error { return nil })
+	return relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+		return nil
+	})
 }
 
 // submission is a connector for users on one port.
@@ -71,7 +73,9 @@ func relayOf(t testing.TB, cfg relay.Config) *relay.Relay {
 }
 
 func usual() []*connector.Connector {
-	return []*connector.Connector{submission("users", "0.0.0.0:587"), submission("tls", "0.0.0.0:465", implicit)}
+	return []*connector.Connector{
+		submission("users", "0.0.0.0:587"), submission("tls", "0.0.0.0:465", implicit),
+	}
 }
 
 func full() autoconfig.Options {
@@ -81,7 +85,9 @@ func full() autoconfig.Options {
 			{Hostname: "imap.example.com"},
 			{Protocol: autoconfig.POP3, Hostname: "pop.example.com", StartTLS: true},
 		},
-		STS: &autoconfig.STS{Mode: autoconfig.Enforce, MX: []string{"MX1.example.com", "*.mx.example.net"}},
+		STS: &autoconfig.STS{
+			Mode: autoconfig.Enforce, MX: []string{"MX1.example.com", "*.mx.example.net"},
+		},
 	}
 }
 
@@ -182,15 +188,20 @@ func TestThunderbird(t *testing.T) {
 			t.Errorf("%s: %s", url, got)
 		}
 	}
-	// With a wildcard, autoconfig.example.org is a domain itself, but the one above it is meant.
-	if got := get(t, h, "https://autoconfig.example.org/mail/config-v1.1.xml"); !strings.Contains(got, "<domain>example.org</domain>") {
+	// With a wildcard, autoconfig.example.org is a domain itself, but the one
+	// above it is meant.
+	if got := get(
+		t, h, "https://autoconfig.example.org/mail/config-v1.1.xml",
+	); !strings.Contains(got, "<domain>example.org</domain>") {
 		t.Errorf("host autoconfig.example.org: %s", got)
 	}
 }
 
 func TestOutlook(t *testing.T) {
 	h := handler(t, relayOf(t, config(usual()...)), full())
-	w := request(h, "POST", "https://example.com/Autodiscover/AutoDiscover.xml", ask("alice@example.com"))
+	w := request(
+		h, "POST", "https://example.com/Autodiscover/AutoDiscover.xml", ask("alice@example.com"),
+	)
 	if w.Code != 200 {
 		t.Fatal(w.Code)
 	}
@@ -209,45 +220,80 @@ func TestOutlook(t *testing.T) {
 	}
 	var got []string
 	for _, p := range answer.Response.Protocol {
-		if p.LoginName != "alice@example.com" || p.SPA != "off" || p.SSL != "on" || p.AuthRequired != "on" {
+		if p.LoginName != "alice@example.com" || p.SPA != "off" || p.SSL != "on" ||
+			p.AuthRequired != "on" {
 			t.Errorf("%+v", p)
 		}
 		got = append(got, strings.Join([]string{p.Type, p.Server, p.Encryption}, " "))
 	}
-	want := []string{"IMAP imap.example.com SSL", "POP3 pop.example.com TLS", "SMTP relay.example.com SSL", "SMTP relay.example.com TLS"}
+	want := []string{
+		"IMAP imap.example.com SSL", "POP3 pop.example.com TLS", "SMTP relay.example.com SSL",
+		"SMTP relay.example.com TLS",
+	}
 	if !slices.Equal(got, want) {
 		t.Errorf("protocols %q", got)
 	}
 }
 
-// TestOutlookErrors are answers with status 200, since clients take others for the lack of Autodiscover.
+// TestOutlookErrors are answers with status 200, since clients take others for
+// the lack of Autodiscover.
 func TestOutlookErrors(t *testing.T) {
 	h := handler(t, relayOf(t, config(usual()...)), full())
 	for name, c := range map[string]struct {
 		body string
 		code string
 	}{
-		"unknown domain":   {ask("alice@example.net"), "500"},
-		"address literal":  {ask("alice@[192.0.2.1]"), "500"},
-		"no address":       {ask(""), "600"},
-		"bad address":      {ask("alice"), "600"},
-		"two addresses":    {strings.Replace(ask("a@example.com"), "</EMailAddress>", "</EMailAddress><EMailAddress>b@example.com</EMailAddress>", 1), "600"},
-		"nothing":          {"", "600"},
-		"no XML":           {"alice@example.com", "600"},
-		"cut off":          {ask("alice@example.com")[:300], "600"},
-		"two roots":        {ask("a@example.com") + "<Autodiscover/>", "601"},
-		"document type":    {strings.Replace(ask("a@example.com"), "<Autodiscover", `<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><Autodiscover`, 1), "600"},
-		"entity":           {strings.Replace(ask("EE"), "EE", "&e;@example.com", 1), "600"},
-		"deep":             {strings.Replace(ask("a@example.com"), "<Request>", strings.Repeat("<a>", 100)+strings.Repeat("</a>", 100)+"<Request>", 1), "600"},
-		"too long":         {ask("a@example.com") + strings.Repeat(" ", 1<<20), "600"},
-		"element within":   {strings.Replace(ask("a@example.com"), "a@", "<b>x</b>a@", 1), "600"},
-		"ActiveSync":       {strings.ReplaceAll(ask("a@example.com"), "outlook/responseschema/2006a", "mobilesync/responseschema/2006"), "601"},
-		"foreign request":  {strings.ReplaceAll(ask("a@example.com"), "outlook/requestschema/2006", "mobilesync/requestschema/2006"), "601"},
+		"unknown domain":  {ask("alice@example.net"), "500"},
+		"address literal": {ask("alice@[192.0.2.1]"), "500"},
+		"no address":      {ask(""), "600"},
+		"bad address":     {ask("alice"), "600"},
+		"two addresses": {
+			strings.Replace(
+				ask("a@example.com"), "</EMailAddress>",
+				"</EMailAddress><EMailAddress>b@example.com</EMailAddress>", 1,
+			),
+			"600",
+		},
+		"nothing":   {"", "600"},
+		"no XML":    {"alice@example.com", "600"},
+		"cut off":   {ask("alice@example.com")[:300], "600"},
+		"two roots": {ask("a@example.com") + "<Autodiscover/>", "601"},
+		"document type": {
+			strings.Replace(
+				ask("a@example.com"), "<Autodiscover",
+				`<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><Autodiscover`, 1,
+			),
+			"600",
+		},
+		"entity": {strings.Replace(ask("EE"), "EE", "&e;@example.com", 1), "600"},
+		"deep": {
+			strings.Replace(
+				ask("a@example.com"), "<Request>",
+				strings.Repeat("<a>", 100)+strings.Repeat("</a>", 100)+"<Request>", 1,
+			),
+			"600",
+		},
+		"too long":       {ask("a@example.com") + strings.Repeat(" ", 1<<20), "600"},
+		"element within": {strings.Replace(ask("a@example.com"), "a@", "<b>x</b>a@", 1), "600"},
+		"ActiveSync": {
+			strings.ReplaceAll(
+				ask("a@example.com"), "outlook/responseschema/2006a",
+				"mobilesync/responseschema/2006",
+			),
+			"601",
+		},
+		"foreign request": {
+			strings.ReplaceAll(
+				ask("a@example.com"), "outlook/requestschema/2006", "mobilesync/requestschema/2006",
+			),
+			"601",
+		},
 		"foreign encoding": {strings.Replace(ask("a@example.com"), "utf-8", "utf-16", 1), "600"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := request(h, "POST", outlookURL, c.body)
-			if w.Code != 200 || !strings.Contains(w.Body.String(), "<ErrorCode>"+c.code+"</ErrorCode>") {
+			if w.Code != 200 ||
+				!strings.Contains(w.Body.String(), "<ErrorCode>"+c.code+"</ErrorCode>") {
 				t.Errorf("%d %s, want code %s", w.Code, w.Body, c.code)
 			}
 			validate(t, "autodiscover.rng", w.Body.String())
@@ -262,16 +308,28 @@ func TestOutlookJSON(t *testing.T) {
 		status int
 		want   map[string]string
 	}{
-		{jsonURL, 200, map[string]string{"Protocol": "AutodiscoverV1", "Url": "https://relay.example.com/autodiscover/autodiscover.xml"}},
+		{
+			jsonURL, 200,
+			map[string]string{
+				"Protocol": "AutodiscoverV1",
+				"Url":      "https://relay.example.com/autodiscover/autodiscover.xml",
+			},
+		},
 		{"https://evil.example/AutoDiscover/AutoDiscover.json?Email=bob@example.com&protocol=autodiscoverv1", 200,
-			map[string]string{"Protocol": "AutodiscoverV1", "Url": "https://relay.example.com/autodiscover/autodiscover.xml"}},
+			map[string]string{
+				"Protocol": "AutodiscoverV1",
+				"Url":      "https://relay.example.com/autodiscover/autodiscover.xml",
+			}},
 		{"https://a.example/autodiscover/autodiscover.json/v1.0/alice@example.com?Protocol=ActiveSync", 400,
 			map[string]string{"ErrorCode": "InvalidProtocol"}},
 		{"https://a.example/autodiscover/autodiscover.json/v1.0/alice@example.com", 400,
 			map[string]string{"ErrorCode": "MandatoryParameterMissing"}},
 		{"https://a.example/autodiscover/autodiscover.json/v1.0/alice?Protocol=AutodiscoverV1", 400,
 			map[string]string{"ErrorCode": "MandatoryParameterMissing"}},
-		{"https://a.example/autodiscover/autodiscover.json", 400, map[string]string{"ErrorCode": "MandatoryParameterMissing"}},
+		{
+			"https://a.example/autodiscover/autodiscover.json", 400,
+			map[string]string{"ErrorCode": "MandatoryParameterMissing"},
+		},
 		{"https://a.example/autodiscover/autodiscover.json/v1.0/alice@example.net?Protocol=AutodiscoverV1", 404,
 			map[string]string{"ErrorCode": "UserNotFound"}},
 	} {
@@ -309,7 +367,9 @@ func TestProfileIsStable(t *testing.T) {
 	}
 	for _, id := range mine {
 		if strings.Contains(other, id) {
-			t.Errorf("%s is in the profile of another address as well, which would replace this one", id)
+			t.Errorf(
+				"%s is in the profile of another address as well, which would replace this one", id,
+			)
 		}
 	}
 	// RFC 9562 appendix A.4.
@@ -318,11 +378,16 @@ func TestProfileIsStable(t *testing.T) {
 	}
 }
 
-// TestWithoutIncoming: mail programs reject Thunderbird's and Apple's format without a server to read from.
+// TestWithoutIncoming: mail programs reject Thunderbird's and Apple's format
+// without a server to read from.
 func TestWithoutIncoming(t *testing.T) {
 	for name, opts := range map[string]autoconfig.Options{
-		"none":         {},
-		"certificates": {Incoming: []autoconfig.Incoming{{Hostname: "imap.example.com", Mechanisms: []auth.Mechanism{auth.External}}}},
+		"none": {},
+		"certificates": {
+			Incoming: []autoconfig.Incoming{
+				{Hostname: "imap.example.com", Mechanisms: []auth.Mechanism{auth.External}},
+			},
+		},
 	} {
 		h := handler(t, relayOf(t, config(usual()...)), opts)
 		for _, url := range []string{thunderbirdURL, appleURL} {
@@ -342,10 +407,14 @@ func TestLocalPart(t *testing.T) {
 	opts := full()
 	opts.LocalPart = true
 	h := handler(t, relayOf(t, config(usual()...)), opts)
-	if got := get(t, h, thunderbirdURL); strings.Count(got, "<username>%EMAILLOCALPART%</username>") != 4 {
+	if got := get(t, h, thunderbirdURL); strings.Count(
+		got, "<username>%EMAILLOCALPART%</username>",
+	) != 4 {
 		t.Error(got)
 	}
-	if got := request(h, "POST", outlookURL, ask("alice@example.com")).Body.String(); strings.Count(got, "<LoginName>alice</LoginName>") != 4 {
+	if got := request(
+		h, "POST", outlookURL, ask("alice@example.com"),
+	).Body.String(); strings.Count(got, "<LoginName>alice</LoginName>") != 4 {
 		t.Error(got)
 	}
 	if got := get(t, h, appleURL); strings.Count(got, "<string>alice</string>") != 2 {
@@ -366,7 +435,9 @@ func TestTLSOnly(t *testing.T) {
 		h.ServeHTTP(w, r)
 		return w
 	}
-	for _, url := range []string{thunderbirdURL, outlookURL, jsonURL, appleURL, stsURL, "https://example.com/"} {
+	for _, url := range []string{
+		thunderbirdURL, outlookURL, jsonURL, appleURL, stsURL, "https://example.com/",
+	} {
 		w := try(h, "192.0.2.1:1234", "https", url)
 		if w.Code != 403 || w.Header().Get("Location") != "" {
 			t.Errorf("%s: %d", url, w.Code)
@@ -388,7 +459,9 @@ func TestTLSOnly(t *testing.T) {
 	}
 	opts := full()
 	opts.Secure = func(r *http.Request) bool { return r.Header.Get("X-Forwarded-Proto") == "https" }
-	if w := try(handler(t, relayOf(t, config(usual()...)), opts), "192.0.2.1:1", "https", thunderbirdURL); w.Code != 200 {
+	if w := try(
+		handler(t, relayOf(t, config(usual()...)), opts), "192.0.2.1:1", "https", thunderbirdURL,
+	); w.Code != 200 {
 		t.Errorf("own Secure: %d", w.Code)
 	}
 }
@@ -402,7 +475,8 @@ func TestOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	if b, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 200 || !bytes.Contains(b, []byte("<clientConfig")) {
+	if b, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 200 ||
+		!bytes.Contains(b, []byte("<clientConfig")) {
 		t.Errorf("%d %s %v", res.StatusCode, b, err)
 	}
 }
@@ -421,7 +495,10 @@ func TestRefusals(t *testing.T) {
 		{"GET", "https://example.com/", 404},
 		{"GET", "https://example.com/autodiscover/autodiscover.json/v1.0/", 404},
 		{"GET", "https://autoconfig.example.net/mail/config-v1.1.xml", 404},
-		{"GET", "https://autoconfig.example.net/mail/config-v1.1.xml?emailaddress=a@example.net", 404},
+		{
+			"GET", "https://autoconfig.example.net/mail/config-v1.1.xml?emailaddress=a@example.net",
+			404,
+		},
 		{"GET", "https://example.com/mail/config-v1.1.xml?emailaddress=a@example.com%00", 400},
 		{"GET", "https://example.com/mail/config-v1.1.xml?emailaddress=%3Cscript%3E", 400},
 		{"GET", "https://example.com/email.mobileconfig", 400},
@@ -437,26 +514,34 @@ func TestRefusals(t *testing.T) {
 		if strings.Contains(w.Body.String(), "<script") {
 			t.Errorf("%s %s echoes what it was sent: %s", c.method, c.url, w.Body)
 		}
-		if w.Header().Get("X-Content-Type-Options") != "nosniff" || w.Header().Get("Cache-Control") != "no-store" {
+		if w.Header().Get("X-Content-Type-Options") != "nosniff" ||
+			w.Header().Get("Cache-Control") != "no-store" {
 			t.Errorf("%s %s: header %v", c.method, c.url, w.Header())
 		}
 	}
 }
 
-// TestUsersAreNotRevealed compares the answers for a user who exists and one who does not.
+// TestUsersAreNotRevealed compares the answers for a user who exists and one
+// who does not.
 func TestUsersAreNotRevealed(t *testing.T) {
 	cfg := config(usual()...)
-	cfg.AcceptedDomains = []domains.AcceptedDomain{{Domain: "example.com", Recipients: domains.StaticRecipients("alice")}}
+	cfg.AcceptedDomains = []domains.AcceptedDomain{
+		{Domain: "example.com", Recipients: domains.StaticRecipients("alice")},
+	}
 	cfg.Mailboxes = discard()
 	h := handler(t, relayOf(t, cfg), full())
 	ids := regexp.MustCompile(`[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}`)
 	for _, url := range []string{thunderbirdURL, jsonURL, appleURL} {
 		known, unknown := get(t, h, url), get(t, h, strings.Replace(url, "alice", "mallory", 1))
-		if ids.ReplaceAllString(strings.ReplaceAll(known, "alice", "mallory"), "") != ids.ReplaceAllString(unknown, "") {
+		if ids.ReplaceAllString(
+			strings.ReplaceAll(known, "alice", "mallory"), "",
+		) != ids.ReplaceAllString(unknown, "") {
 			t.Errorf("%s:\n%s\n%s", url, known, unknown)
 		}
 	}
-	known, unknown := request(h, "POST", outlookURL, ask("alice@example.com")), request(h, "POST", outlookURL, ask("mallory@example.com"))
+	known, unknown := request(h, "POST", outlookURL, ask("alice@example.com")), request(
+		h, "POST", outlookURL, ask("mallory@example.com"),
+	)
 	if strings.ReplaceAll(known.Body.String(), "alice", "mallory") != unknown.Body.String() {
 		t.Errorf("Outlook:\n%s\n%s", known.Body, unknown.Body)
 	}
@@ -468,7 +553,9 @@ func records(h *autoconfig.Handler) []string {
 	for _, r := range h.Records("example.com") {
 		if name, ok := strings.CutPrefix(r.Name, "_submission"); ok {
 			f := strings.Fields(r.Data)
-			list = append(list, strings.TrimSuffix("submission"+name, "._tcp.example.com.")+" "+f[2]+" "+f[3])
+			list = append(
+				list, strings.TrimSuffix("submission"+name, "._tcp.example.com.")+" "+f[2]+" "+f[3],
+			)
 		}
 	}
 	return list
@@ -486,45 +573,78 @@ func TestWhichConnectorsArePublished(t *testing.T) {
 	}{
 		"implicit TLS first": {
 			connectors: usual(),
-			want:       []string{"submissions 465 relay.example.com.", "submission 587 relay.example.com."},
+			want: []string{
+				"submissions 465 relay.example.com.", "submission 587 relay.example.com.",
+			},
 		},
-		"plain text never": {connectors: []*connector.Connector{submission("a", "0.0.0.0:587", plain)}},
+		"plain text never": {
+			connectors: []*connector.Connector{submission("a", "0.0.0.0:587", plain)},
+		},
 		"no certificate": {
-			connectors: []*connector.Connector{submission("a", "0.0.0.0:587", func(c *connector.Connector) {
+			connectors: []*connector.Connector{submission("a", "0.0.0.0:587", func(
+				c *connector.Connector,
+			) {
 				c.AuthMechanisms = connector.BasicAuth | connector.TLS
 			})},
 			change: func(cfg *relay.Config) { cfg.TLS = nil },
 		},
-		"disabled": {connectors: []*connector.Connector{submission("a", "0.0.0.0:587", func(c *connector.Connector) { c.Disabled = true })}},
-		"no STARTTLS": {connectors: []*connector.Connector{submission("a", "0.0.0.0:587", func(c *connector.Connector) {
+		"disabled": {connectors: []*connector.Connector{submission(
+			"a", "0.0.0.0:587", func(c *connector.Connector) { c.Disabled = true },
+		)}},
+		"no STARTTLS": {connectors: []*connector.Connector{submission("a", "0.0.0.0:587", func(
+			c *connector.Connector,
+		) {
 			c.AuthMechanisms, c.SuppressedKeywords = connector.BasicAuth|connector.TLS, []string{"starttls"}
 		})}},
-		"no AUTH":          {connectors: []*connector.Connector{submission("a", "0.0.0.0:587", func(c *connector.Connector) { c.SuppressedKeywords = []string{"AUTH"} })}},
-		"users may not":    {connectors: []*connector.Connector{submission("a", "0.0.0.0:587", func(c *connector.Connector) { c.PermissionGroups = 0 })}},
+		"no AUTH": {connectors: []*connector.Connector{submission(
+			"a", "0.0.0.0:587",
+			func(c *connector.Connector) { c.SuppressedKeywords = []string{"AUTH"} },
+		)}},
+		"users may not": {connectors: []*connector.Connector{submission(
+			"a", "0.0.0.0:587", func(c *connector.Connector) { c.PermissionGroups = 0 },
+		)}},
 		"mail from others": {connectors: []*connector.Connector{connector.FromInternet("mx")}},
-		"loopback and 25":  {connectors: []*connector.Connector{submission("a", "127.0.0.1:587"), submission("b", "[::1]:587"), submission("c", "0.0.0.0:25")}},
+		"loopback and 25": {
+			connectors: []*connector.Connector{
+				submission("a", "127.0.0.1:587"), submission("b", "[::1]:587"),
+				submission("c", "0.0.0.0:25"),
+			},
+		},
 		"named": {
-			connectors: []*connector.Connector{submission("a", "127.0.0.1:587"), submission("b", "0.0.0.0:587"), submission("c", "0.0.0.0:25")},
-			opts:       autoconfig.Options{Connectors: []string{"A", "c"}},
-			want:       []string{"submission 587 relay.example.com.", "submission 25 relay.example.com."},
+			connectors: []*connector.Connector{
+				submission("a", "127.0.0.1:587"), submission("b", "0.0.0.0:587"),
+				submission("c", "0.0.0.0:25"),
+			},
+			opts: autoconfig.Options{Connectors: []string{"A", "c"}},
+			want: []string{"submission 587 relay.example.com.", "submission 25 relay.example.com."},
 		},
 		"two families once": {
 			connectors: []*connector.Connector{connector.Submission("a")},
 			want:       []string{"submission 587 relay.example.com."},
 		},
 		"mapped ports": {
-			connectors: []*connector.Connector{submission("a", "0.0.0.0:2587"), submission("b", "0.0.0.0:2465", implicit)},
-			opts:       autoconfig.Options{Ports: map[uint16]uint16{2587: 587, 2465: 465}},
-			want:       []string{"submissions 465 relay.example.com.", "submission 587 relay.example.com."},
+			connectors: []*connector.Connector{
+				submission("a", "0.0.0.0:2587"), submission("b", "0.0.0.0:2465", implicit),
+			},
+			opts: autoconfig.Options{Ports: map[uint16]uint16{2587: 587, 2465: 465}},
+			want: []string{
+				"submissions 465 relay.example.com.", "submission 587 relay.example.com.",
+			},
 		},
 		"names": {
-			connectors: []*connector.Connector{submission("a", "0.0.0.0:587", func(c *connector.Connector) { c.FQDN = "Smtp.example.com" }), submission("b", "0.0.0.0:465", implicit)},
-			want:       []string{"submissions 465 relay.example.com.", "submission 587 smtp.example.com."},
+			connectors: []*connector.Connector{submission(
+				"a", "0.0.0.0:587", func(c *connector.Connector) { c.FQDN = "Smtp.example.com" },
+			), submission("b", "0.0.0.0:465", implicit)},
+			want: []string{
+				"submissions 465 relay.example.com.", "submission 587 smtp.example.com.",
+			},
 		},
 		"one name": {
 			connectors: usual(),
 			opts:       autoconfig.Options{Hostname: "Mail.Example.com"},
-			want:       []string{"submissions 465 mail.example.com.", "submission 587 mail.example.com."},
+			want: []string{
+				"submissions 465 mail.example.com.", "submission 587 mail.example.com.",
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -540,7 +660,9 @@ func TestWhichConnectorsArePublished(t *testing.T) {
 			if w := request(h, "GET", thunderbirdURL, ""); (w.Code == 200) != (len(c.want) > 0) {
 				t.Errorf("Thunderbird: %d", w.Code)
 			}
-			if w := request(h, "POST", outlookURL, ask("a@example.com")); strings.Contains(w.Body.String(), "<ErrorCode>500<") != (len(c.want) == 0) {
+			if w := request(
+				h, "POST", outlookURL, ask("a@example.com"),
+			); strings.Contains(w.Body.String(), "<ErrorCode>500<") != (len(c.want) == 0) {
 				t.Errorf("Outlook: %s", w.Body)
 			}
 			if w := request(h, "GET", jsonURL, ""); (w.Code == 200) != (len(c.want) > 0) {
@@ -550,10 +672,15 @@ func TestWhichConnectorsArePublished(t *testing.T) {
 	}
 }
 
-// TestWaysToLogOn publishes what the relay's users log on by, in the formats that have words for it.
+// TestWaysToLogOn publishes what the relay's users log on by, in the formats
+// that have words for it.
 func TestWaysToLogOn(t *testing.T) {
-	nobody := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) { return nil, auth.ErrBadCredentials })
-	keys := auth.SCRAMStoreFunc(func(context.Context, auth.Credentials) (string, *auth.Identity, error) {
+	nobody := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+		return nil, auth.ErrBadCredentials
+	})
+	keys := auth.SCRAMStoreFunc(func(
+		context.Context, auth.Credentials,
+	) (string, *auth.Identity, error) {
 		return "", nil, auth.ErrBadCredentials
 	})
 	for name, c := range map[string]struct {
@@ -561,11 +688,13 @@ func TestWaysToLogOn(t *testing.T) {
 		want      string // of Thunderbird; "" for no settings
 		passwords bool   // for Outlook and Apple
 	}{
-		"passwords":           {&auth.Server{Passwords: nobody}, "password-cleartext", true},
-		"tokens":              {&auth.Server{Tokens: nobody}, "OAuth2", false},
-		"SCRAM":               {&auth.Server{SCRAM: keys}, "", false},
-		"certificates":        {&auth.Server{Certificates: nobody}, "", false},
-		"tokens or passwords": {&auth.Server{Tokens: nobody, Passwords: nobody}, "password-cleartext OAuth2", true},
+		"passwords":    {&auth.Server{Passwords: nobody}, "password-cleartext", true},
+		"tokens":       {&auth.Server{Tokens: nobody}, "OAuth2", false},
+		"SCRAM":        {&auth.Server{SCRAM: keys}, "", false},
+		"certificates": {&auth.Server{Certificates: nobody}, "", false},
+		"tokens or passwords": {
+			&auth.Server{Tokens: nobody, Passwords: nobody}, "password-cleartext OAuth2", true,
+		},
 		"all": {
 			&auth.Server{Tokens: nobody, Passwords: nobody, SCRAM: keys, Certificates: nobody},
 			"password-cleartext OAuth2", true,
@@ -573,7 +702,9 @@ func TestWaysToLogOn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := config(usual()...)
-			cfg.Verifier, cfg.Auth, cfg.TLS = nil, c.auth, &tls.Config{ClientCAs: x509.NewCertPool()}
+			cfg.Verifier, cfg.Auth, cfg.TLS = nil, c.auth, &tls.Config{
+				ClientCAs: x509.NewCertPool(),
+			}
 			h := handler(t, relayOf(t, cfg), full())
 			if c.want == "" {
 				if w := request(h, "GET", thunderbirdURL, ""); w.Code != 404 {
@@ -587,7 +718,8 @@ func TestWaysToLogOn(t *testing.T) {
 						Authentication []string `xml:"authentication"`
 					} `xml:"emailProvider>outgoingServer"`
 				}
-				if err := xml.Unmarshal([]byte(answer), &file); err != nil || len(file.Outgoing) != 2 {
+				if err := xml.Unmarshal([]byte(answer), &file); err != nil ||
+					len(file.Outgoing) != 2 {
 					t.Fatalf("%v\n%s", err, answer)
 				}
 				for _, s := range file.Outgoing {
@@ -598,11 +730,13 @@ func TestWaysToLogOn(t *testing.T) {
 			}
 			outlook := request(h, "POST", outlookURL, ask("alice@example.com")).Body.String()
 			validate(t, "autodiscover.rng", outlook)
-			if got := strings.Contains(outlook, "<Type>SMTP</Type>"); got != c.passwords || got == strings.Contains(outlook, "<ErrorCode>500<") {
+			if got := strings.Contains(outlook, "<Type>SMTP</Type>"); got != c.passwords ||
+				got == strings.Contains(outlook, "<ErrorCode>500<") {
 				t.Errorf("Outlook: %s", outlook)
 			}
 			for _, url := range []string{jsonURL, appleURL} {
-				if w := request(h, "GET", url, ""); (w.Code == 200) != c.passwords || w.Code != 200 && w.Code != 404 {
+				if w := request(h, "GET", url, ""); (w.Code == 200) != c.passwords ||
+					w.Code != 200 && w.Code != 404 {
 					t.Errorf("%s: %d %s", url, w.Code, w.Body)
 				}
 			}
@@ -610,24 +744,32 @@ func TestWaysToLogOn(t *testing.T) {
 			for _, r := range h.Records("example.com") {
 				names += r.Name + " "
 			}
-			if !strings.Contains(names, "_submissions._tcp.") || strings.Contains(names, "autoconfig.") != (c.want != "") || strings.Contains(names, "_autodiscover.") != c.passwords {
+			if !strings.Contains(names, "_submissions._tcp.") ||
+				strings.Contains(names, "autoconfig.") != (c.want != "") ||
+				strings.Contains(names, "_autodiscover.") != c.passwords {
 				t.Errorf("records of %s", names)
 			}
 		})
 	}
 }
 
-// TestIncomingMechanisms leaves servers that take no passwords out of formats that have no other word.
+// TestIncomingMechanisms leaves servers that take no passwords out of formats
+// that have no other word.
 func TestIncomingMechanisms(t *testing.T) {
 	opts := full()
 	opts.Incoming[0].Mechanisms = []auth.Mechanism{auth.OAuthBearer}
 	opts.Incoming = append(opts.Incoming,
-		autoconfig.Incoming{Hostname: "certificates.example.com", Mechanisms: []auth.Mechanism{auth.External}},
-		autoconfig.Incoming{Hostname: "scram.example.com", Mechanisms: []auth.Mechanism{auth.ScramSHA256}})
+		autoconfig.Incoming{
+			Hostname: "certificates.example.com", Mechanisms: []auth.Mechanism{auth.External},
+		},
+		autoconfig.Incoming{
+			Hostname: "scram.example.com", Mechanisms: []auth.Mechanism{auth.ScramSHA256},
+		})
 	h := handler(t, relayOf(t, config(usual()...)), opts)
 	answer := get(t, h, thunderbirdURL)
 	validate(t, "clientconfig.rng", answer)
-	if strings.Count(answer, "<authentication>OAuth2<") != 1 || strings.Count(answer, "<authentication>password-cleartext<") != 3 ||
+	if strings.Count(answer, "<authentication>OAuth2<") != 1 ||
+		strings.Count(answer, "<authentication>password-cleartext<") != 3 ||
 		strings.Contains(answer, "certificates.") || strings.Contains(answer, "scram.") {
 		t.Error(answer)
 	}
@@ -635,13 +777,15 @@ func TestIncomingMechanisms(t *testing.T) {
 		"Outlook": request(h, "POST", outlookURL, ask("alice@example.com")).Body.String(),
 		"Apple":   get(t, h, appleURL),
 	} {
-		if strings.Contains(answer, "imap.example.com") || !strings.Contains(answer, "pop.example.com") {
+		if strings.Contains(answer, "imap.example.com") ||
+			!strings.Contains(answer, "pop.example.com") {
 			t.Errorf("%s: %s", name, answer)
 		}
 	}
 }
 
-// TestFollowsTheRelay publishes the port that a running relay got, and what a reload changes.
+// TestFollowsTheRelay publishes the port that a running relay got, and what a
+// reload changes.
 func TestFollowsTheRelay(t *testing.T) {
 	users := submission("users", "127.0.0.1:0")
 	r := relayOf(t, config(users))
@@ -652,7 +796,9 @@ func TestFollowsTheRelay(t *testing.T) {
 	if err := r.Listen(); err != nil {
 		t.Fatal(err)
 	}
-	want := "submission " + netip.AddrPortFrom(netip.IPv4Unspecified(), r.Addrs("users")[0].Port()).String()[len("0.0.0.0:"):] + " relay.example.com."
+	want := "submission " + netip.AddrPortFrom(
+		netip.IPv4Unspecified(), r.Addrs("users")[0].Port(),
+	).String()[len("0.0.0.0:"):] + " relay.example.com."
 	if got := records(h); !slices.Equal(got, []string{want}) {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -667,10 +813,15 @@ func TestFollowsTheRelay(t *testing.T) {
 }
 
 func TestDomains(t *testing.T) {
-	h := handler(t, relayOf(t, config(usual()...)), autoconfig.Options{Domains: []string{"example.net", "*.example.edu", "bücher.example"}})
+	h := handler(
+		t, relayOf(t, config(usual()...)),
+		autoconfig.Options{Domains: []string{"example.net", "*.example.edu", "bücher.example"}},
+	)
 	for domain, want := range map[string]bool{
-		"example.net": true, "Example.NET": true, "a.example.edu": true, "bücher.example": true, "xn--bcher-kva.example": true,
-		"example.com": false, "a.example.net": false, "[192.0.2.1]": false, "": false, "a b": false,
+		"example.net": true, "Example.NET": true, "a.example.edu": true, "bücher.example": true,
+		"xn--bcher-kva.example": true,
+		"example.com":           false, "a.example.net": false, "[192.0.2.1]": false, "": false,
+		"a b": false,
 	} {
 		if got := h.Records(domain) != nil; got != want {
 			t.Errorf("%s: %v", domain, got)
@@ -700,7 +851,9 @@ _mta-sts.example.com. IN TXT "v=STSv1; id=00000000000000000000000000000000;"
 		t.Errorf("records:\n%s", zone.String())
 	}
 	cmd := exec.Command("ldns-read-zone", "/dev/stdin")
-	cmd.Stdin = strings.NewReader("$ORIGIN example.com.\n$TTL 3600\n@ IN SOA ns hostmaster 1 3600 600 86400 300\n@ IN NS ns\n" + zone.String())
+	cmd.Stdin = strings.NewReader(
+		"$ORIGIN example.com.\n$TTL 3600\n@ IN SOA ns hostmaster 1 3600 600 86400 300\n@ IN NS ns\n" + zone.String(),
+	)
 	out, err := cmd.CombinedOutput()
 	if err != nil || strings.Count(string(out), "\n") != 10 {
 		t.Errorf("ldns-read-zone: %v\n%s", err, out)
@@ -709,19 +862,26 @@ _mta-sts.example.com. IN TXT "v=STSv1; id=00000000000000000000000000000000;"
 
 func TestSTS(t *testing.T) {
 	r := relayOf(t, config(usual()...))
-	policy := func(s autoconfig.STS) string { return get(t, handler(t, r, autoconfig.Options{STS: &s}), stsURL) }
+	policy := func(s autoconfig.STS) string {
+		return get(t, handler(t, r, autoconfig.Options{STS: &s}), stsURL)
+	}
 	id := func(s autoconfig.STS) string {
 		all := handler(t, r, autoconfig.Options{STS: &s}).Records("example.com")
 		return all[len(all)-1].Data
 	}
 	enforce := *full().STS
-	if got, want := policy(enforce), "version: STSv1\r\nmode: enforce\r\nmx: mx1.example.com\r\nmx: *.mx.example.net\r\nmax_age: 604800\r\n"; got != want {
+	if got, want := policy(enforce), "version: STSv1\r\nmode: enforce\r\nmx: "+
+		"mx1.example.com\r\nmx: *.mx.example.net\r\nmax_age: 604800\r\n"; got != want {
 		t.Errorf("policy %q", got)
 	}
-	if got := policy(autoconfig.STS{Mode: autoconfig.None, MaxAge: 24 * time.Hour}); got != "version: STSv1\r\nmode: none\r\nmax_age: 86400\r\n" {
+	if got := policy(
+		autoconfig.STS{Mode: autoconfig.None, MaxAge: 24 * time.Hour},
+	); got != "version: STSv1\r\nmode: none\r\nmax_age: 86400\r\n" {
 		t.Errorf("policy %q", got)
 	}
-	if got := policy(autoconfig.STS{MX: []string{"mx.example.com"}}); !strings.Contains(got, "mode: testing\r\n") {
+	if got := policy(
+		autoconfig.STS{MX: []string{"mx.example.com"}},
+	); !strings.Contains(got, "mode: testing\r\n") {
 		t.Errorf("default %q", got)
 	}
 	other := enforce
@@ -733,7 +893,9 @@ func TestSTS(t *testing.T) {
 	if !regexp.MustCompile(`^"v=STSv1; id=[A-Za-z0-9]{1,32};"$`).MatchString(id(enforce)) {
 		t.Errorf("record %s", id(enforce))
 	}
-	w := request(handler(t, r, full()), "GET", "https://mta-sts.example.com:443/.well-known/mta-sts.txt", "")
+	w := request(
+		handler(t, r, full()), "GET", "https://mta-sts.example.com:443/.well-known/mta-sts.txt", "",
+	)
 	if w.Code != 200 || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
 		t.Errorf("%d %v", w.Code, w.Header())
 	}
@@ -745,10 +907,17 @@ func TestSTS(t *testing.T) {
 func TestFaults(t *testing.T) {
 	r := relayOf(t, config(append(usual(), connector.FromInternet("mx"))...))
 	_, err := autoconfig.New(r, autoconfig.Options{
-		Domains: []string{"example.com", "*"}, Hostname: "a b", WebHost: "[192.0.2.1]", DisplayName: "a\nb", Organization: strings.Repeat("x", 129), Identifier: "com example",
+		Domains: []string{"example.com", "*"}, Hostname: "a b", WebHost: "[192.0.2.1]",
+		DisplayName: "a\nb", Organization: strings.Repeat("x", 129), Identifier: "com example",
 		Connectors: []string{"mx", "none"}, Ports: map[uint16]uint16{587: 0},
-		Incoming: []autoconfig.Incoming{{}, {Hostname: "imap.example.com", Protocol: "jmap", Mechanisms: []auth.Mechanism{"CRAM-MD5"}}},
-		STS:      &autoconfig.STS{Mode: "strict", MX: []string{"*"}, MaxAge: 400 * 24 * time.Hour},
+		Incoming: []autoconfig.Incoming{
+			{},
+			{
+				Hostname: "imap.example.com", Protocol: "jmap",
+				Mechanisms: []auth.Mechanism{"CRAM-MD5"},
+			},
+		},
+		STS: &autoconfig.STS{Mode: "strict", MX: []string{"*"}, MaxAge: 400 * 24 * time.Hour},
 	})
 	if err == nil {
 		t.Fatal("no error")
@@ -763,33 +932,48 @@ func TestFaults(t *testing.T) {
 		t.Error("no FieldError")
 	}
 	for _, opts := range []autoconfig.Options{
-		{STS: &autoconfig.STS{}}, {STS: &autoconfig.STS{Mode: autoconfig.Enforce, MX: make([]string, 65)}}, {Domains: []string{"*"}}, {DisplayName: "\xff"},
+		{STS: &autoconfig.STS{}},
+		{STS: &autoconfig.STS{Mode: autoconfig.Enforce, MX: make([]string, 65)}},
+		{Domains: []string{"*"}}, {DisplayName: "\xff"},
 	} {
 		if _, err := autoconfig.New(r, opts); err == nil {
 			t.Errorf("no error for %+v", opts)
 		}
 	}
-	cfg := config(submission("a", "0.0.0.0:587", func(c *connector.Connector) { c.AuthMechanisms = connector.BasicAuth | connector.TLS }))
+	cfg := config(submission("a", "0.0.0.0:587", func(c *connector.Connector) {
+		c.AuthMechanisms = connector.BasicAuth | connector.TLS
+	}))
 	cfg.TLS = nil
-	if _, err := autoconfig.New(relayOf(t, cfg), autoconfig.Options{Connectors: []string{"a"}}); err == nil {
+	if _, err := autoconfig.New(
+		relayOf(t, cfg), autoconfig.Options{Connectors: []string{"a"}},
+	); err == nil {
 		t.Error("no error for a connector that is named, on a relay without a certificate")
 	}
 }
 
 // odd are addresses that a careless answer would break on.
 func odd() []string {
-	return []string{`"<&>'\""@example.com`, `a&b='c'@example.com`, `"]]>"@example.com`, `söhne@example.com`, `"a b"@bücher.example.org`, "a/b@example.com"}
+	return []string{
+		`"<&>'\""@example.com`, `a&b='c'@example.com`, `"]]>"@example.com`, `söhne@example.com`,
+		`"a b"@bücher.example.org`, "a/b@example.com",
+	}
 }
 
-// TestSchemas holds the XML answers against schemas, as xmllint understands them.
+// TestSchemas holds the XML answers against schemas, as xmllint understands
+// them.
 func TestSchemas(t *testing.T) {
 	r := relayOf(t, config(usual()...))
-	for name, opts := range map[string]autoconfig.Options{"full": full(), "bare": {Incoming: full().Incoming[:1]}, "local part": {LocalPart: true, Incoming: full().Incoming}} {
+	for name, opts := range map[string]autoconfig.Options{
+		"full": full(), "bare": {Incoming: full().Incoming[:1]},
+		"local part": {LocalPart: true, Incoming: full().Incoming},
+	} {
 		t.Run(name, func(t *testing.T) {
 			h := handler(t, r, opts)
 			validate(t, "clientconfig.rng", get(t, h, thunderbirdURL))
 			for _, email := range append(odd(), "alice@example.com") {
-				validate(t, "autodiscover.rng", request(h, "POST", outlookURL, ask(email)).Body.String())
+				validate(
+					t, "autodiscover.rng", request(h, "POST", outlookURL, ask(email)).Body.String(),
+				)
 			}
 		})
 	}
@@ -798,20 +982,25 @@ func TestSchemas(t *testing.T) {
 // validate holds a document against a schema in testdata.
 func validate(t *testing.T, schema, document string) {
 	t.Helper()
-	cmd := exec.Command("xmllint", "--noout", "--nonet", "--relaxng", filepath.Join("testdata", schema), "-")
+	cmd := exec.Command(
+		"xmllint", "--noout", "--nonet", "--relaxng", filepath.Join("testdata", schema), "-",
+	)
 	cmd.Stdin = strings.NewReader(document)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("xmllint: %v\n%s\n%s", err, out, document)
 	}
 }
 
-// TestProfileParses has two readers of property lists, and holds what they find against the keys that Apple documents.
+// TestProfileParses has two readers of property lists, and holds what they find
+// against the keys that Apple documents.
 func TestProfileParses(t *testing.T) {
 	h := handler(t, relayOf(t, config(usual()...)), full())
 	for _, email := range append(odd(), "alice@example.com") {
 		w := httptest.NewRecorder()
 		q := httptest.NewRequest("GET", "https://relay.example.com/email.mobileconfig", nil)
-		q.URL.RawQuery = "email=" + strings.NewReplacer("&", "%26", "+", "%2B", ";", "%3B").Replace(email)
+		q.URL.RawQuery = "email=" + strings.NewReplacer(
+			"&", "%26", "+", "%2B", ";", "%3B",
+		).Replace(email)
 		h.ServeHTTP(w, q)
 		if w.Code != 200 {
 			t.Fatalf("%s: %d", email, w.Code)
@@ -820,12 +1009,16 @@ func TestProfileParses(t *testing.T) {
 		if err := os.WriteFile(file, w.Body.Bytes(), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.Command("plistutil", "-i", file, "-o", file+".bin", "-f", "bin").CombinedOutput(); err != nil {
+		if out, err := exec.Command(
+			"plistutil", "-i", file, "-o", file+".bin", "-f", "bin",
+		).CombinedOutput(); err != nil {
 			t.Errorf("%s: plistutil: %v\n%s", email, err, out)
 		}
-		const script = "import json, plistlib, sys\njson.dump(plistlib.load(open(sys.argv[1], 'rb')), sys.stdout)"
+		const script = "import json, plistlib, sys\njson.dump(plistlib.load(open(sys.argv[1], " +
+			"'rb')), sys.stdout)"
 		var first map[string]any
-		for _, f := range []string{file, file + ".bin"} { // as written, and as plistutil understood it
+		// as written, and as plistutil understood it
+		for _, f := range []string{file, file + ".bin"} {
 			out, err := exec.Command("python3", "-c", script, f).Output()
 			if err != nil {
 				t.Fatalf("%s: plistlib: %v", email, err)
@@ -844,7 +1037,8 @@ func TestProfileParses(t *testing.T) {
 	}
 }
 
-// checkProfile knows the keys of https://github.com/apple/device-management: mdm/profiles/TopLevel.yaml and com.apple.mail.managed.yaml.
+// checkProfile knows the keys of https://github.com/apple/device-management:
+// mdm/profiles/TopLevel.yaml and com.apple.mail.managed.yaml.
 func checkProfile(t *testing.T, email string, p map[string]any) {
 	t.Helper()
 	str, boolean, number := "", false, 0.0
@@ -865,8 +1059,10 @@ func checkProfile(t *testing.T, email string, p map[string]any) {
 		}
 	}
 	check("profile", p, map[string]any{
-		"PayloadContent": []any{}, "PayloadDescription": str, "PayloadDisplayName": str, "PayloadIdentifier": str, "PayloadOrganization": str,
-		"PayloadRemovalDisallowed": boolean, "PayloadType": str, "PayloadUUID": str, "PayloadVersion": number,
+		"PayloadContent": []any{}, "PayloadDescription": str, "PayloadDisplayName": str,
+		"PayloadIdentifier": str, "PayloadOrganization": str,
+		"PayloadRemovalDisallowed": boolean, "PayloadType": str, "PayloadUUID": str,
+		"PayloadVersion": number,
 	})
 	list, _ := p["PayloadContent"].([]any)
 	if len(list) != 1 || p["PayloadType"] != "Configuration" || p["PayloadVersion"] != 1.0 {
@@ -875,17 +1071,26 @@ func checkProfile(t *testing.T, email string, p map[string]any) {
 	account, _ := list[0].(map[string]any)
 	check("account", account, map[string]any{
 		"EmailAccountDescription": str, "EmailAccountType": str, "EmailAddress": str,
-		"IncomingMailServerAuthentication": str, "IncomingMailServerHostName": str, "IncomingMailServerPortNumber": number,
-		"IncomingMailServerUseSSL": boolean, "IncomingMailServerUsername": str,
-		"OutgoingMailServerAuthentication": str, "OutgoingMailServerHostName": str, "OutgoingMailServerPortNumber": number,
-		"OutgoingMailServerUseSSL": boolean, "OutgoingMailServerUsername": str, "OutgoingPasswordSameAsIncomingPassword": boolean,
-		"PayloadDisplayName": str, "PayloadIdentifier": str, "PayloadOrganization": str, "PayloadType": str, "PayloadUUID": str, "PayloadVersion": number,
+		"IncomingMailServerAuthentication": str, "IncomingMailServerHostName": str,
+		"IncomingMailServerPortNumber": number,
+		"IncomingMailServerUseSSL":     boolean, "IncomingMailServerUsername": str,
+		"OutgoingMailServerAuthentication": str, "OutgoingMailServerHostName": str,
+		"OutgoingMailServerPortNumber": number,
+		"OutgoingMailServerUseSSL":     boolean, "OutgoingMailServerUsername": str,
+		"OutgoingPasswordSameAsIncomingPassword": boolean,
+		"PayloadDisplayName":                     str, "PayloadIdentifier": str,
+		"PayloadOrganization": str, "PayloadType": str, "PayloadUUID": str,
+		"PayloadVersion": number,
 	})
 	for k, want := range map[string]any{
-		"EmailAddress": email, "OutgoingMailServerUsername": email, "EmailAccountDescription": "Example & Söhne <Mail>", "EmailAccountType": "EmailTypeIMAP",
-		"IncomingMailServerHostName": "imap.example.com", "IncomingMailServerPortNumber": 993.0, "IncomingMailServerUseSSL": true,
-		"OutgoingMailServerHostName": "relay.example.com", "OutgoingMailServerPortNumber": 465.0, "OutgoingMailServerUseSSL": true,
-		"OutgoingMailServerAuthentication": "EmailAuthPassword", "PayloadType": "com.apple.mail.managed",
+		"EmailAddress": email, "OutgoingMailServerUsername": email,
+		"EmailAccountDescription": "Example & Söhne <Mail>", "EmailAccountType": "EmailTypeIMAP",
+		"IncomingMailServerHostName": "imap.example.com", "IncomingMailServerPortNumber": 993.0,
+		"IncomingMailServerUseSSL":   true,
+		"OutgoingMailServerHostName": "relay.example.com", "OutgoingMailServerPortNumber": 465.0,
+		"OutgoingMailServerUseSSL":         true,
+		"OutgoingMailServerAuthentication": "EmailAuthPassword",
+		"PayloadType":                      "com.apple.mail.managed",
 	} {
 		if account[k] != want {
 			t.Errorf("%s: %s is %v, want %v", email, k, account[k], want)
@@ -909,7 +1114,11 @@ func jsonKind(v any) string {
 func FuzzAutodiscover(f *testing.F) {
 	f.Add([]byte(ask("alice@example.com")))
 	f.Add([]byte(ask(`"<&>"@example.com`)))
-	f.Add([]byte("<Autodiscover xmlns='http://schemas.microsoft.com/exchange/autodiscover/outlook/requestschema/2006'><Request/></Autodiscover>"))
+	f.Add(
+		[]byte(
+			"<Autodiscover xmlns='http://schemas.microsoft.com/exchange/autodiscover/outlook/requestschema/2006'><Request/></Autodiscover>",
+		),
+	)
 	f.Add([]byte("<!DOCTYPE a [<!ENTITY e 'x'>]><a>&e;</a>"))
 	r, err := relay.New(config(usual()...))
 	if err != nil {
@@ -921,11 +1130,13 @@ func FuzzAutodiscover(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		email, err := autoconfig.ReadRequest(bytes.NewReader(body))
-		if err != nil && err != autoconfig.ErrRequest && err != autoconfig.ErrSchema || (err == nil) != (email != "") {
+		if err != nil && err != autoconfig.ErrRequest && err != autoconfig.ErrSchema ||
+			(err == nil) != (email != "") {
 			t.Fatalf("%q %v", email, err)
 		}
 		if err == nil {
-			if again, err := autoconfig.ReadRequest(strings.NewReader(ask(email))); err != nil || again != email {
+			if again, err := autoconfig.ReadRequest(strings.NewReader(ask(email))); err != nil ||
+				again != email {
 				t.Fatalf("%q is read back as %q, %v", email, again, err)
 			}
 		}

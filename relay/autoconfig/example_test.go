@@ -19,13 +19,15 @@ import (
 // exampleRelay takes mail from users on port 587.
 func exampleRelay() *relay.Relay {
 	r, err := relay.New(relay.Config{
-		Hostname:        "relay.example.com",
-		Spool:           memspool.New(nil),
-		Connectors:      []*connector.Connector{connector.Submission("users")},
-		TLS:             &tls.Config{}, // with the certificate of relay.example.com
-		Verifier:        auth.Static(map[string]string{"alice@example.com": "secret"}),
-		AcceptedDomains: []domains.AcceptedDomain{{Domain: "example.com", Type: domains.ExternalRelay}},
-		Transport:       discard(),
+		Hostname:   "relay.example.com",
+		Spool:      memspool.New(nil),
+		Connectors: []*connector.Connector{connector.Submission("users")},
+		TLS:        &tls.Config{}, // with the certificate of relay.example.com
+		Verifier:   auth.Static(map[string]string{"alice@example.com": "secret"}),
+		AcceptedDomains: []domains.AcceptedDomain{
+			{Domain: "example.com", Type: domains.ExternalRelay},
+		},
+		Transport: discard(),
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -33,7 +35,8 @@ func exampleRelay() *relay.Relay {
 	return r
 }
 
-// Mail programs ask the application's web server, which answers from the relay's connectors.
+// Mail programs ask the application's web server, which answers from the
+// relay's connectors.
 func Example() {
 	settings, err := autoconfig.New(exampleRelay(), autoconfig.Options{
 		DisplayName: "Example Mail",
@@ -47,7 +50,14 @@ func Example() {
 	mux.Handle("autodiscover.example.com/", settings)
 
 	w := httptest.NewRecorder()
-	mux.ServeHTTP(w, httptest.NewRequest("GET", "https://autoconfig.example.com/mail/config-v1.1.xml?emailaddress=alice@example.com", nil))
+	mux.ServeHTTP(
+		w,
+		httptest.NewRequest(
+			"GET",
+			"https://autoconfig.example.com/mail/config-v1.1.xml?emailaddress=alice@example.com",
+			nil,
+		),
+	)
 	fmt.Print(w.Body)
 	// Output:
 	// <?xml version="1.0" encoding="UTF-8"?>
@@ -105,7 +115,9 @@ func ExampleSTS() {
 		log.Fatal(err)
 	}
 	w := httptest.NewRecorder()
-	settings.ServeHTTP(w, httptest.NewRequest("GET", "https://mta-sts.example.com/.well-known/mta-sts.txt", nil))
+	settings.ServeHTTP(
+		w, httptest.NewRequest("GET", "https://mta-sts.example.com/.well-known/mta-sts.txt", nil),
+	)
 	fmt.Print(strings.ReplaceAll(w.Body.String(), "\r\n", "\n"))
 	// Output:
 	// version: STSv1

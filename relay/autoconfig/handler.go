@@ -21,7 +21,8 @@ type Handler struct {
 	table *domains.Table // of Options.Domains; nil for the relay's own
 }
 
-// New makes a handler for a relay. The error joins one [*relay.FieldError] for each fault of the options.
+// New makes a handler for a relay. The error joins one [*relay.FieldError] for
+// each fault of the options.
 func New(r *relay.Relay, opts Options) (*Handler, error) {
 	if r == nil {
 		return nil, errors.New("autoconfig: a relay is required")
@@ -68,9 +69,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.EqualFold(path, pathPOX):
 		h.outlook(w, r)
 	case strings.EqualFold(path, pathJSON):
-		read(w, r, func(w http.ResponseWriter, r *http.Request) { h.outlookJSON(w, r, query(r, "Email")) })
+		read(w, r, func(w http.ResponseWriter, r *http.Request) {
+			h.outlookJSON(w, r, query(r, "Email"))
+		})
 	case len(path) > len(pathJSONUser) && strings.EqualFold(path[:len(pathJSONUser)], pathJSONUser):
-		read(w, r, func(w http.ResponseWriter, r *http.Request) { h.outlookJSON(w, r, path[len(pathJSONUser):]) })
+		read(w, r, func(w http.ResponseWriter, r *http.Request) {
+			h.outlookJSON(w, r, path[len(pathJSONUser):])
+		})
 	case strings.EqualFold(path, pathProfile):
 		read(w, r, h.profile)
 	case strings.EqualFold(path, pathSTS):
@@ -120,7 +125,8 @@ func query(r *http.Request, name string) string {
 	return ""
 }
 
-// requestHost returns the host a request is for, in the form of [domains.Address.Domain].
+// requestHost returns the host a request is for, in the form of
+// [domains.Address.Domain].
 func requestHost(r *http.Request) string {
 	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {
@@ -133,7 +139,8 @@ func requestHost(r *http.Request) string {
 	return d
 }
 
-// serves reports whether there are settings for a domain, in the form of [domains.Address.Domain].
+// serves reports whether there are settings for a domain, in the form of
+// [domains.Address.Domain].
 func (h *Handler) serves(domain string) bool {
 	if strings.HasPrefix(domain, "[") {
 		return false // mail programs take domains only
@@ -168,7 +175,8 @@ func respond(w http.ResponseWriter, status int, contentType string, body []byte)
 	_, _ = w.Write(body) // the client may be gone
 }
 
-// respondXML writes v, which the package made and which can always be marshalled.
+// respondXML writes v, which the package made and which can always be
+// marshalled.
 func respondXML(w http.ResponseWriter, v any) {
 	body, err := xml.MarshalIndent(v, "", "  ")
 	if err != nil {

@@ -15,52 +15,63 @@ import (
 	"github.com/postern-mail/postern/relay"
 )
 
-// Options say what a [Handler] publishes. The zero Options publish the relay's own
-// host name for all accepted domains, to Outlook and in the DNS; other programs need Incoming.
+// Options say what a [Handler] publishes. The zero Options publish the relay's
+// own host name for all accepted domains, to Outlook and in the DNS; other
+// programs need Incoming.
 type Options struct {
-	// Hostname is the name that mail programs connect to, which must stand in the relay's certificate.
-	// Defaults to the FQDN of each connector, then to the relay's host name.
+	// Hostname is the name that mail programs connect to, which must stand in
+	// the relay's certificate. Defaults to the FQDN of each connector, then to
+	// the relay's host name.
 	Hostname string
 
-	// WebHost is the name of the web server that this handler is mounted on, on port 443.
-	// Defaults to Hostname, then to the relay's host name.
+	// WebHost is the name of the web server that this handler is mounted on, on
+	// port 443. Defaults to Hostname, then to the relay's host name.
 	WebHost string
 
-	// DisplayName is what mail programs call the service. At most 128 characters. Defaults to the domain.
+	// DisplayName is what mail programs call the service. At most 128
+	// characters. Defaults to the domain.
 	DisplayName string
 
-	// Domains are the domains to answer for; "*.example.com" is that domain and all below it.
-	// Defaults to the relay's accepted domains.
+	// Domains are the domains to answer for; "*.example.com" is that domain and
+	// all below it. Defaults to the relay's accepted domains.
 	Domains []string
 
-	// Connectors are the names of the connectors to publish. Each must let users log on inside TLS. Defaults
-	// to all on which any user who has logged on may send, without bindings to loopback addresses and to port 25.
+	// Connectors are the names of the connectors to publish. Each must let
+	// users log on inside TLS. Defaults to all on which any user who has logged
+	// on may send, without bindings to loopback addresses and to port 25.
 	Connectors []string
 
-	// Ports are the ports that clients see in the place of those that connectors bind, where a router or a
-	// container lies between. Defaults to the same ports.
+	// Ports are the ports that clients see in the place of those that
+	// connectors bind, where a router or a container lies between. Defaults to
+	// the same ports.
 	Ports map[uint16]uint16
 
-	// Incoming are the servers to read mail from, the best first. Defaults to none, without which there are no settings
-	// for Thunderbird and those that read its format, and for Apple's mail.
+	// Incoming are the servers to read mail from, the best first. Defaults to
+	// none, without which there are no settings for Thunderbird and those that
+	// read its format, and for Apple's mail.
 	Incoming []Incoming
 
-	// LocalPart tells that users log on with the part of their address before the @. Defaults to the whole address.
+	// LocalPart tells that users log on with the part of their address before
+	// the @. Defaults to the whole address.
 	LocalPart bool
 
-	// Organization is who gives out Apple's profile. At most 128 characters. Defaults to DisplayName.
+	// Organization is who gives out Apple's profile. At most 128 characters.
+	// Defaults to DisplayName.
 	Organization string
 
-	// Identifier begins the identifier of Apple's profile, as in com.example.mail. A profile takes the place
-	// of one with the same identifier, so it should not change. Defaults to Hostname, backwards.
+	// Identifier begins the identifier of Apple's profile, as in
+	// com.example.mail. A profile takes the place of one with the same
+	// identifier, so it should not change. Defaults to Hostname, backwards.
 	Identifier string
 
 	// STS is the MTA-STS policy of all domains. Defaults to none.
 	STS *STS
 
-	// Secure reports whether a request came over TLS. Set it where TLS ends at a proxy on another host.
-	// Defaults to requests over TLS and those from a loopback address, where such a proxy may stand, unless
-	// X-Forwarded-Proto says otherwise. A proxy there must not pass on plain HTTP without saying so.
+	// Secure reports whether a request came over TLS. Set it where TLS ends at
+	// a proxy on another host. Defaults to requests over TLS and those from a
+	// loopback address, where such a proxy may stand, unless X-Forwarded-Proto
+	// says otherwise. A proxy there must not pass on plain HTTP without saying
+	// so.
 	Secure func(*http.Request) bool
 }
 
@@ -79,18 +90,21 @@ type Incoming struct {
 	Protocol Protocol
 	// Hostname is the name to connect to. Required.
 	Hostname string
-	// Port defaults to that of the protocol: 993 for IMAP and 995 for POP3, with StartTLS 143 and 110.
+	// Port defaults to that of the protocol: 993 for IMAP and 995 for POP3,
+	// with StartTLS 143 and 110.
 	Port uint16
-	// StartTLS upgrades to TLS after connecting. Defaults to TLS from the first byte.
+	// StartTLS upgrades to TLS after connecting. Defaults to TLS from the first
+	// byte.
 	StartTLS bool
-	// Mechanisms are those by which users log on there. Defaults to [auth.Plain]: a password.
+	// Mechanisms are those by which users log on there. Defaults to
+	// [auth.Plain]: a password.
 	Mechanisms []auth.Mechanism
 }
 
 const maxText = 128 // characters of a name to show
 
-// check fills in the defaults that do not depend on the connectors. It returns the table of the domains
-// and every fault.
+// check fills in the defaults that do not depend on the connectors. It returns
+// the table of the domains and every fault.
 func (o *Options) check(r *relay.Relay) (*domains.Table, error) {
 	var faults []error
 	fault := func(field, format string, args ...any) {
@@ -124,7 +138,8 @@ func (o *Options) check(r *relay.Relay) (*domains.Table, error) {
 		}
 	}
 	mechanisms := []auth.Mechanism{
-		auth.Plain, auth.Login, auth.ScramSHA256, auth.ScramSHA256Plus, auth.OAuthBearer, auth.XOAuth2, auth.External,
+		auth.Plain, auth.Login, auth.ScramSHA256, auth.ScramSHA256Plus, auth.OAuthBearer,
+		auth.XOAuth2, auth.External,
 	}
 	o.Incoming = slices.Clone(o.Incoming)
 	for i := range o.Incoming {
@@ -173,7 +188,8 @@ func (o *Options) checkIdentifier(fault func(field, format string, args ...any),
 		o.Identifier = strings.Join(labels, ".")
 		return
 	}
-	if d, err := domains.ParseDomain(o.Identifier); err != nil || len(d) != len(o.Identifier) || strings.HasPrefix(d, "[") {
+	if d, err := domains.ParseDomain(o.Identifier); err != nil || len(d) != len(o.Identifier) ||
+		strings.HasPrefix(d, "[") {
 		fault("Identifier", "%q is not a name such as com.example.mail", o.Identifier)
 	}
 }
@@ -207,7 +223,8 @@ func (o *Options) table(fault func(field, format string, args ...any)) *domains.
 	}
 	list := make([]domains.AcceptedDomain, len(o.Domains))
 	for i, d := range o.Domains {
-		list[i] = domains.AcceptedDomain{Domain: d, Type: domains.ExternalRelay} // a type without recipients
+		// a type without recipients
+		list[i] = domains.AcceptedDomain{Domain: d, Type: domains.ExternalRelay}
 	}
 	t, err := domains.NewTable(list...)
 	if err != nil {

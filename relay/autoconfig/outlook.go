@@ -19,7 +19,8 @@ const (
 	settingsSchema = "http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a"
 )
 
-// autodiscover is an answer. Its two kinds of Response are of different schemas.
+// autodiscover is an answer. Its two kinds of Response are of different
+// schemas.
 type autodiscover struct {
 	XMLName  xml.Name `xml:"http://schemas.microsoft.com/exchange/autodiscover/responseschema/2006 Autodiscover"`
 	Settings *settingsResponse
@@ -88,7 +89,8 @@ func (h *Handler) outlook(w http.ResponseWriter, r *http.Request) {
 		a, err = domains.Parse(email)
 	}
 	protocols := h.protocols(a)
-	// Errors are a 200 as well: with another status, clients look for settings elsewhere.
+	// Errors are a 200 as well: with another status, clients look for settings
+	// elsewhere.
 	switch {
 	case errors.Is(err, errSchema):
 		poxFailure(w, codeSchema, "Provider is not available")
@@ -97,12 +99,21 @@ func (h *Handler) outlook(w http.ResponseWriter, r *http.Request) {
 	case !h.serves(a.Domain()) || len(protocols) == 0:
 		poxFailure(w, codeUnknown, "There are no settings for this domain")
 	default:
-		respondXML(w, autodiscover{Settings: &settingsResponse{AccountType: "email", Action: "settings", Protocols: protocols}})
+		respondXML(
+			w,
+			autodiscover{
+				Settings: &settingsResponse{
+					AccountType: "email", Action: "settings", Protocols: protocols,
+				},
+			},
+		)
 	}
 }
 
-// protocols are the servers for the owner of an address; none when the relay publishes none that takes passwords. The format
-// names no other way to log on to such servers: SPA is NTLM, and AuthPackage is for Exchange's own protocols.
+// protocols are the servers for the owner of an address; none when the relay
+// publishes none that takes passwords. The format names no other way to log on
+// to such servers: SPA is NTLM, and AuthPackage is for Exchange's own
+// protocols.
 func (h *Handler) protocols(a domains.Address) []poxProtocol {
 	outgoing := withPasswords(h.submission())
 	if len(outgoing) == 0 {
@@ -111,9 +122,11 @@ func (h *Handler) protocols(a domains.Address) []poxProtocol {
 	var list []poxProtocol
 	for _, s := range append(withPasswords(h.incoming()), outgoing...) {
 		p := poxProtocol{
-			Type: strings.ToUpper(string(s.protocol)), Server: s.host, Port: s.port, LoginName: h.loginName(a),
-			// SSL stays on with STARTTLS: to clients that do not know Encryption, or heed SSL as well (Thunderbird), off
-			// means no TLS at all.
+			Type: strings.ToUpper(string(s.protocol)), Server: s.host, Port: s.port,
+			LoginName: h.loginName(a),
+			// SSL stays on with STARTTLS: to clients that do not know
+			// Encryption, or heed SSL as well (Thunderbird), off means no TLS
+			// at all.
 			DomainRequired: "off", SPA: "off", SSL: "on", Encryption: "TLS", AuthRequired: "on",
 		}
 		if s.implicit {
@@ -129,11 +142,13 @@ func (h *Handler) protocols(a domains.Address) []poxProtocol {
 
 func poxFailure(w http.ResponseWriter, code int, message string) {
 	respondXML(w, autodiscover{Error: &errorResponse{Error: poxError{
-		Time: time.Now().UTC().Format("15:04:05.0000000"), ID: "0", ErrorCode: code, Message: message,
+		Time: time.Now().UTC().Format("15:04:05.0000000"), ID: "0", ErrorCode: code,
+		Message: message,
 	}}})
 }
 
-// readRequest returns the address that settings are asked for. Its errors are errRequest and errSchema.
+// readRequest returns the address that settings are asked for. Its errors are
+// errRequest and errSchema.
 func readRequest(r io.Reader) (email string, err error) {
 	const (
 		root    = "Autodiscover"
@@ -162,11 +177,13 @@ func readRequest(r io.Reader) (email string, err error) {
 		case xml.StartElement:
 			path = append(path, t.Name.Local)
 			switch name := strings.Join(path, "/"); {
-			case len(path) > maxDepth, len(path) == 1 && name != root, strings.HasPrefix(name, address+"/"):
+			case len(path) > maxDepth, len(path) == 1 &&
+				name != root, strings.HasPrefix(name, address+"/"):
 				return "", errRequest
 			case name == root && t.Name.Space != requestSchema:
 				return "", errSchema
-			case seen[name] && name != schema && len(path) <= 3: // another reader could take the other one
+			// another reader could take the other one
+			case seen[name] && name != schema && len(path) <= 3:
 				return "", errRequest
 			default:
 				seen[name] = true
@@ -194,21 +211,32 @@ func readRequest(r io.Reader) (email string, err error) {
 	return email, nil
 }
 
-// outlookJSON tells where Autodiscover in plain XML is, which is all that version 2 has to say about mail
-// programs other than Exchange's own.
+// outlookJSON tells where Autodiscover in plain XML is, which is all that
+// version 2 has to say about mail programs other than Exchange's own.
 func (h *Handler) outlookJSON(w http.ResponseWriter, r *http.Request, email string) {
 	const wanted = "AutodiscoverV1"
 	protocol := query(r, "Protocol")
 	a, err := domains.Parse(email)
 	switch {
 	case err != nil:
-		jsonFailure(w, http.StatusBadRequest, "MandatoryParameterMissing", "A valid mail address must be provided.")
+		jsonFailure(
+			w, http.StatusBadRequest, "MandatoryParameterMissing",
+			"A valid mail address must be provided.",
+		)
 	case protocol == "":
-		jsonFailure(w, http.StatusBadRequest, "MandatoryParameterMissing", "A valid value must be provided for the query parameter 'Protocol'.")
+		jsonFailure(
+			w, http.StatusBadRequest, "MandatoryParameterMissing",
+			"A valid value must be provided for the query parameter 'Protocol'.",
+		)
 	case !strings.EqualFold(protocol, wanted):
-		jsonFailure(w, http.StatusBadRequest, "InvalidProtocol", "The given protocol value is invalid. Supported values are '"+wanted+"'.")
+		jsonFailure(
+			w, http.StatusBadRequest, "InvalidProtocol",
+			"The given protocol value is invalid. Supported values are '"+wanted+"'.",
+		)
 	case !h.serves(a.Domain()) || len(withPasswords(h.submission())) == 0:
-		jsonFailure(w, http.StatusNotFound, "UserNotFound", "There are no settings for this domain.")
+		jsonFailure(
+			w, http.StatusNotFound, "UserNotFound", "There are no settings for this domain.",
+		)
 	default:
 		respondJSON(w, http.StatusOK, struct {
 			Protocol string

@@ -15,13 +15,16 @@ type Record struct {
 // String returns the record as a line of a zone file, without a time to live.
 func (r Record) String() string { return r.Name + " IN " + r.Type + " " + r.Data }
 
-// Records returns the DNS records for a domain, by which mail programs and other servers find what the relay and
-// the handler offer: SRV records of the servers (RFC 6186, RFC 8314), one for Outlook, the names autoconfig, where
-// Thunderbird gets settings, and mta-sts as aliases of the web server, and the announcement of the MTA-STS policy. None for a
-// domain that the handler does not answer for.
+// Records returns the DNS records for a domain, by which mail programs and
+// other servers find what the relay and the handler offer: SRV records of the
+// servers (RFC 6186, RFC 8314), one for Outlook, the names autoconfig, where
+// Thunderbird gets settings, and mta-sts as aliases of the web server, and the
+// announcement of the MTA-STS policy. None for a domain that the handler does
+// not answer for.
 //
-// A record that the domain already has under one of the names must go. Publish the last one, which announces the
-// MTA-STS policy, when the policy can be fetched.
+// A record that the domain already has under one of the names must go. Publish
+// the last one, which announces the MTA-STS policy, when the policy can be
+// fetched.
 func (h *Handler) Records(domain string) []Record {
 	domain, err := hostname(domain)
 	outgoing := h.submission()
@@ -30,9 +33,13 @@ func (h *Handler) Records(domain string) []Record {
 	}
 	var list []Record
 	add := func(name, kind, format string, args ...any) {
-		list = append(list, Record{Name: name + "." + domain + ".", Type: kind, Data: fmt.Sprintf(format, args...)})
+		list = append(
+			list,
+			Record{Name: name + "." + domain + ".", Type: kind, Data: fmt.Sprintf(format, args...)},
+		)
 	}
-	// A client compares the priorities of different services as well (RFC 6186 section 3.4).
+	// A client compares the priorities of different services as well (RFC 6186
+	// section 3.4).
 	service := func(servers []server) {
 		for i, s := range servers {
 			add(s.service()+"._tcp", "SRV", "%d 1 %d %s.", i*10, s.port, s.host)
@@ -58,7 +65,8 @@ func (h *Handler) Records(domain string) []Record {
 	return list
 }
 
-// service is the name of RFC 6186 section 3.1, or of RFC 8314 section 5.1 for submission with implicit TLS.
+// service is the name of RFC 6186 section 3.1, or of RFC 8314 section 5.1 for
+// submission with implicit TLS.
 func (s server) service() string {
 	switch {
 	case s.protocol == smtp && s.implicit:

@@ -19,8 +19,9 @@ type server struct {
 	mechanisms []auth.Mechanism // to log on by
 }
 
-// takesPasswords reports whether users may show a password there. Outlook and Apple's profile know no other way to log on
-// that the relay does: they have words for NTLM and CRAM-MD5, and none for tokens, SCRAM and certificates.
+// takesPasswords reports whether users may show a password there. Outlook and
+// Apple's profile know no other way to log on that the relay does: they have
+// words for NTLM and CRAM-MD5, and none for tokens, SCRAM and certificates.
 func (s server) takesPasswords() bool {
 	return slices.Contains(s.mechanisms, auth.Plain) || slices.Contains(s.mechanisms, auth.Login)
 }
@@ -36,18 +37,25 @@ const smtp Protocol = "smtp"
 func (h *Handler) submission() []server {
 	var list []server
 	for _, c := range h.relay.Connectors() {
-		named := slices.ContainsFunc(h.opts.Connectors, func(n string) bool { return strings.EqualFold(n, c.Name) })
+		named := slices.ContainsFunc(h.opts.Connectors, func(n string) bool {
+			return strings.EqualFold(n, c.Name)
+		})
 		mechanisms := h.relay.Mechanisms(c.Name)
-		if len(mechanisms) == 0 || !logsOn(c) || !named && (len(h.opts.Connectors) > 0 || !everyUser(c)) {
+		if len(mechanisms) == 0 || !logsOn(c) ||
+			!named && (len(h.opts.Connectors) > 0 || !everyUser(c)) {
 			continue
 		}
 		host := h.hostOf(c)
 		for _, b := range c.Bindings {
-			// Servers use port 25 among themselves, and many networks shut it to others (RFC 8314 section 3).
+			// Servers use port 25 among themselves, and many networks shut it
+			// to others (RFC 8314 section 3).
 			if b.Port() == 0 || !named && (b.Addr().IsLoopback() || b.Port() == 25) {
 				continue
 			}
-			s := server{protocol: smtp, host: host, port: b.Port(), implicit: c.ImplicitTLS, mechanisms: mechanisms}
+			s := server{
+				protocol: smtp, host: host, port: b.Port(), implicit: c.ImplicitTLS,
+				mechanisms: mechanisms,
+			}
 			if port, ok := h.opts.Ports[s.port]; ok {
 				s.port = port
 			}
@@ -69,7 +77,10 @@ func (s server) same(o server) bool {
 func (h *Handler) incoming() []server {
 	list := make([]server, len(h.opts.Incoming))
 	for i, in := range h.opts.Incoming {
-		list[i] = server{protocol: in.Protocol, host: in.Hostname, port: in.Port, implicit: !in.StartTLS, mechanisms: in.Mechanisms}
+		list[i] = server{
+			protocol: in.Protocol, host: in.Hostname, port: in.Port, implicit: !in.StartTLS,
+			mechanisms: in.Mechanisms,
+		}
 	}
 	return list
 }
@@ -88,7 +99,8 @@ func (h *Handler) hostOf(c *connector.Connector) string {
 	return name
 }
 
-// compare puts implicit TLS first (RFC 8314 section 3.3), then the registered ports.
+// compare puts implicit TLS first (RFC 8314 section 3.3), then the registered
+// ports.
 func compare(a, b server) int {
 	rank := func(s server) int {
 		switch {
@@ -108,7 +120,9 @@ func compare(a, b server) int {
 // logsOn reports whether users are offered to log on inside TLS.
 func logsOn(c *connector.Connector) bool {
 	suppressed := func(keyword string) bool {
-		return slices.ContainsFunc(c.SuppressedKeywords, func(k string) bool { return strings.EqualFold(k, keyword) })
+		return slices.ContainsFunc(c.SuppressedKeywords, func(k string) bool {
+			return strings.EqualFold(k, keyword)
+		})
 	}
 	return c.AuthMechanisms.Has(connector.BasicAuth|connector.TLS) && !suppressed("AUTH") &&
 		(c.ImplicitTLS || !suppressed("STARTTLS"))

@@ -19,15 +19,18 @@ const (
 	None    Mode = "none"    // forget the policy
 )
 
-// STS is an MTA-STS policy (RFC 8461): that mail for a domain is to be sent to certain hosts over verified TLS.
-// It is about mail that comes in from other servers.
+// STS is an MTA-STS policy (RFC 8461): that mail for a domain is to be sent to
+// certain hosts over verified TLS. It is about mail that comes in from other
+// servers.
 type STS struct {
 	// Mode defaults to Testing.
 	Mode Mode
-	// MX are the names of the hosts that take the domain's mail, as in its MX records and in their certificates;
-	// "*.example.com" is every name one label below. Required, unless Mode is None. At most 64.
+	// MX are the names of the hosts that take the domain's mail, as in its MX
+	// records and in their certificates; "*.example.com" is every name one
+	// label below. Required, unless Mode is None. At most 64.
 	MX []string
-	// MaxAge is how long the policy may be kept, in whole seconds, up to 31557600 (about a year). Defaults to a week.
+	// MaxAge is how long the policy may be kept, in whole seconds, up to
+	// 31557600 (about a year). Defaults to a week.
 	MaxAge time.Duration
 }
 
@@ -81,7 +84,8 @@ func (s *STS) policy() string {
 	return b.String()
 }
 
-// id changes with the policy, as RFC 8461 section 3.1 asks. It may have up to 32 letters and digits.
+// id changes with the policy, as RFC 8461 section 3.1 asks. It may have up to
+// 32 letters and digits.
 func (s *STS) id() string {
 	sum := sha256.Sum256([]byte(s.policy()))
 	return hex.EncodeToString(sum[:16])

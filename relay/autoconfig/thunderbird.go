@@ -36,7 +36,8 @@ type mailServer struct {
 	Authentication []string `xml:"authentication"` // the first that the program knows
 }
 
-// thunderbird answers with placeholders for the user, so the answer is the same for the whole domain.
+// thunderbird answers with placeholders for the user, so the answer is the same
+// for the whole domain.
 func (h *Handler) thunderbird(w http.ResponseWriter, r *http.Request) {
 	domain := requestHost(r)
 	if email := query(r, "emailaddress"); email != "" {
@@ -84,10 +85,12 @@ func (h *Handler) mailServers(servers []server) []mailServer {
 	return list
 }
 
-// authentication returns the words of the format for mechanisms. Passwords come first, which are shown inside TLS only: every
-// program knows them, while OAuth2 works where the program knows the provider, and should stand second.
-// draft-ietf-mailmaint-autoconfig has words for SCRAM and certificates, which mislead programs: to them password-encrypted means
-// CRAM-MD5, and they do not know TLS-client-cert.
+// authentication returns the words of the format for mechanisms. Passwords come
+// first, which are shown inside TLS only: every program knows them, while
+// OAuth2 works where the program knows the provider, and should stand second.
+// draft-ietf-mailmaint-autoconfig has words for SCRAM and certificates, which
+// mislead programs: to them password-encrypted means CRAM-MD5, and they do not
+// know TLS-client-cert.
 func authentication(mechanisms []auth.Mechanism) []string {
 	var list []string
 	for _, way := range []struct {
@@ -97,7 +100,9 @@ func authentication(mechanisms []auth.Mechanism) []string {
 		{"password-cleartext", []auth.Mechanism{auth.Plain, auth.Login}},
 		{"OAuth2", []auth.Mechanism{auth.OAuthBearer, auth.XOAuth2}},
 	} {
-		if slices.ContainsFunc(way.by, func(m auth.Mechanism) bool { return slices.Contains(mechanisms, m) }) {
+		if slices.ContainsFunc(way.by, func(m auth.Mechanism) bool {
+			return slices.Contains(mechanisms, m)
+		}) {
 			list = append(list, way.word)
 		}
 	}

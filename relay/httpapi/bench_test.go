@@ -12,8 +12,8 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// BenchmarkMessages takes messages into a queue that forgets them, so that what is measured is the handler's and
-// the relay's own work.
+// BenchmarkMessages takes messages into a queue that forgets them, so that what
+// is measured is the handler's and the relay's own work.
 func BenchmarkMessages(b *testing.B) {
 	w := newWorld(b, func(w *world) {
 		w.cfg.Events, w.cfg.Logger, w.http.Logger = nil, nil, nil
@@ -21,10 +21,23 @@ func BenchmarkMessages(b *testing.B) {
 	})
 	file := base64.StdEncoding.EncodeToString(make([]byte, 1<<20))
 	for _, c := range []struct{ name, query, kind, body string }{
-		{"json-1k", "", "application/json", `{"from":"app@example.com","to":["bob@example.net"],"subject":"hi","text":"` + strings.Repeat("Hello, world. ", 73) + `"}`},
-		{"raw-1k", "?from=app@example.com&to=bob@example.net", "message/rfc822", letter + strings.Repeat("Hello, world.\r\n", 68)},
-		{"json-1M", "", "application/json", `{"from":"app@example.com","to":["bob@example.net"],"text":"hi","attachments":[{"name":"a.bin","content":"` + file + `"}]}`},
-		{"raw-1M", "?from=app@example.com&to=bob@example.net", "message/rfc822", letter + strings.Repeat(strings.Repeat("a", 76)+"\r\n", 1<<20/78)},
+		{
+			"json-1k", "", "application/json",
+			`{"from":"app@example.com","to":["bob@example.net"],"subject":"hi","text":"` +
+				strings.Repeat("Hello, world. ", 73) + `"}`,
+		},
+		{
+			"raw-1k", "?from=app@example.com&to=bob@example.net", "message/rfc822",
+			letter + strings.Repeat("Hello, world.\r\n", 68),
+		},
+		{
+			"json-1M", "", "application/json",
+			`{"from":"app@example.com","to":["bob@example.net"],"text":"hi","attachments":[{"name":"a.bin","content":"` + file + `"}]}`,
+		},
+		{
+			"raw-1M", "?from=app@example.com&to=bob@example.net", "message/rfc822",
+			letter + strings.Repeat(strings.Repeat("a", 76)+"\r\n", 1<<20/78),
+		},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.SetBytes(int64(len(c.body)))

@@ -1,25 +1,33 @@
-// Package httpapi takes messages over HTTP, for applications that are not written in Go and
-// would rather not speak SMTP.
+// Package httpapi takes messages over HTTP, for applications that are not
+// written in Go and would rather not speak SMTP.
 //
 //	POST /messages      queues a message: 202 and {"queue_id": "…"}
 //	GET  /openapi.json  describes the interface (OpenAPI 3.1)
 //
-// [New] makes an [http.Handler] for one receive connector of a relay. What a client may do is decided as for a
-// session on that connector: its remote ranges, who may log on and whether only inside TLS, permission groups and grants, senders,
-// limits on size, header, recipients, messages a minute, requests at a time, the pressure, and
-// the application's Policy. Refusals make the same log lines and events. A message is taken as a whole: if
-// one recipient is refused, nothing is queued. 202 is given when the message is durable.
+// [New] makes an [http.Handler] for one receive connector of a relay. What a
+// client may do is decided as for a session on that connector: its remote
+// ranges, who may log on and whether only inside TLS, permission groups and
+// grants, senders, limits on size, header, recipients, messages a minute,
+// requests at a time, the pressure, and the application's Policy. Refusals make
+// the same log lines and events. A message is taken as a whole: if one
+// recipient is refused, nothing is queued. 202 is given when the message is
+// durable.
 //
 // # Requests
 //
-// Users log on with a name and a password (Basic, RFC 7617), which auth.Server.Passwords of relay.Config.Auth decides on, or with a
-// token (Bearer, RFC 6750), which Tokens decides on, as by AUTH PLAIN and OAUTHBEARER: with the same Throttle and Policy.Auth. Tokens
-// are taken inside TLS only. With an [auth.Keyring] as Tokens, applications need nothing but the token of their credential:
+// Users log on with a name and a password (Basic, RFC 7617), which
+// auth.Server.Passwords of relay.Config.Auth decides on, or with a token
+// (Bearer, RFC 6750), which Tokens decides on, as by AUTH PLAIN and
+// OAUTHBEARER: with the same Throttle and Policy.Auth. Tokens are taken inside
+// TLS only. With an [auth.Keyring] as Tokens, applications need nothing but the
+// token of their credential:
 //
 //	Authorization: Bearer q2tv7xk4ma_5vqk7w2c3m6yhd4nzrpxgfatub2so7il
 //
-// A 401 asks for the schemes that are taken in this place, and with error="invalid_token" tells that a token was refused. Where none
-// is, as outside TLS, it is a 403. There is one Authorization field, and no token in the query or the body.
+// A 401 asks for the schemes that are taken in this place, and with
+// error="invalid_token" tells that a token was refused. Where none is, as
+// outside TLS, it is a 403. There is one Authorization field, and no token in
+// the query or the body.
 //
 // The body is one of
 //
@@ -33,8 +41,9 @@
 //
 // # Errors
 //
-// Errors are problem details (RFC 9457) with the SMTP reply in "smtp" and, where there is one to blame, each
-// recipient or field in "errors". The texts are constant. Statuses follow from the reply:
+// Errors are problem details (RFC 9457) with the SMTP reply in "smtp" and,
+// where there is one to blame, each recipient or field in "errors". The texts
+// are constant. Statuses follow from the reply:
 //
 //	400  5.1.3, 5.1.7, 5.2.x, 5.5.x   a malformed body, address or parameter
 //	401  530 5.7.1, 535, 504 5.7.4    log on; the credentials are wrong, or of a kind that is not taken
@@ -53,30 +62,38 @@
 //
 // # Idempotency-Key
 //
-// A client that got no answer may repeat a request with the same Idempotency-Key, 1 to 255 printable
-// characters of its choice. If the first was answered 202, so is the repetition, with the same queue id, and nothing is
-// queued. A key belongs to the user with the credential in use, whichever of its tokens is shown; without both to the remote address. Only
-// success is remembered: a request that was refused may be repeated and is judged anew.
-// While a request is under way another with its key is answered 409. The same key with another
-// body, content type or query is answered 422.
+// A client that got no answer may repeat a request with the same
+// Idempotency-Key, 1 to 255 printable characters of its choice. If the first
+// was answered 202, so is the repetition, with the same queue id, and nothing
+// is queued. A key belongs to the user with the credential in use, whichever of
+// its tokens is shown; without both to the remote address. Only success is
+// remembered: a request that was refused may be repeated and is judged anew.
+// While a request is under way another with its key is answered 409. The same
+// key with another body, content type or query is answered 422.
 //
-// The guarantee is that of the [Keys] in use. [MemoryKeys], the default, remembers within one process, for
-// 24 hours: a message whose answer was lost in a crash of the process is queued again when it
-// is repeated, as it would be over SMTP. A request whose client went away, but whose message was queued
-// all the same, is remembered.
+// The guarantee is that of the [Keys] in use. [MemoryKeys], the default,
+// remembers within one process, for 24 hours: a message whose answer was lost
+// in a crash of the process is queued again when it is repeated, as it would be
+// over SMTP. A request whose client went away, but whose message was queued all
+// the same, is remembered.
 //
 // # Proxies
 //
-// X-Forwarded-For and X-Forwarded-Proto are believed from the addresses in Config.Proxies only. A
-// request that carries such fields, or Forwarded, from elsewhere is refused: if its sender is a proxy that
-// nobody listed, everybody behind it would pass for it. A proxy must set both fields. TLS up to a proxy
-// counts as the proxy says it does: X-Forwarded-Proto decides. On the way from there to this host passwords and mail can be read unless it
-// comes inside TLS too; with [relay.Config].RequireEncryption a proxy that is not on a loopback address has to.
+// X-Forwarded-For and X-Forwarded-Proto are believed from the addresses in
+// Config.Proxies only. A request that carries such fields, or Forwarded, from
+// elsewhere is refused: if its sender is a proxy that nobody listed, everybody
+// behind it would pass for it. A proxy must set both fields. TLS up to a proxy
+// counts as the proxy says it does: X-Forwarded-Proto decides. On the way from
+// there to this host passwords and mail can be read unless it comes inside TLS
+// too; with [relay.Config].RequireEncryption a proxy that is not on a loopback
+// address has to.
 //
 // # What is left to the server
 //
-// Time limits are those of the [http.Server]: set ReadHeaderTimeout, and a ReadTimeout that lets the largest
-// message in. WriteTimeout must be longer than the connector's AuthTarpit. There is no CORS: pages of other origins cannot post.
-// A page whose own name has been made to point at this host can, where the connector lets clients in by their address alone and one of
-// them is a browser: there, check Request.Host before the handler.
+// Time limits are those of the [http.Server]: set ReadHeaderTimeout, and a
+// ReadTimeout that lets the largest message in. WriteTimeout must be longer
+// than the connector's AuthTarpit. There is no CORS: pages of other origins
+// cannot post. A page whose own name has been made to point at this host can,
+// where the connector lets clients in by their address alone and one of them is
+// a browser: there, check Request.Host before the handler.
 package httpapi

@@ -20,7 +20,8 @@ import (
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
-// newRelay makes a relay whose users log on with a password; server brings the certificate.
+// newRelay makes a relay whose users log on with a password; server brings the
+// certificate.
 func newRelay(server *tls.Config) *relay.Relay {
 	users := connector.Submission("users")
 	users.Limits.AuthTarpit = -1
@@ -31,7 +32,9 @@ func newRelay(server *tls.Config) *relay.Relay {
 		TLS:        server,
 		Verifier: auth.WithSenders(auth.Static(map[string]string{"shop": "secret"}),
 			map[string][]string{"shop": {"shop@example.com"}}),
-		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result { return nil }),
+		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+			return nil
+		}),
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -53,7 +56,9 @@ func Example() {
 	server.Config.Handler = http.StripPrefix("/mail", handler)
 
 	send := func(password, body string) {
-		req, _ := http.NewRequest(http.MethodPost, server.URL+"/mail/messages", strings.NewReader(body))
+		req, _ := http.NewRequest(
+			http.MethodPost, server.URL+"/mail/messages", strings.NewReader(body),
+		)
 		req.SetBasicAuth("shop", password)
 		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("Idempotency-Key", "order 4711, confirmation")
@@ -72,7 +77,10 @@ func Example() {
 		if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
 			log.Fatal(err)
 		}
-		fmt.Printf("%d, queued: %t, SMTP: %d %q\n", res.StatusCode, answer.QueueID != "", answer.SMTP.Code, answer.SMTP.Enhanced)
+		fmt.Printf(
+			"%d, queued: %t, SMTP: %d %q\n", res.StatusCode, answer.QueueID != "", answer.SMTP.Code,
+			answer.SMTP.Enhanced,
+		)
 	}
 	const order = `{
 		"from": "The Shop <shop@example.com>",
@@ -94,13 +102,16 @@ func Example() {
 	// 1 message in the queue
 }
 
-// An application logs on with the token of a credential, which needs no user name.
+// An application logs on with the token of a credential, which needs no user
+// name.
 func Example_bearer() {
 	server := httptest.NewUnstartedServer(nil)
 	server.StartTLS()
 	defer server.Close()
 	keys := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
-	token, _, err := keys.Issue(context.Background(), auth.Credential{Owner: "shop@example.com", Label: "invoices"})
+	token, _, err := keys.Issue(
+		context.Background(), auth.Credential{Owner: "shop@example.com", Label: "invoices"},
+	)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -113,7 +124,9 @@ func Example_bearer() {
 		TLS:        server.TLS,
 		Auth:       &auth.Server{Tokens: keys, Throttle: auth.NewThrottle(auth.ThrottleOptions{})},
 		Quota:      keys,
-		Transport:  relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result { return nil }),
+		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+			return nil
+		}),
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -122,7 +135,10 @@ func Example_bearer() {
 	server.Config.Handler, _ = httpapi.New(httpapi.Config{Relay: r, Connector: "users"})
 
 	for _, shown := range []string{token, "guess"} {
-		req, _ := http.NewRequest(http.MethodPost, server.URL+"/messages", strings.NewReader(`{"from":"shop@example.com","to":["alice@example.net"]}`))
+		req, _ := http.NewRequest(
+			http.MethodPost, server.URL+"/messages",
+			strings.NewReader(`{"from":"shop@example.com","to":["alice@example.net"]}`),
+		)
 		req.Header.Set("Authorization", "Bearer "+shown)
 		req.Header.Set("Content-Type", "application/json")
 		res, err := server.Client().Do(req)
@@ -146,8 +162,12 @@ func Example_raw() {
 	defer r.Close()
 	server.Config.Handler, _ = httpapi.New(httpapi.Config{Relay: r, Connector: "users"})
 
-	req, _ := http.NewRequest(http.MethodPost, server.URL+"/messages?from=shop@example.com&to=alice@example.net&notify=NEVER",
-		strings.NewReader("From: shop@example.com\nTo: alice@example.net\nSubject: Your order\n\nIt is on its way.\n"))
+	req,
+		_ := http.NewRequest(http.MethodPost, server.URL+
+		"/messages?from=shop@example.com&to=alice@example.net&notify=NEVER",
+		strings.NewReader(
+			"From: shop@example.com\nTo: alice@example.net\nSubject: Your order\n\nIt is on its way.\n",
+		))
 	req.SetBasicAuth("shop", "secret")
 	req.Header.Set("Content-Type", "message/rfc822")
 	res, err := server.Client().Do(req)
@@ -166,16 +186,25 @@ func ExampleNew() {
 	// Output: httpapi: Connector: the relay has no connector "devices", or it is disabled
 }
 
-// Behind a proxy that ends TLS, the proxy's word counts for where the client is and whether it came by TLS.
+// Behind a proxy that ends TLS, the proxy's word counts for where the client is
+// and whether it came by TLS.
 func ExampleConfig_proxies() {
 	r := newRelay(certificateOfExample())
 	defer r.Close()
-	handler, err := httpapi.New(httpapi.Config{Relay: r, Connector: "users", Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}})
+	handler, err := httpapi.New(
+		httpapi.Config{
+			Relay: r, Connector: "users",
+			Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")},
+		},
+	)
 	if err != nil {
 		log.Fatal(err)
 	}
 	for _, proxy := range []string{"10.0.0.7:4000", "10.9.9.9:4000"} {
-		req := httptest.NewRequest(http.MethodPost, "/messages", strings.NewReader(`{"from":"shop@example.com","to":["a@example.net"]}`))
+		req := httptest.NewRequest(
+			http.MethodPost, "/messages",
+			strings.NewReader(`{"from":"shop@example.com","to":["a@example.net"]}`),
+		)
 		req.SetBasicAuth("shop", "secret")
 		req.RemoteAddr = proxy
 		req.Header.Set("Content-Type", "application/json")
@@ -212,7 +241,10 @@ func Example_problem() {
 	r := newRelay(certificateOfExample())
 	defer r.Close()
 	handler, _ := httpapi.New(httpapi.Config{Relay: r, Connector: "users"})
-	req := httptest.NewRequest(http.MethodPost, "https://relay.example.com/messages", strings.NewReader(`{"from":"ceo@example.com","to":["a@example.net"]}`))
+	req := httptest.NewRequest(
+		http.MethodPost, "https://relay.example.com/messages",
+		strings.NewReader(`{"from":"ceo@example.com","to":["a@example.net"]}`),
+	)
 	req.SetBasicAuth("shop", "secret")
 	req.Header.Set("Content-Type", "application/json")
 	res := httptest.NewRecorder()

@@ -8,9 +8,11 @@ import (
 	"github.com/postern-mail/postern/relay"
 )
 
-// Compose makes a message of a JSON body. parts is how many it must have inside multipart/mixed, and headers the
-// names of the fields that the client has set.
-func Compose(body []byte) (m *relay.Message, content []byte, parts int, headers map[string]string, faults int) {
+// Compose makes a message of a JSON body. parts is how many it must have inside
+// multipart/mixed, and headers the names of the fields that the client has set.
+func Compose(body []byte) (
+	m *relay.Message, content []byte, parts int, headers map[string]string, faults int,
+) {
 	in, f := decode(body, 200)
 	if len(f) > 0 {
 		return nil, nil, 0, nil, len(f)
@@ -35,8 +37,8 @@ type Made struct {
 	out *relay.Message
 }
 
-// Make makes a message for at most so many recipients, and tells how long it may be
-// and is.
+// Make makes a message for at most so many recipients, and tells how long it
+// may be and is.
 func Make(body []byte, recipients int) (made Made, estimate, length int) {
 	in, f := decode(body, recipients)
 	if len(f) > 0 {
@@ -51,11 +53,13 @@ func Make(body []byte, recipients int) (made Made, estimate, length int) {
 	return Made{in, out}, c.size(), int(out.Size)
 }
 
-// Fields returns the JSON names of a body's fields, by the name of the schema, and those that are always there.
+// Fields returns the JSON names of a body's fields, by the name of the schema,
+// and those that are always there.
 func Fields() (all, required map[string][]string) {
 	all, required = make(map[string][]string), make(map[string][]string)
 	for name, v := range map[string]any{
-		"Message": message{}, "Attachment": attachment{}, "Accepted": accepted{}, "Problem": problem{}, "Fault": fault{}, "Reply": smtpReply{},
+		"Message": message{}, "Attachment": attachment{}, "Accepted": accepted{},
+		"Problem": problem{}, "Fault": fault{}, "Reply": smtpReply{},
 	} {
 		t := reflect.TypeOf(v)
 		for i := range t.NumField() {

@@ -29,26 +29,32 @@ import (
 type Config struct {
 	// Relay takes the messages. Required.
 	Relay *relay.Relay
-	// Connector is the name of the receive connector whose clients these are. Required.
+	// Connector is the name of the receive connector whose clients these are.
+	// Required.
 	Connector string
-	// Proxies are the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed. Where the relay has RequireEncryption, their
-	// requests must come inside TLS or from a loopback address. Defaults to none.
+	// Proxies are the addresses whose X-Forwarded-For and X-Forwarded-Proto are
+	// believed. Where the relay has RequireEncryption, their requests must come
+	// inside TLS or from a loopback address. Defaults to none.
 	Proxies []netip.Prefix
-	// RequireForwarded refuses requests from Proxies that do not say whom they come
-	// from, 403. Without it they count as the proxy's own. Set it where a proxy
-	// that forgets to tell would lend its address to everybody. Defaults to false.
+	// RequireForwarded refuses requests from Proxies that do not say whom they
+	// come from, 403. Without it they count as the proxy's own. Set it where a
+	// proxy that forgets to tell would lend its address to everybody. Defaults
+	// to false.
 	RequireForwarded bool
-	// MaxJSONBytes bounds a JSON body in octets; so does the connector's MaxMessageBytes. Defaults to 36 MiB.
+	// MaxJSONBytes bounds a JSON body in octets; so does the connector's
+	// MaxMessageBytes. Defaults to 36 MiB.
 	MaxJSONBytes int64
-	// MaxBuffered bounds the memory for all JSON bodies at a time, in octets. Each
-	// counts six times its size and 512 octets for each recipient, which is what it
-	// takes to make a message of the worst text; beyond it the answer is 503.
-	// Defaults to 256 MiB.
+	// MaxBuffered bounds the memory for all JSON bodies at a time, in octets.
+	// Each counts six times its size and 512 octets for each recipient, which
+	// is what it takes to make a message of the worst text; beyond it the
+	// answer is 503. Defaults to 256 MiB.
 	MaxBuffered int64
-	// Keys remembers the requests with an Idempotency-Key. Processes that serve the same clients should
-	// share one. Defaults to NewKeys(0, 0), of this handler.
+	// Keys remembers the requests with an Idempotency-Key. Processes that serve
+	// the same clients should share one. Defaults to NewKeys(0, 0), of this
+	// handler.
 	Keys Keys
-	// Logger receives failures of Keys; all else is in the relay's log. Defaults to one that discards.
+	// Logger receives failures of Keys; all else is in the relay's log.
+	// Defaults to one that discards.
 	Logger *slog.Logger
 }
 
@@ -60,14 +66,23 @@ const (
 )
 
 // New returns a handler for POST /messages and GET /openapi.json; use
-// [http.StripPrefix] to serve it elsewhere than at the root. The error names every fault.
+// [http.StripPrefix] to serve it elsewhere than at the root. The error names
+// every fault.
 func New(cfg Config) (http.Handler, error) {
 	h := &handler{cfg: cfg, sources: make(map[netip.Addr]int)}
 	var errs []error
 	if cfg.Relay == nil {
 		errs = append(errs, errors.New("httpapi: Relay: a relay is required"))
-	} else if !slices.ContainsFunc(cfg.Relay.Connectors(), func(c *connector.Connector) bool { return c.Name == cfg.Connector }) {
-		errs = append(errs, fmt.Errorf("httpapi: Connector: the relay has no connector %q, or it is disabled", cfg.Connector))
+	} else if !slices.ContainsFunc(cfg.Relay.Connectors(), func(c *connector.Connector) bool {
+		return c.Name == cfg.Connector
+	}) {
+		errs = append(
+			errs,
+			fmt.Errorf(
+				"httpapi: Connector: the relay has no connector %q, or it is disabled",
+				cfg.Connector,
+			),
+		)
 	}
 	for i, p := range cfg.Proxies {
 		if !p.IsValid() {
@@ -150,7 +165,8 @@ type accepted struct {
 	QueueID string `json:"queue_id"`
 }
 
-// message takes a message. All that can be refused without its body is refused before it is read.
+// message takes a message. All that can be refused without its body is refused
+// before it is read.
 func (h *handler) message(w http.ResponseWriter, r *http.Request) (id string, err error) {
 	peer, err := h.peer(r)
 	if err != nil {
@@ -184,7 +200,9 @@ func (h *handler) message(w http.ResponseWriter, r *http.Request) (id string, er
 		return "", err
 	}
 	if r.Header.Get("Content-Encoding") != "" {
-		return "", problem{Status: http.StatusUnsupportedMediaType, Detail: "Content-Encoding is not supported"}
+		return "", problem{
+			Status: http.StatusUnsupportedMediaType, Detail: "Content-Encoding is not supported",
+		}
 	}
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
@@ -194,12 +212,17 @@ func (h *handler) message(w http.ResponseWriter, r *http.Request) (id string, er
 	case kind == "message/rfc822":
 		return t.raw(ctx)
 	}
-	return "", problem{Status: http.StatusUnsupportedMediaType, Detail: "Content-Type must be application/json or message/rfc822"}
+	return "", problem{
+		Status: http.StatusUnsupportedMediaType,
+		Detail: "Content-Type must be application/json or message/rfc822",
+	}
 }
 
-// isUTF8 reports whether a charset parameter is one that JSON can have (RFC 8259 section 8.1), or utf8, which some clients write.
+// isUTF8 reports whether a charset parameter is one that JSON can have (RFC
+// 8259 section 8.1), or utf8, which some clients write.
 func isUTF8(charset string) bool {
-	return charset == "" || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8")
+	return charset == "" || strings.EqualFold(charset, "utf-8") ||
+		strings.EqualFold(charset, "utf8")
 }
 
 // enter counts a request against the connector's limits on connections.
@@ -208,9 +231,14 @@ func (h *handler) enter(l connector.Limits, source netip.Addr) error {
 	defer h.mu.Unlock()
 	switch {
 	case l.MaxConnections > 0 && h.total >= l.MaxConnections:
-		return relay.Defer(421, "4.3.2", "The maximum number of concurrent requests has exceeded a limit")
+		return relay.Defer(
+			421, "4.3.2", "The maximum number of concurrent requests has exceeded a limit",
+		)
 	case l.MaxConnectionsPerSource > 0 && h.sources[source] >= l.MaxConnectionsPerSource:
-		return relay.Defer(421, "4.3.2", "The maximum number of concurrent requests has exceeded a per-source limit")
+		return relay.Defer(
+			421, "4.3.2",
+			"The maximum number of concurrent requests has exceeded a per-source limit",
+		)
 	}
 	h.total++
 	h.sources[source]++
@@ -244,10 +272,15 @@ func (t *transaction) idempotencyKey(remote netip.Addr) error {
 		return nil
 	}
 	v := values[0]
-	if len(values) > 1 || v == "" || len(v) > maxKey || strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return problem{Status: http.StatusBadRequest, Detail: "Idempotency-Key is not 1 to 255 printable characters"}
+	if len(values) > 1 || v == "" || len(v) > maxKey ||
+		strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return problem{
+			Status: http.StatusBadRequest,
+			Detail: "Idempotency-Key is not 1 to 255 printable characters",
+		}
 	}
-	// A credential of the same user may have fewer rights: what it repeats is judged as its own.
+	// A credential of the same user may have fewer rights: what it repeats is
+	// judged as its own.
 	user, credential, address := "", "", ""
 	if id := t.client.Identity(); id != nil {
 		user, credential = id.User, id.Credential
@@ -255,7 +288,9 @@ func (t *transaction) idempotencyKey(remote netip.Addr) error {
 	if user == "" && credential == "" {
 		address = remote.String()
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q", t.cfg.Connector, user, credential, address, v))
+	sum := sha256.Sum256(
+		fmt.Appendf(nil, "%q %q %q %q %q", t.cfg.Connector, user, credential, address, v),
+	)
 	t.key = hex.EncodeToString(sum[:])
 	return nil
 }
@@ -267,25 +302,37 @@ func digest(kind, query string) hash.Hash {
 	return d
 }
 
-// once submits unless an earlier request with the key has. sum gives the digest of the request,
-// once its body has been read; read reads it if nothing is submitted.
-func (t *transaction) once(ctx context.Context, sum hash.Hash, read func() error, submit func() (string, error)) (id string, err error) {
+// once submits unless an earlier request with the key has. sum gives the digest
+// of the request, once its body has been read; read reads it if nothing is
+// submitted.
+func (t *transaction) once(
+	ctx context.Context, sum hash.Hash, read func() error, submit func() (string, error),
+) (id string, err error) {
 	if t.key == "" {
 		return submit()
 	}
 	earlier, err := t.cfg.Keys.Claim(ctx, t.key)
 	switch {
 	case errors.Is(err, ErrInProgress):
-		return "", problem{Status: http.StatusConflict, Detail: "A request with this Idempotency-Key is under way", retry: 1}
+		return "", problem{
+			Status: http.StatusConflict, Detail: "A request with this Idempotency-Key is under way",
+			retry: 1,
+		}
 	case err != nil:
 		t.cfg.Logger.Error("idempotency keys failed", "err", err)
-		return "", problem{Status: http.StatusServiceUnavailable, Detail: "Temporary server error, try again later"}
+		return "", problem{
+			Status: http.StatusServiceUnavailable,
+			Detail: "Temporary server error, try again later",
+		}
 	case earlier != nil:
 		if err := read(); err != nil {
 			return "", err
 		}
 		if earlier.Request != [sha256.Size]byte(sum.Sum(nil)) {
-			return "", problem{Status: http.StatusUnprocessableEntity, Detail: "This Idempotency-Key was used for another request"}
+			return "", problem{
+				Status: http.StatusUnprocessableEntity,
+				Detail: "This Idempotency-Key was used for another request",
+			}
 		}
 		return earlier.QueueID, nil
 	}
@@ -402,7 +449,9 @@ func unique(list []string) []string {
 func (t *transaction) json(ctx context.Context) (string, error) {
 	r := t.request
 	if r.URL.RawQuery != "" {
-		return "", t.client.Refuse(ctx, "mail", badArguments("A JSON request has no query parameters"))
+		return "", t.client.Refuse(
+			ctx, "mail", badArguments("A JSON request has no query parameters"),
+		)
 	}
 	defer func() { t.buffered.Add(-t.reserved) }()
 	body, err := t.read(ctx)
@@ -421,12 +470,15 @@ func (t *transaction) json(ctx context.Context) (string, error) {
 		if len(faults) > 0 {
 			_ = t.client.Refuse(ctx, "data", badArguments("Invalid arguments"))
 			return "", problem{
-				Status: http.StatusBadRequest, Detail: "The body is not a message as /openapi.json describes it",
-				SMTP: &smtpReply{501, "5.5.4", "Invalid arguments"}, Errors: faults,
+				Status: http.StatusBadRequest,
+				Detail: "The body is not a message as /openapi.json describes it",
+				SMTP:   &smtpReply{501, "5.5.4", "Invalid arguments"}, Errors: faults,
 			}
 		}
 		if n := m.recipients(); t.limits.MaxRecipients > 0 && n > t.limits.MaxRecipients {
-			return "", t.client.Refuse(ctx, "rcpt", relay.Defer(452, "4.5.3", "Too many recipients"))
+			return "", t.client.Refuse(
+				ctx, "rcpt", relay.Defer(452, "4.5.3", "Too many recipients"),
+			)
 		}
 		out, faults := m.compose()
 		if len(faults) > 0 {
@@ -441,24 +493,29 @@ func (t *transaction) json(ctx context.Context) (string, error) {
 }
 
 const (
-	// weight is how often the size of a JSON body counts: once for the body, once
-	// for its fields, and more than three times for a message of text beyond ASCII.
+	// weight is how often the size of a JSON body counts: once for the body,
+	// once for its fields, and more than three times for a message of text
+	// beyond ASCII.
 	weight = 6
-	// recipientWeight is what each recipient takes up, be its address ever so short.
+	// recipientWeight is what each recipient takes up, be its address ever so
+	// short.
 	recipientWeight = 512
 )
 
-// reserve takes memory for the request, as far as there is room. All is given back
-// when the request is through.
+// reserve takes memory for the request, as far as there is room. All is given
+// back when the request is through.
 func (t *transaction) reserve(ctx context.Context, n int64) error {
 	t.reserved += n
 	if t.buffered.Add(n) > t.cfg.MaxBuffered {
-		return t.client.Refuse(ctx, "data", relay.Defer(452, "4.3.1", "Insufficient system resources"))
+		return t.client.Refuse(
+			ctx, "data", relay.Defer(452, "4.3.1", "Insufficient system resources"),
+		)
 	}
 	return nil
 }
 
-// read reads a JSON body into memory as far as there is room. What it reserves is for the caller to give back.
+// read reads a JSON body into memory as far as there is room. What it reserves
+// is for the caller to give back.
 func (t *transaction) read(ctx context.Context) ([]byte, error) {
 	r, limit := t.request, min(t.cfg.MaxJSONBytes, math.MaxInt32-1) // an int can count them
 	if l := t.limits.MaxMessageBytes; l > 0 {
@@ -488,7 +545,10 @@ func (t *transaction) read(ctx context.Context) ([]byte, error) {
 		case err == io.EOF:
 			return body, nil
 		case err != nil:
-			return nil, t.client.Refuse(ctx, "data", errors.Join(relay.Defer(451, "4.3.0", "The body could not be read"), err))
+			return nil, t.client.Refuse(
+				ctx, "data",
+				errors.Join(relay.Defer(451, "4.3.0", "The body could not be read"), err),
+			)
 		}
 		if len(body) == cap(body) {
 			body = slices.Grow(body, max(min(len(body), most-len(body)), 1))
@@ -502,14 +562,18 @@ func (h *handler) peer(r *http.Request) (relay.Peer, error) {
 	switch {
 	case errors.Is(err, httppeer.ErrForwarded), errors.Is(err, httppeer.ErrNotForwarded):
 		h.cfg.Logger.Warn("forwarded request refused", "remote", p.Remote.Addr(), "err", err)
-		return p, problem{Status: http.StatusForbidden, Detail: "Forwarded requests are taken from known proxies only"}
+		return p, problem{
+			Status: http.StatusForbidden,
+			Detail: "Forwarded requests are taken from known proxies only",
+		}
 	case err != nil:
 		return p, problem{Status: http.StatusForbidden, Detail: "No service for this address"}
 	}
 	return p, nil
 }
 
-// sourceOf is the address by which a client is counted: one who holds an IPv6 address commonly holds its whole /64.
+// sourceOf is the address by which a client is counted: one who holds an IPv6
+// address commonly holds its whole /64.
 func sourceOf(a netip.Addr) netip.Addr {
 	if a.Is6() {
 		if p, err := a.Prefix(64); err == nil {

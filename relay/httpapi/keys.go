@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// ErrInProgress answers Claim for a key that another request has claimed and not settled.
+// ErrInProgress answers Claim for a key that another request has claimed and
+// not settled.
 var ErrInProgress = errors.New("httpapi: a request with this key is under way")
 
 // Outcome is what a request that succeeded has come to.
@@ -19,15 +20,18 @@ type Outcome struct {
 	QueueID string
 }
 
-// Keys remembers the outcomes of requests with an Idempotency-Key. It is called by many requests at
-// once. Keys are 64 hexadecimal digits and hold no secret.
+// Keys remembers the outcomes of requests with an Idempotency-Key. It is called
+// by many requests at once. Keys are 64 hexadecimal digits and hold no secret.
 //
-// A store that outlives the process must let a claim end by itself after a time, since a process may end between Claim and
-// Settle. Whether the message of such a request was queued is not known then; the contract leaves the
-// choice to the store: a repetition may be let in, which may cost a duplicate, or be answered ErrInProgress.
+// A store that outlives the process must let a claim end by itself after a
+// time, since a process may end between Claim and Settle. Whether the message
+// of such a request was queued is not known then; the contract leaves the
+// choice to the store: a repetition may be let in, which may cost a duplicate,
+// or be answered ErrInProgress.
 type Keys interface {
-	// Claim returns the outcome of an earlier request with the key; or nil, and then the key
-	// is the caller's until it calls Settle; or ErrInProgress. Any other error means that this cannot be known.
+	// Claim returns the outcome of an earlier request with the key; or nil, and
+	// then the key is the caller's until it calls Settle; or ErrInProgress. Any
+	// other error means that this cannot be known.
 	Claim(ctx context.Context, key string) (*Outcome, error)
 	// Settle ends a claim. A nil outcome forgets the key.
 	Settle(ctx context.Context, key string, o *Outcome) error
@@ -57,8 +61,9 @@ type remembered struct {
 	Outcome
 }
 
-// NewKeys returns MemoryKeys that remember at most max outcomes, each for ttl; when there are more, the oldest
-// are forgotten first. They default to 100,000 and 24 hours.
+// NewKeys returns MemoryKeys that remember at most max outcomes, each for ttl;
+// when there are more, the oldest are forgotten first. They default to 100,000
+// and 24 hours.
 func NewKeys(max int, ttl time.Duration) *MemoryKeys {
 	if max <= 0 {
 		max = defaultKeys
@@ -66,7 +71,10 @@ func NewKeys(max int, ttl time.Duration) *MemoryKeys {
 	if ttl <= 0 {
 		ttl = defaultKeyTTL
 	}
-	return &MemoryKeys{max: max, ttl: ttl, claims: make(map[string]struct{}), known: make(map[string]*list.Element)}
+	return &MemoryKeys{
+		max: max, ttl: ttl, claims: make(map[string]struct{}),
+		known: make(map[string]*list.Element),
+	}
 }
 
 // Claim implements Keys.

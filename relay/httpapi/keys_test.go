@@ -22,7 +22,8 @@ func TestMemoryKeys(t *testing.T) {
 		claim := func(key, want string, wantErr error) {
 			t.Helper()
 			o, err := k.Claim(ctx, key)
-			if !errors.Is(err, wantErr) || want == "" != (o == nil) || o != nil && o.QueueID != want {
+			if !errors.Is(err, wantErr) || want == "" != (o == nil) ||
+				o != nil && o.QueueID != want {
 				t.Fatalf("%s: %v, %v; want %q, %v", key, o, err, want, wantErr)
 			}
 		}
@@ -74,10 +75,16 @@ func TestIdempotency(t *testing.T) {
 	if other.Status != 422 || other.SMTP.Code != 0 {
 		t.Errorf("another body: %d %s", other.Status, other.Body)
 	}
-	if a := w.do(basic(post(`{"from":"","to":["bob@example.net"]}`, "Idempotency-Key", "order 1"), "bob@example.org", "secret")); a.Status != 400 {
+	if a := w.do(
+		basic(
+			post(`{"from":"","to":["bob@example.net"]}`, "Idempotency-Key", "order 1"),
+			"bob@example.org", "secret",
+		),
+	); a.Status != 400 {
 		t.Errorf("another user: %d %s", a.Status, a.Body)
 	}
-	if a := w.do(post(simple, "Idempotency-Key", "order 2")); a.Status != 202 || a.QueueID == first.QueueID {
+	if a := w.do(post(simple, "Idempotency-Key", "order 2")); a.Status != 202 ||
+		a.QueueID == first.QueueID {
 		t.Errorf("another key: %+v", a)
 	}
 }
@@ -88,7 +95,8 @@ func TestIdempotencyRaw(t *testing.T) {
 	const query = "from=app@example.com&to=bob@example.net"
 	first := w.do(raw(query, letter, "Idempotency-Key", "k"))
 	again := w.do(chunked(raw(query, letter, "Idempotency-Key", "k")))
-	if first.Status != 202 || again.Status != 202 || first.QueueID != again.QueueID || len(w.queued()) != 1 {
+	if first.Status != 202 || again.Status != 202 || first.QueueID != again.QueueID ||
+		len(w.queued()) != 1 {
 		t.Fatalf("%+v, then %+v", first, again)
 	}
 	if a := w.do(raw(query, letter+"x", "Idempotency-Key", "k")); a.Status != 422 {
@@ -100,7 +108,8 @@ func TestIdempotencyRaw(t *testing.T) {
 	if a := w.do(post(simple, "Idempotency-Key", "k")); a.Status != 422 {
 		t.Errorf("another type: %+v", a)
 	}
-	if a := w.do(broken(raw(query, letter, "Idempotency-Key", "k"))); a.Status != 413 && a.Status != 503 {
+	if a := w.do(broken(raw(query, letter, "Idempotency-Key", "k"))); a.Status != 413 &&
+		a.Status != 503 {
 		t.Errorf("broken body: %+v", a)
 	}
 }
@@ -139,12 +148,14 @@ func TestIdempotencyAtOnce(t *testing.T) {
 	done := make(chan answer)
 	go func() { done <- w.do(r) }()
 	<-b.entered
-	if a := w.do(raw(query, "", "Idempotency-Key", "k")); a.Status != 409 || a.Header.Get("Retry-After") == "" {
+	if a := w.do(raw(query, "", "Idempotency-Key", "k")); a.Status != 409 ||
+		a.Header.Get("Retry-After") == "" {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
 	close(b.release)
 	a := <-done
-	if again := w.do(raw(query, "", "Idempotency-Key", "k")); a.Status != 202 || again.QueueID != a.QueueID {
+	if again := w.do(raw(query, "", "Idempotency-Key", "k")); a.Status != 202 ||
+		again.QueueID != a.QueueID {
 		t.Errorf("%+v, then %+v", a, again)
 	}
 }
@@ -157,11 +168,13 @@ func (k brokenKeys) Settle(context.Context, string, *httpapi.Outcome) error  { r
 func TestKeysFail(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(w *world) { w.http.Keys = brokenKeys{claim: errDown} })
-	if a := w.do(post(simple, "Idempotency-Key", "k")); a.Status != 503 || strings.Contains(a.Body, "secret") || len(w.queued()) != 0 {
+	if a := w.do(post(simple, "Idempotency-Key", "k")); a.Status != 503 ||
+		strings.Contains(a.Body, "secret") || len(w.queued()) != 0 {
 		t.Errorf("claim: %d %s", a.Status, a.Body)
 	}
 	w = newWorld(t, func(w *world) { w.http.Keys = brokenKeys{settle: errDown} })
-	if a := w.do(post(simple, "Idempotency-Key", "k")); a.Status != 202 || !strings.Contains(w.log.String(), "idempotency keys failed") {
+	if a := w.do(post(simple, "Idempotency-Key", "k")); a.Status != 202 ||
+		!strings.Contains(w.log.String(), "idempotency keys failed") {
 		t.Errorf("settle: %d %s", a.Status, a.Body)
 	}
 }

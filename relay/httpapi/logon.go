@@ -14,8 +14,9 @@ const (
 	schemeBearer = "bearer" // RFC 6750
 )
 
-// authorization reads the Authorization field. The scheme is in lower case, and empty unless there is one field. ok is false if
-// the credentials cannot be read.
+// authorization reads the Authorization field. The scheme is in lower case, and
+// empty unless there is one field. ok is false if the credentials cannot be
+// read.
 func authorization(r *http.Request) (scheme string, c auth.Credentials, ok bool) {
 	fields := r.Header.Values("Authorization")
 	if len(fields) != 1 {
@@ -42,9 +43,13 @@ func logOn(c *relay.Client, r *http.Request) error {
 	case ok:
 		return c.Authenticate(r.Context(), credentials)
 	case scheme == "", scheme == schemeBasic, scheme == schemeBearer:
-		return c.Refuse(r.Context(), "auth", relay.Reject(535, "5.7.8", "Authentication unsuccessful"))
+		return c.Refuse(
+			r.Context(), "auth", relay.Reject(535, "5.7.8", "Authentication unsuccessful"),
+		)
 	}
-	return c.Refuse(r.Context(), "auth", relay.Reject(504, "5.7.4", "Unrecognized authentication type"))
+	return c.Refuse(
+		r.Context(), "auth", relay.Reject(504, "5.7.4", "Unrecognized authentication type"),
+	)
 }
 
 // challenged adds to a 401 how the client may log on.
@@ -64,7 +69,8 @@ func challenged(c *relay.Client, r *http.Request, err error) problem {
 			bearer += `, scope="` + scope + `"`
 		}
 		// RFC 6750 section 3.1: no error for who has shown no token.
-		if scheme, _, _ := authorization(r); scheme == schemeBearer && c.Identity() == nil && p.SMTP != nil && p.SMTP.Code == 535 {
+		if scheme, _, _ := authorization(r); scheme == schemeBearer && c.Identity() == nil &&
+			p.SMTP != nil && p.SMTP.Code == 535 {
 			bearer += `, error="invalid_token"`
 		}
 		p.challenges = append(p.challenges, bearer)

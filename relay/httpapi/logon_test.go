@@ -53,8 +53,12 @@ func (noCaps) Spend(context.Context, *auth.Identity) error { return nil }
 // withTokens takes passwords and tokens.
 func withTokens(w *world) {
 	w.cfg.Quota = noCaps{}
-	w.cfg.Verifier, w.cfg.Auth = nil, &auth.Server{Passwords: users(), Tokens: tokens(), TokenScope: "mail.send"}
-	w.users.Grants = []connector.Grant{{Principal: connector.User("mute"), Rights: connector.Submit, Deny: true}}
+	w.cfg.Verifier, w.cfg.Auth = nil, &auth.Server{
+		Passwords: users(), Tokens: tokens(), TokenScope: "mail.send",
+	}
+	w.users.Grants = []connector.Grant{
+		{Principal: connector.User("mute"), Rights: connector.Submit, Deny: true},
+	}
 }
 
 func tokensOnly(w *world) {
@@ -97,13 +101,29 @@ func TestCredentials(t *testing.T) {
 		{"password", withTokens, post(simple), 202, 0, "", ""},
 		{"token", withTokens, bearer(post(simple), "tok-good"), 202, 0, "", ""},
 		{"token alone", tokensOnly, bearer(post(simple), "tok/good+1=="), 202, 0, "", ""},
-		{"token for a message as it is", withTokens, bearer(raw("from=app@example.com&to=a@example.net", letter), "tok-good"), 202, 0, "", ""},
+		{
+			"token for a message as it is", withTokens,
+			bearer(raw("from=app@example.com&to=a@example.net", letter), "tok-good"), 202, 0, "",
+			"",
+		},
 		{"case of the scheme", withTokens, authorization("bEARER   tok-good"), 202, 0, "", ""},
-		{"case of the other scheme", withTokens, authorization("BASIC YXBwOnNlY3JldA=="), 202, 0, "", ""},
+		{
+			"case of the other scheme", withTokens, authorization("BASIC YXBwOnNlY3JldA=="), 202, 0,
+			"", "",
+		},
 
-		{"nothing", withTokens, post(simple, "Authorization", ""), 401, 530, "5.7.1", askBasic + "; " + askBearer},
-		{"nothing, without tokens", nil, post(simple, "Authorization", ""), 401, 530, "5.7.1", askBasic},
-		{"nothing, without passwords", tokensOnly, post(simple, "Authorization", ""), 401, 530, "5.7.1", askBearer},
+		{
+			"nothing", withTokens, post(simple, "Authorization", ""), 401, 530, "5.7.1",
+			askBasic + "; " + askBearer,
+		},
+		{
+			"nothing, without tokens", nil, post(simple, "Authorization", ""), 401, 530, "5.7.1",
+			askBasic,
+		},
+		{
+			"nothing, without passwords", tokensOnly, post(simple, "Authorization", ""), 401, 530,
+			"5.7.1", askBearer,
+		},
 		{"nothing, without a scope", func(w *world) {
 			tokensOnly(w)
 			w.cfg.Auth.TokenScope = ""
@@ -112,39 +132,104 @@ func TestCredentials(t *testing.T) {
 			tokensOnly(w)
 			w.cfg.Auth.TokenScope = "a\", error=\"x\r\n"
 		}, post(simple, "Authorization", ""), 401, 530, "5.7.1", `Bearer realm="submission"`},
-		{"nothing, outside TLS", withTokens, plain(post(simple, "Authorization", "")), 403, 530, "5.7.1", ""},
-		{"nothing, where nobody logs on", func(w *world) { w.users.AuthMechanisms, w.cfg.RequireEncryption = connector.TLS, false },
+		{
+			"nothing, outside TLS", withTokens, plain(post(simple, "Authorization", "")), 403, 530,
+			"5.7.1", "",
+		},
+		{"nothing, where nobody logs on", func(w *world) {
+			w.users.AuthMechanisms, w.cfg.RequireEncryption = connector.TLS, false
+		},
 			post(simple, "Authorization", ""), 403, 530, "5.7.1", ""},
-		{"bad password", withTokens, basic(post(simple), "app", "wrong"), 401, 535, "5.7.8", askBasic + "; " + askBearer},
-		{"no base64", withTokens, authorization("Basic app:secret"), 401, 535, "5.7.8", askBasic + "; " + askBearer},
+		{
+			"bad password", withTokens, basic(post(simple), "app", "wrong"), 401, 535, "5.7.8",
+			askBasic + "; " + askBearer,
+		},
+		{
+			"no base64", withTokens, authorization("Basic app:secret"), 401, 535, "5.7.8",
+			askBasic + "; " + askBearer,
+		},
 
-		{"bad token", withTokens, bearer(post(simple), "tok-bad"), 401, 535, "5.7.8", askBasic + "; " + badToken},
-		{"expired token", tokensOnly, bearer(post(simple), "tok-expired"), 401, 535, "5.7.8", badToken},
-		{"token of a user who may not submit", tokensOnly, bearer(post(simple), "tok-mute"), 401, 535, "5.7.8", badToken},
+		{
+			"bad token", withTokens, bearer(post(simple), "tok-bad"), 401, 535, "5.7.8",
+			askBasic + "; " + badToken,
+		},
+		{
+			"expired token", tokensOnly, bearer(post(simple), "tok-expired"), 401, 535, "5.7.8",
+			badToken,
+		},
+		{
+			"token of a user who may not submit", tokensOnly, bearer(post(simple), "tok-mute"), 401,
+			535, "5.7.8", badToken,
+		},
 		{"token refused by policy", func(w *world) {
 			tokensOnly(w)
-			w.cfg.Policy.Auth = func(context.Context, *relay.Session) error { return relay.Reject(535, "5.7.9", "Suspended") }
+			w.cfg.Policy.Auth = func(context.Context, *relay.Session) error {
+				return relay.Reject(535, "5.7.9", "Suspended")
+			}
 		}, bearer(post(simple), "tok-good"), 401, 535, "5.7.9", badToken},
 		{"no token", tokensOnly, authorization("Bearer"), 401, 535, "5.7.8", badToken},
 		{"spaces for a token", tokensOnly, authorization("Bearer   "), 401, 535, "5.7.8", badToken},
-		{"malformed token", tokensOnly, bearer(post(simple), "tok good"), 401, 535, "5.7.8", badToken},
-		{"token that says more", tokensOnly, bearer(post(simple), "x\x01auth=Bearer tok-good"), 401, 535, "5.7.8", badToken},
-		{"two in one field", tokensOnly, bearer(post(simple), "tok-bad, Bearer tok-good"), 401, 535, "5.7.8", badToken},
-		{"long token", tokensOnly, bearer(post(simple), strings.Repeat("a", 100_000)), 401, 535, "5.7.8", badToken},
-		{"two tokens", tokensOnly, authorization("Bearer tok-good", "Bearer tok-good"), 401, 535, "5.7.8", askBearer},
-		{"password and token", withTokens, authorization(good, "Bearer tok-good"), 401, 535, "5.7.8", askBasic + "; " + askBearer},
-		{"nothing and a password", withTokens, authorization("", good), 401, 535, "5.7.8", askBasic + "; " + askBearer},
-		{"empty field", withTokens, authorization(""), 401, 535, "5.7.8", askBasic + "; " + askBearer},
-		{"token in the query", withTokens, bearer(raw("from=app@example.com&to=a@example.net&access_token=tok-good", letter), "tok-good"), 400, 501, "5.5.4", ""},
+		{
+			"malformed token", tokensOnly, bearer(post(simple), "tok good"), 401, 535, "5.7.8",
+			badToken,
+		},
+		{
+			"token that says more", tokensOnly, bearer(post(simple), "x\x01auth=Bearer tok-good"),
+			401, 535, "5.7.8", badToken,
+		},
+		{
+			"two in one field", tokensOnly, bearer(post(simple), "tok-bad, Bearer tok-good"), 401,
+			535, "5.7.8", badToken,
+		},
+		{
+			"long token", tokensOnly, bearer(post(simple), strings.Repeat("a", 100_000)), 401, 535,
+			"5.7.8", badToken,
+		},
+		{
+			"two tokens", tokensOnly, authorization("Bearer tok-good", "Bearer tok-good"), 401, 535,
+			"5.7.8", askBearer,
+		},
+		{
+			"password and token", withTokens, authorization(good, "Bearer tok-good"), 401, 535,
+			"5.7.8", askBasic + "; " + askBearer,
+		},
+		{
+			"nothing and a password", withTokens, authorization("", good), 401, 535, "5.7.8",
+			askBasic + "; " + askBearer,
+		},
+		{
+			"empty field", withTokens, authorization(""), 401, 535, "5.7.8",
+			askBasic + "; " + askBearer,
+		},
+		{
+			"token in the query", withTokens,
+			bearer(
+				raw("from=app@example.com&to=a@example.net&access_token=tok-good", letter),
+				"tok-good",
+			),
+			400, 501, "5.5.4", "",
+		},
 
 		{"verifier down", withTokens, bearer(post(simple), "tok-down"), 503, 454, "4.7.0", ""},
 		{"throttled", withTokens, bearer(post(simple), "tok-throttled"), 429, 454, "4.7.0", ""},
-		{"tokens are not taken", nil, bearer(post(simple), "tok-good"), 401, 504, "5.7.4", askBasic},
+		{
+			"tokens are not taken", nil, bearer(post(simple), "tok-good"), 401, 504, "5.7.4",
+			askBasic,
+		},
 		{"passwords are not taken", tokensOnly, post(simple), 401, 504, "5.7.4", askBearer},
-		{"another scheme", withTokens, authorization("Digest username=app"), 401, 504, "5.7.4", askBasic + "; " + askBearer},
+		{
+			"another scheme", withTokens, authorization("Digest username=app"), 401, 504, "5.7.4",
+			askBasic + "; " + askBearer,
+		},
 
-		{"token outside TLS", withTokens, plain(bearer(post(simple), "tok-good")), 403, 538, "5.7.11", ""},
-		{"token outside TLS, where passwords go", inClear, plain(bearer(post(simple), "tok-good")), 401, 504, "5.7.4", askBasic},
+		{
+			"token outside TLS", withTokens, plain(bearer(post(simple), "tok-good")), 403, 538,
+			"5.7.11", "",
+		},
+		{
+			"token outside TLS, where passwords go", inClear,
+			plain(bearer(post(simple), "tok-good")), 401, 504, "5.7.4", askBasic,
+		},
 		{"password there", inClear, plain(post(simple)), 202, 0, "", ""},
 		{"token from this host, outside TLS", func(w *world) {
 			inClear(w)
@@ -157,11 +242,18 @@ func TestCredentials(t *testing.T) {
 		{"TLS to a proxy", func(w *world) {
 			tokensOnly(w)
 			w.http.Proxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}
-		}, plain(bearer(post(simple, "X-Forwarded-For", "203.0.113.5", "X-Forwarded-Proto", "https"), "tok-good")), 202, 0, "", ""},
+		}, plain(
+			bearer(
+				post(simple, "X-Forwarded-For", "203.0.113.5", "X-Forwarded-Proto", "https"),
+				"tok-good",
+			),
+		), 202, 0, "", ""},
 		{"none to a proxy", func(w *world) {
 			tokensOnly(w)
 			w.http.Proxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}
-		}, bearer(post(simple, "X-Forwarded-For", "203.0.113.5", "X-Forwarded-Proto", "http"), "tok-good"), 403, 538, "5.7.11", ""},
+		}, bearer(
+			post(simple, "X-Forwarded-For", "203.0.113.5", "X-Forwarded-Proto", "http"), "tok-good",
+		), 403, 538, "5.7.11", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -173,11 +265,14 @@ func TestCredentials(t *testing.T) {
 			if got := strings.Join(a.Header.Values("WWW-Authenticate"), "; "); got != c.challenges {
 				t.Errorf("challenges %s, want %s", got, c.challenges)
 			}
-			if (len(w.queued()) == 1) != (c.status == 202) || len(w.rejected()) > 1 || (c.code != 0) != (len(w.rejected()) == 1) {
+			if (len(w.queued()) == 1) != (c.status == 202) || len(w.rejected()) > 1 ||
+				(c.code != 0) != (len(w.rejected()) == 1) {
 				t.Errorf("events %+v", w.rejected())
 			}
 			for _, secret := range []string{"tok-", "tok/", "tok good", "secret"} {
-				if s := w.log.String() + a.Body + fmt.Sprint(w.events); strings.Contains(strings.ReplaceAll(s, errDown.Error(), ""), secret) {
+				if s := w.log.String() + a.Body + fmt.Sprint(w.events); strings.Contains(
+					strings.ReplaceAll(s, errDown.Error(), ""), secret,
+				) {
 					t.Errorf("%q in %s", secret, s)
 				}
 			}
@@ -188,7 +283,9 @@ func TestCredentials(t *testing.T) {
 // session begins a session inside TLS with the submission connector.
 func (w *world) session(t *testing.T) func(line string) string {
 	t.Helper()
-	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", w.http.Relay.Addrs("users")[0].String())
+	conn, err := (&net.Dialer{}).DialContext(
+		t.Context(), "tcp", w.http.Relay.Addrs("users")[0].String(),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,12 +318,15 @@ func (w *world) session(t *testing.T) func(line string) string {
 	return say
 }
 
-// TestTokensOverSMTP: a token comes to the same by OAUTHBEARER and by Bearer, and failures of both add up.
+// TestTokensOverSMTP: a token comes to the same by OAUTHBEARER and by Bearer,
+// and failures of both add up.
 func TestTokensOverSMTP(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(w *world) {
 		tokensOnly(w)
-		w.cfg.Auth.Throttle = auth.NewThrottle(auth.ThrottleOptions{SourceFree: 6, Delay: time.Hour})
+		w.cfg.Auth.Throttle = auth.NewThrottle(
+			auth.ThrottleOptions{SourceFree: 6, Delay: time.Hour},
+		)
 		w.cfg.Policy.Auth = func(_ context.Context, s *relay.Session) error {
 			if s.Identity.User == "" {
 				return relay.Reject(550, "5.7.1", "Not you")
@@ -249,7 +349,11 @@ func TestTokensOverSMTP(t *testing.T) {
 	overSMTP := func(token string) string {
 		t.Helper()
 		say := w.session(t)
-		reply := say("AUTH OAUTHBEARER " + base64.StdEncoding.EncodeToString([]byte("n,,\x01auth=Bearer "+token+"\x01\x01")))
+		reply := say(
+			"AUTH OAUTHBEARER " + base64.StdEncoding.EncodeToString(
+				[]byte("n,,\x01auth=Bearer "+token+"\x01\x01"),
+			),
+		)
 		if strings.HasPrefix(reply, "334 ") {
 			reply = say("AQ==")
 		}
@@ -262,7 +366,10 @@ func TestTokensOverSMTP(t *testing.T) {
 		}
 		return a, fmt.Sprint(a.SMTP.Code, " ", a.SMTP.Enhanced)
 	}
-	for _, token := range []string{"tok-good", "tok-of-nobody", "tok-down", "tok-throttled", "tok-expired", "tok-mute", "tok=bad"} {
+	for _, token := range []string{
+		"tok-good", "tok-of-nobody", "tok-down", "tok-throttled", "tok-expired", "tok-mute",
+		"tok=bad",
+	} {
 		smtp := overSMTP(token)
 		if _, http := overHTTP(token); http != smtp {
 			t.Errorf("%s: %s by SMTP, %s over HTTP", token, smtp, http)
@@ -271,18 +378,21 @@ func TestTokensOverSMTP(t *testing.T) {
 	for range 4 {
 		overSMTP("tok-wrong")
 	}
-	if a, http := overHTTP("tok-good"); a.Status != 429 || http != "454 4.7.0" || a.Header.Get("Retry-After") == "" {
+	if a, http := overHTTP("tok-good"); a.Status != 429 || http != "454 4.7.0" ||
+		a.Header.Get("Retry-After") == "" {
 		t.Errorf("after too many failures: %d %s", a.Status, http)
 	}
 }
 
-// TestKeyOwners: an Idempotency-Key belongs to a user with a credential, which keeps it when its token is renewed; who has neither is known
-// by the address.
+// TestKeyOwners: an Idempotency-Key belongs to a user with a credential, which
+// keeps it when its token is renewed; who has neither is known by the address.
 func TestKeyOwners(t *testing.T) {
 	t.Parallel()
 	ring := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
 	issue := func(owner, sender string) (token, id string) {
-		token, c, err := ring.Issue(t.Context(), auth.Credential{Owner: owner, Senders: []string{sender}})
+		token, c, err := ring.Issue(
+			t.Context(), auth.Credential{Owner: owner, Senders: []string{sender}},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -291,7 +401,9 @@ func TestKeyOwners(t *testing.T) {
 	w := newWorld(t, func(w *world) {
 		withTokens(w)
 		other := w.cfg.Auth.Tokens
-		w.cfg.Auth.Tokens = auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+		w.cfg.Auth.Tokens = auth.VerifierFunc(func(
+			ctx context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			if strings.HasPrefix(c.Token, "tok-") {
 				return other.Verify(ctx, c)
 			}
@@ -336,7 +448,8 @@ func TestKeyOwners(t *testing.T) {
 			t.Errorf("%s: %s after %s", c.name, got, first)
 		}
 	}
-	if a := try(bearer(post(simple), narrow), here); a.Status != 403 || a.SMTP.Enhanced != "5.7.60" {
+	if a := try(bearer(post(simple), narrow), here); a.Status != 403 ||
+		a.SMTP.Enhanced != "5.7.60" {
 		t.Errorf("a credential that may not send as the sender: %d %s", a.Status, a.Body)
 	}
 	if a := try(post(simple), here); a.Status != 202 || a.QueueID == first {
@@ -345,12 +458,14 @@ func TestKeyOwners(t *testing.T) {
 	if a := send("tok-of-a", here); a == send("tok-of-b", here) || a != send("tok-of-a", there) {
 		t.Error("a credential without a user shares its keys with another, or has others elsewhere")
 	}
-	if a := send("tok-of-nobody", here); a == send("tok-of-nobody", there) || a != send("tok-of-nobody", here) {
+	if a := send("tok-of-nobody", here); a == send("tok-of-nobody", there) ||
+		a != send("tok-of-nobody", here) {
 		t.Error("who has neither user nor credential is not known by the address")
 	}
 }
 
-// TestNoQuota: a credential whose caps nobody keeps sends nothing, and the log says why.
+// TestNoQuota: a credential whose caps nobody keeps sends nothing, and the log
+// says why.
 func TestNoQuota(t *testing.T) {
 	t.Parallel()
 	ring := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
@@ -364,10 +479,12 @@ func TestNoQuota(t *testing.T) {
 	})
 	a := w.do(bearer(post(simple), token))
 	cause := "Config.Quota is nil, so the caps of credential " + c.ID + " cannot be kept"
-	if a.Status != 503 || a.SMTP.Code != 451 || a.SMTP.Enhanced != "4.3.0" || strings.Contains(a.Body, "uota") || !strings.Contains(w.log.String(), cause) {
+	if a.Status != 503 || a.SMTP.Code != 451 || a.SMTP.Enhanced != "4.3.0" ||
+		strings.Contains(a.Body, "uota") || !strings.Contains(w.log.String(), cause) {
 		t.Errorf("%d %s, log %s", a.Status, a.Body, w.log.String())
 	}
-	if e := w.rejected(); len(e) != 1 || !strings.Contains(e[0].Reason, cause) || len(w.queued()) != 0 {
+	if e := w.rejected(); len(e) != 1 || !strings.Contains(e[0].Reason, cause) ||
+		len(w.queued()) != 0 {
 		t.Errorf("events %+v", e)
 	}
 }
@@ -387,7 +504,9 @@ func TestCaps(t *testing.T) {
 		{"both", auth.Credential{PerMinute: 1, PerDay: 1}, time.Hour, "60"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			time.Sleep(time.Until(time.Now().UTC().Truncate(24 * time.Hour).Add(24*time.Hour + c.at)))
+			time.Sleep(
+				time.Until(time.Now().UTC().Truncate(24 * time.Hour).Add(24*time.Hour + c.at)),
+			)
 			ring := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
 			c.caps.Owner = "app@example.com"
 			token, _, err := ring.Issue(t.Context(), c.caps)
@@ -402,16 +521,24 @@ func TestCaps(t *testing.T) {
 				t.Fatalf("%s: %d %s", c.name, a.Status, a.Body)
 			}
 			a := w.do(bearer(post(simple), token))
-			if a.Status != 429 || a.SMTP.Code != 450 || a.SMTP.Enhanced != "4.7.1" || a.Header.Get("Retry-After") != c.retry {
-				t.Errorf("%s: %d %s, Retry-After %s, want %s", c.name, a.Status, a.Body, a.Header.Get("Retry-After"), c.retry)
+			if a.Status != 429 || a.SMTP.Code != 450 || a.SMTP.Enhanced != "4.7.1" ||
+				a.Header.Get("Retry-After") != c.retry {
+				t.Errorf(
+					"%s: %d %s, Retry-After %s, want %s", c.name, a.Status, a.Body,
+					a.Header.Get("Retry-After"), c.retry,
+				)
 			}
 		})
 	}
 }
 
-// FuzzAuthorization: nothing but a token that is known, by the right scheme, gets a message in.
+// FuzzAuthorization: nothing but a token that is known, by the right scheme,
+// gets a message in.
 func FuzzAuthorization(f *testing.F) {
-	for _, seed := range []string{"Bearer tok-good", "bearer  tok/good+1==", "Bearer tok-good ", "Bearer tok-good\x01\x01", "Bearer\ttok-good", "Basic dG9rLWdvb2Q6", "", "Bearer =", "Bearer a=b"} {
+	for _, seed := range []string{
+		"Bearer tok-good", "bearer  tok/good+1==", "Bearer tok-good ", "Bearer tok-good\x01\x01",
+		"Bearer\ttok-good", "Basic dG9rLWdvb2Q6", "", "Bearer =", "Bearer a=b",
+	} {
 		f.Add(seed)
 	}
 	good := []string{"tok-good", "tok/good+1==", "tok-of-a", "tok-of-b", "tok-of-nobody"}
@@ -425,8 +552,10 @@ func FuzzAuthorization(f *testing.F) {
 		w.t = t
 		a := w.do(post(simple, "Authorization", field))
 		scheme, token, _ := strings.Cut(field, " ")
-		known := strings.EqualFold(scheme, "Bearer") && slices.Contains(good, strings.TrimLeft(token, " "))
-		if (a.Status == 202) != known || a.Status != 202 && a.Status != 401 && !strings.Contains(token, "tok-") {
+		known := strings.EqualFold(scheme, "Bearer") &&
+			slices.Contains(good, strings.TrimLeft(token, " "))
+		if (a.Status == 202) != known ||
+			a.Status != 202 && a.Status != 401 && !strings.Contains(token, "tok-") {
 			t.Fatalf("%q: %d %s", field, a.Status, a.Body)
 		}
 	})

@@ -63,7 +63,8 @@ const (
 	maxLabelName   = 64
 	maxLabelValue  = 256
 	maxFaults      = 20
-	// maxWord keeps lines that cannot be folded under the 998 octets of RFC 5322 section 2.1.1.
+	// maxWord keeps lines that cannot be folded under the 998 octets of RFC
+	// 5322 section 2.1.1.
 	maxWord = 900
 )
 
@@ -90,13 +91,17 @@ func decode(body []byte, recipients int) (*message, faults) {
 		// A list of empty strings would take many times the memory of the body.
 		return one("#", "too many values")
 	}
-	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")) // RFC 8259 section 8.1: a mark may be ignored
+	// RFC 8259 section 8.1: a mark may be ignored
+	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	m := new(message)
 	if err := d.Decode(m); err != nil {
 		if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return one(strings.TrimSuffix("#/"+strings.ReplaceAll(t.Field, ".", "/"), "/"), "not of the type it must have")
+			return one(
+				strings.TrimSuffix("#/"+strings.ReplaceAll(t.Field, ".", "/"), "/"),
+				"not of the type it must have",
+			)
 		}
 		if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 			if name, err = strconv.Unquote(name); err == nil && len(name) <= 64 {
@@ -121,8 +126,9 @@ func recipients(body []byte, most int) int {
 	return min(commas, most+maxOther)
 }
 
-// ambiguous finds a member that another reader of the body could take otherwise than encoding/json: given twice, or one of ours in
-// other letters. The body is one that decode has taken.
+// ambiguous finds a member that another reader of the body could take otherwise
+// than encoding/json: given twice, or one of ours in other letters. The body is
+// one that decode has taken.
 func ambiguous(body []byte) (pointer, detail string) {
 	var open [maxDepth]map[string]bool // the names so far of the objects around; nil for an array
 	depth, isName, top := 0, false, ""
@@ -155,7 +161,8 @@ func ambiguous(body []byte) (pointer, detail string) {
 			if depth == 1 {
 				top = "#/" + pointerToken(name)
 			}
-			// At depth 2 there are headers and labels, whose names are the client's.
+			// At depth 2 there are headers and labels, whose names are the
+			// client's.
 			if depth != 2 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
 				return top, "unknown field"
 			}
@@ -179,7 +186,8 @@ func pointerToken(s string) string {
 	}, s)
 }
 
-// shape returns how deeply objects and arrays are nested, and how many commas part their members.
+// shape returns how deeply objects and arrays are nested, and how many commas
+// part their members.
 func shape(b []byte) (depth, commas int) {
 	now, quoted := 0, false
 	for i := 0; i < len(b); i++ {
@@ -235,7 +243,8 @@ func (m *message) compose() (*relay.Message, faults) {
 	f.subject(m.Subject)
 	f.headers(m.Headers)
 	c.parts = f.attachments(m.Attachments)
-	if len(m.EnvelopeID) > 100 || strings.ContainsFunc(m.EnvelopeID, func(r rune) bool { return r < ' ' || r > '~' }) {
+	if len(m.EnvelopeID) > 100 ||
+		strings.ContainsFunc(m.EnvelopeID, func(r rune) bool { return r < ' ' || r > '~' }) {
 		f.add("#/envelope_id", "not at most 100 printable ASCII characters")
 	}
 	switch m.Return {
@@ -274,13 +283,16 @@ func (f *faults) mailboxes(field string, list []string, ascii bool) []mailbox {
 	return out
 }
 
-// mailbox reads an address. It must be all ASCII where it stands in the header only: what needs
-// SMTPUTF8 is known by the envelope.
+// mailbox reads an address. It must be all ASCII where it stands in the header
+// only: what needs SMTPUTF8 is known by the envelope.
 func (f *faults) mailbox(pointer, s string, ascii bool) mailbox {
 	a, err := parseMailbox(s)
 	switch {
 	case err != nil && strings.Contains(s, "<"):
-		f.add(pointer, `not an address; a name with punctuation is quoted: "Name, Inc." <user@example.com>`)
+		f.add(
+			pointer,
+			`not an address; a name with punctuation is quoted: "Name, Inc." <user@example.com>`,
+		)
 	case err != nil || ascii && !a.ascii:
 		f.add(pointer, "not an address")
 	}
@@ -289,7 +301,8 @@ func (f *faults) mailbox(pointer, s string, ascii bool) mailbox {
 
 var errAddress = errors.New("httpapi: not an address")
 
-// parseMailbox reads "user@example.com" and "Name <user@example.com>", where the name is one of RFC 5322: quoted, or with encoded words.
+// parseMailbox reads "user@example.com" and "Name <user@example.com>", where
+// the name is one of RFC 5322: quoted, or with encoded words.
 func parseMailbox(s string) (mailbox, error) {
 	if len(s) > maxAddress || hasControl(s) {
 		return mailbox{}, errAddress
@@ -308,9 +321,12 @@ func parseMailbox(s string) (mailbox, error) {
 	m.address, m.ascii = d.ASCII()
 	switch {
 	case isLiteral(a.Name):
-		m.name = literal(a.Name) // RFC 2047 section 5 knows no encoded words in quotes, many readers do
+		// RFC 2047 section 5 knows no encoded words in quotes, many readers do
+		m.name = literal(a.Name)
 	case a.Name != "":
-		m.name, _ = strings.CutSuffix((&mail.Address{Name: a.Name, Address: "a@b"}).String(), " <a@b>")
+		m.name, _ = strings.CutSuffix(
+			(&mail.Address{Name: a.Name, Address: "a@b"}).String(), " <a@b>",
+		)
 	}
 	return m, nil
 }
@@ -348,7 +364,8 @@ func (f *faults) headers(h map[string]string) {
 			f.add(pointer, "set by another field or by the relay")
 		case seen[lower]:
 			f.add(pointer, "given twice")
-		case strings.TrimSpace(value) == "" || len(value) > maxHeaderValue || hasControl(value) || hasLongWord(value):
+		case strings.TrimSpace(value) == "" || len(value) > maxHeaderValue || hasControl(value) ||
+			hasLongWord(value):
 			f.add(pointer, "empty, too long, a word too long, or control characters")
 		default:
 			if detail := structured(lower, value); detail != "" {
@@ -359,7 +376,8 @@ func (f *faults) headers(h map[string]string) {
 	}
 }
 
-// isStructured reports whether the value of a field, whose name is in lower case, is no text but has a syntax of its own.
+// isStructured reports whether the value of a field, whose name is in lower
+// case, is no text but has a syntax of its own.
 func isStructured(name string) bool {
 	switch name {
 	case "date", "message-id", "in-reply-to", "references",
@@ -369,7 +387,8 @@ func isStructured(name string) bool {
 	return strings.HasPrefix(name, "list-")
 }
 
-// structured says what is wrong with the value of a structured field, or nothing.
+// structured says what is wrong with the value of a structured field, or
+// nothing.
 func structured(name, value string) string {
 	if !isStructured(name) {
 		return ""
@@ -384,7 +403,8 @@ func structured(name, value string) string {
 		}
 	case name == "message-id":
 		left, right, _ := strings.Cut(value, "@")
-		if !isMessageID(value) || len(left) < len("<x") || len(right) < len("x>") || strings.Contains(right, "@") {
+		if !isMessageID(value) || len(left) < len("<x") || len(right) < len("x>") ||
+			strings.Contains(right, "@") {
 			return "not one message id in angle brackets"
 		}
 	case name == "in-reply-to", name == "references":
@@ -401,9 +421,11 @@ func structured(name, value string) string {
 	return ""
 }
 
-// isMessageID is wider than RFC 5322 section 3.6.4: what a message answers may have an id of any kind.
+// isMessageID is wider than RFC 5322 section 3.6.4: what a message answers may
+// have an id of any kind.
 func isMessageID(s string) bool {
-	return len(s) > len("<>") && s[0] == '<' && strings.IndexByte(s, '>') == len(s)-1 && !strings.ContainsAny(s[1:], "< ")
+	return len(s) > len("<>") && s[0] == '<' && strings.IndexByte(s, '>') == len(s)-1 &&
+		!strings.ContainsAny(s[1:], "< ")
 }
 
 // fieldText is the value of a field as it stands in the header.
@@ -414,7 +436,8 @@ func fieldText(name, value string) string {
 	return words(value)
 }
 
-// isFieldName is narrower than RFC 5322 section 2.2: no field in use needs more.
+// isFieldName is narrower than RFC 5322 section 2.2: no field in use needs
+// more.
 func isFieldName(s string) bool {
 	for i := range len(s) {
 		c := s[i]
@@ -425,14 +448,16 @@ func isFieldName(s string) bool {
 	return s != "" && len(s) <= maxHeaderName
 }
 
-// isReserved reports whether a field, in lower case, is not for the client to set.
+// isReserved reports whether a field, in lower case, is not for the client to
+// set.
 func isReserved(name string) bool {
 	switch name {
 	case "from", "sender", "to", "cc", "bcc", "reply-to", "subject", "mime-version",
 		"return-path", "received", "received-spf", "dkim-signature", "domainkey-signature", "authentication-results":
 		return true
 	}
-	return strings.HasPrefix(name, "content-") || strings.HasPrefix(name, "resent-") || strings.HasPrefix(name, "arc-")
+	return strings.HasPrefix(name, "content-") || strings.HasPrefix(name, "resent-") ||
+		strings.HasPrefix(name, "arc-")
 }
 
 // part is an attachment made ready.
@@ -459,18 +484,24 @@ func (f *faults) attachments(list []attachment) []part {
 			}
 		}
 		delete(params, "boundary")
-		// RFC 2046 section 5: other encodings than 7bit, 8bit and binary are not for multipart and message.
+		// RFC 2046 section 5: other encodings than 7bit, 8bit and binary are
+		// not for multipart and message.
 		top, _, slash := strings.Cut(kind, "/")
-		if p.contentType = mime.FormatMediaType(kind, params); !slash || top == "multipart" || top == "message" || p.contentType == "" {
+		if p.contentType = mime.FormatMediaType(kind, params); !slash || top == "multipart" ||
+			top == "message" || p.contentType == "" {
 			f.add(pointer+"content_type", "not a media type, or one of multipart and message")
 		}
 		p.disposition = "attachment"
 		if a.Name != "" {
 			// RFC 2231 for names beyond ASCII.
-			p.disposition = mime.FormatMediaType("attachment", map[string]string{"filename": a.Name})
+			p.disposition = mime.FormatMediaType(
+				"attachment", map[string]string{"filename": a.Name},
+			)
 		}
 		if isLiteral(a.Name) {
-			p.disposition = "attachment; filename*=utf-8''" + strings.ReplaceAll(url.QueryEscape(a.Name), "+", "%20")
+			p.disposition = "attachment; filename*=utf-8''" + strings.ReplaceAll(
+				url.QueryEscape(a.Name), "+", "%20",
+			)
 		}
 		if len(a.Name) > maxFileName || hasControl(a.Name) || p.disposition == "" {
 			f.add(pointer+"name", "too long, or control characters")
@@ -490,7 +521,8 @@ func checkLabels(labels map[string]string) string {
 		return "too many labels"
 	}
 	for k, v := range labels {
-		if k == "" || len(k) > maxLabelName || len(v) > maxLabelValue || hasControl(k) || hasControl(v) ||
+		if k == "" || len(k) > maxLabelName || len(v) > maxLabelValue || hasControl(k) ||
+			hasControl(v) ||
 			!utf8.ValidString(k) || !utf8.ValidString(v) {
 			return "a label is empty, too long, or has control characters"
 		}

@@ -86,8 +86,8 @@ func textSize(s string) int {
 	return n + (n/70+1)*len("=\r\n")
 }
 
-// wordSize is how many bytes the words of s have at most in the header. Two lines
-// hold more than 76 of them.
+// wordSize is how many bytes the words of s have at most in the header. Two
+// lines hold more than 76 of them.
 func wordSize(s string) int {
 	n := len(words(s))
 	return n + 2*n/foldAt*len("\r\n") + 32
@@ -136,16 +136,18 @@ func (c *composition) text() (textproto.MIMEHeader, func(io.Writer)) {
 		return textHeader("html"), func(w io.Writer) { writeText(w, c.HTML) }
 	}
 	boundary := rand.Text()
-	return textproto.MIMEHeader{"Content-Type": {"multipart/alternative; boundary=" + boundary}}, func(w io.Writer) {
-		m := multipart.NewWriter(w)
-		_ = m.SetBoundary(boundary)
-		// RFC 2046 section 5.1.4: the plainest first.
-		plain, _ := m.CreatePart(textHeader("plain"))
-		writeText(plain, c.Text)
-		html, _ := m.CreatePart(textHeader("html"))
-		writeText(html, c.HTML)
-		_ = m.Close()
-	}
+	return textproto.MIMEHeader{
+			"Content-Type": {"multipart/alternative; boundary=" + boundary},
+		}, func(w io.Writer) {
+			m := multipart.NewWriter(w)
+			_ = m.SetBoundary(boundary)
+			// RFC 2046 section 5.1.4: the plainest first.
+			plain, _ := m.CreatePart(textHeader("plain"))
+			writeText(plain, c.Text)
+			html, _ := m.CreatePart(textHeader("html"))
+			writeText(html, c.HTML)
+			_ = m.Close()
+		}
 }
 
 func textHeader(kind string) textproto.MIMEHeader {
@@ -174,7 +176,8 @@ func writeBase64(w io.Writer, content []byte) {
 	}
 }
 
-// words encodes text for the header (RFC 2047), in the shorter of its encodings.
+// words encodes text for the header (RFC 2047), in the shorter of its
+// encodings.
 func words(s string) string {
 	if isLiteral(s) {
 		return literal(s)
@@ -191,7 +194,8 @@ func words(s string) string {
 	return mime.QEncoding.Encode("utf-8", s)
 }
 
-// isLiteral reports whether text would be read as an encoded word although package mime sees no need to encode it.
+// isLiteral reports whether text would be read as an encoded word although
+// package mime sees no need to encode it.
 func isLiteral(s string) bool { return isASCII(s) && strings.Contains(s, "=?") }
 
 // literal encodes ASCII text whatever it looks like.
@@ -222,7 +226,8 @@ func addresses(b *bytes.Buffer, name string, list []mailbox) {
 	field(b, name, strings.Join(text, ", "))
 }
 
-// field writes a header field and folds it before words that do not fit the line.
+// field writes a header field and folds it before words that do not fit the
+// line.
 func field(b *bytes.Buffer, name, value string) {
 	b.WriteString(name)
 	b.WriteByte(':')

@@ -51,12 +51,13 @@ func object(t *testing.T, v any, path ...string) map[string]any {
 	return m
 }
 
-// TestDocument holds the document to OpenAPI 3.1: what must be there is, every reference leads somewhere, and
-// every type is one of JSON Schema.
+// TestDocument holds the document to OpenAPI 3.1: what must be there is, every
+// reference leads somewhere, and every type is one of JSON Schema.
 func TestDocument(t *testing.T) {
 	t.Parallel()
 	doc := document(t)
-	if doc["openapi"] != "3.1.0" || at(t, doc, "info", "title") == "" || at(t, doc, "info", "version") == "" {
+	if doc["openapi"] != "3.1.0" || at(t, doc, "info", "title") == "" ||
+		at(t, doc, "info", "version") == "" {
 		t.Error("openapi, info.title and info.version are required")
 	}
 	types := []string{"object", "array", "string", "integer"}
@@ -67,7 +68,8 @@ func TestDocument(t *testing.T) {
 			if ref, ok := v["$ref"].(string); ok {
 				at(t, doc, strings.Split(strings.TrimPrefix(ref, "#/"), "/")...)
 			}
-			if kind, ok := v["type"].(string); ok && !strings.Contains(path, "securitySchemes") && !slices.Contains(types, kind) {
+			if kind, ok := v["type"].(string); ok && !strings.Contains(path, "securitySchemes") &&
+				!slices.Contains(types, kind) {
 				t.Errorf("%s: type %q", path, kind)
 			}
 			if v["type"] == "array" && v["items"] == nil {
@@ -100,14 +102,17 @@ func TestDocument(t *testing.T) {
 	}
 }
 
-// TestDocumentMatches holds the document to the handler: fields, limits, statuses and parameters.
+// TestDocumentMatches holds the document to the handler: fields, limits,
+// statuses and parameters.
 func TestDocumentMatches(t *testing.T) {
 	t.Parallel()
 	doc := document(t)
 	all, required := httpapi.Fields()
 	required["Message"], required["Attachment"] = []string{"from"}, nil
 	schemas := object(t, doc, "components", "schemas")
-	if got, want := slices.Sorted(maps.Keys(schemas)), slices.Sorted(maps.Keys(all)); !slices.Equal(got, want) {
+	if got, want := slices.Sorted(
+		maps.Keys(schemas),
+	), slices.Sorted(maps.Keys(all)); !slices.Equal(got, want) {
 		t.Fatalf("schemas %v, want %v", got, want)
 	}
 	for name, schema := range schemas {
@@ -141,7 +146,9 @@ func TestDocumentMatches(t *testing.T) {
 			statuses[strconv.Itoa(c.status)] = true
 		}
 	}
-	if got, want := slices.Sorted(maps.Keys(object(t, post, "responses"))), slices.Sorted(maps.Keys(statuses)); !slices.Equal(got, want) {
+	if got, want := slices.Sorted(
+		maps.Keys(object(t, post, "responses")),
+	), slices.Sorted(maps.Keys(statuses)); !slices.Equal(got, want) {
 		t.Errorf("statuses %v, want %v", got, want)
 	}
 
@@ -152,7 +159,10 @@ func TestDocumentMatches(t *testing.T) {
 	if a := w.do(request("POST", "/messages", string(body))); a.Status != 202 {
 		t.Errorf("the example: %d %s", a.Status, a.Body)
 	}
-	values := map[string]string{"from": "app@example.com", "to": "bob@example.net", "envelope_id": "x", "return": "FULL", "notify": "NEVER", "label": "a:b"}
+	values := map[string]string{
+		"from": "app@example.com", "to": "bob@example.net", "envelope_id": "x", "return": "FULL",
+		"notify": "NEVER", "label": "a:b",
+	}
 	query := url.Values{}
 	for _, p := range at(t, post, "parameters").([]any) {
 		if name := at(t, p, "name").(string); at(t, p, "in") == "query" {
@@ -170,7 +180,8 @@ func TestDocumentMatches(t *testing.T) {
 	}
 }
 
-// TestDocumentSchemes: each way to log on that the document has is taken and asked for, and there are no others.
+// TestDocumentSchemes: each way to log on that the document has is taken and
+// asked for, and there are no others.
 func TestDocumentSchemes(t *testing.T) {
 	t.Parallel()
 	doc := document(t)
@@ -184,11 +195,15 @@ func TestDocumentSchemes(t *testing.T) {
 		if at(t, s, "type") != "http" {
 			t.Errorf("%s is not of HTTP", name)
 		}
-		if a := w.do(post(simple, "Authorization", scheme+" "+credentials[scheme])); a.Status != 202 {
+		if a := w.do(
+			post(simple, "Authorization", scheme+" "+credentials[scheme]),
+		); a.Status != 202 {
 			t.Errorf("%s: %d %s", name, a.Status, a.Body)
 		}
 	}
-	for _, challenge := range w.do(post(simple, "Authorization", "")).Header.Values("WWW-Authenticate") {
+	for _, challenge := range w.do(
+		post(simple, "Authorization", ""),
+	).Header.Values("WWW-Authenticate") {
 		scheme, _, _ := strings.Cut(challenge, " ")
 		asked = append(asked, strings.ToLower(scheme))
 	}

@@ -12,7 +12,8 @@ import (
 	"github.com/postern-mail/postern/relay"
 )
 
-// problem is the body of an error (RFC 9457). It is also the error of what has no SMTP reply.
+// problem is the body of an error (RFC 9457). It is also the error of what has
+// no SMTP reply.
 type problem struct {
 	Type   string     `json:"type"`
 	Title  string     `json:"title"`
@@ -48,7 +49,8 @@ const (
 	retryOther = 5
 )
 
-// problemOf makes a problem of an error of the relay. Nothing but constant replies gets out.
+// problemOf makes a problem of an error of the relay. Nothing but constant
+// replies gets out.
 func problemOf(err error) problem {
 	if p, ok := errors.AsType[problem](err); ok {
 		return p
@@ -58,10 +60,14 @@ func problemOf(err error) problem {
 	}
 	reply, ok := errors.AsType[*relay.ReplyError](err)
 	if !ok {
-		return problem{Status: http.StatusServiceUnavailable, Detail: "Temporary server error, try again later",
+		return problem{Status: http.StatusServiceUnavailable, Detail: "Temporary server error, " +
+			"try again later",
 			SMTP: &smtpReply{451, "4.3.0", "Temporary server error, try again later"}}
 	}
-	p := problem{Status: status(reply), Detail: reply.Text, SMTP: &smtpReply{reply.Code, reply.Enhanced, reply.Text}}
+	p := problem{
+		Status: status(reply), Detail: reply.Text,
+		SMTP: &smtpReply{reply.Code, reply.Enhanced, reply.Text},
+	}
 	if t, ok := errors.AsType[*auth.ThrottledError](reply); ok {
 		p.Status = http.StatusTooManyRequests
 		p.retry = int((t.RetryAfter + time.Second - 1) / time.Second)
@@ -77,18 +83,21 @@ func problemOf(err error) problem {
 	return p
 }
 
-// problemOfAll makes one problem of several refused recipients. One refused for good decides, since
-// repeating the request would not help.
+// problemOfAll makes one problem of several refused recipients. One refused for
+// good decides, since repeating the request would not help.
 func problemOfAll(errs []error) problem {
 	var p problem
 	var faults []fault
 	for _, err := range errs {
 		one := problemOf(err)
-		if p.Status == 0 || p.SMTP != nil && one.SMTP != nil && p.SMTP.Code < 500 && one.SMTP.Code >= 500 {
+		if p.Status == 0 ||
+			p.SMTP != nil && one.SMTP != nil && p.SMTP.Code < 500 && one.SMTP.Code >= 500 {
 			p = one
 		}
 		if r, ok := errors.AsType[*relay.RecipientError](err); ok {
-			faults = append(faults, fault{Recipient: r.Recipient, Detail: one.Detail, SMTP: one.SMTP})
+			faults = append(
+				faults, fault{Recipient: r.Recipient, Detail: one.Detail, SMTP: one.SMTP},
+			)
 		}
 	}
 	p.Errors = faults
@@ -104,7 +113,8 @@ func status(r *relay.ReplyError) int {
 		return http.StatusUnprocessableEntity // fewer must be tried, not later
 	case r.Code < 500:
 		return http.StatusServiceUnavailable
-	case r.Code == 535, r.Code == 504 && r.Enhanced == "5.7.4", r.Code == 530 && r.Enhanced == "5.7.1":
+	case r.Code == 535, r.Code == 504 && r.Enhanced == "5.7.4", r.Code == 530 &&
+		r.Enhanced == "5.7.1":
 		return http.StatusUnauthorized
 	case r.Code == 502, r.Code == 530, r.Code == 538, strings.HasPrefix(r.Enhanced, "5.7."):
 		return http.StatusForbidden

@@ -31,7 +31,8 @@ import (
 
 var errDown = errors.New("the user database is down: secret detail")
 
-// users knows app, who may send as app@example.com, and whose labels say so; mute, who may do nothing.
+// users knows app, who may send as app@example.com, and whose labels say so;
+// mute, who may do nothing.
 func users() auth.Verifier {
 	return auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
 		switch {
@@ -42,7 +43,10 @@ func users() auth.Verifier {
 		case c.Password != "secret":
 			return nil, auth.ErrBadCredentials
 		}
-		return &auth.Identity{User: c.Username, Senders: []string{"app@example.com"}, Labels: map[string]string{"tenant": "shop"}}, nil
+		return &auth.Identity{
+			User: c.Username, Senders: []string{"app@example.com"},
+			Labels: map[string]string{"tenant": "shop"},
+		}, nil
 	})
 }
 
@@ -66,16 +70,21 @@ func certificate(t testing.TB) *tls.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"relay.example.com"}}
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"relay.example.com"},
+	}
 	der, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	return &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+	}
 }
 
-// newWorld makes a world with a connector for users and one for printers, who do not log on; change may
-// change what it is made of.
+// newWorld makes a world with a connector for users and one for printers, who
+// do not log on; change may change what it is made of.
 func newWorld(t testing.TB, change func(*world)) *world {
 	t.Helper()
 	w := &world{t: t, users: connector.Submission("users")}
@@ -90,15 +99,21 @@ func newWorld(t testing.TB, change func(*world)) *world {
 		Connectors: []*connector.Connector{w.users, printers},
 		AcceptedDomains: []domains.AcceptedDomain{{
 			Domain: "example.com",
-			Recipients: domains.ResolverFunc(func(_ context.Context, a domains.Address) (bool, error) {
+			Recipients: domains.ResolverFunc(func(
+				_ context.Context, a domains.Address,
+			) (bool, error) {
 				if a.Local() == "slow" {
 					return false, errDown
 				}
 				return a.Local() == "app" || a.Local() == "alice", nil
 			}),
 		}},
-		Mailboxes: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result { return nil }),
-		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result { return nil }),
+		Mailboxes: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+			return nil
+		}),
+		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+			return nil
+		}),
 		Events: func(e relay.Event) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -154,7 +169,10 @@ type mailItem struct {
 // queued takes what is in the queue.
 func (w *world) queued() []mailItem {
 	w.t.Helper()
-	l, err := w.store.Lease(w.t.Context(), spool.LeaseRequest{Now: time.Now().Add(time.Minute), Max: 100, TTL: time.Hour})
+	l, err := w.store.Lease(
+		w.t.Context(),
+		spool.LeaseRequest{Now: time.Now().Add(time.Minute), Max: 100, TTL: time.Hour},
+	)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -205,7 +223,10 @@ func post(body string, headers ...string) *http.Request {
 }
 
 func raw(query, content string, headers ...string) *http.Request {
-	return request(http.MethodPost, "/messages?"+query, content, append([]string{"Content-Type", "message/rfc822"}, headers...)...)
+	return request(
+		http.MethodPost, "/messages?"+query, content,
+		append([]string{"Content-Type", "message/rfc822"}, headers...)...,
+	)
 }
 
 // answer is a response, decoded.

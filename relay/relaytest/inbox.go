@@ -89,7 +89,9 @@ type Match func(*Message) bool
 // To chooses the messages that went to an address, in any case of its letters.
 func To(address string) Match {
 	return func(m *Message) bool {
-		return slices.ContainsFunc(m.To, func(to string) bool { return strings.EqualFold(to, address) })
+		return slices.ContainsFunc(m.To, func(to string) bool {
+			return strings.EqualFold(to, address)
+		})
 	}
 }
 
@@ -136,7 +138,9 @@ func (b *Inbox) Wait(t testing.TB, n int, matches ...Match) []*Message {
 		return list, more, len(list) >= n
 	})
 	if !ok {
-		t.Fatalf("%d matching messages have come, want %d; there are:%s", len(list), n, b.overview())
+		t.Fatalf(
+			"%d matching messages have come, want %d; there are:%s", len(list), n, b.overview(),
+		)
 	}
 	return list
 }
@@ -152,7 +156,9 @@ func (b *Inbox) RequireSent(t testing.TB, matches ...Match) *Message {
 func (b *Inbox) overview() string {
 	var s strings.Builder
 	for _, m := range b.Messages() {
-		s.WriteString("\n  from <" + m.From + "> to " + strings.Join(m.To, ", ") + ": " + m.Subject())
+		s.WriteString(
+			"\n  from <" + m.From + "> to " + strings.Join(m.To, ", ") + ": " + m.Subject(),
+		)
 	}
 	if s.Len() == 0 {
 		return " none"

@@ -85,6 +85,8 @@ func (k *Kit) RequireNotSent(t testing.TB, matches ...Match) {
 	}
 	if list := k.Inbox.Messages(matches...); len(list) > 0 {
 		m := list[0]
-		t.Fatalf("%d matching messages were sent, the first to %q: %s", len(list), m.To, m.Subject())
+		t.Fatalf(
+			"%d matching messages were sent, the first to %q: %s", len(list), m.To, m.Subject(),
+		)
 	}
 }

@@ -89,8 +89,8 @@ func submit(t *testing.T, r *relay.Relay, to ...string) {
 	}
 }
 
-// TestApplicationShutsDown lets the test of an application end the relay, as for
-// having all events.
+// TestApplicationShutsDown lets the test of an application end the relay, as
+// for having all events.
 func TestApplicationShutsDown(t *testing.T) {
 	var kinds []relay.EventKind
 	kit := relaytest.New(t, func(c *relay.Config) {
@@ -251,7 +251,9 @@ func TestNetworkFaults(t *testing.T) {
 		if _, err := n.Listen(t.Context(), "tcp", address); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Errorf("second listener: %v", err)
 		}
-		if _, err := n.Dial(t.Context(), "tcp", "192.0.2.9:25"); !errors.Is(err, syscall.ECONNREFUSED) {
+		if _, err := n.Dial(
+			t.Context(), "tcp", "192.0.2.9:25",
+		); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("nothing listens: %v", err)
 		}
 	})

@@ -21,13 +21,13 @@
 // A disk may give back other than what was written, or nothing. A store that
 // notices says so, and forgets nothing: a message whose content is damaged
 // (ErrDamaged) is leased and settled like any other, so that its sender can be
-// told. One whose envelope is damaged is leased once more with Lease.Damaged. An
-// error that may pass, such as a lack of descriptors, is not damage.
+// told. One whose envelope is damaged is leased once more with Lease.Damaged.
+// An error that may pass, such as a lack of descriptors, is not damage.
 //
 // # Order
 //
-// If a Settle or a Commit was acknowledged before another began, no crash keeps the later one
-// and loses the earlier one.
+// If a Settle or a Commit was acknowledged before another began, no crash keeps
+// the later one and loses the earlier one.
 //
 // # Concurrency
 //
@@ -40,7 +40,7 @@
 // Package memspool is the template, package spooltest the conformance suite.
 // The contract suits an SQL table read with SKIP LOCKED and a JetStream pull
 // consumer: a lease is a row's owner and expiry, or an unacknowledged message;
-// the token is the row's version, or the delivery's sequence; Renew is an update,
-// or a sign of work in progress, and if it ends the lease sooner, a negative
-// acknowledgement with a delay.
+// the token is the row's version, or the delivery's sequence; Renew is an
+// update, or a sign of work in progress, and if it ends the lease sooner, a
+// negative acknowledgement with a delay.
 package spool

@@ -14,7 +14,8 @@ import (
 var errID = errors.New("spool: not an id")
 
 // ID is a message's id: 128 bits, ordered by time of creation, printed as 26
-// characters of lower-case base32hex without padding, whose order is the order of the bytes.
+// characters of lower-case base32hex without padding, whose order is the order
+// of the bytes.
 //
 // The first 48 bits are milliseconds since 1970, the rest is random or, in a
 // derived id, a digest. The zero ID belongs to no message.

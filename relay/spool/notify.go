@@ -6,7 +6,8 @@ import (
 )
 
 // Notify is the set of reports that a sender asked for (RFC 3461 section 4.1).
-// Zero means that nothing was asked: failure and delay are reported, success is not.
+// Zero means that nothing was asked: failure and delay are reported, success is
+// not.
 type Notify uint8
 
 // The values of NOTIFY.
@@ -30,7 +31,8 @@ func (n Notify) words() []string {
 // String returns the parameter's value as it stands in RCPT TO; empty for zero.
 func (n Notify) String() string { return strings.Join(n.words(), ",") }
 
-// ParseNotify reads the value of a NOTIFY parameter; empty is zero. NEVER stands alone.
+// ParseNotify reads the value of a NOTIFY parameter; empty is zero. NEVER
+// stands alone.
 func ParseNotify(s string) (Notify, error) {
 	var n Notify
 	if s == "" {

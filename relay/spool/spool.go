@@ -9,38 +9,45 @@ import (
 
 var (
 	// ErrExists answers Create or Commit for the id of a message that is in the
-	// store. A derived id ([DeriveID]) with ErrExists tells that the work is done
-	// already. A store may forget the id of a message that is finished, so whoever
-	// needs the work done once puts the Settle of its cause into the same Commit.
+	// store. A derived id ([DeriveID]) with ErrExists tells that the work is
+	// done already. A store may forget the id of a message that is finished, so
+	// whoever needs the work done once puts the Settle of its cause into the
+	// same Commit.
 	ErrExists = errors.New("spool: message exists")
 	// ErrNotFound answers Open for a message that is not in the store.
 	ErrNotFound = errors.New("spool: message not found")
-	// ErrDamaged answers Open, or a Read of what it returned, for content that is
-	// gone or not what was written: a further attempt would find the same. Every
-	// other error of theirs may pass. It also stands in [Lease].Damaged.
+	// ErrDamaged answers Open, or a Read of what it returned, for content that
+	// is gone or not what was written: a further attempt would find the same.
+	// Every other error of theirs may pass. It also stands in [Lease].Damaged.
 	ErrDamaged = errors.New("spool: message is damaged")
-	// ErrLeaseLost answers Settle and Renew of a lease that ended or was given to somebody else.
+	// ErrLeaseLost answers Settle and Renew of a lease that ended or was given
+	// to somebody else.
 	ErrLeaseLost = errors.New("spool: lease lost")
-	// ErrFull answers Create, Write and Commit when the store has no room, and Lease
-	// when there is none to record what becomes of deliveries. It is temporary.
+	// ErrFull answers Create, Write and Commit when the store has no room, and
+	// Lease when there is none to record what becomes of deliveries. It is
+	// temporary.
 	ErrFull = errors.New("spool: no room")
 	// ErrNoDelivery answers Commit without deliveries.
 	ErrNoDelivery = errors.New("spool: commit without deliveries")
-	// ErrFailed answers every Commit after a failure that leaves the store unable to promise
-	// durability, such as a failed fsync, and may answer Create and Lease. Only reopening the store helps.
+	// ErrFailed answers every Commit after a failure that leaves the store
+	// unable to promise durability, such as a failed fsync, and may answer
+	// Create and Lease. Only reopening the store helps.
 	ErrFailed = errors.New("spool: store has failed")
 	// ErrClosed answers every method after Close.
 	ErrClosed = errors.New("spool: store is closed")
 )
 
-// Message is what is known of a message beside its content. It does not change after Commit.
+// Message is what is known of a message beside its content. It does not change
+// after Commit.
 type Message struct {
 	// ID is the one given to Create. The store sets it.
 	ID      ID
 	Created time.Time
-	// From is the reverse-path without angle brackets; empty is the null sender.
+	// From is the reverse-path without angle brackets; empty is the null
+	// sender.
 	From string
-	// EnvelopeID is the decoded ENVID, Return is FULL, HDRS or empty (RFC 3461).
+	// EnvelopeID is the decoded ENVID, Return is FULL, HDRS or empty (RFC
+	// 3461).
 	EnvelopeID string
 	Return     string
 	// Body is 7BIT, 8BITMIME, BINARYMIME, or empty for 7BIT.
@@ -51,7 +58,8 @@ type Message struct {
 	// content that the relay put there itself. Whoever changes the content has
 	// to replace them. Defaults to 0.
 	Signatures int
-	// Size is the length of the content with what Commit puts in front. The store sets it.
+	// Size is the length of the content with what Commit puts in front. The
+	// store sets it.
 	Size int64
 	// Origin tells where the message came from.
 	Origin Origin
@@ -66,29 +74,34 @@ type Origin struct {
 	User      string // the authenticated user
 }
 
-// Recipient is one recipient of a delivery and what the last attempt said of it.
+// Recipient is one recipient of a delivery and what the last attempt said of
+// it.
 type Recipient struct {
 	// Address is the forward-path without angle brackets.
 	Address string
 	// Notify is what the sender asked to be told of.
 	Notify Notify
-	// Delayed tells that the sender has been told of the delay, or is not to be.
+	// Delayed tells that the sender has been told of the delay, or is not to
+	// be.
 	Delayed bool
-	// Original is the ORCPT parameter, "rfc822;user@example.com", decoded. May be empty.
+	// Original is the ORCPT parameter, "rfc822;user@example.com", decoded. May
+	// be empty.
 	Original string
-	// Status, Diagnostic and Host keep the last temporary failure for the report at
-	// expiry: enhanced status code, the reply or the local cause, and the remote host.
-	// Stores may cut Diagnostic at 512 bytes.
+	// Status, Diagnostic and Host keep the last temporary failure for the
+	// report at expiry: enhanced status code, the reply or the local cause, and
+	// the remote host. Stores may cut Diagnostic at 512 bytes.
 	Status, Diagnostic, Host string
 }
 
 // Delivery is one route's share of a message.
 type Delivery struct {
 	ID DeliveryID
-	// Route names where it goes. Only the relay understands it; a store groups by it.
+	// Route names where it goes. Only the relay understands it; a store groups
+	// by it.
 	Route      string
 	Recipients []Recipient
-	// Due is when the next attempt may start, Expires when no further one is made.
+	// Due is when the next attempt may start, Expires when no further one is
+	// made.
 	Due, Expires time.Time
 	// Attempts counts the attempts made so far.
 	Attempts int
@@ -98,7 +111,8 @@ type Delivery struct {
 type Commit struct {
 	Message    Message
 	Deliveries []Delivery // at least one; ids are filled in by the store as 0, 1, 2…
-	// Prepend is put in front of the content as written: trace fields and signatures.
+	// Prepend is put in front of the content as written: trace fields and
+	// signatures.
 	Prepend []byte
 	// Settle is applied in the same step as the commit: both happen or neither.
 	// A lost lease among them makes Commit fail with ErrLeaseLost.
@@ -120,7 +134,8 @@ type Settlement struct {
 
 // LeaseRequest asks for due deliveries.
 type LeaseRequest struct {
-	// Now is the caller's clock: deliveries with Due at or before it may be handed out.
+	// Now is the caller's clock: deliveries with Due at or before it may be
+	// handed out.
 	Now time.Time
 	// Max is the greatest number wanted.
 	Max int
@@ -150,10 +165,10 @@ type Lease struct {
 	Token uint64
 	// Until is when the lease ends.
 	Until time.Time
-	// Damaged is set when the store cannot read any more to whom the message goes.
-	// It is an ErrDamaged that tells what was damaged, where, and what was saved.
-	// Then only the ids and the route are sure. The holder makes the loss known, then
-	// settles. Defaults to nil.
+	// Damaged is set when the store cannot read any more to whom the message
+	// goes. It is an ErrDamaged that tells what was damaged, where, and what
+	// was saved. Then only the ids and the route are sure. The holder makes the
+	// loss known, then settles. Defaults to nil.
 	Damaged error
 }
 
@@ -174,8 +189,8 @@ type Store interface {
 	// written never ends with io.EOF: see ErrDamaged.
 	Open(ctx context.Context, id ID) (io.ReadCloser, error)
 	// Lease hands out due deliveries, oldest due first. What it returns is the
-	// caller's own. A lease with Until at or before Now has ended; no other clock
-	// than the Now of these calls ends one.
+	// caller's own. A lease with Until at or before Now has ended; no other
+	// clock than the Now of these calls ends one.
 	Lease(ctx context.Context, r LeaseRequest) (Leased, error)
 	// Renew makes until the end of a lease. Sooner than before, it gives the
 	// delivery back without a settlement: it is handed out again from then on.
@@ -193,7 +208,8 @@ type Writer interface {
 	io.Writer
 	// Commit makes the message durable and visible. After it, whatever it
 	// answered, the Writer is at its end. It keeps nothing of c. A context that
-	// is done before the store began to write makes it fail; later it waits for the outcome.
+	// is done before the store began to write makes it fail; later it waits for
+	// the outcome.
 	Commit(ctx context.Context, c Commit) error
 	// Abort forgets what was written. After Commit it does nothing.
 	Abort() error
@@ -201,8 +217,8 @@ type Writer interface {
 
 // Waker is an optional interface of a Store that other processes may fill.
 type Waker interface {
-	// Wake receives a value when deliveries may have become due sooner than the last
-	// Leased.Next told.
+	// Wake receives a value when deliveries may have become due sooner than the
+	// last Leased.Next told.
 	Wake() <-chan struct{}
 }
 

@@ -38,7 +38,9 @@ func TestIDOrder(t *testing.T) {
 	}
 	ids = append(ids, spool.ID{}, spool.ID(bytes.Repeat([]byte{0xff}, 16)))
 	slices.SortFunc(ids, spool.ID.Compare)
-	if !slices.IsSortedFunc(ids, func(a, b spool.ID) int { return strings.Compare(a.String(), b.String()) }) {
+	if !slices.IsSortedFunc(ids, func(a, b spool.ID) int {
+		return strings.Compare(a.String(), b.String())
+	}) {
 		t.Fatal("printed ids sort differently")
 	}
 	if !slices.IsSortedFunc(ids, func(a, b spool.ID) int { return a.Time().Compare(b.Time()) }) {
@@ -53,7 +55,8 @@ func TestDeriveID(t *testing.T) {
 	if id != spool.DeriveID(parent, "bounce/0") {
 		t.Fatal("a derived id changes")
 	}
-	if id == parent || id == spool.DeriveID(parent, "bounce/1") || id == spool.DeriveID(id, "bounce/0") {
+	if id == parent || id == spool.DeriveID(parent, "bounce/1") ||
+		id == spool.DeriveID(id, "bounce/0") {
 		t.Fatal("derived ids are alike")
 	}
 	if !id.Time().Equal(parent.Time()) {
@@ -65,14 +68,18 @@ func TestParseIDRefuses(t *testing.T) {
 	t.Parallel()
 	good := spool.NewID(time.Now()).String()
 	for _, s := range []string{
-		"", good[1:], good + "0", strings.ToUpper(good[:25]) + "W", good[:25] + "w", good[:25] + "1", "-" + good[1:], good[:25] + "\xff",
+		"", good[1:], good + "0", strings.ToUpper(good[:25]) + "W", good[:25] + "w",
+		good[:25] + "1", "-" + good[1:], good[:25] + "\xff",
 	} {
 		if _, err := spool.ParseID(s); err == nil {
 			t.Errorf("%q was taken for an id", s)
 		}
 	}
 	d := spool.DeliveryID{Message: spool.NewID(time.Now()), Seq: 3}.String()
-	for _, s := range []string{"", good, good + ".", good + ".-1", good + ".+1", good + ".01", good + ".1.2", good + ".99999999999", d[:26] + "x3"} {
+	for _, s := range []string{
+		"", good, good + ".", good + ".-1", good + ".+1", good + ".01", good + ".1.2",
+		good + ".99999999999", d[:26] + "x3",
+	} {
 		if _, err := spool.ParseDeliveryID(s); err == nil {
 			t.Errorf("%q was taken for the id of a delivery", s)
 		}
@@ -116,7 +123,8 @@ func TestNotify(t *testing.T) {
 			t.Errorf("%q became %v, %v", s, got, err)
 		}
 	}
-	if got, err := spool.ParseNotify("delay,Success"); err != nil || got != spool.NotifySuccess|spool.NotifyDelay {
+	if got, err := spool.ParseNotify("delay,Success"); err != nil ||
+		got != spool.NotifySuccess|spool.NotifyDelay {
 		t.Errorf("lower case became %v, %v", got, err)
 	}
 	for _, s := range []string{"NEVER,SUCCESS", "ALWAYS", ",", "SUCCESS,", " SUCCESS"} {

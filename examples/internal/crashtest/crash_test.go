@@ -1,5 +1,5 @@
-// Package crashtest_test kills the gateway example while mail passes through it and checks that
-// nothing it has promised to deliver is lost.
+// Package crashtest_test kills the gateway example while mail passes through it
+// and checks that nothing it has promised to deliver is lost.
 package crashtest_test
 
 import (
@@ -26,12 +26,14 @@ import (
 const (
 	sessions = 20
 
-	// A settlement may wait this long to be written: the store's 50 milliseconds, and the syncs of a
-	// busy disk. What was delivered longer before a kill must not be delivered again; some lives of
-	// the gateway last long enough to tell.
+	// A settlement may wait this long to be written: the store's 50
+	// milliseconds, and the syncs of a busy disk. What was delivered longer
+	// before a kill must not be delivered again; some lives of the gateway last
+	// long enough to tell.
 	unsettled = time.Second
 
-	// Above the length that the store keeps in its log: such a message has a file of its own.
+	// Above the length that the store keeps in its log: such a message has a
+	// file of its own.
 	largeBody = 300 << 10
 	smallBody = 4 << 10
 )
@@ -49,9 +51,9 @@ func kills(t *testing.T) int {
 	return n
 }
 
-// TestKill lets 20 sessions send while the gateway is killed again and again. Every
-// message that got its 250 must arrive, whole. One may arrive twice only if the
-// gateway was killed soon after its delivery.
+// TestKill lets 20 sessions send while the gateway is killed again and again.
+// Every message that got its 250 must arrive, whole. One may arrive twice only
+// if the gateway was killed soon after its delivery.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	g, kills := newGateway(t), kills(t)
@@ -104,18 +106,23 @@ func TestKill(t *testing.T) {
 			age := g.killed[before.life].Sub(before.at)
 			oldest = max(oldest, age)
 			if age > unsettled {
-				t.Errorf("message %s was delivered again though the gateway was killed %v after the first time", id, age)
+				t.Errorf(
+					"message %s was delivered again though the gateway was killed %v after the first time",
+					id, age,
+				)
 			}
 		}
 	}
-	t.Logf("%d kills, %d messages sent, %d of them acknowledged, %d arrived; %d delivered again, at most %v after the first time the gateway was killed",
+	t.Logf("%d kills, %d messages sent, %d of them acknowledged, %d arrived; %d delivered again, "+
+		"at most %v after the first time the gateway was killed",
 		kills, ids.Load(), len(acknowledged), len(g.sink.all()), again, oldest)
 	if len(acknowledged) < kills*sessions {
 		t.Errorf("only %d messages were acknowledged: too few to tell anything", len(acknowledged))
 	}
 }
 
-// session sends messages over one connection until something fails, and notes those that got their final 250.
+// session sends messages over one connection until something fails, and notes
+// those that got their final 250.
 func session(ctx context.Context, addr string, ids *atomic.Int64, sent *ledger) {
 	// Also what keeps the load within what a busy machine delivers.
 	pause := func() { wait(ctx, rand.N(20*time.Millisecond)) }
@@ -156,7 +163,9 @@ func send(c *smtp.Client, id string) error {
 	}
 	line := strings.Repeat("x", 70) + "\r\n"
 	body := strings.Repeat(line, size/len(line))
-	if _, err := fmt.Fprintf(w, "Subject: <%s>\r\n\r\n%send of <%s>\r\n", id, body, id); err != nil {
+	if _, err := fmt.Fprintf(
+		w, "Subject: <%s>\r\n\r\n%send of <%s>\r\n", id, body, id,
+	); err != nil {
 		return err
 	}
 	return w.Close()
@@ -223,7 +232,10 @@ func newGateway(t *testing.T) *gateway {
 	t.Helper()
 	g := &gateway{t: t, dir: t.TempDir(), addr: freeAddr(t)}
 	g.sink = newSink(t)
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", g.path("gateway"), "github.com/postern-mail/postern/examples/gateway")
+	build := exec.CommandContext(
+		t.Context(), "go", "build", "-o", g.path("gateway"),
+		"github.com/postern-mail/postern/examples/gateway",
+	)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -242,8 +254,9 @@ func newGateway(t *testing.T) *gateway {
 
 func (g *gateway) path(name string) string { return filepath.Join(g.dir, name) }
 
-// freeAddr is an address that nobody listens at. Its port is below those that the system gives
-// to clients: none of them may take it while the gateway is down.
+// freeAddr is an address that nobody listens at. Its port is below those that
+// the system gives to clients: none of them may take it while the gateway is
+// down.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	for range 100 {

@@ -20,7 +20,8 @@ type delivery struct {
 	whole bool
 }
 
-// sink is a next hop that takes two of three messages and notes them before it says 250.
+// sink is a next hop that takes two of three messages and notes them before it
+// says 250.
 type sink struct {
 	addr string
 	life atomic.Int64
@@ -51,7 +52,9 @@ func newSink(t *testing.T) *sink {
 
 func (s *sink) serve(c net.Conn) {
 	defer c.Close()
-	life := s.life.Load() // what is still in the connection after a kill belongs to the life before it
+	// what is still in the connection after a kill belongs to the life before
+	// it
+	life := s.life.Load()
 	p := textproto.NewConn(c)
 	reply := func(text string) { _ = p.PrintfLine("%s", text) }
 	reply("220 sink.example.test ESMTP")

@@ -1,5 +1,5 @@
-// Package mailtest helps to test a relay from outside: a next hop that keeps what it is given,
-// and a client that sends from an address of choice.
+// Package mailtest helps to test a relay from outside: a next hop that keeps
+// what it is given, and a client that sends from an address of choice.
 package mailtest
 
 import (
@@ -165,7 +165,8 @@ func Dial(from, addr string) (*smtp.Client, error) {
 		return nil, err
 	}
 	_ = conn.SetDeadline(time.Now().Add(Patience))
-	// The name that certificates are checked for; authentication needs it to be local or in TLS.
+	// The name that certificates are checked for; authentication needs it to be
+	// local or in TLS.
 	c, err := smtp.NewClient(conn, "localhost")
 	if err != nil {
 		conn.Close()
@@ -173,8 +174,8 @@ func Dial(from, addr string) (*smtp.Client, error) {
 	return c, err
 }
 
-// Send hands one message over. The error of a refusal is a *textproto.Error; the
-// session can go on after it.
+// Send hands one message over. The error of a refusal is a *textproto.Error;
+// the session can go on after it.
 func Send(c *smtp.Client, from, to, subject string) (err error) {
 	defer func() {
 		if err != nil {
@@ -192,28 +193,33 @@ func Send(c *smtp.Client, from, to, subject string) (err error) {
 		return err
 	}
 	var b bytes.Buffer
-	b.WriteString("From: <" + from + ">\r\nTo: <" + to + ">\r\nSubject: " + subject + "\r\n\r\nHello\r\n")
+	b.WriteString(
+		"From: <" + from + ">\r\nTo: <" + to + ">\r\nSubject: " + subject + "\r\n\r\nHello\r\n",
+	)
 	if _, err := w.Write(b.Bytes()); err != nil {
 		return err
 	}
 	return w.Close()
 }
 
-// Certificate writes a certificate for localhost, its key, and ca.pem, the certificate of who issued it, to a
-// directory. It returns the files and the configuration of a client that trusts the issuer.
+// Certificate writes a certificate for localhost, its key, and ca.pem, the
+// certificate of who issued it, to a directory. It returns the files and the
+// configuration of a client that trusts the issuer.
 func Certificate(t testing.TB, dir string) (cert, key string, client *tls.Config) {
 	t.Helper()
 	serial := big.NewInt(time.Now().UnixNano())
 	ca := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: "Test CA " + serial.String()}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: serial, Subject: pkix.Name{CommonName: "Test CA " + serial.String()},
+		NotAfter: time.Now().Add(time.Hour),
+		IsCA:     true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	caKey := newKey(t)
 	caPEM := issue(t, ca, ca, caKey.Public(), caKey)
 	leafKey := newKey(t)
 	certPEM := issue(t, &x509.Certificate{
 		SerialNumber: new(big.Int).Add(serial, big.NewInt(1)), NotAfter: time.Now().Add(time.Hour),
-		DNSNames: []string{"localhost"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:    []string{"localhost"},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}, ca, leafKey.Public(), caKey)
 	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	Write(t, filepath.Join(dir, "ca.pem"), string(caPEM))
@@ -224,19 +230,22 @@ func Certificate(t testing.TB, dir string) (cert, key string, client *tls.Config
 	return cert, key, &tls.Config{RootCAs: pool, ServerName: "localhost"}
 }
 
-// ClientCertificates writes for each name the certificate of a client, NAME.pem, and its key, NAME.key, to a
-// directory. It returns who issued them. Each call makes another authority of the same name.
+// ClientCertificates writes for each name the certificate of a client,
+// NAME.pem, and its key, NAME.key, to a directory. It returns who issued them.
+// Each call makes another authority of the same name.
 func ClientCertificates(t testing.TB, dir string, names ...string) *x509.CertPool {
 	t.Helper()
 	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test CA for clients"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test CA for clients"},
+		NotAfter: time.Now().Add(time.Hour),
+		IsCA:     true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	caKey := newKey(t)
 	for i, name := range names {
 		key := newKey(t)
 		certPEM := issue(t, &x509.Certificate{
-			SerialNumber: big.NewInt(int64(i + 2)), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
+			SerialNumber: big.NewInt(int64(i + 2)), Subject: pkix.Name{CommonName: name},
+			NotAfter:    time.Now().Add(time.Hour),
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		}, ca, key.Public(), caKey)
 		Write(t, filepath.Join(dir, name+".pem"), string(certPEM))
@@ -265,7 +274,9 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 	return key
 }
 
-func issue(t testing.TB, template, issuer *x509.Certificate, public crypto.PublicKey, key crypto.Signer) []byte {
+func issue(
+	t testing.TB, template, issuer *x509.Certificate, public crypto.PublicKey, key crypto.Signer,
+) []byte {
 	t.Helper()
 	der, err := x509.CreateCertificate(rand.Reader, template, issuer, public, key)
 	if err != nil {
@@ -292,7 +303,8 @@ func Htpasswd(t testing.TB, name, user, password string) {
 	Write(t, name, user+":"+string(hash)+"\n")
 }
 
-// WantReply fails unless err is a refusal that begins with the code and text, "550 5.1.1" for one.
+// WantReply fails unless err is a refusal that begins with the code and text,
+// "550 5.1.1" for one.
 func WantReply(t testing.TB, err error, want string) {
 	t.Helper()
 	var reply *textproto.Error

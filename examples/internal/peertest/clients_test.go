@@ -43,7 +43,10 @@ type client struct {
 var clients = []client{
 	{name: "swaks", mechanisms: []string{"PLAIN", "LOGIN"}, unix: true, send: swaks},
 	{
-		name: "msmtp", mechanisms: []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "EXTERNAL"}, unix: true,
+		name: "msmtp",
+		mechanisms: []string{
+			"PLAIN", "LOGIN", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "EXTERNAL",
+		}, unix: true,
 		unoffered: "does not support", send: msmtp,
 	},
 	{
@@ -51,10 +54,14 @@ var clients = []client{
 		unoffered: "No known authentication mechanisms supported", send: curl,
 	},
 	{
-		name: "smtplib", mechanisms: []string{"PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "EXTERNAL"},
-		unoffered: "504", send: script("python3", "testdata/send.py"),
+		name:       "smtplib",
+		mechanisms: []string{"PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "EXTERNAL"},
+		unoffered:  "504", send: script("python3", "testdata/send.py"),
 	},
-	{name: "nodemailer", mechanisms: []string{"PLAIN", "LOGIN", "XOAUTH2"}, send: script("node", "node/send.js")},
+	{
+		name: "nodemailer", mechanisms: []string{"PLAIN", "LOGIN", "XOAUTH2"},
+		send: script("node", "node/send.js"),
+	},
 	{
 		name: "Net-SMTP", mechanisms: []string{"PLAIN", "LOGIN", "EXTERNAL"}, unix: true,
 		unoffered: "504", send: script("perl", "testdata/send.pl"),
@@ -81,8 +88,10 @@ var clients = []client{
 		unoffered: "504", cancels: "invalid_token", send: goSMTP,
 	},
 	{
-		name: "go-mail", mechanisms: []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "XOAUTH2"}, composes: true,
-		send: goMail,
+		name:       "go-mail",
+		mechanisms: []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "XOAUTH2"},
+		composes:   true,
+		send:       goMail,
 	},
 }
 
@@ -108,8 +117,10 @@ func testClient(t *testing.T, c client, g *gateway, next *sink) {
 	newJob := func(t *testing.T, security, mechanism string, size int) *job {
 		serial++
 		j := &job{
-			Host: "localhost", Security: security, From: user, To: fmt.Sprintf("%s.%d@example.net", c.name, serial),
-			User: user, Password: password, CA: g.path("ca.pem"), File: filepath.Join(t.TempDir(), "message"), Initial: serial%2 == 0,
+			Host: "localhost", Security: security, From: user,
+			To:   fmt.Sprintf("%s.%d@example.net", c.name, serial),
+			User: user, Password: password, CA: g.path("ca.pem"),
+			File: filepath.Join(t.TempDir(), "message"), Initial: serial%2 == 0,
 			Mechanism: mechanism,
 		}
 		switch mechanism {
@@ -209,7 +220,9 @@ func testClient(t *testing.T, c client, g *gateway, next *sink) {
 		bad("no certificate", c.unoffered, func(j *job) { j.Certificate, j.Key = "", "" })
 	}
 	for _, security := range []string{"STARTTLS", "implicit"} {
-		t.Run(security+" without logon", func(t *testing.T) { refused(t, newJob(t, security, "", 1), "530") })
+		t.Run(security+" without logon", func(t *testing.T) {
+			refused(t, newJob(t, security, "", 1), "530")
+		})
 		t.Run(security+" unknown issuer", func(t *testing.T) {
 			j := newJob(t, security, c.mechanisms[0], 1)
 			j.CA = filepath.Join(other, "ca.pem")
@@ -219,5 +232,7 @@ func testClient(t *testing.T, c client, g *gateway, next *sink) {
 			}
 		})
 	}
-	t.Run("relay", func(t *testing.T) { accepted(t, newJob(t, "none", "", 10<<10), "relay", "SMTP") })
+	t.Run("relay", func(t *testing.T) {
+		accepted(t, newJob(t, "none", "", 10<<10), "relay", "SMTP")
+	})
 }

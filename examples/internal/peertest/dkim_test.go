@@ -153,8 +153,8 @@ func openDKIM(ctx context.Context, t *testing.T, keys string, files []string) ve
 	return v
 }
 
-// TestSignatures has others verify what leaves behind a hop with 8BITMIME and one
-// without: the gateway's own signatures always fit, those of others where
+// TestSignatures has others verify what leaves behind a hop with 8BITMIME and
+// one without: the gateway's own signatures always fit, those of others where
 // nothing had to be converted.
 func TestSignatures(t *testing.T) {
 	t.Parallel()
@@ -199,7 +199,9 @@ smart_hosts = [%q]
 			if by == "both" {
 				content = signed(t, others, "other.test", text)
 			}
-			l := letter{from: user, to: []string{id + "@eight.test", id + "@seven.test"}, content: content}
+			l := letter{
+				from: user, to: []string{id + "@eight.test", id + "@seven.test"}, content: content,
+			}
 			post(t, "127.0.0.1:"+g.ports["relay"], l)
 			for _, hop := range []struct {
 				sink   *sink

@@ -1,5 +1,6 @@
-// Package peertest_test lets mail clients and a mail server that others wrote talk to the gateway example, and the
-// gateway to that server. scripts/deps.sh installs them all; one that is missing fails its tests.
+// Package peertest_test lets mail clients and a mail server that others wrote
+// talk to the gateway example, and the gateway to that server. scripts/deps.sh
+// installs them all; one that is missing fails its tests.
 package peertest_test
 
 import (
@@ -80,7 +81,9 @@ func newSink(t *testing.T) *sink {
 		t.Fatal(err)
 	}
 	s := &sink{addr: l.Addr().String()}
-	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &session{sink: s}, nil }))
+	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) {
+		return &session{sink: s}, nil
+	}))
 	server.Domain, server.MaxLineLength = "sink.example.test", 1<<20
 	server.EnableSMTPUTF8, server.EnableDSN = true, true
 	go func() { _ = server.Serve(l) }()
@@ -140,7 +143,9 @@ var binary = filepath.Join(os.TempDir(), fmt.Sprintf("peertest-gateway-%d", os.G
 
 func run(m *testing.M) int {
 	defer os.Remove(binary)
-	build := exec.Command("go", "build", "-o", binary, "github.com/postern-mail/postern/examples/gateway")
+	build := exec.Command(
+		"go", "build", "-o", binary, "github.com/postern-mail/postern/examples/gateway",
+	)
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Printf("%v\n%s", err, out)
 		return 1
@@ -153,7 +158,8 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// config has connectors for relaying hosts, and for users with STARTTLS and with TLS from the first byte.
+// config has connectors for relaying hosts, and for users with STARTTLS and
+// with TLS from the first byte.
 const config = `
 hostname = "relay.example.test"
 spool = "spool"
@@ -194,10 +200,12 @@ smart_hosts = ["SINK"]
 schedule = ["1s"]
 `
 
-// keeper ends the gateway when its standard input is closed, also by the death of the tests.
+// keeper ends the gateway when its standard input is closed, also by the death
+// of the tests.
 const keeper = `"$0" -config "$1" </dev/null & read -r _; kill $!; wait $!`
 
-// start runs a gateway for the length of the test, with more lines of configuration.
+// start runs a gateway for the length of the test, with more lines of
+// configuration.
 func start(t *testing.T, next *sink, more string) *gateway {
 	t.Helper()
 	return startWith(t, next, "", more)
@@ -206,7 +214,9 @@ func start(t *testing.T, next *sink, more string) *gateway {
 // startWith is start with more lines at the top of the configuration, too.
 func startWith(t *testing.T, next *sink, top, more string) *gateway {
 	t.Helper()
-	g := &gateway{dir: t.TempDir(), ports: map[string]string{}, mechanisms: []string{"PLAIN", "LOGIN"}}
+	g := &gateway{
+		dir: t.TempDir(), ports: map[string]string{}, mechanisms: []string{"PLAIN", "LOGIN"},
+	}
 	mailtest.Certificate(t, g.dir)
 	mailtest.Htpasswd(t, g.path("users"), user, password)
 	lines := strings.ReplaceAll(config, "SINK", next.addr)
@@ -274,13 +284,17 @@ func startWith(t *testing.T, next *sink, top, more string) *gateway {
 
 func (g *gateway) path(name string) string { return filepath.Join(g.dir, name) }
 
-// message has a header and a body of so many octets, without a line end behind the last of them.
+// message has a header and a body of so many octets, without a line end behind
+// the last of them.
 func message(from, to string, size int) []byte {
-	head := "From: <" + from + ">\r\nTo: <" + to + ">\r\nSubject: " + fmt.Sprint(size) + " octets\r\n" +
+	head := "From: <" + from + ">\r\nTo: <" + to + ">\r\nSubject: " + fmt.Sprint(
+		size,
+	) + " octets\r\n" +
 		"Date: Mon, 05 Jan 2026 10:00:00 +0000\r\nMessage-ID: <" + to + ">\r\n" +
 		"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
 	// What clients and servers get wrong, and what most of a message is.
-	odd := ".\r\n..\r\n.begins with a dot\r\n\r\nGröße, 10 €\r\nspace at the end \r\n\ttab\t\r\nFrom the mbox format\r\n" +
+	odd := ".\r\n..\r\n.begins with a dot\r\n\r\nGröße, 10 €\r\nspace at the end " +
+		"\r\n\ttab\t\r\nFrom the mbox format\r\n" +
 		strings.Repeat("y", 998) + "\r\n"
 	plain := strings.Repeat(strings.Repeat("x", 76)+"\r\n", 100)
 	b := make([]byte, 0, len(head)+size)
@@ -311,8 +325,13 @@ func wantContent(t *testing.T, got, sent []byte) {
 	for i <= min(len(got), len(sent)) && got[len(got)-i] == sent[len(sent)-i] {
 		i++
 	}
-	around := func(b []byte) []byte { return b[max(0, len(b)-i-100):min(len(b), max(0, len(b)-i+20))] }
-	t.Errorf("%d octets arrived of %d that were sent; %d from the end:\n%q\nwas\n%q", len(got), len(sent), i, around(got), around(sent))
+	around := func(b []byte) []byte {
+		return b[max(0, len(b)-i-100):min(len(b), max(0, len(b)-i+20))]
+	}
+	t.Errorf(
+		"%d octets arrived of %d that were sent; %d from the end:\n%q\nwas\n%q", len(got),
+		len(sent), i, around(got), around(sent),
+	)
 }
 
 // output runs a program and returns all it writes.
@@ -320,7 +339,9 @@ func output(ctx context.Context, stdin io.Reader, name string, args ...string) (
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin = stdin
 	// No settings of whoever runs the tests.
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH") + ":/usr/bin", "HOME=/nonexistent", "LC_ALL=C.UTF-8"}
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH") + ":/usr/bin", "HOME=/nonexistent", "LC_ALL=C.UTF-8",
+	}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

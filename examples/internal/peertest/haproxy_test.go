@@ -16,8 +16,8 @@ import (
 	"github.com/postern-mail/postern/examples/internal/mailtest"
 )
 
-// haproxyConfig has a frontend for clients, and backends that are checked in every
-// way. HAProxy comes from 127.0.0.3, which no connector takes.
+// haproxyConfig has a frontend for clients, and backends that are checked in
+// every way. HAProxy comes from 127.0.0.3, which no connector takes.
 const haproxyConfig = `
 global
 	stats socket STATS mode 600
@@ -45,8 +45,8 @@ backend connects-and-sends
 	server gw 127.0.0.1:RELAY source 127.0.0.3 check check-send-proxy inter 100ms
 `
 
-// HAProxy finds the gateway in health by every kind of check, though no connector
-// takes it as itself, and its clients are who they are.
+// HAProxy finds the gateway in health by every kind of check, though no
+// connector takes it as itself, and its clients are who they are.
 func TestHAProxy(t *testing.T) {
 	next := newSink(t)
 	g := startWith(t, next, `proxies = ["127.0.0.3"]`, "")

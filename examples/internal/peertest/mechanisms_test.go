@@ -18,15 +18,17 @@ import (
 )
 
 // mechanisms are all that there are.
-var mechanisms = []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "OAUTHBEARER", "XOAUTH2", "EXTERNAL"}
+var mechanisms = []string{
+	"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "OAUTHBEARER", "XOAUTH2", "EXTERNAL",
+}
 
 const (
 	token  = "eyJhbGciOi.J9-_~+/=="
 	nobody = "nobody@example.test"
 )
 
-// embed runs a relay that has every mechanism, which the gateway has not. It is shown as a gateway. The certificates
-// of its users stand in the directory.
+// embed runs a relay that has every mechanism, which the gateway has not. It is
+// shown as a gateway. The certificates of its users stand in the directory.
 func embed(t *testing.T, next *sink) *gateway {
 	t.Helper()
 	g := &gateway{dir: t.TempDir(), ports: map[string]string{}, mechanisms: mechanisms}
@@ -45,9 +47,12 @@ func embed(t *testing.T, next *sink) *gateway {
 	if err != nil {
 		t.Fatal(err)
 	}
-	loopback := connector.Range{From: netip.MustParseAddr("127.0.0.1"), To: netip.MustParseAddr("127.0.0.1")}
+	loopback := connector.Range{
+		From: netip.MustParseAddr("127.0.0.1"), To: netip.MustParseAddr("127.0.0.1"),
+	}
 	connectors := []*connector.Connector{
-		connector.AnonymousRelay("relay", loopback), connector.Submission("STARTTLS"), connector.Submission("implicit"),
+		connector.AnonymousRelay("relay", loopback), connector.Submission("STARTTLS"),
+		connector.Submission("implicit"),
 	}
 	connectors[2].ImplicitTLS = true
 	for _, c := range connectors {
@@ -60,20 +65,27 @@ func embed(t *testing.T, next *sink) *gateway {
 		TLS: &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: authority},
 		Auth: &auth.Server{
 			Passwords: users, SCRAM: users,
-			Tokens: auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+			Tokens: auth.VerifierFunc(func(
+				_ context.Context, c auth.Credentials,
+			) (*auth.Identity, error) {
 				return known(c.Token == token && c.Username == user)
 			}),
-			Certificates: auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+			Certificates: auth.VerifierFunc(func(
+				_ context.Context, c auth.Credentials,
+			) (*auth.Identity, error) {
 				name := c.TLS.VerifiedChains[0][0].Subject.CommonName
 				return known(name == user && (c.Username == "" || c.Username == name))
 			}),
 		},
 		SendConnectors: []*connector.SendConnector{{
-			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}, SmartHosts: []string{next.addr},
+			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			SmartHosts: []string{next.addr},
 		}},
 		Events: func(e relay.Event) {
 			for _, to := range e.To {
-				g.at(e.Kind.String() + " " + to) <- event{Connector: e.Connector, User: e.User, From: e.From}
+				g.at(e.Kind.String() + " " + to) <- event{
+					Connector: e.Connector, User: e.User, From: e.From,
+				}
 			}
 		},
 	})
@@ -106,23 +118,33 @@ func TestMechanisms(t *testing.T) {
 	}
 }
 
-// A client that has learnt a mechanism has to play it. The versions of nodemailer and the Go libraries change here
-// only; those of the others are the system's.
+// A client that has learnt a mechanism has to play it. The versions of
+// nodemailer and the Go libraries change here only; those of the others are the
+// system's.
 func TestKnown(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, command, want string }{
 		{"swaks", `swaks --help`, "PLAIN"},
 		{"msmtp", `msmtp --version | tr a-z A-Z`, "PLAIN"},
 		{"curl", `curl --version | sed s/gsasl/SCRAM-SHA-256/`, "Features"},
-		{"smtplib", `python3 -c 'import smtplib; print(*dir(smtplib.SMTP))' | sed s/auth_//g | tr a-z_ A-Z-`, "PLAIN"},
+		{
+			"smtplib",
+			`python3 -c 'import smtplib; print(*dir(smtplib.SMTP))' | sed s/auth_//g | tr a-z_ A-Z-`,
+			"PLAIN",
+		},
 		{
 			"aiosmtplib", `/usr/bin/python3 -c 'import aiosmtplib; print(*dir(aiosmtplib.SMTP))' |
 				sed s/auth_//g | tr a-z_ A-Z-`, "PLAIN",
 		},
-		{"Net-SMTP", `perl -e 'print map { glob "$_/Authen/SASL/Perl/*.pm" } @INC' | tr _ -`, "PLAIN"},
+		{
+			"Net-SMTP", `perl -e 'print map { glob "$_/Authen/SASL/Perl/*.pm" } @INC' | tr _ -`,
+			"PLAIN",
+		},
 	} {
 		text, err := output(t.Context(), nil, "sh", "-c", tt.command)
-		words := strings.FieldsFunc(text, func(r rune) bool { return r != '-' && !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+		words := strings.FieldsFunc(text, func(r rune) bool {
+			return r != '-' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+		})
 		if err != nil || !slices.Contains(words, tt.want) {
 			t.Errorf("%s: %v\n%s", tt.name, err, text)
 		}

@@ -21,7 +21,8 @@ import (
 	"github.com/postern-mail/postern/examples/internal/postfix"
 )
 
-// smtpds are Postfix's servers. The gateway hands mail for NAME.example.net to server NAME, which relays it to the sink.
+// smtpds are Postfix's servers. The gateway hands mail for NAME.example.net to
+// server NAME, which relays it to the sink.
 var smtpds = map[string][]string{
 	"chunking":  nil,
 	"data":      {"smtpd_discard_ehlo_keywords = chunking"},
@@ -39,11 +40,14 @@ var smtpds = map[string][]string{
 }
 
 var logon = []string{
-	"smtpd_sasl_auth_enable = yes", "smtpd_sasl_type = dovecot", "smtpd_sasl_path = inet:AUTH", "smtpd_tls_auth_only = yes",
-	"smtpd_sasl_authenticated_header = yes", "smtpd_relay_restrictions = permit_sasl_authenticated, reject",
+	"smtpd_sasl_auth_enable = yes", "smtpd_sasl_type = dovecot", "smtpd_sasl_path = inet:AUTH",
+	"smtpd_tls_auth_only = yes",
+	"smtpd_sasl_authenticated_header = yes",
+	"smtpd_relay_restrictions = permit_sasl_authenticated, reject",
 }
 
-// senders are Postfix's clients. Postfix hands mail for NAME.test to the gateway by client NAME.
+// senders are Postfix's clients. Postfix hands mail for NAME.test to the
+// gateway by client NAME.
 var senders = map[string]struct {
 	connector string // of the gateway
 	settings  []string
@@ -52,11 +56,17 @@ var senders = map[string]struct {
 	"plain":    {"STARTTLS", append([]string{"smtp_sasl_mechanism_filter = plain"}, submits...)},
 	"login":    {"STARTTLS", append([]string{"smtp_sasl_mechanism_filter = login"}, submits...)},
 	"implicit": {"implicit", append([]string{"smtp_tls_wrappermode = yes"}, submits...)},
-	"wrong":    {"STARTTLS", append(submits[:len(submits)-1:len(submits)-1], "smtp_sasl_password_maps = texthash:DIR/wrong")},
+	"wrong": {
+		"STARTTLS",
+		append(
+			submits[:len(submits)-1:len(submits)-1], "smtp_sasl_password_maps = texthash:DIR/wrong",
+		),
+	},
 }
 
 var submits = []string{
-	"smtp_tls_security_level = secure", "smtp_tls_CAfile = DIR/ca.pem", "smtp_sasl_auth_enable = yes",
+	"smtp_tls_security_level = secure", "smtp_tls_CAfile = DIR/ca.pem",
+	"smtp_sasl_auth_enable = yes",
 	"smtp_sasl_security_options = noanonymous", "smtp_sasl_password_maps = texthash:DIR/right",
 }
 
@@ -90,7 +100,8 @@ func startPeers(t *testing.T) *peers {
 	p := &peers{next: newSink(t), smtpds: freeAddrs(t, smtpds)}
 	var out strings.Builder
 	for name, addr := range p.smtpds {
-		fmt.Fprintf(&out, "[[send_connector]]\nname = %[1]q\naddress_spaces = [\"%[1]s.example.net\"]\nsmart_hosts = [%[2]q]\n"+
+		fmt.Fprintf(&out, "[[send_connector]]\nname = %[1]q\naddress_spaces = "+
+			"[\"%[1]s.example.net\"]\nsmart_hosts = [%[2]q]\n"+
 			"messages_per_connection = 1\n", name, addr)
 		if name != "clear" {
 			out.WriteString("tls = \"DomainValidation\"\ntls_domain = \"localhost\"\n")
@@ -105,7 +116,13 @@ func startPeers(t *testing.T) *peers {
 	dir := t.TempDir()
 	mailtest.Write(t, dir+"/right-out", password+"\n")
 	mailtest.Write(t, dir+"/wrong-out", "wrong\n")
-	p.gateway = start(t, p.next, strings.ReplaceAll(strings.ReplaceAll(out.String(), "right-out", dir+"/right-out"), "wrong-out", dir+"/wrong-out"))
+	p.gateway = start(
+		t, p.next,
+		strings.ReplaceAll(
+			strings.ReplaceAll(out.String(), "right-out", dir+"/right-out"), "wrong-out",
+			dir+"/wrong-out",
+		),
+	)
 
 	fill := strings.NewReplacer("GREY", greylist(t), "AUTH", authServer(t), "DIR", p.dir)
 	set := func(name string, settings []string) []string {
@@ -133,7 +150,8 @@ func startPeers(t *testing.T) *peers {
 		fmt.Fprintf(&transports, "%s.test to-%s:%s\n", name, name, to)
 		c.Clients["to-"+name] = set("to-"+name, s.settings)
 	}
-	// The sink knows no original recipients beyond ASCII, as Postfix writes them.
+	// The sink knows no original recipients beyond ASCII, as Postfix writes
+	// them.
 	c.Clients["no-dsn"] = []string{"smtp_discard_ehlo_keywords = dsn"}
 	fmt.Fprintf(&transports, "utf8.example.net no-dsn:[127.0.0.1]:%s\n", sinkPort)
 	// Mail for the gateway's own domain goes there too.
@@ -171,8 +189,8 @@ func openDir(t *testing.T) string {
 	return dir
 }
 
-// freeAddrs are addresses that nobody listens at, one for each name. Their ports are below those that the system
-// gives to clients.
+// freeAddrs are addresses that nobody listens at, one for each name. Their
+// ports are below those that the system gives to clients.
 func freeAddrs[T any](t *testing.T, names map[string]T) map[string]string {
 	t.Helper()
 	addrs := map[string]string{}
@@ -285,7 +303,10 @@ func greylist(t *testing.T) string {
 // authServer knows the user, in Dovecot's protocol.
 func authServer(t *testing.T) string {
 	return serve(t, func(c net.Conn, lines *bufio.Scanner) {
-		fmt.Fprint(c, "VERSION\t1\t1\nCUID\t1\nCOOKIE\t00\nMECH\tPLAIN\tplaintext\nMECH\tLOGIN\tplaintext\nDONE\n")
+		fmt.Fprint(
+			c,
+			"VERSION\t1\t1\nCUID\t1\nCOOKIE\t00\nMECH\tPLAIN\tplaintext\nMECH\tLOGIN\tplaintext\nDONE\n",
+		)
 		given := map[string][]string{}
 		for lines.Scan() {
 			f := strings.Split(lines.Text(), "\t")
@@ -298,11 +319,18 @@ func authServer(t *testing.T) string {
 			}
 			if f[0] == "CONT" || strings.HasPrefix(f[len(f)-1], "resp=") {
 				b, _ := base64.StdEncoding.DecodeString(response)
-				given[id] = append(given[id], strings.Split(strings.TrimPrefix(string(b), "\x00"), "\x00")...)
+				given[id] = append(
+					given[id], strings.Split(strings.TrimPrefix(string(b), "\x00"), "\x00")...,
+				)
 			}
 			switch {
 			case len(given[id]) < 2:
-				fmt.Fprintf(c, "CONT\t%s\t%s\n", id, base64.StdEncoding.EncodeToString([]byte([]string{"Username:", "Password:"}[len(given[id])])))
+				fmt.Fprintf(
+					c, "CONT\t%s\t%s\n", id,
+					base64.StdEncoding.EncodeToString(
+						[]byte([]string{"Username:", "Password:"}[len(given[id])]),
+					),
+				)
 			case slices.Equal(given[id], []string{user, password}):
 				fmt.Fprintf(c, "OK\t%s\tuser=%s\n", id, user)
 			default:
@@ -372,7 +400,8 @@ func testToPostfix(t *testing.T, p *peers) {
 		e := p.gateway.next(t, "bounced "+to)
 		m := p.next.next(t, sender)
 		text := strings.Join(strings.Fields(string(m.content)), " ")
-		if m.from != "" || !strings.Contains(text, "multipart/report") || !strings.Contains(text, diagnostic) || !strings.Contains(text, to) {
+		if m.from != "" || !strings.Contains(text, "multipart/report") ||
+			!strings.Contains(text, diagnostic) || !strings.Contains(text, to) {
 			t.Errorf("report without %q from <%s>:\n%s", diagnostic, m.from, m.content)
 		}
 		return e
@@ -389,12 +418,15 @@ func testToPostfix(t *testing.T, p *peers) {
 				l := letter{to: []string{to}, content: message(sender, to, size)}
 				post(t, l)
 				e := p.gateway.next(t, "delivered "+to)
-				if e.Code != 250 || !strings.Contains(e.Text, "queued as") || !strings.HasSuffix(e.Host, p.smtpds[name][len("127.0.0.1"):]) {
+				if e.Code != 250 || !strings.Contains(e.Text, "queued as") ||
+					!strings.HasSuffix(e.Host, p.smtpds[name][len("127.0.0.1"):]) {
 					t.Errorf("delivered: %+v", e)
 				}
 				m := p.next.next(t, to)
 				wantContent(t, m.content, append(l.content, '\r', '\n'))
-				if !strings.Contains(string(m.content), "by postfix.example.test (Postfix) with "+how.with+" id") {
+				if !strings.Contains(
+					string(m.content), "by postfix.example.test (Postfix) with "+how.with+" id",
+				) {
 					t.Errorf("not %s: %s", how.with, m.content[:min(1000, len(m.content))])
 				}
 				p.log.await(t, `postfix/`+name+`/smtpd.*disconnect.*`+how.verbs)
@@ -404,13 +436,21 @@ func testToPostfix(t *testing.T, p *peers) {
 
 	for _, name := range []string{"chunking", "data"} {
 		t.Run("unknown recipient "+name, func(t *testing.T) {
-			known, unknown, other := "known.a@"+name+".example.net", "nobody@"+name+".example.net", "known.b@"+name+".example.net"
-			post(t, letter{to: []string{known, unknown, other}, content: message(sender, known, 1000)})
+			known, unknown, other := "known.a@"+name+".example.net", "nobody@"+name+
+				".example.net", "known.b@"+name+".example.net"
+			post(
+				t,
+				letter{to: []string{known, unknown, other}, content: message(sender, known, 1000)},
+			)
 			p.gateway.next(t, "delivered "+known)
 			p.gateway.next(t, "delivered "+other)
 			p.next.next(t, known)
 			p.next.next(t, other)
-			e := report(t, unknown, "Diagnostic-Code: smtp; 550 5.1.1 <"+unknown+">: Recipient address rejected: User unknown in relay recipient table")
+			e := report(
+				t, unknown,
+				"Diagnostic-Code: smtp; 550 5.1.1 <"+unknown+
+					">: Recipient address rejected: User unknown in relay recipient table",
+			)
 			if e.Code != 550 || e.Enhanced != "5.1.1" {
 				t.Errorf("bounced: %+v", e)
 			}
@@ -434,7 +474,8 @@ func testToPostfix(t *testing.T, p *peers) {
 	t.Run("greylist", func(t *testing.T) {
 		to := "known@grey.example.net"
 		post(t, letter{to: []string{to}, content: message(sender, to, 1000)})
-		if e := p.gateway.next(t, "deferred "+to); e.Code != 451 || e.Enhanced != "4.7.1" || !strings.Contains(e.Text, "Greylisted, come again") {
+		if e := p.gateway.next(t, "deferred "+to); e.Code != 451 || e.Enhanced != "4.7.1" ||
+			!strings.Contains(e.Text, "Greylisted, come again") {
 			t.Errorf("deferred: %+v", e)
 		}
 		p.gateway.next(t, "delivered "+to)
@@ -443,7 +484,10 @@ func testToPostfix(t *testing.T, p *peers) {
 
 	t.Run("SMTPUTF8", func(t *testing.T) {
 		to := "known.größe@utf8.example.net"
-		l := letter{from: "käse@example.org", to: []string{to}, mail: smtp.MailOptions{UTF8: true}, content: message("käse@example.org", to, 1000)}
+		l := letter{
+			from: "käse@example.org", to: []string{to}, mail: smtp.MailOptions{UTF8: true},
+			content: message("käse@example.org", to, 1000),
+		}
 		post(t, l)
 		p.gateway.next(t, "delivered "+to)
 		if m := p.next.next(t, to); m.from != l.from || !m.mail.UTF8 {
@@ -454,13 +498,25 @@ func testToPostfix(t *testing.T, p *peers) {
 	})
 	t.Run("SMTPUTF8 not offered", func(t *testing.T) {
 		to := "known.größe@ascii.example.net"
-		post(t, letter{to: []string{to}, mail: smtp.MailOptions{UTF8: true}, content: message(sender, "x@example.net", 1000)})
+		post(
+			t,
+			letter{
+				to: []string{to}, mail: smtp.MailOptions{UTF8: true},
+				content: message(sender, "x@example.net", 1000),
+			},
+		)
 		if e := report(t, to, "Status: 5.6.7"); e.Enhanced != "5.6.7" {
 			t.Errorf("bounced: %+v", e)
 		}
 		// Clients ask for it wherever it is offered.
 		to = "known@ascii.example.net"
-		post(t, letter{to: []string{to}, mail: smtp.MailOptions{UTF8: true}, content: message(sender, to, 1000)})
+		post(
+			t,
+			letter{
+				to: []string{to}, mail: smtp.MailOptions{UTF8: true},
+				content: message(sender, to, 1000),
+			},
+		)
 		p.gateway.next(t, "delivered "+to)
 		p.next.next(t, to)
 	})
@@ -469,7 +525,8 @@ func testToPostfix(t *testing.T, p *peers) {
 		mail: smtp.MailOptions{EnvelopeID: "envelope+7=8", Return: smtp.DSNReturnHeaders},
 		rcpt: smtp.RcptOptions{
 			Notify:                []smtp.DSNNotify{smtp.DSNNotifySuccess, smtp.DSNNotifyFailure},
-			OriginalRecipientType: smtp.DSNAddressTypeRFC822, OriginalRecipient: "first+7@example.org",
+			OriginalRecipientType: smtp.DSNAddressTypeRFC822,
+			OriginalRecipient:     "first+7@example.org",
 		},
 	}
 	t.Run("DSN", func(t *testing.T) {
@@ -480,7 +537,8 @@ func testToPostfix(t *testing.T, p *peers) {
 		p.gateway.next(t, "delivered "+l.to[0])
 		m := p.next.next(t, l.to[0])
 		if m.mail.EnvelopeID != l.mail.EnvelopeID || m.mail.Return != l.mail.Return ||
-			!slices.Equal(m.rcpt.Notify, l.rcpt.Notify) || m.rcpt.OriginalRecipient != l.rcpt.OriginalRecipient {
+			!slices.Equal(m.rcpt.Notify, l.rcpt.Notify) ||
+			m.rcpt.OriginalRecipient != l.rcpt.OriginalRecipient {
 			t.Errorf("arrived: %+v %+v", m.mail, m.rcpt)
 		}
 	})
@@ -498,10 +556,17 @@ func testToPostfix(t *testing.T, p *peers) {
 			to := "known@" + name + ".example.net"
 			post(t, letter{to: []string{to}, content: message(sender, to, 1000)})
 			p.gateway.next(t, "delivered "+to)
-			if m := p.next.next(t, to); !strings.Contains(string(m.content), "(Authenticated sender: "+user+")") {
+			if m := p.next.next(t, to); !strings.Contains(
+				string(m.content), "(Authenticated sender: "+user+")",
+			) {
 				t.Errorf("not as the user: %s", m.content)
 			}
-			p.log.await(t, `postfix/`+name+`/smtpd.*sasl_method=`+strings.ToUpper(name)+`, sasl_username=`+user)
+			p.log.await(
+				t,
+				`postfix/`+name+`/smtpd.*sasl_method=`+strings.ToUpper(
+					name,
+				)+`, sasl_username=`+user,
+			)
 		})
 	}
 	t.Run("logon refused", func(t *testing.T) {
@@ -542,21 +607,31 @@ func testFromPostfix(t *testing.T, p *peers) {
 	t.Run("wrong password", func(t *testing.T) {
 		to := "x@wrong.test"
 		post(t, letter{to: []string{to}, content: message(user, to, 1)})
-		p.log.await(t, `postfix/to-wrong/smtp.*to=<`+to+`>.*dsn=4.7.8, status=deferred \(SASL authentication failed.*said: 535 5.7.8`)
+		p.log.await(
+			t,
+			`postfix/to-wrong/smtp.*to=<`+to+
+				`>.*dsn=4.7.8, status=deferred \(SASL authentication failed.*said: 535 5.7.8`,
+		)
 	})
 	t.Run("sender of another", func(t *testing.T) {
 		to := "y@plain.test"
 		post(t, letter{from: "z@clear.test", to: []string{to}, content: message(sender, to, 1)})
-		p.log.await(t, `postfix/to-plain/smtp.*to=<`+to+`>.*dsn=5.7.60, status=bounced .*said: 550 5.7.60`)
+		p.log.await(
+			t, `postfix/to-plain/smtp.*to=<`+to+`>.*dsn=5.7.60, status=bounced .*said: 550 5.7.60`,
+		)
 		p.next.next(t, "z@clear.test")
 	})
 	// What the gateway refuses comes back from Postfix, through the gateway.
 	t.Run("unknown recipient", func(t *testing.T) {
 		from, known, unknown := "back@clear.test", "sender@example.test", "nobody@example.test"
-		post(t, letter{from: from, to: []string{unknown, known}, content: message(from, unknown, 1000)})
+		post(
+			t,
+			letter{from: from, to: []string{unknown, known}, content: message(from, unknown, 1000)},
+		)
 		p.gateway.next(t, "accepted "+known)
 		p.next.next(t, known)
-		if m := p.next.next(t, from); m.from != "" || !strings.Contains(string(m.content), "550 5.1.1") {
+		if m := p.next.next(t, from); m.from != "" ||
+			!strings.Contains(string(m.content), "550 5.1.1") {
 			t.Errorf("report from <%s>: %s", m.from, m.content)
 		}
 	})
@@ -575,7 +650,10 @@ func testFromPostfix(t *testing.T, p *peers) {
 	})
 	t.Run("SMTPUTF8", func(t *testing.T) {
 		to := "größe@clear.test"
-		l := letter{from: "käse@example.org", to: []string{to}, mail: smtp.MailOptions{UTF8: true}, content: message("käse@example.org", to, 1000)}
+		l := letter{
+			from: "käse@example.org", to: []string{to}, mail: smtp.MailOptions{UTF8: true},
+			content: message("käse@example.org", to, 1000),
+		}
 		post(t, l)
 		m := p.next.next(t, to)
 		if m.from != l.from || !m.mail.UTF8 {

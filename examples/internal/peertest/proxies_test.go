@@ -194,8 +194,8 @@ protocol = proxy
 	p.sendThrough(t, next, port, "x@stunnel.test", p.client)
 }
 
-// typesXClient is a client that names itself anew behind a proxy which, once it has
-// named it, passes on everything.
+// typesXClient is a client that names itself anew behind a proxy which, once it
+// has named it, passes on everything.
 func typesXClient(t *testing.T, port string) {
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(behind)}}
 	conn, err := dialer.Dial("tcp4", "127.0.0.1:"+port)

@@ -25,13 +25,14 @@ type job struct {
 	Port      int    `json:"port"`
 	Security  string `json:"security"`  // none, STARTTLS, implicit
 	Mechanism string `json:"mechanism"` // empty: does not log on
-	Initial   bool   `json:"initial"`   // the first response comes with AUTH, where the client leaves the choice
-	User      string `json:"user"`
-	Password  string `json:"password"` // or the token
-	From      string `json:"from"`
-	To        string `json:"to"`
-	File      string `json:"file"`
-	CA        string `json:"ca"`
+	// the first response comes with AUTH, where the client leaves the choice
+	Initial  bool   `json:"initial"`
+	User     string `json:"user"`
+	Password string `json:"password"` // or the token
+	From     string `json:"from"`
+	To       string `json:"to"`
+	File     string `json:"file"`
+	CA       string `json:"ca"`
 	// Of the client, empty if it has none.
 	Certificate string `json:"certificate"`
 	Key         string `json:"key"`
@@ -65,7 +66,9 @@ func (j *job) tls() *tls.Config {
 
 // script returns a client that is a script for an interpreter.
 func script(name, file string) func(context.Context, *job) (string, error) {
-	return func(ctx context.Context, j *job) (string, error) { return output(ctx, nil, name, file, j.text()) }
+	return func(ctx context.Context, j *job) (string, error) {
+		return output(ctx, nil, name, file, j.text())
+	}
 }
 
 // java is where the classes of Jakarta Mail are, and the one that sends.
@@ -85,8 +88,10 @@ func jakartaMail(ctx context.Context, j *job) (string, error) {
 
 func swaks(ctx context.Context, j *job) (string, error) {
 	args := []string{
-		"--server", j.Host, "--port", strconv.Itoa(j.Port), "--helo", "client.example.test", "--suppress-data",
-		"--from", j.From, "--to", j.To, "--data", "@" + j.File, "--tls-verify", "--tls-ca-path", j.CA,
+		"--server", j.Host, "--port", strconv.Itoa(j.Port), "--helo", "client.example.test",
+		"--suppress-data",
+		"--from", j.From, "--to", j.To, "--data", "@" + j.File, "--tls-verify", "--tls-ca-path",
+		j.CA,
 	}
 	switch j.Security {
 	case "STARTTLS":
@@ -95,7 +100,9 @@ func swaks(ctx context.Context, j *job) (string, error) {
 		args = append(args, "--tls-on-connect")
 	}
 	if j.Mechanism != "" {
-		args = append(args, "--auth", j.Mechanism, "--auth-user", j.User, "--auth-password", j.Password)
+		args = append(
+			args, "--auth", j.Mechanism, "--auth-user", j.User, "--auth-password", j.Password,
+		)
 	}
 	return output(ctx, nil, "swaks", args...)
 }
@@ -146,7 +153,10 @@ func curl(ctx context.Context, j *job) (string, error) {
 	switch j.Mechanism {
 	case "":
 	case "OAUTHBEARER", "XOAUTH2":
-		args = append(args, "--user", j.User+":", "--oauth2-bearer", j.Password, "--login-options", "AUTH="+j.Mechanism)
+		args = append(
+			args, "--user", j.User+":", "--oauth2-bearer", j.Password, "--login-options",
+			"AUTH="+j.Mechanism,
+		)
 	default:
 		args = append(args, "--user", j.User+":"+j.Password, "--login-options", "AUTH="+j.Mechanism)
 	}
@@ -243,7 +253,11 @@ func sendGoSMTP(ctx context.Context, j *job) error {
 		case "LOGIN":
 			auth = sasl.NewLoginClient(j.User, j.Password)
 		case "OAUTHBEARER":
-			auth = sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: j.User, Token: j.Password, Host: j.Host, Port: j.Port})
+			auth = sasl.NewOAuthBearerClient(
+				&sasl.OAuthBearerOptions{
+					Username: j.User, Token: j.Password, Host: j.Host, Port: j.Port,
+				},
+			)
 		case "EXTERNAL":
 			auth = sasl.NewExternalClient("")
 		}
@@ -257,7 +271,8 @@ func sendGoSMTP(ctx context.Context, j *job) error {
 	return c.Quit()
 }
 
-// dial connects to a gateway that listens at 127.0.0.1 only, which is not all that localhost may be.
+// dial connects to a gateway that listens at 127.0.0.1 only, which is not all
+// that localhost may be.
 func dial(ctx context.Context, j *job) (net.Conn, error) {
 	if j.Security == "implicit" {
 		return (&tls.Dialer{Config: j.tls()}).DialContext(ctx, "tcp4", j.addr())
@@ -277,7 +292,9 @@ func sendGoMail(ctx context.Context, j *job) error {
 		return err
 	}
 	m.SetBodyString(mail.TypeTextPlain, body)
-	options := []mail.Option{mail.WithPort(j.Port), mail.WithTLSConfig(j.tls()), mail.WithTLSPolicy(mail.NoTLS)}
+	options := []mail.Option{
+		mail.WithPort(j.Port), mail.WithTLSConfig(j.tls()), mail.WithTLSPolicy(mail.NoTLS),
+	}
 	switch j.Security {
 	case "STARTTLS":
 		options = append(options, mail.WithTLSPolicy(mail.TLSMandatory))
@@ -285,7 +302,10 @@ func sendGoMail(ctx context.Context, j *job) error {
 		options = append(options, mail.WithSSL())
 	}
 	if j.Mechanism != "" {
-		options = append(options, mail.WithSMTPAuth(mail.SMTPAuthType(j.Mechanism)), mail.WithUsername(j.User), mail.WithPassword(j.Password))
+		options = append(
+			options, mail.WithSMTPAuth(mail.SMTPAuthType(j.Mechanism)), mail.WithUsername(j.User),
+			mail.WithPassword(j.Password),
+		)
 	}
 	c, err := mail.NewClient(j.Host, options...)
 	if err != nil {

@@ -31,9 +31,9 @@ type sinkMode struct {
 	copies int
 }
 
-// sinkModes are smtp-sink's ways to fail: commands refused for good (-f) and for
-// now (-r), answered by a close (-q) and by 421 and a close (-Q), extensions left
-// out, delays, small windows.
+// sinkModes are smtp-sink's ways to fail: commands refused for good (-f) and
+// for now (-r), answered by a close (-q) and by 421 and a close (-Q),
+// extensions left out, delays, small windows.
 func sinkModes() []sinkMode {
 	modes := []sinkMode{
 		{"", "delivered", 1},
@@ -147,9 +147,9 @@ func dumped(t *testing.T, dir, to string) (n int) {
 	return n
 }
 
-// Whatever Postfix's smtp-sink does wrong, each recipient has the right fate after
-// an attempt, and nobody gets a second copy. The second message comes when the
-// connection of the first may still be open.
+// Whatever Postfix's smtp-sink does wrong, each recipient has the right fate
+// after an attempt, and nobody gets a second copy. The second message comes
+// when the connection of the first may still be open.
 func TestSmtpSink(t *testing.T) {
 	modes := sinkModes()
 	names := make(map[string]int, len(modes))

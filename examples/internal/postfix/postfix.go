@@ -1,5 +1,5 @@
-// Package postfix runs a Postfix beside the system's own, with its queue and configuration in a folder of
-// the caller's. Postfix starts as root only.
+// Package postfix runs a Postfix beside the system's own, with its queue and
+// configuration in a folder of the caller's. Postfix starts as root only.
 package postfix
 
 import (
@@ -20,13 +20,16 @@ import (
 
 // Config says what to run.
 type Config struct {
-	// Dir is an empty folder that everybody may enter: Postfix's processes give up root.
+	// Dir is an empty folder that everybody may enter: Postfix's processes give
+	// up root.
 	Dir string
 	// Main is added to main.cf.
 	Main string
-	// Listeners are SMTP servers by address. Each has settings of its own, as "key = value".
+	// Listeners are SMTP servers by address. Each has settings of its own, as
+	// "key = value".
 	Listeners map[string][]string
-	// Clients are SMTP clients by name, for transport_maps and the like, with their own settings.
+	// Clients are SMTP clients by name, for transport_maps and the like, with
+	// their own settings.
 	Clients map[string][]string
 	// Log takes the log. Defaults to the system's, which need not exist.
 	Log io.Writer
@@ -80,10 +83,12 @@ scache    unix - - n - 1 scache
 tlsproxy  unix - - n - 0 tlsproxy
 `
 
-// keeper ends Postfix when its standard input is closed, also by the death of who started it.
+// keeper ends Postfix when its standard input is closed, also by the death of
+// who started it.
 const keeper = `postfix -c "$0" start-fg </dev/null & read -r _; postfix -c "$0" abort; wait`
 
-// Start returns when every listener answers. The server runs until it is stopped, whatever happens to ctx then.
+// Start returns when every listener answers. The server runs until it is
+// stopped, whatever happens to ctx then.
 func Start(ctx context.Context, c Config) (*Server, error) {
 	config := filepath.Join(c.Dir, "config")
 	for _, d := range []string{config, filepath.Join(c.Dir, "queue")} {
@@ -115,7 +120,8 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		}
 	}
 	s := &Server{cmd: exec.Command("sh", "-c", keeper, config)}
-	// By a pipe, never a file: it ends when the last of the processes has ended.
+	// By a pipe, never a file: it ends when the last of the processes has
+	// ended.
 	s.cmd.Stdout = struct{ io.Writer }{c.Log}
 	s.cmd.Stderr = s.cmd.Stdout
 	s.cmd.WaitDelay = 10 * time.Second
@@ -164,7 +170,8 @@ func (s *Server) await(ctx context.Context, c Config) error {
 	return err
 }
 
-// Stop ends Postfix at once; it returns when the last of its processes has ended.
+// Stop ends Postfix at once; it returns when the last of its processes has
+// ended.
 func (s *Server) Stop() error {
 	s.life.Close()
 	return s.cmd.Wait()

@@ -1,5 +1,5 @@
-// Package dsn writes delivery status notifications (RFC 3464), the reports that tell a
-// sender what became of a message, and decides who gets one (RFC 3461).
+// Package dsn writes delivery status notifications (RFC 3464), the reports that
+// tell a sender what became of a message, and decides who gets one (RFC 3461).
 //
 //	if dsn.Wanted(m.From, rcpt.Notify, dsn.Failed) {
 //		r := dsn.Report{…}
@@ -20,8 +20,9 @@
 //
 // # Safety
 //
-// Every value is made harmless where it is written: a remote reply, an
-// address or a subject cannot add a field, end a part or forge a recipient.
-// From the original, Bcc and the header fields of an organization and a forest are left
-// out. Its Received fields stay: they show the sender's administrators the way it came.
+// Every value is made harmless where it is written: a remote reply, an address
+// or a subject cannot add a field, end a part or forge a recipient. From the
+// original, Bcc and the header fields of an organization and a forest are left
+// out. Its Received fields stay: they show the sender's administrators the way
+// it came.
 package dsn

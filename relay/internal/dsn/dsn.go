@@ -7,9 +7,11 @@ import (
 )
 
 const (
-	// MaxFull is the greatest original that is attached whole when the sender asked for that with RET=FULL.
+	// MaxFull is the greatest original that is attached whole when the sender
+	// asked for that with RET=FULL.
 	MaxFull = 10 << 20
-	// MaxDefault is the same for a sender who did not say. RFC 3461 section 4.3 leaves it to us.
+	// MaxDefault is the same for a sender who did not say. RFC 3461 section 4.3
+	// leaves it to us.
 	MaxDefault = 50 << 10
 )
 
@@ -25,9 +27,10 @@ const (
 	Expanded  Action = "expanded"
 )
 
-// Wanted reports whether a report is to be made of a recipient with that Notify.
-// Nothing is reported to the null sender, so that a report is never answered by another
-// (RFC 5321 section 6.1). A sender who did not say what to report hears of failure and delay.
+// Wanted reports whether a report is to be made of a recipient with that
+// Notify. Nothing is reported to the null sender, so that a report is never
+// answered by another (RFC 5321 section 6.1). A sender who did not say what to
+// report hears of failure and delay.
 func Wanted(from string, n spool.Notify, a Action) bool {
 	switch {
 	case from == "" || n&spool.NotifyNever != 0:
@@ -52,7 +55,8 @@ type Report struct {
 	ID string
 	// Hostname is the host that reports.
 	Hostname string
-	// From is the address the report comes from. Defaults to postmaster at Hostname.
+	// From is the address the report comes from. Defaults to postmaster at
+	// Hostname.
 	From string
 	// To is the sender of the original.
 	To string
@@ -64,10 +68,11 @@ type Report struct {
 	Arrival    time.Time
 	// EnvelopeID is the ENVID of the original, decoded. May be empty.
 	EnvelopeID string
-	// Return is FULL, HDRS or empty, as in [spool.Message]. A report of a failure attaches the
-	// original whole, if it is no larger than [MaxFull] with FULL and [MaxDefault] with an empty
-	// Return. Otherwise only its header section is attached, and so it is for every other report
-	// (RFC 3461 section 4.3) and for an original in BINARYMIME.
+	// Return is FULL, HDRS or empty, as in [spool.Message]. A report of a
+	// failure attaches the original whole, if it is no larger than [MaxFull]
+	// with FULL and [MaxDefault] with an empty Return. Otherwise only its
+	// header section is attached, and so it is for every other report (RFC 3461
+	// section 4.3) and for an original in BINARYMIME.
 	Return string
 	// Size, Body and UTF8 are those of the original, as in [spool.Message].
 	// A Size of 0 or less is unknown.
@@ -88,12 +93,15 @@ type Recipient struct {
 	// Original is the decoded ORCPT, "rfc822;user@example.com". May be empty.
 	Original string
 	Action   Action
-	// Status is the enhanced status code. Defaults to 5.0.0, 4.0.0 or 2.0.0 by Action.
+	// Status is the enhanced status code. Defaults to 5.0.0, 4.0.0 or 2.0.0 by
+	// Action.
 	Status string
-	// Host is the remote host that gave the reply, "mx.example.com [192.0.2.1]:25". Empty for a local cause.
+	// Host is the remote host that gave the reply, "mx.example.com
+	// [192.0.2.1]:25". Empty for a local cause.
 	Host string
-	// Diagnostic is the reply of the remote host, which begins with its three digits, or the
-	// local cause in words meant for the sender, not the text of an internal error. May be empty.
+	// Diagnostic is the reply of the remote host, which begins with its three
+	// digits, or the local cause in words meant for the sender, not the text of
+	// an internal error. May be empty.
 	Diagnostic string
 	// LastAttempt is when delivery was last tried, WillRetryUntil when a
 	// delayed message will expire. Either may be zero.

@@ -25,7 +25,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-const original = "Received: from app ([192.0.2.1])\r\n\tby relay.example.com; Mon, 2 Jan 2006 15:04:05 +0000\r\n" +
+const original = "Received: from app ([192.0.2.1])\r\n\tby relay.example.com; Mon, 2 Jan 2006 " +
+	"15:04:05 +0000\r\n" +
 	"From: App <app@example.com>\r\n" +
 	"To: bob@example.net\r\n" +
 	"X-MS-Exchange-Organization-AuthAs: Internal\r\n" +
@@ -42,11 +43,14 @@ var at = time.Date(2006, 1, 2, 15, 4, 5, 0, time.UTC)
 // report is a report on a failed recipient.
 func report() dsn.Report {
 	return dsn.Report{
-		ID: "report1", Hostname: "relay.example.com", From: "postmaster@example.com", To: "app@example.com", Date: at.Add(time.Hour),
+		ID: "report1", Hostname: "relay.example.com", From: "postmaster@example.com",
+		To: "app@example.com", Date: at.Add(time.Hour),
 		OriginalID: "original1", Arrival: at, EnvelopeID: "env 1", Size: int64(len(original)),
 		Recipients: []dsn.Recipient{{
-			Address: "bob@example.net", Original: "rfc822;robert@example.net", Action: dsn.Failed, Status: "5.1.1",
-			Host: "mx.example.net [192.0.2.7]:25", Diagnostic: "550 5.1.1 No such user", LastAttempt: at.Add(time.Minute),
+			Address: "bob@example.net", Original: "rfc822;robert@example.net", Action: dsn.Failed,
+			Status: "5.1.1",
+			Host:   "mx.example.net [192.0.2.7]:25", Diagnostic: "550 5.1.1 No such user",
+			LastAttempt: at.Add(time.Minute),
 		}},
 	}
 }
@@ -127,9 +131,13 @@ func TestGolden(t *testing.T) {
 		"mixed": with(func(r *dsn.Report) {
 			r.Return = "HDRS"
 			r.Recipients = append(r.Recipients,
-				dsn.Recipient{Address: "carol@example.org", Action: dsn.Failed, Status: "4.4.1", Diagnostic: "No host of example.org could be reached", LastAttempt: at},
+				dsn.Recipient{
+					Address: "carol@example.org", Action: dsn.Failed, Status: "4.4.1",
+					Diagnostic: "No host of example.org could be reached", LastAttempt: at,
+				},
 				dsn.Recipient{Address: "dan@example.org", Action: dsn.Delayed, Status: "4.2.2", Host: "mx.example.org [192.0.2.8]:25",
-					Diagnostic: "452 4.2.2 The mailbox is over its quota and takes no more messages until something is deleted", LastAttempt: at, WillRetryUntil: at.Add(48 * time.Hour)},
+					Diagnostic: "452 4.2.2 The mailbox is over its quota and takes no more " +
+						"messages until something is deleted", LastAttempt: at, WillRetryUntil: at.Add(48 * time.Hour)},
 				dsn.Recipient{Address: "erin@example.org", Action: dsn.Delivered},
 				dsn.Recipient{Address: "frank@example.org", Action: dsn.Relayed},
 				dsn.Recipient{Address: "list@example.org", Action: dsn.Expanded},
@@ -169,8 +177,10 @@ func TestReport(t *testing.T) {
 	r := report()
 	p := write(t, &r, strings.NewReader(original))
 	for name, want := range map[string]string{
-		"From": "Mail Delivery System <postmaster@example.com>", "To": "<app@example.com>", "Message-Id": "<report1@relay.example.com>",
-		"Auto-Submitted": "auto-replied", "Mime-Version": "1.0", "In-Reply-To": "<1@example.com>", "Date": "Mon, 2 Jan 2006 16:04:05 +0000",
+		"From": "Mail Delivery System <postmaster@example.com>", "To": "<app@example.com>",
+		"Message-Id":     "<report1@relay.example.com>",
+		"Auto-Submitted": "auto-replied", "Mime-Version": "1.0", "In-Reply-To": "<1@example.com>",
+		"Date": "Mon, 2 Jan 2006 16:04:05 +0000",
 	} {
 		if got := p.header.Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
@@ -179,7 +189,9 @@ func TestReport(t *testing.T) {
 	if len(p.parts) != 3 || p.body != "7BIT" {
 		t.Fatalf("%d parts, BODY=%s", len(p.parts), p.body)
 	}
-	for i, want := range []string{"text/plain; charset=us-ascii", "message/delivery-status", "message/rfc822"} {
+	for i, want := range []string{
+		"text/plain; charset=us-ascii", "message/delivery-status", "message/rfc822",
+	} {
 		if got := p.parts[i].header.Get("Content-Type"); got != want {
 			t.Errorf("part %d: %q", i, got)
 		}
@@ -192,10 +204,13 @@ func TestReport(t *testing.T) {
 		group      int
 		name, want string
 	}{
-		{0, "Reporting-Mta", "dns; relay.example.com"}, {0, "Original-Envelope-Id", "env 1"}, {0, "Arrival-Date", "Mon, 2 Jan 2006 15:04:05 +0000"},
+		{0, "Reporting-Mta", "dns; relay.example.com"}, {0, "Original-Envelope-Id", "env 1"},
+		{0, "Arrival-Date", "Mon, 2 Jan 2006 15:04:05 +0000"},
 		{0, "X-Postern-Queue-Id", "original1"},
-		{1, "Original-Recipient", "rfc822; robert@example.net"}, {1, "Final-Recipient", "rfc822; bob@example.net"}, {1, "Action", "failed"},
-		{1, "Status", "5.1.1"}, {1, "Remote-Mta", "dns; mx.example.net"}, {1, "Diagnostic-Code", "smtp; 550 5.1.1 No such user"},
+		{1, "Original-Recipient", "rfc822; robert@example.net"},
+		{1, "Final-Recipient", "rfc822; bob@example.net"}, {1, "Action", "failed"},
+		{1, "Status", "5.1.1"}, {1, "Remote-Mta", "dns; mx.example.net"},
+		{1, "Diagnostic-Code", "smtp; 550 5.1.1 No such user"},
 		{1, "Last-Attempt-Date", "Mon, 2 Jan 2006 15:05:05 +0000"}, {1, "Will-Retry-Until", ""},
 	} {
 		if got := g[c.group].Get(c.name); got != c.want {
@@ -207,7 +222,8 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	body, _ := io.ReadAll(m.Body)
-	if string(body) != "Hello Bob\r\n" || m.Header.Get("Subject") != "Hello" || m.Header.Get("Received") == "" {
+	if string(body) != "Hello Bob\r\n" || m.Header.Get("Subject") != "Hello" ||
+		m.Header.Get("Received") == "" {
 		t.Errorf("original: %q", p.parts[2].text)
 	}
 	for name := range m.Header {
@@ -219,12 +235,14 @@ func TestReport(t *testing.T) {
 
 func TestSubject(t *testing.T) {
 	for subject, actions := range map[string][]dsn.Action{
-		"Your message could not be delivered":                    {dsn.Failed, dsn.Failed},
-		"Your message could not be delivered to some recipients": {dsn.Delivered, dsn.Failed, dsn.Delayed},
-		"Your message is delayed":                                {dsn.Delayed},
-		"Your message is delayed for some recipients":            {dsn.Relayed, dsn.Delayed},
-		"Your message was passed on":                             {dsn.Delivered, dsn.Relayed},
-		"Your message was delivered":                             {dsn.Delivered, dsn.Expanded},
+		"Your message could not be delivered": {dsn.Failed, dsn.Failed},
+		"Your message could not be delivered to some recipients": {
+			dsn.Delivered, dsn.Failed, dsn.Delayed,
+		},
+		"Your message is delayed":                     {dsn.Delayed},
+		"Your message is delayed for some recipients": {dsn.Relayed, dsn.Delayed},
+		"Your message was passed on":                  {dsn.Delivered, dsn.Relayed},
+		"Your message was delivered":                  {dsn.Delivered, dsn.Expanded},
 	} {
 		r := report()
 		r.Recipients = nil
@@ -244,14 +262,26 @@ func TestReturn(t *testing.T) {
 		kind string // Content-Type of the third part
 	}{
 		{"default, small", func(r *dsn.Report) {}, "message/rfc822"},
-		{"default, at the limit", func(r *dsn.Report) { r.Size = dsn.MaxDefault }, "message/rfc822"},
-		{"default, over", func(r *dsn.Report) { r.Size = dsn.MaxDefault + 1 }, "text/rfc822-headers"},
+		{"default, at the limit", func(r *dsn.Report) {
+			r.Size = dsn.MaxDefault
+		}, "message/rfc822"},
+		{"default, over", func(r *dsn.Report) {
+			r.Size = dsn.MaxDefault + 1
+		}, "text/rfc822-headers"},
 		{"default, size unknown", func(r *dsn.Report) { r.Size = 0 }, "text/rfc822-headers"},
-		{"FULL, at the limit", func(r *dsn.Report) { r.Return, r.Size = "FULL", dsn.MaxFull }, "message/rfc822"},
-		{"FULL, over", func(r *dsn.Report) { r.Return, r.Size = "FULL", dsn.MaxFull+1 }, "text/rfc822-headers"},
+		{"FULL, at the limit", func(r *dsn.Report) {
+			r.Return, r.Size = "FULL", dsn.MaxFull
+		}, "message/rfc822"},
+		{"FULL, over", func(r *dsn.Report) {
+			r.Return, r.Size = "FULL", dsn.MaxFull+1
+		}, "text/rfc822-headers"},
 		{"HDRS", func(r *dsn.Report) { r.Return = "HDRS" }, "text/rfc822-headers"},
-		{"FULL, delayed", func(r *dsn.Report) { r.Return, r.Recipients[0].Action = "FULL", dsn.Delayed }, "text/rfc822-headers"},
-		{"FULL, binary", func(r *dsn.Report) { r.Return, r.Body = "FULL", "BINARYMIME" }, "text/rfc822-headers"},
+		{"FULL, delayed", func(r *dsn.Report) {
+			r.Return, r.Recipients[0].Action = "FULL", dsn.Delayed
+		}, "text/rfc822-headers"},
+		{"FULL, binary", func(r *dsn.Report) {
+			r.Return, r.Body = "FULL", "BINARYMIME"
+		}, "text/rfc822-headers"},
 		{"UTF8", func(r *dsn.Report) { r.UTF8, r.To = true, "\u00fc@a.test" }, "message/global"},
 		{
 			"UTF8, HDRS",
@@ -281,7 +311,8 @@ func TestReturn(t *testing.T) {
 				t.Errorf("UTF8 %v", r.UTF8)
 			}
 			whole := c.kind == "message/rfc822" || c.kind == "message/global"
-			if strings.Contains(p.parts[2].text, "Hello Bob") != whole || !strings.Contains(p.parts[2].text, "Subject: Hello\r\n") {
+			if strings.Contains(p.parts[2].text, "Hello Bob") != whole ||
+				!strings.Contains(p.parts[2].text, "Subject: Hello\r\n") {
 				t.Errorf("%q", p.parts[2].text)
 			}
 		})
@@ -305,10 +336,14 @@ func TestEightBit(t *testing.T) {
 			r := report()
 			r.Body, r.Return = c.declared, c.ret
 			p := write(t, &r, strings.NewReader(c.original))
-			if p.body != c.want || p.parts[2].header.Get("Content-Transfer-Encoding") != c.encoding || p.header.Get("Content-Transfer-Encoding") != c.encoding {
+			if p.body != c.want ||
+				p.parts[2].header.Get("Content-Transfer-Encoding") != c.encoding ||
+				p.header.Get("Content-Transfer-Encoding") != c.encoding {
 				t.Errorf("BODY=%s, %v", p.body, p.parts[2].header)
 			}
-			if eight := strings.ContainsFunc(p.raw, func(r rune) bool { return r >= utf8.RuneSelf }); eight && p.body == "7BIT" {
+			if eight := strings.ContainsFunc(p.raw, func(r rune) bool {
+				return r >= utf8.RuneSelf
+			}); eight && p.body == "7BIT" {
 				t.Error("8-bit octets in a 7-bit report")
 			}
 		})
@@ -325,19 +360,26 @@ func TestOriginalBroken(t *testing.T) {
 			t.Errorf("%s: %d parts", name, len(p.parts))
 		}
 	}
-	for name, in := range map[string]string{"empty": "", "no header": "hello", "header only": "A: b"} {
-		if p := write(t, &r, strings.NewReader(in)); len(p.parts) != 3 || !strings.Contains(p.parts[2].text, in) {
+	for name, in := range map[string]string{
+		"empty": "", "no header": "hello", "header only": "A: b",
+	} {
+		if p := write(t, &r, strings.NewReader(in)); len(p.parts) != 3 ||
+			!strings.Contains(p.parts[2].text, in) {
 			t.Errorf("%s: %d parts", name, len(p.parts))
 		}
 	}
 	cut := errors.New("cut")
 	for _, in := range []string{"A: b\r\n", "A: b\r\n\r\nbody"} {
-		if _, err := r.Write(io.Discard, io.MultiReader(strings.NewReader(in), iotest.ErrReader(cut))); !errors.Is(err, cut) {
+		if _, err := r.Write(
+			io.Discard, io.MultiReader(strings.NewReader(in), iotest.ErrReader(cut)),
+		); !errors.Is(err, cut) {
 			t.Errorf("%q: %v", in, err)
 		}
 	}
 	for n := range 3 {
-		if _, err := r.Write(&fails{after: n, err: cut}, strings.NewReader(original)); !errors.Is(err, cut) {
+		if _, err := r.Write(
+			&fails{after: n, err: cut}, strings.NewReader(original),
+		); !errors.Is(err, cut) {
 			t.Errorf("writer that fails after %d: %v", n, err)
 		}
 	}
@@ -372,7 +414,9 @@ func TestWanted(t *testing.T) {
 		{success | failure | delay, "failed delayed delivered relayed expanded"},
 	} {
 		var got []string
-		for _, a := range []dsn.Action{dsn.Failed, dsn.Delayed, dsn.Delivered, dsn.Relayed, dsn.Expanded, "other"} {
+		for _, a := range []dsn.Action{
+			dsn.Failed, dsn.Delayed, dsn.Delivered, dsn.Relayed, dsn.Expanded, "other",
+		} {
 			if dsn.Wanted("app@example.com", c.notify, a) {
 				got = append(got, string(a))
 			}
@@ -392,9 +436,12 @@ func TestStatusIsWellFormed(t *testing.T) {
 		action dsn.Action
 		want   string
 	}{
-		{"5.1.1", dsn.Failed, "5.1.1"}, {"4.4.1", dsn.Failed, "4.4.1"}, {"5.7.509", dsn.Failed, "5.7.509"},
+		{"5.1.1", dsn.Failed, "5.1.1"}, {"4.4.1", dsn.Failed, "4.4.1"},
+		{"5.7.509", dsn.Failed, "5.7.509"},
 		{"", dsn.Failed, "5.0.0"}, {"", dsn.Delayed, "4.0.0"}, {"", dsn.Relayed, "2.0.0"},
-		{"5.1", dsn.Failed, "5.0.0"}, {"3.1.1", dsn.Failed, "5.0.0"}, {"5.1.1\r\nX: y", dsn.Failed, "5.0.0"}, {"5.1.1000", dsn.Failed, "5.0.0"}, {".1.1", dsn.Failed, "5.0.0"},
+		{"5.1", dsn.Failed, "5.0.0"}, {"3.1.1", dsn.Failed, "5.0.0"},
+		{"5.1.1\r\nX: y", dsn.Failed, "5.0.0"}, {"5.1.1000", dsn.Failed, "5.0.0"},
+		{".1.1", dsn.Failed, "5.0.0"},
 	} {
 		r := report()
 		r.Recipients[0].Status, r.Recipients[0].Action = c.in, c.action
@@ -450,21 +497,36 @@ func TestOriginalOfEarlierVersion(t *testing.T) {
 // value stays in its field.
 func FuzzWrite(f *testing.F) {
 	f.Add("a@b", "rfc822;c@d", "mx [192.0.2.1]:25", "550 5.1.1 x", "env", "q", original, false)
-	f.Add("a\r\nBcc: x@y", "x\r\n;\r\nAction: delivered", "\r\n\r\n--x", "550\r\n\r\nmore", "\x00\x1b[1m", "\xff\xfe", "\r\n\xfc", true)
-	f.Add(strings.Repeat("x", 5000), ";", strings.Repeat(" y", 3000), "550-"+strings.Repeat("ü", 999), "   ", "\u202ez\u2028", "A\r\n: b\r\n", true)
+	f.Add(
+		"a\r\nBcc: x@y", "x\r\n;\r\nAction: delivered", "\r\n\r\n--x", "550\r\n\r\nmore",
+		"\x00\x1b[1m", "\xff\xfe", "\r\n\xfc", true,
+	)
+	f.Add(
+		strings.Repeat("x", 5000), ";", strings.Repeat(" y", 3000), "550-"+strings.Repeat("ü", 999),
+		"   ", "\u202ez\u2028", "A\r\n: b\r\n", true,
+	)
 	f.Add("a@b", "rfc822;c@d", "mx", "550 x", "", "q", "A: b\rFrom: c\r\n\r\nhi\x00\n", false)
 	f.Add("a@b", "rfc822;c@d", "mx", "550 x", "", "q", "A: b\r\n\r\nhi\r\r\n\n", false)
-	f.Fuzz(func(t *testing.T, addr, orcpt, host, diagnostic, envelope, id, original string, utf8OK bool) {
+	f.Fuzz(func(
+		t *testing.T, addr, orcpt, host, diagnostic, envelope, id, original string, utf8OK bool,
+	) {
 		for _, s := range []string{addr, orcpt, host, diagnostic, envelope, id, original} {
 			if strings.Contains(s, "0123456789abcdef") {
 				return
 			}
 		}
 		r := dsn.Report{
-			ID: id, Hostname: host, From: addr, To: addr, Date: at, OriginalID: id, EnvelopeID: envelope, UTF8: utf8OK, Size: 1,
+			ID: id, Hostname: host, From: addr, To: addr, Date: at, OriginalID: id,
+			EnvelopeID: envelope, UTF8: utf8OK, Size: 1,
 			Recipients: []dsn.Recipient{
-				{Address: addr, Original: orcpt, Action: dsn.Failed, Status: id, Host: host, Diagnostic: diagnostic},
-				{Address: orcpt, Original: addr, Action: dsn.Delayed, Host: diagnostic, Diagnostic: host, WillRetryUntil: at},
+				{
+					Address: addr, Original: orcpt, Action: dsn.Failed, Status: id, Host: host,
+					Diagnostic: diagnostic,
+				},
+				{
+					Address: orcpt, Original: addr, Action: dsn.Delayed, Host: diagnostic,
+					Diagnostic: host, WillRetryUntil: at,
+				},
 			},
 		}
 		r.SetBoundary("0123456789abcdef0123456789abcdef")
@@ -481,7 +543,10 @@ func FuzzWrite(f *testing.F) {
 				"--0123456789abcdef0123456789abcdef\r\nContent-Type")]
 		}
 		for line := range strings.SplitSeq(ours, "\r\n") {
-			if len(line) > 998 || strings.ContainsFunc(line, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f || c >= 0x80 && !utf8OK }) {
+			if len(line) > 998 ||
+				strings.ContainsFunc(line, func(c rune) bool {
+					return c < ' ' && c != '\t' || c == 0x7f || c >= 0x80 && !utf8OK
+				}) {
 				t.Fatalf("line %q", line)
 			}
 		}
@@ -491,7 +556,8 @@ func FuzzWrite(f *testing.F) {
 		if p.body == "7BIT" && strings.ContainsFunc(p.raw, func(c rune) bool { return c >= 0x80 }) {
 			t.Fatalf("8-bit octets in\n%q", p.raw)
 		}
-		known := "From To Subject Date Message-Id In-Reply-To References Auto-Submitted Mime-Version Content-Type Content-Transfer-Encoding"
+		known := "From To Subject Date Message-Id In-Reply-To References Auto-Submitted " +
+			"Mime-Version Content-Type Content-Transfer-Encoding"
 		for name, v := range p.header {
 			if !strings.Contains(known, name) || len(v) != 1 {
 				t.Fatalf("%s: %q", name, v)
@@ -501,7 +567,8 @@ func FuzzWrite(f *testing.F) {
 		if len(g) != 3 || g[1].Get("Action") != "failed" || g[2].Get("Action") != "delayed" {
 			t.Fatalf("%d groups\n%s", len(g), p.parts[1].text)
 		}
-		known = "Reporting-Mta Original-Envelope-Id X-Postern-Queue-Id Original-Recipient Final-Recipient Action Status Remote-Mta Diagnostic-Code Will-Retry-Until"
+		known = "Reporting-Mta Original-Envelope-Id X-Postern-Queue-Id Original-Recipient " +
+			"Final-Recipient Action Status Remote-Mta Diagnostic-Code Will-Retry-Until"
 		for _, fields := range g {
 			for name, v := range fields {
 				if !strings.Contains(known, name) || len(v) != 1 {
@@ -514,7 +581,8 @@ func FuzzWrite(f *testing.F) {
 
 func ExampleReport_Write() {
 	r := dsn.Report{
-		ID: "1", Hostname: "relay.example.com", To: "app@example.com", Date: at, Arrival: at, Size: int64(len(original)),
+		ID: "1", Hostname: "relay.example.com", To: "app@example.com", Date: at, Arrival: at,
+		Size: int64(len(original)),
 		Recipients: []dsn.Recipient{{
 			Address: "bob@example.net", Action: dsn.Failed, Status: "5.1.1",
 			Host: "mx.example.net [192.0.2.7]:25", Diagnostic: "550 5.1.1 No such user",

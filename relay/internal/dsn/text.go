@@ -7,7 +7,8 @@ import (
 
 const (
 	foldAt = 78
-	// maxValue bounds a value, so that no line comes near 998 octets even where it cannot be folded.
+	// maxValue bounds a value, so that no line comes near 998 octets even where
+	// it cannot be folded.
 	maxValue = 900
 )
 
@@ -37,8 +38,9 @@ func (t *text) words(indent string, pieces ...string) {
 	t.fold(len(indent), indent, pieces)
 }
 
-// fold writes pieces from column on and goes on after indent in a new line at a space that comes too late.
-// Control characters, unprintable ones, and those that may not stay are replaced; runs of spaces become one.
+// fold writes pieces from column on and goes on after indent in a new line at a
+// space that comes too late. Control characters, unprintable ones, and those
+// that may not stay are replaced; runs of spaces become one.
 func (t *text) fold(column int, indent string, pieces []string) {
 	start := len(t.b)
 	line := start - column // where the line begins

@@ -18,7 +18,8 @@ func (r *Report) subject() string {
 	return "Your message was delivered"
 }
 
-// worst returns the action that matters most, and whether it is that of some recipients only.
+// worst returns the action that matters most, and whether it is that of some
+// recipients only.
 func (r *Report) worst() (worst Action, some bool) {
 	for _, worst = range []Action{Failed, Delayed, Relayed} {
 		n := 0
@@ -39,10 +40,19 @@ func (r *Report) words(t *text) {
 	t.words("", "This is the mail system at ", r.Hostname, ".")
 	for _, s := range []struct{ action, says string }{
 		{string(Failed), "Your message could not be delivered to:"},
-		{string(Delayed), "Your message has not been delivered yet to the following. It will be tried again; there is no need to send it once more:"},
+		{
+			string(Delayed),
+			"Your message has not been delivered yet to the following. It will be tried again; there is no need to send it once more:",
+		},
 		{string(Delivered), "Your message was delivered to:"},
-		{string(Relayed), "Your message was passed on to a system that does not report delivery, for:"},
-		{string(Expanded), "Your message was delivered to a list and passed on to its members, for:"},
+		{
+			string(Relayed),
+			"Your message was passed on to a system that does not report delivery, for:",
+		},
+		{
+			string(Expanded),
+			"Your message was delivered to a list and passed on to its members, for:",
+		},
 	} {
 		said := false
 		for i := range r.Recipients {
@@ -96,21 +106,25 @@ func advice(status string) string {
 	case detail == "4.6":
 		return "The message went in a circle. Tell the postmaster of the recipient's domain."
 	case class == "4":
-		return "The message was tried until its time was over. Send it again later, or reach the recipient another way."
+		return "The message was tried until its time was over. Send it again later, or reach the " +
+			"recipient another way."
 	case detail == "1.2":
 		return "The domain does not exist or takes no mail. Check the address for mistakes."
 	case subject == "1":
 		return "Check the address for mistakes, then send the message again."
 	case detail == "3.0":
-		return "A mail system had a fault. Send the message again, or reach the recipient another way."
+		return "A mail system had a fault. Send the message again, or reach the recipient " +
+			"another way."
 	case subject == "2":
 		return "The mailbox does not take the message. Reach the recipient another way."
 	case subject == "4":
-		return "The recipient's mail system could not be reached. Check the domain of the address for mistakes."
+		return "The recipient's mail system could not be reached. Check the domain of the " +
+			"address for mistakes."
 	case subject == "6":
 		return "The recipient's mail system cannot handle the form of the message."
 	case subject == "7":
-		return "The recipient's mail system does not allow the message. Its postmaster can tell why."
+		return "The recipient's mail system does not allow the message. Its postmaster can tell " +
+			"why."
 	}
 	return "If you do not know why, ask the postmaster of the recipient's domain."
 }

@@ -18,16 +18,17 @@ import (
 const (
 	// maxHeader is the largest header section that is attached.
 	maxHeader = 1 << 20
-	// ahead is how much of an original is looked at to tell whether it is 7-bit.
+	// ahead is how much of an original is looked at to tell whether it is
+	// 7-bit.
 	ahead = 32 << 10
 	// date is the date of RFC 5322 section 3.3.
 	date = "Mon, 2 Jan 2006 15:04:05 -0700"
 )
 
-// Write writes the report as a message, of which original is the content
-// being reported. original is read from its start and only as far as needed; nil leaves
-// it out, and so does a header section over 1 MiB, or one that is not CRLF
-// lines. Any other error of original or w is returned.
+// Write writes the report as a message, of which original is the content being
+// reported. original is read from its start and only as far as needed; nil
+// leaves it out, and so does a header section over 1 MiB, or one that is not
+// CRLF lines. Any other error of original or w is returned.
 //
 // body is the value for BODY when the report is sent: 7BIT or 8BITMIME. The
 // report needs SMTPUTF8 if r.UTF8 is set; Write clears it where nothing in the
@@ -42,7 +43,8 @@ func (r *Report) Write(w io.Writer, original io.Reader) (body string, err error)
 	r.UTF8 = a.utf8
 	boundary := r.boundary
 	if boundary == "" {
-		// The sender of the original cannot guess it, so no content can hold it.
+		// The sender of the original cannot guess it, so no content can hold
+		// it.
 		var random [16]byte
 		rand.Read(random[:])
 		boundary = hex.EncodeToString(random[:])
@@ -114,7 +116,8 @@ func (r *Report) status(t *text) {
 	for i := range r.Recipients {
 		rcpt := &r.Recipients[i]
 		t.line("")
-		// RFC 3461 section 5.2.1: the type and the address are given back as they came.
+		// RFC 3461 section 5.2.1: the type and the address are given back as
+		// they came.
 		if kind, addr, ok := strings.Cut(rcpt.Original, ";"); ok && isAtom(kind) && addr != "" {
 			t.field("Original-Recipient", kind, "; ", addr)
 		}
@@ -142,7 +145,8 @@ func (r *Report) status(t *text) {
 	}
 }
 
-// status returns an enhanced status code that is well formed (RFC 3463 section 2).
+// status returns an enhanced status code that is well formed (RFC 3463 section
+// 2).
 func (rcpt *Recipient) status() string {
 	if p := strings.Split(rcpt.Status, "."); len(p) == 3 && len(p[0]) == 1 &&
 		strings.Contains("245", p[0]) && isNumber(p[1]) && isNumber(p[2]) {
@@ -166,7 +170,8 @@ func (rcpt *Recipient) remote() string {
 // replied reports whether the diagnostic is the reply of a remote host.
 func (rcpt *Recipient) replied() bool {
 	d := rcpt.Diagnostic
-	return len(d) >= 3 && '2' <= d[0] && d[0] <= '5' && isNumber(d[:3]) && (len(d) == 3 || d[3] == ' ' || d[3] == '-')
+	return len(d) >= 3 && '2' <= d[0] && d[0] <= '5' && isNumber(d[:3]) &&
+		(len(d) == 3 || d[3] == ' ' || d[3] == '-')
 }
 
 // attachment is what the report shows of the original.
@@ -216,7 +221,8 @@ func (r *Report) attach(original io.Reader) (*attachment, error) {
 		a.eightBit = a.eightBit || r.Body == "8BITMIME"
 		br := bufio.NewReaderSize(io.LimitReader(rest, MaxFull), ahead)
 		if !a.eightBit {
-			// Many senders use 8-bit octets without a word. An error comes again when the rest is read.
+			// Many senders use 8-bit octets without a word. An error comes
+			// again when the rest is read.
 			seen, _ := br.Peek(ahead)
 			a.eightBit = !ascii(seen)
 		}

@@ -22,9 +22,10 @@ var (
 	errOctets    = errors.New("header: address with octets that are not UTF-8")
 )
 
-// Addresses reads the mailboxes of a From, Sender or Reply-To value as [Header.Value] returns it. Each
-// comes as local@domain, its local part quoted where it must be, without display name and comments.
-// At most 16 KiB and 100 mailboxes are read; more is an error.
+// Addresses reads the mailboxes of a From, Sender or Reply-To value as
+// [Header.Value] returns it. Each comes as local@domain, its local part quoted
+// where it must be, without display name and comments. At most 16 KiB and 100
+// mailboxes are read; more is an error.
 func Addresses(value string) ([]string, error) {
 	if len(value) > maxAddressList {
 		return nil, errAddresses
@@ -53,10 +54,10 @@ func Addresses(value string) ([]string, error) {
 	return out, nil
 }
 
-// formal returns an address list with the forms in use that RFC 5322 does not have
-// in the one it has, as package domains writes them: empty atoms of a local part
-// (a..b@example.com) in quotes, a domain without its trailing dot. All else is
-// left alone, for the parser to refuse.
+// formal returns an address list with the forms in use that RFC 5322 does not
+// have in the one it has, as package domains writes them: empty atoms of a
+// local part (a..b@example.com) in quotes, a domain without its trailing dot.
+// All else is left alone, for the parser to refuse.
 func formal(value string) string {
 	var b strings.Builder
 	for i := 0; i < len(value); {
@@ -89,13 +90,15 @@ func formal(value string) string {
 	return b.String()
 }
 
-// hasEmptyAtoms reports whether a word is atoms with dots, and some are missing.
+// hasEmptyAtoms reports whether a word is atoms with dots, and some are
+// missing.
 func hasEmptyAtoms(word string) bool {
 	return isAtext(word[0]) && strings.Trim(word, ".") != "" && strings.Contains("."+word+".", "..")
 }
 
-// HasGroup reports whether an address list has a group, "name: a@example.com, b@example.com;" (RFC 5322 section 3.4). The list is
-// one that [Addresses] can read.
+// HasGroup reports whether an address list has a group, "name: a@example.com,
+// b@example.com;" (RFC 5322 section 3.4). The list is one that [Addresses] can
+// read.
 func HasGroup(value string) bool {
 	for i := 0; i < len(value); i++ {
 		end := -1

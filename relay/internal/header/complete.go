@@ -2,9 +2,10 @@ package header
 
 import "strings"
 
-// Complete adds a domain to the mailboxes of an address list that have none (RFC 6409 section 8.1). The
-// list is the raw value of a From, To or like field; folding, comments and display names stay as they
-// are. It returns value itself if there is nothing to add.
+// Complete adds a domain to the mailboxes of an address list that have none
+// (RFC 6409 section 8.1). The list is the raw value of a From, To or like
+// field; folding, comments and display names stay as they are. It returns value
+// itself if there is nothing to add.
 func Complete(value, domain string) string {
 	var b strings.Builder
 	done := 0
@@ -88,12 +89,14 @@ func (m *mailbox) end(ends []int) []int {
 	return ends
 }
 
-// isAtext knows the characters of a dot-atom (RFC 5322 section 3.2.3), those of UTF-8 included.
+// isAtext knows the characters of a dot-atom (RFC 5322 section 3.2.3), those of
+// UTF-8 included.
 func isAtext(c byte) bool {
 	return c > ' ' && c != 0x7f && !strings.ContainsRune("()<>[]:;@\\,\"", rune(c))
 }
 
-// quotedEnd returns where the quoted string that begins at i ends; -1 if it does not.
+// quotedEnd returns where the quoted string that begins at i ends; -1 if it
+// does not.
 func quotedEnd(s string, i int) int {
 	for i++; i < len(s); i++ {
 		switch s[i] {
@@ -106,7 +109,8 @@ func quotedEnd(s string, i int) int {
 	return -1
 }
 
-// commentEnd returns where the comment that begins at i ends; -1 if it does not. Comments nest.
+// commentEnd returns where the comment that begins at i ends; -1 if it does
+// not. Comments nest.
 func commentEnd(s string, i int) int {
 	for depth := 0; i < len(s); i++ {
 		switch s[i] {

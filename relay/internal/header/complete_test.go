@@ -22,8 +22,14 @@ func TestComplete(t *testing.T) {
 		{"bob (a (nested) \\) one)", "bob@example.com (a (nested) \\) one)"},
 		{"friends: bob, ann@example.org;", "friends: bob@example.com, ann@example.org;"},
 		{"undisclosed-recipients:;", "undisclosed-recipients:;"},
-		{"a: bob; b: \"x, y\" <ann>, (c) carol@example.org;, dan", "a: bob@example.com; b: \"x, y\" <ann@example.com>, (c) carol@example.org;, dan@example.com"},
-		{"\"a@b\", <\"c\\\"> d\">, \"e\"@example.org", "\"a@b\"@example.com, <\"c\\\"> d\"@example.com>, \"e\"@example.org"},
+		{
+			"a: bob; b: \"x, y\" <ann>, (c) carol@example.org;, dan",
+			"a: bob@example.com; b: \"x, y\" <ann@example.com>, (c) carol@example.org;, dan@example.com",
+		},
+		{
+			"\"a@b\", <\"c\\\"> d\">, \"e\"@example.org",
+			"\"a@b\"@example.com, <\"c\\\"> d\"@example.com>, \"e\"@example.org",
+		},
 		{"bob@[IPv6:2001:db8::1], carol", "bob@[IPv6:2001:db8::1], carol@example.com"},
 		{"Bob Smith", "Bob Smith"},
 		{"<>", "<>"},
@@ -41,14 +47,19 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// FuzzComplete checks that a list which parses still parses to the same mailboxes, and that nothing but the domain is added.
+// FuzzComplete checks that a list which parses still parses to the same
+// mailboxes, and that nothing but the domain is added.
 func FuzzComplete(f *testing.F) {
-	for _, s := range []string{"bob", "Bob <bob>, ann@example.org", "g: a, b;", "\"q\\\"\" <x> (c)"} {
+	for _, s := range []string{
+		"bob", "Bob <bob>, ann@example.org", "g: a, b;", "\"q\\\"\" <x> (c)",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
 		out := header.Complete(in, "example.com")
-		if strings.ReplaceAll(out, "@example.com", "") != strings.ReplaceAll(in, "@example.com", "") {
+		if strings.ReplaceAll(
+			out, "@example.com", "",
+		) != strings.ReplaceAll(in, "@example.com", "") {
 			t.Fatalf("%q became %q", in, out)
 		}
 		if again := header.Complete(out, "example.com"); again != out {
@@ -72,9 +83,12 @@ func FuzzComplete(f *testing.F) {
 
 func TestHasGroup(t *testing.T) {
 	for in, want := range map[string]bool{
-		"": false, "a@example.com": false, "a@example.com, b@example.com": false, "\"g: a\" <a@example.com>": false, "a@example.com (g: x)": false,
-		"a@[IPv6:2001:db8::1]": false, "\"x\\\":\"@example.com": false, "g:;": true, "a@example.com, g: b@example.com;": true,
-		"a@[IPv6:2001:db8::1], \"x\" g (c: d): b@example.com;": true, "\"open: ": false, "(open: ": false, "[open: ": false,
+		"": false, "a@example.com": false, "a@example.com, b@example.com": false,
+		"\"g: a\" <a@example.com>": false, "a@example.com (g: x)": false,
+		"a@[IPv6:2001:db8::1]": false, "\"x\\\":\"@example.com": false, "g:;": true,
+		"a@example.com, g: b@example.com;":                     true,
+		"a@[IPv6:2001:db8::1], \"x\" g (c: d): b@example.com;": true, "\"open: ": false,
+		"(open: ": false, "[open: ": false,
 	} {
 		if got := header.HasGroup(in); got != want {
 			t.Errorf("%q: %v", in, got)
@@ -84,8 +98,9 @@ func TestHasGroup(t *testing.T) {
 
 func TestAdd(t *testing.T) {
 	for in, want := range map[string]string{
-		"Subject: x\r\nTo: a,\r\n b\r\n\r\nbody": "From: <a@example.com>\r\nSubject: x\r\nTo: a,\r\n b\r\n\r\n",
-		"no header":                              "From: <a@example.com>\r\n\r\n",
+		"Subject: x\r\nTo: a,\r\n b\r\n\r\nbody": "From: <a@example.com>\r\nSubject: x\r\nTo: " +
+			"a,\r\n b\r\n\r\n",
+		"no header": "From: <a@example.com>\r\n\r\n",
 	} {
 		h, _, err := header.Read(strings.NewReader(in), 0)
 		if err != nil {
@@ -93,7 +108,8 @@ func TestAdd(t *testing.T) {
 		}
 		subject, n := h.Value("Subject"), h.Len()
 		h.Add("From", "<a@example.com>")
-		if string(h.Bytes()) != want || h.Value("From") != "<a@example.com>" || h.Value("Subject") != subject || h.Len() != n+1 {
+		if string(h.Bytes()) != want || h.Value("From") != "<a@example.com>" ||
+			h.Value("Subject") != subject || h.Len() != n+1 {
 			t.Errorf("%q became %q", in, h.Bytes())
 		}
 		h.Remove(func(f header.Field) bool { return f.Is("From") })
@@ -116,11 +132,14 @@ func TestRewrite(t *testing.T) {
 		}
 		return value
 	})
-	const want = "Received: by a\r\nFrom: bob@example.com\r\nTo: ann@example.com,\r\n carol@example.com\r\nSubject: x\r\n\r\n"
+	const want = "Received: by a\r\nFrom: bob@example.com\r\nTo: ann@example.com,\r\n " +
+		"carol@example.com\r\nSubject: x\r\n\r\n"
 	if got := string(h.Bytes()); got != want {
 		t.Errorf("%q", got)
 	}
-	if h.Value("From") != "bob@example.com" || h.Value("To") != "ann@example.com, carol@example.com" || h.Value("Subject") != "x" || h.Value("Received") != "by a" {
+	if h.Value("From") != "bob@example.com" ||
+		h.Value("To") != "ann@example.com, carol@example.com" || h.Value("Subject") != "x" ||
+		h.Value("Received") != "by a" {
 		t.Errorf("fields: %q %q %q", h.Value("From"), h.Value("To"), h.Value("Subject"))
 	}
 	h.Remove(func(f header.Field) bool { return f.Is("From") })

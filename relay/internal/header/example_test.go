@@ -13,7 +13,8 @@ import (
 )
 
 func ExamplePool_Read() {
-	content := strings.NewReader("Received: from a by relay.example.com; Mon, 2 Jan 2006 15:04:05 +0000\r\n" +
+	content := strings.NewReader("Received: from a by relay.example.com; Mon, 2 Jan 2006 " +
+		"15:04:05 +0000\r\n" +
 		"From: App <app@example.com>\r\nBcc: eve@example.net\r\nSubject: Hello\r\n Bob\r\n\r\nHow are you?\r\n")
 
 	var pool header.Pool
@@ -41,7 +42,8 @@ func ExamplePool_Read() {
 
 func ExampleReceived() {
 	r := header.Received{
-		HELO: "app.example.com", RemoteIP: netip.MustParseAddr("192.0.2.1"), By: "relay.example.com",
+		HELO: "app.example.com", RemoteIP: netip.MustParseAddr("192.0.2.1"),
+		By:         "relay.example.com",
 		With:       header.With{ESMTP: true, TLS: true, Auth: true}.String(),
 		TLSVersion: tls.VersionTLS13, TLSCipher: tls.TLS_AES_128_GCM_SHA256,
 		ID: "0123456789abcdefghijklmnop", For: "bob@example.net",

@@ -2,8 +2,9 @@ package header
 
 import "bytes"
 
-// Prefixes of the header fields by which the servers of an organization talk to each
-// other. A client that may not set them could use them to pass for one of those servers.
+// Prefixes of the header fields by which the servers of an organization talk to
+// each other. A client that may not set them could use them to pass for one of
+// those servers.
 const (
 	ExchangeOrganization = "X-MS-Exchange-Organization-"
 	ExchangeForest       = "X-MS-Exchange-Forest-"
@@ -16,7 +17,8 @@ const (
 type Firewall struct {
 	// Routing lets Received and Resent- fields pass.
 	Routing bool
-	// Organization lets X-MS-Exchange-Organization- and X-Postern-Organization- fields pass.
+	// Organization lets X-MS-Exchange-Organization- and X-Postern-Organization-
+	// fields pass.
 	Organization bool
 	// Forest lets X-MS-Exchange-Forest- fields pass.
 	Forest bool
@@ -45,7 +47,9 @@ func (w Firewall) Passes(f Field) bool {
 		}
 		return w.Routing || !f.Is("Received") && !f.HasPrefix("Resent-")
 	case 'x':
-		return (w.Organization || !f.HasPrefix(ExchangeOrganization) && !f.HasPrefix(Organization)) &&
+		return (w.Organization || !f.HasPrefix(
+			ExchangeOrganization,
+		) && !f.HasPrefix(Organization)) &&
 			(w.Forest || !f.HasPrefix(ExchangeForest))
 	}
 	return true

@@ -13,12 +13,13 @@ import (
 var ErrTooLarge = errors.New("header: too large")
 
 const (
-	// firstSize holds the header and most of the body of a small message, so that one
-	// read of the content is enough.
+	// firstSize holds the header and most of the body of a small message, so
+	// that one read of the content is enough.
 	firstSize = 8 << 10
 	// keepSize is the largest buffer that goes back to the pool.
 	keepSize = 64 << 10
-	// maxEmptyReads ends a reader that gives neither data nor an error, as bufio does.
+	// maxEmptyReads ends a reader that gives neither data nor an error, as
+	// bufio does.
 	maxEmptyReads = 100
 )
 
@@ -28,7 +29,8 @@ type Pool struct {
 	pool sync.Pool
 }
 
-// Header is the header section of one message, with what has been read of its body.
+// Header is the header section of one message, with what has been read of its
+// body.
 type Header struct {
 	pool *Pool
 	buf  []byte // as read: the section, then the start of the body
@@ -47,10 +49,12 @@ type span struct {
 
 // Read reads the header section of the message that r gives, up to and with its
 // blank line. The body is what r gives after it, beginning with what was read
-// ahead; it implements io.WriterTo. Read reads from r only as long as the section lasts.
+// ahead; it implements io.WriterTo. Read reads from r only as long as the
+// section lasts.
 //
-// A section longer than max octets, blank line included, is answered with [ErrTooLarge]; a max of 0
-// or less means no limit. An error of r other than io.EOF is returned as it is.
+// A section longer than max octets, blank line included, is answered with
+// [ErrTooLarge]; a max of 0 or less means no limit. An error of r other than
+// io.EOF is returned as it is.
 func (p *Pool) Read(r io.Reader, max int64) (h *Header, rest io.Reader, err error) {
 	h, _ = p.pool.Get().(*Header)
 	if h == nil {
@@ -68,8 +72,8 @@ func Read(r io.Reader, max int64) (h *Header, rest io.Reader, err error) {
 	return new(Pool).Read(r, max)
 }
 
-// Release gives the buffers of h back to its pool. Neither h, nor its fields, nor its body may be
-// used afterwards.
+// Release gives the buffers of h back to its pool. Neither h, nor its fields,
+// nor its body may be used afterwards.
 func (h *Header) Release() {
 	if cap(h.buf) > keepSize || cap(h.fields) > keepSize/64 {
 		return
@@ -125,7 +129,8 @@ func (h *Header) end(s *scanner, r io.Reader) {
 	if s.next > s.line {
 		h.raw = h.buf[s.first:s.next:s.next]
 	} else {
-		// No header section: the blank line that divides fields put in front from the body.
+		// No header section: the blank line that divides fields put in front
+		// from the body.
 		h.crlf = [2]byte{'\r', '\n'}
 		h.raw = h.crlf[:]
 	}
@@ -150,8 +155,9 @@ type scanner struct {
 	open int
 }
 
-// scan takes in the complete lines of the buffer and reports whether the section has ended.
-// Then line is where the fields end and next where the body begins.
+// scan takes in the complete lines of the buffer and reports whether the
+// section has ended. Then line is where the fields end and next where the body
+// begins.
 func (s *scanner) scan() bool {
 	buf := s.h.buf
 	for {
@@ -259,7 +265,8 @@ func (s *scanner) past(done bool) int64 {
 	return int64(len(s.h.buf))
 }
 
-// finish ends the section at the end of the content: it completes the last line and adds the blank one.
+// finish ends the section at the end of the content: it completes the last line
+// and adds the blank one.
 func (s *scanner) finish() {
 	h := s.h
 	size := len(h.buf)
@@ -281,9 +288,9 @@ func (s *scanner) finish() {
 	}
 }
 
-// nameLen returns the length of the field name that line begins with, or 0 if the
-// line is no field. White space before the colon is the obsolete syntax of RFC
-// 5322 section 4.5. The line is open if it ends before the colon, which may
+// nameLen returns the length of the field name that line begins with, or 0 if
+// the line is no field. White space before the colon is the obsolete syntax of
+// RFC 5322 section 4.5. The line is open if it ends before the colon, which may
 // come with the next.
 func nameLen(line []byte) (n int, open bool) {
 	for n < len(line) && line[n] > ' ' && line[n] < 0x7f && line[n] != ':' {
@@ -353,8 +360,8 @@ type ended struct{ err error }
 
 func (e ended) Read([]byte) (int, error) { return 0, e.err }
 
-// Bytes returns the header section with its blank line. It stays valid until the next Remove or
-// Release and must not be changed.
+// Bytes returns the header section with its blank line. It stays valid until
+// the next Remove or Release and must not be changed.
 func (h *Header) Bytes() []byte { return h.raw }
 
 // Clean reports whether the section is lines that end with CRLF, without NUL
@@ -374,8 +381,8 @@ func (h *Header) Clean() bool {
 // Len returns the number of fields, lines that are no field included.
 func (h *Header) Len() int { return len(h.fields) }
 
-// Fields gives the fields in order, lines that are no field included. Fields stay valid
-// until the next Remove or Release.
+// Fields gives the fields in order, lines that are no field included. Fields
+// stay valid until the next Remove or Release.
 func (h *Header) Fields() iter.Seq[Field] {
 	return func(yield func(Field) bool) {
 		for _, s := range h.fields {
@@ -404,7 +411,8 @@ func (h *Header) Has(name string) bool {
 	return ok
 }
 
-// Value returns the unfolded value of the topmost field of that name, or "" without one.
+// Value returns the unfolded value of the topmost field of that name, or ""
+// without one.
 func (h *Header) Value(name string) string {
 	f, ok := h.First(name)
 	if !ok {
@@ -435,8 +443,8 @@ func (h *Header) Count(name string) int {
 	return n
 }
 
-// Remove drops the fields for which drop returns true, with their folded lines, and
-// returns how many. All other octets stay as they are.
+// Remove drops the fields for which drop returns true, with their folded lines,
+// and returns how many. All other octets stay as they are.
 func (h *Header) Remove(drop func(Field) bool) int {
 	if len(h.fields) == 0 {
 		return 0
@@ -462,8 +470,9 @@ func (h *Header) Remove(drop func(Field) bool) int {
 	return n
 }
 
-// Rewrite gives fields another value: change returns what is to follow the colon, line end
-// included, or the value it was given to leave the field alone. The fields keep their order.
+// Rewrite gives fields another value: change returns what is to follow the
+// colon, line end included, or the value it was given to leave the field alone.
+// The fields keep their order.
 func (h *Header) Rewrite(change func(f Field, value string) string) {
 	var raw []byte // made when the first field changes
 	fields := make([]span, 0, len(h.fields))

@@ -13,7 +13,8 @@ import (
 	"github.com/postern-mail/postern/relay/internal/header"
 )
 
-const message = "Received: from a ([192.0.2.1])\r\n\tby b with ESMTP; Mon, 2 Jan 2006 15:04:05 +0000\r\n" +
+const message = "Received: from a ([192.0.2.1])\r\n\tby b with ESMTP; Mon, 2 Jan 2006 15:04:05 " +
+	"+0000\r\n" +
 	"From: App <app@example.com>\r\n" +
 	"SUBJECT : Hello\r\n Bob \r\n" +
 	"this line is no field\r\n" +
@@ -62,15 +63,24 @@ func TestRead(t *testing.T) {
 		{"marked mailbox line", ">From a@b Mon Jan  2 15:04:05 2006\r\nA: b", "A: b\r\n\r\n", ""},
 		{"mailbox lines", "From a\r\n>From b\r\n>>From c\r\nA\r\n : b\r\nC: d\r\n\r\nbody",
 			"A\r\n : b\r\nC: d\r\n\r\n", "body"},
-		{"mailbox line in capitals", "FROM a\r\n>from b\r\nA: b\r\n\r\nbody", "A: b\r\n\r\n", "body"},
+		{
+			"mailbox line in capitals", "FROM a\r\n>from b\r\nA: b\r\n\r\nbody", "A: b\r\n\r\n",
+			"body",
+		},
 		{"folded mailbox line", "From a\r\n\tMon Jan  2\r\n 2006\r\nA: b\r\n\r\nbody",
 			"A: b\r\n\r\n", "body"},
 		{"folded mailbox line before text", "From a\r\n Mon\r\ntext\r\n", "\r\n",
 			"From a\r\n Mon\r\ntext\r\n"},
 		{"byte order mark", "\ufeffA: b\r\nBcc: c\r\n\r\nbody", "A: b\r\nBcc: c\r\n\r\n", "body"},
-		{"byte order mark before a mailbox line", "\ufeffFrom a\r\nA: b\r\n\r\n", "A: b\r\n\r\n", ""},
+		{
+			"byte order mark before a mailbox line", "\ufeffFrom a\r\nA: b\r\n\r\n", "A: b\r\n\r\n",
+			"",
+		},
 		{"byte order mark before a fold", "\ufeff a\r\nA: b\r\n", "\r\n", "\ufeff a\r\nA: b\r\n"},
-		{"byte order mark before text", "\ufeffhello\r\nA: b\r\n", "\r\n", "\ufeffhello\r\nA: b\r\n"},
+		{
+			"byte order mark before text", "\ufeffhello\r\nA: b\r\n", "\r\n",
+			"\ufeffhello\r\nA: b\r\n",
+		},
 		{"byte order mark alone", "\ufeff\r\nA: b\r\n", "\r\n", "\ufeff\r\nA: b\r\n"},
 		{"two byte order marks", "\ufeff\ufeffA: b\r\n", "\r\n", "\ufeff\ufeffA: b\r\n"},
 		{"From field, no mailbox line", "From : a@b\r\n\r\nbody", "From : a@b\r\n\r\n", "body"},
@@ -87,12 +97,20 @@ func TestRead(t *testing.T) {
 		{"no colon, another line", "A\r\nB: c\r\n\r\nbody", "\r\n", "A\r\nB: c\r\n\r\nbody"},
 		{"no colon, folded", "A\r\n b: c\r\n\r\nbody", "\r\n", "A\r\n b: c\r\n\r\nbody"},
 		{"no colon, white", "A\r\n ", "\r\n", "A\r\n "},
-		{"no field later", "A: b\r\nhello\r\nC: d\r\n\r\nbody", "A: b\r\nhello\r\nC: d\r\n\r\n", "body"},
+		{
+			"no field later", "A: b\r\nhello\r\nC: d\r\n\r\nbody", "A: b\r\nhello\r\nC: d\r\n\r\n",
+			"body",
+		},
 		{"bare LF", "A: b\nC: d\n e\n\nbody\n", "A: b\nC: d\n e\n\n", "body\n"},
 		{"white line", "A: b\r\n \r\nC: d\r\n\r\nbody", "A: b\r\n \r\nC: d\r\n\r\n", "body"},
 		{"8-bit name", "A\xe4: b\r\n\r\n", "\r\n", "A\xe4: b\r\n\r\n"},
-		{"a message", message, message[:strings.Index(message, "\r\n\r\n")+4], "Hello: Bob\r\n\r\nBye\r\n"},
-		{"large", "A: b\r\n" + strings.Repeat("X: y\r\n", 20_000) + "\r\n" + strings.Repeat("z", 100_000),
+		{
+			"a message", message, message[:strings.Index(message, "\r\n\r\n")+4],
+			"Hello: Bob\r\n\r\nBye\r\n",
+		},
+		{"large", "A: b\r\n" + strings.Repeat(
+			"X: y\r\n", 20_000,
+		) + "\r\n" + strings.Repeat("z", 100_000),
 			"A: b\r\n" + strings.Repeat("X: y\r\n", 20_000) + "\r\n", strings.Repeat("z", 100_000)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -133,18 +151,25 @@ func TestReadLimit(t *testing.T) {
 
 func TestReadFails(t *testing.T) {
 	cut := errors.New("cut")
-	if _, _, err := header.Read(io.MultiReader(strings.NewReader("A: b\r\n"), iotest.ErrReader(cut)), 0); err != cut {
+	if _, _, err := header.Read(
+		io.MultiReader(strings.NewReader("A: b\r\n"), iotest.ErrReader(cut)), 0,
+	); err != cut {
 		t.Errorf("in the header: %v", err)
 	}
-	_, rest, err := header.Read(io.MultiReader(strings.NewReader("A: b\r\n\r\nbody"), iotest.ErrReader(cut)), 0)
+	_, rest, err := header.Read(
+		io.MultiReader(strings.NewReader("A: b\r\n\r\nbody"), iotest.ErrReader(cut)), 0,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if body, err := io.ReadAll(rest); string(body) != "body" || err != cut {
 		t.Errorf("in the body: %q %v", body, err)
 	}
-	// An error that comes together with the last data, and only once, must not make a cut message look whole.
-	_, rest, err = header.Read(iotest.DataErrReader(io.MultiReader(strings.NewReader("A: b\r\n\r\nbody"), &once{cut})), 0)
+	// An error that comes together with the last data, and only once, must not
+	// make a cut message look whole.
+	_, rest, err = header.Read(
+		iotest.DataErrReader(io.MultiReader(strings.NewReader("A: b\r\n\r\nbody"), &once{cut})), 0,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +195,9 @@ type stuck struct{}
 func (stuck) Read([]byte) (int, error) { return 0, nil }
 
 func TestBodyWriteTo(t *testing.T) {
-	_, rest, err := header.Read(io.MultiReader(strings.NewReader("A: b\r\n\r\none "), strings.NewReader("two")), 0)
+	_, rest, err := header.Read(
+		io.MultiReader(strings.NewReader("A: b\r\n\r\none "), strings.NewReader("two")), 0,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,10 +227,12 @@ func TestFields(t *testing.T) {
 	if h.Len() != len(want) {
 		t.Errorf("Len %d", h.Len())
 	}
-	if f, ok := h.First("subject"); !ok || string(f.Raw()) != "SUBJECT : Hello\r\n Bob \r\n" || string(f.RawValue()) != " Hello\r\n Bob \r\n" {
+	if f, ok := h.First("subject"); !ok || string(f.Raw()) != "SUBJECT : Hello\r\n Bob \r\n" ||
+		string(f.RawValue()) != " Hello\r\n Bob \r\n" {
 		t.Errorf("First: %q %v", f.Raw(), ok)
 	}
-	if h.Count("FROM") != 1 || h.Count("Bcc") != 0 || !h.Has("empty") || h.Has("this line is no field") || h.Has("") || h.Value("Bcc") != "" {
+	if h.Count("FROM") != 1 || h.Count("Bcc") != 0 || !h.Has("empty") ||
+		h.Has("this line is no field") || h.Has("") || h.Value("Bcc") != "" {
 		t.Error("Count, Has, Value")
 	}
 }
@@ -260,7 +289,10 @@ func TestClean(t *testing.T) {
 func TestRemove(t *testing.T) {
 	for _, c := range []struct{ name, drop, want string }{
 		{"first", "Received", message[strings.Index(message, "From:"):]},
-		{"middle, folded", "Subject", strings.Replace(message, "SUBJECT : Hello\r\n Bob \r\n", "", 1)},
+		{
+			"middle, folded", "Subject",
+			strings.Replace(message, "SUBJECT : Hello\r\n Bob \r\n", "", 1),
+		},
 		{"last", "Empty", strings.Replace(message, "Empty:\r\n", "", 1)},
 		{"none", "Bcc", message},
 	} {
@@ -276,7 +308,8 @@ func TestRemove(t *testing.T) {
 		})
 	}
 	h := parse(t, message)
-	if n := h.Remove(func(header.Field) bool { return true }); n != 6 || string(h.Bytes()) != "\r\n" || h.Len() != 0 {
+	if n := h.Remove(func(header.Field) bool { return true }); n != 6 ||
+		string(h.Bytes()) != "\r\n" || h.Len() != 0 {
 		t.Errorf("all: %d %q", n, h.Bytes())
 	}
 	if n := parse(t, "").Remove(func(header.Field) bool { return true }); n != 0 {
@@ -306,13 +339,16 @@ func TestHops(t *testing.T) {
 func TestPoolReuse(t *testing.T) {
 	var p header.Pool
 	for range 3 {
-		for _, in := range []string{message, "hello", "", "A: " + strings.Repeat("x", 100<<10) + "\r\n\r\n"} {
+		for _, in := range []string{
+			message, "hello", "", "A: " + strings.Repeat("x", 100<<10) + "\r\n\r\n",
+		} {
 			h, rest, err := p.Read(strings.NewReader(in), 0)
 			if err != nil {
 				t.Fatal(err)
 			}
 			body, _ := io.ReadAll(rest)
-			if want := parse(t, in); !bytes.Equal(want.Bytes(), h.Bytes()) || h.Len() != want.Len() {
+			if want := parse(t, in); !bytes.Equal(want.Bytes(), h.Bytes()) ||
+				h.Len() != want.Len() {
 				t.Errorf("%.20q: %.80q %q", in, h.Bytes(), body)
 			}
 			h.Release()
@@ -323,7 +359,8 @@ func TestPoolReuse(t *testing.T) {
 func TestFirewall(t *testing.T) {
 	fields := []string{
 		"Received: x\r\n", "Resent-From: a@example.com\r\n", "resent-x: y\r\n",
-		"X-MS-Exchange-Organization-AuthAs: Internal\r\n", "x-ms-exchange-ORGANIZATION-\x01: y\r\n", "X-Postern-Organization-A: y\r\n",
+		"X-MS-Exchange-Organization-AuthAs: Internal\r\n", "x-ms-exchange-ORGANIZATION-\x01: y\r\n",
+		"X-Postern-Organization-A: y\r\n",
 		"X-MS-Exchange-Forest-A: y\r\n",
 		"Bcc: a@example.com\r\n", "resent-bcc: a@example.com\r\n",
 		"From: a@example.com\r\n", "X-MS-Exchange-Organizations: y\r\n", "Xyz: y\r\n", "Bcd: y\r\n",
@@ -408,7 +445,8 @@ func TestAddresses(t *testing.T) {
 		}
 	}
 	for _, in := range []string{
-		"..@example.com", "bob@example.com..", "bob@.", "bob@[192.0.2.1].", "a..b@c <ceo@example.com>",
+		"..@example.com", "bob@example.com..", "bob@.", "bob@[192.0.2.1].",
+		"a..b@c <ceo@example.com>",
 		"a..b @example.com", "", "bob", "bob@", "<bob@example.com", "a@b.example c@d.example",
 		"a@example.com\r\nTo: b@example.com",
 		strings.Repeat("x", 17<<10) + "@example.com",
@@ -434,7 +472,8 @@ func FuzzRead(f *testing.F) {
 		if !bytes.Equal(h.Bytes(), slow.Bytes()) || body != slowBody {
 			t.Fatalf("by octet: %q %q, whole: %q %q", slow.Bytes(), slowBody, h.Bytes(), body)
 		}
-		if raw := string(h.Bytes()); !strings.HasSuffix(raw, "\n") || !strings.HasPrefix(strings.ReplaceAll(raw, "\r\n", "\n"), "\n") && h.Len() == 0 {
+		if raw := string(h.Bytes()); !strings.HasSuffix(raw, "\n") ||
+			!strings.HasPrefix(strings.ReplaceAll(raw, "\r\n", "\n"), "\n") && h.Len() == 0 {
 			t.Fatalf("section %q of %d fields", raw, h.Len())
 		}
 		// All octets are there, in order; line ends may have been added around
@@ -445,13 +484,16 @@ func FuzzRead(f *testing.F) {
 		}
 		if all := string(h.Bytes()) + body; all != string(in) &&
 			!(h.Len() == 0 && all == "\r\n"+string(in)) &&
-			!(body == "" && strings.HasPrefix(all, string(in)) && strings.Trim(all[len(in):], "\r\n") == "" && len(all) <= len(in)+4) {
+			!(body == "" && strings.HasPrefix(all, string(in)) && strings.Trim(
+				all[len(in):], "\r\n",
+			) == "" && len(all) <= len(in)+4) {
 			t.Fatalf("%q became %q", in, all)
 		}
 		var fields []byte
 		for f := range h.Fields() {
 			fields = append(fields, f.Raw()...)
-			if v := f.Value(); strings.Contains(v, "\n") || len(f.Name()) > 0 && !f.Is(string(f.Name())) {
+			if v := f.Value(); strings.Contains(v, "\n") ||
+				len(f.Name()) > 0 && !f.Is(string(f.Name())) {
 				t.Fatalf("field %q value %q", f.Raw(), v)
 			}
 		}
@@ -472,7 +514,9 @@ func FuzzRead(f *testing.F) {
 		if len(mailboxLines.Find(h.Bytes())) > 0 {
 			return // it has come first by the removal; the relay's Received stands before it
 		}
-		if again, rest := read(t, bytes.NewReader(append(bytes.Clone(h.Bytes()), "body"...)), 0); h.Len() > 0 && again.Len() > 0 &&
+		if again, rest := read(
+			t, bytes.NewReader(append(bytes.Clone(h.Bytes()), "body"...)), 0,
+		); h.Len() > 0 && again.Len() > 0 &&
 			(!bytes.Equal(again.Bytes(), h.Bytes()) || rest != "body") {
 			t.Fatalf("%q reads as %q", h.Bytes(), again.Bytes())
 		}
@@ -516,7 +560,8 @@ func FuzzAddresses(f *testing.F) {
 			return
 		}
 		for _, a := range list {
-			if again, err := header.Addresses("<" + a + ">"); err != nil || len(again) != 1 || again[0] != a {
+			if again, err := header.Addresses("<" + a + ">"); err != nil || len(again) != 1 ||
+				again[0] != a {
 				t.Fatalf("%q gave %q, which reads as %q %v", s, a, again, err)
 			}
 		}
@@ -525,7 +570,9 @@ func FuzzAddresses(f *testing.F) {
 
 func BenchmarkRead(b *testing.B) {
 	in := []byte(message[:strings.Index(message, "\r\n\r\n")+2] +
-		strings.Repeat("X-Some-Field: "+strings.Repeat("x", 50)+"\r\n", 10) + "\r\n" + strings.Repeat(strings.Repeat("y", 70)+"\r\n", 130))
+		strings.Repeat(
+			"X-Some-Field: "+strings.Repeat("x", 50)+"\r\n", 10,
+		) + "\r\n" + strings.Repeat(strings.Repeat("y", 70)+"\r\n", 130))
 	var p header.Pool
 	r := bytes.NewReader(in)
 	b.SetBytes(int64(len(in)))

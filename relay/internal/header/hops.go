@@ -3,8 +3,8 @@ package header
 import "bytes"
 
 // Hops counts the trace fields, which tell how many relays the message has
-// passed (RFC 5321 section 6.3), and those of them that the host of that name wrote:
-// "by hostname" outside a comment.
+// passed (RFC 5321 section 6.3), and those of them that the host of that name
+// wrote: "by hostname" outside a comment.
 func (h *Header) Hops(hostname string) (total, local int) {
 	for _, s := range h.fields {
 		f := h.field(s)
@@ -19,7 +19,8 @@ func (h *Header) Hops(hostname string) (total, local int) {
 	return total, local
 }
 
-// receivedBy reports whether the value of a Received field has the clause "by hostname".
+// receivedBy reports whether the value of a Received field has the clause "by
+// hostname".
 func receivedBy(value []byte, hostname string) bool {
 	by := false
 	for {

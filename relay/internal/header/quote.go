@@ -84,9 +84,9 @@ func quotePhrase(name string) (phrase, text string) {
 	return b.String(), decoded.String()
 }
 
-// decodeWord reads what a reader may take for an encoded word, and tells whether
-// it may stand in a phrase as it is (RFC 2047 section 5). Octets of character
-// sets that are not known stand for themselves.
+// decodeWord reads what a reader may take for an encoded word, and tells
+// whether it may stand in a phrase as it is (RFC 2047 section 5). Octets of
+// character sets that are not known stand for themselves.
 func decodeWord(s string) (text string, ok bool) {
 	if !strings.HasPrefix(s, "=?") {
 		return "", false

@@ -94,7 +94,9 @@ func FuzzQuoteName(f *testing.F) {
 		if err != nil || len(read) != 1 || read[0] != list[len(list)-1] || header.HasGroup(got) {
 			t.Fatalf("%q became %q, which reads as %q %v", in, got, read, err)
 		}
-		if strings.ContainsFunc(got, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
+		if strings.ContainsFunc(got, func(c rune) bool {
+			return c < ' ' && c != '\t' || c == 0x7f
+		}) {
 			t.Fatalf("%q became %q", in, got)
 		}
 		name := in[:strings.LastIndexByte(in, '<')]

@@ -11,7 +11,8 @@ import (
 
 const (
 	foldAt = 78 // RFC 5322 section 2.1.1
-	// maxName bounds a host name and maxPath an address in a trace field, so that no line comes near 998 octets.
+	// maxName bounds a host name and maxPath an address in a trace field, so
+	// that no line comes near 998 octets.
 	maxName = 255
 	maxPath = 512
 )
@@ -21,8 +22,8 @@ type With struct {
 	LMTP, ESMTP, TLS, Auth, UTF8 bool
 }
 
-// String returns the keyword for the with clause (RFC 3848, RFC 6531 section 4.3).
-// TLS and Auth imply ESMTP.
+// String returns the keyword for the with clause (RFC 3848, RFC 6531 section
+// 4.3). TLS and Auth imply ESMTP.
 func (w With) String() string {
 	var words [4]string
 	switch {
@@ -47,17 +48,19 @@ func (w With) String() string {
 	return words[i]
 }
 
-// Received is a trace field (RFC 5321 section 4.4). Nothing a client says can break out
-// of its place: octets that do not belong there are written as '?', and overlong names are cut.
+// Received is a trace field (RFC 5321 section 4.4). Nothing a client says can
+// break out of its place: octets that do not belong there are written as '?',
+// and overlong names are cut.
 type Received struct {
-	// HELO is the name the client gave, RemoteName what the DNS says of it, RemoteIP its
-	// address. Without HELO and RemoteIP there is no from clause.
+	// HELO is the name the client gave, RemoteName what the DNS says of it,
+	// RemoteIP its address. Without HELO and RemoteIP there is no from clause.
 	HELO       string
 	RemoteName string
 	RemoteIP   netip.Addr
 	// By is the host that writes the field.
 	By string
-	// With is the protocol, as [With.String] prints it. Other words are for messages that came another way.
+	// With is the protocol, as [With.String] prints it. Other words are for
+	// messages that came another way.
 	With string
 	// TLSVersion and TLSCipher are those of tls.ConnectionState. 0 is no TLS.
 	TLSVersion, TLSCipher uint16
@@ -65,15 +68,16 @@ type Received struct {
 	Certificate string
 	// ID is the queue id.
 	ID string
-	// For is the recipient. Give it only when there is one, so that nobody learns of another.
-	// It is left out if its local part is quoted, or if it is not ASCII and With is not one of the UTF8 words.
+	// For is the recipient. Give it only when there is one, so that nobody
+	// learns of another. It is left out if its local part is quoted, or if it
+	// is not ASCII and With is not one of the UTF8 words.
 	For string
 	// Time is written in its own location.
 	Time time.Time
 }
 
-// AppendTo appends the field with its line end to b. Lines are folded at 78 octets where
-// they can be and never come near 998.
+// AppendTo appends the field with its line end to b. Lines are folded at 78
+// octets where they can be and never come near 998.
 func (r *Received) AppendTo(b []byte) []byte {
 	f := folder{b: b, line: len(b)}
 	f.b = append(f.b, "Received:"...)
@@ -173,7 +177,8 @@ func appendLiteral(b []byte, ip netip.Addr) []byte {
 	return append(ip.AppendTo(b), ']')
 }
 
-// TLS returns what is told of a TLS connection: "TLSv1.3 TLS_AES_128_GCM_SHA256".
+// TLS returns what is told of a TLS connection: "TLSv1.3
+// TLS_AES_128_GCM_SHA256".
 func TLS(version, cipher uint16) string {
 	if version == 0 { // somebody else has ended it
 		return tlsVersion(0)
@@ -195,7 +200,8 @@ func tlsVersion(v uint16) string {
 	return "TLS"
 }
 
-// cipherName is tls.CipherSuiteName, which allocates, without that for the suites of TLS 1.3.
+// cipherName is tls.CipherSuiteName, which allocates, without that for the
+// suites of TLS 1.3.
 func cipherName(id uint16) string {
 	switch id {
 	case tls.TLS_AES_128_GCM_SHA256:
@@ -208,8 +214,8 @@ func cipherName(id uint16) string {
 	return tls.CipherSuiteName(id)
 }
 
-// plainMailbox reports whether s is made only of what a mailbox needs, and of nothing that
-// means something to a reader of the field.
+// plainMailbox reports whether s is made only of what a mailbox needs, and of
+// nothing that means something to a reader of the field.
 func plainMailbox(s string, utf8OK bool) bool {
 	if len(s) > maxPath {
 		return false

@@ -1,4 +1,5 @@
-// Package httppeer tells which client an HTTP request comes from, directly or by way of proxies.
+// Package httppeer tells which client an HTTP request comes from, directly or
+// by way of proxies.
 package httppeer
 
 import (
@@ -15,16 +16,19 @@ import (
 var (
 	// ErrAddress tells that the server has given the request no address.
 	ErrAddress = errors.New("the request has no remote address")
-	// ErrForwarded tells of a forwarded request that is not a known proxy's, or does not say all that is needed.
-	ErrForwarded = errors.New("list the proxy in Proxies, and let it set X-Forwarded-For and X-Forwarded-Proto")
+	// ErrForwarded tells of a forwarded request that is not a known proxy's, or
+	// does not say all that is needed.
+	ErrForwarded = errors.New(
+		"list the proxy in Proxies, and let it set X-Forwarded-For and X-Forwarded-Proto",
+	)
 	// ErrNotForwarded tells of a known proxy's request that names no client.
 	ErrNotForwarded = errors.New("let the proxy set X-Forwarded-For and X-Forwarded-Proto")
 )
 
-// Of tells where a request comes from. X-Forwarded-For and X-Forwarded-Proto are
-// believed from proxies only; from anybody else they are an error, so that a
-// proxy that has been forgotten does not lend its address to its clients. Where
-// the proxies must name a client, a request of theirs without is one too.
+// Of tells where a request comes from. X-Forwarded-For and X-Forwarded-Proto
+// are believed from proxies only; from anybody else they are an error, so that
+// a proxy that has been forgotten does not lend its address to its clients.
+// Where the proxies must name a client, a request of theirs without is one too.
 func Of(r *http.Request, proxies []netip.Prefix, must bool) (relay.Peer, error) {
 	p := relay.Peer{Protocol: "HTTP", TLS: r.TLS}
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -45,7 +49,8 @@ func Of(r *http.Request, proxies []netip.Prefix, must bool) (relay.Peer, error) 
 		p.Proxy, p.ProxyTLS = p.Remote, p.TLS != nil
 		p.Remote, p.TLS = netip.AddrPortFrom(client, 0), nil
 		if strings.EqualFold(proto[0], "https") {
-			// The certificate on the connection to the proxy is not the client's.
+			// The certificate on the connection to the proxy is not the
+			// client's.
 			p.TLS = &tls.ConnectionState{}
 		}
 	} else if must && known(p.Remote.Addr(), proxies) {
@@ -57,13 +62,15 @@ func Of(r *http.Request, proxies []netip.Prefix, must bool) (relay.Peer, error) 
 	return p, nil
 }
 
-// InClear reports whether what the peer sends can be read on the way: between it and its proxy, or between that and this host.
+// InClear reports whether what the peer sends can be read on the way: between
+// it and its proxy, or between that and this host.
 func InClear(p relay.Peer) bool {
 	return p.TLS == nil && !p.Remote.Addr().IsLoopback() ||
 		p.Proxy.IsValid() && !p.ProxyTLS && !p.Proxy.Addr().IsLoopback()
 }
 
-// forwarded returns the last address in the chain that is not a known proxy's, or the first if all are.
+// forwarded returns the last address in the chain that is not a known proxy's,
+// or the first if all are.
 func forwarded(remote netip.Addr, chain []string, proxies []netip.Prefix) (netip.Addr, bool) {
 	if !known(remote, proxies) {
 		return remote, false

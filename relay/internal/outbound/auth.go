@@ -14,7 +14,8 @@ var (
 
 // auth logs on (RFC 4954) with PLAIN (RFC 4616) or, where that is missing or
 // refused, LOGIN; loginFirst turns the order round. login tells which it was.
-// Every failure is temporary: it is for the operator to mend while the mail waits.
+// Every failure is temporary: it is for the operator to mend while the mail
+// waits.
 func (c *conn) auth(ctx context.Context, h *NextHop, loginFirst bool) (login bool, failed *Result) {
 	if !c.secure() && !h.AllowPlaintextAuth {
 		return false, &Result{Op: "auth", Enhanced: "4.7.0", Err: errAuthInClear}
@@ -51,8 +52,8 @@ func (c *conn) auth(ctx context.Context, h *NextHop, loginFirst bool) (login boo
 	return login, failed
 }
 
-// otherMechanism tells whether a refusal may be of the mechanism alone: RFC 4954
-// section 6 says so of 534, and hosts use 504 and 535 for it too.
+// otherMechanism tells whether a refusal may be of the mechanism alone: RFC
+// 4954 section 6 says so of 534, and hosts use 504 and 535 for it too.
 func otherMechanism(rep *reply) bool {
 	return rep.code == 504 || rep.code == 534 || rep.code == 535
 }

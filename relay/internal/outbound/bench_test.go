@@ -13,7 +13,8 @@ import (
 	"github.com/postern-mail/postern/relay/internal/outbound"
 )
 
-// BenchmarkDeliver is a transaction on a connection that is used again, against a sink in the same process.
+// BenchmarkDeliver is a transaction on a connection that is used again, against
+// a sink in the same process.
 func BenchmarkDeliver(b *testing.B) {
 	line := strings.Repeat("x", 78) + "\r\n"
 	for _, size := range []int{1 << 10, 10 << 10, 1 << 20} {
@@ -37,7 +38,8 @@ func BenchmarkDeliver(b *testing.B) {
 	}
 }
 
-// BenchmarkTransaction is the client's own share: the peer is a table of replies.
+// BenchmarkTransaction is the client's own share: the peer is a table of
+// replies.
 func BenchmarkTransaction(b *testing.B) {
 	content := "Subject: test\r\n\r\n" + strings.Repeat(strings.Repeat("x", 78)+"\r\n", 128)
 	for _, ext := range []string{"PIPELINING", "CHUNKING"} {
@@ -49,7 +51,10 @@ func BenchmarkTransaction(b *testing.B) {
 			r.Hop.MessagesPerConnection = -1
 			src := strings.NewReader(content)
 			body := io.NopCloser(src)
-			r.Open = func(context.Context) (io.ReadCloser, error) { src.Reset(content); return body, nil }
+			r.Open = func(context.Context) (io.ReadCloser, error) {
+				src.Reset(content)
+				return body, nil
+			}
 			b.ReportAllocs()
 			for b.Loop() {
 				if res := c.Deliver(b.Context(), r); res[0].Outcome != outbound.Delivered {

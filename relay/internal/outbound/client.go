@@ -76,17 +76,20 @@ func New(cfg Config) *Client {
 	return c
 }
 
-// Close closes the idle connections. Deliveries on their way go on to their end; later ones are temporary failures.
+// Close closes the idle connections. Deliveries on their way go on to their
+// end; later ones are temporary failures.
 func (c *Client) Close() error {
 	c.pool.close()
 	return nil
 }
 
-// Deliver runs one request and returns one result per recipient, in order. When ctx ends the connection is closed at
-// once, and what is not decided is a temporary failure.
+// Deliver runs one request and returns one result per recipient, in order. When
+// ctx ends the connection is closed at once, and what is not decided is a
+// temporary failure.
 //
-// A recipient is asked for again, in another transaction, when the peer took others and refused this one as one too many.
-// The number of those taken is remembered for an hour.
+// A recipient is asked for again, in another transaction, when the peer took
+// others and refused this one as one too many. The number of those taken is
+// remembered for an hour.
 func (c *Client) Deliver(ctx context.Context, r *Request) []Result {
 	t := c.memory.Get().(*transaction)
 	t.begin(r)
@@ -118,8 +121,8 @@ func (c *Client) attempt(ctx context.Context, t *transaction) {
 				c.pool.leave(key)
 				return
 			}
-			// The peer had left it, as idle connections are, or had enough of it.
-			// It did not refuse the message: once more on a new one.
+			// The peer had left it, as idle connections are, or had enough of
+			// it. It did not refuse the message: once more on a new one.
 		}
 		failed, done := c.connectAndRun(ctx, t, key)
 		if done {
@@ -134,9 +137,9 @@ func (c *Client) attempt(ctx context.Context, t *transaction) {
 }
 
 // connectAndRun makes a transaction on a new connection. Unless it is done, no
-// host was ready for it, and the place in the pool is still held. One clock goes
-// for all hosts, so that many silent ones take little longer than one; it leaves
-// each of them its turn, so that a healthy one behind them is reached.
+// host was ready for it, and the place in the pool is still held. One clock
+// goes for all hosts, so that many silent ones take little longer than one; it
+// leaves each of them its turn, so that a healthy one behind them is reached.
 func (c *Client) connectAndRun(
 	ctx context.Context, t *transaction, key hopKey,
 ) (failed Result, done bool) {
@@ -145,8 +148,8 @@ func (c *Client) connectAndRun(
 	defer cancel()
 	var cn *conn
 	for target, why := range c.route(ready, h, key) {
-		// Again for a peer that turned out not to know BDAT or PIPELINING, or to
-		// take fewer recipients.
+		// Again for a peer that turned out not to know BDAT or PIPELINING, or
+		// to take fewer recipients.
 		for n := 0; why == nil; n++ {
 			mine, end := turn(ready, target.behind)
 			cn, why = c.connect(mine, h, key, target)
@@ -175,8 +178,9 @@ func (c *Client) connectAndRun(
 	return failed, false
 }
 
-// run makes a transaction on a connection and, when that is settled, gives the connection back to the pool. Otherwise the
-// connection is closed and its place in the pool still held.
+// run makes a transaction on a connection and, when that is settled, gives the
+// connection back to the pool. Otherwise the connection is closed and its place
+// in the pool still held.
 func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
 	if len(t.todo) > 1 {
 		cn.maxRcpt = c.maxRcpt.number(cn.addr)
@@ -218,9 +222,14 @@ func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
 }
 
 func (c *Client) log(ctx context.Context, cn *conn, t *transaction, v verdict) {
-	args := []any{"id", t.req.ID, "host", cn.host, "transaction", cn.used, "accepted", len(t.accepted), "delivered", t.delivered}
+	args := []any{
+		"id", t.req.ID, "host", cn.host, "transaction", cn.used, "accepted", len(t.accepted),
+		"delivered", t.delivered,
+	}
 	if v != settled {
-		args = append(args, "op", t.lost.Op, "code", t.lost.Code, "text", t.lost.Text, "err", t.lost.Err)
+		args = append(
+			args, "op", t.lost.Op, "code", t.lost.Code, "text", t.lost.Text, "err", t.lost.Err,
+		)
 	}
 	c.cfg.Logger.DebugContext(ctx, "transaction", args...)
 }

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// pendingReply is how long a reply that may already be there is waited for after a write failed.
+// pendingReply is how long a reply that may already be there is waited for
+// after a write failed.
 const pendingReply = 5 * time.Second
 
 // conn is an established connection, in use by one delivery at a time.
@@ -51,8 +52,10 @@ func (c *conn) use(nc net.Conn) {
 	c.in.src, c.in.r, c.in.w = c, 0, 0
 }
 
-// idle tells whether an unused connection is fit for use: still there, and nothing has been said on it. What a server
-// says unasked is that it is about to close, or a reply too many that would be taken for the answer to something else.
+// idle tells whether an unused connection is fit for use: still there, and
+// nothing has been said on it. What a server says unasked is that it is about
+// to close, or a reply too many that would be taken for the answer to something
+// else.
 func (c *conn) idle() bool {
 	return !c.in.buffered() && (c.peek == nil || c.peek())
 }
@@ -69,17 +72,18 @@ func (c *conn) spell(address, ascii string) string {
 // commands before had not come: it may manage one at a time.
 func (c *conn) outOfOrder(rep *reply) bool { return c.ext.pipelining && rep.code == 503 }
 
-// tlsBroke tells whether a connection that was lost before MAIL was answered may
-// have been lost over TLS, and that it is worth another try without.
+// tlsBroke tells whether a connection that was lost before MAIL was answered
+// may have been lost over TLS, and that it is worth another try without.
 func (c *conn) tlsBroke(h *NextHop, why *Result) bool {
 	e, ok := errors.AsType[net.Error](why.Err)
 	return c.secure() && mayFallBack(h) && why.Code == 0 && !(ok && e.Timeout())
 }
 
 // stale tells whether a reply to RCPT or DATA on a connection used before may
-// speak of its state and not of the message: commands unknown or out of order, a
-// logon forgotten, or 554, with which hosts end a session of too many messages.
-// Whatever else a peer says to MAIL on such a connection may be that too.
+// speak of its state and not of the message: commands unknown or out of order,
+// a logon forgotten, or 554, with which hosts end a session of too many
+// messages. Whatever else a peer says to MAIL on such a connection may be that
+// too.
 func (c *conn) stale(rep *reply) bool {
 	return c.used > 1 && (rep.code/10 == 50 || rep.code == 530 || rep.code == 554)
 }
@@ -100,7 +104,8 @@ func (c *conn) flush() error {
 	return err
 }
 
-// read waits for a whole reply within the timeout. The reply is valid until the next read.
+// read waits for a whole reply within the timeout. The reply is valid until the
+// next read.
 func (c *conn) read(timeout time.Duration, each func([]byte)) (*reply, error) {
 	c.wait = timeout
 	if err := c.in.read(&c.rep, each); err != nil {
@@ -113,7 +118,8 @@ func (c *conn) read(timeout time.Duration, each func([]byte)) (*reply, error) {
 	return &c.rep, nil
 }
 
-// Read is for the reply reader. It sets the clock once for a reply, and not at all for one that came with another.
+// Read is for the reply reader. It sets the clock once for a reply, and not at
+// all for one that came with another.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.wait > 0 {
 		if err := c.net.SetReadDeadline(time.Now().Add(c.wait)); err != nil {
@@ -133,8 +139,8 @@ func (c *conn) command(line string, each func([]byte)) (*reply, error) {
 	return c.read(c.times.CommandTimeout, each)
 }
 
-// part says good-bye and waits a moment for the peer to close: it has no room for
-// another connection before.
+// part says good-bye and waits a moment for the peer to close: it has no room
+// for another connection before.
 func (c *conn) part() {
 	if !c.bad && c.write([]byte("QUIT\r\n"), time.Second) == nil {
 		c.net.SetReadDeadline(time.Now().Add(time.Second))
@@ -151,7 +157,8 @@ func (c *conn) quit() {
 	c.close()
 }
 
-// close closes at once. Under TLS it sends no alert: that could block on a peer that does not read.
+// close closes at once. Under TLS it sends no alert: that could block on a peer
+// that does not read.
 func (c *conn) close() { c.raw.Close() }
 
 // secure tells whether TLS is on.

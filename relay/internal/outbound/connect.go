@@ -19,7 +19,8 @@ var (
 	errNoPlace    = fmt.Errorf("no connection came free: %w", os.ErrDeadlineExceeded)
 )
 
-// connect makes a connection up to the point where a transaction can begin, or tells why it could not.
+// connect makes a connection up to the point where a transaction can begin, or
+// tells why it could not.
 func (c *Client) connect(ctx context.Context, h *NextHop, key hopKey, t target) (*conn, *Result) {
 	logon, failed := c.logons.begin(ctx, h, t.addr)
 	if failed != nil {
@@ -29,7 +30,8 @@ func (c *Client) connect(ctx context.Context, h *NextHop, key hopKey, t target) 
 	end := c.slow.watch(h.patience(), t.host, t.names...)
 	cn, failed, retry := c.establish(ctx, h, t, t.plain)
 	if retry = retry && ctx.Err() == nil; retry {
-		// RFC 7435: opportunistic security falls back to the clear rather than not to deliver.
+		// RFC 7435: opportunistic security falls back to the clear rather than
+		// not to deliver.
 		c.debug(ctx, "TLS failed, going on without", "host", t.shown, "err", failed.Err)
 		cn, failed, _ = c.establish(ctx, h, t, true)
 	}
@@ -37,7 +39,10 @@ func (c *Client) connect(ctx context.Context, h *NextHop, key hopKey, t target) 
 	end(failed == nil || failed.Code != 0)
 	if failed != nil {
 		failed.Host = t.shown
-		c.debug(ctx, "connection failed", "host", t.shown, "op", failed.Op, "code", failed.Code, "text", failed.Text, "err", failed.Err)
+		c.debug(
+			ctx, "connection failed", "host", t.shown, "op", failed.Op, "code", failed.Code, "text",
+			failed.Text, "err", failed.Err,
+		)
 		return nil, failed
 	}
 	cn.pool.key, cn.fellBack = key, retry || t.plain
@@ -53,12 +58,18 @@ func (c *Client) connect(ctx context.Context, h *NextHop, key hopKey, t target) 
 	if c.noChunks.has(t.addr) {
 		cn.ext.chunking, cn.ext.binary = false, false
 	}
-	c.debug(ctx, "connected", "host", t.shown, "tls", cn.secure(), "pipelining", cn.ext.pipelining, "chunking", cn.ext.chunking)
+	c.debug(
+		ctx, "connected", "host", t.shown, "tls", cn.secure(), "pipelining", cn.ext.pipelining,
+		"chunking", cn.ext.chunking,
+	)
 	return cn, nil
 }
 
-// establish connects, with plain without a thought of STARTTLS. retry tells that it is worth another try with plain.
-func (c *Client) establish(ctx context.Context, h *NextHop, t target, plain bool) (cn *conn, failed *Result, retry bool) {
+// establish connects, with plain without a thought of STARTTLS. retry tells
+// that it is worth another try with plain.
+func (c *Client) establish(
+	ctx context.Context, h *NextHop, t target, plain bool,
+) (cn *conn, failed *Result, retry bool) {
 	dialCtx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
 	raw, err := c.cfg.Dial(dialCtx, t.network, t.addr)
 	cancel()
@@ -121,9 +132,9 @@ func (c *Client) establish(ctx context.Context, h *NextHop, t target, plain bool
 	return cn, nil, false
 }
 
-// upgrade goes over to TLS by STARTTLS. broke tells that it is worth another try
-// in the clear, where that is allowed: then a peer that falls silent is left early
-// enough for it.
+// upgrade goes over to TLS by STARTTLS. broke tells that it is worth another
+// try in the clear, where that is allowed: then a peer that falls silent is
+// left early enough for it.
 func (c *Client) upgrade(
 	ctx context.Context, h *NextHop, cn *conn, name string,
 ) (failed *Result, broke bool) {
@@ -148,13 +159,14 @@ func (c *Client) upgrade(
 	if err := cn.startTLS(ctx, h, name); err != nil {
 		return lost(ctx, "starttls", "4.7.5", err), true
 	}
-	// RFC 3207 section 4.2: what was learned in the clear is forgotten. In TLS 1.3
-	// a peer tells only here that it refused the handshake.
+	// RFC 3207 section 4.2: what was learned in the clear is forgotten. In TLS
+	// 1.3 a peer tells only here that it refused the handshake.
 	failed = c.hello(ctx, h, cn)
 	return failed, failed != nil && !errors.Is(failed.Err, errLoop)
 }
 
-// hello introduces the client. A peer that does not know EHLO gets HELO and has no extensions.
+// hello introduces the client. A peer that does not know EHLO gets HELO and has
+// no extensions.
 func (c *Client) hello(ctx context.Context, h *NextHop, cn *conn) *Result {
 	name := h.Helo
 	if name == "" {
@@ -223,7 +235,8 @@ func refused(op string, rep *reply) Result {
 	return r
 }
 
-// lost is the result of a connection that broke, or was given up because ctx ended.
+// lost is the result of a connection that broke, or was given up because ctx
+// ended.
 func lost(ctx context.Context, op, enhanced string, err error) *Result {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)

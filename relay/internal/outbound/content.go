@@ -8,8 +8,9 @@ import (
 	"strconv"
 )
 
-// A block of content lies in a buffer behind a gap and before a tail. The gap takes the command of a BDAT chunk, or
-// the growth by dot-stuffing, which is at most one octet in three; the tail takes the end of DATA. So a block goes out
+// A block of content lies in a buffer behind a gap and before a tail. The gap
+// takes the command of a BDAT chunk, or the growth by dot-stuffing, which is at
+// most one octet in three; the tail takes the end of DATA. So a block goes out
 // in one write and is copied only when it has a line that begins with a dot.
 const (
 	bufferSize = 64 << 10
@@ -134,8 +135,9 @@ func (c *content) chunk() ([]byte, error) {
 	return c.buf[start : gapSize+c.n], nil
 }
 
-// lines returns the block as part of DATA (RFC 5321 section 4.5.2), with the final dot where it ends the content.
-// Content that does not end with CRLF gets one, as DATA cannot be ended otherwise.
+// lines returns the block as part of DATA (RFC 5321 section 4.5.2), with the
+// final dot where it ends the content. Content that does not end with CRLF gets
+// one, as DATA cannot be ended otherwise.
 func (c *content) lines() ([]byte, error) {
 	if err := c.head.check(c.block(), c.last); err != nil {
 		return nil, err
@@ -159,8 +161,9 @@ type stuffing struct {
 	cr  bool // behind a CR, which an LF must follow
 }
 
-// stuff doubles the dots at the beginnings of the lines in buf[from:from+n] and returns the result, which lies in buf.
-// from must be more than a third of n. A CR or an LF on its own is an error: a peer that takes one for the end of a
+// stuff doubles the dots at the beginnings of the lines in buf[from:from+n] and
+// returns the result, which lies in buf. from must be more than a third of n. A
+// CR or an LF on its own is an error: a peer that takes one for the end of a
 // line could be made to see the end of DATA inside of the content.
 func (s *stuffing) stuff(buf []byte, from, n int) ([]byte, error) {
 	b := buf[from : from+n]

@@ -27,7 +27,8 @@ func badHeader(content []byte) bool {
 	return bare(section) || bytes.IndexByte(section, 0) >= 0
 }
 
-// undot is the receiving side of DATA, octet by octet and from the letter of RFC 5321 section 4.5.2.
+// undot is the receiving side of DATA, octet by octet and from the letter of
+// RFC 5321 section 4.5.2.
 func undot(wire []byte) (content, rest []byte) {
 	for line := []byte(nil); ; {
 		i := bytes.Index(wire, []byte("\r\n"))
@@ -63,7 +64,8 @@ func unchunk(wire []byte) (content, rest []byte) {
 
 func FuzzDotStuff(f *testing.F) {
 	for _, s := range []string{
-		"", ".", ".\r\n", "\r\n.\r\n", "..\r\n.x\r\n", "a\r\n", "a", "a\n.\r\n", "a\r.\r\n", "\r", "\n", "\r\n", "\r\r\n", "\r\n\r\n.",
+		"", ".", ".\r\n", "\r\n.\r\n", "..\r\n.x\r\n", "a\r\n", "a", "a\n.\r\n", "a\r.\r\n", "\r",
+		"\n", "\r\n", "\r\r\n", "\r\n\r\n.",
 		"Subject: x\r\n\r\nhi\r\n",
 	} {
 		f.Add([]byte(s), 0)
@@ -76,7 +78,8 @@ func FuzzDotStuff(f *testing.F) {
 		f.Add([]byte(s), outbound.BlockSize-5)
 	}
 	f.Fuzz(func(t *testing.T, tail []byte, fill int) {
-		// The ends of the blocks are where it gets interesting: so the content begins with up to two blocks of lines.
+		// The ends of the blocks are where it gets interesting: so the content
+		// begins with up to two blocks of lines.
 		fill = max(fill, 0) % (2 * outbound.BlockSize)
 		content := append(bytes.Repeat([]byte(".\r\n"), fill/3+1)[:fill], tail...)
 		if len(content) > 4*outbound.BlockSize {
@@ -94,7 +97,9 @@ func FuzzDotStuff(f *testing.F) {
 				want = append(bytes.Clone(want), "\r\n"...)
 			}
 			if !bytes.Equal(got, want) || len(rest) != 0 {
-				t.Fatalf("DATA: got %d octets and %d behind, want %d", len(got), len(rest), len(want))
+				t.Fatalf(
+					"DATA: got %d octets and %d behind, want %d", len(got), len(rest), len(want),
+				)
 			}
 		}
 		wire, err = outbound.ChunksOf(bytes.NewReader(content))
@@ -105,7 +110,9 @@ func FuzzDotStuff(f *testing.F) {
 			return
 		}
 		if got, rest := unchunk(wire); !bytes.Equal(got, content) || len(rest) != 0 {
-			t.Fatalf("BDAT: got %d octets and %d behind, want %d", len(got), len(rest), len(content))
+			t.Fatalf(
+				"BDAT: got %d octets and %d behind, want %d", len(got), len(rest), len(content),
+			)
 		}
 	})
 }
@@ -127,7 +134,9 @@ func TestDotStuffGrowth(t *testing.T) {
 // A read error ends the attempt, never the message.
 func TestContentReadError(t *testing.T) {
 	for _, n := range []int{0, 100, outbound.BlockSize, 2*outbound.BlockSize + 1} {
-		for _, frame := range []func(io.Reader) ([]byte, error){outbound.DataOf, outbound.ChunksOf} {
+		for _, frame := range []func(io.Reader) (
+			[]byte, error,
+		){outbound.DataOf, outbound.ChunksOf} {
 			whole := strings.NewReader(strings.Repeat("x", n))
 			src := io.MultiReader(whole, iotest.ErrReader(io.ErrClosedPipe))
 			if _, err := frame(src); err != io.ErrClosedPipe {

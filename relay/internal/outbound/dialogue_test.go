@@ -16,7 +16,8 @@ import (
 	"github.com/postern-mail/postern/relay/internal/outbound"
 )
 
-// A dialogue is a text file: what is asked for, what the next hop hears and says on each connection, and the results.
+// A dialogue is a text file: what is asked for, what the next hop hears and
+// says on each connection, and the results.
 //
 //	# a remark
 //	from a@example.com        request: from, ascii-from, to, ascii, size, body, return, envid,
@@ -81,7 +82,9 @@ func readDialogue(t *testing.T, name string) *dialogue {
 		case "ascii": // of the last recipient
 			now.Recipients[len(now.Recipients)-1].ASCII = arg
 		case "to":
-			now.Recipients = append(now.Recipients, outbound.Recipient{Address: arg, Notify: notify, ORCPT: orcpt})
+			now.Recipients = append(
+				now.Recipients, outbound.Recipient{Address: arg, Notify: notify, ORCPT: orcpt},
+			)
 		case "size":
 			now.Size, err = strconv.ParseInt(arg, 10, 64)
 			fail(err)
@@ -120,7 +123,9 @@ func readDialogue(t *testing.T, name string) *dialogue {
 			content += strings.Repeat(s, k)
 		case "deliver":
 			r, body := now, content
-			r.Open = func(context.Context) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil }
+			r.Open = func(context.Context) (io.ReadCloser, error) {
+				return io.NopCloser(strings.NewReader(body)), nil
+			}
 			d.requests = append(d.requests, &r)
 		default:
 			fail(fmt.Errorf("unknown key %q", key))
@@ -177,8 +182,9 @@ func follow(c net.Conn, script []string) error {
 	return nil
 }
 
-// speak plays the next hop's part on a connection and returns what is left of it.
-// Replies in a row are written at once: behind the first the client may hang up.
+// speak plays the next hop's part on a connection and returns what is left of
+// it. Replies in a row are written at once: behind the first the client may
+// hang up.
 func speak(c net.Conn, script []string) (net.Conn, *bufio.Reader, error) {
 	r := bufio.NewReader(c)
 	replies := ""

@@ -1,14 +1,17 @@
-// Package outbound delivers messages to next hops: the client side of SMTP (RFC 5321) and LMTP (RFC 2033).
+// Package outbound delivers messages to next hops: the client side of SMTP (RFC
+// 5321) and LMTP (RFC 2033).
 //
 // # Where to
 //
-// A NextHop is a list of smart hosts or the mail exchangers of a domain. Smart hosts rotate by connection: of three, the
-// first connection tries 1, 2, 3, the second 2, 3, 1, the third 3, 1, 2. Exchangers are tried by preference, equal ones
-// in random order, at most 5 hosts and 10 addresses. A domain without MX is its own exchanger; one with a null MX (RFC
-// 7505), and one whose best exchanger is this host, is a permanent failure.
-// Whoever could not be reached comes last for 30 seconds, and whoever lets
-// connections wait as "Slow hosts" says. A smart host is host, host:port, an IP
-// address or unix:/path; its name is looked up as an address only.
+// A NextHop is a list of smart hosts or the mail exchangers of a domain. Smart
+// hosts rotate by connection: of three, the first connection tries 1, 2, 3, the
+// second 2, 3, 1, the third 3, 1, 2. Exchangers are tried by preference, equal
+// ones in random order, at most 5 hosts and 10 addresses. A domain without MX
+// is its own exchanger; one with a null MX (RFC 7505), and one whose best
+// exchanger is this host, is a permanent failure. Whoever could not be reached
+// comes last for 30 seconds, and whoever lets connections wait as "Slow hosts"
+// says. A smart host is host, host:port, an IP address or unix:/path; its name
+// is looked up as an address only.
 //
 // A domain is unknown for good only if MX, A and AAAA, and CNAME where the
 // resolver can be asked, are all not found. Every other answer may pass.
@@ -21,9 +24,10 @@
 // # Fail-over
 //
 // The next address is tried as long as no recipient has an answer: after a
-// failed look-up, dial, greeting, EHLO, TLS handshake or log-on, a 421 or 432 to
-// MAIL, and a connection lost before MAIL was accepted. When all fail, the failure is
-// permanent only if all of them said so. Once MAIL is accepted the answers stand.
+// failed look-up, dial, greeting, EHLO, TLS handshake or log-on, a 421 or 432
+// to MAIL, and a connection lost before MAIL was accepted. When all fail, the
+// failure is permanent only if all of them said so. Once MAIL is accepted the
+// answers stand.
 //
 // Nothing fails by the state of a connection. On one used before, a refusal of
 // MAIL whatever its code, 500 to 504, 530 and 554 to RCPT or DATA, a failed
@@ -33,10 +37,11 @@
 // # Clocks
 //
 // What comes before MAIL, over all addresses of all hosts, has one clock of 2
-// minutes. Inside it a look-up has 30 seconds, dialling 30, the greeting a minute,
-// the TLS handshake 30 seconds. Waiting for one of MaxConnections to come free has
-// 2 minutes of its own. From MAIL on, each reply has 5 minutes, each write of
-// content 3, and the reply to the message 10 (RFC 5321 section 4.5.3.2).
+// minutes. Inside it a look-up has 30 seconds, dialling 30, the greeting a
+// minute, the TLS handshake 30 seconds. Waiting for one of MaxConnections to
+// come free has 2 minutes of its own. From MAIL on, each reply has 5 minutes,
+// each write of content 3, and the reply to the message 10 (RFC 5321 section
+// 4.5.3.2).
 //
 // # Slow hosts
 //
@@ -46,38 +51,42 @@
 // elsewhere. Of smart hosts, those on which fewer connections wait come first.
 //
 // A next hop that lets in a connection and then refuses to serve it, at the
-// greeting, by 421 or 432 to MAIL or by closing, while others of this client are
-// open, takes no more of them: the delivery waits for one of those, and no more
-// are made for a minute.
+// greeting, by 421 or 432 to MAIL or by closing, while others of this client
+// are open, takes no more of them: the delivery waits for one of those, and no
+// more are made for a minute.
 //
 // # The transaction
 //
 // With PIPELINING, MAIL, RCPT and DATA go out in one write. A peer that answers
-// them by 503 gets them one by one for an hour.
-// Where CHUNKING is offered BDAT carries the content, else DATA.
-// To a peer that takes it, content goes as it is. DATA doubles leading dots, as it must, and ends content that has no CRLF at its end with one,
-// as it cannot do otherwise; content with a CR or an LF on its own is not sent by DATA at all, but fails, because the next
-// hop could read it as the end of the message. SIZE, 8BITMIME, BINARYMIME, SMTPUTF8 and DSN are used only when offered, and
-// what cannot be delivered without them fails before anything is sent.
-// LIMITS (RFC 9422) is honoured.
+// them by 503 gets them one by one for an hour. Where CHUNKING is offered BDAT
+// carries the content, else DATA. To a peer that takes it, content goes as it
+// is. DATA doubles leading dots, as it must, and ends content that has no CRLF
+// at its end with one, as it cannot do otherwise; content with a CR or an LF on
+// its own is not sent by DATA at all, but fails, because the next hop could
+// read it as the end of the message. SIZE, 8BITMIME, BINARYMIME, SMTPUTF8 and
+// DSN are used only when offered, and what cannot be delivered without them
+// fails before anything is sent. LIMITS (RFC 9422) is honoured.
 //
 // The first recipient refused as one too many, by 452 or 552 without an
 // enhanced code, by x.5.3, or by a 452 that does not speak of the mailbox, ends
 // the list: those taken get their copy, and the others go into further
-// transactions of that many, at once on another connection if the peer hung
-// up over it, also by 421 alone. The number is remembered for an hour for the address.
+// transactions of that many, at once on another connection if the peer hung up
+// over it, also by 421 alone. The number is remembered for an hour for the
+// address.
 //
 // # 8-bit content
 //
-// For a peer without 8BITMIME the content is read once more, before MAIL. If it is 7-bit it goes out as it is, whatever was declared;
-// otherwise as 7-bit MIME, made on the way (RFC 6152 section 3), and without SIZE. So does BINARYMIME content to a peer that does not take it.
-// Raw 8-bit header fields become encoded words; what claims an encoding that it
-// has not goes out as it is, as Postfix has it. A permanent failure is the
-// 8-bit header of a message that was accepted with SMTPUTF8 (5.6.7), and
-// BINARYMIME content that can neither be encoded nor carried by DATA (5.6.3). A peer with
-// 8BITMIME gets all of it unchanged, and nothing is read twice for it; one with
-// SMTPUTF8 gets the 8-bit header of BINARYMIME content that was accepted with
-// SMTPUTF8, and the rest as 7-bit MIME.
+// For a peer without 8BITMIME the content is read once more, before MAIL. If it
+// is 7-bit it goes out as it is, whatever was declared; otherwise as 7-bit
+// MIME, made on the way (RFC 6152 section 3), and without SIZE. So does
+// BINARYMIME content to a peer that does not take it. Raw 8-bit header fields
+// become encoded words; what claims an encoding that it has not goes out as it
+// is, as Postfix has it. A permanent failure is the 8-bit header of a message
+// that was accepted with SMTPUTF8 (5.6.7), and BINARYMIME content that can
+// neither be encoded nor carried by DATA (5.6.3). A peer with 8BITMIME gets all
+// of it unchanged, and nothing is read twice for it; one with SMTPUTF8 gets the
+// 8-bit header of BINARYMIME content that was accepted with SMTPUTF8, and the
+// rest as 7-bit MIME.
 //
 // The conversion breaks signatures over what it changes. Those that this host
 // has put on the content ([Request].Signatures) are taken off and made again,
@@ -100,19 +109,23 @@
 //
 // Where PLAIN and LOGIN are offered and one is refused by 504, 534 or 535, the
 // other is tried once, and first from then on if it was taken. Until a host has
-// taken the password one connection tries it and the others wait to hear; a host
-// that refused it is not asked again for 30 seconds.
+// taken the password one connection tries it and the others wait to hear; a
+// host that refused it is not asked again for 30 seconds.
 //
 // # Concurrency and resources
 //
-// A Client is safe for concurrent use and makes no goroutines but those that close idle connections. At most 100 connections
-// stay idle in all, for IdleTimeout each. A delivery in progress holds one buffer of 64 KiB, however large the message
-// or the number of its recipients. A reply is limited to 64 KiB in 128 lines of 4 KiB, of which 2 KiB are kept.
+// A Client is safe for concurrent use and makes no goroutines but those that
+// close idle connections. At most 100 connections stay idle in all, for
+// IdleTimeout each. A delivery in progress holds one buffer of 64 KiB, however
+// large the message or the number of its recipients. A reply is limited to 64
+// KiB in 128 lines of 4 KiB, of which 2 KiB are kept.
 //
 // # Security
 //
-// A peer is not trusted to read, to answer in time, to end its replies, or to keep in step: every write and every reply has a
-// deadline, and an idle connection on which something was said is not used again. Addresses and parameters with control
-// characters, or that could end the angle brackets, fail without being written. Passwords go over TLS only, unless
+// A peer is not trusted to read, to answer in time, to end its replies, or to
+// keep in step: every write and every reply has a deadline, and an idle
+// connection on which something was said is not used again. Addresses and
+// parameters with control characters, or that could end the angle brackets,
+// fail without being written. Passwords go over TLS only, unless
 // AllowPlaintextAuth, and are never logged.
 package outbound

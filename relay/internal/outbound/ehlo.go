@@ -23,7 +23,8 @@ type extensions struct {
 	maxRcpt    int   // recipients in a transaction
 }
 
-// add reads one line of the reply. Keywords are case-insensitive (RFC 5321 section 2.4).
+// add reads one line of the reply. Keywords are case-insensitive (RFC 5321
+// section 2.4).
 func (e *extensions) add(line []byte) {
 	keyword, params, _ := strings.Cut(strings.ToUpper(string(bytes.TrimSpace(line))), " ")
 	switch keyword {
@@ -63,7 +64,8 @@ func (e *extensions) add(line []byte) {
 			}
 		}
 	default:
-		// Some servers repeat the mechanisms in the form of the draft that came before RFC 2554.
+		// Some servers repeat the mechanisms in the form of the draft that came
+		// before RFC 2554.
 		if list, ok := strings.CutPrefix(keyword, "AUTH="); ok {
 			e.auth(list + " " + params)
 		}

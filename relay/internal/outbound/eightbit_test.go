@@ -58,13 +58,16 @@ func TestEightBit(t *testing.T) {
 		opened = opens(r)
 		expect(t, newClient(t, dialTo(listen(t, s.serve))).Deliver(t.Context(), r), taken)
 		if n := opened.Load(); n != 1 || string(s.last()) != content {
-			t.Errorf("%q with 8BITMIME: opened %d times, changed %v", ext, n, string(s.last()) != content)
+			t.Errorf(
+				"%q with 8BITMIME: opened %d times, changed %v", ext, n,
+				string(s.last()) != content,
+			)
 		}
 	}
 }
 
-// A peer that closes makes the next attempt convert from the start, or not at all if the next peer takes 8 bits. The plan is
-// made once.
+// A peer that closes makes the next attempt convert from the start, or not at
+// all if the next peer takes 8 bits. The plan is made once.
 func TestEightBitAgain(t *testing.T) {
 	const content = "Subject: x\r\n\r\n\u00e9\r\n"
 	for _, second := range []string{"", "8BITMIME"} {
@@ -77,7 +80,13 @@ func TestEightBitAgain(t *testing.T) {
 			}
 			first = false
 			defer nc.Close()
-			speak(nc, []string{"S: 220 mx", "C: EHLO relay.example.test", "S: 250 mx", "C: MAIL FROM:<alice@example.com>", "S: 421 4.3.2 closing"})
+			speak(
+				nc,
+				[]string{
+					"S: 220 mx", "C: EHLO relay.example.test", "S: 250 mx",
+					"C: MAIL FROM:<alice@example.com>", "S: 421 4.3.2 closing",
+				},
+			)
 		}))
 		r := newRequest(content)
 		r.Hop.Hosts = []string{"192.0.2.1", "192.0.2.2"}
@@ -86,7 +95,8 @@ func TestEightBitAgain(t *testing.T) {
 		expect(t, c.Deliver(t.Context(), r), taken)
 		want := content
 		if second == "" {
-			want = "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=C3=A9\r\n"
+			want = "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; " +
+				"charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=C3=A9\r\n"
 		}
 		if got := string(s.last()); got != want || opened.Load() != 3 {
 			t.Errorf("%q: opened %d times, got %q", second, opened.Load(), got)
@@ -138,7 +148,10 @@ func TestEightBitOddities(t *testing.T) {
 	r := newRequest("")
 	r.Open = func(context.Context) (io.ReadCloser, error) { return nil, io.ErrClosedPipe }
 	s := &sink{}
-	expect(t, newClient(t, dialTo(listen(t, s.serve))).Deliver(t.Context(), r), "temporary content 0 4.3.0 error")
+	expect(
+		t, newClient(t, dialTo(listen(t, s.serve))).Deliver(t.Context(), r),
+		"temporary content 0 4.3.0 error",
+	)
 }
 
 // ownSignature is one line at the top that says how long the rest is.
@@ -197,7 +210,8 @@ func TestSignaturesOfConvertedContent(t *testing.T) {
 	}
 }
 
-// A header longer than a block is read to its end before it is said to need SMTPUTF8.
+// A header longer than a block is read to its end before it is said to need
+// SMTPUTF8.
 func TestLongHeaderWithoutSMTPUTF8(t *testing.T) {
 	long := strings.Repeat("X-Filler: "+strings.Repeat("x", 60)+"\r\n", 1000)
 	for content, want := range map[string]string{

@@ -38,9 +38,11 @@ func ExampleClient_Deliver() {
 	defer client.Close()
 
 	results := client.Deliver(context.Background(), &outbound.Request{
-		Hop:        &outbound.NextHop{Key: "example", Hosts: []string{"192.0.2.1"}},
-		From:       "alice@example.com",
-		Recipients: []outbound.Recipient{{Address: "bob@example.net"}, {Address: "nobody@example.net"}},
+		Hop:  &outbound.NextHop{Key: "example", Hosts: []string{"192.0.2.1"}},
+		From: "alice@example.com",
+		Recipients: []outbound.Recipient{
+			{Address: "bob@example.net"}, {Address: "nobody@example.net"},
+		},
 		Open: func(context.Context) (io.ReadCloser, error) {
 			return io.NopCloser(strings.NewReader("Subject: hello\r\n\r\nHello Bob.\r\n")), nil
 		},

@@ -25,8 +25,8 @@ type logon struct {
 	until   time.Time // of refused
 }
 
-// begin waits until the password may be tried at a host, or gives the refusal of
-// one tried before. end must follow. It is nil without a password.
+// begin waits until the password may be tried at a host, or gives the refusal
+// of one tried before. end must follow. It is nil without a password.
 func (s *logons) begin(ctx context.Context, h *NextHop, addr string) (*logon, *Result) {
 	if h.Username == "" {
 		return nil, nil

@@ -45,8 +45,8 @@ func (g *guarded) serve(c net.Conn) {
 	})
 }
 
-// However many messages wait, a wrong password is tried once, and once more when
-// the host may have learned better.
+// However many messages wait, a wrong password is tried once, and once more
+// when the host may have learned better.
 func TestRefusedPassword(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &guarded{}

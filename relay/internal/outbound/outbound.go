@@ -15,13 +15,15 @@ import (
 
 // NextHop says where a request goes and how.
 type NextHop struct {
-	// Key tells next hops apart: connections and rotation are kept by it, for MX delivery together with Domain. It
-	// must change when anything else here does.
+	// Key tells next hops apart: connections and rotation are kept by it, for
+	// MX delivery together with Domain. It must change when anything else here
+	// does.
 	Key string
-	// Hosts are smart hosts, in rotation: host, host:port, an IP address, [address]:port or unix:/path. Empty means
-	// the MX of Domain.
+	// Hosts are smart hosts, in rotation: host, host:port, an IP address,
+	// [address]:port or unix:/path. Empty means the MX of Domain.
 	Hosts []string
-	// Domain is the recipient domain for MX delivery: A-labels, or an address literal in brackets.
+	// Domain is the recipient domain for MX delivery: A-labels, or an address
+	// literal in brackets.
 	Domain string
 	// Port is used where a host names none. Defaults to 25.
 	Port int
@@ -30,22 +32,27 @@ type NextHop struct {
 	AllowPrivate bool
 	// LMTP speaks RFC 2033: one reply per recipient after the content.
 	LMTP bool
-	// TLS says what is asked of TLS, and TLSDomain which name TLSDomainValidation asks for.
+	// TLS says what is asked of TLS, and TLSDomain which name
+	// TLSDomainValidation asks for.
 	TLS       connector.TLSLevel
 	TLSDomain string
 	// ImplicitTLS speaks TLS from the first octet.
 	ImplicitTLS bool
-	// Username and Password log on, with PLAIN or LOGIN, in TLS only unless AllowPlaintextAuth.
+	// Username and Password log on, with PLAIN or LOGIN, in TLS only unless
+	// AllowPlaintextAuth.
 	Username, Password string
 	AllowPlaintextAuth bool
 	// Helo is the name in EHLO. Defaults to Config.Hostname.
 	Helo string
-	// MaxConnections bounds the connections to this next hop, idle ones included; a delivery waits for one to come free.
-	// Defaults to 20; negative means no bound.
+	// MaxConnections bounds the connections to this next hop, idle ones
+	// included; a delivery waits for one to come free. Defaults to 20; negative
+	// means no bound.
 	MaxConnections int
-	// MessagesPerConnection ends a connection after that many transactions. Defaults to 100; negative means no bound.
+	// MessagesPerConnection ends a connection after that many transactions.
+	// Defaults to 100; negative means no bound.
 	MessagesPerConnection int
-	// RootCAs vouch for the peer; nil: the system's. Certificates are shown to it.
+	// RootCAs vouch for the peer; nil: the system's. Certificates are shown to
+	// it.
 	RootCAs      *x509.CertPool
 	Certificates []tls.Certificate
 }
@@ -81,9 +88,9 @@ type Signatures interface {
 // Recipient is one recipient of a Request.
 type Recipient struct {
 	Address string // without angle brackets
-	// ASCII is Address with its domain in A-labels, for a peer without SMTPUTF8:
-	// RFC 6531 section 3.2 counts a domain so written as ASCII. Empty if Address
-	// is ASCII, or its local part is not.
+	// ASCII is Address with its domain in A-labels, for a peer without
+	// SMTPUTF8: RFC 6531 section 3.2 counts a domain so written as ASCII. Empty
+	// if Address is ASCII, or its local part is not.
 	ASCII  string
 	Notify string // NOTIFY value as on the wire, "SUCCESS,FAILURE", or empty
 	ORCPT  string // decoded "rfc822;…", or empty
@@ -101,12 +108,16 @@ const (
 // Result is what an attempt came to for one recipient.
 type Result struct {
 	Outcome Outcome
-	// Op is the step that decided: dns dial greeting ehlo starttls auth mail rcpt data lmtp content.
+	// Op is the step that decided: dns dial greeting ehlo starttls auth mail
+	// rcpt data lmtp content.
 	Op string
-	// Host is the remote host's name and address, "mx.example.com [192.0.2.1]:25".
+	// Host is the remote host's name and address, "mx.example.com
+	// [192.0.2.1]:25".
 	Host string
-	// Code, Enhanced and Text are the remote reply: its lines joined by a space, in Text without the enhanced code, control
-	// characters replaced, and at most 2 KiB of it. Code is 0 when there was none; then Enhanced is this side's view.
+	// Code, Enhanced and Text are the remote reply: its lines joined by a
+	// space, in Text without the enhanced code, control characters replaced,
+	// and at most 2 KiB of it. Code is 0 when there was none; then Enhanced is
+	// this side's view.
 	Code     int
 	Enhanced string
 	Text     string
@@ -125,8 +136,9 @@ type Resolver interface {
 // Config configures a Client.
 type Config struct {
 	Hostname string // this host's name: for EHLO, and to see that mail loops
-	// Resolver gets names without a dot at the end, a *net.Resolver those of mail domains with one, so that
-	// its search list stays out. nil: net.DefaultResolver.
+	// Resolver gets names without a dot at the end, a *net.Resolver those of
+	// mail domains with one, so that its search list stays out. nil:
+	// net.DefaultResolver.
 	Resolver Resolver
 	// Own tells whether this host itself listens at an address: MX delivery and
 	// address literals that lead there are a loop. nil: it listens nowhere.
@@ -140,10 +152,10 @@ type Config struct {
 	// default to 30 seconds, 1 minute and 2 minutes.
 	ConnectTimeout, GreetingTimeout, ReadyTimeout time.Duration
 	// CommandTimeout bounds the wait for a reply, WriteTimeout each write of
-	// content, FinalTimeout the wait for the reply to a message. They default to
-	// 5, 3 and 10 minutes (RFC 5321 section 4.5.3.2).
+	// content, FinalTimeout the wait for the reply to a message. They default
+	// to 5, 3 and 10 minutes (RFC 5321 section 4.5.3.2).
 	CommandTimeout, WriteTimeout, FinalTimeout time.Duration
-	// IdleTimeout closes unused connections. Defaults to 5 s: longer than the gap between messages under load, shorter
-	// than any server's patience.
+	// IdleTimeout closes unused connections. Defaults to 5 s: longer than the
+	// gap between messages under load, shorter than any server's patience.
 	IdleTimeout time.Duration
 }

@@ -12,10 +12,12 @@ var (
 	errParameter = errors.New("parameter not fit for the wire")
 )
 
-// maxPath bounds an address on the wire; RFC 5321 section 4.5.3.1 asks for 256 octets at least.
+// maxPath bounds an address on the wire; RFC 5321 section 4.5.3.1 asks for 256
+// octets at least.
 const maxPath = 1000
 
-// fitAddress tells whether an address can stand in angle brackets without ending them or its line.
+// fitAddress tells whether an address can stand in angle brackets without
+// ending them or its line.
 func fitAddress(a string) bool {
 	if len(a) > maxPath {
 		return false
@@ -81,8 +83,9 @@ func appendXtext(b []byte, s string) []byte {
 	return b
 }
 
-// appendORCPT encodes an original recipient, "type;address". An internationalized address is written as
-// utf-8-addr-unitext where the peer takes SMTPUTF8 and as utf-8-addr-xtext elsewhere (RFC 6533 section 3).
+// appendORCPT encodes an original recipient, "type;address". An
+// internationalized address is written as utf-8-addr-unitext where the peer
+// takes SMTPUTF8 and as utf-8-addr-xtext elsewhere (RFC 6533 section 3).
 func appendORCPT(b []byte, s string, unitext bool) []byte {
 	kind, addr, ok := strings.Cut(s, ";")
 	if b = appendXtext(b, kind); !ok {

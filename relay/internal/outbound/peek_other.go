@@ -4,5 +4,6 @@ package outbound
 
 import "syscall"
 
-// peeker has no way to look: a connection that has gone shows at the next transaction, which then starts over.
+// peeker has no way to look: a connection that has gone shows at the next
+// transaction, which then starts over.
 func peeker(syscall.RawConn) func() bool { return nil }

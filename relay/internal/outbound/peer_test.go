@@ -12,14 +12,30 @@ import (
 	"github.com/postern-mail/postern/relay/internal/outbound"
 )
 
-// FuzzPeer lets a peer say anything. Whatever it is, every recipient has a result, and none is delivered before the whole
-// content went out and the peer has said yes to it.
+// FuzzPeer lets a peer say anything. Whatever it is, every recipient has a
+// result, and none is delivered before the whole content went out and the peer
+// has said yes to it.
 func FuzzPeer(f *testing.F) {
-	f.Add([]byte("220 mx\r\n250 mx\r\n250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n250 taken\r\n"), false)
-	f.Add([]byte("220 mx\r\n250-mx\r\n250 PIPELINING\r\n250 ok\r\n250 ok\r\n452 4.5.3 many\r\n354 go\r\n250 taken\r\n"), false)
-	f.Add([]byte("220 mx\r\n250-mx\r\n250-LIMITS RCPTMAX=1\r\n250 CHUNKING\r\n250 ok\r\n250 ok\r\n250 taken\r\n"), true)
+	f.Add(
+		[]byte("220 mx\r\n250 mx\r\n250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n250 taken\r\n"), false,
+	)
+	f.Add(
+		[]byte(
+			"220 mx\r\n250-mx\r\n250 PIPELINING\r\n250 ok\r\n250 ok\r\n452 4.5.3 many\r\n354 go\r\n250 taken\r\n",
+		),
+		false,
+	)
+	f.Add(
+		[]byte(
+			"220 mx\r\n250-mx\r\n250-LIMITS RCPTMAX=1\r\n250 CHUNKING\r\n250 ok\r\n250 ok\r\n250 taken\r\n",
+		),
+		true,
+	)
 	f.Add([]byte("220 mx\r\n250-mx\r\n250 STARTTLS\r\n220 go\r\n"), false)
-	f.Add([]byte("220 mx\r\n250-mx\r\n250 CHUNKING\r\n250 ok\r\n250 ok\r\n250 ok\r\n500 what\r\n"), false)
+	f.Add(
+		[]byte("220 mx\r\n250-mx\r\n250 CHUNKING\r\n250 ok\r\n250 ok\r\n250 ok\r\n500 what\r\n"),
+		false,
+	)
 	f.Add([]byte("421 no\r\n"), true)
 	f.Fuzz(func(t *testing.T, says []byte, lmtp bool) {
 		var peers []*babbler
@@ -51,7 +67,8 @@ func FuzzPeer(f *testing.F) {
 				if one.Code/100 != 2 {
 					t.Errorf("delivered with code %d", one.Code)
 				}
-				if !bytes.Contains(said(peers), []byte("\r\n\r\n..hi\r\n.\r\n")) && !bytes.Contains(said(peers), []byte(" LAST\r\nSubject: x\r\n\r\n.hi\r\n")) {
+				if !bytes.Contains(said(peers), []byte("\r\n\r\n..hi\r\n.\r\n")) &&
+					!bytes.Contains(said(peers), []byte(" LAST\r\nSubject: x\r\n\r\n.hi\r\n")) {
 					t.Errorf("delivered without content: %q", said(peers))
 				}
 			}
@@ -66,7 +83,8 @@ func said(peers []*babbler) (all []byte) {
 	return all
 }
 
-// babbler is a peer that says what it has to say without listening, and hangs up.
+// babbler is a peer that says what it has to say without listening, and hangs
+// up.
 type babbler struct {
 	net.Conn
 	says  io.Reader

@@ -29,7 +29,8 @@ type poolEntry struct {
 	prev, next *conn     // in the list of all idle connections, oldest first
 }
 
-// pool keeps idle connections and counts those in use. It is safe for concurrent use.
+// pool keeps idle connections and counts those in use. It is safe for
+// concurrent use.
 type pool struct {
 	idleTimeout time.Duration
 	patience    time.Duration // with which a place is waited for
@@ -53,8 +54,9 @@ type hop struct {
 	waits     []chan *conn // each gets a connection, or nil for leave to make one
 }
 
-// get returns an idle connection, or nil for leave to make one: then either put or leave must follow.
-// When max connections are open already, it waits for one of them. No bound when max is negative.
+// get returns an idle connection, or nil for leave to make one: then either put
+// or leave must follow. When max connections are open already, it waits for one
+// of them. No bound when max is negative.
 func (p *pool) get(ctx context.Context, key hopKey, max int) (*conn, error) {
 	p.mu.Lock()
 	if p.closed {
@@ -216,13 +218,15 @@ func (p *pool) leaveLocked(key hopKey) {
 		return
 	}
 	h.open--
-	// Smart hosts are few and their rotation is worth keeping; recipient domains have no end.
+	// Smart hosts are few and their rotation is worth keeping; recipient
+	// domains have no end.
 	if h.open == 0 && (key.domain != "" || len(p.hops) > maxHops) {
 		delete(p.hops, key)
 	}
 }
 
-// rotate returns 0 for the first connection to a next hop, 1 for the second and so on.
+// rotate returns 0 for the first connection to a next hop, 1 for the second and
+// so on.
 func (p *pool) rotate(key hopKey) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -249,7 +253,8 @@ func (p *pool) remove(h *hop, i int) {
 	c.pool.prev, c.pool.next = nil, nil
 }
 
-// expel takes the oldest idle connection out of the pool. Each hop's list is in order of age too.
+// expel takes the oldest idle connection out of the pool. Each hop's list is in
+// order of age too.
 func (p *pool) expel() *conn {
 	c := p.oldest
 	p.remove(p.hops[c.pool.key], 0)

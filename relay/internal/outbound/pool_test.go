@@ -20,7 +20,8 @@ import (
 	"github.com/postern-mail/postern/relay/internal/outbound"
 )
 
-// network is a Dial for hosts that are up or down, which keeps what was dialled. Its hosts are addresses "10.0.0.N".
+// network is a Dial for hosts that are up or down, which keeps what was
+// dialled. Its hosts are addresses "10.0.0.N".
 type network struct {
 	serve func(net.Conn)
 	down  map[string]bool
@@ -79,10 +80,14 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// The order of fail-over follows the rotation: 1,2,3 then 2,3,1 then 3,1,2. Dead hosts come last for 30 seconds.
+// The order of fail-over follows the rotation: 1,2,3 then 2,3,1 then 3,1,2.
+// Dead hosts come last for 30 seconds.
 func TestFailOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &network{serve: (&sink{}).serve, down: map[string]bool{"10.0.0.1": true, "10.0.0.2": true, "10.0.0.3": true}}
+		n := &network{
+			serve: (&sink{}).serve,
+			down:  map[string]bool{"10.0.0.1": true, "10.0.0.2": true, "10.0.0.3": true},
+		}
 		c := newClient(t, n.dial)
 		r := poolOf3("hi\r\n", "a@example.net", "b@example.net")
 		r.Hop.MessagesPerConnection = 1
@@ -122,16 +127,36 @@ func TestFailOverReasons(t *testing.T) {
 		dialed string
 		want   string
 	}{
-		"greeting 421":  {[]string{"S: 421 4.3.2 busy"}, "1 2 3", `temporary greeting 421 4.3.2 "busy"`},
-		"greeting 554":  {[]string{"S: 554 5.3.2 no"}, "1 2 3", `permanent greeting 554 5.3.2 "no"`},
+		"greeting 421": {
+			[]string{"S: 421 4.3.2 busy"}, "1 2 3", `temporary greeting 421 4.3.2 "busy"`,
+		},
+		"greeting 554": {
+			[]string{"S: 554 5.3.2 no"}, "1 2 3", `permanent greeting 554 5.3.2 "no"`,
+		},
 		"greeting ends": {[]string{"X:"}, "1 2 3", "temporary greeting 0 4.4.2 error"},
-		"ehlo 421":      {[]string{hello[0], hello[1], "S: 421 busy"}, "1 2 3", `temporary ehlo 421  "busy"`},
-		"helo 550":      {[]string{hello[0], hello[1], "S: 502 no", "C: HELO relay.example.test", "S: 550 no"}, "1 2 3", `permanent ehlo 550  "no"`},
-		"mail 421":      {append(slices.Clone(mail), "S: 421 4.3.2 busy"), "1 2 3", `temporary mail 421 4.3.2 "busy"`},
-		"mail ends":     {append(slices.Clone(mail), "X:"), "1 2 3", "temporary mail 0 4.4.2 error"},
-		"mail 451":      {append(slices.Clone(mail), "S: 451 4.3.0 later"), "1", `temporary mail 451 4.3.0 "later"`},
-		"mail 550":      {append(slices.Clone(mail), "S: 550 5.7.1 no"), "1", `permanent mail 550 5.7.1 "no"`},
-		"rcpt ends":     {append(slices.Clone(mail), "S: 250 ok", "C: RCPT TO:<bob@example.net>", "X:"), "1", "temporary rcpt 0 4.4.2 error"},
+		"ehlo 421": {
+			[]string{hello[0], hello[1], "S: 421 busy"}, "1 2 3", `temporary ehlo 421  "busy"`,
+		},
+		"helo 550": {
+			[]string{hello[0], hello[1], "S: 502 no", "C: HELO relay.example.test", "S: 550 no"},
+			"1 2 3", `permanent ehlo 550  "no"`,
+		},
+		"mail 421": {
+			append(slices.Clone(mail), "S: 421 4.3.2 busy"), "1 2 3",
+			`temporary mail 421 4.3.2 "busy"`,
+		},
+		"mail ends": {append(slices.Clone(mail), "X:"), "1 2 3", "temporary mail 0 4.4.2 error"},
+		"mail 451": {
+			append(slices.Clone(mail), "S: 451 4.3.0 later"), "1",
+			`temporary mail 451 4.3.0 "later"`,
+		},
+		"mail 550": {
+			append(slices.Clone(mail), "S: 550 5.7.1 no"), "1", `permanent mail 550 5.7.1 "no"`,
+		},
+		"rcpt ends": {
+			append(slices.Clone(mail), "S: 250 ok", "C: RCPT TO:<bob@example.net>", "X:"), "1",
+			"temporary rcpt 0 4.4.2 error",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := &network{serve: func(c net.Conn) {
@@ -179,7 +204,9 @@ func TestIdleTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{}
 		c := newClient(t, dialPipe(s.serve))
-		deliver := func() { expect(t, c.Deliver(context.Background(), newRequest("hi\r\n")), taken) }
+		deliver := func() {
+			expect(t, c.Deliver(context.Background(), newRequest("hi\r\n")), taken)
+		}
 		deliver()
 		<-time.After(4 * time.Second)
 		deliver()
@@ -195,18 +222,26 @@ func TestIdleTimeout(t *testing.T) {
 		deliver()
 		c.Close()
 		synctest.Wait()
-		if got := strings.Join(s.verbs, " "); got != "EHLO MAIL RCPT DATA MAIL RCPT DATA QUIT EHLO MAIL RCPT DATA QUIT" {
+		if got := strings.Join(
+			s.verbs, " ",
+		); got != "EHLO MAIL RCPT DATA MAIL RCPT DATA QUIT EHLO MAIL RCPT DATA QUIT" {
 			t.Errorf("verbs %s", got)
 		}
-		expect(t, c.Deliver(context.Background(), newRequest("hi\r\n")), "temporary dial 0 4.4.1 error")
+		expect(
+			t, c.Deliver(context.Background(), newRequest("hi\r\n")),
+			"temporary dial 0 4.4.1 error",
+		)
 	})
 }
 
-// An idle connection that the peer has closed, or has said something on, is not used.
+// An idle connection that the peer has closed, or has said something on, is not
+// used.
 func TestIdlePeek(t *testing.T) {
 	for name, last := range map[string]func(net.Conn){
-		"closed":      func(c net.Conn) { c.Close() },
-		"unsolicited": func(c net.Conn) { io.WriteString(c, "250 2.0.0 for whatever comes next\r\n") },
+		"closed": func(c net.Conn) { c.Close() },
+		"unsolicited": func(c net.Conn) {
+			io.WriteString(c, "250 2.0.0 for whatever comes next\r\n")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			first := make(chan net.Conn, 1)
@@ -220,12 +255,15 @@ func TestIdlePeek(t *testing.T) {
 				}
 				defer nc.Close()
 				speak(nc, []string{
-					"S: 220 mx", "C: EHLO relay.example.test", "S: 250 mx", "C: MAIL FROM:<alice@example.com>", "S: 550 5.7.1 first",
+					"S: 220 mx", "C: EHLO relay.example.test", "S: 250 mx",
+					"C: MAIL FROM:<alice@example.com>", "S: 550 5.7.1 first",
 				})
 				first <- nc
 				<-said
 			})))
-			expect(t, c.Deliver(t.Context(), newRequest("hi\r\n")), `permanent mail 550 5.7.1 "first"`)
+			expect(
+				t, c.Deliver(t.Context(), newRequest("hi\r\n")), `permanent mail 550 5.7.1 "first"`,
+			)
 			last(<-first)
 			expect(t, c.Deliver(t.Context(), newRequest("hi\r\n")), taken)
 			close(said)
@@ -268,7 +306,8 @@ func (c *counted) Close() error {
 	return c.Conn.Close()
 }
 
-// A delivery that waits for a connection is let go by its context, and its place is not lost.
+// A delivery that waits for a connection is let go by its context, and its
+// place is not lost.
 func TestMaxConnectionsCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{}
@@ -316,7 +355,9 @@ func TestPoolBounds(t *testing.T) {
 
 // Nor what is remembered of failures.
 func TestMemoBound(t *testing.T) {
-	c := newClient(t, func(context.Context, string, string) (net.Conn, error) { return nil, io.ErrClosedPipe })
+	c := newClient(t, func(context.Context, string, string) (net.Conn, error) {
+		return nil, io.ErrClosedPipe
+	})
 	r := newRequest("hi\r\n")
 	for i := range 3000 {
 		r.Hop.Key = fmt.Sprint(i)
@@ -354,7 +395,8 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
-// Content that cannot be read leaves the mail waiting and, unless it was on its way, the connection usable.
+// Content that cannot be read leaves the mail waiting and, unless it was on its
+// way, the connection usable.
 func TestOpenFails(t *testing.T) {
 	s := &sink{}
 	c := newClient(t, dialTo(listen(t, s.serve)))
@@ -369,7 +411,8 @@ func TestOpenFails(t *testing.T) {
 	}
 }
 
-// Content that breaks off on its way ends the connection short of the end of the message.
+// Content that breaks off on its way ends the connection short of the end of
+// the message.
 func TestContentBreaksOff(t *testing.T) {
 	for _, ext := range []string{"PIPELINING", "CHUNKING"} {
 		s := &sink{extensions: []string{"8BITMIME", ext}}
@@ -398,17 +441,22 @@ func TestLog(t *testing.T) {
 	n := &network{down: map[string]bool{"10.0.0.1": true}, serve: func(c net.Conn) {
 		defer c.Close()
 		follow(c, []string{
-			"S: 220 mx", "C: EHLO relay.example.test", "S: 250-mx", "S: 250 AUTH PLAIN", "C: AUTH PLAIN AGFwcABzM2NyM3Q=", "S: 235 ok",
+			"S: 220 mx", "C: EHLO relay.example.test", "S: 250-mx", "S: 250 AUTH PLAIN",
+			"C: AUTH PLAIN AGFwcABzM2NyM3Q=", "S: 235 ok",
 			"C: MAIL FROM:<alice@example.com>", "S: 421 4.3.2 closing",
 		})
 	}}
 	c := newClient(t, n.dial, func(cfg *outbound.Config) {
-		cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		cfg.Logger = slog.New(
+			slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}),
+		)
 	})
 	r := poolOf3("hi\r\n")
 	r.Hop.Username, r.Hop.Password, r.Hop.AllowPlaintextAuth = "app", "s3cr3t", true
 	c.Deliver(t.Context(), r)
-	for _, want := range []string{"connection failed", "connection refused", "connected", "id=1", "code=421", "10.0.0.3"} {
+	for _, want := range []string{
+		"connection failed", "connection refused", "connected", "id=1", "code=421", "10.0.0.3",
+	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("no %q in the log", want)
 		}

@@ -8,7 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// The limits of a reply. RFC 5321 section 4.5.3.1.5 allows 512 octets a line; real servers exceed that.
+// The limits of a reply. RFC 5321 section 4.5.3.1.5 allows 512 octets a line;
+// real servers exceed that.
 const (
 	maxReplyLine  = 4096
 	maxReplyLines = 128
@@ -43,7 +44,8 @@ func (r *reply) strings() (enhanced, text string) {
 	return s[:n], s[n:]
 }
 
-// printable takes the control characters out of text that ends up in logs and reports.
+// printable takes the control characters out of text that ends up in logs and
+// reports.
 func printable(b []byte) {
 	for i, c := range b {
 		switch {
@@ -67,10 +69,11 @@ type replyReader struct {
 // buffered tells whether octets have arrived that no reply has used.
 func (d *replyReader) buffered() bool { return d.r < d.w }
 
-// read reads a whole reply into rep. each, when not nil, sees the text of every line.
+// read reads a whole reply into rep. each, when not nil, sees the text of every
+// line.
 //
-// The code of the last line counts, should they differ. An error is final: the place in
-// the stream is lost.
+// The code of the last line counts, should they differ. An error is final: the
+// place in the stream is lost.
 func (d *replyReader) read(rep *reply, each func(text []byte)) error {
 	d.text, d.enh = d.text[:0], d.enh[:0]
 	total := 0
@@ -115,7 +118,8 @@ func (d *replyReader) read(rep *reply, each func(text []byte)) error {
 	}
 }
 
-// splitReply takes a line of a reply apart. A bare code without a text is tolerated (RFC 5321 section 4.2).
+// splitReply takes a line of a reply apart. A bare code without a text is
+// tolerated (RFC 5321 section 4.2).
 func splitReply(line []byte) (code int, more bool, text []byte, err error) {
 	if len(line) < 3 || line[0] < '2' || line[0] > '5' || !isDigit(line[1]) || !isDigit(line[2]) {
 		return 0, false, nil, errReplySyntax
@@ -130,7 +134,8 @@ func splitReply(line []byte) (code int, more bool, text []byte, err error) {
 	return code, line[3] == '-', line[4:], nil
 }
 
-// enhancedCode returns the enhanced status code at the start of text, if it is of the reply's class (RFC 2034 section 4).
+// enhancedCode returns the enhanced status code at the start of text, if it is
+// of the reply's class (RFC 2034 section 4).
 func enhancedCode(text []byte, class byte) []byte {
 	if len(text) < 5 || text[0] != class || text[1] != '.' {
 		return nil

@@ -42,15 +42,21 @@ func TestReply(t *testing.T) {
 		{"250-ok\r\n", 0, "", ""},
 		{"250+ok\r\n", 0, "", ""},
 		{"2500\r\n", 0, "", ""},
-		{"250 " + strings.Repeat("x", 4000) + "\r\n", 250, "", strings.Repeat("x", outbound.MaxReplyText)},
+		{
+			"250 " + strings.Repeat("x", 4000) + "\r\n", 250, "",
+			strings.Repeat("x", outbound.MaxReplyText),
+		},
 		{"250 " + strings.Repeat("x", 4096) + "\r\n", 0, "", ""},
 		{strings.Repeat("250-x\r\n", 127) + "250 x\r\n", 250, "", strings.Repeat("x ", 127) + "x"},
 		{strings.Repeat("250-x\r\n", 128) + "250 x\r\n", 0, "", ""},
 		{strings.Repeat("250-"+strings.Repeat("x", 1000)+"\r\n", 70) + "250 x\r\n", 0, "", ""},
 	} {
-		for _, src := range []io.Reader{strings.NewReader(test.in), iotest.OneByteReader(strings.NewReader(test.in))} {
+		for _, src := range []io.Reader{
+			strings.NewReader(test.in), iotest.OneByteReader(strings.NewReader(test.in)),
+		} {
 			code, enhanced, text, _, err := outbound.ReadReply(src)
-			if code != test.code || enhanced != test.enhanced || text != test.text || (err != nil) != (test.code == 0) {
+			if code != test.code || enhanced != test.enhanced || text != test.text ||
+				(err != nil) != (test.code == 0) {
 				t.Errorf("%.40q: %d %q %.40q %v", test.in, code, enhanced, text, err)
 			}
 		}
@@ -65,9 +71,15 @@ func FuzzReply(f *testing.F) {
 	f.Add(bytes.Repeat([]byte("2"), 5000))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		code, enhanced, text, lines, err := outbound.ReadReply(bytes.NewReader(in))
-		code2, enhanced2, text2, _, err2 := outbound.ReadReply(iotest.OneByteReader(bytes.NewReader(in)))
-		if code != code2 || enhanced != enhanced2 || text != text2 || (err == nil) != (err2 == nil) {
-			t.Errorf("octet by octet: %d %q %q %v, at once: %d %q %q %v", code2, enhanced2, text2, err2, code, enhanced, text, err)
+		code2, enhanced2, text2, _, err2 := outbound.ReadReply(
+			iotest.OneByteReader(bytes.NewReader(in)),
+		)
+		if code != code2 || enhanced != enhanced2 || text != text2 ||
+			(err == nil) != (err2 == nil) {
+			t.Errorf(
+				"octet by octet: %d %q %q %v, at once: %d %q %q %v", code2, enhanced2, text2, err2,
+				code, enhanced, text, err,
+			)
 		}
 		if lines > outbound.MaxReplyLines {
 			t.Errorf("%d lines", lines)
@@ -78,16 +90,21 @@ func FuzzReply(f *testing.F) {
 		if code < 200 || code > 599 {
 			t.Errorf("code %d", code)
 		}
-		if len(text) > outbound.MaxReplyText || !utf8.ValidString(text) || strings.IndexFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) >= 0 {
+		if len(text) > outbound.MaxReplyText || !utf8.ValidString(text) ||
+			strings.IndexFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) >= 0 {
 			t.Errorf("text %q", text)
 		}
-		if enhanced != "" && (enhanced[0] != byte('0'+code/100) || strings.ContainsFunc(enhanced, func(r rune) bool { return r != '.' && !unicode.IsDigit(r) })) {
+		if enhanced != "" &&
+			(enhanced[0] != byte('0'+code/100) || strings.ContainsFunc(enhanced, func(r rune) bool {
+				return r != '.' && !unicode.IsDigit(r)
+			})) {
 			t.Errorf("enhanced %q", enhanced)
 		}
 	})
 }
 
-// FuzzAddress holds the promise that an address let through cannot end its angle brackets.
+// FuzzAddress holds the promise that an address let through cannot end its
+// angle brackets.
 func FuzzAddress(f *testing.F) {
 	for _, s := range []string{"a@b", `"a b"@c`, `"a\"> b"@c`, "a@b>", `"\`, "a\r\n", `"a>b"@c`} {
 		f.Add(s)
@@ -135,7 +152,10 @@ func TestORCPT(t *testing.T) {
 		in, unitext, xtext string
 	}{
 		{"rfc822;a+b@example.com", "rfc822;a+2Bb@example.com", "rfc822;a+2Bb@example.com"},
-		{"utf-8;ä\\+@example.com", `utf-8;ä\x{5c}\x{2b}@example.com`, `utf-8;\x{e4}\x{5c}\x{2b}@example.com`},
+		{
+			"utf-8;ä\\+@example.com", `utf-8;ä\x{5c}\x{2b}@example.com`,
+			`utf-8;\x{e4}\x{5c}\x{2b}@example.com`,
+		},
 		{"no type", "no+20type", "no+20type"},
 	} {
 		if got := string(outbound.AppendORCPT(nil, test.in, true)); got != test.unitext {

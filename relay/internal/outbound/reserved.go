@@ -2,9 +2,10 @@ package outbound
 
 import "net/netip"
 
-// public tells whether an address is one that the DNS of strangers may send this
-// host to: neither loopback, link-local, private (RFC 1918, RFC 4193), shared
-// (RFC 6598), multicast nor unspecified, nor one of those in another form.
+// public tells whether an address is one that the DNS of strangers may send
+// this host to: neither loopback, link-local, private (RFC 1918, RFC 4193),
+// shared (RFC 6598), multicast nor unspecified, nor one of those in another
+// form.
 func public(a netip.Addr) bool {
 	if a = embedded(a.Unmap()); a.Is4() {
 		return publicIPv4(a.As4())

@@ -60,9 +60,10 @@ func (h *NextHop) patience() time.Duration {
 	return slowExchanger
 }
 
-// route gives the addresses of a next hop in the order of trying them, or, in place of an address, why there is none. It
-// looks a host up only when its turn has come. Whoever asks for another address has failed with the one before: such
-// addresses, and hosts that have no other, come last for a while.
+// route gives the addresses of a next hop in the order of trying them, or, in
+// place of an address, why there is none. It looks a host up only when its turn
+// has come. Whoever asks for another address has failed with the one before:
+// such addresses, and hosts that have no other, come last for a while.
 func (c *Client) route(ctx context.Context, h *NextHop, key hopKey) iter.Seq2[target, *Result] {
 	return func(yield func(target, *Result) bool) {
 		hosts, failed := c.hosts(ctx, h, key)
@@ -109,8 +110,9 @@ func (c *Client) route(ctx context.Context, h *NextHop, key hopKey) iter.Seq2[ta
 	}
 }
 
-// turn bounds what one address, or the look-up of one host, may take of the time
-// that ctx leaves for all: as many as are behind it get their turn in any case.
+// turn bounds what one address, or the look-up of one host, may take of the
+// time that ctx leaves for all: as many as are behind it get their turn in any
+// case.
 func turn(ctx context.Context, behind int) (context.Context, context.CancelFunc) {
 	end, ok := ctx.Deadline()
 	if !ok || behind == 0 {
@@ -167,7 +169,9 @@ func (c *Client) hosts(ctx context.Context, h *NextHop, key hopKey) ([]string, *
 		turn := c.pool.rotate(key) % n
 		hosts := slices.Concat(h.Hosts[turn:], h.Hosts[:turn])
 		// Those that answer take connections faster than those that do not.
-		slices.SortStableFunc(hosts, func(a, b string) int { return c.slow.waits(a) - c.slow.waits(b) })
+		slices.SortStableFunc(hosts, func(a, b string) int {
+			return c.slow.waits(a) - c.slow.waits(b)
+		})
 		c.deadLast(hosts)
 		return hosts, nil
 	}
@@ -205,8 +209,11 @@ func (c *Client) mx(ctx context.Context, domain string) ([]string, *Result) {
 		for j < len(list) && list[j].Pref == list[i].Pref {
 			j++
 		}
-		// Section 5.1: hosts as good as or worse than this one would send the mail back.
-		if slices.ContainsFunc(list[i:j], func(m *net.MX) bool { return sameName(m.Host, c.cfg.Hostname) }) {
+		// Section 5.1: hosts as good as or worse than this one would send the
+		// mail back.
+		if slices.ContainsFunc(list[i:j], func(m *net.MX) bool {
+			return sameName(m.Host, c.cfg.Hostname)
+		}) {
 			if len(hosts) == 0 {
 				return nil, negative(final, "5.4.6", errLoop)
 			}
@@ -250,7 +257,9 @@ func (c *Client) addresses(ctx context.Context, h *NextHop, host string) ([]targ
 		if smart {
 			return nil, &Result{Op: "dns", Enhanced: "4.4.4", Host: host, Err: errHost}
 		}
-		return nil, &Result{Outcome: Permanent, Op: "dns", Enhanced: "5.1.3", Host: host, Err: errLiteral}
+		return nil, &Result{
+			Outcome: Permanent, Op: "dns", Enhanced: "5.1.3", Host: host, Err: errLiteral,
+		}
 	}
 	var addrs []netip.Addr
 	if a, err := netip.ParseAddr(name); err == nil {
@@ -355,8 +364,9 @@ func (c *Client) noAlias(ctx context.Context, domain string) error {
 	return err
 }
 
-// noAddress gives the result of a host that cannot be looked up. That a domain does not exist is final; a smart host or
-// an exchanger that does not exist is somebody's mistake and may be mended.
+// noAddress gives the result of a host that cannot be looked up. That a domain
+// does not exist is final; a smart host or an exchanger that does not exist is
+// somebody's mistake and may be mended.
 func (c *Client) noAddress(ctx context.Context, h *NextHop, name string, err error) *Result {
 	domain := len(h.Hosts) == 0 && name == h.Domain
 	if domain && isNotFound(err) {
@@ -370,7 +380,8 @@ func (c *Client) noAddress(ctx context.Context, h *NextHop, name string, err err
 	return &Result{Op: "dns", Enhanced: "4.4.4", Host: name, Err: errNoHost}
 }
 
-// absolute keeps the search list of resolv.conf out: example.com must not become example.com.corp.example.
+// absolute keeps the search list of resolv.conf out: example.com must not
+// become example.com.corp.example.
 func (c *Client) absolute(name string) string {
 	if _, ok := c.resolver.(*net.Resolver); ok && !strings.HasSuffix(name, ".") {
 		return name + "."
@@ -402,8 +413,8 @@ func sameName(a, b string) bool {
 	return b != "" && strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
 }
 
-// splitHost reads host, host:port, an IP address, [address]:port, and of a recipient's domain the literals of RFC 5321
-// section 4.1.3.
+// splitHost reads host, host:port, an IP address, [address]:port, and of a
+// recipient's domain the literals of RFC 5321 section 4.1.3.
 func splitHost(host string, port int, smart bool) (name string, p uint16, ok bool) {
 	if !smart {
 		lit, bracket := strings.CutPrefix(host, "[")

@@ -21,15 +21,22 @@ func TestMX(t *testing.T) {
 	}
 	z := zone{
 		mx: map[string][]*net.MX{
-			"two.example":      mx("mx3.example.", 30, "mx1.example.", 10, "mx2.example.", 20),
-			"null.example":     mx(".", 0),
-			"nulls.example":    mx(".", 0, ".", 1),
-			"part.example":     mx(".", 0, "mx1.example.", 10),
-			"gone.example":     mx("nowhere.example.", 10),
-			"half.example":     mx("nowhere.example.", 10, "mx2.example.", 20),
-			"loop.example":     mx("mx1.example.", 10, "Relay.Example.Test.", 10, "mx2.example.", 20),
-			"backup.example":   mx("mx1.example.", 10, "relay.example.test.", 20, "mx2.example.", 30),
-			"many.example":     mx("a1.example.", 1, "a2.example.", 2, "a3.example.", 3, "a4.example.", 4, "a5.example.", 5, "a6.example.", 6),
+			"two.example":   mx("mx3.example.", 30, "mx1.example.", 10, "mx2.example.", 20),
+			"null.example":  mx(".", 0),
+			"nulls.example": mx(".", 0, ".", 1),
+			"part.example":  mx(".", 0, "mx1.example.", 10),
+			"gone.example":  mx("nowhere.example.", 10),
+			"half.example":  mx("nowhere.example.", 10, "mx2.example.", 20),
+			"loop.example": mx(
+				"mx1.example.", 10, "Relay.Example.Test.", 10, "mx2.example.", 20,
+			),
+			"backup.example": mx(
+				"mx1.example.", 10, "relay.example.test.", 20, "mx2.example.", 30,
+			),
+			"many.example": mx(
+				"a1.example.", 1, "a2.example.", 2, "a3.example.", 3, "a4.example.", 4,
+				"a5.example.", 5, "a6.example.", 6,
+			),
 			"wide.example":     mx("wide.example.", 1, "mx2.example.", 2),
 			"literal.example":  mx("10.0.0.1.", 1),
 			"strange.example":  mx("a b.example.", 1),
@@ -40,7 +47,8 @@ func TestMX(t *testing.T) {
 			"mx2.example":     {"2001:db8::2", "10.0.0.2"},
 			"mx3.example":     {"::ffff:10.0.0.3"},
 			"address.example": {"10.0.0.9"},
-			"a1.example":      {"10.0.0.11"}, "a2.example": {"10.0.0.12"}, "a3.example": {"10.0.0.13"}, "a4.example": {"10.0.0.14"},
+			"a1.example":      {"10.0.0.11"}, "a2.example": {"10.0.0.12"},
+			"a3.example": {"10.0.0.13"}, "a4.example": {"10.0.0.14"},
 			"a5.example": {"10.0.0.15"}, "a6.example": {"10.0.0.16"},
 			"wide.example": {"10.0.0.21", "10.0.0.22", "10.0.0.23", "10.0.0.24", "10.0.0.25", "10.0.0.26", "10.0.0.27", "10.0.0.28",
 				"10.0.0.29", "10.0.0.30", "10.0.0.31"},
@@ -102,8 +110,8 @@ func TestMX(t *testing.T) {
 	}
 }
 
-// records is a Resolver with one answer for each kind of question: addresses, or
-// an error.
+// records is a Resolver with one answer for each kind of question: addresses,
+// or an error.
 type records struct {
 	mx           []*net.MX
 	mxErr        error
@@ -206,8 +214,15 @@ func TestUnknownDomainNeedsEveryAnswer(t *testing.T) {
 // Exchangers of the same preference share the load.
 func TestMXEqualPreference(t *testing.T) {
 	z := zone{
-		mx: map[string][]*net.MX{"example.org": {{Host: "a.example.", Pref: 5}, {Host: "b.example.", Pref: 5}, {Host: "c.example.", Pref: 9}}},
-		ip: map[string][]string{"a.example": {"10.0.0.1"}, "b.example": {"10.0.0.2"}, "c.example": {"10.0.0.3"}},
+		mx: map[string][]*net.MX{
+			"example.org": {
+				{Host: "a.example.", Pref: 5}, {Host: "b.example.", Pref: 5},
+				{Host: "c.example.", Pref: 9},
+			},
+		},
+		ip: map[string][]string{
+			"a.example": {"10.0.0.1"}, "b.example": {"10.0.0.2"}, "c.example": {"10.0.0.3"},
+		},
 	}
 	n := &network{serve: (&sink{}).serve}
 	c := newClient(t, n.dial, func(cfg *outbound.Config) { cfg.Resolver = z })
@@ -218,7 +233,8 @@ func TestMXEqualPreference(t *testing.T) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !slices.Contains(n.dialed, "1") || !slices.Contains(n.dialed, "2") || slices.Contains(n.dialed, "3") {
+	if !slices.Contains(n.dialed, "1") || !slices.Contains(n.dialed, "2") ||
+		slices.Contains(n.dialed, "3") {
 		t.Errorf("dialled %v", n.dialed)
 	}
 }
@@ -228,7 +244,13 @@ func TestMXLoopByName(t *testing.T) {
 	z := zone{ip: map[string][]string{"example.org": {"10.0.0.1"}}}
 	n := &network{serve: func(c net.Conn) {
 		defer c.Close()
-		follow(c, []string{"S: 220 hello", "C: EHLO relay.example.test", "S: 250-RELAY.example.test at your service", "S: 250 HELP"})
+		follow(
+			c,
+			[]string{
+				"S: 220 hello", "C: EHLO relay.example.test",
+				"S: 250-RELAY.example.test at your service", "S: 250 HELP",
+			},
+		)
 	}}
 	c := newClient(t, n.dial, func(cfg *outbound.Config) { cfg.Resolver = z })
 	r := newRequest("hi\r\n")
@@ -252,7 +274,9 @@ func TestMXPoolByDomain(t *testing.T) {
 }
 
 func TestSmartHosts(t *testing.T) {
-	z := zone{ip: map[string][]string{"mx.example": {"10.0.0.1", "10.0.0.2"}, "short": {"10.0.0.3"}}}
+	z := zone{
+		ip: map[string][]string{"mx.example": {"10.0.0.1", "10.0.0.2"}, "short": {"10.0.0.3"}},
+	}
 	for _, test := range []struct{ host, addr, shown string }{
 		{"mx.example", "10.0.0.1:587", "mx.example [10.0.0.1]:587"},
 		{"mx.example:2525", "10.0.0.1:2525", "mx.example [10.0.0.1]:2525"},
@@ -291,7 +315,9 @@ func TestSmartHosts(t *testing.T) {
 }
 
 func FuzzDomain(f *testing.F) {
-	for _, s := range []string{"example.com", "[192.0.2.1]", "[IPv6:::1]", "[", "[]", "a:25", "unix:/x", "."} {
+	for _, s := range []string{
+		"example.com", "[192.0.2.1]", "[IPv6:::1]", "[", "[]", "a:25", "unix:/x", ".",
+	} {
 		f.Add(s, true)
 		f.Add(s, false)
 	}
@@ -314,7 +340,8 @@ func FuzzDomain(f *testing.F) {
 		if r.Hop.Hosts = []string{s}; !smart {
 			r.Hop.Hosts, r.Hop.Domain = nil, s
 		}
-		if res := c.Deliver(context.Background(), r); res[0].Op == "" || res[0].Outcome == outbound.Delivered {
+		if res := c.Deliver(context.Background(), r); res[0].Op == "" ||
+			res[0].Outcome == outbound.Delivered {
 			t.Errorf("%q: %+v", s, res[0])
 		}
 	})

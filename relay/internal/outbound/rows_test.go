@@ -17,8 +17,8 @@ import (
 	"github.com/postern-mail/postern/relay/internal/outbound"
 )
 
-// C1: a peer that stops reading or answering at any place holds a delivery no longer than the timeout of that place, and
-// no moment longer than its context.
+// C1: a peer that stops reading or answering at any place holds a delivery no
+// longer than the timeout of that place, and no moment longer than its context.
 func TestC1Deadlines(t *testing.T) {
 	ehlo := []string{"S: 220 mx", "C: EHLO relay.example.test", "S: 250 mx"}
 	mail := append(ehlo, "C: MAIL FROM:<alice@example.com>", "S: 250 ok")
@@ -35,9 +35,13 @@ func TestC1Deadlines(t *testing.T) {
 		{"mail", mail[:4], 5 * time.Minute, "temporary mail 0 4.4.2 error"},
 		{"rcpt", rcpt[:6], 5 * time.Minute, "temporary rcpt 0 4.4.2 error"},
 		{"data", data[:8], 5 * time.Minute, "temporary data 0 4.4.2 error"},
-		// The write is given up after 3 minutes and a reply that may be there is waited for another 5 seconds.
+		// The write is given up after 3 minutes and a reply that may be there
+		// is waited for another 5 seconds.
 		{"content", data, 3*time.Minute + 5*time.Second, "temporary content 0 4.4.2 error"},
-		{"final", append(data, `D: "hi\r\n.\r\n"`), 10 * time.Minute, "temporary data 0 4.4.2 error"},
+		{
+			"final", append(data, `D: "hi\r\n.\r\n"`), 10 * time.Minute,
+			"temporary data 0 4.4.2 error",
+		},
 	} {
 		for _, cancel := range []bool{false, true} {
 			name := test.name
@@ -78,7 +82,8 @@ func TestC1Deadlines(t *testing.T) {
 	}
 }
 
-// A peer that sends a reply octet by octet gets no more time than one that is silent.
+// A peer that sends a reply octet by octet gets no more time than one that is
+// silent.
 func TestC1SlowReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gone := make(chan struct{})
@@ -94,7 +99,10 @@ func TestC1SlowReply(t *testing.T) {
 			}
 		}))
 		begin := time.Now()
-		expect(t, c.Deliver(context.Background(), newRequest("hi\r\n")), "temporary greeting 0 4.4.2 error")
+		expect(
+			t, c.Deliver(context.Background(), newRequest("hi\r\n")),
+			"temporary greeting 0 4.4.2 error",
+		)
 		if got := time.Since(begin); got != time.Minute {
 			t.Errorf("came back after %v", got)
 		}
@@ -111,15 +119,17 @@ func TestC2ContentAsStored(t *testing.T) {
 		random[i] = "a.\r\n"[rand.N(4)]
 	}
 	for name, content := range map[string]string{
-		"empty":       "",
-		"dot":         ".\r\n",
-		"dots":        "..\r\n.\r\n...\r\n",
-		"text":        "Subject: x\r\n\r\nhi\r\n",
-		"long line":   string(long) + "\r\n",
-		"many dots":   line + "\r\n",
-		"large":       strings.Repeat("Twenty-five octets here\r\n", 20000) + ".\r\n",
-		"8 bit":       "Subject: x\r\n\r\n\xff\xfe\x00\r\n",
-		"crlf random": strings.ReplaceAll(strings.NewReplacer("\r", "", "\n", "\r\n").Replace(string(random)), "\x00", "") + "\r\n",
+		"empty":     "",
+		"dot":       ".\r\n",
+		"dots":      "..\r\n.\r\n...\r\n",
+		"text":      "Subject: x\r\n\r\nhi\r\n",
+		"long line": string(long) + "\r\n",
+		"many dots": line + "\r\n",
+		"large":     strings.Repeat("Twenty-five octets here\r\n", 20000) + ".\r\n",
+		"8 bit":     "Subject: x\r\n\r\n\xff\xfe\x00\r\n",
+		"crlf random": strings.ReplaceAll(
+			strings.NewReplacer("\r", "", "\n", "\r\n").Replace(string(random)), "\x00", "",
+		) + "\r\n",
 	} {
 		for _, ext := range []string{"", "PIPELINING", "CHUNKING", "PIPELINING CHUNKING"} {
 			t.Run(name+"/"+ext, func(t *testing.T) {
@@ -139,18 +149,21 @@ func TestC2ContentAsStored(t *testing.T) {
 	}
 }
 
-// C2 and S9: a CR or LF on its own in a body goes out by BDAT as it is and never
-// by DATA, neither at the start nor deep in the content.
+// C2 and S9: a CR or LF on its own in a body goes out by BDAT as it is and
+// never by DATA, neither at the start nor deep in the content.
 func TestC2BareLineEnds(t *testing.T) {
 	fill := strings.Repeat("Twenty-five octets here\r\n", 10000)
 	for _, bad := range []string{
-		"\n.\r\n", "a\n.\nMAIL FROM:<x@example.com>\r\n", "\r.\r\n", "a\r\r\n", "a\n", "a\r", "\r", "\n", "\r\n\n.\r\n",
+		"\n.\r\n", "a\n.\nMAIL FROM:<x@example.com>\r\n", "\r.\r\n", "a\r\r\n", "a\n", "a\r", "\r",
+		"\n", "\r\n\n.\r\n",
 	} {
 		for _, body := range []string{bad, fill + bad, bad + fill} {
 			content := "Subject: x\r\n\r\n" + body
 			s := &sink{extensions: []string{"PIPELINING"}}
 			c := newClient(t, dialTo(listen(t, s.serve)))
-			expect(t, c.Deliver(t.Context(), newRequest(content)), "permanent content 0 5.6.11 error")
+			expect(
+				t, c.Deliver(t.Context(), newRequest(content)), "permanent content 0 5.6.11 error",
+			)
 			if n := s.accepted.Load(); n != 0 {
 				t.Errorf("%q: %d messages arrived", bad, n)
 			}
@@ -167,7 +180,10 @@ func TestC2BareLineEnds(t *testing.T) {
 // C3: a reply without end costs no memory.
 func TestC3ReplyLimits(t *testing.T) {
 	dialogues(t, "c3-*.txt")
-	for name, endless := range map[string]string{"line": strings.Repeat("2", 1<<16), "lines": strings.Repeat("220-"+strings.Repeat("x", 1000)+"\r\n", 64)} {
+	for name, endless := range map[string]string{
+		"line":  strings.Repeat("2", 1<<16),
+		"lines": strings.Repeat("220-"+strings.Repeat("x", 1000)+"\r\n", 64),
+	} {
 		t.Run(name, func(t *testing.T) {
 			sent := make(chan int64, 1)
 			addr := listen(t, func(c net.Conn) {
@@ -182,13 +198,16 @@ func TestC3ReplyLimits(t *testing.T) {
 				}
 			})
 			c := newClient(t, dialTo(addr))
-			expect(t, c.Deliver(t.Context(), newRequest("hi\r\n")), "temporary greeting 0 4.4.2 error")
+			expect(
+				t, c.Deliver(t.Context(), newRequest("hi\r\n")), "temporary greeting 0 4.4.2 error",
+			)
 			<-sent
 		})
 	}
 }
 
-// C4: TLS is made and checked, with the right name in EHLO, before anything of the message is said.
+// C4: TLS is made and checked, with the right name in EHLO, before anything of
+// the message is said.
 func TestC4HandshakeFirst(t *testing.T) {
 	s := &sink{extensions: []string{"STARTTLS"}, tls: selfSigned()}
 	c := newClient(t, dialTo(listen(t, s.serve)))
@@ -205,7 +224,8 @@ func TestC4HandshakeFirst(t *testing.T) {
 // C5: extension keywords are read without regard to case.
 func TestC5KeywordCase(t *testing.T) { dialogues(t, "c5-*.txt") }
 
-// C6: a transaction is one round trip for the envelope, and connections are used again without another EHLO.
+// C6: a transaction is one round trip for the envelope, and connections are
+// used again without another EHLO.
 func TestC6Pipelining(t *testing.T) {
 	dialogues(t, "c6-*.txt")
 	writes := make(chan string, 100)
@@ -224,8 +244,11 @@ func TestC6Pipelining(t *testing.T) {
 		}
 	}
 	c.Close()
-	envelope := "MAIL FROM:<alice@example.com>\r\nRCPT TO:<a@example.net>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n"
-	for _, want := range []string{"EHLO relay.example.test\r\n", envelope, "hi\r\n.\r\n", envelope, "hi\r\n.\r\n", "QUIT\r\n"} {
+	envelope := "MAIL FROM:<alice@example.com>\r\nRCPT TO:<a@example.net>\r\nRCPT " +
+		"TO:<b@example.net>\r\nDATA\r\n"
+	for _, want := range []string{
+		"EHLO relay.example.test\r\n", envelope, "hi\r\n.\r\n", envelope, "hi\r\n.\r\n", "QUIT\r\n",
+	} {
 		if got := <-writes; got != want {
 			t.Errorf("write %q, want %q", got, want)
 		}
@@ -242,7 +265,8 @@ func (t tap) Write(p []byte) (int, error) {
 	return t.Conn.Write(p)
 }
 
-// C6: an envelope that does not fit the buffers between the two sides is not sent in one piece.
+// C6: an envelope that does not fit the buffers between the two sides is not
+// sent in one piece.
 func TestC6ManyRecipients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{extensions: []string{"PIPELINING"}}
@@ -269,7 +293,8 @@ func TestC7DecideBeforeSending(t *testing.T) { dialogues(t, "c7-*.txt") }
 func TestC7Injection(t *testing.T) {
 	const address, parameter = "permanent rcpt 0 5.1.3 error", "permanent rcpt 0 5.5.4 error"
 	for _, a := range []string{
-		"", "a@b\r\nRSET", "a@b\n", "a\x00@b", "a@b>", "<a@b", "a b@c", "a@b> SIZE=1", `"a`, `"a\`, `"a\"@b`, `a\ b@c`, "a@b\x7f",
+		"", "a@b\r\nRSET", "a@b\n", "a\x00@b", "a@b>", "<a@b", "a b@c", "a@b> SIZE=1", `"a`, `"a\`,
+		`"a\"@b`, `a\ b@c`, "a@b\x7f",
 		strings.Repeat("a", 1001),
 	} {
 		s := &sink{}
@@ -281,7 +306,8 @@ func TestC7Injection(t *testing.T) {
 			expect(t, c.Deliver(t.Context(), r), "permanent mail 0 5.1.7 error")
 		}
 		s.mu.Lock()
-		if got := strings.Join(s.verbs, " "); !strings.HasPrefix("EHLO MAIL RCPT DATA QUIT", got) && a != "" {
+		if got := strings.Join(s.verbs, " "); !strings.HasPrefix("EHLO MAIL RCPT DATA QUIT", got) &&
+			a != "" {
 			t.Errorf("%q: verbs %s", a, got)
 		}
 		s.mu.Unlock()
@@ -306,10 +332,14 @@ func TestC7Injection(t *testing.T) {
 	r := newRequest("hi\r\n")
 	r.Hop.Helo = "relay\r\nRSET"
 	s := &sink{}
-	expect(t, newClient(t, dialTo(listen(t, s.serve))).Deliver(t.Context(), r), "temporary ehlo 0 4.3.5 error")
+	expect(
+		t, newClient(t, dialTo(listen(t, s.serve))).Deliver(t.Context(), r),
+		"temporary ehlo 0 4.3.5 error",
+	)
 }
 
-// C8: a reply in the midst of the content is found although the peer has closed.
+// C8: a reply in the midst of the content is found although the peer has
+// closed.
 func TestC8EarlyReply(t *testing.T) {
 	for _, ext := range []string{"HELP", "CHUNKING"} {
 		t.Run(ext, func(t *testing.T) {
@@ -317,7 +347,8 @@ func TestC8EarlyReply(t *testing.T) {
 				defer c.Close()
 				script := []string{
 					"S: 220 mx", "C: EHLO relay.example.test", "S: 250-mx", "S: 250 " + ext,
-					"C: MAIL FROM:<alice@example.com> ", "S: 250 ok", "C: RCPT TO:<bob@example.net>", "S: 250 ok",
+					"C: MAIL FROM:<alice@example.com> ", "S: 250 ok",
+					"C: RCPT TO:<bob@example.net>", "S: 250 ok",
 				}
 				if script[4] = "C: MAIL FROM:<alice@example.com>"; ext == "HELP" {
 					script = append(script, "C: DATA", "S: 354 go on")
@@ -330,7 +361,10 @@ func TestC8EarlyReply(t *testing.T) {
 				c.Read(make([]byte, 1)) // the reply is on its way before the reset
 			})))
 			content := strings.Repeat("Twenty-five octets here\r\n", 1<<20)
-			expect(t, c.Deliver(t.Context(), newRequest(content)), `permanent data 552 5.3.4 "too large"`)
+			expect(
+				t, c.Deliver(t.Context(), newRequest(content)),
+				`permanent data 552 5.3.4 "too large"`,
+			)
 		})
 	}
 }

@@ -19,7 +19,8 @@ import (
 	"github.com/postern-mail/postern/relay/internal/outbound"
 )
 
-// sink is a next hop that follows the standards. Its handler runs on any net.Conn.
+// sink is a next hop that follows the standards. Its handler runs on any
+// net.Conn.
 type sink struct {
 	extensions []string
 	lmtp       bool
@@ -229,7 +230,10 @@ func (z zone) LookupNetIP(_ context.Context, _, name string) (list []netip.Addr,
 var oneHost = zone{ip: map[string][]string{"mx.example.net": {"192.0.2.1"}}}
 
 // newClient makes a client that connects to dial and is closed with the test.
-func newClient(t testing.TB, dial func(context.Context, string, string) (net.Conn, error), more ...func(*outbound.Config)) *outbound.Client {
+func newClient(
+	t testing.TB, dial func(context.Context, string, string) (net.Conn, error),
+	more ...func(*outbound.Config),
+) *outbound.Client {
 	cfg := outbound.Config{Hostname: "relay.example.test", Resolver: oneHost, Dial: dial}
 	for _, f := range more {
 		f(&cfg)
@@ -239,7 +243,8 @@ func newClient(t testing.TB, dial func(context.Context, string, string) (net.Con
 	return c
 }
 
-// newRequest is a request with that content and those recipients for mx.example.net.
+// newRequest is a request with that content and those recipients for
+// mx.example.net.
 func newRequest(content string, to ...string) *outbound.Request {
 	if to == nil {
 		to = []string{"bob@example.net"}
@@ -262,7 +267,8 @@ func newRequest(content string, to ...string) *outbound.Request {
 // show prints a result in one line, for comparison.
 func show(r outbound.Result) string {
 	outcome := map[outbound.Outcome]string{
-		outbound.Temporary: "temporary", outbound.Delivered: "delivered", outbound.Permanent: "permanent",
+		outbound.Temporary: "temporary", outbound.Delivered: "delivered",
+		outbound.Permanent: "permanent",
 	}[r.Outcome]
 	s := fmt.Sprintf("%s %s %d %s", outcome, r.Op, r.Code, r.Enhanced)
 	if r.Text != "" {

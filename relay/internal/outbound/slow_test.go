@@ -65,7 +65,8 @@ func TestOneClockForAllHosts(t *testing.T) {
 				c := newClient(t, n.dial, func(cfg *outbound.Config) {
 					cfg.Resolver = zone{
 						mx: map[string][]*net.MX{"silent.test": {
-							{Host: "mx.silent.test.", Pref: 10}, {Host: "mx2.silent.test.", Pref: 20},
+							{Host: "mx.silent.test.", Pref: 10},
+							{Host: "mx2.silent.test.", Pref: 20},
 						}},
 						ip: map[string][]string{
 							"mx.silent.test":  {"10.0.0.1", "10.0.0.2"},
@@ -98,7 +99,9 @@ func TestHealthyBehindSilentIsReached(t *testing.T) {
 		for name, spread := range map[string]bool{"hosts": true, "addresses of a host": false} {
 			t.Run(fmt.Sprint(silent, " ", name), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					n, dns := new(uneven), zone{mx: map[string][]*net.MX{}, ip: map[string][]string{}}
+					n, dns := new(uneven), zone{
+						mx: map[string][]*net.MX{}, ip: map[string][]string{},
+					}
 					for i := range silent + 1 {
 						host, addr := "mx.test", fmt.Sprintf("10.0.0.%d", i)
 						if spread {
@@ -142,8 +145,8 @@ func mute(c net.Conn, cert *tls.Config, stage string) {
 	silence(c)
 }
 
-// A peer that falls silent over TLS gets the message in the clear, where that is
-// allowed, and it waits where it is not.
+// A peer that falls silent over TLS gets the message in the clear, where that
+// is allowed, and it waits where it is not.
 func TestSilenceOverTLSFallsBack(t *testing.T) {
 	for _, stage := range []string{"starttls", "handshake", "ehlo"} {
 		for level, want := range map[connector.TLSLevel]string{
@@ -338,7 +341,9 @@ func TestCrowdedHostIsWaitedFor(t *testing.T) {
 				s := &sink{}
 				dial := dialPipe(limited(s, 2, script))
 				var dials atomic.Int32
-				c := newClient(t, func(ctx context.Context, network, addr string) (net.Conn, error) {
+				c := newClient(t, func(
+					ctx context.Context, network, addr string,
+				) (net.Conn, error) {
 					dials.Add(1)
 					time.Sleep(10 * time.Millisecond)
 					return dial(ctx, network, addr)

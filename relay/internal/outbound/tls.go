@@ -31,7 +31,8 @@ func mayFallBack(h *NextHop) bool {
 // startTLS makes the handshake. name is the host connected to, as looked up.
 func (c *conn) startTLS(ctx context.Context, h *NextHop, name string) error {
 	if c.in.buffered() {
-		// RFC 3207 section 5: nothing that came in the clear may count behind the handshake.
+		// RFC 3207 section 5: nothing that came in the clear may count behind
+		// the handshake.
 		return errInjected
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.times.ConnectTimeout)
@@ -44,8 +45,9 @@ func (c *conn) startTLS(ctx context.Context, h *NextHop, name string) error {
 	return nil
 }
 
-// tlsConfig gives the checks of a level. crypto/tls can check the chain only together with the name of the server, and
-// the levels tell these apart: so its own check is off and verify takes its place.
+// tlsConfig gives the checks of a level. crypto/tls can check the chain only
+// together with the name of the server, and the levels tell these apart: so its
+// own check is off and verify takes its place.
 func tlsConfig(h *NextHop, name string) *tls.Config {
 	cfg := &tls.Config{InsecureSkipVerify: true, Certificates: h.Certificates}
 	if _, err := netip.ParseAddr(name); err != nil {

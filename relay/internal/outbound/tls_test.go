@@ -21,7 +21,8 @@ import (
 	"github.com/postern-mail/postern/relay/internal/outbound"
 )
 
-// certificate makes a certificate for a name, signed by parent or, without one, by itself.
+// certificate makes a certificate for a name, signed by parent or, without one,
+// by itself.
 func certificate(name string, parent *tls.Certificate, expires time.Time) tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -53,7 +54,11 @@ func certificate(name string, parent *tls.Certificate, expires time.Time) tls.Ce
 }
 
 func selfSigned() *tls.Config {
-	return &tls.Config{Certificates: []tls.Certificate{certificate("mx.example.net", nil, time.Now().Add(time.Hour))}}
+	return &tls.Config{
+		Certificates: []tls.Certificate{
+			certificate("mx.example.net", nil, time.Now().Add(time.Hour)),
+		},
+	}
 }
 
 func TestTLSLevels(t *testing.T) {
@@ -87,16 +92,24 @@ func TestTLSLevels(t *testing.T) {
 		{connector.TLSDomainValidation, inTLS, badTLS, badTLS, badTLS, badTLS, noTLS, badTLS},
 	} {
 		for name, want := range map[string]string{
-			"good": test.good, "domain": test.domain, "other": test.other, "expired": test.expired, "self": test.self,
+			"good": test.good, "domain": test.domain, "other": test.other, "expired": test.expired,
+			"self": test.self,
 			"none": test.none, "broken": test.broken,
 		} {
 			t.Run(string('0'+rune(test.level))+"/"+name, func(t *testing.T) {
-				s := &sink{extensions: []string{"STARTTLS"}, tls: &tls.Config{Certificates: []tls.Certificate{certificates[name]}}}
+				s := &sink{
+					extensions: []string{"STARTTLS"},
+					tls:        &tls.Config{Certificates: []tls.Certificate{certificates[name]}},
+				}
 				switch name {
 				case "none":
 					s.extensions = nil
 				case "broken":
-					s.tls = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, io.EOF }}
+					s.tls = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (
+						*tls.Certificate, error,
+					) {
+						return nil, io.EOF
+					}}
 				}
 				c := newClient(t, dialTo(listen(t, s.serve)))
 				r := newRequest("hi\r\n")
@@ -108,7 +121,8 @@ func TestTLSLevels(t *testing.T) {
 					s.mu.Lock()
 					got := strings.Join(s.verbs, " ")
 					s.mu.Unlock()
-					if secure := strings.Contains(got, "STARTTLS") && s.conns.Load() == 1; secure != (want == inTLS) {
+					if secure := strings.Contains(got, "STARTTLS") &&
+						s.conns.Load() == 1; secure != (want == inTLS) {
 						t.Errorf("verbs %s, want %s", got, want)
 					}
 				default:
@@ -126,9 +140,17 @@ func TestTLSLevels(t *testing.T) {
 		{"good", "", "example.org", badTLS},
 		{"good", "mx.example.net", "example.org", taken},
 	} {
-		s := &sink{extensions: []string{"STARTTLS"}, tls: &tls.Config{Certificates: []tls.Certificate{certificates[test.certificate]}}}
+		s := &sink{
+			extensions: []string{"STARTTLS"},
+			tls: &tls.Config{
+				Certificates: []tls.Certificate{certificates[test.certificate]},
+			},
+		}
 		c := newClient(t, dialTo(listen(t, s.serve)), func(cfg *outbound.Config) {
-			cfg.Resolver = zone{ip: oneHost.ip, mx: map[string][]*net.MX{"example.org": {{Host: "mx.example.net."}}}}
+			cfg.Resolver = zone{
+				ip: oneHost.ip,
+				mx: map[string][]*net.MX{"example.org": {{Host: "mx.example.net."}}},
+			}
 		})
 		r := newRequest("hi\r\n")
 		r.Hop.TLS, r.Hop.RootCAs = connector.TLSDomainValidation, pool
@@ -157,7 +179,8 @@ func TestTLSImplicit(t *testing.T) {
 	}
 }
 
-// RFC 3207 section 5: what stands behind the reply to STARTTLS in the clear is not taken for something said in TLS.
+// RFC 3207 section 5: what stands behind the reply to STARTTLS in the clear is
+// not taken for something said in TLS.
 func TestTLSInjection(t *testing.T) {
 	answers := make(chan string, 1)
 	l := listen(t, func(nc net.Conn) {
@@ -180,7 +203,8 @@ func TestTLSInjection(t *testing.T) {
 	}
 }
 
-// A peer that refuses STARTTLS is spoken to in the clear, where that is allowed, on the same connection.
+// A peer that refuses STARTTLS is spoken to in the clear, where that is
+// allowed, on the same connection.
 func TestTLSRefused(t *testing.T) {
 	for level, want := range map[connector.TLSLevel]string{
 		connector.TLSOpportunistic:  "permanent mail 550 5.7.1 \"no\"",
@@ -189,7 +213,8 @@ func TestTLSRefused(t *testing.T) {
 		c := newClient(t, dialTo(listen(t, func(c net.Conn) {
 			defer c.Close()
 			follow(c, []string{
-				"S: 220 mx", "C: EHLO relay.example.test", "S: 250-mx", "S: 250 STARTTLS", "C: STARTTLS", "S: 502 5.7.0 not now",
+				"S: 220 mx", "C: EHLO relay.example.test", "S: 250-mx", "S: 250 STARTTLS",
+				"C: STARTTLS", "S: 502 5.7.0 not now",
 				"C: MAIL FROM:<alice@example.com>", "S: 550 5.7.1 no",
 			})
 		})))
@@ -199,7 +224,8 @@ func TestTLSRefused(t *testing.T) {
 	}
 }
 
-// A peer that breaks TLS off once it stands is spoken to in the clear, where that is allowed.
+// A peer that breaks TLS off once it stands is spoken to in the clear, where
+// that is allowed.
 func TestTLSBreaksBehindHandshake(t *testing.T) {
 	asking := selfSigned() // in TLS 1.3 the client learns of it when it reads
 	asking.ClientAuth = tls.RequireAnyClientCert
@@ -248,7 +274,8 @@ func TestTLSBreaksBehindHandshake(t *testing.T) {
 	}
 }
 
-// A password that is not for the clear is not given up for a peer that breaks TLS.
+// A password that is not for the clear is not given up for a peer that breaks
+// TLS.
 func TestTLSBreaksWithPassword(t *testing.T) {
 	asking := selfSigned()
 	asking.ClientAuth = tls.RequireAnyClientCert

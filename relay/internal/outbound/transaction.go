@@ -12,8 +12,9 @@ import (
 	"github.com/postern-mail/postern/relay/internal/sevenbit"
 )
 
-// Bounds of what is written before replies are read: replies to it must fit into the buffers between the two sides, or
-// both could wait for the other for ever (RFC 2920 section 3.1).
+// Bounds of what is written before replies are read: replies to it must fit
+// into the buffers between the two sides, or both could wait for the other for
+// ever (RFC 2920 section 3.1).
 const (
 	maxBatch      = 100     // recipients
 	maxBatchBytes = 8 << 10 // of commands
@@ -36,13 +37,15 @@ const (
 	tooMany                 // the connection was lost over more recipients than conn.maxRcpt
 )
 
-// transaction delivers one request, in one mail transaction or more. Its memory is used again.
+// transaction delivers one request, in one mail transaction or more. Its memory
+// is used again.
 type transaction struct {
 	req  *Request
 	res  []Result // without Op: not decided
 	utf8 bool     // there is an address that is not ASCII
-	// todo are the recipients still to be asked, accepted those taken in this transaction, over those of which the peer
-	// says that they are too many for it. All are indexes into res.
+	// todo are the recipients still to be asked, accepted those taken in this
+	// transaction, over those of which the peer says that they are too many for
+	// it. All are indexes into res.
 	todo, accepted, over []int
 	asked                int // of todo, in this transaction
 	due                  due
@@ -58,7 +61,8 @@ type transaction struct {
 	signatures           []byte
 }
 
-// begin checks what will stand on the wire: no octet of a request can end a line or a path there.
+// begin checks what will stand on the wire: no octet of a request can end a
+// line or a path there.
 func (t *transaction) begin(r *Request) {
 	t.req, t.res, t.utf8, t.plan = r, make([]Result, len(r.Recipients)), !isASCII(r.From), nil
 	t.keep, t.signed, t.signatures = false, false, nil
@@ -108,7 +112,8 @@ func (t *transaction) stop(ctx context.Context, c *conn, op string, err error) v
 	return broken
 }
 
-// closing notes that the peer gives the connection up, with a reply that says so.
+// closing notes that the peer gives the connection up, with a reply that says
+// so.
 func (t *transaction) closing(c *conn, op string, rep *reply) verdict {
 	c.bad = true
 	t.lost = answered(c, op, rep)
@@ -129,7 +134,8 @@ func answered(c *conn, op string, rep *reply) Result {
 	return r
 }
 
-// run makes one mail transaction for the recipients in todo. When they are settled, todo has those that need another.
+// run makes one mail transaction for the recipients in todo. When they are
+// settled, todo has those that need another.
 func (t *transaction) run(ctx context.Context, c *conn) verdict {
 	t.mailed, t.ended, t.delivered = false, false, false
 	t.accepted, t.over = t.accepted[:0], t.over[:0]
@@ -179,8 +185,8 @@ func (t *transaction) transact(ctx context.Context, c *conn, asked []int) verdic
 	return t.sendChunks(ctx, c)
 }
 
-// admit decides, before a word is said, whether the peer can take the message, and settles those it cannot be taken
-// for.
+// admit decides, before a word is said, whether the peer can take the message,
+// and settles those it cannot be taken for.
 func (t *transaction) admit(ctx context.Context, c *conn) bool {
 	r := t.req
 	var failed Result
@@ -207,20 +213,24 @@ func (t *transaction) admit(ctx context.Context, c *conn) bool {
 			if rcpt := &r.Recipients[i]; isASCII(c.spell(rcpt.Address, rcpt.ASCII)) {
 				return false
 			}
-			t.res[i] = Result{Outcome: Permanent, Op: "rcpt", Enhanced: "5.6.7", Host: c.host, Err: errUTF8}
+			t.res[i] = Result{
+				Outcome: Permanent, Op: "rcpt", Enhanced: "5.6.7", Host: c.host, Err: errUTF8,
+			}
 			return true
 		})
 	}
 	return len(t.todo) > 0
 }
 
-// convert decides whether the content goes to the peer as 7-bit MIME (RFC 6152 section 3, RFC 3030 section 3). Only if the
-// peer may make that necessary is the content read for it: what was declared need not be so.
+// convert decides whether the content goes to the peer as 7-bit MIME (RFC 6152
+// section 3, RFC 3030 section 3). Only if the peer may make that necessary is
+// the content read for it: what was declared need not be so.
 func (t *transaction) convert(ctx context.Context, c *conn) (failed Result) {
 	r := t.req
 	binary := r.Body == "BINARYMIME"
 	t.seven = false
-	if binary && c.ext.binary && c.ext.chunking || !binary && (c.ext.eightBit || c.ext.utf8) { // RFC 6531 section 3.1
+	// RFC 6531 section 3.1
+	if binary && c.ext.binary && c.ext.chunking || !binary && (c.ext.eightBit || c.ext.utf8) {
 		return Result{}
 	}
 	if err := t.scan(ctx); err != nil {
@@ -291,9 +301,12 @@ func (c *content) asciiHeader() bool {
 	return true
 }
 
-// envelope sends MAIL and RCPT, and DATA with data. With PIPELINING all of it goes out at once. ok tells that the content
-// comes next; else the verdict stands.
-func (t *transaction) envelope(ctx context.Context, c *conn, asked []int, data bool) (v verdict, ok bool) {
+// envelope sends MAIL and RCPT, and DATA with data. With PIPELINING all of it
+// goes out at once. ok tells that the content comes next; else the verdict
+// stands.
+func (t *transaction) envelope(
+	ctx context.Context, c *conn, asked []int, data bool,
+) (v verdict, ok bool) {
 	pipe := c.ext.pipelining
 	c.out = c.out[:0]
 	t.due = due{rset: c.open}
@@ -347,9 +360,11 @@ type due struct {
 	next             int // the first recipient without
 }
 
-// exchange writes the commands that have gathered and reads the replies to them, up to that of the recipient before upto. A
-// reply to DATA is left.
-func (t *transaction) exchange(ctx context.Context, c *conn, asked []int, upto int) (v verdict, ok bool) {
+// exchange writes the commands that have gathered and reads the replies to
+// them, up to that of the recipient before upto. A reply to DATA is left.
+func (t *transaction) exchange(
+	ctx context.Context, c *conn, asked []int, upto int,
+) (v verdict, ok bool) {
 	op := "rcpt"
 	if t.due.rset || t.due.mail {
 		op = "mail"
@@ -409,8 +424,8 @@ func (t *transaction) exchange(ctx context.Context, c *conn, asked []int, upto i
 }
 
 // recipient takes the reply to a RCPT. One that is refused as too many belongs
-// into another transaction (RFC 5321 section 4.5.3.1.10), and those taken before
-// it are as many as the peer takes, unless it takes another behind it.
+// into another transaction (RFC 5321 section 4.5.3.1.10), and those taken
+// before it are as many as the peer takes, unless it takes another behind it.
 func (t *transaction) recipient(c *conn, i int, rep *reply) {
 	if rep.class() == 2 {
 		t.accepted = append(t.accepted, i)
@@ -475,7 +490,8 @@ func (t *transaction) data(ctx context.Context, c *conn) (verdict, bool) {
 		return settled, true
 	}
 	if rep.class() < 4 {
-		// Out of step, or waiting for the content of a message that nobody gets (RFC 2920 section 3.1).
+		// Out of step, or waiting for the content of a message that nobody gets
+		// (RFC 2920 section 3.1).
 		c.bad = true
 	}
 	if len(t.accepted) > 0 && (rep.code == 421 || c.stale(rep)) {
@@ -491,7 +507,8 @@ func (t *transaction) data(ctx context.Context, c *conn) (verdict, bool) {
 	return settled, false
 }
 
-// refuse settles those accepted with a reply that cannot mean that the message was taken.
+// refuse settles those accepted with a reply that cannot mean that the message
+// was taken.
 func (t *transaction) refuse(c *conn, rep *reply) {
 	r := answered(c, "data", rep)
 	if r.Outcome == Delivered {
@@ -520,8 +537,9 @@ func (t *transaction) sendData(ctx context.Context, c *conn) verdict {
 	}
 }
 
-// sendChunks sends the content as it is stored (RFC 3030). The first chunk waits for the replies to RCPT although the
-// standard allows otherwise: a peer that takes no recipient and does not skip the chunk would run it as commands.
+// sendChunks sends the content as it is stored (RFC 3030). The first chunk
+// waits for the replies to RCPT although the standard allows otherwise: a peer
+// that takes no recipient and does not skip the chunk would run it as commands.
 func (t *transaction) sendChunks(ctx context.Context, c *conn) verdict {
 	for outstanding := 1; ; outstanding++ {
 		b, err := t.body.chunk()
@@ -568,13 +586,15 @@ func unknown(rep *reply) bool {
 	return rep.code == 500 || rep.code == 502 || rep.code == 504
 }
 
-// unknown gives the connection up: a peer that does not know BDAT has taken the content for commands.
+// unknown gives the connection up: a peer that does not know BDAT has taken the
+// content for commands.
 func (t *transaction) unknown(c *conn, rep *reply) verdict {
 	t.closing(c, "data", rep)
 	return noChunks
 }
 
-// final reads what becomes of the message: one reply, with LMTP one for every recipient accepted (RFC 2033 section 4.2).
+// final reads what becomes of the message: one reply, with LMTP one for every
+// recipient accepted (RFC 2033 section 4.2).
 func (t *transaction) final(ctx context.Context, c *conn) verdict {
 	if !t.req.Hop.LMTP {
 		rep, err := c.read(c.times.FinalTimeout, nil)
@@ -618,8 +638,9 @@ func (t *transaction) conclude(c *conn, op string, list []int, rep *reply) {
 	t.settle(list, r)
 }
 
-// unwritten looks, when a write has failed, for the reply with which the peer has closed: "552 too large" in the midst of
-// the content says more than a reset.
+// unwritten looks, when a write has failed, for the reply with which the peer
+// has closed: "552 too large" in the midst of the content says more than a
+// reset.
 func (t *transaction) unwritten(ctx context.Context, c *conn, op string, err error) verdict {
 	for range maxBatch + maxChunks {
 		if ctx.Err() != nil {

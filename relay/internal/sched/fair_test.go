@@ -61,8 +61,10 @@ func benchOf(t *testing.T, store spool.Store, places int) *bench {
 			origin, report := strings.CutPrefix(l.Message.From, "reports of ")
 			return sched.Owner{Connector: connector, Origin: origin, Report: report}
 		},
-		Deliver:  b.deliver,
-		Overdue:  func(l *spool.Lease) (sched.Overdue, time.Time) { return b.overdue(l), time.Time{} },
+		Deliver: b.deliver,
+		Overdue: func(l *spool.Lease) (sched.Overdue, time.Time) {
+			return b.overdue(l), time.Time{}
+		},
 		Conclude: func(_ context.Context, l *spool.Lease) { b.conclude(l) },
 	})
 	return b
@@ -171,7 +173,9 @@ func TestNobodyStarvesTheOthers(t *testing.T) {
 		peak   map[string]int
 	}{
 		"one message to many silent domains": {
-			load:   func(t *testing.T, s spool.Store) { commit(t, s, "app", routes("mx/slow%d", 1000)...) },
+			load: func(t *testing.T, s spool.Store) {
+				commit(t, s, "app", routes("mx/slow%d", 1000)...)
+			},
 			others: []string{"mailbox", "mx/healthy", "send/healthy"},
 			peak:   map[string]int{"mx": 11},
 		},
@@ -185,7 +189,9 @@ func TestNobodyStarvesTheOthers(t *testing.T) {
 		"reports that many strangers have caused": {
 			load: func(t *testing.T, s spool.Store) {
 				for i := range 300 {
-					commit(t, s, fmt.Sprintf("reports of 192.0.2.%d", i), fmt.Sprintf("mx/slow%d", i))
+					commit(
+						t, s, fmt.Sprintf("reports of 192.0.2.%d", i), fmt.Sprintf("mx/slow%d", i),
+					)
 				}
 			},
 			others: []string{"mailbox", "mx/healthy"},
@@ -310,8 +316,8 @@ func TestFewPlacesAreSharedToo(t *testing.T) {
 	}
 }
 
-// A bound keeps nobody back for long once there is room: what is healthy goes on
-// at the pace of its places.
+// A bound keeps nobody back for long once there is room: what is healthy goes
+// on at the pace of its places.
 func TestKeptBackGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memspool.New(nil)
@@ -557,7 +563,9 @@ func TestExpiredIsNotAttempted(t *testing.T) {
 		}
 		b.conclude = func(l *spool.Lease) {
 			concluded++
-			_ = store.Settle(context.Background(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token})
+			_ = store.Settle(
+				context.Background(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+			)
 		}
 		commit(t, store, "old", "mx/a")
 		commit(t, store, "late", "mx/a")

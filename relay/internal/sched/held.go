@@ -68,8 +68,8 @@ func (s *Scheduler) letGo(l *spool.Lease) {
 }
 
 // Token returns the token by which a delivery under way can be settled: that of
-// its lease, or of a newer one, if the store has handed it out again because its
-// clock has jumped. Ask after [spool.ErrLeaseLost].
+// its lease, or of a newer one, if the store has handed it out again because
+// its clock has jumped. Ask after [spool.ErrLeaseLost].
 func (s *Scheduler) Token(l *spool.Lease) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

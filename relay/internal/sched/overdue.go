@@ -15,8 +15,8 @@ const (
 	OnTime Overdue = iota
 	// Late: its sender is to be told that it waits, if it goes on to wait.
 	Late
-	// Untried: it is to end after an attempt, which need not wait until its route
-	// has rested.
+	// Untried: it is to end after an attempt, which need not wait until its
+	// route has rested.
 	Untried
 	// Expired: it is to end.
 	Expired
@@ -87,7 +87,9 @@ func (s *Scheduler) startConclusion(work context.Context, l *spool.Lease, untrie
 	go func() {
 		defer func() {
 			if p := recover(); p != nil {
-				s.cfg.Logger.Error("conclusion panicked", "queue_id", l.Message.ID.String(), "panic", p)
+				s.cfg.Logger.Error(
+					"conclusion panicked", "queue_id", l.Message.ID.String(), "panic", p,
+				)
 			}
 			s.done <- finished{lease: l, untried: untried}
 		}()
@@ -148,7 +150,8 @@ func (s *Scheduler) look(work context.Context, l *spool.Lease, now time.Time) {
 	state, changes := s.cfg.Overdue(l)
 	switch {
 	case state == Untried:
-		if w := &s.sweep; w.active < s.bounds.conclusions && 2*w.tries.active < s.bounds.conclusions {
+		if w := &s.sweep; w.active < s.bounds.conclusions &&
+			2*w.tries.active < s.bounds.conclusions {
 			s.hold(l)
 			s.startConclusion(work, l, true)
 			return

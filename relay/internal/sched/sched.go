@@ -16,31 +16,32 @@
 //   - the reports that one origin has caused an eighth, all reports a quarter;
 //   - the routes that nobody answered on, when last tried, a quarter.
 //
-// A connector, an origin or a message leaves one place at least, if there are two.
+// A connector, an origin or a message leaves one place at least, if there are
+// two.
 //
 // A route begins with a few places and gains one with each success up to its
-// limit (slow start). When its next hop cannot be reached several times in a row
-// the route rests for a while (cool-off), then a single delivery tries it.
+// limit (slow start). When its next hop cannot be reached several times in a
+// row the route rests for a while (cool-off), then a single delivery tries it.
 //
 // # What waits
 //
-// A delivery holds a place only while its attempt goes on. Deliveries of a route
-// that has no room are not leased, unless its attempts go on to end: then up to
-// as many as may be under way on it are leased ahead, and in all twice as many as
-// there are free places. What waits so while nothing ends for a second goes back
-// to the store. One that somebody
-// else's bound keeps from beginning goes back to the store at once, for a
-// tenth of a millisecond to 15 seconds: each such bound sends those it keeps back in a row,
-// so that looking at them again costs little however many they are.
+// A delivery holds a place only while its attempt goes on. Deliveries of a
+// route that has no room are not leased, unless its attempts go on to end: then
+// up to as many as may be under way on it are leased ahead, and in all twice as
+// many as there are free places. What waits so while nothing ends for a second
+// goes back to the store. One that somebody else's bound keeps from beginning
+// goes back to the store at once, for a tenth of a millisecond to 15 seconds:
+// each such bound sends those it keeps back in a row, so that looking at them
+// again costs little however many they are.
 //
 // # What is overdue
 //
 // A delivery that [Config].Overdue calls Expired is concluded, not attempted.
 // Once a second, what has become due of routes in trouble is looked at, and
-// concluded if it is Expired or Late, or Untried, which takes half of the places
-// at most. The rest is left alone until that changes
-// or its route has rested: a thousand of them for a second at least, 5 seconds if
-// the route does not rest, a minute at most.
+// concluded if it is Expired or Late, or Untried, which takes half of the
+// places at most. The rest is left alone until that changes or its route has
+// rested: a thousand of them for a second at least, 5 seconds if the route does
+// not rest, a minute at most.
 //
 // # Time
 //
@@ -98,11 +99,11 @@ type Config struct {
 	Owner func(l *spool.Lease) Owner
 	// Deliver makes one attempt and settles the lease.
 	Deliver func(ctx context.Context, l *spool.Lease) Health
-	// Overdue tells what a delivery has coming without an attempt, and when that
-	// changes; zero if it does not.
+	// Overdue tells what a delivery has coming without an attempt, and when
+	// that changes; zero if it does not.
 	Overdue func(l *spool.Lease) (Overdue, time.Time)
-	// Conclude settles a delivery that is Expired or Late without an attempt, and
-	// one that is Untried after one.
+	// Conclude settles a delivery that is Expired or Late without an attempt,
+	// and one that is Untried after one.
 	Conclude func(ctx context.Context, l *spool.Lease)
 	Logger   *slog.Logger
 }
@@ -322,7 +323,8 @@ func (s *Scheduler) room(r *route, now time.Time) int {
 	return r.limit - r.active
 }
 
-// take begins a delivery that was leased, or finds something else to do with it.
+// take begins a delivery that was leased, or finds something else to do with
+// it.
 func (s *Scheduler) take(work context.Context, l *spool.Lease, now time.Time) {
 	if s.again(l) {
 		return
@@ -393,7 +395,9 @@ func (s *Scheduler) run(work context.Context, l *spool.Lease, u *run) {
 		f := finished{lease: l, run: u, health: Unreachable}
 		defer func() {
 			if p := recover(); p != nil {
-				s.cfg.Logger.Error("delivery panicked", "queue_id", l.Message.ID.String(), "panic", p)
+				s.cfg.Logger.Error(
+					"delivery panicked", "queue_id", l.Message.ID.String(), "panic", p,
+				)
 			}
 			s.done <- f
 		}()

@@ -27,7 +27,8 @@ func queue(t testing.TB, s spool.Store, route string, n int) {
 		err = w.Commit(t.Context(), spool.Commit{
 			Message: spool.Message{ID: id, Created: now},
 			Deliveries: []spool.Delivery{{
-				Route: route, Recipients: []spool.Recipient{{Address: "x@example.test"}}, Due: now, Expires: now.Add(time.Hour),
+				Route: route, Recipients: []spool.Recipient{{Address: "x@example.test"}}, Due: now,
+				Expires: now.Add(time.Hour),
 			}},
 		})
 		if err != nil {
@@ -149,9 +150,14 @@ func TestEndGivesBack(t *testing.T) {
 		r := newRecorder(store)
 		r.takes = time.Second
 		run(t, r, 1, 1500*time.Millisecond)
-		got, err := store.Lease(t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 100, TTL: time.Minute})
+		got, err := store.Lease(
+			t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 100, TTL: time.Minute},
+		)
 		if err != nil || len(got.Leases) != 30-r.count["r"] {
-			t.Errorf("%d can be leased after the end, want %d (%v)", len(got.Leases), 30-r.count["r"], err)
+			t.Errorf(
+				"%d can be leased after the end, want %d (%v)", len(got.Leases), 30-r.count["r"],
+				err,
+			)
 		}
 	})
 }
@@ -181,8 +187,8 @@ func (l lossy) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, e
 	return got, err
 }
 
-// TestDamagedStays stops while damaged deliveries wait, of which nobody has told
-// yet: they stay in the queue.
+// TestDamagedStays stops while damaged deliveries wait, of which nobody has
+// told yet: they stay in the queue.
 func TestDamagedStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memspool.New(nil)

@@ -16,9 +16,9 @@ type Owner struct {
 	Report bool
 }
 
-// What a bound says to those it keeps back: they come again one after the other,
-// so far apart, and none waits for longer than turnMax. They are further apart
-// the longer nothing has come to its end.
+// What a bound says to those it keeps back: they come again one after the
+// other, so far apart, and none waits for longer than turnMax. They are further
+// apart the longer nothing has come to its end.
 const (
 	turnFirst = 100 * time.Microsecond
 	turnLast  = 100 * time.Millisecond
@@ -50,8 +50,8 @@ func boundsOf(places int) bounds {
 	}
 }
 
-// one is a bound that leaves at least one of the open places to others, if there
-// are two.
+// one is a bound that leaves at least one of the open places to others, if
+// there are two.
 func (b *bounds) one(bound int) int { return max(1, min(bound, b.open-1)) }
 
 // group is what several deliveries share a bound for.

@@ -188,7 +188,8 @@ func (r *reader) end(x piece, st step) {
 			r.label(st)
 		}
 	}
-	if x.data == nil && (st&encode != 0 || e.nested()) { // what is added to a message inside is not of this header
+	// what is added to a message inside is not of this header
+	if x.data == nil && (st&encode != 0 || e.nested()) {
 		r.out.WriteString("\r\n")
 	}
 	r.out.Write(x.data)
@@ -215,7 +216,8 @@ func (r *reader) encode(p []byte) error {
 	return err
 }
 
-// finish ends an encoded body: before a delimiter, or at the end of the content, where the last CRLF belongs to the body.
+// finish ends an encoded body: before a delimiter, or at the end of the
+// content, where the last CRLF belongs to the body.
 func (r *reader) finish(last bool) error {
 	if r.enc == nil {
 		return nil
@@ -239,7 +241,8 @@ func (r *reader) finish(last bool) error {
 	return err
 }
 
-// fill writes what nobody reads, with all that may not stand there replaced. A line that changes must not become a delimiter.
+// fill writes what nobody reads, with all that may not stand there replaced. A
+// line that changes must not become a delimiter.
 func (r *reader) fill(p []byte) {
 	line, _ := bytes.CutSuffix(p, r.crlf)
 	odd := func(c rune) bool { return c >= utf8.RuneSelf || c == 0 || c == '\r' || c == '\n' }
@@ -253,8 +256,9 @@ func (r *reader) fill(p []byte) {
 	r.out.Write(p[len(line):])
 }
 
-// hyphens writes quoted-printable so that no line begins with a hyphen: behind a soft line break, or by what stands for
-// another octet, text could become a delimiter.
+// hyphens writes quoted-printable so that no line begins with a hyphen: behind
+// a soft line break, or by what stands for another octet, text could become a
+// delimiter.
 type hyphens struct {
 	w   *bytes.Buffer
 	mid bool // in a line

@@ -1,7 +1,9 @@
-// Package sevenbit converts messages to 7-bit MIME, for next hops that do not take 8-bit content (RFC 6152 section 3).
+// Package sevenbit converts messages to 7-bit MIME, for next hops that do not
+// take 8-bit content (RFC 6152 section 3).
 //
-// [Scan] reads a content once and makes a [Plan]; [Plan.Reader] reads the same content again and converts it on the way. Neither
-// holds more of the content than a piece of a line: the plan is one octet for every part.
+// [Scan] reads a content once and makes a [Plan]; [Plan.Reader] reads the same
+// content again and converts it on the way. Neither holds more of the content
+// than a piece of a line: the plan is one octet for every part.
 //
 //	plan, err := sevenbit.Scan(content)
 //	switch {
@@ -14,15 +16,20 @@
 //
 // # What changes
 //
-// A part whose body cannot stand as 7bit becomes quoted-printable if it is text, base64 if it is not, or is text with a CR or
-// an LF on its own. A part that was labelled 8bit or binary and is 7-bit is labelled 7bit, and so are multiparts and
-// attached messages, on which no encoding may be put (RFC 2045 section 6.4): they are converted inside, messages in messages
-// too. A message without MIME fields gets them; its character set is utf-8 if it is valid UTF-8, else unknown-8bit (RFC
-// 1428). Octets of 8 bits before the first part of a multipart and after its last, where nobody reads, become question marks. All else stays,
-// the structure above all: nothing that is written can be taken for a delimiter that was none, so quoted-printable has no hyphens
-// at the beginnings of lines.
+// A part whose body cannot stand as 7bit becomes quoted-printable if it is
+// text, base64 if it is not, or is text with a CR or an LF on its own. A part
+// that was labelled 8bit or binary and is 7-bit is labelled 7bit, and so are
+// multiparts and attached messages, on which no encoding may be put (RFC 2045
+// section 6.4): they are converted inside, messages in messages too. A message
+// without MIME fields gets them; its character set is utf-8 if it is valid
+// UTF-8, else unknown-8bit (RFC 1428). Octets of 8 bits before the first part
+// of a multipart and after its last, where nobody reads, become question marks.
+// All else stays, the structure above all: nothing that is written can be taken
+// for a delimiter that was none, so quoted-printable has no hyphens at the
+// beginnings of lines.
 //
-// An attached message with raw 8-bit octets in a header becomes message/global in base64 (RFC 6532 section 3.7), as nothing else can hold it.
+// An attached message with raw 8-bit octets in a header becomes message/global
+// in base64 (RFC 6532 section 3.7), as nothing else can hold it.
 //
 // # Headers
 //
@@ -49,8 +56,9 @@
 //
 // # Signatures
 //
-// A signature over what is changed breaks: S/MIME and OpenPGP in multipart/signed as well as DKIM. RFC 3156 and
-// RFC 8551 have signers write 7-bit content for that reason, and RFC 6376 section 5.3 advises it for DKIM.
+// A signature over what is changed breaks: S/MIME and OpenPGP in
+// multipart/signed as well as DKIM. RFC 3156 and RFC 8551 have signers write
+// 7-bit content for that reason, and RFC 6376 section 5.3 advises it for DKIM.
 //
 // # Concurrency
 //

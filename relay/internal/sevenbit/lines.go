@@ -15,9 +15,9 @@ var ErrLines = errors.New("a header that is not lines that end with CRLF")
 // values of the message's Content-Type fields. A body that has no parts is
 // returned as it is.
 //
-// Where others may see parts that are not seen here, as the type cannot be read,
-// is given twice, or claims an encoding that a multipart may not have, the body
-// is held to the rules of a header.
+// Where others may see parts that are not seen here, as the type cannot be
+// read, is given twice, or claims an encoding that a multipart may not have,
+// the body is held to the rules of a header.
 func Lines(types []string, body io.Reader) io.Reader {
 	var head []byte
 	parts := false

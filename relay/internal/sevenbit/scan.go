@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// maxLine is the most octets of a line without its CRLF (RFC 5322 section 2.1.1).
+// maxLine is the most octets of a line without its CRLF (RFC 5322 section
+// 2.1.1).
 const maxLine = 998
 
 // step is what becomes of an entity.
@@ -106,7 +107,8 @@ type scan struct {
 	lost int   // the depth of a multipart that has not begun, if what stands there cannot stay
 	odd  bool  // there is what DATA cannot carry
 	why  error // why nothing is converted
-	// The outermost message in the message: whether the scan is in it, its entity, and the multiparts around it.
+	// The outermost message in the message: whether the scan is in it, its
+	// entity, and the multiparts around it.
 	inside     bool
 	at, around int
 }
@@ -270,7 +272,8 @@ func (b *body) step(e *entity) (step, error) {
 		return relabel, nil
 	case !raw:
 		return keep, nil
-	case e.main() == "multipart", e.mediaType == "message/partial", e.mediaType == "message/external-body":
+	case e.main() == "multipart", e.mediaType == "message/partial",
+		e.mediaType == "message/external-body":
 		return keep, unfit("8-bit octets in a part that may not be encoded") // RFC 2045 section 6.4
 	}
 	st := quoted

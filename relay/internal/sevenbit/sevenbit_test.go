@@ -58,53 +58,94 @@ func TestConvert(t *testing.T) {
 		{
 			"cut character",
 			lines("Subject: x", "", "a\u00fc\xc3"),
-			lines("Subject: x", "MIME-Version: 1.0", "Content-Type: text/plain; charset=unknown-8bit", "Content-Transfer-Encoding: quoted-printable", "", "a=C3=BC=C3"),
+			lines(
+				"Subject: x", "MIME-Version: 1.0", "Content-Type: text/plain; charset=unknown-8bit",
+				"Content-Transfer-Encoding: quoted-printable", "", "a=C3=BC=C3",
+			),
 		},
 		{
 			"no header",
 			"gr\u00fcn\r\n",
-			lines("MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", "", "gr=C3=BCn"),
+			lines(
+				"MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8",
+				"Content-Transfer-Encoding: quoted-printable", "", "gr=C3=BCn",
+			),
 		},
 		{
 			"label replaced where it stands, and once",
-			lines("MIME-Version: 1.0", "content-transfer-encoding:", "\t8BIT (really)", "Content-Transfer-Encoding: 7bit", "Content-Type: text/html; charset=iso-8859-1", "", "<p>\xfc"),
-			lines("MIME-Version: 1.0", "Content-Transfer-Encoding: quoted-printable", "Content-Type: text/html; charset=iso-8859-1", "", "<p>=FC"),
+			lines(
+				"MIME-Version: 1.0", "content-transfer-encoding:", "\t8BIT (really)",
+				"Content-Transfer-Encoding: 7bit", "Content-Type: text/html; charset=iso-8859-1",
+				"", "<p>\xfc",
+			),
+			lines(
+				"MIME-Version: 1.0", "Content-Transfer-Encoding: quoted-printable",
+				"Content-Type: text/html; charset=iso-8859-1", "", "<p>=FC",
+			),
 		},
 		{
 			"not text",
-			lines("MIME-Version: 1.0", "Content-Type: application/x", "Content-Transfer-Encoding: binary", "", strings.Repeat("\xff", 58)),
-			lines("MIME-Version: 1.0", "Content-Type: application/x", "Content-Transfer-Encoding: base64", "", strings.Repeat("/", 76), "/w0K"),
+			lines(
+				"MIME-Version: 1.0", "Content-Type: application/x",
+				"Content-Transfer-Encoding: binary", "", strings.Repeat("\xff", 58),
+			),
+			lines(
+				"MIME-Version: 1.0", "Content-Type: application/x",
+				"Content-Transfer-Encoding: base64", "", strings.Repeat("/", 76), "/w0K",
+			),
 		},
 		{
 			"text with a bare LF",
 			"MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n\xff\n",
-			lines("MIME-Version: 1.0", "Content-Type: text/plain", "Content-Transfer-Encoding: base64", "", "/wo="),
+			lines(
+				"MIME-Version: 1.0", "Content-Type: text/plain",
+				"Content-Transfer-Encoding: base64", "", "/wo=",
+			),
 		},
 		{
 			"type without a slash",
 			lines("Content-Type: text", "", "\xff"),
-			lines("Content-Type: text", "MIME-Version: 1.0", "Content-Transfer-Encoding: quoted-printable", "", "=FF"),
+			lines(
+				"Content-Type: text", "MIME-Version: 1.0",
+				"Content-Transfer-Encoding: quoted-printable", "", "=FF",
+			),
 		},
 		{
 			"multipart",
 			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=\"a b\"", "Content-Transfer-Encoding: 8bit", "", "pr\u00e9", "--a b", "",
-				"plain", "--a b", "Content-Type: application/pdf", "Content-Transfer-Encoding: 8bit", "", "\xff\xfe", "--a b  ", "Content-Transfer-Encoding: 8bit", "",
+				"plain", "--a b", "Content-Type: application/pdf",
+				"Content-Transfer-Encoding: 8bit", "", "\xff\xfe", "--a b  ",
+				"Content-Transfer-Encoding: 8bit", "",
 				"only ASCII", "--a b", "Content-Transfer-Encoding: base64", "", "/w==", "--a b", "", "d\u00e9j\u00e0", "--a b--", "\u00e9pi"),
 			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=\"a b\"", "Content-Transfer-Encoding: 7bit", "", "pr??", "--a b", "",
-				"plain", "--a b", "Content-Type: application/pdf", "Content-Transfer-Encoding: base64", "", "//4=", "--a b  ", "Content-Transfer-Encoding: 7bit", "",
-				"only ASCII", "--a b", "Content-Transfer-Encoding: base64", "", "/w==", "--a b", "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", "",
+				"plain", "--a b", "Content-Type: application/pdf",
+				"Content-Transfer-Encoding: base64", "", "//4=", "--a b  ",
+				"Content-Transfer-Encoding: 7bit", "",
+				"only ASCII", "--a b", "Content-Transfer-Encoding: base64", "", "/w==", "--a b",
+				"Content-Type: text/plain; charset=utf-8",
+				"Content-Transfer-Encoding: quoted-printable", "",
 				"d=C3=A9j=C3=A0", "--a b--", "??pi"),
 		},
 		{
 			"inner boundary longer than the outer, and not closed",
-			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: multipart/alternative; boundary=b1", "", "--b1", "", "\u00e9", "--b1", "", "--b12", "--b", "", "x", "--b--"),
-			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: multipart/alternative; boundary=b1", "", "--b1",
-				"Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", "", "=C3=A9", "--b1", "", "--b12", "--b", "", "x", "--b--"),
+			lines(
+				"Content-Type: multipart/mixed; boundary=b", "", "--b",
+				"Content-Type: multipart/alternative; boundary=b1", "", "--b1", "", "\u00e9",
+				"--b1", "", "--b12", "--b", "", "x", "--b--",
+			),
+			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: "+
+				"multipart/alternative; boundary=b1", "", "--b1",
+				"Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: "+
+					"quoted-printable", "", "=C3=A9", "--b1", "", "--b12", "--b", "", "x", "--b--"),
 		},
 		{
 			"header cut short by a delimiter",
-			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "", "\u00e9", "--b", "Content-Transfer-Encoding: 8bit", "--b", "", "x", "--b--"),
-			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", "",
+			lines(
+				"Content-Type: multipart/mixed; boundary=b", "", "--b", "", "\u00e9", "--b",
+				"Content-Transfer-Encoding: 8bit", "--b", "", "x", "--b--",
+			),
+			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: "+
+				"text/plain; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", "",
 				"=C3=A9", "--b", "Content-Transfer-Encoding: 7bit", "--b", "", "x", "--b--"),
 		},
 		{
@@ -116,14 +157,25 @@ func TestConvert(t *testing.T) {
 		},
 		{
 			"digest",
-			lines("MIME-Version: 1.0", "Content-Type: multipart/digest; boundary=b", "", "--b", "", "Subject: inner", "", "\xff", "--b--"),
+			lines(
+				"MIME-Version: 1.0", "Content-Type: multipart/digest; boundary=b", "", "--b", "",
+				"Subject: inner", "", "\xff", "--b--",
+			),
 			lines("MIME-Version: 1.0", "Content-Type: multipart/digest; boundary=b", "", "--b", "", "Subject: inner",
 				"MIME-Version: 1.0", "Content-Type: text/plain; charset=unknown-8bit", "Content-Transfer-Encoding: quoted-printable", "", "=FF", "--b--"),
 		},
 		{
 			"attached message whose type is followed by what is no field",
-			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type:", " message/rfc822", "odd", "Content-Type: text/plain", "", "Subject: \u00e9", "--b--"),
-			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: message/global", "odd", "Content-Transfer-Encoding: base64", "", wrap("Subject: \u00e9"), "--b--"),
+			lines(
+				"Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type:",
+				" message/rfc822", "odd", "Content-Type: text/plain", "", "Subject: \u00e9",
+				"--b--",
+			),
+			lines(
+				"Content-Type: multipart/mixed; boundary=b", "", "--b",
+				"Content-Type: message/global", "odd", "Content-Transfer-Encoding: base64", "",
+				wrap("Subject: \u00e9"), "--b--",
+			),
 		},
 		{
 			"digest of a message without any header",
@@ -136,33 +188,60 @@ func TestConvert(t *testing.T) {
 			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: message/rfc822", "",
 				"Subject: \u00e9", "Content-Type: multipart/mixed; boundary=c", "", "--c", "", "x", "--c--", "--b", "", "\u00e9", "--b--"),
 			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: message/global", "Content-Transfer-Encoding: base64", "",
-				wrap(strings.TrimSuffix(lines("Subject: \u00e9", "Content-Type: multipart/mixed; boundary=c", "", "--c", "", "x", "--c--"), "\r\n")),
-				"--b", "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", "", "=C3=A9", "--b--"),
+				wrap(
+					strings.TrimSuffix(
+						lines(
+							"Subject: \u00e9", "Content-Type: multipart/mixed; boundary=c", "",
+							"--c", "", "x", "--c--",
+						),
+						"\r\n",
+					),
+				),
+				"--b", "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: "+
+					"quoted-printable", "", "=C3=A9", "--b--"),
 		},
 		{
 			"attached message that cannot be converted inside",
-			lines("MIME-Version: 1.0", "Content-Type: multipart/digest; boundary=b", "", "--b", "", "Content-Type: multipart/mixed", "", "\u00e9", "--b", "", "A: b", "", "\u00e9", "--b--"),
+			lines(
+				"MIME-Version: 1.0", "Content-Type: multipart/digest; boundary=b", "", "--b", "",
+				"Content-Type: multipart/mixed", "", "\u00e9", "--b", "", "A: b", "", "\u00e9",
+				"--b--",
+			),
 			lines("MIME-Version: 1.0", "Content-Type: multipart/digest; boundary=b", "", "--b", "Content-Type: message/global", "Content-Transfer-Encoding: base64", "",
 				wrap("Content-Type: multipart/mixed\r\n\r\n\u00e9"),
 				"--b", "", "A: b", "MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", "", "=C3=A9", "--b--"),
 		},
 		{
 			"base64 behind an attached message with an 8-bit header",
-			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: message/rfc822", "", "Subject: \u00e9", "", "\u00e9", "--b",
+			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: "+
+				"message/rfc822", "", "Subject: \u00e9", "", "\u00e9", "--b",
 				"Content-Type: application/pdf", "Content-Transfer-Encoding: base64", "", "AAAA", "--b", "Content-Type: message/rfc822", "", "A: b", "", "x", "--b", "", "x", "--b--"),
-			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: message/global", "Content-Transfer-Encoding: base64", "", wrap("Subject: \u00e9\r\n\r\n\u00e9"), "--b",
+			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: "+
+				"message/global", "Content-Transfer-Encoding: base64", "",
+				wrap("Subject: \u00e9\r\n\r\n\u00e9"), "--b",
 				"Content-Type: application/pdf", "Content-Transfer-Encoding: base64", "", "AAAA", "--b", "Content-Type: message/rfc822", "", "A: b", "", "x", "--b", "", "x", "--b--"),
 		},
 		{
 			"text that would become delimiters",
-			lines("Content-Type: multipart/mixed; boundary=\"b=FF\"", "", "--b=FF", "Content-Type: text/x", "", strings.Repeat("x", 75)+"--b=FF", "--b\xff", strings.Repeat("-", 80), "--b=FF--"),
+			lines(
+				"Content-Type: multipart/mixed; boundary=\"b=FF\"", "", "--b=FF",
+				"Content-Type: text/x", "", strings.Repeat("x", 75)+"--b=FF", "--b\xff",
+				strings.Repeat("-", 80), "--b=FF--",
+			),
 			lines("Content-Type: multipart/mixed; boundary=\"b=FF\"", "", "--b=FF", "Content-Type: text/x", "Content-Transfer-Encoding: quoted-printable", "",
-				strings.Repeat("x", 75)+"=", "=2D-b=3DFF", "=2D-b=FF", "=2D=", "=2D=", "=2D"+strings.Repeat("-", 72)+"=", "=2D----", "--b=FF--"),
+				strings.Repeat("x", 75)+"=", "=2D-b=3DFF", "=2D-b=FF", "=2D=", "=2D=", "=2D"+
+					strings.Repeat("-", 72)+"=", "=2D----", "--b=FF--"),
 		},
 		{
 			"filler that would become a delimiter",
-			lines("Content-Type: multipart/mixed; boundary=\"b?\"", "", "--b\xff", "--b?", "", "x", "--b?--", "--b\xff"),
-			lines("Content-Type: multipart/mixed; boundary=\"b?\"", "", "?-b?", "--b?", "", "x", "--b?--", "?-b?"),
+			lines(
+				"Content-Type: multipart/mixed; boundary=\"b?\"", "", "--b\xff", "--b?", "", "x",
+				"--b?--", "--b\xff",
+			),
+			lines(
+				"Content-Type: multipart/mixed; boundary=\"b?\"", "", "?-b?", "--b?", "", "x",
+				"--b?--", "?-b?",
+			),
 		},
 		{
 			"delimiters without CRLF",
@@ -172,20 +251,37 @@ func TestConvert(t *testing.T) {
 		},
 		{
 			"multipart that does not begin",
-			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: multipart/mixed; boundary=c", "", "e", "--b", "", "\u00e9", "--b--"),
-			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: multipart/mixed; boundary=c", "", "e", "--b",
-				"Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", "", "=C3=A9", "--b--"),
+			lines(
+				"Content-Type: multipart/mixed; boundary=b", "", "--b",
+				"Content-Type: multipart/mixed; boundary=c", "", "e", "--b", "", "\u00e9", "--b--",
+			),
+			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: "+
+				"multipart/mixed; boundary=c", "", "e", "--b",
+				"Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: "+
+					"quoted-printable", "", "=C3=A9", "--b--"),
 		},
 		{
 			"attached multipart that does not begin",
-			lines("Content-Type: multipart/digest; boundary=b", "", "--b", "", "Content-Type: multipart/mixed; boundary=c", "", "\u00e9", "--b", "", "A: b", "", "x", "--b--"),
-			lines("Content-Type: multipart/digest; boundary=b", "", "--b", "Content-Type: message/global", "Content-Transfer-Encoding: base64", "",
-				wrap("Content-Type: multipart/mixed; boundary=c\r\n\r\n\u00e9"), "--b", "", "A: b", "", "x", "--b--"),
+			lines(
+				"Content-Type: multipart/digest; boundary=b", "", "--b", "",
+				"Content-Type: multipart/mixed; boundary=c", "", "\u00e9", "--b", "", "A: b", "",
+				"x", "--b--",
+			),
+			lines("Content-Type: multipart/digest; boundary=b", "", "--b", "Content-Type: "+
+				"message/global", "Content-Transfer-Encoding: base64", "",
+				wrap(
+					"Content-Type: multipart/mixed; boundary=c\r\n\r\n\u00e9",
+				), "--b", "", "A: b", "", "x", "--b--"),
 		},
 		{
 			"8-bit message/delivery-status",
-			lines("MIME-Version: 1.0", "Content-Type: message/global-delivery-status", "", "\u00e9"),
-			lines("MIME-Version: 1.0", "Content-Type: message/global-delivery-status", "Content-Transfer-Encoding: base64", "", "w6kNCg=="),
+			lines(
+				"MIME-Version: 1.0", "Content-Type: message/global-delivery-status", "", "\u00e9",
+			),
+			lines(
+				"MIME-Version: 1.0", "Content-Type: message/global-delivery-status",
+				"Content-Transfer-Encoding: base64", "", "w6kNCg==",
+			),
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -507,10 +603,13 @@ func TestHeaderWordsAreRead(t *testing.T) {
 
 // For a next hop that takes 8-bit headers all else is converted.
 func TestHeaderStays(t *testing.T) {
-	const in = "Subject: \u00e9\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: image/png; name=\"\u00e9\"\r\n\r\n\x00\xff\n\r\n" +
+	const in = "Subject: \u00e9\r\nContent-Type: multipart/mixed; " +
+		"boundary=b\r\n\r\n--b\r\nContent-Type: image/png; name=\"\u00e9\"\r\n\r\n\x00\xff\n\r\n" +
 		"--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: \u00e9\r\n\r\nx\r\n--b--\r\n"
-	want := "Subject: \u00e9\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: image/png; name=\"\u00e9\"\r\nContent-Transfer-Encoding: base64\r\n\r\nAP8K\r\n" +
-		"--b\r\nContent-Type: message/global\r\nContent-Transfer-Encoding: base64\r\n\r\n" + wrap("Subject: \u00e9\r\n\r\nx") + "\r\n--b--\r\n"
+	want := "Subject: \u00e9\r\nContent-Type: multipart/mixed; " +
+		"boundary=b\r\n\r\n--b\r\nContent-Type: image/png; name=\"\u00e9\"\r\nContent-Transfer-Encoding: base64\r\n\r\nAP8K\r\n" +
+		"--b\r\nContent-Type: message/global\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
+		wrap("Subject: \u00e9\r\n\r\nx") + "\r\n--b--\r\n"
 	plan, err := sevenbit.Scan(strings.NewReader(in))
 	if err != nil || plan.Err() != nil || !plan.EightHeader() {
 		t.Fatal(err, plan.Err(), plan.EightHeader())
@@ -521,13 +620,16 @@ func TestHeaderStays(t *testing.T) {
 	}
 }
 
-// The errors of the content's reader are handed on, and a content that changes on the way is not passed on as 7-bit.
+// The errors of the content's reader are handed on, and a content that changes
+// on the way is not passed on as 7-bit.
 func TestReadErrors(t *testing.T) {
 	const content = "Subject: x\r\n\r\n\u00e9\r\n"
 	broken := func(s string) io.Reader {
 		return io.MultiReader(strings.NewReader(s), iotest.ErrReader(io.ErrClosedPipe))
 	}
-	for _, s := range []string{"", "Subject: ", content, "Content-Type: message/partial\r\n\r\n", "Subject: x\nbare\r\n"} {
+	for _, s := range []string{
+		"", "Subject: ", content, "Content-Type: message/partial\r\n\r\n", "Subject: x\nbare\r\n",
+	} {
 		if _, err := sevenbit.Scan(broken(s)); err != io.ErrClosedPipe {
 			t.Errorf("%q: %v", s, err)
 		}
@@ -539,7 +641,10 @@ func TestReadErrors(t *testing.T) {
 	if _, err := io.ReadAll(plan.Reader(broken(content), false)); err != io.ErrClosedPipe {
 		t.Error(err)
 	}
-	for _, other := range []string{"Subject: \u00e9\r\n\r\n", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n\u00e9"} {
+	for _, other := range []string{
+		"Subject: \u00e9\r\n\r\n",
+		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n\u00e9",
+	} {
 		out, err := io.ReadAll(plan.Reader(strings.NewReader(other), false))
 		if err == nil || !sevenbit.ASCII(out) {
 			t.Errorf("%q became %q, %v", other, out, err)
@@ -547,7 +652,8 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
-// tree writes a random entity and returns the bodies of its leaves as they were before any encoding.
+// tree writes a random entity and returns the bodies of its leaves as they were
+// before any encoding.
 type tree struct {
 	*rand.Rand
 	out      bytes.Buffer
@@ -569,7 +675,13 @@ func (g *tree) entity(depth int, message bool) {
 	case depth > 0 && n < 3:
 		g.boundary++
 		b := fmt.Sprintf("b%d", g.boundary)
-		fmt.Fprintf(&g.out, "Content-Type: multipart/mixed;\r\n boundary=%s\r\n%s\r\n", g.choose(b, `"`+b+`"`), g.choose("", "Content-Transfer-Encoding: 8bit\r\n", "Content-Transfer-Encoding: binary\r\n"))
+		fmt.Fprintf(
+			&g.out, "Content-Type: multipart/mixed;\r\n boundary=%s\r\n%s\r\n",
+			g.choose(b, `"`+b+`"`),
+			g.choose(
+				"", "Content-Transfer-Encoding: 8bit\r\n", "Content-Transfer-Encoding: binary\r\n",
+			),
+		)
 		g.out.WriteString(g.choose("", "preamble\r\n", "pr\u00e9ambule\r\n"))
 		for range 1 + g.IntN(3) {
 			g.out.WriteString("--" + b + g.choose("", " \t") + "\r\n")
@@ -578,7 +690,11 @@ func (g *tree) entity(depth int, message bool) {
 		}
 		g.out.WriteString("--" + b + "--" + g.choose("", "\r\n", "\r\n\u00e9pilogue"))
 	case depth > 0 && n == 3:
-		g.out.WriteString("Content-Type: message/rfc822\r\n" + g.choose("", "Content-Transfer-Encoding: 8bit\r\n") + "\r\n")
+		g.out.WriteString(
+			"Content-Type: message/rfc822\r\n" + g.choose(
+				"", "Content-Transfer-Encoding: 8bit\r\n",
+			) + "\r\n",
+		)
 		g.entity(depth-1, true)
 	default:
 		g.leaf()
@@ -607,7 +723,12 @@ func (g *tree) leaf() {
 	}
 	b := body.String()
 	g.leaves = append(g.leaves, b)
-	g.out.WriteString(g.choose("Content-Type: text/plain; charset=x\r\n", "Content-Type: image/png\r\n", "content-type: Text/HTML\r\n", ""))
+	g.out.WriteString(
+		g.choose(
+			"Content-Type: text/plain; charset=x\r\n", "Content-Type: image/png\r\n",
+			"content-type: Text/HTML\r\n", "",
+		),
+	)
 	switch g.IntN(4) {
 	case 0:
 		g.out.WriteString("Content-Transfer-Encoding: base64\r\n\r\n" + wrap(b))
@@ -618,7 +739,12 @@ func (g *tree) leaf() {
 		w.Write([]byte(b))
 		w.Close()
 	default:
-		g.out.WriteString(g.choose("Content-Transfer-Encoding: 8bit\r\n", "Content-Transfer-Encoding: BINARY\r\n", "Content-Transfer-Encoding: 7bit\r\n", "") + "\r\n" + b)
+		g.out.WriteString(
+			g.choose(
+				"Content-Transfer-Encoding: 8bit\r\n", "Content-Transfer-Encoding: BINARY\r\n",
+				"Content-Transfer-Encoding: 7bit\r\n", "",
+			) + "\r\n" + b,
+		)
 	}
 }
 
@@ -659,7 +785,8 @@ func leavesOf(t *testing.T, h textproto.MIMEHeader, body io.Reader) (leaves []st
 	return []string{string(b)}
 }
 
-// Any message is 7-bit afterwards, with legal lines, and decodes to the octets it had.
+// Any message is 7-bit afterwards, with legal lines, and decodes to the octets
+// it had.
 func TestRandomTrees(t *testing.T) {
 	for seed := range uint64(3000) {
 		g := &tree{Rand: rand.New(rand.NewPCG(seed, 1))}
@@ -669,7 +796,8 @@ func TestRandomTrees(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		for line := range strings.SplitSeq(out, "\r\n") {
-			if len(line) > 998 || !sevenbit.ASCII([]byte(line)) || strings.ContainsAny(line, "\r\n\x00") {
+			if len(line) > 998 || !sevenbit.ASCII([]byte(line)) ||
+				strings.ContainsAny(line, "\r\n\x00") {
 				t.Fatalf("seed %d: line %q", seed, line)
 			}
 		}
@@ -679,7 +807,10 @@ func TestRandomTrees(t *testing.T) {
 		}
 		got := leavesOf(t, textproto.MIMEHeader(m.Header), m.Body)
 		if len(got) != len(g.leaves) {
-			t.Fatalf("seed %d: %d leaves, want %d\n%q\n%q", seed, len(got), len(g.leaves), g.out.String(), out)
+			t.Fatalf(
+				"seed %d: %d leaves, want %d\n%q\n%q", seed, len(got), len(g.leaves),
+				g.out.String(), out,
+			)
 		}
 		for i := range got {
 			if got[i] != g.leaves[i] {
@@ -692,7 +823,8 @@ func TestRandomTrees(t *testing.T) {
 	}
 }
 
-// structure lists the entities of a message as one who has all of it at hand reads them: how deep they lie, their types, and the decoded bodies of leaves.
+// structure lists the entities of a message as one who has all of it at hand
+// reads them: how deep they lie, their types, and the decoded bodies of leaves.
 func structure(content string) (list []string) {
 	var read func(depth int, s, mediaType string)
 	read = func(depth int, s, mediaType string) {
@@ -732,7 +864,8 @@ func parse(s, defaultType string) (mediaType, boundary, enc, body string) {
 		line, rest, _ := strings.Cut(s, "\r\n")
 		before, after, ok := strings.Cut(line, ":")
 		before = strings.ToLower(strings.TrimRight(before, " \t"))
-		switch field := ok && before != "" && strings.IndexFunc(before, func(r rune) bool { return r <= ' ' || r > '~' }) < 0; {
+		switch field := ok && before != "" &&
+			strings.IndexFunc(before, func(r rune) bool { return r <= ' ' || r > '~' }) < 0; {
 		case strings.HasPrefix(s, "\r\n"):
 			body, s, rest = rest, "", ""
 		case n == 0 && !field:
@@ -752,7 +885,8 @@ func parse(s, defaultType string) (mediaType, boundary, enc, body string) {
 		mediaType, _, _ = strings.Cut(v, ";")
 		mediaType, _, _ = strings.Cut(mediaType, "(")
 		mediaType = strings.ToLower(strings.TrimSpace(mediaType))
-		if _, params, err := mime.ParseMediaType(v); err == nil && strings.HasPrefix(mediaType, "multipart/") {
+		if _, params, err := mime.ParseMediaType(v); err == nil &&
+			strings.HasPrefix(mediaType, "multipart/") {
 			boundary = params["boundary"]
 		}
 	}
@@ -802,7 +936,9 @@ func decode(enc, body string) string {
 func split(body, boundary string) (parts []string) {
 	from, at := -1, 0
 	for line := range strings.SplitAfterSeq(body, "\r\n") {
-		rest, ok := strings.CutPrefix(strings.TrimRight(strings.TrimSuffix(line, "\r\n"), " \t"), "--"+boundary)
+		rest, ok := strings.CutPrefix(
+			strings.TrimRight(strings.TrimSuffix(line, "\r\n"), " \t"), "--"+boundary,
+		)
 		if ok = ok && (rest == "" || rest == "--" && from >= 0); ok && from >= 0 {
 			parts = append(parts, strings.TrimSuffix(body[from:at], "\r\n"))
 		}
@@ -820,7 +956,8 @@ func split(body, boundary string) (parts []string) {
 	return parts
 }
 
-// A message has the same structure afterwards, also if its text is made of what delimiters are made of.
+// A message has the same structure afterwards, also if its text is made of what
+// delimiters are made of.
 func TestSameStructure(t *testing.T) {
 	var converted int
 	for seed := range uint64(6000) {
@@ -845,12 +982,19 @@ func TestSameStructure(t *testing.T) {
 
 // knot writes an entity whose boundaries are hard to tell apart.
 func (g *tree) knot(depth int, open []string) {
-	boundaries := []string{"b", "=_x", "-", "--", "b--", "=FF", "b=20", "=3D", "?", "b?", "x=", "2D", "=2D-", strings.Repeat("x", 73) + "="}
+	boundaries := []string{
+		"b", "=_x", "-", "--", "b--", "=FF", "b=20", "=3D", "?", "b?", "x=", "2D", "=2D-",
+		strings.Repeat("x", 73) + "=",
+	}
 	switch n := g.IntN(6); {
 	case depth > 0 && (n < 3 || open == nil):
 		b := g.choose(boundaries...)
 		open = append(open[:len(open):len(open)], b)
-		fmt.Fprintf(&g.out, "Content-Type: multipart/%s; boundary=\"%s\"\r\n%s\r\n", g.choose("mixed", "mixed", "digest"), b, g.choose("", "Content-Transfer-Encoding: 8bit\r\n"))
+		fmt.Fprintf(
+			&g.out, "Content-Type: multipart/%s; boundary=\"%s\"\r\n%s\r\n",
+			g.choose("mixed", "mixed", "digest"), b,
+			g.choose("", "Content-Transfer-Encoding: 8bit\r\n"),
+		)
 		g.pieces(open, g.IntN(3))
 		for range 1 + g.IntN(3) {
 			g.out.WriteString("\r\n--" + b + "\r\n")
@@ -859,17 +1003,27 @@ func (g *tree) knot(depth int, open []string) {
 		g.out.WriteString(g.choose("", "\r\n--"+b+"--\r\n"))
 		g.pieces(open, g.IntN(3))
 	case depth > 0 && n == 3:
-		g.out.WriteString("Content-Type: message/rfc822\r\n\r\n" + g.choose("", "", "X: \u00e9\r\n"))
+		g.out.WriteString(
+			"Content-Type: message/rfc822\r\n\r\n" + g.choose("", "", "X: \u00e9\r\n"),
+		)
 		g.knot(depth-1, open)
 	default:
-		g.out.WriteString(g.choose("Content-Type: text/plain\r\n", "Content-Type: image/png\r\n", "") + "\r\n")
+		g.out.WriteString(
+			g.choose("Content-Type: text/plain\r\n", "Content-Type: image/png\r\n", "") + "\r\n",
+		)
 		g.pieces(open, g.IntN(9))
 	}
 }
 
 func (g *tree) pieces(open []string, n int) {
 	for range n {
-		g.out.WriteString(g.choose("\xff", "\xff", "--", "-", "--", "\r\n", "\r\n", "\n", " ", "=", "FF", "?", "x", strings.Repeat("x", 74), strings.Repeat("x", 75), strings.Repeat("-", 76), g.choose(append(open, "b")...)))
+		g.out.WriteString(
+			g.choose(
+				"\xff", "\xff", "--", "-", "--", "\r\n", "\r\n", "\n", " ", "=", "FF", "?", "x",
+				strings.Repeat("x", 74), strings.Repeat("x", 75), strings.Repeat("-", 76),
+				g.choose(append(open, "b")...),
+			),
+		)
 	}
 }
 
@@ -883,7 +1037,9 @@ func FuzzConvert(f *testing.F) {
 		f.Add(g.out.String())
 	}
 	f.Add("Content-Type: message/rfc822\r\n\r\nA: \xff\r\n\r\nx")
-	f.Add("Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\nContent-Type: multipart/mixed\r\n\r\n\xff\r\n--b\r\n\r\n\r\n\xff\r\n--b--\r\n")
+	f.Add(
+		"Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\nContent-Type: multipart/mixed\r\n\r\n\xff\r\n--b\r\n\r\n\r\n\xff\r\n--b--\r\n",
+	)
 	f.Fuzz(func(t *testing.T, in string) {
 		out, err := convert(t, in)
 		if err != nil {
@@ -936,7 +1092,9 @@ func BenchmarkConvert(b *testing.B) {
 	line := strings.Repeat("na\u00efve text of a usual kind ", 3)[:76] + "\r\n"
 	text := "Subject: x\r\n\r\n" + strings.Repeat(line, 1<<20/len(line))
 	clean := "Subject: x\r\n\r\n" + strings.Repeat(strings.Repeat("x", 76)+"\r\n", 1<<20/78)
-	binary := "Subject: x\r\nContent-Type: image/png\r\n\r\n" + strings.Repeat("\xff\xfe\x01\x02"+strings.Repeat("\x80", 60)+"\r\n", 1<<20/66)
+	binary := "Subject: x\r\nContent-Type: image/png\r\n\r\n" + strings.Repeat(
+		"\xff\xfe\x01\x02"+strings.Repeat("\x80", 60)+"\r\n", 1<<20/66,
+	)
 	for _, c := range []struct{ name, content string }{{"text", text}, {"binary", binary}} {
 		b.Run(c.name, func(b *testing.B) {
 			plan, err := sevenbit.Scan(strings.NewReader(c.content))

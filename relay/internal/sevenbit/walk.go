@@ -41,7 +41,8 @@ const (
 	delimiter             // the line between two parts
 )
 
-// piece is a line, or a part of one that is longer than pieceSize. A CRLF is never parted.
+// piece is a line, or a part of one that is longer than pieceSize. A CRLF is
+// never parted.
 type piece struct {
 	kind  kind
 	data  []byte // valid until the next piece
@@ -95,10 +96,12 @@ func (e *entity) multipart() bool { return e.boundary != "" && e.plain() }
 // 5), whether they can be followed or not.
 func (e *entity) composite() bool { return e.main() == "multipart" || e.main() == "message" }
 
-// nested tells that the body is a message. Other types of message may be encoded (RFC 6532 section 3.5).
+// nested tells that the body is a message. Other types of message may be
+// encoded (RFC 6532 section 3.5).
 func (e *entity) nested() bool { return e.mediaType == "message/rfc822" && e.plain() }
 
-// turn is a change of state that waits, so that what has ended can be looked at.
+// turn is a change of state that waits, so that what has ended can be looked
+// at.
 type turn uint8
 
 const (
@@ -202,7 +205,9 @@ func (w *walker) enter() error {
 		if len(w.open) == maxNesting {
 			return unfit("too many multiparts in one another")
 		}
-		w.open = append(w.open, multipart{boundary: e.boundary, digest: e.mediaType == "multipart/digest"})
+		w.open = append(
+			w.open, multipart{boundary: e.boundary, digest: e.mediaType == "multipart/digest"},
+		)
 		w.state = filler
 	case e.nested() && !opaque:
 		w.begin(true)
@@ -216,8 +221,9 @@ func (w *walker) preamble() bool {
 	return n > 0 && !w.open[n-1].begun
 }
 
-// delimits takes a line that ends a part (RFC 2046 section 5.1.1). What is around a multipart ends what is in it. A line that
-// ends in a bare LF is text: it could not go out as it is.
+// delimits takes a line that ends a part (RFC 2046 section 5.1.1). What is
+// around a multipart ends what is in it. A line that ends in a bare LF is text:
+// it could not go out as it is.
 func (w *walker) delimits(line []byte) bool {
 	line = bytes.TrimSuffix(line, []byte("\r\n"))
 	if len(line) < 3 || line[0] != '-' || line[1] != '-' {
@@ -278,7 +284,8 @@ func (w *walker) header(line []byte, start bool) (piece, error) {
 	return piece{kind: field, data: line, start: start}, nil
 }
 
-// settle takes the value of the field that has ended. Of several, the first counts.
+// settle takes the value of the field that has ended. Of several, the first
+// counts.
 func (e *entity) settle() {
 	_, v, _ := strings.Cut(string(e.value), ":")
 	e.value = e.value[:0]
@@ -321,14 +328,16 @@ func (e *entity) setType(value string) {
 }
 
 func fitBoundary(s string) bool {
-	return len(s) <= maxBoundary && strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
+	return len(s) <= maxBoundary &&
+		strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
 
 // fieldName tells whether a line begins a field, and which.
 func fieldName(line []byte) (name, bool) {
 	n, _, ok := bytes.Cut(line, []byte(":"))
 	n = bytes.TrimRight(n, " \t")
-	if !ok || len(n) == 0 || bytes.IndexFunc(n, func(r rune) bool { return r <= ' ' || r > '~' }) >= 0 {
+	if !ok || len(n) == 0 ||
+		bytes.IndexFunc(n, func(r rune) bool { return r <= ' ' || r > '~' }) >= 0 {
 		return other, false
 	}
 	switch {
@@ -342,7 +351,8 @@ func fieldName(line []byte) (name, bool) {
 	return other, true
 }
 
-// ASCII tells whether no octet has its eighth bit set. It looks at eight octets at a time.
+// ASCII tells whether no octet has its eighth bit set. It looks at eight octets
+// at a time.
 func ASCII(p []byte) bool {
 	for ; len(p) >= 8; p = p[8:] {
 		if binary.NativeEndian.Uint64(p)&0x8080808080808080 != 0 {

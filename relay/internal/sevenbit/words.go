@@ -209,8 +209,8 @@ func (w *words) text(p []byte) {
 	}
 }
 
-// structured takes a value of words, quoted strings, comments and addresses (RFC
-// 5322 section 3.2). Without phrases only comments are encoded.
+// structured takes a value of words, quoted strings, comments and addresses
+// (RFC 5322 section 3.2). Without phrases only comments are encoded.
 func (w *words) structured(p []byte, phrases bool) {
 	depth := 0 // of comments
 	for len(p) > 0 {
@@ -266,7 +266,8 @@ func token(p []byte, comment bool) (n int, text []byte) {
 	case !comment && isSpecial(c):
 		return 1, p[:1]
 	}
-	for n < len(p) && !isBlank(p[n]) && p[n] != '(' && p[n] != ')' && (comment || !isSpecial(p[n])) {
+	for n < len(p) && !isBlank(p[n]) && p[n] != '(' && p[n] != ')' &&
+		(comment || !isSpecial(p[n])) {
 		if p[n] == '\\' && n+1 < len(p) {
 			n++
 		}
@@ -276,8 +277,8 @@ func token(p []byte, comment bool) (n int, text []byte) {
 	return n, text
 }
 
-// quotedText returns the length of what ends with an octet that is not quoted by a
-// backslash, and what is in it, on one line.
+// quotedText returns the length of what ends with an octet that is not quoted
+// by a backslash, and what is in it, on one line.
 func quotedText(p []byte, end byte) (n int, text []byte) {
 	for n = 1; n < len(p); n++ {
 		switch c := p[n]; {
@@ -354,7 +355,8 @@ func (w *words) parameter(p []byte) {
 
 const hexDigits = "0123456789ABCDEF"
 
-// appendQ appends octets in the Q encoding, fit for a phrase (RFC 2047 section 5).
+// appendQ appends octets in the Q encoding, fit for a phrase (RFC 2047 section
+// 5).
 func appendQ(b, p []byte) []byte {
 	for _, c := range p {
 		switch {

@@ -49,7 +49,9 @@ func defend(t testing.TB, hash string, hasher *auth.Hasher, opt auth.ThrottleOpt
 	p := policyFor(t, discard{}, c)
 	p.Auth = &auth.Server{
 		Throttle: auth.NewThrottle(opt),
-		Passwords: auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+		Passwords: auth.VerifierFunc(func(
+			ctx context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			if c.Password != "secret" {
 				f.seen.Add(1)
 			}
@@ -87,7 +89,8 @@ func (f *fortress) visit(from string) *visitor {
 	return v
 }
 
-// say sends a line and returns the last line of the reply; empty when the connection has ended.
+// say sends a line and returns the last line of the reply; empty when the
+// connection has ended.
 func (v *visitor) say(line string) string {
 	var err error
 	if line != "" { // a pipe waits for a reader even so
@@ -124,7 +127,8 @@ func (f *fortress) workAs(t testing.TB, i, source int, user string) time.Duratio
 	return took
 }
 
-// guess makes attempts from one address, on new connections when the server ends one, until there are n or next says no.
+// guess makes attempts from one address, on new connections when the server
+// ends one, until there are n or next says no.
 func (f *fortress) guess(source, first, n int, next func() bool) {
 	var v *visitor
 	defer func() {
@@ -149,11 +153,16 @@ func quantile(took []time.Duration, p int) time.Duration {
 	return took[(len(took)-1)*p/100]
 }
 
-// While 100 addresses make guesses as fast as they can, a user logs on without delay, most guesses are refused
-// unseen, and nothing is left of it afterwards.
+// While 100 addresses make guesses as fast as they can, a user logs on without
+// delay, most guesses are refused unseen, and nothing is left of it afterwards.
 func TestAttack(t *testing.T) {
 	const sources, guesses, free = 100, 100, 10
-	f := defend(t, bcryptOf(t, bcrypt.MinCost), auth.NewHasher(auth.HasherOptions{}), auth.ThrottleOptions{Free: 5, SourceFree: free, MaxWait: 20 * time.Millisecond, Entries: 1024})
+	f := defend(
+		t, bcryptOf(t, bcrypt.MinCost), auth.NewHasher(auth.HasherOptions{}),
+		auth.ThrottleOptions{
+			Free: 5, SourceFree: free, MaxWait: 20 * time.Millisecond, Entries: 1024,
+		},
+	)
 	defer f.stop()
 	use := func() (heap uint64, goroutines int) {
 		runtime.GC()
@@ -184,11 +193,13 @@ func TestAttack(t *testing.T) {
 		default:
 		}
 	}
-	// On a busy machine too. Without turns the user would wait behind all guesses.
+	// On a busy machine too. Without turns the user would wait behind all
+	// guesses.
 	if half := quantile(took, 50); half > time.Second {
 		t.Errorf("a logon takes %v under attack", half)
 	}
-	// Each source is looked at as often as it may fail, and some more because of attempts made side by side.
+	// Each source is looked at as often as it may fail, and some more because
+	// of attempts made side by side.
 	if seen := f.seen.Load(); seen > sources*(free+3) {
 		t.Errorf("%d of %d guesses were looked at", seen, sources*guesses)
 	}
@@ -201,13 +212,19 @@ func TestAttack(t *testing.T) {
 	if after, n := use(); after > heap+8<<20 || n > goroutines+10 {
 		t.Errorf("%d octets and %d goroutines, %d and %d before", after, n, heap, goroutines)
 	}
-	t.Logf("%d logons, half within %v, 99%% within %v; %d guesses seen", len(took), quantile(took, 50), quantile(took, 99), f.seen.Load())
+	t.Logf(
+		"%d logons, half within %v, 99%% within %v; %d guesses seen", len(took), quantile(took, 50),
+		quantile(took, 99), f.seen.Load(),
+	)
 }
 
-// While 100 addresses fail 10,000 times a minute, users log on with a 99th percentile under twice that of an idle server. One
-// in five comes from a place where it has not been before. The clock is a fake one and a hash takes its time by it, so
-// that the figures tell how the work is shared out, whatever else the machine does. With a single worker, which does not break off
-// a hash under way, users may wait for one; and it takes longer until the attackers have given themselves away.
+// While 100 addresses fail 10,000 times a minute, users log on with a 99th
+// percentile under twice that of an idle server. One in five comes from a place
+// where it has not been before. The clock is a fake one and a hash takes its
+// time by it, so that the figures tell how the work is shared out, whatever
+// else the machine does. With a single worker, which does not break off a hash
+// under way, users may wait for one; and it takes longer until the attackers
+// have given themselves away.
 func TestLogonsUnderAttack(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -216,7 +233,9 @@ func TestLogonsUnderAttack(t *testing.T) {
 	}{{1, 10 * time.Second}, {2, 0}} {
 		t.Run(fmt.Sprint(c.workers, " workers"), func(t *testing.T) {
 			t.Parallel()
-			idle, attacked := logonsBeside(t, c.workers, 0, c.onset), logonsBeside(t, c.workers, 10_000, c.onset)
+			idle, attacked := logonsBeside(t, c.workers, 0, c.onset), logonsBeside(
+				t, c.workers, 10_000, c.onset,
+			)
 			if attacked > 2*idle || attacked == 2*idle && c.workers > 1 {
 				t.Errorf("99%% of the logons within %v, idle %v", attacked, idle)
 			}
@@ -224,7 +243,8 @@ func TestLogonsUnderAttack(t *testing.T) {
 	}
 }
 
-// logonsBeside returns the 99th percentile of the logons over a minute with so many failures, of those after the onset.
+// logonsBeside returns the 99th percentile of the logons over a minute with so
+// many failures, of those after the onset.
 func logonsBeside(t *testing.T, workers, failures int, onset time.Duration) (p99 time.Duration) {
 	const (
 		sources = 100
@@ -272,7 +292,8 @@ func logonsBeside(t *testing.T, workers, failures int, onset time.Duration) (p99
 		}
 		clients.Wait()
 		p99 = quantile(took, 99)
-		t.Logf("%d failures: %d logons, half within %v, 99%% within %v, all within %v; %d guesses looked at",
+		t.Logf("%d failures: %d logons, half within %v, 99%% within %v, all within %v; %d "+
+			"guesses looked at",
 			failed.Load(), len(took), quantile(took, 50), p99, quantile(took, 100), f.seen.Load())
 		if failed.Load() < int64(failures) {
 			t.Errorf("only %d logons failed", failed.Load())
@@ -281,12 +302,16 @@ func logonsBeside(t *testing.T, workers, failures int, onset time.Duration) (p99
 	return p99
 }
 
-// BenchmarkAttack is a user's session up to the reply to AUTH, idle and while 100 addresses fail 10,000 times a minute: in the
-// first ten seconds and from then on.
+// BenchmarkAttack is a user's session up to the reply to AUTH, idle and while
+// 100 addresses fail 10,000 times a minute: in the first ten seconds and from
+// then on.
 func BenchmarkAttack(b *testing.B) {
 	for _, attacked := range []bool{false, true} {
 		b.Run(fmt.Sprintf("attacked=%v", attacked), func(b *testing.B) {
-			f := defend(b, bcryptOf(b, bcrypt.DefaultCost), auth.NewHasher(auth.HasherOptions{}), auth.ThrottleOptions{})
+			f := defend(
+				b, bcryptOf(b, bcrypt.DefaultCost), auth.NewHasher(auth.HasherOptions{}),
+				auth.ThrottleOptions{},
+			)
 			defer f.stop()
 			for i := range f.names {
 				f.work(b, i)

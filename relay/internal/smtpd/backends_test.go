@@ -21,7 +21,9 @@ func (b *blocks) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (b *blocks) Message(_ context.Context, _ *smtpd.Session, _ *smtpd.Mail, content io.Reader) (string, error) {
+func (b *blocks) Message(
+	_ context.Context, _ *smtpd.Session, _ *smtpd.Mail, content io.Reader,
+) (string, error) {
 	_, err := content.(io.WriterTo).WriteTo(b)
 	return "id", err
 }

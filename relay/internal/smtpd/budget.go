@@ -12,8 +12,8 @@ func (b *Budget) SetLimit(most int64) { b.most.Store(most) }
 // Take takes n bytes, if there are so many.
 func (b *Budget) Take(n int64) bool { return b.take(n, 1) }
 
-// TakeSpare takes n bytes for what is out of the ordinary, which leaves a quarter
-// of all for what is not.
+// TakeSpare takes n bytes for what is out of the ordinary, which leaves a
+// quarter of all for what is not.
 func (b *Budget) TakeSpare(n int64) bool { return b.take(n, 3./4) }
 
 func (b *Budget) take(n int64, share float64) bool {
@@ -44,7 +44,8 @@ const (
 	freeRecipients = 20
 )
 
-// memory is what the recipient counts in a Budget that follows on so many others.
+// memory is what the recipient counts in a Budget that follows on so many
+// others.
 func (rc *Rcpt) memory(others int) int64 {
 	if others < freeRecipients {
 		return 0

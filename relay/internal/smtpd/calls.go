@@ -13,7 +13,8 @@ import (
 // maxAbandoned bounds the calls that nobody waits for any more.
 const maxAbandoned = 1000
 
-// ErrUnanswered tells that a call was left alone: what it was given is still its own.
+// ErrUnanswered tells that a call was left alone: what it was given is still
+// its own.
 var ErrUnanswered = errors.New("no answer in time")
 
 var (

@@ -8,10 +8,10 @@ import (
 )
 
 // serving returns the configuration to serve with. Where the application says
-// nothing, there is no TLS 1.0 and 1.1, and TLS 1.2 has modern suites only: what
-// crypto/tls does depends on the go.mod of the application. A client that asks by
-// ALPN for another protocol has been led here (RFC 9325 section 3.7). A witness
-// is told which certificate was served.
+// nothing, there is no TLS 1.0 and 1.1, and TLS 1.2 has modern suites only:
+// what crypto/tls does depends on the go.mod of the application. A client that
+// asks by ALPN for another protocol has been led here (RFC 9325 section 3.7). A
+// witness is told which certificate was served.
 func serving(c *tls.Config, witnessed bool) *tls.Config {
 	if c == nil {
 		return c
@@ -35,7 +35,8 @@ func serving(c *tls.Config, witnessed bool) *tls.Config {
 		own.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			served, err := choose(c, hello)
 			if w, ok := hello.Conn.(*witness); ok && err == nil {
-				if w.certificate = served.Leaf; w.certificate == nil && len(served.Certificate) > 0 {
+				if w.certificate = served.Leaf; w.certificate == nil &&
+					len(served.Certificate) > 0 {
 					w.certificate, _ = x509.ParseCertificate(served.Certificate[0])
 				}
 			}
@@ -45,12 +46,14 @@ func serving(c *tls.Config, witnessed bool) *tls.Config {
 	return own
 }
 
-// modernSuites are those of TLS 1.2 with forward secrecy and authenticated encryption (RFC 9325 section 4.2).
+// modernSuites are those of TLS 1.2 with forward secrecy and authenticated
+// encryption (RFC 9325 section 4.2).
 func modernSuites() []uint16 {
 	return []uint16{
 		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+		tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 	}
 }
 
@@ -74,8 +77,9 @@ func choose(c *tls.Config, hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 	return &c.Certificates[0], nil
 }
 
-// witness is the connection under TLS. It learns which certificate was served, to which a client
-// may bind its logon (RFC 5929 section 4). A resumed TLS session serves none.
+// witness is the connection under TLS. It learns which certificate was served,
+// to which a client may bind its logon (RFC 5929 section 4). A resumed TLS
+// session serves none.
 type witness struct {
 	net.Conn
 	certificate *x509.Certificate
@@ -94,10 +98,12 @@ func asking(c *tls.Config) *tls.Config {
 	return c
 }
 
-// asks says whether a client certificate could make a difference: by its names, or by EXTERNAL.
+// asks says whether a client certificate could make a difference: by its names,
+// or by EXTERNAL.
 func (g *guard) asks() bool {
 	c := g.sess.Connector
-	return c.AsksForCertificate() || g.authKnown() && g.pol.Auth.Certificates != nil && DecideAuth(g.pol.Auth, c, true) == nil
+	return c.AsksForCertificate() ||
+		g.authKnown() && g.pol.Auth.Certificates != nil && DecideAuth(g.pol.Auth, c, true) == nil
 }
 
 // verify looks at the certificate that the client has shown and sets
@@ -105,13 +111,15 @@ func (g *guard) asks() bool {
 // roots vouch for far more hosts than anybody would want to let in.
 func (g *guard) verify(state *tls.ConnectionState) {
 	cas := g.pol.TLS.ClientCAs
-	if len(state.PeerCertificates) == 0 || len(state.VerifiedChains) > 0 || cas == nil || !g.asks() {
+	if len(state.PeerCertificates) == 0 || len(state.VerifiedChains) > 0 || cas == nil ||
+		!g.asks() {
 		return
 	}
 	opts := x509.VerifyOptions{
 		Roots:         cas,
 		Intermediates: x509.NewCertPool(),
-		// Mail servers show the certificate they serve with, and public authorities issue no other.
+		// Mail servers show the certificate they serve with, and public
+		// authorities issue no other.
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 	}
 	if now := g.pol.TLS.Time; now != nil {

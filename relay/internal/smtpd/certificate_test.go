@@ -23,7 +23,8 @@ type ca struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	pool *x509.CertPool
-	// chain leads from its certificates to the authority above; empty at the top.
+	// chain leads from its certificates to the authority above; empty at the
+	// top.
 	chain [][]byte
 }
 
@@ -33,7 +34,8 @@ func newCA() *ca {
 		panic(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "CA"}, IsCA: true,
+		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
@@ -57,8 +59,9 @@ func (c *ca) issue(change func(*x509.Certificate), names ...string) *tls.Certifi
 		panic(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), DNSNames: names, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0),
+		SerialNumber: big.NewInt(2), DNSNames: names,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		NotBefore:   time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0),
 	}
 	if change != nil {
 		change(template)
@@ -99,8 +102,8 @@ func (b *proof) Mail(_ context.Context, s *smtpd.Session, m *smtpd.Mail) error {
 	return b.recorder.Mail(context.Background(), s, m)
 }
 
-// A certificate counts when it is good and names somebody that the connector knows; when it is not, the session
-// goes on as if there were none.
+// A certificate counts when it is good and names somebody that the connector
+// knows; when it is not, the session goes on as if there were none.
 func TestClientCertificates(t *testing.T) {
 	good, other := authority(), newCA()
 	middle := good.intermediate()
@@ -110,7 +113,9 @@ func TestClientCertificates(t *testing.T) {
 	c.PermissionGroups |= connector.ExchangeServers | connector.Partners
 	c.ServerNames = []string{"relay2.example.test"}
 	c.PartnerNames = map[string]string{"mail.partner.test": "partner.test"}
-	c.Grants = []connector.Grant{{Principal: connector.PartnerName("partner.test"), Rights: connector.AcceptAnyRecipient}}
+	c.Grants = []connector.Grant{
+		{Principal: connector.PartnerName("partner.test"), Rights: connector.AcceptAnyRecipient},
+	}
 	anonymous, server := connector.AnonymousUsers.Rights(), connector.ExchangeServers.Rights()
 	partner := connector.Partners.Rights() | connector.AcceptAnyRecipient
 	for _, test := range []struct {
@@ -121,27 +126,50 @@ func TestClientCertificates(t *testing.T) {
 	}{
 		{"none", nil, anonymous, false},
 		{"server", good.issue(nil, "relay2.example.test"), server, true},
-		{"server among other names", good.issue(nil, "www.example.test", "mail.partner.test", "RELAY2.example.test"), server, true},
+		{
+			"server among other names",
+			good.issue(nil, "www.example.test", "mail.partner.test", "RELAY2.example.test"), server,
+			true,
+		},
 		{"server by the certificate that it serves with", good.issue(func(c *x509.Certificate) {
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 		}, "relay2.example.test"), server, true},
-		{"server by an intermediate authority", middle.issue(nil, "relay2.example.test"), server, true},
+		{
+			"server by an intermediate authority", middle.issue(nil, "relay2.example.test"), server,
+			true,
+		},
 		{"partner", good.issue(nil, "mail.partner.test"), partner, true},
-		{"partner by a later name", good.issue(nil, "www.example.test", "mail.partner.test"), partner, true},
+		{
+			"partner by a later name", good.issue(nil, "www.example.test", "mail.partner.test"),
+			partner, true,
+		},
 		{"stranger", good.issue(nil, "mail.example.org"), anonymous, true},
 		{"wildcard", good.issue(nil, "*.example.test", "*.partner.test"), anonymous, true},
-		{"a common name only", good.issue(func(c *x509.Certificate) { c.Subject.CommonName = "relay2.example.test" }), anonymous, true},
-		{"an address", good.issue(func(c *x509.Certificate) { c.EmailAddresses = []string{"relay2.example.test"} }), anonymous, true},
+		{"a common name only", good.issue(func(c *x509.Certificate) {
+			c.Subject.CommonName = "relay2.example.test"
+		}), anonymous, true},
+		{"an address", good.issue(func(c *x509.Certificate) {
+			c.EmailAddresses = []string{"relay2.example.test"}
+		}), anonymous, true},
 		{"another authority", other.issue(nil, "relay2.example.test"), anonymous, false},
-		{"expired", good.issue(func(c *x509.Certificate) { c.NotAfter = time.Unix(1, 0) }, "relay2.example.test"), anonymous, false},
-		{"not yet valid", good.issue(func(c *x509.Certificate) { c.NotBefore = time.Unix(1<<32, 0) }, "relay2.example.test"), anonymous, false},
+		{"expired", good.issue(func(c *x509.Certificate) {
+			c.NotAfter = time.Unix(1, 0)
+		}, "relay2.example.test"), anonymous, false},
+		{"not yet valid", good.issue(func(c *x509.Certificate) {
+			c.NotBefore = time.Unix(1<<32, 0)
+		}, "relay2.example.test"), anonymous, false},
 		{"for signing code", good.issue(func(c *x509.Certificate) {
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}
 		}, "relay2.example.test"), anonymous, false},
-		{"self-signed", func() *tls.Certificate { c := certificate(); return &c }(), anonymous, false},
+		{"self-signed", func() *tls.Certificate {
+			c := certificate()
+			return &c
+		}(), anonymous, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bubbleWith(t, func(cfg *smtpd.Config) { cfg.Policy.TLS.ClientCAs = good.pool }, func(t *testing.T, r *rig) {
+			bubbleWith(t, func(cfg *smtpd.Config) {
+				cfg.Policy.TLS.ClientCAs = good.pool
+			}, func(t *testing.T, r *rig) {
 				b := &proof{recorder: r.backend}
 				r.policy.Backend = b
 				r.server.SetPolicy(r.policy)
@@ -149,7 +177,11 @@ func TestClientCertificates(t *testing.T) {
 				cfg.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 				cfg.ServerName = "relay.example.test"
 				if test.cert != nil {
-					cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return test.cert, nil }
+					cfg.GetClientCertificate = func(
+						*tls.CertificateRequestInfo,
+					) (*tls.Certificate, error) {
+						return test.cert, nil
+					}
 				}
 				for range 2 { // the second time the TLS session is resumed
 					p := r.client()
@@ -211,8 +243,8 @@ func TestNoClientAuthorities(t *testing.T) {
 	}, c)
 }
 
-// Unless the application names suites, or a version that has no others, TLS 1.2 goes without those that lack forward secrecy or
-// authenticated encryption.
+// Unless the application names suites, or a version that has no others, TLS 1.2
+// goes without those that lack forward secrecy or authenticated encryption.
 func TestSuites(t *testing.T) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -225,14 +257,22 @@ func TestSuites(t *testing.T) {
 	}
 	both := []tls.Certificate{certificate(), {Certificate: [][]byte{der}, PrivateKey: key}}
 	modern := map[uint16]bool{
-		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256: true, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256: true,
-		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384: true, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384: true,
-		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256: true, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256: true,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256:       true,
+		tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256:         true,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384:       true,
+		tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384:         true,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256: true,
+		tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256:   true,
 	}
-	old := map[uint16]bool{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA: true, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA: true}
+	old := map[uint16]bool{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA: true,
+		tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA:   true,
+	}
 	chosen := []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}
 	ask := func(c *tls.Config) *tls.Config {
-		return &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c, nil }}
+		return &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return c, nil
+		}}
 	}
 	for _, test := range []struct {
 		name   string
@@ -241,15 +281,31 @@ func TestSuites(t *testing.T) {
 		all    bool
 	}{
 		{"nothing said", &tls.Config{Certificates: both}, modern, false},
-		{"TLS 1.2 at least", &tls.Config{Certificates: both, MinVersion: tls.VersionTLS12}, modern, false},
-		{"TLS 1.0 at least", &tls.Config{Certificates: both, MinVersion: tls.VersionTLS10}, old, true},
-		{"suites named", &tls.Config{Certificates: both, CipherSuites: chosen}, map[uint16]bool{chosen[0]: true}, false},
+		{
+			"TLS 1.2 at least", &tls.Config{Certificates: both, MinVersion: tls.VersionTLS12},
+			modern, false,
+		},
+		{
+			"TLS 1.0 at least", &tls.Config{Certificates: both, MinVersion: tls.VersionTLS10}, old,
+			true,
+		},
+		{
+			"suites named", &tls.Config{Certificates: both, CipherSuites: chosen},
+			map[uint16]bool{chosen[0]: true}, false,
+		},
 		{"for the client, nothing said", ask(&tls.Config{Certificates: both}), modern, false},
-		{"for the client, suites named", ask(&tls.Config{Certificates: both, CipherSuites: chosen}), map[uint16]bool{chosen[0]: true}, false},
+		{
+			"for the client, suites named",
+			ask(&tls.Config{Certificates: both, CipherSuites: chosen}),
+			map[uint16]bool{chosen[0]: true}, false,
+		},
 	} {
-		bubbleWith(t, func(cfg *smtpd.Config) { cfg.Policy.TLS = test.config }, func(t *testing.T, r *rig) {
+		bubbleWith(t, func(cfg *smtpd.Config) {
+			cfg.Policy.TLS = test.config
+		}, func(t *testing.T, r *rig) {
 			for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-				if suite.SupportedVersions[0] == tls.VersionTLS13 || test.all && !test.want[suite.ID] {
+				if suite.SupportedVersions[0] == tls.VersionTLS13 ||
+					test.all && !test.want[suite.ID] {
 					continue
 				}
 				p := r.client()
@@ -275,7 +331,8 @@ func TestOwnClientAuth(t *testing.T) {
 	c.PermissionGroups |= connector.Partners
 	bubbleWith(t, func(cfg *smtpd.Config) {
 		cfg.Policy.TLS.ClientCAs = authority().pool
-		cfg.Policy.TLS.Time = func() time.Time { return time.Unix(1<<34, 0) } // everything has expired
+		// everything has expired
+		cfg.Policy.TLS.Time = func() time.Time { return time.Unix(1<<34, 0) }
 	}, func(t *testing.T, r *rig) {
 		b := &proof{recorder: r.backend}
 		r.policy.Backend = b
@@ -321,10 +378,14 @@ func TestALPN(t *testing.T) {
 		"for each client": func(c *tls.Config) {
 			chosen := c.Clone()
 			web(chosen)
-			c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return chosen, nil }
+			c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+				return chosen, nil
+			}
 		},
 	} {
-		bubbleWith(t, func(cfg *smtpd.Config) { change(cfg.Policy.TLS) }, func(t *testing.T, r *rig) {
+		bubbleWith(t, func(cfg *smtpd.Config) {
+			change(cfg.Policy.TLS)
+		}, func(t *testing.T, r *rig) {
 			for _, tt := range []struct {
 				asked []string
 				taken bool

@@ -56,8 +56,8 @@ func supported(suppressed []string) extensions {
 	return e
 }
 
-// verb cuts a command line into its verb, in upper case, and its argument.
-// Only letters of ASCII make a verb: Unicode has others whose upper case is one.
+// verb cuts a command line into its verb, in upper case, and its argument. Only
+// letters of ASCII make a verb: Unicode has others whose upper case is one.
 func verb(line string) (v, arg string) {
 	v, arg, _ = strings.Cut(line, " ")
 	if !isKeyword(v) {
@@ -155,7 +155,8 @@ func params(s string, f func(key, value string) *Reply) *Reply {
 		var p string
 		p, s, _ = strings.Cut(s, " ")
 		key, value, hasValue := strings.Cut(p, "=")
-		if n == maxParams || !isKeyword(key) || hasValue && value == "" || !utf8.ValidString(value) || hasControl(value) {
+		if n == maxParams || !isKeyword(key) || hasValue && value == "" ||
+			!utf8.ValidString(value) || hasControl(value) {
 			return badParam()
 		}
 		key = strings.ToUpper(key)
@@ -300,7 +301,9 @@ func parseRcpt(arg string, e extensions, m *Mail) (Rcpt, *Reply) {
 		return Rcpt{}, r
 	}
 	rc := Rcpt{To: to}
-	if r := params(rest, func(key, value string) *Reply { return rc.set(key, value, e, m.UTF8) }); r != nil {
+	if r := params(rest, func(key, value string) *Reply {
+		return rc.set(key, value, e, m.UTF8)
+	}); r != nil {
 		return Rcpt{}, r
 	}
 	// RFC 6531 section 3.5.
@@ -354,7 +357,8 @@ func original(s string, raw bool) (string, error) {
 	return kind + ";" + addr, nil
 }
 
-// internationalized reports whether s is UTF-8 beyond ASCII without control characters.
+// internationalized reports whether s is UTF-8 beyond ASCII without control
+// characters.
 func internationalized(s string) bool {
 	ascii := true
 	for _, r := range s {
@@ -414,7 +418,8 @@ func utf8Address(s string, raw bool) (string, error) {
 			continue
 		}
 		r, n := utf8.DecodeRuneInString(s)
-		if r == utf8.RuneError || r < '!' || r == 0x7f || r == '\\' || r == '+' || r == '=' || r > 0x7f && !raw {
+		if r == utf8.RuneError || r < '!' || r == 0x7f || r == '\\' || r == '+' || r == '=' ||
+			r > 0x7f && !raw {
 			return "", errSyntax
 		}
 		b.WriteRune(r)

@@ -15,9 +15,12 @@ func TestBdatArgument(t *testing.T) {
 		last bool
 		ok   bool
 	}{
-		{"0", 0, false, true}, {"10 LAST", 10, true, true}, {"10 last", 10, true, true}, {"10  LAST", 10, true, true},
-		{"999999999999999999", 999999999999999999, false, true}, {"1000000000000000000", 0, false, false},
-		{"", 0, false, false}, {"LAST", 0, false, false}, {"+1", 0, false, false}, {"1 LAST x", 0, false, false}, {"1\tLAST", 0, false, false},
+		{"0", 0, false, true}, {"10 LAST", 10, true, true}, {"10 last", 10, true, true},
+		{"10  LAST", 10, true, true},
+		{"999999999999999999", 999999999999999999, false, true},
+		{"1000000000000000000", 0, false, false},
+		{"", 0, false, false}, {"LAST", 0, false, false}, {"+1", 0, false, false},
+		{"1 LAST x", 0, false, false}, {"1\tLAST", 0, false, false},
 	} {
 		size, last, ok := smtpd.ParseBdat(c.in)
 		if ok != c.ok || ok && (size != c.size || last != c.last) {
@@ -51,10 +54,13 @@ func TestOriginalRecipient(t *testing.T) {
 
 func FuzzCommand(f *testing.F) {
 	for _, s := range []string{
-		"FROM:<a@example.test> SIZE=10 BODY=8BITMIME", "FROM:<>", `FROM:<"a b"@example.test> AUTH=a+40b ENVID=+2B`,
-		"TO:<b@example.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b@c", `TO:<ü@example.test> ORCPT=utf-8;\x{FC}@x`, "TO:<postmaster>",
+		"FROM:<a@example.test> SIZE=10 BODY=8BITMIME", "FROM:<>",
+		`FROM:<"a b"@example.test> AUTH=a+40b ENVID=+2B`,
+		"TO:<b@example.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b@c",
+		`TO:<ü@example.test> ORCPT=utf-8;\x{FC}@x`, "TO:<postmaster>",
 		"TO:<b@example.test> ORCPT=rfc822;gr+C3+B6+C3+9Fe@example.test",
-		"FROM: a@example.test SIZE=1", "TO:a..b@BÜCHER.test.", `TO:"a b"@example.test>`, "TO:a@b> X",
+		"FROM: a@example.test SIZE=1", "TO:a..b@BÜCHER.test.", `TO:"a b"@example.test>`,
+		"TO:a@b> X",
 	} {
 		f.Add(s)
 	}
@@ -95,7 +101,8 @@ func checkAddress(t *testing.T, s string, a domains.Address, utf8 bool) {
 func says(s string, a domains.Address) bool {
 	for i := range len(s) {
 		for j := i + 1; j <= len(s); j++ {
-			if strings.IndexByte("<: ", s[i]) < 0 || j < len(s) && strings.IndexByte("> ", s[j]) < 0 {
+			if strings.IndexByte("<: ", s[i]) < 0 ||
+				j < len(s) && strings.IndexByte("> ", s[j]) < 0 {
 				continue
 			}
 			if b, err := domains.Parse(s[i+1 : j]); err == nil && a == b {

@@ -20,7 +20,8 @@ import (
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 )
 
-// scripted is a connection whose client sends everything at once and then hangs up.
+// scripted is a connection whose client sends everything at once and then hangs
+// up.
 type scripted struct {
 	in     io.Reader
 	out    strings.Builder
@@ -67,7 +68,12 @@ func FuzzConnection(f *testing.F) {
 	c.Limits.MaxProtocolErrors = -1
 	l := newMemory()
 	backend := &recorder{}
-	s := smtpd.New(smtpd.Config{Hostname: "mx.example.test", Logger: slog.New(slog.DiscardHandler), Policy: policyFor(f, backend, c)})
+	s := smtpd.New(
+		smtpd.Config{
+			Hostname: "mx.example.test", Logger: slog.New(slog.DiscardHandler),
+			Policy: policyFor(f, backend, c),
+		},
+	)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	f.Cleanup(func() {
@@ -101,12 +107,15 @@ func FuzzConnection(f *testing.F) {
 		if queued > len(taken) {
 			t.Fatalf("%d messages acknowledged, %d taken", queued, len(taken))
 		}
-		ends := strings.Count(string(in), "\n.\r\n") + strings.Count(strings.ToUpper(string(in)), "LAST\r\n")
+		ends := strings.Count(string(in), "\n.\r\n") + strings.Count(
+			strings.ToUpper(string(in)), "LAST\r\n",
+		)
 		if len(taken) > ends {
 			t.Fatalf("%d messages from %d ends", len(taken), ends)
 		}
 		for _, m := range taken {
-			if m.mail.Body != "BINARYMIME" && strings.ContainsAny(strings.ReplaceAll(m.body, "\r\n", ""), "\r\n\x00") {
+			if m.mail.Body != "BINARYMIME" &&
+				strings.ContainsAny(strings.ReplaceAll(m.body, "\r\n", ""), "\r\n\x00") {
 				t.Fatalf("content %q", m.body)
 			}
 		}
@@ -124,7 +133,9 @@ func (discard) Auth(context.Context, *smtpd.Session) error                      
 func (discard) Rejected(*smtpd.Session, smtpd.Rejection)                             {}
 func (discard) LoggedOn(*smtpd.Session)                                              {}
 func (discard) Closed(*smtpd.Session)                                                {}
-func (discard) Message(_ context.Context, _ *smtpd.Session, _ *smtpd.Mail, r io.Reader) (string, error) {
+func (discard) Message(
+	_ context.Context, _ *smtpd.Session, _ *smtpd.Mail, r io.Reader,
+) (string, error) {
 	_, err := r.(io.WriterTo).WriteTo(io.Discard)
 	return "0123456789abcdef0123456789", err
 }
@@ -138,8 +149,15 @@ func listen(t testing.TB) (addr string, s *smtpd.Server) {
 	}
 	c := open()
 	c.Bindings = []netip.AddrPort{netip.MustParseAddrPort(l.Addr().String())}
-	c.RemoteIPRanges = []connector.Range{{From: netip.MustParseAddr("127.0.0.0"), To: netip.MustParseAddr("127.255.255.255")}}
-	s = smtpd.New(smtpd.Config{Hostname: "mx.example.test", Logger: slog.New(slog.DiscardHandler), Policy: policyFor(t, discard{}, c)})
+	c.RemoteIPRanges = []connector.Range{
+		{From: netip.MustParseAddr("127.0.0.0"), To: netip.MustParseAddr("127.255.255.255")},
+	}
+	s = smtpd.New(
+		smtpd.Config{
+			Hostname: "mx.example.test", Logger: slog.New(slog.DiscardHandler),
+			Policy: policyFor(t, discard{}, c),
+		},
+	)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	t.Cleanup(func() {
@@ -151,7 +169,8 @@ func listen(t testing.TB) (addr string, s *smtpd.Server) {
 	return l.Addr().String(), s
 }
 
-// exchangeLines sends, and reads one reply whose code must be last. It panics, for it runs on other goroutines than the test's.
+// exchangeLines sends, and reads one reply whose code must be last. It panics,
+// for it runs on other goroutines than the test's.
 func exchangeLines(c net.Conn, r *bufio.Reader, send, last string) {
 	if _, err := io.WriteString(c, send); err != nil {
 		panic(err)
@@ -239,7 +258,10 @@ func TestIdleSessionMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		for _, send := range []string{"", "EHLO a\r\n", "MAIL FROM:<a@example.test>\r\n", "RCPT TO:<b@example.test>\r\n", "RSET\r\n"} {
+		for _, send := range []string{
+			"", "EHLO a\r\n", "MAIL FROM:<a@example.test>\r\n", "RCPT TO:<b@example.test>\r\n",
+			"RSET\r\n",
+		} {
 			if _, err := io.WriteString(c, send); err != nil {
 				t.Fatal(err)
 			}
@@ -272,7 +294,8 @@ func TestLastReplyArrives(t *testing.T) {
 	}
 	go func() { _, _ = io.WriteString(c, strings.Repeat("FOO\r\n", 100_000)) }()
 	all, err := io.ReadAll(r)
-	if err != nil || !strings.HasSuffix(string(all), "421 4.7.0 Too many errors on this connection\r\n") {
+	if err != nil ||
+		!strings.HasSuffix(string(all), "421 4.7.0 Too many errors on this connection\r\n") {
 		t.Errorf("%v after %q", err, all)
 	}
 }

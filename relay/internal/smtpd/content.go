@@ -10,10 +10,12 @@ import (
 )
 
 const (
-	// A message may take this long whatever its size, and a second more for every contentRate octets.
+	// A message may take this long whatever its size, and a second more for
+	// every contentRate octets.
 	contentGrace = 10 * time.Minute
 	contentRate  = 128
-	// What is read of a refused message beyond its limit before the connection is closed.
+	// What is read of a refused message beyond its limit before the connection
+	// is closed.
 	maxDrain = 1 << 20
 	// The same where there is no limit.
 	maxDrainUnlimited = 256 << 20
@@ -59,7 +61,10 @@ type content struct {
 // begin makes c ready for a message.
 func (c *content) begin(g *guard) {
 	fixed := c.fixed[:0]
-	*c = content{g: g, open: true, bol: true, limit: sizeLimit(g.sess.Limits, g.sess.Rights), start: time.Now(), fixed: fixed}
+	*c = content{
+		g: g, open: true, bol: true, limit: sizeLimit(g.sess.Limits, g.sess.Rights),
+		start: time.Now(), fixed: fixed,
+	}
 	c.repair = g.sess.Connector.RepairLineEndings
 	c.binary = g.transaction != nil && g.transaction.Body == "BINARYMIME"
 }
@@ -163,7 +168,8 @@ func (c *content) refuse(r *Reply) error {
 	return r
 }
 
-// advance takes the next part of the content from the input. It returns io.EOF after the true end.
+// advance takes the next part of the content from the input. It returns io.EOF
+// after the true end.
 func (c *content) advance() ([]byte, error) {
 	if c.chunks {
 		return c.advanceChunk()
@@ -189,8 +195,9 @@ func (c *content) advance() ([]byte, error) {
 
 // undot takes dot-stuffing out of b in place and looks for the end of the
 // content (RFC 5321 section 4.5.2). It returns how much clean content is at the
-// start of b and how much of b is used up; what is left must be seen again together
-// with what follows. Only CRLF.CRLF ends the content: a lone CR or LF does not begin a line.
+// start of b and how much of b is used up; what is left must be seen again
+// together with what follows. Only CRLF.CRLF ends the content: a lone CR or LF
+// does not begin a line.
 func (c *content) undot(b []byte) (out, used int) {
 	for used < len(b) {
 		if c.bol && b[used] == '.' {
@@ -209,7 +216,8 @@ func (c *content) undot(b []byte) (out, used int) {
 		} else {
 			c.bol = bytes.HasSuffix(line, []byte("\r\n"))
 			if line[len(line)-1] == '\r' {
-				// The CR is part of an end of line, or not: the next octet tells.
+				// The CR is part of an end of line, or not: the next octet
+				// tells.
 				line = line[:len(line)-1]
 			}
 		}
@@ -281,7 +289,9 @@ func (c *content) nextChunk() error {
 		case "NOOP":
 			g.noop()
 		default:
-			g.protocolErrorAt("data", refusal(503, "5.5.1", "Only BDAT continues a message that began with BDAT"))
+			g.protocolErrorAt(
+				"data", refusal(503, "5.5.1", "Only BDAT continues a message that began with BDAT"),
+			)
 		}
 	}
 	c.broken = io.ErrUnexpectedEOF
@@ -292,7 +302,9 @@ func (c *content) nextChunk() error {
 func (c *content) fill() error {
 	g := c.g
 	until := g.deadline(g.sess.Limits.InactivityTimeout)
-	if slow := c.start.Add(contentGrace + time.Duration(c.size/contentRate)*time.Second); until.IsZero() || slow.Before(until) {
+	if slow := c.start.Add(
+		contentGrace + time.Duration(c.size/contentRate)*time.Second,
+	); until.IsZero() || slow.Before(until) {
 		until = slow
 	}
 	if err := g.fill(until, false); err != nil {
@@ -306,7 +318,8 @@ func (c *content) fill() error {
 	return nil
 }
 
-// drain reads to the true end of the content, so that none of it is taken for a command.
+// drain reads to the true end of the content, so that none of it is taken for a
+// command.
 func (c *content) drain() {
 	c.seg = nil
 	most := c.size + maxDrainUnlimited

@@ -17,7 +17,8 @@ func slowContent(in string) (content string, ok, ended bool, rest string) {
 	if !found {
 		return "", false, false, ""
 	}
-	// The CRLF before the first line is not part of the content; the one before the last dot is.
+	// The CRLF before the first line is not part of the content; the one before
+	// the last dot is.
 	lines := strings.Split(body, "\r\n")[1:]
 	var b strings.Builder
 	for _, l := range lines {
@@ -30,15 +31,19 @@ func slowContent(in string) (content string, ok, ended bool, rest string) {
 
 func TestContent(t *testing.T) {
 	for _, in := range []string{
-		".\r\n", "\r\n.\r\n", "a\r\n.\r\nQUIT\r\n", "..\r\n.\r\n", ".a\r\n..b\r\n.\r\n", "a\n.\r\n\r\n.\r\n", "a\r\r\n.\r\n",
-		".\r\r\n.\r\n", ".\rx\r\n.\r\n", "\x00\r\n.\r\n", "a\r\n.\n\r\n.\r\n", strings.Repeat("x", 5000) + "\r\n.\r\n", "no end", "a\r\n.\r",
+		".\r\n", "\r\n.\r\n", "a\r\n.\r\nQUIT\r\n", "..\r\n.\r\n", ".a\r\n..b\r\n.\r\n",
+		"a\n.\r\n\r\n.\r\n", "a\r\r\n.\r\n",
+		".\r\r\n.\r\n", ".\rx\r\n.\r\n", "\x00\r\n.\r\n", "a\r\n.\n\r\n.\r\n",
+		strings.Repeat("x", 5000) + "\r\n.\r\n", "no end", "a\r\n.\r",
 	} {
 		compareContent(t, in)
 	}
 }
 
 func FuzzContent(f *testing.F) {
-	for _, s := range []string{".\r\n", "a\r\n..b\r\n.\r\nQUIT\r\n", "a\n.\r\nb\r\r\n.\r\n", ".\r\r\n.\r\n"} {
+	for _, s := range []string{
+		".\r\n", "a\r\n..b\r\n.\r\nQUIT\r\n", "a\n.\r\nb\r\r\n.\r\n", ".\r\r\n.\r\n",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(compareContent)
@@ -46,7 +51,10 @@ func FuzzContent(f *testing.F) {
 
 func compareContent(t *testing.T, in string) {
 	want, ok, ended, rest := slowContent(in)
-	for _, r := range []io.Reader{strings.NewReader(in), iotest.OneByteReader(strings.NewReader(in)), iotest.HalfReader(strings.NewReader(in))} {
+	for _, r := range []io.Reader{
+		strings.NewReader(in), iotest.OneByteReader(strings.NewReader(in)),
+		iotest.HalfReader(strings.NewReader(in)),
+	} {
 		c := smtpd.NewContent(r)
 		got, err := io.ReadAll(c)
 		switch {
@@ -62,7 +70,9 @@ func compareContent(t *testing.T, in string) {
 }
 
 func BenchmarkContent(b *testing.B) {
-	for name, line := range map[string]string{"Text": strings.Repeat("x", 76), "Dots": ".." + strings.Repeat("x", 74)} {
+	for name, line := range map[string]string{
+		"Text": strings.Repeat("x", 76), "Dots": ".." + strings.Repeat("x", 74),
+	} {
 		b.Run(name, func(b *testing.B) {
 			in := []byte(strings.Repeat(line+"\r\n", 1<<20/78) + ".\r\n")
 			r := bytes.NewReader(in)

@@ -12,7 +12,8 @@ import (
 // The decisions below depend on the connector and the state of the session
 // alone. The guard acts on them, and the relay explains them.
 
-// DecideTLS refuses mail before STARTTLS on a connector that requires TLS (RFC 3207 section 4).
+// DecideTLS refuses mail before STARTTLS on a connector that requires TLS (RFC
+// 3207 section 4).
 func DecideTLS(c *connector.Connector, tls bool) *Reply {
 	if c.RequireTLS && !tls {
 		return refusal(530, "5.7.0", "Must issue a STARTTLS command first")
@@ -20,8 +21,9 @@ func DecideTLS(c *connector.Connector, tls bool) *Reply {
 	return nil
 }
 
-// MustEncrypt says whether a client has to be inside TLS on a relay that requires encryption: unless it is on this host, and so is the
-// proxy that speaks for it, if there is one.
+// MustEncrypt says whether a client has to be inside TLS on a relay that
+// requires encryption: unless it is on this host, and so is the proxy that
+// speaks for it, if there is one.
 func MustEncrypt(required bool, client, proxy netip.Addr) bool {
 	local := client.Unmap().IsLoopback() && (!proxy.IsValid() || proxy.Unmap().IsLoopback())
 	return required && !local
@@ -37,8 +39,8 @@ func Encrypting(c *connector.Connector) *connector.Connector {
 	return &own
 }
 
-// DecideAuth refuses AUTH where nobody logs on, or nobody without TLS (RFC 4954 section 6). s is nil where nobody
-// verifies credentials.
+// DecideAuth refuses AUTH where nobody logs on, or nobody without TLS (RFC 4954
+// section 6). s is nil where nobody verifies credentials.
 func DecideAuth(s *auth.Server, c *connector.Connector, tls bool) *Reply {
 	servers := c.AuthMechanisms&connector.ExchangeServer != 0
 	switch {
@@ -53,12 +55,14 @@ func DecideAuth(s *auth.Server, c *connector.Connector, tls bool) *Reply {
 // usersLogOn says whether users may log on, and not only servers.
 func usersLogOn(c *connector.Connector, tls bool) bool {
 	m := c.AuthMechanisms
-	return m&connector.BasicAuth != 0 && (tls || m&connector.BasicAuthRequireTLS == 0 && !c.RequireTLS)
+	return m&connector.BasicAuth != 0 &&
+		(tls || m&connector.BasicAuthRequireTLS == 0 && !c.RequireTLS)
 }
 
-// Mechanisms are those by which a client of the connector may log on where DecideAuth lets it. BasicAuth stands for
-// all that users know. Bearer tokens are for TLS only, whatever the connector says (RFC 7628 section 4); servers do
-// without what was made for people's mail programs.
+// Mechanisms are those by which a client of the connector may log on where
+// DecideAuth lets it. BasicAuth stands for all that users know. Bearer tokens
+// are for TLS only, whatever the connector says (RFC 7628 section 4); servers
+// do without what was made for people's mail programs.
 func Mechanisms(c *connector.Connector, tls bool) []auth.Mechanism {
 	switch {
 	case !tls:
@@ -69,9 +73,12 @@ func Mechanisms(c *connector.Connector, tls bool) []auth.Mechanism {
 	return nil // all
 }
 
-// DecideLogon refuses an identity that has shown a good secret: a user where only the operator's own relays log on, and
-// one who could do nothing with these rights. The reply is that to a wrong secret.
-func DecideLogon(c *connector.Connector, tls bool, id *auth.Identity, rights connector.Right) *Reply {
+// DecideLogon refuses an identity that has shown a good secret: a user where
+// only the operator's own relays log on, and one who could do nothing with
+// these rights. The reply is that to a wrong secret.
+func DecideLogon(
+	c *connector.Connector, tls bool, id *auth.Identity, rights connector.Right,
+) *Reply {
 	if !id.Server && !usersLogOn(c, tls) {
 		// Not to tell that the secret is good.
 		return badCredentials()

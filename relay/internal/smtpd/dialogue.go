@@ -13,7 +13,12 @@ func (g *guard) command(line string) (feed string) {
 	behind := g.dataRefused
 	g.dataRefused = false
 	if g.secondHeader(line) {
-		g.refuse(Rejection{Stage: g.stage(), Reply: refusal(421, "4.7.0", "A second PROXY header, closing transmission channel")})
+		g.refuse(
+			Rejection{
+				Stage: g.stage(),
+				Reply: refusal(421, "4.7.0", "A second PROXY header, closing transmission channel"),
+			},
+		)
 		return ""
 	}
 	switch v {
@@ -44,7 +49,10 @@ func (g *guard) command(line string) (feed string) {
 		g.xclient(arg)
 	case "VRFY":
 		if g.uselessCommand() {
-			g.reply(252, "2.5.0", "Cannot verify the user, but will accept message and attempt delivery")
+			g.reply(
+				252, "2.5.0",
+				"Cannot verify the user, but will accept message and attempt delivery",
+			)
 		}
 	case "QUIT":
 		if g.noArgument(arg) {
@@ -54,8 +62,11 @@ func (g *guard) command(line string) (feed string) {
 	case "EXPN", "HELP", "SEND", "SOML", "SAML", "TURN", "ETRN", "ATRN":
 		g.protocolError(refusal(502, "5.5.1", "Command not implemented"))
 	case "GET", "POST", "PUT", "CONNECT":
-		// Somebody's browser is made to speak to us: what follows is not the client's own.
-		g.refuse(Rejection{Stage: g.stage(), Reply: refusal(421, "4.7.0", "This is not a web server")})
+		// Somebody's browser is made to speak to us: what follows is not the
+		// client's own.
+		g.refuse(
+			Rejection{Stage: g.stage(), Reply: refusal(421, "4.7.0", "This is not a web server")},
+		)
 	default:
 		g.garbage(behind, refusal(500, "5.3.3", "Unrecognized command"))
 	}
@@ -97,7 +108,12 @@ func (g *guard) noArgument(arg string) bool {
 // uselessCommand counts a command that brings no message forward.
 func (g *guard) uselessCommand() bool {
 	if g.useless++; g.useless > maxUseless {
-		g.refuse(Rejection{Stage: g.stage(), Reply: refusal(421, "4.7.0", "Too many commands without a message")})
+		g.refuse(
+			Rejection{
+				Stage: g.stage(),
+				Reply: refusal(421, "4.7.0", "Too many commands without a message"),
+			},
+		)
 		return false
 	}
 	return true
@@ -162,7 +178,8 @@ func (g *guard) introduce(name string, esmtp bool) *Reply {
 	return r
 }
 
-// offers says whether an extension is offered in the present state of the session, and with what value.
+// offers says whether an extension is offered in the present state of the
+// session, and with what value.
 func (g *guard) offers(e extensions) (on bool, value string) {
 	if g.ext&e == 0 {
 		return false, ""
@@ -196,10 +213,12 @@ func (g *guard) offers(e extensions) (on bool, value string) {
 }
 
 func (g *guard) startTLSOffered() bool {
-	return g.ext&extStartTLS != 0 && g.sess.TLS == nil && g.pol.TLS != nil && g.sess.Connector.AuthMechanisms&connector.TLS != 0
+	return g.ext&extStartTLS != 0 && g.sess.TLS == nil && g.pol.TLS != nil &&
+		g.sess.Connector.AuthMechanisms&connector.TLS != 0
 }
 
-// refusedByBackend sends a refusal of the backend, late when the client has not shown who it is.
+// refusedByBackend sends a refusal of the backend, late when the client has not
+// shown who it is.
 func (g *guard) refusedByBackend(rej Rejection) {
 	if rej.Reply.Code >= 500 && g.sess.Identity == nil {
 		g.pause(g.sess.Limits.Tarpit)
@@ -247,10 +266,14 @@ func (g *guard) mail(arg string) string {
 }
 
 func tooLarge() *Reply {
-	return Missing(refusal(552, "5.3.4", "Message size exceeds fixed maximum message size"), connector.BypassMessageSizeLimit)
+	return Missing(
+		refusal(552, "5.3.4", "Message size exceeds fixed maximum message size"),
+		connector.BypassMessageSizeLimit,
+	)
 }
 
-// completed returns the argument of MAIL or RCPT with the policy's domain where a user gave none.
+// completed returns the argument of MAIL or RCPT with the policy's domain where
+// a user gave none.
 func (g *guard) completed(arg string) string {
 	if g.pol.CompleteDomain == "" || g.sess.Identity == nil {
 		return arg
@@ -258,7 +281,8 @@ func (g *guard) completed(arg string) string {
 	return completePath(arg, g.pol.CompleteDomain)
 }
 
-// expect hands a command to go-smtp and remembers that it must come back to the session.
+// expect hands a command to go-smtp and remembers that it must come back to the
+// session.
 func (g *guard) expect(line string) string {
 	g.waiting = true
 	return line
@@ -285,7 +309,8 @@ func (g *guard) recipient(arg string) string {
 	rc, r := parseRcpt(g.completed(arg), g.ext, m)
 	if r != nil {
 		g.rcptRefused = true
-		// One address of a list that somebody has typed: the others may be good.
+		// One address of a list that somebody has typed: the others may be
+		// good.
 		g.refuseCounted(Rejection{Stage: "rcpt", Reply: r, Command: shown("RCPT " + arg)})
 		return ""
 	}
@@ -294,7 +319,12 @@ func (g *guard) recipient(arg string) string {
 	}
 	if most := g.sess.Limits.MaxRecipients; most > 0 && len(m.Recipients) >= most {
 		// RFC 5321 section 4.5.3.1.10: those accepted so far stand.
-		g.refuse(Rejection{Stage: "rcpt", Reply: refusal(452, "4.5.3", "Too many recipients"), To: rc.To.String()})
+		g.refuse(
+			Rejection{
+				Stage: "rcpt", Reply: refusal(452, "4.5.3", "Too many recipients"),
+				To: rc.To.String(),
+			},
+		)
 		return ""
 	}
 	g.rcpt = rc
@@ -342,7 +372,8 @@ func (g *guard) ready() bool {
 	case len(g.transaction.Recipients) > 0:
 		return true
 	case g.rcptRefused:
-		// RFC 2920 section 3.1: the recipients were refused, the client could not know yet.
+		// RFC 2920 section 3.1: the recipients were refused, the client could
+		// not know yet.
 		if g.uselessCommand() {
 			g.refuse(Rejection{Stage: "data", Reply: refusal(554, "5.5.1", "No valid recipients")})
 		}
@@ -373,9 +404,9 @@ func (g *guard) data(arg string) string {
 }
 
 // contentBehind reports whether the client has gone on without the reply to
-// DATA, which is the last command of a group (RFC 2920 section 3.1): to take its
-// content for commands would let whoever wrote that send mail. QUIT ends the
-// session as well.
+// DATA, which is the last command of a group (RFC 2920 section 3.1): to take
+// its content for commands would let whoever wrote that send mail. QUIT ends
+// the session as well.
 func (g *guard) contentBehind() bool {
 	if g.r == g.w {
 		_ = g.fill(g.deadline(dataPause), true) // the next read tells of an error
@@ -389,7 +420,8 @@ func (g *guard) contentBehind() bool {
 func (g *guard) bdat(arg string) string {
 	size, last, ok := parseBdat(arg)
 	if !ok {
-		// The chunk cannot be told from commands: there is no going on (RFC 3030 section 2).
+		// The chunk cannot be told from commands: there is no going on (RFC
+		// 3030 section 2).
 		g.badChunk()
 		return ""
 	}
@@ -414,7 +446,12 @@ func (g *guard) bdat(arg string) string {
 }
 
 func (g *guard) badChunk() {
-	g.refuse(Rejection{Stage: "data", Reply: refusal(501, "5.5.4", "Invalid chunk size, closing transmission channel")})
+	g.refuse(
+		Rejection{
+			Stage: "data",
+			Reply: refusal(501, "5.5.4", "Invalid chunk size, closing transmission channel"),
+		},
+	)
 	g.hangup, g.linger = true, true
 }
 
@@ -445,7 +482,10 @@ func (g *guard) doData() bool {
 	case c.verdict != nil:
 		r = c.verdict
 	case r == nil && !c.delivered:
-		r = &Reply{Code: 451, Enhanced: "4.3.0", Text: "Temporary server error, please try again later", Cause: errUnread}
+		r = &Reply{
+			Code: 451, Enhanced: "4.3.0", Text: "Temporary server error, please try again later",
+			Cause: errUnread,
+		}
 	}
 	if r != nil {
 		rej := Rejection{Stage: "data", Reply: r, From: m.From.String()}
@@ -474,7 +514,8 @@ func (g *guard) startTLS(arg string) {
 		return
 	}
 	g.reply(220, "2.0.0", "SMTP server ready")
-	// Section 6: what was pipelined in clear text may be another's, and must not be read inside TLS.
+	// Section 6: what was pipelined in clear text may be another's, and must
+	// not be read inside TLS.
 	if g.r < g.w {
 		g.log.Warn("clear text behind STARTTLS dropped",
 			"session", g.sess.ID, "remote", g.sess.Remote.Addr())
@@ -496,7 +537,8 @@ func (g *guard) startTLS(arg string) {
 // authKnown says whether there is any AUTH for this session.
 func (g *guard) authKnown() bool { return g.ext&extAuth != 0 && g.pol.Auth != nil }
 
-// authOffered says whether AUTH may be used in the present state of the session.
+// authOffered says whether AUTH may be used in the present state of the
+// session.
 func (g *guard) authOffered() bool {
 	return g.authKnown() && DecideAuth(g.pol.Auth, g.sess.Connector, g.sess.TLS != nil) == nil
 }
@@ -510,7 +552,9 @@ func (g *guard) auth(arg string) string {
 		g.protocolErrorAt("auth", refusal(503, "5.5.1", "Already authenticated"))
 	case g.transaction != nil:
 		// RFC 4954 section 4.
-		g.protocolErrorAt("auth", refusal(503, "5.5.1", "AUTH is not allowed during a mail transaction"))
+		g.protocolErrorAt(
+			"auth", refusal(503, "5.5.1", "AUTH is not allowed during a mail transaction"),
+		)
 	case !g.authKnown():
 		g.protocolErrorAt("auth", NotOffered())
 	default:

@@ -36,7 +36,8 @@ import (
 // At the end of the script every message must have been named by took.
 func TestDialogue(t *testing.T) { dialogues(t, "[a-z][a-z]*.txt") }
 
-// The rows of weaknesses of go-smtp that the guard closes. S13, S22 and S23 have tests of their own.
+// The rows of weaknesses of go-smtp that the guard closes. S13, S22 and S23
+// have tests of their own.
 func TestS1TimeoutInContent(t *testing.T)   { dialogues(t, "s01-*.txt") }
 func TestS2ContentCutShort(t *testing.T)    { dialogues(t, "s02-*.txt") }
 func TestS3MalformedBDAT(t *testing.T)      { dialogues(t, "s03-*.txt") }
@@ -211,7 +212,9 @@ func relaying(ranges string) *connector.Connector {
 	c := open()
 	c.Name, c.FQDN = "relay", "relay.example.test"
 	c.RemoteIPRanges = []connector.Range{connector.MustParseRange(ranges)}
-	c.Grants = []connector.Grant{{Principal: connector.Anonymous, Rights: connector.AcceptAnyRecipient}}
+	c.Grants = []connector.Grant{
+		{Principal: connector.Anonymous, Rights: connector.AcceptAnyRecipient},
+	}
 	return c
 }
 
@@ -263,13 +266,17 @@ func set(t *testing.T, c *connector.Connector, field, value string) {
 	case "Auth":
 		c.AuthMechanisms = map[string]connector.AuthMechanism{
 			"none": 0, "plain": connector.BasicAuth, "tls": connector.TLS,
-			"server": connector.TLS | connector.ExchangeServer, "server-and-plain": connector.TLS | connector.ExchangeServer | connector.BasicAuth,
+			"server":           connector.TLS | connector.ExchangeServer,
+			"server-and-plain": connector.TLS | connector.ExchangeServer | connector.BasicAuth,
 		}[value]
 		if c.AuthMechanisms.Has(connector.ExchangeServer) {
 			c.FQDN = ""
 		}
 	case "Groups":
-		c.PermissionGroups = map[string]connector.PermissionGroup{"users": connector.ExchangeUsers, "anonymous": connector.AnonymousUsers, "servers": connector.ExchangeServers}[value]
+		c.PermissionGroups = map[string]connector.PermissionGroup{
+			"users": connector.ExchangeUsers, "anonymous": connector.AnonymousUsers,
+			"servers": connector.ExchangeServers,
+		}[value]
 	case "MaxMessageBytes":
 		c.Limits.MaxMessageBytes = int64(number())
 	case "MaxRecipients":

@@ -16,7 +16,9 @@ import (
 // printer prints what it is given.
 type printer struct{ discard }
 
-func (printer) Message(_ context.Context, _ *smtpd.Session, m *smtpd.Mail, content io.Reader) (string, error) {
+func (printer) Message(
+	_ context.Context, _ *smtpd.Session, m *smtpd.Mail, content io.Reader,
+) (string, error) {
 	body, err := io.ReadAll(content)
 	if err != nil {
 		return "", err
@@ -40,11 +42,19 @@ func ExampleServer() {
 	if err != nil {
 		panic(err)
 	}
-	s := smtpd.New(smtpd.Config{Hostname: "relay.example.test", Policy: smtpd.Policy{Connectors: set, Backend: printer{}}})
+	s := smtpd.New(
+		smtpd.Config{
+			Hostname: "relay.example.test",
+			Policy:   smtpd.Policy{Connectors: set, Backend: printer{}},
+		},
+	)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 
-	err = smtp.SendMail(l.Addr().String(), nil, "app@example.test", []string{"user@example.test"}, []byte("hello\r\n"))
+	err = smtp.SendMail(
+		l.Addr().String(), nil, "app@example.test", []string{"user@example.test"},
+		[]byte("hello\r\n"),
+	)
 	fmt.Println(err)
 	fmt.Println(s.Shutdown(context.Background()), <-served)
 	// Output:

@@ -15,14 +15,16 @@ const MaxPaused = maxPaused
 // MaxAbandoned is for tests of verifiers that do not return.
 const MaxAbandoned = maxAbandoned
 
-// MaxHeaders is for tests of proxies, CrowdNames and MaxCrowds of crowds behind a gateway.
+// MaxHeaders is for tests of proxies, CrowdNames and MaxCrowds of crowds behind
+// a gateway.
 const (
 	MaxHeaders = maxHeaders
 	CrowdNames = crowdNames
 	MaxCrowds  = maxCrowds
 )
 
-// ParseHeader finds the length of a PROXY header and reads it; n is 0 if more is needed.
+// ParseHeader finds the length of a PROXY header and reads it; n is 0 if more
+// is needed.
 func ParseHeader(b []byte) (n int, from, to netip.AddrPort, own bool, err error) {
 	if n, err = headerLength(b); n == 0 || err != nil {
 		return 0, from, to, false, err
@@ -31,7 +33,8 @@ func ParseHeader(b []byte) (n int, from, to netip.AddrPort, own bool, err error)
 	return n, e.from, e.to, e.own, err
 }
 
-// ParseClaim reports whether the argument of XCLIENT is in order, and what it says.
+// ParseClaim reports whether the argument of XCLIENT is in order, and what it
+// says.
 func ParseClaim(arg string) (Session, bool) {
 	var s Session
 	c, ok := parseClaim(arg)
@@ -74,7 +77,10 @@ type Content struct{ content }
 
 func NewContent(r io.Reader) *Content {
 	s := New(Config{})
-	g := newGuard(s, &Policy{}, readConn{r}, Session{Connector: &connector.Connector{}, Remote: netip.AddrPort{}})
+	g := newGuard(
+		s, &Policy{}, readConn{r},
+		Session{Connector: &connector.Connector{}, Remote: netip.AddrPort{}},
+	)
 	g.cancel()
 	c := &Content{}
 	c.begin(g)
@@ -82,7 +88,8 @@ func NewContent(r io.Reader) *Content {
 	return c
 }
 
-// After drains the content and returns what input is left, and whether the end was found.
+// After drains the content and returns what input is left, and whether the end
+// was found.
 func (c *Content) After() (string, bool) {
 	c.drain()
 	return string(c.g.in[c.g.r:c.g.w]), c.ended

@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	// crowdNames different names in HELO within crowdWindow, from one address, are a crowd.
+	// crowdNames different names in HELO within crowdWindow, from one address,
+	// are a crowd.
 	crowdNames  = 5
 	crowdWindow = time.Hour
 	// maxCrowds bounds the addresses that are watched.
@@ -29,10 +30,11 @@ const (
 	maxRoutes  = 1 << 20 // octets read of a table of routes
 )
 
-// gateways watches addresses behind which others may hide: the default gateways of this host, and
-// proxies that do not say for whom they speak. A router or a container bridge that rewrites source addresses
-// makes every client look like itself, and a connector that lets it relay lets everybody relay. One
-// host says one name in HELO; a crowd says many.
+// gateways watches addresses behind which others may hide: the default gateways
+// of this host, and proxies that do not say for whom they speak. A router or a
+// container bridge that rewrites source addresses makes every client look like
+// itself, and a connector that lets it relay lets everybody relay. One host
+// says one name in HELO; a crowd says many.
 type gateways struct {
 	read func() []netip.Addr // nil: not known now
 
@@ -88,7 +90,8 @@ func (c *crowd) full(now time.Time) bool {
 	return true
 }
 
-// add notes a name said from a. It reports whether there is a crowd, and whether to warn of it.
+// add notes a name said from a. It reports whether there is a crowd, and
+// whether to warn of it.
 func (w *gateways) add(a netip.Addr, name string, now time.Time) (crowded, warn bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -120,7 +123,8 @@ func (w *gateways) add(a netip.Addr, name string, now time.Time) (crowded, warn 
 	return true, warn
 }
 
-// room returns a new crowd, or nil if too many are watched and none of them is old.
+// room returns a new crowd, or nil if too many are watched and none of them is
+// old.
 func (w *gateways) room(now time.Time) *crowd {
 	if w.crowds == nil {
 		w.seed, w.crowds = maphash.MakeSeed(), make(map[netip.Addr]*crowd)
@@ -144,25 +148,31 @@ func (w *gateways) room(now time.Time) *crowd {
 	return new(crowd)
 }
 
-// watched reports whether the session may relay for what its address is, and others may hide behind that.
+// watched reports whether the session may relay for what its address is, and
+// others may hide behind that.
 func (g *guard) watched(now time.Time) bool {
-	if !g.pol.WatchGateways || g.sess.Identity != nil || !g.sess.Rights.Has(connector.AcceptAnyRecipient) || g.names() != nil {
+	if !g.pol.WatchGateways || g.sess.Identity != nil ||
+		!g.sess.Rights.Has(connector.AcceptAnyRecipient) || g.names() != nil {
 		return false
 	}
 	a := g.sess.Remote.Addr()
-	return g.srv.gateways.isGateway(a, now) || contains(g.pol.Proxies, a) || contains(g.pol.XClient, a)
+	return g.srv.gateways.isGateway(a, now) || contains(g.pol.Proxies, a) ||
+		contains(g.pol.XClient, a)
 }
 
 // crowded refuses a connection from where a crowd has come.
 func (g *guard) crowded() *Reply {
-	if now := time.Now(); !g.pol.RefuseGateways || !g.watched(now) || !g.srv.gateways.crowded(g.sess.Remote.Addr(), now) {
+	if now := time.Now(); !g.pol.RefuseGateways || !g.watched(now) ||
+		!g.srv.gateways.crowded(g.sess.Remote.Addr(), now) {
 		return nil
 	}
 	return crowdRefusal()
 }
 
 func crowdRefusal() *Reply {
-	return refusal(421, "4.7.1", "Too many different clients behind one address, closing transmission channel")
+	return refusal(
+		421, "4.7.1", "Too many different clients behind one address, closing transmission channel",
+	)
 }
 
 // watch notes the name that a client says in HELO.
@@ -173,7 +183,8 @@ func (g *guard) watch(name string) *Reply {
 	}
 	crowded, warn := g.srv.gateways.add(g.sess.Remote.Addr(), name, now)
 	if warn {
-		g.log.Warn("many different clients may relay because they come from the address of a gateway or a proxy; "+
+		g.log.Warn("many different clients may relay because they come from the address of a "+
+			"gateway or a proxy; "+
 			"let it keep or tell their addresses, or take its address out of the connector's ranges",
 			"session", g.sess.ID, "connector", g.sess.Connector.Name, "remote", g.sess.Remote.Addr(), "refused", g.pol.RefuseGateways)
 	}
@@ -183,8 +194,8 @@ func (g *guard) watch(name string) *Reply {
 	return nil
 }
 
-// defaultGateways asks Linux. Other systems have no such files, and no gateways are known there.
-// It returns nil if a file that is there cannot be read now.
+// defaultGateways asks Linux. Other systems have no such files, and no gateways
+// are known there. It returns nil if a file that is there cannot be read now.
 func defaultGateways() []netip.Addr {
 	list := []netip.Addr{}
 	for path, parse := range map[string]func(string) (netip.Addr, bool){
@@ -216,7 +227,8 @@ func parseRoutes(r io.Reader, parse func(string) (netip.Addr, bool)) []netip.Add
 // rtfGateway marks a route through a gateway (linux/route.h).
 const rtfGateway = 2
 
-// routeIPv4 reads a line of /proc/net/route: interface, destination, gateway, flags, …, mask at 7.
+// routeIPv4 reads a line of /proc/net/route: interface, destination, gateway,
+// flags, …, mask at 7.
 func routeIPv4(line string) (netip.Addr, bool) {
 	f := strings.Fields(line)
 	if len(f) < 8 || f[1] != "00000000" || f[7] != "00000000" {
@@ -233,7 +245,8 @@ func routeIPv4(line string) (netip.Addr, bool) {
 	return a, isHost(a)
 }
 
-// routeIPv6 reads a line of /proc/net/ipv6_route: destination, its bits, source, its bits, next hop, …, flags at 8.
+// routeIPv6 reads a line of /proc/net/ipv6_route: destination, its bits,
+// source, its bits, next hop, …, flags at 8.
 func routeIPv6(line string) (netip.Addr, bool) {
 	f := strings.Fields(line)
 	if len(f) < 9 || strings.Trim(f[0], "0") != "" || f[1] != "00" {

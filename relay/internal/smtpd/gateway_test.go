@@ -32,7 +32,8 @@ func (l *logged) warnings() int {
 	return strings.Count(l.b.String(), "many different clients may relay")
 }
 
-// TestGatewayGuard is trap T7: a router that rewrites addresses makes everybody behind it look like one host of the network.
+// TestGatewayGuard is trap T7: a router that rewrites addresses makes everybody
+// behind it look like one host of the network.
 func TestGatewayGuard(t *testing.T) {
 	const gateway, host = "192.0.2.254:1", "192.0.2.7:1"
 	greet := func(r *rig, from, helo string) string {
@@ -57,7 +58,10 @@ func TestGatewayGuard(t *testing.T) {
 		{"not watched", false, false, gateway, relaying("192.0.2.0/24"), 0},
 		{"a host", true, true, host, relaying("192.0.2.0/24"), 0},
 		{"no relaying", true, true, gateway, open(), 0},
-		{"a host that may use XCLIENT, and does not", true, true, "192.0.2.8:1", relaying("192.0.2.0/24"), 1},
+		{
+			"a host that may use XCLIENT, and does not", true, true, "192.0.2.8:1",
+			relaying("192.0.2.0/24"), 1,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			log := &logged{}
@@ -79,7 +83,9 @@ func TestGatewayGuard(t *testing.T) {
 				}
 				refused := 0
 				for i := range 2 * smtpd.CrowdNames {
-					if s := greet(r, test.from, fmt.Sprint("host", i)); strings.HasPrefix(s, "421 4.7.1 Too many different clients") {
+					if s := greet(r, test.from, fmt.Sprint("host", i)); strings.HasPrefix(
+						s, "421 4.7.1 Too many different clients",
+					) {
 						refused++
 					} else if !strings.HasPrefix(s, "250 ") {
 						t.Fatal(s)
@@ -98,7 +104,9 @@ func TestGatewayGuard(t *testing.T) {
 				// After an hour the address is given another chance.
 				time.Sleep(time.Hour)
 				for i := range smtpd.CrowdNames - 1 {
-					if s := greet(r, test.from, fmt.Sprint("next", i)); !strings.HasPrefix(s, "250 ") {
+					if s := greet(
+						r, test.from, fmt.Sprint("next", i),
+					); !strings.HasPrefix(s, "250 ") {
 						t.Error(s)
 					}
 				}
@@ -114,7 +122,8 @@ func TestGatewayGuard(t *testing.T) {
 	}
 }
 
-// The same for a proxy that does not tell for whom it speaks; those it tells of are not counted.
+// The same for a proxy that does not tell for whom it speaks; those it tells of
+// are not counted.
 func TestGatewayGuardProxy(t *testing.T) {
 	log := &logged{}
 	bubbleWith(t, func(cfg *smtpd.Config) {
@@ -122,7 +131,9 @@ func TestGatewayGuardProxy(t *testing.T) {
 		cfg.Policy.WatchGateways = true
 		cfg.Policy.Proxies = []connector.Range{connector.MustParseRange("192.0.2.7")}
 	}, func(t *testing.T, r *rig) {
-		for i, header := range []string{"PROXY TCP4 192.0.2.9 192.0.2.1 4711 25\r\n", "PROXY UNKNOWN\r\n"} {
+		for i, header := range []string{
+			"PROXY TCP4 192.0.2.9 192.0.2.1 4711 25\r\n", "PROXY UNKNOWN\r\n",
+		} {
 			for j := range smtpd.CrowdNames {
 				p := r.client()
 				p.send(header)
@@ -192,8 +203,10 @@ func TestGatewayGuardBounds(t *testing.T) {
 
 func TestRoutes(t *testing.T) {
 	t.Parallel()
-	const four = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n" +
-		"eth0\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\t0\t0\t0\n" + // 172.17.0.1 on a machine that counts from the low end
+	const four = "Iface\tDestination\tGateway " +
+		"\tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n" +
+		// 172.17.0.1 on a machine that counts from the low end
+		"eth0\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\t0\t0\t0\n" +
 		"eth0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n" +
 		"tun0\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0\n" + // no gateway
 		"tun1\t00000000\t0100000A\t0003\t0\t0\t0\t00000080\t0\t0\t0\n" + // half of everything
@@ -203,9 +216,11 @@ func TestRoutes(t *testing.T) {
 		t.Error(got)
 	}
 	const zero = "00000000000000000000000000000000"
-	const six = zero + " 00 " + zero + " 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003     eth0\n" +
+	const six = zero + " 00 " + zero +
+		" 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003     eth0\n" +
 		zero + " 00 " + zero + " 00 " + zero + " ffffffff 00000001 00000000 00200200       lo\n" +
-		"20010db8000000000000000000000000 40 " + zero + " 00 fe800000000000000000000000000002 00000100 00000001 00000000 00000003     eth0\n" +
+		"20010db8000000000000000000000000 40 " + zero +
+		" 00 fe800000000000000000000000000002 00000100 00000001 00000000 00000003     eth0\n" +
 		zero + " 00 " + zero + " 00 zz 00000400 00000001 00000000 00000003     eth0\n" +
 		zero + " 00 " + zero + " 00 00000001 00000400 00000001 00000000 00000003     eth0\n" +
 		zero + " 00 " + zero + " 00 fe80 00000400 00000001 00000000 00000003     eth0\n"
@@ -221,7 +236,10 @@ func TestRoutes(t *testing.T) {
 
 func FuzzRoutes(f *testing.F) {
 	f.Add("eth0\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\t0\t0\t0\n", false)
-	f.Add("00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 0 0 0 3 eth0\n", true)
+	f.Add(
+		"00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 0 0 0 3 eth0\n",
+		true,
+	)
 	f.Fuzz(func(t *testing.T, s string, six bool) {
 		for _, a := range smtpd.ParseRoutes(strings.NewReader(s), six) {
 			if a.Is4() == six || a.IsUnspecified() {

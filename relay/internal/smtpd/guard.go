@@ -41,7 +41,8 @@ const (
 
 var errEnd = errors.New("smtpd: session ended")
 
-// guard owns a connection. But for dismiss and abort, its methods run on the goroutine of the session.
+// guard owns a connection. But for dismiss and abort, its methods run on the
+// goroutine of the session.
 type guard struct {
 	srv    *Server
 	pol    *Policy
@@ -106,7 +107,8 @@ func newGuard(s *Server, pol *Policy, c net.Conn, sess Session) *guard {
 	return g
 }
 
-// admit gives the session its connector and counts it there, or says why it may not be.
+// admit gives the session its connector and counts it there, or says why it may
+// not be.
 func (g *guard) admit(con *connector.Connector) *Reply {
 	s := &g.sess
 	if MustEncrypt(g.pol.RequireEncryption, s.Remote.Addr(), addrPort(g.raw.RemoteAddr()).Addr()) {
@@ -180,7 +182,8 @@ func (g *guard) open() {
 	}
 	g.rights()
 	if g.r < g.w || pending(g.raw) {
-		// RFC 5321 section 4.3.1: who does not wait for the banner waits for no reply.
+		// RFC 5321 section 4.3.1: who does not wait for the banner waits for no
+		// reply.
 		g.refuse(Rejection{Stage: "connect", Reply: refusal(421, "4.7.0",
 			"Data sent before the greeting, closing transmission channel")})
 		return
@@ -234,7 +237,9 @@ func (g *guard) handshake() bool {
 	ctx, cancel := context.WithDeadline(g.ctx, until) // for the functions of the configuration
 	defer cancel()
 	if err := c.HandshakeContext(ctx); err != nil {
-		g.rejected(Rejection{Stage: "tls", Reply: &Reply{Cause: fmt.Errorf("TLS handshake: %w", err)}})
+		g.rejected(
+			Rejection{Stage: "tls", Reply: &Reply{Cause: fmt.Errorf("TLS handshake: %w", err)}},
+		)
 		g.hangup = true
 		return false
 	}
@@ -256,10 +261,14 @@ func (g *guard) ask(f func() error) (r *Reply) {
 }
 
 func (g *guard) panicked(v any) {
-	g.log.Error("panic in a session", "session", g.sess.ID, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	g.log.Error(
+		"panic in a session", "session", g.sess.ID, "panic", fmt.Sprint(v), "stack",
+		string(debug.Stack()),
+	)
 }
 
-// deadline returns the time d from now, but not after the end of the connection timeout. d <= 0 is no limit of its own.
+// deadline returns the time d from now, but not after the end of the connection
+// timeout. d <= 0 is no limit of its own.
 func (g *guard) deadline(d time.Duration) time.Time {
 	if d <= 0 {
 		return g.ends
@@ -367,14 +376,16 @@ func (g *guard) unfinished(err error) {
 		return
 	}
 	g.log.Info("session ended before a message did", "session", g.sess.ID,
-		"connector", g.sess.Connector.Name, "remote", g.sess.Remote.Addr(), "helo", shown(g.sess.Helo),
+		"connector", g.sess.Connector.Name, "remote", g.sess.Remote.Addr(), "helo",
+		shown(g.sess.Helo),
 		"stage", g.stage(), "from", m.From.String(), "recipients", len(m.Recipients), "err", err)
 }
 
 var errQuit = errors.New("the client has said QUIT")
 
 // line returns the next command line without its CRLF. It is valid until the
-// next read. Lines that are not well-formed are answered here. After an error the session is over.
+// next read. Lines that are not well-formed are answered here. After an error
+// the session is over.
 func (g *guard) line(limit int) ([]byte, error) {
 	// A transaction without a recipient holds nothing that would be lost.
 	idle := g.transaction == nil || len(g.transaction.Recipients) == 0
@@ -387,8 +398,8 @@ func (g *guard) line(limit int) ([]byte, error) {
 			ended := len(line) > 0 && line[len(line)-1] == '\r'
 			if !ended {
 				// Only CRLF ends a line (RFC 5321 section 2.3.8). Refuse at
-				// once, for the client may wait; what follows up to a CRLF belongs
-				// to this line and is no command.
+				// once, for the client may wait; what follows up to a CRLF
+				// belongs to this line and is no command.
 				if !g.skipping {
 					g.skipping = true
 					g.garbage(g.dataRefused, refusal(500, "5.5.2", "Line must end with CRLF"))
@@ -431,8 +442,9 @@ func (g *guard) line(limit int) ([]byte, error) {
 	}
 }
 
-// longest is how many octets a line may have. AUTH with an initial response may be as long as the
-// response alone: clients do not count, and bearer tokens are long.
+// longest is how many octets a line may have. AUTH with an initial response may
+// be as long as the response alone: clients do not count, and bearer tokens are
+// long.
 func (g *guard) longest(line []byte, limit int) int {
 	const auth = "AUTH "
 	if len(line) > len(auth) && bytes.EqualFold(line[:len(auth)], []byte(auth)) && g.authKnown() {
@@ -460,7 +472,8 @@ func (g *guard) flush() error {
 	if len(g.out) == 0 {
 		return nil
 	}
-	// Keep a deadline that is good for half the time; setting it costs more than looking.
+	// Keep a deadline that is good for half the time; setting it costs more
+	// than looking.
 	if now := time.Now(); g.writeUntil.Sub(now) < writeTimeout/2 {
 		g.writeUntil = now.Add(writeTimeout)
 		_ = g.raw.SetWriteDeadline(g.writeUntil)
@@ -482,7 +495,8 @@ func (g *guard) goodbye(code int, enhanced, text string) {
 	g.flush()
 }
 
-// stage names where the session is, for refusals that belong to no stage of their own.
+// stage names where the session is, for refusals that belong to no stage of
+// their own.
 func (g *guard) stage() string {
 	switch {
 	case g.content.open:

@@ -30,7 +30,8 @@ func (p *Policy) implicitTLS(local netip.AddrPort) bool {
 	return false
 }
 
-// health is the backend of a health check. It troubles nobody, and takes no mail.
+// health is the backend of a health check. It troubles nobody, and takes no
+// mail.
 type health struct{ Backend }
 
 func (health) Connect(context.Context, *Session) error { return nil }

@@ -11,7 +11,8 @@ import (
 )
 
 // What go-smtp is given instead of what the client said. The session takes the
-// parsed command from the guard; go-smtp's own reading of an address decides nothing.
+// parsed command from the guard; go-smtp's own reading of an address decides
+// nothing.
 const (
 	lineHelo = "HELO x\r\n"
 	lineRset = "RSET\r\n"
@@ -24,8 +25,9 @@ const (
 // errRefused tells go-smtp that a command failed. Its text goes nowhere.
 var errRefused = errors.New("smtpd: refused")
 
-// link is the connection that go-smtp sees. After STARTTLS and XCLIENT the guard goes on
-// with a new one, so that go-smtp begins with nothing (RFC 3207 section 4.2).
+// link is the connection that go-smtp sees. After STARTTLS and XCLIENT the
+// guard goes on with a new one, so that go-smtp begins with nothing (RFC 3207
+// section 4.2).
 type link struct {
 	guard  *guard
 	closed bool
@@ -112,7 +114,8 @@ func (s session) Auth(string) (sasl.Server, error) {
 func (s session) Reset()        {}
 func (s session) Logout() error { return nil }
 
-// answered notes that go-smtp agreed with the guard on the state of the session.
+// answered notes that go-smtp agreed with the guard on the state of the
+// session.
 func (s session) answered(ok bool) error {
 	s.waiting = false
 	if !ok {

@@ -8,10 +8,12 @@ import (
 	"github.com/postern-mail/postern/auth"
 )
 
-// logonTimeout bounds each step of a logon: a verifier that takes longer could not decide.
+// logonTimeout bounds each step of a logon: a verifier that takes longer could
+// not decide.
 const logonTimeout = 30 * time.Second
 
-// Logon is an attempt to log on to a session, by AUTH or by what another protocol has instead.
+// Logon is an attempt to log on to a session, by AUTH or by what another
+// protocol has instead.
 type Logon struct {
 	exchange  *auth.Exchange
 	mechanism auth.Mechanism
@@ -21,17 +23,20 @@ type Logon struct {
 	verdict   *Reply // why a good secret is not enough
 }
 
-// BeginLogon starts an exchange. s is who it is about, b has the last word, and rights brings s.Rights up to date after s.Identity
-// has changed. The error is that of [auth.Server.Begin].
-func BeginLogon(server *auth.Server, m auth.Mechanism, conn auth.Conn, s *Session, b Backend, rights func()) (l *Logon, err error) {
+// BeginLogon starts an exchange. s is who it is about, b has the last word, and
+// rights brings s.Rights up to date after s.Identity has changed. The error is
+// that of [auth.Server.Begin].
+func BeginLogon(
+	server *auth.Server, m auth.Mechanism, conn auth.Conn, s *Session, b Backend, rights func(),
+) (l *Logon, err error) {
 	l = &Logon{mechanism: m, backend: b, session: s, rights: rights}
 	conn.Accept = l.accept
 	l.exchange, err = server.Begin(m, conn)
 	return l, err
 }
 
-// Next takes a message of the client, as [auth.Exchange.Next] does. When done, s.Identity is set. r is a refusal, which
-// ends the exchange.
+// Next takes a message of the client, as [auth.Exchange.Next] does. When done,
+// s.Identity is set. r is a refusal, which ends the exchange.
 func (l *Logon) Next(ctx context.Context, response []byte) (challenge []byte, done bool, r *Reply) {
 	ctx, cancel := context.WithTimeout(ctx, logonTimeout)
 	defer cancel()
@@ -55,8 +60,9 @@ func (l *Logon) become(id *auth.Identity, by auth.Mechanism) {
 	l.rights()
 }
 
-// accept decides about an identity that has shown a good secret. A refusal in the words of a wrong
-// secret counts as one: neither reply nor delay is to tell that it is good.
+// accept decides about an identity that has shown a good secret. A refusal in
+// the words of a wrong secret counts as one: neither reply nor delay is to tell
+// that it is good.
 func (l *Logon) accept(ctx context.Context, id *auth.Identity) error {
 	s := l.session
 	l.become(id, l.mechanism)
@@ -95,7 +101,8 @@ func (l *Logon) refusal(err error) *Reply {
 	return r
 }
 
-// Throttled reports whether a logon was refused unseen, because of those that failed before it.
+// Throttled reports whether a logon was refused unseen, because of those that
+// failed before it.
 func (r *Reply) Throttled() bool {
 	_, ok := errors.AsType[*auth.ThrottledError](r.Cause)
 	return ok

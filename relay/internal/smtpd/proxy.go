@@ -15,10 +15,13 @@ import (
 )
 
 const (
-	// proxyTimeout is what a proxy has for its header, which is the first that it sends.
+	// proxyTimeout is what a proxy has for its header, which is the first that
+	// it sends.
 	proxyTimeout = 5 * time.Second
-	maxProxyV1   = 107  // octets of a header of version 1
-	maxProxyV2   = 4096 // octets of a header of version 2; a certificate of the client's may be in it
+	maxProxyV1   = 107 // octets of a header of version 1
+	// octets of a header of version 2; a certificate of the client's may be in
+	// it
+	maxProxyV2 = 4096
 )
 
 const (
@@ -37,8 +40,9 @@ const (
 	headerRead
 )
 
-// proxied reads the PROXY header and admits the client it tells of. When it returns false the connection
-// is to be closed: without a word, unless there is something to say to a client.
+// proxied reads the PROXY header and admits the client it tells of. When it
+// returns false the connection is to be closed: without a word, unless there is
+// something to say to a client.
 func (g *guard) proxied() bool {
 	proxy := g.sess.Remote
 	ends, err := g.proxyHeader()
@@ -106,7 +110,8 @@ func (g *guard) proxyHeader() (endpoints, error) {
 	}
 }
 
-// startsHeader reports whether b begins with a header or the part of one that tells it from all else.
+// startsHeader reports whether b begins with a header or the part of one that
+// tells it from all else.
 func startsHeader(b []byte) bool {
 	return bytes.HasPrefix(b, []byte(proxyV1)) || bytes.HasPrefix(b, []byte(proxyV2))
 }
@@ -174,7 +179,9 @@ func isHost(a netip.Addr) bool { return a.IsValid() && !a.IsUnspecified() && !a.
 // PROXY header, on a connection that has had one.
 func (g *guard) secondHeader(line string) bool {
 	return g.header == headerRead &&
-		(len(line) >= len(proxyV1) && line[:len(proxyV1)] == proxyV1 || line == "" && bytes.HasPrefix(g.in[g.r:g.w], []byte(proxyV2[2:])))
+		(len(line) >= len(proxyV1) && line[:len(
+			proxyV1,
+		)] == proxyV1 || line == "" && bytes.HasPrefix(g.in[g.r:g.w], []byte(proxyV2[2:])))
 }
 
 // prefixed is a connection of which something has been read already.

@@ -23,12 +23,15 @@ const signature = "\r\n\r\n\x00\r\nQUIT\n"
 
 // v2 returns a header of version 2 with this command, family and block.
 func v2(command, family byte, block string) string {
-	return signature + string([]byte{command, family}) + string(binary.BigEndian.AppendUint16(nil, uint16(len(block)))) + block
+	return signature + string([]byte{command, family}) + string(
+		binary.BigEndian.AppendUint16(nil, uint16(len(block))),
+	) + block
 }
 
 const (
 	block4 = "\xc6\x33\x64\x09\xc0\x00\x02\x01\x12\x67\x00\x19" // 198.51.100.9:4711 to 192.0.2.1:25
-	block6 = " \x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x09 \x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x12\x67\x00\x19"
+	block6 = " \x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x09 " +
+		"\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x12\x67\x00\x19"
 )
 
 func TestParseHeader(t *testing.T) {
@@ -39,7 +42,10 @@ func TestParseHeader(t *testing.T) {
 		want     string // "" where it is an error
 	}{
 		{"version 1", "PROXY TCP4 198.51.100.9 192.0.2.1 4711 25\r\n", from + " " + to},
-		{"IPv6", "PROXY TCP6 2001:db8::9 2001:db8::1 4711 25\r\n", "[2001:db8::9]:4711 [2001:db8::1]:25"},
+		{
+			"IPv6", "PROXY TCP6 2001:db8::9 2001:db8::1 4711 25\r\n",
+			"[2001:db8::9]:4711 [2001:db8::1]:25",
+		},
 		{"mapped", "PROXY TCP6 ::ffff:198.51.100.9 ::ffff:192.0.2.1 4711 25\r\n", from + " " + to},
 		{"unknown", "PROXY UNKNOWN\r\n", "own"},
 		{"unknown with addresses", "PROXY UNKNOWN ffff::ffff ffff::fffe 65535 65535\r\n", "own"},
@@ -48,7 +54,10 @@ func TestParseHeader(t *testing.T) {
 		{"version 2, local", v2(0x20, 0x00, ""), "own"},
 		{"version 2, local with a block", v2(0x20, 0x11, block4), "own"},
 		{"version 2 with more", v2(0x21, 0x11, block4+"\x04\x00\x03abc"), from + " " + to},
-		{"version 2 of the most octets", v2(0x21, 0x11, block4+strings.Repeat("x", 4096-16-12)), from + " " + to},
+		{
+			"version 2 of the most octets", v2(0x21, 0x11, block4+strings.Repeat("x", 4096-16-12)),
+			from + " " + to,
+		},
 
 		{"lower case", "proxy TCP4 198.51.100.9 192.0.2.1 4711 25\r\n", ""},
 		{"a bare LF", "PROXY TCP4 198.51.100.9 192.0.2.1 4711 25\n", ""},
@@ -105,7 +114,10 @@ func proxies(list ...string) func(*smtpd.Config) {
 }
 
 // bubbleWith is bubble with a changed configuration.
-func bubbleWith(t *testing.T, change func(*smtpd.Config), f func(t *testing.T, r *rig), list ...*connector.Connector) {
+func bubbleWith(
+	t *testing.T, change func(*smtpd.Config), f func(t *testing.T, r *rig),
+	list ...*connector.Connector,
+) {
 	t.Helper()
 	certificate()
 	synctest.Test(t, func(t *testing.T) {
@@ -115,7 +127,8 @@ func bubbleWith(t *testing.T, change func(*smtpd.Config), f func(t *testing.T, r
 	})
 }
 
-// A proxy that says nothing does not keep others from being served, and such connections are bounded.
+// A proxy that says nothing does not keep others from being served, and such
+// connections are bounded.
 func TestProxySilence(t *testing.T) {
 	bubbleWith(t, proxies("192.0.2.7"), func(t *testing.T, r *rig) {
 		for range smtpd.MaxHeaders {
@@ -143,7 +156,9 @@ func TestProxyLimits(t *testing.T) {
 		dial := func(from, to string) *peer {
 			f, o := netip.MustParseAddrPort(from), netip.MustParseAddrPort(to)
 			p := r.client()
-			p.send(fmt.Sprintf("PROXY TCP4 %s %s %d %d\r\n", f.Addr(), o.Addr(), f.Port(), o.Port()))
+			p.send(
+				fmt.Sprintf("PROXY TCP4 %s %s %d %d\r\n", f.Addr(), o.Addr(), f.Port(), o.Port()),
+			)
 			return p
 		}
 		first := dial("192.0.2.20:1", "192.0.2.1:25")
@@ -204,7 +219,9 @@ func TestProxyShutdown(t *testing.T) {
 	log := &logged{}
 	bubbleWith(t, func(cfg *smtpd.Config) {
 		proxies("192.0.2.7")(cfg)
-		cfg.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		cfg.Logger = slog.New(
+			slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}),
+		)
 	}, func(t *testing.T, r *rig) {
 		p := r.client()
 		p.send("PROXY ")
@@ -230,20 +247,29 @@ func (b *connected) Connect(_ context.Context, s *smtpd.Session) error {
 	return nil
 }
 
-// FuzzProxy sends arbitrary octets at the start of a connection, from a listed host and from another. Only the
-// listed one is ever believed, and only what its one header says.
+// FuzzProxy sends arbitrary octets at the start of a connection, from a listed
+// host and from another. Only the listed one is ever believed, and only what
+// its one header says.
 func FuzzProxy(f *testing.F) {
 	for _, s := range []string{
-		"PROXY TCP4 198.51.100.9 192.0.2.1 4711 25\r\nEHLO a\r\n", "PROXY TCP6 2001:db8::9 2001:db8::1 4711 25\r\n", "PROXY UNKNOWN\r\n",
+		"PROXY TCP4 198.51.100.9 192.0.2.1 4711 25\r\nEHLO a\r\n",
+		"PROXY TCP6 2001:db8::9 2001:db8::1 4711 25\r\n", "PROXY UNKNOWN\r\n",
 		v2(0x21, 0x11, block4) + "EHLO a\r\nQUIT\r\n", v2(0x21, 0x21, block6), v2(0x20, 0, ""),
-		v2(0x21, 0x11, block4) + v2(0x21, 0x11, block4), "EHLO a\r\nPROXY TCP4 198.51.100.9 192.0.2.1 4711 25\r\n", "EHLO a\r\nXCLIENT ADDR=198.51.100.9\r\n",
+		v2(0x21, 0x11, block4) + v2(0x21, 0x11, block4),
+		"EHLO a\r\nPROXY TCP4 198.51.100.9 192.0.2.1 4711 25\r\n",
+		"EHLO a\r\nXCLIENT ADDR=198.51.100.9\r\n",
 	} {
 		f.Add([]byte(s))
 	}
 	c := open()
 	c.RemoteIPRanges = connector.Everyone()
 	l := newMemory()
-	s := smtpd.New(smtpd.Config{Hostname: "mx.example.test", Logger: slog.New(slog.DiscardHandler), Policy: policyFor(f, discard{}, c)})
+	s := smtpd.New(
+		smtpd.Config{
+			Hostname: "mx.example.test", Logger: slog.New(slog.DiscardHandler),
+			Policy: policyFor(f, discard{}, c),
+		},
+	)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	f.Cleanup(func() {
@@ -279,7 +305,8 @@ func FuzzProxy(f *testing.F) {
 				if len(sessions) != 0 || conn.out.Len() != 0 {
 					t.Fatalf("no header: sessions from %v, %q", sessions, conn.out.String())
 				}
-			case len(sessions) > 1, len(sessions) == 1 && own && sessions[0] != socket, len(sessions) == 1 && !own && sessions[0] != from:
+			case len(sessions) > 1, len(sessions) == 1 && own &&
+				sessions[0] != socket, len(sessions) == 1 && !own && sessions[0] != from:
 				t.Fatalf("sessions from %v, header says %v (own: %v)", sessions, from, own)
 			}
 		}
@@ -289,34 +316,39 @@ func FuzzProxy(f *testing.F) {
 func TestParseClaim(t *testing.T) {
 	t.Parallel()
 	for arg, want := range map[string]string{
-		"ADDR=198.51.100.9":                                 "198.51.100.9:0 invalid AddrPort  false",
-		"addr=198.51.100.9 port=25 helo=a proto=esmtp":      "198.51.100.9:25 invalid AddrPort a true",
-		"ADDR=::ffff:198.51.100.9 PROTO=SMTP":               "198.51.100.9:0 invalid AddrPort  false",
-		"ADDR=IPv6:2001:db8::9 DESTADDR=::1 DESTPORT=587":   "[2001:db8::9]:0 [::1]:587  false",
-		"ADDR=[UNAVAILABLE]":                                "0.0.0.0:0 invalid AddrPort  false",
-		"ADDR=[tempunavail] PORT=[UNAVAILABLE]":             "0.0.0.0:0 invalid AddrPort  false",
-		"NAME=x DESTADDR=[UNAVAILABLE] PROTO=[TEMPUNAVAIL]": "invalid AddrPort invalid AddrPort  false",
-		"DESTPORT=[UNAVAILABLE] HELO=[UNAVAILABLE]":         "invalid AddrPort invalid AddrPort  false",
-		"HELO=[127.0.0.1]":                                  "invalid AddrPort invalid AddrPort [127.0.0.1] false",
-		"":                                                  "",
-		"ADDR":                                              "",
-		"ADDR=":                                             "",
-		"ADDR=localhost":                                    "",
-		"ADDR=0.0.0.0":                                      "",
-		"ADDR=224.0.0.1":                                    "",
-		"ADDR=fe80::1%25eth0":                               "",
-		"ADDR=1.2.3.4 ADDR=1.2.3.5":                         "",
-		"ADDR=1.2.3.4 LOGIN=alice":                          "",
-		"ADDR=1.2.3.4 PORT=65536":                           "",
-		"ADDR=1.2.3.4 PORT=-1":                              "",
-		"ADDR=1.2.3.4 DESTADDR=x":                           "",
-		"ADDR=1.2.3.4 DESTPORT=x":                           "",
-		"ADDR=1.2.3.4 PROTO=LMTP":                           "",
-		"ADDR=1.2.3.4 HELO=a+20b":                           "1.2.3.4:0 invalid AddrPort a b false",
-		"ADDR=1.2.3.4 HELO=a+09b":                           "",
-		"ADDR=1.2.3.4 NAME=a+0D+0A":                         "",
-		"ADDR=1.2.3.4 NAME=a+":                              "",
-		"ADDR=1.2.3.4 OTHER=x":                              "",
+		"ADDR=198.51.100.9": "198.51.100.9:0 invalid AddrPort  " +
+			"false",
+		"addr=198.51.100.9 port=25 helo=a proto=esmtp": "198.51.100.9:25 invalid AddrPort a " +
+			"true",
+		"ADDR=::ffff:198.51.100.9 PROTO=SMTP": "198.51.100.9:0 invalid AddrPort  " +
+			"false",
+		"ADDR=IPv6:2001:db8::9 DESTADDR=::1 DESTPORT=587": "[2001:db8::9]:0 [::1]:587  false",
+		"ADDR=[UNAVAILABLE]":                              "0.0.0.0:0 invalid AddrPort  false",
+		"ADDR=[tempunavail] PORT=[UNAVAILABLE]":           "0.0.0.0:0 invalid AddrPort  false",
+		"NAME=x DESTADDR=[UNAVAILABLE] PROTO=[TEMPUNAVAIL]": "invalid AddrPort invalid AddrPort  " +
+			"false",
+		"DESTPORT=[UNAVAILABLE] HELO=[UNAVAILABLE]": "invalid AddrPort invalid AddrPort  false",
+		"HELO=[127.0.0.1]": "invalid AddrPort invalid AddrPort " +
+			"[127.0.0.1] false",
+		"":                          "",
+		"ADDR":                      "",
+		"ADDR=":                     "",
+		"ADDR=localhost":            "",
+		"ADDR=0.0.0.0":              "",
+		"ADDR=224.0.0.1":            "",
+		"ADDR=fe80::1%25eth0":       "",
+		"ADDR=1.2.3.4 ADDR=1.2.3.5": "",
+		"ADDR=1.2.3.4 LOGIN=alice":  "",
+		"ADDR=1.2.3.4 PORT=65536":   "",
+		"ADDR=1.2.3.4 PORT=-1":      "",
+		"ADDR=1.2.3.4 DESTADDR=x":   "",
+		"ADDR=1.2.3.4 DESTPORT=x":   "",
+		"ADDR=1.2.3.4 PROTO=LMTP":   "",
+		"ADDR=1.2.3.4 HELO=a+20b":   "1.2.3.4:0 invalid AddrPort a b false",
+		"ADDR=1.2.3.4 HELO=a+09b":   "",
+		"ADDR=1.2.3.4 NAME=a+0D+0A": "",
+		"ADDR=1.2.3.4 NAME=a+":      "",
+		"ADDR=1.2.3.4 OTHER=x":      "",
 	} {
 		s, ok := smtpd.ParseClaim(arg)
 		got := fmt.Sprint(s.Remote, " ", s.Local, " ", s.Helo, " ", s.ESMTP)
@@ -330,7 +362,9 @@ func TestParseClaim(t *testing.T) {
 }
 
 func FuzzClaim(f *testing.F) {
-	f.Add("NAME=host.example ADDR=198.51.100.9 PORT=4711 PROTO=ESMTP HELO=a+2Eb DESTADDR=IPV6:2001:db8::1 DESTPORT=25")
+	f.Add(
+		"NAME=host.example ADDR=198.51.100.9 PORT=4711 PROTO=ESMTP HELO=a+2Eb DESTADDR=IPV6:2001:db8::1 DESTPORT=25",
+	)
 	f.Fuzz(func(t *testing.T, arg string) {
 		s, ok := smtpd.ParseClaim(arg)
 		a := s.Remote.Addr()
@@ -340,13 +374,16 @@ func FuzzClaim(f *testing.F) {
 	})
 }
 
-// XCLIENT leads to no connector that begins with TLS on a connection that did not, gives back what the
-// proxy's own session held, and leaves the backend with whole sessions.
+// XCLIENT leads to no connector that begins with TLS on a connection that did
+// not, gives back what the proxy's own session held, and leaves the backend
+// with whole sessions.
 func TestXClientSessions(t *testing.T) {
 	c, smtps := open(), relaying("198.51.100.0/24")
 	c.Limits.MaxConnectionsPerSource = 1
 	smtps.ImplicitTLS = true
-	bubbleWith(t, func(cfg *smtpd.Config) { cfg.Policy.XClient = []connector.Range{connector.MustParseRange("192.0.2.7")} }, func(t *testing.T, r *rig) {
+	bubbleWith(t, func(cfg *smtpd.Config) {
+		cfg.Policy.XClient = []connector.Range{connector.MustParseRange("192.0.2.7")}
+	}, func(t *testing.T, r *rig) {
 		p := r.client()
 		p.expect("220 *")
 		p.cmd("XCLIENT ADDR=192.0.2.9")
@@ -392,13 +429,17 @@ func TestXClientPipelined(t *testing.T) {
 
 // A connector on which no certificate counts does not ask for one.
 func TestTLSNotAskedFor(t *testing.T) {
-	bubbleWith(t, func(cfg *smtpd.Config) { cfg.Policy.TLS.ClientCAs = authority().pool }, func(t *testing.T, r *rig) {
+	bubbleWith(t, func(cfg *smtpd.Config) {
+		cfg.Policy.TLS.ClientCAs = authority().pool
+	}, func(t *testing.T, r *rig) {
 		p := r.client()
 		p.expect("220 *")
 		p.cmd("STARTTLS")
 		p.expect("220 *")
 		p.pending.Wait()
-		p.handshake(&tls.Config{InsecureSkipVerify: true, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		p.handshake(&tls.Config{InsecureSkipVerify: true, GetClientCertificate: func(
+			*tls.CertificateRequestInfo,
+		) (*tls.Certificate, error) {
 			t.Error("asked for a certificate")
 			return nil, io.EOF
 		}})

@@ -51,7 +51,8 @@ func (u *usage) of(a netip.Addr) *source {
 	return new(source)
 }
 
-// sweep forgets once a minute who has no connection and has made none for so long.
+// sweep forgets once a minute who has no connection and has made none for so
+// long.
 func (u *usage) sweep(now time.Time) {
 	if now.Sub(u.swept) < time.Minute {
 		return
@@ -104,7 +105,10 @@ func (q *quota) admit(name string, l connector.Limits, from netip.Addr, now time
 		}
 	}
 	if l.MaxConnections > 0 && u.total >= l.MaxConnections {
-		return refusal(421, "4.3.2", "The maximum number of concurrent connections has exceeded a limit, closing transmission channel")
+		return refusal(
+			421, "4.3.2",
+			"The maximum number of concurrent connections has exceeded a limit, closing transmission channel",
+		)
 	}
 	most := -1
 	if l.MaxConnectionsPerSource > 0 {
@@ -112,12 +116,16 @@ func (q *quota) admit(name string, l connector.Limits, from netip.Addr, now time
 	}
 	// A share of what is still free, but never less than one connection.
 	if p := l.MaxConnectionsPercentPerSource; p > 0 && l.MaxConnections > 0 {
-		if share := max(1, int(int64(l.MaxConnections-u.total)*int64(p)/100)); most < 0 || share < most {
+		if share := max(1, int(int64(l.MaxConnections-u.total)*int64(p)/100)); most < 0 ||
+			share < most {
 			most = share
 		}
 	}
 	if most >= 0 && s.open >= most {
-		return refusal(421, "4.3.2", "The maximum number of concurrent connections has exceeded a per-source limit, closing transmission channel")
+		return refusal(
+			421, "4.3.2",
+			"The maximum number of concurrent connections has exceeded a per-source limit, closing transmission channel",
+		)
 	}
 	if l.ConnectionRate > 0 {
 		u.rate.tokens--

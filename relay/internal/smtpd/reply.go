@@ -5,7 +5,8 @@ import (
 	"strconv"
 )
 
-// maxReplyText keeps a reply line under the 512 octets of RFC 5321 section 4.5.3.1.5.
+// maxReplyText keeps a reply line under the 512 octets of RFC 5321 section
+// 4.5.3.1.5.
 const maxReplyText = 480
 
 // refusal makes a Reply of ours.
@@ -21,7 +22,10 @@ func replyTo(err error) *Reply {
 	}
 	r, ok := errors.AsType[*Reply](err)
 	if !ok || r == nil || r.Code < 400 || r.Code > 599 {
-		return &Reply{Code: 451, Enhanced: "4.3.0", Text: "Temporary server error, please try again later", Cause: err}
+		return &Reply{
+			Code: 451, Enhanced: "4.3.0", Text: "Temporary server error, please try again later",
+			Cause: err,
+		}
 	}
 	return r
 }

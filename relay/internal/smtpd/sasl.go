@@ -9,7 +9,8 @@ import (
 	"github.com/postern-mail/postern/auth"
 )
 
-// exchange is a SASL exchange under way. go-smtp drives it; the replies are the guard's.
+// exchange is a SASL exchange under way. go-smtp drives it; the replies are the
+// guard's.
 type exchange struct {
 	*Logon
 	guard   *guard
@@ -19,8 +20,8 @@ type exchange struct {
 
 var _ sasl.Server = (*exchange)(nil)
 
-// saslConn is what the mechanisms have to know of the connection. The connector alone decides what may be
-// shown outside TLS.
+// saslConn is what the mechanisms have to know of the connection. The connector
+// alone decides what may be shown outside TLS.
 func (g *guard) saslConn() auth.Conn {
 	s := &g.sess
 	c := auth.Conn{
@@ -28,7 +29,8 @@ func (g *guard) saslConn() auth.Conn {
 		Allowed: Mechanisms(s.Connector, s.TLS != nil), InsecurePlaintext: true,
 	}
 	if g.spoken && s.TLS != nil {
-		// The client is at the other end of another TLS connection: there is nothing to bind to.
+		// The client is at the other end of another TLS connection: there is
+		// nothing to bind to.
 		c.TLS, c.Certificate = new(tls.ConnectionState), nil
 	}
 	return c
@@ -40,7 +42,9 @@ func (g *guard) beginExchange(name, initial string) string {
 		g.protocolErrorAt("auth", badParam())
 		return ""
 	}
-	l, err := BeginLogon(g.pol.Auth, auth.Mechanism(name), g.saslConn(), &g.sess, g.pol.Backend, g.rights)
+	l, err := BeginLogon(
+		g.pol.Auth, auth.Mechanism(name), g.saslConn(), &g.sess, g.pol.Backend, g.rights,
+	)
 	if err != nil {
 		g.pause(g.sess.Limits.AuthTarpit)
 		g.protocolErrorAt("auth", refusal(504, "5.7.4", "Unrecognized authentication type"))
@@ -68,7 +72,8 @@ func validBase64(s string) bool {
 	return err == nil
 }
 
-// saslLine reads the client's next line of the exchange. "*" makes go-smtp end it.
+// saslLine reads the client's next line of the exchange. "*" makes go-smtp end
+// it.
 func (g *guard) saslLine() string {
 	line, err := g.line(maxSASL)
 	if err != nil {
@@ -115,17 +120,20 @@ func (x *exchange) Next(response []byte) (challenge []byte, done bool, err error
 		g.reply(235, "2.7.0", "Authentication successful")
 		return nil, true, nil
 	}
-	// The one challenge of these says why the token is refused (RFC 7628 section 3.2.3).
-	x.refused = len(challenge) > 0 && (x.mechanism == auth.OAuthBearer || x.mechanism == auth.XOAuth2)
-	// Not by reply, which cuts long lines: these may have 12288 octets (RFC 4954 section 4).
+	// The one challenge of these says why the token is refused (RFC 7628
+	// section 3.2.3).
+	x.refused = len(challenge) > 0 &&
+		(x.mechanism == auth.OAuthBearer || x.mechanism == auth.XOAuth2)
+	// Not by reply, which cuts long lines: these may have 12288 octets (RFC
+	// 4954 section 4).
 	g.out = append(g.out, "334 "...)
 	g.out = base64.StdEncoding.AppendEncode(g.out, challenge)
 	g.out = append(g.out, '\r', '\n')
 	return challenge, false, nil
 }
 
-// failedLogon answers a failed AUTH and ends the session when there were too many.
-// A verifier that cannot tell is no fault of the client.
+// failedLogon answers a failed AUTH and ends the session when there were too
+// many. A verifier that cannot tell is no fault of the client.
 func (g *guard) failedLogon(user string, r *Reply) {
 	if r.Code >= 500 || r.Throttled() {
 		g.logons++

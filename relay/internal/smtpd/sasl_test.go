@@ -32,31 +32,42 @@ var storedKeys = sync.OnceValue(func() string {
 	return keys
 })
 
-// people knows "alice" and "server" by every mechanism. Their password and token is "secret".
+// people knows "alice" and "server" by every mechanism. Their password and
+// token is "secret".
 func people() *auth.Server {
-	identity := func(user string) *auth.Identity { return &auth.Identity{User: user, Server: user == "server"} }
+	identity := func(user string) *auth.Identity {
+		return &auth.Identity{User: user, Server: user == "server"}
+	}
 	known := func(user string) bool { return user == "alice" || user == "server" }
 	return &auth.Server{
-		Passwords: auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+		Passwords: auth.VerifierFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			if !known(c.Username) || c.Password != "secret" {
 				return nil, auth.ErrBadCredentials
 			}
 			return identity(c.Username), nil
 		}),
-		SCRAM: auth.SCRAMStoreFunc(func(_ context.Context, c auth.Credentials) (string, *auth.Identity, error) {
+		SCRAM: auth.SCRAMStoreFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (string, *auth.Identity, error) {
 			if !known(c.Username) {
 				return "", nil, auth.ErrBadCredentials
 			}
 			return storedKeys(), identity(c.Username), nil
 		}),
-		Tokens: auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+		Tokens: auth.VerifierFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			if len(c.Token) < 6 || c.Token[:6] != "secret" {
 				return nil, auth.ErrBadCredentials
 			}
 			return identity("alice"), nil
 		}),
 		TokenScope: strings.Repeat("mail.send ", 200),
-		Certificates: auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+		Certificates: auth.VerifierFunc(func(
+			_ context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			user, _, _ := strings.Cut(c.TLS.VerifiedChains[0][0].DNSNames[0], ".")
 			if c.Username != "" && c.Username != user {
 				return nil, auth.ErrBadCredentials
@@ -85,7 +96,8 @@ func saslRig(t *testing.T, c *connector.Connector, f func(t *testing.T, r *rig))
 	}, f, c)
 }
 
-// inside begins a session and goes on inside TLS, with a certificate if there is one.
+// inside begins a session and goes on inside TLS, with a certificate if there
+// is one.
 func (r *rig) inside(from string, cert *tls.Certificate) *peer {
 	r.t.Helper()
 	p := r.dial(from)
@@ -122,9 +134,11 @@ func fixed(responses ...string) dialogue {
 // cancel stands for the line "*".
 const cancel = "*"
 
-// logOn runs a mechanism and returns the last reply and all challenges. Without initial the first response answers an
-// empty challenge.
-func (p *peer) logOn(mechanism string, initial bool, d dialogue) (reply string, challenges []string) {
+// logOn runs a mechanism and returns the last reply and all challenges. Without
+// initial the first response answers an empty challenge.
+func (p *peer) logOn(
+	mechanism string, initial bool, d dialogue,
+) (reply string, challenges []string) {
 	p.t.Helper()
 	say := func(prefix, challenge string) {
 		response, err := d(challenge)
@@ -163,7 +177,9 @@ func (p *peer) logOn(mechanism string, initial bool, d dialogue) (reply string, 
 }
 
 // scramClient is another implementation's client.
-func scramClient(t testing.TB, user, password string, begin func(*scram.Client) *scram.ClientConversation) dialogue {
+func scramClient(
+	t testing.TB, user, password string, begin func(*scram.Client) *scram.ClientConversation,
+) dialogue {
 	t.Helper()
 	c, err := scram.SHA256.NewClient(user, password, "")
 	if err != nil {
@@ -181,7 +197,9 @@ func scramClient(t testing.TB, user, password string, begin func(*scram.Client) 
 func unbound(c *scram.Client) *scram.ClientConversation { return c.NewConversation() }
 
 // bound binds the logon to the TLS connection of p, or to what else is given.
-func bound(t testing.TB, kind scram.ChannelBindingType, state tls.ConnectionState, damage bool) func(*scram.Client) *scram.ClientConversation {
+func bound(
+	t testing.TB, kind scram.ChannelBindingType, state tls.ConnectionState, damage bool,
+) func(*scram.Client) *scram.ClientConversation {
 	t.Helper()
 	var cb scram.ChannelBinding
 	var err error
@@ -197,7 +215,9 @@ func bound(t testing.TB, kind scram.ChannelBindingType, state tls.ConnectionStat
 		cb.Data = bytes.Clone(cb.Data)
 		cb.Data[0] ^= 1
 	}
-	return func(c *scram.Client) *scram.ClientConversation { return c.NewConversationWithChannelBinding(cb) }
+	return func(c *scram.Client) *scram.ClientConversation {
+		return c.NewConversationWithChannelBinding(cb)
+	}
 }
 
 func TestMechanismsOnTheWire(t *testing.T) {
@@ -214,7 +234,9 @@ func TestMechanismsOnTheWire(t *testing.T) {
 		}
 		return "n," + user + ",\x01host=mx.example.test\x01auth=Bearer " + token + "\x01\x01"
 	}
-	xoauth := func(user, token string) string { return "user=" + user + "\x01auth=Bearer " + token + "\x01\x01" }
+	xoauth := func(user, token string) string {
+		return "user=" + user + "\x01auth=Bearer " + token + "\x01\x01"
+	}
 	type test struct {
 		name, mechanism string
 		d               func(t *testing.T, state tls.ConnectionState) dialogue
@@ -224,9 +246,13 @@ func TestMechanismsOnTheWire(t *testing.T) {
 		return func(*testing.T, tls.ConnectionState) dialogue { return fixed(responses...) }
 	}
 	scrams := func(user, password string) func(*testing.T, tls.ConnectionState) dialogue {
-		return func(t *testing.T, _ tls.ConnectionState) dialogue { return scramClient(t, user, password, unbound) }
+		return func(t *testing.T, _ tls.ConnectionState) dialogue {
+			return scramClient(t, user, password, unbound)
+		}
 	}
-	plus := func(user, password string, kind scram.ChannelBindingType, damage bool) func(*testing.T, tls.ConnectionState) dialogue {
+	plus := func(
+		user, password string, kind scram.ChannelBindingType, damage bool,
+	) func(*testing.T, tls.ConnectionState) dialogue {
 		return func(t *testing.T, state tls.ConnectionState) dialogue {
 			return scramClient(t, user, password, bound(t, kind, state, damage))
 		}
@@ -245,18 +271,33 @@ func TestMechanismsOnTheWire(t *testing.T) {
 		{"bad", "SCRAM-SHA-256", scrams("alice", "wrong"), bad},
 		{"unknown", "SCRAM-SHA-256", scrams("mallory", "secret"), bad},
 		{"hidden -PLUS", "SCRAM-SHA-256", says("y,,n=alice,r=abcdefghijklmnop"), bad},
-		{"bound without -PLUS", "SCRAM-SHA-256", says("p=tls-exporter,,n=alice,r=abcdefghijklmnop"), malformed},
+		{
+			"bound without -PLUS", "SCRAM-SHA-256",
+			says("p=tls-exporter,,n=alice,r=abcdefghijklmnop"), malformed,
+		},
 		{"malformed", "SCRAM-SHA-256", says("n,,hello"), malformed},
 		{"extension", "SCRAM-SHA-256", says("n,,m=x,n=alice,r=abcdefghijklmnop"), malformed},
-		{"foreign nonce", "SCRAM-SHA-256", says("n,,n=alice,r=abcdefghijklmnop", "c=biws,r=another,p=AAAA"), "5*"},
-		{"good, tls-exporter", "SCRAM-SHA-256-PLUS", plus("alice", "secret", exporter, false), good},
-		{"good, tls-server-end-point", "SCRAM-SHA-256-PLUS", plus("alice", "secret", endpoint, false), good},
+		{
+			"foreign nonce", "SCRAM-SHA-256",
+			says("n,,n=alice,r=abcdefghijklmnop", "c=biws,r=another,p=AAAA"), "5*",
+		},
+		{
+			"good, tls-exporter", "SCRAM-SHA-256-PLUS", plus("alice", "secret", exporter, false),
+			good,
+		},
+		{
+			"good, tls-server-end-point", "SCRAM-SHA-256-PLUS",
+			plus("alice", "secret", endpoint, false), good,
+		},
 		{"another connection", "SCRAM-SHA-256-PLUS", plus("alice", "secret", exporter, true), bad},
 		{"another certificate", "SCRAM-SHA-256-PLUS", plus("alice", "secret", endpoint, true), bad},
 		{"bad", "SCRAM-SHA-256-PLUS", plus("alice", "wrong", exporter, false), bad},
 		{"unknown", "SCRAM-SHA-256-PLUS", plus("mallory", "secret", exporter, false), bad},
 		{"unbound", "SCRAM-SHA-256-PLUS", scrams("alice", "secret"), malformed},
-		{"unknown binding", "SCRAM-SHA-256-PLUS", says("p=tls-unique,,n=alice,r=abcdefghijklmnop"), bad},
+		{
+			"unknown binding", "SCRAM-SHA-256-PLUS",
+			says("p=tls-unique,,n=alice,r=abcdefghijklmnop"), bad,
+		},
 		{"good", "OAUTHBEARER", says(oauth("", "secret")), good},
 		{"good, named", "OAUTHBEARER", says(oauth("alice", "secret")), good},
 		{"bad", "OAUTHBEARER", says(oauth("alice", "wrong"), "\x01"), bad},
@@ -279,16 +320,24 @@ func TestMechanismsOnTheWire(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%s/%v", tt.mechanism, tt.name, initial), func(t *testing.T) {
 				saslRig(t, submission(), func(t *testing.T, r *rig) {
 					p := r.inside("192.0.2.7:40000", alice)
-					reply, challenges := p.logOn(tt.mechanism, initial, tt.d(t, p.conn.(*tls.Conn).ConnectionState()))
+					reply, challenges := p.logOn(
+						tt.mechanism, initial, tt.d(t, p.conn.(*tls.Conn).ConnectionState()),
+					)
 					if !match(tt.want, reply) {
 						t.Fatalf("got %q, want %q", reply, tt.want)
 					}
-					if reply != good && slices.ContainsFunc(challenges, func(c string) bool { return strings.HasPrefix(c, "v=") }) {
+					if reply != good &&
+						slices.ContainsFunc(challenges, func(c string) bool {
+							return strings.HasPrefix(c, "v=")
+						}) {
 						t.Errorf("the server has proved that it knows the secret: %q", challenges)
 					}
-					if strings.HasPrefix(tt.name, "bad") && strings.Contains(tt.mechanism, "OAUTH") {
+					if strings.HasPrefix(tt.name, "bad") &&
+						strings.Contains(tt.mechanism, "OAUTH") {
 						var refusal struct{ Scope string }
-						if err := json.Unmarshal([]byte(challenges[len(challenges)-1]), &refusal); err != nil || len(refusal.Scope) != 2000 {
+						if err := json.Unmarshal(
+							[]byte(challenges[len(challenges)-1]), &refusal,
+						); err != nil || len(refusal.Scope) != 2000 {
 							t.Errorf("%v in %q", err, challenges)
 						}
 					}
@@ -308,7 +357,8 @@ func TestMechanismsOnTheWire(t *testing.T) {
 	}
 }
 
-// What is offered depends on the connector, on TLS and on the certificate, the strongest first.
+// What is offered depends on the connector, on TLS and on the certificate, the
+// strongest first.
 func TestMechanismsOffered(t *testing.T) {
 	const inside = "SCRAM-SHA-256-PLUS SCRAM-SHA-256 OAUTHBEARER XOAUTH2 PLAIN LOGIN"
 	alice := authority().issue(nil, "alice.example.test")
@@ -321,16 +371,41 @@ func TestMechanismsOffered(t *testing.T) {
 		clear     string
 		inside    string
 	}{
-		{"users inside TLS", connector.TLS | connector.BasicAuth | connector.BasicAuthRequireTLS, nil, nil, "", inside},
-		{"users with a certificate", connector.TLS | connector.BasicAuth | connector.BasicAuthRequireTLS, nil, alice, "", "EXTERNAL " + inside},
-		{"users with a certificate of a stranger", connector.TLS | connector.BasicAuth | connector.BasicAuthRequireTLS, nil, stranger, "", inside},
-		{"users everywhere", connector.TLS | connector.BasicAuth, nil, nil, "SCRAM-SHA-256 PLAIN LOGIN", inside},
-		{"servers", connector.TLS | connector.ExchangeServer, nil, alice, "", "EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN"},
+		{
+			"users inside TLS", connector.TLS | connector.BasicAuth | connector.BasicAuthRequireTLS,
+			nil, nil, "", inside,
+		},
+		{
+			"users with a certificate",
+			connector.TLS | connector.BasicAuth | connector.BasicAuthRequireTLS, nil, alice, "",
+			"EXTERNAL " + inside,
+		},
+		{
+			"users with a certificate of a stranger",
+			connector.TLS | connector.BasicAuth | connector.BasicAuthRequireTLS, nil, stranger, "",
+			inside,
+		},
+		{
+			"users everywhere", connector.TLS | connector.BasicAuth, nil, nil,
+			"SCRAM-SHA-256 PLAIN LOGIN", inside,
+		},
+		{
+			"servers", connector.TLS | connector.ExchangeServer, nil, alice, "",
+			"EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN",
+		},
 		{"nobody", connector.TLS, nil, alice, "", ""},
-		{"passwords", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) { p.Auth = &auth.Server{Passwords: p.Auth.Passwords} }, alice, "PLAIN LOGIN", "PLAIN LOGIN"},
-		{"tokens", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) { p.Auth = &auth.Server{Tokens: p.Auth.Tokens} }, nil, "", "OAUTHBEARER XOAUTH2"},
-		{"certificates", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) { p.Auth = &auth.Server{Certificates: p.Auth.Certificates} }, nil, "", ""},
-		{"nothing", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) { p.Auth = &auth.Server{} }, nil, "", ""},
+		{"passwords", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) {
+			p.Auth = &auth.Server{Passwords: p.Auth.Passwords}
+		}, alice, "PLAIN LOGIN", "PLAIN LOGIN"},
+		{"tokens", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) {
+			p.Auth = &auth.Server{Tokens: p.Auth.Tokens}
+		}, nil, "", "OAUTHBEARER XOAUTH2"},
+		{"certificates", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) {
+			p.Auth = &auth.Server{Certificates: p.Auth.Certificates}
+		}, nil, "", ""},
+		{"nothing", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) {
+			p.Auth = &auth.Server{}
+		}, nil, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := submission()
@@ -358,13 +433,18 @@ func TestMechanismsOffered(t *testing.T) {
 				if got := offered(p.ehlo()); got != tt.inside {
 					t.Errorf("inside TLS %q, want %q", got, tt.inside)
 				}
-				for _, m := range []string{"EXTERNAL", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN", "CRAM-MD5", "NTLM", "ANONYMOUS", "plain "} {
+				for _, m := range []string{
+					"EXTERNAL", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2",
+					"PLAIN", "LOGIN", "CRAM-MD5", "NTLM", "ANONYMOUS", "plain ",
+				} {
 					p.cmd("AUTH " + m)
 					line, err := p.read()
 					if err != nil {
 						t.Fatal(err)
 					}
-					want := slices.Contains(strings.Fields(tt.inside), strings.TrimSpace(strings.ToUpper(m)))
+					want := slices.Contains(
+						strings.Fields(tt.inside), strings.TrimSpace(strings.ToUpper(m)),
+					)
 					if got := strings.HasPrefix(line, "334 "); got != want {
 						t.Errorf("AUTH %s: %q", m, line)
 					} else if got {
@@ -377,7 +457,8 @@ func TestMechanismsOffered(t *testing.T) {
 	}
 }
 
-// Where only servers log on, a user's good password is worth no more than a bad one, whatever the mechanism.
+// Where only servers log on, a user's good password is worth no more than a bad
+// one, whatever the mechanism.
 func TestOnlyServersLogOn(t *testing.T) {
 	c := submission()
 	c.FQDN, c.AuthMechanisms, c.PermissionGroups = "", connector.TLS|connector.ExchangeServer, connector.ExchangeServers|connector.ExchangeUsers
@@ -402,7 +483,10 @@ func TestOnlyServersLogOn(t *testing.T) {
 					t.Errorf("%s as %s: %q", mechanism, user, reply)
 				}
 				if user != "server" && len(challenges) > 1 {
-					t.Errorf("%s: the server has proved that the password is good: %q", mechanism, challenges)
+					t.Errorf(
+						"%s: the server has proved that the password is good: %q", mechanism,
+						challenges,
+					)
 				}
 			}
 			// The Throttle has not seen a good logon either.
@@ -411,7 +495,9 @@ func TestOnlyServersLogOn(t *testing.T) {
 				for i := range 3 {
 					p.logOn("PLAIN", true, fixed(fmt.Sprint("\x00alice\x00secret", i)))
 				}
-				if reply, _ := p.logOn("PLAIN", true, fixed("\x00alice\x00secret")); !match("454 4.7.0 Too many failed logons*", reply) {
+				if reply, _ := p.logOn(
+					"PLAIN", true, fixed("\x00alice\x00secret"),
+				); !match("454 4.7.0 Too many failed logons*", reply) {
 					t.Errorf("got %q", reply)
 				}
 			}
@@ -419,7 +505,8 @@ func TestOnlyServersLogOn(t *testing.T) {
 	}
 }
 
-// A client behind a host that speaks for it has neither that host's certificate nor its TLS connection.
+// A client behind a host that speaks for it has neither that host's certificate
+// nor its TLS connection.
 func TestXCLIENTLendsNoProof(t *testing.T) {
 	saslRig(t, submission(), func(t *testing.T, r *rig) {
 		r.policy.XClient = []connector.Range{connector.MustParseRange("192.0.2.7")}
@@ -427,10 +514,14 @@ func TestXCLIENTLendsNoProof(t *testing.T) {
 		p := r.inside("192.0.2.7:40000", authority().issue(nil, "alice.example.test"))
 		p.cmd("XCLIENT ADDR=192.0.2.9")
 		p.expect("220 *")
-		if lines := p.ehlo(); !slices.Contains(lines, "AUTH SCRAM-SHA-256 OAUTHBEARER XOAUTH2 PLAIN LOGIN") {
+		if lines := p.ehlo(); !slices.Contains(
+			lines, "AUTH SCRAM-SHA-256 OAUTHBEARER XOAUTH2 PLAIN LOGIN",
+		) {
 			t.Errorf("offered %q", lines)
 		}
-		if reply, _ := p.logOn("SCRAM-SHA-256", true, scramClient(t, "alice", "secret", func(c *scram.Client) *scram.ClientConversation {
+		if reply, _ := p.logOn("SCRAM-SHA-256", true, scramClient(t, "alice", "secret", func(
+			c *scram.Client,
+		) *scram.ClientConversation {
 			return c.NewConversationAdvertisingChannelBinding()
 		})); !match("235 *", reply) {
 			t.Errorf("got %q", reply)
@@ -438,7 +529,8 @@ func TestXCLIENTLendsNoProof(t *testing.T) {
 	})
 }
 
-// A client that logs on with TLS 1.2 binds to the certificate that it was served, by the name it asked for.
+// A client that logs on with TLS 1.2 binds to the certificate that it was
+// served, by the name it asked for.
 func TestServedCertificate(t *testing.T) {
 	other := authority().issue(nil, "other.example.test")
 	saslRig(t, submission(), func(t *testing.T, r *rig) {
@@ -462,10 +554,18 @@ func TestServedCertificate(t *testing.T) {
 			p.handshake(cfg)
 			p.ehlo()
 			state := p.conn.(*tls.Conn).ConnectionState()
-			if want := map[bool]string{true: "other.example.test", false: "mx.example.test"}[name == "other.example.test"]; state.PeerCertificates[0].DNSNames[0] != want {
+			if want := map[bool]string{
+				true: "other.example.test", false: "mx.example.test",
+			}[name == "other.example.test"]; state.PeerCertificates[0].DNSNames[0] != want {
 				t.Errorf("%q was served %q", name, state.PeerCertificates[0].DNSNames)
 			}
-			reply, _ := p.logOn("SCRAM-SHA-256-PLUS", true, scramClient(t, "alice", "secret", bound(t, scram.ChannelBindingTLSServerEndpoint, state, false)))
+			reply, _ := p.logOn(
+				"SCRAM-SHA-256-PLUS", true,
+				scramClient(
+					t, "alice", "secret",
+					bound(t, scram.ChannelBindingTLSServerEndpoint, state, false),
+				),
+			)
 			if !match("235 *", reply) {
 				t.Errorf("%q: %q", name, reply)
 			}
@@ -477,7 +577,9 @@ func TestServedCertificate(t *testing.T) {
 func TestOldTLS(t *testing.T) {
 	for _, least := range []uint16{0, tls.VersionTLS10, tls.VersionTLS13} {
 		for _, most := range []uint16{tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13} {
-			bubbleWith(t, func(cfg *smtpd.Config) { cfg.Policy.TLS.MinVersion = least }, func(t *testing.T, r *rig) {
+			bubbleWith(t, func(cfg *smtpd.Config) {
+				cfg.Policy.TLS.MinVersion = least
+			}, func(t *testing.T, r *rig) {
 				p := r.client()
 				p.expect("220 *")
 				p.cmd("STARTTLS")
@@ -486,7 +588,8 @@ func TestOldTLS(t *testing.T) {
 				cfg := clientTLS()
 				cfg.MinVersion, cfg.MaxVersion = tls.VersionTLS10, most
 				err := tls.Client(newBuffered(p.raw, p.gone), cfg).Handshake()
-				if want := most >= max(least, tls.VersionTLS12) || least == tls.VersionTLS10; (err == nil) != want {
+				if want := most >= max(least, tls.VersionTLS12) ||
+					least == tls.VersionTLS10; (err == nil) != want {
 					t.Errorf("from %x, up to %x: %v", least, most, err)
 				}
 			}, open())
@@ -494,16 +597,21 @@ func TestOldTLS(t *testing.T) {
 	}
 }
 
-// An unknown user and a wrong password make the same dialogue, at the same times.
+// An unknown user and a wrong password make the same dialogue, at the same
+// times.
 func TestUnknownUserLooksLikeWrongPassword(t *testing.T) {
 	drawn := regexp.MustCompile(`r=[^,]*|s=[^,]*`)
 	saslRig(t, submission(), func(t *testing.T, r *rig) {
 		c := *r.policyConnector()
 		c.Limits.AuthTarpit = 5 * time.Second
 		for mechanism, d := range map[string]func(user string) dialogue{
-			"PLAIN":         func(user string) dialogue { return fixed("\x00" + user + "\x00wrong") },
-			"LOGIN":         func(user string) dialogue { return fixed(user, "wrong") },
-			"SCRAM-SHA-256": func(user string) dialogue { return scramClient(t, user, "wrong", unbound) },
+			"PLAIN": func(user string) dialogue {
+				return fixed("\x00" + user + "\x00wrong")
+			},
+			"LOGIN": func(user string) dialogue { return fixed(user, "wrong") },
+			"SCRAM-SHA-256": func(user string) dialogue {
+				return scramClient(t, user, "wrong", unbound)
+			},
 		} {
 			r.policy = policyFor(t, r.backend, &c)
 			r.policy.Auth = people()
@@ -528,7 +636,8 @@ func TestUnknownUserLooksLikeWrongPassword(t *testing.T) {
 	})
 }
 
-// Too many failed logons are refused unseen; the user logs on from elsewhere at once.
+// Too many failed logons are refused unseen; the user logs on from elsewhere at
+// once.
 func TestThrottledLogons(t *testing.T) {
 	c := submission()
 	c.Limits.MaxLogonFailures, c.Limits.AuthTarpit = 7, time.Second
@@ -537,7 +646,9 @@ func TestThrottledLogons(t *testing.T) {
 		r.server.SetPolicy(r.policy)
 		p := r.inside("192.0.2.7:40000", nil)
 		for i := range 6 {
-			if reply, _ := p.logOn("PLAIN", true, fixed(fmt.Sprint("\x00alice\x00", i))); !match("535 *", reply) {
+			if reply, _ := p.logOn(
+				"PLAIN", true, fixed(fmt.Sprint("\x00alice\x00", i)),
+			); !match("535 *", reply) {
 				t.Fatalf("attempt %d: %q", i, reply)
 			}
 		}
@@ -552,12 +663,15 @@ func TestThrottledLogons(t *testing.T) {
 		p.expect("421 4.7.0 *")
 		p.expectClose()
 		last := r.backend.rejected[len(r.backend.rejected)-1]
-		if _, ok := errors.AsType[*auth.ThrottledError](last.Reply.Cause); !ok || last.User != "alice" {
+		if _, ok := errors.AsType[*auth.ThrottledError](last.Reply.Cause); !ok ||
+			last.User != "alice" {
 			t.Errorf("reported %+v", last)
 		}
 		p = r.inside("192.0.2.8:40000", nil)
 		began = time.Now()
-		if reply, _ := p.logOn("PLAIN", true, fixed("\x00alice\x00secret")); !match("235 *", reply) {
+		if reply, _ := p.logOn(
+			"PLAIN", true, fixed("\x00alice\x00secret"),
+		); !match("235 *", reply) {
 			t.Fatalf("from elsewhere: %q", reply)
 		}
 		if d := time.Since(began); d > time.Second {
@@ -601,11 +715,14 @@ func TestLoggedOn(t *testing.T) {
 	})
 }
 
-// A verifier that cannot tell is no fault of the client, and one that is slow holds up nobody else.
+// A verifier that cannot tell is no fault of the client, and one that is slow
+// holds up nobody else.
 func TestSlowVerifier(t *testing.T) {
 	saslRig(t, submission(), func(t *testing.T, r *rig) {
 		quick := r.policy.Auth.Passwords
-		r.policy.Auth.Passwords = auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+		r.policy.Auth.Passwords = auth.VerifierFunc(func(
+			ctx context.Context, c auth.Credentials,
+		) (*auth.Identity, error) {
 			if c.Username == "slow" {
 				<-ctx.Done()
 				return nil, ctx.Err()
@@ -617,7 +734,9 @@ func TestSlowVerifier(t *testing.T) {
 		slow, fast := r.inside("192.0.2.7:40000", nil), r.inside("192.0.2.7:40001", nil)
 		began := time.Now()
 		slow.cmd("AUTH PLAIN " + b64("\x00slow\x00secret"))
-		if reply, _ := fast.logOn("PLAIN", true, fixed("\x00alice\x00secret")); !match("235 *", reply) || time.Since(began) > time.Second {
+		if reply, _ := fast.logOn(
+			"PLAIN", true, fixed("\x00alice\x00secret"),
+		); !match("235 *", reply) || time.Since(began) > time.Second {
 			t.Errorf("%q after %v", reply, time.Since(began))
 		}
 		slow.expect("454 4.7.0 Temporary authentication failure")
@@ -628,6 +747,8 @@ func TestSlowVerifier(t *testing.T) {
 }
 
 func (r *rig) policyConnector() *connector.Connector {
-	c, _ := r.policy.Connectors.Match(netip.MustParseAddrPort("192.0.2.1:25"), netip.MustParseAddr("192.0.2.7"))
+	c, _ := r.policy.Connectors.Match(
+		netip.MustParseAddrPort("192.0.2.1:25"), netip.MustParseAddr("192.0.2.7"),
+	)
 	return c
 }

@@ -21,13 +21,16 @@ import (
 // ErrServerClosed is returned by [Server.Serve] on a server that was shut down.
 var ErrServerClosed = errors.New("smtpd: server closed")
 
-// maxPaused bounds the sessions that are held back at one time, server-wide. Beyond it refusals are not delayed.
+// maxPaused bounds the sessions that are held back at one time, server-wide.
+// Beyond it refusals are not delayed.
 const maxPaused = 1000
 
-// maxHeaders bounds the connections from proxies whose PROXY header has not arrived yet.
+// maxHeaders bounds the connections from proxies whose PROXY header has not
+// arrived yet.
 const maxHeaders = 1000
 
-// Server accepts connections for all connectors of its policy. It is safe for concurrent use.
+// Server accepts connections for all connectors of its policy. It is safe for
+// concurrent use.
 type Server struct {
 	hostname  string
 	log       *slog.Logger
@@ -73,7 +76,8 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// SetPolicy sets the policy of new connections. Those that are open keep theirs.
+// SetPolicy sets the policy of new connections. Those that are open keep
+// theirs.
 func (s *Server) SetPolicy(p Policy) {
 	p.serving = serving(p.TLS, p.Auth != nil && p.Auth.SCRAM != nil)
 	p.asking = asking(p.serving)
@@ -112,7 +116,8 @@ func (s *Server) Serve(l net.Listener) error {
 		if errors.Is(err, net.ErrClosed) {
 			return err
 		}
-		// Out of file descriptors, or a peer that left again: neither may end the service.
+		// Out of file descriptors, or a peer that left again: neither may end
+		// the service.
 		delay = min(max(2*delay, 5*time.Millisecond), time.Second)
 		s.log.Error("accept failed", "err", err, "retry", delay)
 		t := time.NewTimer(delay)
@@ -135,7 +140,8 @@ func (s *Server) protocol() {
 	go func() { _ = p.Serve(s.queue) }()
 }
 
-// accept chooses the connector and admits the connection. It does not block on the peer.
+// accept chooses the connector and admits the connection. It does not block on
+// the peer.
 func (s *Server) accept(c net.Conn) {
 	pol := s.policy.Load()
 	sess := Session{Local: addrPort(c.LocalAddr()), Remote: addrPort(c.RemoteAddr())}
@@ -163,7 +169,8 @@ func (s *Server) accept(c net.Conn) {
 	if r := g.admit(con); r != nil {
 		g.rejected(Rejection{Stage: "connect", Reply: r})
 		if !con.ImplicitTLS {
-			// The send buffer of a new connection is empty, so this does not wait.
+			// The send buffer of a new connection is empty, so this does not
+			// wait.
 			_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 			_, _ = c.Write(appendReply(nil, r.Code, r.enhancedFor(), r.Text))
 		}
@@ -193,7 +200,8 @@ func (s *Server) unknown(pol *Policy, sess *Session) {
 
 var errNoConnector = errors.New("no connector for the peer")
 
-// maxTold bounds how many strangers the log and the events are told of in a second.
+// maxTold bounds how many strangers the log and the events are told of in a
+// second.
 const maxTold = 20
 
 // told counts what the log is told of.
@@ -204,7 +212,8 @@ type told struct {
 	missed int
 }
 
-// tell reports whether there is room for one more, and how many had none before it.
+// tell reports whether there is room for one more, and how many had none before
+// it.
 func (t *told) tell(now time.Time) (ok bool, missed int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -292,7 +301,8 @@ func (s *Server) stop() []*guard {
 
 // Shutdown stops accepting and waits for the sessions to end. Idle ones are
 // told 421 and closed at once; one in a transaction may finish that message
-// first. When ctx ends, Shutdown closes what is left and returns the error of ctx.
+// first. When ctx ends, Shutdown closes what is left and returns the error of
+// ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	for _, g := range s.stop() {
 		g.dismiss()
@@ -330,7 +340,8 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// addrPort returns the address of one side of a connection, an IPv4 address as such.
+// addrPort returns the address of one side of a connection, an IPv4 address as
+// such.
 func addrPort(a net.Addr) netip.AddrPort {
 	var ap netip.AddrPort
 	if t, ok := a.(*net.TCPAddr); ok {
@@ -352,7 +363,8 @@ func newQueue() *queue {
 	return &queue{links: make(chan net.Conn), done: make(chan struct{})}
 }
 
-// put gives go-smtp a fresh connection to speak on for g, and reports whether it was taken.
+// put gives go-smtp a fresh connection to speak on for g, and reports whether
+// it was taken.
 func (q *queue) put(g *guard) bool {
 	select {
 	case q.links <- &link{guard: g}:

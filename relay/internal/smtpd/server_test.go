@@ -77,7 +77,9 @@ func TestS12Panics(t *testing.T) {
 func TestS12PanicInTLS(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		p := policyFor(t, r.backend, open())
-		p.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { panic("boom") }}
+		p.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			panic("boom")
+		}}
 		r.server.SetPolicy(p)
 		c := r.client()
 		c.expect("220 *")
@@ -121,7 +123,8 @@ func TestS13Shutdown(t *testing.T) {
 		idle, fresh, mail, busy, sending := greeted(), greeted(), greeted(), greeted(), greeted()
 		idle.ehlo()
 		mail.ehlo()
-		mail.cmd("MAIL FROM:<nobody.yet@example.test>") // without a recipient there is nothing to wait for
+		// without a recipient there is nothing to wait for
+		mail.cmd("MAIL FROM:<nobody.yet@example.test>")
 		mail.expect("250 *")
 		busy.ehlo()
 		busy.begin()
@@ -212,7 +215,11 @@ func TestS22Coalescing(t *testing.T) {
 		for range 50 {
 			p.expect("250 *")
 		}
-		p.send("MAIL FROM:<a@example.test>\r\n" + strings.Repeat("RCPT TO:<b@example.test>\r\n", 20) + "DATA\r\n")
+		p.send(
+			"MAIL FROM:<a@example.test>\r\n" + strings.Repeat(
+				"RCPT TO:<b@example.test>\r\n", 20,
+			) + "DATA\r\n",
+		)
 		p.expect("250 *")
 		for range 20 {
 			p.expect("250 *")
@@ -297,7 +304,8 @@ func TestConnectionPercent(t *testing.T) {
 	c.Limits.MaxConnections = 10
 	c.Limits.MaxConnectionsPercentPerSource = 50
 	bubble(t, func(t *testing.T, r *rig) {
-		// Half of what is free: 5 of 10, 4 of 9, 4 of 8; the fourth finds a share of 3 of 7, which is used up.
+		// Half of what is free: 5 of 10, 4 of 9, 4 of 8; the fourth finds a
+		// share of 3 of 7, which is used up.
 		n := 0
 		for range 10 {
 			p := r.client()
@@ -346,7 +354,8 @@ func TestConnectionRate(t *testing.T) {
 	}, c)
 }
 
-// A source that never rests does not keep another out, and sources are forgotten.
+// A source that never rests does not keep another out, and sources are
+// forgotten.
 func TestConnectionRateOfOneSource(t *testing.T) {
 	c := open()
 	c.Limits.ConnectionRate = 60
@@ -400,7 +409,8 @@ func TestSession(t *testing.T) {
 		p.expect("250 *", "250 *", "250 *", "220 *")
 		p.startTLS()
 		p.ehlo()
-		p.cmd("AUTH PLAIN AGFsaWNlAHNlY3JldA==", "MAIL FROM:<a@example.test> SIZE=7 BODY=8BITMIME RET=HDRS ENVID=a+2Bb AUTH=x@example.test",
+		p.cmd("AUTH PLAIN AGFsaWNlAHNlY3JldA==", "MAIL FROM:<a@example.test> SIZE=7 "+
+			"BODY=8BITMIME RET=HDRS ENVID=a+2Bb AUTH=x@example.test",
 			"RCPT TO:<b@example.test> NOTIFY=DELAY ORCPT=rfc822;b+2Bc@example.test", "BDAT 0 LAST")
 		p.expect("235 *", "250 *", "250 *", "250 *")
 		want := []string{
@@ -412,7 +422,9 @@ func TestSession(t *testing.T) {
 		}
 		m := r.backend.taken()[0].mail
 		rc := m.Recipients[0]
-		got := fmt.Sprintln(m.Size, m.Body, m.Return, m.EnvelopeID, *m.Auth, rc.Notify, rc.Original, rc.Value)
+		got := fmt.Sprintln(
+			m.Size, m.Body, m.Return, m.EnvelopeID, *m.Auth, rc.Notify, rc.Original, rc.Value,
+		)
 		if want := "7 8BITMIME HDRS a+b x@example.test DELAY rfc822;b+c@example.test kept\n"; got != want {
 			t.Errorf("got %q", got)
 		}
@@ -422,7 +434,9 @@ func TestSession(t *testing.T) {
 // IPv6 peers are counted by their /64.
 func TestSourceIsNetwork(t *testing.T) {
 	c := open()
-	c.RemoteIPRanges = []connector.Range{{From: netip.MustParseAddr("2001:db8::"), To: netip.MustParseAddr("2001:db8:ffff::")}}
+	c.RemoteIPRanges = []connector.Range{
+		{From: netip.MustParseAddr("2001:db8::"), To: netip.MustParseAddr("2001:db8:ffff::")},
+	}
 	c.Limits.MaxConnectionsPerSource = 1
 	bubble(t, func(t *testing.T, r *rig) {
 		a := r.dial("[2001:db8::1]:1")
@@ -462,12 +476,16 @@ func TestTarpitIsBounded(t *testing.T) {
 func TestSizeLimitBypassed(t *testing.T) {
 	c := open()
 	c.Limits.MaxMessageBytes = 65536
-	c.Grants = []connector.Grant{{Principal: connector.Anonymous, Rights: connector.BypassMessageSizeLimit}}
+	c.Grants = []connector.Grant{
+		{Principal: connector.Anonymous, Rights: connector.BypassMessageSizeLimit},
+	}
 	bubble(t, func(t *testing.T, r *rig) {
 		p := r.client()
 		p.expect("220 *")
 		p.ehlo()
-		p.cmd("MAIL FROM:<a@example.test> SIZE=70000", "RCPT TO:<b@example.test>", "BDAT 70000 LAST")
+		p.cmd(
+			"MAIL FROM:<a@example.test> SIZE=70000", "RCPT TO:<b@example.test>", "BDAT 70000 LAST",
+		)
 		p.send(strings.Repeat("x", 70000))
 		p.expect("250 *", "250 *", "250 2.0.0 Ok: queued as Q1")
 	}, c)

@@ -14,8 +14,8 @@ import (
 )
 
 // Reply is an error that says what goes on the wire. Any other error of a
-// Backend becomes a constant 451 4.3.0; its text goes to the log only. A code of 421
-// also closes the connection.
+// Backend becomes a constant 451 4.3.0; its text goes to the log only. A code
+// of 421 also closes the connection.
 type Reply struct {
 	Code     int
 	Enhanced string // "5.7.1"
@@ -33,22 +33,26 @@ type Session struct {
 	Connector     *connector.Connector
 	Limits        connector.Limits // with defaults filled in
 	Local, Remote netip.AddrPort
-	// Proxy is the listed host that has told, by a PROXY header or XCLIENT, whom it
-	// speaks for; Local and Remote are then what it told. Invalid without one.
+	// Proxy is the listed host that has told, by a PROXY header or XCLIENT,
+	// whom it speaks for; Local and Remote are then what it told. Invalid
+	// without one.
 	Proxy netip.AddrPort
 	Helo  string
 	ESMTP bool // EHLO rather than HELO
-	// TLS is nil outside TLS. VerifiedChains is set when the client's certificate has been verified.
+	// TLS is nil outside TLS. VerifiedChains is set when the client's
+	// certificate has been verified.
 	TLS       *tls.ConnectionState
 	Identity  *auth.Identity // nil before AUTH
 	Mechanism auth.Mechanism
-	// Rights is Connector.Rights for the session as it stands, set at connect, after TLS and after AUTH.
+	// Rights is Connector.Rights for the session as it stands, set at connect,
+	// after TLS and after AUTH.
 	Rights connector.Right
 	// Value is the backend's own.
 	Value any
 }
 
-// Mail is a MAIL command whose syntax has been checked, and the recipients accepted since.
+// Mail is a MAIL command whose syntax has been checked, and the recipients
+// accepted since.
 type Mail struct {
 	From       domains.Address // null for <>
 	Size       int64           // SIZE as declared; -1 when not
@@ -86,21 +90,24 @@ type Rejection struct {
 type Backend interface {
 	Connect(ctx context.Context, s *Session) error
 	Helo(ctx context.Context, s *Session) error
-	// Auth is asked whether s.Identity, who has shown a good secret, may log on. Identity and Rights
-	// are set for the call, and again when the exchange has ended. The client does not know yet.
+	// Auth is asked whether s.Identity, who has shown a good secret, may log
+	// on. Identity and Rights are set for the call, and again when the exchange
+	// has ended. The client does not know yet.
 	Auth(ctx context.Context, s *Session) error
 	// LoggedOn is told that s.Identity has logged on, for the log.
 	LoggedOn(s *Session)
 	Mail(ctx context.Context, s *Session, m *Mail) error
 	Rcpt(ctx context.Context, s *Session, m *Mail, r *Rcpt) error
-	// Message reads the content to its end and makes it durable. The content
-	// is free of dot-stuffing and ends with its last octet. A read error other than io.EOF means that the
-	// message must be dropped; Message returns it. id goes into the 250.
+	// Message reads the content to its end and makes it durable. The content is
+	// free of dot-stuffing and ends with its last octet. A read error other
+	// than io.EOF means that the message must be dropped; Message returns it.
+	// id goes into the 250.
 	Message(ctx context.Context, s *Session, m *Mail, content io.Reader) (id string, err error)
 	// Rejected is told of every refusal, for the log and the events. It must
 	// not wait: refused connections are reported before the next is accepted.
 	// The code of the reply is 0 if none was given: after a failed TLS
-	// handshake, and to a peer that no connector is for, whose session has none.
+	// handshake, and to a peer that no connector is for, whose session has
+	// none.
 	Rejected(s *Session, r Rejection)
 	// Closed is told of the end of a session for which Connect was called.
 	// It is the last call for the session.
@@ -111,18 +118,21 @@ type Backend interface {
 // began with.
 type Policy struct {
 	Connectors *connector.Set
-	// TLS is used for STARTTLS and implicit TLS; nil means that neither is offered. Connectors on which
-	// a certificate counts ask the client for one, to be verified against ClientCAs. One
-	// that cannot be verified does not count and does no harm.
+	// TLS is used for STARTTLS and implicit TLS; nil means that neither is
+	// offered. Connectors on which a certificate counts ask the client for one,
+	// to be verified against ClientCAs. One that cannot be verified does not
+	// count and does no harm.
 	TLS     *tls.Config
 	Backend Backend
 	// Memory is for the recipients of messages being received. Nil is no bound.
 	Memory *Budget
-	// CompleteDomain is added to the paths of authenticated users that have no domain. Empty: they are refused.
+	// CompleteDomain is added to the paths of authenticated users that have no
+	// domain. Empty: they are refused.
 	CompleteDomain string
 	// Auth runs the mechanisms of AUTH; nil means that AUTH is not offered.
 	Auth *auth.Server
-	// RequireEncryption makes every connector one that requires TLS, for clients that are not on this host.
+	// RequireEncryption makes every connector one that requires TLS, for
+	// clients that are not on this host.
 	RequireEncryption bool
 	// Proxies are the hosts whose connections begin with a PROXY header.
 	Proxies []connector.Range
@@ -141,7 +151,7 @@ type Config struct {
 	Hostname string
 	Logger   *slog.Logger
 	Policy   Policy
-	// Gateways returns the default gateways of this host, and nil when they are not
-	// known now: those of before count. Defaults to what the system says.
+	// Gateways returns the default gateways of this host, and nil when they are
+	// not known now: those of before count. Defaults to what the system says.
 	Gateways func() []netip.Addr
 }

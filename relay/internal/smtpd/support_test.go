@@ -66,7 +66,12 @@ func (b *recorder) act(name string) error {
 	case "plain":
 		return errors.New("dial db.internal:5432\r\n250 2.0.0 forged")
 	case "wrapped":
-		return fmt.Errorf("policy: %w", &smtpd.Reply{Code: 550, Enhanced: "5.7.1", Text: "No\r\n250 forged", Cause: errors.New("secret")})
+		return fmt.Errorf(
+			"policy: %w",
+			&smtpd.Reply{
+				Code: 550, Enhanced: "5.7.1", Text: "No\r\n250 forged", Cause: errors.New("secret"),
+			},
+		)
 	case "odd":
 		return &smtpd.Reply{Code: 250, Text: "fine"}
 	case "nil":
@@ -136,7 +141,9 @@ func (b *recorder) Rcpt(_ context.Context, s *smtpd.Session, m *smtpd.Mail, r *s
 	return b.act(r.To.Local())
 }
 
-func (b *recorder) Message(ctx context.Context, s *smtpd.Session, m *smtpd.Mail, content io.Reader) (string, error) {
+func (b *recorder) Message(
+	ctx context.Context, s *smtpd.Session, m *smtpd.Mail, content io.Reader,
+) (string, error) {
 	defer b.enter()()
 	switch m.Recipients[0].To.Local() {
 	case "unread":
@@ -229,7 +236,8 @@ type address string
 func (a address) Network() string { return "tcp" }
 func (a address) String() string  { return string(a) }
 
-// addressed gives a pipe the addresses of a TCP connection and counts the writes.
+// addressed gives a pipe the addresses of a TCP connection and counts the
+// writes.
 type addressed struct {
 	net.Conn
 	remote address
@@ -257,14 +265,17 @@ type rig struct {
 // open returns a connector for tests: anonymous submission for all, no delays.
 func open() *connector.Connector {
 	return &connector.Connector{
-		Name:             "test",
-		Bindings:         []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:25")},
-		RemoteIPRanges:   []connector.Range{{From: netip.MustParseAddr("192.0.2.0"), To: netip.MustParseAddr("192.0.2.255")}},
+		Name:     "test",
+		Bindings: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:25")},
+		RemoteIPRanges: []connector.Range{
+			{From: netip.MustParseAddr("192.0.2.0"), To: netip.MustParseAddr("192.0.2.255")},
+		},
 		PermissionGroups: connector.AnonymousUsers | connector.ExchangeUsers,
 		AuthMechanisms:   connector.TLS | connector.BasicAuth | connector.BasicAuthRequireTLS,
 		FQDN:             "mx.example.test",
 		Limits: connector.Limits{
-			Tarpit: -1, AuthTarpit: -1, MaxConnectionsPerSource: -1, MaxConnectionsPercentPerSource: -1, ConnectionRate: -1,
+			Tarpit: -1, AuthTarpit: -1, MaxConnectionsPerSource: -1,
+			MaxConnectionsPercentPerSource: -1, ConnectionRate: -1,
 		},
 	}
 }
@@ -299,7 +310,8 @@ func startWith(t testing.TB, change func(*smtpd.Config), list ...*connector.Conn
 	b := &recorder{}
 	r := &rig{t: t, backend: b, l: newMemory(), served: make(chan error, 1)}
 	cfg := smtpd.Config{
-		Hostname: "relay.example.test", Logger: slog.New(slog.DiscardHandler), Policy: policyFor(t, b, list...),
+		Hostname: "relay.example.test", Logger: slog.New(slog.DiscardHandler),
+		Policy:   policyFor(t, b, list...),
 		Gateways: func() []netip.Addr { return nil },
 	}
 	change(&cfg)
@@ -324,7 +336,10 @@ func (r *rig) dial(from string) *peer {
 	client, server := net.Pipe()
 	a := &addressed{Conn: server, remote: address(from)}
 	r.l.conns <- a
-	p := &peer{t: r.t, raw: client, conn: client, server: a, out: make(chan []byte, 4096), wrote: make(chan struct{}, 1), gone: make(chan struct{})}
+	p := &peer{
+		t: r.t, raw: client, conn: client, server: a, out: make(chan []byte, 4096),
+		wrote: make(chan struct{}, 1), gone: make(chan struct{}),
+	}
 	p.in = bufio.NewReaderSize(client, 1<<20)
 	r.peers = append(r.peers, p)
 	go p.write()
@@ -435,7 +450,8 @@ func (p *peer) handshake(cfg *tls.Config) {
 	p.conn, p.in = c, bufio.NewReaderSize(c, 1<<20)
 }
 
-// buffered is a connection whose writes do not wait for the other side to read, as on a socket.
+// buffered is a connection whose writes do not wait for the other side to read,
+// as on a socket.
 type buffered struct {
 	net.Conn
 	out  chan []byte
@@ -500,7 +516,8 @@ var certificate = sync.OnceValue(func() tls.Certificate {
 		panic(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mx.example.test"}, DNSNames: []string{"mx.example.test"},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mx.example.test"},
+		DNSNames:  []string{"mx.example.test"},
 		NotBefore: time.Unix(0, 0), NotAfter: time.Now().Add(100 * 365 * 24 * time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)

@@ -90,7 +90,9 @@ func TestOddSessionsAreLogged(t *testing.T) {
 	}, func(t *testing.T, r *rig) {
 		p := r.client()
 		p.expect("220 *")
-		p.cmd("HELO (none)", "HELO My Printer", "MAIL FROM:a@example.test", "RCPT TO:b@example.test")
+		p.cmd(
+			"HELO (none)", "HELO My Printer", "MAIL FROM:a@example.test", "RCPT TO:b@example.test",
+		)
 		p.expect("250 *", "250 *", "250 *", "250 *")
 		p.close()
 		synctest.Wait()
@@ -111,7 +113,8 @@ func TestOddSessionsAreLogged(t *testing.T) {
 		synctest.Wait()
 	}, open())
 	for _, want := range []string{
-		`command="HELO (none)"`, `command="MAIL FROM:a@example.test"`, `command="RCPT TO:b@example.test"`,
+		`command="HELO (none)"`, `command="MAIL FROM:a@example.test"`,
+		`command="RCPT TO:b@example.test"`,
 		`helo="My Printer" stage=mail from=a@example.test recipients=1 err=`,
 		"stage=data from=c@example.test recipients=1 err=",
 		`stage=mail from=d@example.test recipients=0 err="the client has said QUIT"`,

@@ -7,8 +7,9 @@ import (
 	"github.com/postern-mail/postern/auth"
 )
 
-// Bound returns a server like s whose calls end with their context. What a verifier says after that is dropped: it counts for neither
-// the session nor the Throttle. With no SCRAMSecret the server draws one of its own.
+// Bound returns a server like s whose calls end with their context. What a
+// verifier says after that is dropped: it counts for neither the session nor
+// the Throttle. With no SCRAMSecret the server draws one of its own.
 func (c *Calls) Bound(s *auth.Server) *auth.Server {
 	bound := &auth.Server{
 		Passwords: c.verifier(s.Passwords), Tokens: c.verifier(s.Tokens),

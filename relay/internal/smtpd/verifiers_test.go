@@ -19,11 +19,14 @@ import (
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 )
 
-// A verifier that ignores its context keeps neither the client nor the Throttle waiting, and what it says too late is nothing.
+// A verifier that ignores its context keeps neither the client nor the Throttle
+// waiting, and what it says too late is nothing.
 func TestStuckVerifier(t *testing.T) {
 	for mechanism, d := range map[string]func() dialogue{
-		"PLAIN":         func() dialogue { return fixed("\x00stuck\x00secret") },
-		"OAUTHBEARER":   func() dialogue { return fixed("n,a=stuck,\x01auth=Bearer secret\x01\x01") },
+		"PLAIN": func() dialogue { return fixed("\x00stuck\x00secret") },
+		"OAUTHBEARER": func() dialogue {
+			return fixed("n,a=stuck,\x01auth=Bearer secret\x01\x01")
+		},
 		"SCRAM-SHA-256": func() dialogue { return scramClient(t, "stuck", "secret", unbound) },
 		"EXTERNAL":      func() dialogue { return fixed("") },
 	} {
@@ -37,13 +40,17 @@ func TestStuckVerifier(t *testing.T) {
 				}
 				quick := people().Passwords
 				server := &auth.Server{
-					Passwords: auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+					Passwords: auth.VerifierFunc(func(
+						ctx context.Context, c auth.Credentials,
+					) (*auth.Identity, error) {
 						if c.Username == "stuck" {
 							return stuck(ctx, c)
 						}
 						return quick.Verify(ctx, c)
 					}),
-					SCRAM: auth.SCRAMStoreFunc(func(ctx context.Context, c auth.Credentials) (string, *auth.Identity, error) {
+					SCRAM: auth.SCRAMStoreFunc(func(
+						ctx context.Context, c auth.Credentials,
+					) (string, *auth.Identity, error) {
 						id, err := stuck(ctx, c)
 						return storedKeys(), id, err
 					}),
@@ -56,14 +63,18 @@ func TestStuckVerifier(t *testing.T) {
 				p := r.inside("192.0.2.7:40000", authority().issue(nil, "stuck.example.test"))
 				began := time.Now()
 				reply, _ := p.logOn(mechanism, true, d())
-				if took := time.Since(began); reply != "454 4.7.0 Temporary authentication failure" || took != 30*time.Second {
+				if took := time.Since(
+					began,
+				); reply != "454 4.7.0 Temporary authentication failure" || took != 30*time.Second {
 					t.Fatalf("%s: %q after %v", mechanism, reply, took)
 				}
 				p.cmd("MAIL FROM:<a@example.test>")
 				p.expect("530 *")
 				// The place that it had is another's.
 				began = time.Now()
-				if reply, _ := p.logOn("PLAIN", true, fixed("\x00alice\x00secret")); !match("235 *", reply) || time.Since(began) != 0 {
+				if reply, _ := p.logOn(
+					"PLAIN", true, fixed("\x00alice\x00secret"),
+				); !match("235 *", reply) || time.Since(began) != 0 {
 					t.Errorf("%s: then %q after %v", mechanism, reply, time.Since(began))
 				}
 				close(release)
@@ -76,9 +87,12 @@ func TestStuckVerifier(t *testing.T) {
 				if b.user != "alice" || b.rights != connector.ExchangeUsers.Rights() {
 					t.Errorf("%s: the session is that of %q with %s", mechanism, b.user, b.rights)
 				}
-				// A late failure is no failure: the next guess is looked at, at once.
+				// A late failure is no failure: the next guess is looked at, at
+				// once.
 				q := r.inside("192.0.2.7:40001", nil)
-				if reply, _ := q.logOn("PLAIN", true, fixed("\x00alice\x00wrong")); !match("535 *", reply) || time.Since(began) != 0 {
+				if reply, _ := q.logOn(
+					"PLAIN", true, fixed("\x00alice\x00wrong"),
+				); !match("535 *", reply) || time.Since(began) != 0 {
 					t.Errorf("%s: %q after %v", mechanism, reply, time.Since(began))
 				}
 			})
@@ -86,25 +100,30 @@ func TestStuckVerifier(t *testing.T) {
 	}
 }
 
-// Calls that do not return are counted, and beyond a number of them nobody is asked.
+// Calls that do not return are counted, and beyond a number of them nobody is
+// asked.
 func TestStuckVerifiersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		before := runtime.NumGoroutine()
 		release := make(chan struct{})
 		var asked atomic.Int32
-		s := bounded(&auth.Server{Passwords: auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+		s := bounded(&auth.Server{Passwords: auth.VerifierFunc(func(
+			context.Context, auth.Credentials,
+		) (*auth.Identity, error) {
 			asked.Add(1)
 			<-release
 			return nil, nil
 		})})
 		for range smtpd.MaxAbandoned + 10 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			if _, err := s.Passwords.Verify(ctx, auth.Credentials{}); err == nil || errors.Is(err, auth.ErrBadCredentials) {
+			if _, err := s.Passwords.Verify(ctx, auth.Credentials{}); err == nil ||
+				errors.Is(err, auth.ErrBadCredentials) {
 				t.Fatal(err)
 			}
 			cancel()
 		}
-		if n := runtime.NumGoroutine() - before; asked.Load() != smtpd.MaxAbandoned || n > smtpd.MaxAbandoned+10 {
+		if n := runtime.NumGoroutine() - before; asked.Load() != smtpd.MaxAbandoned ||
+			n > smtpd.MaxAbandoned+10 {
 			t.Errorf("asked %d times, %d goroutines", asked.Load(), n)
 		}
 		close(release)
@@ -123,7 +142,9 @@ func TestVerifierPanics(t *testing.T) {
 		ask := func(f auth.VerifierFunc) error {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			_, err := v.Bound(&auth.Server{Tokens: f}).Tokens.Verify(ctx, auth.Credentials{Token: "secret"})
+			_, err := v.Bound(&auth.Server{Tokens: f}).Tokens.Verify(
+				ctx, auth.Credentials{Token: "secret"},
+			)
 			return err
 		}
 		at := func(after time.Duration) auth.VerifierFunc {
@@ -133,10 +154,12 @@ func TestVerifierPanics(t *testing.T) {
 			}
 		}
 		err := ask(at(0))
-		if err == nil || errors.Is(err, auth.ErrBadCredentials) || errors.Is(err, smtpd.ErrUnanswered) {
+		if err == nil || errors.Is(err, auth.ErrBadCredentials) ||
+			errors.Is(err, smtpd.ErrUnanswered) {
 			t.Errorf("at once: %v", err)
 		}
-		if s := log.String(); strings.Count(s, "boom") != 1 || !strings.Contains(s, "verifiers_test.go") {
+		if s := log.String(); strings.Count(s, "boom") != 1 ||
+			!strings.Contains(s, "verifiers_test.go") {
 			t.Errorf("log %s", s)
 		}
 		err = ask(at(time.Minute))
@@ -185,11 +208,19 @@ func TestCallsHaveGrace(t *testing.T) {
 
 // Nothing that an application has set is lost.
 func TestBoundKeepsTheServer(t *testing.T) {
-	v := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) { return nil, nil })
+	v := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+		return nil, nil
+	})
 	s := &auth.Server{
 		Passwords: v, Tokens: v, Certificates: v,
-		SCRAM:           auth.SCRAMStoreFunc(func(context.Context, auth.Credentials) (string, *auth.Identity, error) { return "", nil, nil }),
-		SCRAMIterations: 5000, SCRAMSecret: []byte("salt"), TokenScope: "mail", OpenIDConfiguration: "https://example.test", Throttle: auth.NewThrottle(auth.ThrottleOptions{}),
+		SCRAM: auth.SCRAMStoreFunc(
+			func(context.Context, auth.Credentials) (string, *auth.Identity, error) {
+				return "", nil, nil
+			},
+		),
+		SCRAMIterations: 5000, SCRAMSecret: []byte("salt"), TokenScope: "mail",
+		OpenIDConfiguration: "https://example.test",
+		Throttle:            auth.NewThrottle(auth.ThrottleOptions{}),
 	}
 	all, of := bounded(s), reflect.TypeFor[auth.Server]()
 	nothing := bounded(new(auth.Server))
@@ -199,14 +230,18 @@ func TestBoundKeepsTheServer(t *testing.T) {
 			continue
 		}
 		was, is := reflect.ValueOf(s).Elem().Field(i), reflect.ValueOf(all).Elem().Field(i)
-		if was.IsZero() || is.IsZero() || f.Type.Kind() != reflect.Interface && !reflect.DeepEqual(was.Interface(), is.Interface()) {
+		if was.IsZero() || is.IsZero() ||
+			f.Type.Kind() != reflect.Interface &&
+				!reflect.DeepEqual(was.Interface(), is.Interface()) {
 			t.Errorf("%s: %v became %v", f.Name, was, is)
 		}
 		if !reflect.ValueOf(nothing).Elem().Field(i).IsZero() {
 			t.Errorf("%s: there was none", f.Name)
 		}
 	}
-	if offered := nothing.Mechanisms(auth.Conn{Remote: netip.MustParseAddrPort("192.0.2.7:1")}); len(offered) != 0 {
+	if offered := nothing.Mechanisms(
+		auth.Conn{Remote: netip.MustParseAddrPort("192.0.2.7:1")},
+	); len(offered) != 0 {
 		t.Errorf("offers %v", offered)
 	}
 }
@@ -215,7 +250,9 @@ func TestBoundKeepsTheServer(t *testing.T) {
 func TestManyVerify(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		s := bounded(&auth.Server{Passwords: auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+		s := bounded(&auth.Server{Passwords: auth.VerifierFunc(func(
+			context.Context, auth.Credentials,
+		) (*auth.Identity, error) {
 			<-release
 			return nil, nil
 		})})

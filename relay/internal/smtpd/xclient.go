@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// XCLIENT is Postfix's: https://www.postfix.org/XCLIENT_README.html. LOGIN is not among the
-// attributes: a user is whoever has logged on here.
+// XCLIENT is Postfix's: https://www.postfix.org/XCLIENT_README.html. LOGIN is
+// not among the attributes: a user is whoever has logged on here.
 const xclientAttributes = " NAME ADDR PORT PROTO HELO DESTADDR DESTPORT"
 
 // claim is what XCLIENT tells of a client. What is not told stays as it was.
@@ -120,7 +120,8 @@ func parseClaim(arg string) (c claim, ok bool) {
 	r := params(arg, func(key, value string) *Reply {
 		value, err := xtext(value)
 		seen++
-		unknown := strings.EqualFold(value, "[UNAVAILABLE]") || strings.EqualFold(value, "[TEMPUNAVAIL]")
+		unknown := strings.EqualFold(value, "[UNAVAILABLE]") ||
+			strings.EqualFold(value, "[TEMPUNAVAIL]")
 		ok := err == nil && printable(value)
 		switch key {
 		case "NAME": // of no use here: it proves nothing
@@ -162,7 +163,8 @@ func parseClaim(arg string) (c claim, ok bool) {
 	return c, r == nil && seen > 0
 }
 
-// parseAddr reads an IPv4 address, or an IPv6 one with or without the prefix IPV6:.
+// parseAddr reads an IPv4 address, or an IPv6 one with or without the prefix
+// IPV6:.
 func parseAddr(s string) (netip.Addr, bool) {
 	if len(s) > 5 && strings.EqualFold(s[:5], "IPV6:") {
 		s = s[5:]

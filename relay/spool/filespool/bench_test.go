@@ -65,7 +65,9 @@ func BenchmarkCommit(b *testing.B) {
 				for range sessions {
 					wg.Go(func() {
 						for left.Add(-1) >= 0 {
-							if err := tryPut(b, s, spool.NewID(now), content, deliveries("r", now)); err != nil {
+							if err := tryPut(
+								b, s, spool.NewID(now), content, deliveries("r", now),
+							); err != nil {
 								b.Error(err)
 								return
 							}
@@ -79,7 +81,8 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-// BenchmarkCycle has messages come in from 20 sessions and go out through 20 workers.
+// BenchmarkCycle has messages come in from 20 sessions and go out through 20
+// workers.
 func BenchmarkCycle(b *testing.B) {
 	for _, size := range []int{1 << 10, 10 << 10} {
 		b.Run(fmt.Sprintf("%dK", size>>10), func(b *testing.B) {
@@ -95,7 +98,9 @@ func BenchmarkCycle(b *testing.B) {
 			for range 20 {
 				wg.Go(func() {
 					for in.Add(-1) >= 0 {
-						if err := tryPut(b, s, spool.NewID(now), content, deliveries("r", now)); err != nil {
+						if err := tryPut(
+							b, s, spool.NewID(now), content, deliveries("r", now),
+						); err != nil {
 							b.Error(err)
 							return
 						}
@@ -122,14 +127,18 @@ func BenchmarkCycle(b *testing.B) {
 							}
 						}
 						r.Close()
-						if err := s.Settle(b.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+						if err := s.Settle(
+							b.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+						); err != nil {
 							b.Error(err)
 						}
 					}
 				})
 			}
 			for out := 0; out < b.N && !b.Failed(); {
-				l, err := s.Lease(b.Context(), spool.LeaseRequest{Now: time.Now(), Max: 20, TTL: time.Minute})
+				l, err := s.Lease(
+					b.Context(), spool.LeaseRequest{Now: time.Now(), Max: 20, TTL: time.Minute},
+				)
 				if err != nil {
 					b.Error(err)
 				}
@@ -165,7 +174,9 @@ func fill(t testing.TB, dir string, n int) {
 	for i := range sessions {
 		wg.Go(func() {
 			for k := i; k < n; k += sessions {
-				ds := deliveries(fmt.Sprintf("route-%d.example.org", k%1000), now.Add(time.Duration(k)))
+				ds := deliveries(
+					fmt.Sprintf("route-%d.example.org", k%1000), now.Add(time.Duration(k)),
+				)
 				if err := tryPut(t, s, spool.NewID(now), content, ds); err != nil {
 					t.Error(err)
 					return
@@ -221,7 +232,10 @@ func TestMemory(t *testing.T) {
 	// It comes back when the queue has been served.
 	s := open(t, dir, nil)
 	for {
-		l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: time.Now().Add(time.Hour), Max: 1000, TTL: time.Minute})
+		l, err := s.Lease(
+			t.Context(),
+			spool.LeaseRequest{Now: time.Now().Add(time.Hour), Max: 1000, TTL: time.Minute},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,7 +243,9 @@ func TestMemory(t *testing.T) {
 			break
 		}
 		for _, l := range l.Leases {
-			if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+			if err := s.Settle(
+				t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+			); err != nil {
 				t.Fatal(err)
 			}
 		}

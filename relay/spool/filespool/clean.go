@@ -26,13 +26,15 @@ func (s *Store) wakeCleaner() {
 	}
 }
 
-// wantsCleaning tells whether there is anything to do. The caller holds the lock.
+// wantsCleaning tells whether there is anything to do. The caller holds the
+// lock.
 func (s *Store) wantsCleaning() bool {
 	return len(s.trash) > 0 || len(s.segments) > 1 && s.segments[0].live == 0 || s.sparse()
 }
 
 // sparse tells whether so little of the log still counts that it is worth
-// copying the oldest of it. What is copied is then never more than what is given back.
+// copying the oldest of it. What is copied is then never more than what is
+// given back.
 func (s *Store) sparse() bool {
 	if len(s.segments) < 2 || time.Now().Before(s.cleanAfter) {
 		return false
@@ -205,7 +207,8 @@ func (s *Store) thinOldest() bool {
 	s.mu.Unlock()
 	defer s.unpin(g)
 
-	// The index does not know which messages lie in a segment. The segment does.
+	// The index does not know which messages lie in a segment. The segment
+	// does.
 	var copied int64
 	var wait chan struct{}
 	progress := false
@@ -214,7 +217,9 @@ func (s *Store) thinOldest() bool {
 			<-wait
 			wait = nil
 		}
-		t := time.NewTimer(time.Duration(float64(copied) / float64(s.cleanBytes) * float64(time.Second)))
+		t := time.NewTimer(
+			time.Duration(float64(copied) / float64(s.cleanBytes) * float64(time.Second)),
+		)
 		defer t.Stop()
 		copied = 0
 		select {
@@ -258,9 +263,11 @@ func (s *Store) thinOldest() bool {
 }
 
 // copyMessage appends a copy of a message, in the state that it is in, if its
-// record is the one at the given place. It returns the bytes copied and what
-// is closed when they are written; again tells that the message changed meanwhile.
-func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (n int64, done chan struct{}, again bool) {
+// record is the one at the given place. It returns the bytes copied and what is
+// closed when they are written; again tells that the message changed meanwhile.
+func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (
+	n int64, done chan struct{}, again bool,
+) {
 	type state struct {
 		seq  int
 		at   loc
@@ -303,7 +310,9 @@ func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (n int64, done ch
 	var buf, other []byte
 	h, b, err := g.read(was.loc, headerSize+int64(was.loc.meta)+int64(was.content), &buf)
 	if err != nil {
-		s.log.Error("filespool: a message cannot be read and keeps its place", "queue_id", id, "err", err)
+		s.log.Error(
+			"filespool: a message cannot be read and keeps its place", "queue_id", id, "err", err,
+		)
 		return 0, nil, false
 	}
 	msg, own, ds, ok := decodeCommit(b[:was.loc.meta])

@@ -40,7 +40,10 @@ func length(id spool.ID) int {
 // holds reads a whole store.
 func holds(t *testing.T, s spool.Store) model {
 	t.Helper()
-	l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: time.Now().Add(time.Hour), Max: 1 << 20, TTL: time.Minute})
+	l, err := s.Lease(
+		t.Context(),
+		spool.LeaseRequest{Now: time.Now().Add(time.Hour), Max: 1 << 20, TTL: time.Minute},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,11 +74,16 @@ func holds(t *testing.T, s spool.Store) model {
 }
 
 // step changes a store at random and tells how the model changes with it.
-func step(t *testing.T, s spool.Store, random *rand.Rand) (change func(model), durable bool, err error) {
+func step(
+	t *testing.T, s spool.Store, random *rand.Rand,
+) (change func(model), durable bool, err error) {
 	now := time.Now()
 	commit := func(settle []spool.Settlement) (func(model), error) {
 		id := spool.NewID(now)
-		change := func(m model) { m[spool.DeliveryID{Message: id}] = 0; m[spool.DeliveryID{Message: id, Seq: 1}] = 0 }
+		change := func(m model) {
+			m[spool.DeliveryID{Message: id}] = 0
+			m[spool.DeliveryID{Message: id, Seq: 1}] = 0
+		}
 		w, err := s.Create(t.Context(), id)
 		if err != nil {
 			return func(model) {}, err
@@ -85,7 +93,9 @@ func step(t *testing.T, s spool.Store, random *rand.Rand) (change func(model), d
 			return func(model) {}, err
 		}
 		ds := append(deliveries("a", now), deliveries("b", now)...)
-		return change, w.Commit(t.Context(), spool.Commit{Deliveries: ds, Prepend: []byte("X: "), Settle: settle})
+		return change, w.Commit(
+			t.Context(), spool.Commit{Deliveries: ds, Prepend: []byte("X: "), Settle: settle},
+		)
 	}
 	kind := random.IntN(10)
 	if kind < 4 {
@@ -179,7 +189,10 @@ func TestCrash(t *testing.T) {
 				known = known || maps.Equal(m, found)
 			}
 			if !known {
-				t.Fatalf("seed %d: found %d deliveries, which is none of %d states; recovery %+v", seed, len(found), len(states), s.Recovery())
+				t.Fatalf(
+					"seed %d: found %d deliveries, which is none of %d states; recovery %+v", seed,
+					len(found), len(states), s.Recovery(),
+				)
 			}
 			now = found
 			s.Close()
@@ -190,7 +203,8 @@ func TestCrash(t *testing.T) {
 func openDisk(t *testing.T, dir string, disk *filespool.Disk) *filespool.Store {
 	t.Helper()
 	s, err := filespool.OpenFS(dir, &filespool.Options{
-		SegmentBytes: 32 << 10, Threshold: 16 << 10, Logger: filespool.Quiet(), SettleDelay: time.Millisecond, MinFree: -1,
+		SegmentBytes: 32 << 10, Threshold: 16 << 10, Logger: filespool.Quiet(),
+		SettleDelay: time.Millisecond, MinFree: -1,
 	}, disk)
 	if err != nil {
 		t.Fatal(err)
@@ -237,7 +251,13 @@ func TestFaults(t *testing.T) {
 							if _, err = io.WriteString(w, contents(id, length(id))); err != nil {
 								w.Abort()
 							} else {
-								err = w.Commit(t.Context(), spool.Commit{Deliveries: deliveries("a", time.Now()), Prepend: []byte("X: ")})
+								err = w.Commit(
+									t.Context(),
+									spool.Commit{
+										Deliveries: deliveries("a", time.Now()),
+										Prepend:    []byte("X: "),
+									},
+								)
 							}
 						}
 						if err == nil {
@@ -251,12 +271,16 @@ func TestFaults(t *testing.T) {
 			finished := map[spool.ID]bool{}
 			wg.Go(func() {
 				for range 20 {
-					l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 3, TTL: time.Minute})
+					l, err := s.Lease(
+						t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 3, TTL: time.Minute},
+					)
 					if err != nil {
 						continue
 					}
 					for _, l := range l.Leases {
-						if s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}) == nil {
+						if s.Settle(
+							t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+						) == nil {
 							finished[l.Message.ID] = true
 						}
 					}
@@ -367,7 +391,10 @@ func TestKillChild(t *testing.T) {
 				if _, err := io.WriteString(w, contents(id, length(id))); err != nil {
 					panic(err)
 				}
-				if err := w.Commit(t.Context(), spool.Commit{Deliveries: deliveries("a", time.Now()), Prepend: []byte("X: ")}); err != nil {
+				if err := w.Commit(
+					t.Context(),
+					spool.Commit{Deliveries: deliveries("a", time.Now()), Prepend: []byte("X: ")},
+				); err != nil {
 					panic(err)
 				}
 				say("committed", id)
@@ -375,13 +402,17 @@ func TestKillChild(t *testing.T) {
 		}()
 	}
 	for {
-		l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 5, TTL: time.Minute})
+		l, err := s.Lease(
+			t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 5, TTL: time.Minute},
+		)
 		if err != nil {
 			panic(err)
 		}
 		for _, l := range l.Leases {
 			say("finished", l.Message.ID)
-			if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+			if err := s.Settle(
+				t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+			); err != nil {
 				panic(err)
 			}
 		}
@@ -389,7 +420,8 @@ func TestKillChild(t *testing.T) {
 }
 
 // TestFileOfADoubtfulBatch keeps the file of a message whose record could
-// neither be written nor cut off: a machine that stops then may find the record.
+// neither be written nor cut off: a machine that stops then may find the
+// record.
 func TestFileOfADoubtfulBatch(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(40) {

@@ -19,8 +19,9 @@ type Damage struct {
 	Offset, Bytes int64
 	// What says what was wrong and what was done.
 	What string
-	// Saved is the name, within the directory, of a copy of what was found there.
-	// Empty without one. Such a file is the operator's to look at and to remove.
+	// Saved is the name, within the directory, of a copy of what was found
+	// there. Empty without one. Such a file is the operator's to look at and to
+	// remove.
 	Saved string
 	// Torn tells that it is the end of the log, as it looks when the machine or
 	// the process stopped while writing: nothing that was acknowledged is lost.
@@ -50,9 +51,10 @@ func (d *Damage) attrs() []any {
 
 const savedSuffix = ".damaged"
 
-// mend tells whether p has the checksum want, if need be after putting right the
-// one byte that was wrong: a checksum tells which that is. It takes no byte for
-// wrong that is zero with all that follows, as an unfinished write leaves them.
+// mend tells whether p has the checksum want, if need be after putting right
+// the one byte that was wrong: a checksum tells which that is. It takes no byte
+// for wrong that is zero with all that follows, as an unfinished write leaves
+// them.
 func mend(p []byte, want uint32) bool {
 	s := sum(p) ^ want // what the wrong byte has done to the checksum
 	if s == 0 {
@@ -62,7 +64,8 @@ func mend(p []byte, want uint32) bool {
 	zeros := true
 	for at := len(p) - 1; at >= 0; at-- {
 		zeros = zeros && p[at] == 0
-		// Go back by one byte: the upper bits of an entry are those of no other.
+		// Go back by one byte: the upper bits of an entry are those of no
+		// other.
 		e := 0
 		for table[e]>>24 != s>>24 {
 			e++

@@ -79,7 +79,8 @@ func TestDamagedContent(t *testing.T) {
 	}
 }
 
-// TestDamagedContentIsSaved looks for what was found, after the message is finished.
+// TestDamagedContentIsSaved looks for what was found, after the message is
+// finished.
 func TestDamagedContentIsSaved(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -91,7 +92,9 @@ func TestDamagedContentIsSaved(t *testing.T) {
 	change(t, filepath.Join(dir, firstSegment), func(b []byte) []byte {
 		return flip(b, bytes.Index(b, []byte(contents(short, 2))))
 	})
-	change(t, filepath.Join(dir, "files", long.String()), func(b []byte) []byte { return flip(b, 0) })
+	change(t, filepath.Join(dir, "files", long.String()), func(b []byte) []byte {
+		return flip(b, 0)
+	})
 	for _, id := range []spool.ID{short, long} {
 		for range 2 {
 			if err := readAs(t, s, id); !errors.Is(err, filespool.ErrDamaged) {
@@ -107,7 +110,9 @@ func TestDamagedContentIsSaved(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, l := range l.Leases {
-		if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+		if err := s.Settle(
+			t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+		); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -161,9 +166,9 @@ func envelope(t *testing.T, closed bool) (log []byte, id spool.ID, record, conte
 	return log, id, filespool.SegmentHeader, bytes.Index(log, []byte("Received: "))
 }
 
-// TestWrongByteInEnvelope damages each byte of what is known of a message beside
-// its content, after the store was closed and after its process was killed: the
-// message is delivered as it was meant to be.
+// TestWrongByteInEnvelope damages each byte of what is known of a message
+// beside its content, after the store was closed and after its process was
+// killed: the message is delivered as it was meant to be.
 func TestWrongByteInEnvelope(t *testing.T) {
 	t.Parallel()
 	for _, closed := range []bool{true, false} {
@@ -277,7 +282,9 @@ func TestEnvelopeLostAtRunTime(t *testing.T) {
 	s := open(t, dir, &filespool.Options{Logger: filespool.Quiet(), SettleDelay: time.Millisecond})
 	lease := func() spool.Lease {
 		t.Helper()
-		l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 9, TTL: time.Minute})
+		l, err := s.Lease(
+			t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 9, TTL: time.Minute},
+		)
 		if err != nil || len(l.Leases) != 1 {
 			t.Fatalf("leased %+v, %v", l, err)
 		}
@@ -321,7 +328,9 @@ func TestEnvelopeLostAtRunTime(t *testing.T) {
 	if names := savedWith(t, dir, contents(id, 1)); len(names) != 1 {
 		t.Fatalf("saved %q", names)
 	}
-	if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+	if err := s.Settle(
+		t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+	); err != nil {
 		t.Fatal(err)
 	}
 	s.Flush()

@@ -30,8 +30,8 @@
 // content is damaged or missing stays in the queue, and reading it answers
 // [ErrDamaged]: its sender can be told.
 //
-// What was found in the place is kept in the directory, in a file whose name ends
-// with .damaged and stands in the log. Nothing else reads or removes it.
+// What was found in the place is kept in the directory, in a file whose name
+// ends with .damaged and stands in the log. Nothing else reads or removes it.
 //
 // # Space
 //
@@ -43,10 +43,10 @@
 //
 // When the disk is full the commits at hand fail with [spool.ErrFull], and the
 // store goes on when there is room again; so it does after a moment without
-// descriptors, memory or threads. Settlements that could not be written are kept
-// and written later. After a sync that was tried and failed nobody knows what the
-// disk holds: Commit and Lease answer [spool.ErrFailed] until the store is opened
-// anew.
+// descriptors, memory or threads. Settlements that could not be written are
+// kept and written later. After a sync that was tried and failed nobody knows
+// what the disk holds: Commit and Lease answer [spool.ErrFailed] until the
+// store is opened anew.
 //
 // # Security
 //

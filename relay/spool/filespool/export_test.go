@@ -424,7 +424,8 @@ func (s *Store) Live() (live int64, segments int) {
 	return s.live, len(s.segments)
 }
 
-// Flush waits until what has gathered is written, and what is to be cleaned is clean.
+// Flush waits until what has gathered is written, and what is to be cleaned is
+// clean.
 func (s *Store) Flush() {
 	s.mu.Lock()
 	b := s.enqueue(&record{kind: kindSettle, meta: []byte{0}, done: func(loc, error) {}}, true)
@@ -432,7 +433,8 @@ func (s *Store) Flush() {
 	<-b.done
 	for {
 		s.mu.Lock()
-		more := s.failed == nil && (len(s.trash) > 0 || len(s.segments) > 1 && s.segments[0].live == 0 || s.sparse())
+		more := s.failed == nil &&
+			(len(s.trash) > 0 || len(s.segments) > 1 && s.segments[0].live == 0 || s.sparse())
 		s.mu.Unlock()
 		if !more {
 			return

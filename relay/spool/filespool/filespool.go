@@ -21,8 +21,8 @@ var (
 	// ErrLocked answers Open for a directory that another store has open, in
 	// this process or in another.
 	ErrLocked = errors.New("filespool: directory is in use")
-	// ErrDamaged answers reading content that is not what was written, and stands in
-	// the leases of deliveries that cannot be read any more. It is a
+	// ErrDamaged answers reading content that is not what was written, and
+	// stands in the leases of deliveries that cannot be read any more. It is a
 	// [spool.ErrDamaged].
 	ErrDamaged = fmt.Errorf("filespool: %w", spool.ErrDamaged)
 
@@ -30,7 +30,8 @@ var (
 	errTooLong = errors.New("filespool: message is too long")
 
 	errNoContext = errors.New("filespool: nil context")
-	// errInTheWay passes: the file of another attempt at the message is yet to go.
+	// errInTheWay passes: the file of another attempt at the message is yet to
+	// go.
 	errInTheWay = errors.New("filespool: a file of the message is being written or removed")
 )
 
@@ -45,19 +46,19 @@ const (
 
 // Options configures a Store. The zero value is ready to use.
 type Options struct {
-	// Threshold is the length, in bytes, up to which content is kept in the log;
-	// longer content has a file of its own. Every message being received takes up
-	// to this much memory. Defaults to 128 KiB.
+	// Threshold is the length, in bytes, up to which content is kept in the
+	// log; longer content has a file of its own. Every message being received
+	// takes up to this much memory. Defaults to 128 KiB.
 	Threshold int
-	// SegmentBytes is the length of a file of the log. Defaults to 64 MiB, or an
-	// eighth of MaxBytes if that is less.
+	// SegmentBytes is the length of a file of the log. Defaults to 64 MiB, or
+	// an eighth of MaxBytes if that is less.
 	SegmentBytes int64
-	// MaxBytes bounds what the store takes up on disk, in bytes. Beyond it Create
-	// and Commit answer spool.ErrFull. Defaults to no bound.
+	// MaxBytes bounds what the store takes up on disk, in bytes. Beyond it
+	// Create and Commit answer spool.ErrFull. Defaults to no bound.
 	MaxBytes int64
-	// MinFree is the room, in bytes, to be left on the disk. With less, Create and
-	// Commit answer spool.ErrFull. Defaults to 64 MiB; negative is no bound. It is
-	// known on Linux only.
+	// MinFree is the room, in bytes, to be left on the disk. With less, Create
+	// and Commit answer spool.ErrFull. Defaults to 64 MiB; negative is no
+	// bound. It is known on Linux only.
 	MinFree int64
 	// SettleDelay is how long a settlement may wait for a commit to be written
 	// with. Defaults to 50 milliseconds.
@@ -65,7 +66,8 @@ type Options struct {
 	// CleanBytes is how many bytes per second may be copied to give space back.
 	// Defaults to 32 MiB.
 	CleanBytes int64
-	// Logger is told of damage found and of failures. Defaults to slog.Default().
+	// Logger is told of damage found and of failures. Defaults to
+	// slog.Default().
 	Logger *slog.Logger
 	// InsecureNoSync leaves out every sync: what was acknowledged survives the
 	// loss of the process, but not of power.
@@ -297,7 +299,8 @@ func (s *Store) enter(ctx context.Context) error {
 // fits tells whether n more bytes may be taken. The caller holds the lock.
 func (s *Store) fits(n int64) bool {
 	if s.maxBytes > 0 {
-		// Room that the log has taken already counts as free up to where it is used.
+		// Room that the log has taken already counts as free up to where it is
+		// used.
 		used := s.ownBytes + s.logBytes
 		if g := s.segments[len(s.segments)-1]; g.size > g.end {
 			used -= g.size - g.end
@@ -461,7 +464,9 @@ func (p *pick) read(s *Store, buf *[]byte) error {
 		if errors.Is(err, ErrDamaged) {
 			// What was settled before is served again: better twice than never.
 			s.log.Error("filespool: the last settlement of a delivery is damaged; it counts no more",
-				"queue_id", p.id.Message, "file", segmentName(p.updateHolder.number), "offset", p.update.at())
+				"queue_id", p.id.Message, "file", segmentName(
+					p.updateHolder.number,
+				), "offset", p.update.at())
 			err = nil
 		}
 	}
@@ -530,7 +535,8 @@ func (g *segment) meta(l loc, buf *[]byte) (header, []byte, error) {
 	return h, b, err
 }
 
-// read reads the first n bytes of a record into buf and returns what follows the header.
+// read reads the first n bytes of a record into buf and returns what follows
+// the header.
 func (g *segment) read(l loc, n int64, buf *[]byte) (h header, rest []byte, err error) {
 	b := slices.Grow((*buf)[:0], int(n))[:n]
 	*buf = b
@@ -560,7 +566,8 @@ func (s *Store) putOff(p *pick, due time.Time) {
 	s.index.queue(p.l.delivery)
 }
 
-// held returns the lease of a delivery if the token is its own. The caller holds the lock.
+// held returns the lease of a delivery if the token is its own. The caller
+// holds the lock.
 func (s *Store) held(id spool.DeliveryID, token uint64) *lease {
 	if _, m := s.index.find(id.Message); m != nil {
 		if h, d := s.index.delivery(m, id.Seq); d != nil {
@@ -608,7 +615,9 @@ func (s *Store) unclaim(leases []*lease) {
 }
 
 // Renew moves the end of a lease.
-func (s *Store) Renew(ctx context.Context, id spool.DeliveryID, token uint64, until time.Time) error {
+func (s *Store) Renew(
+	ctx context.Context, id spool.DeliveryID, token uint64, until time.Time,
+) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
@@ -658,7 +667,9 @@ func (s *Store) settle(l *lease, t *spool.Settlement) (written func(at loc)) {
 	m := x.messages.get(d.message)
 	s.endLease(l)
 	if len(t.Remaining) > 0 {
-		u := &update{due: nanos(t.Due), attempts: max(t.Attempts, 0), recipients: slices.Clone(t.Remaining)}
+		u := &update{
+			due: nanos(t.Due), attempts: max(t.Attempts, 0), recipients: slices.Clone(t.Remaining),
+		}
 		for i := range u.recipients {
 			u.recipients[i].Diagnostic = cut(u.recipients[i].Diagnostic)
 		}

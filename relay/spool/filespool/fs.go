@@ -17,8 +17,8 @@ type fsys interface {
 	Remove(name string) error
 	Rename(from, to string) error
 	ReadDir(name string) ([]fs.DirEntry, error)
-	// SyncDir makes the names in a directory durable. An error that is errUntried
-	// came before the sync.
+	// SyncDir makes the names in a directory durable. An error that is
+	// errUntried came before the sync.
 	SyncDir(name string) error
 	// Free returns the bytes left for use; negative when that is not known.
 	Free(name string) int64

@@ -34,7 +34,8 @@ func scarce(err error) bool {
 	return false
 }
 
-// syncDir does nothing: NTFS keeps names in its journal, and a directory cannot be flushed.
+// syncDir does nothing: NTFS keeps names in its journal, and a directory cannot
+// be flushed.
 func syncDir(string) error { return nil }
 
 // lockFile opens the file so that nobody else can.

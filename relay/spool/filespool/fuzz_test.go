@@ -29,9 +29,14 @@ func FuzzDecode(f *testing.F) {
 	id := spool.DeriveID(spool.ID{}, "x")
 	ds := deliveries("route", time.Unix(1, 0))
 	f.Add([]byte{})
-	f.Add(filespool.EncodeCommit(&spool.Message{ID: id, From: "a@b", Labels: map[string]string{"k": "v"}}, ds, nil))
+	f.Add(
+		filespool.EncodeCommit(
+			&spool.Message{ID: id, From: "a@b", Labels: map[string]string{"k": "v"}}, ds, nil,
+		),
+	)
 	f.Add(filespool.EncodeCommit(&spool.Message{ID: id}, ds, []spool.Settlement{
-		{ID: spool.DeliveryID{Message: id}, Remaining: ds[0].Recipients, Route: "other"}, {ID: spool.DeliveryID{Message: id, Seq: 7}},
+		{ID: spool.DeliveryID{Message: id}, Remaining: ds[0].Recipients, Route: "other"},
+		{ID: spool.DeliveryID{Message: id, Seq: 7}},
 	}))
 	f.Fuzz(func(t *testing.T, b []byte) { filespool.Decode(b) })
 }
@@ -40,7 +45,9 @@ func FuzzDecode(f *testing.F) {
 // look like records. Whatever is found, the store works.
 func FuzzOpen(f *testing.F) {
 	id := spool.DeriveID(spool.ID{}, "x")
-	meta := filespool.EncodeCommit(&spool.Message{ID: id, From: "a@b"}, deliveries("route", time.Unix(1, 0)), nil)
+	meta := filespool.EncodeCommit(
+		&spool.Message{ID: id, From: "a@b"}, deliveries("route", time.Unix(1, 0)), nil,
+	)
 	f.Add([]byte{}, uint16(0), uint16(0))
 	f.Add(append(make([]byte, filespool.HeaderSize), meta...), uint16(0), uint16(25))
 	f.Add(make([]byte, 1000), uint16(10), uint16(20))
@@ -63,7 +70,9 @@ func FuzzOpen(f *testing.F) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 10, TTL: time.Minute})
+				l, err := s.Lease(
+					t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 10, TTL: time.Minute},
+				)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -71,7 +80,9 @@ func FuzzOpen(f *testing.F) {
 					if r, err := s.Open(t.Context(), l.Message.ID); err == nil {
 						r.Close()
 					}
-					if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+					if err := s.Settle(
+						t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+					); err != nil {
 						t.Fatal(err)
 					}
 				}

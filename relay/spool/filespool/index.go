@@ -7,7 +7,8 @@ import (
 )
 
 // The index keeps what leasing and finding need, and nothing else: entries are
-// small, free of pointers, and named by their number. Addresses and content stay in the log.
+// small, free of pointers, and named by their number. Addresses and content
+// stay in the log.
 type index struct {
 	byID       map[spool.ID]uint32
 	messages   slab[message]
@@ -90,7 +91,8 @@ func (x *index) before(a, b uint32) bool {
 	return bytes.Compare(m.id[:], n.id[:]) < 0
 }
 
-// intern returns the route of a name, made if necessary, with one more reference.
+// intern returns the route of a name, made if necessary, with one more
+// reference.
 func (x *index) intern(name []byte) *route {
 	r := x.names[string(name)]
 	if r == nil {
@@ -133,7 +135,8 @@ func (x *index) queue(d uint32) {
 func (x *index) unqueue(r *route) uint32 {
 	at := r.at
 	if r.queue.len() == 1 {
-		// Its place among the others must be given up while it can still be compared.
+		// Its place among the others must be given up while it can still be
+		// compared.
 		x.routes.remove(at)
 		return r.queue.pop()
 	}
@@ -201,7 +204,9 @@ func (x *index) add(m message) uint32 {
 func (x *index) addDelivery(h uint32, b brief) uint32 {
 	m := x.messages.get(h)
 	r := x.intern(b.route)
-	d := x.deliveries.add(delivery{due: b.due, message: h, seq: uint32(b.seq), route: r.number, next: m.first})
+	d := x.deliveries.add(
+		delivery{due: b.due, message: h, seq: uint32(b.seq), route: r.number, next: m.first},
+	)
 	m.first = d
 	return d
 }
@@ -217,7 +222,8 @@ func (x *index) move(d uint32, name []byte, due int64) {
 	}
 }
 
-// remove drops a delivery that is not queued, and its message with the last one.
+// remove drops a delivery that is not queued, and its message with the last
+// one.
 func (x *index) remove(d uint32) (gone bool) {
 	e := x.deliveries.get(d)
 	h := e.message

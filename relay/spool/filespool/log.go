@@ -15,12 +15,13 @@ const (
 	segmentMagic  = "POSTERN\x01"
 	segmentSuffix = ".log"
 	spareName     = "spare"
-	// Files grow by this much at a time, filled with zeros: syncing data into blocks
-	// that are there already spares the file system its journal.
+	// Files grow by this much at a time, filled with zeros: syncing data into
+	// blocks that are there already spares the file system its journal.
 	growth = 4 << 20
 	// A batch that has grown so long makes further commits wait.
 	batchLimit = 2 << 20
-	// Settlements that cannot be written may gather up to this much before leasing stops.
+	// Settlements that cannot be written may gather up to this much before
+	// leasing stops.
 	unwrittenLimit = 16 << 20
 )
 
@@ -65,7 +66,8 @@ func (s *Store) segmentHeader(number uint32, before int64, reused bool) []byte {
 func (s *Store) roll() error {
 	s.spareMu.Lock()
 	defer s.spareMu.Unlock()
-	// It is not known under which name the spare file is found after a failed sync.
+	// It is not known under which name the spare file is found after a failed
+	// sync.
 	if err := s.broken(); err != nil {
 		return err
 	}
@@ -143,7 +145,8 @@ type op struct {
 	at, size int // in the batch
 	// keep tells that the record is written again if the batch fails.
 	keep bool
-	// done is called with the store locked when the fate of the record is known.
+	// done is called with the store locked when the fate of the record is
+	// known.
 	done func(at loc, err error)
 }
 
@@ -167,7 +170,8 @@ type record struct {
 	done       func(at loc, err error)
 }
 
-// add appends a record; what is missing in its header is known when it is written.
+// add appends a record; what is missing in its header is known when it is
+// written.
 func (b *batch) add(r *record) {
 	h := header{
 		kind: r.kind, version: version,
@@ -203,7 +207,8 @@ func (b *batch) kept(next *batch) *batch {
 	return k
 }
 
-// enqueue adds a record to the batch at hand and returns that batch. The caller holds the lock.
+// enqueue adds a record to the batch at hand and returns that batch. The caller
+// holds the lock.
 func (s *Store) enqueue(r *record, urgent bool) *batch {
 	s.batch.add(r)
 	if urgent {
@@ -263,7 +268,8 @@ func (s *Store) flush(b *batch) {
 	locs, err := s.write(b)
 	if err != nil {
 		// Settlements have been acknowledged: they must come before whatever is
-		// written next, and there is often room for them where there is none for content.
+		// written next, and there is often room for them where there is none
+		// for content.
 		s.mu.Lock()
 		for _, o := range b.ops {
 			if !o.keep {
@@ -368,8 +374,8 @@ func (s *Store) write(b *batch) ([]loc, error) {
 }
 
 // cut takes a failed batch off the end of the log. Nothing of it may be found
-// by the next recovery, which would take it for part of the log, mixed with what
-// is written in its place: until it is gone for sure, nothing is.
+// by the next recovery, which would take it for part of the log, mixed with
+// what is written in its place: until it is gone for sure, nothing is.
 func (s *Store) cut() error {
 	g := s.active
 	if err := g.file.Truncate(g.end); err != nil {
@@ -394,7 +400,8 @@ func (s *Store) resize(g *segment, size int64) {
 	g.size = size
 }
 
-// grow fills a file with zeros ahead of the log and returns its size. It need not succeed.
+// grow fills a file with zeros ahead of the log and returns its size. It need
+// not succeed.
 func (s *Store) grow(g *segment, size int64) int64 {
 	for to := min(size+growth, s.segmentBytes); size < to; {
 		n := min(to-size, int64(len(s.zeros)))

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// FuzzMend changes one byte, which is put right, unless it looks like the end of
-// an unfinished write, and two bytes, which is noticed.
+// FuzzMend changes one byte, which is put right, unless it looks like the end
+// of an unfinished write, and two bytes, which is noticed.
 func FuzzMend(f *testing.F) {
 	f.Add([]byte("From and to, and more of it"), 3, byte(1))
 	f.Add([]byte{1, 2, 0, 0}, 1, byte(2))

@@ -36,8 +36,10 @@ func TestForeignDirectory(t *testing.T) {
 			want:   "chmod o-w",
 		},
 		"segment": {
-			change: func(dir string) error { return os.Chmod(filepath.Join(dir, firstSegment), 0o666) },
-			want:   "chmod o-w",
+			change: func(dir string) error {
+				return os.Chmod(filepath.Join(dir, firstSegment), 0o666)
+			},
+			want: "chmod o-w",
 		},
 		"files elsewhere": {
 			change: func(dir string) error {
@@ -54,8 +56,10 @@ func TestForeignDirectory(t *testing.T) {
 			want: firstSegment + " is L",
 		},
 		"pipe": {
-			change: func(dir string) error { return syscall.Mkfifo(filepath.Join(dir, "spare"), 0o600) },
-			want:   "spare is p",
+			change: func(dir string) error {
+				return syscall.Mkfifo(filepath.Join(dir, "spare"), 0o600)
+			},
+			want: "spare is p",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -82,7 +86,8 @@ func TestForeignDirectory(t *testing.T) {
 	}
 }
 
-// TestForeignOwner refuses what belongs to another user. Only root can give away.
+// TestForeignOwner refuses what belongs to another user. Only root can give
+// away.
 func TestForeignOwner(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{".", "files", "lock", firstSegment} {

@@ -33,7 +33,9 @@ const (
 )
 
 const (
-	kindCommit = 1 // a message with its deliveries, and settlements; also a message moved by the cleaner
+	// a message with its deliveries, and settlements; also a message moved by
+	// the cleaner
+	kindCommit = 1
 	kindSettle = 2 // settlements
 	kindClose  = 3 // the store was closed: all before it is complete
 )
@@ -107,7 +109,8 @@ func (h *header) parse(b []byte) bool {
 //	settlements: number, then each: id, seq, flags, [route, due, length of the rest, rest]
 //	rest of the message, [number of signatures]
 //
-// What the index needs stands in front or can be reached without reading the rests.
+// What the index needs stands in front or can be reached without reading the
+// rests.
 
 const (
 	flagOwnFile = 1 << iota
@@ -123,7 +126,8 @@ func appendString(b []byte, s string) []byte {
 
 func appendTime(b []byte, t int64) []byte { return binary.LittleEndian.AppendUint64(b, uint64(t)) }
 
-// nanos is a time as it is kept: nanoseconds since 1970, held within what these can express.
+// nanos is a time as it is kept: nanoseconds since 1970, held within what these
+// can express.
 func nanos(t time.Time) int64 {
 	switch y := t.Year(); {
 	case t.IsZero():
@@ -220,7 +224,9 @@ type ownFile struct {
 	sum  uint32
 }
 
-func appendCommit(b []byte, m *spool.Message, own *ownFile, ds []spool.Delivery, ss []spool.Settlement) []byte {
+func appendCommit(
+	b []byte, m *spool.Message, own *ownFile, ds []spool.Delivery, ss []spool.Settlement,
+) []byte {
 	b = append(b, m.ID[:]...)
 	b = binary.AppendUvarint(b, uint64(m.Size))
 	var flags byte
@@ -240,7 +246,9 @@ func appendCommit(b []byte, m *spool.Message, own *ownFile, ds []spool.Delivery,
 	}
 	b = appendSettlements(b, ss)
 	b = appendTime(b, nanos(m.Created))
-	for _, s := range [...]string{m.From, m.EnvelopeID, m.Return, m.Body, m.Origin.Connector, m.Origin.Remote, m.Origin.User} {
+	for _, s := range [...]string{
+		m.From, m.EnvelopeID, m.Return, m.Body, m.Origin.Connector, m.Origin.Remote, m.Origin.User,
+	} {
 		b = appendString(b, s)
 	}
 	b = binary.AppendUvarint(b, uint64(len(m.Labels)))
@@ -431,7 +439,10 @@ func decodeCommit(meta []byte) (m spool.Message, own *ownFile, ds []spool.Delive
 		}
 	}
 	m.Created = fromNanos(d.time())
-	for _, s := range [...]*string{&m.From, &m.EnvelopeID, &m.Return, &m.Body, &m.Origin.Connector, &m.Origin.Remote, &m.Origin.User} {
+	for _, s := range [...]*string{
+		&m.From, &m.EnvelopeID, &m.Return, &m.Body, &m.Origin.Connector, &m.Origin.Remote,
+		&m.Origin.User,
+	} {
 		*s = d.string()
 	}
 	if n := d.count(2); n > 0 {
@@ -447,7 +458,8 @@ func decodeCommit(meta []byte) (m spool.Message, own *ownFile, ds []spool.Delive
 	return m, h.own, ds, !d.bad
 }
 
-// update is the state that a settlement gave a delivery. Its route is known to the index.
+// update is the state that a settlement gave a delivery. Its route is known to
+// the index.
 type update struct {
 	due        int64
 	attempts   int

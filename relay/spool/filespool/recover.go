@@ -47,8 +47,8 @@ type scan struct {
 	exact  bool   // limit is where the records end
 	reused bool   // leftovers may lie behind the records
 	seq    uint64 // of the last record
-	// damaged is told of what was passed over, with the header of a record if that
-	// is whole; mended of a record with one wrong byte.
+	// damaged is told of what was passed over, with the header of a record if
+	// that is whole; mended of a record with one wrong byte.
 	damaged func(from, to int64, what string, h *header)
 	mended  func(from, to int64)
 
@@ -134,7 +134,8 @@ func (v *scan) next() (found, bool) {
 				r := found{header: h, at: v.at, body: body}
 				v.at += h.size()
 				v.seq = h.seq
-				// Past long content it is cheaper to read little than to read on.
+				// Past long content it is cheaper to read little than to read
+				// on.
 				v.ahead = windowBytes
 				if h.content > 4<<10 {
 					v.ahead = 1 << 10
@@ -179,7 +180,8 @@ func (v *scan) search(off int64) int64 {
 		off += int64(i)
 		if off%alignment == 0 {
 			if h, ok := v.header(off); ok {
-				if body := v.window(off+headerSize, int(h.meta)); len(body) == int(h.meta) && sum(body) == h.metaSum {
+				if body := v.window(off+headerSize, int(h.meta)); len(body) == int(h.meta) &&
+					sum(body) == h.metaSum {
 					return off
 				}
 			}
@@ -198,7 +200,8 @@ func (v *scan) end(what string, h *header) {
 		v.report(v.at, v.limit, what, h)
 		return
 	}
-	// Each batch is followed by zeros as long as a header, unless the file ends there.
+	// Each batch is followed by zeros as long as a header, unless the file ends
+	// there.
 	to := v.limit
 	if v.reused {
 		to = min(v.at+headerSize, to)
@@ -307,7 +310,9 @@ func (s *Store) openSegments() error {
 		s.logBytes += g.size
 		s.byNumber[g.number] = g
 	}
-	slices.SortFunc(s.segments, func(a, b *segment) int { return int(int64(a.number) - int64(b.number)) })
+	slices.SortFunc(s.segments, func(a, b *segment) int {
+		return int(int64(a.number) - int64(b.number))
+	})
 
 	if err := s.findMark(); err != nil {
 		return err
@@ -316,15 +321,24 @@ func (s *Store) openSegments() error {
 		name := segmentName(g.number)
 		follows := i > 0 && s.segments[i-1].number == g.number-1
 		if i > 0 && !follows {
-			s.lose(Damage{File: name, What: "files of the log before this one are missing"}, nil, nil)
+			s.lose(
+				Damage{File: name, What: "files of the log before this one are missing"}, nil, nil,
+			)
 		}
 		h, ok, err := s.readHeader(g)
 		if err != nil {
 			return err
 		}
 		if !ok {
-			s.damage(Damage{File: name, Bytes: segmentHeader, What: "header of the file is damaged; written anew"})
-			if err := writeFull(g.file, s.segmentHeader(g.number, 0, true)[:segmentHeader], 0); err != nil {
+			s.damage(
+				Damage{
+					File: name, Bytes: segmentHeader,
+					What: "header of the file is damaged; written anew",
+				},
+			)
+			if err := writeFull(
+				g.file, s.segmentHeader(g.number, 0, true)[:segmentHeader], 0,
+			); err != nil {
 				return err
 			}
 			g.size, g.reused = max(g.size, segmentHeader), true
@@ -423,8 +437,8 @@ type region struct {
 	h        *header // of a record, if that is whole
 }
 
-// firstOf returns where the regions begin that are part of the batch whose first
-// record has a number. The last is one of them.
+// firstOf returns where the regions begin that are part of the batch whose
+// first record has a number. The last is one of them.
 func firstOf(begin uint64, passed []region) int {
 	for i, r := range passed {
 		if r.h == nil || r.h.seq-uint64(r.h.batch) != begin {
@@ -441,19 +455,22 @@ func firstOf(begin uint64, passed []region) int {
 // replay reads one segment into the index.
 func (s *Store) replay(g *segment, last bool) error {
 	name := segmentName(g.number)
-	v := &scan{file: g.file, mark: s.mark, number: g.number, limit: g.size, reused: g.reused, seq: s.seq}
+	v := &scan{
+		file: g.file, mark: s.mark, number: g.number, limit: g.size, reused: g.reused, seq: s.seq,
+	}
 	if !last && g.end > 0 {
 		if g.end > g.size {
 			s.lose(Damage{
-				File: name, Offset: g.size, Bytes: g.end - g.size, What: "end of the file is missing",
+				File: name, Offset: g.size, Bytes: g.end - g.size,
+				What: "end of the file is missing",
 			}, nil, nil)
 		}
 		v.limit, v.exact = min(g.end, g.size), true
 	}
 
 	// The records of the last batch of the log are held back until it is known
-	// to be whole: if it is not, it was never acknowledged, and what follows the
-	// first fault in it must not outlive what came before.
+	// to be whole: if it is not, it was never acknowledged, and what follows
+	// the first fault in it must not outlive what came before.
 	type held struct {
 		found
 		torn bool // what came before it in its batch is not whole
@@ -479,7 +496,8 @@ func (s *Store) replay(g *segment, last bool) error {
 	}
 	v.mended = func(from, to int64) {
 		s.damage(Damage{
-			File: name, Offset: from, Bytes: to - from, What: "one wrong byte in a record", Mended: true,
+			File: name, Offset: from, Bytes: to - from, What: "one wrong byte in a record",
+			Mended: true,
 		})
 	}
 	enter := func(r *found) {
@@ -558,7 +576,8 @@ func (s *Store) replay(g *segment, last bool) error {
 			if err != nil && err != io.EOF {
 				return err
 			}
-			// One wrong byte is damage, which whoever reads the content is told of.
+			// One wrong byte is damage, which whoever reads the content is told
+			// of.
 			if err == nil && mend(buf, r.contentSum) {
 				enter(&r.found)
 				continue
@@ -626,7 +645,9 @@ func (s *Store) apply(g *segment, r *found) bool {
 			s.forget(h.id) // a copy made by the cleaner takes the place of the original
 			delete(s.lost, h.id)
 			n := d.count(leastDelivery)
-			e := x.add(message{id: h.id, size: h.size, loc: at, content: r.content, own: h.own != nil})
+			e := x.add(
+				message{id: h.id, size: h.size, loc: at, content: r.content, own: h.own != nil},
+			)
 			for range n {
 				b := d.brief()
 				if d.skipRest(); d.bad {
@@ -634,7 +655,8 @@ func (s *Store) apply(g *segment, r *found) bool {
 				}
 				x.addDelivery(e, b)
 			}
-			if m := x.messages.get(e); d.bad || m.first == none || !m.own && m.size != int64(m.content) {
+			if m := x.messages.get(e); d.bad || m.first == none ||
+				!m.own && m.size != int64(m.content) {
 				d.bad = true
 				s.forget(h.id)
 			}
@@ -729,7 +751,12 @@ func (s *Store) matchFiles() error {
 	lost := s.recovery.lost()
 	for id, n := range sizes {
 		if lost {
-			s.damage(Damage{File: filepath.Join("files", id.String()), Bytes: n, What: "content without a record; left where it is"})
+			s.damage(
+				Damage{
+					File: filepath.Join("files", id.String()), Bytes: n,
+					What: "content without a record; left where it is",
+				},
+			)
 			s.ownBytes += n
 			continue
 		}

@@ -77,14 +77,25 @@ func TestTornTail(t *testing.T) {
 	dir := t.TempDir()
 	for n := filespool.SegmentHeader; n <= len(log); n++ {
 		for _, zeros := range []int{0, 5000} {
-			if err := os.WriteFile(filepath.Join(dir, firstSegment), append(bytes.Clone(log[:n]), make([]byte, zeros)...), 0o600); err != nil {
+			if err := os.WriteFile(
+				filepath.Join(dir, firstSegment),
+				append(bytes.Clone(log[:n]), make([]byte, zeros)...), 0o600,
+			); err != nil {
 				t.Fatal(err)
 			}
-			s := open(t, dir, &filespool.Options{Logger: filespool.Quiet(), InsecureNoSync: true, SegmentBytes: 16 << 10})
+			s := open(
+				t, dir,
+				&filespool.Options{
+					Logger: filespool.Quiet(), InsecureNoSync: true, SegmentBytes: 16 << 10,
+				},
+			)
 			found := intact(t, s, ids)
 			st, _ := s.Stats(t.Context())
 			if found < last || found > last+1 && last >= 0 || int(st.Messages) != found {
-				t.Fatalf("cut at %d: %d messages, %d intact, %d with a byte less", n, st.Messages, found, last)
+				t.Fatalf(
+					"cut at %d: %d messages, %d intact, %d with a byte less", n, st.Messages, found,
+					last,
+				)
 			}
 			r := s.Recovery()
 			switch {
@@ -94,7 +105,8 @@ func TestTornTail(t *testing.T) {
 				seen++
 				d := r.Damage[0]
 				// The trailing zeros of a record are not told from none.
-				if !d.Torn || d.File != firstSegment || d.Offset+d.Bytes > int64(n) || d.Offset+d.Bytes < int64(n)-80 {
+				if !d.Torn || d.File != firstSegment || d.Offset+d.Bytes > int64(n) ||
+					d.Offset+d.Bytes < int64(n)-80 {
 					t.Fatalf("cut at %d: damage %+v", n, d)
 				}
 			}
@@ -104,8 +116,12 @@ func TestTornTail(t *testing.T) {
 			put(t, s, id, []byte(contents(id, 1)), deliveries("a", time.Now()))
 			s.Close()
 			s = open(t, dir, &filespool.Options{InsecureNoSync: true, SegmentBytes: 16 << 10})
-			if got := intact(t, s, append(ids, id)); got != found+1 || len(s.Recovery().Damage) != 0 {
-				t.Fatalf("cut at %d: %d messages after another one, want %d; %+v", n, got, found+1, s.Recovery())
+			if got := intact(t, s, append(ids, id)); got != found+1 ||
+				len(s.Recovery().Damage) != 0 {
+				t.Fatalf(
+					"cut at %d: %d messages after another one, want %d; %+v", n, got, found+1,
+					s.Recovery(),
+				)
 			}
 			s.Close()
 		}
@@ -127,7 +143,12 @@ func TestBitFlips(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, firstSegment), flipped, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s := open(t, dir, &filespool.Options{Logger: filespool.Quiet(), InsecureNoSync: true, SegmentBytes: 16 << 10})
+		s := open(
+			t, dir,
+			&filespool.Options{
+				Logger: filespool.Quiet(), InsecureNoSync: true, SegmentBytes: 16 << 10,
+			},
+		)
 		found := intact(t, s, ids)
 		st, _ := s.Stats(t.Context())
 		if found < len(ids)-1 {
@@ -201,7 +222,10 @@ func TestHeadersOnly(t *testing.T) {
 	defer s.Close()
 	r := s.Recovery()
 	if r.Messages != n || disk.Reads > n*size/10 || r.Read > disk.Reads {
-		t.Fatalf("read %d bytes of %d, told of %d, found %d messages", disk.Reads, n*size, r.Read, r.Messages)
+		t.Fatalf(
+			"read %d bytes of %d, told of %d, found %d messages", disk.Reads, n*size, r.Read,
+			r.Messages,
+		)
 	}
 }
 
@@ -234,7 +258,9 @@ func TestOwnFiles(t *testing.T) {
 	if err := os.Remove(name(ids[1])); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(name(ids[2]), append(bytes.Repeat([]byte("x"), 999), 'y'), 0o600); err != nil {
+	if err := os.WriteFile(
+		name(ids[2]), append(bytes.Repeat([]byte("x"), 999), 'y'), 0o600,
+	); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(orphan, []byte("what is left"), 0o600); err != nil {
@@ -309,11 +335,15 @@ func TestFailedSync(t *testing.T) {
 	})
 	for range 2 {
 		// The second time the disk says that all is well. It is not.
-		if err := tryPut(t, s, spool.NewID(now), nil, deliveries("a", now)); !errors.Is(err, spool.ErrFailed) {
+		if err := tryPut(
+			t, s, spool.NewID(now), nil, deliveries("a", now),
+		); !errors.Is(err, spool.ErrFailed) {
 			t.Fatalf("error is %v, want ErrFailed", err)
 		}
 	}
-	if _, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 1}); !errors.Is(err, spool.ErrFailed) {
+	if _, err := s.Lease(
+		t.Context(), spool.LeaseRequest{Now: now, Max: 1},
+	); !errors.Is(err, spool.ErrFailed) {
 		t.Fatalf("error is %v, want ErrFailed", err)
 	}
 	r, err := s.Open(t.Context(), first)
@@ -321,7 +351,9 @@ func TestFailedSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Close()
-	if err := s.Settle(t.Context(), spool.Settlement{ID: l.Leases[0].Delivery.ID, Token: l.Leases[0].Token}); err != nil {
+	if err := s.Settle(
+		t.Context(), spool.Settlement{ID: l.Leases[0].Delivery.ID, Token: l.Leases[0].Token},
+	); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); !errors.Is(err, spool.ErrFailed) {
@@ -356,7 +388,9 @@ func TestNoRoom(t *testing.T) {
 		t.Fatalf("leased %v, %v", l, err)
 	}
 	finish, again := l.Leases[0], l.Leases[1]
-	if err := s.Settle(t.Context(), spool.Settlement{ID: finish.Delivery.ID, Token: finish.Token}); err != nil {
+	if err := s.Settle(
+		t.Context(), spool.Settlement{ID: finish.Delivery.ID, Token: finish.Token},
+	); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Settle(t.Context(), spool.Settlement{
@@ -366,13 +400,16 @@ func TestNoRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 10 {
-		if err := tryPut(t, s, spool.NewID(now), []byte("content"), deliveries("b", now)); !errors.Is(err, spool.ErrFull) {
+		if err := tryPut(
+			t, s, spool.NewID(now), []byte("content"), deliveries("b", now),
+		); !errors.Is(err, spool.ErrFull) {
 			t.Fatalf("error is %v, want ErrFull", err)
 		}
 	}
 	// What could not be written is known all the same.
 	l, err = s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 3, TTL: time.Minute})
-	if err != nil || len(l.Leases) != 2 || l.Leases[0].Delivery.Attempts+l.Leases[1].Delivery.Attempts != 5 {
+	if err != nil || len(l.Leases) != 2 ||
+		l.Leases[0].Delivery.Attempts+l.Leases[1].Delivery.Attempts != 5 {
 		t.Fatalf("leased %+v, %v", l, err)
 	}
 	disk.Fault(nil)
@@ -387,7 +424,9 @@ func TestNoRoom(t *testing.T) {
 		t.Fatalf("leased %+v, %v; recovery %+v", l, err, s.Recovery())
 	}
 	for _, l := range l.Leases {
-		if l.Delivery.ID == finish.Delivery.ID || l.Delivery.ID == again.Delivery.ID && l.Delivery.Attempts != 5 || l.Delivery.Route == "b" {
+		if l.Delivery.ID == finish.Delivery.ID ||
+			l.Delivery.ID == again.Delivery.ID && l.Delivery.Attempts != 5 ||
+			l.Delivery.Route == "b" {
 			t.Fatalf("leased %+v", l.Delivery)
 		}
 	}
@@ -404,19 +443,26 @@ func TestLimits(t *testing.T) {
 		var err error
 		n := 0
 		for ; err == nil && n < 1000; n++ {
-			err = tryPut(t, s, spool.NewID(now), make([]byte, 5000+n%2*10_000), deliveries("a", now))
+			err = tryPut(
+				t, s, spool.NewID(now), make([]byte, 5000+n%2*10_000), deliveries("a", now),
+			)
 		}
 		if !errors.Is(err, spool.ErrFull) || n < 10 {
 			t.Fatalf("after %d messages the error is %v, want ErrFull", n, err)
 		}
-		// There is room again when the queue is served, for as long as one likes.
+		// There is room again when the queue is served, for as long as one
+		// likes.
 		for range 20 {
-			l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 1000, TTL: time.Minute})
+			l, err := s.Lease(
+				t.Context(), spool.LeaseRequest{Now: now, Max: 1000, TTL: time.Minute},
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, l := range l.Leases {
-				if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+				if err := s.Settle(
+					t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+				); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -505,7 +551,9 @@ func TestSpace(t *testing.T) {
 			disk.Crash()
 			s.Close()
 			s = openDisk(t, dir, disk)
-			l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 1000, TTL: time.Minute})
+			l, err := s.Lease(
+				t.Context(), spool.LeaseRequest{Now: now, Max: 1000, TTL: time.Minute},
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -520,12 +568,16 @@ func TestSpace(t *testing.T) {
 			s = openDisk(t, dir, disk)
 		}
 	}
-	l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now.Add(time.Hour), Max: 1000, TTL: time.Minute})
+	l, err := s.Lease(
+		t.Context(), spool.LeaseRequest{Now: now.Add(time.Hour), Max: 1000, TTL: time.Minute},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, l := range l.Leases {
-		if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+		if err := s.Settle(
+			t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+		); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -548,7 +600,9 @@ func TestCleanWhileSettled(t *testing.T) {
 		old := spool.NewID(now)
 		put(t, s, old, []byte("old"), append(deliveries("stays", now), deliveries("goes", now)...))
 		lease := func(max int, busy ...string) []spool.Lease {
-			l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: max, TTL: time.Minute, Busy: busy})
+			l, err := s.Lease(
+				t.Context(), spool.LeaseRequest{Now: now, Max: max, TTL: time.Minute, Busy: busy},
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -556,7 +610,9 @@ func TestCleanWhileSettled(t *testing.T) {
 		}
 		held := lease(2)
 		settle := func(l spool.Lease) {
-			if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+			if err := s.Settle(
+				t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+			); err != nil {
 				t.Error(err)
 			}
 		}
@@ -569,7 +625,8 @@ func TestCleanWhileSettled(t *testing.T) {
 		}
 		reads := 0
 		disk.Fault(func(op, name string) error {
-			// The first read is of the segment's headers, the second of the message.
+			// The first read is of the segment's headers, the second of the
+			// message.
 			if op == "read" {
 				reads++
 			}
@@ -591,7 +648,8 @@ func TestCleanWhileSettled(t *testing.T) {
 		s.Close()
 		s = openDisk(t, dir, disk)
 		l := lease(100)
-		if last && len(l) != 0 || !last && (len(l) != 1 || l[0].Delivery.ID != held[0].Delivery.ID) {
+		if last && len(l) != 0 ||
+			!last && (len(l) != 1 || l[0].Delivery.ID != held[0].Delivery.ID) {
 			t.Fatalf("settled %v: leased %+v", last, l)
 		}
 		s.Close()
@@ -618,7 +676,8 @@ func TestUnwritten(t *testing.T) {
 		}
 		l.Delivery.Recipients[0].Diagnostic = strings.Repeat("ü", 300)
 		if err := s.Settle(t.Context(), spool.Settlement{
-			ID: l.Delivery.ID, Token: l.Token, Due: now, Attempts: i + 1, Remaining: l.Delivery.Recipients,
+			ID: l.Delivery.ID, Token: l.Token, Due: now, Attempts: i + 1,
+			Remaining: l.Delivery.Recipients,
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -627,7 +686,9 @@ func TestUnwritten(t *testing.T) {
 	if d := l.Delivery.Recipients[0].Diagnostic; d != strings.Repeat("ü", 256) {
 		t.Fatalf("diagnostic is %q", d)
 	}
-	if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+	if err := s.Settle(
+		t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+	); err != nil {
 		t.Fatal(err)
 	}
 	id := spool.NewID(now)

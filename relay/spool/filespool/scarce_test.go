@@ -36,15 +36,16 @@ func TestScarce(t *testing.T) {
 			})
 		}
 	}
-	// A directory that could not be opened, for whatever reason, was not synced,
-	// and nothing is known to be lost.
+	// A directory that could not be opened, for whatever reason, was not
+	// synced, and nothing is known to be lost.
 	for _, errno := range []syscall.Errno{syscall.EACCES, syscall.EIO} {
 		t.Run(fmt.Sprintf("opendir/%d", errno), func(t *testing.T) {
 			t.Parallel()
 			scarce(t, "opendir", errno)
 		})
 	}
-	// A file that could not be opened, written, cut off or renamed is no failed sync.
+	// A file that could not be opened, written, cut off or renamed is no failed
+	// sync.
 	for _, op := range []string{"open", "read", "write", "truncate", "rename", "remove", "size"} {
 		t.Run(op+"/EIO", func(t *testing.T) {
 			t.Parallel()
@@ -157,8 +158,8 @@ func readAs(t *testing.T, s spool.Store, id spool.ID) error {
 }
 
 // TestScarceAtStart has each call of the file system fail once while a store is
-// opened that has something to cut off and something to remove: the next attempt
-// finds all there is.
+// opened that has something to cut off and something to remove: the next
+// attempt finds all there is.
 func TestScarceAtStart(t *testing.T) {
 	t.Parallel()
 	for _, op := range slices.Concat(operations, []string{"readdir"}) {

@@ -144,7 +144,8 @@ func (w *writer) put(p []byte) error {
 	return nil
 }
 
-// end gives back what the writer holds. The file stays if it is the store's now.
+// end gives back what the writer holds. The file stays if it is the store's
+// now.
 func (w *writer) end(kept bool) {
 	w.done = true
 	w.store.putBuffer(w.buf)
@@ -175,7 +176,8 @@ func (w *writer) Commit(ctx context.Context, c spool.Commit) error {
 		return errDone
 	}
 	err := w.commit(ctx, &c)
-	// After a failed sync nobody knows whether the record is there; if it is, so must be its file.
+	// After a failed sync nobody knows whether the record is there; if it is,
+	// so must be its file.
 	w.end(err == nil || errors.Is(err, spool.ErrFailed))
 	return err
 }
@@ -194,8 +196,8 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 	if len(c.Deliveries) == 0 {
 		return spool.ErrNoDelivery
 	}
-	// Each session syncs its own file: they do so at the same time, and before the
-	// record that names the file is written.
+	// Each session syncs its own file: they do so at the same time, and before
+	// the record that names the file is written.
 	var own *ownFile
 	if w.file != nil {
 		if err := w.drain(); err != nil {
@@ -228,7 +230,10 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 	for len(s.batch.buf) > batchLimit && s.open() == nil && s.failed == nil {
 		s.room.Wait()
 	}
-	leases, err := s.admit(w.id, c.Settle, recordSize(uint32(len(r.meta)), uint32(len(r.content[0])+len(r.content[1]))))
+	leases, err := s.admit(
+		w.id, c.Settle,
+		recordSize(uint32(len(r.meta)), uint32(len(r.content[0])+len(r.content[1]))),
+	)
 	if err != nil {
 		s.mu.Unlock()
 		return err
@@ -247,7 +252,9 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 		s.lives(at.segment, s.index.messages.get(h).record())
 		for i := range ds {
 			d := &ds[i]
-			s.index.queue(s.index.addDelivery(h, brief{seq: i, route: []byte(d.Route), due: nanos(d.Due)}))
+			s.index.queue(
+				s.index.addDelivery(h, brief{seq: i, route: []byte(d.Route), due: nanos(d.Due)}),
+			)
 		}
 		for i, l := range leases {
 			s.settle(l, &c.Settle[i])(at)

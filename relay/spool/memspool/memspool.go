@@ -220,7 +220,8 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 	perRoute := make(map[string]int)
 	for len(s.waiting.items) > 0 {
 		d := s.waiting.items[0]
-		busy := slices.Contains(r.Busy, d.Route) || len(r.Only) > 0 && !slices.Contains(r.Only, d.Route)
+		busy := slices.Contains(r.Busy, d.Route) ||
+			len(r.Only) > 0 && !slices.Contains(r.Only, d.Route)
 		if !busy && (d.Due.After(r.Now) || len(out.Leases) >= r.Max) {
 			next(d.Due)
 			break
@@ -251,7 +252,9 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 }
 
 func (d *delivery) lease() spool.Lease {
-	l := spool.Lease{Message: d.message.Message, Delivery: d.Delivery, Token: d.token, Until: d.until}
+	l := spool.Lease{
+		Message: d.message.Message, Delivery: d.Delivery, Token: d.token, Until: d.until,
+	}
 	l.Message.Labels = maps.Clone(l.Message.Labels)
 	l.Delivery.Recipients = slices.Clone(l.Delivery.Recipients)
 	return l
@@ -268,7 +271,9 @@ func (s *Store) held(id spool.DeliveryID, token uint64) *delivery {
 }
 
 // Renew moves the end of a lease.
-func (s *Store) Renew(ctx context.Context, id spool.DeliveryID, token uint64, until time.Time) error {
+func (s *Store) Renew(
+	ctx context.Context, id spool.DeliveryID, token uint64, until time.Time,
+) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}

@@ -31,7 +31,10 @@ func TestFull(t *testing.T) {
 			w.Abort()
 			return err
 		}
-		return w.Commit(t.Context(), spool.Commit{Prepend: []byte(prepend), Deliveries: []spool.Delivery{{Route: "a"}}})
+		return w.Commit(
+			t.Context(),
+			spool.Commit{Prepend: []byte(prepend), Deliveries: []spool.Delivery{{Route: "a"}}},
+		)
 	}
 	if err := commit(11, ""); !errors.Is(err, spool.ErrFull) {
 		t.Fatalf("error is %v, want ErrFull", err)
@@ -43,11 +46,15 @@ func TestFull(t *testing.T) {
 		if err := commit(9, "a"); err != nil {
 			t.Fatal(err)
 		}
-		l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 1, TTL: time.Minute})
+		l, err := s.Lease(
+			t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 1, TTL: time.Minute},
+		)
 		if err != nil || len(l.Leases) != 1 {
 			t.Fatalf("leased %v, %v", l, err)
 		}
-		if err := s.Settle(t.Context(), spool.Settlement{ID: l.Leases[0].Delivery.ID, Token: l.Leases[0].Token}); err != nil {
+		if err := s.Settle(
+			t.Context(), spool.Settlement{ID: l.Leases[0].Delivery.ID, Token: l.Leases[0].Token},
+		); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -67,7 +74,10 @@ func Example() {
 	err = w.Commit(ctx, spool.Commit{
 		Message: spool.Message{From: "app@example.com"},
 		Deliveries: []spool.Delivery{
-			{Route: "example.org", Due: now, Recipients: []spool.Recipient{{Address: "alice@example.org"}}},
+			{
+				Route: "example.org", Due: now,
+				Recipients: []spool.Recipient{{Address: "alice@example.org"}},
+			},
 		},
 	})
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 // its sender can be told, and nothing of the damage passes for the whole.
 //
 // open is called for each test. The reopen that it returns opens the same place
-// each time. Its damage changes or removes the content of a message, beneath the
-// store, whether that is open or not; the content begins with the message's id
-// as it is printed, and is up to 300,000 bytes long.
+// each time. Its damage changes or removes the content of a message, beneath
+// the store, whether that is open or not; the content begins with the message's
+// id as it is printed, and is up to 300,000 bytes long.
 func RunDamage(
 	t *testing.T,
 	open func(t *testing.T) (reopen func() spool.Store, damage func(id spool.ID)),

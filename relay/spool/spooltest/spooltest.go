@@ -1,4 +1,5 @@
-// Package spooltest is the conformance suite of package spool: every store passes it.
+// Package spooltest is the conformance suite of package spool: every store
+// passes it.
 //
 //	func TestStore(t *testing.T) {
 //		spooltest.Run(t, func(t *testing.T) spool.Store { return mystore.New(…) })
@@ -23,7 +24,8 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// Run tests a store. open returns an empty one; it is closed when its test ends.
+// Run tests a store. open returns an empty one; it is closed when its test
+// ends.
 func Run(t *testing.T, open func(t *testing.T) spool.Store) {
 	for _, c := range []struct {
 		name string
@@ -62,7 +64,8 @@ func Run(t *testing.T, open func(t *testing.T) spool.Store) {
 }
 
 // RunDurable tests that a store keeps what it has when it is closed and opened
-// again. open is called for each test; what it returns opens the same place each time.
+// again. open is called for each test; what it returns opens the same place
+// each time.
 func RunDurable(t *testing.T, open func(t *testing.T) func() spool.Store) {
 	for _, c := range []struct {
 		name string
@@ -213,7 +216,10 @@ func (s *suite) wantStats(messages, deliveries, leased int64) {
 	st, err := s.Stats(s.Context())
 	s.ok(err)
 	if st.Messages != messages || st.Deliveries != deliveries || st.Leased != leased {
-		s.Fatalf("stats are %+v, want %d messages, %d deliveries, %d leased", st, messages, deliveries, leased)
+		s.Fatalf(
+			"stats are %+v, want %d messages, %d deliveries, %d leased", st, messages, deliveries,
+			leased,
+		)
 	}
 }
 
@@ -231,7 +237,9 @@ func (s *suite) twoPhase() {
 	if l := s.one(); l.Message.ID != id || l.Delivery.ID != (spool.DeliveryID{Message: id}) {
 		s.Fatalf("leased %v of %v, want %v", l.Delivery.ID, l.Message.ID, id)
 	}
-	if err := w.Commit(s.Context(), spool.Commit{Deliveries: []spool.Delivery{s.delivery("a", s.now)}}); err == nil {
+	if err := w.Commit(
+		s.Context(), spool.Commit{Deliveries: []spool.Delivery{s.delivery("a", s.now)}},
+	); err == nil {
 		s.Fatal("a second commit of one writer was accepted")
 	}
 	if _, err := w.Write([]byte("more")); err == nil {
@@ -246,7 +254,9 @@ func (s *suite) abort() {
 		s.ok(w.Abort())
 		s.ok(w.Abort())
 		s.gone(id)
-		if err := w.Commit(s.Context(), spool.Commit{Deliveries: []spool.Delivery{s.delivery("a", s.now)}}); err == nil {
+		if err := w.Commit(
+			s.Context(), spool.Commit{Deliveries: []spool.Delivery{s.delivery("a", s.now)}},
+		); err == nil {
 			s.Fatal("a commit after Abort was accepted")
 		}
 		s.none()
@@ -258,7 +268,8 @@ func (s *suite) abort() {
 
 func (s *suite) roundTrip() {
 	m := spool.Message{
-		Created: s.now, From: "sender@example.com", EnvelopeID: "env+1", Return: "HDRS", Body: "8BITMIME", UTF8: true,
+		Created: s.now, From: "sender@example.com", EnvelopeID: "env+1", Return: "HDRS",
+		Body: "8BITMIME", UTF8: true,
 		Signatures: 2,
 		Origin:     spool.Origin{Connector: "apps", Remote: "192.0.2.1:4711", User: "alice"},
 		Labels:     map[string]string{"tenant": "blue", "": "empty"},
@@ -267,11 +278,20 @@ func (s *suite) roundTrip() {
 		{
 			Route: "one", Due: s.now, Expires: s.now.Add(time.Hour), Attempts: 3,
 			Recipients: []spool.Recipient{
-				{Address: "a@example.org", Notify: spool.NotifySuccess | spool.NotifyDelay, Delayed: true, Original: "rfc822;b@example.org"},
-				{Address: "ü@example.org", Status: "4.4.1", Diagnostic: "450 later", Host: "mx.example.org"},
+				{
+					Address: "a@example.org", Notify: spool.NotifySuccess | spool.NotifyDelay,
+					Delayed: true, Original: "rfc822;b@example.org",
+				},
+				{
+					Address: "ü@example.org", Status: "4.4.1", Diagnostic: "450 later",
+					Host: "mx.example.org",
+				},
 			},
 		},
-		{Route: "two", Due: s.now.Add(time.Nanosecond), Recipients: []spool.Recipient{{Address: "c@example.net"}}},
+		{
+			Route: "two", Due: s.now.Add(time.Nanosecond),
+			Recipients: []spool.Recipient{{Address: "c@example.net"}},
+		},
 	}
 	id := s.id()
 	given := slices.Clone(ds)
@@ -307,7 +327,9 @@ func (s *suite) roundTrip() {
 	if len(again.Leases) != 2 {
 		s.Fatalf("leased %d deliveries again, want 2", len(again.Leases))
 	}
-	if got, want := show(again.Leases[0].Message, again.Leases[0].Delivery), show(m, ds[0]); got != want {
+	if got, want := show(
+		again.Leases[0].Message, again.Leases[0].Delivery,
+	), show(m, ds[0]); got != want {
 		s.Fatalf("leased again\n%s\nwant\n%s", got, want)
 	}
 }
@@ -369,7 +391,9 @@ func (s *suite) noDelivery() {
 
 func (s *suite) content() {
 	random := rand.NewChaCha8([32]byte{1})
-	for _, n := range []int{0, 1, 1000, 64 << 10, 128<<10 - 1, 128 << 10, 128<<10 + 1, 300_000, 3 << 20} {
+	for _, n := range []int{
+		0, 1, 1000, 64 << 10, 128<<10 - 1, 128 << 10, 128<<10 + 1, 300_000, 3 << 20,
+	} {
 		for _, prepend := range []int{0, 200} {
 			want := make([]byte, prepend+n)
 			random.Read(want)
@@ -386,7 +410,8 @@ func (s *suite) content() {
 				rest = rest[k:]
 			}
 			s.ok(w.Commit(s.Context(), spool.Commit{
-				Prepend: slices.Clone(want[:prepend]), Deliveries: []spool.Delivery{s.delivery("a", s.now)},
+				Prepend:    slices.Clone(want[:prepend]),
+				Deliveries: []spool.Delivery{s.delivery("a", s.now)},
 			}))
 			if !bytes.Equal(s.read(id), want) {
 				s.Fatalf("%d bytes behind %d did not come back as written", n, prepend)
@@ -418,19 +443,29 @@ func (s *suite) leaseOrder() {
 	s.wantRoutes(s.lease(spool.LeaseRequest{Max: 2, Now: s.now.Add(3 * time.Second)}), "r0", "r1")
 	s.wantRoutes(s.lease(spool.LeaseRequest{Now: s.now.Add(3 * time.Second)}), "r2", "r3")
 	// A lease that has ended does not lose its place in the order.
-	s.wantRoutes(s.lease(spool.LeaseRequest{Now: s.now.Add(time.Hour), Max: 5}), "r0", "r1", "r2", "r3", "r4")
+	s.wantRoutes(
+		s.lease(spool.LeaseRequest{Now: s.now.Add(time.Hour), Max: 5}), "r0", "r1", "r2", "r3",
+		"r4",
+	)
 	s.wantRoutes(s.lease(spool.LeaseRequest{Now: s.now.Add(time.Hour)}), "r5")
 }
 
 func (s *suite) leaseLimits() {
 	for i := range 4 {
-		s.commit(s.delivery("a", s.now.Add(time.Duration(i))), s.delivery("b", s.now.Add(time.Duration(i))))
+		s.commit(
+			s.delivery("a", s.now.Add(time.Duration(i))),
+			s.delivery("b", s.now.Add(time.Duration(i))),
+		)
 	}
 	s.commit(s.delivery("c", s.now.Add(time.Second)))
 	later := s.now.Add(time.Minute)
-	s.wantRoutes(s.lease(spool.LeaseRequest{Now: later, Busy: []string{"a", "c", "unknown"}, Max: 1}), "b")
+	s.wantRoutes(
+		s.lease(spool.LeaseRequest{Now: later, Busy: []string{"a", "c", "unknown"}, Max: 1}), "b",
+	)
 	s.wantRoutes(s.lease(spool.LeaseRequest{Now: later, MaxPerRoute: 1}), "a", "b", "c")
-	s.wantRoutes(s.lease(spool.LeaseRequest{Now: later, MaxPerRoute: 2, Busy: []string{"b"}}), "a", "a")
+	s.wantRoutes(
+		s.lease(spool.LeaseRequest{Now: later, MaxPerRoute: 2, Busy: []string{"b"}}), "a", "a",
+	)
 	s.wantRoutes(s.lease(spool.LeaseRequest{Now: later}), "b", "a", "b")
 	s.none()
 }
@@ -473,13 +508,22 @@ func (s *suite) fencing() {
 	if l.Token == old.Token {
 		s.Fatal("two leases have one token")
 	}
-	s.is(s.Settle(s.Context(), spool.Settlement{ID: old.Delivery.ID, Token: old.Token}), spool.ErrLeaseLost)
+	s.is(
+		s.Settle(s.Context(), spool.Settlement{ID: old.Delivery.ID, Token: old.Token}),
+		spool.ErrLeaseLost,
+	)
 	s.is(s.Renew(s.Context(), old.Delivery.ID, old.Token, s.now.Add(time.Hour)), spool.ErrLeaseLost)
 	s.is(s.Settle(s.Context(), spool.Settlement{ID: old.Delivery.ID}), spool.ErrLeaseLost)
 	s.finish(l)
-	s.is(s.Settle(s.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}), spool.ErrLeaseLost)
+	s.is(
+		s.Settle(s.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}),
+		spool.ErrLeaseLost,
+	)
 	s.is(s.Renew(s.Context(), l.Delivery.ID, l.Token, s.now.Add(time.Hour)), spool.ErrLeaseLost)
-	s.is(s.Settle(s.Context(), spool.Settlement{ID: spool.DeliveryID{Message: s.id()}, Token: 1}), spool.ErrLeaseLost)
+	s.is(
+		s.Settle(s.Context(), spool.Settlement{ID: spool.DeliveryID{Message: s.id()}, Token: 1}),
+		spool.ErrLeaseLost,
+	)
 	s.wantStats(0, 0, 0)
 }
 
@@ -489,7 +533,10 @@ func (s *suite) renew() {
 	s.now = s.now.Add(time.Second)
 	l := s.lease(spool.LeaseRequest{}).Leases
 	s.ok(s.Renew(s.Context(), l[0].Delivery.ID, l[0].Token, s.now.Add(time.Hour)))
-	s.is(s.Renew(s.Context(), spool.DeliveryID{Message: l[0].Message.ID, Seq: 1}, l[0].Token, s.now), spool.ErrLeaseLost)
+	s.is(
+		s.Renew(s.Context(), spool.DeliveryID{Message: l[0].Message.ID, Seq: 1}, l[0].Token, s.now),
+		spool.ErrLeaseLost,
+	)
 	s.now = s.now.Add(2 * time.Minute)
 	s.wantRoutes(s.lease(spool.LeaseRequest{}), "b")
 	s.now = s.now.Add(time.Hour)
@@ -546,23 +593,34 @@ func (s *suite) shorten() {
 
 func (s *suite) settleRemaining() {
 	d := s.delivery("a", s.now)
-	d.Recipients = []spool.Recipient{{Address: "x@a"}, {Address: "y@a", Notify: spool.NotifyNever}, {Address: "z@a"}}
+	d.Recipients = []spool.Recipient{
+		{Address: "x@a"}, {Address: "y@a", Notify: spool.NotifyNever}, {Address: "z@a"},
+	}
 	s.commit(d)
 	left := d.Recipients
 	for i := range 3 {
 		l := s.one()
-		if l.Delivery.Attempts != i || len(l.Delivery.Recipients) != len(left) || l.Delivery.Recipients[0] != left[0] {
+		if l.Delivery.Attempts != i || len(l.Delivery.Recipients) != len(left) ||
+			l.Delivery.Recipients[0] != left[0] {
 			s.Fatalf("attempt %d: leased %+v, want recipients %+v", i, l.Delivery, left)
 		}
 		if !l.Delivery.Expires.Equal(d.Expires) || l.Delivery.Route != "a" {
 			s.Fatalf("attempt %d: leased %+v", i, l.Delivery)
 		}
 		left = []spool.Recipient{{
-			Address: "y@a", Notify: spool.NotifyNever, Delayed: i > 0, Status: "4.2.0", Diagnostic: fmt.Sprint("try ", i), Host: "h",
+			Address: "y@a", Notify: spool.NotifyNever, Delayed: i > 0, Status: "4.2.0",
+			Diagnostic: fmt.Sprint("try ", i), Host: "h",
 		}}
 		given := slices.Clone(left)
 		due := s.now.Add(time.Hour)
-		s.ok(s.Settle(s.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token, Remaining: given, Due: due, Attempts: i + 1}))
+		s.ok(
+			s.Settle(
+				s.Context(),
+				spool.Settlement{
+					ID: l.Delivery.ID, Token: l.Token, Remaining: given, Due: due, Attempts: i + 1,
+				},
+			),
+		)
 		clear(given)
 		s.wantStats(1, 1, 0)
 		s.none()
@@ -578,7 +636,10 @@ func (s *suite) settleRemaining() {
 func (s *suite) settleRoute() {
 	s.commit(s.delivery("a", s.now), s.delivery("c", s.now.Add(time.Second)))
 	l := s.one()
-	again := spool.Settlement{ID: l.Delivery.ID, Token: l.Token, Remaining: l.Delivery.Recipients, Due: s.now, Attempts: 1, Route: "b"}
+	again := spool.Settlement{
+		ID: l.Delivery.ID, Token: l.Token, Remaining: l.Delivery.Recipients, Due: s.now,
+		Attempts: 1, Route: "b",
+	}
 	s.ok(s.Settle(s.Context(), again))
 	s.wantRoutes(s.lease(spool.LeaseRequest{Busy: []string{"b"}}))
 	s.wantRoutes(s.lease(spool.LeaseRequest{Busy: []string{"a"}, TTL: time.Second}), "b")
@@ -633,7 +694,10 @@ func (s *suite) commitSettle() {
 	if l.Leases[0].Delivery.Attempts != 7 || l.Leases[0].Message.ID != b {
 		s.Fatalf("leased %+v", l.Leases[0].Delivery)
 	}
-	s.is(s.Settle(s.Context(), spool.Settlement{ID: ls[0].Delivery.ID, Token: ls[0].Token}), spool.ErrLeaseLost)
+	s.is(
+		s.Settle(s.Context(), spool.Settlement{ID: ls[0].Delivery.ID, Token: ls[0].Token}),
+		spool.ErrLeaseLost,
+	)
 }
 
 func (s *suite) commitSettleLost() {
@@ -644,7 +708,9 @@ func (s *suite) commitSettleLost() {
 	second := spool.Settlement{ID: ls[1].Delivery.ID, Token: ls[1].Token}
 	stale := second
 	stale.Token++
-	for _, settle := range [][]spool.Settlement{{first, stale}, {stale, first}, {first, second, first}} {
+	for _, settle := range [][]spool.Settlement{
+		{first, stale}, {stale, first}, {first, second, first},
+	} {
 		id := s.id()
 		s.is(s.write(id, []byte("bounce")).Commit(s.Context(), spool.Commit{
 			Deliveries: []spool.Delivery{s.delivery("back", s.now)}, Settle: settle,
@@ -664,7 +730,11 @@ func (s *suite) openWhileSettled() {
 	for _, n := range []int{100, 1 << 20} {
 		id := s.id()
 		want := bytes.Repeat([]byte{'x'}, n)
-		s.ok(s.write(id, want).Commit(s.Context(), spool.Commit{Deliveries: []spool.Delivery{s.delivery("a", s.now)}}))
+		s.ok(
+			s.write(id, want).Commit(
+				s.Context(), spool.Commit{Deliveries: []spool.Delivery{s.delivery("a", s.now)}},
+			),
+		)
 		r, err := s.Open(s.Context(), id)
 		s.ok(err)
 		s.finish(s.one())
@@ -696,7 +766,10 @@ func (s *suite) closed() {
 	w := s.write(s.id(), []byte("late"))
 	s.ok(s.Close())
 	ctx := s.Context()
-	s.is(w.Commit(ctx, spool.Commit{Deliveries: []spool.Delivery{s.delivery("a", s.now)}}), spool.ErrClosed)
+	s.is(
+		w.Commit(ctx, spool.Commit{Deliveries: []spool.Delivery{s.delivery("a", s.now)}}),
+		spool.ErrClosed,
+	)
 	_, err := s.Create(ctx, s.id())
 	s.is(err, spool.ErrClosed)
 	_, err = s.Open(ctx, id)
@@ -716,7 +789,10 @@ func (s *suite) canceled() {
 	w := s.write(s.id(), []byte("late"))
 	ctx, cancel := context.WithCancel(s.Context())
 	cancel()
-	s.is(w.Commit(ctx, spool.Commit{Deliveries: []spool.Delivery{s.delivery("a", s.now)}}), context.Canceled)
+	s.is(
+		w.Commit(ctx, spool.Commit{Deliveries: []spool.Delivery{s.delivery("a", s.now)}}),
+		context.Canceled,
+	)
 	_, err := s.Create(ctx, s.id())
 	s.is(err, context.Canceled)
 	_, err = s.Open(ctx, id)
@@ -728,7 +804,8 @@ func (s *suite) canceled() {
 	s.wantStats(1, 1, 1)
 }
 
-// concurrent has messages come in and go out at once, and counts each recipient.
+// concurrent has messages come in and go out at once, and counts each
+// recipient.
 func (s *suite) concurrent() {
 	const sessions, each, workers = 8, 40, 4
 	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
@@ -747,7 +824,14 @@ func (s *suite) concurrent() {
 					_, err = w.Write(fmt.Appendf(nil, "%s", id))
 				}
 				if err == nil {
-					err = w.Commit(ctx, spool.Commit{Deliveries: []spool.Delivery{s.delivery(fmt.Sprint("r", (n+i)%5), s.now)}})
+					err = w.Commit(
+						ctx,
+						spool.Commit{
+							Deliveries: []spool.Delivery{
+								s.delivery(fmt.Sprint("r", (n+i)%5), s.now),
+							},
+						},
+					)
 				}
 				if err != nil {
 					s.Error(err)
@@ -764,7 +848,9 @@ func (s *suite) concurrent() {
 					return
 				default:
 				}
-				l, err := s.Lease(ctx, spool.LeaseRequest{Now: s.now, Max: 7, TTL: time.Hour, MaxPerRoute: 3})
+				l, err := s.Lease(
+					ctx, spool.LeaseRequest{Now: s.now, Max: 7, TTL: time.Hour, MaxPerRoute: 3},
+				)
 				if err != nil {
 					s.Error(err)
 					return
@@ -816,8 +902,12 @@ func (s *suite) keepsMessages(reopen func()) {
 		id := s.id()
 		want[id] = bytes.Repeat([]byte("abcdefg\n"), n/8)
 		s.ok(s.write(id, want[id]).Commit(s.Context(), spool.Commit{
-			Message:    spool.Message{From: "sender@example.com", Created: s.now, Labels: map[string]string{"k": "v"}},
-			Deliveries: []spool.Delivery{s.delivery("a", s.now), s.delivery("b", s.now.Add(time.Hour))},
+			Message: spool.Message{
+				From: "sender@example.com", Created: s.now, Labels: map[string]string{"k": "v"},
+			},
+			Deliveries: []spool.Delivery{
+				s.delivery("a", s.now), s.delivery("b", s.now.Add(time.Hour)),
+			},
 		}))
 	}
 	for range 2 {
@@ -832,7 +922,8 @@ func (s *suite) keepsMessages(reopen func()) {
 		}
 		l := s.lease(spool.LeaseRequest{})
 		s.wantRoutes(l, "a", "a", "a", "a", "a")
-		if m := l.Leases[0].Message; m.From != "sender@example.com" || m.Labels["k"] != "v" || !m.Created.Equal(s.now) {
+		if m := l.Leases[0].Message; m.From != "sender@example.com" || m.Labels["k"] != "v" ||
+			!m.Created.Equal(s.now) {
 			s.Fatalf("leased %+v", m)
 		}
 		if !l.Next.IsZero() && l.Next.After(s.now.Add(time.Hour)) {
@@ -853,7 +944,8 @@ func (s *suite) keepsSettlements(reopen func()) {
 	reopen()
 	s.wantStats(1, 1, 0)
 	l := s.one()
-	if d := l.Delivery; d.ID.Seq != 1 || d.Route != "c" || d.Attempts != 2 || d.Recipients[0].Address != "left@b" || !d.Due.Equal(s.now) {
+	if d := l.Delivery; d.ID.Seq != 1 || d.Route != "c" || d.Attempts != 2 ||
+		d.Recipients[0].Address != "left@b" || !d.Due.Equal(s.now) {
 		s.Fatalf("leased %+v", d)
 	}
 	b := spool.DeriveID(a, "bounce")
@@ -878,12 +970,18 @@ func (s *suite) endsLeases(reopen func()) {
 	s.commit(s.delivery("a", s.now))
 	old := s.one()
 	reopen()
-	s.is(s.Settle(s.Context(), spool.Settlement{ID: old.Delivery.ID, Token: old.Token}), spool.ErrLeaseLost)
+	s.is(
+		s.Settle(s.Context(), spool.Settlement{ID: old.Delivery.ID, Token: old.Token}),
+		spool.ErrLeaseLost,
+	)
 	l := s.one()
 	if l.Token == old.Token {
 		s.Fatal("a token was used twice")
 	}
-	s.is(s.Settle(s.Context(), spool.Settlement{ID: old.Delivery.ID, Token: old.Token}), spool.ErrLeaseLost)
+	s.is(
+		s.Settle(s.Context(), spool.Settlement{ID: old.Delivery.ID, Token: old.Token}),
+		spool.ErrLeaseLost,
+	)
 	s.finish(l)
 }
 
@@ -922,7 +1020,11 @@ func (s *suite) keepsRandom(reopen func()) {
 			if random.IntN(20) == 0 {
 				sizes[id] = 200_000
 			}
-			s.ok(s.write(id, bytes.Repeat([]byte{id[15]}, sizes[id])).Commit(s.Context(), spool.Commit{Deliveries: ds}))
+			s.ok(
+				s.write(
+					id, bytes.Repeat([]byte{id[15]}, sizes[id]),
+				).Commit(s.Context(), spool.Commit{Deliveries: ds}),
+			)
 		case n < 39:
 			for _, l := range s.lease(spool.LeaseRequest{Max: 1 + random.IntN(4)}).Leases {
 				id := l.Delivery.ID
@@ -930,7 +1032,8 @@ func (s *suite) keepsRandom(reopen func()) {
 				if !ok || w.attempts != l.Delivery.Attempts || w.route != l.Delivery.Route {
 					s.Fatalf("leased %+v, want %+v, %v", l.Delivery, w, ok)
 				}
-				if c := s.read(id.Message); len(c) != sizes[id.Message] || len(c) > 0 && c[0] != id.Message[15] {
+				if c := s.read(id.Message); len(c) != sizes[id.Message] ||
+					len(c) > 0 && c[0] != id.Message[15] {
 					s.Fatalf("content of %v has %d bytes", id.Message, len(c))
 				}
 				t := spool.Settlement{ID: id, Token: l.Token}
