@@ -233,7 +233,8 @@ func (s *SQLCredentials) SpendCredential(
 	err = one(
 		s.exec(
 			ctx, tx,
-			"UPDATE TABLE_NAME SET spent = CASE WHEN day = ? THEN spent ELSE 0 END + ?, day = ? WHERE id = ?",
+			"UPDATE TABLE_NAME SET spent = CASE WHEN day = ? THEN spent ELSE 0 END + ?, day = "+
+				"? WHERE id = ?",
 			day, n, day, id,
 		),
 	)

@@ -208,7 +208,8 @@ func (c *Connector) validateMechanisms(fault report) {
 		if c.FQDN != "" {
 			fault(
 				"FQDN",
-				"ExchangeServer needs the server's own name; leave FQDN empty or remove ExchangeServer",
+				"ExchangeServer needs the server's own name; leave FQDN empty or remove "+
+					"ExchangeServer",
 			)
 		}
 		if !m.Has(TLS) {

@@ -165,24 +165,29 @@ func TestTimeouts(t *testing.T) {
 		{
 			0, 2 * time.Minute,
 			[]string{
-				"Limits.InactivityTimeout: 5m0s is not shorter than ConnectionTimeout, 2m0s; lower it or raise ConnectionTimeout",
+				"Limits.InactivityTimeout: 5m0s is not shorter than ConnectionTimeout, 2m0s; " +
+					"lower it or raise ConnectionTimeout",
 			},
 		},
 		{
 			10 * time.Minute, 0,
 			[]string{
-				"Limits.InactivityTimeout: 10m0s is not shorter than ConnectionTimeout, 10m0s; lower it or raise ConnectionTimeout",
+				"Limits.InactivityTimeout: 10m0s is not shorter than ConnectionTimeout, 10m0s; " +
+					"lower it or raise ConnectionTimeout",
 			},
 		},
 		{
 			time.Second - 1, time.Hour,
 			[]string{
-				"Limits.InactivityTimeout: 999.999999ms is out of range; use 1s to 24h0m0s, or 0 for the default, 5m0s",
+				"Limits.InactivityTimeout: 999.999999ms is out of range; use 1s to 24h0m0s, or " +
+					"0 for the default, 5m0s",
 			},
 		},
 		{-1, -1, []string{
-			"Limits.InactivityTimeout: -1ns is out of range; use 1s to 24h0m0s, or 0 for the default, 5m0s",
-			"Limits.ConnectionTimeout: -1ns is out of range; use 1s to 24h0m0s, or 0 for the default, 10m0s",
+			"Limits.InactivityTimeout: -1ns is out of range; use 1s to 24h0m0s, or 0 for the " +
+				"default, 5m0s",
+			"Limits.ConnectionTimeout: -1ns is out of range; use 1s to 24h0m0s, or 0 for the " +
+				"default, 10m0s",
 		}},
 	} {
 		wantFaults(t, valid(func(c *Connector) {

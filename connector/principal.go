@@ -90,7 +90,8 @@ func (p Principal) check() error {
 	switch {
 	case !ok:
 		return errors.New(
-			"valid are anonymous, authenticated, servers, externally-secured, user:NAME, group:NAME, partner:DOMAIN",
+			"valid are anonymous, authenticated, servers, externally-secured, user:NAME, " +
+				"group:NAME, partner:DOMAIN",
 		)
 	case name == "":
 		return errors.New("no name after the colon")

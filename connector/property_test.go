@@ -317,7 +317,8 @@ func FuzzNoOpenRelay(f *testing.F) {
 		f.Add("MAIL FROM:<> SMTPUTF8\r\nRCPT TO:" + path + "\r\nDATA\r\nx")
 	}
 	f.Add(
-		"AUTH PLAIN AGFwcABndWVzcw==\r\nMAIL FROM:<>\r\nRCPT TO:<x@evil.example>\r\nRSET\r\nBDAT 1\r\nx\r\nMAIL FROM:<>",
+		"AUTH PLAIN AGFwcABndWVzcw==\r\nMAIL FROM:<>\r\nRCPT TO:<x@evil.example>\r\nRSET\r\n" +
+			"BDAT 1\r\nx\r\nMAIL FROM:<>",
 	)
 	c := connector.FromInternet("in")
 	c.AuthMechanisms = connector.BasicAuth

@@ -309,7 +309,8 @@ func (c *SendConnector) validateTLS(fault report) {
 	if _, ok := nameOf(c.TLS, tlsLevelWords()); !ok {
 		fault(
 			"TLS",
-			"%d is no TLS level; valid are None, Opportunistic, EncryptionOnly, CertificateValidation, DomainValidation",
+			"%d is no TLS level; valid are None, Opportunistic, EncryptionOnly, "+
+				"CertificateValidation, DomainValidation",
 			c.TLS,
 		)
 	}
@@ -370,7 +371,8 @@ func (c *SendConnector) validateCredentials(fault report) {
 	case c.TLS == TLSNone:
 		fault(
 			"Username",
-			"needs TLS to be sent; choose another TLS level, or set AllowPlaintextAuth on a network that nobody else can read",
+			"needs TLS to be sent; choose another TLS level, or set AllowPlaintextAuth on a "+
+				"network that nobody else can read",
 		)
 	case c.TLS != TLSDomainValidation && !c.AllowUnverifiedAuth:
 		fault("Username", "the password would go to whoever answers; set TLS to DomainValidation "+

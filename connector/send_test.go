@@ -135,18 +135,21 @@ func TestSendValidate(t *testing.T) {
 		}, []string{"Port: 65536 is out of range; use 1 to 65535"}},
 		{"TLS level", func(c *SendConnector) { c.TLS = 9 },
 			[]string{
-				"TLS: 9 is no TLS level; valid are None, Opportunistic, EncryptionOnly, CertificateValidation, DomainValidation",
+				"TLS: 9 is no TLS level; valid are None, Opportunistic, EncryptionOnly, " +
+					"CertificateValidation, DomainValidation",
 			}},
 		{"TLSDomain without DomainValidation", func(c *SendConnector) {
 			c.TLSDomain = "mail.example.com"
 		},
 			[]string{
-				"TLSDomain: has no effect with Opportunistic; set TLS to DomainValidation or leave TLSDomain empty",
+				"TLSDomain: has no effect with Opportunistic; set TLS to DomainValidation or " +
+					"leave TLSDomain empty",
 			}},
 		{"DomainValidation with smart hosts and no TLSDomain", func(c *SendConnector) {
 			c.TLS, c.SmartHosts = TLSDomainValidation, []string{"mail.example.com"}
 		}, []string{
-			"TLSDomain: missing; DomainValidation with smart hosts needs the name in their certificates",
+			"TLSDomain: missing; DomainValidation with smart hosts needs the name in their " +
+				"certificates",
 		}},
 		{"DomainValidation with MX", func(c *SendConnector) { c.TLS = TLSDomainValidation }, nil},
 		{"DomainValidation", func(c *SendConnector) {
@@ -210,7 +213,8 @@ func TestSendValidate(t *testing.T) {
 		{"credentials without TLS", func(c *SendConnector) {
 			c.SmartHosts, c.TLS, c.Username, c.Password = []string{"a"}, TLSNone, "u", "p"
 		}, []string{
-			"Username: needs TLS to be sent; choose another TLS level, or set AllowPlaintextAuth on a network that nobody else can read",
+			"Username: needs TLS to be sent; choose another TLS level, or set " +
+				"AllowPlaintextAuth on a network that nobody else can read",
 		}},
 		{"credentials in the clear", func(c *SendConnector) {
 			c.SmartHosts, c.TLS, c.Username, c.Password, c.AllowPlaintextAuth = []string{

@@ -241,7 +241,9 @@ func TestNewSetFaults(t *testing.T) {
 			"[2].RemoteIPRanges[1]: no address",
 			`[2].Name: "a" is also the name of [0]; names must differ`,
 			`[3].RemoteIPRanges: open relay: without logging on (principal "anonymous"), hosts in these ranges may send to any recipient, ` +
-				"and the ranges hold more public IPv4 addresses than a /8 block holds; list only your own hosts, take away ms-Exch-SMTP-Accept-Any-Recipient, or set OpenRelay",
+				"and the ranges hold more public IPv4 addresses than a /8 block holds; list " +
+				"only your own hosts, take away ms-Exch-SMTP-Accept-Any-Recipient, or set " +
+				"OpenRelay",
 			`[2].RemoteIPRanges[0]: 10.0.0.0/8 on 0.0.0.0:25 already belongs to connector [0] "a"; narrow one of them, or use another binding`,
 		}},
 	} {

@@ -123,7 +123,8 @@ func TestValidate(t *testing.T) {
 			c.RemoteIPRanges = ranges("10.0.0.5-10.0.0.9", "10.0.0.1-10.0.0.6")
 		},
 			[]string{
-				"RemoteIPRanges[1]: 10.0.0.1-10.0.0.6 overlaps 10.0.0.5-10.0.0.9; one must lie inside the other, or they must be apart",
+				"RemoteIPRanges[1]: 10.0.0.1-10.0.0.6 overlaps 10.0.0.5-10.0.0.9; one must lie " +
+					"inside the other, or they must be apart",
 			}},
 
 		{"unknown group", func(c *Connector) {
@@ -153,18 +154,21 @@ func TestValidate(t *testing.T) {
 		{"ExternalAuthoritative with others", func(c *Connector) {
 			c.AuthMechanisms, c.PermissionGroups = ExternalAuthoritative|TLS|BasicAuth|Integrated, ExchangeServers
 		}, []string{
-			"AuthMechanisms: ExternalAuthoritative may be combined with Tls only; remove BasicAuth, Integrated",
+			"AuthMechanisms: ExternalAuthoritative may be combined with Tls only; remove " +
+				"BasicAuth, Integrated",
 		}},
 		{"ExternalAuthoritative without ExchangeServers", func(c *Connector) {
 			c.AuthMechanisms = ExternalAuthoritative
 		},
 			[]string{
-				"PermissionGroups: ExternalAuthoritative needs ExchangeServers and nothing else; these are None",
+				"PermissionGroups: ExternalAuthoritative needs ExchangeServers and nothing " +
+					"else; these are None",
 			}},
 		{"ExternalAuthoritative with AnonymousUsers", func(c *Connector) {
 			c.AuthMechanisms, c.PermissionGroups = ExternalAuthoritative|TLS, ExchangeServers|AnonymousUsers
 		}, []string{
-			"PermissionGroups: ExternalAuthoritative needs ExchangeServers and nothing else; these are AnonymousUsers, ExchangeServers",
+			"PermissionGroups: ExternalAuthoritative needs ExchangeServers and nothing else; " +
+				"these are AnonymousUsers, ExchangeServers",
 		}},
 		{"ExternalAuthoritative", func(c *Connector) {
 			c.AuthMechanisms, c.PermissionGroups = ExternalAuthoritative, ExchangeServers
@@ -190,12 +194,14 @@ func TestValidate(t *testing.T) {
 			c.FQDN = "mx.example.com"
 		},
 			[]string{
-				"FQDN: ExchangeServer needs the server's own name; leave FQDN empty or remove ExchangeServer",
+				"FQDN: ExchangeServer needs the server's own name; leave FQDN empty or remove " +
+					"ExchangeServer",
 			}},
 		{"ExchangeServer", func(c *Connector) { c.AuthMechanisms |= ExchangeServer }, nil},
 		{"ExchangeServer without Tls", func(c *Connector) { c.AuthMechanisms = ExchangeServer },
 			[]string{
-				"AuthMechanisms: ExchangeServer needs Tls, in which servers prove who they are; add Tls",
+				"AuthMechanisms: ExchangeServer needs Tls, in which servers prove who they " +
+					"are; add Tls",
 			}},
 		{"server names", func(c *Connector) {
 			c.AuthMechanisms |= ExchangeServer
@@ -205,7 +211,8 @@ func TestValidate(t *testing.T) {
 			c.ServerNames = []string{"relay.example.com"}
 		},
 			[]string{
-				"ServerNames: no session is a server without ExchangeServer; add it to AuthMechanisms",
+				"ServerNames: no session is a server without ExchangeServer; add it to " +
+					"AuthMechanisms",
 			}},
 		{"invalid server names", func(c *Connector) {
 			c.AuthMechanisms |= ExchangeServer
@@ -334,12 +341,14 @@ func TestValidate(t *testing.T) {
 			c.RequireTLS, c.SuppressedKeywords = true, []string{"StartTLS"}
 		},
 			[]string{
-				"SuppressedKeywords: STARTTLS is the only way into the TLS that the connector requires; do not suppress it",
+				"SuppressedKeywords: STARTTLS is the only way into the TLS that the connector " +
+					"requires; do not suppress it",
 			}},
 		{"BasicAuthRequireTLS without STARTTLS", func(c *Connector) {
 			c.AuthMechanisms, c.SuppressedKeywords = TLS|BasicAuth|BasicAuthRequireTLS, []string{"STARTTLS"}
 		}, []string{
-			"SuppressedKeywords: STARTTLS is the only way into the TLS that the connector requires; do not suppress it",
+			"SuppressedKeywords: STARTTLS is the only way into the TLS that the connector " +
+				"requires; do not suppress it",
 		}},
 		{"ImplicitTLS without STARTTLS", func(c *Connector) {
 			c.RequireTLS, c.ImplicitTLS, c.SuppressedKeywords = true, true, []string{"STARTTLS"}
@@ -425,7 +434,8 @@ func TestOpenRelay(t *testing.T) {
 			if test.want != "" {
 				want = []string{`RemoteIPRanges: open relay: without logging on (principal "anonymous"), hosts in these ranges may send to any recipient, ` +
 					"and the ranges hold " + test.want +
-					"; list only your own hosts, take away ms-Exch-SMTP-Accept-Any-Recipient, or set OpenRelay"}
+					"; list only your own hosts, take away ms-Exch-SMTP-Accept-Any-Recipient, " +
+					"or set OpenRelay"}
 			}
 			wantFaults(t, relay.Validate(), want...)
 
@@ -456,7 +466,8 @@ func TestOpenRelayBesideAFault(t *testing.T) {
 	wantFaults(t, AnonymousRelay("apps", Range{}, AllIPv6()).Validate(),
 		"RemoteIPRanges[0]: no address",
 		`RemoteIPRanges: open relay: without logging on (principal "anonymous"), hosts in these ranges may send to any recipient, `+
-			"and the ranges hold more public IPv6 addresses than a /16 block holds; list only your own hosts, take away ms-Exch-SMTP-Accept-Any-Recipient, or set OpenRelay")
+			"and the ranges hold more public IPv6 addresses than a /16 block holds; list only "+
+			"your own hosts, take away ms-Exch-SMTP-Accept-Any-Recipient, or set OpenRelay")
 }
 
 func TestOpenRelayNeedsNoWarningForUsers(t *testing.T) {

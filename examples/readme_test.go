@@ -104,13 +104,16 @@ func TestCertificate(t *testing.T) {
 	localhost := strings.Replace(server, "127.0.0.1", "localhost", 1)
 	for _, command := range []string{
 		"swaks --server " + localhost +
-			" --tls --tls-verify --tls-ca-path cert.pem --auth PLAIN --auth-user app@example.com --auth-password secret" +
+			" --tls --tls-verify --tls-ca-path cert.pem --auth PLAIN --auth-user " +
+			"app@example.com --auth-password secret" +
 			" --from app@example.com --to somebody@example.net --timeout 10",
 		"swaks --server " + server +
-			" --tls --tls-verify --tls-ca-path cert.pem --auth PLAIN --auth-user app@example.com --auth-password secret" +
+			" --tls --tls-verify --tls-ca-path cert.pem --auth PLAIN --auth-user " +
+			"app@example.com --auth-password secret" +
 			" --from app@example.com --to somebody@example.net --timeout 10",
 		`printf 'Subject: hello\r\n\r\nHello.\r\n' | curl -sS --max-time 10 --ssl-reqd --cacert cert.pem smtp://` + localhost +
-			" --user app@example.com:secret --mail-from app@example.com --mail-rcpt somebody@example.net --upload-file -",
+			" --user app@example.com:secret --mail-from app@example.com --mail-rcpt " +
+			"somebody@example.net --upload-file -",
 		`python3 -c '
 import smtplib, ssl
 host, port = "` + localhost + `".split(":")

@@ -475,7 +475,8 @@ func TestRelayedParameters(t *testing.T) {
 	w := outgoing(t, nil, smart("out", "*", s.addr()))
 	c := w.dial(t, "apps")
 	c.script("C: MAIL FROM:<app@example.test> RET=HDRS ENVID=QQ+2B1 BODY=8BITMIME\nS: 250\n" +
-		"C: RCPT TO:<x@elsewhere.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob@example.com\nS: 250\n" + message + "S: 250")
+		"C: RCPT TO:<x@elsewhere.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob@example.com\nS: " +
+		"250\n" + message + "S: 250")
 	m := s.wait(t)
 	if got := <-mail; !strings.Contains(got, "RET=HDRS") ||
 		!strings.Contains(got, "ENVID=QQ+2B1") || !strings.Contains(got, "BODY=8BITMIME") {

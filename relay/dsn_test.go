@@ -586,7 +586,8 @@ func TestOneReportOfManyFates(t *testing.T) {
 		time.Sleep(48 * time.Hour)
 		synctest.Wait()
 		want := []string{
-			"relayed good@elsewhere.test 2.0.0, delayed late@elsewhere.test 4.2.2, failed bad@elsewhere.test 5.1.1",
+			"relayed good@elsewhere.test 2.0.0, delayed late@elsewhere.test 4.2.2, failed " +
+				"bad@elsewhere.test 5.1.1",
 			"relayed late@elsewhere.test 2.0.0",
 		}
 		for i, c := range box.got {

@@ -151,7 +151,8 @@ func ExampleRelay_Submit() {
 		From: "shop@example.com",
 		To:   []string{"bob@example.net"},
 		Content: strings.NewReader(
-			"From: Shop <shop@example.com>\nTo: bob@example.net\nSubject: Your order\n\nIt is on its way.\n",
+			"From: Shop <shop@example.com>\nTo: bob@example.net\nSubject: Your order\n\nIt is " +
+				"on its way.\n",
 		),
 		Labels: map[string]string{"order": "1042"},
 	})

@@ -53,7 +53,8 @@ func TestReceived(t *testing.T) {
 		},
 		{
 			"UTF8SMTP", "apps",
-			"C: EHLO client.example.test\nS: 250\nC: MAIL FROM:<app@example.test> SMTPUTF8\nS: 250\nC: RCPT TO:<jürgen@elsewhere.test>\nS: 250\n" + message + "S: 250",
+			"C: EHLO client.example.test\nS: 250\nC: MAIL FROM:<app@example.test> SMTPUTF8\nS: " +
+				"250\nC: RCPT TO:<jürgen@elsewhere.test>\nS: 250\n" + message + "S: 250",
 			`from client\.example\.test \(` + ip + `\) by relay\.example\.test with UTF8SMTP id ` +
 				id + ` for <jürgen@elsewhere\.test>; ` + date,
 		},
@@ -105,8 +106,10 @@ func TestReceived(t *testing.T) {
 func TestFirewall(t *testing.T) {
 	const header = "From: x@elsewhere.test\r\nBcc: " +
 		"hidden@elsewhere.test,\r\n\tmore@elsewhere.test\r\nResent-Bcc: hidden@elsewhere.test\r\n" +
-		"X-MS-Exchange-Organization-AuthAs: Internal\r\nx-ms-exchange-organization-scl: -1\r\nX-MS-Exchange-Forest-RulesExecuted: 1\r\n" +
-		"X-Postern-Organization-Trusted: 1\r\nX-MS-Exchange-Other: stays\r\nReceived: from a by b; c\r\nResent-From: x@elsewhere.test\r\nSubject: s\r\n"
+		"X-MS-Exchange-Organization-AuthAs: Internal\r\nx-ms-exchange-organization-scl: -1\r\n" +
+		"X-MS-Exchange-Forest-RulesExecuted: 1\r\n" +
+		"X-Postern-Organization-Trusted: 1\r\nX-MS-Exchange-Other: stays\r\nReceived: from a " +
+		"by b; c\r\nResent-From: x@elsewhere.test\r\nSubject: s\r\n"
 	w := start(t, func(cfg *relay.Config) {
 		servers := bind(connector.New(connector.Internal, "servers"), "127.0.0.4")
 		servers.RemoteIPRanges = connector.Loopback()
@@ -210,7 +213,8 @@ func TestCompletion(t *testing.T) {
 		t.Errorf("a submission lacks fields: %q", got)
 	}
 	w.dial(t, "users").script(login + envelope +
-		"C: DATA\nS: 354\nC: date: Thu, 1 Jan 2026 00:00:00 +0000\nC: MESSAGE-ID: <1@example.test>\nC: From: app@example.test\nC: \nC: .\nS: 250")
+		"C: DATA\nS: 354\nC: date: Thu, 1 Jan 2026 00:00:00 +0000\nC: MESSAGE-ID: " +
+		"<1@example.test>\nC: From: app@example.test\nC: \nC: .\nS: 250")
 	if got := w.out.wait(t, 3)[2].content; strings.Contains(got, "Message-ID:") ||
 		strings.Contains(got, "Date:") {
 		t.Errorf("fields were doubled: %q", got)
@@ -332,11 +336,13 @@ func TestSenderOfUser(t *testing.T) {
 	}
 	c.script(
 		envelope +
-			"C: DATA\nS: 354\nC: From: News <x@news.example.test>, app@example.test\nC: Sender: app@example.test\nC: \nC: .\nS: 250",
+			"C: DATA\nS: 354\nC: From: News <x@news.example.test>, app@example.test\nC: " +
+			"Sender: app@example.test\nC: \nC: .\nS: 250",
 	)
 	c.script(
 		envelope +
-			"C: DATA\nS: 354\nC: From: app@example.test, ceo@example.test\nC: \nC: .\nS: 550 5.7.60",
+			"C: DATA\nS: 354\nC: From: app@example.test, ceo@example.test\nC: \nC: .\nS: 550 " +
+			"5.7.60",
 	)
 	c.script(envelope + "C: DATA\nS: 354\nC: From: not an address\nC: \nC: .\nS: 550 5.6.0")
 }

@@ -380,7 +380,8 @@ func TestClosedByDefault(t *testing.T) {
 	)
 	w := start(t, func(c *relay.Config) { c.Connectors = []*connector.Connector{nobody} })
 	w.dial(t, "nobody").script(
-		"C: MAIL FROM:<x@elsewhere.test>\nS: 530 5.7.1\nC: AUTH PLAIN AHgAeA==\nS: 50\nC: RCPT TO:<alice@example.test>\nS: 503",
+		"C: MAIL FROM:<x@elsewhere.test>\nS: 530 5.7.1\nC: AUTH PLAIN AHgAeA==\nS: 50\nC: RCPT " +
+			"TO:<alice@example.test>\nS: 503",
 	)
 }
 
@@ -403,7 +404,8 @@ func TestUnknownRecipients(t *testing.T) {
 	})
 	c := w.dial(t, "in")
 	c.script(
-		"C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT TO:<u@authoritative.test>\nS: 250\nC: RCPT TO:<u@internal.test>\nS: 250\n" + message + "S: 250",
+		"C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT TO:<u@authoritative.test>\nS: 250\n" +
+			"C: RCPT TO:<u@internal.test>\nS: 250\n" + message + "S: 250",
 	)
 	w.mailboxes.wait(t, 2)
 	mu.Lock()
@@ -428,7 +430,8 @@ func TestIdentityReplacesAnonymous(t *testing.T) {
 	c := w.dial(t, "both")
 	c.script("C: MAIL FROM:<ceo@example.test>\nS: 250\nC: RCPT TO:<x@elsewhere.test>\nS: 550 " +
 		"5.7.54\nC: RSET\nS: 250\n" + login +
-		"C: MAIL FROM:<ceo@example.test>\nS: 550 5.7.60\nC: MAIL FROM:<app@example.test>\nS: 250\nC: RCPT TO:<x@elsewhere.test>\nS: 250")
+		"C: MAIL FROM:<ceo@example.test>\nS: 550 5.7.60\nC: MAIL FROM:<app@example.test>\nS: " +
+		"250\nC: RCPT TO:<x@elsewhere.test>\nS: 250")
 }
 
 // TestSecretsStayInside lets everything fail with a text of internals and looks

@@ -129,7 +129,8 @@ func FuzzFold(f *testing.F) {
 	f.Add("a,\u00e9", "", uint16(1200), uint16(2000))
 	f.Add(" ", "b", uint16(1499), uint16(8))
 	f.Add(
-		"                                                                                                a",
+		"                                                                                      "+
+			"          a",
 		"", uint16(1499), uint16(8),
 	)
 	f.Fuzz(func(t *testing.T, piece, end string, repeat, col uint16) {

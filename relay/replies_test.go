@@ -61,7 +61,8 @@ func TestReplies(t *testing.T) {
 		},
 		{
 			name: "null sender", connector: "in",
-			script: "C: MAIL FROM:<>\nS: 250 2.1.0\nC: RCPT TO:<alice@example.test>\nS: 250 2.1.5\n" + message + "S: 250 2.0.0",
+			script: "C: MAIL FROM:<>\nS: 250 2.1.0\nC: RCPT TO:<alice@example.test>\nS: 250 " +
+				"2.1.5\n" + message + "S: 250 2.0.0",
 		},
 		{
 			name: "MAIL of an anonymous client without Submit", connector: "users",
@@ -117,7 +118,8 @@ func TestReplies(t *testing.T) {
 		{
 			name: "foreign sender of a user", connector: "users",
 			script: login +
-				"C: MAIL FROM:<ceo@example.test>\nS: 550 5.7.60 Client does not have permissions to send as this sender",
+				"C: MAIL FROM:<ceo@example.test>\nS: 550 5.7.60 Client does not have " +
+				"permissions to send as this sender",
 			stages: "mail",
 		},
 		{
@@ -129,12 +131,14 @@ func TestReplies(t *testing.T) {
 		{
 			name: "foreign Sender field of a user", connector: "users",
 			script: login + envelope +
-				"C: DATA\nS: 354\nC: From: app@example.test\nC: Sender: ceo@example.test\nC: \nC: .\nS: 550 5.7.60", stages: "data",
+				"C: DATA\nS: 354\nC: From: app@example.test\nC: Sender: ceo@example.test\nC: \n" +
+				"C: .\nS: 550 5.7.60", stages: "data",
 		},
 		{
 			name: "two From fields of a user", connector: "users",
 			script: login + envelope +
-				"C: DATA\nS: 354\nC: From: app@example.test\nC: From: ceo@example.test\nC: \nC: .\nS: 550 5.6.0", stages: "data",
+				"C: DATA\nS: 354\nC: From: app@example.test\nC: From: ceo@example.test\nC: \n" +
+				"C: .\nS: 550 5.6.0", stages: "data",
 		},
 		{
 			name: "own sender of an anonymous client without the right", connector: "in",
@@ -161,7 +165,8 @@ func TestReplies(t *testing.T) {
 			name: "unknown recipient", connector: "in",
 			script: "C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT " +
 				"TO:<nobody@example.test>\nS: 550 5.1.1 User unknown\n" +
-				"C: RCPT TO:<nobody@internal.test>\nS: 250\nC: RCPT TO:<nobody@external.test>\nS: 250",
+				"C: RCPT TO:<nobody@internal.test>\nS: 250\nC: RCPT TO:<nobody@external.test>\n" +
+				"S: 250",
 			stages: "rcpt",
 		},
 		{
@@ -209,7 +214,8 @@ func TestReplies(t *testing.T) {
 			name: "message rate", connector: "apps",
 			change: func(c *relay.Config) { connectorOf(c, "apps").Limits.MessageRate = 1 },
 			script: envelope + message + "S: 250 2.0.0\nC: MAIL FROM:<app@example.test>\n" +
-				"S: 421 4.4.2 Message submission rate for this client has exceeded the configured limit\nS: close",
+				"S: 421 4.4.2 Message submission rate for this client has exceeded the " +
+				"configured limit\nS: close",
 			stages: "mail",
 		},
 		{
@@ -255,9 +261,11 @@ func TestReplies(t *testing.T) {
 			name: "local hop count", connector: "apps",
 			change: func(c *relay.Config) { connectorOf(c, "apps").Limits.MaxLocalHops = 1 },
 			script: envelope +
-				"C: DATA\nS: 354\nC: Received: by relay.example.test; x\nC: Received: by a.example.net; x\nC: \nC: .\nS: 250 2.0.0\n" +
+				"C: DATA\nS: 354\nC: Received: by relay.example.test; x\nC: Received: by " +
+				"a.example.net; x\nC: \nC: .\nS: 250 2.0.0\n" +
 				envelope +
-				"C: DATA\nS: 354\nC: Received: from x by Relay.Example.Test; x\nC: Received: by relay.example.test; x\nC: \nC: .\nS: 554 5.4.6",
+				"C: DATA\nS: 354\nC: Received: from x by Relay.Example.Test; x\nC: Received: " +
+				"by relay.example.test; x\nC: \nC: .\nS: 554 5.4.6",
 			stages: "data",
 		},
 		{
@@ -497,6 +505,7 @@ func TestRateOfUsers(t *testing.T) {
 	}
 	c := w.dial(t, "users")
 	c.script(
-		"C: AUTH PLAIN AGJvYkBleGFtcGxlLnRlc3QAeA==\nS: 235\nC: MAIL FROM:<bob@example.test>\nS: 250",
+		"C: AUTH PLAIN AGJvYkBleGFtcGxlLnRlc3QAeA==\nS: 235\nC: MAIL FROM:<bob@example.test>\n" +
+			"S: 250",
 	)
 }

@@ -278,13 +278,15 @@ func (p *snapshot) checkConnectors(f *faults) {
 		if p.cfg.RequireEncryption && !c.ImplicitTLS && !c.RequireTLS && !onLoopback(c) {
 			f.addf(
 				field+".RequireTLS",
-				"RequireEncryption is set: set RequireTLS or ImplicitTLS, or bind to loopback addresses only",
+				"RequireEncryption is set: set RequireTLS or ImplicitTLS, or bind to loopback "+
+					"addresses only",
 			)
 		}
 		if c.AsksForCertificate() && (p.cfg.TLS == nil || p.cfg.TLS.ClientCAs == nil) {
 			f.addf(
 				"TLS.ClientCAs",
-				"required, because connector %q knows clients by their certificate: name who vouches for it",
+				"required, because connector %q knows clients by their certificate: name who "+
+					"vouches for it",
 				c.Name,
 			)
 		}
@@ -301,13 +303,15 @@ func (p *snapshot) checkAuth(f *faults, c *connector.Connector) {
 	case a.Passwords == nil && a.SCRAM == nil && a.Tokens == nil && a.Certificates == nil:
 		f.addf(
 			"Auth",
-			"it has no mechanism, but connector %q offers BasicAuth: set Passwords, SCRAM, Tokens or Certificates",
+			"it has no mechanism, but connector %q offers BasicAuth: set Passwords, SCRAM, "+
+				"Tokens or Certificates",
 			c.Name,
 		)
 	case a.Certificates != nil && (p.cfg.TLS == nil || p.cfg.TLS.ClientCAs == nil):
 		f.addf(
 			"TLS.ClientCAs",
-			"required, because clients of connector %q may log on by certificate: name who vouches for it",
+			"required, because clients of connector %q may log on by certificate: name who "+
+				"vouches for it",
 			c.Name,
 		)
 	}
@@ -328,7 +332,8 @@ func (p *snapshot) warn() {
 		}
 		if smtpd.DecideAuth(p.auth, c, false) == nil && p.auth.Passwords != nil {
 			p.log.Warn(
-				"users may log on without TLS, and whoever listens on the way learns their passwords; set BasicAuthRequireTLS",
+				"users may log on without TLS, and whoever listens on the way learns their "+
+					"passwords; set BasicAuthRequireTLS",
 				"connector", c.Name,
 			)
 		}
@@ -390,7 +395,8 @@ func (p *snapshot) checkRelayDomains(f *faults) {
 		name := strings.TrimPrefix(d.Domain, "*.")
 		if _, ok, _ := p.send.Select(name, 0); !ok {
 			f.addf(fmt.Sprintf("AcceptedDomains[%d].Type", i),
-				"%s is %s, but no send connector leads to it: add one with the address space %s, or make the domain Authoritative",
+				"%s is %s, but no send connector leads to it: add one with the address space "+
+					"%s, or make the domain Authoritative",
 				d.Domain, d.Type, d.Domain)
 		}
 	}

@@ -46,7 +46,8 @@ func TestSender(t *testing.T) {
 		{"app@example.test", "From: \"team: a\" <app@example.test> (b: c)\r\n", ""},
 		{
 			"app@example.test",
-			"From: app@example.test, daily@news.example.test\r\nSender: daily@news.example.test\r\n",
+			"From: app@example.test, daily@news.example.test\r\nSender: " +
+				"daily@news.example.test\r\n",
 			"",
 		},
 	} {
@@ -79,7 +80,8 @@ func TestCompleteAddresses(t *testing.T) {
 	if got.from != "app@example.test" || got.to != "alice@example.test" ||
 		!strings.Contains(
 			got.content,
-			"\r\nFrom: App <app@example.test>\r\nTo: alice@example.test, Bob <bob@example.test>, x@elsewhere.test\r\n",
+			"\r\nFrom: App <app@example.test>\r\nTo: alice@example.test, Bob "+
+				"<bob@example.test>, x@elsewhere.test\r\n",
 		) {
 		t.Errorf("%q to %q: %s", got.from, got.to, got.content)
 	}
@@ -333,7 +335,8 @@ func TestHiddenRecipients(t *testing.T) {
 	_, err := w.relay.Submit(t.Context(), &relay.Message{From: "app@example.test", To: []string{
 		"x@elsewhere.test",
 	}, Content: strings.NewReader(
-		"bCc \t:\n\thidden1@example.test,\n \t\n hidden2@example.test\nFrom: app@example.test\nRESENT-BCC: hidden3@example.test\nBcc:\n" +
+		"bCc \t:\n\thidden1@example.test,\n \t\n hidden2@example.test\nFrom: app@example.test\n" +
+			"RESENT-BCC: hidden3@example.test\nBcc:\n" +
 			"Bcc: hidden4@example.test,\n hidden5@example.test\n hidden6@example.test\n" +
 			"X-Bcc: kept\nSubject: bcc: kept\nbcc:hidden7@example.test\n\nBcc: kept\n")})
 	if err != nil {

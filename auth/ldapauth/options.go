@@ -138,7 +138,8 @@ func (opt *Options) check() error {
 		}
 		if opt.BindDN != "" || opt.Base != "" || opt.Decoy != "" {
 			fault(
-				"nothing is searched where the DN is known: a BindDN, a Base and a Decoy have no use",
+				"nothing is searched where the DN is known: a BindDN, a Base and a Decoy have " +
+					"no use",
 			)
 		}
 	}
@@ -185,7 +186,8 @@ func (opt *Options) servers() ([]*server, error) {
 			faults = append(
 				faults,
 				fmt.Errorf(
-					"ldapauth: passwords would be sent to %s for everyone to read: use ldaps:// or StartTLS",
+					"ldapauth: passwords would be sent to %s for everyone to read: use "+
+						"ldaps:// or StartTLS",
 					u.Host,
 				),
 			)

@@ -73,7 +73,8 @@ func (r *reader) acceptedDomain(o *object) {
 			d.SkipLookup = true
 			o.note(
 				"AddressBookEnabled",
-				"unknown recipients are taken at RCPT and bounced later, but to a stranger no report is sent; set SkipLookup to false to refuse them at once",
+				"unknown recipients are taken at RCPT and bounced later, but to a stranger no "+
+					"report is sent; set SkipLookup to false to refuse them at once",
 			)
 		}
 	case hasLookup && lookup:
@@ -89,7 +90,8 @@ func domainRules() []rule {
 	return []rule{
 		{
 			"CatchAllRecipientID",
-			"there is no mailbox that gets what nobody has; Recipients may know every address instead",
+			"there is no mailbox that gets what nobody has; Recipients may know every address " +
+				"instead",
 			nil,
 		},
 		{

@@ -179,7 +179,8 @@ func (r *reader) unrouted(routes *connector.SendSet) {
 		case route.Space == "*" && len(route.Connector.SmartHosts) == 0:
 			r.note(
 				domainLabel(d.Domain), "DomainType", d.Type.String(),
-				"no send connector of its own: mail goes to the mail exchangers of the domain, and in a loop if those lead here",
+				"no send connector of its own: mail goes to the mail exchangers of the domain, "+
+					"and in a loop if those lead here",
 			)
 		}
 	}

@@ -283,9 +283,11 @@ func (r *reader) explain(c *receive, a *account) {
 	default:
 		note(
 			a.allowed,
-			"granted to a user of this name; write group: if it is a group, and the name that your users log on with",
+			"granted to a user of this name; write group: if it is a group, and the name that "+
+				"your users log on with",
 		)
-		note(a.denied, "denied to all who log on, since the dump does not tell which of your users "+
+		note(a.denied, "denied to all who log on, since the dump does not tell which of your "+
+			"users "+
 			"this is about; "+
 			"deny it to user: or group: with your own names instead")
 	}
@@ -378,7 +380,8 @@ func (r *reader) grant(c *receive, e *entries) {
 			if external && denied != 0 {
 				r.note(
 					c.o.label, "Permissions", string(p)+": "+denied.String(),
-					"this denial has no effect: with ExternalAuthoritative every session is externally secured",
+					"this denial has no effect: with ExternalAuthoritative every session is "+
+						"externally secured",
 				)
 			}
 			// Without it nobody is; the group ExchangeServers always lists the

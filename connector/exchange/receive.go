@@ -134,7 +134,8 @@ func receiveRules() []rule {
 		{"TlsCertificateName", "the relay's TLS configuration holds the certificates", nil},
 		{
 			"TlsDomainCapabilities",
-			"no counterpart; nobody is given rights by the name in a certificate unless a grant to partner:DOMAIN says so",
+			"no counterpart; nobody is given rights by the name in a certificate unless a " +
+				"grant to partner:DOMAIN says so",
 			nil,
 		},
 	}
@@ -165,7 +166,8 @@ func (c *receive) bindings() {
 	if slices.ContainsFunc(c.Bindings, func(b netip.AddrPort) bool { return b.Port() == 465 }) {
 		c.o.r.note(
 			c.o.label, "Bindings", "465",
-			"Exchange begins without TLS on this port, and mail programs expect TLS at once; set ImplicitTLS for them",
+			"Exchange begins without TLS on this port, and mail programs expect TLS at once; "+
+				"set ImplicitTLS for them",
 		)
 	}
 }
@@ -238,7 +240,8 @@ func (c *receive) mechanisms() {
 		"as any sender, past content checks and the size limit")
 	about(
 		connector.ExternalAuthoritative,
-		"X-MS-Exchange-Organization and -Forest headers are removed all the same; these hosts do not have the rights to them",
+		"X-MS-Exchange-Organization and -Forest headers are removed all the same; these hosts "+
+			"do not have the rights to them",
 	)
 }
 
@@ -360,7 +363,8 @@ func (c *receive) keywords() {
 	case strings.EqualFold(size, "EnabledWithoutValue"):
 		c.o.r.note(
 			c.o.label, "SizeEnabled", size,
-			"SIZE is offered with its value, and only ms-Exch-Bypass-Message-Size-Limit lifts the limit",
+			"SIZE is offered with its value, and only ms-Exch-Bypass-Message-Size-Limit lifts "+
+				"the limit",
 		)
 	}
 }
@@ -454,13 +458,15 @@ func (c *receive) role() {
 	if slices.ContainsFunc(c.Bindings, func(b netip.AddrPort) bool { return b.Port() == 25 }) {
 		c.o.r.note(
 			c.o.label, "TransportRole", hub,
-			"a connector on port 25 belongs to FrontendTransport; in Exchange two services compete for the port",
+			"a connector on port 25 belongs to FrontendTransport; in Exchange two services "+
+				"compete for the port",
 		)
 		return
 	}
 	c.o.r.note(
 		c.o.label, "TransportRole", hub,
-		"made for sessions that a front end passes on, which do not exist here; leave it out unless clients connect to it",
+		"made for sessions that a front end passes on, which do not exist here; leave it out "+
+			"unless clients connect to it",
 	)
 }
 

@@ -56,7 +56,8 @@ func sendRules() []rule {
 		},
 		{
 			"DomainSecureEnabled",
-			"mutual TLS with a list of domains has no counterpart; give the partner's domain a send connector with DomainValidation",
+			"mutual TLS with a list of domains has no counterpart; give the partner's domain a " +
+				"send connector with DomainValidation",
 			nil,
 		},
 		{
@@ -327,7 +328,8 @@ func (c *send) authTLS(parameter string) {
 		c.TLS = connector.TLSCertificateValidation
 		c.o.note(parameter, "the relay refuses this: Exchange wants each smart host's own name "+
 			"in its "+
-			"certificate; set TLS to DomainValidation with a name that all of them have, or give each a "+
+			"certificate; set TLS to DomainValidation with a name that all of them have, or "+
+			"give each a "+
 			"connector of its own")
 	}
 }

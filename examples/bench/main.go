@@ -85,7 +85,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	f.IntVar(&o.idle, "idle", 1000, "sessions of scenario idle, which only the gateway runs")
 	f.StringVar(
 		&o.dir, "dir", "",
-		"folder for the queues and all else, on a real disk (default: a new one in the temporary folder)",
+		"folder for the queues and all else, on a real disk (default: a new one in the "+
+			"temporary folder)",
 	)
 	f.BoolVar(&quick, "quick", false, "a tenth of everything, one round")
 	if err := f.Parse(args); err != nil {

@@ -394,10 +394,12 @@ selector = "s3"
 func FuzzDecode(f *testing.F) {
 	f.Add(sample(f))
 	f.Add(
-		"[[connector]]\nusage = \"Client\"\nlimits = {tarpit = -1, max_hops = 1e9}\ngrants = [{rights = \"None\"}]",
+		"[[connector]]\nusage = \"Client\"\nlimits = {tarpit = -1, max_hops = 1e9}\ngrants = " +
+			"[{rights = \"None\"}]",
 	)
 	f.Add(
-		"senders = {\"a\" = [\"b\"]}\nretry = {schedule = [\"1h\"]}\n[[send_connector]]\naddress_spaces = [\"*;1\"]",
+		"senders = {\"a\" = [\"b\"]}\nretry = {schedule = [\"1h\"]}\n[[send_connector]]\n" +
+			"address_spaces = [\"*;1\"]",
 	)
 	f.Fuzz(func(t *testing.T, text string) {
 		var found faults

@@ -79,7 +79,8 @@ func parseQuery(question string) (q relay.Query, err error) {
 			q.Size, err = strconv.ParseInt(value, 10, 64)
 		default:
 			err = fmt.Errorf(
-				"want remote, local, tls, user, groups, senders, server, names, partner, from, to or size",
+				"want remote, local, tls, user, groups, senders, server, names, partner, from, " +
+					"to or size",
 			)
 		}
 		if err != nil {

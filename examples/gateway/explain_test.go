@@ -32,7 +32,8 @@ deliver = "maildir:mail"
 		want     string
 	}{
 		{"remote=192.0.2.9 from=a@elsewhere.test to=b@elsewhere.test", 0,
-			"550 5.7.54 Unable to relay recipient in non-accepted domain (missing right ms-Exch-SMTP-Accept-Any-Recipient)"},
+			"550 5.7.54 Unable to relay recipient in non-accepted domain (missing right " +
+				"ms-Exch-SMTP-Accept-Any-Recipient)"},
 		{
 			"remote=192.0.2.9:999 local=127.0.0.1:2525 from=<> to=<alice@example.test>", 0,
 			"route      mailbox",

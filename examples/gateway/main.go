@@ -47,7 +47,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	)
 	secret := flags.Bool(
 		"password", false,
-		"read a password from standard input and print what the users file keeps of it, for SCRAM too",
+		"read a password from standard input and print what the users file keeps of it, for "+
+			"SCRAM too",
 	)
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):

@@ -95,7 +95,8 @@ func run(ctx context.Context, out io.Writer, o options, dir string) error {
 		// examples/README.md tells how to make.
 		fmt.Fprintf(out, "printf 'Subject: hello\\r\\n\\r\\nHello.\\r\\n' | curl --ssl-reqd "+
 			"--cacert %s smtp://localhost:%d \\\n"+
-			"\t--login-options AUTH=OAUTHBEARER --user anna@example.com --mail-from anna@example.com --mail-rcpt bob@example.net \\\n"+
+			"\t--login-options AUTH=OAUTHBEARER --user anna@example.com --mail-from "+
+			"anna@example.com --mail-rcpt bob@example.net \\\n"+
 			"\t--upload-file - --oauth2-bearer %s\n",
 			o.certificate, r.Addrs("submission")[0].Port(), demo.token(
 				o.audience, "anna@example.com",

@@ -39,7 +39,8 @@ func TestExplainPage(t *testing.T) {
 		{"remote=10.1.2.3&connector=apps&from=app@example.com&to=somebody@elsewhere.example", []string{
 			">accepted<",
 			"<code>MAIL FROM:&lt;app@example.com&gt;</code></th><td><code>250 2.1.0</code>",
-			"<code>RCPT TO:&lt;somebody@elsewhere.example&gt;</code></th><td><code>250 2.1.5</code>", "not an accepted domain", "not looked up",
+			"<code>RCPT TO:&lt;somebody@elsewhere.example&gt;</code></th><td><code>250 " +
+				"2.1.5</code>", "not an accepted domain", "not looked up",
 		}},
 		{"remote=10.1.2.3&connector=apps&from=&to=nobody@example.com&size=", []string{
 			">refused<", "<code>550 5.1.1 User unknown</code>", "example.com (Authoritative)",

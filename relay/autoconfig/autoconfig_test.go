@@ -852,7 +852,8 @@ _mta-sts.example.com. IN TXT "v=STSv1; id=00000000000000000000000000000000;"
 	}
 	cmd := exec.Command("ldns-read-zone", "/dev/stdin")
 	cmd.Stdin = strings.NewReader(
-		"$ORIGIN example.com.\n$TTL 3600\n@ IN SOA ns hostmaster 1 3600 600 86400 300\n@ IN NS ns\n" + zone.String(),
+		"$ORIGIN example.com.\n$TTL 3600\n@ IN SOA ns hostmaster 1 3600 600 86400 300\n@ IN NS " +
+			"ns\n" + zone.String(),
 	)
 	out, err := cmd.CombinedOutput()
 	if err != nil || strings.Count(string(out), "\n") != 10 {

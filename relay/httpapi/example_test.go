@@ -166,7 +166,8 @@ func Example_raw() {
 		_ := http.NewRequest(http.MethodPost, server.URL+
 		"/messages?from=shop@example.com&to=alice@example.net&notify=NEVER",
 		strings.NewReader(
-			"From: shop@example.com\nTo: alice@example.net\nSubject: Your order\n\nIt is on its way.\n",
+			"From: shop@example.com\nTo: alice@example.net\nSubject: Your order\n\nIt is on "+
+				"its way.\n",
 		))
 	req.SetBasicAuth("shop", "secret")
 	req.Header.Set("Content-Type", "message/rfc822")

@@ -33,8 +33,10 @@ func (s *shop) signUp(ctx context.Context, address string) error {
 			"Subject: =?utf-8?q?Willkommen_Gr=C3=BC=C3=9Fe?=\r\n" +
 			"MIME-Version: 1.0\r\n" +
 			"Content-Type: multipart/alternative; boundary=b\r\n\r\n" +
-			"--b\r\nContent-Type: text/plain\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" +
-			"Your code is 123456, or go to https://shop.example.com/confirm?id=3D7&x=3D1 now=\r\n.\r\n" +
+			"--b\r\nContent-Type: text/plain\r\nContent-Transfer-Encoding: quoted-printable\r\n" +
+			"\r\n" +
+			"Your code is 123456, or go to https://shop.example.com/confirm?id=3D7&x=3D1 " +
+			"now=\r\n.\r\n" +
 			"--b\r\nContent-Type: text/html\r\n\r\n" +
 			"<a href=\"https://shop.example.com/html?a=1&amp;b=2\">confirm</a>\r\n--b--\r\n"),
 	})

@@ -107,7 +107,8 @@ func TestKill(t *testing.T) {
 			oldest = max(oldest, age)
 			if age > unsettled {
 				t.Errorf(
-					"message %s was delivered again though the gateway was killed %v after the first time",
+					"message %s was delivered again though the gateway was killed %v after the "+
+						"first time",
 					id, age,
 				)
 			}

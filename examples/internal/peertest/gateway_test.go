@@ -291,7 +291,8 @@ func message(from, to string, size int) []byte {
 		size,
 	) + " octets\r\n" +
 		"Date: Mon, 05 Jan 2026 10:00:00 +0000\r\nMessage-ID: <" + to + ">\r\n" +
-		"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+		"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n" +
+		"Content-Transfer-Encoding: 8bit\r\n\r\n"
 	// What clients and servers get wrong, and what most of a message is.
 	odd := ".\r\n..\r\n.begins with a dot\r\n\r\nGröße, 10 €\r\nspace at the end " +
 		"\r\n\ttab\t\r\nFrom the mbox format\r\n" +

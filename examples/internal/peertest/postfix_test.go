@@ -305,7 +305,8 @@ func authServer(t *testing.T) string {
 	return serve(t, func(c net.Conn, lines *bufio.Scanner) {
 		fmt.Fprint(
 			c,
-			"VERSION\t1\t1\nCUID\t1\nCOOKIE\t00\nMECH\tPLAIN\tplaintext\nMECH\tLOGIN\tplaintext\nDONE\n",
+			"VERSION\t1\t1\nCUID\t1\nCOOKIE\t00\nMECH\tPLAIN\tplaintext\n"+
+				"MECH\tLOGIN\tplaintext\nDONE\n",
 		)
 		given := map[string][]string{}
 		for lines.Scan() {

@@ -42,7 +42,8 @@ func (r *Report) words(t *text) {
 		{string(Failed), "Your message could not be delivered to:"},
 		{
 			string(Delayed),
-			"Your message has not been delivered yet to the following. It will be tried again; there is no need to send it once more:",
+			"Your message has not been delivered yet to the following. It will be tried again; " +
+				"there is no need to send it once more:",
 		},
 		{string(Delivered), "Your message was delivered to:"},
 		{

@@ -24,7 +24,8 @@ func TestComplete(t *testing.T) {
 		{"undisclosed-recipients:;", "undisclosed-recipients:;"},
 		{
 			"a: bob; b: \"x, y\" <ann>, (c) carol@example.org;, dan",
-			"a: bob@example.com; b: \"x, y\" <ann@example.com>, (c) carol@example.org;, dan@example.com",
+			"a: bob@example.com; b: \"x, y\" <ann@example.com>, (c) carol@example.org;, " +
+				"dan@example.com",
 		},
 		{
 			"\"a@b\", <\"c\\\"> d\">, \"e\"@example.org",

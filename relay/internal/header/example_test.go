@@ -15,7 +15,8 @@ import (
 func ExamplePool_Read() {
 	content := strings.NewReader("Received: from a by relay.example.com; Mon, 2 Jan 2006 " +
 		"15:04:05 +0000\r\n" +
-		"From: App <app@example.com>\r\nBcc: eve@example.net\r\nSubject: Hello\r\n Bob\r\n\r\nHow are you?\r\n")
+		"From: App <app@example.com>\r\nBcc: eve@example.net\r\nSubject: Hello\r\n Bob\r\n\r\n" +
+		"How are you?\r\n")
 
 	var pool header.Pool
 	h, body, err := pool.Read(content, 256<<10)

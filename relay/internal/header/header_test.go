@@ -319,7 +319,8 @@ func TestRemove(t *testing.T) {
 
 func TestHops(t *testing.T) {
 	h := parse(t, "Received: from x by relay.example.com with ESMTP id 1; date\r\n"+
-		"Received: from y (helo by relay.example.com) (nested (by relay.example.com)) by other.example.com; date\r\n"+
+		"Received: from y (helo by relay.example.com) (nested (by relay.example.com)) by "+
+		"other.example.com; date\r\n"+
 		"received: by RELAY.example.com(10.0.0.1)\r\n with ESMTP; date\r\n"+
 		"Received: from by by relay.example.com; date\r\n"+
 		"Received: from z by relay.example.com.example.org; date\r\n"+

@@ -35,18 +35,22 @@ func TestReceived(t *testing.T) {
 	}{
 		{"full", full, "from app.example.com (host.example.com [192.0.2.1]) (using TLSv1.3 with " +
 			"cipher TLS_AES_128_GCM_SHA256) " +
-			"by relay.example.com with ESMTPSA id 0123456789abcdefghijklmnop for <bob@example.net>; Mon, 2 Jan 2006 15:04:05 -0700"},
+			"by relay.example.com with ESMTPSA id 0123456789abcdefghijklmnop for " +
+			"<bob@example.net>; Mon, 2 Jan 2006 15:04:05 -0700"},
 		{"certificate", change(func(r *header.Received) {
 			r.RemoteName, r.For, r.Certificate = "", "", "a b) by\r\nx"
 		}),
-			"from app.example.com ([192.0.2.1]) (using TLSv1.3 with cipher TLS_AES_128_GCM_SHA256) (verified certificate of a?b??by??x) " +
-				"by relay.example.com with ESMTPSA id 0123456789abcdefghijklmnop; Mon, 2 Jan 2006 15:04:05 -0700"},
+			"from app.example.com ([192.0.2.1]) (using TLSv1.3 with cipher " +
+				"TLS_AES_128_GCM_SHA256) (verified certificate of a?b??by??x) " +
+				"by relay.example.com with ESMTPSA id 0123456789abcdefghijklmnop; Mon, 2 Jan " +
+				"2006 15:04:05 -0700"},
 		{"IPv6", change(func(r *header.Received) {
 			r.RemoteName, r.RemoteIP, r.TLSVersion, r.For = "", netip.MustParseAddr(
 				"fe80::1%eth0",
 			), 0, ""
 		}),
-			"from app.example.com ([IPv6:fe80::1]) by relay.example.com with ESMTPSA id 0123456789abcdefghijklmnop; Mon, 2 Jan 2006 15:04:05 -0700"},
+			"from app.example.com ([IPv6:fe80::1]) by relay.example.com with ESMTPSA id " +
+				"0123456789abcdefghijklmnop; Mon, 2 Jan 2006 15:04:05 -0700"},
 		{"mapped", change(func(r *header.Received) {
 			*r = header.Received{
 				HELO: "[192.0.2.1]", RemoteIP: netip.MustParseAddr("::ffff:192.0.2.1"), By: "b",

@@ -21,13 +21,15 @@ func FuzzPeer(f *testing.F) {
 	)
 	f.Add(
 		[]byte(
-			"220 mx\r\n250-mx\r\n250 PIPELINING\r\n250 ok\r\n250 ok\r\n452 4.5.3 many\r\n354 go\r\n250 taken\r\n",
+			"220 mx\r\n250-mx\r\n250 PIPELINING\r\n250 ok\r\n250 ok\r\n452 4.5.3 many\r\n354 "+
+				"go\r\n250 taken\r\n",
 		),
 		false,
 	)
 	f.Add(
 		[]byte(
-			"220 mx\r\n250-mx\r\n250-LIMITS RCPTMAX=1\r\n250 CHUNKING\r\n250 ok\r\n250 ok\r\n250 taken\r\n",
+			"220 mx\r\n250-mx\r\n250-LIMITS RCPTMAX=1\r\n250 CHUNKING\r\n250 ok\r\n250 ok\r\n"+
+				"250 taken\r\n",
 		),
 		true,
 	)

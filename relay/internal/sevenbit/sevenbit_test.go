@@ -53,7 +53,8 @@ func TestConvert(t *testing.T) {
 		{
 			"no MIME, Latin-1, no line end",
 			"Subject: x\r\n\r\ngr\xfcn",
-			"Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=unknown-8bit\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\ngr=FCn",
+			"Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; " +
+				"charset=unknown-8bit\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\ngr=FCn",
 		},
 		{
 			"cut character",
@@ -245,8 +246,10 @@ func TestConvert(t *testing.T) {
 		},
 		{
 			"delimiters without CRLF",
-			"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: image/png\r\n\r\n\xff\r\n--b\nfoo: bar\r\n\r\n--b\r\r\nx\r\n--b--",
-			"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
+			"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: " +
+				"image/png\r\n\r\n\xff\r\n--b\nfoo: bar\r\n\r\n--b\r\r\nx\r\n--b--",
+			"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: " +
+				"image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
 				wrap("\xff\r\n--b\nfoo: bar\r\n\r\n--b\r\r\nx") + "\r\n--b--",
 		},
 		{
@@ -607,7 +610,8 @@ func TestHeaderStays(t *testing.T) {
 		"boundary=b\r\n\r\n--b\r\nContent-Type: image/png; name=\"\u00e9\"\r\n\r\n\x00\xff\n\r\n" +
 		"--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: \u00e9\r\n\r\nx\r\n--b--\r\n"
 	want := "Subject: \u00e9\r\nContent-Type: multipart/mixed; " +
-		"boundary=b\r\n\r\n--b\r\nContent-Type: image/png; name=\"\u00e9\"\r\nContent-Transfer-Encoding: base64\r\n\r\nAP8K\r\n" +
+		"boundary=b\r\n\r\n--b\r\nContent-Type: image/png; name=\"\u00e9\"\r\n" +
+		"Content-Transfer-Encoding: base64\r\n\r\nAP8K\r\n" +
 		"--b\r\nContent-Type: message/global\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
 		wrap("Subject: \u00e9\r\n\r\nx") + "\r\n--b--\r\n"
 	plan, err := sevenbit.Scan(strings.NewReader(in))
@@ -1038,7 +1042,8 @@ func FuzzConvert(f *testing.F) {
 	}
 	f.Add("Content-Type: message/rfc822\r\n\r\nA: \xff\r\n\r\nx")
 	f.Add(
-		"Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\nContent-Type: multipart/mixed\r\n\r\n\xff\r\n--b\r\n\r\n\r\n\xff\r\n--b--\r\n",
+		"Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\nContent-Type: " +
+			"multipart/mixed\r\n\r\n\xff\r\n--b\r\n\r\n\r\n\xff\r\n--b--\r\n",
 	)
 	f.Fuzz(func(t *testing.T, in string) {
 		out, err := convert(t, in)

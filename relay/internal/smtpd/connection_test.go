@@ -51,14 +51,18 @@ func (c *scripted) SetWriteDeadline(time.Time) error { return nil }
 func FuzzConnection(f *testing.F) {
 	for _, s := range []string{
 		"EHLO a\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n",
-		"EHLO a\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nBDAT 3\r\nabcBDAT 2 LAST\r\n\r\nRSET\r\n",
+		"EHLO a\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nBDAT 3\r\nabcBDAT 2 LAST\r\n" +
+			"\r\nRSET\r\n",
 		"HELO a\r\nAUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nAUTH LOGIN\r\nYQ==\r\n*\r\n",
-		"EHLO a\r\nAUTH SCRAM-SHA-256 biwsbj1hbGljZSxyPWFiY2RlZmdoaWprbG1ub3A=\r\nYz1iaXdzLHI9YWJjLHA9QUFBQQ==\r\n\r\nNOOP\r\n",
-		"EHLO a\r\nAUTH SCRAM-SHA-256\r\n\r\neSwsbj1hbGljZSxyPWFiY2RlZmdoaWprbG1ub3A=\r\n*\r\nAUTH OAUTHBEARER bixhPWEsAQE=\r\nAQ==\r\n",
+		"EHLO a\r\nAUTH SCRAM-SHA-256 biwsbj1hbGljZSxyPWFiY2RlZmdoaWprbG1ub3A=\r\n" +
+			"Yz1iaXdzLHI9YWJjLHA9QUFBQQ==\r\n\r\nNOOP\r\n",
+		"EHLO a\r\nAUTH SCRAM-SHA-256\r\n\r\neSwsbj1hbGljZSxyPWFiY2RlZmdoaWprbG1ub3A=\r\n*\r\n" +
+			"AUTH OAUTHBEARER bixhPWEsAQE=\r\nAQ==\r\n",
 		"EHLO a\r\nAUTH EXTERNAL =\r\nAUTH PLAIN =\r\nAUTH PLAIN\r\n=\r\nAUTH LOGIN =\r\n=\r\n",
 		"EHLO a\nNOOP\x00\r\nSTARTTLS\r\n\x16\x03\x01",
 		"EHLO a\r\nMAIL FROM:<boom@b.test>\r\n",
-		"EHLO a\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<mid@d.test>\r\nDATA\r\nxxxxx\r\n.\n.\r\n.\r\nBDAT 9999999 LAST\r\n",
+		"EHLO a\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<mid@d.test>\r\nDATA\r\nxxxxx\r\n.\n.\r\n" +
+			".\r\nBDAT 9999999 LAST\r\n",
 	} {
 		f.Add([]byte(s))
 	}

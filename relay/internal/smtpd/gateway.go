@@ -185,7 +185,8 @@ func (g *guard) watch(name string) *Reply {
 	if warn {
 		g.log.Warn("many different clients may relay because they come from the address of a "+
 			"gateway or a proxy; "+
-			"let it keep or tell their addresses, or take its address out of the connector's ranges",
+			"let it keep or tell their addresses, or take its address out of the connector's "+
+			"ranges",
 			"session", g.sess.ID, "connector", g.sess.Connector.Name, "remote", g.sess.Remote.Addr(), "refused", g.pol.RefuseGateways)
 	}
 	if crowded && g.pol.RefuseGateways {

@@ -363,7 +363,8 @@ func TestParseClaim(t *testing.T) {
 
 func FuzzClaim(f *testing.F) {
 	f.Add(
-		"NAME=host.example ADDR=198.51.100.9 PORT=4711 PROTO=ESMTP HELO=a+2Eb DESTADDR=IPV6:2001:db8::1 DESTPORT=25",
+		"NAME=host.example ADDR=198.51.100.9 PORT=4711 PROTO=ESMTP HELO=a+2Eb " +
+			"DESTADDR=IPV6:2001:db8::1 DESTPORT=25",
 	)
 	f.Fuzz(func(t *testing.T, arg string) {
 		s, ok := smtpd.ParseClaim(arg)

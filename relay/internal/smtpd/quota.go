@@ -107,7 +107,8 @@ func (q *quota) admit(name string, l connector.Limits, from netip.Addr, now time
 	if l.MaxConnections > 0 && u.total >= l.MaxConnections {
 		return refusal(
 			421, "4.3.2",
-			"The maximum number of concurrent connections has exceeded a limit, closing transmission channel",
+			"The maximum number of concurrent connections has exceeded a limit, closing "+
+				"transmission channel",
 		)
 	}
 	most := -1
@@ -124,7 +125,8 @@ func (q *quota) admit(name string, l connector.Limits, from netip.Addr, now time
 	if most >= 0 && s.open >= most {
 		return refusal(
 			421, "4.3.2",
-			"The maximum number of concurrent connections has exceeded a per-source limit, closing transmission channel",
+			"The maximum number of concurrent connections has exceeded a per-source limit, "+
+				"closing transmission channel",
 		)
 	}
 	if l.ConnectionRate > 0 {

@@ -463,7 +463,8 @@ func (p *pick) read(s *Store, buf *[]byte) error {
 		err = p.readUpdate(buf)
 		if errors.Is(err, ErrDamaged) {
 			// What was settled before is served again: better twice than never.
-			s.log.Error("filespool: the last settlement of a delivery is damaged; it counts no more",
+			s.log.Error("filespool: the last settlement of a delivery is damaged; it counts no "+
+				"more",
 				"queue_id", p.id.Message, "file", segmentName(
 					p.updateHolder.number,
 				), "offset", p.update.at())
