@@ -18,6 +18,7 @@ import (
 
 // TestReadme compiles the program in the README.
 func TestReadme(t *testing.T) {
+	mailtest.Programs(t)
 	t.Parallel()
 	text, err := os.ReadFile("../README.md")
 	if err != nil {
@@ -44,6 +45,7 @@ func TestReadme(t *testing.T) {
 // TestCertificate makes the files as the templates' README tells, and has
 // clients verify the certificate.
 func TestCertificate(t *testing.T) {
+	mailtest.Programs(t)
 	t.Parallel()
 	text, err := os.ReadFile("README.md")
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -65,6 +66,10 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		return // all of it needs PostgreSQL
+	}
 	dir, err := os.MkdirTemp("", "authtest")
 	if err == nil {
 		err = startPostgres(dir)

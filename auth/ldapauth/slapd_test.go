@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/big"
@@ -191,6 +192,10 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		return // all of it needs slapd
+	}
 	code := 1
 	dir, err := os.MkdirTemp("", "ldapauth")
 	if err == nil {

@@ -17,6 +17,7 @@ import (
 )
 
 func TestDevices(t *testing.T) {
+	mailtest.Programs(t)
 	sink := mailtest.NewSink(t)
 	dir := t.TempDir()
 	o := options{

@@ -17,6 +17,7 @@ import (
 )
 
 func TestHTTPSubmission(t *testing.T) {
+	mailtest.Programs(t)
 	sink := mailtest.NewSink(t)
 	dir := t.TempDir()
 	o := options{

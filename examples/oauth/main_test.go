@@ -20,6 +20,7 @@ import (
 const anna = "anna@example.com"
 
 func TestOAuth(t *testing.T) {
+	mailtest.Programs(t)
 	sink := mailtest.NewSink(t)
 	provider, err := startIssuer(t.Context())
 	if err != nil {
@@ -121,6 +122,7 @@ func TestOAuth(t *testing.T) {
 
 // TestDemonstration does what the program prints.
 func TestDemonstration(t *testing.T) {
+	mailtest.Programs(t)
 	sink := mailtest.NewSink(t)
 	dir := t.TempDir()
 	o := options{

@@ -67,6 +67,7 @@ func (a *app) arrived(t *testing.T, subject string) *message {
 
 // TestLines pastes the printed lines into a shell.
 func TestLines(t *testing.T) {
+	mailtest.Programs(t)
 	a, web := start(t)
 	for _, l := range a.lines(web) {
 		out, err := exec.CommandContext(t.Context(), "sh", "-c", l.command).CombinedOutput()
@@ -86,6 +87,7 @@ func TestLines(t *testing.T) {
 }
 
 func TestBrowser(t *testing.T) {
+	mailtest.Programs(t)
 	_, web := start(t)
 	options := append([]chromedp.ExecAllocatorOption{
 		chromedp.ExecPath("/usr/bin/chromium"),

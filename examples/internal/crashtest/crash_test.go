@@ -55,6 +55,7 @@ func kills(t *testing.T) int {
 // Every message that got its 250 must arrive, whole. One may arrive twice only
 // if the gateway was killed soon after its delivery.
 func TestKill(t *testing.T) {
+	mailtest.Programs(t)
 	t.Parallel()
 	g, kills := newGateway(t), kills(t)
 	var (

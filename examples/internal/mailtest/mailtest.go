@@ -312,3 +312,12 @@ func WantReply(t testing.TB, err error, want string) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
+
+// Programs marks a test that drives other programs. The daily make check, which
+// passes -short, leaves it out; make test runs it and fails where one is missing.
+func Programs(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("drives other programs, which -short leaves out")
+	}
+}

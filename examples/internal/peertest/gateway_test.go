@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -142,6 +143,10 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 var binary = filepath.Join(os.TempDir(), fmt.Sprintf("peertest-gateway-%d", os.Getpid()))
 
 func run(m *testing.M) int {
+	flag.Parse()
+	if testing.Short() {
+		return 0 // all of it needs other programs
+	}
 	defer os.Remove(binary)
 	build := exec.Command(
 		"go", "build", "-o", binary, "github.com/postern-mail/postern/examples/gateway",
