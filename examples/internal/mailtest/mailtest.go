@@ -314,7 +314,8 @@ func WantReply(t testing.TB, err error, want string) {
 }
 
 // Programs marks a test that drives other programs. The daily make check, which
-// passes -short, leaves it out; make test runs it and fails where one is missing.
+// passes -short, leaves it out; make test runs it and fails where one is
+// missing.
 func Programs(t testing.TB) {
 	t.Helper()
 	if testing.Short() {
