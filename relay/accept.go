@@ -49,7 +49,7 @@ func (r *Relay) accept(ctx context.Context, p *snapshot, in *intake, content io.
 		r.events.announce(in.trace.ID)
 	}
 	r.sched.Wake()
-	p.logAccepted(in)
+	in.log(p.log)
 	return nil
 }
 
@@ -88,10 +88,10 @@ func (r *Relay) prepare(
 	if err != nil {
 		return c, nil, err
 	}
-	if refusal := p.resolveLate(ctx, in.client, in.rcpts); refusal != nil {
+	if refusal := p.rules.resolveLate(ctx, in.client, in.rcpts); refusal != nil {
 		return c, nil, refusal
 	}
-	if refusal := p.decideQuota(ctx, in.client); refusal != nil {
+	if refusal := p.rules.decideQuota(ctx, in.client); refusal != nil {
 		return c, nil, refusal
 	}
 	if in.client.stranger() {
@@ -176,13 +176,13 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 			}
 			h.Add("From", "<"+in.from.String()+">")
 		}
-		if domain := p.completeDomain(); domain != "" {
+		if domain := p.rules.complete; domain != "" {
 			completeFields(h, domain)
 		}
 		// Before the authors are judged: a fold can change what a field says.
 		foldFields(h)
 	}
-	if refusal := p.decideAuthors(in, h); refusal != nil {
+	if refusal := p.rules.decideAuthors(in, h); refusal != nil {
 		return nil, refusal
 	}
 	wall := header.Firewall{
@@ -191,7 +191,7 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 		Forest:       rights.Has(connector.AcceptHeadersForest),
 	}
 	if !in.client.vouches() && h.Has("Authentication-Results") {
-		wall.Own = func(id string) bool { return p.isOurs(in.client, id) }
+		wall.Own = func(id string) bool { return p.rules.isOurs(in.client, id) }
 	}
 	wall.Apply(h)
 	var extra []byte
@@ -204,7 +204,7 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 		for i := range in.rcpts {
 			m.Recipients = append(m.Recipients, in.rcpts[i].to)
 		}
-		err := p.consult(ctx, in.session.ID, func(ctx context.Context) error {
+		err := p.rules.calls.consult(ctx, in.session.ID, func(ctx context.Context) error {
 			return ask(ctx, in.session, m)
 		})
 		if err != nil {
@@ -219,7 +219,7 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 // decideAuthors decides whether the client may use the addresses in From and
 // Sender. Where it knows what a display name means that is not quoted as it
 // must be, it quotes it.
-func (p *snapshot) decideAuthors(in *intake, h *header.Header) *smtpd.Reply {
+func (p *rules) decideAuthors(in *intake, h *header.Header) *smtpd.Reply {
 	const every = connector.AcceptAnySender | connector.AcceptAuthoritativeDomainSender
 	free := in.client.rights.Has(every)
 	if free && !in.submission() {
@@ -300,19 +300,11 @@ func (in *intake) addresses(h *header.Header, name string) ([]string, error) {
 	return header.Addresses(h.Value(name))
 }
 
-// completeDomain is what addresses without a domain get; empty for nothing.
-func (p *snapshot) completeDomain() string {
-	if !p.cfg.CompleteAddresses {
-		return ""
-	}
-	return p.defaultDomain
-}
-
 // completeAddress adds the domain to a mailbox that the application gives
 // without one.
-func (p *snapshot) completeAddress(s string) string {
-	if domain := p.completeDomain(); domain != "" {
-		return header.Complete(s, domain)
+func (p *rules) completeAddress(s string) string {
+	if p.complete != "" {
+		return header.Complete(s, p.complete)
 	}
 	return s
 }
@@ -398,7 +390,7 @@ func (in *intake) completeSender(b []byte, h *header.Header) []byte {
 func (p *snapshot) write(
 	w io.Writer, in *intake, h *header.Header, extra []byte, body io.Reader,
 ) (signature []byte, size int64, err error) {
-	s, err := p.sign(in, h, extra)
+	s, err := p.signer.sign(in, h, extra)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -459,7 +451,8 @@ func (in *intake) accepted() Event {
 		To: make([]string, len(in.rcpts)),
 	}
 	if in.session != nil {
-		e.Remote, e.TLS, e.Certificate = in.session.Remote, in.session.tlsText, in.session.certificate
+		e.Remote = in.session.Remote
+		e.TLS, e.Certificate = in.session.tlsText, in.session.certificate
 	}
 	for i := range in.rcpts {
 		e.To[i] = in.rcpts[i].to.String()

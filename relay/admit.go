@@ -64,9 +64,9 @@ var (
 )
 
 // connector returns the receive connector of that name.
-func (p *snapshot) connector(name string) (*connector.Connector, bool) {
-	for _, c := range p.cfg.Connectors {
-		if c != nil && !c.Disabled && c.Name == name {
+func (p *rules) connector(name string) (*connector.Connector, bool) {
+	for _, c := range p.connectors {
+		if c.Name == name {
 			return c, true
 		}
 	}
@@ -88,7 +88,7 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 	if r.isClosed() {
 		return nil, replyError(replyNoService(ErrClosed))
 	}
-	c, ok := p.connector(name)
+	c, ok := p.rules.connector(name)
 	if !ok {
 		p.log.Error("no connector", "connector", name)
 		return nil, replyError(replyNoService(errNoConnector))
@@ -110,10 +110,10 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 		protocol: peer.Protocol,
 	}
 	cl := &Client{backend: &backend{relay: r, snapshot: p}, session: s}
-	if !p.serves(c, remote.Addr()) {
+	if !p.rules.serves(c, remote.Addr()) {
 		return nil, cl.rejected(smtpd.Rejection{Stage: "connect", Reply: replyNoAccess(errNoRange)})
 	}
-	if !p.encrypted(peer) {
+	if !p.rules.encrypted(peer) {
 		return nil, cl.rejected(smtpd.Rejection{Stage: "connect", Reply: replyMustEncrypt()})
 	}
 	if err := cl.backend.Connect(ctx, s); err != nil {
@@ -129,14 +129,14 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 // it. A handler that shows mail or settings over HTTP, as package admin does,
 // asks it too.
 func (r *Relay) CheckEncryption(peer Peer) error {
-	if !r.snap.Load().encrypted(peer) {
+	if !r.snap.Load().rules.encrypted(peer) {
 		return replyError(replyMustEncrypt())
 	}
 	return nil
 }
 
-func (p *snapshot) encrypted(peer Peer) bool {
-	required, proxy := p.cfg.RequireEncryption, peer.Proxy.Addr()
+func (p *rules) encrypted(peer Peer) bool {
+	required, proxy := p.encrypt, peer.Proxy.Addr()
 	if proxy.IsValid() && !peer.ProxyTLS && smtpd.MustEncrypt(required, proxy, netip.Addr{}) {
 		return false
 	}
@@ -167,7 +167,7 @@ func replyNUL() *smtpd.Reply {
 // serves reports whether a connection from remote to one of c's bindings would
 // be c's. Before Listen a binding with port 0 is not known, and the ranges of c
 // alone count.
-func (p *snapshot) serves(c *connector.Connector, remote netip.Addr) bool {
+func (p *rules) serves(c *connector.Connector, remote netip.Addr) bool {
 	for _, b := range c.Bindings {
 		if m, ok := p.set.Match(b, remote); ok && m != c {
 			return false
@@ -230,13 +230,13 @@ func (c *Client) conn() auth.Conn {
 // only. scope is that of good tokens, [auth.Server].TokenScope.
 func (c *Client) Offers() (mechanisms []auth.Mechanism, scope string) {
 	s, b := c.session, c.backend
-	if smtpd.DecideAuth(b.auth, s.Connector, s.TLS != nil) != nil {
+	if smtpd.DecideAuth(b.rules.auth, s.Connector, s.TLS != nil) != nil {
 		return nil, ""
 	}
-	mechanisms = slices.DeleteFunc(b.auth.Mechanisms(c.conn()), func(m auth.Mechanism) bool {
+	mechanisms = slices.DeleteFunc(b.rules.auth.Mechanisms(c.conn()), func(m auth.Mechanism) bool {
 		return m != auth.Plain && m != auth.OAuthBearer
 	})
-	return mechanisms, b.auth.TokenScope
+	return mechanisms, b.rules.auth.TokenScope
 }
 
 // Authenticate logs the client on with a Token and, if it asks for one, a
@@ -251,7 +251,7 @@ func (c *Client) Authenticate(ctx context.Context, credentials auth.Credentials)
 		return errNoContext
 	}
 	s := c.session
-	if r := smtpd.DecideAuth(c.backend.auth, s.Connector, s.TLS != nil); r != nil {
+	if r := smtpd.DecideAuth(c.backend.rules.auth, s.Connector, s.TLS != nil); r != nil {
 		return c.refuse(ctx, smtpd.Rejection{Stage: "auth", Reply: r})
 	}
 	mechanism, message := auth.Plain, credentials.Authzid+"\x00"+credentials.Username+"\x00"+
@@ -259,7 +259,7 @@ func (c *Client) Authenticate(ctx context.Context, credentials auth.Credentials)
 	if credentials.Token != "" {
 		mechanism, message = auth.OAuthBearer, bearerMessage(credentials)
 	}
-	logon, err := smtpd.BeginLogon(c.backend.auth, mechanism, c.conn(), s, c.backend, func() {
+	logon, err := smtpd.BeginLogon(c.backend.rules.auth, mechanism, c.conn(), s, c.backend, func() {
 		s.Rights = s.Connector.Rights(peerOf(s.Identity, s.TLS))
 	})
 	if err != nil {
@@ -317,7 +317,7 @@ func (c *Client) Check(ctx context.Context) error {
 		return errNoContext
 	}
 	cl := clientOf(c.session)
-	r := c.backend.decideMail(cl, domains.Address{})
+	r := c.backend.rules.decideMail(cl, domains.Address{})
 	if r == nil {
 		r = decideLoad(c.backend.relay.monitor.current(ctx), cl)
 	}
@@ -377,7 +377,7 @@ func (c *Client) mail(ctx context.Context, m *Message) (*smtpd.Mail, *smtpd.Repl
 		return nil, r
 	}
 	if m.From != "" {
-		from, err := domains.Parse(c.backend.completeAddress(m.From))
+		from, err := domains.Parse(c.backend.rules.completeAddress(m.From))
 		if err != nil {
 			return nil, reply(501, "5.1.7", "Invalid address")
 		}
@@ -419,7 +419,7 @@ func (c *Client) recipients(ctx context.Context, mail *smtpd.Mail, m *Message) e
 	for _, to := range m.To {
 		rcpt := smtpd.Rcpt{Notify: m.Notify}
 		var r *smtpd.Reply
-		if a, err := domains.Parse(c.backend.completeAddress(to)); err != nil {
+		if a, err := domains.Parse(c.backend.rules.completeAddress(to)); err != nil {
 			r = reply(501, "5.1.3", "Invalid address")
 		} else if r = smtpd.DecideLength(mail.From, a); r == nil {
 			rcpt.To = a

@@ -62,7 +62,7 @@ func (b *backend) ask(
 	ctx context.Context, s *smtpd.Session, f func(context.Context, *Session) error,
 ) error {
 	v := session(s)
-	err := b.consult(ctx, v.ID, func(ctx context.Context) error { return f(ctx, v) })
+	err := b.rules.calls.consult(ctx, v.ID, func(ctx context.Context) error { return f(ctx, v) })
 	return wire(giveUp(s, err))
 }
 
@@ -96,7 +96,7 @@ func (b *backend) Auth(ctx context.Context, s *smtpd.Session) error {
 }
 
 func (b *backend) Mail(ctx context.Context, s *smtpd.Session, m *smtpd.Mail) error {
-	if r := b.decideMail(clientOf(s), m.From); r != nil {
+	if r := b.rules.decideMail(clientOf(s), m.From); r != nil {
 		return r
 	}
 	if r := decideLoad(b.relay.monitor.current(ctx), clientOf(s)); r != nil {
@@ -144,12 +144,12 @@ func (b *backend) Rcpt(
 	ctx context.Context, s *smtpd.Session, m *smtpd.Mail, rcpt *smtpd.Rcpt,
 ) error {
 	if rcpt.To.Domain() == "" { // <postmaster>, RFC 5321 section 4.5.1
-		rcpt.To = b.postmaster
-		t, r := b.decideRcpt(ctx, client{rights: allRights}, rcpt.To)
+		rcpt.To = b.rules.postmaster
+		t, r := b.rules.find(ctx, rcpt.To)
 		rcpt.Value = t
 		return wire(r)
 	}
-	t, r := b.decideRcpt(ctx, clientOf(s), rcpt.To)
+	t, r := b.rules.decideRcpt(ctx, clientOf(s), rcpt.To)
 	if r != nil {
 		return r
 	}
@@ -197,7 +197,8 @@ func (b *backend) Message(
 		in.trace.With = v.protocol
 	}
 	if s.TLS != nil {
-		in.trace.TLSVersion, in.trace.TLSCipher, in.trace.Certificate = s.TLS.Version, s.TLS.CipherSuite, v.certificate
+		in.trace.TLSVersion, in.trace.TLSCipher = s.TLS.Version, s.TLS.CipherSuite
+		in.trace.Certificate = v.certificate
 	}
 	if s.Identity != nil {
 		in.message.Origin.User = s.Identity.User
@@ -228,10 +229,10 @@ func (b *backend) LoggedOn(s *smtpd.Session) {
 	b.log.LogAttrs(ctx, slog.LevelInfo, "logged on", line...)
 }
 
-// logAccepted writes the line of an accepted message.
-func (p *snapshot) logAccepted(in *intake) {
+// log writes the line of an accepted message.
+func (in *intake) log(log *slog.Logger) {
 	ctx, m := context.Background(), &in.message
-	if !p.log.Enabled(ctx, slog.LevelInfo) {
+	if !log.Enabled(ctx, slog.LevelInfo) {
 		return
 	}
 	v := in.session
@@ -243,7 +244,7 @@ func (p *snapshot) logAccepted(in *intake) {
 	line = line.session(v, m.Origin.User, credentialOf(in.client.identity))
 	line = line.text("from", m.From)
 	line = append(line, slog.Int("recipients", len(in.rcpts)), slog.Int64("size", m.Size))
-	p.log.LogAttrs(ctx, slog.LevelInfo, "accepted", line...)
+	log.LogAttrs(ctx, slog.LevelInfo, "accepted", line...)
 }
 
 // credentialOf is what an event says of the credential of an identity.

@@ -53,10 +53,10 @@ var errLeftAlone = errors.New("relay: a Policy function was left alone")
 
 // consult asks a function of the application and waits no longer than
 // answerLimit.
-func (p *snapshot) consult(
+func (c *callbacks) consult(
 	ctx context.Context, session string, f func(context.Context) error,
 ) error {
-	err := asked(ctx, p.calls.policy, "a Policy function", slog.String("session", session), f)
+	err := asked(ctx, c.policy, "a Policy function", slog.String("session", session), f)
 	if errors.Is(err, smtpd.ErrUnanswered) {
 		return fmt.Errorf("%w: %w", errLeftAlone, err)
 	}
@@ -64,13 +64,13 @@ func (p *snapshot) consult(
 }
 
 // spend counts a message against the quota of its sender.
-func (p *snapshot) spend(ctx context.Context, id *auth.Identity) error {
+func (p *rules) spend(ctx context.Context, id *auth.Identity) error {
 	return asked(ctx, p.calls.quota, "a Quota", slog.String("user", id.User),
-		func(ctx context.Context) error { return p.cfg.Quota.Spend(ctx, id) })
+		func(ctx context.Context) error { return p.quota.Spend(ctx, id) })
 }
 
 // resolve asks whether a recipient exists.
-func (p *snapshot) resolve(
+func (p *rules) resolve(
 	ctx context.Context, d *domains.AcceptedDomain, to domains.Address,
 ) (bool, error) {
 	switch d.Recipients.(type) {
@@ -80,7 +80,7 @@ func (p *snapshot) resolve(
 	return p.resolveApart(ctx, d.Recipients, to)
 }
 
-func (p *snapshot) resolveApart(
+func (p *rules) resolveApart(
 	ctx context.Context, r domains.Resolver, to domains.Address,
 ) (bool, error) {
 	return bounded(ctx, p.calls.recipients, "Recipients", slog.String("to", to.String()),

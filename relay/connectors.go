@@ -16,18 +16,16 @@ import (
 // They are copies, but what they point to is not: do not change it.
 func (r *Relay) Connectors() []*connector.Connector {
 	var list []*connector.Connector
-	for _, c := range r.snap.Load().cfg.Connectors {
-		if c != nil && !c.Disabled {
-			own := *c
-			own.Bindings = slices.Clone(c.Bindings)
-			list = append(list, &own)
-		}
+	for _, c := range r.snap.Load().rules.connectors {
+		own := *c
+		own.Bindings = slices.Clone(c.Bindings)
+		list = append(list, &own)
 	}
 	return list
 }
 
 // AcceptedDomains returns the table of the accepted domains.
-func (r *Relay) AcceptedDomains() *domains.Table { return r.snap.Load().table }
+func (r *Relay) AcceptedDomains() *domains.Table { return r.snap.Load().rules.table }
 
 // Hostname returns the name the relay goes by.
 func (r *Relay) Hostname() string { return r.snap.Load().cfg.Hostname }
@@ -42,8 +40,8 @@ func (r *Relay) OffersTLS() bool { return r.snap.Load().cfg.TLS != nil }
 // handshake tells whether there is something to bind to.
 func (r *Relay) Mechanisms(name string) []auth.Mechanism {
 	p := r.snap.Load()
-	c, ok := p.connector(name)
-	if !ok || p.auth == nil || p.cfg.TLS == nil ||
+	c, ok := p.rules.connector(name)
+	if !ok || p.rules.auth == nil || p.cfg.TLS == nil ||
 		!c.AuthMechanisms.Has(connector.BasicAuth|connector.TLS) {
 		return nil
 	}
@@ -52,5 +50,5 @@ func (r *Relay) Mechanisms(name string) []auth.Mechanism {
 	if p.cfg.TLS.ClientCAs != nil {
 		state.VerifiedChains = [][]*x509.Certificate{nil}
 	}
-	return p.auth.Mechanisms(auth.Conn{TLS: state, Allowed: smtpd.Mechanisms(c, true)})
+	return p.rules.auth.Mechanisms(auth.Conn{TLS: state, Allowed: smtpd.Mechanisms(c, true)})
 }

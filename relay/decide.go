@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"strings"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
@@ -34,23 +33,12 @@ func (c client) vouches() bool {
 		c.identity == nil && c.rights.Has(connector.AcceptAnyRecipient)
 }
 
-// isOurs reports whether a host name is one by which this relay goes.
-func (p *snapshot) isOurs(c client, name string) bool {
-	if ascii, err := domains.ParseDomain(strings.TrimSuffix(name, ".")); err == nil {
-		name = ascii
-	}
-	if c.connector != nil && c.connector.FQDN != "" && strings.EqualFold(name, c.connector.FQDN) {
-		return true
-	}
-	return strings.EqualFold(name, p.cfg.Hostname)
-}
-
 // allRights is what the application itself may do.
 const allRights = ^connector.Right(0)
 
 // decideMail decides on MAIL FROM: transport security, the right to submit,
 // and the right to use the sender.
-func (p *snapshot) decideMail(c client, from domains.Address) *smtpd.Reply {
+func (p *rules) decideMail(c client, from domains.Address) *smtpd.Reply {
 	if c.connector != nil {
 		if r := smtpd.DecideTLS(c.connector, c.tls); r != nil {
 			return r
@@ -72,7 +60,7 @@ func (p *snapshot) decideMail(c client, from domains.Address) *smtpd.Reply {
 // authoritative domain only with AcceptAuthoritativeDomainSender as well. An
 // authenticated client without it may use the addresses its identity owns. The
 // null reverse-path belongs to everybody: reports use it.
-func (p *snapshot) decideSender(c client, from domains.Address) *smtpd.Reply {
+func (p *rules) decideSender(c client, from domains.Address) *smtpd.Reply {
 	if from.IsNull() {
 		return nil
 	}
@@ -118,18 +106,37 @@ const (
 // decideRcpt decides on RCPT TO: accepted domain or the right to relay, and
 // whether the recipient exists. Unknown recipients are refused only in
 // authoritative domains (design, I4).
-func (p *snapshot) decideRcpt(
+func (p *rules) decideRcpt(
 	ctx context.Context, c client, to domains.Address,
 ) (target, *smtpd.Reply) {
 	d, accepted := p.table.Lookup(to.Domain())
-	if !accepted {
-		if !c.rights.Has(connector.AcceptAnyRecipient) {
-			return outward, p.unableToRelay
-		}
+	if !accepted && !c.rights.Has(connector.AcceptAnyRecipient) {
+		return outward, p.unableToRelay
+	}
+	return p.findIn(ctx, d, to)
+}
+
+// find says where an address lives, whoever writes to it.
+func (p *rules) find(ctx context.Context, to domains.Address) (target, *smtpd.Reply) {
+	d, _ := p.table.Lookup(to.Domain())
+	return p.findIn(ctx, d, to)
+}
+
+// findNow is find at an attempt: what may be asked later is asked now.
+func (p *rules) findNow(ctx context.Context, to domains.Address) (target, *smtpd.Reply) {
+	d, _ := p.table.Lookup(to.Domain())
+	if d == nil || d.Recipients == nil {
 		return outward, nil
 	}
+	return p.lookup(ctx, d, to)
+}
+
+// findIn is find in a domain; nil for one that is not accepted.
+func (p *rules) findIn(
+	ctx context.Context, d *domains.AcceptedDomain, to domains.Address,
+) (target, *smtpd.Reply) {
 	switch {
-	case d.Recipients == nil:
+	case d == nil, d.Recipients == nil:
 		return outward, nil
 	case d.SkipLookup:
 		return unresolved, nil
@@ -138,7 +145,7 @@ func (p *snapshot) decideRcpt(
 }
 
 // lookup asks whether a recipient of an accepted domain exists.
-func (p *snapshot) lookup(
+func (p *rules) lookup(
 	ctx context.Context, d *domains.AcceptedDomain, to domains.Address,
 ) (target, *smtpd.Reply) {
 	known, err := p.resolve(ctx, d, to)
@@ -158,7 +165,7 @@ func (p *snapshot) lookup(
 // the message if no recipient of it exists, so that the client, and nobody
 // whose address it has forged, is told. What cannot be known now is asked again
 // at delivery.
-func (p *snapshot) resolveLate(ctx context.Context, c client, rcpts []recipient) *smtpd.Reply {
+func (p *rules) resolveLate(ctx context.Context, c client, rcpts []recipient) *smtpd.Reply {
 	missing := 0
 	for i := range rcpts {
 		r := &rcpts[i]

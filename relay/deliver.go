@@ -43,7 +43,7 @@ func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 	a := r.attemptOf(l)
 	r.event(p, Event{Kind: Attempted, Attempt: a.Number}, a)
 	attempt, cancel := context.WithTimeout(ctx, attemptLimit)
-	results := p.attempt(attempt, l.Delivery.Route, a)
+	results := p.routes.attempt(attempt, l.Delivery.Route, a)
 	cancel()
 	if ctx.Err() != nil && allTemporary(results) {
 		err := r.settle(ctx, l, spool.Settlement{ // the relay stops: this was no attempt
@@ -102,10 +102,10 @@ func (r *Relay) attemptOf(l *spool.Lease) *Attempt {
 
 // attempt hands the message to the route's transport. A panic counts as a
 // temporary failure.
-func (p *snapshot) attempt(ctx context.Context, route string, a *Attempt) (results []Result) {
+func (p *routes) attempt(ctx context.Context, route string, a *Attempt) (results []Result) {
 	defer func() {
 		if v := recover(); v != nil {
-			p.log.Error("panic in an attempt", "queue_id", a.QueueID,
+			p.lent.log.Error("panic in an attempt", "queue_id", a.QueueID,
 				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 			results = failAll(a, &DeliveryError{Op: "content", Err: errPanicked})
 		}
@@ -133,8 +133,8 @@ var (
 )
 
 // transact makes one transaction over a send connector.
-func (p *snapshot) transact(ctx context.Context, h *hop, domain string, a *Attempt) []Result {
-	t := smtpTransport{client: p.client, hop: h.to(domain), dkim: p.dkim}
+func (p *routes) transact(ctx context.Context, h *hop, domain string, a *Attempt) []Result {
+	t := smtpTransport{client: p.lent.client, hop: h.to(domain), signer: p.lent.signer}
 	return t.Deliver(ctx, a)
 }
 
@@ -151,7 +151,7 @@ func (h *hop) to(domain string) *outbound.NextHop {
 
 // reroute serves recipients whose stored route leads nowhere: none matched when
 // they were accepted, or the configuration has changed since.
-func (p *snapshot) reroute(ctx context.Context, a *Attempt) []Result {
+func (p *routes) reroute(ctx context.Context, a *Attempt) []Result {
 	results := make([]Result, len(a.Recipients))
 	groups := make(map[string][]int)
 	for i, rcpt := range a.Recipients {
@@ -162,11 +162,7 @@ func (p *snapshot) reroute(ctx context.Context, a *Attempt) []Result {
 			}
 			continue
 		}
-		t, refusal := p.decideRcpt(ctx, client{rights: allRights}, to)
-		if t == unresolved {
-			d, _ := p.table.Lookup(to.Domain())
-			t, refusal = p.lookup(ctx, d, to)
-		}
+		t, refusal := p.lent.rules.findNow(ctx, to)
 		if refusal != nil {
 			results[i].Err = replyError(refusal)
 			continue
@@ -194,7 +190,7 @@ func (p *snapshot) reroute(ctx context.Context, a *Attempt) []Result {
 		}
 		for j, i := range members {
 			results[i] = got[j]
-			results[i].arrived = p.arrives(route)
+			results[i].arrived = p.isFinal(route)
 		}
 	}
 	return results
@@ -280,8 +276,8 @@ func (r *Relay) conclude(
 	now := time.Now()
 	r.tried.note(l.Delivery.ID, true)
 	expired := !now.Before(l.Delivery.Expires)
-	late := p.isLate(&l.Message, now)
-	arrived := p.arrives(l.Delivery.Route)
+	late := p.retry.isLate(&l.Message, now)
+	arrived := p.routes.isFinal(l.Delivery.Route)
 	due := now.Add(jitter(p.retry.wait(a.Number)))
 	if due.After(l.Delivery.Expires) {
 		due = l.Delivery.Expires
@@ -371,7 +367,7 @@ func (r *Relay) finish(
 			e.Report = report
 		}
 		e.Attempt = a.Number
-		p.logFate(&e, a, first)
+		logFate(p.log, &e, a, first)
 		first = first && e.Kind != Deferred
 		r.event(p, e, a)
 	}
@@ -379,13 +375,13 @@ func (r *Relay) finish(
 
 // logFate writes the line of what an attempt came to for a recipient, which is
 // at Info for a failure, and for the first deferral of a message.
-func (p *snapshot) logFate(e *Event, a *Attempt, first bool) {
+func logFate(log *slog.Logger, e *Event, a *Attempt, first bool) {
 	level := slog.LevelDebug
 	if e.Kind == Bounced || e.Kind == Expired || e.Kind == Deferred && first {
 		level = slog.LevelInfo
 	}
 	ctx := context.Background()
-	if !p.log.Enabled(ctx, level) {
+	if !log.Enabled(ctx, level) {
 		return
 	}
 	line := make(attributes, 0, 12)
@@ -406,7 +402,7 @@ func (p *snapshot) logFate(e *Event, a *Attempt, first bool) {
 		line = append(line, slog.Time("next", e.Next))
 	}
 	line = line.text("report", e.Report)
-	p.log.LogAttrs(ctx, level, e.Kind.String(), line...)
+	log.LogAttrs(ctx, level, e.Kind.String(), line...)
 }
 
 // mayPass reports whether a failure of the store is worth another try under the

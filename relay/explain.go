@@ -91,8 +91,8 @@ func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Explanation{Candidates: p.set.Explain(q.Local, q.Remote.Addr())}
-	c, ok := p.set.Match(q.Local, q.Remote.Addr())
+	e := &Explanation{Candidates: p.rules.set.Explain(q.Local, q.Remote.Addr())}
+	c, ok := p.rules.set.Match(q.Local, q.Remote.Addr())
 	if !ok {
 		e.Replies = []ExplainedReply{
 			{
@@ -102,7 +102,7 @@ func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
 		}
 		return e, nil
 	}
-	if smtpd.MustEncrypt(p.cfg.RequireEncryption, q.Remote.Addr(), netip.Addr{}) {
+	if smtpd.MustEncrypt(p.rules.encrypt, q.Remote.Addr(), netip.Addr{}) {
 		c = smtpd.Encrypting(c)
 	}
 	e.Connector, e.Permissions = c.Name, c.Permissions()
@@ -114,7 +114,7 @@ func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
 			User: q.User, Groups: q.Groups, Senders: q.Senders, Server: q.Server,
 		}
 		peer.Authenticated, peer.User, peer.Groups, peer.Server = true, q.User, q.Groups, q.Server
-		ok = e.step("AUTH "+q.User, 235, "2.7.0", smtpd.DecideAuth(p.auth, c, q.TLS)) &&
+		ok = e.step("AUTH "+q.User, 235, "2.7.0", smtpd.DecideAuth(p.rules.auth, c, q.TLS)) &&
 			e.amend(smtpd.DecideLogon(c, q.TLS, s.identity, c.Rights(peer)))
 	}
 	s.rights = c.Rights(peer)
@@ -136,7 +136,7 @@ func (q *Query) addresses(p *snapshot) (from, to domains.Address, err error) {
 		}
 	}
 	if strings.EqualFold(q.To, "postmaster") {
-		to = p.postmaster
+		to = p.rules.postmaster
 	} else if q.To != "" {
 		if to, err = domains.Parse(q.To); err != nil {
 			errs = append(errs, fmt.Errorf("relay: To: %w", err))
@@ -157,7 +157,8 @@ func (e *Explanation) amend(refusal *smtpd.Reply) bool {
 		return true
 	}
 	last := &e.Replies[len(e.Replies)-1]
-	last.Code, last.Enhanced, last.Text, last.Reason = refusal.Code, refusal.Enhanced, refusal.Text, refusal.Text
+	last.Code, last.Enhanced = refusal.Code, refusal.Enhanced
+	last.Text, last.Reason = refusal.Text, refusal.Text
 	if refusal.Cause != nil {
 		last.Reason = refusal.Cause.Error()
 	}
@@ -173,7 +174,7 @@ func (e *Explanation) mail(p *snapshot, s client, q Query, from domains.Address)
 		e.amend(
 			smtpd.DecideSize(s.connector.Limits.WithDefaults(s.connector.Usage), s.rights, q.Size),
 		) &&
-		e.amend(p.decideMail(s, from))
+		e.amend(p.rules.decideMail(s, from))
 }
 
 // rcpt explains domain and route also when an earlier command is refused, which
@@ -184,11 +185,11 @@ func (e *Explanation) rcpt(
 	if to.IsNull() {
 		return
 	}
-	d, accepted := p.table.Lookup(to.Domain())
+	d, accepted := p.rules.table.Lookup(to.Domain())
 	if accepted {
 		e.Domain, e.Type = d.Domain, d.Type.String()
 	}
-	t, refusal := p.decideRcpt(ctx, s, to)
+	t, refusal := p.rules.decideRcpt(ctx, s, to)
 	if long := smtpd.DecideLength(from, to); long != nil {
 		refusal = long
 	}
@@ -206,7 +207,7 @@ func (e *Explanation) rcpt(
 		e.step("RCPT TO:<"+to.String()+">", 250, "2.1.5", refusal)
 	}
 	if refusal == nil {
-		e.Route = p.routeOf(t, to, q.Size)
+		e.Route = p.routes.routeOf(t, to, q.Size)
 	}
 }
 

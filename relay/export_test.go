@@ -17,7 +17,9 @@ func Rests(e *DeliveryError) bool { return health([]Result{{Err: e}}) == sched.U
 
 // ListensAt tells whether a connector of a configuration is bound to an
 // address.
-func ListensAt(cfg Config, a netip.AddrPort) bool { return (&snapshot{cfg: cfg}).listensAt(a) }
+func ListensAt(cfg Config, a netip.AddrPort) bool {
+	return (&rules{connectors: active(cfg.Connectors)}).listensAt(a)
+}
 
 // CRLF is what Submit reads content through.
 func CRLF(r io.Reader) io.Reader { return &crlfReader{r: r} }
@@ -33,15 +35,15 @@ func (r *Relay) DecideRcpt(
 	to domains.Address, size int64,
 ) bool {
 	p := r.snap.Load()
-	con, ok := p.set.Match(local, remote)
+	con, ok := p.rules.set.Match(local, remote)
 	if !ok {
 		return false
 	}
-	t, refusal := p.decideRcpt(ctx, client{connector: con, rights: con.Rights(peer)}, to)
+	t, refusal := p.rules.decideRcpt(ctx, client{connector: con, rights: con.Rights(peer)}, to)
 	if refusal != nil || t != outward {
 		return refusal == nil
 	}
-	_, ok, _ = p.send.Select(to.Domain(), size)
+	_, ok, _ = p.routes.send.Select(to.Domain(), size)
 	return ok
 }
 

@@ -87,8 +87,9 @@ func (n *NextHop) hop(key, hostname string) (*outbound.NextHop, error) {
 	}
 	domain := wireName(n.TLSDomain)
 	if name, err := domains.ParseDomain(domain); domain != "" && (err != nil || name[0] == '[') {
-		faults = append(faults, &connector.FieldError{Field: "TLSDomain", Err: errors.New("not the " +
-			"name of a host")})
+		faults = append(faults, &connector.FieldError{
+			Field: "TLSDomain", Err: errors.New("not the name of a host"),
+		})
 	}
 	port := 25
 	if n.LMTP {
@@ -123,7 +124,7 @@ func isPort(s string) bool {
 type smtpTransport struct {
 	client *outbound.Client
 	hop    *outbound.NextHop
-	dkim   *dkim
+	signer *signer
 }
 
 // Deliver makes one transaction.
@@ -140,7 +141,7 @@ func (t *smtpTransport) Deliver(ctx context.Context, a *Attempt) []Result {
 	m := &a.Message
 	var own outbound.Signatures
 	if m.Signatures > 0 {
-		own = &ownSignatures{dkim: t.dkim, id: a.QueueID, n: m.Signatures}
+		own = &ownSignatures{signer: t.signer, id: a.QueueID, n: m.Signatures}
 	}
 	got := t.client.Deliver(ctx, &outbound.Request{
 		ID:         a.QueueID,

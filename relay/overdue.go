@@ -34,7 +34,7 @@ func (r *Relay) overdue(l *spool.Lease) (state sched.Overdue, changes time.Time)
 		func(rcpt spool.Recipient) bool { return hearsOfDelay(l.Message.From, &rcpt) }) {
 		return sched.OnTime, changes
 	}
-	if p.isLate(&l.Message, now) {
+	if p.retry.isLate(&l.Message, now) {
 		return sched.Late, changes
 	}
 	late := l.Message.Created.Add(p.retry.DelayNotification)
@@ -42,11 +42,6 @@ func (r *Relay) overdue(l *spool.Lease) (state sched.Overdue, changes time.Time)
 		changes = late
 	}
 	return sched.OnTime, changes
-}
-
-// isLate reports whether a message has waited so long that its sender is told.
-func (p *snapshot) isLate(m *spool.Message, now time.Time) bool {
-	return p.retry.DelayNotification > 0 && now.Sub(m.Created) >= p.retry.DelayNotification
 }
 
 func hearsOfDelay(from string, rcpt *spool.Recipient) bool {

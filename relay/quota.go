@@ -24,11 +24,11 @@ type Quota interface {
 }
 
 // decideQuota counts the message against the sender's quota.
-func (p *snapshot) decideQuota(ctx context.Context, c client) *smtpd.Reply {
+func (p *rules) decideQuota(ctx context.Context, c client) *smtpd.Reply {
 	switch {
-	case c.identity == nil, p.cfg.Quota == nil && c.identity.Credential == "":
+	case c.identity == nil, p.quota == nil && c.identity.Credential == "":
 		return nil
-	case p.cfg.Quota == nil:
+	case p.quota == nil:
 		return replyInternal(
 			fmt.Errorf(
 				"relay: Config.Quota is nil, so the caps of credential %s cannot be kept",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"net/netip"
@@ -93,7 +94,7 @@ func New(cfg Config) (*Relay, error) {
 	client := outbound.Config{
 		Hostname: cfg.Hostname, Logger: logger(cfg), Dial: boundDial(r.calls.dial, cfg.Dial),
 	}
-	client.Own = func(a netip.AddrPort) bool { return r.snap.Load().listensAt(a) }
+	client.Own = func(a netip.AddrPort) bool { return r.snap.Load().rules.listensAt(a) }
 	if cfg.Resolver != nil {
 		client.Resolver = r.bound(cfg.Resolver)
 	}
@@ -110,7 +111,7 @@ func New(cfg Config) (*Relay, error) {
 	r.sched = sched.New(sched.Config{
 		Store:       cfg.Spool,
 		Concurrency: orDefault(cfg.MaxDeliveries, defaultDeliveries),
-		RouteLimit:  func(route string) int { return r.snap.Load().routeLimit(route) },
+		RouteLimit:  func(route string) int { return r.snap.Load().routes.limit(route) },
 		Local:       localRoutes(),
 		Owner:       ownerOf,
 		Deliver:     r.deliver,
@@ -136,8 +137,9 @@ func (r *Relay) bound(of Resolver) Resolver {
 
 func (r *Relay) policy(p *snapshot) smtpd.Policy {
 	return smtpd.Policy{
-		CompleteDomain: p.completeDomain(), Memory: &r.memory,
-		Connectors: p.set, TLS: p.cfg.TLS, Backend: &backend{relay: r, snapshot: p}, Auth: p.auth,
+		CompleteDomain: p.rules.complete, Memory: &r.memory,
+		Connectors: p.rules.set, TLS: p.cfg.TLS, Backend: &backend{relay: r, snapshot: p},
+		Auth:              p.rules.auth,
 		RequireEncryption: p.cfg.RequireEncryption, Proxies: p.cfg.Proxies, XClient: p.cfg.XClient,
 		WatchGateways:  p.cfg.GatewayGuard != GatewayOff,
 		RefuseGateways: p.cfg.GatewayGuard == GatewayRefuse,
@@ -156,7 +158,8 @@ func (r *Relay) policy(p *snapshot) smtpd.Policy {
 func (r *Relay) Listen() error {
 	opened, err := r.listenOnce()
 	if err == nil {
-		r.snap.Load().tellListening(opened)
+		p := r.snap.Load()
+		p.rules.tellListening(p.log, opened)
 	}
 	return err
 }
@@ -177,12 +180,12 @@ func (r *Relay) listenOnce() (opened []netip.AddrPort, err error) {
 }
 
 // tellListening tells the log of the connectors that have just been bound.
-func (p *snapshot) tellListening(opened []netip.AddrPort) {
-	for _, c := range p.cfg.Connectors {
-		if c != nil && !c.Disabled && slices.ContainsFunc(c.Bindings, func(b netip.AddrPort) bool {
+func (p *rules) tellListening(log *slog.Logger, opened []netip.AddrPort) {
+	for _, c := range p.connectors {
+		if slices.ContainsFunc(c.Bindings, func(b netip.AddrPort) bool {
 			return slices.Contains(opened, b)
 		}) {
-			p.log.Info("listening", "connector", c.Name, "addresses", c.Bindings)
+			log.Info("listening", "connector", c.Name, "addresses", c.Bindings)
 		}
 	}
 }
@@ -212,7 +215,7 @@ func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 				b = known
 			}
 			if r.listeners[b] == nil && opened[b] == nil {
-				l, err := p.listen(b)
+				l, err := p.cfg.listen(b)
 				if err != nil {
 					err = &FieldError{
 						Field: fmt.Sprintf("Connectors[%d].Bindings[%d]", i, j), Err: err,
@@ -239,13 +242,13 @@ func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 		connectors[i] = &bound
 	}
 	if len(errs) == 0 {
-		if set, err := connector.NewSet(connectors...); err != nil {
+		if rules, err := p.rules.bound(connectors); err != nil {
 			errs = append(errs, err)
 		} else {
 			// A copy, since p may be in use: messages are submitted before
 			// anything listens.
 			bound := *p
-			bound.set, bound.cfg.Connectors = set, connectors
+			bound.rules, bound.cfg.Connectors = rules, connectors
 			p = &bound
 		}
 	}
@@ -256,8 +259,8 @@ func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 		return nil, err
 	}
 	for _, err := range lacking {
-		p.log.Warn("the host does not have the address family of a binding, which is left out", "err",
-			err)
+		p.log.Warn("the host does not have the address family of a binding, which is left out",
+			"err", err)
 	}
 	for b, l := range opened {
 		r.listeners[b] = l
@@ -279,11 +282,9 @@ func (r *Relay) install(p *snapshot) {
 	r.setPressure(p.cfg.Pressure)
 	r.server.SetPolicy(r.policy(p))
 	wanted := make(map[netip.AddrPort]bool)
-	for _, c := range p.cfg.Connectors {
-		if c != nil && !c.Disabled {
-			for _, b := range c.Bindings {
-				wanted[b] = true
-			}
+	for _, c := range p.rules.connectors {
+		for _, b := range c.Bindings {
+			wanted[b] = true
 		}
 	}
 	for b, l := range r.listeners {
@@ -302,13 +303,13 @@ func isMissingFamily(err error, a netip.Addr) bool {
 }
 
 // listen listens on one family only: 0.0.0.0 does not take IPv6 connections.
-func (p *snapshot) listen(b netip.AddrPort) (net.Listener, error) {
+func (cfg *Config) listen(b netip.AddrPort) (net.Listener, error) {
 	network := "tcp4"
 	if b.Addr().Is6() {
 		network = "tcp6"
 	}
-	if p.cfg.Listen != nil {
-		return p.cfg.Listen(context.Background(), network, b.String())
+	if cfg.Listen != nil {
+		return cfg.Listen(context.Background(), network, b.String())
 	}
 	// The clocks of the server end dead connections; keep-alive probes would
 	// only cost system calls.
@@ -403,7 +404,8 @@ func (r *Relay) Serve(l net.Listener) error {
 // start begins to deliver.
 func (r *Relay) start() {
 	r.begin.Do(func() {
-		r.snap.Load().warn()
+		p := r.snap.Load()
+		p.rules.warn(p.log)
 		lease, stopLease := context.WithCancel(context.Background())
 		work, stopWork := context.WithCancel(context.Background())
 		r.leasing, r.working = stopLease, stopWork
@@ -424,8 +426,8 @@ func (r *Relay) Reload(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	p.tellListening(opened)
-	p.warn()
+	p.rules.tellListening(p.log, opened)
+	p.rules.warn(p.log)
 	r.sched.Wake()
 	return nil
 }

@@ -51,9 +51,9 @@ func (n *notice) succeeded(r *spool.Recipient, arrived bool, f answer) bool {
 	return n.add(r, a, f.enhanced, f)
 }
 
-// arrives reports whether a copy taken on a route is where it should be: in a
+// isFinal reports whether a copy taken on a route is where it should be: in a
 // mailbox, and not on its way there over another host.
-func (p *snapshot) arrives(route string) bool {
+func (p *routes) isFinal(route string) bool {
 	var t Transport
 	switch route {
 	case routeMailbox:
@@ -85,7 +85,7 @@ func (r *Relay) report(
 	if err != nil {
 		return "", r.store.Settle(ctx, s) // nobody to tell
 	}
-	target, refusal := p.decideRcpt(ctx, client{rights: allRights}, to)
+	target, refusal := p.rules.find(ctx, to)
 	if refusal != nil && refusal.Code >= 500 {
 		p.log.Warn(
 			"report dropped: its recipient does not exist", "queue_id", l.Message.ID.String(), "to",
@@ -128,7 +128,7 @@ func (r *Relay) report(
 func (p *snapshot) reportOf(l *spool.Lease, n *notice, id spool.ID) *dsn.Report {
 	m := &l.Message
 	return &dsn.Report{
-		ID: id.String(), Hostname: p.cfg.Hostname, From: p.postmaster.String(), To: m.From,
+		ID: id.String(), Hostname: p.cfg.Hostname, From: p.rules.postmaster.String(), To: m.From,
 		Date:       time.Now(),
 		OriginalID: m.ID.String(), Arrival: m.Created, EnvelopeID: m.EnvelopeID,
 		Return: m.Return, Size: m.Size, Body: m.Body, UTF8: m.UTF8, Recipients: n.rcpts,
@@ -156,7 +156,7 @@ func (r *Relay) commitReport(
 		return err
 	}
 	size := counter{Writer: w}
-	signed := signs{dkim: p.dkim, id: id.String()}
+	signed := signs{signer: p.signer, id: id.String()}
 	body, err := rep.Write(io.MultiWriter(&size, &signed), shown)
 	signature, serr := signed.close()
 	if err = errors.Join(err, serr); err != nil {

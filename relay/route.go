@@ -1,9 +1,7 @@
 package relay
 
 import (
-	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,13 +15,13 @@ import (
 // names the configuration and does not point at it: a later process, or a relay
 // with another configuration, looks it up again.
 //
-//	mailbox                     Config.Mailboxes
-//	transport                   Config.Transport
-//	send/NAME                   the smart hosts of a send connector
-//	mx/DOMAIN/NAME              the MX of a domain, by the settings of a send connector
-//	resolve                     whether the recipient exists is asked at the attempt
-//	unreachable                 no send connector matched
-//	toolarge                    those that matched take no message of this size
+//	mailbox          Config.Mailboxes
+//	transport        Config.Transport
+//	send/NAME        the smart hosts of a send connector
+//	mx/DOMAIN/NAME   the MX of a domain, by the settings of a send connector
+//	resolve          whether the recipient exists is asked at the attempt
+//	unreachable      no send connector matched
+//	toolarge         those that matched take no message of this size
 const (
 	routeMailbox     = "mailbox"
 	routeTransport   = "transport"
@@ -35,7 +33,7 @@ const (
 )
 
 // routeOf names the route of a recipient.
-func (p *snapshot) routeOf(t target, to domains.Address, size int64) string {
+func (p *routes) routeOf(t target, to domains.Address, size int64) string {
 	switch {
 	case t == inMailbox && p.mailboxes != nil:
 		return routeMailbox
@@ -59,7 +57,7 @@ func (p *snapshot) routeOf(t target, to domains.Address, size int64) string {
 
 // sender returns the send connector that a route names and, for MX delivery,
 // the domain.
-func (p *snapshot) sender(route string) (h *hop, domain string) {
+func (p *routes) sender(route string) (h *hop, domain string) {
 	name, ok := strings.CutPrefix(route, routeSend)
 	if !ok {
 		rest, ok := strings.CutPrefix(route, routeMX)
@@ -75,43 +73,10 @@ func (p *snapshot) sender(route string) (h *hop, domain string) {
 	return h, domain
 }
 
-// listensAt reports whether a connector is bound to an address.
-func (p *snapshot) listensAt(a netip.AddrPort) bool {
-	for _, c := range p.cfg.Connectors {
-		if c == nil || c.Disabled {
-			continue
-		}
-		for _, b := range c.Bindings {
-			if b.Port() == a.Port() && covers(b.Addr().Unmap(), a.Addr()) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// covers reports whether a binding takes connections to an address of this
-// host.
-func covers(binding, a netip.Addr) bool {
-	if !binding.IsUnspecified() || binding.Is4() && !a.Is4() {
-		return binding == a
-	}
-	return a.IsLoopback() || isLocal(a)
-}
-
-// isLocal reports whether an interface of this host has an address.
-func isLocal(a netip.Addr) bool {
-	list, err := net.InterfaceAddrs()
-	return err == nil && slices.ContainsFunc(list, func(i net.Addr) bool {
-		n, ok := i.(*net.IPNet)
-		return ok && n.IP.Equal(net.IP(a.AsSlice()))
-	})
-}
-
-// routeLimit bounds the deliveries under way on one route.
-func (p *snapshot) routeLimit(route string) int {
+// limit bounds the deliveries under way on one route.
+func (p *routes) limit(route string) int {
 	if h, domain := p.sender(route); h != nil {
-		return p.client.Limit(h.to(domain))
+		return p.lent.client.Limit(h.to(domain))
 	}
 	return defaultRouteLimit
 }
@@ -228,7 +193,7 @@ func (p *snapshot) deliveries(rcpts []recipient, size int64, now time.Time) []sp
 	list := make([]spool.Delivery, 0, 1)
 	for i := range rcpts {
 		r := &rcpts[i]
-		route := p.routeOf(r.target, r.to, size)
+		route := p.routes.routeOf(r.target, r.to, size)
 		d := deliveryOf(&list, route)
 		if d.Recipients == nil {
 			d.Due, d.Expires = now, now.Add(p.retry.Expires)

@@ -20,13 +20,25 @@ import (
 // leaves. What was accepted is bounded by its connector's MaxHeaderBytes.
 const maxSigned = 16 << 20
 
-// dkim signs what this relay vouches for.
-type dkim struct {
-	signer *msgauth.Signer // nil without keys
-	log    *slog.Logger
+// signer signs what this relay vouches for.
+type signer struct {
+	keys *msgauth.Signer // nil without keys
+
+	log *slog.Logger
 
 	mu   sync.Mutex
 	told map[string]bool // why mail went unsigned, each once
+}
+
+// newSigner makes what signs by the keys of a configuration.
+func newSigner(cfg *Config, log *slog.Logger, f *faults) *signer {
+	d := &signer{log: log}
+	if len(cfg.DKIM) > 0 {
+		var err error
+		d.keys, err = msgauth.NewSigner(cfg.DKIM...)
+		f.join("DKIM", err)
+	}
+	return d
 }
 
 // Why a message goes unsigned though this relay has keys.
@@ -40,7 +52,7 @@ const (
 
 // unsigned tells the log, once for each reason, that a message goes without a
 // signature though there are keys.
-func (d *dkim) unsigned(id, domain, reason string, err error) {
+func (d *signer) unsigned(id, domain, reason string, err error) {
 	if !d.first(reason) {
 		return
 	}
@@ -55,7 +67,7 @@ func (d *dkim) unsigned(id, domain, reason string, err error) {
 }
 
 // first reports whether the log was not told of the reason yet.
-func (d *dkim) first(reason string) bool {
+func (d *signer) first(reason string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.told[reason] {
@@ -71,8 +83,8 @@ func (d *dkim) first(reason string) bool {
 // authorDomain returns the domain of the authors in a From value if this relay
 // signs for it, and an empty string if not. Several authors of one domain count
 // as one: receivers check each domain of the field (RFC 7489 section 6.6.1).
-func (d *dkim) authorDomain(id, from string) string {
-	if d.signer == nil {
+func (d *signer) authorDomain(id, from string) string {
+	if d.keys == nil {
 		return ""
 	}
 	list, err := header.Addresses(from)
@@ -89,7 +101,7 @@ func (d *dkim) authorDomain(id, from string) string {
 		}
 		several = several || domain != "" && domain != a.Domain()
 		domain = a.Domain()
-		keys = keys || len(d.signer.For(domain)) > 0
+		keys = keys || len(d.keys.For(domain)) > 0
 	}
 	switch {
 	case several && keys:
@@ -104,13 +116,13 @@ func (d *dkim) authorDomain(id, from string) string {
 
 // parent reports whether a domain above has keys. [msgauth.Signer.For] has said
 // that none of them signs for subdomains.
-func (d *dkim) parent(domain string) bool {
+func (d *signer) parent(domain string) bool {
 	for {
 		var ok bool
 		if _, domain, ok = strings.Cut(domain, "."); !ok {
 			return false
 		}
-		if len(d.signer.For(domain)) > 0 {
+		if len(d.keys.For(domain)) > 0 {
 			return true
 		}
 	}
@@ -118,12 +130,12 @@ func (d *dkim) parent(domain string) bool {
 
 // begin begins to sign a message with that header section. It returns nil if
 // this relay does not sign for its author.
-func (d *dkim) begin(id, from string, section []byte) (*msgauth.Signing, error) {
+func (d *signer) begin(id, from string, section []byte) (*msgauth.Signing, error) {
 	domain := d.authorDomain(id, from)
 	if domain == "" {
 		return nil, nil
 	}
-	return d.signer.Sign(domain, section)
+	return d.keys.Sign(domain, section)
 }
 
 // sign begins to sign a message, if this relay signs for its author's domain.
@@ -132,14 +144,14 @@ func (d *dkim) begin(id, from string, section []byte) (*msgauth.Signing, error) 
 // Only what an authenticated user, a relaying host or the application sends is
 // signed: a stranger who writes to one of our recipients must not get our
 // signature on his From field.
-func (p *snapshot) sign(in *intake, h *header.Header, extra []byte) (*msgauth.Signing, error) {
+func (d *signer) sign(in *intake, h *header.Header, extra []byte) (*msgauth.Signing, error) {
 	known := in.client.identity != nil || in.client.rights.Has(connector.AcceptAnyRecipient)
-	if p.dkim.signer == nil || !known {
+	if d.keys == nil || !known {
 		return nil, nil
 	}
 	section := make([]byte, 0, len(extra)+len(h.Bytes()))
 	section = append(append(section, extra...), h.Bytes()...)
-	s, err := p.dkim.begin(in.message.ID.String(), h.Value("From"), section)
+	s, err := d.begin(in.message.ID.String(), h.Value("From"), section)
 	switch {
 	case errors.Is(err, msgauth.ErrFrom):
 		return nil, replySeveral("From")
@@ -155,7 +167,7 @@ func signatures(fields []byte) int { return bytes.Count(fields, []byte("DKIM-Sig
 // signs signs the message that is written to it. Its Write does not fail: what
 // goes wrong is told by close.
 type signs struct {
-	dkim    *dkim
+	signer  *signer
 	id      string
 	head    []byte // until the blank line has come
 	begun   bool
@@ -198,7 +210,7 @@ func (s *signs) begin(p []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer h.Release()
-	s.signing, err = s.dkim.begin(s.id, h.Value("From"), section)
+	s.signing, err = s.signer.begin(s.id, h.Value("From"), section)
 	return rest, err
 }
 
@@ -215,7 +227,7 @@ func (s *signs) close() ([]byte, error) {
 		msgauth.ErrFrom, msgauth.ErrTooManyFields, msgauth.ErrBlank, errHeaderTooLarge,
 	} {
 		if errors.Is(s.err, never) {
-			s.dkim.unsigned(s.id, "", unfitToSign, s.err)
+			s.signer.unsigned(s.id, "", unfitToSign, s.err)
 			return nil, nil
 		}
 	}
@@ -228,9 +240,9 @@ func (s *signs) close() ([]byte, error) {
 // are, broken or not: a verifier takes a broken one for none (RFC 6376 section
 // 6.1).
 type ownSignatures struct {
-	dkim *dkim
-	id   string
-	n    int
+	signer *signer
+	id     string
+	n      int
 }
 
 // Remove returns content without them. They are the topmost signatures, because
@@ -282,11 +294,11 @@ func takeLine(kept *bytes.Buffer, r *bufio.Reader, drop bool) error {
 // Sign reads content to its end and returns the signatures to put on top, or
 // nothing if it can no longer be signed. An error may pass.
 func (o *ownSignatures) Sign(content io.Reader) ([]byte, error) {
-	s := &signs{dkim: o.dkim, id: o.id}
+	s := &signs{signer: o.signer, id: o.id}
 	_, err := io.Copy(s, content)
 	fields, cerr := s.close()
 	if err = cmp.Or(err, cerr); err == nil && len(fields) == 0 {
-		o.dkim.unsigned(o.id, "", keyGone, nil)
+		o.signer.unsigned(o.id, "", keyGone, nil)
 	}
 	return fields, err
 }

@@ -136,10 +136,10 @@ func (r *Relay) intakeOf(ctx context.Context, p *snapshot, m *Message) (*intake,
 		in.message.Origin.User = m.Identity.User
 	}
 	if m.From != "" {
-		from, err := domains.Parse(p.completeAddress(m.From))
+		from, err := domains.Parse(p.rules.completeAddress(m.From))
 		if err != nil {
 			errs = append(errs, err)
-		} else if refusal := p.decideMail(in.client, from); refusal != nil {
+		} else if refusal := p.rules.decideMail(in.client, from); refusal != nil {
 			errs = append(errs, replyError(refusal))
 		}
 		in.from = from
@@ -162,7 +162,7 @@ func (r *Relay) intakeOf(ctx context.Context, p *snapshot, m *Message) (*intake,
 		errs = append(errs, errEnvelopeID)
 	}
 	for _, s := range m.To {
-		rcpt, err := p.submitTo(ctx, in, s)
+		rcpt, err := p.rules.submitTo(ctx, in, s)
 		if err != nil {
 			errs = append(errs, &RecipientError{Recipient: s, Err: err})
 			continue
@@ -174,7 +174,7 @@ func (r *Relay) intakeOf(ctx context.Context, p *snapshot, m *Message) (*intake,
 	return in, errors.Join(errs...)
 }
 
-func (p *snapshot) submitTo(ctx context.Context, in *intake, s string) (recipient, error) {
+func (p *rules) submitTo(ctx context.Context, in *intake, s string) (recipient, error) {
 	to, err := domains.Parse(p.completeAddress(s))
 	if err != nil {
 		return recipient{}, err

@@ -75,7 +75,7 @@ type Result struct {
 	// the relay reports it to a sender who asked for that.
 	DSN bool
 
-	arrived bool // set where a recipient is routed anew: see arrives
+	arrived bool // set where a recipient is routed anew: see isFinal
 }
 
 // Mailbox returns a Transport that calls deliver once for each recipient. An

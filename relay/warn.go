@@ -1,0 +1,52 @@
+package relay
+
+import (
+	"log/slog"
+
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/smtpd"
+)
+
+// warn tells the log of connectors that let passwords be read on the way, and
+// of those whose hosts will meet limits that were not meant for them.
+func (p *rules) warn(log *slog.Logger) {
+	for _, c := range p.connectors {
+		if hasStrangersLimits(c) {
+			log.Warn("hosts that may relay without logging on have the connection limits meant "+
+				"for strangers, and are refused when they send much; set "+
+				"MaxConnectionsPerSource and MaxConnectionsPercentPerSource to -1, as "+
+				"connector.AnonymousRelay does", "connector", c.Name)
+		}
+		if c.ImplicitTLS || onLoopback(c) {
+			continue
+		}
+		if smtpd.DecideAuth(p.auth, c, false) == nil && p.auth.Passwords != nil {
+			log.Warn(
+				"users may log on without TLS, and whoever listens on the way learns their "+
+					"passwords; set BasicAuthRequireTLS",
+				"connector", c.Name,
+			)
+		}
+	}
+}
+
+// hasStrangersLimits reports whether a connector has a default limit for one
+// remote address, though its hosts are named ones that may relay.
+func hasStrangersLimits(c *connector.Connector) bool {
+	if c.OpenRelay ||
+		!c.Rights(connector.Peer{}).Has(connector.Submit|connector.AcceptAnyRecipient) {
+		return false
+	}
+	l, d := c.Limits.WithDefaults(c.Usage), connector.Limits{}.WithDefaults(c.Usage)
+	return l.MaxConnectionsPerSource == d.MaxConnectionsPerSource ||
+		l.MaxConnectionsPercentPerSource == d.MaxConnectionsPercentPerSource
+}
+
+func onLoopback(c *connector.Connector) bool {
+	for _, b := range c.Bindings {
+		if !b.Addr().Unmap().IsLoopback() {
+			return false
+		}
+	}
+	return len(c.Bindings) > 0
+}
