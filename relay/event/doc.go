@@ -1,0 +1,30 @@
+// Package event has the words in which a relay tells what happened to mail.
+//
+// An [Event] is about a message, or from Delivered on about one recipient of
+// it. Accepted is followed, for each recipient it names, by exactly one fate:
+// Delivered, Bounced, Expired or Removed. A recipient waits as long as none
+// came. [Kind.Fate] tells them apart.
+//
+// # Live and stored
+//
+// relay.Config.Events hears of everything, at most once: what happens while
+// the process ends is not told. With relay.Config.EventLog the store keeps
+// Accepted, each recipient's first Deferred and its fate, each written in the
+// step that made it true. Relay.Follow reads those at least once, also after a
+// crash. Rejected, Attempted and later deferrals are live only.
+//
+// # Ids
+//
+// An event's ID is the same wherever and however often the event is told: it
+// derives from the message, the recipient, the attempt and the kind. Whoever
+// notes the ids it has seen does everything once. A Rejected event has an id of
+// its own, since nothing was queued.
+//
+// # Stored form
+//
+// [Append] and [Parse] write and read JSON with the names that the fields of
+// [Event] carry here in snake case: "queue_id", "report_of". Names and meaning
+// stay. A later version may add fields and kinds: Parse leaves out a field it
+// does not know and keeps a kind it does not know as it is, so that a program
+// reads on.
+package event

@@ -1,0 +1,124 @@
+package event
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// stored is an event as JSON. Its names are a promise: logs are read by later
+// versions and by other programs.
+type stored struct {
+	ID          string            `json:"id,omitempty"`
+	Time        string            `json:"time,omitempty"`
+	Kind        string            `json:"kind"`
+	QueueID     string            `json:"queue_id,omitempty"`
+	ReportOf    string            `json:"report_of,omitempty"`
+	Stream      string            `json:"stream,omitempty"`
+	Connector   string            `json:"connector,omitempty"`
+	Remote      string            `json:"remote,omitempty"`
+	TLS         string            `json:"tls,omitempty"`
+	Certificate string            `json:"certificate,omitempty"`
+	User        string            `json:"user,omitempty"`
+	Credential  string            `json:"credential,omitempty"`
+	From        string            `json:"from"`
+	To          []string          `json:"to,omitempty"`
+	Size        int64             `json:"size,omitempty"`
+	Code        int               `json:"code,omitempty"`
+	Enhanced    string            `json:"enhanced,omitempty"`
+	Text        string            `json:"text,omitempty"`
+	Host        string            `json:"host,omitempty"`
+	Attempt     int               `json:"attempt,omitempty"`
+	DelayMS     int64             `json:"delay_ms,omitempty"`
+	Next        string            `json:"next,omitempty"`
+	Report      string            `json:"report,omitempty"`
+	Stage       string            `json:"stage,omitempty"`
+	Command     string            `json:"command,omitempty"`
+	Reason      string            `json:"reason,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+}
+
+// Append appends the event's stored form to b. Times are in UTC, the delay is
+// in whole milliseconds as "delay_ms", and what is no UTF-8 becomes U+FFFD.
+func Append(b []byte, e *Event) []byte {
+	text, _ := json.Marshal(e.stored()) // text, numbers and maps of text always marshal
+	return append(b, text...)
+}
+
+// Parse reads a stored form.
+func Parse(data []byte) (Event, error) {
+	var s stored
+	if err := json.Unmarshal(data, &s); err != nil {
+		return Event{}, fmt.Errorf("event: %w", err)
+	}
+	return s.event()
+}
+
+// MarshalJSON returns the stored form.
+func (e Event) MarshalJSON() ([]byte, error) { return Append(nil, &e), nil }
+
+// UnmarshalJSON reads the stored form.
+func (e *Event) UnmarshalJSON(b []byte) (err error) {
+	*e, err = Parse(b)
+	return err
+}
+
+func (e *Event) stored() *stored {
+	s := &stored{
+		ID: e.ID, Time: stamp(e.Time), Kind: string(e.Kind), QueueID: e.QueueID,
+		ReportOf: e.ReportOf, Stream: e.Stream, Connector: e.Connector, TLS: e.TLS,
+		Certificate: e.Certificate, User: e.User, Credential: e.Credential, From: e.From,
+		To: e.To, Size: e.Size, Code: e.Code, Enhanced: e.Enhanced, Text: e.Text, Host: e.Host,
+		Attempt: e.Attempt, DelayMS: e.Delay.Milliseconds(), Next: stamp(e.Next),
+		Report: e.Report, Stage: string(e.Stage), Command: e.Command, Reason: e.Reason,
+		Labels: e.Labels,
+	}
+	if e.Remote.IsValid() {
+		s.Remote = e.Remote.String()
+	}
+	return s
+}
+
+var errNoKind = errors.New("event: it has no kind")
+
+func (s *stored) event() (Event, error) {
+	if s.Kind == "" {
+		return Event{}, errNoKind
+	}
+	e := Event{
+		ID: s.ID, Kind: Kind(s.Kind), QueueID: s.QueueID, ReportOf: s.ReportOf, Stream: s.Stream,
+		Connector: s.Connector, TLS: s.TLS, Certificate: s.Certificate, User: s.User,
+		Credential: s.Credential, From: s.From, To: s.To, Size: s.Size, Code: s.Code,
+		Enhanced: s.Enhanced, Text: s.Text, Host: s.Host, Attempt: s.Attempt,
+		Delay: time.Duration(s.DelayMS) * time.Millisecond, Report: s.Report,
+		Stage: Stage(s.Stage), Command: s.Command, Reason: s.Reason, Labels: s.Labels,
+	}
+	var errs [3]error
+	e.Time, errs[0] = readStamp(s.Time)
+	e.Next, errs[1] = readStamp(s.Next)
+	if s.Remote != "" {
+		e.Remote, errs[2] = netip.ParseAddrPort(s.Remote)
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		return Event{}, fmt.Errorf("event: %w", err)
+	}
+	return e, nil
+}
+
+// stamp is a time as text; empty for none, and for what RFC 3339 cannot say.
+func stamp(t time.Time) string {
+	if y := t.UTC().Year(); t.IsZero() || y < 0 || y > 9999 {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+func readStamp(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	return t.UTC(), err
+}
