@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	},
 	"auth/msgauth":          {"github.com/emersion/go-msgauth/..."},
 	"connector/exchange":    {"connector", "domains"},
+	"relay/event":           nil,
 	"relay/spool":           nil,
 	"relay/spool/filespool": {"relay/spool"},
 	"relay/spool/memspool":  {"relay/spool"},
@@ -49,8 +50,8 @@ var allowed = map[string][]string{
 	},
 
 	"relay": {
-		"auth", "auth/msgauth", "connector", "domains", "relay/internal/...", "relay/spool",
-		"github.com/hashicorp/go-multierror",
+		"auth", "auth/msgauth", "connector", "domains", "relay/event", "relay/internal/...",
+		"relay/spool", "github.com/hashicorp/go-multierror",
 	},
 	"relay/autoconfig": {"auth", "connector", "domains", "relay"},
 	"relay/httpapi":    {"auth", "connector", "domains", "relay", "relay/internal/httppeer"},

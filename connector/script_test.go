@@ -27,6 +27,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -158,9 +159,9 @@ type player struct {
 	explains bool              // MAIL was accepted as explained, so that RCPT can be explained
 
 	mu      sync.Mutex
-	events  []relay.Event   // since the last message began
-	refused []relay.Event   // not yet compared
-	logged  []relay.Event   // likewise, from the log
+	events  []event.Event   // since the last message began
+	refused []event.Event   // not yet compared
+	logged  []event.Event   // likewise, from the log
 	rights  connector.Right // of the session that last sent MAIL
 	taken   string          // its connector
 	author  string          // whom it is believed to speak for
@@ -703,7 +704,7 @@ func (p *player) reply(l scriptLine, got string, e *relay.ExplainedReply) bool {
 
 // checkRefusals expects n refusals since it was last called, each with an event
 // and a line in the log.
-func (p *player) checkRefusals(at string, n int) relay.Event {
+func (p *player) checkRefusals(at string, n int) event.Event {
 	p.t.Helper()
 	synctest.Wait()
 	p.mu.Lock()
@@ -715,7 +716,7 @@ func (p *player) checkRefusals(at string, n int) relay.Event {
 		)
 	}
 	if n == 0 {
-		return relay.Event{}
+		return event.Event{}
 	}
 	e, l := p.refused[0], p.logged[0]
 	if l.Code != e.Code || l.Enhanced != e.Enhanced || l.Reason != e.Reason || l.Stage != e.Stage ||
@@ -782,9 +783,9 @@ func (p *player) checkFate(l scriptLine) {
 	defer p.mu.Unlock()
 	got := "waiting"
 	for _, e := range p.events {
-		if e.Kind >= relay.Delivered && slices.Contains(e.To, addr) {
+		if (e.Kind.Fate() || e.Kind == event.Deferred) && slices.Contains(e.To, addr) {
 			got = e.Kind.String()
-			if e.Kind != relay.Delivered && e.Enhanced != "" {
+			if e.Kind != event.Delivered && e.Enhanced != "" {
 				got += " " + e.Enhanced
 			}
 		}
@@ -827,10 +828,10 @@ func (p *player) mailPolicy(_ context.Context, s *relay.Session, _ domains.Addre
 	return nil
 }
 
-func (p *player) event(e relay.Event) {
+func (p *player) event(e event.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if e.Kind == relay.Rejected {
+	if e.Kind == event.Rejected {
 		p.refused = append(p.refused, e)
 	}
 	p.events = append(p.events, e)
@@ -849,7 +850,7 @@ func (r *refusals) Handle(_ context.Context, line slog.Record) error {
 	defer p.mu.Unlock()
 	switch line.Message {
 	case "refused":
-		var e relay.Event
+		var e event.Event
 		line.Attrs(func(a slog.Attr) bool {
 			switch a.Key {
 			case "code":
@@ -859,7 +860,7 @@ func (r *refusals) Handle(_ context.Context, line slog.Record) error {
 			case "reason":
 				e.Reason = a.Value.String()
 			case "stage":
-				e.Stage = a.Value.String()
+				e.Stage = event.Stage(a.Value.String())
 			case "connector":
 				e.Connector = a.Value.String()
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/header"
 	"github.com/postern-mail/postern/relay/internal/sevenbit"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
@@ -443,10 +444,11 @@ func (o *octets) Write(p []byte) (int, error) {
 }
 
 // accepted is the event of a message that is durable.
-func (in *intake) accepted() Event {
+func (in *intake) accepted() event.Event {
 	m := &in.message
-	e := Event{
-		Kind: Accepted, QueueID: in.trace.ID, Connector: m.Origin.Connector, User: m.Origin.User,
+	e := event.Event{
+		Kind: event.Accepted, QueueID: in.trace.ID, Connector: m.Origin.Connector,
+		User:       m.Origin.User,
 		Credential: credentialOf(in.client.identity), From: m.From, Size: m.Size, Labels: m.Labels,
 		To: make([]string, len(in.rcpts)),
 	}

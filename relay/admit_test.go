@@ -14,6 +14,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -287,7 +288,7 @@ func TestAdmittedSession(t *testing.T) {
 	if err != nil || fmt.Sprint(stages) != "[connect message]" {
 		t.Fatalf("%v, %v", stages, err)
 	}
-	e := told.wait(t, kind(relay.Accepted))
+	e := told.wait(t, kind(event.Accepted))
 	if e.User != "app" || e.Remote.Port() != 99 || fmt.Sprint(e.Labels) != "map[own:1 policy:yes]" {
 		t.Errorf("event %+v", e)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/header"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 	"github.com/postern-mail/postern/relay/spool"
@@ -284,8 +285,8 @@ func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 	if b.cfg.Events == nil {
 		return
 	}
-	e := Event{
-		Kind: Rejected, Stage: r.Stage, Remote: s.Remote, TLS: v.tlsText,
+	e := event.Event{
+		Kind: event.Rejected, Stage: event.Stage(r.Stage), Remote: s.Remote, TLS: v.tlsText,
 		Certificate: v.certificate,
 		User:        user, Credential: credential, From: r.From, Command: r.Command,
 		Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: r.Reply.Text, Reason: reason,

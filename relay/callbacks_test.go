@@ -22,6 +22,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -29,12 +30,12 @@ import (
 // A panic in Events changes nothing for the client, Submit, delivery and the
 // other events.
 func TestEventsPanic(t *testing.T) {
-	for _, k := range []relay.EventKind{relay.Accepted, relay.Attempted, relay.Delivered} {
+	for _, k := range []event.Kind{event.Accepted, event.Attempted, event.Delivered} {
 		t.Run(k.String(), func(t *testing.T) {
 			log, told := new(logs), newEvents()
 			w := start(t, func(cfg *relay.Config) {
 				cfg.Logger = log.logger()
-				cfg.Events = func(e relay.Event) {
+				cfg.Events = func(e event.Event) {
 					told.add(e)
 					if e.Kind == k {
 						panic("boom")
@@ -50,7 +51,7 @@ func TestEventsPanic(t *testing.T) {
 			if s, err := w.relay.Stats(t.Context()); err != nil || s != (spool.Stats{}) {
 				t.Errorf("left in the queue: %+v, %v", s, err)
 			}
-			if n := len(told.all(relay.Delivered)); n != 3 {
+			if n := len(told.all(event.Delivered)); n != 3 {
 				t.Errorf("%d of 3 Delivered events", n)
 			}
 			s := log.String()
@@ -67,7 +68,7 @@ func TestEventsEndsItsGoroutine(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		n := 0
 		cfg := local(newCapture(), newCapture())
-		cfg.Events = func(relay.Event) {
+		cfg.Events = func(event.Event) {
 			n++
 			panicOrExit(nil)
 		}
@@ -88,7 +89,7 @@ func TestEventsBlock(t *testing.T) {
 		box, release := newCapture(), make(chan struct{})
 		cfg := local(box, newCapture())
 		cfg.Hostname, cfg.Spool = "relay.example.test", memspool.New(nil)
-		cfg.Events = func(relay.Event) { <-release }
+		cfg.Events = func(event.Event) { <-release }
 		r, err := relay.New(cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -122,13 +123,13 @@ func TestEventsBlock(t *testing.T) {
 func TestEventsAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log, release, total := new(logs), make(chan struct{}), 0
-		kinds := map[relay.EventKind]int{}
+		kinds := map[event.Kind]int{}
 		cfg := local(newCapture(), newCapture())
 		cfg.Logger = log.logger()
 		in := bind(connector.New(connector.Internet, "in"), "127.0.0.1")
 		cfg.Connectors = []*connector.Connector{in}
 		cfg.Hostname, cfg.Spool = "relay.example.test", memspool.New(nil)
-		cfg.Events = func(e relay.Event) {
+		cfg.Events = func(e event.Event) {
 			<-release
 			kinds[e.Kind]++
 			total++
@@ -157,10 +158,10 @@ func TestEventsAreBounded(t *testing.T) {
 		if err := r.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if kinds[relay.Accepted] != accepted+1 {
-			t.Errorf("%d of %d Accepted events", kinds[relay.Accepted], accepted+1)
+		if kinds[event.Accepted] != accepted+1 {
+			t.Errorf("%d of %d Accepted events", kinds[event.Accepted], accepted+1)
 		}
-		if n := kinds[relay.Rejected]; n < 10_000 || n > 16_384 {
+		if n := kinds[event.Rejected]; n < 10_000 || n > 16_384 {
 			t.Errorf("%d of %d Rejected events", n, refused)
 		}
 		dropped := 0
@@ -193,11 +194,11 @@ func TestAcceptedComesFirst(t *testing.T) {
 		r := run(t, cfg)
 		submit(t, r, "", "alice@example.test")
 		synctest.Wait()
-		var kinds []relay.EventKind
+		var kinds []event.Kind
 		for _, e := range told.all() {
 			kinds = append(kinds, e.Kind)
 		}
-		if fmt.Sprint(kinds) != "[accepted attempt delivered]" {
+		if fmt.Sprint(kinds) != "[accepted attempted delivered]" {
 			t.Errorf("events %v", kinds)
 		}
 	})
@@ -360,10 +361,10 @@ func TestTransportThatNeverReturns(t *testing.T) {
 		box.wait(t, 1)
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
-		if n := len(told.all(relay.Deferred)); n != 100 {
+		if n := len(told.all(event.Deferred)); n != 100 {
 			t.Errorf("%d deferred", n)
 		}
-		if n := len(told.all(relay.Delivered)); n != 101 {
+		if n := len(told.all(event.Delivered)); n != 101 {
 			t.Errorf("%d delivered", n)
 		}
 		close(release)
@@ -398,7 +399,7 @@ func TestEndKeepsItsLimit(t *testing.T) {
 			cfg.Resolver = stuckResolver(block)
 		},
 		"Events": func(cfg *relay.Config, block func()) {
-			cfg.Events = func(relay.Event) {
+			cfg.Events = func(event.Event) {
 				block()
 			}
 		},
@@ -486,7 +487,7 @@ func endWhileStuck(
 func TestShutdownFromCallbacks(t *testing.T) {
 	for name, set := range map[string]func(cfg *relay.Config, stop func()){
 		"Events": func(cfg *relay.Config, stop func()) {
-			cfg.Events = func(relay.Event) {
+			cfg.Events = func(event.Event) {
 				stop()
 			}
 		},
@@ -595,7 +596,7 @@ func TestSubmitInsideALock(t *testing.T) {
 		var lock sync.Mutex
 		told := new(record)
 		cfg := local(newCapture(), newCapture())
-		cfg.Events = func(e relay.Event) {
+		cfg.Events = func(e event.Event) {
 			lock.Lock()
 			defer lock.Unlock()
 			told.add(e)

@@ -11,6 +11,7 @@ import (
 	"github.com/postern-mail/postern/auth/msgauth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -164,7 +165,7 @@ type Config struct {
 	// 16 MiB of events wait, 8 MiB for refusals, more are dropped, and the log
 	// has their number. [Relay.Shutdown] hands over what waits. Defaults to
 	// nil.
-	Events func(Event)
+	Events func(event.Event)
 
 	// Logger receives the relay's log. At Info there is a line for each logon,
 	// each accepted message and each refusal, with the id of its session, for

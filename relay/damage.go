@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -35,8 +36,8 @@ func (r *Relay) lose(ctx context.Context, p *snapshot, l *spool.Lease) {
 		p.log.Error("attempt not settled; it will be made again", "queue_id", id, "err", err)
 		return
 	}
-	e := Event{
-		Kind: Removed, To: to, Enhanced: enhancedDamaged, Text: oneLine(l.Damaged.Error()),
+	e := event.Event{
+		Kind: event.Removed, To: to, Enhanced: enhancedDamaged, Text: oneLine(l.Damaged.Error()),
 	}
 	r.event(p, e, &Attempt{QueueID: id, Message: l.Message})
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
@@ -143,11 +144,11 @@ func damagedMessage(
 	arrived := route(t, &cfg)
 	running := run(t, cfg)
 	for _, to := range []string{"x@elsewhere.test", "y@elsewhere.test"} {
-		e := w.events.wait(t, func(e relay.Event) bool {
-			return e.Kind == relay.Bounced && e.To[0] == to
+		e := w.events.wait(t, func(e event.Event) bool {
+			return e.Kind == event.Bounced && e.To[0] == to
 		})
 		if e.Report == "" || e.Enhanced != "5.3.0" || e.Code != 0 || e.QueueID != receipt.QueueID {
-			t.Errorf("event %s, report %q", show([]relay.Event{e}), e.Report)
+			t.Errorf("event %s, report %q", show([]event.Event{e}), e.Report)
 		}
 	}
 	report := w.mailboxes.wait(t, 1)[0]
@@ -218,8 +219,8 @@ func TestUnreadableForNow(t *testing.T) {
 			submit(t, r, "app@example.test", "x@elsewhere.test")
 			time.Sleep(12 * time.Hour)
 			synctest.Wait()
-			if len(events.all(relay.Bounced, relay.Expired)) != 0 || len(out.got) != 1 {
-				t.Errorf("%d arrived, events %s", len(out.got), show(events.all(relay.Bounced)))
+			if len(events.all(event.Bounced, event.Expired)) != 0 || len(out.got) != 1 {
+				t.Errorf("%d arrived, events %s", len(out.got), show(events.all(event.Bounced)))
 			}
 		}
 	})
@@ -231,16 +232,16 @@ func TestOriginalUnreadable(t *testing.T) {
 	refused := relay.Reject(550, "5.1.1", "No such user")
 	for name, c := range map[string]struct {
 		cause, answer error
-		want          relay.EventKind
+		want          event.Kind
 		after         time.Duration
 		reads         int // failing
 	}{
-		"Damaged":  {spool.ErrDamaged, refused, relay.Bounced, time.Minute, 1 << 30},
-		"NotFound": {spool.ErrNotFound, refused, relay.Bounced, time.Minute, 1 << 30},
-		"Passing":  {errSecret, refused, relay.Bounced, time.Minute, 2},
-		"Stays":    {errSecret, refused, relay.Bounced, 72 * time.Hour, 1 << 30},
+		"Damaged":  {spool.ErrDamaged, refused, event.Bounced, time.Minute, 1 << 30},
+		"NotFound": {spool.ErrNotFound, refused, event.Bounced, time.Minute, 1 << 30},
+		"Passing":  {errSecret, refused, event.Bounced, time.Minute, 2},
+		"Stays":    {errSecret, refused, event.Bounced, 72 * time.Hour, 1 << 30},
 		"Expires": {
-			errSecret, relay.Defer(450, "4.2.0", "later"), relay.Expired, 72 * time.Hour, 1 << 30,
+			errSecret, relay.Defer(450, "4.2.0", "later"), event.Expired, 72 * time.Hour, 1 << 30,
 		},
 	} {
 		for _, opening := range []bool{true, false} {
@@ -314,7 +315,7 @@ func TestEnvelopeLost(t *testing.T) {
 		id := submit(t, r, "app@example.test", "x@elsewhere.test")
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		got := events.all(relay.Removed)
+		got := events.all(event.Removed)
 		if len(got) != 1 || got[0].QueueID != id || got[0].Enhanced != "5.3.0" ||
 			!strings.Contains(got[0].Text, "a file at 7") {
 			t.Errorf("events %s", show(got))
@@ -342,7 +343,7 @@ func TestDamagedReport(t *testing.T) {
 		submit(t, r, "", "x@elsewhere.test")
 		time.Sleep(72 * time.Hour)
 		synctest.Wait()
-		got := events.all(relay.Bounced)
+		got := events.all(event.Bounced)
 		if len(got) != 1 || got[0].Report != "" || got[0].Enhanced != "5.3.0" || len(in.got) != 0 {
 			t.Errorf("%d reports, events %s", len(in.got), show(events.all()))
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/dsn"
 	"github.com/postern-mail/postern/relay/internal/outbound"
 	"github.com/postern-mail/postern/relay/internal/sched"
@@ -41,7 +42,7 @@ func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 		return sched.Reached
 	}
 	a := r.attemptOf(l)
-	r.event(p, Event{Kind: Attempted, Attempt: a.Number}, a)
+	r.event(p, event.Event{Kind: event.Attempted, Attempt: a.Number}, a)
 	attempt, cancel := context.WithTimeout(ctx, attemptLimit)
 	results := p.routes.attempt(attempt, l.Delivery.Route, a)
 	cancel()
@@ -284,7 +285,7 @@ func (r *Relay) conclude(
 	}
 	s := spool.Settlement{ID: l.Delivery.ID, Token: l.Token, Due: due, Attempts: a.Number}
 	n := notice{from: l.Message.From, at: now, expires: l.Delivery.Expires}
-	events := make([]Event, 0, len(results))
+	events := make([]event.Event, 0, len(results))
 	for i := range a.Recipients {
 		rcpt, res := a.Recipients[i], results[i]
 		f := answerOf(res)
@@ -293,23 +294,23 @@ func (r *Relay) conclude(
 			p.log.Error("message cannot be read any more", "queue_id", a.QueueID,
 				"to", rcpt.Address, "err", res.Err)
 		}
-		e := Event{
+		e := event.Event{
 			To: []string{rcpt.Address}, Code: f.code, Enhanced: f.enhanced, Text: f.text,
 			Host: f.host,
 		}
 		told := false
 		switch {
 		case res.Err == nil:
-			e.Kind = Delivered
+			e.Kind = event.Delivered
 			told = !res.DSN && n.succeeded(&rcpt, arrived || res.arrived, f)
 		case f.permanent:
-			e.Kind = Bounced
+			e.Kind = event.Bounced
 			told = n.add(&rcpt, dsn.Failed, f.enhanced, f)
 		case expired:
-			e.Kind = Expired
+			e.Kind = event.Expired
 			told = n.add(&rcpt, dsn.Failed, "4.4.7", f) // RFC 3463: delivery time expired
 		default:
-			e.Kind, e.Next = Deferred, due
+			e.Kind, e.Next = event.Deferred, due
 			if late && !rcpt.Delayed {
 				told = n.add(&rcpt, dsn.Delayed, f.enhanced, f) // RFC 3461 section 5.2.5
 				rcpt.Delayed = told
@@ -332,7 +333,7 @@ func (r *Relay) conclude(
 // queued.
 func (r *Relay) finish(
 	ctx context.Context, p *snapshot, l *spool.Lease, a *Attempt, n *notice, s spool.Settlement,
-	events []Event, rest func() []spool.Recipient,
+	events []event.Event, rest func() []spool.Recipient,
 ) {
 	report, err := r.report(ctx, p, l, n, s)
 	if r.renewed(err, l, &s) {
@@ -349,8 +350,8 @@ func (r *Relay) finish(
 		s.Remaining, s.Due = rest(), time.Now().Add(jitter(p.retry.wait(a.Number)))
 		err = r.settle(ctx, l, s)
 		for i := range events {
-			if e := &events[i]; e.Kind != Delivered {
-				e.Kind, e.Next = Deferred, s.Due
+			if e := &events[i]; e.Kind != event.Delivered {
+				e.Kind, e.Next = event.Deferred, s.Due
 			}
 		}
 	}
@@ -368,16 +369,16 @@ func (r *Relay) finish(
 		}
 		e.Attempt = a.Number
 		logFate(p.log, &e, a, first)
-		first = first && e.Kind != Deferred
+		first = first && e.Kind != event.Deferred
 		r.event(p, e, a)
 	}
 }
 
 // logFate writes the line of what an attempt came to for a recipient, which is
 // at Info for a failure, and for the first deferral of a message.
-func logFate(log *slog.Logger, e *Event, a *Attempt, first bool) {
+func logFate(log *slog.Logger, e *event.Event, a *Attempt, first bool) {
 	level := slog.LevelDebug
-	if e.Kind == Bounced || e.Kind == Expired || e.Kind == Deferred && first {
+	if e.Kind == event.Bounced || e.Kind == event.Expired || e.Kind == event.Deferred && first {
 		level = slog.LevelInfo
 	}
 	ctx := context.Background()
@@ -393,7 +394,7 @@ func logFate(log *slog.Logger, e *Event, a *Attempt, first bool) {
 	line = line.text("host", e.Host)
 	line = line.number("code", e.Code)
 	line = line.text("enhanced", e.Enhanced)
-	if e.Code != 0 || e.Kind == Delivered {
+	if e.Code != 0 || e.Kind == event.Delivered {
 		line = line.text("reply", e.Text)
 	} else {
 		line = line.text("err", e.Text)
@@ -449,7 +450,7 @@ func (r *Relay) settle(ctx context.Context, l *spool.Lease, s spool.Settlement) 
 }
 
 // event completes and publishes an event about an attempt.
-func (r *Relay) event(p *snapshot, e Event, a *Attempt) {
+func (r *Relay) event(p *snapshot, e event.Event, a *Attempt) {
 	if p.cfg.Events == nil {
 		return
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -55,8 +56,8 @@ func TestSmartHosts(t *testing.T) {
 		t.Errorf("b got %+v", m)
 	}
 	w.mailboxes.wait(t, 1)
-	e := w.events.wait(t, func(e relay.Event) bool {
-		return e.Kind == relay.Delivered && e.To[0] == "x@a.test"
+	e := w.events.wait(t, func(e event.Event) bool {
+		return e.Kind == event.Delivered && e.To[0] == "x@a.test"
 	})
 	if e.Code != 250 || e.Text == "" || !strings.HasPrefix(e.Host, "127.0.0.1 ") ||
 		!strings.HasSuffix(a.addr(), e.Host[strings.LastIndexByte(e.Host, 58):]) || e.Attempt != 1 {
@@ -91,7 +92,7 @@ func TestInternationalDomainWithoutSMTPUTF8(t *testing.T) {
 	}
 	// A local part has no other spelling.
 	submit(t, w.relay, "app@example.test", "j\u00f6rg@b\u00fccher.test")
-	if e := w.events.wait(t, kind(relay.Bounced)); e.Enhanced != "5.6.7" {
+	if e := w.events.wait(t, kind(event.Bounced)); e.Enhanced != "5.6.7" {
 		t.Errorf("event %+v", e)
 	}
 }
@@ -133,16 +134,16 @@ func TestRemoteReplies(t *testing.T) {
 			t.Errorf("report lacks %q:\n%s", want, report.content)
 		}
 	}
-	e := w.events.wait(t, kind(relay.Bounced))
+	e := w.events.wait(t, kind(event.Bounced))
 	if e.Code != 550 || e.Enhanced != "5.1.1" || e.Text != "no such user" || e.Report == "" {
 		t.Errorf("event %+v", e)
 	}
-	d := w.events.wait(t, kind(relay.Deferred))
+	d := w.events.wait(t, kind(event.Deferred))
 	if d.Code != 451 || d.Attempt != 1 || !d.Next.After(d.Time) {
 		t.Errorf("event %+v", d)
 	}
-	if e := w.events.wait(t, func(e relay.Event) bool {
-		return e.Kind == relay.Delivered && e.To[0] == "busy@elsewhere.test"
+	if e := w.events.wait(t, func(e event.Event) bool {
+		return e.Kind == event.Delivered && e.To[0] == "busy@elsewhere.test"
 	}); e.Attempt != 2 {
 		t.Errorf("event %+v", e)
 	}
@@ -201,7 +202,7 @@ func TestAuthoritiesOfASendConnector(t *testing.T) {
 	if m := s.wait(t); fmt.Sprint(m.to) != "[x@a.test]" {
 		t.Errorf("arrived: %+v", m)
 	}
-	e := w.events.wait(t, kind(relay.Deferred))
+	e := w.events.wait(t, kind(event.Deferred))
 	if e.To[0] != "x@b.test" || e.Enhanced != "4.7.5" {
 		t.Errorf("event %+v", e)
 	}
@@ -218,7 +219,7 @@ func TestAliasIsNotUnknown(t *testing.T) {
 	mx := smart("mx", "*")
 	w := outgoing(t, func(c *relay.Config) { c.Resolver = aliasZone{zone{}} }, mx)
 	submit(t, w.relay, "alice@example.test", "x@a.test")
-	if e := w.events.wait(t, kind(relay.Deferred)); e.Enhanced != "4.4.3" {
+	if e := w.events.wait(t, kind(event.Deferred)); e.Enhanced != "4.4.3" {
 		t.Errorf("event %+v", e)
 	}
 }
@@ -232,10 +233,10 @@ func TestMXAtPrivateAddress(t *testing.T) {
 	}
 	w := outgoing(t, func(c *relay.Config) { c.Resolver = zone{"a.test": "mail.a.test"} }, mx)
 	submit(t, w.relay, "alice@example.test", "x@a.test", "x@[127.0.0.1]")
-	if e := w.events.wait(t, kind(relay.Deferred)); e.To[0] != "x@a.test" || e.Enhanced != "4.4.4" {
+	if e := w.events.wait(t, kind(event.Deferred)); e.To[0] != "x@a.test" || e.Enhanced != "4.4.4" {
 		t.Errorf("event %+v", e)
 	}
-	e := w.events.wait(t, kind(relay.Bounced))
+	e := w.events.wait(t, kind(event.Bounced))
 	if e.To[0] != "x@[127.0.0.1]" || e.Enhanced != "5.1.2" {
 		t.Errorf("event %+v", e)
 	}
@@ -325,7 +326,7 @@ func TestUnreachable(t *testing.T) {
 	s := sinkFor(t, nil)
 	w := outgoing(t, nil, smart("a", "a.test", s.addr()))
 	submit(t, w.relay, "app@example.test", "x@b.test")
-	e := w.events.wait(t, kind(relay.Deferred))
+	e := w.events.wait(t, kind(event.Deferred))
 	if e.Enhanced != "4.4.4" {
 		t.Errorf("event %+v", e)
 	}
@@ -358,7 +359,7 @@ func TestTooLarge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := w.events.wait(t, kind(relay.Bounced))
+	e := w.events.wait(t, kind(event.Bounced))
 	if e.Enhanced != "5.3.4" || e.Report == "" {
 		t.Errorf("event %+v", e)
 	}
@@ -376,7 +377,7 @@ func TestReloadMovesNextHop(t *testing.T) {
 	w := outgoing(t, nil, smart("out", "*", a.addr()))
 	submit(t, w.relay, "app@example.test", "x@elsewhere.test")
 	a.wait(t)
-	w.events.wait(t, kind(relay.Delivered))
+	w.events.wait(t, kind(event.Delivered))
 	cfg, _ := config()
 	cfg.Transport, cfg.Events, cfg.AcceptedDomains = nil, w.events.add, cfg.AcceptedDomains[:1]
 	cfg.SendConnectors = []*connector.SendConnector{smart("out", "*", b.addr())}
@@ -437,7 +438,7 @@ func TestReportParameters(t *testing.T) {
 			)
 			fmt.Fprint(c.conn, "Subject: asked\r\n\r\n"+body+".\r\n")
 			c.expect("250")
-			e := w.events.wait(t, kind(relay.Bounced))
+			e := w.events.wait(t, kind(event.Bounced))
 			if (e.Report == "") != tt.none {
 				t.Errorf("event %+v", e)
 			}
@@ -543,7 +544,7 @@ func TestSchedule(t *testing.T) {
 				if expires == 0 {
 					expires = 48 * time.Hour
 				}
-				deferred, expired := events.all(relay.Deferred), events.all(relay.Expired)
+				deferred, expired := events.all(event.Deferred), events.all(event.Expired)
 				if len(deferred) != len(made) || len(expired) != 1 ||
 					expired[0].Attempt != len(made) || expired[0].Report == "" {
 					t.Fatalf("%d attempts, events %s", len(made), show(expired))
@@ -586,7 +587,7 @@ func TestJitterSpreads(t *testing.T) {
 		}
 		synctest.Wait()
 		next := map[time.Duration]bool{}
-		for _, e := range events.all(relay.Deferred) {
+		for _, e := range events.all(event.Deferred) {
 			next[e.Next.Sub(e.Time).Truncate(time.Second)] = true
 		}
 		if len(next) < 25 {
@@ -634,7 +635,7 @@ func TestNotifyAtExpiry(t *testing.T) {
 					) || strings.Contains(box.got[0].content, "\r\nbody\r\n")) {
 					t.Errorf("report %s", box.got[0].content)
 				}
-				if e := events.all(relay.Expired); len(e) != 1 || (e[0].Report != "") != reported {
+				if e := events.all(event.Expired); len(e) != 1 || (e[0].Report != "") != reported {
 					t.Errorf("events %s", show(e))
 				}
 			})
@@ -707,8 +708,8 @@ func TestResultsOfTransports(t *testing.T) {
 				submit(t, r, "", "x@elsewhere.test", "y@elsewhere.test")
 				synctest.Wait()
 				delivered, deferred := len(
-					events.all(relay.Delivered),
-				), len(events.all(relay.Deferred))
+					events.all(event.Delivered),
+				), len(events.all(event.Deferred))
 				if want := min(2, len(results)); delivered != want || deferred != 2-want {
 					t.Errorf("events %s", show(events.all()))
 				}
@@ -734,10 +735,10 @@ func TestLMTP(t *testing.T) {
 		c.Mailboxes = &relay.NextHop{Hosts: []string{store.addr()}, LMTP: true}
 	})
 	submit(t, w.relay, "", "alice@example.test", "bob@example.test")
-	if e := w.events.wait(t, kind(relay.Delivered)); e.To[0] != "alice@example.test" {
+	if e := w.events.wait(t, kind(event.Delivered)); e.To[0] != "alice@example.test" {
 		t.Errorf("event %+v", e)
 	}
-	if e := w.events.wait(t, kind(relay.Bounced)); e.To[0] != "bob@example.test" ||
+	if e := w.events.wait(t, kind(event.Bounced)); e.To[0] != "bob@example.test" ||
 		e.Enhanced != "5.2.2" {
 		t.Errorf("event %+v", e)
 	}

@@ -118,8 +118,8 @@
 // # Errors
 //
 // Refusals on the wire have constant texts. The cause is in the log and the
-// refusal in the [Event] stream. The application chooses replies with [Reject]
-// and [Defer].
+// refusal in the stream of events. The application chooses replies with
+// [Reject] and [Defer].
 //
 // # Concurrency
 //

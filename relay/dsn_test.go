@@ -20,6 +20,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
@@ -187,16 +188,16 @@ func TestReportsByHop(t *testing.T) {
 					tt.set(t, &cfg, refuse)
 					r := run(t, cfg)
 					ask(t, r, notify, from, to)
-					fate, want := relay.Delivered, ""
+					fate, want := event.Delivered, ""
 					switch {
 					case refuse:
-						if fate = relay.Bounced; notify == 0 || notify&spool.NotifyFailure != 0 {
+						if fate = event.Bounced; notify == 0 || notify&spool.NotifyFailure != 0 {
 							want = "failed " + to + " 5.1.1"
 						}
 					case tt.action != "" && notify&spool.NotifySuccess != 0:
 						want = tt.action + " " + to + " " + tt.status
 					}
-					e := w.events.wait(t, func(e relay.Event) bool {
+					e := w.events.wait(t, func(e event.Event) bool {
 						return e.Kind == fate && e.From == from
 					})
 					if (e.Report != "") != (want != "") {
@@ -378,8 +379,8 @@ func TestDelayOnce(t *testing.T) {
 						t.Errorf("no %q in\n%s", want, delayed[0])
 					}
 				}
-				var told []relay.Event
-				for _, e := range events.all(relay.Deferred) {
+				var told []event.Event
+				for _, e := range events.all(event.Deferred) {
 					if e.Report != "" {
 						told = append(told, e)
 					}
@@ -468,7 +469,7 @@ func TestDelayWanted(t *testing.T) {
 				time.Sleep(72 * time.Hour)
 				synctest.Wait()
 				var told []time.Duration
-				for _, e := range events.all(relay.Deferred) {
+				for _, e := range events.all(event.Deferred) {
 					if e.Report != "" {
 						told = append(told, e.Time.Sub(began))
 					}
@@ -598,7 +599,7 @@ func TestOneReportOfManyFates(t *testing.T) {
 		if len(box.got) != len(want) {
 			t.Errorf("%d reports", len(box.got))
 		}
-		if n := len(events.all(relay.Accepted)); n != 1+len(want) {
+		if n := len(events.all(event.Accepted)); n != 1+len(want) {
 			t.Errorf("%d messages accepted", n)
 		}
 	})
@@ -642,7 +643,7 @@ func TestNoRoomForSuccess(t *testing.T) {
 		if len(box.got) != 1 || actions(box.got[0].content) != "delayed late@elsewhere.test 4.2.1" {
 			t.Errorf("reports %v", box.got)
 		}
-		for _, e := range events.all(relay.Delivered) {
+		for _, e := range events.all(event.Delivered) {
 			if e.Report != "" {
 				t.Errorf("event %+v", e)
 			}
@@ -666,8 +667,8 @@ func BenchmarkDeliver(b *testing.B) {
 				return make([]relay.Result, 1)
 			}), nil)
 			cfg.Hostname, cfg.Spool = "relay.example.test", memspool.New(nil)
-			cfg.Events = func(e relay.Event) {
-				if e.Kind == relay.Delivered && e.From != "" {
+			cfg.Events = func(e event.Event) {
+				if e.Kind == event.Delivered && e.From != "" {
 					delivered <- struct{}{}
 				}
 			}

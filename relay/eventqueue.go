@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/postern-mail/postern/relay/event"
 )
 
 const (
@@ -46,14 +48,14 @@ type eventQueue struct {
 }
 
 type queuedEvent struct {
-	to func(Event)
-	Event
+	to func(event.Event)
+	event.Event
 	weight int
 }
 
 // publish queues an event. One of a message whose commit has not returned yet
 // shows that the commit is through: Accepted comes first.
-func (q *eventQueue) publish(to func(Event), e Event) {
+func (q *eventQueue) publish(to func(event.Event), e event.Event) {
 	e.Time = time.Now()
 	q.mu.Lock()
 	if e.QueueID != "" {
@@ -65,7 +67,7 @@ func (q *eventQueue) publish(to func(Event), e Event) {
 
 // expect keeps the Accepted event of a message that is about to be committed,
 // until announce or forget.
-func (q *eventQueue) expect(to func(Event), e Event) {
+func (q *eventQueue) expect(to func(event.Event), e event.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.expected == nil {
@@ -111,10 +113,10 @@ func (q *eventQueue) unexpect(queueID string, a *queuedEvent) {
 	q.spare.Put(a)
 }
 
-func (q *eventQueue) put(to func(Event), e *Event) {
-	weight := e.weight()
+func (q *eventQueue) put(to func(event.Event), e *event.Event) {
+	weight := weightOf(e)
 	room := maxEventBytes
-	if e.Kind == Rejected {
+	if e.Kind == event.Rejected {
 		room /= 2
 	}
 	// One event is always let in, however large.
@@ -247,7 +249,7 @@ func (q *eventQueue) close() (left int) {
 }
 
 // weight is about how many bytes the event keeps in memory.
-func (e *Event) weight() int {
+func weightOf(e *event.Event) int {
 	n := eventOverhead + len(e.From) + len(e.Text) + len(e.Reason) + len(e.Host) + len(e.Command)
 	for _, to := range e.To {
 		n += 16 + len(to)

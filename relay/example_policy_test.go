@@ -14,6 +14,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -28,7 +29,7 @@ func newApps() *connector.Connector {
 
 // The application is asked at every stage.
 func ExamplePolicy() {
-	events := make(chan relay.Event, 2)
+	events := make(chan event.Event, 2)
 	r, err := relay.New(relay.Config{
 		Hostname:   "relay.example.com",
 		Spool:      memspool.New(nil),
@@ -51,7 +52,7 @@ func ExamplePolicy() {
 				return nil
 			},
 		},
-		Events: func(e relay.Event) { events <- e },
+		Events: func(e event.Event) { events <- e },
 	})
 	if err != nil {
 		log.Fatal(err)

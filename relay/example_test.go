@@ -20,6 +20,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
@@ -370,11 +371,11 @@ func ExampleRelay_Shutdown() {
 
 // The events tell the fate of every recipient.
 func ExampleEvent() {
-	events := make(chan relay.Event, 10)
+	events := make(chan event.Event, 10)
 	r, err := relay.New(relay.Config{
 		Hostname: "relay.example.com",
 		Spool:    memspool.New(nil),
-		Events:   func(e relay.Event) { events <- e },
+		Events:   func(e event.Event) { events <- e },
 		Transport: relay.Mailbox(func(
 			_ context.Context, to domains.Address, _ *relay.Attempt,
 		) error {
@@ -404,25 +405,14 @@ func ExampleEvent() {
 	}
 	// Output:
 	// accepted [bob@example.net gone@example.net]  spring
-	// attempt []  spring
+	// attempted []  spring
 	// delivered [bob@example.net]  spring
 	// bounced [gone@example.net] 5.1.1 spring
 }
 
-// An EventKind reads and writes as its name.
-func ExampleEventKind() {
-	text, _ := relay.Bounced.MarshalText()
-	fmt.Println(string(text))
-	var k relay.EventKind
-	fmt.Println(k.UnmarshalText([]byte("expired")), k == relay.Expired)
-	// Output:
-	// bounced
-	// <nil> true
-}
-
 // Failed attempts are repeated by a schedule until the message expires.
 func ExampleRetry() {
-	events := make(chan relay.Event, 10)
+	events := make(chan event.Event, 10)
 	r, err := relay.New(relay.Config{
 		Hostname: "relay.example.com",
 		Spool:    memspool.New(nil),
@@ -430,7 +420,7 @@ func ExampleRetry() {
 			Schedule: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute},
 			Expires:  24 * time.Hour,
 		},
-		Events: func(e relay.Event) { events <- e },
+		Events: func(e event.Event) { events <- e },
 		Transport: relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
 			return relay.Defer(451, "4.2.1", "Busy")
 		}),
@@ -451,7 +441,7 @@ func ExampleRetry() {
 	go r.Run(context.Background())
 	defer r.Close()
 	for e := range events {
-		if e.Kind == relay.Deferred {
+		if e.Kind == event.Deferred {
 			wait := e.Next.Sub(e.Time)
 			fmt.Println(e.Text, wait > 59*time.Second && wait < 67*time.Second)
 			break

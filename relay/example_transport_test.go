@@ -12,6 +12,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -112,8 +113,8 @@ func ExampleMaildir() {
 			{Domain: "example.com", Recipients: domains.StaticRecipients("alice")},
 		},
 		Mailboxes: relay.Maildir(dir),
-		Events: func(e relay.Event) {
-			if e.Kind == relay.Delivered {
+		Events: func(e event.Event) {
+			if e.Kind == event.Delivered {
 				close(delivered)
 			}
 		},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
@@ -148,8 +149,8 @@ func TestSilentHostsHoldUpNobody(t *testing.T) {
 	} {
 		began := time.Now()
 		id := submit(t, w.relay, "app@example.test", to)
-		w.events.wait(t, func(e relay.Event) bool {
-			return e.Kind == relay.Delivered && e.QueueID == id
+		w.events.wait(t, func(e event.Event) bool {
+			return e.Kind == event.Delivered && e.QueueID == id
 		})
 		if d := time.Since(began); d > 2*time.Second {
 			t.Errorf("%s waited for %v", to, d)
@@ -223,7 +224,7 @@ func TestExpiresWhileHostIsDown(t *testing.T) {
 		}
 		time.Sleep(4 * time.Hour)
 		synctest.Wait()
-		expired := events.all(relay.Expired)
+		expired := events.all(event.Expired)
 		if len(expired) != 60 {
 			t.Errorf("%d of 60 expired", len(expired))
 		}
@@ -290,7 +291,7 @@ func TestOwnDowntimeBouncesNothing(t *testing.T) {
 						t.Errorf("%s was tried %d times after the start, want once", id, n)
 					}
 				}
-				delivered, expired := events.all(relay.Delivered), events.all(relay.Expired)
+				delivered, expired := events.all(event.Delivered), events.all(event.Expired)
 				for _, e := range expired {
 					if _, ok := ids[e.QueueID]; up && ok {
 						t.Errorf("expired: %+v", e)
@@ -349,7 +350,7 @@ func TestUntriedExpireWhileHostIsDown(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
-		if n := len(events.all(relay.Expired)); n != 200 || len(host.tried) != 200 {
+		if n := len(events.all(event.Expired)); n != 200 || len(host.tried) != 200 {
 			t.Errorf("%d of 200 expired, %d tried", n, len(host.tried))
 		}
 	})

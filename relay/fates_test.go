@@ -14,6 +14,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
@@ -45,11 +46,11 @@ func TestSurvivesRestart(t *testing.T) {
 			t.Errorf("got %q", got.content)
 		}
 	}
-	w.events.wait(t, func(e relay.Event) bool {
-		return e.Kind == relay.Delivered && e.To[0] == "alice@example.test"
+	w.events.wait(t, func(e event.Event) bool {
+		return e.Kind == event.Delivered && e.To[0] == "alice@example.test"
 	})
-	w.events.wait(t, func(e relay.Event) bool {
-		return e.Kind == relay.Delivered && e.To[0] == "x@elsewhere.test"
+	w.events.wait(t, func(e event.Event) bool {
+		return e.Kind == event.Delivered && e.To[0] == "x@elsewhere.test"
 	})
 	w.relay.Close()
 	if stats, err := store.Stats(t.Context()); err != nil || stats.Messages != 0 {
@@ -92,10 +93,10 @@ func TestNoRoomForReports(t *testing.T) {
 			!strings.Contains(got[0].content, "bad@elsewhere.test") {
 			t.Errorf("reports %v", got)
 		}
-		if got := events.all(relay.Bounced); len(got) != 1 || got[0].Report == "" {
+		if got := events.all(event.Bounced); len(got) != 1 || got[0].Report == "" {
 			t.Errorf("events %s", show(got))
 		}
-		if got := events.all(relay.Deferred); len(got) == 0 || !got[0].Next.After(got[0].Time) {
+		if got := events.all(event.Deferred); len(got) == 0 || !got[0].Next.After(got[0].Time) {
 			t.Errorf("events %s", show(got))
 		}
 	})
@@ -150,7 +151,7 @@ func TestReportRoutes(t *testing.T) {
 				submit(t, r, from, "gone@elsewhere.test")
 				synctest.Wait()
 				got := map[string]int{"mailbox": len(in.got), "out": len(out.got)}
-				bounced := events.all(relay.Bounced)
+				bounced := events.all(event.Bounced)
 				if len(bounced) != 1 || (bounced[0].Report == "") != (want == "nowhere") {
 					t.Errorf("events %s", show(bounced))
 				}
@@ -197,7 +198,7 @@ func TestLookupsAtDelivery(t *testing.T) {
 		t.Errorf("went to %s", got.to)
 	}
 	// A stranger's claim of a sender gets no report.
-	if e := w.events.wait(t, kind(relay.Bounced)); e.To[0] != "nobody@example.test" ||
+	if e := w.events.wait(t, kind(event.Bounced)); e.To[0] != "nobody@example.test" ||
 		e.Report != "" {
 		t.Errorf("event %+v", e)
 	}
@@ -207,8 +208,8 @@ func TestLookupsAtDelivery(t *testing.T) {
 			"C: RCPT TO:<nobody@example.test>\nS: 250\nC: RCPT TO:<alice@example.test>\nS: 250\n" +
 			message + "S: 250",
 	)
-	if e := w.events.wait(t, func(e relay.Event) bool {
-		return e.Kind == relay.Bounced && e.Connector == "apps"
+	if e := w.events.wait(t, func(e event.Event) bool {
+		return e.Kind == event.Bounced && e.Connector == "apps"
 	}); e.Report == "" {
 		t.Errorf("event %+v", e)
 	}
@@ -219,7 +220,7 @@ func TestLookupsAtDelivery(t *testing.T) {
 	// What cannot be known now is neither refused nor bounced.
 	down.Store(true)
 	c.script(mail + "C: RCPT TO:<alice@example.test>\nS: 250\n" + message + "S: 250")
-	if e := w.events.wait(t, kind(relay.Deferred)); e.To[0] != "alice@example.test" {
+	if e := w.events.wait(t, kind(event.Deferred)); e.To[0] != "alice@example.test" {
 		t.Errorf("event %+v", e)
 	}
 	down.Store(false)
@@ -266,13 +267,13 @@ func TestOddReplies(t *testing.T) {
 		r := run(t, cfg)
 		submit(t, r, "app@example.test", "a@elsewhere.test", "b@elsewhere.test", "c@elsewhere.test")
 		synctest.Wait()
-		bounced := events.all(relay.Bounced)[0]
+		bounced := events.all(event.Bounced)[0]
 		if bounced.Code != 554 || bounced.Enhanced != "5.0.0" ||
 			strings.ContainsAny(bounced.Text, "\r\n") {
-			t.Errorf("event %s", show([]relay.Event{bounced}))
+			t.Errorf("event %s", show([]event.Event{bounced}))
 		}
 		// the report
-		delivered := slices.DeleteFunc(events.all(relay.Delivered), func(e relay.Event) bool {
+		delivered := slices.DeleteFunc(events.all(event.Delivered), func(e event.Event) bool {
 			return e.From == ""
 		})
 		if d := delivered[0]; d.Code != 250 || d.Host != "mx" ||

@@ -20,6 +20,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -146,7 +147,7 @@ func TestClientBehindProxy(t *testing.T) {
 		strings.Contains(got, "127.0.0.1") {
 		t.Errorf("trace field: %s", got)
 	}
-	if e := w.events.wait(t, kind(relay.Accepted)); e.Remote.String() != "192.0.2.9:4711" {
+	if e := w.events.wait(t, kind(event.Accepted)); e.Remote.String() != "192.0.2.9:4711" {
 		t.Errorf("event: %+v", e)
 	}
 	if len(seen) != 1 || seen[0] != "192.0.2.9:4711 by 127.0.0.1" {
@@ -195,7 +196,7 @@ func TestClientByXClient(t *testing.T) {
 	) {
 		t.Errorf("trace field: %s", got)
 	}
-	if e := w.events.wait(t, kind(relay.Accepted)); e.Remote.String() != "192.0.2.9:4711" {
+	if e := w.events.wait(t, kind(event.Accepted)); e.Remote.String() != "192.0.2.9:4711" {
 		t.Errorf("event: %+v", e)
 	}
 }

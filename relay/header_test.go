@@ -11,6 +11,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 )
 
 // TestReceived reads the trace field of messages that came by different
@@ -94,7 +95,7 @@ func TestReceived(t *testing.T) {
 				t.Errorf("%q\nwant %q", field, tt.want)
 			}
 			if id := w.events.wait(
-				t, kind(relay.Accepted),
+				t, kind(event.Accepted),
 			).QueueID; !strings.Contains(field, " id "+id) {
 				t.Errorf("queue id %s is not in %q", id, field)
 			}
@@ -278,7 +279,7 @@ func TestAddedFields(t *testing.T) {
 			t.Errorf("field %d was taken", i)
 		}
 	}
-	if e := w.events.wait(t, kind(relay.Delivered)); e.Labels["seen"] != "yes" {
+	if e := w.events.wait(t, kind(event.Delivered)); e.Labels["seen"] != "yes" {
 		t.Errorf("event %+v", e)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -129,7 +130,7 @@ func TestRoomIsGivenBack(t *testing.T) {
 	c = w.dial(t, "apps") // by now the first session has ended, or ends with the relay
 	c.script(envelope + message + "S: 250")
 	w.out.wait(t, 1)
-	w.events.wait(t, kind(relay.Delivered))
+	w.events.wait(t, kind(event.Delivered))
 	w.relay.Close()
 	if stats, err := w.relay.Stats(t.Context()); err != nil || stats != (spool.Stats{}) {
 		t.Errorf("stats %+v, %v", stats, err)
@@ -232,7 +233,7 @@ func oneFate(t *testing.T, seed uint64) {
 	}
 	cfg := local(relay.TransportFunc(func(ctx context.Context, a *relay.Attempt) []relay.Result {
 		if a.Recipients[0].Address == "app@example.test" { // the sender, who hears of failures
-			reports.add(relay.Event{QueueID: a.QueueID, From: a.Message.From})
+			reports.add(event.Event{QueueID: a.QueueID, From: a.Message.From})
 			return make([]relay.Result, 1)
 		}
 		return in.Deliver(ctx, a)
@@ -276,8 +277,8 @@ func oneFate(t *testing.T, seed uint64) {
 	if err != nil || stats != (spool.Stats{}) {
 		t.Errorf("left in the queue: %+v, %v", stats, err)
 	}
-	fates, delays, named := map[string][]relay.EventKind{}, map[string]int{}, map[string]bool{}
-	for _, e := range events.all(relay.Delivered, relay.Bounced, relay.Expired, relay.Deferred) {
+	fates, delays, named := map[string][]event.Kind{}, map[string]int{}, map[string]bool{}
+	for _, e := range events.all(event.Delivered, event.Bounced, event.Expired, event.Deferred) {
 		if e.From == "" && e.To[0] == "app@example.test" {
 			continue // a report
 		}
@@ -286,12 +287,12 @@ func oneFate(t *testing.T, seed uint64) {
 		}
 		key, told := e.QueueID+" "+e.To[0], spool.NotifyFailure
 		switch e.Kind {
-		case relay.Deferred:
+		case event.Deferred:
 			if e.Report != "" {
 				delays[key]++
 			}
 			continue
-		case relay.Delivered:
+		case event.Delivered:
 			told = spool.NotifySuccess
 		}
 		fates[key] = append(fates[key], e.Kind)
@@ -313,7 +314,7 @@ func oneFate(t *testing.T, seed uint64) {
 			continue
 		}
 		taken := out.taken[key] + in.taken[key]
-		if delivered := fates[key][0] == relay.Delivered; delivered != (taken > 0) ||
+		if delivered := fates[key][0] == event.Delivered; delivered != (taken > 0) ||
 			!broken && taken > 1 {
 			t.Errorf("%s: %v, taken %d times", key, fates[key][0], taken)
 		}
@@ -346,8 +347,8 @@ func TestEventsInOrder(t *testing.T) {
 		submit(t, r, "app@example.test", "x@elsewhere.test")
 		synctest.Wait()
 		got := events.all()
-		if len(got) != 3 || got[0].Kind != relay.Accepted || got[1].Kind != relay.Attempted ||
-			got[2].Kind != relay.Delivered {
+		if len(got) != 3 || got[0].Kind != event.Accepted || got[1].Kind != event.Attempted ||
+			got[2].Kind != event.Delivered {
 			t.Errorf("events %s", show(got))
 		}
 	})
@@ -499,7 +500,7 @@ func TestOneReport(t *testing.T) {
 					store.settle = func(spool.Settlement) error { return fail() }
 				case "open fails":
 					store.create = func(spool.ID) error {
-						if len(events.all(relay.Attempted)) > 0 {
+						if len(events.all(event.Attempted)) > 0 {
 							return fail()
 						}
 						return nil
@@ -523,7 +524,7 @@ func TestOneReport(t *testing.T) {
 				if got := box.wait(t, 1); len(got) != 1 {
 					t.Errorf("%d reports", len(got))
 				}
-				if got := events.all(relay.Bounced, relay.Delivered); len(got) != 3 {
+				if got := events.all(event.Bounced, event.Delivered); len(got) != 3 {
 					t.Errorf("events %s", show(got))
 				}
 				if taken != 1 {
@@ -555,8 +556,8 @@ func TestReportsAreNotReported(t *testing.T) {
 				submit(t, r, "", "x@elsewhere.test")
 				time.Sleep(10 * 24 * time.Hour)
 				synctest.Wait()
-				got := events.all(relay.Bounced, relay.Expired)
-				reports := slices.DeleteFunc(slices.Clone(got), func(e relay.Event) bool {
+				got := events.all(event.Bounced, event.Expired)
+				reports := slices.DeleteFunc(slices.Clone(got), func(e event.Event) bool {
 					return e.Report == ""
 				})
 				made := 1
@@ -564,7 +565,7 @@ func TestReportsAreNotReported(t *testing.T) {
 					made = 2 // one of the delay
 				}
 				if len(got) != 2+made || len(reports) != 1 ||
-					len(events.all(relay.Accepted)) != len(got) ||
+					len(events.all(event.Accepted)) != len(got) ||
 					reports[0].From != "y@elsewhere.test" {
 					t.Errorf("events %s", show(got))
 				}
@@ -584,7 +585,7 @@ func TestIdentityLabels(t *testing.T) {
 		})
 	})
 	w.dial(t, "users").script(login + envelope + message + "S: 250")
-	for _, k := range []relay.EventKind{relay.Accepted, relay.Delivered} {
+	for _, k := range []event.Kind{event.Accepted, event.Delivered} {
 		if e := w.events.wait(t, kind(k)); e.Labels["tenant"] != "7" {
 			t.Errorf("labels of %s: %v", k, e.Labels)
 		}
@@ -599,8 +600,8 @@ func TestIdentityLabels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := w.events.wait(t, func(e relay.Event) bool {
-		return e.Kind == relay.Accepted && e.Labels["order"] != ""
+	e := w.events.wait(t, func(e event.Event) bool {
+		return e.Kind == event.Accepted && e.Labels["order"] != ""
 	})
 	if e.Labels["tenant"] != "8" || e.Labels["order"] != "1" {
 		t.Errorf("labels of Submit: %v", e.Labels)

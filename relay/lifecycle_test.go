@@ -19,6 +19,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -427,7 +428,7 @@ func TestTwoRelaysApart(t *testing.T) {
 		a.relay.Close()
 	}
 	b.out.wait(t, 2)
-	if n := len(a.events.all(relay.Accepted)); n != 0 {
+	if n := len(a.events.all(event.Accepted)); n != 0 {
 		t.Errorf("the other relay saw %d messages", n)
 	}
 }
@@ -511,30 +512,6 @@ func TestPostmaster(t *testing.T) {
 	}
 }
 
-// TestEventKinds prints and reads each kind.
-func TestEventKinds(t *testing.T) {
-	for k := relay.Accepted; k <= relay.Removed; k++ {
-		b, err := k.MarshalText()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got relay.EventKind
-		if err := got.UnmarshalText(b); err != nil || got != k ||
-			strings.Contains(k.String(), "(") {
-			t.Errorf("%d: %q, %v, %v", k, b, got, err)
-		}
-	}
-	var k relay.EventKind
-	for _, s := range []string{"", "Accepted", "EventKind(0)", "lost"} {
-		if err := k.UnmarshalText([]byte(s)); err == nil {
-			t.Errorf("%q was read as %v", s, k)
-		}
-	}
-	if s := relay.EventKind(200).String(); s != "EventKind(200)" {
-		t.Error(s)
-	}
-}
-
 // TestErrorTypes prints and unwraps the errors of the package.
 func TestErrorTypes(t *testing.T) {
 	cause := errors.New("cause")
@@ -592,7 +569,7 @@ func TestLabelsAreApart(t *testing.T) {
 		c.script(envelope + message + "S: 250")
 	}
 	w.out.wait(t, 3)
-	for i, e := range w.events.all(relay.Accepted) {
+	for i, e := range w.events.all(event.Accepted) {
 		if e.Labels["n"] != fmt.Sprint(i+1) {
 			t.Errorf("message %d has labels %v", i+1, e.Labels)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 )
 
 // lines returns those of the log at Info with this message.
@@ -124,7 +125,7 @@ func TestListeningAndStrangersAreTold(t *testing.T) {
 	if n, err := c.Read(make([]byte, 1)); err == nil {
 		t.Errorf("read %d", n)
 	}
-	e := w.events.wait(t, kind(relay.Rejected))
+	e := w.events.wait(t, kind(event.Rejected))
 	if e.Stage != "connect" || e.Code != 0 || e.Remote.String() != c.LocalAddr().String() ||
 		!strings.Contains(e.Reason, "no connector") {
 		t.Errorf("event %+v", e)

@@ -25,6 +25,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -130,12 +131,12 @@ func TestLogonByCertificate(t *testing.T) {
 		!strings.Contains(content, "(verified certificate of app?example.test)") {
 		t.Errorf("content %s", content)
 	}
-	for _, e := range append(w.events.all(relay.Accepted), w.events.all(relay.Rejected)...) {
+	for _, e := range append(w.events.all(event.Accepted), w.events.all(event.Rejected)...) {
 		if !strings.HasPrefix(e.TLS, "TLSv1.3 TLS_") || e.Certificate != "app@example.test" {
 			t.Errorf("event %+v", e)
 		}
 	}
-	if n := len(w.events.all(relay.Rejected)); n != 1 ||
+	if n := len(w.events.all(event.Rejected)); n != 1 ||
 		!strings.Contains(log.String(), `tls="TLSv1.3 TLS_`) {
 		t.Errorf("%d refusals, log %s", n, log)
 	}
@@ -199,12 +200,12 @@ func TestWho(t *testing.T) {
 			who, "level=INFO", "queue_id="+id, "from=printer@example.test", "recipients=2", "size=",
 		)...,
 	)
-	for _, e := range append(w.events.all(relay.Accepted), w.events.all(relay.Rejected)...) {
+	for _, e := range append(w.events.all(event.Accepted), w.events.all(event.Rejected)...) {
 		if e.User != "printers" || e.Credential != "printer-7" {
 			t.Errorf("%s by %q with %q", e.Kind, e.User, e.Credential)
 		}
 	}
-	if a, r := len(w.events.all(relay.Accepted)), len(w.events.all(relay.Rejected)); a != 1 ||
+	if a, r := len(w.events.all(event.Accepted)), len(w.events.all(event.Rejected)); a != 1 ||
 		r != 1 {
 		t.Errorf("%d accepted, %d rejected", a, r)
 	}
@@ -352,7 +353,7 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 	all := map[string]string{
 		"log": log.String(), "replies": replies.String(),
 		"events": fmt.Sprintf(
-			"%+v", append(w.events.all(relay.Rejected), w.events.all(relay.Accepted)...),
+			"%+v", append(w.events.all(event.Rejected), w.events.all(event.Accepted)...),
 		),
 	}
 	if !strings.Contains(all["log"], "msg=refused") ||
@@ -584,7 +585,7 @@ func TestAuthenticateThrottled(t *testing.T) {
 			!strings.Contains(err.Error(), "Too many failed logons") {
 			t.Errorf("then %v", err)
 		}
-		for _, e := range w.events.all(relay.Rejected) {
+		for _, e := range w.events.all(event.Rejected) {
 			if e.User != "app@example.test" || e.Stage != "auth" {
 				t.Errorf("event %+v", e)
 			}

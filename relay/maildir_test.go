@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -204,8 +205,8 @@ func TestMaildirInRelay(t *testing.T) {
 		c.AcceptedDomains[0].Recipients = anybody()
 	})
 	submit(t, w.relay, "", "alice@example.test", `"../bob"@example.test`)
-	w.events.wait(t, kind(relay.Delivered))
-	if e := w.events.wait(t, kind(relay.Bounced)); e.Enhanced != "5.1.3" {
+	w.events.wait(t, kind(event.Delivered))
+	if e := w.events.wait(t, kind(event.Bounced)); e.Enhanced != "5.1.3" {
 		t.Errorf("event %+v", e)
 	}
 	if got := files(t, dir); len(got) != 1 ||

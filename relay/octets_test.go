@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 )
 
 // TestEightBit checks that the next hop is told of 8-bit content whatever the
@@ -118,8 +119,8 @@ func TestSevenBitHop(t *testing.T) {
 		if !strings.Contains(report, "Status: "+c.status) || !strings.Contains(report, c.told) {
 			t.Errorf("report %q", report)
 		}
-		e := w.events.wait(t, func(e relay.Event) bool { return e.Enhanced == c.status })
-		if e.Kind != relay.Bounced || !strings.HasSuffix(e.Text, c.cause) {
+		e := w.events.wait(t, func(e event.Event) bool { return e.Enhanced == c.status })
+		if e.Kind != event.Bounced || !strings.HasSuffix(e.Text, c.cause) {
 			t.Errorf("event %+v", e)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/dsn"
 	"github.com/postern-mail/postern/relay/internal/sched"
 	"github.com/postern-mail/postern/relay/spool"
@@ -68,23 +69,23 @@ func (r *Relay) concludeOverdue(ctx context.Context, l *spool.Lease) {
 	if expired {
 		n.cause = "expiry"
 	}
-	var events []Event
+	var events []event.Event
 	for i := range l.Delivery.Recipients {
 		rcpt := l.Delivery.Recipients[i]
 		f := lastAnswer(&rcpt)
-		e := Event{
+		e := event.Event{
 			To: []string{rcpt.Address}, Code: f.code, Enhanced: f.enhanced, Text: f.text,
 			Host: f.host,
 		}
 		told := false
 		if expired {
 			status := "4.4.7" // RFC 3463: delivery time expired
-			if e.Kind = Expired; f.enhanced[0] == '5' {
-				e.Kind, status = Bounced, f.enhanced // its report could not be queued then
+			if e.Kind = event.Expired; f.enhanced[0] == '5' {
+				e.Kind, status = event.Bounced, f.enhanced // its report could not be queued then
 			}
 			told = n.add(&rcpt, dsn.Failed, status, f)
 		} else {
-			e.Kind, e.Next = Deferred, s.Due
+			e.Kind, e.Next = event.Deferred, s.Due
 			if state == sched.Late && !rcpt.Delayed {
 				told = n.add(&rcpt, dsn.Delayed, f.enhanced, f) // RFC 3461 section 5.2.5
 				rcpt.Delayed = told

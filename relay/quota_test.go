@@ -14,6 +14,7 @@ import (
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 )
 
 // TestQuota checks the caps of a credential, and that each refusal is an event
@@ -42,7 +43,7 @@ func TestQuota(t *testing.T) {
 	if err := try(); code(err) != 450 || !strings.Contains(err.Error(), "4.7.1") {
 		t.Errorf("over the cap: %v", err)
 	}
-	e := w.events.wait(t, kind(relay.Rejected))
+	e := w.events.wait(t, kind(event.Rejected))
 	if e.Stage != "data" || e.User != "shop@example.test" || !strings.Contains(e.Reason, c.ID) {
 		t.Errorf("event %+v", e)
 	}
@@ -95,7 +96,7 @@ func TestNoQuota(t *testing.T) {
 		t.Errorf("by SMTP: %v", err)
 	}
 	cause := "Config.Quota is nil, so the caps of credential " + c.ID + " cannot be kept"
-	if e := w.events.wait(t, kind(relay.Rejected)); !strings.Contains(e.Reason, cause) ||
+	if e := w.events.wait(t, kind(event.Rejected)); !strings.Contains(e.Reason, cause) ||
 		!strings.Contains(logged.String(), cause) {
 		t.Errorf("event %+v, log %s", e, logged.String())
 	}
@@ -206,10 +207,10 @@ func TestRefusalsOfCredentials(t *testing.T) {
 			check := func(stage string) {
 				t.Helper()
 				refusals++
-				e := w.events.wait(t, func(e relay.Event) bool {
-					return e.Kind == relay.Rejected && e.Stage == stage
+				e := w.events.wait(t, func(e event.Event) bool {
+					return e.Kind == event.Rejected && string(e.Stage) == stage
 				})
-				if len(w.events.all(relay.Rejected)) != refusals || e.Connector != "users" ||
+				if len(w.events.all(event.Rejected)) != refusals || e.Connector != "users" ||
 					e.User != tt.user || !strings.Contains(e.Reason, c.ID) ||
 					!strings.Contains(e.Reason, string(tt.want)) {
 					t.Errorf("event %+v", e)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -70,7 +71,7 @@ func TestRecipientNamedTwice(t *testing.T) {
 			t.Errorf("%s\nqueued\n%s\nwant\n%s", tt.rcpts, got, tt.want)
 		}
 	}
-	e := w.events.wait(t, kind(relay.Accepted))
+	e := w.events.wait(t, kind(event.Accepted))
 	if len(e.To) != 1 || e.To[0] != "x@elsewhere.test" {
 		t.Errorf("event %+v", e)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -91,14 +92,14 @@ func (c *capture) wait(t *testing.T, n int) []captured {
 // events keeps what a relay publishes.
 type events struct {
 	mu   sync.Mutex
-	list []relay.Event
+	list []event.Event
 	more chan struct{}
 	told func(context.Context) // of the relay, if there is one
 }
 
 func newEvents() *events { return &events{more: make(chan struct{}, 1000)} }
 
-func (e *events) add(ev relay.Event) {
+func (e *events) add(ev event.Event) {
 	e.mu.Lock()
 	e.list = append(e.list, ev)
 	e.mu.Unlock()
@@ -109,7 +110,7 @@ func (e *events) add(ev relay.Event) {
 }
 
 // wait returns the first event that matches.
-func (e *events) wait(t *testing.T, match func(relay.Event) bool) relay.Event {
+func (e *events) wait(t *testing.T, match func(event.Event) bool) event.Event {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
 	for {
@@ -129,8 +130,8 @@ func (e *events) wait(t *testing.T, match func(relay.Event) bool) relay.Event {
 	}
 }
 
-func kind(k relay.EventKind) func(relay.Event) bool {
-	return func(e relay.Event) bool { return e.Kind == k }
+func kind(k event.Kind) func(event.Event) bool {
+	return func(e event.Event) bool { return e.Kind == k }
 }
 
 // world is a running relay with all the main parts.
@@ -234,8 +235,8 @@ func TestAnonymousRelay(t *testing.T) {
 	if !strings.HasSuffix(got.content, text) || !strings.HasPrefix(got.content, "Received: from ") {
 		t.Errorf("content %q", got.content)
 	}
-	accepted := w.events.wait(t, kind(relay.Accepted))
-	delivered := w.events.wait(t, kind(relay.Delivered))
+	accepted := w.events.wait(t, kind(event.Accepted))
+	delivered := w.events.wait(t, kind(event.Delivered))
 	if accepted.QueueID == "" || accepted.QueueID != delivered.QueueID {
 		t.Errorf("queue ids %q %q", accepted.QueueID, delivered.QueueID)
 	}
@@ -377,7 +378,7 @@ func TestBounce(t *testing.T) {
 	if strings.Contains(report.content, "Final-Recipient: rfc822; good@") {
 		t.Error("report names a delivered recipient")
 	}
-	bounced := w.events.wait(t, kind(relay.Bounced))
+	bounced := w.events.wait(t, kind(event.Bounced))
 	if bounced.Report == "" || bounced.To[0] != "bad@elsewhere.test" {
 		t.Errorf("event %+v", bounced)
 	}
@@ -392,8 +393,8 @@ func TestBounceOfBounce(t *testing.T) {
 	if err := send(w.addr("apps"), nil, "away@elsewhere.test", "bad@elsewhere.test"); err != nil {
 		t.Fatal(err)
 	}
-	w.events.wait(t, func(e relay.Event) bool {
-		return e.Kind == relay.Bounced && e.From == "" && e.Report == ""
+	w.events.wait(t, func(e event.Event) bool {
+		return e.Kind == event.Bounced && e.From == "" && e.Report == ""
 	})
 	stats, err := w.relay.Stats(t.Context())
 	if err != nil || stats.Deliveries != 0 {
@@ -419,7 +420,7 @@ func TestSubmit(t *testing.T) {
 		!strings.HasSuffix(got.content, "Subject: hi\r\n\r\nline\r\n") {
 		t.Errorf("content %q", got.content)
 	}
-	e := w.events.wait(t, kind(relay.Delivered))
+	e := w.events.wait(t, kind(event.Delivered))
 	if e.QueueID != r.QueueID || e.Labels["tenant"] != "7" {
 		t.Errorf("event %+v", e)
 	}
@@ -623,11 +624,11 @@ func TestRetryAndExpiry(t *testing.T) {
 	if err := send(w.addr("apps"), nil, "alice@example.test", "x@elsewhere.test"); err != nil {
 		t.Fatal(err)
 	}
-	first := w.events.wait(t, kind(relay.Deferred))
+	first := w.events.wait(t, kind(event.Deferred))
 	if first.Enhanced != "4.2.1" || first.Next.IsZero() {
 		t.Errorf("event %+v", first)
 	}
-	w.events.wait(t, kind(relay.Expired))
+	w.events.wait(t, kind(event.Expired))
 	report := w.mailboxes.wait(t, 1)[0].content
 	if !strings.Contains(report, "Status: 4.4.7") || !strings.Contains(report, "later") {
 		t.Errorf("report %s", report)

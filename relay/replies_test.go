@@ -12,6 +12,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -389,11 +390,11 @@ func TestReplies(t *testing.T) {
 				c = w.dial(t, tt.connector)
 			}
 			c.script(tt.script)
-			rejected := w.events.all(relay.Rejected)
+			rejected := w.events.all(event.Rejected)
 			var got, stages []string
 			for _, e := range rejected {
 				got = append(got, fmt.Sprintf("%d %s %s", e.Code, e.Enhanced, e.Text))
-				stages = append(stages, e.Stage)
+				stages = append(stages, string(e.Stage))
 			}
 			want := slices.DeleteFunc(c.refusals, func(r string) bool {
 				return strings.Contains(r, "Too many failed logons")
@@ -416,7 +417,7 @@ func TestReplies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n := len(w.events.all(relay.Accepted)); int64(n) < stats.Messages {
+			if n := len(w.events.all(event.Accepted)); int64(n) < stats.Messages {
 				t.Errorf("%d messages queued, %d accepted", stats.Messages, n)
 			}
 		})
@@ -474,7 +475,7 @@ func TestConnectionLimit(t *testing.T) {
 	c := w.connect(t, "apps")
 	c.expect("421 4.3.2 ")
 	c.closed()
-	got := w.events.all(relay.Rejected)
+	got := w.events.all(event.Rejected)
 	if len(got) != 1 || got[0].Stage != "connect" || got[0].Code != 421 ||
 		got[0].Enhanced != "4.3.2" {
 		t.Errorf("events %s", show(got))

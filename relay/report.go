@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/dsn"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -99,8 +100,8 @@ func (r *Relay) report(
 	id := spool.DeriveID(l.Message.ID,
 		fmt.Sprintf("%s/%d/%d", cmp.Or(n.cause, "report"), l.Delivery.ID.Seq, s.Attempts))
 	if p.cfg.Events != nil {
-		r.events.expect(p.cfg.Events, Event{
-			Kind: Accepted, QueueID: id.String(), To: []string{to.String()},
+		r.events.expect(p.cfg.Events, event.Event{
+			Kind: event.Accepted, QueueID: id.String(), To: []string{to.String()},
 			Labels: l.Message.Labels,
 		})
 		defer r.events.forget(id.String())

@@ -18,6 +18,7 @@ import (
 
 	"github.com/postern-mail/postern/auth/msgauth"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/sevenbit"
 )
 
@@ -193,8 +194,8 @@ func TestSignatureAfterTheKeyIsGone(t *testing.T) {
 			}, smart("out", "*", s.addr()))
 			for _, to := range []string{"x@elsewhere.test", "y@elsewhere.test"} {
 				w.dial(t, "apps").transact(eight, "app@example.test", to)
-				w.events.wait(t, func(e relay.Event) bool {
-					return e.Kind == relay.Deferred && e.To[0] == to
+				w.events.wait(t, func(e event.Event) bool {
+					return e.Kind == event.Deferred && e.To[0] == to
 				})
 			}
 			cfg.DKIM = now
@@ -239,7 +240,7 @@ func TestSigningAgainIsTriedAgain(t *testing.T) {
 	s.seven = true
 	w := outgoing(t, func(c *relay.Config) { c.DKIM = list }, smart("out", "*", s.addr()))
 	w.dial(t, "apps").transact(eight, "app@example.test", "x@elsewhere.test")
-	if d := w.events.wait(t, kind(relay.Deferred)); d.Code != 0 || d.Enhanced != "4.3.0" {
+	if d := w.events.wait(t, kind(event.Deferred)); d.Code != 0 || d.Enhanced != "4.3.0" {
 		t.Errorf("event %+v", d)
 	}
 	wantSigned(t, s.wait(t).content, public)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 )
@@ -95,7 +96,7 @@ func TestWithoutDescriptors(t *testing.T) {
 	if got := files(t, dir); len(got) != accepted {
 		t.Errorf("%d delivered, want %d", len(got), accepted)
 	}
-	if got := w.events.all(relay.Bounced); len(got) != 0 {
+	if got := w.events.all(event.Bounced); len(got) != 0 {
 		t.Errorf("events %s", show(got))
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/auth/msgauth"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 )
 
 // TestSender checks that a message by somebody else than its author says so.
@@ -213,7 +214,7 @@ func TestBlankFields(t *testing.T) {
 		len(h["To"]) != 1 {
 		t.Errorf("header %v", h)
 	}
-	if id := w.events.all(relay.Accepted)[1].QueueID; len(h["Message-Id"]) != 1 ||
+	if id := w.events.all(event.Accepted)[1].QueueID; len(h["Message-Id"]) != 1 ||
 		h.Get("Message-Id") != "<"+id+"@relay.example.test>" {
 		t.Errorf("Message-ID %q", h["Message-Id"])
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -206,7 +207,7 @@ func TestSubmitRefusals(t *testing.T) {
 			if stats, err := r.Stats(t.Context()); err != nil || stats != (spool.Stats{}) {
 				t.Errorf("stats %+v, %v", stats, err)
 			}
-			if got := events.all(relay.Accepted); len(got) != 0 {
+			if got := events.all(event.Accepted); len(got) != 0 {
 				t.Errorf("events %s", show(got))
 			}
 		})

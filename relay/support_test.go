@@ -25,6 +25,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -401,19 +402,19 @@ func (w *hookedWriter) Commit(ctx context.Context, c spool.Commit) error {
 // record keeps events in order.
 type record struct {
 	mu   sync.Mutex
-	list []relay.Event
+	list []event.Event
 }
 
-func (r *record) add(e relay.Event) {
+func (r *record) add(e event.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.list = append(r.list, e)
 }
 
-func (r *record) all(match ...relay.EventKind) []relay.Event {
+func (r *record) all(match ...event.Kind) []event.Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var out []relay.Event
+	var out []event.Event
 	for _, e := range r.list {
 		if len(match) == 0 || slices.Contains(match, e.Kind) {
 			out = append(out, e)
@@ -422,13 +423,13 @@ func (r *record) all(match ...relay.EventKind) []relay.Event {
 	return out
 }
 
-func (e *events) all(k relay.EventKind) []relay.Event {
+func (e *events) all(k event.Kind) []event.Event {
 	if e.told != nil {
 		e.told(context.Background())
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var out []relay.Event
+	var out []event.Event
 	for _, ev := range e.list {
 		if ev.Kind == k {
 			out = append(out, ev)
@@ -520,7 +521,7 @@ func bind(c *connector.Connector, ip string) *connector.Connector {
 	return c
 }
 
-func show(list []relay.Event) string {
+func show(list []event.Event) string {
 	var b strings.Builder
 	for _, e := range list {
 		fmt.Fprintf(&b, "\n%s %s %v %d %s %q", e.Kind, e.Stage, e.To, e.Code, e.Enhanced, e.Text)

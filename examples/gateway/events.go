@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 )
 
 // maxPending bounds the events that wait for their reader, in octets.
@@ -26,13 +26,13 @@ func newEventLog(w io.Writer, log *slog.Logger) eventLog {
 }
 
 // Add queues an event. It never waits for the reader.
-func (l eventLog) Add(e relay.Event) {
+func (l eventLog) Add(e event.Event) {
 	l.add(max(len(e.To), 1), func(b []byte) []byte { return appendEvents(b, &e) })
 }
 
 // appendEvents appends a line for each recipient the event is about, or one if
 // it is about none.
-func appendEvents(b []byte, e *relay.Event) []byte {
+func appendEvents(b []byte, e *event.Event) []byte {
 	if len(e.To) == 0 {
 		return appendEvent(b, e, "")
 	}
@@ -44,7 +44,7 @@ func appendEvents(b []byte, e *relay.Event) []byte {
 
 // appendEvent appends one line. It is written by hand because it runs several
 // times for each message.
-func appendEvent(b []byte, e *relay.Event, to string) []byte {
+func appendEvent(b []byte, e *event.Event, to string) []byte {
 	b = append(b, `{"time":"`...)
 	b = e.Time.UTC().AppendFormat(b, time.RFC3339Nano)
 	b = append(b, `","type":"`...)
@@ -65,7 +65,7 @@ func appendEvent(b []byte, e *relay.Event, to string) []byte {
 		b = appendString(b, e.From)
 	}
 	b = appendText(b, "to", to)
-	b = appendText(b, "stage", e.Stage)
+	b = appendText(b, "stage", string(e.Stage))
 	b = appendText(b, "command", e.Command)
 	b = appendText(b, "reason", e.Reason)
 	if e.Code != 0 {

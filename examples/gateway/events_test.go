@@ -11,12 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 )
 
-func full() relay.Event {
-	return relay.Event{
-		Time: time.Date(2026, 1, 2, 3, 4, 5, 600, time.FixedZone("", 3600)), Kind: relay.Deferred,
+func full() event.Event {
+	return event.Event{
+		Time: time.Date(2026, 1, 2, 3, 4, 5, 600, time.FixedZone("", 3600)), Kind: event.Deferred,
 		QueueID:   "q1",
 		Connector: "apps", Remote: netip.MustParseAddrPort("192.0.2.1:4711"), User: "app",
 		Credential: "printer", From: "a@example.com",
@@ -30,7 +30,7 @@ func TestAppendEvent(t *testing.T) {
 	at := "2026-01-02T02:04:05.0000006Z"
 	for _, test := range []struct {
 		name  string
-		event relay.Event
+		event event.Event
 		want  map[string]any
 	}{
 		{"all", full(), map[string]any{
@@ -40,13 +40,13 @@ func TestAppendEvent(t *testing.T) {
 			"text": "say \"later\"\x00\u00e9\ufffd", "host": "mx (192.0.2.9)", "attempt": 2.0,
 			"stage": "x", "command": "RCPT TO:<b@>", "reason": "why",
 		}},
-		{"null sender", relay.Event{
-			Time: full().Time, Kind: relay.Accepted, QueueID: "q2", To: []string{"b@example.net"},
+		{"null sender", event.Event{
+			Time: full().Time, Kind: event.Accepted, QueueID: "q2", To: []string{"b@example.net"},
 		}, map[string]any{
 			"time": at, "type": "accepted", "queue_id": "q2", "from": "", "to": "b@example.net",
 		}},
-		{"no sender", relay.Event{
-			Time: full().Time, Kind: relay.Rejected, Code: 421,
+		{"no sender", event.Event{
+			Time: full().Time, Kind: event.Rejected, Code: 421,
 		}, map[string]any{
 			"time": at, "type": "rejected", "code": 421.0,
 		}},

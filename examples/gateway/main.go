@@ -29,6 +29,7 @@ import (
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 )
 
@@ -167,7 +168,7 @@ func keep(stdin io.Reader, stdout, stderr io.Writer) int {
 // reload takes over a changed file; a faulty one changes nothing. Sessions
 // under way go on.
 func reload(
-	r *relay.Relay, path, dir string, last *lasting, events func(relay.Event), log *slog.Logger,
+	r *relay.Relay, path, dir string, last *lasting, events func(event.Event), log *slog.Logger,
 ) {
 	cfg, newDir, found := load(path, last, log)
 	if len(found) == 0 {

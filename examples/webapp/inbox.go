@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 )
 
 const (
@@ -28,7 +29,7 @@ const (
 type inbox struct {
 	mu       sync.Mutex
 	messages []*message // newest first
-	events   []relay.Event
+	events   []event.Event
 }
 
 // message is one delivery, with what the page shows of it.
@@ -62,7 +63,7 @@ func (b *inbox) Deliver(ctx context.Context, a *relay.Attempt) []relay.Result {
 	return results
 }
 
-func (b *inbox) event(e relay.Event) {
+func (b *inbox) event(e event.Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.events = slices.Insert(b.events, 0, e)
@@ -70,7 +71,7 @@ func (b *inbox) event(e relay.Event) {
 }
 
 // newest returns copies of the lists.
-func (b *inbox) newest() ([]*message, []relay.Event) {
+func (b *inbox) newest() ([]*message, []event.Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.messages), slices.Clone(b.events)

@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 )
 
 //go:embed static page.html
@@ -31,7 +32,7 @@ type view struct {
 	Problem  string
 	Sent     string // queue id
 	Messages []*message
-	Events   []relay.Event
+	Events   []event.Event
 	Open     *message
 }
 

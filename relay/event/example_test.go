@@ -69,3 +69,14 @@ func ExampleKind_Fate() {
 	// expired true
 	// removed true
 }
+
+// A Kind reads and writes as its name.
+func ExampleKind() {
+	text, _ := event.Bounced.MarshalText()
+	fmt.Println(string(text))
+	var k event.Kind
+	fmt.Println(k.UnmarshalText([]byte("expired")), k == event.Expired)
+	// Output:
+	// bounced
+	// <nil> true
+}

@@ -377,7 +377,7 @@ func TestRefusals(t *testing.T) {
 				t.Fatalf("events %+v, want one", events)
 			}
 			e := events[0]
-			if e.Stage != c.stage || e.Code != c.code || e.Enhanced != c.enhanced ||
+			if string(e.Stage) != c.stage || e.Code != c.code || e.Enhanced != c.enhanced ||
 				e.User != c.user || e.Connector != w.http.Connector || !e.Remote.IsValid() {
 				t.Errorf("event %+v, want %+v", e, c)
 			}

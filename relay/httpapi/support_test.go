@@ -24,6 +24,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/httpapi"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
@@ -60,7 +61,7 @@ type world struct {
 	handler http.Handler
 
 	mu     sync.Mutex
-	events []relay.Event
+	events []event.Event
 	log    strings.Builder
 }
 
@@ -114,7 +115,7 @@ func newWorld(t testing.TB, change func(*world)) *world {
 		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
 			return nil
 		}),
-		Events: func(e relay.Event) {
+		Events: func(e event.Event) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.events = append(w.events, e)
@@ -145,15 +146,15 @@ func (w *world) Write(b []byte) (int, error) {
 }
 
 // rejected ends the relay and returns its Rejected events.
-func (w *world) rejected() []relay.Event {
+func (w *world) rejected() []event.Event {
 	if err := w.http.Relay.Shutdown(w.t.Context()); err != nil {
 		w.t.Error(err)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var out []relay.Event
+	var out []event.Event
 	for _, e := range w.events {
-		if e.Kind == relay.Rejected {
+		if e.Kind == event.Rejected {
 			out = append(out, e)
 		}
 	}

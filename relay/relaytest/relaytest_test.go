@@ -18,6 +18,7 @@ import (
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/relaytest"
 )
 
@@ -94,9 +95,9 @@ func submit(t *testing.T, r *relay.Relay, to ...string) {
 // TestApplicationShutsDown lets the test of an application end the relay, as
 // for having all events.
 func TestApplicationShutsDown(t *testing.T) {
-	var kinds []relay.EventKind
+	var kinds []event.Kind
 	kit := relaytest.New(t, func(c *relay.Config) {
-		c.Events = func(e relay.Event) { kinds = append(kinds, e.Kind) }
+		c.Events = func(e event.Event) { kinds = append(kinds, e.Kind) }
 	})
 	_, err := kit.Relay.Submit(t.Context(), &relay.Message{
 		From: "app@example.com", To: []string{"anna@example.com"},
@@ -109,7 +110,7 @@ func TestApplicationShutsDown(t *testing.T) {
 	if err := kit.Relay.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(kinds, relay.Delivered) {
+	if !slices.Contains(kinds, event.Delivered) {
 		t.Errorf("after Shutdown some events are missing: %v", kinds)
 	}
 }
@@ -333,13 +334,13 @@ func TestAllAddresses(t *testing.T) {
 // TestClientsOfTheKit speaks SMTP to a connector over the kit's network, as a
 // listed host and as a stranger, and sees in the events what was refused.
 func TestClientsOfTheKit(t *testing.T) {
-	events := make(chan relay.Event, 10)
+	events := make(chan event.Event, 10)
 	kit := relaytest.New(t, func(c *relay.Config) {
 		apps := connector.AnonymousRelay("apps", connector.MustParseRange("10.0.5.20"))
 		apps.Bindings = []netip.AddrPort{netip.MustParseAddrPort("10.0.5.1:25")}
 		apps.Limits.Tarpit = -1
 		c.Connectors = []*connector.Connector{apps}
-		c.Events = func(e relay.Event) { events <- e }
+		c.Events = func(e event.Event) { events <- e }
 	})
 	dial := func(from string) (*smtp.Client, error) {
 		conn, err := kit.Net.DialFrom(t.Context(), netip.MustParseAddr(from), "tcp", "10.0.5.1:25")
@@ -359,12 +360,12 @@ func TestClientsOfTheKit(t *testing.T) {
 	if err := client.Mail("app@example..com"); err == nil {
 		t.Error("a malformed sender was taken")
 	}
-	for _, want := range []relay.Event{
+	for _, want := range []event.Event{
 		{Stage: "connect"},
 		{Stage: "mail", Code: 501, Command: "MAIL FROM:<app@example..com> BODY=8BITMIME SMTPUTF8"},
 	} {
 		e := <-events
-		if e.Kind != relay.Rejected || e.Stage != want.Stage || e.Code != want.Code ||
+		if e.Kind != event.Rejected || e.Stage != want.Stage || e.Code != want.Code ||
 			e.Command != want.Command {
 			t.Errorf("%+v", e)
 		}

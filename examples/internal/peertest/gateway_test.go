@@ -124,14 +124,14 @@ func (s *session) Data(r io.Reader) error {
 func (s *session) Reset()        { s.to, s.dsn = nil, nil }
 func (s *session) Logout() error { return nil }
 
-type event struct {
+type told struct {
 	Type, Connector, User, From, To, Remote, Text, Enhanced, Host string
 	Code                                                          int
 }
 
 // gateway is a running gateway. Events are by type and recipient.
 type gateway struct {
-	inbox[event]
+	inbox[told]
 	dir        string
 	ports      map[string]string // by connector
 	mechanisms []string
@@ -250,7 +250,7 @@ func startWith(t *testing.T, next *sink, top, more string) *gateway {
 	)
 	output.Go(func() {
 		for lines := bufio.NewScanner(stdout); lines.Scan(); {
-			var e event
+			var e told
 			if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 				t.Errorf("event %q: %v", lines.Text(), err)
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/examples/internal/mailtest"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -81,9 +82,9 @@ func embed(t *testing.T, next *sink) *gateway {
 			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
 			SmartHosts: []string{next.addr},
 		}},
-		Events: func(e relay.Event) {
+		Events: func(e event.Event) {
 			for _, to := range e.To {
-				g.at(e.Kind.String() + " " + to) <- event{
+				g.at(e.Kind.String() + " " + to) <- told{
 					Connector: e.Connector, User: e.User, From: e.From,
 				}
 			}

@@ -396,7 +396,7 @@ func testToPostfix(t *testing.T, p *peers) {
 		post(t, "127.0.0.1:"+p.ports["relay"], l)
 	}
 	// report waits for the bounce of a recipient's copy and the report of it.
-	report := func(t *testing.T, to, diagnostic string) event {
+	report := func(t *testing.T, to, diagnostic string) told {
 		t.Helper()
 		e := p.gateway.next(t, "bounced "+to)
 		m := p.next.next(t, sender)

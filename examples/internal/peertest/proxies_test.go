@@ -22,6 +22,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/examples/internal/mailtest"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -31,7 +32,7 @@ const behind = "127.0.0.5"
 // proxied is a relay behind proxies at 127.0.0.1, which serves clients of
 // another address only.
 type proxied struct {
-	inbox[event]
+	inbox[told]
 	port   string
 	client *tls.Config
 	dir    string
@@ -50,12 +51,12 @@ func startProxied(t *testing.T, next *sink, change func(*relay.Config)) *proxied
 			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
 			SmartHosts: []string{next.addr},
 		}},
-		Events: func(e relay.Event) {
+		Events: func(e event.Event) {
 			key := e.Kind.String()
-			if e.Kind == relay.Accepted {
+			if e.Kind == event.Accepted {
 				key += " " + e.To[0]
 			}
-			p.at(key) <- event{Remote: e.Remote.Addr().String(), Text: e.Reason}
+			p.at(key) <- told{Remote: e.Remote.Addr().String(), Text: e.Reason}
 		},
 	}
 	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))

@@ -17,6 +17,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/examples/internal/mailtest"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -161,9 +162,9 @@ func TestSmtpSink(t *testing.T) {
 	cfg := relay.Config{
 		Hostname: "relay.example.test", Spool: memspool.New(nil), MaxDeliveries: 2 * len(modes),
 		Retry: relay.Retry{Schedule: []time.Duration{time.Hour}},
-		Events: func(e relay.Event) {
+		Events: func(e event.Event) {
 			switch e.Kind {
-			case relay.Delivered, relay.Deferred, relay.Bounced, relay.Expired:
+			case event.Delivered, event.Deferred, event.Bounced, event.Expired:
 				fates.at(e.To[0]) <- fmt.Sprint(e.Kind, " ", e.Code, " ", e.Text)
 			}
 		},
