@@ -134,7 +134,7 @@ func BenchmarkSelect(b *testing.B) {
 		b.Run(domain, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, ok, _ := set.Select(domain, 1000); !ok {
+				if _, err := set.Select(domain, 1000); err != nil {
 					b.Fatal("no route")
 				}
 			}

@@ -278,11 +278,13 @@ func ExampleSendSet_Select() {
 			Name: "internet", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
 		},
 		&connector.SendConnector{
-			Name:            "partner",
-			AddressSpaces:   []connector.AddressSpace{{Domain: "*.example.com"}},
-			SmartHosts:      []string{"mx1.example.com", "mx2.example.com:2525"},
-			TLS:             connector.TLSDomainValidation,
-			TLSDomain:       "example.com",
+			Name:          "partner",
+			AddressSpaces: []connector.AddressSpace{{Domain: "*.example.com"}},
+			NextHop: connector.NextHop{
+				Hosts:     []string{"mx1.example.com", "mx2.example.com:2525"},
+				TLS:       connector.TLSDomainValidation,
+				TLSDomain: "example.com",
+			},
 			MaxMessageBytes: 10 << 20,
 		},
 	)
@@ -290,11 +292,43 @@ func ExampleSendSet_Select() {
 		fmt.Println(err)
 		return
 	}
-	small, _, _ := set.Select("shop.example.com", 20_000)
-	large, _, _ := set.Select("shop.example.com", 20<<20)
+	small, _ := set.Select("shop.example.com", 20_000)
+	large, _ := set.Select("shop.example.com", 20<<20)
 	fmt.Println(small.Connector, small.Space)
 	fmt.Println(large.Connector, large.Space)
 	// Output:
 	// partner *.example.com
 	// internet *
+}
+
+// Mail goes to one of two hosts, which prove their name and get a password.
+func ExampleNextHop() {
+	hop := connector.NextHop{
+		Hosts:     []string{"smtp1.example.net", "smtp2.example.net:587"},
+		TLS:       connector.TLSDomainValidation,
+		TLSDomain: "smtp.example.net",
+		Username:  "shop", Password: "secret",
+	}
+	fmt.Println(hop, hop.WithDefaults().Port, hop.Validate())
+	hop.TLS = connector.TLSOpportunistic
+	hop.TLSDomain = ""
+	fmt.Println(hop.Validate())
+	// Output:
+	// smtp1.example.net, smtp2.example.net:587 25 <nil>
+	// Username: the password would go to whoever answers; set TLS to DomainValidation and TLSDomain to the name in the smart host's certificate, or set AllowUnverifiedAuth
+}
+
+// An application's own transport takes the mail of one domain: "api" is its
+// name in the relay's configuration.
+func ExampleSendConnector_transport() {
+	c := connector.SendConnector{
+		Name: "partner", Transport: "api",
+		AddressSpaces: []connector.AddressSpace{{Domain: "partner.example"}},
+	}
+	fmt.Println(c.Validate())
+	c.Hosts = []string{"smtp.partner.example"}
+	fmt.Println(c.Validate())
+	// Output:
+	// <nil>
+	// Transport: takes the place of a next hop, of which something is set; leave one empty
 }

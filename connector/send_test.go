@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
-	"math"
 	"strings"
 	"testing"
 
@@ -103,32 +102,40 @@ func TestSendValidate(t *testing.T) {
 			`AddressSpaces[2]: "*contoso.com": a * stands alone or before the first dot, as in *.example.com`,
 			`AddressSpaces[3]: "b.example": cost 101 is out of range; use 1 to 100`,
 		}},
+		{"a transport", func(c *SendConnector) { c.Transport = "api" }, nil},
+		{"a transport and a next hop", func(c *SendConnector) {
+			c.Transport, c.TLS = "api", TLSNone
+		}, []string{"Transport: takes the place of a next hop, of which something is set; " +
+			"leave one empty"}},
+		{"LMTP to exchangers", func(c *SendConnector) { c.LMTP = true },
+			[]string{"LMTP: needs smart hosts; mail exchangers do not speak it"}},
 		{"smart hosts", func(c *SendConnector) {
-			c.SmartHosts = []string{
+			c.Hosts = []string{
+				"mail_store:24",
 				"mail.example.com", "mail.example.com.", "mail.example.com:587", "localhost:2525",
 				"192.0.2.1", "192.0.2.1:25", "[2001:db8::1]", "[2001:db8::1]:25",
 				"[192.0.2.1]", "[fe80::1%eth0]:25",
 			}
 		}, nil},
 		{"invalid smart hosts", func(c *SendConnector) {
-			c.SmartHosts = []string{
+			c.Hosts = []string{
 				"", "2001:db8::1", "[::1", "[::1]25", "[mail]:25", "a:0", "a:65536", "a:smtp", "a:",
 				"a b", "300.1.1.1", ":25", "a:25:26",
 			}
 		}, []string{
-			`SmartHosts[0]: "": empty`,
-			`SmartHosts[1]: "2001:db8::1": write IPv6 in brackets: [2001:db8::1]`,
-			`SmartHosts[2]: "[::1": ] is missing`,
-			`SmartHosts[3]: "[::1]25": only :port may follow the ]`,
-			`SmartHosts[4]: "[mail]:25": "mail" is not an IP address`,
-			`SmartHosts[5]: "a:0": port "0" is not a number from 1 to 65535`,
-			`SmartHosts[6]: "a:65536": port "65536" is not a number from 1 to 65535`,
-			`SmartHosts[7]: "a:smtp": port "smtp" is not a number from 1 to 65535`,
-			`SmartHosts[8]: "a:": port "" is not a number from 1 to 65535`,
-			`SmartHosts[9]: "a b": label "a b" has a character other than letters, digits and hyphens`,
-			`SmartHosts[10]: "300.1.1.1": a domain does not end in digits alone`,
-			`SmartHosts[11]: ":25": empty`,
-			`SmartHosts[12]: "a:25:26": port "25:26" is not a number from 1 to 65535`,
+			`Hosts[0]: "": empty`,
+			`Hosts[1]: "2001:db8::1": write IPv6 in brackets: [2001:db8::1]`,
+			`Hosts[2]: "[::1": ] is missing`,
+			`Hosts[3]: "[::1]25": only :port may follow the ]`,
+			`Hosts[4]: "[mail]:25": "mail" is not an IP address`,
+			`Hosts[5]: "a:0": port "0" is not a number from 1 to 65535`,
+			`Hosts[6]: "a:65536": port "65536" is not a number from 1 to 65535`,
+			`Hosts[7]: "a:smtp": port "smtp" is not a number from 1 to 65535`,
+			`Hosts[8]: "a:": port "" is not a number from 1 to 65535`,
+			`Hosts[9]: "a b": label "a b" has a character other than letters, digits and hyphens`,
+			`Hosts[10]: "300.1.1.1": a domain does not end in digits alone`,
+			`Hosts[11]: ":25": empty`,
+			`Hosts[12]: "a:25:26": port "25:26" is not a number from 1 to 65535`,
 		}},
 		{"port", func(c *SendConnector) {
 			c.Port = 65536
@@ -146,14 +153,14 @@ func TestSendValidate(t *testing.T) {
 					"leave TLSDomain empty",
 			}},
 		{"DomainValidation with smart hosts and no TLSDomain", func(c *SendConnector) {
-			c.TLS, c.SmartHosts = TLSDomainValidation, []string{"mail.example.com"}
+			c.TLS, c.Hosts = TLSDomainValidation, []string{"mail.example.com"}
 		}, []string{
 			"TLSDomain: missing; DomainValidation with smart hosts needs the name in their " +
 				"certificates",
 		}},
 		{"DomainValidation with MX", func(c *SendConnector) { c.TLS = TLSDomainValidation }, nil},
 		{"DomainValidation", func(c *SendConnector) {
-			c.TLS, c.SmartHosts, c.TLSDomain = TLSDomainValidation, []string{
+			c.TLS, c.Hosts, c.TLSDomain = TLSDomainValidation, []string{
 				"192.0.2.1",
 			}, "mail.example.com"
 		}, nil},
@@ -164,33 +171,33 @@ func TestSendValidate(t *testing.T) {
 				`TLSDomain: "*.example.com": label "*" has a character other than letters, digits and hyphens`,
 			}},
 		{"ImplicitTLS without TLS", func(c *SendConnector) {
-			c.TLS, c.ImplicitTLS, c.SmartHosts = TLSNone, true, []string{"a"}
+			c.TLS, c.ImplicitTLS, c.Hosts = TLSNone, true, []string{"a"}
 		},
 			[]string{"ImplicitTLS: contradicts TLS None; choose another TLS level"}},
 		{"ImplicitTLS with MX", func(c *SendConnector) {
 			c.ImplicitTLS = true
 		}, []string{"ImplicitTLS: needs smart hosts; mail exchangers do not speak it"}},
 		{"credentials", func(c *SendConnector) {
-			c.SmartHosts, c.Username, c.Password = []string{"a"}, "u", "p"
+			c.Hosts, c.Username, c.Password = []string{"a"}, "u", "p"
 			c.TLS, c.TLSDomain = TLSDomainValidation, "a"
 		}, nil},
 		{"credentials for whoever answers", func(c *SendConnector) {
-			c.SmartHosts, c.Username, c.Password = []string{"a"}, "u", "p"
+			c.Hosts, c.Username, c.Password = []string{"a"}, "u", "p"
 		}, []string{unverified}},
 		{"credentials for whoever encrypts", func(c *SendConnector) {
-			c.SmartHosts, c.Username, c.Password = []string{"a"}, "u", "p"
+			c.Hosts, c.Username, c.Password = []string{"a"}, "u", "p"
 			c.TLS = TLSEncryptionOnly
 		}, []string{unverified}},
 		{"credentials for whoever has a certificate", func(c *SendConnector) {
-			c.SmartHosts, c.Username, c.Password = []string{"a"}, "u", "p"
+			c.Hosts, c.Username, c.Password = []string{"a"}, "u", "p"
 			c.TLS = TLSCertificateValidation
 		}, []string{unverified}},
 		{"credentials unverified", func(c *SendConnector) {
-			c.SmartHosts, c.Username, c.Password = []string{"a"}, "u", "p"
+			c.Hosts, c.Username, c.Password = []string{"a"}, "u", "p"
 			c.TLS, c.AllowUnverifiedAuth = TLSEncryptionOnly, true
 		}, nil},
 		{"credentials unverified without TLS", func(c *SendConnector) {
-			c.SmartHosts, c.Username, c.Password = []string{"a"}, "u", "p"
+			c.Hosts, c.Username, c.Password = []string{"a"}, "u", "p"
 			c.TLS, c.AllowUnverifiedAuth = TLSNone, true
 		}, []string{"Username: needs TLS to be sent; choose another TLS level, or set " +
 			"AllowPlaintextAuth on a network that nobody else can read"}},
@@ -211,21 +218,21 @@ func TestSendValidate(t *testing.T) {
 		},
 			[]string{"Username: needs smart hosts; credentials are not for any mail exchanger"}},
 		{"credentials without TLS", func(c *SendConnector) {
-			c.SmartHosts, c.TLS, c.Username, c.Password = []string{"a"}, TLSNone, "u", "p"
+			c.Hosts, c.TLS, c.Username, c.Password = []string{"a"}, TLSNone, "u", "p"
 		}, []string{
 			"Username: needs TLS to be sent; choose another TLS level, or set " +
 				"AllowPlaintextAuth on a network that nobody else can read",
 		}},
 		{"credentials in the clear", func(c *SendConnector) {
-			c.SmartHosts, c.TLS, c.Username, c.Password, c.AllowPlaintextAuth = []string{
+			c.Hosts, c.TLS, c.Username, c.Password, c.AllowPlaintextAuth = []string{
 				"a",
 			}, TLSNone, "u", "p", true
 		}, nil},
 		{"no password", func(c *SendConnector) {
-			c.SmartHosts, c.Username, c.AllowUnverifiedAuth = []string{"a"}, "u", true
+			c.Hosts, c.Username, c.AllowUnverifiedAuth = []string{"a"}, "u", true
 		}, []string{"Password: missing; there is a Username"}},
 		{"no user name", func(c *SendConnector) {
-			c.SmartHosts, c.Password = []string{"a"}, "p"
+			c.Hosts, c.Password = []string{"a"}, "p"
 		}, []string{"Username: missing; there is a Password"}},
 		{"FQDN", func(c *SendConnector) {
 			c.FQDN = "-"
@@ -234,8 +241,8 @@ func TestSendValidate(t *testing.T) {
 			c.Port, c.MaxMessageBytes, c.MaxConnections, c.MessagesPerConnection = -1, -1, -1, -1
 		}, []string{
 			"Port: -1 is out of range; use 1 to 65535",
-			"MaxMessageBytes: -1 is negative; use 0 for no limit",
 			"MaxConnections: -1 is negative; there is always a limit, 20 by default",
+			"MaxMessageBytes: -1 is negative; use 0 for no limit",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -258,7 +265,10 @@ func TestSendDefaults(t *testing.T) {
 	if c := zero.WithDefaults(); c.Port != 465 {
 		t.Errorf("port %d", c.Port)
 	}
-	set := SendConnector{Port: 26, MaxConnections: 1, MessagesPerConnection: -7}
+	if c := (NextHop{LMTP: true}).WithDefaults(); c.Port != 24 {
+		t.Errorf("port %d", c.Port)
+	}
+	set := SendConnector{NextHop: NextHop{Port: 26, MaxConnections: 1, MessagesPerConnection: -7}}
 	if c := set.WithDefaults(); c.Port != 26 || c.MaxConnections != 1 ||
 		c.MessagesPerConnection != -1 {
 		t.Errorf("%d %d %d", c.Port, c.MaxConnections, c.MessagesPerConnection)
@@ -267,7 +277,10 @@ func TestSendDefaults(t *testing.T) {
 
 func TestPasswordStaysOut(t *testing.T) {
 	t.Parallel()
-	c := &SendConnector{Name: "out", AddressSpaces: spaces("*"), Username: "u", Password: "hunter2"}
+	c := &SendConnector{
+		Name: "out", AddressSpaces: spaces("*"),
+		NextHop: NextHop{Username: "u", Password: "hunter2"},
+	}
 	var buf bytes.Buffer
 	for _, h := range []slog.Handler{
 		slog.NewTextHandler(&buf, nil), slog.NewJSONHandler(&buf, nil),
@@ -275,197 +288,12 @@ func TestPasswordStaysOut(t *testing.T) {
 		slog.New(h).Info("send", "connector", c, "copy", *c)
 	}
 	fmt.Fprintf(&buf, "%v %+v %s %#v %v %+v %#v %v", c, c, c, c, *c, *c, *c, []any{c, *c})
+	h := &c.NextHop
+	fmt.Fprintf(&buf, "%v %+v %s %#v %v %+v %#v %v", h, h, h, h, *h, *h, *h, []any{h, *h})
+	slog.New(slog.NewTextHandler(&buf, nil)).Info("send", "hop", h, "copy", *h)
 	_, err := NewSendSet(c)
 	fmt.Fprint(&buf, err)
 	if s := buf.String(); strings.Contains(s, "hunter2") || !strings.Contains(s, "out") {
 		t.Error(s)
 	}
-}
-
-func TestSelect(t *testing.T) {
-	t.Parallel()
-	send := func(name string, limit int64, list ...string) *SendConnector {
-		return &SendConnector{Name: name, MaxMessageBytes: limit, AddressSpaces: spaces(list...)}
-	}
-	off := send("off", 0, "off.example", "marketing.contoso.com")
-	off.Disabled = true
-	s, err := NewSendSet(
-		send("z-all", 0, "*;2"),
-		send("all", 1000, "*;1", "tiny.example"),
-		send("com", 0, "*.com;100"),
-		send("contoso", 500, "*.contoso.com"),
-		send("marketing", 100, "marketing.contoso.com;9"),
-		send("b-even", 0, "even.example;5"),
-		send("A-even", 0, "even.example;5"),
-		send("cheap", 50, "even.example;4"),
-		off,
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, test := range []struct {
-		domain      string
-		size        int64
-		name, space string
-	}{
-		{"marketing.contoso.com", 100, "marketing", "marketing.contoso.com"},
-		{"Marketing.Contoso.COM.", 100, "marketing", "marketing.contoso.com"},
-		{"marketing.contoso.com", 101, "contoso", "*.contoso.com"}, // too large moves on
-		{"marketing.contoso.com", 501, "com", "*.com"},
-		// a plain domain has no subdomains
-		{"sub.marketing.contoso.com", 1, "contoso", "*.contoso.com"},
-		{"contoso.com", 1, "contoso", "*.contoso.com"},
-		{"notcontoso.com", 1, "com", "*.com"},
-		{"com", 1, "com", "*.com"},
-		{"example.org", 1000, "all", "*"},
-		{"example.org", 1001, "z-all", "*"},
-		{"even.example", 50, "cheap", "even.example"},
-		{"even.example", 51, "A-even", "even.example"}, // equal cost: by name, whatever the case
-		{"off.example", 1, "all", "*"},
-		{"[192.0.2.1]", 1, "all", "*"},
-		{"", 1, "all", "*"},
-		{"tiny.example", 2000, "z-all", "*"},
-	} {
-		r, ok, tooLarge := s.Select(test.domain, test.size)
-		if !ok || tooLarge || r.Connector.Name != test.name || r.Space != test.space {
-			t.Errorf(
-				"%s, %d octets: %v %v %v, want %s by %s", test.domain, test.size, r, ok, tooLarge,
-				test.name, test.space,
-			)
-		}
-	}
-	if got := fmt.Sprint(
-		s.Connectors(),
-	); got != "[z-all all com contoso marketing b-even A-even cheap]" {
-		t.Error(got)
-	}
-
-	small, err := NewSendSet(send("a", 10, "a.example", "*.example"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, test := range []struct {
-		domain   string
-		size     int64
-		ok, tooL bool
-	}{
-		{"a.example", 10, true, false},
-		{"a.example", 11, false, true},
-		{"b.example", math.MaxInt64, false, true},
-		{"example.org", 11, false, false},
-	} {
-		if r, ok, tooLarge := small.Select(test.domain, test.size); ok != test.ok ||
-			tooLarge != test.tooL || !ok && r != (Route{}) {
-			t.Errorf("%s, %d octets: %v %v %v", test.domain, test.size, r, ok, tooLarge)
-		}
-	}
-	for _, empty := range []*SendSet{nil, {}} {
-		if r, ok, tooLarge := empty.Select("a.example", 1); r != (Route{}) || ok || tooLarge ||
-			empty.Connectors() != nil {
-			t.Errorf("%v is not empty", empty)
-		}
-	}
-}
-
-func TestSelectAllocatesNothing(t *testing.T) {
-	s, err := NewSendSet(&SendConnector{Name: "out", AddressSpaces: spaces("*", "*.example.com")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := testing.AllocsPerRun(100, func() {
-		s.Select("a.b.c.example.com", 1)
-		s.Select("example.org", 1)
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
-func TestNewSendSetFaults(t *testing.T) {
-	t.Parallel()
-	s, err := NewSendSet(
-		&SendConnector{Name: "out", AddressSpaces: spaces("*")}, nil,
-		&SendConnector{Name: "OUT", SmartHosts: []string{"a b"}},
-	)
-	wantFaults(t, err,
-		"[1]: nil send connector",
-		"[2].AddressSpaces: missing; use * for all domains",
-		`[2].SmartHosts[0]: "a b": label "a b" has a character other than letters, digits and hyphens`,
-		`[2].Name: "OUT" is also the name of [0]; names must differ`,
-	)
-	if s != nil {
-		t.Error("a set in spite of faults")
-	}
-}
-
-// FuzzSelect compares the set with the rules put one after the other.
-func FuzzSelect(f *testing.F) {
-	f.Add("a.b.c", int64(3), []byte{0, 1, 2, 3, 4, 5, 6, 7, 8})
-	f.Add("c", int64(9), []byte{9, 9, 9, 0, 0, 0, 255, 254, 253})
-	f.Add("x..A.b.", int64(0), []byte{7, 3, 5})
-	domains := []string{"*", "*.c", "*.b.c", "b.c", "a.b.c", "c", "*.a.b.c", "x.c"}
-	f.Fuzz(func(t *testing.T, domain string, size int64, data []byte) {
-		var list []*SendConnector
-		for i := 0; i+2 < len(data) && i < 30; i += 3 {
-			c := &SendConnector{
-				Name: fmt.Sprint("n", data[i]%16, "-", i), MaxMessageBytes: int64(data[i+1] % 8),
-			}
-			for j := range domains {
-				if data[i+2]&(1<<j) != 0 {
-					c.AddressSpaces = append(
-						c.AddressSpaces, AddressSpace{domains[j], int(data[i]%3) + 1},
-					)
-				}
-			}
-			if c.AddressSpaces != nil {
-				list = append(list, c)
-			}
-		}
-		s, err := NewSendSet(list...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		domain = strings.TrimSuffix(strings.ToLower(domain), ".")
-		r, ok, tooLarge := s.Select(domain, size)
-		want, wantTooLarge := naiveSelect(list, domain, size)
-		if r != want || ok != (want.Connector != nil) || tooLarge != wantTooLarge {
-			t.Fatalf(
-				"%q, %d octets: %v %v %v, want %v %v", domain, size, r, ok, tooLarge, want,
-				wantTooLarge,
-			)
-		}
-	})
-}
-
-func naiveSelect(list []*SendConnector, domain string, size int64) (best Route, tooLarge bool) {
-	domain = strings.TrimSuffix(domain, ".")
-	bestRank, bestCost := -1, 0
-	for _, c := range list {
-		for _, a := range c.AddressSpaces {
-			rank := -1
-			parent, wild := strings.CutPrefix(a.Domain, "*.")
-			switch {
-			case a.Domain == "*":
-				rank = 0
-			case !wild && domain == a.Domain:
-				rank = 1000
-			case wild && (domain == parent || strings.HasSuffix(domain, "."+parent)):
-				rank = len(parent)
-			}
-			if rank < 0 {
-				continue
-			}
-			if c.MaxMessageBytes != 0 && size > c.MaxMessageBytes {
-				tooLarge = true
-				continue
-			}
-			better := rank > bestRank
-			if rank == bestRank {
-				better = a.Cost < bestCost || a.Cost == bestCost && c.Name < best.Connector.Name
-			}
-			if better {
-				best, bestRank, bestCost = Route{c, a.Domain}, rank, a.Cost
-			}
-		}
-	}
-	return best, tooLarge && best.Connector == nil
 }

@@ -2,6 +2,8 @@ package connector
 
 import (
 	"cmp"
+	"errors"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -26,7 +28,7 @@ type candidate struct {
 
 // NewSendSet checks all send connectors and builds the set. The error holds
 // every fault, joined with [errors.Join], each a *[FieldError] with a path such
-// as "[1].SmartHosts[0]". Names must be unique. Connectors that are disabled
+// as "[1].Hosts[0]". Names must be unique. Connectors that are disabled
 // are checked but do not take part.
 func NewSendSet(list ...*SendConnector) (*SendSet, error) {
 	var f faults
@@ -88,32 +90,48 @@ type Route struct {
 	Space     string // the address space that matched
 }
 
+// Errors of [SendSet.Select].
+var (
+	ErrNoRoute  = errors.New("connector: no send connector matches the domain")
+	ErrTooLarge = errors.New("connector: too large for every send connector that matches")
+)
+
 // Select returns the connector for a recipient domain, in A-labels, and a
 // message of size octets. Connectors that are too small for the message drop
 // out; of the rest the one with the most specific address space wins, then the
 // lowest cost, then the lowest name. Connectors of one cost do not share the
 // load: the name decides, and one takes it all. For several next hops give one
-// connector several smart hosts. ok is false when none is left; tooLarge then
-// tells that some matched but all are too small.
-func (s *SendSet) Select(domain string, size int64) (r Route, ok, tooLarge bool) {
+// connector several smart hosts. The error is [ErrNoRoute] when none matches
+// and [ErrTooLarge] when some do but all are too small.
+func (s *SendSet) Select(domain string, size int64) (Route, error) {
 	if s == nil {
-		return Route{}, false, false
+		return Route{}, ErrNoRoute
 	}
-	domain = canonicalDomain(domain)
-	if r, ok = first(s.exact[domain], size, &tooLarge); ok {
-		return r, true, false
-	}
-	for rest, more := lastLabels(
-		domain, s.labels,
-	), len(s.below) > 0; more; _, rest, more = strings.Cut(rest, ".") {
-		if r, ok = first(s.below[rest], size, &tooLarge); ok {
-			return r, true, false
+	err := ErrNoRoute
+	for list := range s.matches(canonicalDomain(domain)) {
+		if r, ok := first(list, size); ok {
+			return r, nil
+		} else if len(list) > 0 {
+			err = ErrTooLarge
 		}
 	}
-	if r, ok = first(s.all, size, &tooLarge); ok {
-		return r, true, false
+	return Route{}, err
+}
+
+// matches yields the candidates of a domain, the most specific first.
+func (s *SendSet) matches(domain string) iter.Seq[[]candidate] {
+	return func(yield func([]candidate) bool) {
+		if !yield(s.exact[domain]) {
+			return
+		}
+		rest, more := lastLabels(domain, s.labels), len(s.below) > 0
+		for ; more; _, rest, more = strings.Cut(rest, ".") {
+			if !yield(s.below[rest]) {
+				return
+			}
+		}
+		yield(s.all)
 	}
-	return Route{}, false, tooLarge
 }
 
 // lastLabels returns the last n labels of a domain: a name of a hundred labels
@@ -129,15 +147,13 @@ func lastLabels(domain string, n int) string {
 	return domain
 }
 
-// first returns the best candidate that takes size octets, and notes in
-// tooLarge when there were only smaller ones.
-func first(list []candidate, size int64, tooLarge *bool) (Route, bool) {
+// first returns the best candidate that takes size octets.
+func first(list []candidate, size int64) (Route, bool) {
 	for i := range list {
 		c := list[i].connector
 		if c.MaxMessageBytes == 0 || size <= c.MaxMessageBytes {
 			return Route{c, list[i].space}, true
 		}
-		*tooLarge = true
 	}
 	return Route{}, false
 }

@@ -95,7 +95,7 @@ func TestCertificate(t *testing.T) {
 		Auth: &auth.Server{Passwords: users},
 		SendConnectors: []*connector.SendConnector{{
 			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
-			SmartHosts: []string{sink.Addr},
+			NextHop: connector.NextHop{Hosts: []string{sink.Addr}},
 		}},
 	})
 	if err != nil {

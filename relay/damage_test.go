@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/event"
@@ -56,7 +57,7 @@ func TestDamagedMessage(t *testing.T) {
 		return hop{func(t *testing.T, cfg *relay.Config) func() string {
 			s := sinkFor(t, nil)
 			s.lmtp = lmtp
-			cfg.Transport = &relay.NextHop{Hosts: []string{s.addr()}, LMTP: lmtp}
+			cfg.Transport = relay.SMTP(connector.NextHop{Hosts: []string{s.addr()}, LMTP: lmtp})
 			return func() string {
 				select {
 				case m := <-s.mail:

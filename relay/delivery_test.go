@@ -23,8 +23,9 @@ import (
 // smart is a send connector to hosts.
 func smart(name, space string, hosts ...string) *connector.SendConnector {
 	return &connector.SendConnector{
-		Name: name, AddressSpaces: []connector.AddressSpace{{Domain: space}}, SmartHosts: hosts,
-		TLS: connector.TLSNone,
+		Name: name, AddressSpaces: []connector.AddressSpace{{Domain: space}},
+		NextHop: connector.NextHop{Hosts: hosts,
+			TLS: connector.TLSNone},
 	}
 }
 
@@ -229,7 +230,8 @@ func TestMXAtPrivateAddress(t *testing.T) {
 	s := sinkFor(t, func(string) string { t.Error("a command arrived"); return "" })
 	port := netip.MustParseAddrPort(s.addr()).Port()
 	mx := &connector.SendConnector{
-		Name: "mx", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}, Port: int(port),
+		Name: "mx", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+		NextHop: connector.NextHop{Port: int(port)},
 	}
 	w := outgoing(t, func(c *relay.Config) { c.Resolver = zone{"a.test": "mail.a.test"} }, mx)
 	submit(t, w.relay, "alice@example.test", "x@a.test", "x@[127.0.0.1]")
@@ -268,8 +270,9 @@ func TestMX(t *testing.T) {
 	s := sinkFor(t, nil)
 	port := netip.MustParseAddrPort(s.addr()).Port()
 	mx := &connector.SendConnector{
-		Name: "mx", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}, Port: int(port),
-		TLS: connector.TLSNone, AllowPrivateAddresses: true,
+		Name: "mx", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+		NextHop: connector.NextHop{Port: int(port),
+			TLS: connector.TLSNone, AllowPrivateAddresses: true},
 	}
 	w := outgoing(t, func(c *relay.Config) {
 		c.Resolver = zone{"a.test": "mail.a.test", "b.test": "mail.b.test"}
@@ -732,7 +735,7 @@ func TestLMTP(t *testing.T) {
 	})
 	store.lmtp = true
 	w := start(t, func(c *relay.Config) {
-		c.Mailboxes = &relay.NextHop{Hosts: []string{store.addr()}, LMTP: true}
+		c.Mailboxes = relay.SMTP(connector.NextHop{Hosts: []string{store.addr()}, LMTP: true})
 	})
 	submit(t, w.relay, "", "alice@example.test", "bob@example.test")
 	if e := w.events.wait(t, kind(event.Delivered)); e.To[0] != "alice@example.test" {
@@ -744,22 +747,24 @@ func TestLMTP(t *testing.T) {
 	}
 }
 
-// TestNextHopFaults finds what is wrong with a NextHop, and shows that it does
-// nothing on its own.
-func TestNextHopFaults(t *testing.T) {
+// TestSMTPFaults finds what is wrong with an SMTP transport, and shows that it
+// does nothing on its own.
+func TestSMTPFaults(t *testing.T) {
 	_, err := relay.New(relay.Config{
 		Hostname: "relay.example.test", Spool: memspool.New(nil),
-		Mailboxes: &relay.NextHop{TLS: connector.TLSDomainValidation},
-		Transport: &relay.NextHop{Hosts: []string{"a.test", "b.test:0", ""}},
+		Mailboxes: relay.SMTP(connector.NextHop{}),
+		Transport: relay.SMTP(connector.NextHop{
+			Hosts: []string{"a.test", "b.test:0", ""}, TLS: connector.TLSDomainValidation,
+		}),
 	})
 	for _, want := range []string{
-		"Mailboxes.Hosts:", "Mailboxes.TLSDomain:", "Transport.Hosts[1]:", "Transport.Hosts[2]:",
+		"Mailboxes.Hosts:", "Transport.TLSDomain:", "Transport.Hosts[1]:", "Transport.Hosts[2]:",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no fault at %s in %v", want, err)
 		}
 	}
-	got := (&relay.NextHop{}).Deliver(
+	got := (relay.SMTP(connector.NextHop{})).Deliver(
 		t.Context(), &relay.Attempt{Recipients: make([]spool.Recipient, 2)},
 	)
 	if len(got) != 2 || got[0].Err == nil || got[1].Err == nil {

@@ -97,26 +97,30 @@ func TestReportsByHop(t *testing.T) {
 		{"mailboxes by LMTP", true, "delivered", "2.0.0", func(
 			t *testing.T, c *relay.Config, refuse bool,
 		) {
-			c.Mailboxes = &relay.NextHop{
+			c.Mailboxes = relay.SMTP(connector.NextHop{
 				Hosts: []string{passive(t, refuse, true, true).addr()}, LMTP: true,
-			}
+			})
 		}},
 		{"mailboxes by LMTP with DSN", true, "", "", func(
 			t *testing.T, c *relay.Config, refuse bool,
 		) {
-			c.Mailboxes = &relay.NextHop{
+			c.Mailboxes = relay.SMTP(connector.NextHop{
 				Hosts: []string{passive(t, refuse, true, false).addr()}, LMTP: true,
-			}
+			})
 		}},
 		{"mailboxes by SMTP", true, "relayed", "2.0.0", func(
 			t *testing.T, c *relay.Config, refuse bool,
 		) {
-			c.Mailboxes = &relay.NextHop{Hosts: []string{passive(t, refuse, false, true).addr()}}
+			c.Mailboxes = relay.SMTP(
+				connector.NextHop{Hosts: []string{passive(t, refuse, false, true).addr()}},
+			)
 		}},
 		{"mailboxes by SMTP with DSN", true, "", "", func(
 			t *testing.T, c *relay.Config, refuse bool,
 		) {
-			c.Mailboxes = &relay.NextHop{Hosts: []string{passive(t, refuse, false, false).addr()}}
+			c.Mailboxes = relay.SMTP(
+				connector.NextHop{Hosts: []string{passive(t, refuse, false, false).addr()}},
+			)
 		}},
 		{"mailboxes found late", true, "delivered", "2.0.0", func(
 			_ *testing.T, c *relay.Config, refuse bool,
@@ -148,9 +152,9 @@ func TestReportsByHop(t *testing.T) {
 		{"transport by LMTP", false, "delivered", "2.0.0", func(
 			t *testing.T, c *relay.Config, refuse bool,
 		) {
-			c.Transport = &relay.NextHop{
+			c.Transport = relay.SMTP(connector.NextHop{
 				Hosts: []string{passive(t, refuse, true, true).addr()}, LMTP: true,
-			}
+			})
 		}},
 		{"smart host", false, "relayed", "2.0.0", func(t *testing.T, c *relay.Config, refuse bool) {
 			c.SendConnectors = []*connector.SendConnector{

@@ -81,7 +81,7 @@ func ExampleNew() {
 			{Name: "apps", Bindings: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:25")}},
 		},
 		SendConnectors: []*connector.SendConnector{
-			{Name: "out", SmartHosts: []string{"smart.example.com"}},
+			{Name: "out", NextHop: connector.NextHop{Hosts: []string{"smart.example.com"}}},
 		},
 		Retry: relay.Retry{Expires: -time.Hour},
 	})

@@ -141,13 +141,15 @@ func ExampleMaildir() {
 }
 
 // All mail goes to fixed hosts by SMTP, each in turn.
-func ExampleNextHop() {
+func ExampleSMTP() {
 	host := newSink() // stands for smart.example.com:25
 	defer host.close()
 	r, err := relay.New(relay.Config{
-		Hostname:  "relay.example.com",
-		Spool:     memspool.New(nil),
-		Transport: &relay.NextHop{Hosts: []string{host.addr()}, TLS: connector.TLSOpportunistic},
+		Hostname: "relay.example.com",
+		Spool:    memspool.New(nil),
+		Transport: relay.SMTP(
+			connector.NextHop{Hosts: []string{host.addr()}, TLS: connector.TLSOpportunistic},
+		),
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -165,7 +167,7 @@ func ExampleNextHop() {
 
 // The mail of known recipients goes to a mail store by LMTP, which answers for
 // each of them.
-func ExampleNextHop_lmtp() {
+func ExampleSMTP_lmtp() {
 	store := newSink() // stands for a mail store on port 24
 	store.lmtp = true
 	defer store.close()
@@ -175,7 +177,7 @@ func ExampleNextHop_lmtp() {
 		AcceptedDomains: []domains.AcceptedDomain{
 			{Domain: "example.com", Recipients: domains.AnyRecipient()},
 		},
-		Mailboxes: &relay.NextHop{Hosts: []string{store.addr()}, LMTP: true},
+		Mailboxes: relay.SMTP(connector.NextHop{Hosts: []string{store.addr()}, LMTP: true}),
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -43,8 +43,8 @@ func (r *Relay) DecideRcpt(
 	if refusal != nil || t != outward {
 		return refusal == nil
 	}
-	_, ok, _ = p.routes.send.Select(to.Domain(), size)
-	return ok
+	_, err := p.routes.send.Select(to.Domain(), size)
+	return err == nil
 }
 
 // NewLineBreaker returns what breaks the overlong lines of submissions.

@@ -95,19 +95,19 @@ func TestSilentHostsHoldUpNobody(t *testing.T) {
 		c.DrainTimeout = 100 * time.Millisecond
 		c.SendConnectors = []*connector.SendConnector{
 			{
-				Name: "mx", AddressSpaces: spaces("*"), Port: int(port),
-				AllowPrivateAddresses: true,
+				Name: "mx", AddressSpaces: spaces("*"), NextHop: connector.NextHop{Port: int(port),
+					AllowPrivateAddresses: true},
 			},
 			{
 				Name: "pair", AddressSpaces: spaces("pair.test"),
-				SmartHosts: []string{mute, healthy.addr()},
+				NextHop: connector.NextHop{Hosts: []string{mute, healthy.addr()}},
 			},
 		}
 		for i := range 4 {
 			c.SendConnectors = append(c.SendConnectors, &connector.SendConnector{
 				Name:          fmt.Sprint("stalled", i),
 				AddressSpaces: spaces(fmt.Sprintf("stalled%d.test", i)),
-				SmartHosts:    []string{mute},
+				NextHop:       connector.NextHop{Hosts: []string{mute}},
 			})
 		}
 	}

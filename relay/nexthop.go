@@ -1,11 +1,9 @@
 package relay
 
 import (
+	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -16,108 +14,62 @@ import (
 	"github.com/postern-mail/postern/relay/internal/outbound"
 )
 
-// NextHop is a Transport to fixed hosts by SMTP or LMTP, for
-// [Config].Mailboxes and [Config].Transport.
-type NextHop struct {
-	// Hosts are host or host:port, used in turn, with fail-over to the next.
-	// Required.
-	Hosts []string
-	// LMTP speaks RFC 2033 instead of SMTP. Defaults to false.
-	LMTP bool
-	// Port is used where a host names none. Defaults to 25, with LMTP to 24.
-	Port int
-	// TLS is what is asked of the host. Defaults to TLSOpportunistic.
-	TLS connector.TLSLevel
-	// TLSDomain is the certificate name for TLSDomainValidation.
-	TLSDomain string
-	// RootCAs are the authorities that may vouch for the host, with
-	// TLSCertificateValidation and TLSDomainValidation. Defaults to the
-	// system's.
-	RootCAs *x509.CertPool
-	// Certificates are what the relay shows a host that asks who it is, with
-	// their private keys. Defaults to none.
-	Certificates []tls.Certificate
-	// MaxConnections bounds the connections. Defaults to 20.
-	MaxConnections int
-}
+// SMTP returns a Transport to the hosts of a next hop, for [Config].Mailboxes
+// and [Config].Transport. Hosts is required; names may be in U-labels. It works
+// only as a part of a Config, whose relay lends it its client and its
+// connections: called otherwise it answers an error.
+func SMTP(hop connector.NextHop) Transport { return &smtpHop{hop} }
 
-var errNotBound = errors.New("relay: a NextHop works only inside a relay")
+type smtpHop struct{ connector.NextHop }
 
-// Deliver answers an error: a NextHop works only as a part of a [Config], whose
-// relay lends it its client and its connections.
-func (n *NextHop) Deliver(_ context.Context, a *Attempt) []Result {
+var errNotBound = errors.New("relay: an SMTP transport works only inside a relay")
+
+func (h *smtpHop) Deliver(_ context.Context, a *Attempt) []Result {
 	return failed(a, errNotBound)
 }
 
-func (n *NextHop) hop(key, hostname string) (*outbound.NextHop, error) {
-	var faults []error
-	if len(n.Hosts) == 0 {
-		faults = append(
-			faults,
-			&connector.FieldError{Field: "Hosts", Err: errors.New("at least one host is required")},
-		)
-	}
-	hosts := make([]string, len(n.Hosts))
-	for i, h := range n.Hosts {
+// onWire returns the hop with its names in A-labels, and its faults.
+func (h *smtpHop) onWire() (connector.NextHop, error) {
+	hop := h.NextHop
+	hop.Hosts = make([]string, len(h.Hosts))
+	for i, h := range h.Hosts {
 		host, port, err := net.SplitHostPort(h)
 		if err != nil {
-			hosts[i] = wireName(h)
-		} else if hosts[i] = h; wireName(host) != host {
-			hosts[i] = net.JoinHostPort(wireName(host), port)
-		}
-		if h == "" || err == nil && !isPort(port) || !isText(hosts[i]) {
-			faults = append(faults, &connector.FieldError{
-				Field: "Hosts[" + strconv.Itoa(i) + "]", Err: errors.New("not host or host:port"),
-			})
+			hop.Hosts[i] = wireName(h)
+		} else if hop.Hosts[i] = h; wireName(host) != host {
+			hop.Hosts[i] = net.JoinHostPort(wireName(host), port)
 		}
 	}
-	if n.TLS == connector.TLSDomainValidation && n.TLSDomain == "" {
-		faults = append(
-			faults,
-			&connector.FieldError{
-				Field: "TLSDomain", Err: errors.New("required with TLSDomainValidation"),
-			},
-		)
+	hop.TLSDomain = wireName(h.TLSDomain)
+	err := hop.Validate()
+	if len(h.Hosts) == 0 {
+		missing := errors.New("at least one host is required")
+		err = errors.Join(&connector.FieldError{Field: "Hosts", Err: missing}, err)
 	}
-	validates := n.TLS == connector.TLSCertificateValidation
-	validates = validates || n.TLS == connector.TLSDomainValidation
-	if n.RootCAs != nil && !validates {
-		err := fmt.Errorf("has no effect with %s; set TLS to DomainValidation", n.TLS)
-		faults = append(faults, &connector.FieldError{Field: "RootCAs", Err: err})
-	}
-	domain := wireName(n.TLSDomain)
-	if name, err := domains.ParseDomain(domain); domain != "" && (err != nil || name[0] == '[') {
-		faults = append(faults, &connector.FieldError{
-			Field: "TLSDomain", Err: errors.New("not the name of a host"),
-		})
-	}
-	port := 25
-	if n.LMTP {
-		port = 24
-	}
-	return &outbound.NextHop{
-		Key:            key,
-		Hosts:          hosts,
-		Port:           orDefault(n.Port, port),
-		LMTP:           n.LMTP,
-		TLS:            n.TLS,
-		TLSDomain:      domain,
-		RootCAs:        n.RootCAs,
-		Certificates:   n.Certificates,
-		Helo:           hostname,
-		MaxConnections: orDefault(n.MaxConnections, defaultConnections),
-	}, errors.Join(faults...)
+	return hop, err
 }
 
-// isText reports whether a name is ASCII without white space and control
-// characters.
-func isText(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
-}
-
-func isPort(s string) bool {
-	n, err := strconv.ParseUint(s, 10, 16)
-	return err == nil && n > 0
+// outboundHop makes a next hop ready for the client.
+func outboundHop(of *connector.NextHop, key, hostname string) outbound.NextHop {
+	h := of.WithDefaults()
+	return outbound.NextHop{
+		Key:                   key,
+		Hosts:                 h.Hosts,
+		AllowPrivate:          h.AllowPrivateAddresses,
+		Port:                  h.Port,
+		LMTP:                  h.LMTP,
+		TLS:                   h.TLS,
+		TLSDomain:             h.TLSDomain,
+		RootCAs:               h.RootCAs,
+		Certificates:          h.Certificates,
+		ImplicitTLS:           h.ImplicitTLS,
+		Username:              h.Username,
+		Password:              h.Password,
+		AllowPlaintextAuth:    h.AllowPlaintextAuth,
+		Helo:                  cmp.Or(h.FQDN, hostname),
+		MaxConnections:        h.MaxConnections,
+		MessagesPerConnection: h.MessagesPerConnection,
+	}
 }
 
 // smtpTransport delivers by the relay's client.

@@ -113,8 +113,8 @@ func TestNilArguments(t *testing.T) {
 				attempt))
 		},
 		"Mailbox": func() error { return first(relay.Mailbox(nil).Deliver(t.Context(), attempt)) },
-		"NextHop": func() error {
-			return first((*relay.NextHop)(nil).Deliver(t.Context(),
+		"SMTP": func() error {
+			return first(relay.SMTP(connector.NextHop{}).Deliver(t.Context(),
 				attempt))
 		},
 	} {
@@ -123,7 +123,7 @@ func TestNilArguments(t *testing.T) {
 		}
 	}
 	for _, transport := range []relay.Transport{
-		relay.TransportFunc(nil), relay.Mailbox(nil), new(relay.NextHop),
+		relay.TransportFunc(nil), relay.Mailbox(nil), relay.SMTP(connector.NextHop{}),
 		relay.Maildir(t.TempDir()),
 	} {
 		if got := transport.Deliver(t.Context(), nil); len(got) > 0 {
@@ -154,7 +154,6 @@ func TestNilParts(t *testing.T) {
 		{"Connectors[0]", func(cfg *relay.Config) { cfg.Connectors[0] = nil }},
 		{"SendConnectors[0]",
 			func(cfg *relay.Config) { cfg.SendConnectors = []*connector.SendConnector{nil} }},
-		{"Mailboxes", func(cfg *relay.Config) { cfg.Mailboxes = (*relay.NextHop)(nil) }},
 		{"Mailboxes", func(cfg *relay.Config) { cfg.Mailboxes = relay.Mailbox(nil) }},
 		{"Transport", func(cfg *relay.Config) { cfg.Transport = relay.TransportFunc(nil) }},
 		{"Verifier", func(cfg *relay.Config) { cfg.Verifier = (*auth.Htpasswd)(nil) }},

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/event"
 )
@@ -70,7 +71,7 @@ func TestSevenBitHop(t *testing.T) {
 	hop.seven = true
 	t.Cleanup(hop.close)
 	w := start(t, func(c *relay.Config) {
-		c.Transport = &relay.NextHop{Hosts: []string{hop.addr()}}
+		c.Transport = relay.SMTP(connector.NextHop{Hosts: []string{hop.addr()}})
 	})
 	for _, c := range []struct{ content, want string }{
 		{

@@ -16,7 +16,7 @@ func (r *Relay) SendConnectors() []*connector.SendConnector {
 			shown := *c
 			shown.Password, shown.Certificates = "", nil
 			shown.AddressSpaces = slices.Clone(c.AddressSpaces)
-			shown.SmartHosts = slices.Clone(c.SmartHosts)
+			shown.Hosts = slices.Clone(c.Hosts)
 			list = append(list, &shown)
 		}
 	}

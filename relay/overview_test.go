@@ -12,9 +12,11 @@ func TestSendConnectors(t *testing.T) {
 	cfg, _ := config()
 	out := &connector.SendConnector{
 		Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
-		SmartHosts: []string{"smtp.example.net"},
-		Username:   "relay", Password: "secret", AllowUnverifiedAuth: true,
-		Certificates: []tls.Certificate{{Certificate: [][]byte{{1}}, PrivateKey: "secret"}},
+		NextHop: connector.NextHop{
+			Hosts:    []string{"smtp.example.net"},
+			Username: "relay", Password: "secret", AllowUnverifiedAuth: true,
+			Certificates: []tls.Certificate{{Certificate: [][]byte{{1}}, PrivateKey: "secret"}},
+		},
 	}
 	off := &connector.SendConnector{
 		Name: "off", AddressSpaces: []connector.AddressSpace{{Domain: "example.net"}},
@@ -34,9 +36,9 @@ func TestSendConnectors(t *testing.T) {
 	if list[0].Certificates != nil {
 		t.Error("the copy has private keys")
 	}
-	list[0].SmartHosts[0], list[0].AddressSpaces[0].Domain = "changed", "changed"
+	list[0].Hosts[0], list[0].AddressSpaces[0].Domain = "changed", "changed"
 	if again := r.SendConnectors()[0]; out.Password != "secret" ||
-		again.SmartHosts[0] != "smtp.example.net" || again.AddressSpaces[0].Domain != "*" {
+		again.Hosts[0] != "smtp.example.net" || again.AddressSpaces[0].Domain != "*" {
 		t.Error("a change of the copy changes the relay's own")
 	}
 }

@@ -477,7 +477,7 @@ func TestHostnameInALabels(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) {
 		cfg.Hostname = "Relais.exämple.test"
 		cfg.Postmaster = "postmaster@exämple.test"
-		cfg.Transport = &relay.NextHop{Hosts: []string{hop.addr()}}
+		cfg.Transport = relay.SMTP(connector.NextHop{Hosts: []string{hop.addr()}})
 	})
 	const name, domain = "relais.xn--exmple-cua.test", "xn--exmple-cua.test"
 	if got := w.relay.Hostname(); got != name {
@@ -525,24 +525,28 @@ func TestNamesOnTheWire(t *testing.T) {
 		}},
 		{"SendConnectors[0].FQDN",
 			func(cfg *relay.Config) { cfg.SendConnectors[0].FQDN = "exämple.test" }},
-		{"SendConnectors[0].SmartHosts[0]", func(cfg *relay.Config) {
-			cfg.SendConnectors[0].SmartHosts = []string{"exämple.test"}
+		{"SendConnectors[0].Hosts[0]", func(cfg *relay.Config) {
+			cfg.SendConnectors[0].Hosts = []string{"exämple.test"}
 		}},
 		{"SendConnectors[0].TLSDomain", func(cfg *relay.Config) {
 			cfg.SendConnectors[0].TLS = connector.TLSDomainValidation
 			cfg.SendConnectors[0].TLSDomain = "exämple.test"
 		}},
 		{"Mailboxes.TLSDomain", func(cfg *relay.Config) {
-			cfg.Mailboxes = &relay.NextHop{Hosts: []string{"a.test"}, TLSDomain: "a b"}
+			cfg.Mailboxes = relay.SMTP(
+				connector.NextHop{Hosts: []string{"a.test"}, TLSDomain: "a b"},
+			)
 		}},
 		{"Mailboxes.RootCAs", func(cfg *relay.Config) {
-			cfg.Mailboxes = &relay.NextHop{Hosts: []string{"a.test"}, RootCAs: x509.NewCertPool()}
+			cfg.Mailboxes = relay.SMTP(
+				connector.NextHop{Hosts: []string{"a.test"}, RootCAs: x509.NewCertPool()},
+			)
 		}},
 		{"Mailboxes.Hosts[0]", func(cfg *relay.Config) {
-			cfg.Mailboxes = &relay.NextHop{Hosts: []string{"exämple..test:25"}}
+			cfg.Mailboxes = relay.SMTP(connector.NextHop{Hosts: []string{"exämple..test:25"}})
 		}},
 		{"Mailboxes.Hosts[0]", func(cfg *relay.Config) {
-			cfg.Mailboxes = &relay.NextHop{Hosts: []string{"a.test\r\nb"}}
+			cfg.Mailboxes = relay.SMTP(connector.NextHop{Hosts: []string{"a.test\r\nb"}})
 		}},
 		{"DKIM[0].Domain",
 			func(cfg *relay.Config) { cfg.DKIM = []msgauth.Key{{Domain: "exämple.test"}} }},
@@ -554,7 +558,7 @@ func TestNamesOnTheWire(t *testing.T) {
 		cfg.Transport = nil
 		cfg.SendConnectors = []*connector.SendConnector{{
 			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
-			SmartHosts: []string{"smart.test"},
+			NextHop: connector.NextHop{Hosts: []string{"smart.test"}},
 		}}
 		if _, err := relay.New(cfg); err != nil {
 			t.Fatal(err)
@@ -566,11 +570,11 @@ func TestNamesOnTheWire(t *testing.T) {
 		}
 	}
 	cfg, _ := config()
-	cfg.Mailboxes = &relay.NextHop{
+	cfg.Mailboxes = relay.SMTP(connector.NextHop{
 		Hosts: []string{"exämple.test", "exämple.test:25", "mail_store:24", "192.0.2.1",
 			"[2001:db8::1]:25"},
 		TLS: connector.TLSDomainValidation, TLSDomain: "exämple.test",
-	}
+	})
 	if _, err := relay.New(cfg); err != nil {
 		t.Error(err)
 	}

@@ -1,10 +1,12 @@
 package relay
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"time"
 
+	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/sched"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
@@ -42,13 +44,13 @@ func (p *routes) routeOf(t target, to domains.Address, size int64) string {
 	case p.transport != nil:
 		return routeTransport
 	}
-	r, ok, tooLarge := p.send.Select(to.Domain(), size)
+	r, err := p.send.Select(to.Domain(), size)
 	switch {
-	case tooLarge:
+	case errors.Is(err, connector.ErrTooLarge):
 		return routeTooLarge
-	case !ok:
+	case err != nil:
 		return routeUnreachable
-	case len(r.Connector.SmartHosts) > 0:
+	case len(r.Connector.Hosts) > 0:
 		return p.hops[r.Connector.Name].route
 	default:
 		return routeMX + to.Domain() + "/" + r.Connector.Name

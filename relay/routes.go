@@ -35,8 +35,6 @@ type hop struct {
 	route string // of smart hosts; empty for MX delivery
 }
 
-const defaultConnections = 20
-
 // newRoutes makes the routes of a configuration.
 func newRoutes(
 	cfg *Config, lent smtpSender, calls *smtpd.Calls, f *faults,
@@ -51,10 +49,15 @@ func newRoutes(
 	}
 	p.mailboxes = lent.bind(cfg, f, "Mailboxes", cfg.Mailboxes, calls)
 	p.transport = lent.bind(cfg, f, "Transport", cfg.Transport, calls)
-	for _, c := range cfg.SendConnectors {
-		if c != nil {
-			p.hops[c.Name] = p.hopOf(c, cfg.Hostname)
+	for i, c := range cfg.SendConnectors {
+		if c == nil {
+			continue
 		}
+		if c.Transport != "" {
+			f.addf(fmt.Sprintf("SendConnectors[%d].Transport", i), "no transport is called %q",
+				c.Transport)
+		}
+		p.hops[c.Name] = p.hopOf(c, cfg.Hostname)
 	}
 	return p
 }
@@ -82,7 +85,7 @@ func (p *routes) checkRelayDomains(table *domains.Table, f *faults) {
 			continue
 		}
 		name := strings.TrimPrefix(d.Domain, "*.")
-		if _, ok, _ := p.send.Select(name, 0); !ok {
+		if _, err := p.send.Select(name, 0); err != nil {
 			f.addf(fmt.Sprintf("AcceptedDomains[%d].Type", i),
 				"%s is %s, but no send connector leads to it: add one with the address space "+
 					"%s, or make the domain Authoritative",
@@ -91,46 +94,26 @@ func (p *routes) checkRelayDomains(table *domains.Table, f *faults) {
 	}
 }
 
-// bind lends the relay's client to a NextHop. Other transports are called
-// apart.
+// bind lends the relay's client to an SMTP transport. Others are called apart.
 func (s smtpSender) bind(
 	cfg *Config, f *faults, field string, t Transport, calls *smtpd.Calls,
 ) Transport {
-	n, ok := t.(*NextHop)
+	n, ok := t.(*smtpHop)
 	switch {
 	case !ok && t != nil:
 		return boundTransport{calls: calls, of: t}
 	case n == nil: // nothing, or what checkNil has told
 		return nil
 	}
-	next, err := n.hop(s.number+"/"+field, cfg.Hostname)
+	wire, err := n.onWire()
 	f.join(field, err)
-	return &smtpTransport{client: s.client, hop: next, signer: s.signer}
+	next := outboundHop(&wire, s.number+"/"+field, cfg.Hostname)
+	return &smtpTransport{client: s.client, hop: &next, signer: s.signer}
 }
 
-func (p *routes) hopOf(sc *connector.SendConnector, hostname string) *hop {
-	c := sc.WithDefaults()
-	h := &hop{next: outbound.NextHop{
-		Key:                   p.lent.number + "/" + c.Name,
-		Hosts:                 c.SmartHosts,
-		AllowPrivate:          c.AllowPrivateAddresses,
-		Port:                  c.Port,
-		TLS:                   c.TLS,
-		TLSDomain:             c.TLSDomain,
-		RootCAs:               c.RootCAs,
-		Certificates:          c.Certificates,
-		ImplicitTLS:           c.ImplicitTLS,
-		Username:              c.Username,
-		Password:              c.Password,
-		AllowPlaintextAuth:    c.AllowPlaintextAuth,
-		Helo:                  c.FQDN,
-		MaxConnections:        c.MaxConnections,
-		MessagesPerConnection: c.MessagesPerConnection,
-	}}
-	if h.next.Helo == "" {
-		h.next.Helo = hostname
-	}
-	if len(c.SmartHosts) > 0 {
+func (p *routes) hopOf(c *connector.SendConnector, hostname string) *hop {
+	h := &hop{next: outboundHop(&c.NextHop, p.lent.number+"/"+c.Name, hostname)}
+	if len(c.Hosts) > 0 {
 		h.route = routeSend + c.Name
 	}
 	return h

@@ -169,14 +169,14 @@ func (r *reader) unrouted(routes *connector.SendSet) {
 		if err != nil {
 			continue
 		}
-		route, ok, _ := routes.Select(name, 0)
+		route, err := routes.Select(name, 0)
 		switch {
-		case !ok:
+		case err != nil:
 			r.note(
 				domainLabel(d.Domain), "DomainType", d.Type.String(),
 				"the relay refuses this: no send connector leads to the domain",
 			)
-		case route.Space == "*" && len(route.Connector.SmartHosts) == 0:
+		case route.Space == "*" && len(route.Connector.Hosts) == 0:
 			r.note(
 				domainLabel(d.Domain), "DomainType", d.Type.String(),
 				"no send connector of its own: mail goes to the mail exchangers of the domain, "+

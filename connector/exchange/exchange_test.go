@@ -730,36 +730,53 @@ func TestSend(t *testing.T) {
 		changes string
 		want    connector.SendConnector
 	}{
-		{`{"RequireTLS": true}`, connector.SendConnector{TLS: connector.TLSEncryptionOnly}},
-		{`{"IgnoreSTARTTLS": true}`, connector.SendConnector{TLS: connector.TLSNone}},
+		{
+			`{"RequireTLS": true}`,
+			connector.SendConnector{NextHop: connector.NextHop{TLS: connector.TLSEncryptionOnly}},
+		},
+		{
+			`{"IgnoreSTARTTLS": true}`,
+			connector.SendConnector{NextHop: connector.NextHop{TLS: connector.TLSNone}},
+		},
 		{
 			`{"RequireTLS": true, "TlsAuthLevel": 3}`,
-			connector.SendConnector{TLS: connector.TLSDomainValidation},
+			connector.SendConnector{NextHop: connector.NextHop{TLS: connector.TLSDomainValidation}},
 		},
 		{`{"TlsDomain": "mx.example.com"}`, connector.SendConnector{}},
 		{`{"RequireTLS": true, "TlsAuthLevel": 3, "TlsDomain": {"Domain": "mx.example.com"}, ` +
 			host + `}`,
 			connector.SendConnector{
-				TLS: connector.TLSDomainValidation, TLSDomain: "mx.example.com",
-				SmartHosts: []string{"smtp.example.com"},
+				NextHop: connector.NextHop{
+					TLS: connector.TLSDomainValidation, TLSDomain: "mx.example.com",
+					Hosts: []string{"smtp.example.com"},
+				},
 			}},
 		{`{"SmartHostAuthMechanism": 4, "AuthenticationCredential": {"UserName": "u", "Password": "secret"}, ` + host + `}`,
 			connector.SendConnector{
-				TLS: connector.TLSDomainValidation, TLSDomain: "smtp.example.com", Username: "u",
-				SmartHosts: []string{"smtp.example.com"},
+				NextHop: connector.NextHop{
+					TLS: connector.TLSDomainValidation, TLSDomain: "smtp.example.com",
+					Username: "u",
+					Hosts:    []string{"smtp.example.com"},
+				},
 			}},
 		{`{"SmartHostAuthMechanism": 2, ` + credential + `, ` + host + `}`,
 			connector.SendConnector{
-				Username: "u", AllowUnverifiedAuth: true, SmartHosts: []string{"smtp.example.com"},
+				NextHop: connector.NextHop{
+					Username: "u", AllowUnverifiedAuth: true, Hosts: []string{"smtp.example.com"},
+				},
 			}},
 		{`{"SmartHostAuthMechanism": 4, ` + credential + `, "SmartHosts": "a.example,b.example"}`,
 			connector.SendConnector{
-				TLS: connector.TLSCertificateValidation, Username: "u",
-				SmartHosts: []string{"a.example", "b.example"},
+				NextHop: connector.NextHop{
+					TLS: connector.TLSCertificateValidation, Username: "u",
+					Hosts: []string{"a.example", "b.example"},
+				},
 			}},
 		{
 			`{"SmartHosts": "[192.0.2.1],[2001:db8::1]", "Port": 26}`,
-			connector.SendConnector{SmartHosts: []string{"192.0.2.1", "[2001:db8::1]"}, Port: 26},
+			connector.SendConnector{
+				NextHop: connector.NextHop{Hosts: []string{"192.0.2.1", "[2001:db8::1]"}, Port: 26},
+			},
 		},
 		{`{"AddressSpaces": {"Type": "SMTP", "Domain": "bücher.example", "IncludeSubDomains": true, "Cost": 7}}`,
 			connector.SendConnector{
@@ -775,7 +792,9 @@ func TestSend(t *testing.T) {
 			}},
 		{
 			`{"MaxMessageSize": "Unlimited", "SmtpMaxMessagesPerConnection": 5, "Enabled": false}`,
-			connector.SendConnector{MessagesPerConnection: 5, Disabled: true},
+			connector.SendConnector{
+				NextHop: connector.NextHop{MessagesPerConnection: 5}, Disabled: true,
+			},
 		},
 		{
 			`{"MaxMessageSize": "10 MB (10,485,760 bytes)"}`,

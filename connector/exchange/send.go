@@ -169,13 +169,13 @@ func (c *send) smartHosts() {
 			c.o.wrong("SmartHosts", v, "a host name or an address")
 			continue
 		}
-		c.SmartHosts = append(c.SmartHosts, hostOf(s))
+		c.Hosts = append(c.Hosts, hostOf(s))
 	}
 	dns, ok := c.o.flag("DNSRoutingEnabled")
 	switch {
-	case ok && dns && len(c.SmartHosts) > 0:
+	case ok && dns && len(c.Hosts) > 0:
 		c.o.note("DNSRoutingEnabled", "contradicts SmartHosts, which are used")
-	case ok && !dns && len(c.SmartHosts) == 0:
+	case ok && !dns && len(c.Hosts) == 0:
 		c.o.note(
 			"DNSRoutingEnabled",
 			"there are no smart hosts either; mail goes to the recipient's mail exchangers",
@@ -184,7 +184,7 @@ func (c *send) smartHosts() {
 	c.inside()
 	if a, ok := c.o.amount("Port"); ok {
 		switch {
-		case len(c.SmartHosts) == 0 && a.n != 25:
+		case len(c.Hosts) == 0 && a.n != 25:
 			c.o.note("Port", "left out: it is for smart hosts, and there are none")
 		case a.n < 1 || a.n > math.MaxUint16:
 			c.o.fault("Port", "%d is out of range", a.n)
@@ -198,7 +198,7 @@ func (c *send) smartHosts() {
 // spaces have: not those for the whole world.
 func (c *send) inside() {
 	world := func(a connector.AddressSpace) bool { return a.Domain == "*" }
-	if len(c.SmartHosts) > 0 || len(c.AddressSpaces) == 0 ||
+	if len(c.Hosts) > 0 || len(c.AddressSpaces) == 0 ||
 		slices.ContainsFunc(c.AddressSpaces, world) {
 		return
 	}
@@ -258,7 +258,7 @@ func (c *send) tls() {
 	domain := strings.TrimSuffix(c.o.text("TlsDomain", "Domain", "Address"), ".")
 	switch {
 	case domain == "":
-		if c.TLS == connector.TLSDomainValidation && len(c.SmartHosts) > 0 {
+		if c.TLS == connector.TLSDomainValidation && len(c.Hosts) > 0 {
 			c.o.note(
 				"TlsDomain",
 				"missing; DomainValidation with smart hosts needs the name in their certificates",
@@ -322,8 +322,8 @@ func (c *send) unverified(parameter string) {
 func (c *send) authTLS(parameter string) {
 	switch {
 	case c.TLS == connector.TLSDomainValidation:
-	case len(c.SmartHosts) == 1 && !isAddress(c.SmartHosts[0]):
-		c.TLS, c.TLSDomain = connector.TLSDomainValidation, c.SmartHosts[0]
+	case len(c.Hosts) == 1 && !isAddress(c.Hosts[0]):
+		c.TLS, c.TLSDomain = connector.TLSDomainValidation, c.Hosts[0]
 	default:
 		c.TLS = connector.TLSCertificateValidation
 		c.o.note(parameter, "the relay refuses this: Exchange wants each smart host's own name "+

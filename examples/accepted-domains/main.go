@@ -82,7 +82,7 @@ func newRelay(store spool.Store, listen, maildir, other string) (*relay.Relay, e
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "other",
 			AddressSpaces: []connector.AddressSpace{{Domain: "example.org"}},
-			SmartHosts:    []string{other},
+			NextHop:       connector.NextHop{Hosts: []string{other}},
 		}},
 		Logger: slog.Default(),
 	})

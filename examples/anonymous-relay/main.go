@@ -75,7 +75,7 @@ func newRelay(store spool.Store, listen, allow, smartHost string) (*relay.Relay,
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",
 			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
-			SmartHosts:    []string{smartHost},
+			NextHop:       connector.NextHop{Hosts: []string{smartHost}},
 		}},
 		Logger: slog.Default(),
 	})

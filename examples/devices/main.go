@@ -186,7 +186,7 @@ func config(o options) (relay.Config, error) {
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",
 			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
-			SmartHosts:    []string{o.smartHost},
+			NextHop:       connector.NextHop{Hosts: []string{o.smartHost}},
 		}},
 		Logger: slog.Default(),
 	}, nil

@@ -137,7 +137,7 @@ func receiveOf(c *connector.Connector) receive {
 func sendOf(c *connector.SendConnector, passwordFile string) send {
 	to := send{
 		Name: c.Name, Disabled: c.Disabled, AddressSpaces: texts(c.AddressSpaces),
-		SmartHosts: c.SmartHosts, Port: c.Port,
+		SmartHosts: c.Hosts, Port: c.Port,
 		TLS: c.TLS.String(), TLSDomain: c.TLSDomain, Username: c.Username,
 		AllowUnverifiedAuth: c.AllowUnverifiedAuth, FQDN: c.FQDN,
 		MaxMessageBytes: c.MaxMessageBytes, MessagesPerConnection: c.MessagesPerConnection,

@@ -307,7 +307,7 @@ func (l *loader) mailboxes(f *file) relay.Transport {
 		u, err := url.Parse(f.Mailboxes.Deliver)
 		if err == nil && u.Host != "" && strings.Trim(u.Path, "/") == "" && u.RawQuery == "" &&
 			u.User == nil {
-			return &relay.NextHop{Hosts: []string{u.Host}, LMTP: kind == "lmtp"}
+			return relay.SMTP(connector.NextHop{Hosts: []string{u.Host}, LMTP: kind == "lmtp"})
 		}
 	}
 	l.add(

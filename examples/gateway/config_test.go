@@ -68,7 +68,7 @@ func TestSample(t *testing.T) {
 		t.Errorf("connector: %+v", c)
 	}
 	s := cfg.SendConnectors[0]
-	if !slices.Equal(s.SmartHosts, []string{"127.0.0.1:2602", "127.0.0.1:2603"}) ||
+	if !slices.Equal(s.Hosts, []string{"127.0.0.1:2602", "127.0.0.1:2603"}) ||
 		s.AddressSpaces[0] != (connector.AddressSpace{Domain: "*", Cost: 1}) {
 		t.Errorf("send connector: %+v", s)
 	}

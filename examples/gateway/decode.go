@@ -265,8 +265,11 @@ func kindName(t reflect.Type) string {
 }
 
 // snake turns the name of a Go field into a key: RemoteIPRanges is
-// remote_ip_ranges.
+// remote_ip_ranges. The hosts of a next hop are smart_hosts.
 func snake(name string) string {
+	if name == "Hosts" {
+		return "smart_hosts"
+	}
 	var b strings.Builder
 	runes := []rune(name)
 	for i, r := range runes {

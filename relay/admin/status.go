@@ -182,7 +182,7 @@ func showSend(c *connector.SendConnector) sendsTo {
 		Name: d.Name, Port: d.Port, TLS: d.TLS, ImplicitTLS: d.ImplicitTLS,
 		LogsOn:          d.Username != "",
 		AddressSpaces:   first(maxItems, d.AddressSpaces, same),
-		SmartHosts:      first(maxItems, d.SmartHosts, same),
+		SmartHosts:      first(maxItems, d.Hosts, same),
 		MaxMessageBytes: d.MaxMessageBytes, MaxConnections: d.MaxConnections,
 	}
 }

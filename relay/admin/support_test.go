@@ -112,10 +112,12 @@ func config(t testing.TB) relay.Config {
 		}),
 		SendConnectors: []*connector.SendConnector{{
 			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
-			SmartHosts: []string{"smtp1.example.net", "smtp2.example.net:465"},
-			TLS:        connector.TLSCertificateValidation, Username: "hidden-user",
-			Password:            "hidden-password",
-			AllowUnverifiedAuth: true,
+			NextHop: connector.NextHop{
+				Hosts: []string{"smtp1.example.net", "smtp2.example.net:465"},
+				TLS:   connector.TLSCertificateValidation, Username: "hidden-user",
+				Password:            "hidden-password",
+				AllowUnverifiedAuth: true,
+			},
 		}, {
 			Name: "off", AddressSpaces: []connector.AddressSpace{{Domain: "off.example"}},
 			Disabled: true,

@@ -74,9 +74,10 @@ func TestSignUp(t *testing.T) {
 func withHop(address string) func(*relay.Config) {
 	return func(c *relay.Config) {
 		c.SendConnectors = []*connector.SendConnector{{
-			Name: "out", SmartHosts: []string{address},
+			Name: "out", NextHop: connector.NextHop{Hosts: []string{address},
+				TLS: connector.TLSNone},
+
 			AddressSpaces: []connector.AddressSpace{{Domain: "*", Cost: 1}},
-			TLS:           connector.TLSNone,
 		}}
 	}
 }
@@ -175,7 +176,7 @@ func TestScriptAtEachStage(t *testing.T) {
 func TestLMTPAnswersForEachRecipient(t *testing.T) {
 	t.Parallel()
 	kit := relaytest.New(t, func(c *relay.Config) {
-		c.Transport = &relay.NextHop{Hosts: []string{"192.0.2.1:24"}, LMTP: true}
+		c.Transport = relay.SMTP(connector.NextHop{Hosts: []string{"192.0.2.1:24"}, LMTP: true})
 		c.Retry.Schedule = []time.Duration{time.Second}
 	})
 	hop := (&relaytest.Hop{

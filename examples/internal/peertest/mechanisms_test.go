@@ -80,7 +80,7 @@ func embed(t *testing.T, next *sink) *gateway {
 		},
 		SendConnectors: []*connector.SendConnector{{
 			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
-			SmartHosts: []string{next.addr},
+			NextHop: connector.NextHop{Hosts: []string{next.addr}},
 		}},
 		Events: func(e event.Event) {
 			for _, to := range e.To {

@@ -49,7 +49,7 @@ func startProxied(t *testing.T, next *sink, change func(*relay.Config)) *proxied
 		Connectors: []*connector.Connector{apps},
 		SendConnectors: []*connector.SendConnector{{
 			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
-			SmartHosts: []string{next.addr},
+			NextHop: connector.NextHop{Hosts: []string{next.addr}},
 		}},
 		Events: func(e event.Event) {
 			key := e.Kind.String()

@@ -83,7 +83,7 @@ func reporter(t *testing.T) (addr string, next *sink) {
 	apps.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	to := func(name, domain, host string) *connector.SendConnector {
 		return &connector.SendConnector{
-			Name: name, SmartHosts: []string{host},
+			Name: name, NextHop: connector.NextHop{Hosts: []string{host}},
 			AddressSpaces: []connector.AddressSpace{{Domain: domain}},
 		}
 	}

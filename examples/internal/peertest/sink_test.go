@@ -171,7 +171,10 @@ func TestSmtpSink(t *testing.T) {
 	}
 	for domain := range names {
 		cfg.SendConnectors = append(cfg.SendConnectors, &connector.SendConnector{
-			Name: domain, SmartHosts: []string{addrs[domain]}, TLS: connector.TLSNone,
+			Name: domain,
+			NextHop: connector.NextHop{
+				Hosts: []string{addrs[domain]}, TLS: connector.TLSNone,
+			},
 			AddressSpaces: []connector.AddressSpace{{Domain: domain}},
 		})
 	}
