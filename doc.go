@@ -3,7 +3,7 @@
 // and accepted domains that decide who may be bounced, with a durable queue,
 // delivery and bounces behind them.
 //
-// This package holds no code. The packages are:
+// This package holds [FieldError] and nothing else. The packages are:
 //
 //   - connector: who may do what. Receive connectors with remote address ranges,
 //     permission groups, extended rights and limits; send connectors.

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/postern-mail/postern"
 )
 
 // A Credential is what one application or device logs on with, beside the
@@ -70,10 +72,10 @@ func (c *Credential) clone() *Credential {
 // validate returns what is wrong with c, every fault naming its field. Faults
 // that c had before a change do not count, so that a credential that was stored
 // with them can still be held.
-func (c *Credential) validate(before *Credential) error {
+func (c *Credential) validate(before *Credential) []error {
 	var faults []error
 	fault := func(field, format string, args ...any) {
-		faults = append(faults, fmt.Errorf("auth: credential: "+field+": "+format, args...))
+		faults = append(faults, &postern.FieldError{Field: field, Err: fmt.Errorf(format, args...)})
 	}
 	for i, s := range c.Senders {
 		field := fmt.Sprintf("Senders[%d]", i)
@@ -104,7 +106,7 @@ func (c *Credential) validate(before *Credential) error {
 	if c.PerDay < 0 && c.PerDay != before.PerDay {
 		fault("PerDay", "%d is negative", c.PerDay)
 	}
-	return errors.Join(faults...)
+	return faults
 }
 
 // isLocal reports whether s is a local part as [Identity.MaySendAs] is asked

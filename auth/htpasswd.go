@@ -16,6 +16,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/postern-mail/postern"
 )
 
 const (
@@ -85,9 +87,10 @@ func WithHasher(h *Hasher) Option {
 // to another mechanism for a user without keys.
 func RequireSCRAM() Option { return func(h *Htpasswd) { h.scram = true } }
 
-// OpenHtpasswd reads the file. The error holds every fault of the file with
-// its line number, joined with [errors.Join]; after 20 of them the rest is left
-// out. It never holds a hash.
+// OpenHtpasswd reads the file. The error holds every fault of the file, joined
+// with [errors.Join], each a *[postern.FieldError] with the file's name and the
+// line as its field; after 20 of them the rest is left out. It never holds a
+// hash.
 func OpenHtpasswd(path string, options ...Option) (*Htpasswd, error) {
 	h := &Htpasswd{
 		path:    path,
@@ -259,7 +262,9 @@ func parseHtpasswd(name string, data []byte, h *Hasher, scram bool) (*users, err
 			if user != "" {
 				err = fmt.Errorf("user %q: %w", user, err)
 			}
-			faults = append(faults, fmt.Errorf("auth: %s:%d: %w", name, n, err))
+			faults = append(
+				faults, &postern.FieldError{Field: fmt.Sprintf("%s:%d", name, n), Err: err},
+			)
 		}
 		if len(faults) == maxFaults {
 			break

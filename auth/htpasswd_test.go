@@ -194,7 +194,7 @@ func TestOpenHtpasswdFaults(t *testing.T) {
 	for i, l := range lines {
 		content.WriteString(l.line + "\n")
 		if l.fault != "" {
-			fmt.Fprintf(&want, "auth: %s:%d: %s\n", path, i+1, l.fault)
+			fmt.Fprintf(&want, "%s:%d: %s\n", path, i+1, l.fault)
 		}
 	}
 	write(t, path, content.String(), 1)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/postern-mail/postern"
 )
 
 // KeyringOptions change a Keyring. The zero value is a good choice.
@@ -81,7 +83,8 @@ func newToken(id string) (token string, s Secret) {
 
 // Issue stores a new credential as c describes it and returns its token, which
 // is shown this once. The ID, the secrets, the times but Expires, and the
-// Version are made here. The error names every fault of c.
+// Version are made here. The error holds every fault of c,
+// joined with [errors.Join], each a *[postern.FieldError].
 func (k *Keyring) Issue(ctx context.Context, c Credential) (
 	token string, issued *Credential, err error,
 ) {
@@ -89,10 +92,11 @@ func (k *Keyring) Issue(ctx context.Context, c Credential) (
 		return "", nil, errNoStore
 	}
 	issued = c.clone()
+	faults := c.validate(new(Credential))
 	if issued.Owner, err = PrepareName(c.Owner); err != nil {
-		err = fmt.Errorf("auth: credential: Owner: %w", err)
+		faults = append(faults, &postern.FieldError{Field: "Owner", Err: err})
 	}
-	if err := errors.Join(err, c.validate(new(Credential))); err != nil {
+	if err := errors.Join(faults...); err != nil {
 		return "", nil, err
 	}
 	issued.ID, issued.Version = newID(idLen), 0
@@ -134,8 +138,8 @@ func (k *Keyring) Rotate(
 
 // Update changes a credential: it calls change with what is stored, and again
 // if another process was quicker. It returns the error of change, or one that
-// names every fault the change has brought. The ID, the owner and LastUsed
-// stay.
+// holds every fault the change has brought, as that of Issue does. The ID, the
+// owner and LastUsed stay.
 func (k *Keyring) Update(ctx context.Context, id string, change func(*Credential) error) error {
 	switch {
 	case k.store == nil:
@@ -152,7 +156,7 @@ func (k *Keyring) Update(ctx context.Context, id string, change func(*Credential
 		if err := change(c); err != nil {
 			return err
 		}
-		if err := c.validate(before); err != nil {
+		if err := errors.Join(c.validate(before)...); err != nil {
 			return err
 		}
 		c.ID, c.Owner, c.Version = id, before.Owner, before.Version

@@ -78,7 +78,7 @@ const (
 )
 
 // Validate checks the connector by itself. The error holds every fault, joined
-// with [errors.Join], each a *[FieldError] with a path such as
+// with [errors.Join], each a *[postern.FieldError] with a path such as
 // "RemoteIPRanges[0]". What a connector may not have in common with others is
 // for [NewSet] to check.
 func (c *Connector) Validate() error {

@@ -59,7 +59,7 @@
 // # Errors
 //
 // [NewSet], [NewSendSet] and the Validate methods report every fault at once,
-// joined with [errors.Join], each a *[FieldError] that names its field.
+// joined with [errors.Join], each a *[postern.FieldError] that names its field.
 //
 // # Configuration files
 //

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/connector"
 )
 
@@ -250,7 +251,7 @@ func ExampleNewSet() {
 		&connector.Connector{Name: "apps"},
 	)
 	for _, fault := range err.(interface{ Unwrap() []error }).Unwrap() {
-		var field *connector.FieldError
+		var field *postern.FieldError
 		if errors.As(fault, &field) {
 			fmt.Println(field.Field)
 		}

@@ -95,7 +95,8 @@ func (h NextHop) GoString() string { return fmt.Sprintf("connector.NextHop{Hosts
 func (h NextHop) LogValue() slog.Value { return slog.StringValue(h.String()) }
 
 // Validate checks the next hop by itself. The error holds every fault, joined
-// with [errors.Join], each a *[FieldError] with a path such as "Hosts[0]".
+// with [errors.Join], each a *[postern.FieldError] with a path such as
+// "Hosts[0]".
 func (h *NextHop) Validate() error {
 	var f faults
 	if h == nil {

@@ -41,9 +41,9 @@ func (c *Connector) validateRelay(fault report) {
 
 // CheckTrusted checks ranges whose hosts are to be believed when they say for
 // whom they speak, as proxies are. The error holds every fault, joined with
-// [errors.Join], each a *[FieldError] with a path such as "[0]": ranges that
-// hold no address, and ranges that together hold more public addresses than a
-// connector may relay for without being an open relay.
+// [errors.Join], each a *[postern.FieldError] with a path such as "[0]": ranges
+// that hold no address, and ranges that together hold more public addresses
+// than a connector may relay for without being an open relay.
 func CheckTrusted(ranges []Range) error {
 	var f faults
 	fault := f.in("")

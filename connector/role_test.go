@@ -256,7 +256,7 @@ func TestCheckTrusted(t *testing.T) {
 	t.Parallel()
 	wantFaults(t, CheckTrusted(nil))
 	wantFaults(t, CheckTrusted(ranges("10.0.0.0/8", "192.0.2.1", "fd00::/8")))
-	const wide = ": these ranges hold more than a /8 block of public IPv4 or a /16 block of " +
+	const wide = "these ranges hold more than a /8 block of public IPv4 or a /16 block of " +
 		"public IPv6 addresses, " +
 		"and any host in them could claim to be any other; list only your own"
 	err := CheckTrusted(append(ranges("0.0.0.0/1"), Range{}))

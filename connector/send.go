@@ -132,7 +132,8 @@ func (c SendConnector) GoString() string {
 func (c SendConnector) LogValue() slog.Value { return slog.StringValue(c.Name) }
 
 // Validate checks the connector by itself. The error holds every fault, joined
-// with [errors.Join], each a *[FieldError] with a path such as "Hosts[0]".
+// with [errors.Join], each a *[postern.FieldError] with a path such as
+// "Hosts[0]".
 func (c *SendConnector) Validate() error {
 	var f faults
 	if c == nil {

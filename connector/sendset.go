@@ -27,9 +27,9 @@ type candidate struct {
 }
 
 // NewSendSet checks all send connectors and builds the set. The error holds
-// every fault, joined with [errors.Join], each a *[FieldError] with a path such
-// as "[1].Hosts[0]". Names must be unique. Connectors that are disabled
-// are checked but do not take part.
+// every fault, joined with [errors.Join], each a *[postern.FieldError] with a
+// path such as "[1].Hosts[0]". Names must be unique. Connectors that are
+// disabled are checked but do not take part.
 func NewSendSet(list ...*SendConnector) (*SendSet, error) {
 	var f faults
 	names := make(map[string]int, len(list))

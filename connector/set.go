@@ -15,8 +15,8 @@ type Set struct {
 	tables     map[netip.AddrPort]*table
 }
 
-// NewSet checks all connectors and builds the set. The error holds every
-// fault, joined with [errors.Join], each a *[FieldError] with a path such as
+// NewSet checks all connectors and builds the set. The error holds every fault,
+// joined with [errors.Join], each a *[postern.FieldError] with a path such as
 // "[1].RemoteIPRanges[0]".
 //
 // Names must be unique. On one binding, two ranges may overlap only when one

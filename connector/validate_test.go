@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postern-mail/postern"
 	. "github.com/postern-mail/postern/connector"
 )
 
@@ -25,7 +26,7 @@ func ranges(list ...string) []Range {
 	return r
 }
 
-// wantFaults expects exactly these faults, each a *FieldError.
+// wantFaults expects exactly these faults, each a *postern.FieldError.
 func wantFaults(t *testing.T, err error, want ...string) {
 	t.Helper()
 	var got []string
@@ -35,9 +36,9 @@ func wantFaults(t *testing.T, err error, want ...string) {
 			t.Fatalf("%T is not joined: %v", err, err)
 		}
 		for _, e := range joined.Unwrap() {
-			var fe *FieldError
+			var fe *postern.FieldError
 			if !errors.As(e, &fe) || fe.Field == "" || fe.Unwrap() == nil {
-				t.Errorf("%T is no FieldError: %v", e, e)
+				t.Errorf("%T is no postern.FieldError: %v", e, e)
 			}
 			got = append(got, e.Error())
 		}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/postern-mail/postern"
 )
 
 const (
@@ -48,9 +50,9 @@ type fileState struct {
 	err error
 }
 
-// OpenRecipients reads the file. The error holds every fault of the file with
-// its line number, joined with [errors.Join]; after 20 of them the rest is left
-// out.
+// OpenRecipients reads the file. The error holds every fault of the file,
+// joined with [errors.Join], each a *[postern.FieldError] with the file's name
+// and the line as its field; after 20 of them the rest is left out.
 func OpenRecipients(path string) (*RecipientsFile, error) {
 	r := &RecipientsFile{path: path, start: time.Now()}
 	r.next.Store(int64(fileInterval))
@@ -160,7 +162,9 @@ func parseRecipients(name string, data []byte) (recipients, error) {
 			err = list.add(string(line))
 		}
 		if err != nil {
-			faults = append(faults, fmt.Errorf("%s:%d: %w", name, n, err))
+			faults = append(
+				faults, &postern.FieldError{Field: fmt.Sprintf("%s:%d", name, n), Err: err},
+			)
 		}
 		if len(faults) == maxFaults {
 			break

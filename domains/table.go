@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/postern-mail/postern"
 )
 
 // AcceptedDomain is a domain the relay accepts mail for from anybody who may
@@ -46,7 +48,7 @@ type Table struct {
 }
 
 // NewTable checks the list and builds a table. The error holds every fault,
-// joined with [errors.Join], each a *[FieldError] with a path such as
+// joined with [errors.Join], each a *[postern.FieldError] with a path such as
 // "[1].Domain".
 //
 // Two entries may cover the same name if one is more specific: "example.com"
@@ -61,7 +63,9 @@ func NewTable(list ...AcceptedDomain) (*Table, error) {
 	var faults []error
 	for i := range t.list {
 		fault := func(field string, err error) {
-			faults = append(faults, &FieldError{Field: fmt.Sprintf("[%d].%s", i, field), Err: err})
+			faults = append(
+				faults, &postern.FieldError{Field: fmt.Sprintf("[%d].%s", i, field), Err: err},
+			)
 		}
 		if err := t.add(&t.list[i]); err != nil {
 			fault("Domain", err)
@@ -181,16 +185,3 @@ func (t *Table) Domains() []AcceptedDomain {
 	}
 	return slices.Clone(t.list)
 }
-
-// FieldError is one fault of a configuration: the path of the field and what is
-// wrong with it.
-type FieldError struct {
-	Field string // "[1].Domain"
-	Err   error
-}
-
-// Error returns the path and the fault.
-func (e *FieldError) Error() string { return fmt.Sprintf("%s: %v", e.Field, e.Err) }
-
-// Unwrap returns the fault.
-func (e *FieldError) Unwrap() error { return e.Err }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/domains"
 )
 
@@ -210,7 +211,7 @@ func TestNewTableFaults(t *testing.T) {
 			}
 			var fields []string
 			for _, e := range err.(interface{ Unwrap() []error }).Unwrap() {
-				var f *domains.FieldError
+				var f *postern.FieldError
 				if !errors.As(e, &f) || f.Unwrap() == nil {
 					t.Fatalf("%T", e)
 				}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/postern-mail/postern"
 )
 
 // CertificateFiles names a certificate and its key, both in PEM.
@@ -50,8 +52,9 @@ type certificatePair struct {
 
 // LoadCertificates reads certificates. A client gets the first that is good for
 // the name it asks for and for the algorithms it knows, or else the first of
-// all; one that has expired or is not valid yet only if there is no other. An
-// error names each pair that could not be read. A nil logger discards.
+// all; one that has expired or is not valid yet only if there is no other. The
+// error holds each pair that could not be read, joined with [errors.Join], each
+// a *[postern.FieldError]. A nil logger discards.
 func LoadCertificates(logger *slog.Logger, files ...CertificateFiles) (*Certificates, error) {
 	if len(files) == 0 {
 		return nil, errors.New("relay: no certificate files")
@@ -65,7 +68,10 @@ func LoadCertificates(logger *slog.Logger, files ...CertificateFiles) (*Certific
 		p := &c.pairs[i]
 		p.files = files[i]
 		if _, err := p.load(); err != nil {
-			errs = append(errs, fmt.Errorf("relay: certificate %s: %w", p.files.Certificate, err))
+			errs = append(errs, &postern.FieldError{
+				Field: fmt.Sprintf("files[%d]", i),
+				Err:   fmt.Errorf("certificate %s: %w", p.files.Certificate, err),
+			})
 		}
 	}
 	if len(errs) > 0 {

@@ -167,7 +167,7 @@ func TestCertificatesFaults(t *testing.T) {
 		Certificate: filepath.Join(dir, "missing"), Key: good.Key,
 	},
 		relay.CertificateFiles{Certificate: good.Certificate, Key: other.Key})
-	if err == nil || strings.Count(err.Error(), "relay: certificate ") != 2 {
+	if err == nil || strings.Count(err.Error(), ": certificate ") != 2 {
 		t.Errorf("%v", err)
 	}
 	if _, err := relay.LoadCertificates(nil); err == nil {
@@ -245,7 +245,7 @@ func ExampleLoadCertificates() {
 	)
 	fmt.Println(err)
 	// Output:
-	// relay: certificate tls.crt: stat tls.crt: no such file or directory
+	// files[0]: certificate tls.crt: stat tls.crt: no such file or directory
 }
 
 // TestCertificateReadAgain has a pair be unreadable once and then good, with

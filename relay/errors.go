@@ -102,19 +102,6 @@ func (e *DeliveryError) Unwrap() error { return e.Err }
 // Temporary reports whether a later attempt may succeed.
 func (e *DeliveryError) Temporary() bool { return !e.Permanent }
 
-// FieldError is one fault of a [Config]: the path of the field and what is
-// wrong with it.
-type FieldError struct {
-	Field string // "Connectors[1].RemoteIPRanges[0]"
-	Err   error
-}
-
-// Error returns the path and the fault.
-func (e *FieldError) Error() string { return fmt.Sprintf("%s: %v", e.Field, e.Err) }
-
-// Unwrap returns the fault.
-func (e *FieldError) Unwrap() error { return e.Err }
-
 // RecipientError tells why [Relay.Submit] refused a recipient.
 type RecipientError struct {
 	Recipient string

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/auth/msgauth"
 	"github.com/postern-mail/postern/connector"
@@ -87,7 +88,7 @@ func ExampleNew() {
 	})
 	fmt.Println(err)
 
-	field, _ := errors.AsType[*relay.FieldError](err)
+	field, _ := errors.AsType[*postern.FieldError](err)
 	fmt.Println("first:", field.Field)
 	// Output:
 	// relay: the configuration has faults:

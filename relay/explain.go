@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
@@ -127,19 +128,22 @@ func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
 // addresses reads the query's addresses.
 func (q *Query) addresses(p *snapshot) (from, to domains.Address, err error) {
 	var errs []error
-	if !q.Local.IsValid() || !q.Remote.IsValid() {
-		errs = append(errs, errors.New("relay: Local and Remote are required"))
+	if !q.Local.IsValid() {
+		errs = append(errs, &postern.FieldError{Field: "Local", Err: errors.New("required")})
+	}
+	if !q.Remote.IsValid() {
+		errs = append(errs, &postern.FieldError{Field: "Remote", Err: errors.New("required")})
 	}
 	if q.From != "" {
 		if from, err = domains.Parse(q.From); err != nil {
-			errs = append(errs, fmt.Errorf("relay: From: %w", err))
+			errs = append(errs, &postern.FieldError{Field: "From", Err: err})
 		}
 	}
 	if strings.EqualFold(q.To, "postmaster") {
 		to = p.rules.postmaster
 	} else if q.To != "" {
 		if to, err = domains.Parse(q.To); err != nil {
-			errs = append(errs, fmt.Errorf("relay: To: %w", err))
+			errs = append(errs, &postern.FieldError{Field: "To", Err: err})
 		}
 	}
 	return from, to, errors.Join(errs...)

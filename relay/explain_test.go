@@ -111,7 +111,7 @@ func TestExplainIsWhatASessionGets(t *testing.T) {
 func TestExplainFaults(t *testing.T) {
 	w := start(t, nil)
 	_, err := w.relay.Explain(t.Context(), relay.Query{From: "a@b@c", To: "nothing"})
-	for _, want := range []string{"Local and Remote", "From:", "To:"} {
+	for _, want := range []string{"Local:", "Remote:", "From:", "To:"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v lacks %q", err, want)
 		}

@@ -7,16 +7,14 @@ import (
 
 	"github.com/hashicorp/go-multierror"
 
-	"github.com/postern-mail/postern/auth/msgauth"
-	"github.com/postern-mail/postern/connector"
-	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern"
 )
 
 // faults collects what is wrong with a Config.
 type faults struct{ all *multierror.Error }
 
 func (f *faults) add(field string, err error) {
-	f.all = multierror.Append(f.all, &FieldError{Field: field, Err: err})
+	f.all = multierror.Append(f.all, &postern.FieldError{Field: field, Err: err})
 }
 
 func (f *faults) addf(field, format string, args ...any) {
@@ -35,11 +33,7 @@ func (f *faults) join(field string, err error) {
 		}
 		return
 	}
-	if e, ok := errors.AsType[*connector.FieldError](err); ok {
-		f.add(field+pathOf(e.Field), e.Err)
-	} else if e, ok := errors.AsType[*domains.FieldError](err); ok {
-		f.add(field+pathOf(e.Field), e.Err)
-	} else if e, ok := errors.AsType[*msgauth.FieldError](err); ok {
+	if e, ok := errors.AsType[*postern.FieldError](err); ok {
 		f.add(field+pathOf(e.Field), e.Err)
 	} else {
 		f.add(field, err)
@@ -57,13 +51,21 @@ func (f *faults) err() error {
 	if f.all == nil {
 		return nil
 	}
-	f.all.ErrorFormat = func(errs []error) string {
-		var b strings.Builder
-		b.WriteString("relay: the configuration has faults:")
-		for _, e := range errs {
-			b.WriteString("\n  " + e.Error())
-		}
-		return b.String()
-	}
-	return f.all.ErrorOrNil()
+	return &configError{faults: f.all.WrappedErrors()}
 }
+
+// configError holds every fault of a Config.
+type configError struct{ faults []error }
+
+// Error returns a heading and a line for each fault.
+func (e *configError) Error() string {
+	var b strings.Builder
+	b.WriteString("relay: the configuration has faults:")
+	for _, fault := range e.faults {
+		b.WriteString("\n  " + fault.Error())
+	}
+	return b.String()
+}
+
+// Unwrap returns the faults, each a *postern.FieldError.
+func (e *configError) Unwrap() []error { return e.faults }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
@@ -57,7 +58,7 @@ func ExampleConfig_proxies() {
 		Spool:    memspool.New(nil),
 		Proxies:  connector.Everyone(),
 	})
-	field, _ := errors.AsType[*relay.FieldError](err)
+	field, _ := errors.AsType[*postern.FieldError](err)
 	fmt.Println(field.Field)
 	// Output:
 	// Proxies

@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
@@ -292,7 +293,7 @@ func TestHostWithoutIPv6(t *testing.T) {
 			}
 			defer r.Close()
 			err = r.Listen()
-			if e, ok := errors.AsType[*relay.FieldError](err); ok {
+			if e, ok := errors.AsType[*postern.FieldError](err); ok {
 				if e.Field != tt.want {
 					t.Errorf("%v, want %s", err, tt.want)
 				}
@@ -487,7 +488,7 @@ func TestFaultsOfTimes(t *testing.T) {
 			Hostname: "relay.example.test", Spool: memspool.New(nil), Postmaster: "no one",
 		},
 	)
-	if f, ok := errors.AsType[*relay.FieldError](err); !ok || f.Field != "Postmaster" {
+	if f, ok := errors.AsType[*postern.FieldError](err); !ok || f.Field != "Postmaster" {
 		t.Errorf("error %v", err)
 	}
 }
@@ -535,7 +536,7 @@ func TestErrorTypes(t *testing.T) {
 			},
 			"data h: 554 5.6.0 no", false,
 		},
-		{&relay.FieldError{Field: "Spool", Err: cause}, "Spool: cause", true},
+		{&postern.FieldError{Field: "Spool", Err: cause}, "Spool: cause", true},
 		{&relay.RecipientError{Recipient: "a@b.test", Err: cause}, "<a@b.test>: cause", true},
 	} {
 		if tt.err.Error() != tt.text {

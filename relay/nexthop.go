@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/outbound"
@@ -44,7 +45,7 @@ func (h *smtpHop) onWire() (connector.NextHop, error) {
 	err := hop.Validate()
 	if len(h.Hosts) == 0 {
 		missing := errors.New("at least one host is required")
-		err = errors.Join(&connector.FieldError{Field: "Hosts", Err: missing}, err)
+		err = errors.Join(&postern.FieldError{Field: "Hosts", Err: missing}, err)
 	}
 	return hop, err
 }

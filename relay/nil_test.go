@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
@@ -133,7 +134,7 @@ func TestNilArguments(t *testing.T) {
 	if l := r.Load(none); l.Queue < 0 {
 		t.Errorf("load %+v", l)
 	}
-	if (&relay.FieldError{}).Error() == "" || (&relay.RecipientError{}).Error() == "" {
+	if (&postern.FieldError{}).Error() == "" || (&relay.RecipientError{}).Error() == "" {
 		t.Error("an error without a text")
 	}
 	// The relay is none the worse for it.

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/internal/header"
@@ -73,7 +74,8 @@ type Relay struct {
 // It starts nothing: no socket is opened and nothing is delivered before
 // [Relay.Run].
 //
-// The error lists one [*FieldError] for each fault; errors.As finds them.
+// The error lists one *[postern.FieldError] for each fault; errors.As finds
+// them.
 func New(cfg Config) (*Relay, error) {
 	cfg.Hostname = wireName(cfg.Hostname)
 	r := &Relay{
@@ -151,10 +153,10 @@ func (r *Relay) policy(p *snapshot) smtpd.Policy {
 // learn the addresses, or to open privileged ports before dropping privileges.
 //
 // The error holds every binding that failed, joined with [errors.Join], each a
-// *[FieldError] with a path such as "Connectors[0].Bindings[1]"; then none is
-// open. A host without IPv6, or without IPv4, is no reason to fail: where a
-// connector has another binding, those of the missing family are left out of
-// [Relay.Addrs], with a line at Warn in the log for each.
+// *[postern.FieldError] with a path such as "Connectors[0].Bindings[1]"; then
+// none is open. A host without IPv6, or without IPv4, is no reason to fail:
+// where a connector has another binding, those of the missing family are left
+// out of [Relay.Addrs], with a line at Warn in the log for each.
 func (r *Relay) Listen() error {
 	opened, err := r.listenOnce()
 	if err == nil {
@@ -217,7 +219,7 @@ func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 			if r.listeners[b] == nil && opened[b] == nil {
 				l, err := p.cfg.listen(b)
 				if err != nil {
-					err = &FieldError{
+					err = &postern.FieldError{
 						Field: fmt.Sprintf("Connectors[%d].Bindings[%d]", i, j), Err: err,
 					}
 					if isMissingFamily(err, b.Addr()) {

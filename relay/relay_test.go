@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/auth/msgauth"
 	"github.com/postern-mail/postern/connector"
@@ -459,8 +460,8 @@ func TestConfigFaults(t *testing.T) {
 			t.Errorf("no fault at %s", want)
 		}
 	}
-	if _, ok := errors.AsType[*relay.FieldError](err); !ok {
-		t.Error("no FieldError in the error")
+	if _, ok := errors.AsType[*postern.FieldError](err); !ok {
+		t.Error("no postern.FieldError in the error")
 	}
 	t.Log(err)
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"github.com/postern-mail/postern"
 )
 
 // placeholder stands for the user's name in a filter or a DN.
@@ -96,8 +98,8 @@ func New(opt Options) (*Verifier, error) {
 	if opt.Conns <= 0 {
 		opt.Conns = 8
 	}
-	servers, err := opt.servers()
-	if err := errors.Join(err, opt.check()); err != nil {
+	servers, faults := opt.servers()
+	if err := errors.Join(append(faults, opt.check()...)...); err != nil {
 		return nil, err
 	}
 	if opt.Decoy == "" {
@@ -118,61 +120,67 @@ func New(opt Options) (*Verifier, error) {
 	return v, nil
 }
 
-func (opt *Options) check() error {
+// check returns every fault but those of the URLs.
+func (opt *Options) check() []error {
 	var faults []error
-	fault := func(format string, args ...any) {
-		faults = append(faults, fmt.Errorf("ldapauth: "+format, args...))
+	fault := func(field, format string, args ...any) {
+		faults = append(faults, &postern.FieldError{Field: field, Err: fmt.Errorf(format, args...)})
 	}
 	switch {
 	case (opt.Filter == "") == (opt.DN == ""):
-		fault("needs either a filter or a DN")
+		fault("Filter", "needs either a filter or a DN")
 	case opt.Filter != "":
 		if _, err := ldap.CompileFilter(fill(opt.Filter, "x")); err != nil ||
 			!strings.Contains(opt.Filter, placeholder) {
-			fault("filter %q is malformed or has no %s", opt.Filter, placeholder)
+			fault("Filter", "%q is malformed or has no %s", opt.Filter, placeholder)
 		}
 	default:
 		if _, err := ldap.ParseDN(fill(opt.DN, "x")); err != nil ||
 			!strings.Contains(opt.DN, placeholder) {
-			fault("DN %q is malformed or has no %s", opt.DN, placeholder)
+			fault("DN", "%q is malformed or has no %s", opt.DN, placeholder)
 		}
 		if opt.BindDN != "" || opt.Base != "" || opt.Decoy != "" {
 			fault(
-				"nothing is searched where the DN is known: a BindDN, a Base and a Decoy have " +
+				"DN", "nothing is searched where the DN is known: a BindDN, a Base and a Decoy "+
+					"have "+
 					"no use",
 			)
 		}
 	}
-	for _, dn := range []string{opt.BindDN, opt.Base, opt.Decoy} {
-		if _, err := ldap.ParseDN(dn); err != nil {
-			fault("DN %q is malformed", dn)
+	for _, dn := range []struct{ field, value string }{
+		{"BindDN", opt.BindDN}, {"Base", opt.Base}, {"Decoy", opt.Decoy},
+	} {
+		if _, err := ldap.ParseDN(dn.value); err != nil {
+			fault(dn.field, "DN %q is malformed", dn.value)
 		}
 	}
 	// An empty password would make the bind an anonymous one (RFC 4513 section
 	// 5.1.2).
 	if (opt.BindDN == "") != (opt.BindPassword == "") {
-		fault("a BindDN needs a BindPassword, and the other way round")
+		fault("BindPassword", "a BindDN needs a BindPassword, and the other way round")
 	}
-	return errors.Join(faults...)
+	return faults
 }
 
 // servers reads the URLs.
-func (opt *Options) servers() ([]*server, error) {
+func (opt *Options) servers() ([]*server, []error) {
 	if len(opt.URLs) == 0 {
-		return nil, errors.New("ldapauth: no URL of a server")
+		return nil, []error{
+			&postern.FieldError{Field: "URLs", Err: errors.New("no URL of a server")},
+		}
 	}
 	var all []*server
 	var faults []error
-	for _, s := range opt.URLs {
+	for i, s := range opt.URLs {
+		fault := func(format string, args ...any) {
+			faults = append(faults, &postern.FieldError{
+				Field: fmt.Sprintf("URLs[%d]", i), Err: fmt.Errorf(format, args...),
+			})
+		}
 		u, err := url.Parse(s)
 		if err != nil || u.Hostname() == "" || u.User != nil || u.Path != "" && u.Path != "/" ||
 			u.RawQuery != "" || u.Fragment != "" {
-			faults = append(
-				faults,
-				errors.New(
-					"ldapauth: a URL has a scheme, a host and perhaps a port, and nothing else",
-				),
-			)
+			fault("a URL has a scheme, a host and perhaps a port, and nothing else")
 			continue
 		}
 		srv := &server{port: u.Port(), host: u.Hostname(), startTLS: opt.StartTLS}
@@ -181,15 +189,11 @@ func (opt *Options) servers() ([]*server, error) {
 			srv.ldaps, srv.startTLS = true, false
 			srv.defaultPort("636")
 		case u.Scheme != "ldap":
-			faults = append(faults, fmt.Errorf("ldapauth: %s://: not ldap or ldaps", u.Scheme))
+			fault("%s://: not ldap or ldaps", u.Scheme)
 		case !opt.StartTLS && !opt.AllowPlaintext:
-			faults = append(
-				faults,
-				fmt.Errorf(
-					"ldapauth: passwords would be sent to %s for everyone to read: use "+
-						"ldaps:// or StartTLS",
-					u.Host,
-				),
+			fault(
+				"passwords would be sent to %s for everyone to read: use ldaps:// or StartTLS",
+				u.Host,
 			)
 		}
 		srv.defaultPort("389")
@@ -202,7 +206,7 @@ func (opt *Options) servers() ([]*server, error) {
 		}
 		all = append(all, srv)
 	}
-	return all, errors.Join(faults...)
+	return all, faults
 }
 
 func (s *server) defaultPort(port string) {

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/postern-mail/postern"
 )
 
 const (
@@ -101,40 +103,31 @@ func (k Key) TXT() (name, value string) {
 		"v=DKIM1; k=" + kind + "; p=" + base64.StdEncoding.EncodeToString(public)
 }
 
-// FieldError is one fault of a configuration: the path of the field and what is
-// wrong with it.
-type FieldError struct {
-	Field string // "[1].Selector"
-	Err   error
-}
-
-func (e *FieldError) Error() string { return fmt.Sprintf("%s: %v", e.Field, e.Err) }
-
-// Unwrap returns what is wrong.
-func (e *FieldError) Unwrap() error { return e.Err }
-
 // faults returns what is wrong with the key.
-func (k Key) faults() []*FieldError {
-	var faults []*FieldError
+func (k Key) faults() []*postern.FieldError {
+	var faults []*postern.FieldError
 	if !isName(canonical(k.Domain)) {
 		faults = append(
 			faults,
-			&FieldError{"Domain", fmt.Errorf("%q is not a domain name in A-labels", k.Domain)},
+			&postern.FieldError{
+				Field: "Domain", Err: fmt.Errorf("%q is not a domain name in A-labels", k.Domain),
+			},
 		)
 	}
 	if !isName(k.Selector) {
 		faults = append(
 			faults,
-			&FieldError{
-				"Selector", fmt.Errorf("%q is not made of letters, digits and hyphens", k.Selector),
+			&postern.FieldError{
+				Field: "Selector",
+				Err:   fmt.Errorf("%q is not made of letters, digits and hyphens", k.Selector),
 			},
 		)
 	}
 	if k.Signer == nil {
-		return append(faults, &FieldError{"Signer", errors.New("missing")})
+		return append(faults, &postern.FieldError{Field: "Signer", Err: errors.New("missing")})
 	}
 	if err := checkPublic(k.Signer.Public()); err != nil {
-		faults = append(faults, &FieldError{"Signer", err})
+		faults = append(faults, &postern.FieldError{Field: "Signer", Err: err})
 	}
 	return faults
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/emersion/go-msgauth/dkim"
+
+	"github.com/postern-mail/postern"
 )
 
 var (
@@ -44,7 +46,8 @@ type domainKeys struct {
 }
 
 // NewSigner returns a Signer with keys. It reports every fault of them at once,
-// joined with errors.Join, each a [*FieldError]. Without keys it signs nothing.
+// joined with errors.Join, each a *[postern.FieldError]. Without keys it signs
+// nothing.
 func NewSigner(keys ...Key) (*Signer, error) {
 	s := &Signer{domains: make(map[string]*domainKeys)}
 	var faults []error
@@ -52,15 +55,17 @@ func NewSigner(keys ...Key) (*Signer, error) {
 	for i, k := range keys {
 		k.Domain = canonical(k.Domain)
 		for _, err := range k.faults() {
-			faults = append(faults, &FieldError{fmt.Sprintf("[%d].%s", i, err.Field), err.Err})
+			faults = append(faults, &postern.FieldError{
+				Field: fmt.Sprintf("[%d].%s", i, err.Field), Err: err.Err,
+			})
 		}
 		name := strings.ToLower(k.Selector) + "._domainkey." + k.Domain
 		if j, ok := names[name]; ok {
 			faults = append(
 				faults,
-				&FieldError{
-					fmt.Sprintf("[%d].Selector", i),
-					fmt.Errorf("%q is taken by [%d]", k.Selector, j),
+				&postern.FieldError{
+					Field: fmt.Sprintf("[%d].Selector", i),
+					Err:   fmt.Errorf("%q is taken by [%d]", k.Selector, j),
 				},
 			)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/connector/exchange"
 )
@@ -46,7 +47,7 @@ func ExampleRead_faults() {
 		),
 	})
 	fmt.Println(err)
-	e, _ := errors.AsType[*connector.FieldError](err)
+	e, _ := errors.AsType[*postern.FieldError](err)
 	fmt.Println(e.Field)
 	// Output:
 	// AcceptedDomains[0].DomainType: domains: unknown type "Shared"; it is Authoritative, InternalRelay or ExternalRelay

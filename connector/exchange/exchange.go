@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 )
@@ -67,7 +68,7 @@ func (n Note) String() string {
 }
 
 // Read converts a dump. The error holds every fault of the dump itself, joined
-// with [errors.Join], each a *[connector.FieldError] with a path such as
+// with [errors.Join], each a *[postern.FieldError] with a path such as
 // "ReceiveConnectors[0].Bindings[1]".
 func Read(d Dump) (*Result, error) {
 	r := &reader{strangers: map[string]bool{}}
@@ -104,7 +105,7 @@ func (r *reader) fault(field, format string, args ...any) {
 	switch n := len(r.faults); {
 	case n < maxFaults:
 		r.faults = append(
-			r.faults, &connector.FieldError{Field: field, Err: fmt.Errorf(format, args...)},
+			r.faults, &postern.FieldError{Field: field, Err: fmt.Errorf(format, args...)},
 		)
 	case n == maxFaults:
 		r.faults = append(r.faults, errors.New("and more faults"))
@@ -193,18 +194,15 @@ func (r *reader) refused(err error, label func(i int) string) {
 		return
 	}
 	for _, err := range list.Unwrap() {
-		var field string
-		var cause error
-		if e, ok := errors.AsType[*connector.FieldError](err); ok {
-			field, cause = e.Field, e.Err
-		} else if e, ok := errors.AsType[*domains.FieldError](err); ok {
-			field, cause = e.Field, e.Err
+		e, ok := errors.AsType[*postern.FieldError](err)
+		if !ok {
+			continue
 		}
-		index, field, _ := strings.Cut(strings.TrimPrefix(field, "["), "].")
+		index, field, _ := strings.Cut(strings.TrimPrefix(e.Field, "["), "].")
 		// Recipients are missing in every dump, which is noted already.
 		if i, err := strconv.Atoi(index); err == nil && field != "Recipients" &&
 			field != "SkipLookup" {
-			r.note(label(i), field, "", "the relay refuses this: "+cause.Error())
+			r.note(label(i), field, "", "the relay refuses this: "+e.Err.Error())
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode/utf16"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/connector/exchange"
 	"github.com/postern-mail/postern/domains"
@@ -993,7 +994,7 @@ func TestFaults(t *testing.T) {
 		}
 		var got []string
 		for _, err := range list.Unwrap() {
-			e, ok := errors.AsType[*connector.FieldError](err)
+			e, ok := errors.AsType[*postern.FieldError](err)
 			if !ok {
 				t.Fatalf("%v is no FieldError", err)
 			}
@@ -1057,7 +1058,7 @@ func TestUnclearPermissions(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := exchange.Read(exchange.Dump{ReceiveConnectors: receive(`{}`),
 				Permissions: []byte(tt.rows)})
-			e, ok := errors.AsType[*connector.FieldError](err)
+			e, ok := errors.AsType[*postern.FieldError](err)
 			if !ok || e.Field != "Permissions[0]."+tt.field ||
 				!strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v", err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/connector"
 )
 
@@ -301,7 +302,7 @@ func (c *receive) greeting() {
 func invalid(err error, field string) bool {
 	list, ok := err.(interface{ Unwrap() []error })
 	return ok && slices.ContainsFunc(list.Unwrap(), func(err error) bool {
-		e, ok := errors.AsType[*connector.FieldError](err)
+		e, ok := errors.AsType[*postern.FieldError](err)
 		return ok && e.Field == field
 	})
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/auth/msgauth"
 	"github.com/postern-mail/postern/connector"
@@ -394,7 +395,7 @@ func (l *loader) path(name string) string {
 func (f *faults) explain(err error) {
 	earlier := *f
 	for _, err := range parts(err) {
-		fe, ok := errors.AsType[*relay.FieldError](err)
+		fe, ok := errors.AsType[*postern.FieldError](err)
 		if !ok {
 			f.add("relay", "%w", err)
 		} else if field := keyOf(fe.Field); !earlier.covers(field) {
@@ -408,9 +409,7 @@ func parts(err error) []error {
 	switch e := err.(type) {
 	case nil:
 		return nil
-	case interface{ WrappedErrors() []error }: // of relay.New
-		return e.WrappedErrors()
-	case interface{ Unwrap() []error }: // of errors.Join
+	case interface{ Unwrap() []error }:
 		return e.Unwrap()
 	}
 	return []error{err}

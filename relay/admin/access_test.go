@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/admin"
@@ -43,8 +44,8 @@ func TestNew(t *testing.T) {
 		_, err := admin.New(test.cfg)
 		var fields []string
 		if err != nil {
-			for _, e := range errors.Unwrap(err).(interface{ Unwrap() []error }).Unwrap() {
-				f, ok := errors.AsType[*relay.FieldError](e)
+			for _, e := range err.(interface{ Unwrap() []error }).Unwrap() {
+				f, ok := errors.AsType[*postern.FieldError](e)
 				if !ok {
 					t.Fatalf("%s: %v", test.name, e)
 				}

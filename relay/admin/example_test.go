@@ -115,7 +115,6 @@ func ExampleNew() {
 	_, err := admin.New(admin.Config{Group: "operators"})
 	fmt.Println(err)
 	// Output:
-	// admin: the configuration has faults:
 	// Relay: a relay is required
 	// Verifier: this or Authorize is required
 	// Group: needs a Verifier

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/internal/httppeer"
@@ -77,12 +78,12 @@ const logonTimeout = 30 * time.Second
 // guess.
 const throttleEntries = 4096
 
-// New returns a handler that is safe for concurrent use. The error joins one
-// [*relay.FieldError] for each fault.
+// New returns a handler that is safe for concurrent use. The error holds every
+// fault, joined with [errors.Join], each a *[postern.FieldError].
 func New(cfg Config) (http.Handler, error) {
 	var faults []error
 	fault := func(field, format string, args ...any) {
-		faults = append(faults, &relay.FieldError{Field: field, Err: fmt.Errorf(format, args...)})
+		faults = append(faults, &postern.FieldError{Field: field, Err: fmt.Errorf(format, args...)})
 	}
 	if cfg.Relay == nil {
 		fault("Relay", "a relay is required")
@@ -105,7 +106,7 @@ func New(cfg Config) (http.Handler, error) {
 		fault("RequireForwarded", "needs Proxies")
 	}
 	if err := errors.Join(faults...); err != nil {
-		return nil, fmt.Errorf("admin: the configuration has faults:\n%w", err)
+		return nil, err
 	}
 	cfg.Proxies = slices.Clone(cfg.Proxies)
 	if cfg.Logger == nil {

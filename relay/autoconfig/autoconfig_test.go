@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
@@ -932,7 +933,7 @@ func TestFaults(t *testing.T) {
 			t.Errorf("no fault of %s in:\n%v", field, err)
 		}
 	}
-	if _, ok := errors.AsType[*relay.FieldError](err); !ok {
+	if _, ok := errors.AsType[*postern.FieldError](err); !ok {
 		t.Error("no FieldError")
 	}
 	for _, opts := range []autoconfig.Options{

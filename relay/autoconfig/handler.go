@@ -3,7 +3,6 @@ package autoconfig
 import (
 	"encoding/xml"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -21,8 +20,8 @@ type Handler struct {
 	table *domains.Table // of Options.Domains; nil for the relay's own
 }
 
-// New makes a handler for a relay. The error joins one [*relay.FieldError] for
-// each fault of the options.
+// New makes a handler for a relay. The error holds every fault of the
+// options, joined with [errors.Join], each a *[postern.FieldError].
 func New(r *relay.Relay, opts Options) (*Handler, error) {
 	if r == nil {
 		return nil, errors.New("autoconfig: a relay is required")
@@ -30,7 +29,7 @@ func New(r *relay.Relay, opts Options) (*Handler, error) {
 	h := &Handler{relay: r, opts: opts}
 	var err error
 	if h.table, err = h.opts.check(r); err != nil {
-		return nil, fmt.Errorf("autoconfig: the options have faults:\n%w", err)
+		return nil, err
 	}
 	return h, nil
 }

@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
@@ -108,7 +109,7 @@ const maxText = 128 // characters of a name to show
 func (o *Options) check(r *relay.Relay) (*domains.Table, error) {
 	var faults []error
 	fault := func(field, format string, args ...any) {
-		faults = append(faults, &relay.FieldError{Field: field, Err: fmt.Errorf(format, args...)})
+		faults = append(faults, &postern.FieldError{Field: field, Err: fmt.Errorf(format, args...)})
 	}
 	host := func(field string, name *string) {
 		d, err := hostname(*name)

@@ -184,7 +184,7 @@ func ExampleNew() {
 	defer r.Close()
 	_, err := httpapi.New(httpapi.Config{Relay: r, Connector: "devices"})
 	fmt.Println(err)
-	// Output: httpapi: Connector: the relay has no connector "devices", or it is disabled
+	// Output: Connector: the relay has no connector "devices", or it is disabled
 }
 
 // Behind a proxy that ends TLS, the proxy's word counts for where the client is

@@ -20,6 +20,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/internal/httppeer"
@@ -65,40 +66,42 @@ const (
 	maxQuery         = 256 << 10
 )
 
-// New returns a handler for POST /messages and GET /openapi.json; use
-// [http.StripPrefix] to serve it elsewhere than at the root. The error names
-// every fault.
-func New(cfg Config) (http.Handler, error) {
-	h := &handler{cfg: cfg, sources: make(map[netip.Addr]int)}
-	var errs []error
+// check returns every fault of the configuration.
+func (cfg *Config) check() error {
+	var faults []error
+	fault := func(field, format string, args ...any) {
+		faults = append(faults, &postern.FieldError{Field: field, Err: fmt.Errorf(format, args...)})
+	}
 	if cfg.Relay == nil {
-		errs = append(errs, errors.New("httpapi: Relay: a relay is required"))
+		fault("Relay", "a relay is required")
 	} else if !slices.ContainsFunc(cfg.Relay.Connectors(), func(c *connector.Connector) bool {
 		return c.Name == cfg.Connector
 	}) {
-		errs = append(
-			errs,
-			fmt.Errorf(
-				"httpapi: Connector: the relay has no connector %q, or it is disabled",
-				cfg.Connector,
-			),
-		)
+		fault("Connector", "the relay has no connector %q, or it is disabled", cfg.Connector)
 	}
 	for i, p := range cfg.Proxies {
 		if !p.IsValid() {
-			errs = append(errs, fmt.Errorf("httpapi: Proxies[%d]: no prefix", i))
+			fault(fmt.Sprintf("Proxies[%d]", i), "no prefix")
 		}
 	}
 	if cfg.RequireForwarded && len(cfg.Proxies) == 0 {
-		errs = append(errs, errors.New("httpapi: RequireForwarded: needs Proxies"))
+		fault("RequireForwarded", "needs Proxies")
 	}
 	if cfg.MaxJSONBytes < 0 {
-		errs = append(errs, fmt.Errorf("httpapi: MaxJSONBytes: %d is negative", cfg.MaxJSONBytes))
+		fault("MaxJSONBytes", "%d is negative", cfg.MaxJSONBytes)
 	}
 	if cfg.MaxBuffered < 0 {
-		errs = append(errs, fmt.Errorf("httpapi: MaxBuffered: %d is negative", cfg.MaxBuffered))
+		fault("MaxBuffered", "%d is negative", cfg.MaxBuffered)
 	}
-	if err := errors.Join(errs...); err != nil {
+	return errors.Join(faults...)
+}
+
+// New returns a handler for POST /messages and GET /openapi.json; use
+// [http.StripPrefix] to serve it elsewhere than at the root. The error holds
+// every fault, joined with [errors.Join], each a *[postern.FieldError].
+func New(cfg Config) (http.Handler, error) {
+	h := &handler{cfg: cfg, sources: make(map[netip.Addr]int)}
+	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	if h.cfg.MaxJSONBytes == 0 {

@@ -3,19 +3,9 @@ package connector
 import (
 	"errors"
 	"fmt"
+
+	"github.com/postern-mail/postern"
 )
-
-// FieldError is one fault of a configuration: the path of the field and what is
-// wrong with it.
-type FieldError struct {
-	Field string // "[1].RemoteIPRanges[0]"
-	Err   error
-}
-
-func (e *FieldError) Error() string { return fmt.Sprintf("%s: %v", e.Field, e.Err) }
-
-// Unwrap returns what is wrong.
-func (e *FieldError) Unwrap() error { return e.Err }
 
 // faults gathers the faults of a configuration.
 type faults struct{ list []error }
@@ -24,7 +14,7 @@ type faults struct{ list []error }
 func (f *faults) in(prefix string) report {
 	return func(field, format string, args ...any) {
 		f.list = append(
-			f.list, &FieldError{Field: prefix + field, Err: fmt.Errorf(format, args...)},
+			f.list, &postern.FieldError{Field: prefix + field, Err: fmt.Errorf(format, args...)},
 		)
 	}
 }
