@@ -44,8 +44,7 @@ var allowed = map[string][]string{
 	"relay/internal/dsn":    {"relay/internal/header", "relay/spool"},
 	"relay/internal/sched":  {"relay/spool"},
 	"relay/internal/smtpd": {
-		"auth", "connector", "domains", "relay/spool", "github.com/emersion/go-smtp",
-		"github.com/emersion/go-sasl", "github.com/pires/go-proxyproto",
+		"auth", "connector", "domains", "relay/spool", "github.com/pires/go-proxyproto",
 	},
 	"relay/internal/sevenbit": nil,
 	"relay/internal/outbound": {

@@ -300,5 +300,3 @@ func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 	}
 	b.relay.events.publish(b.cfg.Events, e)
 }
-
-func (b *backend) Closed(*smtpd.Session) {}

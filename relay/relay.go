@@ -143,8 +143,8 @@ func (r *Relay) policy(p *snapshot) smtpd.Policy {
 		Connectors: p.rules.set, TLS: p.cfg.TLS, Backend: &backend{relay: r, snapshot: p},
 		Auth:              p.rules.auth,
 		RequireEncryption: p.cfg.RequireEncryption, Proxies: p.cfg.Proxies, XClient: p.cfg.XClient,
-		WatchGateways:  p.cfg.GatewayGuard != GatewayOff,
-		RefuseGateways: p.cfg.GatewayGuard == GatewayRefuse,
+		WatchNAT:  p.cfg.GatewayGuard != GatewayOff,
+		RefuseNAT: p.cfg.GatewayGuard == GatewayRefuse,
 	}
 }
 

@@ -136,7 +136,6 @@ func (discard) Rcpt(context.Context, *smtpd.Session, *smtpd.Mail, *smtpd.Rcpt) e
 func (discard) Auth(context.Context, *smtpd.Session) error                           { return nil }
 func (discard) Rejected(*smtpd.Session, smtpd.Rejection)                             {}
 func (discard) LoggedOn(*smtpd.Session)                                              {}
-func (discard) Closed(*smtpd.Session)                                                {}
 func (discard) Message(
 	_ context.Context, _ *smtpd.Session, _ *smtpd.Mail, r io.Reader,
 ) (string, error) {

@@ -10,7 +10,7 @@ import (
 )
 
 // The decisions below depend on the connector and the state of the session
-// alone. The guard acts on them, and the relay explains them.
+// alone. The session acts on them, and the relay explains them.
 
 // DecideTLS refuses mail before STARTTLS on a connector that requires TLS (RFC
 // 3207 section 4).
@@ -96,6 +96,13 @@ func DecideSize(l connector.Limits, r connector.Right, size int64) *Reply {
 		return tooLarge()
 	}
 	return nil
+}
+
+func tooLarge() *Reply {
+	return Missing(
+		refusal(552, "5.3.4", "Message size exceeds fixed maximum message size"),
+		connector.BypassMessageSizeLimit,
+	)
 }
 
 // MissingRight is the cause of a refusal that one more right would lift.

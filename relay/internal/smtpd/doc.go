@@ -1,16 +1,13 @@
-// Package smtpd is the receiving side of the relay: go-smtp behind a guard.
+// Package smtpd is the receiving side of the relay: an SMTP server that asks a
+// [Backend] about everything that is not protocol.
 //
-// Every connection belongs to one goroutine, which go-smtp runs. go-smtp reads
-// commands from a [net.Conn] that is not the socket but the guard. When go-smtp
-// asks for its next line, the guard reads the socket, cuts out one command,
-// checks it, answers it itself or hands go-smtp a bare form of it (MAIL
-// FROM:<>, RCPT TO:<x@x>, DATA). The session that go-smtp then calls takes the
-// parsed command from the guard and asks the [Backend]. What go-smtp writes is
-// discarded: every octet on the wire is the guard's. If go-smtp and the guard
-// disagree about the state of a session, the connection ends with 421.
-//
-// The guard alone knows the connector of a connection, so one go-smtp server
-// serves all connectors.
+// A [Server] accepts connections, matches each with its connector and serves it
+// on a goroutine of its own. A conn is one connection with the session on it.
+// Its parts are the wire (the socket with its clocks, its input cut into lines,
+// its replies gathered into one write), the transaction, and the counts. Every
+// command has a file; content is read by its framing, DATA or BDAT. There is no
+// other state than that of the conn: a command is read, carried out and
+// answered before the next is looked at.
 //
 // # Who the client is
 //
@@ -20,19 +17,17 @@
 // client's. A host that may use XCLIENT, which is decided by the address it has
 // itself, begins a new session on its connection with it: what the earlier one
 // held is given back, what it proved is forgotten, TLS aside. What is counted
-// on the connection goes on. go-smtp then gets a fresh link, as after STARTTLS.
-// A client is named once: later XCLIENT commands may be its own, passed on by a
-// proxy that reads no more, and end the connection. When no connector takes the
-// new client, the connection ends: it never falls back to the rights of the
-// proxy.
+// on the connection goes on. A client is named once: later XCLIENT commands may
+// be its own, passed on by a proxy that reads no more, and end the connection.
+// When no connector takes the new client, the connection ends: it never falls
+// back to the rights of the proxy.
 //
 // Connectors on which a certificate counts ask for one without insisting. The
-// guard verifies it, so that one that is not good does no more harm than none.
+// server verifies it, so that one that is not good does no more harm than none.
 //
 // # Logging on
 //
-// Package auth runs the mechanisms; go-smtp carries their messages, and the
-// guard says what goes on the wire. A Logon is one attempt, also of a client
+// Package auth runs the mechanisms. A Logon is one attempt, also of a client
 // that does not speak SMTP. The decisions about a user whose secret is good
 // (may such a user log on here, what could it do, does the application agree)
 // are made inside the exchange, before the client learns anything: where they

@@ -55,9 +55,9 @@ func ParseRoutes(r io.Reader, six bool) []netip.Addr {
 
 // Sources is how many sources of connections a connector knows.
 func (s *Server) Sources(connector string) int {
-	s.quota.mu.Lock()
-	defer s.quota.mu.Unlock()
-	return len(s.quota.usage[connector].source)
+	s.shared.quota.mu.Lock()
+	defer s.shared.quota.mu.Unlock()
+	return len(s.shared.quota.usage[connector].source)
 }
 
 // CurrentPolicy returns the policy of new connections.
@@ -73,26 +73,34 @@ func ParseRcpt(arg string, utf8 bool) (Rcpt, *Reply) {
 }
 
 // Content is the content of a DATA command on a connection that reads from r.
-type Content struct{ content }
+type Content struct{ *content }
 
 func NewContent(r io.Reader) *Content {
 	s := New(Config{})
-	g := newGuard(
-		s, &Policy{}, readConn{r},
-		Session{Connector: &connector.Connector{}, Remote: netip.AddrPort{}},
-	)
-	g.cancel()
-	c := &Content{}
-	c.begin(g)
-	g.content = c.content
-	return c
+	c := newConn(&s.shared, &Policy{}, readConn{r}, Session{Connector: &connector.Connector{}})
+	c.cancel()
+	b := newContent(c)
+	b.framing = &dotted{content: b, bol: true}
+	return &Content{b}
 }
 
 // After drains the content and returns what input is left, and whether the end
 // was found.
 func (c *Content) After() (string, bool) {
 	c.drain()
-	return string(c.g.in[c.g.r:c.g.w]), c.ended
+	return string(c.input().pending()), c.ended
+}
+
+// Admitted is how many connections count in a connector's limits.
+func (s *Server) Admitted() int {
+	q := &s.shared.quota
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := 0
+	for _, u := range q.usage {
+		n += u.total
+	}
+	return n
 }
 
 type readConn struct{ io.Reader }

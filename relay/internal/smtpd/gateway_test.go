@@ -67,7 +67,7 @@ func TestGatewayGuard(t *testing.T) {
 			log := &logged{}
 			bubbleWith(t, func(cfg *smtpd.Config) {
 				cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
-				cfg.Policy.WatchGateways, cfg.Policy.RefuseGateways = test.watch, test.refuse
+				cfg.Policy.WatchNAT, cfg.Policy.RefuseNAT = test.watch, test.refuse
 				cfg.Policy.XClient = []connector.Range{connector.MustParseRange("192.0.2.8")}
 				list := []netip.Addr{netip.MustParseAddr("192.0.2.254")}
 				cfg.Gateways = func() []netip.Addr {
@@ -128,7 +128,7 @@ func TestGatewayGuardProxy(t *testing.T) {
 	log := &logged{}
 	bubbleWith(t, func(cfg *smtpd.Config) {
 		cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
-		cfg.Policy.WatchGateways = true
+		cfg.Policy.WatchNAT = true
 		cfg.Policy.Proxies = []connector.Range{connector.MustParseRange("192.0.2.7")}
 	}, func(t *testing.T, r *rig) {
 		for i, header := range []string{
@@ -154,7 +154,7 @@ func TestGatewayGuardBounds(t *testing.T) {
 	log := &logged{}
 	bubbleWith(t, func(cfg *smtpd.Config) {
 		cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
-		cfg.Policy.WatchGateways = true
+		cfg.Policy.WatchNAT = true
 		cfg.Policy.XClient = []connector.Range{connector.MustParseRange("10.0.0.0/8")}
 	}, func(t *testing.T, r *rig) {
 		for i := range smtpd.MaxCrowds {

@@ -10,10 +10,10 @@ import (
 // healthCheck makes the session one of a proxy that speaks for itself and that
 // no connector takes, as in a health check: it is greeted, and may say HELO,
 // NOOP, RSET and QUIT. The connector it returns grants nothing.
-func (g *guard) healthCheck(local netip.AddrPort) *connector.Connector {
-	pol := *g.pol
+func (c *conn) healthCheck(local netip.AddrPort) *connector.Connector {
+	pol := *c.pol
 	pol.Backend, pol.Auth, pol.XClient = health{pol.Backend}, nil, nil
-	g.pol = &pol
+	c.pol = &pol
 	return &connector.Connector{Name: "health check", ImplicitTLS: pol.implicitTLS(local)}
 }
 
@@ -36,7 +36,6 @@ type health struct{ Backend }
 
 func (health) Connect(context.Context, *Session) error { return nil }
 func (health) Helo(context.Context, *Session) error    { return nil }
-func (health) Closed(*Session)                         {}
 
 func (health) Mail(context.Context, *Session, *Mail) error {
 	return refusal(550, "5.7.1", "No service for the proxy itself")

@@ -3,75 +3,49 @@ package smtpd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"net/netip"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/emersion/go-smtp"
-
-	"github.com/postern-mail/postern/connector"
 )
 
 // ErrServerClosed is returned by [Server.Serve] on a server that was shut down.
 var ErrServerClosed = errors.New("smtpd: server closed")
 
-// maxPaused bounds the sessions that are held back at one time, server-wide.
-// Beyond it refusals are not delayed.
-const maxPaused = 1000
-
-// maxHeaders bounds the connections from proxies whose PROXY header has not
-// arrived yet.
-const maxHeaders = 1000
-
 // Server accepts connections for all connectors of its policy. It is safe for
 // concurrent use.
 type Server struct {
-	hostname  string
-	log       *slog.Logger
-	policy    atomic.Pointer[Policy]
-	quota     quota
-	gateways  gateways
-	paused    atomic.Int64
-	strangers told
-	headers   atomic.Int64 // connections whose PROXY header is being waited for
-	next      atomic.Uint64
-	inputs    sync.Pool // of *[largeInput]byte
-
-	start sync.Once
-	queue *queue
+	shared shared
+	policy atomic.Pointer[Policy]
+	done   chan struct{} // closed when closed is set
 
 	mu        sync.Mutex
 	closed    bool
 	listeners map[net.Listener]struct{}
-	conns     map[*guard]struct{}
+	conns     map[*conn]struct{}
 	empty     chan struct{} // closed when closed is set and the last connection is gone
 }
 
 // New returns a server for cfg. It starts nothing.
 func New(cfg Config) *Server {
 	s := &Server{
-		hostname:  cfg.Hostname,
-		log:       cfg.Logger,
-		queue:     newQueue(),
+		done:      make(chan struct{}),
 		listeners: make(map[net.Listener]struct{}),
-		conns:     make(map[*guard]struct{}),
+		conns:     make(map[*conn]struct{}),
 		empty:     make(chan struct{}),
 	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
+	h := &s.shared
+	h.hostname, h.log, h.nat.read = cfg.Hostname, cfg.Logger, cfg.Gateways
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
 	}
-	s.gateways.read = cfg.Gateways
-	if s.gateways.read == nil {
-		s.gateways.read = defaultGateways
+	if h.nat.read == nil {
+		h.nat.read = defaultGateways
 	}
-	s.inputs.New = func() any { return new([largeInput]byte) }
-	s.next.Store(rand.Uint64())
+	h.inputs.New = func() any { return new([largeInput]byte) }
+	h.next.Store(rand.Uint64())
 	s.SetPolicy(cfg.Policy)
 	return s
 }
@@ -88,20 +62,10 @@ func (s *Server) SetPolicy(p Policy) {
 // nil. It closes l. Several calls with different listeners may run at once.
 func (s *Server) Serve(l net.Listener) error {
 	defer l.Close()
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	if !s.listen(l) {
 		return ErrServerClosed
 	}
-	s.listeners[l] = struct{}{}
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.listeners, l)
-		s.mu.Unlock()
-	}()
-	s.start.Do(s.protocol)
-
+	defer s.forget(l)
 	var delay time.Duration
 	for {
 		c, err := l.Accept()
@@ -119,55 +83,57 @@ func (s *Server) Serve(l net.Listener) error {
 		// Out of file descriptors, or a peer that left again: neither may end
 		// the service.
 		delay = min(max(2*delay, 5*time.Millisecond), time.Second)
-		s.log.Error("accept failed", "err", err, "retry", delay)
-		t := time.NewTimer(delay)
-		select {
-		case <-t.C:
-		case <-s.queue.done:
-		}
-		t.Stop()
+		s.shared.log.Error("accept failed", "err", err, "retry", delay)
+		s.rest(delay)
 	}
 }
 
-// protocol starts go-smtp on the queue of guarded connections.
-func (s *Server) protocol() {
-	p := smtp.NewServer(smtp.BackendFunc(newSession))
-	p.Domain = s.hostname
-	p.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelError)
-	// The guard bounds lines and decides on AUTH.
-	p.MaxLineLength = 0
-	p.AllowInsecureAuth = true
-	go func() { _ = p.Serve(s.queue) }()
+// listen notes a listener, so that a shutdown can close it.
+func (s *Server) listen(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.listeners[l] = struct{}{}
+	return true
+}
+
+func (s *Server) forget(l net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, l)
+}
+
+// rest waits for d, or for the end of the server.
+func (s *Server) rest(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.done:
+	}
 }
 
 // accept chooses the connector and admits the connection. It does not block on
 // the peer.
 func (s *Server) accept(c net.Conn) {
-	pol := s.policy.Load()
+	h, pol := &s.shared, s.policy.Load()
 	sess := Session{Local: addrPort(c.LocalAddr()), Remote: addrPort(c.RemoteAddr())}
 	if contains(pol.Proxies, sess.Remote.Addr()) {
-		if s.headers.Add(1) > maxHeaders {
-			s.headers.Add(-1)
-			s.log.Warn("too many connections without a PROXY header yet", "proxy", sess.Remote)
-			c.Close()
-			return
-		}
-		sess.ID = s.sessionID()
-		g := newGuard(s, pol, c, sess)
-		g.header = headerExpected
-		s.begin(g)
+		s.acceptProxy(pol, c, sess)
 		return
 	}
 	con, ok := pol.find(sess.Local, sess.Remote, false)
 	if !ok {
 		c.Close()
-		s.unknown(pol, &sess)
+		h.unknown(pol, &sess)
 		return
 	}
-	sess.ID = s.sessionID()
-	g := newGuard(s, pol, c, sess)
-	if r := g.admit(con); r != nil {
-		g.rejected(Rejection{Stage: "connect", Reply: r})
+	sess.ID = h.sessionID()
+	own := newConn(h, pol, c, sess)
+	if r := own.admit(con); r != nil {
+		own.rejected(Rejection{Stage: "connect", Reply: r})
 		if !con.ImplicitTLS {
 			// The send buffer of a new connection is empty, so this does not
 			// wait.
@@ -177,97 +143,47 @@ func (s *Server) accept(c net.Conn) {
 		c.Close()
 		return
 	}
-	s.begin(g)
+	s.begin(own)
 }
 
-// unknown reports a peer that no connector is for. Nothing bounds how often
-// such peers connect, so not every one is told of.
-func (s *Server) unknown(pol *Policy, sess *Session) {
-	ok, before := s.strangers.tell(time.Now())
-	if !ok {
+// acceptProxy accepts a connection that begins with a PROXY header.
+func (s *Server) acceptProxy(pol *Policy, c net.Conn, sess Session) {
+	h := &s.shared
+	if h.headers.Add(1) > maxHeaders {
+		h.headers.Add(-1)
+		h.log.Warn("too many connections without a PROXY header yet", "proxy", sess.Remote)
+		c.Close()
 		return
 	}
-	err := errNoConnector
-	if before > 0 {
-		err = fmt.Errorf("%w, as for %d others before", errNoConnector, before)
-	}
-	if sess.ID == "" {
-		sess.ID = s.sessionID()
-	}
-	g := guard{log: s.log, pol: pol, sess: *sess}
-	g.rejected(Rejection{Stage: "connect", Reply: &Reply{Cause: err}})
+	sess.ID = h.sessionID()
+	own := newConn(h, pol, c, sess)
+	own.proxy = proxyExpected
+	s.begin(own)
 }
 
-var errNoConnector = errors.New("no connector for the peer")
-
-// maxTold bounds how many strangers the log and the events are told of in a
-// second.
-const maxTold = 20
-
-// told counts what the log is told of.
-type told struct {
-	mu     sync.Mutex
-	began  time.Time // of a second
-	n      int
-	missed int
-}
-
-// tell reports whether there is room for one more, and how many had none before
-// it.
-func (t *told) tell(now time.Time) (ok bool, missed int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if now.Sub(t.began) >= time.Second {
-		t.began, t.n = now, 0
-	}
-	if t.n++; t.n > maxTold {
-		t.missed++
-		return false, 0
-	}
-	missed, t.missed = t.missed, 0
-	return true, missed
-}
-
-func (s *Server) sessionID() string { return strconv.FormatUint(s.next.Add(1), 16) }
-
-// find returns the connector for a client. One that speaks TLS from the
-// first byte is of no use where TLS is not offered, or on a connection
-// that has begun without.
-func (p *Policy) find(local, remote netip.AddrPort, begun bool) (*connector.Connector, bool) {
-	con, ok := p.Connectors.Match(local, remote.Addr())
-	return con, ok && !(con.ImplicitTLS && (p.TLS == nil || begun))
-}
-
-func contains(list []connector.Range, a netip.Addr) bool {
-	for i := range list {
-		if list[i].Contains(a) {
-			return true
-		}
-	}
-	return false
-}
-
-// begin hands a connection to go-smtp.
-func (s *Server) begin(g *guard) {
+// begin serves a connection on a goroutine of its own.
+func (s *Server) begin(c *conn) {
 	s.mu.Lock()
 	closed := s.closed
 	if !closed {
-		s.conns[g] = struct{}{}
+		s.conns[c] = struct{}{}
 	}
 	s.mu.Unlock()
-	if closed || !s.queue.put(g) {
-		g.close()
+	if closed {
+		c.close()
+		return
 	}
+	go func() {
+		defer s.remove(c)
+		c.serve()
+	}()
 }
 
 // remove forgets a connection that has ended.
-func (s *Server) remove(g *guard) {
+func (s *Server) remove(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.conns[g]; !ok {
-		return
-	}
-	delete(s.conns, g)
+	delete(s.conns, c)
 	if s.closed && len(s.conns) == 0 {
 		close(s.empty)
 	}
@@ -280,11 +196,12 @@ func (s *Server) isClosed() bool {
 }
 
 // stop ends accepting and returns the open connections.
-func (s *Server) stop() []*guard {
+func (s *Server) stop() []*conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
 		s.closed = true
+		close(s.done)
 		if len(s.conns) == 0 {
 			close(s.empty)
 		}
@@ -292,9 +209,9 @@ func (s *Server) stop() []*guard {
 	for l := range s.listeners {
 		l.Close()
 	}
-	open := make([]*guard, 0, len(s.conns))
-	for g := range s.conns {
-		open = append(open, g)
+	open := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		open = append(open, c)
 	}
 	return open
 }
@@ -304,12 +221,11 @@ func (s *Server) stop() []*guard {
 // first. When ctx ends, Shutdown closes what is left and returns the error of
 // ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
-	for _, g := range s.stop() {
-		g.dismiss()
+	for _, c := range s.stop() {
+		c.wire.dismiss()
 	}
 	select {
 	case <-s.empty:
-		s.queue.Close()
 		return nil
 	case <-ctx.Done():
 		s.Close()
@@ -333,59 +249,8 @@ func (s *Server) Wait(ctx context.Context) (left int) {
 // Close stops accepting and closes every connection. A session whose Backend
 // call is running ends when that call returns; its context is cancelled.
 func (s *Server) Close() error {
-	for _, g := range s.stop() {
-		g.abort()
+	for _, c := range s.stop() {
+		c.abort()
 	}
-	s.queue.Close()
 	return nil
 }
-
-// addrPort returns the address of one side of a connection, an IPv4 address as
-// such.
-func addrPort(a net.Addr) netip.AddrPort {
-	var ap netip.AddrPort
-	if t, ok := a.(*net.TCPAddr); ok {
-		ap = t.AddrPort()
-	} else if a != nil {
-		ap, _ = netip.ParseAddrPort(a.String())
-	}
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-}
-
-// queue is the listener on which go-smtp accepts guarded connections.
-type queue struct {
-	links chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func newQueue() *queue {
-	return &queue{links: make(chan net.Conn), done: make(chan struct{})}
-}
-
-// put gives go-smtp a fresh connection to speak on for g, and reports whether
-// it was taken.
-func (q *queue) put(g *guard) bool {
-	select {
-	case q.links <- &link{guard: g}:
-		return true
-	case <-q.done:
-		return false
-	}
-}
-
-func (q *queue) Accept() (net.Conn, error) {
-	select {
-	case c := <-q.links:
-		return c, nil
-	case <-q.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (q *queue) Close() error {
-	q.once.Do(func() { close(q.done) })
-	return nil
-}
-
-func (q *queue) Addr() net.Addr { return &net.TCPAddr{} }

@@ -111,7 +111,6 @@ func TestS12PanicInReport(t *testing.T) {
 type panicking struct{ *recorder }
 
 func (panicking) Rejected(*smtpd.Session, smtpd.Rejection) { panic("rejected") }
-func (panicking) Closed(*smtpd.Session)                    { panic("closed") }
 
 func TestS13Shutdown(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {

@@ -109,9 +109,6 @@ type Backend interface {
 	// handshake, and to a peer that no connector is for, whose session has
 	// none.
 	Rejected(s *Session, r Rejection)
-	// Closed is told of the end of a session for which Connect was called.
-	// It is the last call for the session.
-	Closed(s *Session)
 }
 
 // Policy is what a connection is judged by. A connection keeps the one it
@@ -138,9 +135,9 @@ type Policy struct {
 	Proxies []connector.Range
 	// XClient are the hosts that may use XCLIENT.
 	XClient []connector.Range
-	// WatchGateways warns when many clients that may relay come from one
-	// address behind which others hide. RefuseGateways also refuses them.
-	WatchGateways, RefuseGateways bool
+	// WatchNAT warns when many clients that may relay come from one address
+	// behind which others hide. RefuseNAT also refuses them.
+	WatchNAT, RefuseNAT bool
 
 	serving *tls.Config // TLS as it is used
 	asking  *tls.Config // the same, but asking for a certificate

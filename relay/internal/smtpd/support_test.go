@@ -41,7 +41,6 @@ type recorder struct {
 	rejected  []smtpd.Rejection
 	loggedOn  []string
 	connected int
-	closed    int
 	inside    atomic.Int32 // calls of the session under way
 
 	byWriteTo bool
@@ -190,12 +189,6 @@ func (b *recorder) Rejected(_ *smtpd.Session, r smtpd.Rejection) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.rejected = append(b.rejected, r)
-}
-
-func (b *recorder) Closed(*smtpd.Session) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed++
 }
 
 func (b *recorder) taken() []accepted {

@@ -1,0 +1,54 @@
+package smtpd
+
+import (
+	"time"
+
+	"github.com/postern-mail/postern/connector"
+)
+
+// watched reports whether the session may relay for what its address is, and
+// others may hide behind that.
+func (c *conn) watched(now time.Time) bool {
+	if !c.pol.WatchNAT || c.sess.Identity != nil ||
+		!c.sess.Rights.Has(connector.AcceptAnyRecipient) || c.names() != nil {
+		return false
+	}
+	a := c.sess.Remote.Addr()
+	return c.srv.nat.isGateway(a, now) || contains(c.pol.Proxies, a) ||
+		contains(c.pol.XClient, a)
+}
+
+// crowded refuses a connection from where a crowd has come.
+func (c *conn) crowded() *Reply {
+	if now := time.Now(); !c.pol.RefuseNAT || !c.watched(now) ||
+		!c.srv.nat.crowded(c.sess.Remote.Addr(), now) {
+		return nil
+	}
+	return crowdRefusal()
+}
+
+func crowdRefusal() *Reply {
+	return refusal(
+		421, "4.7.1", "Too many different clients behind one address, closing transmission channel",
+	)
+}
+
+// watch notes the name that a client says in HELO.
+func (c *conn) watch(name string) *Reply {
+	now := time.Now()
+	if !c.watched(now) {
+		return nil
+	}
+	crowded, warn := c.srv.nat.add(c.sess.Remote.Addr(), name, now)
+	if warn {
+		c.log.Warn("many different clients may relay because they come from the address of a "+
+			"gateway or a proxy; let it keep or tell their addresses, or take its address "+
+			"out of the connector's ranges",
+			"session", c.sess.ID, "connector", c.sess.Connector.Name,
+			"remote", c.sess.Remote.Addr(), "refused", c.pol.RefuseNAT)
+	}
+	if crowded && c.pol.RefuseNAT {
+		return crowdRefusal()
+	}
+	return nil
+}

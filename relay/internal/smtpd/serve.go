@@ -1,0 +1,78 @@
+package smtpd
+
+import (
+	"context"
+	"log/slog"
+)
+
+// serve speaks with the client until the session is over.
+func (c *conn) serve() {
+	defer c.close()
+	defer func() {
+		if v := recover(); v != nil {
+			c.srv.panicked(&c.sess, v)
+			c.goodbye(421, "4.3.0", "Internal error")
+		}
+	}()
+	for c.open(); !c.wire.hangup; {
+		line, err := c.line(maxCommand)
+		if err != nil {
+			break
+		}
+		c.command(string(line))
+	}
+	_ = c.wire.flush()
+}
+
+// open is the first that a session does: TLS where it comes first, the
+// backend's word, the banner.
+func (c *conn) open() {
+	if c.proxy == proxyExpected && !c.proxied() {
+		c.wire.hangup = true
+		return
+	}
+	if c.sess.Connector.ImplicitTLS && !c.handshake() {
+		return
+	}
+	c.rights()
+	if !c.wire.in.empty() || pending(c.wire.raw) {
+		// RFC 5321 section 4.3.1: who does not wait for the banner waits for no
+		// reply.
+		c.refuse(Rejection{Stage: "connect", Reply: refusal(421, "4.7.0",
+			"Data sent before the greeting, closing transmission channel")})
+		return
+	}
+	c.greet()
+}
+
+// close ends the connection and gives back what it holds.
+func (c *conn) close() {
+	c.wire.hangup = true
+	c.reset()
+	if c.wire.linger {
+		c.wire.drain()
+	}
+	c.cancel()
+	c.wire.rw.Close()
+	c.leave()
+	c.logClosed()
+	c.wire.in.release()
+}
+
+func (c *conn) logClosed() {
+	ctx := context.Background()
+	if !c.log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	line := []slog.Attr{slog.String("session", c.sess.ID)}
+	if name := c.connectorName(); name != "" {
+		line = append(line, slog.String("connector", name))
+	}
+	line = append(line, slog.Any("remote", c.sess.Remote.Addr()))
+	if c.sess.Helo != "" {
+		line = append(line, slog.String("helo", shown(c.sess.Helo)))
+	}
+	line = append(line, slog.String("tls", c.tlsVersion()),
+		slog.Int("messages", c.count.messages), slog.Int("errors", c.count.errors))
+	c.log.LogAttrs(ctx, slog.LevelDebug, "session closed", line...)
+}
