@@ -34,7 +34,7 @@ type intake struct {
 // accept reads the content, does what has to be done to the header, and
 // commits. When it returns nil the message is durable.
 func (r *Relay) accept(ctx context.Context, p *snapshot, in *intake, content io.Reader) error {
-	c, w, err := r.prepare(ctx, p, in, content, r.store.Create)
+	c, w, err := r.prepare(ctx, p, in, content, marking{r.store}.Create)
 	if err != nil {
 		return err
 	}
@@ -101,6 +101,9 @@ func (r *Relay) prepare(
 		}
 	}
 	in.message.Labels = labels(in.client.identity, in.message.Labels)
+	if labelBytes(in.message.Labels) > maxLabels {
+		return c, nil, errManyLabels
+	}
 	w, err = begin(ctx, in.message.ID)
 	if err != nil {
 		return c, nil, err

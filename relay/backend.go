@@ -295,6 +295,9 @@ func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 	if s.Connector != nil {
 		e.Connector = s.Connector.Name
 	}
+	if labelBytes(e.Labels) > maxLabels {
+		e.Labels = nil
+	}
 	if r.To != "" {
 		e.To = []string{r.To}
 	}

@@ -167,6 +167,10 @@ type Config struct {
 	// nil.
 	Events func(event.Event)
 
+	// EventLog makes the store keep events, for [Relay.Follow]. The store needs
+	// a [spool.Log]. Defaults to off.
+	EventLog EventLog
+
 	// Logger receives the relay's log. At Info there is a line for each logon,
 	// each accepted message and each refusal, with the id of its session, for
 	// each recipient that bounced or expired, for the first deferral of a

@@ -7,8 +7,15 @@ import (
 	"strings"
 )
 
-// ErrClosed is the answer of a relay that was closed.
+// ErrClosed is the answer of Run, Listen, Serve, Reload, Submit, SubmitIn and
+// OpenSession once Shutdown or Close was called. A relay runs once. The other
+// methods go on working as long as the store does.
 var ErrClosed = errors.New("relay: closed")
+
+// ErrUnderWay answers Cancel and Reschedule while an attempt to deliver the
+// message is under way, and Follow while the consumer is followed already.
+// Later it may be different.
+var ErrUnderWay = errors.New("under way")
 
 // Arguments that must be there.
 var (

@@ -54,7 +54,9 @@ type Session struct {
 	// of MAIL (RFC 4954 section 5). Empty if the client does not say, and if it
 	// lacks [connector.AcceptAuthenticationFlag].
 	Author string
-	// Labels appear on the events of the session's messages.
+	// Labels appear on the events of the session's messages, with those of
+	// Identity. Names and values together have at most 1 KiB: with more,
+	// messages are refused for now, 451 4.3.0, and the log says why.
 	Labels map[string]string
 	// Value is the application's own.
 	Value any

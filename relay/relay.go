@@ -42,6 +42,7 @@ type Relay struct {
 	tried    *tried
 	rates    rates
 	events   eventQueue
+	eventLog *eventLog // nil if off
 	headers  header.Pool
 	monitor  monitor
 	memory   smtpd.Budget          // for messages being received
@@ -106,6 +107,7 @@ func New(cfg Config) (*Relay, error) {
 		return nil, err
 	}
 	r.snap.Store(p)
+	r.eventLog = newEventLog(&cfg)
 	r.monitor.store, r.monitor.begun = cfg.Spool, time.Now()
 	r.setPressure(cfg.Pressure)
 	r.server = smtpd.New(smtpd.Config{Hostname: cfg.Hostname, Logger: p.log, Policy: r.policy(p)})
@@ -415,14 +417,17 @@ func (r *Relay) start() {
 			defer close(r.idle)
 			r.sched.Run(lease, work)
 		}()
+		if r.eventLog != nil {
+			go r.eventLog.tidy(lease)
+		}
 	})
 }
 
 // Reload gives the relay another configuration. Sessions under way go on under
 // the one they began with; new ones, and all deliveries from now on, follow the
 // new one. Bindings are opened and closed as needed. On an error nothing has
-// changed. Spool, Hostname, Logger, Resolver, Dial and MaxDeliveries stay as
-// they were.
+// changed. Spool, Hostname, Logger, Resolver, Dial, MaxDeliveries and EventLog
+// stay as they were.
 func (r *Relay) Reload(cfg Config) error {
 	p, opened, err := r.reload(cfg)
 	if err != nil {

@@ -28,6 +28,7 @@ func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	p := &snapshot{cfg: cfg, log: logger(cfg)}
 	cfg.checkOwn(&f)
 	cfg.checkNil(&f)
+	cfg.EventLog.check(&f, cfg.Spool)
 	p.rules = newRules(&cfg, r.authServer(&cfg), r.calls, &f)
 	p.signer = newSigner(&cfg, p.log, &f)
 	// The number tells the configurations of one relay apart, so that the

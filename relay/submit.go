@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
-	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/header"
@@ -14,57 +15,34 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// Message is a message that the application submits itself.
-type Message struct {
-	// From is the reverse-path: a mailbox, or empty for the null sender.
-	From string
-	// To are the recipients, at least one. Who is named twice gets one copy.
-	To []string
-	// Content is header and body. Lines may end in LF; they are stored with
-	// CRLF. Date and Message-ID are added when they are missing, and so is a
-	// From field, of the mailbox From; without either the message is refused,
-	// and so it is with two From fields. Bcc is removed. A bare CR in the
-	// header, or in that of a part, and NUL anywhere, are refused with 550
-	// 5.6.11.
-	Content io.Reader
-	// Identity limits the sender, and the From and Sender fields, to what it
-	// owns, as if it had logged on. Defaults to nil: the application may send
-	// as anyone.
-	Identity *auth.Identity
-	// Notify asks for reports (RFC 3461). Defaults to reports of failure and
-	// delay.
-	Notify spool.Notify
-	// EnvelopeID comes back in reports. At most 100 printable ASCII characters.
-	EnvelopeID string
-	// Return is FULL or HDRS: what of the message a report holds. Defaults to
-	// the relay's choice.
-	Return string
-	// Labels appear on the events of the message.
-	Labels map[string]string
-	// Size is the length of the content, 0 if unknown. [Client.Submit] refuses
-	// one over the limit before it reads the content.
-	Size int64
-}
-
-// Receipt tells of a message taken over.
-type Receipt struct {
-	// QueueID is the message's id in events, logs and trace fields.
-	QueueID string
-}
-
-var (
-	errNoRecipients = errors.New("relay: a message needs at least one recipient")
-	errNoContent    = errors.New("relay: a message needs content")
-	errNUL          = errors.New("relay: the content holds a NUL octet")
-	errReturn       = errors.New("relay: Return is FULL, HDRS or empty")
-	errEnvelopeID   = errors.New("relay: EnvelopeID is not 1 to 100 printable ASCII characters")
-)
-
 // Submit queues a message of the application. When it returns nil the message
 // is durable: it survives the loss of the process and of power, as far as the
 // spool does. It is all or nothing: if one recipient is refused, nothing is
-// queued, and the error holds a [*RecipientError] for each refused one. Submit
-// works before [Relay.Run]; the message then waits.
+// queued. Submit works before [Relay.Run]; the message then waits.
+//
+// # Limits
+//
+// The header may have 256 KiB and 30 Received fields, of which 8 by this relay,
+// the labels 1 KiB in all. The content may have any size, and so may the list
+// of recipients.
+//
+// # Errors
+//
+// The error holds every fault that was found, of these classes; errors.Is and
+// errors.As tell them:
+//
+//   - Invalid: a *[postern.FieldError] for each field of the message that is
+//     not what it must be, "To[2]" for one of the recipients. The same message
+//     will never be taken.
+//   - Refused: a *[RecipientError] for each recipient that is refused, or a
+//     *[ReplyError] for the message as a whole; its Temporary tells whether
+//     another time may do.
+//   - Pressure: [ErrPressure], also a *ReplyError. There is no room now.
+//   - Store: [ErrStore], which wraps what the spool said, such as
+//     [spool.ErrFull]. Nothing is queued, but where the answer of the store was
+//     lost.
+//   - [ErrKeyReused], [ErrClosed], the context's error, and any other from the
+//     content's reader, as it is.
 func (r *Relay) Submit(ctx context.Context, m *Message) (*Receipt, error) {
 	p := r.snap.Load()
 	in, err := r.intakeOf(ctx, p, m)
@@ -72,7 +50,7 @@ func (r *Relay) Submit(ctx context.Context, m *Message) (*Receipt, error) {
 		return nil, err
 	}
 	if err := r.accept(ctx, p, in, &crlfReader{r: m.Content}); err != nil {
-		return nil, publicError(err)
+		return nil, submitError(err)
 	}
 	return &Receipt{QueueID: in.message.ID.String()}, nil
 }
@@ -91,18 +69,9 @@ func (r *Relay) Prepare(ctx context.Context, m *Message) (*spool.Prepared, error
 	c, _, err := r.prepare(ctx, p, in, &crlfReader{r: m.Content},
 		func(context.Context, spool.ID) (spool.Writer, error) { return &w, nil })
 	if err != nil {
-		return nil, publicError(err)
+		return nil, submitError(err)
 	}
 	return &spool.Prepared{Commit: c, Content: w.Bytes()}, nil
-}
-
-// publicError gives callers of Submit the exported error types. Errors of the
-// content's reader and of the store stay what they are.
-func publicError(err error) error {
-	if r, ok := errors.AsType[*smtpd.Reply](err); ok {
-		return replyError(r)
-	}
-	return err
 }
 
 // memory is the writer of Prepare.
@@ -129,73 +98,62 @@ func (r *Relay) intakeOf(ctx context.Context, p *snapshot, m *Message) (*intake,
 		limits: connector.Limits{}.WithDefaults(connector.Custom),
 		trace:  header.Received{By: p.cfg.Hostname, With: "LOCAL"},
 	}
-	var errs []error
+	errs := m.check()
 	if m.Identity != nil {
 		in.client.identity = m.Identity
 		in.client.rights &^= connector.AcceptAnySender
 		in.message.Origin.User = m.Identity.User
 	}
-	if m.From != "" {
-		from, err := domains.Parse(p.rules.completeAddress(m.From))
-		if err != nil {
-			errs = append(errs, err)
-		} else if refusal := p.rules.decideMail(in.client, from); refusal != nil {
-			errs = append(errs, replyError(refusal))
-		}
-		in.from = from
+	if err := in.submitFrom(p, m.From); err != nil {
+		errs = append(errs, err)
 	}
 	if refusal := decideLoad(r.monitor.current(ctx), in.client); refusal != nil {
-		errs = append(errs, replyError(refusal))
+		errs = append(errs, submitError(refusal))
 	}
-	in.message.From = in.from.String()
-	in.message.UTF8 = in.from.UTF8()
-	if len(m.To) == 0 {
-		errs = append(errs, errNoRecipients)
-	}
-	if m.Content == nil {
-		errs = append(errs, errNoContent)
-	}
-	if m.Return != "" && m.Return != "FULL" && m.Return != "HDRS" {
-		errs = append(errs, errReturn)
-	}
-	if !validEnvelopeID(m.EnvelopeID) {
-		errs = append(errs, errEnvelopeID)
-	}
-	for _, s := range m.To {
-		rcpt, err := p.rules.submitTo(ctx, in, s)
-		if err != nil {
-			errs = append(errs, &RecipientError{Recipient: s, Err: err})
-			continue
+	for i, s := range m.To {
+		if err := in.submitTo(ctx, p.rules, i, s, m.Notify); err != nil {
+			errs = append(errs, err)
 		}
-		rcpt.notify = m.Notify
-		in.message.UTF8 = in.message.UTF8 || rcpt.to.UTF8()
-		in.rcpts = append(in.rcpts, rcpt)
 	}
 	return in, errors.Join(errs...)
 }
 
-func (p *rules) submitTo(ctx context.Context, in *intake, s string) (recipient, error) {
+// submitFrom takes the sender.
+func (in *intake) submitFrom(p *snapshot, s string) error {
+	if s == "" {
+		return nil
+	}
+	from, err := domains.Parse(p.rules.completeAddress(s))
+	if err != nil {
+		return invalid("From", s, err)
+	}
+	in.from, in.message.From, in.message.UTF8 = from, from.String(), from.UTF8()
+	if refusal := p.rules.decideMail(in.client, from); refusal != nil {
+		return replyError(refusal)
+	}
+	return nil
+}
+
+// submitTo takes one recipient.
+func (in *intake) submitTo(
+	ctx context.Context, p *rules, i int, s string, notify spool.Notify,
+) error {
 	to, err := domains.Parse(p.completeAddress(s))
 	if err != nil {
-		return recipient{}, err
+		return &postern.FieldError{
+			Field: fmt.Sprintf("To[%d]", i), Err: &RecipientError{Recipient: s, Err: err},
+		}
 	}
 	if refusal := smtpd.DecideLength(in.from, to); refusal != nil {
-		return recipient{}, replyError(refusal)
+		return &RecipientError{Recipient: s, Err: replyError(refusal)}
 	}
 	t, refusal := p.decideRcpt(ctx, in.client, to)
 	if refusal != nil {
-		return recipient{}, replyError(refusal)
+		return &RecipientError{Recipient: s, Err: submitError(refusal)}
 	}
-	return recipient{to: to, target: t}, nil
-}
-
-func validEnvelopeID(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return len(s) <= 100
+	in.message.UTF8 = in.message.UTF8 || to.UTF8()
+	in.rcpts = append(in.rcpts, recipient{to: to, target: t, notify: notify})
+	return nil
 }
 
 // crlfReader ends every line with CRLF: bare LF becomes CRLF. Bare CR stays,

@@ -1,0 +1,150 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// EventLog says what the store keeps of the events. See package event for what
+// is stored, and [Relay.Follow] for reading it.
+type EventLog struct {
+	// Retention is how long events are kept, at least: old ones are dropped now
+	// and then, many at once. A consumer that is further behind has missed
+	// some, and is told. Defaults to zero: nothing is stored, and nothing is
+	// paid for it.
+	Retention time.Duration
+}
+
+const (
+	// maxEventText bounds each text of a stored event: an event must fit into
+	// a record.
+	maxEventText = 2 << 10
+	// maxEventTo bounds the recipients of one Accepted event, in bytes.
+	maxEventTo = 24 << 10
+	// truncations is how often a Retention is looked after.
+	truncations = 20
+)
+
+// eventLog is the log of the store. A nil one keeps nothing.
+type eventLog struct {
+	store     spool.Log
+	retention time.Duration
+	log       *slog.Logger
+
+	mu       sync.Mutex
+	followed map[string]bool // consumers of a Follow under way
+}
+
+func newEventLog(cfg *Config) *eventLog {
+	if cfg.EventLog.Retention <= 0 {
+		return nil
+	}
+	store, _ := cfg.Spool.(spool.Log)
+	return &eventLog{
+		store: store, retention: cfg.EventLog.Retention, log: logger(*cfg),
+		followed: make(map[string]bool),
+	}
+}
+
+func (e *EventLog) check(f *faults, store spool.Store) {
+	if e.Retention < 0 {
+		f.addf("EventLog.Retention", "%v is negative", e.Retention)
+	}
+	if _, ok := store.(spool.Log); e.Retention > 0 && store != nil && !ok {
+		f.addf("EventLog.Retention", "%T keeps no log of events: it has no spool.Log", store)
+	}
+}
+
+// records returns the events as the store keeps them.
+func (l *eventLog) records(events ...event.Event) []spool.Record {
+	if l == nil || len(events) == 0 {
+		return nil
+	}
+	list := make([]spool.Record, 0, len(events))
+	for i := range events {
+		for _, e := range partsOf(&events[i]) {
+			list = append(list, spool.Record{Time: e.Time, Data: event.Append(nil, &e)})
+		}
+	}
+	return list
+}
+
+// partsOf returns an event as one or, if it has very many recipients, as
+// several, each with its own id. Long texts are cut.
+func partsOf(e *event.Event) []event.Event {
+	part := *e
+	part.Text, part.Reason = cut(e.Text), cut(e.Reason)
+	var parts []event.Event
+	size, first := 0, 0
+	for i, to := range e.To {
+		if size += len(to) + 4; size > maxEventTo && i > first {
+			part.To = e.To[first:i:i]
+			part.Identify()
+			parts = append(parts, part)
+			size, first = len(to)+4, i
+		}
+	}
+	if part.To = e.To[first:]; first > 0 || part.ID == "" {
+		part.Identify()
+	}
+	return append(parts, part)
+}
+
+// cut shortens a text to maxEventText bytes.
+func cut(s string) string {
+	if len(s) <= maxEventText {
+		return s
+	}
+	n := maxEventText
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
+// tidy drops old events until ctx ends.
+func (l *eventLog) tidy(ctx context.Context) {
+	t := time.NewTicker(min(max(l.retention/truncations, time.Minute), time.Hour))
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			if err := l.store.Truncate(ctx, now.Add(-l.retention)); err != nil && ctx.Err() == nil {
+				l.log.Warn("old events stay for now", "err", err)
+			}
+		}
+	}
+}
+
+// begin notes that a consumer is followed.
+func (l *eventLog) begin(consumer string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.followed[consumer] {
+		return fmt.Errorf("relay: consumer %q: %w", consumer, ErrUnderWay)
+	}
+	l.followed[consumer] = true
+	return nil
+}
+
+func (l *eventLog) end(consumer string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.followed, consumer)
+}
+
+// isEnd reports whether an error of the store is one that does not pass.
+func isEnd(err error) bool {
+	return errors.Is(err, spool.ErrClosed) || errors.Is(err, spool.ErrFailed) ||
+		errors.Is(err, spool.ErrGap)
+}

@@ -1,0 +1,123 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/postern-mail/postern"
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// Message is a message that the application submits itself.
+type Message struct {
+	// From is the reverse-path: a mailbox, or empty for the null sender.
+	From string
+	// To are the recipients, at least one. Who is named twice gets one copy.
+	To []string
+	// Content is header and body. Lines may end in LF; they are stored with
+	// CRLF. Date and Message-ID are added when they are missing, and so is a
+	// From field, of the mailbox From; without either the message is refused,
+	// and so it is with two From fields. Bcc is removed. A bare CR in the
+	// header, or in that of a part, and NUL anywhere, are refused with 550
+	// 5.6.11.
+	Content io.Reader
+	// Identity limits the sender, and the From and Sender fields, to what it
+	// owns, as if it had logged on. Defaults to nil: the application may send
+	// as anyone.
+	Identity *auth.Identity
+	// Notify asks for reports (RFC 3461). Defaults to reports of failure and
+	// delay.
+	Notify spool.Notify
+	// EnvelopeID comes back in reports. At most 100 printable ASCII characters.
+	EnvelopeID string
+	// Return is FULL or HDRS: what of the message a report holds. Defaults to
+	// the relay's choice.
+	Return string
+	// Labels appear on the events of the message. Names and values together
+	// have at most 1 KiB, those of Identity included.
+	Labels map[string]string
+	// Size is the length of the content, 0 if unknown. [Client.Submit] refuses
+	// one over the limit before it reads the content.
+	Size int64
+}
+
+// Receipt tells of a message taken over.
+type Receipt struct {
+	// QueueID is the message's id in events, logs and trace fields.
+	QueueID string
+}
+
+var errNUL = errors.New("relay: the content holds a NUL octet")
+
+// What is wrong with a field of a message.
+var (
+	errNoRecipients = errors.New("a message needs at least one recipient")
+	errNoContent    = errors.New("a message needs content")
+	errReturn       = errors.New("is not FULL, HDRS or empty")
+	errEnvelopeID   = errors.New("is not 1 to 100 printable ASCII characters")
+	errWord         = errors.New("is not 1 to 64 letters, digits, hyphens, underscores and dots")
+	errLabels       = errors.New("more than 1 KiB in all")
+)
+
+// errManyLabels answers what a session and its user bring along.
+var errManyLabels = errors.New("relay: the labels of the session and its user exceed 1 KiB")
+
+// invalid is a fault of a field, with its value.
+func invalid(field, value string, err error) error {
+	return &postern.FieldError{Field: field, Err: fmt.Errorf("%q %w", cut(value), err)}
+}
+
+// check returns what is wrong with the fields that need no configuration to be
+// judged.
+func (m *Message) check() (errs []error) {
+	if len(m.To) == 0 {
+		errs = append(errs, &postern.FieldError{Field: "To", Err: errNoRecipients})
+	}
+	if m.Content == nil {
+		errs = append(errs, &postern.FieldError{Field: "Content", Err: errNoContent})
+	}
+	if m.Return != "" && m.Return != "FULL" && m.Return != "HDRS" {
+		errs = append(errs, invalid("Return", m.Return, errReturn))
+	}
+	if !validEnvelopeID(m.EnvelopeID) {
+		errs = append(errs, invalid("EnvelopeID", m.EnvelopeID, errEnvelopeID))
+	}
+	if labelBytes(labels(m.Identity, m.Labels)) > maxLabels {
+		errs = append(errs, &postern.FieldError{Field: "Labels", Err: errLabels})
+	}
+	return errs
+}
+
+// maxLabels bounds the names and values of a message's labels, in bytes.
+const maxLabels = 1 << 10
+
+func labelBytes(labels map[string]string) (n int) {
+	for k, v := range labels {
+		n += len(k) + len(v)
+	}
+	return n
+}
+
+// isWord reports whether a name is 1 to 64 letters, digits, "-", "_" and ".".
+func isWord(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '-', c == '_', c == '.':
+		default:
+			return false
+		}
+	}
+	return 0 < len(s) && len(s) <= 64
+}
+
+func validEnvelopeID(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return len(s) <= 100
+}
