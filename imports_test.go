@@ -48,13 +48,13 @@ var allowed = map[string][]string{
 	},
 	"relay/internal/sevenbit": nil,
 	"relay/internal/outbound": {
-		"connector", "relay/internal/sevenbit", "github.com/emersion/go-smtp",
+		"connector", "relay/delivery", "relay/internal/sevenbit", "github.com/emersion/go-smtp",
 		"github.com/emersion/go-sasl",
 	},
 
 	"relay": {
-		".", "auth", "auth/msgauth", "connector", "domains", "relay/event", "relay/internal/...",
-		"relay/spool", "github.com/hashicorp/go-multierror",
+		".", "auth", "auth/msgauth", "connector", "domains", "relay/delivery", "relay/event",
+		"relay/internal/...", "relay/spool", "github.com/hashicorp/go-multierror",
 	},
 	"relay/autoconfig": {".", "auth", "connector", "domains", "relay"},
 	"relay/httpapi":    {".", "auth", "connector", "domains", "relay", "relay/internal/httppeer"},
@@ -63,7 +63,7 @@ var allowed = map[string][]string{
 	},
 
 	"relay/relaytest": {
-		"relay", "relay/spool/memspool",
+		"relay", "relay/delivery", "relay/spool/memspool",
 		"github.com/emersion/go-smtp", "github.com/emersion/go-sasl",
 	},
 

@@ -27,6 +27,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
@@ -906,12 +907,10 @@ func (r *recording) Commit(ctx context.Context, c spool.Commit) error {
 
 // noDNS is a resolver that never has an answer, so that mail for other hosts
 // waits.
-type noDNS struct{}
+type noDNS struct{ delivery.Resolver }
 
-func (noDNS) LookupMX(context.Context, string) ([]*net.MX, error) { return nil, errNoDNS }
-
-func (noDNS) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
-	return nil, errNoDNS
+func (noDNS) LookupMX(context.Context, string) (a delivery.Answer[*net.MX], err error) {
+	return a, errNoDNS
 }
 
 var errNoDNS = errors.New("no DNS here")

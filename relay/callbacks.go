@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/postern-mail/postern/auth"
@@ -104,44 +103,6 @@ func asked(
 	_, err := bounded(ctx, c, what, whom,
 		func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
 	return err
-}
-
-// boundResolver asks an application's Resolver.
-type boundResolver struct {
-	calls *smtpd.Calls
-	of    Resolver
-}
-
-// LookupMX implements [Resolver].
-func (r boundResolver) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
-	return bounded(ctx, r.calls, "a Resolver", slog.String("name", name),
-		func(ctx context.Context) ([]*net.MX, error) { return r.of.LookupMX(ctx, name) })
-}
-
-// LookupNetIP implements [Resolver].
-func (r boundResolver) LookupNetIP(
-	ctx context.Context, network, host string,
-) ([]netip.Addr, error) {
-	return bounded(ctx, r.calls, "a Resolver", slog.String("name", host),
-		func(ctx context.Context) ([]netip.Addr, error) {
-			return r.of.LookupNetIP(ctx, network, host)
-		})
-}
-
-// LookupCNAME asks a Resolver that has the method.
-func (r boundAliases) LookupCNAME(ctx context.Context, host string) (string, error) {
-	return bounded(ctx, r.calls, "a Resolver", slog.String("name", host),
-		func(ctx context.Context) (string, error) { return r.aliases.LookupCNAME(ctx, host) })
-}
-
-// boundAliases asks a Resolver that knows of aliases.
-type boundAliases struct {
-	boundResolver
-	aliases aliases
-}
-
-type aliases interface {
-	LookupCNAME(ctx context.Context, host string) (string, error)
 }
 
 // boundDial is an application's Dial; nil for nil.

@@ -22,6 +22,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
@@ -396,7 +397,7 @@ func TestEndKeepsItsLimit(t *testing.T) {
 			cfg.Transport, cfg.SendConnectors = nil, []*connector.SendConnector{
 				{Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}}},
 			}
-			cfg.Resolver = stuckResolver(block)
+			cfg.Resolver = stuckResolver{block: block}
 		},
 		"Events": func(cfg *relay.Config, block func()) {
 			cfg.Events = func(event.Event) {
@@ -425,12 +426,16 @@ func TestEndKeepsItsLimit(t *testing.T) {
 	}
 }
 
-type stuckResolver func()
+type stuckResolver struct {
+	delivery.Resolver
+	block func()
+}
 
-func (f stuckResolver) LookupMX(context.Context, string) ([]*net.MX, error) { f(); return nil, nil }
-func (f stuckResolver) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
-	f()
-	return nil, nil
+func (r stuckResolver) LookupMX(
+	context.Context, string,
+) (a delivery.Answer[*net.MX], err error) {
+	r.block()
+	return a, nil
 }
 
 type stuckHandler struct{ block func() }

@@ -11,6 +11,7 @@ import (
 	"github.com/postern-mail/postern/auth/msgauth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -180,8 +181,9 @@ type Config struct {
 	// logs. Defaults to a logger that discards.
 	Logger *slog.Logger
 
-	// Resolver looks up the DNS for MX delivery. Defaults to the system's.
-	Resolver Resolver
+	// Resolver looks up the DNS. Defaults to the system's. It is not asked who
+	// exists in accepted domains: their Recipients are.
+	Resolver delivery.Resolver
 
 	// Dial opens the connections to next hops; a net.Dialer has such a method.
 	// Defaults to a dialler without a source address of its own.

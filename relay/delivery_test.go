@@ -5,8 +5,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,6 +16,7 @@ import (
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/relaytest"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -150,24 +151,13 @@ func TestRemoteReplies(t *testing.T) {
 	}
 }
 
-// zone is a Resolver of a fixed set of mail domains, all served at 127.0.0.1.
-type zone map[string]string // domain: mail host
-
-func (z zone) LookupMX(_ context.Context, name string) ([]*net.MX, error) {
-	host, ok := z[strings.TrimSuffix(name, ".")]
-	if !ok {
-		return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+// mailDNS knows mail domains and their hosts, all at 127.0.0.1.
+func mailDNS(domainsAndHosts ...string) *relaytest.Zone {
+	z := relaytest.NewZone()
+	for pair := range slices.Chunk(domainsAndHosts, 2) {
+		z.MX(pair[0], 10, pair[1]).Host(pair[1], "127.0.0.1")
 	}
-	return []*net.MX{{Host: host + ".", Pref: 10}}, nil
-}
-
-func (z zone) LookupNetIP(_ context.Context, _, name string) ([]netip.Addr, error) {
-	for _, host := range z {
-		if host == strings.TrimSuffix(name, ".") {
-			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
-		}
-	}
-	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+	return z
 }
 
 // A send connector trusts the authorities it is given, and shows its
@@ -209,16 +199,13 @@ func TestAuthoritiesOfASendConnector(t *testing.T) {
 	}
 }
 
-// aliasZone is a zone whose missing names are aliases that lead nowhere.
-type aliasZone struct{ zone }
-
-func (aliasZone) LookupCNAME(context.Context, string) (string, error) { return "gone.test.", nil }
-
 // A domain that is an alias is not unknown for good while its target is not
 // found.
 func TestAliasIsNotUnknown(t *testing.T) {
 	mx := smart("mx", "*")
-	w := outgoing(t, func(c *relay.Config) { c.Resolver = aliasZone{zone{}} }, mx)
+	w := outgoing(t, func(c *relay.Config) {
+		c.Resolver = relaytest.NewZone().Alias("a.test", "gone.test")
+	}, mx)
 	submit(t, w.relay, "alice@example.test", "x@a.test")
 	if e := w.events.wait(t, kind(event.Deferred)); e.Enhanced != "4.4.3" {
 		t.Errorf("event %+v", e)
@@ -233,7 +220,7 @@ func TestMXAtPrivateAddress(t *testing.T) {
 		Name: "mx", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
 		NextHop: connector.NextHop{Port: int(port)},
 	}
-	w := outgoing(t, func(c *relay.Config) { c.Resolver = zone{"a.test": "mail.a.test"} }, mx)
+	w := outgoing(t, func(c *relay.Config) { c.Resolver = mailDNS("a.test", "mail.a.test") }, mx)
 	submit(t, w.relay, "alice@example.test", "x@a.test", "x@[127.0.0.1]")
 	if e := w.events.wait(t, kind(event.Deferred)); e.To[0] != "x@a.test" || e.Enhanced != "4.4.4" {
 		t.Errorf("event %+v", e)
@@ -275,7 +262,7 @@ func TestMX(t *testing.T) {
 			TLS: connector.TLSNone, AllowPrivateAddresses: true},
 	}
 	w := outgoing(t, func(c *relay.Config) {
-		c.Resolver = zone{"a.test": "mail.a.test", "b.test": "mail.b.test"}
+		c.Resolver = mailDNS("a.test", "mail.a.test", "b.test", "mail.b.test")
 	}, mx)
 	submit(
 		t, w.relay, "alice@example.test", "x@a.test", "y@b.test", "z@a.test", "nobody@nowhere.test",

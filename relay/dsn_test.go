@@ -170,9 +170,9 @@ func TestReportsByHop(t *testing.T) {
 			mx := smart("mx", "*")
 			mx.AllowPrivateAddresses = true
 			mx.Port = int(netip.MustParseAddrPort(passive(t, refuse, false, true).addr()).Port())
-			c.SendConnectors, c.Resolver = []*connector.SendConnector{mx}, zone{
-				"elsewhere.test": "mail.elsewhere.test",
-			}
+			c.SendConnectors, c.Resolver = []*connector.SendConnector{mx}, mailDNS(
+				"elsewhere.test", "mail.elsewhere.test",
+			)
 		}},
 	} {
 		for _, notify := range []spool.Notify{

@@ -15,7 +15,9 @@ import (
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/relaytest"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
@@ -54,17 +56,17 @@ func silence(t *testing.T, addr string) (port uint16) {
 
 // hosts is a Resolver: domains under silent.test live on 127.0.0.2, all others
 // on 127.0.0.1.
-type hosts struct{}
+type hosts struct{ *relaytest.Zone }
 
-func (hosts) LookupMX(_ context.Context, name string) ([]*net.MX, error) {
-	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
-}
-
-func (hosts) LookupNetIP(_ context.Context, _, name string) ([]netip.Addr, error) {
-	if strings.HasSuffix(strings.TrimSuffix(name, "."), "silent.test") {
-		return []netip.Addr{netip.MustParseAddr("127.0.0.2")}, nil
+func (hosts) LookupNetIP(
+	_ context.Context, _, name string,
+) (a delivery.Answer[netip.Addr], err error) {
+	addr := "127.0.0.1"
+	if strings.HasSuffix(name, "silent.test") {
+		addr = "127.0.0.2"
 	}
-	return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+	a.Records = []netip.Addr{netip.MustParseAddr(addr)}
+	return a, nil
 }
 
 // TestSilentHostsHoldUpNobody attacks a relay with hosts that take connections
@@ -90,7 +92,7 @@ func TestSilentHostsHoldUpNobody(t *testing.T) {
 		return list
 	}
 	settings := func(c *relay.Config) {
-		c.Spool, c.Resolver, c.Transport = store, hosts{}, nil
+		c.Spool, c.Resolver, c.Transport = store, hosts{relaytest.NewZone()}, nil
 		c.Connectors[1].Limits.MessageRate = -1
 		c.DrainTimeout = 100 * time.Millisecond
 		c.SendConnectors = []*connector.SendConnector{

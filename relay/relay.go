@@ -99,7 +99,7 @@ func New(cfg Config) (*Relay, error) {
 	}
 	client.Own = func(a netip.AddrPort) bool { return r.snap.Load().rules.listensAt(a) }
 	if cfg.Resolver != nil {
-		client.Resolver = r.bound(cfg.Resolver)
+		client.Resolver = boundResolver{calls: r.calls.resolver, of: cfg.Resolver}
 	}
 	r.client = outbound.New(client)
 	p, err := r.newSnapshot(cfg)
@@ -124,19 +124,6 @@ func New(cfg Config) (*Relay, error) {
 		Logger:      p.log,
 	})
 	return r, nil
-}
-
-// bound returns the resolver for the client. What net does heeds its context,
-// and is told apart there.
-func (r *Relay) bound(of Resolver) Resolver {
-	if n, ok := of.(*net.Resolver); ok {
-		return n
-	}
-	b := boundResolver{calls: r.calls.resolver, of: of}
-	if a, ok := of.(aliases); ok {
-		return boundAliases{boundResolver: b, aliases: a}
-	}
-	return b
 }
 
 func (r *Relay) policy(p *snapshot) smtpd.Policy {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
-	"net/netip"
 
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/spool"
@@ -96,19 +94,4 @@ func Mailbox(deliver func(ctx context.Context, to domains.Address, a *Attempt) e
 		}
 		return results
 	})
-}
-
-// Resolver looks up the DNS. *net.Resolver is one.
-//
-// Only a [*net.DNSError] with IsNotFound says that there are no such records.
-// A domain is unknown for good only if that is the answer for its exchangers,
-// for ip4 and for ip6, and of LookupCNAME where a Resolver has that method of
-// *net.Resolver. Every other error, and an empty list of addresses without an
-// error, means not known for now. An empty list of exchangers means none.
-type Resolver interface {
-	// LookupMX returns the mail exchangers of a name. An error beside a list
-	// tells that the list lacks some.
-	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
-	// LookupNetIP returns the addresses of a host; network is ip, ip4 or ip6.
-	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }

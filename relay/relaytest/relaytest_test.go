@@ -373,25 +373,6 @@ func TestClientsOfTheKit(t *testing.T) {
 	}
 }
 
-func ExampleZone() {
-	dns := relaytest.NewZone().
-		MX("example.net", 10, "mx.example.net").
-		Host("mx.example.net", "192.0.2.1", "2001:db8::1").
-		Fail("broken.example", "server misbehaving")
-
-	mx, _ := dns.LookupMX(context.Background(), "Example.NET.")
-	addresses, _ := dns.LookupNetIP(context.Background(), "ip6", mx[0].Host)
-	fmt.Println(mx[0].Pref, mx[0].Host, addresses)
-	_, err := dns.LookupMX(context.Background(), "broken.example")
-	fmt.Println(err)
-	_, err = dns.LookupMX(context.Background(), "elsewhere.example")
-	fmt.Println(err)
-	// Output:
-	// 10 mx.example.net [2001:db8::1]
-	// lookup broken.example: server misbehaving
-	// lookup elsewhere.example: no such host
-}
-
 func ExampleNetwork() {
 	network := relaytest.NewNetwork()
 	l, _ := network.Listen(context.Background(), "tcp", "192.0.2.1:25")

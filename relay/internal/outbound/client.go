@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/postern-mail/postern/relay/delivery"
 )
 
 // How long failures are remembered.
@@ -25,7 +27,7 @@ const maxTries = 4
 // Client delivers requests. It is safe for concurrent use.
 type Client struct {
 	cfg      Config
-	resolver Resolver
+	resolver delivery.Resolver
 	pool     pool
 	dead     memo // hosts and addresses that could not be used
 	slow     slowHosts
@@ -40,7 +42,7 @@ type Client struct {
 // New makes a client. It starts nothing.
 func New(cfg Config) *Client {
 	if cfg.Resolver == nil {
-		cfg.Resolver = net.DefaultResolver
+		cfg.Resolver = delivery.StandardResolver(nil)
 	}
 	if cfg.Own == nil {
 		cfg.Own = func(netip.AddrPort) bool { return false }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/delivery"
 )
 
 // NextHop says where a request goes and how.
@@ -127,19 +128,13 @@ type Result struct {
 	DSN bool
 }
 
-// Resolver looks up the DNS; *net.Resolver has these methods.
-type Resolver interface {
-	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
-	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
-}
-
 // Config configures a Client.
 type Config struct {
 	Hostname string // this host's name: for EHLO, and to see that mail loops
-	// Resolver gets names without a dot at the end, a *net.Resolver those of
-	// mail domains with one, so that its search list stays out. nil:
-	// net.DefaultResolver.
-	Resolver Resolver
+	// Resolver looks up the DNS. One that has the method LookupHost, as that of
+	// delivery.StandardResolver has, is asked by it for smart hosts, to which a
+	// search list may apply. nil: delivery.StandardResolver.
+	Resolver delivery.Resolver
 	// Own tells whether this host itself listens at an address: MX delivery and
 	// address literals that lead there are a loop. nil: it listens nowhere.
 	Own func(netip.AddrPort) bool

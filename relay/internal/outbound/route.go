@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/postern-mail/postern/relay/delivery"
 )
 
 // Bounds of what is tried for a domain, whatever its DNS says.
@@ -191,9 +193,10 @@ func (c *Client) hosts(ctx context.Context, h *NextHop, key hopKey) ([]string, *
 func (c *Client) mx(ctx context.Context, domain string) ([]string, *Result) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
 	defer cancel()
-	list, err := c.resolver.LookupMX(ctx, c.absolute(domain))
+	answer, err := c.resolver.LookupMX(ctx, domain)
+	list := answer.Records
 	if len(list) == 0 {
-		if err != nil && !isNotFound(err) {
+		if err != nil && !delivery.IsNotFound(err) {
 			return nil, &Result{Op: "dns", Enhanced: "4.4.3", Err: err}
 		}
 		return []string{domain}, nil // implicit MX
@@ -265,13 +268,9 @@ func (c *Client) addresses(ctx context.Context, h *NextHop, host string) ([]targ
 	if a, err := netip.ParseAddr(name); err == nil {
 		addrs = []netip.Addr{a}
 	} else {
-		look := name
-		if !smart {
-			look = c.absolute(name)
-		}
-		addrs, err = c.lookUp(ctx, look)
-		if len(addrs) == 0 {
-			return nil, c.noAddress(ctx, h, name, err)
+		answer, err := c.lookUp(ctx, name, smart)
+		if addrs = answer.Records; len(addrs) == 0 {
+			return nil, noAddress(h, name, answer.Name, err)
 		}
 	}
 	addresses, failed := c.allowed(h, host, addrs, port)
@@ -318,95 +317,40 @@ func (c *Client) allowed(
 	return nil, &Result{Op: "dns", Enhanced: "4.4.4", Host: host, Err: err}
 }
 
-// lookUp gives the addresses of a host, or the error that tells why there are
-// none. A resolver that asks for A and AAAA at once may answer with the "not
-// found" of one although the other had no answer. So each is asked again on its
-// own, and only a host for which both are not found is not found.
-func (c *Client) lookUp(ctx context.Context, host string) (addrs []netip.Addr, err error) {
-	for _, network := range []string{"ip", "ip4", "ip6"} {
-		addrs, err = c.ask(ctx, network, host)
-		if len(addrs) > 0 || !isNotFound(err) {
-			break
-		}
-	}
-	return addrs, err
-}
-
-func (c *Client) ask(ctx context.Context, network, host string) ([]netip.Addr, error) {
+// lookUp asks for the addresses of a host.
+func (c *Client) lookUp(
+	ctx context.Context, host string, smart bool,
+) (answer delivery.Answer[netip.Addr], err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
 	defer cancel()
-	addrs, err := c.resolver.LookupNetIP(ctx, network, host)
-	if len(addrs) == 0 && err == nil {
+	r, searches := c.resolver.(interface {
+		LookupHost(ctx context.Context, host string) (delivery.Answer[netip.Addr], error)
+	})
+	if smart && searches {
+		answer, err = r.LookupHost(ctx, host)
+	} else {
+		answer, err = c.resolver.LookupNetIP(ctx, "ip", host)
+	}
+	if len(answer.Records) == 0 && err == nil {
 		err = errNoAnswer
 	}
-	return addrs, err
-}
-
-// noAlias tells whether a domain without addresses is not the alias of another
-// name either, for a resolver that can be asked. A chain of aliases that breaks
-// off half-way has no addresses for now: its end was never asked.
-func (c *Client) noAlias(ctx context.Context, domain string) error {
-	r, ok := c.resolver.(interface {
-		LookupCNAME(ctx context.Context, host string) (string, error)
-	})
-	if !ok {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
-	defer cancel()
-	name, err := r.LookupCNAME(ctx, c.absolute(domain))
-	switch {
-	case isNotFound(err):
-		return nil
-	case err == nil:
-		return fmt.Errorf("alias of %s, which has no address", name)
-	}
-	return err
+	return answer, err
 }
 
 // noAddress gives the result of a host that cannot be looked up. That a domain
 // does not exist is final; a smart host or an exchanger that does not exist is
-// somebody's mistake and may be mended.
-func (c *Client) noAddress(ctx context.Context, h *NextHop, name string, err error) *Result {
-	domain := len(h.Hosts) == 0 && name == h.Domain
-	if domain && isNotFound(err) {
-		if err = c.noAlias(ctx, name); err == nil {
-			return &Result{Outcome: Permanent, Op: "dns", Enhanced: "5.1.2", Err: errNoDomain}
-		}
-	}
-	if err != nil && !isNotFound(err) {
+// somebody's mistake and may be mended, and so is an alias that leads nowhere.
+func noAddress(h *NextHop, name, canonical string, err error) *Result {
+	switch domain := len(h.Hosts) == 0 && name == h.Domain; {
+	case !delivery.IsNotFound(err):
 		return &Result{Op: "dns", Enhanced: "4.4.3", Host: name, Err: err}
+	case domain && canonical != "" && !sameName(canonical, name):
+		err = fmt.Errorf("alias of %s, which has no address", canonical)
+		return &Result{Op: "dns", Enhanced: "4.4.3", Host: name, Err: err}
+	case domain:
+		return &Result{Outcome: Permanent, Op: "dns", Enhanced: "5.1.2", Err: errNoDomain}
 	}
 	return &Result{Op: "dns", Enhanced: "4.4.4", Host: name, Err: errNoHost}
-}
-
-// absolute keeps the search list of resolv.conf out: example.com must not
-// become example.com.corp.example.
-func (c *Client) absolute(name string) string {
-	if _, ok := c.resolver.(*net.Resolver); ok && !strings.HasSuffix(name, ".") {
-		return name + "."
-	}
-	return name
-}
-
-// isNotFound tells whether an error proves that there are no such records: of
-// several errors in one, all must say so.
-func isNotFound(err error) bool {
-	switch e := err.(type) {
-	case *net.DNSError:
-		return e.IsNotFound && !e.IsTemporary && !e.IsTimeout
-	case interface{ Unwrap() []error }:
-		list := e.Unwrap()
-		for _, err := range list {
-			if !isNotFound(err) {
-				return false
-			}
-		}
-		return len(list) > 0
-	case interface{ Unwrap() error }:
-		return isNotFound(e.Unwrap())
-	}
-	return false
 }
 
 func sameName(a, b string) bool {

@@ -1,6 +1,7 @@
 package outbound_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/outbound"
 )
 
@@ -110,36 +112,34 @@ func TestMX(t *testing.T) {
 	}
 }
 
-// records is a Resolver with one answer for each kind of question: addresses,
-// or an error.
+// records is a Resolver with one answer for each kind of question: exchangers,
+// an address, or an error.
 type records struct {
-	mx           []*net.MX
-	mxErr        error
-	ip, ip4, ip6 any
-	asked        []string
+	delivery.Resolver
+	mx    []*net.MX
+	mxErr error
+	ip    any
+	name  string // of which the domain is an alias
 }
 
-func (r *records) LookupMX(context.Context, string) ([]*net.MX, error) { return r.mx, r.mxErr }
+func (r records) LookupMX(
+	_ context.Context, domain string,
+) (delivery.Answer[*net.MX], error) {
+	return delivery.Answer[*net.MX]{Records: r.mx, Name: cmp.Or(r.name, domain)}, r.mxErr
+}
 
-func (r *records) LookupNetIP(_ context.Context, network, _ string) ([]netip.Addr, error) {
-	r.asked = append(r.asked, network)
-	switch a := map[string]any{"ip": r.ip, "ip4": r.ip4, "ip6": r.ip6}[network].(type) {
+func (r records) LookupNetIP(
+	_ context.Context, _, host string,
+) (a delivery.Answer[netip.Addr], err error) {
+	a.Name = cmp.Or(r.name, host)
+	switch ip := r.ip.(type) {
 	case string:
-		return []netip.Addr{netip.MustParseAddr(a)}, nil
+		a.Records = []netip.Addr{netip.MustParseAddr(ip)}
 	case error:
-		return nil, a
+		return a, ip
 	}
-	return nil, nil
+	return a, nil
 }
-
-// aliasing is a Resolver that can be asked for aliases too.
-type aliasing struct {
-	*records
-	cname string
-	err   error
-}
-
-func (a aliasing) LookupCNAME(context.Context, string) (string, error) { return a.cname, a.err }
 
 // A domain is unknown for good only if every question about it is answered so.
 func TestUnknownDomainNeedsEveryAnswer(t *testing.T) {
@@ -153,43 +153,29 @@ func TestUnknownDomainNeedsEveryAnswer(t *testing.T) {
 	const unknown, later = "permanent dns 0 5.1.2 error", "temporary dns 0 4.4.3 error"
 	null, us := []*net.MX{{Host: "."}}, []*net.MX{{Host: "relay.example.test."}}
 	for name, test := range map[string]struct {
-		resolver outbound.Resolver
+		resolver records
 		want     string
 	}{
-		"nothing anywhere":    {&records{mxErr: none, ip: none, ip4: none, ip6: none}, unknown},
-		"no MX, no addresses": {&records{ip: none, ip4: none, ip6: none}, unknown},
-		"all joined":          {&records{mxErr: none, ip: both, ip4: none, ip6: none}, unknown},
-		"MX fails":            {&records{mxErr: servfail, ip: none, ip4: none, ip6: none}, later},
-		"MX refused":          {&records{mxErr: refused, ip: none, ip4: none, ip6: none}, later},
-		"A fails":             {&records{mxErr: none, ip: none, ip4: servfail, ip6: none}, later},
-		"A refused":           {&records{mxErr: none, ip: none, ip4: refused, ip6: none}, later},
-		"A silent":            {&records{mxErr: none, ip: none, ip4: silent, ip6: none}, later},
-		"AAAA fails":          {&records{mxErr: none, ip: none, ip4: none, ip6: servfail}, later},
-		"AAAA empty":          {&records{mxErr: none, ip: none, ip4: none}, later},
-		"both empty":          {&records{mxErr: none}, later},
-		"not sure":            {&records{mxErr: none, ip: none, ip4: odd, ip6: none}, later},
-		"one of two joined": {
-			&records{mxErr: none, ip: either, ip4: none, ip6: none}, later,
+		"nothing anywhere":    {records{mxErr: none, ip: none}, unknown},
+		"no MX, no addresses": {records{ip: none}, unknown},
+		"all joined":          {records{mxErr: none, ip: both}, unknown},
+		"MX fails":            {records{mxErr: servfail, ip: none}, later},
+		"MX refused":          {records{mxErr: refused, ip: none}, later},
+		"addresses fail":      {records{mxErr: none, ip: servfail}, later},
+		"addresses refused":   {records{mxErr: none, ip: refused}, later},
+		"addresses silent":    {records{mxErr: none, ip: silent}, later},
+		"addresses empty":     {records{mxErr: none}, later},
+		"not sure":            {records{mxErr: none, ip: odd}, later},
+		"one of two joined":   {records{mxErr: none, ip: either}, later},
+		"implicit MX": {
+			records{mxErr: none, ip: "2001:db8::1"}, "temporary dial 0 4.4.1 error",
 		},
-		"found when asked apart": {
-			&records{mxErr: none, ip: none, ip4: none, ip6: "2001:db8::1"},
-			"temporary dial 0 4.4.1 error",
-		},
-		"null MX":                  {&records{mx: null}, "permanent dns 0 5.1.10 error"},
-		"null MX among unreadable": {&records{mx: null, mxErr: malformed}, later},
-		"loop":                     {&records{mx: us}, "permanent dns 0 5.4.6 error"},
-		"loop among unreadable":    {&records{mx: us, mxErr: malformed}, later},
-		"no alias either": {
-			aliasing{&records{mxErr: none, ip: none, ip4: none, ip6: none}, "", none}, unknown,
-		},
-		"alias fails": {
-			aliasing{&records{mxErr: none, ip: none, ip4: none, ip6: none}, "", servfail}, later,
-		},
+		"null MX":                  {records{mx: null}, "permanent dns 0 5.1.10 error"},
+		"null MX among unreadable": {records{mx: null, mxErr: malformed}, later},
+		"loop":                     {records{mx: us}, "permanent dns 0 5.4.6 error"},
+		"loop among unreadable":    {records{mx: us, mxErr: malformed}, later},
 		"alias that leads nowhere": {
-			aliasing{
-				records: &records{mxErr: none, ip: none, ip4: none, ip6: none}, cname: "b.example.",
-			},
-			later,
+			records{mxErr: none, ip: none, name: "b.example"}, later,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -200,15 +186,32 @@ func TestUnknownDomainNeedsEveryAnswer(t *testing.T) {
 			expect(t, c.Deliver(t.Context(), r), test.want)
 		})
 	}
-	// What is found at once is not asked for again.
-	one := &records{mxErr: none, ip: "192.0.2.1"}
-	c := newClient(t, dialPipe((&sink{}).serve), func(cfg *outbound.Config) { cfg.Resolver = one })
-	r := newRequest("hi\r\n")
-	r.Hop.Hosts, r.Hop.Domain = nil, "example.org"
-	expect(t, c.Deliver(t.Context(), r), taken)
-	if !slices.Equal(one.asked, []string{"ip"}) {
-		t.Errorf("asked for %v", one.asked)
+}
+
+// searching is a Resolver with a search list, which finds one short name.
+type searching struct{ delivery.Resolver }
+
+func (searching) LookupHost(
+	_ context.Context, host string,
+) (a delivery.Answer[netip.Addr], err error) {
+	if host != "short" {
+		return a, errors.New("asked for " + host)
 	}
+	a.Records = []netip.Addr{netip.MustParseAddr("10.0.0.1")}
+	return a, nil
+}
+
+// A search list is for the smart hosts of the configuration alone: a domain
+// must not become one of this network.
+func TestSearchListIsForSmartHostsAlone(t *testing.T) {
+	n := &network{serve: (&sink{}).serve}
+	c := newClient(t, n.dial, func(cfg *outbound.Config) { cfg.Resolver = searching{zone{}} })
+	r := newRequest("hi\r\n")
+	r.Hop.Hosts = []string{"short"}
+	expect(t, c.Deliver(t.Context(), r), taken)
+	r = newRequest("hi\r\n")
+	r.Hop.Hosts, r.Hop.Domain = nil, "short"
+	expect(t, c.Deliver(t.Context(), r), "permanent dns 0 5.1.2 error")
 }
 
 // Exchangers of the same preference share the load.
@@ -348,12 +351,18 @@ func FuzzDomain(f *testing.F) {
 }
 
 // everywhere resolves every name.
-type everywhere struct{}
+type everywhere struct{ delivery.Resolver }
 
-func (everywhere) LookupMX(_ context.Context, name string) ([]*net.MX, error) {
-	return []*net.MX{{Host: name}}, nil
+func (everywhere) LookupMX(
+	_ context.Context, name string,
+) (a delivery.Answer[*net.MX], err error) {
+	a.Records = []*net.MX{{Host: name}}
+	return a, nil
 }
 
-func (everywhere) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
-	return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
+func (everywhere) LookupNetIP(
+	context.Context, string, string,
+) (a delivery.Answer[netip.Addr], err error) {
+	a.Records = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+	return a, nil
 }

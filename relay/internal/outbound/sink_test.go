@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/outbound"
 )
 
@@ -197,6 +198,7 @@ func dialPipe(serve func(net.Conn)) func(context.Context, string, string) (net.C
 
 // zone is a Resolver.
 type zone struct {
+	delivery.Resolver
 	mx   map[string][]*net.MX
 	ip   map[string][]string
 	fail error // for every name not listed; nil: not found
@@ -209,21 +211,28 @@ func (z zone) missing(name string) error {
 	return &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }
 
-func (z zone) LookupMX(_ context.Context, name string) ([]*net.MX, error) {
+func (z zone) LookupMX(
+	_ context.Context, name string,
+) (a delivery.Answer[*net.MX], err error) {
+	a.Name = name
 	if l, ok := z.mx[name]; ok {
-		return l, nil
+		a.Records = l
+		return a, nil
 	}
-	return nil, z.missing(name)
+	return a, z.missing(name)
 }
 
-func (z zone) LookupNetIP(_ context.Context, _, name string) (list []netip.Addr, err error) {
-	for _, a := range z.ip[name] {
-		list = append(list, netip.MustParseAddr(a))
+func (z zone) LookupNetIP(
+	_ context.Context, _, name string,
+) (a delivery.Answer[netip.Addr], err error) {
+	a.Name = name
+	for _, addr := range z.ip[name] {
+		a.Records = append(a.Records, netip.MustParseAddr(addr))
 	}
-	if list == nil {
-		return nil, z.missing(name)
+	if a.Records == nil {
+		return a, z.missing(name)
 	}
-	return list, nil
+	return a, nil
 }
 
 // oneHost is a zone with the one smart host of most tests.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/outbound"
 )
 
@@ -219,9 +220,11 @@ func TestClockHoldsLookUps(t *testing.T) {
 // hung is a Resolver that never answers.
 type hung struct{ zone }
 
-func (hung) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+func (hung) LookupNetIP(
+	ctx context.Context, _, _ string,
+) (a delivery.Answer[netip.Addr], err error) {
 	<-ctx.Done()
-	return nil, ctx.Err()
+	return a, ctx.Err()
 }
 
 // A smart host that lets connections wait is left to those that wait already.
