@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
@@ -49,6 +50,7 @@ type Answer struct {
 	reply *smtp.SMTPError
 	cut   bool
 	stall bool
+	takes bool
 }
 
 // Reply answers with a reply, such as 451, "4.7.1", "Try again later". At
@@ -64,6 +66,13 @@ func Cut() Answer { return Answer{cut: true} }
 
 // Stall says nothing more on this connection until the hop ends.
 func Stall() Answer { return Answer{stall: true} }
+
+// Taking returns the answer of a host that takes the message all the same, as
+// one whose reply is lost on the way does. It counts behind the content.
+func (a Answer) Taking() Answer {
+	a.takes = true
+	return a
+}
 
 func enhancedCode(s string) smtp.EnhancedCode {
 	var code smtp.EnhancedCode
@@ -97,6 +106,9 @@ type Hop struct {
 	// Users are the names and passwords that may log on, by PLAIN. Defaults to
 	// nil: AUTH is not offered.
 	Users map[string]string
+	// OnTaken is called with each message that is taken, before the answer.
+	// Defaults to nil.
+	OnTaken func(Taken)
 
 	mu       sync.Mutex
 	sessions int
@@ -114,6 +126,9 @@ type Taken struct {
 	Content []byte
 	Session int
 	TLS     bool
+	At      time.Time
+	// Told reports whether the hop answered that it took it: see [Answer.Taking].
+	Told bool
 }
 
 // Start begins to serve and ends with the test.
@@ -178,6 +193,9 @@ func (h *Hop) Wait(t testing.TB, n int) []Taken {
 
 // take keeps a message.
 func (h *Hop) take(m Taken) {
+	if h.OnTaken != nil {
+		h.OnTaken(m)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.taken = append(h.taken, m)
@@ -270,7 +288,12 @@ type session struct {
 // at comes to a stage and answers what the script says.
 func (s *session) at(stage Stage) error {
 	s.step.Stage = stage
-	switch a := s.hop.ask(s.step); {
+	return s.give(s.hop.ask(s.step))
+}
+
+// give gives an answer.
+func (s *session) give(a Answer) error {
+	switch {
 	case a.stall:
 		<-s.hop.done
 		return s.cut()
@@ -330,12 +353,22 @@ func (s *session) Data(r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	s.step.To = s.to[0]
-	if err := s.at(Content); err != nil {
-		return err
+	return s.content(content, s.to[0], s.to)
+}
+
+// content answers for content that has come, and keeps it if the script takes
+// it. What it answers for is the first of its recipients.
+func (s *session) content(content []byte, first string, to []string) error {
+	s.step.Stage, s.step.To = Content, first
+	a := s.hop.ask(s.step)
+	told := a == Answer{}
+	if told || a.takes {
+		s.hop.take(Taken{
+			From: s.step.From, To: to, Content: content, Session: s.step.Session,
+			TLS: s.step.TLS, At: time.Now(), Told: told,
+		})
 	}
-	s.keep(content, s.to)
-	return nil
+	return s.give(a)
 }
 
 func (s *session) LMTPData(r io.Reader, status smtp.StatusCollector) error {
@@ -344,20 +377,9 @@ func (s *session) LMTPData(r io.Reader, status smtp.StatusCollector) error {
 		return err
 	}
 	for _, to := range s.to {
-		s.step.To = to
-		err := s.at(Content)
-		if err == nil {
-			s.keep(content, []string{to})
-		}
-		status.SetStatus(to, err)
+		status.SetStatus(to, s.content(content, to, []string{to}))
 	}
 	return nil
-}
-
-func (s *session) keep(content []byte, to []string) {
-	s.hop.take(Taken{
-		From: s.step.From, To: to, Content: content, Session: s.step.Session, TLS: s.step.TLS,
-	})
 }
 
 // silence is a log that nobody reads: what a script does is no error.
