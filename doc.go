@@ -5,21 +5,25 @@
 //
 // This package holds [FieldError] and nothing else. The packages are:
 //
-//   - connector: who may do what. Receive connectors with remote address ranges,
-//     permission groups, extended rights and limits; send connectors.
+//   - connector: who may do what. Receive connectors with remote address
+//     ranges, permission groups, extended rights and limits; send connectors.
 //   - connector/exchange: the same from the JSON of an Exchange organization.
 //   - domains: mailbox addresses, accepted domains, and which recipients exist.
-//   - auth: identities, SASL mechanisms, and where users and credentials live. Modules of their own
-//     hold what needs further libraries: auth/oidcauth, auth/ldapauth, auth/shacrypt.
+//   - auth: identities, SASL mechanisms, and where users and credentials live.
+//     Modules of their own hold what needs further libraries: auth/oidcauth,
+//     auth/ldapauth, auth/shacrypt.
 //   - auth/msgauth: DKIM signatures.
 //   - relay: the relay itself. Start here.
 //   - relay/httpapi: submission over HTTP, for applications not in Go.
 //   - relay/autoconfig: settings for mail programs.
 //   - relay/admin: a page and JSON for those who run the relay; read-only.
-//   - relay/relaytest: a relay, a network, next hops and an inbox in memory, for
-//     the tests of applications.
-//   - relay/spool: the contract of the queue's store, with filespool (durable, one directory),
-//     memspool (volatile) and spooltest (the conformance suite).
+//   - relay/event: what happens to mail, in words.
+//   - relay/delivery: how mail leaves: transports, results, next hops.
+//   - relay/relaytest: a relay, a network, next hops and an inbox in memory,
+//     for the tests of applications.
+//   - relay/spool: the contract of the queue's store, with filespool (durable,
+//     one directory), memspool (volatile) and spooltest (the conformance
+//     suite).
 //
 // The concepts are those of Exchange's transport, where these ideas were named.
 //
@@ -35,7 +39,9 @@
 //	})
 //	...
 //	go r.Run(ctx)
-//	receipt, err := r.Submit(ctx, &relay.Message{From: from, To: to, Content: content})
+//	receipt, err := r.Submit(ctx, &relay.Message{
+//		From: from, To: to, Content: content,
+//	})
 //
 // The examples module holds complete programs.
 package postern

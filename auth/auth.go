@@ -14,9 +14,9 @@ import (
 // verifier could not decide; the client is told 454 4.7.0.
 var ErrBadCredentials = errors.New("auth: bad credentials")
 
-// A Proof is what a client has shown to prove who it is. Printing or logging it
-// leaves the password and the token out.
-type Proof struct {
+// Credentials are what a client has shown. Printing or logging them leaves
+// the password and the token out.
+type Credentials struct {
 	Mechanism Mechanism
 	Username  string // in the form of [PrepareName]
 	Password  string `json:"-"`
@@ -35,53 +35,53 @@ type Proof struct {
 // that is not as [PrepareName] writes it, an empty password, or a wish to act
 // as another user. A Verifier of passwords calls it before it looks up the
 // name.
-func (p Proof) Check() error {
-	name, err := PrepareName(p.Username)
-	if err != nil || name != p.Username || p.Password == "" {
+func (c Credentials) Check() error {
+	name, err := PrepareName(c.Username)
+	if err != nil || name != c.Username || c.Password == "" {
 		return ErrBadCredentials
 	}
-	if p.Authzid != "" && p.Authzid != p.Username {
+	if c.Authzid != "" && c.Authzid != c.Username {
 		return ErrBadCredentials
 	}
 	return nil
 }
 
 // String leaves the password and the token out.
-func (p Proof) String() string {
-	return fmt.Sprintf("%s user %q from %s", p.Mechanism, p.Username, p.Remote)
+func (c Credentials) String() string {
+	return fmt.Sprintf("%s user %q from %s", c.Mechanism, c.Username, c.Remote)
 }
 
 // GoString leaves the password and the token out.
-func (p Proof) GoString() string { return "auth.Proof{" + p.String() + "}" }
+func (c Credentials) GoString() string { return "auth.Credentials{" + c.String() + "}" }
 
 // LogValue implements [slog.LogValuer] and leaves the password and the token
 // out.
-func (p Proof) LogValue() slog.Value {
+func (c Credentials) LogValue() slog.Value {
 	return slog.GroupValue(
-		slog.String("mechanism", string(p.Mechanism)),
-		slog.String("user", p.Username),
-		slog.String("remote", p.Remote.String()),
+		slog.String("mechanism", string(c.Mechanism)),
+		slog.String("user", c.Username),
+		slog.String("remote", c.Remote.String()),
 	)
 }
 
-// Verifier decides on what clients show. It is called by many sessions at once;
-// ctx ends when the client goes away or the time for an answer is over.
+// Verifier decides on credentials. It is called by many sessions at once; ctx
+// ends when the client goes away or the time for an answer is over.
 type Verifier interface {
-	// Verify returns whose proof it is, [ErrBadCredentials] when it is
-	// wrong, or another error when that cannot be known now. The
+	// Verify returns who the credentials belong to, [ErrBadCredentials] when
+	// they are wrong, or another error when that cannot be known now. The
 	// Identity may be shared by sessions and must not be changed afterwards.
-	Verify(ctx context.Context, p Proof) (*Identity, error)
+	Verify(ctx context.Context, c Credentials) (*Identity, error)
 }
 
 // VerifierFunc is an adapter to use a function as a Verifier.
-type VerifierFunc func(ctx context.Context, p Proof) (*Identity, error)
+type VerifierFunc func(ctx context.Context, c Credentials) (*Identity, error)
 
 // Verify calls f.
-func (f VerifierFunc) Verify(ctx context.Context, p Proof) (*Identity, error) {
+func (f VerifierFunc) Verify(ctx context.Context, c Credentials) (*Identity, error) {
 	if f == nil {
 		return nil, errors.New("auth: no Verifier")
 	}
-	return f(ctx, p)
+	return f(ctx, c)
 }
 
 // required returns v, or in the place of none one that knows nobody for now.

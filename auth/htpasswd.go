@@ -116,7 +116,7 @@ func OpenHtpasswd(path string, options ...Option) (*Htpasswd, error) {
 
 // Verify implements [Verifier]. An error other than [ErrBadCredentials] is
 // one of the [Hasher].
-func (h *Htpasswd) Verify(ctx context.Context, c Proof) (*Identity, error) {
+func (h *Htpasswd) Verify(ctx context.Context, c Credentials) (*Identity, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (h *Htpasswd) Verify(ctx context.Context, c Proof) (*Identity, error) {
 }
 
 // SCRAMKeys implements [SCRAMStore].
-func (h *Htpasswd) SCRAMKeys(_ context.Context, c Proof) (string, *Identity, error) {
+func (h *Htpasswd) SCRAMKeys(_ context.Context, c Credentials) (string, *Identity, error) {
 	h.refresh()
 	u := h.users.Load().byName[c.Username]
 	if u == nil || !strings.HasPrefix(u.hash, scramPrefix) {

@@ -13,7 +13,7 @@ import (
 // TestNilArguments: what has to be there and is not is an error, not a panic,
 // and never the answer that credentials are bad.
 func TestNilArguments(t *testing.T) {
-	ctx, c := t.Context(), auth.Proof{Username: "anna", Password: "secret"}
+	ctx, c := t.Context(), auth.Credentials{Username: "anna", Password: "secret"}
 	verify := func(v auth.Verifier) func() error {
 		return func() error { _, err := v.Verify(ctx, c); return err }
 	}

@@ -579,7 +579,7 @@ func TestReportsAreNotReported(t *testing.T) {
 func TestIdentityLabels(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) {
 		cfg.Verifier = auth.VerifierFunc(func(
-			_ context.Context, c auth.Proof,
+			_ context.Context, c auth.Credentials,
 		) (*auth.Identity, error) {
 			return &auth.Identity{User: c.Username, Labels: map[string]string{"tenant": "7"}}, nil
 		})

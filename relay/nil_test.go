@@ -99,7 +99,7 @@ func TestNilArguments(t *testing.T) {
 		"Check without a context": func() error { return client.Check(none) },
 		"Authenticate without one": func() error {
 			return client.Authenticate(none,
-				auth.Proof{})
+				auth.Credentials{})
 		},
 		"certificates without files": func() error {
 			_, err := relay.LoadCertificates(nil)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
@@ -15,7 +16,7 @@ type rules struct {
 	connectors    []*connector.Connector // that take part
 	set           *connector.Set
 	table         *domains.Table
-	auth          *smtpd.Verifiers // nil if nobody can log on
+	auth          *auth.Server // nil if nobody can log on
 	quota         Quota
 	postmaster    domains.Address
 	defaultDomain string
@@ -30,7 +31,7 @@ type rules struct {
 }
 
 // newRules makes the rules of a configuration, under which users log on by a.
-func newRules(cfg *Config, a *smtpd.Verifiers, calls callbacks, f *faults) *rules {
+func newRules(cfg *Config, a *auth.Server, calls callbacks, f *faults) *rules {
 	p := &rules{
 		hostname: cfg.Hostname, auth: a, quota: cfg.Quota, encrypt: cfg.RequireEncryption,
 		calls: calls, unableToRelay: replyUnableToRelay(), unknownUser: replyUnknownUser(),

@@ -9,7 +9,6 @@ import (
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/domains"
-	"github.com/postern-mail/postern/relay/internal/smtpd"
 )
 
 // snapshot is a checked configuration, ready to decide. It does not change: a
@@ -45,8 +44,12 @@ func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 
 // authServer returns what runs AUTH by a configuration; nil if nobody can log
 // on.
-func (r *Relay) authServer(cfg *Config) *smtpd.Verifiers {
-	switch {
+func (r *Relay) authServer(cfg *Config) *auth.Server {
+	switch old := r.snap.Load(); {
+	case cfg.Auth != nil && old != nil && old.cfg.Auth == cfg.Auth:
+		// the salts of unknown users stay as well; changes in the Server do not
+		// count
+		return old.rules.auth
 	case cfg.Auth != nil:
 		return r.calls.verifier.Bound(cfg.Auth)
 	case cfg.Verifier != nil:

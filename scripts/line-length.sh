@@ -8,6 +8,7 @@ git ls-files '*.go' | xargs awk '
 FNR == 1 { raw = output = 0 }
 {
 	line = $0
+	sub(/\/\/\t/, "//  ", line) # the tab ends at column 4
 	gsub(/\t/, "    ", line)
 	text = line
 	sub(/^ +/, "", text)

@@ -3,7 +3,8 @@
 // that speaks ACME, by autocert or by certmagic.
 //
 //	htpasswd -cB users.htpasswd app@example.com
-//	go run ./examples/acme -domain relay.example.com -users users.htpasswd -with certmagic
+//	go run ./examples/acme -domain relay.example.com -users users.htpasswd \
+//	    -with certmagic
 //
 // It asks Let's Encrypt's staging service, whose certificates no client trusts,
 // until -directory names another: when all works, -directory

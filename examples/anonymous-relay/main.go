@@ -2,7 +2,8 @@
 // and hands their mail to a smart host. Everybody else is turned away before
 // the banner.
 //
-//	go run ./examples/anonymous-relay -allow 127.0.0.1,192.0.2.0/24 -smart-host mail.example.com:25
+//	go run ./examples/anonymous-relay -allow 127.0.0.1,192.0.2.0/24 \
+//	    -smart-host mail.example.com:25
 package main
 
 import (

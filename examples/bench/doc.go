@@ -8,9 +8,10 @@
 //
 //   - accepted/s: messages over the time smtp-source takes
 //   - end to end/s: messages over the time until smtp-sink has counted the last
-//   - CPU s per 1,000: user and system time of all the server's processes, also of those
-//     that have ended, over the messages
-//   - peak MB: the highest sum of the proportional set sizes of the server's processes
+//   - CPU s per 1,000: user and system time of all the server's processes, also
+//     of those that have ended, over the messages
+//   - peak MB: the highest sum of the proportional set sizes of the server's
+//     processes
 //
 // Postfix runs with its own defaults, as root starts it, and syncs its queue
 // files; it logs to syslog, which costs it nothing when nobody listens there.

@@ -4,13 +4,15 @@
 //
 //	htpasswd -cB devices.htpasswd printer
 //	htpasswd -B devices.htpasswd scanner
-//	go run ./examples/devices -device printer=printer@example.com -device scanner=scans@example.com \
-//		-users devices.htpasswd -certificate cert.pem -key key.pem
+//	go run ./examples/devices -device printer=printer@example.com \
+//	    -device scanner=scans@example.com -users devices.htpasswd \
+//	    -certificate cert.pem -key key.pem
 //
 // A device that sends as another address is refused (550 5.7.60), and so is one
 // that shows another in the From field:
 //
-//	swaks --server localhost:2465 --tls-on-connect --auth LOGIN --auth-user printer --from scans@example.com --to somebody@example.net
+//	swaks --server localhost:2465 --tls-on-connect --auth LOGIN \
+//	    --auth-user printer --from scans@example.com --to somebody@example.net
 //
 // So far it takes mail from this host alone. In real life it listens on port
 // 465 and names the network in which the devices are: -listen 192.0.2.1:465
@@ -155,7 +157,7 @@ func config(o options) (relay.Config, error) {
 	}
 	// Whoever else is in the file does not get in.
 	known := auth.VerifierFunc(func(
-		ctx context.Context, c auth.Proof,
+		ctx context.Context, c auth.Credentials,
 	) (*auth.Identity, error) {
 		id, err := users.Verify(ctx, c)
 		if err == nil && o.senders[id.User] == nil {

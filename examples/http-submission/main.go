@@ -4,9 +4,12 @@
 // well.
 //
 //	htpasswd -cB users.htpasswd app@example.com
-//	go run ./examples/http-submission -users users.htpasswd -certificate cert.pem -key key.pem
-//	curl --cacert cert.pem -u app@example.com -H 'Content-Type: application/json' https://localhost:8443/messages \
-//	    -d '{"from":"app@example.com","to":["somebody@example.net"],"subject":"hello","text":"Hello.\n"}'
+//	go run ./examples/http-submission -users users.htpasswd \
+//	    -certificate cert.pem -key key.pem
+//	curl --cacert cert.pem -u app@example.com https://localhost:8443/messages \
+//	    -H 'Content-Type: application/json' \
+//	    -d '{"from":"app@example.com","to":["somebody@example.net"],
+//	         "subject":"hello","text":"Hello.\n"}'
 //
 // An application that repeats a request for want of an answer sends each
 // message with an Idempotency-Key of its own, as with -H "Idempotency-Key:

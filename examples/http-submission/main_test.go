@@ -94,14 +94,16 @@ func TestHTTPSubmission(t *testing.T) {
 		!strings.Contains(m.Content, "with HTTPS") {
 		t.Errorf("arrived: %+v", m)
 	}
-	want(curl("/messages?from=app@example.com&to=somebody@example.net", "-u", "app@example.com:secret",
+	want(curl("/messages?from=app@example.com&to=somebody@example.net", "-u",
+		"app@example.com:secret",
 		"-H", "Content-Type: message/rfc822", "--data-binary", "From: app@example.com\nSubject: "+
 			"as it is\n\nHello.\n"), "202")
 	if m := sink.Next(t); !strings.Contains(m.Content, "\nSubject: as it is\n\nHello.\n") {
 		t.Errorf("arrived: %+v", m)
 	}
 	want(curl("/messages", "--oauth2-bearer", token, "-H", "Content-Type: application/json",
-		"-d", `{"from":"app@example.com","to":["somebody@example.net"],"subject":"by token"}`), "202")
+		"-d", `{"from":"app@example.com","to":["somebody@example.net"],"subject":"by token"}`),
+		"202")
 	if m := sink.Next(t); !strings.Contains(m.Content, "\nSubject: by token\n") {
 		t.Errorf("arrived: %+v", m)
 	}

@@ -105,8 +105,8 @@ func TestBrowser(t *testing.T) {
 	defer cancel()
 	defer func() { _ = chromedp.Cancel(ctx) }() // waits for the browser to end and removes its data
 
-	const subject, body = "Grüße <b>aus</b> dem Browser", "First line\n<script>document.title = " +
-		"'taken over'</script>"
+	const subject = "Grüße <b>aus</b> dem Browser"
+	const body = "First line\n<script>document.title = 'taken over'</script>"
 	var title, note, text, events string
 	err := chromedp.Run(ctx,
 		chromedp.Navigate("http://"+web+"/"),

@@ -113,7 +113,9 @@ func TestLogOn(t *testing.T) {
 			if w.Code != code {
 				t.Errorf("%s, %s: %d %s", test.name, target, w.Code, w.Body)
 			}
-			if challenge := w.Header().Get("WWW-Authenticate"); (challenge != "") != (code == 401) || code == 401 && !strings.HasPrefix(challenge, "Basic realm=") {
+			challenge := w.Header().Get("WWW-Authenticate")
+			if basic := strings.HasPrefix(challenge, "Basic realm="); basic != (code == 401) ||
+				!basic && challenge != "" {
 				t.Errorf("%s: WWW-Authenticate %q", test.name, challenge)
 			}
 			if retry := w.Header().Get("Retry-After"); code == 429 && retry != "2" {
@@ -239,7 +241,8 @@ func TestEncryption(t *testing.T) {
 	forwarded := func(proto string) []string {
 		return []string{"X-Forwarded-For", "192.0.2.7", "X-Forwarded-Proto", proto}
 	}
-	const both, neither, app = "verifier authorize verifier+required authorize+required", "", "authorize"
+	const both, neither, app = "verifier authorize verifier+required authorize+required", "",
+		"authorize"
 	local := func(headers []string) []string {
 		return append([]string{"X-Forwarded-For", "127.0.0.1"}, headers[2:]...)
 	}
@@ -298,7 +301,7 @@ func TestEncryption(t *testing.T) {
 				cfg.Authorize = func(*http.Request) bool { asked = true; return true }
 			} else {
 				cfg.Verifier = auth.VerifierFunc(func(
-					context.Context, auth.Proof,
+					context.Context, auth.Credentials,
 				) (*auth.Identity, error) {
 					asked = true
 					return &auth.Identity{User: "boss"}, nil

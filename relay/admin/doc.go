@@ -3,7 +3,7 @@
 //
 //	GET  /         the page
 //	GET  /status   what it shows, as JSON
-//	POST /explain  how the relay would decide on a session (relay.Explain), as a page or as JSON
+//	POST /explain  how the relay would decide on a session, as page or JSON
 //
 // This release changes nothing: it does not hold, retry or remove what is in
 // the queue, and shows no messages.
@@ -24,8 +24,10 @@
 // since they show a secret: everything else gets 403 before they are looked at.
 // With Authorize and without RequireEncryption that is left to the application.
 //
-//	401  no credentials, wrong ones, or a user outside the Group: the answer does not tell which
-//	403  no TLS, a forwarded request of an unknown proxy, Authorize said no, or a form posted by another site
+//	401  no credentials, wrong ones, or a user outside the Group: the answer
+//	     does not tell which
+//	403  no TLS, a forwarded request of an unknown proxy, Authorize said no, or
+//	     a form posted by another site
 //	429  too many failed logons; Retry-After tells when to come back
 //	503  the Verifier could not decide; the cause is in the log
 //
@@ -41,18 +43,26 @@
 // an object: "items" is its beginning, and "more" counts the items left out.
 //
 //	hostname          the relay's name
-//	load              level, queue, memory, disk; the last three are objects with level and value: deliveries,
-//	                  bytes in use, bytes free; -1 is unknown
-//	queue             messages, deliveries, leased, bytes; null if the store cannot tell now
-//	connectors        list of receive connectors, in the order of the configuration:
-//	                    name, usage, bindings (list), remote_ranges (list), auth_mechanisms, permission_groups
-//	                    tls     "implicit", "STARTTLS required", "STARTTLS offered" or "none"
-//	                    grants  list of principal, rights, deny
-//	                    limits  max_message_bytes, max_recipients, max_connections, max_connections_per_source,
-//	                            connection_rate and message_rate, both a minute, message_rate_by; -1 is no limit
+//	load              level, queue, memory, disk; the last three are objects
+//	                  with level and value: deliveries, bytes in use, bytes
+//	                  free; -1 is unknown
+//	queue             messages, deliveries, leased, bytes; null if the store
+//	                  cannot tell now
+//	connectors        list of receive connectors, in the order of the
+//	                  configuration: name, usage, bindings (list),
+//	                  remote_ranges (list), auth_mechanisms,
+//	                  permission_groups, tls, grants, limits
+//	  tls             "implicit", "STARTTLS required", "STARTTLS offered" or
+//	                  "none"
+//	  grants          list of principal, rights, deny
+//	  limits          max_message_bytes, max_recipients, max_connections,
+//	                  max_connections_per_source, connection_rate and
+//	                  message_rate, both a minute, message_rate_by; -1 is no
+//	                  limit
 //	accepted_domains  list of domain, type, match_subdomains
-//	send_connectors   list of name, address_spaces (list), smart_hosts (list), port, tls, implicit_tls, logs_on,
-//	                  max_message_bytes (0 is no limit), max_connections; never a user name or a password
+//	send_connectors   list of name, address_spaces (list), smart_hosts (list),
+//	                  port, tls, implicit_tls, logs_on, max_message_bytes (0 is
+//	                  no limit), max_connections; never a user name or password
 //
 // # POST /explain
 //
@@ -60,11 +70,14 @@
 // (application/json) of at most 64 KiB with the fields
 //
 //	remote     the client's address; required
-//	connector  the name of a receive connector, which stands for its first binding of the client's family; or
+//	connector  the name of a receive connector, which stands for its first
+//	           binding of the client's family; or
 //	local      the address and port that the client connects to
 //	tls        true inside TLS
-//	user       who has logged on, as an identity without groups and further senders; empty for nobody
-//	from, to   addresses; from is empty for the null sender, to to leave RCPT out
+//	user       who has logged on, as an identity without groups and further
+//	           senders; empty for nobody
+//	from, to   addresses; from is empty for the null sender, to to leave RCPT
+//	           out
 //	size       octets of the message; empty or 0 if unknown
 //
 // A JSON body, or one with Accept: application/json, is answered in JSON;
@@ -74,10 +87,12 @@
 //	permissions  its permission groups, with Custom if grants depart from them
 //	principal    who the session is
 //	domain, type, recipient, route
-//	             the accepted domain of to and its type, what is known of the recipient, where its copy would go
+//	             the accepted domain of to and its type, what is known of the
+//	             recipient, where its copy would go
 //	candidates   list of name, chosen, reason
 //	rights       array of right, granted, reason
-//	replies      array of command, code, enhanced, text, reason: up to the first refusal
+//	replies      array of command, code, enhanced, text, reason: up to the
+//	             first refusal
 //	refused      whether there is one
 //
 // Fields that are not valid are answered 422; in JSON that is a problem (RFC

@@ -20,7 +20,8 @@ func TestExplainJSON(t *testing.T) {
 	}
 	for _, r := range []*http.Request{
 		postJSON(asked),
-		postForm("remote=192.0.2.7:40000&connector=people&local=&tls=true&user=app@example.com&from=app@example.com&to=nobody@example.com&size=1000",
+		postForm("remote=192.0.2.7:40000&connector=people&local=&tls=true&"+
+			"user=app@example.com&from=app@example.com&to=nobody@example.com&size=1000",
 			"Accept", "text/plain;q=0.5, application/json"),
 	} {
 		if w := do(h, r); w.Code != 200 || w.Header().Get("Content-Type") != "application/json" ||
@@ -36,12 +37,13 @@ func TestExplainPage(t *testing.T) {
 		form string
 		want []string
 	}{
-		{"remote=10.1.2.3&connector=apps&from=app@example.com&to=somebody@elsewhere.example", []string{
-			">accepted<",
-			"<code>MAIL FROM:&lt;app@example.com&gt;</code></th><td><code>250 2.1.0</code>",
-			"<code>RCPT TO:&lt;somebody@elsewhere.example&gt;</code></th><td><code>250 " +
-				"2.1.5</code>", "not an accepted domain", "not looked up",
-		}},
+		{"remote=10.1.2.3&connector=apps&from=app@example.com&to=somebody@elsewhere.example",
+			[]string{
+				">accepted<",
+				"<code>MAIL FROM:&lt;app@example.com&gt;</code></th><td><code>250 2.1.0</code>",
+				"<code>RCPT TO:&lt;somebody@elsewhere.example&gt;</code></th><td><code>250 " +
+					"2.1.5</code>", "not an accepted domain", "not looked up",
+			}},
 		{"remote=10.1.2.3&connector=apps&from=&to=nobody@example.com&size=", []string{
 			">refused<", "<code>550 5.1.1 User unknown</code>", "example.com (Authoritative)",
 			"<option selected>apps</option>",
@@ -69,7 +71,8 @@ func TestExplainPage(t *testing.T) {
 			},
 		},
 		{
-			"remote=%20192.0.2.7%20&connector=people&tls=true&user=app@example.com&from=app@example.com&size=99999999999",
+			"remote=%20192.0.2.7%20&connector=people&tls=true&user=app@example.com&" +
+				"from=app@example.com&size=99999999999",
 			[]string{"SIZE=99999999999", "5.3.4"},
 		},
 	} {

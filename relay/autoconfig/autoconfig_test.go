@@ -595,7 +595,8 @@ func TestWhichConnectorsArePublished(t *testing.T) {
 		"no STARTTLS": {connectors: []*connector.Connector{submission("a", "0.0.0.0:587", func(
 			c *connector.Connector,
 		) {
-			c.AuthMechanisms, c.SuppressedKeywords = connector.BasicAuth|connector.TLS, []string{"starttls"}
+			c.AuthMechanisms, c.SuppressedKeywords = connector.BasicAuth|connector.TLS,
+				[]string{"starttls"}
 		})}},
 		"no AUTH": {connectors: []*connector.Connector{submission(
 			"a", "0.0.0.0:587",
@@ -676,11 +677,11 @@ func TestWhichConnectorsArePublished(t *testing.T) {
 // TestWaysToLogOn publishes what the relay's users log on by, in the formats
 // that have words for it.
 func TestWaysToLogOn(t *testing.T) {
-	nobody := auth.VerifierFunc(func(context.Context, auth.Proof) (*auth.Identity, error) {
+	nobody := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
 		return nil, auth.ErrBadCredentials
 	})
 	keys := auth.SCRAMStoreFunc(func(
-		context.Context, auth.Proof,
+		context.Context, auth.Credentials,
 	) (string, *auth.Identity, error) {
 		return "", nil, auth.ErrBadCredentials
 	})
@@ -927,8 +928,10 @@ func TestFaults(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, field := range []string{"Domains", "Hostname", "WebHost", "DisplayName", "Organization", "Identifier", "Connectors[0]", "Connectors[1]",
-		"Ports[587]", "Incoming[0].Hostname", "Incoming[1].Protocol", "Incoming[1].Mechanisms[0]", "STS.Mode", "STS.MX[0]", "STS.MaxAge"} {
+	for _, field := range []string{"Domains", "Hostname", "WebHost", "DisplayName", "Organization",
+		"Identifier", "Connectors[0]", "Connectors[1]",
+		"Ports[587]", "Incoming[0].Hostname", "Incoming[1].Protocol", "Incoming[1].Mechanisms[0]",
+		"STS.Mode", "STS.MX[0]", "STS.MaxAge"} {
 		if !strings.Contains(err.Error(), field+": ") {
 			t.Errorf("no fault of %s in:\n%v", field, err)
 		}

@@ -4,12 +4,14 @@
 // [New] makes a [Handler], which the application mounts on its web server. It
 // answers
 //
-//	/.well-known/autoconfig/mail/config-v1.1.xml    Thunderbird, Evolution, KMail, K-9
-//	/mail/config-v1.1.xml                           the same, on autoconfig.<domain>
-//	/autodiscover/autodiscover.xml                  Outlook: Autodiscover, plain XML
-//	/autodiscover/autodiscover.json                 Outlook: Autodiscover v2
-//	/email.mobileconfig?email=<address>             Apple: a configuration profile
-//	/.well-known/mta-sts.txt                        other mail servers: the MTA-STS policy (RFC 8461)
+//	/.well-known/autoconfig/mail/config-v1.1.xml
+//	/mail/config-v1.1.xml                on autoconfig.<domain>
+//	     Thunderbird, Evolution, KMail, K-9
+//	/autodiscover/autodiscover.xml       Outlook: Autodiscover, plain XML
+//	/autodiscover/autodiscover.json      Outlook: Autodiscover v2
+//	/email.mobileconfig?email=<address>  Apple: a configuration profile
+//	/.well-known/mta-sts.txt             other mail servers: the MTA-STS policy
+//	                                     (RFC 8461)
 //
 // in any mix of capitals, since programs do not agree on them.
 // [Handler.Records] returns what to publish in the DNS, so that programs find
@@ -26,8 +28,10 @@
 // has words for them.
 //
 //	Passwords     all formats
-//	Tokens        Thunderbird: OAuth2, after passwords; programs use it where they know the provider
-//	SCRAM         none: what Thunderbird's format calls password-encrypted is CRAM-MD5 to programs
+//	Tokens        Thunderbird: OAuth2, after passwords; programs use it where
+//	              they know the provider
+//	SCRAM         none: what Thunderbird's format calls password-encrypted is
+//	              CRAM-MD5 to programs
 //	Certificates  none: programs do not know the word TLS-client-cert
 //
 // A server on which users log on in no way that a format has a word for is left

@@ -31,13 +31,15 @@
 //
 // The body is one of
 //
-//   - application/json: sender, recipients, subject, text, HTML, attachments; the message is
-//     made from it. See /openapi.json for the fields. Unknown fields, and those given twice, are refused. The body is held in memory; see
-//     [Config].MaxJSONBytes and MaxBuffered.
-//   - message/rfc822: the message itself, with the envelope in the query: from (empty for the null sender), to,
-//     once for each recipient, and envelope_id, return, notify, label=name:value. The body goes to the spool as it arrives.
-//     Lines may end in LF. A CR on its own is refused in a header, that of a part
-//     included, and becomes CRLF elsewhere.
+//   - application/json: sender, recipients, subject, text, HTML, attachments;
+//     the message is made from it. See /openapi.json for the fields. Unknown
+//     fields, and those given twice, are refused. The body is held in memory;
+//     see [Config].MaxJSONBytes and MaxBuffered.
+//   - message/rfc822: the message itself, with the envelope in the query: from
+//     (empty for the null sender), to, once for each recipient, and
+//     envelope_id, return, notify, label=name:value. The body goes to the spool
+//     as it arrives. Lines may end in LF. A CR on its own is refused in a
+//     header, that of a part included, and becomes CRLF elsewhere.
 //
 // # Errors
 //
@@ -45,18 +47,24 @@
 // where there is one to blame, each recipient or field in "errors". The texts
 // are constant. Statuses follow from the reply:
 //
-//	400  5.1.3, 5.1.7, 5.2.x, 5.5.x   a malformed body, address or parameter
-//	401  530 5.7.1, 535, 504 5.7.4    log on; the credentials are wrong, or of a kind that is not taken
-//	403  530 5.7.0, 538, 502, 5.7.x   TLS is required, no right to this sender, recipient or service
-//	404, 405                          no such resource, no such method
-//	409                               a request with the same Idempotency-Key is under way
-//	413  552 5.3.4                    message, header or JSON too large
-//	415                               neither application/json nor message/rfc822
-//	422  other 5xx, 452 4.5.3         unknown recipient, too many recipients, mail loop, refused content;
-//	                                  or an Idempotency-Key used for another request, without "smtp"
-//	429  421 4.4.2, throttled 454,    too many messages, too many failed logons, or a cap of the credential
-//	     450 4.7.1 of a cap
-//	503  other 4xx                    no room, a verifier or a lookup failed; try again
+//	400  5.1.3, 5.1.7, 5.2.x, 5.5.x  a malformed body, address or parameter
+//	401  530 5.7.1, 535, 504 5.7.4   log on; the credentials are wrong, or of a
+//	                                 kind that is not taken
+//	403  530 5.7.0, 538, 502, 5.7.x  TLS is required, no right to this sender,
+//	                                 recipient or service
+//	404, 405                         no such resource, no such method
+//	409                              a request with the same Idempotency-Key is
+//	                                 under way
+//	413  552 5.3.4                   message, header or JSON too large
+//	415                              neither application/json nor message/rfc822
+//	422  other 5xx, 452 4.5.3        unknown recipient, too many recipients,
+//	                                 mail loop, refused content; or an
+//	                                 Idempotency-Key used for another request,
+//	                                 without "smtp"
+//	429  421 4.4.2, throttled 454,   too many messages, too many failed logons,
+//	     450 4.7.1 of a cap          or a cap of the credential
+//	503  other 4xx                   no room, a verifier or a lookup failed; try
+//	                                 again
 //
 // 429 and 503 carry Retry-After: for the cap of a day, until midnight UTC.
 //

@@ -392,7 +392,8 @@ func TestRefusals(t *testing.T) {
 func TestRaw(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	a := w.do(raw("from=app@example.com&to=bob@example.net&to=bob@example.net&to=ann@example.net&envelope_id=E1&return=hdrs&notify=success,failure&label=job:7&label=tenant:other",
+	a := w.do(raw("from=app@example.com&to=bob@example.net&to=bob@example.net&to=ann@example.net"+
+		"&envelope_id=E1&return=hdrs&notify=success,failure&label=job:7&label=tenant:other",
 		"Bcc: hidden@example.net\n"+letter))
 	if a.Status != 202 || a.QueueID == "" {
 		t.Fatalf("%d %s", a.Status, a.Body)

@@ -381,7 +381,8 @@ func (f *faults) headers(h map[string]string) {
 func isStructured(name string) bool {
 	switch name {
 	case "date", "message-id", "in-reply-to", "references",
-		"disposition-notification-to", "return-receipt-to", "errors-to", "mail-followup-to", "mail-reply-to":
+		"disposition-notification-to", "return-receipt-to", "errors-to", "mail-followup-to",
+		"mail-reply-to":
 		return true
 	}
 	return strings.HasPrefix(name, "list-")
@@ -453,7 +454,8 @@ func isFieldName(s string) bool {
 func isReserved(name string) bool {
 	switch name {
 	case "from", "sender", "to", "cc", "bcc", "reply-to", "subject", "mime-version",
-		"return-path", "received", "received-spf", "dkim-signature", "domainkey-signature", "authentication-results":
+		"return-path", "received", "received-spf", "dkim-signature", "domainkey-signature",
+		"authentication-results":
 		return true
 	}
 	return strings.HasPrefix(name, "content-") || strings.HasPrefix(name, "resent-") ||

@@ -327,7 +327,8 @@ func TestAlternativeAndAttachments(t *testing.T) {
 	t.Parallel()
 	file := bytes.Repeat([]byte{0, 1, 2, 255, '\n'}, 1000)
 	in, _ := json.Marshal(map[string]any{
-		"from": "a@example.com", "text": "plain", "html": "<p>rich", "attachments": []map[string]string{
+		"from": "a@example.com", "text": "plain", "html": "<p>rich",
+		"attachments": []map[string]string{
 			{
 				"name": "Rechnung März.pdf", "content_type": "application/pdf",
 				"content": base64.StdEncoding.EncodeToString(file),

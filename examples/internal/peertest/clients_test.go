@@ -32,13 +32,18 @@ type client struct {
 //   - swaks has older ones besides; its --tls-cert is for TLS alone.
 //   - msmtp has no SCRAM-SHA-256-PLUS, though GNU SASL has.
 //   - curl has SCRAM when built with GNU SASL, and Debian's is not.
-//   - smtplib has PLAIN and LOGIN, and takes functions for others: send.py has those of one message. SCRAM would be ours.
-//   - nodemailer takes functions too (customAuth). What it comes with is CRAM-MD5 and the three here.
-//   - Net::SMTP has what Authen::SASL has, which is DIGEST-MD5, CRAM-MD5, ANONYMOUS and GSSAPI besides.
+//   - smtplib has PLAIN and LOGIN, and takes functions for others: send.py has
+//     those of one message. SCRAM would be ours.
+//   - nodemailer takes functions too (customAuth). What it comes with is
+//     CRAM-MD5 and the three here.
+//   - Net::SMTP has what Authen::SASL has, which is DIGEST-MD5, CRAM-MD5,
+//     ANONYMOUS and GSSAPI besides.
 //   - PHPMailer has CRAM-MD5 besides, Jakarta Mail DIGEST-MD5 and NTLM.
 //   - Ruby's Net::SMTP and aiosmtplib have CRAM-MD5 besides.
-//   - net/smtp has PLAIN and CRAM-MD5, and takes an Auth for others. XOAUTH2 is what programs add.
-//   - go-smtp has what go-sasl has: no SCRAM, and OAUTHBEARER instead of XOAUTH2. A refused token makes go-sasl cancel.
+//   - net/smtp has PLAIN and CRAM-MD5, and takes an Auth for others. XOAUTH2 is
+//     what programs add.
+//   - go-smtp has what go-sasl has: no SCRAM, and OAUTHBEARER instead of
+//     XOAUTH2. A refused token makes go-sasl cancel.
 //   - go-mail has neither OAUTHBEARER nor EXTERNAL.
 var clients = []client{
 	{name: "swaks", mechanisms: []string{"PLAIN", "LOGIN"}, unix: true, send: swaks},

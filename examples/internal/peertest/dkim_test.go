@@ -169,7 +169,8 @@ address_spaces = ["seven.test;1"]
 smart_hosts = [%q]
 `, seven.addr)
 	for _, k := range own {
-		more += fmt.Sprintf("[[dkim]]\ndomain = %q\nselector = %q\nkey = %q\n", k.Domain, k.Selector,
+		more += fmt.Sprintf("[[dkim]]\ndomain = %q\nselector = %q\nkey = %q\n", k.Domain,
+			k.Selector,
 			filepath.Join(dir, k.Selector+"."+k.Domain+".pem"))
 	}
 	g := start(t, eight, more)

@@ -135,9 +135,11 @@ func TestGolden(t *testing.T) {
 					Address: "carol@example.org", Action: dsn.Failed, Status: "4.4.1",
 					Diagnostic: "No host of example.org could be reached", LastAttempt: at,
 				},
-				dsn.Recipient{Address: "dan@example.org", Action: dsn.Delayed, Status: "4.2.2", Host: "mx.example.org [192.0.2.8]:25",
+				dsn.Recipient{Address: "dan@example.org", Action: dsn.Delayed, Status: "4.2.2",
+					Host: "mx.example.org [192.0.2.8]:25",
 					Diagnostic: "452 4.2.2 The mailbox is over its quota and takes no more " +
-						"messages until something is deleted", LastAttempt: at, WillRetryUntil: at.Add(48 * time.Hour)},
+						"messages until something is deleted", LastAttempt: at,
+					WillRetryUntil: at.Add(48 * time.Hour)},
 				dsn.Recipient{Address: "erin@example.org", Action: dsn.Delivered},
 				dsn.Recipient{Address: "frank@example.org", Action: dsn.Relayed},
 				dsn.Recipient{Address: "list@example.org", Action: dsn.Expanded},
@@ -145,7 +147,8 @@ func TestGolden(t *testing.T) {
 		}),
 		"utf8": with(func(r *dsn.Report) {
 			r.UTF8, r.To = true, "björn@exämple.com"
-			r.Recipients[0] = dsn.Recipient{Address: "жук@example.net", Original: "utf-8;жук@example.net", Action: dsn.Failed, Status: "5.1.1",
+			r.Recipients[0] = dsn.Recipient{Address: "жук@example.net",
+				Original: "utf-8;жук@example.net", Action: dsn.Failed, Status: "5.1.1",
 				Host: "mx.example.net", Diagnostic: "550 5.1.1 Gibt's nicht: жук"}
 		}),
 	} {
@@ -399,7 +402,8 @@ func (f *fails) Write(p []byte) (int, error) {
 
 func TestWanted(t *testing.T) {
 	const (
-		never, success, failure, delay = spool.NotifyNever, spool.NotifySuccess, spool.NotifyFailure, spool.NotifyDelay
+		never, success, failure, delay = spool.NotifyNever, spool.NotifySuccess,
+			spool.NotifyFailure, spool.NotifyDelay
 	)
 	for _, c := range []struct {
 		notify spool.Notify
@@ -502,8 +506,8 @@ func FuzzWrite(f *testing.F) {
 		"\x00\x1b[1m", "\xff\xfe", "\r\n\xfc", true,
 	)
 	f.Add(
-		strings.Repeat("x", 5000), ";", strings.Repeat(" y", 3000), "550-"+strings.Repeat("ü", 999),
-		"   ", "\u202ez\u2028", "A\r\n: b\r\n", true,
+		strings.Repeat("x", 5000), ";", strings.Repeat(" y", 3000),
+		"550-"+strings.Repeat("ü", 999), "   ", "\u202ez\u2028", "A\r\n: b\r\n", true,
 	)
 	f.Add("a@b", "rfc822;c@d", "mx", "550 x", "", "q", "A: b\rFrom: c\r\n\r\nhi\x00\n", false)
 	f.Add("a@b", "rfc822;c@d", "mx", "550 x", "", "q", "A: b\r\n\r\nhi\r\r\n\n", false)

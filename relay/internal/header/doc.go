@@ -6,7 +6,7 @@
 // field.
 //
 //	h, body, err := pool.Read(content, 256<<10)
-//	total, local := h.Hops("relay.example.com") // before the firewall, which may drop Received
+//	total, local := h.Hops("relay.example.com") // before fields are dropped
 //	header.Firewall{Routing: true}.Apply(h)
 //	w.Write(h.Bytes())
 //	io.Copy(w, body)

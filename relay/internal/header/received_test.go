@@ -67,8 +67,9 @@ func TestReceived(t *testing.T) {
 			}
 		}), "from unknown ([192.0.2.1]) by b with SMTP; Mon, 2 Jan 2006 15:04:05 -0700"},
 		{"break-out", change(func(r *header.Received) {
-			*r = header.Received{HELO: "a) by c; x\r\nBcc: y", RemoteName: "b\r\n(x)", RemoteIP: netip.MustParseAddr("192.0.2.1"),
-				By: "b", ID: "1;2", For: "x@y>\r\nTo: z", Time: at}
+			*r = header.Received{HELO: "a) by c; x\r\nBcc: y", RemoteName: "b\r\n(x)",
+				RemoteIP: netip.MustParseAddr("192.0.2.1"),
+				By:       "b", ID: "1;2", For: "x@y>\r\nTo: z", Time: at}
 		}), "from a??by?c??x??Bcc:?y (b???x? [192.0.2.1]) by b id 1?2; Mon, 2 Jan 2006 15:04:05 " +
 			"-0700"},
 		{"quoted recipient", change(func(r *header.Received) {
@@ -142,8 +143,10 @@ func FuzzReceived(f *testing.F) {
 	)
 	f.Fuzz(func(t *testing.T, helo, name, by, with, id, rcpt string, ip []byte) {
 		addr, _ := netip.AddrFromSlice(ip)
-		r := header.Received{HELO: helo, RemoteName: name, RemoteIP: addr, By: by, With: with, ID: id, For: rcpt, Time: at,
-			TLSVersion: tls.VersionTLS12, TLSCipher: tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256}
+		r := header.Received{HELO: helo, RemoteName: name, RemoteIP: addr, By: by, With: with,
+			ID: id, For: rcpt, Time: at,
+			TLSVersion: tls.VersionTLS12,
+			TLSCipher:  tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256}
 		text := string(r.AppendTo(nil))
 		h, rest := read(t, strings.NewReader(text+"\r\nbody"), 0)
 		if h.Len() != 1 || rest != "body" || !utf8.ValidString(text) {

@@ -47,7 +47,8 @@ func TestConvert(t *testing.T) {
 		{
 			"no MIME, UTF-8",
 			lines("Subject: x", "", "gr\u00fcn = green ", "end"),
-			lines("Subject: x", "MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", "",
+			lines("Subject: x", "MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8",
+				"Content-Transfer-Encoding: quoted-printable", "",
 				"gr=C3=BCn =3D green=20", "end"),
 		},
 		{
@@ -113,12 +114,15 @@ func TestConvert(t *testing.T) {
 		},
 		{
 			"multipart",
-			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=\"a b\"", "Content-Transfer-Encoding: 8bit", "", "pr\u00e9", "--a b", "",
+			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=\"a b\"",
+				"Content-Transfer-Encoding: 8bit", "", "pr\u00e9", "--a b", "",
 				"plain", "--a b", "Content-Type: application/pdf",
 				"Content-Transfer-Encoding: 8bit", "", "\xff\xfe", "--a b  ",
 				"Content-Transfer-Encoding: 8bit", "",
-				"only ASCII", "--a b", "Content-Transfer-Encoding: base64", "", "/w==", "--a b", "", "d\u00e9j\u00e0", "--a b--", "\u00e9pi"),
-			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=\"a b\"", "Content-Transfer-Encoding: 7bit", "", "pr??", "--a b", "",
+				"only ASCII", "--a b", "Content-Transfer-Encoding: base64", "", "/w==", "--a b", "",
+				"d\u00e9j\u00e0", "--a b--", "\u00e9pi"),
+			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=\"a b\"",
+				"Content-Transfer-Encoding: 7bit", "", "pr??", "--a b", "",
 				"plain", "--a b", "Content-Type: application/pdf",
 				"Content-Transfer-Encoding: base64", "", "//4=", "--a b  ",
 				"Content-Transfer-Encoding: 7bit", "",
@@ -151,10 +155,13 @@ func TestConvert(t *testing.T) {
 		},
 		{
 			"attached message",
-			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: message/rfc822", "Content-Transfer-Encoding: 8bit", "",
+			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=b", "", "--b",
+				"Content-Type: message/rfc822", "Content-Transfer-Encoding: 8bit", "",
 				"Subject: inner", "", "\u00e9", "--b--"),
-			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: message/rfc822", "Content-Transfer-Encoding: 7bit", "",
-				"Subject: inner", "MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", "", "=C3=A9", "--b--"),
+			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=b", "", "--b",
+				"Content-Type: message/rfc822", "Content-Transfer-Encoding: 7bit", "",
+				"Subject: inner", "MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8",
+				"Content-Transfer-Encoding: quoted-printable", "", "=C3=A9", "--b--"),
 		},
 		{
 			"digest",
@@ -162,8 +169,10 @@ func TestConvert(t *testing.T) {
 				"MIME-Version: 1.0", "Content-Type: multipart/digest; boundary=b", "", "--b", "",
 				"Subject: inner", "", "\xff", "--b--",
 			),
-			lines("MIME-Version: 1.0", "Content-Type: multipart/digest; boundary=b", "", "--b", "", "Subject: inner",
-				"MIME-Version: 1.0", "Content-Type: text/plain; charset=unknown-8bit", "Content-Transfer-Encoding: quoted-printable", "", "=FF", "--b--"),
+			lines("MIME-Version: 1.0", "Content-Type: multipart/digest; boundary=b", "", "--b", "",
+				"Subject: inner",
+				"MIME-Version: 1.0", "Content-Type: text/plain; charset=unknown-8bit",
+				"Content-Transfer-Encoding: quoted-printable", "", "=FF", "--b--"),
 		},
 		{
 			"attached message whose type is followed by what is no field",
@@ -181,14 +190,18 @@ func TestConvert(t *testing.T) {
 		{
 			"digest of a message without any header",
 			lines("Content-Type: multipart/digest; boundary=b", "", "--b", "\u00e9", "--b--"),
-			lines("Content-Type: multipart/digest; boundary=b", "", "--b", "", "MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8",
+			lines("Content-Type: multipart/digest; boundary=b", "", "--b", "", "MIME-Version: 1.0",
+				"Content-Type: text/plain; charset=utf-8",
 				"Content-Transfer-Encoding: quoted-printable", "", "=C3=A9", "--b--"),
 		},
 		{
 			"attached message with an 8-bit header",
-			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: message/rfc822", "",
-				"Subject: \u00e9", "Content-Type: multipart/mixed; boundary=c", "", "--c", "", "x", "--c--", "--b", "", "\u00e9", "--b--"),
-			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: message/global", "Content-Transfer-Encoding: base64", "",
+			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=b", "", "--b",
+				"Content-Type: message/rfc822", "",
+				"Subject: \u00e9", "Content-Type: multipart/mixed; boundary=c", "", "--c", "", "x",
+				"--c--", "--b", "", "\u00e9", "--b--"),
+			lines("MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=b", "", "--b",
+				"Content-Type: message/global", "Content-Transfer-Encoding: base64", "",
 				wrap(
 					strings.TrimSuffix(
 						lines(
@@ -208,19 +221,25 @@ func TestConvert(t *testing.T) {
 				"Content-Type: multipart/mixed", "", "\u00e9", "--b", "", "A: b", "", "\u00e9",
 				"--b--",
 			),
-			lines("MIME-Version: 1.0", "Content-Type: multipart/digest; boundary=b", "", "--b", "Content-Type: message/global", "Content-Transfer-Encoding: base64", "",
+			lines("MIME-Version: 1.0", "Content-Type: multipart/digest; boundary=b", "", "--b",
+				"Content-Type: message/global", "Content-Transfer-Encoding: base64", "",
 				wrap("Content-Type: multipart/mixed\r\n\r\n\u00e9"),
-				"--b", "", "A: b", "MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: quoted-printable", "", "=C3=A9", "--b--"),
+				"--b", "", "A: b", "MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8",
+				"Content-Transfer-Encoding: quoted-printable", "", "=C3=A9", "--b--"),
 		},
 		{
 			"base64 behind an attached message with an 8-bit header",
 			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: "+
 				"message/rfc822", "", "Subject: \u00e9", "", "\u00e9", "--b",
-				"Content-Type: application/pdf", "Content-Transfer-Encoding: base64", "", "AAAA", "--b", "Content-Type: message/rfc822", "", "A: b", "", "x", "--b", "", "x", "--b--"),
+				"Content-Type: application/pdf", "Content-Transfer-Encoding: base64", "", "AAAA",
+				"--b", "Content-Type: message/rfc822", "", "A: b", "", "x", "--b", "", "x",
+				"--b--"),
 			lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: "+
 				"message/global", "Content-Transfer-Encoding: base64", "",
 				wrap("Subject: \u00e9\r\n\r\n\u00e9"), "--b",
-				"Content-Type: application/pdf", "Content-Transfer-Encoding: base64", "", "AAAA", "--b", "Content-Type: message/rfc822", "", "A: b", "", "x", "--b", "", "x", "--b--"),
+				"Content-Type: application/pdf", "Content-Transfer-Encoding: base64", "", "AAAA",
+				"--b", "Content-Type: message/rfc822", "", "A: b", "", "x", "--b", "", "x",
+				"--b--"),
 		},
 		{
 			"text that would become delimiters",
@@ -229,7 +248,8 @@ func TestConvert(t *testing.T) {
 				"Content-Type: text/x", "", strings.Repeat("x", 75)+"--b=FF", "--b\xff",
 				strings.Repeat("-", 80), "--b=FF--",
 			),
-			lines("Content-Type: multipart/mixed; boundary=\"b=FF\"", "", "--b=FF", "Content-Type: text/x", "Content-Transfer-Encoding: quoted-printable", "",
+			lines("Content-Type: multipart/mixed; boundary=\"b=FF\"", "", "--b=FF",
+				"Content-Type: text/x", "Content-Transfer-Encoding: quoted-printable", "",
 				strings.Repeat("x", 75)+"=", "=2D-b=3DFF", "=2D-b=FF", "=2D=", "=2D=", "=2D"+
 					strings.Repeat("-", 72)+"=", "=2D----", "--b=FF--"),
 		},
@@ -1160,7 +1180,8 @@ func FuzzHeaderWords(f *testing.F) {
 func TestHeaderWordsTakeTheirTime(t *testing.T) {
 	for _, name := range []string{"Subject", "From", "Received", "Content-Type"} {
 		for _, piece := range []string{
-			"é ", "é(", "é", "\xff", "\"é", "<é", "é<", "=?a?=,", "é=?a?q?b?= ", ";a=é", "x",
+			"é ", "é(", "é", "\xff", "\"é", "<é", "é<", "=?a?=,", "é=?a?q?b?= ", ";a=é",
+			"x",
 			" é x", ")(", "é)", "\\é", "a@é,", " ",
 		} {
 			quickest := func(n int) time.Duration {

@@ -41,7 +41,7 @@ func people() *auth.Server {
 	known := func(user string) bool { return user == "alice" || user == "server" }
 	return &auth.Server{
 		Passwords: auth.VerifierFunc(func(
-			_ context.Context, c auth.Proof,
+			_ context.Context, c auth.Credentials,
 		) (*auth.Identity, error) {
 			if !known(c.Username) || c.Password != "secret" {
 				return nil, auth.ErrBadCredentials
@@ -49,7 +49,7 @@ func people() *auth.Server {
 			return identity(c.Username), nil
 		}),
 		SCRAM: auth.SCRAMStoreFunc(func(
-			_ context.Context, c auth.Proof,
+			_ context.Context, c auth.Credentials,
 		) (string, *auth.Identity, error) {
 			if !known(c.Username) {
 				return "", nil, auth.ErrBadCredentials
@@ -57,7 +57,7 @@ func people() *auth.Server {
 			return storedKeys(), identity(c.Username), nil
 		}),
 		Tokens: auth.VerifierFunc(func(
-			_ context.Context, c auth.Proof,
+			_ context.Context, c auth.Credentials,
 		) (*auth.Identity, error) {
 			if len(c.Token) < 6 || c.Token[:6] != "secret" {
 				return nil, auth.ErrBadCredentials
@@ -66,7 +66,7 @@ func people() *auth.Server {
 		}),
 		TokenScope: strings.Repeat("mail.send ", 200),
 		Certificates: auth.VerifierFunc(func(
-			_ context.Context, c auth.Proof,
+			_ context.Context, c auth.Credentials,
 		) (*auth.Identity, error) {
 			user, _, _ := strings.Cut(c.TLS.VerifiedChains[0][0].DNSNames[0], ".")
 			if c.Username != "" && c.Username != user {
@@ -395,16 +395,16 @@ func TestMechanismsOffered(t *testing.T) {
 		},
 		{"nobody", connector.TLS, nil, alice, "", ""},
 		{"passwords", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) {
-			p.Auth = bounded(&auth.Server{Passwords: p.Auth.Passwords})
+			p.Auth = &auth.Server{Passwords: p.Auth.Passwords}
 		}, alice, "PLAIN LOGIN", "PLAIN LOGIN"},
 		{"tokens", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) {
-			p.Auth = bounded(&auth.Server{Tokens: p.Auth.Tokens})
+			p.Auth = &auth.Server{Tokens: p.Auth.Tokens}
 		}, nil, "", "OAUTHBEARER XOAUTH2"},
 		{"certificates", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) {
-			p.Auth = bounded(&auth.Server{Certificates: p.Auth.Certificates})
+			p.Auth = &auth.Server{Certificates: p.Auth.Certificates}
 		}, nil, "", ""},
 		{"nothing", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) {
-			p.Auth = bounded(&auth.Server{})
+			p.Auth = &auth.Server{}
 		}, nil, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -614,7 +614,7 @@ func TestUnknownUserLooksLikeWrongPassword(t *testing.T) {
 			},
 		} {
 			r.policy = policyFor(t, r.backend, &c)
-			r.policy.Auth = bounded(people())
+			r.policy.Auth = people()
 			r.policy.Auth.Throttle = auth.NewThrottle(auth.ThrottleOptions{MaxWait: time.Minute})
 			r.server.SetPolicy(r.policy)
 			var seen [2]string
@@ -721,7 +721,7 @@ func TestSlowVerifier(t *testing.T) {
 	saslRig(t, submission(), func(t *testing.T, r *rig) {
 		quick := r.policy.Auth.Passwords
 		r.policy.Auth.Passwords = auth.VerifierFunc(func(
-			ctx context.Context, c auth.Proof,
+			ctx context.Context, c auth.Credentials,
 		) (*auth.Identity, error) {
 			if c.Username == "slow" {
 				<-ctx.Done()

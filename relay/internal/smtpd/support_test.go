@@ -101,7 +101,7 @@ func (b *recorder) Helo(_ context.Context, s *smtpd.Session) error {
 }
 
 // Verify knows everybody by the password "secret".
-func (b *recorder) Verify(ctx context.Context, c auth.Proof) (*auth.Identity, error) {
+func (b *recorder) Verify(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
 	defer b.enter()()
 	switch {
 	case c.Username == "down":
@@ -287,7 +287,7 @@ func policyFor(t testing.TB, b smtpd.Backend, list ...*connector.Connector) smtp
 }
 
 // bounded is a server as a relay has it.
-func bounded(s *auth.Server) *smtpd.Verifiers {
+func bounded(s *auth.Server) *auth.Server {
 	return smtpd.NewCalls(slog.New(slog.DiscardHandler), 0).Bound(s)
 }
 

@@ -2,11 +2,11 @@ package smtpd_test
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net/netip"
+	"reflect"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,7 +33,7 @@ func TestStuckVerifier(t *testing.T) {
 		for _, late := range []error{nil, auth.ErrBadCredentials} {
 			saslRig(t, submission(), func(t *testing.T, r *rig) {
 				release, returned := make(chan struct{}), new(atomic.Int32)
-				stuck := func(context.Context, auth.Proof) (*auth.Identity, error) {
+				stuck := func(context.Context, auth.Credentials) (*auth.Identity, error) {
 					<-release
 					returned.Add(1)
 					return &auth.Identity{User: "stuck", Senders: []string{"*@example.test"}}, late
@@ -41,7 +41,7 @@ func TestStuckVerifier(t *testing.T) {
 				quick := people().Passwords
 				server := &auth.Server{
 					Passwords: auth.VerifierFunc(func(
-						ctx context.Context, c auth.Proof,
+						ctx context.Context, c auth.Credentials,
 					) (*auth.Identity, error) {
 						if c.Username == "stuck" {
 							return stuck(ctx, c)
@@ -49,7 +49,7 @@ func TestStuckVerifier(t *testing.T) {
 						return quick.Verify(ctx, c)
 					}),
 					SCRAM: auth.SCRAMStoreFunc(func(
-						ctx context.Context, c auth.Proof,
+						ctx context.Context, c auth.Credentials,
 					) (string, *auth.Identity, error) {
 						id, err := stuck(ctx, c)
 						return storedKeys(), id, err
@@ -108,15 +108,15 @@ func TestStuckVerifiersAreBounded(t *testing.T) {
 		release := make(chan struct{})
 		var asked atomic.Int32
 		s := bounded(&auth.Server{Passwords: auth.VerifierFunc(func(
-			context.Context, auth.Proof,
+			context.Context, auth.Credentials,
 		) (*auth.Identity, error) {
 			asked.Add(1)
 			<-release
-			return &auth.Identity{User: "anna"}, nil
+			return nil, nil
 		})})
 		for range smtpd.MaxAbandoned + 10 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			if err := askPlain(ctx, s); err == nil ||
+			if _, err := s.Passwords.Verify(ctx, auth.Credentials{}); err == nil ||
 				errors.Is(err, auth.ErrBadCredentials) {
 				t.Fatal(err)
 			}
@@ -128,7 +128,7 @@ func TestStuckVerifiersAreBounded(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		if err := askPlain(t.Context(), s); err != nil {
+		if _, err := s.Passwords.Verify(t.Context(), auth.Credentials{}); err != nil {
 			t.Errorf("when all have returned: %v", err)
 		}
 	})
@@ -142,10 +142,13 @@ func TestVerifierPanics(t *testing.T) {
 		ask := func(f auth.VerifierFunc) error {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			return askPlain(ctx, v.Bound(&auth.Server{Passwords: f}))
+			_, err := v.Bound(&auth.Server{Tokens: f}).Tokens.Verify(
+				ctx, auth.Credentials{Token: "secret"},
+			)
+			return err
 		}
 		at := func(after time.Duration) auth.VerifierFunc {
-			return func(context.Context, auth.Proof) (*auth.Identity, error) {
+			return func(context.Context, auth.Credentials) (*auth.Identity, error) {
 				<-time.After(after)
 				panic("boom")
 			}
@@ -171,7 +174,7 @@ func TestVerifierPanics(t *testing.T) {
 		if strings.Count(log.String(), "boom") != 2 || v.Abandoned() != 0 {
 			t.Errorf("%d left alone, log %s", v.Abandoned(), log.String())
 		}
-		err = ask(func(context.Context, auth.Proof) (*auth.Identity, error) {
+		err = ask(func(context.Context, auth.Credentials) (*auth.Identity, error) {
 			runtime.Goexit()
 			return nil, nil
 		})
@@ -203,27 +206,44 @@ func TestCallsHaveGrace(t *testing.T) {
 	})
 }
 
-// Nothing that an application has set is lost: it is the server itself that
-// runs the exchanges.
-func TestBoundIsTheServer(t *testing.T) {
-	s := people()
-	bound := bounded(s)
-	if bound.Server != s {
-		t.Error("another server")
+// Nothing that an application has set is lost.
+func TestBoundKeepsTheServer(t *testing.T) {
+	v := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+		return nil, nil
+	})
+	s := &auth.Server{
+		Passwords: v, Tokens: v, Certificates: v,
+		SCRAM: auth.SCRAMStoreFunc(
+			func(context.Context, auth.Credentials) (string, *auth.Identity, error) {
+				return "", nil, nil
+			},
+		),
+		SCRAMIterations: 5000, SCRAMSecret: []byte("salt"), TokenScope: "mail",
+		OpenIDConfiguration: "https://example.test",
+		Throttle:            auth.NewThrottle(auth.ThrottleOptions{}),
 	}
-	conn := auth.Conn{TLS: new(tls.ConnectionState)}
-	if got, want := bound.Mechanisms(conn), s.Mechanisms(conn); !slices.Equal(got, want) {
-		t.Errorf("offers %v, want %v", got, want)
+	all, of := bounded(s), reflect.TypeFor[auth.Server]()
+	nothing := bounded(new(auth.Server))
+	for i := range of.NumField() {
+		f := of.Field(i)
+		if !f.IsExported() {
+			continue
+		}
+		was, is := reflect.ValueOf(s).Elem().Field(i), reflect.ValueOf(all).Elem().Field(i)
+		if was.IsZero() || is.IsZero() ||
+			f.Type.Kind() != reflect.Interface &&
+				!reflect.DeepEqual(was.Interface(), is.Interface()) {
+			t.Errorf("%s: %v became %v", f.Name, was, is)
+		}
+		if !reflect.ValueOf(nothing).Elem().Field(i).IsZero() {
+			t.Errorf("%s: there was none", f.Name)
+		}
 	}
-}
-
-// askPlain lets anna log on by PLAIN.
-func askPlain(ctx context.Context, v *smtpd.Verifiers) error {
-	x, err := v.Begin(auth.Plain, auth.Conn{InsecurePlaintext: true})
-	if err == nil {
-		_, _, err = x.Next(ctx, []byte("\x00anna\x00secret"))
+	if offered := nothing.Mechanisms(
+		auth.Conn{Remote: netip.MustParseAddrPort("192.0.2.7:1")},
+	); len(offered) != 0 {
+		t.Errorf("offers %v", offered)
 	}
-	return err
 }
 
 // Calls that somebody waits for are not refused, however many they are.
@@ -231,15 +251,15 @@ func TestManyVerify(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		s := bounded(&auth.Server{Passwords: auth.VerifierFunc(func(
-			context.Context, auth.Proof,
+			context.Context, auth.Credentials,
 		) (*auth.Identity, error) {
 			<-release
-			return &auth.Identity{User: "anna"}, nil
+			return nil, nil
 		})})
 		var all sync.WaitGroup
 		for range 2 * smtpd.MaxAbandoned {
 			all.Go(func() {
-				if err := askPlain(t.Context(), s); err != nil {
+				if _, err := s.Passwords.Verify(t.Context(), auth.Credentials{}); err != nil {
 					t.Error(err)
 				}
 			})
