@@ -1,4 +1,4 @@
-package relay
+package delivery
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/postern-mail/postern/domains"
-	"github.com/postern-mail/postern/relay/internal/header"
 )
 
 // Maildir returns a Transport that writes each recipient's copy into a maildir,
@@ -19,21 +18,23 @@ import (
 // the message had are dropped (RFC 5321 section 4.4). Local parts are
 // compared without regard to case; one that cannot name a directory is refused.
 func Maildir(dir string) Transport {
-	var headers header.Pool
 	return Mailbox(func(ctx context.Context, to domains.Address, a *Attempt) error {
 		name := strings.ToLower(to.Local()) + "@" + to.Domain()
 		if strings.ContainsAny(name, "/\\\x00:") || strings.HasPrefix(name, ".") ||
 			len(name) > 200 {
-			return Reject(550, "5.1.3", "Address cannot name a mailbox")
+			return &Error{Op: OpMailbox, Permanent: true, Reply: Reply{
+				Enhanced: "5.1.3", Text: "Address cannot name a mailbox",
+			}}
 		}
-		return deliverMaildir(ctx, &headers, filepath.Join(dir, name), to, a)
+		return deliverMaildir(ctx, filepath.Join(dir, name), to, a)
 	})
 }
 
 // deliverMaildir writes to tmp, syncs, and renames into new. The file name
 // comes from the queue id, so that a repeated attempt replaces its own copy.
-func deliverMaildir(ctx context.Context, headers *header.Pool, box string, to domains.Address,
-	a *Attempt) (err error) {
+func deliverMaildir(
+	ctx context.Context, box string, to domains.Address, a *Attempt,
+) (err error) {
 	cur := filepath.Join(box, "cur")
 	if _, err := os.Stat(cur); err != nil {
 		if err := makeMaildir(box); err != nil {
@@ -67,7 +68,7 @@ func deliverMaildir(ctx context.Context, headers *header.Pool, box string, to do
 	}()
 	_, err = fmt.Fprintf(f, "Return-Path: <%s>\r\nDelivered-To: %s\r\n", a.Message.From, to)
 	if err == nil {
-		err = copyToMailbox(f, headers, content)
+		err = copyToMailbox(f, content)
 	}
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
@@ -76,23 +77,6 @@ func deliverMaildir(ctx context.Context, headers *header.Pool, box string, to do
 		return err
 	}
 	return arrived.Sync()
-}
-
-// copyToMailbox writes a message without the fields that others wrote who took
-// it for delivered. Its header has no limit here: it was taken within the one
-// of its connector.
-func copyToMailbox(w io.Writer, headers *header.Pool, content io.Reader) error {
-	h, body, err := headers.Read(content, 0)
-	if err != nil {
-		return err
-	}
-	defer h.Release()
-	h.Remove(func(f header.Field) bool { return f.Is("Return-Path") || f.Is("Delivered-To") })
-	if _, err := w.Write(h.Bytes()); err != nil {
-		return err
-	}
-	_, err = io.Copy(w, body)
-	return err
 }
 
 // makeMaildir makes a mailbox that lasts: a new directory is durable when the

@@ -1,0 +1,38 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+
+	"github.com/postern-mail/postern/domains"
+)
+
+// Mailbox returns a Transport that calls deliver once for each recipient; nil
+// means delivered. An error may pass, unless errors.As finds an [*Error] in it
+// that is Permanent, as it does in what relay.Reject returns.
+func Mailbox(deliver func(ctx context.Context, to domains.Address, a *Attempt) error) Transport {
+	if deliver == nil {
+		return TransportFunc(nil)
+	}
+	return TransportFunc(func(ctx context.Context, a *Attempt) []Result {
+		results := make([]Result, len(a.Recipients))
+		for i, r := range a.Recipients {
+			to, err := domains.Parse(r.Address)
+			if err == nil {
+				err = deliver(ctx, to, a)
+			}
+			results[i] = ofMailbox(err)
+		}
+		return results
+	})
+}
+
+func ofMailbox(err error) Result {
+	if err == nil {
+		return Result{Delivered: true}
+	}
+	if _, ok := errors.AsType[*Error](err); !ok {
+		err = &Error{Op: OpMailbox, Err: err}
+	}
+	return Failed(err)
+}
