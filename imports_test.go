@@ -38,7 +38,7 @@ var allowed = map[string][]string{
 	"relay/spool/memspool":  {"relay/spool"},
 	"relay/spool/spooltest": {"relay/spool"},
 
-	"relay/delivery": {"connector", "domains", "relay/spool"},
+	"relay/delivery": {".", "connector", "domains", "relay/spool"},
 
 	"relay/internal/header": nil,
 	"relay/internal/dsn":    {"relay/internal/header", "relay/spool"},

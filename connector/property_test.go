@@ -16,6 +16,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -102,7 +103,9 @@ func (o *outsiders) verify(_ context.Context, c auth.Credentials) (*auth.Identit
 func (o *outsiders) start() bool {
 	o.cfg.Hostname, o.cfg.Spool = "relay.example.test", memspool.New(nil)
 	o.cfg.Verifier = auth.VerifierFunc(o.verify)
-	o.cfg.Mailboxes = relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+	o.cfg.Mailboxes = delivery.Mailbox(func(
+		context.Context, domains.Address, *delivery.Attempt,
+	) error {
 		return nil
 	})
 	o.cfg.Transport = o.cfg.Mailboxes

@@ -108,7 +108,9 @@ func (c *scriptCase) play(t *testing.T, ca *authority) {
 		Spool: &recorder{Store: memspool.New(nil), player: p}, Resolver: noDNS{},
 		Events: p.event, Logger: slog.New(&refusals{player: p}),
 		Verifier: auth.VerifierFunc(p.verify),
-		Mailboxes: relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+		Mailboxes: delivery.Mailbox(func(
+			context.Context, domains.Address, *delivery.Attempt,
+		) error {
 			return nil
 		}),
 		Policy: relay.Policy{Mail: p.mailPolicy},

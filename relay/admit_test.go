@@ -14,6 +14,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -299,7 +300,9 @@ func ExampleRelay_Admit() {
 	r, err := relay.New(relay.Config{
 		Hostname: "relay.example.com", Spool: memspool.New(nil),
 		Connectors: []*connector.Connector{printers},
-		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+		Transport: delivery.TransportFunc(func(
+			_ context.Context, a *delivery.Attempt,
+		) []delivery.Result {
 			return nil
 		}),
 	})
@@ -348,7 +351,9 @@ func ExampleClient_Authenticate() {
 		Connectors: []*connector.Connector{users},
 		Auth:       &auth.Server{Tokens: keys, TokenScope: "mail.send"},
 		Quota:      keys,
-		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+		Transport: delivery.TransportFunc(func(
+			_ context.Context, a *delivery.Attempt,
+		) []delivery.Result {
 			return nil
 		}),
 	})

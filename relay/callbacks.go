@@ -10,6 +10,7 @@ import (
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 )
 
@@ -128,15 +129,17 @@ type dialFunc = func(ctx context.Context, network, address string) (net.Conn, er
 // boundTransport delivers by an application's Transport.
 type boundTransport struct {
 	calls *smtpd.Calls
-	of    Transport
+	of    delivery.Transport
 }
 
-// Deliver implements [Transport].
-func (t boundTransport) Deliver(ctx context.Context, a *Attempt) []Result {
+// Deliver implements [delivery.Transport].
+func (t boundTransport) Deliver(
+	ctx context.Context, a *delivery.Attempt,
+) []delivery.Result {
 	results, err := smtpd.Call(ctx, t.calls, "a Transport", slog.String("queue_id", a.QueueID),
-		func() ([]Result, error) { return t.of.Deliver(ctx, a), nil })
+		func() ([]delivery.Result, error) { return t.of.Deliver(ctx, a), nil })
 	if err != nil {
-		return failAll(a, &DeliveryError{Op: "content", Err: err})
+		return a.All(delivery.Failed(&delivery.Error{Op: delivery.OpContent, Err: err}))
 	}
 	return results
 }

@@ -345,13 +345,13 @@ func admitted(t *testing.T, r *relay.Relay) error {
 func TestTransportThatNeverReturns(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		box, told, release := newCapture(), new(record), make(chan struct{})
-		cfg := local(box, relay.TransportFunc(func(
-			_ context.Context, a *relay.Attempt,
-		) []relay.Result {
+		cfg := local(box, delivery.TransportFunc(func(
+			_ context.Context, a *delivery.Attempt,
+		) []delivery.Result {
 			if a.Number == 1 {
 				<-release
 			}
-			return make([]relay.Result, 1)
+			return a.All(delivery.Result{Delivered: true})
 		}))
 		cfg.Events = told.add
 		r := run(t, cfg)
@@ -377,8 +377,8 @@ func TestTransportThatNeverReturns(t *testing.T) {
 func TestEndKeepsItsLimit(t *testing.T) {
 	for name, set := range map[string]func(cfg *relay.Config, block func()){
 		"Transport": func(cfg *relay.Config, block func()) {
-			cfg.Transport = relay.TransportFunc(
-				func(context.Context, *relay.Attempt) []relay.Result { block(); return nil })
+			cfg.Transport = delivery.TransportFunc(
+				func(context.Context, *delivery.Attempt) []delivery.Result { block(); return nil })
 		},
 		"Recipients": func(cfg *relay.Config, block func()) {
 			cfg.AcceptedDomains[0].SkipLookup = true
@@ -497,10 +497,10 @@ func TestShutdownFromCallbacks(t *testing.T) {
 			}
 		},
 		"Transport": func(cfg *relay.Config, stop func()) {
-			cfg.Transport = relay.TransportFunc(
-				func(context.Context, *relay.Attempt) []relay.Result {
+			cfg.Transport = delivery.TransportFunc(
+				func(_ context.Context, a *delivery.Attempt) []delivery.Result {
 					stop()
-					return make([]relay.Result, 1)
+					return a.All(delivery.Result{Delivered: true})
 				})
 		},
 		"Policy": func(cfg *relay.Config, stop func()) {

@@ -14,6 +14,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -108,7 +109,7 @@ func TestHeaderOfEarlierVersion(t *testing.T) {
 		store := memspool.New(nil)
 		w := start(t, func(c *relay.Config) {
 			c.Spool = store
-			c.Transport = relay.SMTP(connector.NextHop{Hosts: []string{hop.addr()}})
+			c.Transport = delivery.SMTP(connector.NextHop{Hosts: []string{hop.addr()}})
 		})
 		now := time.Now()
 		id := spool.NewID(now)

@@ -130,15 +130,19 @@ type Config struct {
 
 	// Mailboxes takes the mail of known recipients in accepted domains.
 	// Required when an accepted domain has Recipients.
-	Mailboxes Transport
+	Mailboxes delivery.Transport
 
 	// SendConnectors say how all other mail leaves. Mail without a matching
 	// send connector waits in the queue until one is configured or it expires.
 	SendConnectors []*connector.SendConnector
 
-	// Transport takes all other mail instead of SendConnectors. Defaults to
-	// nil.
-	Transport Transport
+	// Transport takes all other mail instead of SendConnectors: it is a fault
+	// to set both. Defaults to nil.
+	Transport delivery.Transport
+
+	// Transports are those that send connectors name, by name. Defaults to
+	// none.
+	Transports map[string]delivery.Transport
 
 	// DKIM are the keys that sign what authenticated users, relaying hosts
 	// and the application send, and reports, chosen by the domain of the From
@@ -147,7 +151,7 @@ type Config struct {
 	DKIM []msgauth.Key
 
 	// Retry is the schedule of further attempts after a temporary failure.
-	Retry Retry
+	Retry delivery.Retry
 
 	// Pressure says when to take less mail, for want of disk, memory or room in
 	// the queue.
@@ -201,22 +205,4 @@ type Config struct {
 	// DrainTimeout bounds how long [Relay.Run] waits for sessions and
 	// deliveries under way when it ends. Defaults to 30 seconds.
 	DrainTimeout time.Duration
-}
-
-// Retry is the schedule of attempts.
-type Retry struct {
-	// Schedule holds the waits after the first, second, third… failed
-	// attempt; the last repeats. A jitter of up to a tenth is added to each.
-	// Defaults to four times 1 minute, six times 5 minutes, then 10 minutes
-	// (Exchange's default timeline).
-	Schedule []time.Duration
-	// Expires is the age at which a message is given up and its sender told,
-	// also while its next hop is down. It gets one attempt first after the
-	// relay began, or after the clock was set. Defaults to 48 hours.
-	Expires time.Duration
-	// DelayNotification is the age at which the sender of a message that still
-	// waits is told so, once for each recipient: when an attempt has failed, or
-	// is due while its next hop is down. Anonymous clients without the right to
-	// relay ask for it by NOTIFY=DELAY. Negative: never. Defaults to 4 hours.
-	DelayNotification time.Duration
 }

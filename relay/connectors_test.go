@@ -11,6 +11,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -26,7 +27,7 @@ func TestWhatARelayTellsOfItself(t *testing.T) {
 		AcceptedDomains: []domains.AcceptedDomain{
 			{Domain: "*.example.test", Type: domains.ExternalRelay},
 		},
-		Transport: relay.Maildir("mail"),
+		Transport: delivery.Maildir("mail"),
 	}
 	r, err := relay.New(cfg)
 	if err != nil {
@@ -92,7 +93,7 @@ func TestMechanisms(t *testing.T) {
 		cfg := relay.Config{
 			Hostname: "relay.example.test", Spool: memspool.New(nil), Auth: c.auth,
 			TLS:       certificate(t),
-			Transport: relay.Maildir("mail"),
+			Transport: delivery.Maildir("mail"),
 			Connectors: []*connector.Connector{
 				bind(connector.Submission("users"), "127.0.0.1"), servers, plain,
 				bind(connector.FromInternet("mx"), "127.0.0.1"),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -39,7 +40,7 @@ func (r *Relay) lose(ctx context.Context, p *snapshot, l *spool.Lease) {
 	e := event.Event{
 		Kind: event.Removed, To: to, Enhanced: enhancedDamaged, Text: oneLine(l.Damaged.Error()),
 	}
-	r.event(p, e, &Attempt{QueueID: id, Message: l.Message})
+	r.event(p, e, &delivery.Attempt{QueueID: id, Message: l.Message})
 }
 
 var errOriginal = errors.New("relay: the original cannot be read")

@@ -16,6 +16,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
@@ -57,7 +58,7 @@ func TestDamagedMessage(t *testing.T) {
 		return hop{func(t *testing.T, cfg *relay.Config) func() string {
 			s := sinkFor(t, nil)
 			s.lmtp = lmtp
-			cfg.Transport = relay.SMTP(connector.NextHop{Hosts: []string{s.addr()}, LMTP: lmtp})
+			cfg.Transport = delivery.SMTP(connector.NextHop{Hosts: []string{s.addr()}, LMTP: lmtp})
 			return func() string {
 				select {
 				case m := <-s.mail:
@@ -73,13 +74,13 @@ func TestDamagedMessage(t *testing.T) {
 		"LMTP": smtp(true),
 		"Maildir": {func(t *testing.T, cfg *relay.Config) func() string {
 			dir := t.TempDir()
-			cfg.Transport = relay.Maildir(dir)
+			cfg.Transport = delivery.Maildir(dir)
 			return func() string { return strings.Join(files(t, dir), " ") }
 		}},
 		"Mailbox": {func(_ *testing.T, cfg *relay.Config) func() string {
 			var whole string
-			cfg.Transport = relay.Mailbox(func(
-				ctx context.Context, _ domains.Address, a *relay.Attempt,
+			cfg.Transport = delivery.Mailbox(func(
+				ctx context.Context, _ domains.Address, a *delivery.Attempt,
 			) error {
 				r, err := a.Open(ctx)
 				if err != nil {
@@ -264,8 +265,8 @@ func TestOriginalUnreadable(t *testing.T) {
 					if !opening {
 						u.open, u.read = nil, fault
 					}
-					cfg := local(in, relay.Mailbox(func(
-						context.Context, domains.Address, *relay.Attempt,
+					cfg := local(in, delivery.Mailbox(func(
+						context.Context, domains.Address, *delivery.Attempt,
 					) error {
 						return c.answer
 					}))

@@ -8,6 +8,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -17,7 +18,7 @@ func crowded(tb testing.TB, n int) *relay.Relay {
 	tb.Helper()
 	cfg := relay.Config{
 		Hostname: "relay.example.test", Spool: memspool.New(nil),
-		Mailboxes: relay.Maildir(tb.TempDir()),
+		Mailboxes: delivery.Maildir(tb.TempDir()),
 	}
 	known := domains.StaticRecipients("alice")
 	apps := connector.AnonymousRelay("apps")

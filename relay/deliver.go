@@ -9,11 +9,11 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/dsn"
 	"github.com/postern-mail/postern/relay/internal/outbound"
@@ -41,10 +41,10 @@ func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 		r.lose(ctx, p, l)
 		return sched.Reached
 	}
-	a := r.attemptOf(l)
+	a, lent := r.attemptOf(p, l)
 	r.event(p, event.Event{Kind: event.Attempted, Attempt: a.Number}, a)
 	attempt, cancel := context.WithTimeout(ctx, attemptLimit)
-	results := p.routes.attempt(attempt, l.Delivery.Route, a)
+	results := p.routes.attempt(attempt, l.Delivery.Route, lent, a)
 	cancel()
 	if ctx.Err() != nil && allTemporary(results) {
 		err := r.settle(ctx, l, spool.Settlement{ // the relay stops: this was no attempt
@@ -58,7 +58,7 @@ func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 		}
 		return sched.Reached
 	}
-	r.conclude(ctx, p, l, a, results)
+	r.conclude(ctx, p, l, lent, a, results)
 	return health(results)
 }
 
@@ -81,7 +81,7 @@ func (r *Relay) recoverLease(ctx context.Context, p *snapshot, l *spool.Lease) {
 	attempts := l.Delivery.Attempts + 1
 	err := r.settle(ctx, l, spool.Settlement{
 		ID: l.Delivery.ID, Token: l.Token, Remaining: l.Delivery.Recipients,
-		Due: time.Now().Add(jitter(p.retry.wait(attempts))), Attempts: attempts,
+		Due: time.Now().Add(jitter(p.retry.Wait(attempts))), Attempts: attempts,
 	})
 	if err != nil {
 		p.log.Error("attempt not settled; it will be made again", "queue_id", id, "err", err)
@@ -89,8 +89,9 @@ func (r *Relay) recoverLease(ctx context.Context, p *snapshot, l *spool.Lease) {
 }
 
 // attemptOf makes the next attempt at a delivery.
-func (r *Relay) attemptOf(l *spool.Lease) *Attempt {
-	return &Attempt{
+func (r *Relay) attemptOf(p *snapshot, l *spool.Lease) (*delivery.Attempt, *loan) {
+	lent := &loan{smtpSender: p.routes.lent}
+	return &delivery.Attempt{
 		QueueID:    l.Message.ID.String(),
 		Number:     l.Delivery.Attempts + 1,
 		Message:    l.Message,
@@ -98,20 +99,25 @@ func (r *Relay) attemptOf(l *spool.Lease) *Attempt {
 		Open: func(ctx context.Context) (io.ReadCloser, error) {
 			return r.store.Open(ctx, l.Message.ID)
 		},
-	}
+		Sender: lent,
+	}, lent
 }
 
 // attempt hands the message to the route's transport. A panic counts as a
 // temporary failure.
-func (p *routes) attempt(ctx context.Context, route string, a *Attempt) (results []Result) {
+func (p *routes) attempt(
+	ctx context.Context, route string, lent *loan, a *delivery.Attempt,
+) (results []delivery.Result) {
 	defer func() {
 		if v := recover(); v != nil {
 			p.lent.log.Error("panic in an attempt", "queue_id", a.QueueID,
 				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-			results = failAll(a, &DeliveryError{Op: "content", Err: errPanicked})
+			results = a.All(delivery.Failed(
+				&delivery.Error{Op: delivery.OpContent, Err: errPanicked},
+			))
 		}
 		for len(results) < len(a.Recipients) {
-			results = append(results, Result{Err: &DeliveryError{Op: "content", Err: errNoResult}})
+			results = append(results, delivery.Result{})
 		}
 	}()
 	switch {
@@ -120,24 +126,23 @@ func (p *routes) attempt(ctx context.Context, route string, a *Attempt) (results
 	case route == routeTransport && p.transport != nil:
 		return p.transport.Deliver(ctx, a)
 	}
-	if h, domain := p.sender(route); h != nil {
-		return p.transact(ctx, h, domain, a)
+	switch h, domain := p.sender(route); {
+	case h == nil:
+		return p.reroute(ctx, lent, a)
+	case h.transport != nil:
+		return h.transport.Deliver(ctx, a)
+	default:
+		return lent.transact(ctx, h.to(domain), a)
 	}
-	return p.reroute(ctx, a)
 }
 
 var (
 	errPanicked = errors.New("relay: the attempt panicked")
 	errNoResult = errors.New("relay: the transport gave no result")
+	errYesAndNo = errors.New("relay: the transport says that it was taken, and refused")
 	errNoRoute  = errors.New("relay: no send connector matches the recipient's domain")
 	errTooLarge = errors.New("relay: the message is too large for every matching send connector")
 )
-
-// transact makes one transaction over a send connector.
-func (p *routes) transact(ctx context.Context, h *hop, domain string, a *Attempt) []Result {
-	t := smtpTransport{client: p.lent.client, hop: h.to(domain), signer: p.lent.signer}
-	return t.Deliver(ctx, a)
-}
 
 // to is the next hop for a domain; empty for smart hosts.
 func (h *hop) to(domain string) *outbound.NextHop {
@@ -152,14 +157,17 @@ func (h *hop) to(domain string) *outbound.NextHop {
 
 // reroute serves recipients whose stored route leads nowhere: none matched when
 // they were accepted, or the configuration has changed since.
-func (p *routes) reroute(ctx context.Context, a *Attempt) []Result {
-	results := make([]Result, len(a.Recipients))
+func (p *routes) reroute(
+	ctx context.Context, lent *loan, a *delivery.Attempt,
+) []delivery.Result {
+	results := make([]delivery.Result, len(a.Recipients))
 	groups := make(map[string][]int)
 	for i, rcpt := range a.Recipients {
 		to, err := domains.Parse(rcpt.Address)
 		if err != nil {
-			results[i].Err = &DeliveryError{
-				Op: "route", Err: err, Permanent: true, Enhanced: "5.1.3",
+			results[i].Err = &delivery.Error{
+				Op: delivery.OpRoute, Err: err, Permanent: true,
+				Reply: delivery.Reply{Enhanced: "5.1.3"},
 			}
 			continue
 		}
@@ -172,88 +180,72 @@ func (p *routes) reroute(ctx context.Context, a *Attempt) []Result {
 		groups[route] = append(groups[route], i)
 	}
 	for route, members := range groups {
-		part := *a
-		part.Recipients = make([]spool.Recipient, len(members))
-		for j, i := range members {
-			part.Recipients[j] = a.Recipients[i]
-		}
-		var got []Result
+		part := a.For(members...)
+		var got []delivery.Result
 		switch route {
 		case routeUnreachable:
-			got = failAll(&part, &DeliveryError{Op: "route", Err: errNoRoute, Enhanced: "4.4.4"})
+			got = part.All(delivery.Failed(&delivery.Error{
+				Op: delivery.OpRoute, Err: errNoRoute, Reply: delivery.Reply{Enhanced: "4.4.4"},
+			}))
 		case routeTooLarge:
-			got = failAll(
-				&part,
-				&DeliveryError{Op: "route", Err: errTooLarge, Enhanced: "5.3.4", Permanent: true},
-			)
+			got = part.All(delivery.Failed(&delivery.Error{
+				Op: delivery.OpRoute, Err: errTooLarge, Permanent: true,
+				Reply: delivery.Reply{Enhanced: "5.3.4"},
+			}))
 		default:
-			got = p.attempt(ctx, route, &part)
+			got = p.attempt(ctx, route, lent, part)
 		}
 		for j, i := range members {
 			results[i] = got[j]
-			results[i].arrived = p.isFinal(route)
+			lent.assume(a.Recipients[i].Address, p.isFinal(route))
 		}
 	}
 	return results
 }
 
-func failAll(a *Attempt, err error) []Result {
-	results := make([]Result, len(a.Recipients))
-	for i := range results {
-		results[i].Err = err
+// classify reads what a result says of a failure; nil for a copy that was
+// taken. What it leaves out is filled in, and what contradicts itself may pass.
+func classify(res *delivery.Result) *delivery.Error {
+	if res.OK() {
+		return nil
 	}
-	return results
-}
-
-// answer is what a result says.
-type answer struct {
-	permanent bool
-	code      int    // remote reply; 0 for a local cause
-	enhanced  string // enhanced status code, never empty of a failure
-	text      string // remote reply or local cause, one line
-	op        string // of a local cause
-	host      string
-}
-
-// answerOf reads a result.
-func answerOf(res Result) answer {
-	if res.Err != nil {
-		return failureOf(res)
+	f := &delivery.Error{Op: delivery.OpContent, Host: res.Host, Err: res.Err}
+	if e, ok := errors.AsType[*delivery.Error](res.Err); ok && e != nil {
+		f.Op, f.Reply, f.Permanent = e.Op, e.Reply, e.Permanent
+		f.Host = cmp.Or(e.Host, res.Host)
 	}
-	f := answer{host: res.Host}
-	f.code, f.enhanced, f.text = splitReply(res.Reply)
+	switch {
+	case res.Delivered && res.Err == nil:
+		f.Err = errYesAndNo
+	case res.Err == nil:
+		f.Err = errNoResult
+	case damaged(res.Err):
+		f.Permanent, f.Reply = true, delivery.Reply{Enhanced: enhancedDamaged}
+	}
+	f.Permanent = f.Permanent && !res.Delivered
+	f.Reply.Text = oneLine(f.Reply.Text)
+	f.Reply.Enhanced = enhanced(f)
 	return f
 }
 
-// failureOf reads the error of a result.
-func failureOf(res Result) answer {
-	f := answer{host: res.Host, text: oneLine(res.Err.Error())}
-	if d, ok := errors.AsType[*DeliveryError](res.Err); ok {
-		f.permanent, f.code, f.enhanced = d.Permanent, d.Code, d.Enhanced
-		if d.Host != "" {
-			f.host = d.Host
-		}
-		if d.Code != 0 {
-			f.text = oneLine(d.Text)
-		} else {
-			f.op = cmp.Or(d.Op, "content")
-		}
-	} else if e, ok := errors.AsType[*ReplyError](res.Err); ok {
-		f.permanent, f.enhanced, f.text = e.Code >= 500, e.Enhanced, oneLine(e.Text)
-	} else {
-		f.op = "content" // an application's error, not meant for the sender
-	}
-	if damaged(res.Err) {
-		f.permanent, f.code, f.op, f.enhanced = true, 0, "damaged", enhancedDamaged
-	}
+// enhanced returns the enhanced code of a failure, which is of its class.
+func enhanced(f *delivery.Error) string {
 	class := byte('4')
-	if f.permanent {
+	if f.Permanent {
 		class = '5'
 	}
-	if len(f.enhanced) < 5 || f.enhanced[0] != class {
-		f.enhanced = string(class) + ".0.0"
+	if e := f.Reply.Enhanced; len(e) >= 5 && e[0] == class {
+		return e
 	}
-	return f
+	return string(class) + ".0.0"
+}
+
+// textOf is what the log and the events say of a failure.
+func textOf(f *delivery.Error) string {
+	if f.Reply.Code != 0 || f.Reply.Text != "" || f.Err == nil {
+		return f.Reply.Text
+	}
+	return oneLine(f.Err.Error())
 }
 
 func oneLine(s string) string {
@@ -272,14 +264,15 @@ const pending = "pending"
 // wait for the next attempt, permanent and expired ones leave too. In the same
 // step the sender is told what it wants to know.
 func (r *Relay) conclude(
-	ctx context.Context, p *snapshot, l *spool.Lease, a *Attempt, results []Result,
+	ctx context.Context, p *snapshot, l *spool.Lease, lent *loan, a *delivery.Attempt,
+	results []delivery.Result,
 ) {
 	now := time.Now()
 	r.tried.note(l.Delivery.ID, true)
 	expired := !now.Before(l.Delivery.Expires)
-	late := p.retry.isLate(&l.Message, now)
-	arrived := p.routes.isFinal(l.Delivery.Route)
-	due := now.Add(jitter(p.retry.wait(a.Number)))
+	late := isLate(&p.retry, &l.Message, now)
+	final := p.routes.isFinal(l.Delivery.Route)
+	due := now.Add(jitter(p.retry.Wait(a.Number)))
 	if due.After(l.Delivery.Expires) {
 		due = l.Delivery.Expires
 	}
@@ -287,35 +280,40 @@ func (r *Relay) conclude(
 	n := notice{from: l.Message.From, at: now, expires: l.Delivery.Expires}
 	events := make([]event.Event, 0, len(results))
 	for i := range a.Recipients {
-		rcpt, res := a.Recipients[i], results[i]
-		f := answerOf(res)
-		if damaged(res.Err) {
+		rcpt, res := a.Recipients[i], &results[i]
+		f := classify(res)
+		if f != nil && damaged(f.Err) {
 			n.damaged = true
 			p.log.Error("message cannot be read any more", "queue_id", a.QueueID,
-				"to", rcpt.Address, "err", res.Err)
+				"to", rcpt.Address, "err", f.Err)
 		}
-		e := event.Event{
-			To: []string{rcpt.Address}, Code: f.code, Enhanced: f.enhanced, Text: f.text,
-			Host: f.host,
-		}
+		e := event.Event{To: []string{rcpt.Address}}
 		told := false
+		if f == nil {
+			e.Host, e.Code, e.Enhanced = res.Host, res.Reply.Code, res.Reply.Enhanced
+			e.Text = res.Reply.Text
+		} else {
+			e.Host, e.Code, e.Enhanced = f.Host, f.Reply.Code, f.Reply.Enhanced
+			e.Text = textOf(f)
+		}
 		switch {
-		case res.Err == nil:
+		case f == nil:
 			e.Kind = event.Delivered
-			told = !res.DSN && n.succeeded(&rcpt, arrived || res.arrived, f)
-		case f.permanent:
+			told = !res.DSN && n.succeeded(&rcpt, lent.isFinal(rcpt.Address, final), res)
+		case f.Permanent:
 			e.Kind = event.Bounced
-			told = n.add(&rcpt, dsn.Failed, f.enhanced, f)
+			told = n.add(&rcpt, dsn.Failed, f.Reply.Enhanced, f.Host, diagnostic(f))
 		case expired:
 			e.Kind = event.Expired
-			told = n.add(&rcpt, dsn.Failed, "4.4.7", f) // RFC 3463: delivery time expired
+			// RFC 3463: delivery time expired
+			told = n.add(&rcpt, dsn.Failed, "4.4.7", f.Host, diagnostic(f))
 		default:
 			e.Kind, e.Next = event.Deferred, due
-			if late && !rcpt.Delayed {
-				told = n.add(&rcpt, dsn.Delayed, f.enhanced, f) // RFC 3461 section 5.2.5
+			if late && !rcpt.Delayed { // RFC 3461 section 5.2.5
+				told = n.add(&rcpt, dsn.Delayed, f.Reply.Enhanced, f.Host, diagnostic(f))
 				rcpt.Delayed = told
 			}
-			rcpt.Status, rcpt.Diagnostic, rcpt.Host = f.enhanced, diagnostic(f), f.host
+			keep(&rcpt, f)
 			s.Remaining = append(s.Remaining, rcpt)
 		}
 		if told {
@@ -332,7 +330,8 @@ func (r *Relay) conclude(
 // and publishes the events. rest are those to be kept if the report cannot be
 // queued.
 func (r *Relay) finish(
-	ctx context.Context, p *snapshot, l *spool.Lease, a *Attempt, n *notice, s spool.Settlement,
+	ctx context.Context, p *snapshot, l *spool.Lease, a *delivery.Attempt, n *notice,
+	s spool.Settlement,
 	events []event.Event, rest func() []spool.Recipient,
 ) {
 	report, err := r.report(ctx, p, l, n, s)
@@ -347,7 +346,7 @@ func (r *Relay) finish(
 		// sender is never told of that success. What failed or waits is told of
 		// after another attempt.
 		p.log.Error("report not queued", "queue_id", a.QueueID, "err", err)
-		s.Remaining, s.Due = rest(), time.Now().Add(jitter(p.retry.wait(a.Number)))
+		s.Remaining, s.Due = rest(), time.Now().Add(jitter(p.retry.Wait(a.Number)))
 		err = r.settle(ctx, l, s)
 		for i := range events {
 			if e := &events[i]; e.Kind != event.Delivered {
@@ -376,7 +375,7 @@ func (r *Relay) finish(
 
 // logFate writes the line of what an attempt came to for a recipient, which is
 // at Info for a failure, and for the first deferral of a message.
-func logFate(log *slog.Logger, e *event.Event, a *Attempt, first bool) {
+func logFate(log *slog.Logger, e *event.Event, a *delivery.Attempt, first bool) {
 	level := slog.LevelDebug
 	if e.Kind == event.Bounced || e.Kind == event.Expired || e.Kind == event.Deferred && first {
 		level = slog.LevelInfo
@@ -426,16 +425,20 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // undelivered are the recipients that nobody has taken.
-func undelivered(a *Attempt, results []Result) []spool.Recipient {
+func undelivered(a *delivery.Attempt, results []delivery.Result) []spool.Recipient {
 	var rest []spool.Recipient
 	for i, rcpt := range a.Recipients {
-		if results[i].Err != nil {
-			f := failureOf(results[i])
-			rcpt.Status, rcpt.Diagnostic, rcpt.Host = f.enhanced, diagnostic(f), f.host
+		if f := classify(&results[i]); f != nil {
+			keep(&rcpt, f)
 			rest = append(rest, rcpt)
 		}
 	}
 	return rest
+}
+
+// keep puts a failure into the queue, for the report at expiry.
+func keep(rcpt *spool.Recipient, f *delivery.Error) {
+	rcpt.Status, rcpt.Diagnostic, rcpt.Host = f.Reply.Enhanced, diagnostic(f), f.Host
 }
 
 // settle ends a lease, also when the relay stops.
@@ -450,7 +453,7 @@ func (r *Relay) settle(ctx context.Context, l *spool.Lease, s spool.Settlement) 
 }
 
 // event completes and publishes an event about an attempt.
-func (r *Relay) event(p *snapshot, e event.Event, a *Attempt) {
+func (r *Relay) event(p *snapshot, e event.Event, a *delivery.Attempt) {
 	if p.cfg.Events == nil {
 		return
 	}
@@ -472,19 +475,22 @@ func jitter(d time.Duration) time.Duration {
 // diagnostic is what a sender may read: the remote reply as received, the words
 // of the application, or a constant text for a local cause, whose details
 // belong in the log and the events.
-func diagnostic(f answer) string {
-	text := f.text
+func diagnostic(f *delivery.Error) string {
+	text := f.Reply.Text
 	switch {
-	case f.code != 0:
-		text = fmt.Sprintf("%d %s %s", f.code, f.enhanced, f.text)
-	case f.op != "":
-		text = localCause(f.op, f.enhanced)
+	case f.Reply.Code != 0:
+		text = f.Reply.String()
+	case text == "":
+		text = localCause(f)
 	}
 	return text[:min(len(text), 512)]
 }
 
-func localCause(op, enhanced string) string {
-	switch enhanced {
+func localCause(f *delivery.Error) string {
+	if damaged(f.Err) {
+		return "The message was damaged while it waited on this server, and cannot be sent any more"
+	}
+	switch f.Reply.Enhanced {
 	case "5.6.3":
 		return "The mail host does not take such 8-bit or binary content, and the message cannot " +
 			"be converted"
@@ -494,41 +500,25 @@ func localCause(op, enhanced string) string {
 		return "The mail host takes no 8-bit headers or addresses, and the message cannot be " +
 			"converted"
 	}
-	switch op {
-	case "damaged":
-		return "The message was damaged while it waited on this server, and cannot be sent any more"
-	case "dns":
+	switch f.Op {
+	case delivery.OpDNS:
 		return "The mail hosts of the domain could not be found"
-	case "dial", "greeting", "ehlo":
+	case delivery.OpDial, delivery.OpGreeting, delivery.OpEHLO:
 		return "No mail host could be reached"
-	case "starttls":
+	case delivery.OpSTARTTLS:
 		return "No secure connection could be made"
-	case "auth":
+	case delivery.OpAuth:
 		return "The mail host did not let this server log on"
-	case "route":
+	case delivery.OpRoute:
 		return "No route leads to the recipient's domain"
 	default:
 		return "The connection with the mail host broke off, or it could not take the message"
 	}
 }
 
-// splitReply parts a transport's reply into code, enhanced code and text, as
-// far as it has them.
-func splitReply(reply string) (code int, enhanced, text string) {
-	head, rest, _ := strings.Cut(reply, " ")
-	code, err := strconv.Atoi(head)
-	if err != nil || len(head) != 3 {
-		return 0, "", reply
-	}
-	if e, after, _ := strings.Cut(rest, " "); strings.HasPrefix(e, head[:1]+".") {
-		return code, e, after
-	}
-	return code, "", strings.TrimPrefix(rest, " ")
-}
-
-func allTemporary(results []Result) bool {
-	for _, r := range results {
-		if r.Err == nil || failureOf(r).permanent {
+func allTemporary(results []delivery.Result) bool {
+	for i := range results {
+		if f := classify(&results[i]); f == nil || f.Permanent {
 			return false
 		}
 	}
@@ -536,10 +526,10 @@ func allTemporary(results []Result) bool {
 }
 
 // health tells whether the next hop could be talked to at all.
-func health(results []Result) sched.Health {
-	for _, r := range results {
-		d, ok := errors.AsType[*DeliveryError](r.Err)
-		if !ok || d.Permanent || !unreached(d) {
+func health(results []delivery.Result) sched.Health {
+	for i := range results {
+		f := classify(&results[i])
+		if f == nil || f.Permanent || !unreached(f) {
 			return sched.Reached
 		}
 	}
@@ -549,12 +539,13 @@ func health(results []Result) sched.Health {
 // unreached tells whether a failure came before the message: it says that
 // others would fare no better now. So do the replies by which a host refuses
 // the connection.
-func unreached(d *DeliveryError) bool {
-	switch d.Op {
-	case "dns", "dial", "greeting", "starttls", "auth":
+func unreached(f *delivery.Error) bool {
+	switch f.Op {
+	case delivery.OpDNS, delivery.OpDial, delivery.OpGreeting, delivery.OpSTARTTLS,
+		delivery.OpAuth:
 		return true
-	case "ehlo", "mail":
-		return d.Code == 0 || d.Code == 421 || d.Code == 432
+	case delivery.OpEHLO, delivery.OpMail:
+		return f.Reply.Code == 0 || f.Reply.Code == 421 || f.Reply.Code == 432
 	}
 	return false
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/relaytest"
 	"github.com/postern-mail/postern/relay/spool"
@@ -36,7 +37,7 @@ func outgoing(t *testing.T, change func(*relay.Config), list ...*connector.SendC
 		c.Transport = nil
 		c.SendConnectors = list
 		c.AcceptedDomains = c.AcceptedDomains[:1]
-		c.Retry = relay.Retry{Schedule: []time.Duration{time.Second}}
+		c.Retry = delivery.Retry{Schedule: []time.Duration{time.Second}}
 		if change != nil {
 			change(c)
 		}
@@ -281,31 +282,36 @@ func TestMX(t *testing.T) {
 // A route rests after failures that any message would meet.
 func TestFailuresThatRestARoute(t *testing.T) {
 	for _, test := range []struct {
-		err  relay.DeliveryError
+		err  delivery.Error
 		want bool
 	}{
-		{relay.DeliveryError{Op: "dns"}, true},
-		{relay.DeliveryError{Op: "dns", Permanent: true}, false},
-		{relay.DeliveryError{Op: "dial"}, true},
-		{relay.DeliveryError{Op: "greeting"}, true},
-		{relay.DeliveryError{Op: "greeting", Code: 421}, true},
-		{relay.DeliveryError{Op: "auth"}, true},
-		{relay.DeliveryError{Op: "auth", Code: 535}, true},
-		{relay.DeliveryError{Op: "ehlo"}, true},
-		{relay.DeliveryError{Op: "ehlo", Code: 421}, true},
-		{relay.DeliveryError{Op: "ehlo", Code: 450}, false},
-		{relay.DeliveryError{Op: "mail"}, true},
-		{relay.DeliveryError{Op: "mail", Permanent: true}, false},
-		{relay.DeliveryError{Op: "rcpt"}, false},
-		{relay.DeliveryError{Op: "mail", Code: 421}, true},
-		{relay.DeliveryError{Op: "mail", Code: 432}, true},
-		{relay.DeliveryError{Op: "mail", Code: 451}, false},
-		{relay.DeliveryError{Op: "rcpt", Code: 421}, false},
-		{relay.DeliveryError{Op: "data", Code: 432}, false},
-		{relay.DeliveryError{Op: "greeting", Code: 554, Permanent: true}, false},
+		{delivery.Error{Op: delivery.OpDNS}, true},
+		{delivery.Error{Op: delivery.OpDNS, Permanent: true}, false},
+		{delivery.Error{Op: delivery.OpDial}, true},
+		{delivery.Error{Op: delivery.OpGreeting}, true},
+		{delivery.Error{Op: delivery.OpGreeting, Reply: delivery.Reply{Code: 421}}, true},
+		{delivery.Error{Op: delivery.OpAuth}, true},
+		{delivery.Error{Op: delivery.OpAuth, Reply: delivery.Reply{Code: 535}}, true},
+		{delivery.Error{Op: delivery.OpEHLO}, true},
+		{delivery.Error{Op: delivery.OpEHLO, Reply: delivery.Reply{Code: 421}}, true},
+		{delivery.Error{Op: delivery.OpEHLO, Reply: delivery.Reply{Code: 450}}, false},
+		{delivery.Error{Op: delivery.OpMail}, true},
+		{delivery.Error{Op: delivery.OpMail, Permanent: true}, false},
+		{delivery.Error{Op: delivery.OpRcpt}, false},
+		{delivery.Error{Op: delivery.OpMail, Reply: delivery.Reply{Code: 421}}, true},
+		{delivery.Error{Op: delivery.OpMail, Reply: delivery.Reply{Code: 432}}, true},
+		{delivery.Error{Op: delivery.OpMail, Reply: delivery.Reply{Code: 451}}, false},
+		{delivery.Error{Op: delivery.OpRcpt, Reply: delivery.Reply{Code: 421}}, false},
+		{delivery.Error{Op: delivery.OpData, Reply: delivery.Reply{Code: 432}}, false},
+		{
+			delivery.Error{
+				Op: delivery.OpGreeting, Permanent: true, Reply: delivery.Reply{Code: 554},
+			},
+			false,
+		},
 	} {
 		if got := relay.Rests(&test.err); got != test.want {
-			t.Errorf("%s %d: %v", test.err.Op, test.err.Code, got)
+			t.Errorf("%s %d: %v", test.err.Op, test.err.Reply.Code, got)
 		}
 	}
 }
@@ -483,13 +489,13 @@ func TestRelayedParameters(t *testing.T) {
 func TestSchedule(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
-		retry    relay.Retry
+		retry    delivery.Retry
 		waits    []time.Duration
 		attempts int // at least, at most one more
 	}{
 		{
 			name: "own",
-			retry: relay.Retry{
+			retry: delivery.Retry{
 				Schedule: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute},
 				Expires:  2 * time.Hour,
 			},
@@ -511,8 +517,8 @@ func TestSchedule(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				var made []time.Time
 				box, events := newCapture(), new(record)
-				cfg := local(box, relay.Mailbox(func(
-					context.Context, domains.Address, *relay.Attempt,
+				cfg := local(box, delivery.Mailbox(func(
+					context.Context, domains.Address, *delivery.Attempt,
 				) error {
 					made = append(made, time.Now())
 					return relay.Defer(451, "4.2.1", "later")
@@ -564,12 +570,12 @@ func TestSchedule(t *testing.T) {
 func TestJitterSpreads(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		events := new(record)
-		cfg := local(newCapture(), relay.Mailbox(func(
-			context.Context, domains.Address, *relay.Attempt,
+		cfg := local(newCapture(), delivery.Mailbox(func(
+			context.Context, domains.Address, *delivery.Attempt,
 		) error {
 			return relay.Defer(451, "4.2.1", "later")
 		}))
-		cfg.Retry = relay.Retry{Schedule: []time.Duration{time.Hour}}
+		cfg.Retry = delivery.Retry{Schedule: []time.Duration{time.Hour}}
 		cfg.Events = events.add
 		r := run(t, cfg)
 		for range 50 {
@@ -597,7 +603,9 @@ func TestNotifyAtExpiry(t *testing.T) {
 				box, events := newCapture(), new(record)
 				cfg := local(
 					box,
-					relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+					delivery.Mailbox(func(
+						context.Context, domains.Address, *delivery.Attempt,
+					) error {
 						return errSecret
 					}),
 				)
@@ -641,9 +649,9 @@ func TestStopIsNoAttempt(t *testing.T) {
 		began := make(chan struct{})
 		cfg := relay.Config{
 			Hostname: "relay.example.test", Spool: store, DrainTimeout: time.Second,
-			Transport: relay.TransportFunc(func(
-				ctx context.Context, a *relay.Attempt,
-			) []relay.Result {
+			Transport: delivery.TransportFunc(func(
+				ctx context.Context, a *delivery.Attempt,
+			) []delivery.Result {
 				close(began)
 				<-ctx.Done()
 				return nil
@@ -663,8 +671,8 @@ func TestStopIsNoAttempt(t *testing.T) {
 			t.Fatal(err)
 		}
 		number := 0
-		cfg.Transport = relay.Mailbox(func(
-			_ context.Context, _ domains.Address, a *relay.Attempt,
+		cfg.Transport = delivery.Mailbox(func(
+			_ context.Context, _ domains.Address, a *delivery.Attempt,
 		) error {
 			number = a.Number
 			return nil
@@ -679,17 +687,25 @@ func TestStopIsNoAttempt(t *testing.T) {
 
 // TestResultsOfTransports gives results that are not one for each recipient.
 func TestResultsOfTransports(t *testing.T) {
-	for name, results := range map[string][]relay.Result{
-		"none": nil,
-		"few":  {{}},
-		"many": {{}, {}, {Err: relay.Reject(550, "5.1.1", "no")}, {}},
+	taken := delivery.Result{Delivered: true}
+	for name, results := range map[string][]delivery.Result{
+		"none":                         nil,
+		"few":                          {taken},
+		"many":                         {taken, taken, {Err: relay.Reject(550, "5.1.1", "no")}, {}},
+		"made for all and half filled": {taken, {}},
+		"that say yes and no":          {taken, {Delivered: true, Err: errSecret}},
+		"that say yes to a refusal": {
+			taken, delivery.Taken("mx", delivery.Reply{Code: 550, Enhanced: "5.1.1", Text: "No"}),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				events := new(record)
 				cfg := local(
 					newCapture(),
-					relay.TransportFunc(func(context.Context, *relay.Attempt) []relay.Result {
+					delivery.TransportFunc(func(
+						context.Context, *delivery.Attempt,
+					) []delivery.Result {
 						return results
 					}),
 				)
@@ -700,7 +716,13 @@ func TestResultsOfTransports(t *testing.T) {
 				delivered, deferred := len(
 					events.all(event.Delivered),
 				), len(events.all(event.Deferred))
-				if want := min(2, len(results)); delivered != want || deferred != 2-want {
+				want := 0
+				for _, r := range results[:min(2, len(results))] {
+					if r.OK() {
+						want++
+					}
+				}
+				if delivered != want || deferred != 2-want {
 					t.Errorf("events %s", show(events.all()))
 				}
 			})
@@ -722,7 +744,7 @@ func TestLMTP(t *testing.T) {
 	})
 	store.lmtp = true
 	w := start(t, func(c *relay.Config) {
-		c.Mailboxes = relay.SMTP(connector.NextHop{Hosts: []string{store.addr()}, LMTP: true})
+		c.Mailboxes = delivery.SMTP(connector.NextHop{Hosts: []string{store.addr()}, LMTP: true})
 	})
 	submit(t, w.relay, "", "alice@example.test", "bob@example.test")
 	if e := w.events.wait(t, kind(event.Delivered)); e.To[0] != "alice@example.test" {
@@ -739,8 +761,8 @@ func TestLMTP(t *testing.T) {
 func TestSMTPFaults(t *testing.T) {
 	_, err := relay.New(relay.Config{
 		Hostname: "relay.example.test", Spool: memspool.New(nil),
-		Mailboxes: relay.SMTP(connector.NextHop{}),
-		Transport: relay.SMTP(connector.NextHop{
+		Mailboxes: delivery.SMTP(connector.NextHop{}),
+		Transport: delivery.SMTP(connector.NextHop{
 			Hosts: []string{"a.test", "b.test:0", ""}, TLS: connector.TLSDomainValidation,
 		}),
 	})
@@ -751,8 +773,8 @@ func TestSMTPFaults(t *testing.T) {
 			t.Errorf("no fault at %s in %v", want, err)
 		}
 	}
-	got := (relay.SMTP(connector.NextHop{})).Deliver(
-		t.Context(), &relay.Attempt{Recipients: make([]spool.Recipient, 2)},
+	got := delivery.SMTP(connector.NextHop{Hosts: []string{"a.test"}}).Deliver(
+		t.Context(), &delivery.Attempt{Recipients: make([]spool.Recipient, 2)},
 	)
 	if len(got) != 2 || got[0].Err == nil || got[1].Err == nil {
 		t.Errorf("results %v", got)

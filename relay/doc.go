@@ -13,7 +13,8 @@
 // exist there, or the session needs the right to relay. The message is written
 // to the spool and the client is told 250 when it is durable. Deliveries are
 // made from the spool, each to one route: the mailboxes, the smart hosts of a
-// send connector, the MX of a domain, or the application's own [Transport].
+// send connector, the MX of a domain, or the application's own
+// [delivery.Transport].
 //
 // # What is changed
 //

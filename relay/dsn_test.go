@@ -20,6 +20,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
@@ -62,12 +63,12 @@ func passive(t *testing.T, refuse, lmtp, noDSN bool) *sink {
 }
 
 // answering is a transport of the application that refuses what it is told to.
-func answering(refuse bool, res relay.Result) relay.Transport {
+func answering(refuse bool, res delivery.Result) delivery.Transport {
 	if refuse {
-		res = relay.Result{Err: relay.Reject(550, "5.1.1", "No such user")}
+		res = delivery.Result{Err: relay.Reject(550, "5.1.1", "No such user")}
 	}
-	return relay.TransportFunc(func(context.Context, *relay.Attempt) []relay.Result {
-		return []relay.Result{res}
+	return delivery.TransportFunc(func(context.Context, *delivery.Attempt) []delivery.Result {
+		return []delivery.Result{res}
 	})
 }
 
@@ -82,50 +83,54 @@ func TestReportsByHop(t *testing.T) {
 		set    func(t *testing.T, c *relay.Config, refuse bool)
 	}{
 		{"mailboxes", true, "delivered", "2.0.0", func(_ *testing.T, c *relay.Config, refuse bool) {
-			c.Mailboxes = answering(refuse, relay.Result{})
+			c.Mailboxes = answering(refuse, delivery.Result{Delivered: true})
 		}},
 		{"mailboxes that tell more", true, "delivered", "2.1.5", func(
 			_ *testing.T, c *relay.Config, refuse bool,
 		) {
 			c.Mailboxes = answering(
-				refuse, relay.Result{Host: "store.example.test", Reply: "250 2.1.5 saved"},
+				refuse,
+				delivery.Result{
+					Delivered: true, Host: "store.example.test",
+					Reply: delivery.Reply{Code: 250, Enhanced: "2.1.5", Text: "saved"},
+				},
 			)
 		}},
 		{"mailboxes with DSN", true, "", "", func(_ *testing.T, c *relay.Config, refuse bool) {
-			c.Mailboxes = answering(refuse, relay.Result{DSN: true})
+			c.Mailboxes = answering(refuse, delivery.Result{Delivered: true, DSN: true})
 		}},
 		{"mailboxes by LMTP", true, "delivered", "2.0.0", func(
 			t *testing.T, c *relay.Config, refuse bool,
 		) {
-			c.Mailboxes = relay.SMTP(connector.NextHop{
+			c.Mailboxes = delivery.SMTP(connector.NextHop{
 				Hosts: []string{passive(t, refuse, true, true).addr()}, LMTP: true,
 			})
 		}},
 		{"mailboxes by LMTP with DSN", true, "", "", func(
 			t *testing.T, c *relay.Config, refuse bool,
 		) {
-			c.Mailboxes = relay.SMTP(connector.NextHop{
+			c.Mailboxes = delivery.SMTP(connector.NextHop{
 				Hosts: []string{passive(t, refuse, true, false).addr()}, LMTP: true,
 			})
 		}},
 		{"mailboxes by SMTP", true, "relayed", "2.0.0", func(
 			t *testing.T, c *relay.Config, refuse bool,
 		) {
-			c.Mailboxes = relay.SMTP(
+			c.Mailboxes = delivery.SMTP(
 				connector.NextHop{Hosts: []string{passive(t, refuse, false, true).addr()}},
 			)
 		}},
 		{"mailboxes by SMTP with DSN", true, "", "", func(
 			t *testing.T, c *relay.Config, refuse bool,
 		) {
-			c.Mailboxes = relay.SMTP(
+			c.Mailboxes = delivery.SMTP(
 				connector.NextHop{Hosts: []string{passive(t, refuse, false, false).addr()}},
 			)
 		}},
 		{"mailboxes found late", true, "delivered", "2.0.0", func(
 			_ *testing.T, c *relay.Config, refuse bool,
 		) {
-			c.Mailboxes = answering(refuse, relay.Result{})
+			c.Mailboxes = answering(refuse, delivery.Result{Delivered: true})
 			known, down := c.AcceptedDomains[0].Recipients, true
 			c.AcceptedDomains[0].SkipLookup = true
 			c.AcceptedDomains[0].Recipients = domains.ResolverFunc(func(
@@ -139,20 +144,17 @@ func TestReportsByHop(t *testing.T) {
 			})
 		}},
 		{"transport", false, "relayed", "2.0.0", func(_ *testing.T, c *relay.Config, refuse bool) {
-			c.Transport = answering(refuse, relay.Result{Reply: secret})
-		}},
-		{"transport that answers oddly", false, "relayed", "2.0.0", func(
-			_ *testing.T, c *relay.Config, refuse bool,
-		) {
-			c.Transport = answering(refuse, relay.Result{Reply: "550 5.1.1 " + secret})
+			c.Transport = answering(
+				refuse, delivery.Result{Delivered: true, Reply: delivery.Reply{Text: secret}},
+			)
 		}},
 		{"transport with DSN", false, "", "", func(_ *testing.T, c *relay.Config, refuse bool) {
-			c.Transport = answering(refuse, relay.Result{DSN: true})
+			c.Transport = answering(refuse, delivery.Result{Delivered: true, DSN: true})
 		}},
 		{"transport by LMTP", false, "delivered", "2.0.0", func(
 			t *testing.T, c *relay.Config, refuse bool,
 		) {
-			c.Transport = relay.SMTP(connector.NextHop{
+			c.Transport = delivery.SMTP(connector.NextHop{
 				Hosts: []string{passive(t, refuse, true, true).addr()}, LMTP: true,
 			})
 		}},
@@ -238,13 +240,17 @@ func TestReportIsSilent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var got []string
-		cfg := local(relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+		cfg := local(delivery.TransportFunc(func(
+			_ context.Context, a *delivery.Attempt,
+		) []delivery.Result {
 			mu.Lock()
 			defer mu.Unlock()
 			rcpt := a.Recipients[0]
 			got = append(got, fmt.Sprintf("<%s> %s %s", a.Message.From, rcpt.Address, rcpt.Notify))
-			return make([]relay.Result, 1)
-		}), relay.Mailbox(func(_ context.Context, to domains.Address, a *relay.Attempt) error {
+			return a.All(delivery.Result{Delivered: true})
+		}), delivery.Mailbox(func(
+			_ context.Context, to domains.Address, a *delivery.Attempt,
+		) error {
 			switch {
 			case to.Local() == "bad" || to.Local() == "late" && a.Number > 40:
 				return relay.Reject(550, "5.1.1", "No such user")
@@ -313,12 +319,12 @@ func TestDelayOnce(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				dir, later := t.TempDir(), t.TempDir()
 				box, events := newCapture(), new(record)
-				cfg := local(box, relay.Mailbox(func(
-					context.Context, domains.Address, *relay.Attempt,
+				cfg := local(box, delivery.Mailbox(func(
+					context.Context, domains.Address, *delivery.Attempt,
 				) error {
-					return &relay.DeliveryError{
-						Op: "rcpt", Host: "mx.elsewhere.test [192.0.2.1]:25", Code: 451,
-						Enhanced: "4.2.1", Text: "Later",
+					return &delivery.Error{
+						Op: delivery.OpRcpt, Host: "mx.elsewhere.test [192.0.2.1]:25",
+						Reply: delivery.Reply{Code: 451, Enhanced: "4.2.1", Text: "Later"},
 					}
 				}))
 				cfg.Events = events.add
@@ -457,8 +463,8 @@ func TestDelayWanted(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				events := new(record)
-				cfg := local(newCapture(), relay.Mailbox(func(
-					context.Context, domains.Address, *relay.Attempt,
+				cfg := local(newCapture(), delivery.Mailbox(func(
+					context.Context, domains.Address, *delivery.Attempt,
 				) error {
 					return relay.Defer(451, "4.2.1", "Later")
 				}))
@@ -506,8 +512,8 @@ func TestDelayOfClients(t *testing.T) {
 		t.Run(fmt.Sprint(tt.connector, " ", tt.notify), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				back := newCapture()
-				cfg := local(relay.Mailbox(func(
-					context.Context, domains.Address, *relay.Attempt,
+				cfg := local(delivery.Mailbox(func(
+					context.Context, domains.Address, *delivery.Attempt,
 				) error {
 					return relay.Defer(451, "4.2.1", "Later")
 				}), back)
@@ -571,8 +577,8 @@ func TestOneReportOfManyFates(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		box, events := newCapture(), new(record)
 		began := time.Now()
-		cfg := local(box, relay.Mailbox(func(
-			_ context.Context, to domains.Address, a *relay.Attempt,
+		cfg := local(box, delivery.Mailbox(func(
+			_ context.Context, to domains.Address, a *delivery.Attempt,
 		) error {
 			switch {
 			case time.Since(began) < 4*time.Hour:
@@ -615,8 +621,8 @@ func TestNoRoomForSuccess(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		box, events, l := newCapture(), new(record), new(logs)
 		began, taken := time.Now(), 0
-		cfg := local(box, relay.Mailbox(func(
-			_ context.Context, to domains.Address, _ *relay.Attempt,
+		cfg := local(box, delivery.Mailbox(func(
+			_ context.Context, to domains.Address, _ *delivery.Attempt,
 		) error {
 			if to.Local() == "good" && time.Since(began) > 4*time.Hour {
 				taken++
@@ -667,8 +673,10 @@ func BenchmarkDeliver(b *testing.B) {
 	for _, n := range []spool.Notify{0, spool.NotifySuccess} {
 		b.Run(cmp.Or(n.String(), "nothing asked"), func(b *testing.B) {
 			delivered := make(chan struct{}, 2)
-			cfg := local(relay.TransportFunc(func(context.Context, *relay.Attempt) []relay.Result {
-				return make([]relay.Result, 1)
+			cfg := local(delivery.TransportFunc(func(
+				_ context.Context, a *delivery.Attempt,
+			) []delivery.Result {
+				return a.All(delivery.Result{Delivered: true})
 			}), nil)
 			cfg.Hostname, cfg.Spool = "relay.example.test", memspool.New(nil)
 			cfg.Events = func(e event.Event) {
@@ -700,8 +708,8 @@ func Example_reports() {
 		AcceptedDomains: []domains.AcceptedDomain{
 			{Domain: "example.com", Recipients: domains.StaticRecipients("app", "tickets")},
 		},
-		Mailboxes: relay.Mailbox(func(
-			ctx context.Context, to domains.Address, a *relay.Attempt,
+		Mailboxes: delivery.Mailbox(func(
+			ctx context.Context, to domains.Address, a *delivery.Attempt,
 		) error {
 			if to.Local() == "app" {
 				content, err := a.Open(ctx)

@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
+
+	"github.com/postern-mail/postern/relay/delivery"
 )
 
 // ErrClosed is the answer of Run, Listen, Serve, Reload, Submit, SubmitIn and
@@ -43,6 +44,19 @@ func (e *ReplyError) Unwrap() error { return e.Err }
 // Temporary reports whether the client may try again.
 func (e *ReplyError) Temporary() bool { return e.Code < 500 }
 
+// As finds a [*delivery.Error] in the refusal, with its text for the sender of
+// a message: so a transport may return it.
+func (e *ReplyError) As(target any) bool {
+	d, ok := target.(**delivery.Error)
+	if ok {
+		*d = &delivery.Error{
+			Reply: delivery.Reply{Enhanced: e.Enhanced, Text: e.Text}, Err: e.Err,
+			Permanent: !e.Temporary(),
+		}
+	}
+	return ok
+}
+
 // Reject returns an error that refuses for good: code 500 to 599 with an
 // enhanced status code such as "5.7.1". Wrapped errors keep the reply.
 // An empty enhanced code is 5.0.0; a code out of range is 550.
@@ -68,46 +82,6 @@ func Defer(code int, enhanced, text string) error {
 	}
 	return &ReplyError{Code: code, Enhanced: enhanced, Text: text}
 }
-
-// DeliveryError tells both sides of a failed delivery.
-type DeliveryError struct {
-	// Op is the step that failed: dns, dial, greeting, ehlo, starttls, auth,
-	// mail, rcpt, data, content, mailbox.
-	Op string
-	// Host is the remote host's name and address. Empty when none was reached.
-	Host string
-	// Code, Enhanced and Text are the remote reply as received. Code is 0 when
-	// there was none.
-	Code     int
-	Enhanced string
-	Text     string
-	// Err is the local cause; nil when the remote host decided.
-	Err error
-	// Permanent tells that no further attempt may help.
-	Permanent bool
-}
-
-// Error returns the failure in one line.
-func (e *DeliveryError) Error() string {
-	var b strings.Builder
-	b.WriteString(e.Op)
-	if e.Host != "" {
-		b.WriteString(" " + e.Host)
-	}
-	if e.Code != 0 {
-		fmt.Fprintf(&b, ": %d %s %s", e.Code, e.Enhanced, e.Text)
-	}
-	if e.Err != nil {
-		b.WriteString(": " + e.Err.Error())
-	}
-	return b.String()
-}
-
-// Unwrap returns the local cause.
-func (e *DeliveryError) Unwrap() error { return e.Err }
-
-// Temporary reports whether a later attempt may succeed.
-func (e *DeliveryError) Temporary() bool { return !e.Permanent }
 
 // RecipientError tells why [Relay.Submit] refused a recipient.
 type RecipientError struct {

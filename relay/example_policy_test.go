@@ -14,6 +14,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -97,7 +98,9 @@ func ExampleIncoming_AddField() {
 				return m.AddField("X-Recipients", fmt.Sprint(len(m.Recipients)))
 			},
 		},
-		Transport: relay.TransportFunc(func(ctx context.Context, a *relay.Attempt) []relay.Result {
+		Transport: delivery.TransportFunc(func(
+			ctx context.Context, a *delivery.Attempt,
+		) []delivery.Result {
 			content, err := a.Open(ctx)
 			if err != nil {
 				return nil
@@ -107,7 +110,7 @@ func ExampleIncoming_AddField() {
 			_, rest, _ := strings.Cut(string(text), "X-Recipients: ")
 			count, _, _ := strings.Cut(rest, "\r\n")
 			delivered <- count
-			return make([]relay.Result, len(a.Recipients))
+			return a.All(delivery.Result{Delivered: true})
 		}),
 	})
 	if err != nil {

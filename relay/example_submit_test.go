@@ -10,6 +10,7 @@ import (
 	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -22,7 +23,7 @@ func ExampleRelay_Submit_errors() {
 		AcceptedDomains: []domains.AcceptedDomain{
 			{Domain: "example.com", Recipients: domains.StaticRecipients("alice")},
 		},
-		Mailboxes: relay.Maildir("mail"),
+		Mailboxes: delivery.Maildir("mail"),
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
@@ -41,8 +42,8 @@ func Example() {
 		Hostname:   "relay.example.com",
 		Spool:      queue,
 		Connectors: []*connector.Connector{apps},
-		Transport: relay.Mailbox(func(
-			_ context.Context, to domains.Address, a *relay.Attempt,
+		Transport: delivery.Mailbox(func(
+			_ context.Context, to domains.Address, a *delivery.Attempt,
 		) error {
 			delivered <- fmt.Sprintf("from %s to %s", a.Message.From, to)
 			return nil
@@ -84,7 +85,7 @@ func ExampleNew() {
 		SendConnectors: []*connector.SendConnector{
 			{Name: "out", NextHop: connector.NextHop{Hosts: []string{"smart.example.com"}}},
 		},
-		Retry: relay.Retry{Expires: -time.Hour},
+		Retry: delivery.Retry{Expires: -time.Hour},
 	})
 	fmt.Println(err)
 
@@ -131,7 +132,9 @@ func ExampleRelay_Submit() {
 	r, err := relay.New(relay.Config{
 		Hostname: "relay.example.com",
 		Spool:    memspool.New(nil),
-		Transport: relay.TransportFunc(func(ctx context.Context, a *relay.Attempt) []relay.Result {
+		Transport: delivery.TransportFunc(func(
+			ctx context.Context, a *delivery.Attempt,
+		) []delivery.Result {
 			content, err := a.Open(ctx)
 			if err != nil {
 				return nil // no result: try again later
@@ -140,7 +143,7 @@ func ExampleRelay_Submit() {
 			text, _ := io.ReadAll(content)
 			_, body, _ := bytes.Cut(text, []byte("\r\n\r\n"))
 			delivered <- string(body)
-			return make([]relay.Result, len(a.Recipients)) // all delivered
+			return a.All(delivery.Result{Delivered: true}) // all delivered
 		}),
 	})
 	if err != nil {
@@ -174,7 +177,7 @@ func ExampleRecipientError() {
 		AcceptedDomains: []domains.AcceptedDomain{
 			{Domain: "example.com", Recipients: domains.StaticRecipients("alice")},
 		},
-		Mailboxes: relay.Maildir("mail"),
+		Mailboxes: delivery.Maildir("mail"),
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -309,7 +312,7 @@ func ExampleRelay_Reload() {
 		AcceptedDomains: []domains.AcceptedDomain{
 			{Domain: "example.com", Recipients: domains.StaticRecipients("alice")},
 		},
-		Mailboxes: relay.Maildir("mail"),
+		Mailboxes: delivery.Maildir("mail"),
 	}
 	r, err := relay.New(cfg)
 	if err != nil {
@@ -377,8 +380,8 @@ func ExampleEvent() {
 		Hostname: "relay.example.com",
 		Spool:    memspool.New(nil),
 		Events:   func(e event.Event) { events <- e },
-		Transport: relay.Mailbox(func(
-			_ context.Context, to domains.Address, _ *relay.Attempt,
+		Transport: delivery.Mailbox(func(
+			_ context.Context, to domains.Address, _ *delivery.Attempt,
 		) error {
 			if to.Local() == "gone" {
 				return relay.Reject(550, "5.1.1", "No such mailbox")
@@ -417,12 +420,14 @@ func ExampleRetry() {
 	r, err := relay.New(relay.Config{
 		Hostname: "relay.example.com",
 		Spool:    memspool.New(nil),
-		Retry: relay.Retry{
+		Retry: delivery.Retry{
 			Schedule: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute},
 			Expires:  24 * time.Hour,
 		},
 		Events: func(e event.Event) { events <- e },
-		Transport: relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+		Transport: delivery.Mailbox(func(
+			context.Context, domains.Address, *delivery.Attempt,
+		) error {
 			return relay.Defer(451, "4.2.1", "Busy")
 		}),
 	})
@@ -461,8 +466,8 @@ func ExampleConfig_dkim() {
 		Hostname: "relay.example.com",
 		Spool:    memspool.New(nil),
 		DKIM:     []msgauth.Key{{Domain: "example.com", Selector: "s1", Signer: private}},
-		Transport: relay.Mailbox(func(
-			ctx context.Context, _ domains.Address, a *relay.Attempt,
+		Transport: delivery.Mailbox(func(
+			ctx context.Context, _ domains.Address, a *delivery.Attempt,
 		) error {
 			content, err := a.Open(ctx)
 			if err != nil {

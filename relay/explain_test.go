@@ -11,6 +11,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -24,7 +25,7 @@ func ExampleRelay_Explain() {
 		AcceptedDomains: []domains.AcceptedDomain{
 			{Domain: "example.test", Recipients: domains.StaticRecipients("alice")},
 		},
-		Mailboxes: relay.Maildir("mail"),
+		Mailboxes: delivery.Maildir("mail"),
 	})
 	if err != nil {
 		panic(err)

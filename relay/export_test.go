@@ -7,13 +7,16 @@ import (
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/sched"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
 // Rests tells whether such a failure of every recipient counts against the
 // route.
-func Rests(e *DeliveryError) bool { return health([]Result{{Err: e}}) == sched.Unreachable }
+func Rests(e *delivery.Error) bool {
+	return health([]delivery.Result{delivery.Failed(e)}) == sched.Unreachable
+}
 
 // ListensAt tells whether a connector of a configuration is bound to an
 // address.

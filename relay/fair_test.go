@@ -184,7 +184,7 @@ type down struct {
 	takes time.Duration
 }
 
-func (d *down) Deliver(_ context.Context, a *relay.Attempt) []relay.Result {
+func (d *down) Deliver(_ context.Context, a *delivery.Attempt) []delivery.Result {
 	time.Sleep(d.takes)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -192,14 +192,17 @@ func (d *down) Deliver(_ context.Context, a *relay.Attempt) []relay.Result {
 		d.tried = make(map[string]int)
 	}
 	d.tried[a.QueueID]++
-	results := make([]relay.Result, len(a.Recipients))
+	results := make([]delivery.Result, len(a.Recipients))
 	for i := range results {
 		if d.up {
-			results[i].Reply = "250 2.0.0 taken"
+			results[i] = delivery.Taken(
+				"", delivery.Reply{Code: 250, Enhanced: "2.0.0", Text: "taken"},
+			)
 			continue
 		}
-		results[i].Err = &relay.DeliveryError{
-			Op: "dial", Enhanced: "4.4.1", Err: errors.New("no route to host"),
+		results[i].Err = &delivery.Error{
+			Op: delivery.OpDial, Err: errors.New("no route to host"),
+			Reply: delivery.Reply{Enhanced: "4.4.1"},
 		}
 	}
 	return results

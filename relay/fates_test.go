@@ -14,6 +14,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
@@ -72,8 +73,8 @@ func TestNoRoomForReports(t *testing.T) {
 			}
 			return nil
 		}}
-		cfg := local(box, relay.Mailbox(func(
-			_ context.Context, to domains.Address, _ *relay.Attempt,
+		cfg := local(box, delivery.Mailbox(func(
+			_ context.Context, to domains.Address, _ *delivery.Attempt,
 		) error {
 			if to.Local() == "good" {
 				taken++
@@ -107,8 +108,8 @@ func TestNoRoomForReports(t *testing.T) {
 func TestStoreHasFailed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		attempts := 0
-		cfg := local(newCapture(), relay.Mailbox(func(
-			context.Context, domains.Address, *relay.Attempt,
+		cfg := local(newCapture(), delivery.Mailbox(func(
+			context.Context, domains.Address, *delivery.Attempt,
 		) error {
 			attempts++
 			return nil
@@ -252,15 +253,20 @@ func TestFromInternet(t *testing.T) {
 func TestOddReplies(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		box, events := newCapture(), new(record)
-		odd := &relay.DeliveryError{
-			Op: "data", Host: "mx\r\nX: y", Code: 554, Enhanced: "bad", Permanent: true,
-			Text: "one\r\n\r\n--two\nSubject: three " + strings.Repeat("x", 3000),
+		odd := &delivery.Error{
+			Op: delivery.OpData, Host: "mx\r\nX: y", Permanent: true,
+			Reply: delivery.Reply{
+				Code: 554, Enhanced: "bad",
+				Text: "one\r\n\r\n--two\nSubject: three " + strings.Repeat("x", 3000),
+			},
 		}
-		cfg := local(box, relay.TransportFunc(func(
-			_ context.Context, a *relay.Attempt,
-		) []relay.Result {
-			return []relay.Result{
-				{Err: odd}, {Reply: "250 2.0.0 taken", Host: "mx"}, {Reply: "fine"},
+		cfg := local(box, delivery.TransportFunc(func(
+			_ context.Context, a *delivery.Attempt,
+		) []delivery.Result {
+			return []delivery.Result{
+				{Err: odd},
+				delivery.Taken("mx", delivery.Reply{Code: 250, Enhanced: "2.0.0", Text: "taken"}),
+				delivery.Taken("", delivery.Reply{Text: "fine"}),
 			}
 		}))
 		cfg.Events = events.add

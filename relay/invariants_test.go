@@ -18,6 +18,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
@@ -159,7 +160,7 @@ type fickle struct {
 	taken map[string]int // by queue id and recipient
 }
 
-func (f *fickle) Deliver(_ context.Context, a *relay.Attempt) []relay.Result {
+func (f *fickle) Deliver(_ context.Context, a *delivery.Attempt) []delivery.Result {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch f.rand.IntN(12) {
@@ -172,22 +173,24 @@ func (f *fickle) Deliver(_ context.Context, a *relay.Attempt) []relay.Result {
 	if f.rand.IntN(8) == 0 {
 		n-- // the last one is left out
 	}
-	results := make([]relay.Result, n)
+	results := make([]delivery.Result, n)
 	for i := range results {
 		switch f.rand.IntN(10) {
 		case 0, 1:
 			results[i].Err = relay.Reject(550, "5.1.1", "No such user")
 		case 2:
-			results[i].Err = &relay.DeliveryError{
-				Op: "rcpt", Code: 550, Enhanced: "5.7.1", Text: "No", Permanent: true,
+			results[i].Err = &delivery.Error{
+				Op: delivery.OpRcpt, Permanent: true,
+				Reply: delivery.Reply{Code: 550, Enhanced: "5.7.1", Text: "No"},
 			}
 		case 3:
-			results[i].Err = &relay.DeliveryError{Op: "dial", Err: errSecret}
+			results[i].Err = &delivery.Error{Op: delivery.OpDial, Err: errSecret}
 		case 4, 5, 6:
 			results[i].Err = errSecret
 		case 7:
 			results[i].Err = relay.Defer(451, "4.2.1", "Later")
 		default:
+			results[i].Delivered = true
 			f.taken[a.QueueID+" "+a.Recipients[i].Address]++
 		}
 	}
@@ -231,15 +234,17 @@ func oneFate(t *testing.T, seed uint64) {
 		}
 		return nil
 	}
-	cfg := local(relay.TransportFunc(func(ctx context.Context, a *relay.Attempt) []relay.Result {
+	cfg := local(delivery.TransportFunc(func(
+		ctx context.Context, a *delivery.Attempt,
+	) []delivery.Result {
 		if a.Recipients[0].Address == "app@example.test" { // the sender, who hears of failures
 			reports.add(event.Event{QueueID: a.QueueID, From: a.Message.From})
-			return make([]relay.Result, 1)
+			return a.All(delivery.Result{Delivered: true})
 		}
 		return in.Deliver(ctx, a)
 	}), out)
 	cfg.Spool, cfg.Events = store, events.add
-	cfg.Retry = relay.Retry{
+	cfg.Retry = delivery.Retry{
 		Schedule: []time.Duration{time.Minute, 10 * time.Minute}, Expires: 2 * time.Hour,
 		DelayNotification: 5 * time.Minute,
 	}
@@ -441,20 +446,22 @@ func TestSecretsStayInside(t *testing.T) {
 	for name, failure := range map[string]error{
 		"plain":    errSecret,
 		"wrapped":  fmt.Errorf("%s: %w", secret, relay.Reject(550, "5.7.1", "Refused by policy")),
-		"delivery": &relay.DeliveryError{Op: "dial", Err: errSecret, Permanent: true},
-		"content":  &relay.DeliveryError{Op: "content", Err: errSecret, Permanent: true},
-		"other":    &relay.DeliveryError{Op: "", Err: errSecret, Permanent: true},
+		"delivery": &delivery.Error{Op: delivery.OpDial, Err: errSecret, Permanent: true},
+		"content":  &delivery.Error{Op: delivery.OpContent, Err: errSecret, Permanent: true},
+		"other":    &delivery.Error{Err: errSecret, Permanent: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				box := newCapture()
 				cfg := local(
 					box,
-					relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+					delivery.Mailbox(func(
+						context.Context, domains.Address, *delivery.Attempt,
+					) error {
 						return failure
 					}),
 				)
-				cfg.Retry = relay.Retry{Schedule: []time.Duration{time.Hour}, Expires: time.Hour}
+				cfg.Retry = delivery.Retry{Schedule: []time.Duration{time.Hour}, Expires: time.Hour}
 				r := run(t, cfg)
 				submit(t, r, "app@example.test", "x@elsewhere.test")
 				time.Sleep(3 * time.Hour)
@@ -507,8 +514,8 @@ func TestOneReport(t *testing.T) {
 					}
 				}
 				taken := 0
-				cfg := local(box, relay.Mailbox(func(
-					_ context.Context, to domains.Address, _ *relay.Attempt,
+				cfg := local(box, delivery.Mailbox(func(
+					_ context.Context, to domains.Address, _ *delivery.Attempt,
 				) error {
 					if to.Local() == "good" {
 						taken++
@@ -546,7 +553,9 @@ func TestReportsAreNotReported(t *testing.T) {
 				events := new(record)
 				cfg := local(
 					newCapture(),
-					relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+					delivery.Mailbox(func(
+						context.Context, domains.Address, *delivery.Attempt,
+					) error {
 						return failure
 					}),
 				)

@@ -20,6 +20,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
@@ -78,9 +79,9 @@ func TestCloseEndsShutdown(t *testing.T) {
 		began := make(chan struct{})
 		r, err := relay.New(relay.Config{
 			Hostname: "relay.example.test", Spool: memspool.New(nil),
-			Transport: relay.TransportFunc(func(
-				ctx context.Context, a *relay.Attempt,
-			) []relay.Result {
+			Transport: delivery.TransportFunc(func(
+				ctx context.Context, a *delivery.Attempt,
+			) []delivery.Result {
 				close(began)
 				<-ctx.Done()
 				return nil
@@ -439,9 +440,9 @@ func TestMaxDeliveries(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var mu sync.Mutex
 		now, most := 0, 0
-		cfg := local(newCapture(), relay.TransportFunc(func(
-			_ context.Context, a *relay.Attempt,
-		) []relay.Result {
+		cfg := local(newCapture(), delivery.TransportFunc(func(
+			_ context.Context, a *delivery.Attempt,
+		) []delivery.Result {
 			mu.Lock()
 			now++
 			most = max(most, now)
@@ -450,7 +451,7 @@ func TestMaxDeliveries(t *testing.T) {
 			mu.Lock()
 			now--
 			mu.Unlock()
-			return make([]relay.Result, len(a.Recipients))
+			return a.All(delivery.Result{Delivered: true})
 		}))
 		cfg.MaxDeliveries = 3
 		r := run(t, cfg)
@@ -470,7 +471,7 @@ func TestFaultsOfTimes(t *testing.T) {
 	_, err := relay.New(relay.Config{
 		Hostname: "[127.0.0.1]", Spool: memspool.New(nil), MaxDeliveries: -1, DrainTimeout: -1,
 		Postmaster: "no one", DefaultDomain: "a b",
-		Retry: relay.Retry{
+		Retry: delivery.Retry{
 			Schedule: []time.Duration{time.Minute, 0}, Expires: time.Millisecond,
 			DelayNotification: time.Millisecond,
 		},
@@ -529,10 +530,11 @@ func TestErrorTypes(t *testing.T) {
 			&relay.ReplyError{Code: 451, Enhanced: "4.3.0", Text: "later", Err: cause},
 			"451 4.3.0 later", true,
 		},
-		{&relay.DeliveryError{Op: "dns", Err: cause}, "dns: cause", true},
+		{&delivery.Error{Op: delivery.OpDNS, Err: cause}, "dns: cause", true},
 		{
-			&relay.DeliveryError{
-				Op: "data", Host: "h", Code: 554, Enhanced: "5.6.0", Text: "no", Permanent: true,
+			&delivery.Error{
+				Op: delivery.OpData, Host: "h", Permanent: true,
+				Reply: delivery.Reply{Code: 554, Enhanced: "5.6.0", Text: "no"},
 			},
 			"data h: 554 5.6.0 no", false,
 		},

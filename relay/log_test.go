@@ -13,6 +13,7 @@ import (
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 )
 
@@ -33,26 +34,33 @@ func TestDeliveriesAreLogged(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log := new(logs)
 		host := "mx.elsewhere.test [192.0.2.1]"
-		out := func(_ context.Context, a *relay.Attempt) []relay.Result {
-			results := make([]relay.Result, len(a.Recipients))
+		out := func(_ context.Context, a *delivery.Attempt) []delivery.Result {
+			results := make([]delivery.Result, len(a.Recipients))
 			for i, r := range a.Recipients {
 				switch {
 				case strings.HasPrefix(r.Address, "gone"):
-					results[i] = relay.Result{Host: host, Err: &relay.DeliveryError{
-						Op: "rcpt", Code: 550, Enhanced: "5.1.1", Text: "No such user",
-						Permanent: true,
-					}}
+					results[i] = delivery.Result{
+						Host: host,
+						Err: &delivery.Error{
+							Op: delivery.OpRcpt, Permanent: true,
+							Reply: delivery.Reply{
+								Code: 550, Enhanced: "5.1.1", Text: "No such user",
+							},
+						},
+					}
 				case strings.HasPrefix(r.Address, "never"):
-					results[i].Err = &relay.DeliveryError{
-						Op: "dial", Err: fmt.Errorf("no route to host"),
+					results[i].Err = &delivery.Error{
+						Op: delivery.OpDial, Err: fmt.Errorf("no route to host"),
 					}
 				case a.Number < 3:
-					results[i] = relay.Result{Host: host, Err: relay.Defer(451, "4.2.1", "Busy")}
+					results[i] = delivery.Result{Host: host, Err: relay.Defer(451, "4.2.1", "Busy")}
+				default:
+					results[i].Delivered = true
 				}
 			}
 			return results
 		}
-		cfg := local(newCapture(), relay.TransportFunc(out))
+		cfg := local(newCapture(), delivery.TransportFunc(out))
 		cfg.Logger = log.logger()
 		cfg.Retry.Expires = time.Hour
 		r := run(t, cfg)

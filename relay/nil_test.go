@@ -12,6 +12,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 )
@@ -43,8 +44,8 @@ func TestNilArguments(t *testing.T) {
 		Remote: netip.MustParseAddrPort("127.0.0.1:9"),
 		From:   "a@example.test", To: "alice@example.test",
 	}
-	attempt := &relay.Attempt{Recipients: []spool.Recipient{{Address: "alice@example.test"}}}
-	first := func(results []relay.Result) error {
+	attempt := &delivery.Attempt{Recipients: []spool.Recipient{{Address: "alice@example.test"}}}
+	first := func(results []delivery.Result) error {
 		if len(results) != 1 {
 			t.Fatalf("%d results", len(results))
 		}
@@ -110,12 +111,14 @@ func TestNilArguments(t *testing.T) {
 			return err
 		},
 		"TransportFunc": func() error {
-			return first(relay.TransportFunc(nil).Deliver(t.Context(),
+			return first(delivery.TransportFunc(nil).Deliver(t.Context(),
 				attempt))
 		},
-		"Mailbox": func() error { return first(relay.Mailbox(nil).Deliver(t.Context(), attempt)) },
+		"Mailbox": func() error {
+			return first(delivery.Mailbox(nil).Deliver(t.Context(), attempt))
+		},
 		"SMTP": func() error {
-			return first(relay.SMTP(connector.NextHop{}).Deliver(t.Context(),
+			return first(delivery.SMTP(connector.NextHop{}).Deliver(t.Context(),
 				attempt))
 		},
 	} {
@@ -123,9 +126,9 @@ func TestNilArguments(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	for _, transport := range []relay.Transport{
-		relay.TransportFunc(nil), relay.Mailbox(nil), relay.SMTP(connector.NextHop{}),
-		relay.Maildir(t.TempDir()),
+	for _, transport := range []delivery.Transport{
+		delivery.TransportFunc(nil), delivery.Mailbox(nil), delivery.SMTP(connector.NextHop{}),
+		delivery.Maildir(t.TempDir()),
 	} {
 		if got := transport.Deliver(t.Context(), nil); len(got) > 0 {
 			t.Errorf("%T without an attempt: %v", transport, got)
@@ -155,8 +158,8 @@ func TestNilParts(t *testing.T) {
 		{"Connectors[0]", func(cfg *relay.Config) { cfg.Connectors[0] = nil }},
 		{"SendConnectors[0]",
 			func(cfg *relay.Config) { cfg.SendConnectors = []*connector.SendConnector{nil} }},
-		{"Mailboxes", func(cfg *relay.Config) { cfg.Mailboxes = relay.Mailbox(nil) }},
-		{"Transport", func(cfg *relay.Config) { cfg.Transport = relay.TransportFunc(nil) }},
+		{"Mailboxes", func(cfg *relay.Config) { cfg.Mailboxes = delivery.Mailbox(nil) }},
+		{"Transport", func(cfg *relay.Config) { cfg.Transport = delivery.TransportFunc(nil) }},
 		{"Verifier", func(cfg *relay.Config) { cfg.Verifier = (*auth.Htpasswd)(nil) }},
 		{"Quota", func(cfg *relay.Config) { cfg.Quota = (*auth.Keyring)(nil) }},
 		{"Auth.Passwords", func(cfg *relay.Config) {

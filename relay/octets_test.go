@@ -7,6 +7,7 @@ import (
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 )
 
@@ -15,9 +16,11 @@ import (
 func TestEightBit(t *testing.T) {
 	bodies := make(chan string, 1)
 	w := start(t, func(c *relay.Config) {
-		c.Transport = relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+		c.Transport = delivery.TransportFunc(func(
+			_ context.Context, a *delivery.Attempt,
+		) []delivery.Result {
 			bodies <- a.Message.Body
-			return make([]relay.Result, len(a.Recipients))
+			return a.All(delivery.Result{Delivered: true})
 		})
 	})
 	for _, c := range []struct{ content, want string }{
@@ -49,9 +52,11 @@ func TestEightBitField(t *testing.T) {
 		c.Policy.Message = func(_ context.Context, _ *relay.Session, m *relay.Incoming) error {
 			return m.AddField("X-Tenant", "na\u00efve")
 		}
-		c.Transport = relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+		c.Transport = delivery.TransportFunc(func(
+			_ context.Context, a *delivery.Attempt,
+		) []delivery.Result {
 			bodies <- a.Message.Body
-			return make([]relay.Result, len(a.Recipients))
+			return a.All(delivery.Result{Delivered: true})
 		})
 	})
 	if got := w.dial(t, "apps").transact(
@@ -71,7 +76,7 @@ func TestSevenBitHop(t *testing.T) {
 	hop.seven = true
 	t.Cleanup(hop.close)
 	w := start(t, func(c *relay.Config) {
-		c.Transport = relay.SMTP(connector.NextHop{Hosts: []string{hop.addr()}})
+		c.Transport = delivery.SMTP(connector.NextHop{Hosts: []string{hop.addr()}})
 	})
 	for _, c := range []struct{ content, want string }{
 		{

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/dsn"
 	"github.com/postern-mail/postern/relay/internal/sched"
@@ -35,7 +36,7 @@ func (r *Relay) overdue(l *spool.Lease) (state sched.Overdue, changes time.Time)
 		func(rcpt spool.Recipient) bool { return hearsOfDelay(l.Message.From, &rcpt) }) {
 		return sched.OnTime, changes
 	}
-	if p.retry.isLate(&l.Message, now) {
+	if isLate(&p.retry, &l.Message, now) {
 		return sched.Late, changes
 	}
 	late := l.Message.Created.Add(p.retry.DelayNotification)
@@ -60,7 +61,7 @@ func (r *Relay) concludeOverdue(ctx context.Context, l *spool.Lease) {
 		return
 	}
 	expired := state == sched.Expired
-	a := r.attemptOf(l)
+	a, _ := r.attemptOf(p, l)
 	a.Number = l.Delivery.Attempts
 	n := notice{from: l.Message.From, at: time.Now(), expires: l.Delivery.Expires, cause: "delay"}
 	s := spool.Settlement{
@@ -72,22 +73,24 @@ func (r *Relay) concludeOverdue(ctx context.Context, l *spool.Lease) {
 	var events []event.Event
 	for i := range l.Delivery.Recipients {
 		rcpt := l.Delivery.Recipients[i]
-		f := lastAnswer(&rcpt)
+		f := lastFailure(&rcpt)
 		e := event.Event{
-			To: []string{rcpt.Address}, Code: f.code, Enhanced: f.enhanced, Text: f.text,
-			Host: f.host,
+			To: []string{rcpt.Address}, Code: f.Reply.Code, Enhanced: f.Reply.Enhanced,
+			Text: f.Reply.Text, Host: f.Host,
 		}
 		told := false
 		if expired {
 			status := "4.4.7" // RFC 3463: delivery time expired
-			if e.Kind = event.Expired; f.enhanced[0] == '5' {
-				e.Kind, status = event.Bounced, f.enhanced // its report could not be queued then
+			if e.Kind = event.Expired; f.Reply.Enhanced[0] == '5' {
+				// its report could not be queued then
+				e.Kind, status = event.Bounced, f.Reply.Enhanced
 			}
-			told = n.add(&rcpt, dsn.Failed, status, f)
+			told = n.add(&rcpt, dsn.Failed, status, f.Host, diagnostic(f))
 		} else {
 			e.Kind, e.Next = event.Deferred, s.Due
 			if state == sched.Late && !rcpt.Delayed {
-				told = n.add(&rcpt, dsn.Delayed, f.enhanced, f) // RFC 3461 section 5.2.5
+				// RFC 3461 section 5.2.5
+				told = n.add(&rcpt, dsn.Delayed, f.Reply.Enhanced, f.Host, diagnostic(f))
 				rcpt.Delayed = told
 			}
 			s.Remaining = append(s.Remaining, rcpt)
@@ -102,14 +105,15 @@ func (r *Relay) concludeOverdue(ctx context.Context, l *spool.Lease) {
 	r.finish(ctx, p, l, a, &n, s, events, func() []spool.Recipient { return l.Delivery.Recipients })
 }
 
-// lastAnswer is what the last attempt has said of a recipient.
-func lastAnswer(rcpt *spool.Recipient) answer {
-	f := answer{host: rcpt.Host}
-	f.code, f.enhanced, f.text = splitReply(rcpt.Diagnostic)
-	f.enhanced = cmp.Or(rcpt.Status, f.enhanced)
-	if f.enhanced == "" { // there was none
-		f.op, f.enhanced = "dial", "4.4.1"
-		f.text = localCause(f.op, f.enhanced)
+// lastFailure is what the last attempt has said of a recipient, as the queue
+// keeps it.
+func lastFailure(rcpt *spool.Recipient) *delivery.Error {
+	reply := delivery.ParseReply(rcpt.Diagnostic)
+	reply.Enhanced = cmp.Or(rcpt.Status, reply.Enhanced)
+	f := &delivery.Error{Host: rcpt.Host, Reply: reply}
+	if reply.Enhanced == "" { // there was none
+		f.Op, f.Reply.Enhanced = delivery.OpDial, "4.4.1"
+		f.Reply.Text = localCause(f)
 	}
 	return f
 }

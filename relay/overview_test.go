@@ -22,7 +22,7 @@ func TestSendConnectors(t *testing.T) {
 		Name: "off", AddressSpaces: []connector.AddressSpace{{Domain: "example.net"}},
 		Disabled: true,
 	}
-	cfg.SendConnectors = []*connector.SendConnector{off, out}
+	cfg.SendConnectors, cfg.Transport = []*connector.SendConnector{off, out}, nil
 	r, err := relay.New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -42,8 +43,8 @@ type capture struct {
 
 func newCapture() *capture { return &capture{more: make(chan struct{}, 1000)} }
 
-func (c *capture) Deliver(ctx context.Context, a *relay.Attempt) []relay.Result {
-	results := make([]relay.Result, len(a.Recipients))
+func (c *capture) Deliver(ctx context.Context, a *delivery.Attempt) []delivery.Result {
+	results := make([]delivery.Result, len(a.Recipients))
 	for i, r := range a.Recipients {
 		if c.reply != nil {
 			if err := c.reply(r.Address); err != nil {
@@ -66,6 +67,7 @@ func (c *capture) Deliver(ctx context.Context, a *relay.Attempt) []relay.Result 
 		c.got = append(c.got, captured{a.Message.From, r.Address, string(b)})
 		c.mu.Unlock()
 		c.more <- struct{}{}
+		results[i].Delivered = true
 	}
 	return results
 }
@@ -446,7 +448,7 @@ func TestConfigFaults(t *testing.T) {
 			{Domain: "a..b"}, {Domain: "x.test", Recipients: domains.AnyRecipient()},
 		},
 		SendConnectors: []*connector.SendConnector{{}},
-		Retry:          relay.Retry{Schedule: []time.Duration{1}},
+		Retry:          delivery.Retry{Schedule: []time.Duration{1}},
 	})
 	if err == nil {
 		t.Fatal("no fault found")
@@ -478,7 +480,7 @@ func TestHostnameInALabels(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) {
 		cfg.Hostname = "Relais.exämple.test"
 		cfg.Postmaster = "postmaster@exämple.test"
-		cfg.Transport = relay.SMTP(connector.NextHop{Hosts: []string{hop.addr()}})
+		cfg.Transport = delivery.SMTP(connector.NextHop{Hosts: []string{hop.addr()}})
 	})
 	const name, domain = "relais.xn--exmple-cua.test", "xn--exmple-cua.test"
 	if got := w.relay.Hostname(); got != name {
@@ -534,20 +536,20 @@ func TestNamesOnTheWire(t *testing.T) {
 			cfg.SendConnectors[0].TLSDomain = "exämple.test"
 		}},
 		{"Mailboxes.TLSDomain", func(cfg *relay.Config) {
-			cfg.Mailboxes = relay.SMTP(
+			cfg.Mailboxes = delivery.SMTP(
 				connector.NextHop{Hosts: []string{"a.test"}, TLSDomain: "a b"},
 			)
 		}},
 		{"Mailboxes.RootCAs", func(cfg *relay.Config) {
-			cfg.Mailboxes = relay.SMTP(
+			cfg.Mailboxes = delivery.SMTP(
 				connector.NextHop{Hosts: []string{"a.test"}, RootCAs: x509.NewCertPool()},
 			)
 		}},
 		{"Mailboxes.Hosts[0]", func(cfg *relay.Config) {
-			cfg.Mailboxes = relay.SMTP(connector.NextHop{Hosts: []string{"exämple..test:25"}})
+			cfg.Mailboxes = delivery.SMTP(connector.NextHop{Hosts: []string{"exämple..test:25"}})
 		}},
 		{"Mailboxes.Hosts[0]", func(cfg *relay.Config) {
-			cfg.Mailboxes = relay.SMTP(connector.NextHop{Hosts: []string{"a.test\r\nb"}})
+			cfg.Mailboxes = delivery.SMTP(connector.NextHop{Hosts: []string{"a.test\r\nb"}})
 		}},
 		{"DKIM[0].Domain",
 			func(cfg *relay.Config) { cfg.DKIM = []msgauth.Key{{Domain: "exämple.test"}} }},
@@ -571,7 +573,7 @@ func TestNamesOnTheWire(t *testing.T) {
 		}
 	}
 	cfg, _ := config()
-	cfg.Mailboxes = relay.SMTP(connector.NextHop{
+	cfg.Mailboxes = delivery.SMTP(connector.NextHop{
 		Hosts: []string{"exämple.test", "exämple.test:25", "mail_store:24", "192.0.2.1",
 			"[2001:db8::1]:25"},
 		TLS: connector.TLSDomainValidation, TLSDomain: "exämple.test",
@@ -624,7 +626,7 @@ func TestRetryAndExpiry(t *testing.T) {
 		c.Transport.(*capture).reply = func(string) error {
 			return relay.Defer(451, "4.2.1", "later")
 		}
-		c.Retry = relay.Retry{Schedule: []time.Duration{time.Second}, Expires: time.Second}
+		c.Retry = delivery.Retry{Schedule: []time.Duration{time.Second}, Expires: time.Second}
 	})
 	if err := send(w.addr("apps"), nil, "alice@example.test", "x@elsewhere.test"); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/dsn"
 	"github.com/postern-mail/postern/relay/spool"
@@ -25,7 +26,9 @@ type notice struct {
 
 // add tells what became of a recipient, and reports whether the sender wants to
 // know.
-func (n *notice) add(r *spool.Recipient, a dsn.Action, status string, f answer) bool {
+func (n *notice) add(
+	r *spool.Recipient, a dsn.Action, status, host, diagnostic string,
+) bool {
 	if !dsn.Wanted(n.from, r.Notify, a) {
 		return false
 	}
@@ -35,37 +38,30 @@ func (n *notice) add(r *spool.Recipient, a dsn.Action, status string, f answer) 
 	}
 	n.rcpts = append(n.rcpts, dsn.Recipient{
 		Address: r.Address, Original: r.Original, Action: a, Status: status,
-		Host: f.host, Diagnostic: diagnostic(f), LastAttempt: last, WillRetryUntil: n.expires,
+		Host: host, Diagnostic: diagnostic, LastAttempt: last, WillRetryUntil: n.expires,
 	})
 	return true
 }
 
 // succeeded is add for a recipient whose copy was taken.
-func (n *notice) succeeded(r *spool.Recipient, arrived bool, f answer) bool {
+func (n *notice) succeeded(r *spool.Recipient, final bool, res *delivery.Result) bool {
 	a := dsn.Relayed // RFC 3461 sections 5.2.2 and 5.2.4
-	if arrived {
+	if final {
 		a = dsn.Delivered // RFC 3461 section 5.2.3
 	}
-	if f.code/100 != 2 {
-		f = answer{host: f.host} // words of the application's transport, not meant for the sender
+	var reply delivery.Reply
+	if res.Reply.Code != 0 { // else words of a transport, not meant for the sender
+		reply = res.Reply
+		reply.Text = oneLine(reply.Text)
 	}
-	return n.add(r, a, f.enhanced, f)
+	text := reply.String()
+	return n.add(r, a, reply.Enhanced, res.Host, text[:min(len(text), 512)])
 }
 
-// isFinal reports whether a copy taken on a route is where it should be: in a
-// mailbox, and not on its way there over another host.
+// isFinal reports whether a copy taken on a route is where it should be, unless
+// the relay's own client has handed it over.
 func (p *routes) isFinal(route string) bool {
-	var t Transport
-	switch route {
-	case routeMailbox:
-		t = p.mailboxes
-	case routeTransport:
-		t = p.transport
-	}
-	if s, ok := t.(*smtpTransport); ok {
-		return s.hop.LMTP
-	}
-	return t != nil && route == routeMailbox
+	return route == routeMailbox && p.mailboxes != nil
 }
 
 // report settles an attempt and, in the same step, queues the report to the

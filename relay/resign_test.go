@@ -19,6 +19,7 @@ import (
 	"github.com/postern-mail/postern/auth/msgauth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/sevenbit"
 )
@@ -148,7 +149,7 @@ func TestStrangersAreNotSignedWhenConverted(t *testing.T) {
 	s.seven = true
 	w := start(t, func(c *relay.Config) {
 		c.DKIM = list
-		c.Mailboxes = relay.SMTP(connector.NextHop{Hosts: []string{s.addr()}})
+		c.Mailboxes = delivery.SMTP(connector.NextHop{Hosts: []string{s.addr()}})
 	})
 	forged := strings.NewReplacer("other.test", "example.test", "s=x", "s=rsa").Replace(foreign)
 	w.dial(t, "in").transact(forged+strings.Replace(eight, "app@", "ceo@", 1),

@@ -19,7 +19,7 @@ import (
 //
 //	mailbox          Config.Mailboxes
 //	transport        Config.Transport
-//	send/NAME        the smart hosts of a send connector
+//	send/NAME        the smart hosts or the transport of a send connector
 //	mx/DOMAIN/NAME   the MX of a domain, by the settings of a send connector
 //	resolve          whether the recipient exists is asked at the attempt
 //	unreachable      no send connector matched
@@ -50,10 +50,10 @@ func (p *routes) routeOf(t target, to domains.Address, size int64) string {
 		return routeTooLarge
 	case err != nil:
 		return routeUnreachable
-	case len(r.Connector.Hosts) > 0:
-		return p.hops[r.Connector.Name].route
-	default:
+	case p.hops[r.Connector.Name].isMX():
 		return routeMX + to.Domain() + "/" + r.Connector.Name
+	default:
+		return routeSend + r.Connector.Name
 	}
 }
 
@@ -69,7 +69,7 @@ func (p *routes) sender(route string) (h *hop, domain string) {
 		domain, name, _ = strings.Cut(rest, "/")
 	}
 	h = p.hops[name]
-	if h == nil || (domain == "") != (len(h.next.Hosts) > 0) {
+	if h == nil || (domain != "") != h.isMX() {
 		return nil, "" // the configuration has changed since
 	}
 	return h, domain
@@ -77,7 +77,7 @@ func (p *routes) sender(route string) (h *hop, domain string) {
 
 // limit bounds the deliveries under way on one route.
 func (p *routes) limit(route string) int {
-	if h, domain := p.sender(route); h != nil {
+	if h, domain := p.sender(route); h != nil && h.transport == nil {
 		return p.lent.client.Limit(h.to(domain))
 	}
 	return defaultRouteLimit

@@ -2,43 +2,35 @@ package relay
 
 import (
 	"fmt"
-	"log/slog"
 	"strings"
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/outbound"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 )
 
 // routes say where a copy goes.
 type routes struct {
-	lent      smtpSender
+	lent      *smtpSender
 	send      *connector.SendSet
 	hops      map[string]*hop // by name of the send connector
-	mailboxes Transport
-	transport Transport
+	mailboxes delivery.Transport
+	transport delivery.Transport
 }
 
-// smtpSender is what SMTP deliveries use of the relay.
-type smtpSender struct {
-	client *outbound.Client
-	rules  *rules
-	log    *slog.Logger
-	signer *signer
-	number string // of the configuration
-}
-
-// hop is a send connector made ready for the client.
+// hop is a send connector made ready.
 type hop struct {
-	next  outbound.NextHop
-	route string // of smart hosts; empty for MX delivery
+	next      outbound.NextHop
+	transport delivery.Transport // in the place of next
 }
+
+// isMX reports whether a copy goes to the exchangers of its domain.
+func (h *hop) isMX() bool { return h.transport == nil && len(h.next.Hosts) == 0 }
 
 // newRoutes makes the routes of a configuration.
-func newRoutes(
-	cfg *Config, lent smtpSender, calls *smtpd.Calls, f *faults,
-) *routes {
+func newRoutes(cfg *Config, lent *smtpSender, calls *smtpd.Calls, f *faults) *routes {
 	p := &routes{lent: lent, hops: make(map[string]*hop)}
 	var err error
 	p.send, err = connector.NewSendSet(cfg.SendConnectors...)
@@ -47,19 +39,38 @@ func newRoutes(
 	if cfg.Transport == nil {
 		p.checkRelayDomains(lent.rules.table, f)
 	}
-	p.mailboxes = lent.bind(cfg, f, "Mailboxes", cfg.Mailboxes, calls)
-	p.transport = lent.bind(cfg, f, "Transport", cfg.Transport, calls)
+	p.mailboxes = bound(f, "Mailboxes", cfg.Mailboxes, calls)
+	p.transport = bound(f, "Transport", cfg.Transport, calls)
+	if cfg.Transport != nil && len(cfg.SendConnectors) > 0 {
+		f.addf("Transport", "SendConnectors are set too, and one of them would never be used: "+
+			"make it an entry of Transports, and name that in a send connector")
+	}
+	p.setHops(cfg, calls, f)
+	return p
+}
+
+// setHops makes the send connectors ready, and those of the application's
+// transports that they name.
+func (p *routes) setHops(cfg *Config, calls *smtpd.Calls, f *faults) {
+	transports := make(map[string]delivery.Transport, len(cfg.Transports))
+	for name, t := range cfg.Transports {
+		field := fmt.Sprintf("Transports[%q]", name)
+		if t == nil {
+			f.addf(field, "nil")
+		}
+		transports[name] = bound(f, field, t, calls)
+	}
 	for i, c := range cfg.SendConnectors {
 		if c == nil {
 			continue
 		}
-		if c.Transport != "" {
-			f.addf(fmt.Sprintf("SendConnectors[%d].Transport", i), "no transport is called %q",
-				c.Transport)
+		t, ok := transports[c.Transport]
+		if c.Transport != "" && !ok {
+			f.addf(fmt.Sprintf("SendConnectors[%d].Transport", i),
+				"Transports has no entry %q", c.Transport)
 		}
-		p.hops[c.Name] = p.hopOf(c, cfg.Hostname)
+		p.hops[c.Name] = &hop{next: p.lent.hop(&c.NextHop, c.Name), transport: t}
 	}
-	return p
 }
 
 func checkMailboxes(cfg *Config, f *faults) {
@@ -94,27 +105,14 @@ func (p *routes) checkRelayDomains(table *domains.Table, f *faults) {
 	}
 }
 
-// bind lends the relay's client to an SMTP transport. Others are called apart.
-func (s smtpSender) bind(
-	cfg *Config, f *faults, field string, t Transport, calls *smtpd.Calls,
-) Transport {
-	n, ok := t.(*smtpHop)
-	switch {
-	case !ok && t != nil:
-		return boundTransport{calls: calls, of: t}
-	case n == nil: // nothing, or what checkNil has told
+// bound returns a transport that is called apart, and reports the faults that
+// it finds in itself.
+func bound(f *faults, field string, t delivery.Transport, calls *smtpd.Calls) delivery.Transport {
+	if t == nil || isNil(t) {
 		return nil
 	}
-	wire, err := n.onWire()
-	f.join(field, err)
-	next := outboundHop(&wire, s.number+"/"+field, cfg.Hostname)
-	return &smtpTransport{client: s.client, hop: &next, signer: s.signer}
-}
-
-func (p *routes) hopOf(c *connector.SendConnector, hostname string) *hop {
-	h := &hop{next: outboundHop(&c.NextHop, p.lent.number+"/"+c.Name, hostname)}
-	if len(c.Hosts) > 0 {
-		h.route = routeSend + c.Name
+	if v, ok := t.(interface{ Validate() error }); ok {
+		f.join(field, v.Validate())
 	}
-	return h
+	return boundTransport{calls: calls, of: t}
 }

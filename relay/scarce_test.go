@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
@@ -49,7 +50,7 @@ func TestWithoutDescriptors(t *testing.T) {
 	dir := t.TempDir()
 	cfg, w := config()
 	cfg.Connectors, cfg.Verifier, cfg.Spool, cfg.Events = nil, nil, store, w.events.add
-	cfg.Transport = relay.Maildir(dir)
+	cfg.Transport = delivery.Maildir(dir)
 	cfg.Retry.Schedule = []time.Duration{time.Second}
 	r := run(t, cfg)
 	accepted, refused := 0, 0

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"fmt"
 	"log/slog"
 	"reflect"
 	"strconv"
@@ -9,16 +10,17 @@ import (
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/delivery"
 )
 
 // snapshot is a checked configuration, ready to decide. It does not change: a
 // session keeps the one it began with, a reload makes another.
 type snapshot struct {
 	cfg    Config
-	rules  *rules  // who may do what
-	routes *routes // where a copy goes
-	retry  Retry   // when it is tried again
-	signer *signer // what is signed
+	rules  *rules         // who may do what
+	routes *routes        // where a copy goes
+	retry  delivery.Retry // when it is tried again
+	signer *signer        // what is signed
 	log    *slog.Logger
 }
 
@@ -33,8 +35,8 @@ func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	p.signer = newSigner(&cfg, p.log, &f)
 	// The number tells the configurations of one relay apart, so that the
 	// client does not use a connection made by the settings of an earlier one.
-	lent := smtpSender{
-		client: r.client, rules: p.rules, signer: p.signer, log: p.log,
+	lent := &smtpSender{
+		client: r.client, hostname: cfg.Hostname, rules: p.rules, signer: p.signer, log: p.log,
 		number: strconv.FormatUint(r.configs.Add(1), 10),
 	}
 	p.routes = newRoutes(&cfg, lent, r.calls.transport, &f)
@@ -95,14 +97,23 @@ func (cfg *Config) checkNil(f *faults) {
 		parts = append(parts, part{"Auth.Passwords", a.Passwords}, part{"Auth.SCRAM", a.SCRAM},
 			part{"Auth.Tokens", a.Tokens}, part{"Auth.Certificates", a.Certificates})
 	}
+	for name, t := range cfg.Transports {
+		parts = append(parts, part{fmt.Sprintf("Transports[%q]", name), t})
+	}
 	for _, part := range parts {
-		switch v := reflect.ValueOf(part.value); v.Kind() {
-		case reflect.Pointer, reflect.Func:
-			if v.IsNil() {
-				f.addf(part.field, "%T that is nil", part.value)
-			}
+		if isNil(part.value) {
+			f.addf(part.field, "%T that is nil", part.value)
 		}
 	}
+}
+
+// isNil reports whether an interface holds something that is nil.
+func isNil(x any) bool {
+	switch v := reflect.ValueOf(x); v.Kind() {
+	case reflect.Pointer, reflect.Func:
+		return v.IsNil()
+	}
+	return false
 }
 
 func orDefault[T int | time.Duration](v, def T) T {

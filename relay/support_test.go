@@ -25,6 +25,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
@@ -504,7 +505,7 @@ func submit(t *testing.T, r *relay.Relay, from string, to ...string) string {
 }
 
 // local is a configuration whose example.test is delivered to mailboxes.
-func local(mailboxes, out relay.Transport) relay.Config {
+func local(mailboxes, out delivery.Transport) relay.Config {
 	return relay.Config{
 		AcceptedDomains: []domains.AcceptedDomain{
 			{Domain: "example.test", Recipients: domains.StaticRecipients("alice", "bob", "app")},

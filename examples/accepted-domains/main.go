@@ -18,6 +18,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
 )
@@ -78,7 +79,7 @@ func newRelay(store spool.Store, listen, maildir, other string) (*relay.Relay, e
 			Domain: "example.org", Type: domains.InternalRelay,
 			Recipients: domains.StaticRecipients("carol"),
 		}},
-		Mailboxes: relay.Maildir(maildir),
+		Mailboxes: delivery.Maildir(maildir),
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "other",
 			AddressSpaces: []connector.AddressSpace{{Domain: "example.org"}},

@@ -26,6 +26,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -69,7 +70,7 @@ type file struct {
 		RootCas      string
 		Certificates []struct{ Certificate, Key string }
 	}
-	Retry    relay.Retry
+	Retry    delivery.Retry
 	Pressure relay.Pressure
 	DKIM     []struct {
 		Domain, Selector, Key string
@@ -295,20 +296,20 @@ func (l *loader) users(f *file) *auth.Server {
 	return s
 }
 
-func (l *loader) mailboxes(f *file) relay.Transport {
+func (l *loader) mailboxes(f *file) delivery.Transport {
 	kind, place, _ := strings.Cut(f.Mailboxes.Deliver, ":")
 	switch kind {
 	case "":
 		return nil
 	case "maildir":
 		if place != "" {
-			return relay.Maildir(l.path(place))
+			return delivery.Maildir(l.path(place))
 		}
 	case "smtp", "lmtp":
 		u, err := url.Parse(f.Mailboxes.Deliver)
 		if err == nil && u.Host != "" && strings.Trim(u.Path, "/") == "" && u.RawQuery == "" &&
 			u.User == nil {
-			return relay.SMTP(connector.NextHop{Hosts: []string{u.Host}, LMTP: kind == "lmtp"})
+			return delivery.SMTP(connector.NextHop{Hosts: []string{u.Host}, LMTP: kind == "lmtp"})
 		}
 	}
 	l.add(

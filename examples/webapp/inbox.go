@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 )
 
@@ -44,23 +44,22 @@ type message struct {
 	Source   []byte
 }
 
-// Deliver implements relay.Transport.
-func (b *inbox) Deliver(ctx context.Context, a *relay.Attempt) []relay.Result {
-	results := make([]relay.Result, len(a.Recipients))
+// Deliver implements delivery.Transport.
+func (b *inbox) Deliver(ctx context.Context, a *delivery.Attempt) []delivery.Result {
 	m, err := capture(ctx, a)
-	for i, r := range a.Recipients {
-		results[i] = relay.Result{Err: err, Host: "inbox", Reply: "250 2.0.0 kept"}
-		if err == nil {
-			m.To = append(m.To, r.Address)
-		}
+	if err != nil {
+		return a.All(delivery.Failed(err))
 	}
-	if err == nil {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.messages = slices.Insert(b.messages, 0, m)
-		b.messages = b.messages[:min(len(b.messages), keepMessages)]
+	for _, r := range a.Recipients {
+		m.To = append(m.To, r.Address)
 	}
-	return results
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.messages = slices.Insert(b.messages, 0, m)
+	b.messages = b.messages[:min(len(b.messages), keepMessages)]
+	return a.All(delivery.Taken("inbox", delivery.Reply{
+		Code: 250, Enhanced: "2.0.0", Text: "kept",
+	}))
 }
 
 func (b *inbox) event(e event.Event) {
@@ -85,7 +84,7 @@ func (b *inbox) find(id string) *message {
 	return nil
 }
 
-func capture(ctx context.Context, a *relay.Attempt) (*message, error) {
+func capture(ctx context.Context, a *delivery.Attempt) (*message, error) {
 	r, err := a.Open(ctx)
 	if err != nil {
 		return nil, err

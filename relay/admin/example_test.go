@@ -15,6 +15,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/admin"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -26,7 +27,9 @@ func printers() *relay.Relay {
 		Hostname:   "relay.example.com",
 		Spool:      memspool.New(nil),
 		Connectors: []*connector.Connector{c},
-		Transport: relay.TransportFunc(func(context.Context, *relay.Attempt) []relay.Result {
+		Transport: delivery.TransportFunc(func(
+			context.Context, *delivery.Attempt,
+		) []delivery.Result {
 			return nil
 		}),
 	})

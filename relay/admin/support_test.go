@@ -25,6 +25,7 @@ import (
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/admin"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -107,7 +108,9 @@ func config(t testing.TB) relay.Config {
 			{Domain: "*.example.net", Type: domains.ExternalRelay},
 			{Domain: "example.org", Type: domains.InternalRelay, MatchSubdomains: true},
 		},
-		Mailboxes: relay.TransportFunc(func(context.Context, *relay.Attempt) []relay.Result {
+		Mailboxes: delivery.TransportFunc(func(
+			context.Context, *delivery.Attempt,
+		) []delivery.Result {
 			return nil
 		}),
 		SendConnectors: []*connector.SendConnector{{

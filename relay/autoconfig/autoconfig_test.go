@@ -27,11 +27,12 @@ import (
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/autoconfig"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
-func discard() relay.Transport {
-	return relay.Mailbox(func(context.Context, domains.Address, *relay.Attempt) error {
+func discard() delivery.Transport {
+	return delivery.Mailbox(func(context.Context, domains.Address, *delivery.Attempt) error {
 		return nil
 	})
 }

@@ -1,5 +1,6 @@
 // Package delivery is what a relay and the transports of an application say to
 // each other: an [Attempt] goes in, one [Result] for each recipient comes out.
+// [Resolver] is how the relay looks up the DNS.
 //
 // # Ready-made transports
 //

@@ -14,6 +14,7 @@ import (
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -213,8 +214,8 @@ func ExampleMaildir() {
 			{Domain: "example.com", Recipients: domains.StaticRecipients("alice")},
 		},
 		Mailboxes: delivery.Maildir(dir),
-		Events: func(e relay.Event) {
-			if e.Kind == relay.Delivered {
+		Events: func(e event.Event) {
+			if e.Kind == event.Delivered {
 				close(delivered)
 			}
 		},

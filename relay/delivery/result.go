@@ -1,6 +1,9 @@
 package delivery
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Result is what an attempt came to for one recipient. Success has to be said:
 // the zero Result means "not yet", and there will be another attempt. So does
@@ -58,6 +61,20 @@ func (r Reply) String() string {
 		s = join(strconv.Itoa(r.Code), s)
 	}
 	return join(s, r.Text)
+}
+
+// ParseReply reads what String returns, as far as it is there: without three
+// digits at the front, all of it is text.
+func ParseReply(s string) Reply {
+	head, rest, _ := strings.Cut(s, " ")
+	code, err := strconv.Atoi(head)
+	if err != nil || len(head) != 3 || code < 100 {
+		return Reply{Text: s}
+	}
+	if e, text, _ := strings.Cut(rest, " "); strings.HasPrefix(e, head[:1]+".") {
+		return Reply{Code: code, Enhanced: e, Text: text}
+	}
+	return Reply{Code: code, Text: strings.TrimPrefix(rest, " ")}
 }
 
 func join(a, b string) string {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 )
@@ -59,7 +60,7 @@ func (s *smtp) Validate() error { return s.fault }
 func (s *smtp) check() error {
 	err := s.hop.Validate()
 	if len(s.hop.Hosts) == 0 {
-		err = errors.Join(&connector.FieldError{Field: "Hosts", Err: errNoHosts}, err)
+		err = errors.Join(&postern.FieldError{Field: "Hosts", Err: errNoHosts}, err)
 	}
 	return err
 }

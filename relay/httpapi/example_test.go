@@ -16,6 +16,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/httpapi"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -32,7 +33,9 @@ func newRelay(server *tls.Config) *relay.Relay {
 		TLS:        server,
 		Verifier: auth.WithSenders(auth.Static(map[string]string{"shop": "secret"}),
 			map[string][]string{"shop": {"shop@example.com"}}),
-		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+		Transport: delivery.TransportFunc(func(
+			_ context.Context, a *delivery.Attempt,
+		) []delivery.Result {
 			return nil
 		}),
 	})
@@ -124,7 +127,9 @@ func Example_bearer() {
 		TLS:        server.TLS,
 		Auth:       &auth.Server{Tokens: keys, Throttle: auth.NewThrottle(auth.ThrottleOptions{})},
 		Quota:      keys,
-		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+		Transport: delivery.TransportFunc(func(
+			_ context.Context, a *delivery.Attempt,
+		) []delivery.Result {
 			return nil
 		}),
 	})

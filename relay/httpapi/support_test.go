@@ -24,6 +24,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/httpapi"
 	"github.com/postern-mail/postern/relay/spool"
@@ -109,10 +110,14 @@ func newWorld(t testing.TB, change func(*world)) *world {
 				return a.Local() == "app" || a.Local() == "alice", nil
 			}),
 		}},
-		Mailboxes: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+		Mailboxes: delivery.TransportFunc(func(
+			_ context.Context, a *delivery.Attempt,
+		) []delivery.Result {
 			return nil
 		}),
-		Transport: relay.TransportFunc(func(_ context.Context, a *relay.Attempt) []relay.Result {
+		Transport: delivery.TransportFunc(func(
+			_ context.Context, a *delivery.Attempt,
+		) []delivery.Result {
 			return nil
 		}),
 		Events: func(e event.Event) {

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 )
 
 // Patience is how long the Wait and Require functions wait before they fail
@@ -47,15 +47,11 @@ type Inbox struct {
 // NewInbox returns an empty Inbox.
 func NewInbox() *Inbox { return &Inbox{more: make(chan struct{})} }
 
-// Deliver takes the message. It implements relay.Transport.
-func (b *Inbox) Deliver(ctx context.Context, a *relay.Attempt) []relay.Result {
-	results := make([]relay.Result, len(a.Recipients))
+// Deliver takes the message. It implements delivery.Transport.
+func (b *Inbox) Deliver(ctx context.Context, a *delivery.Attempt) []delivery.Result {
 	m, err := read(ctx, a)
 	if err != nil {
-		for i := range results {
-			results[i].Err = err
-		}
-		return results
+		return a.All(delivery.Failed(err))
 	}
 	for _, r := range a.Recipients {
 		m.To = append(m.To, r.Address)
@@ -65,10 +61,10 @@ func (b *Inbox) Deliver(ctx context.Context, a *relay.Attempt) []relay.Result {
 	b.mail = append(b.mail, m)
 	close(b.more)
 	b.more = make(chan struct{})
-	return results
+	return a.All(delivery.Result{Delivered: true})
 }
 
-func read(ctx context.Context, a *relay.Attempt) (*Message, error) {
+func read(ctx context.Context, a *delivery.Attempt) (*Message, error) {
 	r, err := a.Open(ctx)
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/relaytest"
 )
@@ -176,7 +177,7 @@ func TestScriptAtEachStage(t *testing.T) {
 func TestLMTPAnswersForEachRecipient(t *testing.T) {
 	t.Parallel()
 	kit := relaytest.New(t, func(c *relay.Config) {
-		c.Transport = relay.SMTP(connector.NextHop{Hosts: []string{"192.0.2.1:24"}, LMTP: true})
+		c.Transport = delivery.SMTP(connector.NextHop{Hosts: []string{"192.0.2.1:24"}, LMTP: true})
 		c.Retry.Schedule = []time.Duration{time.Second}
 	})
 	hop := (&relaytest.Hop{

@@ -24,6 +24,7 @@ import (
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/examples/internal/mailtest"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -93,7 +94,7 @@ func reporter(t *testing.T) (addr string, next *sink) {
 		AcceptedDomains: []domains.AcceptedDomain{{
 			Domain: "example.test", Recipients: domains.StaticRecipients("alice"),
 		}},
-		Mailboxes: relay.Maildir(t.TempDir()),
+		Mailboxes: delivery.Maildir(t.TempDir()),
 		SendConnectors: []*connector.SendConnector{
 			to("out", "*", next.addr),
 			to("picky", "picky.test", server(t, func() smtp.Session {
@@ -102,7 +103,7 @@ func reporter(t *testing.T) (addr string, next *sink) {
 			to("seven", "seven.test", newSevenSink(t).addr),
 			to("dead", "dead.test", dead.Addr().String()),
 		},
-		Retry: relay.Retry{
+		Retry: delivery.Retry{
 			Schedule: []time.Duration{time.Second},
 			Expires:  3 * time.Second, DelayNotification: time.Second,
 		},

@@ -17,6 +17,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/examples/internal/mailtest"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
@@ -161,7 +162,7 @@ func TestSmtpSink(t *testing.T) {
 	var fates inbox[string]
 	cfg := relay.Config{
 		Hostname: "relay.example.test", Spool: memspool.New(nil), MaxDeliveries: 2 * len(modes),
-		Retry: relay.Retry{Schedule: []time.Duration{time.Hour}},
+		Retry: delivery.Retry{Schedule: []time.Duration{time.Hour}},
 		Events: func(e event.Event) {
 			switch e.Kind {
 			case event.Delivered, event.Deferred, event.Bounced, event.Expired:
