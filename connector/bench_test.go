@@ -123,7 +123,7 @@ func BenchmarkSelect(b *testing.B) {
 	list = append(
 		list,
 		&connector.SendConnector{
-			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			Name: "out", AddressSpaces: connector.AllDomains(),
 		},
 	)
 	set, err := connector.NewSendSet(list...)

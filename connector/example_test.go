@@ -276,7 +276,7 @@ func ExampleParseAddressSpace() {
 func ExampleSendSet_Select() {
 	set, err := connector.NewSendSet(
 		&connector.SendConnector{
-			Name: "internet", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			Name: "internet", AddressSpaces: connector.AllDomains(),
 		},
 		&connector.SendConnector{
 			Name:          "partner",

@@ -19,6 +19,10 @@ type AddressSpace struct {
 	Cost int
 }
 
+// AllDomains is the address space of a send connector for all mail that no
+// narrower one takes.
+func AllDomains() []AddressSpace { return []AddressSpace{{Domain: "*", Cost: 1}} }
+
 const maxCost = 100
 
 // ParseAddressSpace reads "domain" or "domain;cost", with "SMTP:" before it or

@@ -94,7 +94,7 @@ func TestCertificate(t *testing.T) {
 		},
 		Auth: &auth.Server{Passwords: users},
 		SendConnectors: []*connector.SendConnector{{
-			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			Name: "out", AddressSpaces: connector.AllDomains(),
 			NextHop: connector.NextHop{Hosts: []string{sink.Addr}},
 		}},
 	})

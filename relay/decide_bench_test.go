@@ -34,7 +34,7 @@ func crowded(tb testing.TB, n int) *relay.Relay {
 		apps.RemoteIPRanges = append(apps.RemoteIPRanges, connector.Range{From: a, To: a})
 	}
 	rest := &connector.SendConnector{
-		Name: "rest", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+		Name: "rest", AddressSpaces: connector.AllDomains(),
 	}
 	for i := range n {
 		rest.AddressSpaces = append(

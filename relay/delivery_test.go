@@ -218,7 +218,7 @@ func TestMXAtPrivateAddress(t *testing.T) {
 	s := sinkFor(t, func(string) string { t.Error("a command arrived"); return "" })
 	port := netip.MustParseAddrPort(s.addr()).Port()
 	mx := &connector.SendConnector{
-		Name: "mx", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+		Name: "mx", AddressSpaces: connector.AllDomains(),
 		NextHop: connector.NextHop{Port: int(port)},
 	}
 	w := outgoing(t, func(c *relay.Config) { c.Resolver = mailDNS("a.test", "mail.a.test") }, mx)
@@ -258,7 +258,7 @@ func TestMX(t *testing.T) {
 	s := sinkFor(t, nil)
 	port := netip.MustParseAddrPort(s.addr()).Port()
 	mx := &connector.SendConnector{
-		Name: "mx", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+		Name: "mx", AddressSpaces: connector.AllDomains(),
 		NextHop: connector.NextHop{Port: int(port),
 			TLS: connector.TLSNone, AllowPrivateAddresses: true},
 	}

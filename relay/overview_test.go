@@ -11,7 +11,7 @@ import (
 func TestSendConnectors(t *testing.T) {
 	cfg, _ := config()
 	out := &connector.SendConnector{
-		Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+		Name: "out", AddressSpaces: connector.AllDomains(),
 		NextHop: connector.NextHop{
 			Hosts:    []string{"smtp.example.net"},
 			Username: "relay", Password: "secret", AllowUnverifiedAuth: true,

@@ -560,7 +560,7 @@ func TestNamesOnTheWire(t *testing.T) {
 		cfg, _ := config()
 		cfg.Transport = nil
 		cfg.SendConnectors = []*connector.SendConnector{{
-			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			Name: "out", AddressSpaces: connector.AllDomains(),
 			NextHop: connector.NextHop{Hosts: []string{"smart.test"}},
 		}}
 		if _, err := relay.New(cfg); err != nil {

@@ -141,7 +141,7 @@ func config(ctx context.Context, l net.Listener, o options) (relay.Config, error
 		},
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",
-			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			AddressSpaces: connector.AllDomains(),
 			NextHop:       connector.NextHop{Hosts: []string{o.smartHost}},
 		}},
 		Logger: slog.Default(),

@@ -75,7 +75,7 @@ func newRelay(store spool.Store, listen, allow, smartHost string) (*relay.Relay,
 		Connectors: []*connector.Connector{apps},
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",
-			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			AddressSpaces: connector.AllDomains(),
 			NextHop:       connector.NextHop{Hosts: []string{smartHost}},
 		}},
 		Logger: slog.Default(),

@@ -159,7 +159,7 @@ func config(keys *auth.Keyring, o options) (relay.Config, error) {
 		Quota: keys,
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",
-			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			AddressSpaces: connector.AllDomains(),
 			NextHop:       connector.NextHop{Hosts: []string{o.smartHost}},
 		}},
 		Logger: slog.Default(),

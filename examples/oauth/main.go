@@ -134,7 +134,7 @@ func config(o options) (relay.Config, error) {
 		},
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",
-			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			AddressSpaces: connector.AllDomains(),
 			NextHop:       connector.NextHop{Hosts: []string{o.smartHost}},
 		}},
 		Logger: slog.Default(),

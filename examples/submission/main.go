@@ -173,7 +173,7 @@ func config(u *users, o options) (relay.Config, error) {
 		Quota: u,
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",
-			AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			AddressSpaces: connector.AllDomains(),
 			NextHop:       connector.NextHop{Hosts: []string{o.smartHost}},
 		}},
 		Logger: slog.Default(),

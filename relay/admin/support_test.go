@@ -114,7 +114,7 @@ func config(t testing.TB) relay.Config {
 			return nil
 		}),
 		SendConnectors: []*connector.SendConnector{{
-			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			Name: "out", AddressSpaces: connector.AllDomains(),
 			NextHop: connector.NextHop{
 				Hosts: []string{"smtp1.example.net", "smtp2.example.net:465"},
 				TLS:   connector.TLSCertificateValidation, Username: "hidden-user",

@@ -79,7 +79,7 @@ func embed(t *testing.T, next *sink) *gateway {
 			}),
 		},
 		SendConnectors: []*connector.SendConnector{{
-			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			Name: "out", AddressSpaces: connector.AllDomains(),
 			NextHop: connector.NextHop{Hosts: []string{next.addr}},
 		}},
 		Events: func(e event.Event) {

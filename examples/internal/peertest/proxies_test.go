@@ -48,7 +48,7 @@ func startProxied(t *testing.T, next *sink, change func(*relay.Config)) *proxied
 		Hostname: "relay.example.test", Spool: memspool.New(nil),
 		Connectors: []*connector.Connector{apps},
 		SendConnectors: []*connector.SendConnector{{
-			Name: "out", AddressSpaces: []connector.AddressSpace{{Domain: "*"}},
+			Name: "out", AddressSpaces: connector.AllDomains(),
 			NextHop: connector.NextHop{Hosts: []string{next.addr}},
 		}},
 		Events: func(e event.Event) {
