@@ -47,6 +47,7 @@ var allowed = map[string][]string{
 		"auth", "connector", "domains", "relay/spool", "github.com/pires/go-proxyproto",
 	},
 	"relay/internal/sevenbit": nil,
+	"relay/internal/wiretest": nil,
 	"relay/internal/outbound": {
 		"connector", "relay/delivery", "relay/internal/sevenbit", "github.com/emersion/go-smtp",
 		"github.com/emersion/go-sasl",

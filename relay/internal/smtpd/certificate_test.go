@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -185,15 +184,15 @@ func TestClientCertificates(t *testing.T) {
 				}
 				for range 2 { // the second time the TLS session is resumed
 					p := r.client()
-					p.expect("220 *")
-					p.cmd("STARTTLS")
-					p.expect("220 *")
-					p.pending.Wait()
-					p.handshake(cfg)
-					p.ehlo()
-					p.cmd("MAIL FROM:<a@example.test>", "QUIT")
-					p.expect("250 *", "221 *")
-					p.close()
+					p.Expect("220 *")
+					p.Say("STARTTLS")
+					p.Expect("220 *")
+					p.Sent()
+					p.Handshake(cfg)
+					p.EHLO()
+					p.Say("MAIL FROM:<a@example.test>", "QUIT")
+					p.Expect("250 *", "221 *")
+					p.Close()
 					if b.rights != test.want || b.verified != test.good {
 						t.Errorf("verified %v, rights %s, want %s", b.verified, b.rights, test.want)
 					}
@@ -202,13 +201,13 @@ func TestClientCertificates(t *testing.T) {
 				r.policy.XClient = []connector.Range{connector.MustParseRange("192.0.2.7")}
 				r.server.SetPolicy(r.policy)
 				p := r.client()
-				p.expect("220 *")
-				p.cmd("STARTTLS")
-				p.expect("220 *")
-				p.pending.Wait()
-				p.handshake(cfg)
-				p.cmd("XCLIENT ADDR=192.0.2.9 HELO=a", "MAIL FROM:<a@example.test>")
-				p.expect("220 *", "250 *")
+				p.Expect("220 *")
+				p.Say("STARTTLS")
+				p.Expect("220 *")
+				p.Sent()
+				p.Handshake(cfg)
+				p.Say("XCLIENT ADDR=192.0.2.9 HELO=a", "MAIL FROM:<a@example.test>")
+				p.Expect("220 *", "250 *")
 				if b.rights != anonymous {
 					t.Errorf("after XCLIENT: %s", b.rights)
 				}
@@ -227,102 +226,19 @@ func TestNoClientAuthorities(t *testing.T) {
 		r.policy.TLS.ClientAuth = tls.RequireAnyClientCert // by the application's own wish
 		r.server.SetPolicy(r.policy)
 		p := r.client()
-		p.expect("220 *")
-		p.cmd("STARTTLS")
-		p.expect("220 *")
-		p.pending.Wait()
+		p.Expect("220 *")
+		p.Say("STARTTLS")
+		p.Expect("220 *")
 		cfg := clientTLS()
 		cfg.Certificates = []tls.Certificate{*authority().issue(nil, "partner.test")}
-		p.handshake(cfg)
-		p.ehlo()
-		p.cmd("MAIL FROM:<a@example.test>")
-		p.expect("250 *")
+		p.Handshake(cfg)
+		p.EHLO()
+		p.Say("MAIL FROM:<a@example.test>")
+		p.Expect("250 *")
 		if b.verified || b.rights != connector.AnonymousUsers.Rights() {
 			t.Errorf("verified %v, rights %s", b.verified, b.rights)
 		}
 	}, c)
-}
-
-// Unless the application names suites, or a version that has no others, TLS 1.2
-// goes without those that lack forward secrecy or authenticated encryption.
-func TestSuites(t *testing.T) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Unix(1<<33, 0)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	both := []tls.Certificate{certificate(), {Certificate: [][]byte{der}, PrivateKey: key}}
-	modern := map[uint16]bool{
-		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256:       true,
-		tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256:         true,
-		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384:       true,
-		tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384:         true,
-		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256: true,
-		tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256:   true,
-	}
-	old := map[uint16]bool{
-		tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA: true,
-		tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA:   true,
-	}
-	chosen := []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}
-	ask := func(c *tls.Config) *tls.Config {
-		return &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return c, nil
-		}}
-	}
-	for _, test := range []struct {
-		name   string
-		config *tls.Config
-		want   map[uint16]bool // besides, with all, what crypto/tls has
-		all    bool
-	}{
-		{"nothing said", &tls.Config{Certificates: both}, modern, false},
-		{
-			"TLS 1.2 at least", &tls.Config{Certificates: both, MinVersion: tls.VersionTLS12},
-			modern, false,
-		},
-		{
-			"TLS 1.0 at least", &tls.Config{Certificates: both, MinVersion: tls.VersionTLS10}, old,
-			true,
-		},
-		{
-			"suites named", &tls.Config{Certificates: both, CipherSuites: chosen},
-			map[uint16]bool{chosen[0]: true}, false,
-		},
-		{"for the client, nothing said", ask(&tls.Config{Certificates: both}), modern, false},
-		{
-			"for the client, suites named",
-			ask(&tls.Config{Certificates: both, CipherSuites: chosen}),
-			map[uint16]bool{chosen[0]: true}, false,
-		},
-	} {
-		bubbleWith(t, func(cfg *smtpd.Config) {
-			cfg.Policy.TLS = test.config
-		}, func(t *testing.T, r *rig) {
-			for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-				if suite.SupportedVersions[0] == tls.VersionTLS13 ||
-					test.all && !test.want[suite.ID] {
-					continue
-				}
-				p := r.client()
-				p.expect("220 *")
-				p.cmd("STARTTLS")
-				p.expect("220 *")
-				p.pending.Wait()
-				cfg := clientTLS()
-				cfg.MaxVersion, cfg.CipherSuites = tls.VersionTLS12, []uint16{suite.ID}
-				err := tls.Client(newBuffered(p.raw, p.gone), cfg).Handshake()
-				if (err == nil) != test.want[suite.ID] {
-					t.Errorf("%s, %s: %v", test.name, suite.Name, err)
-				}
-				p.close()
-			}
-		}, open())
-	}
 }
 
 // The clock and the insistence of the application's TLS configuration are kept.
@@ -339,19 +255,19 @@ func TestOwnClientAuth(t *testing.T) {
 		r.server.SetPolicy(r.policy)
 		cfg := clientTLS()
 		cfg.Certificates = []tls.Certificate{*authority().issue(nil, "partner.test")}
-		begin := func() *peer {
+		begin := func() *client {
 			p := r.client()
-			p.expect("220 *")
-			p.cmd("STARTTLS")
-			p.expect("220 *")
-			p.pending.Wait()
+			p.Expect("220 *")
+			p.Say("STARTTLS")
+			p.Expect("220 *")
+			p.Sent()
 			return p
 		}
 		p := begin()
-		p.handshake(cfg)
-		p.ehlo()
-		p.cmd("MAIL FROM:<a@example.test>")
-		p.expect("250 *")
+		p.Handshake(cfg)
+		p.EHLO()
+		p.Say("MAIL FROM:<a@example.test>")
+		p.Expect("250 *")
 		if b.verified {
 			t.Error("an expired certificate counts")
 		}
@@ -359,54 +275,11 @@ func TestOwnClientAuth(t *testing.T) {
 		r.policy.TLS.ClientAuth = tls.RequireAndVerifyClientCert
 		r.server.SetPolicy(r.policy)
 		p = begin()
-		tc := tls.Client(p.raw, cfg)
-		if err := tc.Handshake(); err == nil { // TLS 1.3: the alert comes after
-			if _, err = tc.Read(make([]byte, 1)); err == nil {
-				t.Error("the session goes on")
+		if err := p.TryHandshake(cfg); err == nil { // TLS 1.3: the alert comes after
+			p.Say("NOOP")
+			if line, err := p.Line(); err == nil {
+				t.Errorf("the session goes on: %q", line)
 			}
 		}
 	}, c)
-}
-
-// A client that was led here from another protocol gets no TLS connection
-// (ALPACA), whatever the application's configuration is good for elsewhere.
-func TestALPN(t *testing.T) {
-	web := func(c *tls.Config) { c.NextProtos = []string{"h2", "http/1.1"} }
-	for name, change := range map[string]func(*tls.Config){
-		"no protocols":     func(*tls.Config) {},
-		"those of the web": web,
-		"for each client": func(c *tls.Config) {
-			chosen := c.Clone()
-			web(chosen)
-			c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-				return chosen, nil
-			}
-		},
-	} {
-		bubbleWith(t, func(cfg *smtpd.Config) {
-			change(cfg.Policy.TLS)
-		}, func(t *testing.T, r *rig) {
-			for _, tt := range []struct {
-				asked []string
-				taken bool
-			}{
-				{nil, true}, {[]string{"smtp"}, true}, {[]string{"http/1.1", "smtp"}, true},
-				{[]string{"http/1.1"}, false}, {[]string{"h2", "http/1.1"}, false},
-				{[]string{"imap"}, false}, {[]string{"ftp", "pop3"}, false},
-			} {
-				p := r.client()
-				p.expect("220 *")
-				p.cmd("STARTTLS")
-				p.expect("220 *")
-				p.pending.Wait()
-				c := tls.Client(newBuffered(p.raw, p.gone), &tls.Config{
-					InsecureSkipVerify: true, NextProtos: tt.asked,
-				})
-				if err := c.Handshake(); (err == nil) != tt.taken {
-					t.Errorf("%s, asked for %q: %v", name, tt.asked, err)
-				}
-				p.close()
-			}
-		}, open())
-	}
 }

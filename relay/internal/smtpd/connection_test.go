@@ -18,6 +18,7 @@ import (
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/internal/wiretest"
 )
 
 // scripted is a connection whose client sends everything at once and then hangs
@@ -363,7 +364,7 @@ func TestSpokenBeforeTheBanner(t *testing.T) {
 		served := make(chan error, 1)
 		go func() { served <- s.Serve(l) }()
 		line, err := bufio.NewReader(conn).ReadString('\n')
-		if !match(want, strings.TrimRight(line, "\r\n")) {
+		if !wiretest.Match(want, strings.TrimRight(line, "\r\n")) {
 			t.Errorf("after %q: %q, %v", first, line, err)
 		}
 		conn.Close()

@@ -14,50 +14,39 @@ import (
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 )
 
-// TestDialogue plays scripts of testdata. A line of a script is one of
+// TestDialogue plays the dialogues of testdata: see [wiretest]. At the top of
+// one may stand what is set, and at its end what the backend got:
 //
-//	# a comment
-//	set <field> <value>     a field of the connector or the policy; comes first
-//	from <address>          the client's address and port, before all but set
-//	C: <line>               the client sends a line
-//	> <text>                the client sends a Go string without its quotes, as it is
-//	repeat <n> <text>       the same, n times
-//	S: <pattern>            the server answers; * stands for any text
-//	S+ <n> <pattern>        the server answers n times
-//	EHLO                    EHLO, and the keywords are compared with nothing
-//	tls                     the client does a TLS handshake
-//	wait <duration>         the client does nothing
-//	silent                  the server has nothing to say just now
-//	hangup                  the client closes the connection
-//	close                   the server closes the connection
-//	took <sender> | <recipients> | <Go string>  the message the backend got; in order
+//	set <field> <value>     a field of the connector or the policy
+//	from <address>          the client's address and port
+//	took <sender> | <recipients> | <Go string>  the next message
 //	took-long <n>           the same, for content of n octets
 //
-// At the end of the script every message must have been named by took.
+// Every message must have been named by took.
 func TestDialogue(t *testing.T) { dialogues(t, "[a-z][a-z]*.txt") }
 
 // The rows of weaknesses of go-smtp that the relay does not have. S13, S22 and S23
 // have tests of their own.
-func TestS1TimeoutInContent(t *testing.T)   { dialogues(t, "s01-*.txt") }
-func TestS2ContentCutShort(t *testing.T)    { dialogues(t, "s02-*.txt") }
-func TestS3MalformedBDAT(t *testing.T)      { dialogues(t, "s03-*.txt") }
-func TestS4QuotedLocalPart(t *testing.T)    { dialogues(t, "s04-*.txt") }
-func TestS5BadAddresses(t *testing.T)       { dialogues(t, "s05-*.txt") }
-func TestS6PartialLine(t *testing.T)        { dialogues(t, "s06-*.txt") }
-func TestS7SecondMail(t *testing.T)         { dialogues(t, "s07-*.txt") }
-func TestS8ErrorTexts(t *testing.T)         { dialogues(t, "s08-*.txt") }
-func TestS9BareLineEndings(t *testing.T)    { dialogues(t, "s09-*.txt") }
-func TestS10StartTLS(t *testing.T)          { dialogues(t, "s10-*.txt") }
-func TestS11CountedCommands(t *testing.T)   { dialogues(t, "s11-*.txt") }
-func TestS12Panic(t *testing.T)             { dialogues(t, "s12-*.txt") }
-func TestS14Clocks(t *testing.T)            { dialogues(t, "s14-*.txt") }
-func TestS15LineLengths(t *testing.T)       { dialogues(t, "s15-*.txt") }
-func TestS16HandshakeDeadline(t *testing.T) { dialogues(t, "s16-*.txt") }
-func TestS17BDATAfterRSET(t *testing.T)     { dialogues(t, "s17-*.txt") }
-func TestS18SizeLimit(t *testing.T)         { dialogues(t, "s18-*.txt") }
-func TestS19CarriageReturns(t *testing.T)   { dialogues(t, "s19-*.txt") }
-func TestS20ReplyCodes(t *testing.T)        { dialogues(t, "s20-*.txt") }
-func TestS21ClosingAndEcho(t *testing.T)    { dialogues(t, "s21-*.txt") }
+func TestTimeoutInContent(t *testing.T)     { dialogues(t, "s01-*.txt") }
+func TestContentCutShort(t *testing.T)      { dialogues(t, "s02-*.txt") }
+func TestMalformedChunk(t *testing.T)       { dialogues(t, "s03-*.txt") }
+func TestQuotedLocalPart(t *testing.T)      { dialogues(t, "s04-*.txt") }
+func TestBadAddresses(t *testing.T)         { dialogues(t, "s05-*.txt") }
+func TestPartialLine(t *testing.T)          { dialogues(t, "s06-*.txt") }
+func TestSecondMail(t *testing.T)           { dialogues(t, "s07-*.txt") }
+func TestErrorTextsStayInside(t *testing.T) { dialogues(t, "s08-*.txt") }
+func TestBareLineEnds(t *testing.T)         { dialogues(t, "s09-*.txt") }
+func TestStartTLS(t *testing.T)             { dialogues(t, "s10-*.txt") }
+func TestCommandsAreCounted(t *testing.T)   { dialogues(t, "s11-*.txt") }
+func TestPanicInDialogue(t *testing.T)      { dialogues(t, "s12-*.txt") }
+func TestClocks(t *testing.T)               { dialogues(t, "s14-*.txt") }
+func TestLineLengths(t *testing.T)          { dialogues(t, "s15-*.txt") }
+func TestHandshakeDeadline(t *testing.T)    { dialogues(t, "s16-*.txt") }
+func TestChunkAfterReset(t *testing.T)      { dialogues(t, "s17-*.txt") }
+func TestSizeLimit(t *testing.T)            { dialogues(t, "s18-*.txt") }
+func TestCarriageReturns(t *testing.T)      { dialogues(t, "s19-*.txt") }
+func TestReplyCodes(t *testing.T)           { dialogues(t, "s20-*.txt") }
+func TestClosingAndEcho(t *testing.T)       { dialogues(t, "s21-*.txt") }
 
 func dialogues(t *testing.T, pattern string) {
 	files, err := filepath.Glob(filepath.Join("testdata", pattern))
@@ -79,131 +68,111 @@ func dialogues(t *testing.T, pattern string) {
 	}
 }
 
-func play(t *testing.T, script string, byWriteTo bool) {
-	c := open()
-	list := []*connector.Connector{c}
-	var policy smtpd.Policy
-	noAuth, from := false, "192.0.2.7:40000"
-	lines := strings.Split(strings.TrimRight(script, "\n"), "\n")
-	for len(lines) > 0 {
-		f := strings.Fields(lines[0])
-		if len(f) > 0 && f[0] == "from" {
-			from = f[1]
-		} else if len(f) > 0 && f[0] != "#" && f[0] != "set" {
-			break
+// stage is what the top of a dialogue sets.
+type stage struct {
+	connectors       []*connector.Connector
+	proxies, xclient []connector.Range
+	noAuth           bool
+	from             string
+}
+
+// prepared reads the top of a dialogue and returns the rest.
+func prepared(t *testing.T, dialogue string) (*stage, []string) {
+	s := &stage{connectors: []*connector.Connector{open()}, from: "192.0.2.7:40000"}
+	lines := strings.Split(strings.TrimRight(dialogue, "\n"), "\n")
+	for i, line := range lines {
+		f := strings.Fields(line)
+		switch {
+		case len(f) == 0 || f[0] == "#":
+		case f[0] == "from":
+			s.from = f[1]
+		case f[0] == "set":
+			s.set(t, f[1], strings.Join(f[2:], " "))
+		default:
+			return s, lines[i:]
 		}
-		if len(f) > 0 && f[0] == "set" {
-			switch f[1] {
-			case "Proxies":
-				policy.Proxies = []connector.Range{connector.MustParseRange(f[2])}
-			case "XClient":
-				policy.XClient = []connector.Range{connector.MustParseRange(f[2])}
-			case "NoAuth":
-				noAuth = true
-			case "Relay": // a second connector, for these clients
-				list = append(list, relaying(f[2]))
-			default:
-				set(t, c, f[1], strings.Join(f[2:], " "))
-			}
-		}
-		lines = lines[1:]
 	}
-	r := startWith(t, func(cfg *smtpd.Config) {
-		cfg.Policy.Proxies, cfg.Policy.XClient = policy.Proxies, policy.XClient
-		if noAuth {
+	return s, nil
+}
+
+func (s *stage) set(t *testing.T, field, value string) {
+	switch field {
+	case "Proxies":
+		s.proxies = []connector.Range{connector.MustParseRange(value)}
+	case "XClient":
+		s.xclient = []connector.Range{connector.MustParseRange(value)}
+	case "NoAuth":
+		s.noAuth = true
+	case "Relay": // a second connector, for these clients
+		s.connectors = append(s.connectors, relaying(value))
+	default:
+		set(t, s.connectors[0], field, value)
+	}
+}
+
+func (s *stage) start(t *testing.T) *rig {
+	return startWith(t, func(cfg *smtpd.Config) {
+		cfg.Policy.Proxies, cfg.Policy.XClient = s.proxies, s.xclient
+		if s.noAuth {
 			cfg.Policy.Auth = nil
 		}
-	}, list...)
+	}, s.connectors...)
+}
+
+func play(t *testing.T, dialogue string, byWriteTo bool) {
+	s, lines := prepared(t, dialogue)
+	r := s.start(t)
 	defer r.stop()
 	r.backend.byWriteTo = byWriteTo
-	p := r.dial(from)
-	defer p.close()
-	took, at := 0, ""
-	defer func() {
-		if t.Failed() {
-			t.Logf("at %q", at)
-		}
-	}()
+	c := r.dial(s.from)
+	defer c.Close()
+	took := 0
 	for _, line := range lines {
-		at = line
-		word, arg, _ := strings.Cut(line, " ")
-		switch word {
-		case "", "#":
-		case "C:":
-			p.cmd(arg)
-		case ">":
-			p.send(unquote(t, arg))
-		case "repeat":
-			n, text := count(t, arg)
-			p.send(strings.Repeat(unquote(t, text), n))
-		case "S:":
-			p.expect(arg)
-		case "S+":
-			n, text := count(t, arg)
-			for range n {
-				p.expect(text)
-			}
-		case "EHLO":
-			p.ehlo()
-		case "tls":
-			p.startTLS()
-		case "wait":
-			d, err := time.ParseDuration(arg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(d)
-		case "silent":
-			synctest.Wait()
-			_ = p.raw.SetReadDeadline(time.Now().Add(time.Millisecond))
-			if s, err := p.read(); !os.IsTimeout(err) {
-				t.Fatalf("got %q (%v), want silence", s, err)
-			}
-			_ = p.raw.SetReadDeadline(time.Time{})
-		case "hangup":
-			p.pending.Wait()
-			p.close()
-		case "close":
-			p.expectClose()
-		case "took":
-			synctest.Wait()
-			f := strings.SplitN(arg, " | ", 3)
-			list := r.backend.taken()
-			if took == len(list) {
-				t.Fatalf("no message for %q", line)
-			}
-			m := list[took]
+		if word, arg, _ := strings.Cut(line, " "); strings.HasPrefix(word, "took") {
+			r.took(took, word, arg)
 			took++
-			var to []string
-			for _, rc := range m.mail.Recipients {
-				to = append(to, rc.To.String())
-			}
-			if got := "<" + m.mail.From.String() + ">"; got != f[0] {
-				t.Errorf("sender %s, want %s", got, f[0])
-			}
-			if got := strings.Join(to, ","); got != f[1] {
-				t.Errorf("recipients %s, want %s", got, f[1])
-			}
-			if want := unquote(t, f[2]); m.body != want {
-				t.Errorf("content %q, want %q", m.body, want)
-			}
-		case "took-long":
-			synctest.Wait()
-			if n := strconv.Itoa(len(r.backend.taken()[took].body)); n != arg {
-				t.Errorf("content of %s octets, want %s", n, arg)
-			}
-			took++
-		default:
-			t.Fatalf("unknown line %q", line)
+		} else if err := c.Do(line); err != nil {
+			t.Fatalf("at %q: %v", line, err)
 		}
 	}
-	p.close()
+	c.Close()
 	synctest.Wait()
 	if n := len(r.backend.taken()); n != took {
 		t.Errorf("the backend has %d messages, want %d: %v", n, took, r.backend.taken())
 	}
 	if n := r.server.Admitted(); n != 0 {
 		t.Errorf("%d sessions still count", n)
+	}
+}
+
+// took compares a message that the backend got.
+func (r *rig) took(i int, word, want string) {
+	r.t.Helper()
+	synctest.Wait()
+	list := r.backend.taken()
+	if i >= len(list) {
+		r.t.Fatalf("no message for %q", want)
+	}
+	m := list[i]
+	if word == "took-long" {
+		if n := strconv.Itoa(len(m.body)); n != want {
+			r.t.Errorf("content of %s octets, want %s", n, want)
+		}
+		return
+	}
+	var to []string
+	for _, rc := range m.mail.Recipients {
+		to = append(to, rc.To.String())
+	}
+	f := strings.SplitN(want, " | ", 3)
+	if got := "<" + m.mail.From.String() + ">"; got != f[0] {
+		r.t.Errorf("sender %s, want %s", got, f[0])
+	}
+	if got := strings.Join(to, ","); got != f[1] {
+		r.t.Errorf("recipients %s, want %s", got, f[1])
+	}
+	if want := unquote(r.t, f[2]); m.body != want {
+		r.t.Errorf("content %q, want %q", m.body, want)
 	}
 }
 
@@ -218,16 +187,7 @@ func relaying(ranges string) *connector.Connector {
 	return c
 }
 
-func count(t *testing.T, s string) (int, string) {
-	num, rest, _ := strings.Cut(s, " ")
-	n, err := strconv.Atoi(num)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n, rest
-}
-
-func unquote(t *testing.T, s string) string {
+func unquote(t testing.TB, s string) string {
 	u, err := strconv.Unquote(`"` + s + `"`)
 	if err != nil {
 		t.Fatalf("%s: %v", s, err)

@@ -2,10 +2,8 @@ package smtpd_test
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -113,20 +111,6 @@ func proxies(list ...string) func(*smtpd.Config) {
 	}
 }
 
-// bubbleWith is bubble with a changed configuration.
-func bubbleWith(
-	t *testing.T, change func(*smtpd.Config), f func(t *testing.T, r *rig),
-	list ...*connector.Connector,
-) {
-	t.Helper()
-	certificate()
-	synctest.Test(t, func(t *testing.T) {
-		r := startWith(t, change, list...)
-		defer r.stop()
-		f(t, r)
-	})
-}
-
 // A proxy that says nothing does not keep others from being served, and such
 // connections are bounded.
 func TestProxySilence(t *testing.T) {
@@ -134,13 +118,13 @@ func TestProxySilence(t *testing.T) {
 		for range smtpd.MaxHeaders {
 			r.client()
 		}
-		r.dial("192.0.2.8:1").expect("220 *")
+		r.dial("192.0.2.8:1").Expect("220 *")
 		synctest.Wait()
-		r.client().expectClose()
+		r.client().ExpectClose()
 		time.Sleep(6 * time.Second)
 		p := r.client()
-		p.send("PROXY TCP4 192.0.2.9 192.0.2.1 4711 25\r\n")
-		p.expect("220 *")
+		p.Send("PROXY TCP4 192.0.2.9 192.0.2.1 4711 25\r\n")
+		p.Expect("220 *")
 		if r.backend.connected != 2 {
 			t.Errorf("%d sessions", r.backend.connected)
 		}
@@ -153,28 +137,28 @@ func TestProxyLimits(t *testing.T) {
 	c.Limits.MaxConnectionsPerSource, other.Limits.MaxConnectionsPerSource = 1, 1
 	other.Bindings = []netip.AddrPort{netip.MustParseAddrPort("203.0.113.1:587")}
 	bubbleWith(t, proxies("192.0.2.7"), func(t *testing.T, r *rig) {
-		dial := func(from, to string) *peer {
+		dial := func(from, to string) *client {
 			f, o := netip.MustParseAddrPort(from), netip.MustParseAddrPort(to)
 			p := r.client()
-			p.send(
+			p.Send(
 				fmt.Sprintf("PROXY TCP4 %s %s %d %d\r\n", f.Addr(), o.Addr(), f.Port(), o.Port()),
 			)
 			return p
 		}
 		first := dial("192.0.2.20:1", "192.0.2.1:25")
-		first.expect("220 mx.example.test *")
+		first.Expect("220 mx.example.test *")
 		second := dial("192.0.2.20:2", "192.0.2.1:25")
-		second.expect("421 4.3.2 *per-source limit*")
-		second.expectClose()
-		dial("192.0.2.21:1", "192.0.2.1:25").expect("220 mx.example.test *")
+		second.Expect("421 4.3.2 *per-source limit*")
+		second.ExpectClose()
+		dial("192.0.2.21:1", "192.0.2.1:25").Expect("220 mx.example.test *")
 		// Which binding counts is the header's to tell.
 		relay := dial("198.51.100.9:1", "203.0.113.1:587")
-		relay.expect("220 relay.example.test *")
-		dial("198.51.100.9:1", "192.0.2.1:25").expectClose()
-		dial("192.0.2.20:1", "203.0.113.1:587").expectClose()
-		first.close()
+		relay.Expect("220 relay.example.test *")
+		dial("198.51.100.9:1", "192.0.2.1:25").ExpectClose()
+		dial("192.0.2.20:1", "203.0.113.1:587").ExpectClose()
+		first.Close()
 		synctest.Wait()
-		dial("192.0.2.20:3", "192.0.2.1:25").expect("220 *")
+		dial("192.0.2.20:3", "192.0.2.1:25").Expect("220 *")
 	}, c, other)
 }
 
@@ -186,16 +170,18 @@ func TestProxyImplicitTLS(t *testing.T) {
 	bubbleWith(t, proxies("192.0.2.7"), func(t *testing.T, r *rig) {
 		for _, from := range []string{"192.0.2.9", "192.0.2.10"} {
 			p := r.client()
-			p.raw = &headed{Conn: p.raw, head: "PROXY TCP4 " + from + " 192.0.2.1 4711 25\r\n"}
-			p.startTLS()
-			p.expect("220 *")
-			p.cmd("HELO a")
-			p.expect("250 mx.example.test Hello [" + from + "]")
+			p.Wrap(func(c net.Conn) net.Conn {
+				return &headed{c, "PROXY TCP4 " + from + " 192.0.2.1 4711 25\r\n"}
+			})
+			p.Handshake(nil)
+			p.Expect("220 *")
+			p.Say("HELO a")
+			p.Expect("250 mx.example.test Hello [" + from + "]")
 		}
 		// Over a limit there is nobody to tell before TLS.
 		p := r.client()
-		p.send("PROXY TCP4 192.0.2.9 192.0.2.1 4711 25\r\n")
-		p.expectClose()
+		p.Send("PROXY TCP4 192.0.2.9 192.0.2.1 4711 25\r\n")
+		p.ExpectClose()
 	}, c)
 }
 
@@ -224,12 +210,12 @@ func TestProxyShutdown(t *testing.T) {
 		)
 	}, func(t *testing.T, r *rig) {
 		p := r.client()
-		p.send("PROXY ")
+		p.Send("PROXY ")
 		synctest.Wait()
 		if err := r.server.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
-		p.expectClose()
+		p.ExpectClose()
 	}, open())
 }
 
@@ -313,141 +299,6 @@ func FuzzProxy(f *testing.F) {
 	})
 }
 
-func TestParseClaim(t *testing.T) {
-	t.Parallel()
-	for arg, want := range map[string]string{
-		"ADDR=198.51.100.9": "198.51.100.9:0 invalid AddrPort  " +
-			"false",
-		"addr=198.51.100.9 port=25 helo=a proto=esmtp": "198.51.100.9:25 invalid AddrPort a " +
-			"true",
-		"ADDR=::ffff:198.51.100.9 PROTO=SMTP": "198.51.100.9:0 invalid AddrPort  " +
-			"false",
-		"ADDR=IPv6:2001:db8::9 DESTADDR=::1 DESTPORT=587": "[2001:db8::9]:0 [::1]:587  false",
-		"ADDR=[UNAVAILABLE]":                              "0.0.0.0:0 invalid AddrPort  false",
-		"ADDR=[tempunavail] PORT=[UNAVAILABLE]":           "0.0.0.0:0 invalid AddrPort  false",
-		"NAME=x DESTADDR=[UNAVAILABLE] PROTO=[TEMPUNAVAIL]": "invalid AddrPort invalid AddrPort  " +
-			"false",
-		"DESTPORT=[UNAVAILABLE] HELO=[UNAVAILABLE]": "invalid AddrPort invalid AddrPort  false",
-		"HELO=[127.0.0.1]": "invalid AddrPort invalid AddrPort " +
-			"[127.0.0.1] false",
-		"":                          "",
-		"ADDR":                      "",
-		"ADDR=":                     "",
-		"ADDR=localhost":            "",
-		"ADDR=0.0.0.0":              "",
-		"ADDR=224.0.0.1":            "",
-		"ADDR=fe80::1%25eth0":       "",
-		"ADDR=1.2.3.4 ADDR=1.2.3.5": "",
-		"ADDR=1.2.3.4 LOGIN=alice":  "",
-		"ADDR=1.2.3.4 PORT=65536":   "",
-		"ADDR=1.2.3.4 PORT=-1":      "",
-		"ADDR=1.2.3.4 DESTADDR=x":   "",
-		"ADDR=1.2.3.4 DESTPORT=x":   "",
-		"ADDR=1.2.3.4 PROTO=LMTP":   "",
-		"ADDR=1.2.3.4 HELO=a+20b":   "1.2.3.4:0 invalid AddrPort a b false",
-		"ADDR=1.2.3.4 HELO=a+09b":   "",
-		"ADDR=1.2.3.4 NAME=a+0D+0A": "",
-		"ADDR=1.2.3.4 NAME=a+":      "",
-		"ADDR=1.2.3.4 OTHER=x":      "",
-	} {
-		s, ok := smtpd.ParseClaim(arg)
-		got := fmt.Sprint(s.Remote, " ", s.Local, " ", s.Helo, " ", s.ESMTP)
-		if !ok {
-			got = ""
-		}
-		if got != want {
-			t.Errorf("%q: got %q, want %q", arg, got, want)
-		}
-	}
-}
-
-func FuzzClaim(f *testing.F) {
-	f.Add(
-		"NAME=host.example ADDR=198.51.100.9 PORT=4711 PROTO=ESMTP HELO=a+2Eb " +
-			"DESTADDR=IPV6:2001:db8::1 DESTPORT=25",
-	)
-	f.Fuzz(func(t *testing.T, arg string) {
-		s, ok := smtpd.ParseClaim(arg)
-		a := s.Remote.Addr()
-		if ok && (a.Is4In6() || a.Zone() != "" || strings.ContainsAny(s.Helo, "\r\n\x00")) {
-			t.Fatalf("%q gives %+v", arg, s)
-		}
-	})
-}
-
-// XCLIENT leads to no connector that begins with TLS on a connection that did
-// not, gives back what the proxy's own session held, and leaves the backend
-// with whole sessions.
-func TestXClientSessions(t *testing.T) {
-	c, smtps := open(), relaying("198.51.100.0/24")
-	c.Limits.MaxConnectionsPerSource = 1
-	smtps.ImplicitTLS = true
-	bubbleWith(t, func(cfg *smtpd.Config) {
-		cfg.Policy.XClient = []connector.Range{connector.MustParseRange("192.0.2.7")}
-	}, func(t *testing.T, r *rig) {
-		p := r.client()
-		p.expect("220 *")
-		p.cmd("XCLIENT ADDR=192.0.2.9")
-		p.expect("220 *")
-		// The proxy's place is free, the client's is taken.
-		q := r.client()
-		q.expect("220 *")
-		q.cmd("XCLIENT ADDR=192.0.2.9")
-		q.expect("421 4.3.2 *per-source limit*")
-		q.expectClose()
-		q = r.client()
-		q.expect("220 *")
-		q.cmd("XCLIENT ADDR=198.51.100.9")
-		q.expect("421 4.3.2 Service not available for this client")
-		q.expectClose()
-		p.cmd("QUIT")
-		p.expect("221 *")
-		synctest.Wait()
-		if n := r.server.Admitted(); r.backend.connected != 4 || n != 0 {
-			t.Errorf("%d connected, %d still count", r.backend.connected, n)
-		}
-		q = r.dial("192.0.2.9:1")
-		q.expect("220 *")
-	}, c, smtps)
-}
-
-// Sessions that hand over commands at full speed survive XCLIENT, whoever is
-// named by it.
-func TestXClientPipelined(t *testing.T) {
-	xclient := connector.MustParseRange("192.0.2.7")
-	bubbleWith(t, func(cfg *smtpd.Config) {
-		cfg.Policy.XClient = []connector.Range{xclient}
-	}, func(t *testing.T, r *rig) {
-		for i := range 50 {
-			p := r.client()
-			p.expect("220 *")
-			p.cmd(fmt.Sprintf("XCLIENT ADDR=192.0.2.%d HELO=a", 10+i),
-				"MAIL FROM:<a@example.test>", "RCPT TO:<b@example.test>", "BDAT 2 LAST\r\n")
-			p.expect("220 *", "250 2.1.0 *", "250 2.1.5 *", "250 2.0.0 *")
-		}
-	}, open())
-}
-
-// A connector on which no certificate counts does not ask for one.
-func TestTLSNotAskedFor(t *testing.T) {
-	bubbleWith(t, func(cfg *smtpd.Config) {
-		cfg.Policy.TLS.ClientCAs = authority().pool
-	}, func(t *testing.T, r *rig) {
-		p := r.client()
-		p.expect("220 *")
-		p.cmd("STARTTLS")
-		p.expect("220 *")
-		p.pending.Wait()
-		p.handshake(&tls.Config{InsecureSkipVerify: true, GetClientCertificate: func(
-			*tls.CertificateRequestInfo,
-		) (*tls.Certificate, error) {
-			t.Error("asked for a certificate")
-			return nil, io.EOF
-		}})
-		p.ehlo()
-	}, open())
-}
-
 // A proxy that only looks whether somebody listens, or asks as itself, is not
 // worth a warning every second; half a header is.
 func TestProxyChecksAreQuiet(t *testing.T) {
@@ -460,9 +311,9 @@ func TestProxyChecksAreQuiet(t *testing.T) {
 			cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
 		}, func(t *testing.T, r *rig) {
 			p := r.dial("203.0.113.7:40000")
-			p.send(sent)
+			p.Send(sent)
 			synctest.Wait()
-			p.close()
+			p.Close()
 			synctest.Wait()
 		}, open())
 		if text := log.b.String(); (text != "") != want {

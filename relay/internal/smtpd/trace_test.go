@@ -12,14 +12,6 @@ import (
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 )
 
-// refusals returns what the backend was told of.
-func (b *recorder) refusals() []smtpd.Rejection {
-	synctest.Wait()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return append([]smtpd.Rejection(nil), b.rejected...)
-}
-
 // What a client sent is told where it was malformed, in one short line. What
 // may be a password is not.
 func TestMalformedCommandsAreShown(t *testing.T) {
@@ -39,14 +31,14 @@ func TestMalformedCommandsAreShown(t *testing.T) {
 	} {
 		bubble(t, func(t *testing.T, r *rig) {
 			p := r.client()
-			p.expect("220 *")
-			p.ehlo()
+			p.Expect("220 *")
+			p.EHLO()
 			if c.stage == "rcpt" {
-				p.cmd("MAIL FROM:<a@example.test>")
-				p.expect("250 *")
+				p.Say("MAIL FROM:<a@example.test>")
+				p.Expect("250 *")
 			}
-			p.cmd(c.line)
-			p.expect("5*")
+			p.Say(c.line)
+			p.Expect("5*")
 			got := r.backend.refusals()
 			if len(got) != 1 || got[0].Stage != c.stage || got[0].Command != c.want {
 				t.Errorf("%.40q: %+v", c.line, got)
@@ -62,15 +54,15 @@ func TestFailedHandshakeIsTold(t *testing.T) {
 	} {
 		bubble(t, func(t *testing.T, r *rig) {
 			p := r.client()
-			p.expect("220 *")
-			p.ehlo()
-			p.cmd("STARTTLS")
-			p.expect("220 *")
+			p.Expect("220 *")
+			p.EHLO()
+			p.Say("STARTTLS")
+			p.Expect("220 *")
 			if hello != "" {
-				p.send(hello)
-				p.pending.Wait()
+				p.Send(hello)
+				p.Sent()
 			} else {
-				p.close()
+				p.Close()
 			}
 			got := r.backend.refusals()
 			if len(got) != 1 || got[0].Stage != "tls" || got[0].Reply.Code != 0 ||
@@ -89,27 +81,27 @@ func TestOddSessionsAreLogged(t *testing.T) {
 		cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
 	}, func(t *testing.T, r *rig) {
 		p := r.client()
-		p.expect("220 *")
-		p.cmd(
+		p.Expect("220 *")
+		p.Say(
 			"HELO (none)", "HELO My Printer", "MAIL FROM:a@example.test", "RCPT TO:b@example.test",
 		)
-		p.expect("250 *", "250 *", "250 *", "250 *")
-		p.close()
+		p.Expect("250 *", "250 *", "250 *", "250 *")
+		p.Close()
 		synctest.Wait()
 		p = r.client()
-		p.expect("220 *")
-		p.cmd("HELO a", "MAIL FROM:<c@example.test>", "RCPT TO:<b@example.test>", "DATA", "half")
-		p.expect("250 *", "250 *", "250 *", "354 *")
-		p.close()
+		p.Expect("220 *")
+		p.Say("HELO a", "MAIL FROM:<c@example.test>", "RCPT TO:<b@example.test>", "DATA", "half")
+		p.Expect("250 *", "250 *", "250 *", "354 *")
+		p.Close()
 		synctest.Wait()
 		p = r.client()
-		p.expect("220 *")
-		p.cmd("HELO a", "QUIT")
-		p.expect("250 *", "221 *")
+		p.Expect("220 *")
+		p.Say("HELO a", "QUIT")
+		p.Expect("250 *", "221 *")
 		p = r.client()
-		p.expect("220 *")
-		p.cmd("HELO a", "MAIL FROM:<d@example.test>", "QUIT")
-		p.expect("250 *", "250 *", "221 *")
+		p.Expect("220 *")
+		p.Say("HELO a", "MAIL FROM:<d@example.test>", "QUIT")
+		p.Expect("250 *", "250 *", "221 *")
 		synctest.Wait()
 	}, open())
 	for _, want := range []string{
@@ -134,19 +126,19 @@ func TestUnknownPeersAreTold(t *testing.T) {
 	only.RemoteIPRanges = []connector.Range{connector.MustParseRange("192.0.2.7")}
 	bubble(t, func(t *testing.T, r *rig) {
 		for range 50 {
-			r.dial("198.51.100.1:40000").expectClose()
+			r.dial("198.51.100.1:40000").ExpectClose()
 		}
 		if got := r.backend.refusals(); len(got) != 20 {
 			t.Errorf("told of %d of 50", len(got))
 		}
 		time.Sleep(time.Second)
-		r.dial("198.51.100.1:40000").expectClose()
+		r.dial("198.51.100.1:40000").ExpectClose()
 		got := r.backend.refusals()
 		last := got[len(got)-1]
 		if len(got) != 21 || last.Stage != "connect" || last.Reply.Code != 0 ||
 			!strings.Contains(last.Reply.Cause.Error(), "30 others") {
 			t.Errorf("%d told, the last %+v", len(got), last)
 		}
-		r.client().expect("220 *")
+		r.client().Expect("220 *")
 	}, only)
 }

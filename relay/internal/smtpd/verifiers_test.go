@@ -17,18 +17,19 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/internal/wiretest"
 )
 
 // A verifier that ignores its context keeps neither the client nor the Throttle
 // waiting, and what it says too late is nothing.
 func TestStuckVerifier(t *testing.T) {
-	for mechanism, d := range map[string]func() dialogue{
-		"PLAIN": func() dialogue { return fixed("\x00stuck\x00secret") },
-		"OAUTHBEARER": func() dialogue {
+	for mechanism, d := range map[string]func() responder{
+		"PLAIN": func() responder { return fixed("\x00stuck\x00secret") },
+		"OAUTHBEARER": func() responder {
 			return fixed("n,a=stuck,\x01auth=Bearer secret\x01\x01")
 		},
-		"SCRAM-SHA-256": func() dialogue { return scramClient(t, "stuck", "secret", unbound) },
-		"EXTERNAL":      func() dialogue { return fixed("") },
+		"SCRAM-SHA-256": func() responder { return scramClient(t, "stuck", "secret", unbound) },
+		"EXTERNAL":      func() responder { return fixed("") },
 	} {
 		for _, late := range []error{nil, auth.ErrBadCredentials} {
 			saslRig(t, submission(), func(t *testing.T, r *rig) {
@@ -68,13 +69,13 @@ func TestStuckVerifier(t *testing.T) {
 				); reply != "454 4.7.0 Temporary authentication failure" || took != 30*time.Second {
 					t.Fatalf("%s: %q after %v", mechanism, reply, took)
 				}
-				p.cmd("MAIL FROM:<a@example.test>")
-				p.expect("530 *")
+				p.Say("MAIL FROM:<a@example.test>")
+				p.Expect("530 *")
 				// The place that it had is another's.
 				began = time.Now()
 				if reply, _ := p.logOn(
 					"PLAIN", true, fixed("\x00alice\x00secret"),
-				); !match("235 *", reply) || time.Since(began) != 0 {
+				); !wiretest.Match("235 *", reply) || time.Since(began) != 0 {
 					t.Errorf("%s: then %q after %v", mechanism, reply, time.Since(began))
 				}
 				close(release)
@@ -82,8 +83,8 @@ func TestStuckVerifier(t *testing.T) {
 				if returned.Load() != 1 {
 					t.Errorf("%s: %d calls have returned", mechanism, returned.Load())
 				}
-				p.cmd("MAIL FROM:<a@example.test>")
-				p.expect("250 *")
+				p.Say("MAIL FROM:<a@example.test>")
+				p.Expect("250 *")
 				if b.user != "alice" || b.rights != connector.ExchangeUsers.Rights() {
 					t.Errorf("%s: the session is that of %q with %s", mechanism, b.user, b.rights)
 				}
@@ -92,7 +93,7 @@ func TestStuckVerifier(t *testing.T) {
 				q := r.inside("192.0.2.7:40001", nil)
 				if reply, _ := q.logOn(
 					"PLAIN", true, fixed("\x00alice\x00wrong"),
-				); !match("535 *", reply) || time.Since(began) != 0 {
+				); !wiretest.Match("535 *", reply) || time.Since(began) != 0 {
 					t.Errorf("%s: %q after %v", mechanism, reply, time.Since(began))
 				}
 			})

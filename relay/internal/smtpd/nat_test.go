@@ -32,18 +32,18 @@ func (l *logged) warnings() int {
 	return strings.Count(l.b.String(), "many different clients may relay")
 }
 
-// TestGatewayGuard is trap T7: a router that rewrites addresses makes everybody
+// TestNATGuard is trap T7: a router that rewrites addresses makes everybody
 // behind it look like one host of the network.
-func TestGatewayGuard(t *testing.T) {
+func TestNATGuard(t *testing.T) {
 	const gateway, host = "192.0.2.254:1", "192.0.2.7:1"
 	greet := func(r *rig, from, helo string) string {
 		p := r.dial(from)
-		defer p.close()
-		if s, err := p.read(); err != nil || !strings.HasPrefix(s, "220 ") {
+		defer p.Close()
+		if s, err := p.Line(); err != nil || !strings.HasPrefix(s, "220 ") {
 			return s
 		}
-		p.cmd("HELO " + helo)
-		s, _ := p.read()
+		p.Say("HELO " + helo)
+		s, _ := p.Line()
 		return s
 	}
 	for _, test := range []struct {
@@ -124,7 +124,7 @@ func TestGatewayGuard(t *testing.T) {
 
 // The same for a proxy that does not tell for whom it speaks; those it tells of
 // are not counted.
-func TestGatewayGuardProxy(t *testing.T) {
+func TestNATGuardBehindProxy(t *testing.T) {
 	log := &logged{}
 	bubbleWith(t, func(cfg *smtpd.Config) {
 		cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
@@ -136,11 +136,11 @@ func TestGatewayGuardProxy(t *testing.T) {
 		} {
 			for j := range smtpd.CrowdNames {
 				p := r.client()
-				p.send(header)
-				p.expect("220 *")
-				p.cmd(fmt.Sprint("HELO host", j))
-				p.expect("250 *")
-				p.close()
+				p.Send(header)
+				p.Expect("220 *")
+				p.Say(fmt.Sprint("HELO host", j))
+				p.Expect("250 *")
+				p.Close()
 			}
 			if n := log.warnings(); n != i {
 				t.Errorf("%q: %d warnings", header, n)
@@ -150,7 +150,7 @@ func TestGatewayGuardProxy(t *testing.T) {
 }
 
 // Many addresses are not watched without end, and users who log on not at all.
-func TestGatewayGuardBounds(t *testing.T) {
+func TestNATGuardIsBounded(t *testing.T) {
 	log := &logged{}
 	bubbleWith(t, func(cfg *smtpd.Config) {
 		cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
@@ -159,18 +159,18 @@ func TestGatewayGuardBounds(t *testing.T) {
 	}, func(t *testing.T, r *rig) {
 		for i := range smtpd.MaxCrowds {
 			p := r.dial(fmt.Sprintf("10.0.%d.%d:1", i/256, i%256))
-			p.expect("220 *")
-			p.cmd("HELO a")
-			p.expect("250 *")
-			p.close()
+			p.Expect("220 *")
+			p.Say("HELO a")
+			p.Expect("250 *")
+			p.Close()
 		}
 		crowd := func() {
 			for i := range smtpd.CrowdNames {
 				p := r.dial("10.1.1.1:1")
-				p.expect("220 *")
-				p.cmd(fmt.Sprint("HELO host", i))
-				p.expect("250 *")
-				p.close()
+				p.Expect("220 *")
+				p.Say(fmt.Sprint("HELO host", i))
+				p.Expect("250 *")
+				p.Close()
 			}
 		}
 		if crowd(); log.warnings() != 0 {
@@ -181,15 +181,15 @@ func TestGatewayGuardBounds(t *testing.T) {
 			t.Error("room is not made again")
 		}
 		p := r.dial("10.1.1.2:1")
-		p.expect("220 *")
-		p.cmd("EHLO a", "AUTH PLAIN AGFsaWNlAHNlY3JldA==")
+		p.Expect("220 *")
+		p.Say("EHLO a", "AUTH PLAIN AGFsaWNlAHNlY3JldA==")
 		for range 12 {
-			p.expect("250*")
+			p.Expect("250*")
 		}
-		p.expect("235 *")
+		p.Expect("235 *")
 		for i := range smtpd.CrowdNames {
-			p.cmd(fmt.Sprint("HELO host", i))
-			p.expect("250 *")
+			p.Say(fmt.Sprint("HELO host", i))
+			p.Expect("250 *")
 		}
 		if log.warnings() != 1 {
 			t.Error("a user is taken for a crowd")

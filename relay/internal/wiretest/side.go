@@ -1,0 +1,263 @@
+package wiretest
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Role is one of the two sides of a dialogue.
+type Role byte
+
+// The roles. Their values are the letters that stand for them in a dialogue.
+const (
+	Client Role = 'C'
+	Server Role = 'S'
+)
+
+// Side is one side of a connection. It writes without waiting for the other to
+// read, so that a dialogue runs on [net.Pipe] as well as on a socket.
+type Side struct {
+	// TLS is what the handshakes are done with.
+	TLS *tls.Config
+	// Loose says that replies are expected by their beginnings: a reply of more
+	// than one line by that of its last one.
+	Loose bool
+
+	t       testing.TB
+	role    Role
+	raw     net.Conn // the connection under TLS
+	conn    net.Conn
+	in      *bufio.Reader
+	out     chan []byte
+	gone    chan struct{}
+	pending sync.WaitGroup
+	once    sync.Once
+}
+
+// Join takes a role on a connection. Close it in the end.
+func Join(t testing.TB, c net.Conn, role Role) *Side {
+	s := &Side{
+		t: t, role: role, raw: c, conn: c, in: bufio.NewReaderSize(c, 1<<20),
+		out: make(chan []byte, 4096), gone: make(chan struct{}),
+	}
+	go s.write()
+	return s
+}
+
+func (s *Side) write() {
+	for {
+		select {
+		case b := <-s.out:
+			_, _ = s.conn.Write(b)
+			s.pending.Done()
+		case <-s.gone:
+			return
+		}
+	}
+}
+
+// Conn returns the connection, which is a [tls.Conn] inside TLS.
+func (s *Side) Conn() net.Conn { return s.conn }
+
+// Wrap puts a connection over the one there is, before anything was sent.
+func (s *Side) Wrap(over func(net.Conn) net.Conn) { s.raw = over(s.raw) }
+
+// Send sends octets as they are.
+func (s *Side) Send(octets string) {
+	s.pending.Add(1)
+	s.out <- []byte(octets)
+}
+
+// Say sends lines, each with CRLF.
+func (s *Side) Say(lines ...string) { s.Send(strings.Join(lines, "\r\n") + "\r\n") }
+
+// Sent waits until all is written.
+func (s *Side) Sent() { s.pending.Wait() }
+
+// Line returns the next line of the other side.
+func (s *Side) Line() (string, error) {
+	text, err := s.in.ReadString('\n')
+	if err != nil {
+		return text, err
+	}
+	line, ok := strings.CutSuffix(text, "\r\n")
+	if !ok {
+		return text, fmt.Errorf("line without CRLF: %q", text)
+	}
+	return line, nil
+}
+
+// Reply returns the lines of the server's next reply.
+func (s *Side) Reply() (lines []string, err error) {
+	for {
+		line, err := s.Line()
+		if err != nil {
+			return lines, err
+		}
+		if lines = append(lines, line); len(line) < 4 || line[3] != '-' {
+			return lines, nil
+		}
+	}
+}
+
+// Expect reads lines of the other side and checks each.
+func (s *Side) Expect(patterns ...string) {
+	s.t.Helper()
+	for _, want := range patterns {
+		s.must(s.hear(want))
+	}
+}
+
+func (s *Side) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// hear reads a line, or where the side is loose a reply, and checks it.
+func (s *Side) hear(want string) error {
+	lines, err := s.heard()
+	if err != nil {
+		return fmt.Errorf("want %q: %w after %q", want, err, lines)
+	}
+	got := lines[len(lines)-1]
+	switch {
+	case s.role == Server && got == want, s.role == Client && Match(want, got),
+		s.Loose && strings.HasPrefix(got, want):
+		return nil
+	}
+	return fmt.Errorf("got %q, want %q", lines, want)
+}
+
+func (s *Side) heard() ([]string, error) {
+	if s.Loose {
+		return s.Reply()
+	}
+	line, err := s.Line()
+	return []string{line}, err
+}
+
+// hearOctets reads octets and checks them.
+func (s *Side) hearOctets(want string) error {
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(s.in, got); string(got) != want {
+		return fmt.Errorf("got %q, want %q (%v)", got[:n], want, err)
+	}
+	return nil
+}
+
+// ExpectClose checks that the other side closes without another word.
+func (s *Side) ExpectClose() {
+	s.t.Helper()
+	s.must(s.closed())
+}
+
+func (s *Side) closed() error {
+	if got, err := s.Line(); err == nil || got != "" {
+		return fmt.Errorf("got %q (%w), want the connection closed", got, err)
+	}
+	return nil
+}
+
+// silence checks that the other side has nothing to say.
+func (s *Side) silence() error {
+	_ = s.raw.SetReadDeadline(time.Now().Add(time.Millisecond))
+	got, err := s.Line()
+	_ = s.raw.SetReadDeadline(time.Time{})
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("got %q (%w), want silence", got, err)
+	}
+	return nil
+}
+
+// EHLO opens the session and returns the reply: the greeting and the
+// extensions.
+func (s *Side) EHLO() []string {
+	s.t.Helper()
+	lines, err := s.ehlo()
+	s.must(err)
+	return lines
+}
+
+func (s *Side) ehlo() ([]string, error) {
+	s.Say("EHLO client.test")
+	lines, err := s.Reply()
+	for i, line := range lines {
+		lines[i] = line[4:]
+	}
+	return lines, err
+}
+
+// Handshake does a TLS handshake with its own configuration if there is one.
+func (s *Side) Handshake(own *tls.Config) {
+	s.t.Helper()
+	s.must(s.TryHandshake(own))
+}
+
+// TryHandshake is Handshake for one that may fail.
+func (s *Side) TryHandshake(own *tls.Config) error {
+	if own == nil {
+		own = s.TLS
+	}
+	s.Sent()
+	under := newBuffered(s.raw, s.gone)
+	c := tls.Client(under, own)
+	if s.role == Server {
+		c = tls.Server(under, own)
+	}
+	if err := c.Handshake(); err != nil {
+		return fmt.Errorf("handshake: %w", err)
+	}
+	s.conn, s.in = c, bufio.NewReaderSize(c, 1<<20)
+	return nil
+}
+
+// Close closes the connection.
+func (s *Side) Close() {
+	s.once.Do(func() {
+		close(s.gone)
+		s.raw.Close()
+	})
+}
+
+// buffered is a connection whose writes do not wait for the other side to read,
+// as on a socket.
+type buffered struct {
+	net.Conn
+	out  chan []byte
+	gone chan struct{}
+}
+
+func newBuffered(c net.Conn, gone chan struct{}) *buffered {
+	b := &buffered{Conn: c, out: make(chan []byte, 1024), gone: gone}
+	go func() {
+		for {
+			select {
+			case p := <-b.out:
+				_, _ = c.Write(p)
+			case <-gone:
+				return
+			}
+		}
+	}()
+	return b
+}
+
+func (b *buffered) Write(p []byte) (int, error) {
+	select {
+	case b.out <- append([]byte(nil), p...):
+		return len(p), nil
+	case <-b.gone:
+		return 0, net.ErrClosed
+	}
+}
