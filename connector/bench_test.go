@@ -28,7 +28,7 @@ func manyRanges(t testing.TB, six bool) (*connector.Set, []netip.Addr) {
 	var list []*connector.Connector
 	var remotes []netip.Addr
 	for i := range 100 {
-		c := connector.New(connector.Custom, fmt.Sprint("c", i))
+		c := connector.New(fmt.Sprint("c", i), connector.Custom)
 		c.Bindings = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:25")}
 		list = append(list, c)
 	}
@@ -89,12 +89,12 @@ func BenchmarkRights(b *testing.B) {
 	for _, test := range []struct {
 		name string
 		c    *connector.Connector
-		peer connector.Peer
+		peer connector.Subject
 	}{
-		{"anonymous", relay, connector.Peer{}},
+		{"anonymous", relay, connector.Subject{}},
 		{
 			"user", users,
-			connector.Peer{
+			connector.Subject{
 				Authenticated: true, User: "alice", Groups: []string{"staff", "ops"}, TLS: true,
 			},
 		},

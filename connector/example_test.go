@@ -26,7 +26,7 @@ func ExampleAnonymousRelay() {
 			continue
 		}
 		fmt.Println(
-			remote, "may relay:", c.Rights(connector.Peer{}).Has(connector.AcceptAnyRecipient),
+			remote, "may relay:", c.Rights(connector.Subject{}).Has(connector.AcceptAnyRecipient),
 		)
 	}
 	// Output:
@@ -38,9 +38,10 @@ func ExampleSubmission() {
 	c := connector.Submission("users")
 
 	fmt.Println(c.Bindings, c.AuthMechanisms)
-	fmt.Println("before log-on:", c.Rights(connector.Peer{TLS: true}))
+	fmt.Println("before log-on:", c.Rights(connector.Subject{TLS: true}))
 	fmt.Println(
-		"after log-on: ", c.Rights(connector.Peer{TLS: true, Authenticated: true, User: "alice"}),
+		"after log-on: ",
+		c.Rights(connector.Subject{TLS: true, Authenticated: true, User: "alice"}),
 	)
 	// Output:
 	// [0.0.0.0:587 [::]:587] Tls, BasicAuth, BasicAuthRequireTLS, Integrated
@@ -59,7 +60,7 @@ func ExampleSubmission_implicitTLS() {
 }
 
 func ExampleNew() {
-	c := connector.New(connector.Internet, "mx")
+	c := connector.New("mx", connector.Internet)
 	c.Bindings = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.25:25")}
 	c.RemoteIPRanges = connector.Everyone() // the usage fills in IPv4 only
 	// Nobody from outside sends in our own name.
@@ -70,7 +71,7 @@ func ExampleNew() {
 		},
 	}
 
-	fmt.Println(c.Rights(connector.Peer{}))
+	fmt.Println(c.Rights(connector.Subject{}))
 	// Output: ms-Exch-SMTP-Submit, ms-Exch-SMTP-Accept-Any-Sender, ms-Exch-Accept-Headers-Routing
 }
 
@@ -81,9 +82,11 @@ func ExampleConnector_Rights() {
 		{Principal: connector.User("mallory"), Rights: connector.Submit, Deny: true},
 	}
 
-	alice := connector.Peer{Authenticated: true, User: "alice", Groups: []string{"ops"}, TLS: true}
+	alice := connector.Subject{
+		Authenticated: true, User: "alice", Groups: []string{"ops"}, TLS: true,
+	}
 	fmt.Println("alice sends as anybody:", c.Rights(alice).Has(connector.AcceptAnySender))
-	mallory := connector.Peer{Authenticated: true, User: "mallory", TLS: true}
+	mallory := connector.Subject{Authenticated: true, User: "mallory", TLS: true}
 	fmt.Println("mallory sends:", c.Rights(mallory).Has(connector.Submit))
 	// Output:
 	// alice sends as anybody: true
@@ -93,13 +96,13 @@ func ExampleConnector_Rights() {
 // A second relay of the same operator proves itself with a certificate, or with
 // a password of its own.
 func ExampleConnector_Rights_servers() {
-	c := connector.New(connector.Internal, "peers")
+	c := connector.New("peers", connector.Internal)
 	c.RemoteIPRanges = []connector.Range{connector.MustParseRange("10.0.0.0/8")}
 	c.ServerNames = []string{"relay2.example.com"}
 
-	stranger := connector.Peer{TLS: true}
-	byName := connector.Peer{TLS: true, Names: []string{"relay2.example.com"}}
-	bySecret := connector.Peer{TLS: true, Authenticated: true, User: "relay2", Server: true}
+	stranger := connector.Subject{TLS: true}
+	byName := connector.Subject{TLS: true, Names: []string{"relay2.example.com"}}
+	bySecret := connector.Subject{TLS: true, Authenticated: true, User: "relay2", Server: true}
 	fmt.Println(c.Validate(), c.Rights(stranger), c.Rights(byName) == c.Rights(bySecret))
 	who, _ := c.Explain(byName)
 	fmt.Println(
@@ -112,7 +115,7 @@ func ExampleConnector_Rights_servers() {
 
 // A partner's servers go by other names than its domain.
 func ExampleConnector_Rights_partners() {
-	c := connector.New(connector.Partner, "contoso")
+	c := connector.New("contoso", connector.Partner)
 	c.PartnerNames = map[string]string{
 		"mail1.contoso.com": "contoso.com", "mail2.contoso.com": "contoso.com",
 	}
@@ -121,10 +124,10 @@ func ExampleConnector_Rights_partners() {
 	}
 
 	who, _ := c.Explain(
-		connector.Peer{TLS: true, Names: []string{"www.contoso.com", "mail2.contoso.com"}},
+		connector.Subject{TLS: true, Names: []string{"www.contoso.com", "mail2.contoso.com"}},
 	)
 	fmt.Println(who)
-	fmt.Println(c.Rights(connector.Peer{TLS: true, Names: []string{"www.contoso.com"}}))
+	fmt.Println(c.Rights(connector.Subject{TLS: true, Names: []string{"www.contoso.com"}}))
 	// Output:
 	// partner:contoso.com
 	// None
@@ -141,7 +144,7 @@ func ExampleCheckTrusted() {
 // A network that is secured by other means: every session is trusted like a
 // server of the organization.
 func ExampleAuthMechanism() {
-	c := connector.New(connector.Custom, "vpn")
+	c := connector.New("vpn", connector.Custom)
 	c.Bindings = []netip.AddrPort{netip.MustParseAddrPort("10.9.0.1:25")}
 	c.RemoteIPRanges = []connector.Range{connector.MustParseRange("10.9.0.0/16")}
 	c.AuthMechanisms = connector.TLS | connector.ExternalAuthoritative
@@ -220,7 +223,7 @@ func ExampleLimits_WithDefaults() {
 // The narrowest range that holds the remote address wins.
 func ExampleSet_Match() {
 	port25 := []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:25")}
-	internet := connector.New(connector.Internet, "internet")
+	internet := connector.New("internet", connector.Internet)
 	internet.Bindings = port25
 	apps := connector.AnonymousRelay("apps", connector.MustParseRange("192.168.1.0/24"))
 	apps.Bindings = port25
@@ -332,4 +335,12 @@ func ExampleSendConnector_transport() {
 	// Output:
 	// <nil>
 	// Transport: takes the place of a next hop, of which something is set; leave one empty
+}
+
+// A server of TLS asks for a certificate only where one counts: some clients
+// fail when they are asked.
+func ExampleConnector_AsksForCertificate() {
+	partners := connector.New("partners", connector.Partner)
+	fmt.Println(partners.AsksForCertificate(), connector.Submission("users").AsksForCertificate())
+	// Output: true false
 }

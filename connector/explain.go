@@ -111,7 +111,7 @@ type RightSource struct {
 // Explain returns the principal that the peer is on this connector, and for
 // each right where it comes from or why it is missing. It agrees with
 // [Connector.Rights].
-func (c *Connector) Explain(p Peer) (Principal, []RightSource) {
+func (c *Connector) Explain(p Subject) (Principal, []RightSource) {
 	r := c.role(&p)
 	principal := c.principal(r, &p)
 	have := c.Rights(p)
@@ -137,7 +137,7 @@ func (c *Connector) Explain(p Peer) (Principal, []RightSource) {
 	return principal, list
 }
 
-func (c *Connector) grantOf(r role, p *Peer, right Right, deny bool) *Grant {
+func (c *Connector) grantOf(r role, p *Subject, right Right, deny bool) *Grant {
 	for i := range c.Grants {
 		if g := &c.Grants[i]; g.Deny == deny && g.Rights.Has(right) && c.applies(g, r, p) {
 			return g
@@ -146,7 +146,7 @@ func (c *Connector) grantOf(r role, p *Peer, right Right, deny bool) *Grant {
 	return nil
 }
 
-func (c *Connector) principal(r role, p *Peer) Principal {
+func (c *Connector) principal(r role, p *Subject) Principal {
 	switch r {
 	case roleAuthenticated:
 		return User(p.User)

@@ -32,7 +32,7 @@ func ExampleConnector_Explain() {
 		Principal: connector.Anonymous, Rights: connector.AcceptAuthoritativeDomainSender,
 		Deny: true,
 	})
-	who, rights := c.Explain(connector.Peer{})
+	who, rights := c.Explain(connector.Subject{})
 	fmt.Println(who)
 	for _, r := range rights[:4] {
 		fmt.Println(r.Right, r.Granted, r.Reason)
@@ -48,7 +48,7 @@ func ExampleConnector_Explain() {
 // TestExplainAgreesWithRights holds the explanation to the decision, for every
 // group and kind of peer.
 func TestExplainAgreesWithRights(t *testing.T) {
-	peers := []connector.Peer{
+	peers := []connector.Subject{
 		{}, {Authenticated: true, User: "alice", Groups: []string{"ops"}},
 		{TLS: true, Partner: "partner.example"},
 		{TLS: true, Names: []string{"other.example", "partner.example"}},
@@ -146,9 +146,9 @@ func TestExplainRanges(t *testing.T) {
 }
 
 func ExampleConnector_Permissions() {
-	fmt.Println(connector.New(connector.Internet, "in").Permissions())
+	fmt.Println(connector.New("in", connector.Internet).Permissions())
 	fmt.Println(connector.AnonymousRelay("apps").Permissions())
-	fmt.Println(connector.New(connector.Custom, "empty").Permissions())
+	fmt.Println(connector.New("empty", connector.Custom).Permissions())
 	// Output:
 	// AnonymousUsers
 	// AnonymousUsers, Custom

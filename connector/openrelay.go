@@ -17,7 +17,7 @@ const (
 // validateRelay refuses to relay for everyone. It looks at what a session
 // may do that has shown nothing, wherever that right came from.
 func (c *Connector) validateRelay(fault report) {
-	if c.OpenRelay || !c.Rights(Peer{}).Has(AcceptAnyRecipient) {
+	if c.OpenRelay || !c.Rights(Subject{}).Has(AcceptAnyRecipient) {
 		return
 	}
 	v4, v6 := publicAddresses(c.RemoteIPRanges)

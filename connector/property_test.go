@@ -204,7 +204,7 @@ func randomConfig(lot *rand.Rand) relay.Config {
 	ranges := []string{"10.0.0.0/8", "10.1.0.0/16", "10.1.0.2", "10.2.0.0-10.2.255.255"}
 	lot.Shuffle(len(ranges), func(i, j int) { ranges[i], ranges[j] = ranges[j], ranges[i] })
 	for i := range 1 + lot.IntN(len(ranges)) {
-		c := connector.New(connector.Custom, fmt.Sprint("c", i))
+		c := connector.New(fmt.Sprint("c", i), connector.Custom)
 		c.Bindings = []netip.AddrPort{
 			netip.MustParseAddrPort(pick(lot, propertyLocal, "0.0.0.0:25")),
 		}

@@ -41,10 +41,12 @@ func TestMatrix(t *testing.T) {
 			{"ExchangeServers", ExchangeServers.Rights().Has(row.right), row.servers},
 			{
 				"ExchangeServers/server",
-				server.Rights(Peer{TLS: true, Names: []string{"relay.example.com"}}).Has(row.right),
+				server.Rights(
+					Subject{TLS: true, Names: []string{"relay.example.com"}},
+				).Has(row.right),
 				row.servers,
 			},
-			{"ExchangeServers/ESS", secured.Rights(Peer{}).Has(row.right), row.secured},
+			{"ExchangeServers/ESS", secured.Rights(Subject{}).Has(row.right), row.secured},
 			{"ExchangeLegacyServers", ExchangeLegacyServers.Rights().Has(row.right), row.legacy},
 			{"Partners", Partners.Rights().Has(row.right), row.partner},
 		} {
@@ -68,8 +70,10 @@ func TestRights(t *testing.T) {
 			AcceptAuthenticationFlag | AcceptHeadersRouting | BypassAntiSpam | BypassMessageSizeLimit
 	)
 	everyGroup := AnonymousUsers | ExchangeUsers | ExchangeServers | ExchangeLegacyServers | Partners
-	alice := Peer{Authenticated: true, User: "alice", Groups: []string{"staff", "ops"}, TLS: true}
-	contoso := Peer{Partner: "contoso.com", TLS: true}
+	alice := Subject{
+		Authenticated: true, User: "alice", Groups: []string{"staff", "ops"}, TLS: true,
+	}
+	contoso := Subject{Partner: "contoso.com", TLS: true}
 	relay := Grant{Principal: Anonymous, Rights: AcceptAnyRecipient}
 
 	for _, test := range []struct {
@@ -77,13 +81,13 @@ func TestRights(t *testing.T) {
 		groups PermissionGroup
 		auth   AuthMechanism
 		grants []Grant
-		peer   Peer
+		peer   Subject
 		want   Right
 	}{
-		{"a zero connector grants nothing", 0, 0, nil, Peer{}, 0},
+		{"a zero connector grants nothing", 0, 0, nil, Subject{}, 0},
 		{"nor to a user", 0, 0, nil, alice, 0},
-		{"anonymous", everyGroup, TLS, nil, Peer{}, anonymous},
-		{"TLS alone changes nothing", everyGroup, TLS, nil, Peer{TLS: true}, anonymous},
+		{"anonymous", everyGroup, TLS, nil, Subject{}, anonymous},
+		{"TLS alone changes nothing", everyGroup, TLS, nil, Subject{TLS: true}, anonymous},
 		{"a user's rights replace the anonymous ones", everyGroup, TLS, nil, alice, users},
 		{"a user without ExchangeUsers has none", AnonymousUsers, TLS | BasicAuth, nil, alice, 0},
 		{
@@ -93,27 +97,27 @@ func TestRights(t *testing.T) {
 		{
 			"groups alone do not log on", everyGroup, TLS,
 			[]Grant{{Principal: Group("ops"), Rights: AcceptAnyRecipient}},
-			Peer{User: "alice", Groups: []string{"ops"}}, anonymous,
+			Subject{User: "alice", Groups: []string{"ops"}}, anonymous,
 		},
 
 		{"partner", everyGroup, TLS, nil, contoso, partners},
 		{"a partner without the group is anonymous", AnonymousUsers, TLS, nil, contoso, anonymous},
 		{
 			"a partner outside TLS is anonymous", everyGroup, TLS, nil,
-			Peer{Partner: "contoso.com"}, anonymous,
+			Subject{Partner: "contoso.com"}, anonymous,
 		},
 		{
 			"a partner who logs on is a user", everyGroup, TLS, nil,
-			Peer{Authenticated: true, User: "bob", Partner: "contoso.com", TLS: true}, users,
+			Subject{Authenticated: true, User: "bob", Partner: "contoso.com", TLS: true}, users,
 		},
 		{"a grant makes a partner", AnonymousUsers, TLS, []Grant{
 			{Principal: PartnerName("Contoso.com."), Rights: Submit | AcceptAnyRecipient},
 		},
-			Peer{Partner: "CONTOSO.com", TLS: true}, Submit | AcceptAnyRecipient},
+			Subject{Partner: "CONTOSO.com", TLS: true}, Submit | AcceptAnyRecipient},
 		{"a grant to another domain does not", AnonymousUsers, TLS, []Grant{
 			{Principal: PartnerName("contoso.com"), Rights: AcceptAnyRecipient},
 		},
-			Peer{Partner: "mail.contoso.com", TLS: true}, anonymous},
+			Subject{Partner: "mail.contoso.com", TLS: true}, anonymous},
 		{
 			"a partner can be denied", AnonymousUsers | Partners, TLS,
 			[]Grant{{Principal: PartnerName("contoso.com"), Rights: Submit, Deny: true}}, contoso,
@@ -121,7 +125,7 @@ func TestRights(t *testing.T) {
 		},
 
 		{
-			"relay grant", AnonymousUsers, TLS, []Grant{relay}, Peer{},
+			"relay grant", AnonymousUsers, TLS, []Grant{relay}, Subject{},
 			anonymous | AcceptAnyRecipient,
 		},
 		{
@@ -130,7 +134,7 @@ func TestRights(t *testing.T) {
 		},
 		{
 			"which anonymous does not get", 0, TLS,
-			[]Grant{{Principal: Authenticated, Rights: Submit}}, Peer{}, 0,
+			[]Grant{{Principal: Authenticated, Rights: Submit}}, Subject{}, 0,
 		},
 		{
 			"grant to a user", ExchangeUsers, TLS,
@@ -165,21 +169,23 @@ func TestRights(t *testing.T) {
 		{"a user named like a principal is only a user", ExchangeUsers, TLS, []Grant{
 			{Principal: Group("ops"), Rights: AcceptAnySender}, relay,
 		},
-			Peer{Authenticated: true, User: "group:ops"}, users},
+			Subject{Authenticated: true, User: "group:ops"}, users},
 
 		{
 			"a denial wins over the group", AnonymousUsers, TLS,
 			[]Grant{{Principal: Anonymous, Rights: AcceptAuthoritativeDomainSender, Deny: true}},
-			Peer{}, anonymous &^ AcceptAuthoritativeDomainSender,
+			Subject{}, anonymous &^ AcceptAuthoritativeDomainSender,
 		},
 		{
 			"a denial wins over a later grant", AnonymousUsers, TLS,
-			[]Grant{{Principal: Anonymous, Rights: AcceptAnyRecipient, Deny: true}, relay}, Peer{},
+			[]Grant{{Principal: Anonymous, Rights: AcceptAnyRecipient, Deny: true}, relay},
+			Subject{},
 			anonymous,
 		},
 		{
 			"a denial wins over an earlier grant", AnonymousUsers, TLS,
-			[]Grant{relay, {Principal: Anonymous, Rights: AcceptAnyRecipient, Deny: true}}, Peer{},
+			[]Grant{relay, {Principal: Anonymous, Rights: AcceptAnyRecipient, Deny: true}},
+			Subject{},
 			anonymous,
 		},
 		{"a denial of a group wins over a grant to the user", ExchangeUsers, TLS,
@@ -195,16 +201,20 @@ func TestRights(t *testing.T) {
 			[]Grant{{Principal: User("ALICE"), Rights: Submit, Deny: true}}, alice, users &^ Submit,
 		},
 
-		{"externally secured", ExchangeServers, ExternalAuthoritative | TLS, nil, Peer{}, secured},
+		{
+			"externally secured", ExchangeServers, ExternalAuthoritative | TLS, nil, Subject{},
+			secured,
+		},
 		{"whatever it shows", ExchangeServers, ExternalAuthoritative, nil, alice, secured},
-		{"not without the group", AnonymousUsers, ExternalAuthoritative, nil, Peer{}, 0},
+		{"not without the group", AnonymousUsers, ExternalAuthoritative, nil, Subject{}, 0},
 		{"denial to the externally secured", ExchangeServers, ExternalAuthoritative,
 			[]Grant{
 				{Principal: ExternallySecured, Rights: BypassMessageSizeLimit, Deny: true},
-			}, Peer{}, secured &^ BypassMessageSizeLimit},
+			}, Subject{}, secured &^ BypassMessageSizeLimit},
 		{
 			"which others do not notice", AnonymousUsers, TLS,
-			[]Grant{{Principal: ExternallySecured, Rights: Submit, Deny: true}}, Peer{}, anonymous,
+			[]Grant{{Principal: ExternallySecured, Rights: Submit, Deny: true}}, Subject{},
+			anonymous,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -241,7 +251,7 @@ func TestRightsAllocateNothing(t *testing.T) {
 		{Principal: User("MALLORY"), Rights: Submit, Deny: true},
 		{Principal: PartnerName("contoso.com"), Rights: Submit},
 	}
-	peers := []Peer{
+	peers := []Subject{
 		{}, {Authenticated: true, User: "alice", Groups: []string{"ops"}},
 		{Partner: "contoso.com", TLS: true},
 	}

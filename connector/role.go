@@ -2,8 +2,8 @@ package connector
 
 import "strings"
 
-// Peer is what a session has shown so far.
-type Peer struct {
+// Subject is what a session has shown so far.
+type Subject struct {
 	Authenticated bool
 	User          string   // the name it logged on with
 	Groups        []string // the application's groups the user is in
@@ -30,8 +30,8 @@ const (
 	roleExternallySecured
 )
 
-// Rights returns what the peer may do on this connector. It is a function of
-// the connector and the peer alone and allocates nothing.
+// Rights returns what the subject may do on this connector. It is a function of
+// the connector and the subject alone and allocates nothing.
 //
 // A session is one principal at a time, and the rights of a new one replace
 // those of the old. It is anonymous at first. After it has logged on it is
@@ -47,14 +47,14 @@ const (
 // Who logs on is judged by that alone: as a server if the connector has
 // [ExchangeServer] and the verifier says that the identity is one, else as a
 // user, whatever the certificate.
-func (c *Connector) Rights(p Peer) Right {
-	r := c.role(&p)
+func (c *Connector) Rights(s Subject) Right {
+	r := c.role(&s)
 	rights := r.groupRights(c.PermissionGroups)
 	var denied Right
 	for i := range c.Grants {
 		g := &c.Grants[i]
 		switch {
-		case !c.applies(g, r, &p):
+		case !c.applies(g, r, &s):
 		case g.Deny:
 			denied |= g.Rights
 		default:
@@ -82,17 +82,17 @@ func (c *Connector) AsksForCertificate() bool {
 	return false
 }
 
-func (c *Connector) role(p *Peer) role {
+func (c *Connector) role(s *Subject) role {
 	switch {
 	case c.AuthMechanisms&ExternalAuthoritative != 0:
 		return roleExternallySecured
-	case p.Authenticated && p.Server && p.TLS && c.AuthMechanisms&ExchangeServer != 0:
+	case s.Authenticated && s.Server && s.TLS && c.AuthMechanisms&ExchangeServer != 0:
 		return roleServer
-	case p.Authenticated:
+	case s.Authenticated:
 		return roleAuthenticated
-	case p.TLS && c.namesServer(p):
+	case s.TLS && c.namesServer(s):
 		return roleServer
-	case p.TLS && c.knowsPartner(p):
+	case s.TLS && c.knowsPartner(s):
 		return rolePartner
 	}
 	return roleAnonymous
@@ -100,11 +100,11 @@ func (c *Connector) role(p *Peer) role {
 
 // namesServer reports whether the certificate is that of one of the operator's
 // own relays.
-func (c *Connector) namesServer(p *Peer) bool {
+func (c *Connector) namesServer(s *Subject) bool {
 	if c.AuthMechanisms&ExchangeServer == 0 {
 		return false
 	}
-	for _, name := range p.Names {
+	for _, name := range s.Names {
 		for _, server := range c.ServerNames {
 			if sameName(name, server) {
 				return true
@@ -114,60 +114,61 @@ func (c *Connector) namesServer(p *Peer) bool {
 	return false
 }
 
-func (c *Connector) knowsPartner(p *Peer) bool {
+func (c *Connector) knowsPartner(s *Subject) bool {
 	if c.PermissionGroups&Partners != 0 {
-		return c.partner(p) != ""
+		return c.partner(s) != ""
 	}
-	return c.partnerGranted(p) != ""
+	return c.partnerGranted(s) != ""
 }
 
 // partner returns the domain that a partner is shown as: one that a grant
 // names, else the first.
-func (c *Connector) partner(p *Peer) string {
-	if domain := c.partnerGranted(p); domain != "" {
+func (c *Connector) partner(s *Subject) string {
+	if domain := c.partnerGranted(s); domain != "" {
 		return domain
 	}
-	for i := range len(p.Names) + 1 {
-		if domain := c.proved(p, i); domain != "" {
+	for i := range len(s.Names) + 1 {
+		if domain := c.proved(s, i); domain != "" {
 			return domain
 		}
 	}
 	return ""
 }
 
-// partnerGranted returns a domain of the peer that a grant names, or nothing.
-func (c *Connector) partnerGranted(p *Peer) string {
+// partnerGranted returns a domain of the subject that a grant names, or
+// nothing.
+func (c *Connector) partnerGranted(s *Subject) string {
 	for i := range c.Grants {
-		if domain := c.grantedTo(&c.Grants[i], p); domain != "" {
+		if domain := c.grantedTo(&c.Grants[i], s); domain != "" {
 			return domain
 		}
 	}
 	return ""
 }
 
-// grantedTo returns the partner's domain that the grant names, if the peer has
-// proved it.
-func (c *Connector) grantedTo(g *Grant, p *Peer) string {
+// grantedTo returns the partner's domain that the grant names, if the subject
+// has proved it.
+func (c *Connector) grantedTo(g *Grant, s *Subject) string {
 	domain, ok := strings.CutPrefix(string(g.Principal), partnerPrefix)
 	if !ok {
 		return ""
 	}
-	for i := range len(p.Names) + 1 {
-		if sameName(domain, c.proved(p, i)) {
+	for i := range len(s.Names) + 1 {
+		if sameName(domain, c.proved(s, i)) {
 			return domain
 		}
 	}
 	return ""
 }
 
-// proved returns the ith domain that the peer has proved, or nothing if that
-// name proves none: the first is Peer.Partner, those that follow are the
+// proved returns the ith domain that the subject has proved, or nothing if that
+// name proves none: the first is Subject.Partner, those that follow are the
 // certificate's.
-func (c *Connector) proved(p *Peer, i int) string {
+func (c *Connector) proved(s *Subject, i int) string {
 	if i == 0 {
-		return p.Partner
+		return s.Partner
 	}
-	name := strings.TrimSuffix(p.Names[i-1], ".")
+	name := strings.TrimSuffix(s.Names[i-1], ".")
 	switch {
 	case strings.Contains(name, "*"):
 		// Whoever holds a wildcard is no single host, let alone the domain.
@@ -208,20 +209,20 @@ func (r role) groupRights(groups PermissionGroup) Right {
 	}
 }
 
-// applies reports whether the grant is for a peer in a role.
-func (c *Connector) applies(g *Grant, r role, p *Peer) bool {
+// applies reports whether the grant is for a subject in a role.
+func (c *Connector) applies(g *Grant, r role, s *Subject) bool {
 	switch r {
 	case roleAnonymous:
 		return g.Principal == Anonymous
 	case roleExternallySecured:
 		return g.Principal == ExternallySecured
 	case rolePartner:
-		return c.grantedTo(g, p) != ""
+		return c.grantedTo(g, s) != ""
 	case roleServer:
 		if g.Principal == Servers {
 			return true
 		}
-		if !p.Authenticated {
+		if !s.Authenticated {
 			return false
 		}
 		// It has logged on under a name that may be denied something.
@@ -230,10 +231,10 @@ func (c *Connector) applies(g *Grant, r role, p *Peer) bool {
 		return true
 	}
 	if name, ok := strings.CutPrefix(string(g.Principal), userPrefix); ok {
-		return g.names(name, p.User)
+		return g.names(name, s.User)
 	}
 	if name, ok := strings.CutPrefix(string(g.Principal), groupPrefix); ok {
-		for _, group := range p.Groups {
+		for _, group := range s.Groups {
 			if g.names(name, group) {
 				return true
 			}
@@ -242,7 +243,7 @@ func (c *Connector) applies(g *Grant, r role, p *Peer) bool {
 	return false
 }
 
-// names compares a name of the grant with one of the peer. Whether case
+// names compares a name of the grant with one of the subject. Whether case
 // matters is known to the verifier only: the closed answer is to grant
 // to the exact name and to deny every spelling of it.
 func (g *Grant) names(name, of string) bool {

@@ -18,62 +18,68 @@ func TestServers(t *testing.T) {
 		AuthMechanisms:   TLS | BasicAuth | ExchangeServer,
 		ServerNames:      []string{"relay1.example.com", "Relay2.example.com."},
 	}
-	logged := Peer{
+	logged := Subject{
 		Authenticated: true, User: "relay", Groups: []string{"dmz"}, Server: true, TLS: true,
 	}
 	for _, test := range []struct {
 		name   string
 		change func(*Connector)
-		peer   Peer
+		peer   Subject
 		want   Right
 		who    Principal
 	}{
 		{
-			"by certificate", nil, Peer{TLS: true, Names: []string{"relay1.example.com"}}, servers,
+			"by certificate", nil, Subject{TLS: true, Names: []string{"relay1.example.com"}},
+			servers,
 			Servers,
 		},
 		{
-			"in any spelling", nil, Peer{TLS: true, Names: []string{"RELAY2.example.com"}}, servers,
+			"in any spelling", nil, Subject{TLS: true, Names: []string{"RELAY2.example.com"}},
+			servers,
 			Servers,
 		},
 		{
 			"by any name of the certificate", nil,
-			Peer{TLS: true, Names: []string{"www.example.com", "relay1.example.com"}}, servers,
+			Subject{TLS: true, Names: []string{"www.example.com", "relay1.example.com"}}, servers,
 			Servers,
 		},
-		{"not outside TLS", nil, Peer{Names: []string{"relay1.example.com"}}, anonymous, Anonymous},
 		{
-			"not by another name", nil, Peer{TLS: true, Names: []string{"relay.example.com"}},
-			Partners.Rights(), PartnerName("relay.example.com"),
-		},
-		{
-			"not by a wildcard", nil, Peer{TLS: true, Names: []string{"*.example.com"}}, anonymous,
+			"not outside TLS", nil, Subject{Names: []string{"relay1.example.com"}}, anonymous,
 			Anonymous,
 		},
 		{
-			"not as a partner", nil, Peer{TLS: true, Partner: "relay1.example.com"},
+			"not by another name", nil, Subject{TLS: true, Names: []string{"relay.example.com"}},
+			Partners.Rights(), PartnerName("relay.example.com"),
+		},
+		{
+			"not by a wildcard", nil, Subject{TLS: true, Names: []string{"*.example.com"}},
+			anonymous,
+			Anonymous,
+		},
+		{
+			"not as a partner", nil, Subject{TLS: true, Partner: "relay1.example.com"},
 			Partners.Rights(), PartnerName("relay1.example.com"),
 		},
 		{"not without the mechanism", func(c *Connector) { c.AuthMechanisms = TLS },
-			Peer{
+			Subject{
 				TLS: true, Names: []string{"relay1.example.com"},
 			}, Partners.Rights(), PartnerName("relay1.example.com")},
 		{"without the group it may do nothing", func(c *Connector) {
 			c.PermissionGroups = AnonymousUsers
 		},
-			Peer{TLS: true, Names: []string{"relay1.example.com"}}, 0, Servers},
+			Subject{TLS: true, Names: []string{"relay1.example.com"}}, 0, Servers},
 
 		{"by log-on", nil, logged, servers, Servers},
 		{
 			"not by log-on outside TLS", nil,
-			Peer{Authenticated: true, User: "relay", Server: true}, users, User("relay"),
+			Subject{Authenticated: true, User: "relay", Server: true}, users, User("relay"),
 		},
 		{"not by log-on without the mechanism", func(c *Connector) {
 			c.AuthMechanisms = TLS | BasicAuth
 		}, logged, users, User("relay")},
-		{"not before log-on", nil, Peer{Server: true, TLS: true}, anonymous, Anonymous},
+		{"not before log-on", nil, Subject{Server: true, TLS: true}, anonymous, Anonymous},
 		{"who logs on as a user is one, whatever the certificate", nil,
-			Peer{
+			Subject{
 				Authenticated: true, User: "alice", TLS: true,
 				Names: []string{"relay1.example.com"},
 			}, users, User("alice")},
@@ -85,7 +91,7 @@ func TestServers(t *testing.T) {
 		{"denial", func(c *Connector) {
 			c.Grants = []Grant{{Principal: Servers, Rights: AcceptHeadersForest, Deny: true}}
 		},
-			Peer{
+			Subject{
 				TLS: true, Names: []string{"relay1.example.com"},
 			}, servers &^ AcceptHeadersForest, Servers},
 		{"grant", func(c *Connector) {
@@ -109,7 +115,7 @@ func TestServers(t *testing.T) {
 		{"which a certificate does not meet", func(c *Connector) {
 			c.Grants = []Grant{{Principal: Authenticated, Rights: Submit, Deny: true}}
 		},
-			Peer{TLS: true, Names: []string{"relay1.example.com"}}, servers, Servers},
+			Subject{TLS: true, Names: []string{"relay1.example.com"}}, servers, Servers},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -199,7 +205,7 @@ func TestPartnerNames(t *testing.T) {
 				AuthMechanisms: TLS, PermissionGroups: test.groups, PartnerNames: test.mapped,
 				Grants: test.grants,
 			}
-			p := Peer{TLS: true, Names: test.names}
+			p := Subject{TLS: true, Names: test.names}
 			if got := c.Rights(p); got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
@@ -207,7 +213,7 @@ func TestPartnerNames(t *testing.T) {
 				t.Errorf("principal %s, want %s", who, test.who)
 			}
 			p.TLS = false
-			if got, want := c.Rights(p), c.Rights(Peer{}); got != want {
+			if got, want := c.Rights(p), c.Rights(Subject{}); got != want {
 				t.Errorf("outside TLS: %s, want %s", got, want)
 			}
 		})
@@ -295,7 +301,7 @@ func TestRoleAllocatesNothing(t *testing.T) {
 		PartnerNames:     map[string]string{"mail.contoso.com": "contoso.com"},
 		Grants:           []Grant{{Principal: PartnerName("contoso.com"), Rights: AcceptAnySender}},
 	}
-	for _, p := range []Peer{
+	for _, p := range []Subject{
 		{TLS: true, Names: []string{"relay.example.com"}},
 		{TLS: true, Names: slices.Repeat([]string{"x.example", "mail.contoso.com"}, 3)},
 	} {

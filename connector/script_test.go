@@ -234,7 +234,7 @@ func (p *player) connector(l scriptLine, name, rest string) *connector.Connector
 		if err := u.UnmarshalText([]byte(value)); err != nil {
 			p.t.Fatalf("%s: %v", l.at, err)
 		}
-		c, rest = connector.New(u, name), after
+		c, rest = connector.New(name, u), after
 	} else if key == "Recipe" {
 		recipes := map[string]func(string) *connector.Connector{
 			"FromInternet": connector.FromInternet,

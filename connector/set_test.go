@@ -10,7 +10,7 @@ import (
 
 // receive returns a connector that only matters for where it matches.
 func receive(name string, binds []netip.AddrPort, remotes []Range) *Connector {
-	c := New(Custom, name)
+	c := New(name, Custom)
 	c.Bindings, c.RemoteIPRanges = binds, remotes
 	return c
 }

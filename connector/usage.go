@@ -66,7 +66,7 @@ func (u *Usage) UnmarshalText(text []byte) (err error) {
 // yours in ServerNames, or let the verifier know them by a password (see
 // [ExchangeServer]). For servers on a trusted network set AuthMechanisms to
 // [ExternalAuthoritative] and PermissionGroups to [ExchangeServers].
-func New(u Usage, name string) *Connector {
+func New(name string, u Usage) *Connector {
 	c := &Connector{Name: name, Usage: u, AuthMechanisms: TLS}
 	switch u {
 	case Client:
@@ -107,7 +107,7 @@ func allLocal(port uint16) []netip.AddrPort {
 // MaxConnectionsPercentPerSource and ConnectionRate. Limits.MaxConnections
 // still bounds the hosts together.
 func AnonymousRelay(name string, ranges ...Range) *Connector {
-	c := New(Custom, name)
+	c := New(name, Custom)
 	c.Bindings = allLocal(25)
 	c.RemoteIPRanges = slices.Clone(ranges)
 	c.PermissionGroups = AnonymousUsers
@@ -128,7 +128,7 @@ func AnonymousRelay(name string, ranges ...Range) *Connector {
 // and Sender fields. Give hosts and services that send as such an address
 // without logging on a connector of their own.
 func FromInternet(name string) *Connector {
-	c := New(Internet, name)
+	c := New(name, Internet)
 	c.Bindings = allLocal(25)
 	c.RemoteIPRanges = Everyone()
 	c.Grants = []Grant{{Principal: Anonymous, Rights: AcceptAuthoritativeDomainSender, Deny: true}}
@@ -142,7 +142,7 @@ func FromInternet(name string) *Connector {
 // It is a Client connector without the 5 messages a minute, which suit a person
 // and stop an application. Set Limits.MessageRate to bound a user.
 func Submission(name string) *Connector {
-	c := New(Client, name)
+	c := New(name, Client)
 	c.RemoteIPRanges = Everyone()
 	c.Limits.MessageRate = -1
 	return c

@@ -31,7 +31,7 @@ func TestUsagePresets(t *testing.T) {
 	} {
 		t.Run(test.usage.String(), func(t *testing.T) {
 			t.Parallel()
-			c := New(test.usage, "a name")
+			c := New("a name", test.usage)
 			got := fmt.Sprintln(
 				c.Name, c.Usage, c.PermissionGroups, c.AuthMechanisms, c.Bindings, c.RemoteIPRanges,
 				c.Limits,
@@ -43,10 +43,10 @@ func TestUsagePresets(t *testing.T) {
 			if got != want {
 				t.Errorf("got  %swant %s", got, want)
 			}
-			if got := c.Rights(Peer{}); got != test.anonymous {
+			if got := c.Rights(Subject{}); got != test.anonymous {
 				t.Errorf("anonymous has %s", got)
 			}
-			if got := c.Rights(Peer{Authenticated: true, User: "alice"}); got != test.user {
+			if got := c.Rights(Subject{Authenticated: true, User: "alice"}); got != test.user {
 				t.Errorf("a user has %s", got)
 			}
 		})
@@ -57,10 +57,12 @@ func TestUsagePresets(t *testing.T) {
 // it.
 func TestUsageIsALabel(t *testing.T) {
 	t.Parallel()
-	peers := []Peer{{}, {Authenticated: true, User: "alice"}, {Partner: "contoso.com", TLS: true}}
+	peers := []Subject{
+		{}, {Authenticated: true, User: "alice"}, {Partner: "contoso.com", TLS: true},
+	}
 	usages := []Usage{Client, Custom, Internal, Internet, Partner}
 	for _, u := range usages {
-		c := New(u, "c")
+		c := New("c", u)
 		for _, p := range peers {
 			want := c.Rights(p)
 			for _, label := range usages {
@@ -81,10 +83,10 @@ func TestAnonymousRelay(t *testing.T) {
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
-	if got := c.Rights(Peer{}); got != AnonymousUsers.Rights()|AcceptAnyRecipient {
+	if got := c.Rights(Subject{}); got != AnonymousUsers.Rights()|AcceptAnyRecipient {
 		t.Errorf("anonymous has %s", got)
 	}
-	if got := c.Rights(Peer{Authenticated: true}); got != 0 {
+	if got := c.Rights(Subject{Authenticated: true}); got != 0 {
 		t.Errorf("a user has %s", got)
 	}
 	if c.Usage != Custom || c.AuthMechanisms != TLS || c.RequireTLS ||
@@ -96,7 +98,7 @@ func TestAnonymousRelay(t *testing.T) {
 		l.MaxConnections != 5000 {
 		t.Errorf("limits %+v", l)
 	}
-	for _, c := range []*Connector{FromInternet("mx"), Submission("users"), New(Custom, "custom")} {
+	for _, c := range []*Connector{FromInternet("mx"), Submission("users"), New("custom", Custom)} {
 		l := c.Limits.WithDefaults(c.Usage)
 		if l.MaxConnectionsPerSource != 20 || l.MaxConnectionsPercentPerSource != 2 {
 			t.Errorf("%s: limits %+v", c.Name, l)
@@ -118,7 +120,7 @@ func TestFromInternet(t *testing.T) {
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
-	if got := c.Rights(Peer{}); got != AnonymousUsers.Rights()&^AcceptAuthoritativeDomainSender {
+	if got := c.Rights(Subject{}); got != AnonymousUsers.Rights()&^AcceptAuthoritativeDomainSender {
 		t.Errorf("anonymous has %s", got)
 	}
 }
@@ -137,11 +139,11 @@ func TestSubmission(t *testing.T) {
 	if got := c.Limits.WithDefaults(c.Usage).MessageRate; got != -1 {
 		t.Errorf("message rate %d", got)
 	}
-	if got := c.Rights(Peer{TLS: true}); got != 0 {
+	if got := c.Rights(Subject{TLS: true}); got != 0 {
 		t.Errorf("anonymous has %s", got)
 	}
 	if got := c.Rights(
-		Peer{Authenticated: true, User: "alice", TLS: true},
+		Subject{Authenticated: true, User: "alice", TLS: true},
 	); !got.Has(Submit | AcceptAnyRecipient) {
 		t.Errorf("a user has %s", got)
 	}

@@ -50,7 +50,7 @@ func wantFaults(t *testing.T, err error, want ...string) {
 
 // valid returns a connector without a fault, changed by f.
 func valid(f func(*Connector)) *Connector {
-	c := New(Custom, "c")
+	c := New("c", Custom)
 	c.Bindings = bindings("127.0.0.1:25")
 	c.RemoteIPRanges = ranges("10.0.0.0/8")
 	f(c)
@@ -476,7 +476,7 @@ func TestOpenRelayNeedsNoWarningForUsers(t *testing.T) {
 	for _, c := range []*Connector{
 		Submission("users"),
 		valid(func(c *Connector) { // the Internet's mail goes to accepted domains
-			*c = *New(Internet, "mx")
+			*c = *New("mx", Internet)
 			c.Bindings = bindings("0.0.0.0:25")
 		}),
 		valid(func(c *Connector) {

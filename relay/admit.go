@@ -182,8 +182,8 @@ func (p *rules) serves(c *connector.Connector, remote netip.Addr) bool {
 }
 
 // peerOf is what decides the rights of a client.
-func peerOf(id *auth.Identity, t *tls.ConnectionState) connector.Peer {
-	p := connector.Peer{TLS: t != nil}
+func peerOf(id *auth.Identity, t *tls.ConnectionState) connector.Subject {
+	p := connector.Subject{TLS: t != nil}
 	if id != nil {
 		p.Authenticated, p.User, p.Groups, p.Server = true, id.User, id.Groups, id.Server
 	}

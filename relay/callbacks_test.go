@@ -127,7 +127,7 @@ func TestEventsAreBounded(t *testing.T) {
 		kinds := map[event.Kind]int{}
 		cfg := local(newCapture(), newCapture())
 		cfg.Logger = log.logger()
-		in := bind(connector.New(connector.Internet, "in"), "127.0.0.1")
+		in := bind(connector.New("in", connector.Internet), "127.0.0.1")
 		cfg.Connectors = []*connector.Connector{in}
 		cfg.Hostname, cfg.Spool = "relay.example.test", memspool.New(nil)
 		cfg.Events = func(e event.Event) {

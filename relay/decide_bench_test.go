@@ -90,7 +90,7 @@ func BenchmarkDecideRcpt(b *testing.B) {
 				b.ReportAllocs()
 				for i := 0; b.Loop(); i++ {
 					if r.DecideRcpt(
-						ctx, local, remote, connector.Peer{}, to[i%256], 5000,
+						ctx, local, remote, connector.Subject{}, to[i%256], 5000,
 					) != d.accepted {
 						b.Fatal("decided otherwise")
 					}
@@ -107,7 +107,7 @@ func TestDecideRcptAllocates(t *testing.T) {
 	for _, d := range decisions() {
 		ctx, remote, to := t.Context(), netip.MustParseAddr(d.remote), d.addresses(100)[7]
 		got := testing.AllocsPerRun(100, func() {
-			if r.DecideRcpt(ctx, local, remote, connector.Peer{}, to, 5000) != d.accepted {
+			if r.DecideRcpt(ctx, local, remote, connector.Subject{}, to, 5000) != d.accepted {
 				t.Fatalf("%s: decided otherwise", d.name)
 			}
 		})

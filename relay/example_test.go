@@ -256,7 +256,7 @@ func ExampleRelay_Prepare() {
 
 // Listen opens the sockets, so that the addresses are known before Run.
 func ExampleRelay_Listen() {
-	in := connector.New(connector.Internet, "in")
+	in := connector.New("in", connector.Internet)
 	in.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	r, err := relay.New(relay.Config{
 		Hostname: "relay.example.com", Spool: memspool.New(nil),

@@ -107,7 +107,7 @@ func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
 		c = smtpd.Encrypting(c)
 	}
 	e.Connector, e.Permissions = c.Name, c.Permissions()
-	peer := connector.Peer{TLS: q.TLS, Names: q.Names, Partner: q.Partner}
+	peer := connector.Subject{TLS: q.TLS, Names: q.Names, Partner: q.Partner}
 	s := client{connector: c, tls: q.TLS}
 	ok = true
 	if q.User != "" {

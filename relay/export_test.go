@@ -34,7 +34,7 @@ func NewCRWriter(w io.Writer) io.Writer { return &crWriter{w: w} }
 // the receive connector to the choice of the send connector, and says whether
 // it is accepted. The name of the route is left out.
 func (r *Relay) DecideRcpt(
-	ctx context.Context, local netip.AddrPort, remote netip.Addr, peer connector.Peer,
+	ctx context.Context, local netip.AddrPort, remote netip.Addr, peer connector.Subject,
 	to domains.Address, size int64,
 ) bool {
 	p := r.snap.Load()

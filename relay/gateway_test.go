@@ -81,7 +81,7 @@ func TestGatewayGuardText(t *testing.T) {
 }
 
 func TestClientFaults(t *testing.T) {
-	partners := connector.New(connector.Partner, "partners")
+	partners := connector.New("partners", connector.Partner)
 	partners.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	partners.RemoteIPRanges = connector.Loopback()
 	cfg := relay.Config{

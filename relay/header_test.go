@@ -112,7 +112,7 @@ func TestFirewall(t *testing.T) {
 		"X-Postern-Organization-Trusted: 1\r\nX-MS-Exchange-Other: stays\r\nReceived: from a " +
 		"by b; c\r\nResent-From: x@elsewhere.test\r\nSubject: s\r\n"
 	w := start(t, func(cfg *relay.Config) {
-		servers := bind(connector.New(connector.Internal, "servers"), "127.0.0.4")
+		servers := bind(connector.New("servers", connector.Internal), "127.0.0.4")
 		servers.RemoteIPRanges = connector.Loopback()
 		servers.PermissionGroups = connector.ExchangeServers
 		servers.AuthMechanisms = connector.ExternalAuthoritative

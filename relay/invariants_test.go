@@ -427,7 +427,7 @@ func TestUnknownRecipients(t *testing.T) {
 // logging on takes it away.
 func TestIdentityReplacesAnonymous(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) {
-		c := bind(connector.New(connector.Custom, "both"), "127.0.0.4")
+		c := bind(connector.New("both", connector.Custom), "127.0.0.4")
 		c.RemoteIPRanges = connector.Loopback()
 		c.PermissionGroups = connector.AnonymousUsers | connector.ExchangeUsers
 		c.AuthMechanisms = connector.BasicAuth

@@ -322,7 +322,7 @@ func TestReloadBindings(t *testing.T) {
 	keep := w.addr("apps")
 	cfg, _ := config()
 	cfg.Mailboxes, cfg.Transport, cfg.Events = w.mailboxes, w.out, w.events.add
-	extra := bind(connector.New(connector.Internet, "extra"), "127.0.0.5")
+	extra := bind(connector.New("extra", connector.Internet), "127.0.0.5")
 	off := *cfg.Connectors[1]
 	off.Disabled = true
 	cfg.Connectors = []*connector.Connector{cfg.Connectors[0], &off, extra}
@@ -343,7 +343,7 @@ func TestReloadBindings(t *testing.T) {
 
 	bad := cfg
 	bad.Connectors = append(
-		slices.Clone(cfg.Connectors), bind(connector.New(connector.Internet, "bad"), "192.0.2.1"),
+		slices.Clone(cfg.Connectors), bind(connector.New("bad", connector.Internet), "192.0.2.1"),
 	)
 	if err := w.relay.Reload(bad); err == nil ||
 		!strings.Contains(err.Error(), "Connectors[3].Bindings[0]") {

@@ -154,7 +154,7 @@ func TestReloadTellsWhatItBinds(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) { cfg.Logger = log.logger() })
 	cfg, _ := config()
 	cfg.Mailboxes, cfg.Transport, cfg.Events = w.mailboxes, w.out, w.events.add
-	extra := bind(connector.New(connector.Internet, "extra"), "127.0.0.5")
+	extra := bind(connector.New("extra", connector.Internet), "127.0.0.5")
 	cfg.Connectors = append(cfg.Connectors, extra)
 	if err := w.relay.Reload(cfg); err != nil {
 		t.Fatal(err)

@@ -452,7 +452,7 @@ func TestWarnsOfPasswordsInTheClear(t *testing.T) {
 func TestWarnsOfStrangersLimits(t *testing.T) {
 	ranges := connector.MustParseRange("10.0.5.20-10.0.5.21")
 	handMade := func() *connector.Connector {
-		c := connector.New(connector.Custom, "apps")
+		c := connector.New("apps", connector.Custom)
 		c.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:25")}
 		c.RemoteIPRanges = []connector.Range{ranges}
 		c.PermissionGroups = connector.AnonymousUsers

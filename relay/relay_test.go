@@ -149,7 +149,7 @@ func config() (relay.Config, *world) {
 	w := &world{mailboxes: newCapture(), out: newCapture(), events: newEvents()}
 	apps := connector.AnonymousRelay("apps", connector.MustParseRange("127.0.0.1"))
 	apps.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
-	in := connector.New(connector.Internet, "in")
+	in := connector.New("in", connector.Internet)
 	in.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.2:0")}
 	in.Limits.Tarpit = -1
 	users := connector.Submission("users")

@@ -34,7 +34,7 @@ func (p *rules) warn(log *slog.Logger) {
 // remote address, though its hosts are named ones that may relay.
 func hasStrangersLimits(c *connector.Connector) bool {
 	if c.OpenRelay ||
-		!c.Rights(connector.Peer{}).Has(connector.Submit|connector.AcceptAnyRecipient) {
+		!c.Rights(connector.Subject{}).Has(connector.Submit|connector.AcceptAnyRecipient) {
 		return false
 	}
 	l, d := c.Limits.WithDefaults(c.Usage), connector.Limits{}.WithDefaults(c.Usage)

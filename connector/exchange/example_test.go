@@ -29,7 +29,7 @@ func ExampleRead() {
 	}
 	c := result.Connectors[0]
 	fmt.Println(c.Name, c.Bindings, c.RemoteIPRanges, c.PermissionGroups)
-	fmt.Println(c.Rights(connector.Peer{}).Has(connector.AcceptAnyRecipient))
+	fmt.Println(c.Rights(connector.Subject{}).Has(connector.AcceptAnyRecipient))
 	for _, n := range result.Notes {
 		fmt.Println(n)
 	}

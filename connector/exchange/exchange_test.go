@@ -132,33 +132,35 @@ func TestRights(t *testing.T) {
 	for _, c := range r.Connectors {
 		byName[c.Name] = c
 	}
-	user := connector.Peer{Authenticated: true, User: `CONTOSO\svc-app`, TLS: true}
+	user := connector.Subject{Authenticated: true, User: `CONTOSO\svc-app`, TLS: true}
 	for _, tt := range []struct {
 		name string
-		peer connector.Peer
+		peer connector.Subject
 		want connector.Right
 	}{
 		{
-			"Relay", connector.Peer{},
+			"Relay", connector.Subject{},
 			connector.AnonymousUsers.Rights() | connector.AcceptAnyRecipient,
 		},
 		{"Relay", user, connector.Submit}, // it may be one of the guests
 		{
 			"Relay",
-			connector.Peer{Authenticated: true, User: "other", Groups: []string{`CONTOSO\guests`}},
+			connector.Subject{
+				Authenticated: true, User: "other", Groups: []string{`CONTOSO\guests`},
+			},
 			0,
 		},
-		{"Printers", connector.Peer{}, connector.AnonymousUsers.Rights()},
+		{"Printers", connector.Subject{}, connector.AnonymousUsers.Rights()},
 		{
-			"Internet", connector.Peer{},
+			"Internet", connector.Subject{},
 			connector.AnonymousUsers.Rights() &^ connector.AcceptAuthoritativeDomainSender,
 		},
-		{"Default Frontend EX01", connector.Peer{}, connector.AnonymousUsers.Rights()},
+		{"Default Frontend EX01", connector.Subject{}, connector.AnonymousUsers.Rights()},
 		{"Default Frontend EX01", user, 0},
 		{"Client Frontend EX01", user, connector.ExchangeUsers.Rights()},
-		{"Client Frontend EX01", connector.Peer{}, 0},
+		{"Client Frontend EX01", connector.Subject{}, 0},
 		{
-			"Trusted apps", connector.Peer{},
+			"Trusted apps", connector.Subject{},
 			connector.ExchangeServers.Rights() &^ (connector.AcceptHeadersOrganization | connector.AcceptHeadersForest),
 		},
 	} {

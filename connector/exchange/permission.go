@@ -424,7 +424,7 @@ func isKind(p connector.Principal) bool {
 
 // groupRights returns what the groups of the connector give to a principal.
 func (c *receive) groupRights(p connector.Principal) connector.Right {
-	peer := connector.Peer{
+	peer := connector.Subject{
 		Authenticated: p != connector.Anonymous && p != connector.ExternallySecured,
 		Server:        p == connector.Servers, TLS: true,
 	}

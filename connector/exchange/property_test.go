@@ -32,13 +32,13 @@ func TestNeverMoreThanTheSource(t *testing.T) {
 		if c.RequireTLS != m.requireTLS && !c.RequireTLS {
 			t.Errorf("seed %d: TLS is no longer required", seed)
 		}
-		if more := c.Rights(connector.Peer{}) &^ source; more != 0 {
+		if more := c.Rights(connector.Subject{}) &^ source; more != 0 {
 			t.Errorf("seed %d: strangers may %v as well\n%s\n%s", seed, more, d.ReceiveConnectors,
 				d.Permissions)
 		}
 		for _, u := range m.users() {
 			source := m.rights(u.token...)
-			for _, peer := range []connector.Peer{
+			for _, peer := range []connector.Subject{
 				{User: u.name}, {User: u.name, Groups: u.groups}, {User: "someone"},
 				{User: "someone",
 					Groups: u.groups},
@@ -50,7 +50,7 @@ func TestNeverMoreThanTheSource(t *testing.T) {
 				}
 			}
 		}
-		partner := connector.Peer{TLS: true, Names: []string{"mail.fabrikam.example"}}
+		partner := connector.Subject{TLS: true, Names: []string{"mail.fabrikam.example"}}
 		if more := c.Rights(partner) &^ source; more != 0 {
 			t.Errorf("seed %d: a partner may %v", seed, more)
 		}

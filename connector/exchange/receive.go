@@ -474,7 +474,7 @@ func (c *receive) role() {
 // finishReceive notes what an administrator may take for something that it is
 // not, once the rights are known.
 func (r *reader) finishReceive(c *receive) {
-	rights := c.Rights(connector.Peer{})
+	rights := c.Rights(connector.Subject{})
 	if !c.PermissionGroups.Has(connector.AnonymousUsers) ||
 		c.AuthMechanisms.Has(connector.ExternalAuthoritative) {
 		return

@@ -58,7 +58,7 @@ func newRelay(store spool.Store, listen, maildir, other string) (*relay.Relay, e
 	if err != nil {
 		return nil, err
 	}
-	internet := connector.New(connector.Internet, "internet")
+	internet := connector.New("internet", connector.Internet)
 	internet.Bindings = []netip.AddrPort{binding}
 
 	return relay.New(relay.Config{

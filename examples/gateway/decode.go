@@ -189,7 +189,7 @@ func (f *faults) receive(path string, src any, dst *connector.Connector) {
 	if s, ok := table["usage"].(string); ok {
 		_ = usage.UnmarshalText([]byte(s)) // fill reports what is wrong with it
 	}
-	*dst = *connector.New(usage, "")
+	*dst = *connector.New("", usage)
 	f.fill(path+".", table, dst)
 }
 

@@ -86,7 +86,7 @@ func config(t testing.TB) relay.Config {
 		connector.MustParseRange("10.1.0.0/16"),
 	)
 	apps.Bindings = bindings("192.0.2.25:25")
-	partners := connector.New(connector.Partner, "partners")
+	partners := connector.New("partners", connector.Partner)
 	partners.Bindings = bindings("192.0.2.25:26")
 	partners.RemoteIPRanges = []connector.Range{connector.AllIPv4()}
 	partners.AuthMechanisms = connector.NoAuth

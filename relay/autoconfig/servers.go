@@ -130,5 +130,5 @@ func logsOn(c *connector.Connector) bool {
 
 // everyUser reports whether any user who has logged on may send.
 func everyUser(c *connector.Connector) bool {
-	return c.Rights(connector.Peer{Authenticated: true, TLS: true}).Has(connector.Submit)
+	return c.Rights(connector.Subject{Authenticated: true, TLS: true}).Has(connector.Submit)
 }

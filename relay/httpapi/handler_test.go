@@ -524,7 +524,7 @@ func TestNarrowerConnector(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(w *world) {
 		w.users.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:25")}
-		other := connector.New(connector.Custom, "quarantine")
+		other := connector.New("quarantine", connector.Custom)
 		other.Bindings = w.users.Bindings
 		other.RemoteIPRanges = []connector.Range{connector.MustParseRange("192.0.2.0/24")}
 		w.cfg.Connectors = append(w.cfg.Connectors, other)

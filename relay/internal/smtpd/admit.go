@@ -37,7 +37,7 @@ func (c *conn) leave() {
 
 // rights recomputes what the session may do.
 func (c *conn) rights() {
-	p := connector.Peer{TLS: c.sess.TLS != nil}
+	p := connector.Subject{TLS: c.sess.TLS != nil}
 	if id := c.sess.Identity; id != nil {
 		p.Authenticated, p.User, p.Groups, p.Server = true, id.User, id.Groups, id.Server
 	}
