@@ -251,10 +251,12 @@ func logonsBeside(t *testing.T, workers, failures int, onset time.Duration) (p99
 		runs    = time.Minute
 	)
 	synctest.Test(t, func(t *testing.T) {
-		f := defend(t, "$slow$", auth.NewHasher(auth.HasherOptions{Workers: workers, Other: func(_, password string) (bool, error) {
+		slow := func(_, password string) (bool, error) {
 			time.Sleep(50 * time.Millisecond)
 			return password == "secret", nil
-		}}), auth.ThrottleOptions{})
+		}
+		hasher := auth.NewHasher(auth.HasherOptions{Workers: workers, Other: slow})
+		f := defend(t, "$slow$", hasher, auth.ThrottleOptions{})
 		defer f.stop()
 		for i := range f.names {
 			f.work(t, i)

@@ -75,7 +75,8 @@ func (c *ca) issue(change func(*x509.Certificate), names ...string) *tls.Certifi
 // intermediate returns an authority that c vouches for.
 func (c *ca) intermediate() *ca {
 	sub := c.issue(func(t *x509.Certificate) {
-		t.IsCA, t.BasicConstraintsValid, t.KeyUsage, t.ExtKeyUsage = true, true, x509.KeyUsageCertSign, nil
+		t.IsCA, t.BasicConstraintsValid = true, true
+		t.KeyUsage, t.ExtKeyUsage = x509.KeyUsageCertSign, nil
 		t.Subject.CommonName = "intermediate"
 	})
 	cert, err := x509.ParseCertificate(sub.Certificate[0])

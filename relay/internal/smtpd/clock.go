@@ -70,7 +70,8 @@ func (k *clock) armBoth(c net.Conn, t time.Time) {
 	k.armRead(c, t, true)
 }
 
-// interrupt ends an idle wait on c, and those to come, since the server shuts down.
+// interrupt ends an idle wait on c, and those to come, since the server shuts
+// down.
 func (k *clock) interrupt(c net.Conn) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

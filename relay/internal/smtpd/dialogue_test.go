@@ -25,8 +25,8 @@ import (
 // Every message must have been named by took.
 func TestDialogue(t *testing.T) { dialogues(t, "[a-z][a-z]*.txt") }
 
-// The rows of weaknesses of go-smtp that the relay does not have. S13, S22 and S23
-// have tests of their own.
+// The rows of weaknesses of go-smtp that the relay does not have. S13, S22 and
+// S23 have tests of their own.
 func TestTimeoutInContent(t *testing.T)     { dialogues(t, "s01-*.txt") }
 func TestContentCutShort(t *testing.T)      { dialogues(t, "s02-*.txt") }
 func TestMalformedChunk(t *testing.T)       { dialogues(t, "s03-*.txt") }

@@ -22,8 +22,8 @@ const (
 
 // keywords are in the order in which EHLO shows them.
 func keywords() [12]string {
-	return [...]string{"SIZE", "PIPELINING", "DSN", "ENHANCEDSTATUSCODES", "STARTTLS", "AUTH", "8BITMIME",
-		"BINARYMIME", "CHUNKING", "SMTPUTF8", "LIMITS", "XCLIENT"}
+	return [...]string{"SIZE", "PIPELINING", "DSN", "ENHANCEDSTATUSCODES", "STARTTLS", "AUTH",
+		"8BITMIME", "BINARYMIME", "CHUNKING", "SMTPUTF8", "LIMITS", "XCLIENT"}
 }
 
 // supported returns every extension but those suppressed.

@@ -22,7 +22,8 @@ import (
 // one, whatever the mechanism.
 func TestOnlyServersLogOn(t *testing.T) {
 	c := submission()
-	c.FQDN, c.AuthMechanisms, c.PermissionGroups = "", connector.TLS|connector.ExchangeServer, connector.ExchangeServers|connector.ExchangeUsers
+	c.FQDN, c.AuthMechanisms = "", connector.TLS|connector.ExchangeServer
+	c.PermissionGroups = connector.ExchangeServers | connector.ExchangeUsers
 	for _, user := range []string{"alice", "server"} {
 		saslRig(t, c, func(t *testing.T, r *rig) {
 			throttle := auth.NewThrottle(auth.ThrottleOptions{Free: 3, MaxWait: 1})
@@ -34,9 +35,11 @@ func TestOnlyServersLogOn(t *testing.T) {
 			}
 			cert := authority().issue(nil, user+".example.test")
 			for mechanism, d := range map[string]func() responder{
-				"PLAIN":         func() responder { return fixed("\x00" + user + "\x00secret") },
-				"SCRAM-SHA-256": func() responder { return scramClient(t, user, "secret", unbound) },
-				"EXTERNAL":      func() responder { return fixed("") },
+				"PLAIN": func() responder { return fixed("\x00" + user + "\x00secret") },
+				"SCRAM-SHA-256": func() responder {
+					return scramClient(t, user, "secret", unbound)
+				},
+				"EXTERNAL": func() responder { return fixed("") },
 			} {
 				p := r.inside("192.0.2.7:40000", cert)
 				reply, challenges := p.logOn(mechanism, true, d())

@@ -224,8 +224,8 @@ func (w *watcher) Mail(_ context.Context, s *smtpd.Session, m *smtpd.Mail) error
 	if s.Identity != nil {
 		user = s.Identity.User
 	}
-	w.seen = append(w.seen, fmt.Sprintf("mail helo=%s esmtp=%v tls=%v user=%s any=%v", s.Helo, s.ESMTP, s.TLS != nil, user,
-		s.Rights.Has(connector.AcceptAnyRecipient)))
+	w.seen = append(w.seen, fmt.Sprintf("mail helo=%s esmtp=%v tls=%v user=%s any=%v",
+		s.Helo, s.ESMTP, s.TLS != nil, user, s.Rights.Has(connector.AcceptAnyRecipient)))
 	return nil
 }
 

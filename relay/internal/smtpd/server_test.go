@@ -50,11 +50,11 @@ func TestSession(t *testing.T) {
 			"BODY=8BITMIME RET=HDRS ENVID=a+2Bb AUTH=x@example.test",
 			"RCPT TO:<b@example.test> NOTIFY=DELAY ORCPT=rfc822;b+2Bc@example.test", "BDAT 0 LAST")
 		p.Expect("235 *", "250 *", "250 *", "250 *")
-		want := []string{
+		seen := []string{
 			"mail helo=first esmtp=false tls=false user= any=false",
 			"mail helo=client.test esmtp=true tls=true user=alice any=true",
 		}
-		if got := strings.Join(w.seen, "\n"); got != strings.Join(want, "\n") {
+		if got := strings.Join(w.seen, "\n"); got != strings.Join(seen, "\n") {
 			t.Errorf("got\n%s", got)
 		}
 		m := r.backend.taken()[0].mail
@@ -62,7 +62,8 @@ func TestSession(t *testing.T) {
 		got := fmt.Sprintln(
 			m.Size, m.Body, m.Return, m.EnvelopeID, *m.Auth, rc.Notify, rc.Original, rc.Value,
 		)
-		if want := "7 8BITMIME HDRS a+b x@example.test DELAY rfc822;b+c@example.test kept\n"; got != want {
+		want := "7 8BITMIME HDRS a+b x@example.test DELAY rfc822;b+c@example.test kept\n"
+		if got != want {
 			t.Errorf("got %q", got)
 		}
 	})

@@ -16,5 +16,6 @@
 //	hangup           the client closes the connection
 //	close            the server closes the connection
 //
-// What a [Side] says of these it sends, and what the other side says it expects.
+// What a [Side] says of these it sends, and what the other side says it
+// expects.
 package wiretest
