@@ -58,7 +58,9 @@ var allowed = map[string][]string{
 		"relay/internal/...", "relay/spool", "github.com/hashicorp/go-multierror",
 	},
 	"relay/autoconfig": {".", "auth", "connector", "domains", "relay"},
-	"relay/httpapi":    {".", "auth", "connector", "domains", "relay", "relay/internal/httppeer"},
+	"relay/httpapi": {
+		".", "auth", "connector", "domains", "relay", "relay/internal/httppeer", "relay/spool",
+	},
 	"relay/admin": {
 		".", "auth", "connector", "domains", "relay", "relay/internal/httppeer", "relay/spool",
 	},

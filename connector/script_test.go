@@ -618,6 +618,14 @@ func (p *player) rcpt(l scriptLine) {
 	}
 }
 
+// routeOf is a key as an Explanation shows it.
+func routeOf(k spool.Key) string {
+	if name, ok := strings.CutPrefix(k.Route, "mx/"); ok {
+		return "mx/" + k.Domain + "/" + name
+	}
+	return k.Route
+}
+
 // data sends fields between bars, and +N octets of body.
 func (p *player) data(l scriptLine) {
 	p.t.Helper()
@@ -655,7 +663,7 @@ func (p *player) data(l scriptLine) {
 	queued := map[string]string{}
 	for _, d := range p.commits[0].Deliveries {
 		for _, r := range d.Recipients {
-			queued[r.Address] = d.Route
+			queued[r.Address] = routeOf(d.Key)
 		}
 	}
 	for addr, route := range p.routes {

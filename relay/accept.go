@@ -133,7 +133,7 @@ func (r *Relay) prepare(
 	ready = true
 	return spool.Commit{
 		Message:    in.message,
-		Deliveries: p.deliveries(in.rcpts, in.message.Size, now),
+		Deliveries: p.deliveries(in.rcpts, in.message.Stream, in.message.Size, now),
 		Prepend:    prepend,
 	}, w, nil
 }

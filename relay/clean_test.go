@@ -122,7 +122,7 @@ func TestHeaderOfEarlierVersion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		body := ""
+		body := spool.Body("")
 		if chunking {
 			body = "BINARYMIME"
 		}
@@ -130,8 +130,9 @@ func TestHeaderOfEarlierVersion(t *testing.T) {
 			Message: spool.Message{ID: id, Created: now, From: "app@example.test", Body: body,
 				Return: "FULL"},
 			Deliveries: []spool.Delivery{{
-				Route: "transport", Recipients: []spool.Recipient{{Address: "x@elsewhere.test"}},
-				Due: now, Expires: now.Add(time.Hour),
+				Key:        spool.Key{Route: "transport"},
+				Recipients: []spool.Recipient{{Address: "x@elsewhere.test"}},
+				Due:        now, Expires: now.Add(time.Hour),
 			}},
 		})
 		if err != nil {

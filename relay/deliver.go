@@ -44,22 +44,25 @@ func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 	a, lent := r.attemptOf(p, l)
 	r.event(p, event.Event{Kind: event.Attempted, Attempt: a.Number}, a)
 	attempt, cancel := context.WithTimeout(ctx, attemptLimit)
-	results := p.routes.attempt(attempt, l.Delivery.Route, lent, a)
+	results := p.routes.attempt(attempt, l.Delivery.Key, lent, a)
 	cancel()
 	if ctx.Err() != nil && allTemporary(results) {
-		err := r.settle(ctx, l, spool.Settlement{ // the relay stops: this was no attempt
-			ID: l.Delivery.ID, Token: l.Token,
-			Remaining: l.Delivery.Recipients, Due: l.Delivery.Due, Attempts: l.Delivery.Attempts,
-		})
-		if err != nil {
-			p.log.Error(
-				"attempt not settled; it will be made again", "queue_id", a.QueueID, "err", err,
-			)
-		}
+		r.giveBack(ctx, p, l) // the relay stops: this was no attempt
 		return sched.Reached
 	}
 	r.conclude(ctx, p, l, lent, a, results)
 	return health(results)
+}
+
+// giveBack ends a lease without an attempt.
+func (r *Relay) giveBack(ctx context.Context, p *snapshot, l *spool.Lease) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
+	defer cancel()
+	held := spool.Held{ID: l.Delivery.ID, Token: l.Token}
+	if err := r.store.Return(ctx, 0, []spool.Held{held}); err != nil {
+		p.log.Error("delivery not given back; it waits for the end of its lease",
+			"queue_id", l.Message.ID.String(), "err", err)
+	}
 }
 
 // recoverLease ends a lease after a panic, of a store for example, so that the
@@ -81,7 +84,7 @@ func (r *Relay) recoverLease(ctx context.Context, p *snapshot, l *spool.Lease) {
 	attempts := l.Delivery.Attempts + 1
 	err := r.settle(ctx, l, spool.Settlement{
 		ID: l.Delivery.ID, Token: l.Token, Remaining: l.Delivery.Recipients,
-		Due: time.Now().Add(jitter(p.retry.Wait(attempts))), Attempts: attempts,
+		Wait: jitter(p.retry.Wait(attempts)), Attempts: attempts,
 	})
 	if err != nil {
 		p.log.Error("attempt not settled; it will be made again", "queue_id", id, "err", err)
@@ -106,7 +109,7 @@ func (r *Relay) attemptOf(p *snapshot, l *spool.Lease) (*delivery.Attempt, *loan
 // attempt hands the message to the route's transport. A panic counts as a
 // temporary failure.
 func (p *routes) attempt(
-	ctx context.Context, route string, lent *loan, a *delivery.Attempt,
+	ctx context.Context, k spool.Key, lent *loan, a *delivery.Attempt,
 ) (results []delivery.Result) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -121,18 +124,18 @@ func (p *routes) attempt(
 		}
 	}()
 	switch {
-	case route == routeMailbox && p.mailboxes != nil:
+	case k.Route == routeMailbox && p.mailboxes != nil:
 		return p.mailboxes.Deliver(ctx, a)
-	case route == routeTransport && p.transport != nil:
+	case k.Route == routeTransport && p.transport != nil:
 		return p.transport.Deliver(ctx, a)
 	}
-	switch h, domain := p.sender(route); {
+	switch h := p.sender(k); {
 	case h == nil:
 		return p.reroute(ctx, lent, a)
 	case h.transport != nil:
 		return h.transport.Deliver(ctx, a)
 	default:
-		return lent.transact(ctx, h.to(domain), a)
+		return lent.transact(ctx, h.to(k.Domain), a)
 	}
 }
 
@@ -161,7 +164,7 @@ func (p *routes) reroute(
 	ctx context.Context, lent *loan, a *delivery.Attempt,
 ) []delivery.Result {
 	results := make([]delivery.Result, len(a.Recipients))
-	groups := make(map[string][]int)
+	groups := make(map[spool.Key][]int)
 	for i, rcpt := range a.Recipients {
 		to, err := domains.Parse(rcpt.Address)
 		if err != nil {
@@ -176,13 +179,13 @@ func (p *routes) reroute(
 			results[i].Err = replyError(refusal)
 			continue
 		}
-		route := p.routeOf(t, to, a.Message.Size)
-		groups[route] = append(groups[route], i)
+		k := p.routeOf(t, to, a.Message.Size)
+		groups[k] = append(groups[k], i)
 	}
-	for route, members := range groups {
+	for k, members := range groups {
 		part := a.For(members...)
 		var got []delivery.Result
-		switch route {
+		switch k.Route {
 		case routeUnreachable:
 			got = part.All(delivery.Failed(&delivery.Error{
 				Op: delivery.OpRoute, Err: errNoRoute, Reply: delivery.Reply{Enhanced: "4.4.4"},
@@ -193,11 +196,11 @@ func (p *routes) reroute(
 				Reply: delivery.Reply{Enhanced: "5.3.4"},
 			}))
 		default:
-			got = p.attempt(ctx, route, lent, part)
+			got = p.attempt(ctx, k, lent, part)
 		}
 		for j, i := range members {
 			results[i] = got[j]
-			lent.assume(a.Recipients[i].Address, p.isFinal(route))
+			lent.assume(a.Recipients[i].Address, p.isFinal(k.Route))
 		}
 	}
 	return results
@@ -271,12 +274,14 @@ func (r *Relay) conclude(
 	r.tried.note(l.Delivery.ID, true)
 	expired := !now.Before(l.Delivery.Expires)
 	late := isLate(&p.retry, &l.Message, now)
-	final := p.routes.isFinal(l.Delivery.Route)
+	final := p.routes.isFinal(l.Delivery.Key.Route)
 	due := now.Add(jitter(p.retry.Wait(a.Number)))
 	if due.After(l.Delivery.Expires) {
 		due = l.Delivery.Expires
 	}
-	s := spool.Settlement{ID: l.Delivery.ID, Token: l.Token, Due: due, Attempts: a.Number}
+	s := spool.Settlement{
+		ID: l.Delivery.ID, Token: l.Token, Wait: due.Sub(now), Attempts: a.Number,
+	}
 	n := notice{from: l.Message.From, at: now, expires: l.Delivery.Expires}
 	events := make([]event.Event, 0, len(results))
 	for i := range a.Recipients {
@@ -346,11 +351,12 @@ func (r *Relay) finish(
 		// sender is never told of that success. What failed or waits is told of
 		// after another attempt.
 		p.log.Error("report not queued", "queue_id", a.QueueID, "err", err)
-		s.Remaining, s.Due = rest(), time.Now().Add(jitter(p.retry.Wait(a.Number)))
+		s.Remaining, s.Wait, s.Due = rest(), jitter(p.retry.Wait(a.Number)), time.Time{}
+		next := time.Now().Add(s.Wait)
 		err = r.settle(ctx, l, s)
 		for i := range events {
 			if e := &events[i]; e.Kind != event.Delivered {
-				e.Kind, e.Next = event.Deferred, s.Due
+				e.Kind, e.Next = event.Deferred, next
 			}
 		}
 	}

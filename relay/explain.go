@@ -211,7 +211,7 @@ func (e *Explanation) rcpt(
 		e.step("RCPT TO:<"+to.String()+">", 250, "2.1.5", refusal)
 	}
 	if refusal == nil {
-		e.Route = p.routes.routeOf(t, to, q.Size)
+		e.Route = describe(p.routes.routeOf(t, to, q.Size))
 	}
 }
 

@@ -34,7 +34,7 @@ type Message struct {
 	EnvelopeID string
 	// Return is FULL or HDRS: what of the message a report holds. Defaults to
 	// the relay's choice.
-	Return string
+	Return spool.Return
 	// Labels appear on the events of the message. Names and values together
 	// have at most 1 KiB, those of Identity included.
 	Labels map[string]string
@@ -79,7 +79,7 @@ func (m *Message) check() (errs []error) {
 		errs = append(errs, &postern.FieldError{Field: "Content", Err: errNoContent})
 	}
 	if m.Return != "" && m.Return != "FULL" && m.Return != "HDRS" {
-		errs = append(errs, invalid("Return", m.Return, errReturn))
+		errs = append(errs, invalid("Return", string(m.Return), errReturn))
 	}
 	if !validEnvelopeID(m.EnvelopeID) {
 		errs = append(errs, invalid("EnvelopeID", m.EnvelopeID, errEnvelopeID))

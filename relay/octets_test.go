@@ -19,7 +19,7 @@ func TestEightBit(t *testing.T) {
 		c.Transport = delivery.TransportFunc(func(
 			_ context.Context, a *delivery.Attempt,
 		) []delivery.Result {
-			bodies <- a.Message.Body
+			bodies <- string(a.Message.Body)
 			return a.All(delivery.Result{Delivered: true})
 		})
 	})
@@ -55,7 +55,7 @@ func TestEightBitField(t *testing.T) {
 		c.Transport = delivery.TransportFunc(func(
 			_ context.Context, a *delivery.Attempt,
 		) []delivery.Result {
-			bodies <- a.Message.Body
+			bodies <- string(a.Message.Body)
 			return a.All(delivery.Result{Delivered: true})
 		})
 	})

@@ -115,7 +115,7 @@ func New(cfg Config) (*Relay, error) {
 	r.sched = sched.New(sched.Config{
 		Store:       cfg.Spool,
 		Concurrency: orDefault(cfg.MaxDeliveries, defaultDeliveries),
-		RouteLimit:  func(route string) int { return r.snap.Load().routes.limit(route) },
+		RouteLimit:  func(k spool.Key) int { return r.snap.Load().routes.limit(k) },
 		Local:       localRoutes(),
 		Owner:       ownerOf,
 		Deliver:     r.deliver,

@@ -168,9 +168,10 @@ func (r *Relay) commitReport(
 			ID: id, Created: rep.Date, Body: body, UTF8: rep.UTF8, Labels: l.Message.Labels,
 			Origin:     spool.Origin{Remote: l.Message.Origin.Remote},
 			Signatures: signatures(signature),
+			Stream:     l.Message.Stream, ReportOf: l.Message.ID,
 		},
 		Deliveries: p.deliveries([]recipient{{to: to, target: t, notify: spool.NotifyNever}},
-			size.n+int64(len(signature)), rep.Date),
+			l.Message.Stream, size.n+int64(len(signature)), rep.Date),
 		Prepend: signature,
 		Settle:  []spool.Settlement{s},
 	})

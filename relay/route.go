@@ -20,7 +20,7 @@ import (
 //	mailbox          Config.Mailboxes
 //	transport        Config.Transport
 //	send/NAME        the smart hosts or the transport of a send connector
-//	mx/DOMAIN/NAME   the MX of a domain, by the settings of a send connector
+//	mx/NAME          the MX of the domain, by the settings of a send connector
 //	resolve          whether the recipient exists is asked at the attempt
 //	unreachable      no send connector matched
 //	toolarge         those that matched take no message of this size
@@ -34,51 +34,50 @@ const (
 	routeMX          = "mx/"
 )
 
-// routeOf names the route of a recipient.
-func (p *routes) routeOf(t target, to domains.Address, size int64) string {
+// routeOf names the route of a recipient, in a key without a stream.
+func (p *routes) routeOf(t target, to domains.Address, size int64) spool.Key {
 	switch {
 	case t == inMailbox && p.mailboxes != nil:
-		return routeMailbox
+		return spool.Key{Route: routeMailbox}
 	case t == unresolved || t == unknown:
-		return routeResolve
+		return spool.Key{Route: routeResolve}
 	case p.transport != nil:
-		return routeTransport
+		return spool.Key{Route: routeTransport}
 	}
 	r, err := p.send.Select(to.Domain(), size)
 	switch {
 	case errors.Is(err, connector.ErrTooLarge):
-		return routeTooLarge
+		return spool.Key{Route: routeTooLarge}
 	case err != nil:
-		return routeUnreachable
-	case p.hops[r.Connector.Name].isMX():
-		return routeMX + to.Domain() + "/" + r.Connector.Name
-	default:
-		return routeSend + r.Connector.Name
+		return spool.Key{Route: routeUnreachable}
 	}
+	if p.hops[r.Connector.Name].isMX() {
+		return spool.Key{Route: routeMX + r.Connector.Name, Domain: to.Domain()}
+	}
+	return spool.Key{Route: routeSend + r.Connector.Name}
 }
 
-// sender returns the send connector that a route names and, for MX delivery,
-// the domain.
-func (p *routes) sender(route string) (h *hop, domain string) {
-	name, ok := strings.CutPrefix(route, routeSend)
-	if !ok {
-		rest, ok := strings.CutPrefix(route, routeMX)
-		if !ok {
-			return nil, ""
-		}
-		domain, name, _ = strings.Cut(rest, "/")
+// describe is a key as [Explanation] shows it.
+func describe(k spool.Key) string {
+	if name, ok := strings.CutPrefix(k.Route, routeMX); ok {
+		return routeMX + k.Domain + "/" + name
 	}
-	h = p.hops[name]
-	if h == nil || (domain != "") != h.isMX() {
-		return nil, "" // the configuration has changed since
+	return k.Route
+}
+
+// sender returns the send connector that a route names.
+func (p *routes) sender(k spool.Key) *hop {
+	h := p.hops[connectorOf(k.Route)]
+	if h == nil || (k.Domain != "") != h.isMX() {
+		return nil // the configuration has changed since
 	}
-	return h, domain
+	return h
 }
 
 // limit bounds the deliveries under way on one route.
-func (p *routes) limit(route string) int {
-	if h, domain := p.sender(route); h != nil && h.transport == nil {
-		return p.lent.client.Limit(h.to(domain))
+func (p *routes) limit(k spool.Key) int {
+	if h := p.sender(k); h != nil && h.transport == nil {
+		return p.lent.client.Limit(h.to(k.Domain))
 	}
 	return defaultRouteLimit
 }
@@ -93,7 +92,7 @@ func localRoutes() []string { return []string{routeMailbox, routeTransport} }
 func ownerOf(l *spool.Lease) sched.Owner {
 	m := &l.Message
 	return sched.Owner{
-		Connector: connectorOf(l.Delivery.Route),
+		Connector: connectorOf(l.Delivery.Key.Route),
 		Origin:    originOf(&m.Origin),
 		Report:    m.From == "" && m.Origin.Connector == "",
 	}
@@ -104,11 +103,11 @@ func connectorOf(route string) string {
 	if name, ok := strings.CutPrefix(route, routeSend); ok {
 		return name
 	}
-	if rest, ok := strings.CutPrefix(route, routeMX); ok {
-		_, name, _ := strings.Cut(rest, "/")
-		return name
+	name, _ := strings.CutPrefix(route, routeMX)
+	if name == route {
+		return ""
 	}
-	return ""
+	return name
 }
 
 // originOf is the user, or else the host, or with IPv6 its network, that a
@@ -190,13 +189,16 @@ func (r *recipient) distrust() {
 	r.notify &^= spool.NotifySuccess
 }
 
-// deliveries groups the recipients by route.
-func (p *snapshot) deliveries(rcpts []recipient, size int64, now time.Time) []spool.Delivery {
+// deliveries groups the recipients by key.
+func (p *snapshot) deliveries(
+	rcpts []recipient, stream string, size int64, now time.Time,
+) []spool.Delivery {
 	list := make([]spool.Delivery, 0, 1)
 	for i := range rcpts {
 		r := &rcpts[i]
-		route := p.routes.routeOf(r.target, r.to, size)
-		d := deliveryOf(&list, route)
+		k := p.routes.routeOf(r.target, r.to, size)
+		k.Stream = stream
+		d := deliveryOf(&list, k)
 		if d.Recipients == nil {
 			d.Due, d.Expires = now, now.Add(p.retry.Expires)
 			d.Recipients = make([]spool.Recipient, 0, len(rcpts)-i)
@@ -208,14 +210,14 @@ func (p *snapshot) deliveries(rcpts []recipient, size int64, now time.Time) []sp
 	return list
 }
 
-// deliveryOf returns the list's delivery for a route, made if missing. Lists
-// are short: most messages have one route.
-func deliveryOf(list *[]spool.Delivery, route string) *spool.Delivery {
+// deliveryOf returns the list's delivery for a key, made if missing. Lists are
+// short: most messages have one key.
+func deliveryOf(list *[]spool.Delivery, k spool.Key) *spool.Delivery {
 	for i := range *list {
-		if (*list)[i].Route == route {
+		if (*list)[i].Key == k {
 			return &(*list)[i]
 		}
 	}
-	*list = append(*list, spool.Delivery{Route: route})
+	*list = append(*list, spool.Delivery{Key: k})
 	return &(*list)[len(*list)-1]
 }

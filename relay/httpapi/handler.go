@@ -24,6 +24,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/internal/httppeer"
+	"github.com/postern-mail/postern/relay/spool"
 )
 
 // Config says what a handler does.
@@ -414,7 +415,7 @@ func envelope(query string) (*relay.Message, error) {
 		case "envelope_id":
 			m.EnvelopeID = values[0]
 		case "return":
-			m.Return = strings.ToUpper(values[0])
+			m.Return = spool.Return(strings.ToUpper(values[0]))
 		case "notify":
 			if m.Notify.UnmarshalText([]byte(values[0])) != nil {
 				return nil, badArguments("The query parameter notify is malformed")

@@ -19,6 +19,7 @@ import (
 
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/spool"
 )
 
 // message is the body of a JSON request.
@@ -261,7 +262,7 @@ func (m *message) compose() (*relay.Message, faults) {
 	if len(f) > 0 {
 		return nil, f
 	}
-	out.EnvelopeID, out.Return, out.Labels = m.EnvelopeID, m.Return, m.Labels
+	out.EnvelopeID, out.Return, out.Labels = m.EnvelopeID, spool.Return(m.Return), m.Labels
 	content := c.bytes()
 	out.Content, out.Size = bytes.NewReader(content), int64(len(content))
 	return &out, nil

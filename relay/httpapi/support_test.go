@@ -177,7 +177,7 @@ func (w *world) queued() []mailItem {
 	w.t.Helper()
 	l, err := w.store.Lease(
 		w.t.Context(),
-		spool.LeaseRequest{Now: time.Now().Add(time.Minute), Max: 100, TTL: time.Hour},
+		spool.LeaseRequest{Max: 100, TTL: time.Hour},
 	)
 	if err != nil {
 		w.t.Fatal(err)

@@ -1,6 +1,6 @@
 // Package spool is the contract between a relay and the store of its queue.
 //
-// A [Message] is content and origin, written once. A [Delivery] is one route's
+// A [Message] is content and origin, written once. A [Delivery] is one key's
 // share of a message: a group of recipients with one schedule. A [Store] keeps
 // both, hands deliveries out when they are due, and forgets a message when its
 // last delivery is settled.
@@ -40,7 +40,7 @@
 // Package memspool is the template, package spooltest the conformance suite.
 // The contract suits an SQL table read with SKIP LOCKED and a JetStream pull
 // consumer: a lease is a row's owner and expiry, or an unacknowledged message;
-// the token is the row's version, or the delivery's sequence; Renew is an
-// update, or a sign of work in progress, and if it ends the lease sooner, a
-// negative acknowledgement with a delay.
+// the token is a column of the row; Renew is an update, or a sign of work in
+// progress; Return an update of the time, or a negative acknowledgement with a
+// delay.
 package spool

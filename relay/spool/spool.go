@@ -20,8 +20,8 @@ var (
 	// is gone or not what was written: a further attempt would find the same.
 	// Every other error of theirs may pass. It also stands in [Lease].Damaged.
 	ErrDamaged = errors.New("spool: message is damaged")
-	// ErrLeaseLost answers Settle and Renew of a lease that ended or was given
-	// to somebody else.
+	// ErrLeaseLost answers Settle, and Commit with a settlement, for a lease
+	// that ended or was given to somebody else.
 	ErrLeaseLost = errors.New("spool: lease lost")
 	// ErrFull answers Create, Write and Commit when the store has no room, and
 	// Lease when there is none to record what becomes of deliveries. It is
@@ -46,12 +46,12 @@ type Message struct {
 	// From is the reverse-path without angle brackets; empty is the null
 	// sender.
 	From string
-	// EnvelopeID is the decoded ENVID, Return is FULL, HDRS or empty (RFC
-	// 3461).
+	// EnvelopeID is the decoded ENVID (RFC 3461).
 	EnvelopeID string
-	Return     string
-	// Body is 7BIT, 8BITMIME, BINARYMIME, or empty for 7BIT.
-	Body string
+	// Return tells how much of the message a report shows. May be empty.
+	Return Return
+	// Body tells how the content is encoded. Empty is Body7Bit.
+	Body Body
 	// UTF8 tells that the message was submitted with SMTPUTF8 (RFC 6531).
 	UTF8 bool
 	// Signatures is the number of DKIM-Signature fields at the top of the
@@ -63,6 +63,12 @@ type Message struct {
 	Size int64
 	// Origin tells where the message came from.
 	Origin Origin
+	// Stream is the application's kind of mail or tenant; it stands in the Key
+	// of each delivery as well. May be empty.
+	Stream string
+	// ReportOf is the message that this one is a report about. Defaults to the
+	// zero ID for what is no report.
+	ReportOf ID
 	// Labels are the application's own; they appear on events.
 	Labels map[string]string
 }
@@ -93,18 +99,21 @@ type Recipient struct {
 	Status, Diagnostic, Host string
 }
 
-// Delivery is one route's share of a message.
+// Delivery is one key's share of a message.
 type Delivery struct {
 	ID DeliveryID
-	// Route names where it goes. Only the relay understands it; a store groups
-	// by it.
-	Route      string
+	// Key tells where it goes and for whom. A store groups by it.
+	Key        Key
 	Recipients []Recipient
 	// Due is when the next attempt may start, Expires when no further one is
-	// made.
+	// made, by the wall clock. A store compares Due with its own clock and only
+	// keeps Expires.
 	Due, Expires time.Time
 	// Attempts counts the attempts made so far.
 	Attempts int
+	// Held keeps the delivery from being handed out by Lease. Defaults to
+	// false.
+	Held bool
 }
 
 // Commit is what makes a written message visible.
@@ -117,6 +126,12 @@ type Commit struct {
 	// Settle is applied in the same step as the commit: both happen or neither.
 	// A lost lease among them makes Commit fail with ErrLeaseLost.
 	Settle []Settlement
+	// Events go to the log of a store that has one, in the same step, before
+	// those of Settle. Others ignore them.
+	Events []Record
+	// Claim is the idempotency key. If it is in use, a store with Keys answers
+	// a *ClaimedError and nothing is stored; others ignore it. May be nil.
+	Claim *Claim
 }
 
 // Settlement ends a lease.
@@ -124,59 +139,74 @@ type Settlement struct {
 	ID    DeliveryID
 	Token uint64
 	// Remaining are the recipients still to be served. Empty ends the delivery;
-	// otherwise it becomes due again at Due with Attempts.
+	// otherwise it becomes due again, with Attempts.
 	Remaining []Recipient
-	Due       time.Time
-	Attempts  int
-	// Route moves the delivery to another route. Empty keeps it.
-	Route string
+	// Wait is how long after the settlement the delivery is due again, by the
+	// store's clock. Negative is none.
+	Wait time.Duration
+	// Due is when it is due again, by the wall clock. Set, it counts in place
+	// of Wait. Defaults to the zero time.
+	Due      time.Time
+	Attempts int
+	// Key moves the delivery. Nil keeps its key.
+	Key *Key
+	// Held puts the delivery on hold; without it what was on hold is released.
+	Held bool
+	// Events go to the log of a store that has one, in the same step. Others
+	// ignore them.
+	Events []Record
 }
 
 // LeaseRequest asks for due deliveries.
 type LeaseRequest struct {
-	// Now is the caller's clock: deliveries with Due at or before it may be
-	// handed out.
-	Now time.Time
 	// Max is the greatest number wanted.
 	Max int
-	// TTL is how long the lease lasts unless renewed.
+	// TTL is how long the leases last unless renewed, by the store's clock.
 	TTL time.Duration
-	// Busy are routes of which nothing is wanted now, Only those of which
-	// something is wanted; empty means all others. MaxPerRoute bounds what
-	// this call hands out of one route; 0 means no bound.
-	Busy, Only  []string
-	MaxPerRoute int
+	// Busy are keys of which nothing is wanted now, Only those of which
+	// something is wanted; no Only means all but Busy. Route and Domain are
+	// compared as they are. An empty Stream stands for every stream.
+	Busy, Only []Key
+	// MaxPerKey bounds what this call hands out of one key, each stream for
+	// itself. Defaults to 0, no bound.
+	MaxPerKey int
 }
 
 // Leased is the answer to a LeaseRequest.
 type Leased struct {
 	Leases []Lease
-	// Next is when the next delivery of a route that is wanted becomes due or
-	// the next lease ends, as far as the store knows; zero when it knows of
-	// neither. If more are due now, Next is at or before Now.
-	Next time.Time
+	// Wait is how long it takes until the next delivery of a key that is wanted
+	// is due or the next lease ends, as far as the store knows: 0 if more is
+	// due now, negative if it knows of nothing.
+	Wait time.Duration
 }
 
 // Lease is a delivery handed out to one holder.
 type Lease struct {
 	Message  Message
 	Delivery Delivery
-	// Token fences: Settle with an older token answers ErrLeaseLost.
+	// Token fences: who has another one does not hold the lease. It is random
+	// and never 0, so that a store which forgets a lease, in a crash or a
+	// fail-over, does not give its token to somebody else.
 	Token uint64
-	// Until is when the lease ends.
-	Until time.Time
 	// Damaged is set when the store cannot read any more to whom the message
 	// goes. It is an ErrDamaged that tells what was damaged, where, and what
-	// was saved. Then only the ids and the route are sure. The holder makes the
+	// was saved. Then only the ids and the key are sure. The holder makes the
 	// loss known, then settles. Defaults to nil.
 	Damaged error
+}
+
+// Held names a lease by what its holder needs to know of it.
+type Held struct {
+	ID    DeliveryID
+	Token uint64
 }
 
 // Stats are the totals of a store.
 type Stats struct {
 	Messages   int64
 	Deliveries int64
-	Leased     int64 // those given back by Renew, until its end, included
+	Leased     int64 // those that somebody holds
 	Bytes      int64 // content, as far as known
 }
 
@@ -188,14 +218,19 @@ type Store interface {
 	// many times. The reader may also be an io.WriterTo. What is not what was
 	// written never ends with io.EOF: see ErrDamaged.
 	Open(ctx context.Context, id ID) (io.ReadCloser, error)
-	// Lease hands out due deliveries, oldest due first. What it returns is the
-	// caller's own. A lease with Until at or before Now has ended; no other
-	// clock than the Now of these calls ends one.
+	// Lease hands out due deliveries that are not on hold, oldest due first.
+	// What it returns is the caller's own. Only the store's clock ends a lease,
+	// and no step of the wall clock does.
 	Lease(ctx context.Context, r LeaseRequest) (Leased, error)
-	// Renew makes until the end of a lease. Sooner than before, it gives the
-	// delivery back without a settlement: it is handed out again from then on.
-	Renew(ctx context.Context, id DeliveryID, token uint64, until time.Time) error
-	// Settle ends a lease.
+	// Renew makes leases last for ttl from now on, all those of a holder in one
+	// call, and returns those that it does not hold any more. With an error it
+	// is not known which were renewed.
+	Renew(ctx context.Context, ttl time.Duration, held []Held) (lost []Held, err error)
+	// Return gives leases back without an attempt: nothing changes, but the
+	// deliveries are not handed out again before wait is over. Those that are
+	// lost are passed over.
+	Return(ctx context.Context, wait time.Duration, held []Held) error
+	// Settle ends a lease, or answers ErrLeaseLost to whoever does not hold it.
 	Settle(ctx context.Context, s Settlement) error
 	// Stats returns the totals. It is cheap.
 	Stats(ctx context.Context) (Stats, error)
@@ -218,7 +253,7 @@ type Writer interface {
 // Waker is an optional interface of a Store that other processes may fill.
 type Waker interface {
 	// Wake receives a value when deliveries may have become due sooner than the
-	// last Leased.Next told.
+	// last Leased.Wait told.
 	Wake() <-chan struct{}
 }
 

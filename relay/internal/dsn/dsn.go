@@ -73,11 +73,11 @@ type Report struct {
 	// with FULL and [MaxDefault] with an empty Return. Otherwise only its
 	// header section is attached, and so it is for every other report (RFC 3461
 	// section 4.3) and for an original in BINARYMIME.
-	Return string
+	Return spool.Return
 	// Size, Body and UTF8 are those of the original, as in [spool.Message].
 	// A Size of 0 or less is unknown.
 	Size int64
-	Body string
+	Body spool.Body
 	UTF8 bool
 
 	// Recipients are those the report is about, at least one.

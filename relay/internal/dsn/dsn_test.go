@@ -75,7 +75,7 @@ func write(t testing.TB, r *dsn.Report, original io.Reader) parsed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := parsed{body: body, raw: b.String()}
+	p := parsed{body: string(body), raw: b.String()}
 	m, err := mail.ReadMessage(&b)
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, p.raw)
@@ -337,7 +337,7 @@ func TestEightBit(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := report()
-			r.Body, r.Return = c.declared, c.ret
+			r.Body, r.Return = spool.Body(c.declared), spool.Return(c.ret)
 			p := write(t, &r, strings.NewReader(c.original))
 			if p.body != c.want ||
 				p.parts[2].header.Get("Content-Transfer-Encoding") != c.encoding ||
@@ -471,7 +471,7 @@ func TestOriginalOfEarlierVersion(t *testing.T) {
 	} {
 		for _, body := range []string{"", "7BIT", "8BITMIME", "BINARYMIME"} {
 			r := report()
-			r.Size, r.Body, r.Return = 100, body, "FULL"
+			r.Size, r.Body, r.Return = 100, spool.Body(body), "FULL"
 			p := write(t, &r, strings.NewReader("From: a@example.com\r\n"+head+"\r\nboss\r\n"))
 			if len(p.parts) != 2 || bare(p.raw) || strings.Contains(p.raw, "boss") {
 				t.Errorf("%q %s: %d parts\n%q", head, body, len(p.parts), p.raw)

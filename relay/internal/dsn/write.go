@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/postern-mail/postern/relay/internal/header"
+	"github.com/postern-mail/postern/relay/spool"
 )
 
 const (
@@ -34,7 +35,7 @@ const (
 // report needs SMTPUTF8 if r.UTF8 is set; Write clears it where nothing in the
 // report is beyond ASCII, so that it can go everywhere and programs that do not
 // know RFC 6533 can read it.
-func (r *Report) Write(w io.Writer, original io.Reader) (body string, err error) {
+func (r *Report) Write(w io.Writer, original io.Reader) (body spool.Body, err error) {
 	a, err := r.attach(original)
 	if err != nil {
 		return "", err
@@ -49,9 +50,9 @@ func (r *Report) Write(w io.Writer, original io.Reader) (body string, err error)
 		rand.Read(random[:])
 		boundary = hex.EncodeToString(random[:])
 	}
-	body, encoding := "7BIT", "7bit"
+	body, encoding := spool.Body7Bit, "7bit"
 	if r.UTF8 || a.eightBit {
-		body, encoding = "8BITMIME", "8bit"
+		body, encoding = spool.Body8BitMIME, "8bit"
 	}
 
 	t := text{utf8: r.UTF8, b: make([]byte, 0, 4<<10)}

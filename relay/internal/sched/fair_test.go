@@ -54,10 +54,10 @@ func benchOf(t *testing.T, store spool.Store, places int) *bench {
 	}
 	b.sched = sched.New(sched.Config{
 		Store: store, Concurrency: places, Logger: slog.New(slog.DiscardHandler),
-		RouteLimit: func(string) int { return 20 },
+		RouteLimit: func(spool.Key) int { return 20 },
 		Local:      []string{"mailbox", "transport"},
 		Owner: func(l *spool.Lease) sched.Owner {
-			connector, _, _ := strings.Cut(l.Delivery.Route, "/")
+			connector, _, _ := strings.Cut(l.Delivery.Key.Route, "/")
 			origin, report := strings.CutPrefix(l.Message.From, "reports of ")
 			return sched.Owner{Connector: connector, Origin: origin, Report: report}
 		},
@@ -79,8 +79,8 @@ func (b *bench) run(t *testing.T, d time.Duration) {
 }
 
 func (b *bench) keys(l *spool.Lease) []string {
-	connector, _, _ := strings.Cut(l.Delivery.Route, "/")
-	return []string{l.Delivery.Route, connector, l.Message.From, l.Message.ID.String()}
+	connector, _, _ := strings.Cut(l.Delivery.Key.Route, "/")
+	return []string{l.Delivery.Key.Route, connector, l.Message.From, l.Message.ID.String()}
 }
 
 func (b *bench) note(l *spool.Lease, n int) {
@@ -92,7 +92,7 @@ func (b *bench) note(l *spool.Lease, n int) {
 		b.active[k] += n
 		b.peak[k] = max(b.peak[k], b.active[k])
 	}
-	if route := l.Delivery.Route; n < 0 {
+	if route := l.Delivery.Key.Route; n < 0 {
 		b.count[route]++
 		b.last[route] = time.Since(b.begun)
 		if b.count[route] == 1 {
@@ -106,15 +106,15 @@ func (b *bench) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 	defer b.note(l, -1)
 	takes, health := 10*time.Millisecond, sched.Reached
 	s := spool.Settlement{ID: l.Delivery.ID, Token: l.Token}
-	if strings.Contains(l.Delivery.Route, "slow") {
+	if strings.Contains(l.Delivery.Key.Route, "slow") {
 		takes = time.Minute
 	}
-	if d := b.takes[l.Delivery.Route]; d > 0 {
+	if d := b.takes[l.Delivery.Key.Route]; d > 0 {
 		takes = d
 	}
-	if strings.Contains(l.Delivery.Route, "dead") {
+	if strings.Contains(l.Delivery.Key.Route, "dead") {
 		takes, health = time.Minute, sched.Unreachable
-		s.Remaining, s.Due = l.Delivery.Recipients, time.Now().Add(2*time.Minute)
+		s.Remaining, s.Wait = l.Delivery.Recipients, 2*time.Minute
 	}
 	select {
 	case <-time.After(takes):
@@ -140,8 +140,9 @@ func commit(t *testing.T, s spool.Store, origin string, routes ...string) {
 	c := spool.Commit{Message: spool.Message{ID: id, Created: now, From: origin}}
 	for _, route := range routes {
 		c.Deliveries = append(c.Deliveries, spool.Delivery{
-			Route: route, Recipients: []spool.Recipient{{Address: "x@example.test"}},
-			Due: now, Expires: now.Add(time.Hour),
+			Key:        spool.Key{Route: route},
+			Recipients: []spool.Recipient{{Address: "x@example.test"}},
+			Due:        now, Expires: now.Add(time.Hour),
 		})
 	}
 	if err := w.Commit(t.Context(), c); err != nil {
@@ -399,7 +400,7 @@ func TestOnePlace(t *testing.T) {
 		b := newBench(t, store)
 		b.sched = sched.New(sched.Config{
 			Store: store, Concurrency: 1, Logger: slog.New(slog.DiscardHandler),
-			RouteLimit: func(string) int { return 20 }, Local: []string{"mailbox", "transport"},
+			RouteLimit: func(spool.Key) int { return 20 }, Local: []string{"mailbox", "transport"},
 			Owner: func(*spool.Lease) sched.Owner {
 				return sched.Owner{Connector: "mx", Origin: "app", Report: true}
 			},
@@ -412,18 +413,27 @@ func TestOnePlace(t *testing.T) {
 	})
 }
 
-// jumping is a store whose clock has jumped.
+// jumping is a store that ends all leases when its clock has jumped.
 type jumping struct {
 	spool.Store
-	mu sync.Mutex
-	by time.Duration
+	mu     sync.Mutex
+	by     time.Duration
+	jumped time.Duration
+	out    []spool.Held
 }
 
 func (j *jumping) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, error) {
 	j.mu.Lock()
-	r.Now = r.Now.Add(j.by)
-	j.mu.Unlock()
-	return j.Store.Lease(ctx, r)
+	defer j.mu.Unlock()
+	if j.by != j.jumped {
+		_ = j.Store.Return(ctx, 0, j.out)
+		j.jumped, j.out = j.by, nil
+	}
+	leased, err := j.Store.Lease(ctx, r)
+	for _, l := range leased.Leases {
+		j.out = append(j.out, spool.Held{ID: l.Delivery.ID, Token: l.Token})
+	}
+	return leased, err
 }
 
 // A jump of the clock ends leases in the store, and begins nothing twice here.
@@ -463,7 +473,7 @@ func TestUnusedLeaseGoesBack(t *testing.T) {
 		begun := 0
 		s := sched.New(sched.Config{
 			Store: store, Concurrency: 10, Logger: slog.New(slog.DiscardHandler),
-			RouteLimit: func(string) int { return 20 },
+			RouteLimit: func(spool.Key) int { return 20 },
 			Owner:      func(*spool.Lease) sched.Owner { return sched.Owner{} },
 			Overdue:    onTime,
 			Deliver: func(ctx context.Context, l *spool.Lease) sched.Health {
@@ -604,7 +614,7 @@ func BenchmarkRun(b *testing.B) {
 	queued := make(chan struct{}, 50) // more would measure memspool
 	s := sched.New(sched.Config{
 		Store: store, Concurrency: 100, Logger: slog.New(slog.DiscardHandler),
-		RouteLimit: func(string) int { return 20 }, Local: []string{"mailbox", "transport"},
+		RouteLimit: func(spool.Key) int { return 20 }, Local: []string{"mailbox", "transport"},
 		Owner: func(*spool.Lease) sched.Owner {
 			return sched.Owner{Connector: "out", Origin: "192.0.2.1"}
 		},
@@ -618,8 +628,9 @@ func BenchmarkRun(b *testing.B) {
 	go s.Run(ctx, ctx)
 	now := time.Now()
 	d := []spool.Delivery{{
-		Route: "send/out", Recipients: []spool.Recipient{{Address: "x@example.test"}},
-		Due: now, Expires: now.Add(time.Hour),
+		Key:        spool.Key{Route: "send/out"},
+		Recipients: []spool.Recipient{{Address: "x@example.test"}},
+		Due:        now, Expires: now.Add(time.Hour),
 	}}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -650,7 +661,7 @@ func BenchmarkBurst(b *testing.B) {
 		ctx, cancel := context.WithCancel(b.Context())
 		s := sched.New(sched.Config{
 			Store: store, Concurrency: 100, Logger: slog.New(slog.DiscardHandler),
-			RouteLimit: func(string) int { return 20 }, Local: []string{"mailbox"},
+			RouteLimit: func(spool.Key) int { return 20 }, Local: []string{"mailbox"},
 			Owner: func(*spool.Lease) sched.Owner {
 				return sched.Owner{Connector: "out", Origin: "192.0.2.1"}
 			},

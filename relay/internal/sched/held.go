@@ -64,7 +64,7 @@ func (s *Scheduler) letGo(l *spool.Lease) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeWait)
 	defer cancel()
 	// An error says that the delivery was settled by it.
-	_ = s.cfg.Store.Renew(ctx, l.Delivery.ID, h.token, time.Now())
+	_ = s.cfg.Store.Return(ctx, 0, []spool.Held{{ID: l.Delivery.ID, Token: h.token}})
 }
 
 // Token returns the token by which a delivery under way can be settled: that of

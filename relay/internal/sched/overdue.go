@@ -108,8 +108,8 @@ func (s *Scheduler) sweepRoutes(ctx, work context.Context) time.Duration {
 		}
 		w.on, w.looked, w.over = true, 0, 0
 	}
-	names := s.inTrouble(now)
-	for n := 0; len(names) > 0; {
+	keys := s.inTrouble(now)
+	for n := 0; len(keys) > 0; {
 		most := 2*s.bounds.conclusions - w.active - len(w.waiting)
 		if most <= 0 {
 			return idleWait // until a conclusion ends
@@ -118,7 +118,7 @@ func (s *Scheduler) sweepRoutes(ctx, work context.Context) time.Duration {
 			return time.Millisecond
 		}
 		leased, err := s.lease(ctx, spool.LeaseRequest{
-			Now: now, Max: most, TTL: leaseTTL, Only: names,
+			Max: most, TTL: leaseTTL, Only: keys,
 		})
 		if err != nil {
 			return storeWait
@@ -135,7 +135,7 @@ func (s *Scheduler) sweepRoutes(ctx, work context.Context) time.Duration {
 		}
 	}
 	w.on, w.next = false, now.Add(sweepPause)
-	if len(names) == 0 {
+	if len(keys) == 0 {
 		return idleWait
 	}
 	return sweepPause
@@ -163,17 +163,17 @@ func (s *Scheduler) look(work context.Context, l *spool.Lease, now time.Time) {
 		s.conclude(work, l, now)
 		return
 	}
-	s.giveBack(l, s.sweep.leave(s.route(l.Delivery.Route), changes, now))
+	s.giveBack(l, s.sweep.leave(s.route(l.Delivery.Key), changes, now))
 }
 
 // inTrouble are the routes on which little goes on: those that rest or wait for
 // a place to try again, and those that are full of attempts that do not end.
-func (s *Scheduler) inTrouble(now time.Time) (names []string) {
-	for name, r := range s.routes {
+func (s *Scheduler) inTrouble(now time.Time) (keys []spool.Key) {
+	for k, r := range s.routes {
 		stuck := r.active > 0 && now.Sub(r.done) > stuckAfter
 		if (r.failures > 0 || stuck) && s.room(r, now) <= 0 {
-			names = append(names, name)
+			keys = append(keys, k)
 		}
 	}
-	return names
+	return keys
 }

@@ -91,8 +91,8 @@ type Config struct {
 	Store spool.Store
 	// Concurrency bounds the deliveries under way at once.
 	Concurrency int
-	// RouteLimit bounds those of one route.
-	RouteLimit func(route string) int
+	// RouteLimit bounds those of one route and domain, whatever their streams.
+	RouteLimit func(k spool.Key) int
 	// Local are the routes that end in this process.
 	Local []string
 	// Owner tells for whom a delivery holds its place.
@@ -115,12 +115,12 @@ type Scheduler struct {
 	done   chan finished
 	active int // attempts under way
 	bounds bounds
-	routes map[string]*route
+	routes map[spool.Key]*route // by keys without streams
 	groups map[key]*group
 	parts  map[spool.ID]*group // messages
 	ahead  []*route            // those with deliveries waiting
 	sweep  sweep
-	busy   []string // scratch for LeaseRequest
+	busy   []spool.Key // scratch for LeaseRequest
 
 	spareGroups spares[group]
 	spareRuns   spares[run]
@@ -131,6 +131,7 @@ type Scheduler struct {
 
 type route struct {
 	group
+	key      spool.Key      // without stream
 	waiting  []*spool.Lease // leased ahead
 	reached  bool           // when last tried
 	local    bool
@@ -154,7 +155,7 @@ func New(cfg Config) *Scheduler {
 		wake:   make(chan struct{}, 1),
 		done:   make(chan finished, cfg.Concurrency+b.conclusions),
 		bounds: b,
-		routes: make(map[string]*route),
+		routes: make(map[spool.Key]*route),
 		groups: make(map[key]*group),
 		parts:  make(map[spool.ID]*group),
 		held:   make(map[spool.DeliveryID]held),
@@ -238,7 +239,7 @@ func (s *Scheduler) fillOpen(ctx, work context.Context) (wait time.Duration, ok 
 			return s.fillLocal(ctx, work)
 		}
 		leased, err := s.lease(ctx, spool.LeaseRequest{
-			Now: now, Max: want, TTL: leaseTTL, Busy: s.busy, MaxPerRoute: each,
+			Max: want, TTL: leaseTTL, Busy: s.busy, MaxPerKey: each,
 		})
 		if err != nil {
 			return storeWait, false
@@ -247,7 +248,7 @@ func (s *Scheduler) fillOpen(ctx, work context.Context) (wait time.Duration, ok 
 			s.take(work, &leased.Leases[i], now)
 		}
 		looked += len(leased.Leases)
-		due := !leased.Next.IsZero() && !leased.Next.After(now)
+		due := leased.Wait == 0
 		switch {
 		case looked >= lookOnce:
 			return time.Millisecond, true
@@ -256,10 +257,10 @@ func (s *Scheduler) fillOpen(ctx, work context.Context) (wait time.Duration, ok 
 				return wait, false
 			}
 		case len(leased.Leases) > 0 && due: // more is due of routes that may take it
-		case leased.Next.IsZero():
+		case leased.Wait < 0:
 			return min(idleWait, rest), true
 		default:
-			return min(max(leased.Next.Sub(now), 0)+time.Millisecond, idleWait, rest), true
+			return min(leased.Wait+time.Millisecond, idleWait, rest), true
 		}
 	}
 }
@@ -268,13 +269,14 @@ func (s *Scheduler) fillOpen(ctx, work context.Context) (wait time.Duration, ok 
 func (s *Scheduler) fillLocal(ctx, work context.Context) (time.Duration, bool) {
 	now, wait := time.Now(), idleWait
 	for _, name := range s.cfg.Local {
-		r := s.route(name)
+		k := spool.Key{Route: name}
+		r := s.route(k)
 		n := min(s.room(r, now), s.bounds.all-s.active)
 		if n <= 0 {
 			continue
 		}
 		leased, err := s.lease(ctx, spool.LeaseRequest{
-			Now: now, Max: n, TTL: leaseTTL, Only: []string{name},
+			Max: n, TTL: leaseTTL, Only: []spool.Key{k},
 		})
 		if err != nil {
 			return storeWait, false
@@ -282,8 +284,8 @@ func (s *Scheduler) fillLocal(ctx, work context.Context) (time.Duration, bool) {
 		for i := range leased.Leases {
 			s.take(work, &leased.Leases[i], now)
 		}
-		if next := leased.Next; next.After(now) {
-			wait = min(wait, next.Sub(now)+time.Millisecond)
+		if leased.Wait > 0 {
+			wait = min(wait, leased.Wait+time.Millisecond)
 		}
 	}
 	return wait, true
@@ -295,14 +297,14 @@ func (s *Scheduler) markBusy(now time.Time) (rest time.Duration, each int) {
 	rest, each = idleWait, slowStart
 	s.busy = s.busy[:0]
 	more := s.more()
-	for name, r := range s.routes {
+	for k, r := range s.routes {
 		if r.until.After(now) {
 			rest = min(rest, r.until.Sub(now))
 		}
 		if n := s.capacity(r, more, now); n > 0 {
 			each = min(each, n)
 		} else {
-			s.busy = append(s.busy, name)
+			s.busy = append(s.busy, k)
 		}
 	}
 	return rest, each
@@ -333,7 +335,7 @@ func (s *Scheduler) take(work context.Context, l *spool.Lease, now time.Time) {
 		s.conclude(work, l, now)
 		return
 	}
-	r := s.route(l.Delivery.Route)
+	r := s.route(l.Delivery.Key)
 	if s.room(r, now) <= 0 && r.goesOn(now) && len(r.waiting) < r.limit {
 		s.hold(l)
 		if r.waiting = append(r.waiting, l); len(r.waiting) == 1 {
@@ -346,17 +348,18 @@ func (s *Scheduler) take(work context.Context, l *spool.Lease, now time.Time) {
 	}
 }
 
-func (s *Scheduler) route(name string) *route {
-	r := s.routes[name]
+func (s *Scheduler) route(k spool.Key) *route {
+	k.Stream = ""
+	r := s.routes[k]
 	if r == nil {
 		if len(s.routes) > maxIdleRoute {
 			s.forget()
 		}
-		r = &route{limit: min(slowStart, max(1, s.cfg.RouteLimit(name)))}
+		r = &route{key: k, limit: min(slowStart, max(1, s.cfg.RouteLimit(k)))}
 		for _, local := range s.cfg.Local {
-			r.local = r.local || name == local
+			r.local = r.local || k.Route == local
 		}
-		s.routes[name] = r
+		s.routes[k] = r
 	}
 	return r
 }
@@ -365,10 +368,10 @@ func (s *Scheduler) route(name string) *route {
 // were not tried for a while.
 func (s *Scheduler) forget() {
 	now := time.Now()
-	for name, r := range s.routes {
+	for k, r := range s.routes {
 		rested := r.failures < coolAfter || now.Sub(r.until) > coolMax
 		if r.active == 0 && len(r.waiting) == 0 && rested {
-			delete(s.routes, name)
+			delete(s.routes, k)
 		}
 	}
 }
@@ -426,7 +429,7 @@ func (s *Scheduler) finish(f finished) {
 	r.reached = f.health == Reached
 	if r.reached {
 		r.failures, r.until = 0, time.Time{}
-		r.limit = min(r.limit+1, max(1, s.cfg.RouteLimit(f.lease.Delivery.Route)))
+		r.limit = min(r.limit+1, max(1, s.cfg.RouteLimit(r.key)))
 		return
 	}
 	r.failures++
@@ -445,7 +448,8 @@ func (s *Scheduler) finish(f finished) {
 func (s *Scheduler) giveBack(l *spool.Lease, until time.Time) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeWait)
 	defer cancel()
-	if err := s.cfg.Store.Renew(ctx, l.Delivery.ID, l.Token, until); err != nil {
+	held := []spool.Held{{ID: l.Delivery.ID, Token: l.Token}}
+	if err := s.cfg.Store.Return(ctx, time.Until(until), held); err != nil {
 		s.cfg.Logger.Warn("delivery not given back", "queue_id", l.Message.ID.String(), "err", err)
 	}
 }

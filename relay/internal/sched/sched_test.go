@@ -27,7 +27,8 @@ func queue(t testing.TB, s spool.Store, route string, n int) {
 		err = w.Commit(t.Context(), spool.Commit{
 			Message: spool.Message{ID: id, Created: now},
 			Deliveries: []spool.Delivery{{
-				Route: route, Recipients: []spool.Recipient{{Address: "x@example.test"}}, Due: now,
+				Key:        spool.Key{Route: route},
+				Recipients: []spool.Recipient{{Address: "x@example.test"}}, Due: now,
 				Expires: now.Add(time.Hour),
 			}},
 		})
@@ -49,7 +50,7 @@ type recorder struct {
 }
 
 func (r *recorder) deliver(ctx context.Context, l *spool.Lease) sched.Health {
-	route := l.Delivery.Route
+	route := l.Delivery.Key.Route
 	r.mu.Lock()
 	r.active[route]++
 	r.count[route]++
@@ -83,7 +84,7 @@ func run(t *testing.T, r *recorder, limit int, d time.Duration) {
 	t.Helper()
 	s := sched.New(sched.Config{
 		Store: r.store, Concurrency: 50, Deliver: r.deliver, Logger: slog.New(slog.DiscardHandler),
-		RouteLimit: func(string) int { return limit },
+		RouteLimit: func(spool.Key) int { return limit },
 		Owner:      func(l *spool.Lease) sched.Owner { return sched.Owner{Origin: "app"} },
 		Overdue:    onTime,
 		Conclude:   func(context.Context, *spool.Lease) {},
@@ -151,7 +152,7 @@ func TestEndGivesBack(t *testing.T) {
 		r.takes = time.Second
 		run(t, r, 1, 1500*time.Millisecond)
 		got, err := store.Lease(
-			t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 100, TTL: time.Minute},
+			t.Context(), spool.LeaseRequest{Max: 100, TTL: time.Minute},
 		)
 		if err != nil || len(got.Leases) != 30-r.count["r"] {
 			t.Errorf(
@@ -195,7 +196,7 @@ func TestDamagedStays(t *testing.T) {
 		queue(t, s, "a", 8)
 		ctx, cancel := context.WithCancel(t.Context())
 		scheduler := sched.New(sched.Config{
-			Store: lossy{s}, Concurrency: 8, RouteLimit: func(string) int { return 1 },
+			Store: lossy{s}, Concurrency: 8, RouteLimit: func(spool.Key) int { return 1 },
 			Owner:   func(*spool.Lease) sched.Owner { return sched.Owner{} },
 			Overdue: onTime,
 			Deliver: func(ctx context.Context, _ *spool.Lease) sched.Health {

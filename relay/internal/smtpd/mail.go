@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/spool"
 )
 
 const maxEnvelopeID = 100 // RFC 3461 section 4.4
@@ -88,7 +89,7 @@ func (m *Mail) set(key, value string, e extensions) *Reply {
 	case key == "BODY" && e&(ext8Bit|extBinary) != 0:
 		switch v := strings.ToUpper(value); {
 		case v == "7BIT", v == "8BITMIME" && e&ext8Bit != 0, v == "BINARYMIME" && e&extBinary != 0:
-			m.Body = v
+			m.Body = spool.Body(v)
 		default:
 			return badParam()
 		}
@@ -102,7 +103,7 @@ func (m *Mail) set(key, value string, e extensions) *Reply {
 		if v != "FULL" && v != "HDRS" {
 			return badParam()
 		}
-		m.Return = v
+		m.Return = spool.Return(v)
 	case key == "ENVID" && e&extDSN != 0:
 		v, err := xtext(value)
 		if err != nil || len(value) > maxEnvelopeID || !printable(v) {

@@ -56,11 +56,11 @@ type Session struct {
 type Mail struct {
 	From       domains.Address // null for <>
 	Size       int64           // SIZE as declared; -1 when not
-	Body       string          // 7BIT, 8BITMIME, BINARYMIME; empty when not given
+	Body       spool.Body      // 7BIT, 8BITMIME, BINARYMIME; empty when not given
 	UTF8       bool
-	Return     string  // FULL, HDRS or empty
-	EnvelopeID string  // decoded
-	Auth       *string // AUTH= parameter decoded; nil when absent, "" for <>
+	Return     spool.Return // FULL, HDRS or empty
+	EnvelopeID string       // decoded
+	Auth       *string      // AUTH= parameter decoded; nil when absent, "" for <>
 	Recipients []Rcpt
 }
 

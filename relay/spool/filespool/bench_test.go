@@ -14,7 +14,7 @@ import (
 
 func deliveries(route string, due time.Time) []spool.Delivery {
 	return []spool.Delivery{{
-		Route: route, Due: due, Expires: due.Add(48 * time.Hour),
+		Key: spool.Key{Route: route}, Due: due, Expires: due.Add(48 * time.Hour),
 		Recipients: []spool.Recipient{{Address: "someone@example.org"}},
 	}}
 }
@@ -137,7 +137,7 @@ func BenchmarkCycle(b *testing.B) {
 			}
 			for out := 0; out < b.N && !b.Failed(); {
 				l, err := s.Lease(
-					b.Context(), spool.LeaseRequest{Now: time.Now(), Max: 20, TTL: time.Minute},
+					b.Context(), spool.LeaseRequest{Max: 20, TTL: time.Minute},
 				)
 				if err != nil {
 					b.Error(err)
@@ -231,11 +231,9 @@ func TestMemory(t *testing.T) {
 
 	// It comes back when the queue has been served.
 	s := open(t, dir, nil)
+	s.Advance(time.Hour)
 	for {
-		l, err := s.Lease(
-			t.Context(),
-			spool.LeaseRequest{Now: time.Now().Add(time.Hour), Max: 1000, TTL: time.Minute},
-		)
+		l, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 1000, TTL: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -272,7 +272,7 @@ func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (
 		seq  int
 		at   loc
 		held *segment
-		name string
+		key  spool.Key
 		due  int64
 	}
 	s.mu.Lock()
@@ -286,7 +286,7 @@ func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (
 	unwritten := false
 	for h := m.first; h != none; {
 		d := s.index.deliveries.get(h)
-		st := state{seq: int(d.seq), at: d.update, name: s.index.byRoute[d.route].name, due: d.due}
+		st := state{seq: int(d.seq), at: d.update, key: s.index.byRoute[d.route].key, due: d.due}
 		if s.updates[h] != nil {
 			unwritten = true
 		} else if !d.update.isZero() {
@@ -336,7 +336,7 @@ func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (
 				}
 				u.apply(d)
 			}
-			d.Route, d.Due = st.name, fromNanos(st.due)
+			d.Key, d.Due = st.key, fromNanos(st.due)
 			keep = append(keep, *d)
 		}
 	}

@@ -40,10 +40,8 @@ func length(id spool.ID) int {
 // holds reads a whole store.
 func holds(t *testing.T, s spool.Store) model {
 	t.Helper()
-	l, err := s.Lease(
-		t.Context(),
-		spool.LeaseRequest{Now: time.Now().Add(time.Hour), Max: 1 << 20, TTL: time.Minute},
-	)
+	s.(*filespool.Store).Advance(time.Hour)
+	l, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 1 << 20, TTL: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +100,7 @@ func step(
 		change, err = commit(nil)
 		return change, true, err
 	}
-	l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 1, TTL: time.Minute})
+	l, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 1, TTL: time.Minute})
 	if err != nil || len(l.Leases) == 0 {
 		return func(model) {}, false, err
 	}
@@ -272,7 +270,7 @@ func TestFaults(t *testing.T) {
 			wg.Go(func() {
 				for range 20 {
 					l, err := s.Lease(
-						t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 3, TTL: time.Minute},
+						t.Context(), spool.LeaseRequest{Max: 3, TTL: time.Minute},
 					)
 					if err != nil {
 						continue
@@ -403,7 +401,7 @@ func TestKillChild(t *testing.T) {
 	}
 	for {
 		l, err := s.Lease(
-			t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 5, TTL: time.Minute},
+			t.Context(), spool.LeaseRequest{Max: 5, TTL: time.Minute},
 		)
 		if err != nil {
 			panic(err)

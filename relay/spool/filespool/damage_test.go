@@ -105,7 +105,7 @@ func TestDamagedContentIsSaved(t *testing.T) {
 			t.Errorf("the log tells %d times of %v: %s", n, id, said.String())
 		}
 	}
-	l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 9, TTL: time.Minute})
+	l, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 9, TTL: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestWrongByteInEnvelope(t *testing.T) {
 					Logger: filespool.Quiet(), InsecureNoSync: true, SegmentBytes: 16 << 10,
 				})
 				l, err := s.Lease(t.Context(), spool.LeaseRequest{
-					Now: time.Now(), Max: 9, TTL: time.Minute,
+					Max: 9, TTL: time.Minute,
 				})
 				if err != nil || len(l.Leases) != 1 {
 					t.Fatalf("closed %v, byte %d: leased %+v, %v", closed, at, l, err)
@@ -228,7 +228,7 @@ func TestEnvelopeLost(t *testing.T) {
 			o := &filespool.Options{Logger: filespool.Quiet(), SettleDelay: time.Millisecond}
 			lease := func(s *filespool.Store) []spool.Lease {
 				l, err := s.Lease(t.Context(), spool.LeaseRequest{
-					Now: time.Now(), Max: 9, TTL: time.Minute,
+					Max: 9, TTL: time.Minute,
 				})
 				if err != nil {
 					t.Fatal(err)
@@ -283,7 +283,7 @@ func TestEnvelopeLostAtRunTime(t *testing.T) {
 	lease := func() spool.Lease {
 		t.Helper()
 		l, err := s.Lease(
-			t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 9, TTL: time.Minute},
+			t.Context(), spool.LeaseRequest{Max: 9, TTL: time.Minute},
 		)
 		if err != nil || len(l.Leases) != 1 {
 			t.Fatalf("leased %+v, %v", l, err)
@@ -364,7 +364,7 @@ func TestReadErrorsPass(t *testing.T) {
 				t.Fatalf("%d, %s: error is %v", n, op, err)
 			}
 		}
-		l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 1, TTL: time.Minute})
+		l, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 1, TTL: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -392,7 +392,7 @@ func TestDamageOfWhatIsFinished(t *testing.T) {
 	put(t, s, gone, []byte("x"), deliveries("a", now))
 	put(t, s, half, []byte("x"), append(deliveries("a", now), deliveries("b", now)...))
 	l, err := s.Lease(t.Context(), spool.LeaseRequest{
-		Now: now, Max: 9, TTL: time.Minute, Busy: []string{"b"},
+		Max: 9, TTL: time.Minute, Busy: []spool.Key{{Route: "b"}},
 	})
 	if err != nil || len(l.Leases) != 2 {
 		t.Fatalf("leased %+v, %v", l, err)
@@ -408,7 +408,7 @@ func TestDamageOfWhatIsFinished(t *testing.T) {
 		return bytes.ReplaceAll(b, []byte("someone@example.org"), []byte("so??????????????org"))
 	})
 	s = open(t, dir, o)
-	l, err = s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 9, TTL: time.Minute})
+	l, err = s.Lease(t.Context(), spool.LeaseRequest{Max: 9, TTL: time.Minute})
 	if err != nil || len(l.Leases) != 1 || len(s.Recovery().Damage) != 2 {
 		t.Fatalf("leased %+v, %v; recovery %+v", l, err, s.Recovery())
 	}

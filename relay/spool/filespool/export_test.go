@@ -467,3 +467,10 @@ func (d *Disk) Put(name string, b []byte) {
 	n := &inode{data: slices.Clone(b), synced: slices.Clone(b)}
 	d.names[name], d.durable[name] = n, n
 }
+
+// Advance moves the store's clock.
+func (s *Store) Advance(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = func() time.Time { return time.Now().Add(d) }
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,6 +89,8 @@ type Store struct {
 	cleanBytes   int64
 	delay        time.Duration
 	recovery     Recovery
+	now          func() time.Time
+	opened       time.Time // what the ends of leases are counted from
 	buffers      sync.Pool // of content
 	metas        sync.Pool
 
@@ -129,8 +132,8 @@ type Store struct {
 	lost       map[spool.ID]*loss    // parts of the log that stand for a message
 	spoiled    map[spool.ID]struct{} // messages whose content is known to be damaged
 	cleanAfter time.Time             // copying pauses until then
-	token      uint64
-	free       int64 // of the disk, when last asked
+	resting    int                   // leases that were given back for a while
+	free       int64                 // of the disk, when last asked
 	freeAsked  time.Time
 }
 
@@ -142,10 +145,10 @@ type ownTrash struct {
 
 type lease struct {
 	delivery uint32
-	token    uint64
-	until    int64
-	at       int  // in Store.ends
-	claimed  bool // by a commit under way
+	token    uint64        // 0 once it is given back: nobody has that one
+	until    time.Duration // since the store was opened
+	at       int           // in Store.ends
+	claimed  bool          // by a commit under way
 }
 
 var _ spool.Store = (*Store)(nil)
@@ -186,8 +189,8 @@ func openFS(dir string, o *Options, fs fsys) (*Store, error) {
 		byNumber:     make(map[uint32]*segment),
 		lost:         make(map[spool.ID]*loss),
 		spoiled:      make(map[spool.ID]struct{}),
-		// Tokens of an earlier life are not taken for those of this one.
-		token: uint64(time.Now().UnixNano()),
+		now:          time.Now,
+		opened:       time.Now(),
 	}
 	if s.threshold < 0 || s.segmentBytes < 0 || s.maxBytes < 0 || s.cleanBytes < 0 || s.delay < 0 {
 		return nil, errors.New("filespool: an option is negative")
@@ -333,17 +336,16 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 		defer s.mu.Unlock()
 		return spool.Leased{}, spool.ErrFull
 	}
-	picks, next := s.pick(&r)
+	picks, wait := s.pick(&r)
 	s.mu.Unlock()
 
-	out := spool.Leased{Leases: make([]spool.Lease, 0, len(picks)), Next: next}
-	until := r.Now.Add(r.TTL)
+	out := spool.Leased{Leases: make([]spool.Lease, 0, len(picks)), Wait: wait}
 	buf := s.metas.Get().(*[]byte)
 	defer s.metas.Put(buf)
 	for i := range picks {
 		p := &picks[i]
 		out.Leases = append(out.Leases, spool.Lease{
-			Token: p.l.token, Until: until, Damaged: p.lost,
+			Token: p.token, Damaged: p.lost,
 		})
 		p.lease = &out.Leases[len(out.Leases)-1]
 		err := p.read(s, buf)
@@ -351,7 +353,7 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 		if err != nil {
 			s.log.Error("filespool: a delivery cannot be read for now and is put off",
 				"queue_id", p.id.Message, "err", err)
-			s.putOff(p, r.Now.Add(time.Minute))
+			s.putOff(p, s.now().Add(time.Minute))
 			out.Leases = out.Leases[:len(out.Leases)-1]
 		}
 	}
@@ -362,8 +364,9 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 type pick struct {
 	id           spool.DeliveryID
 	l            *lease
+	token        uint64
 	lease        *spool.Lease // to be filled in
-	route        string
+	key          spool.Key
 	message      loc
 	record       int64 // size of the message's record
 	lost         error // there is no record
@@ -381,17 +384,14 @@ func (p *pick) unpin(s *Store) {
 }
 
 // pick chooses deliveries and leases them. The caller holds the lock.
-func (s *Store) pick(r *spool.LeaseRequest) (picks []pick, next time.Time) {
+func (s *Store) pick(r *spool.LeaseRequest) (picks []pick, wait time.Duration) {
 	x := s.index
-	now := nanos(r.Now)
-	for s.ends.len() > 0 && s.ends.top().until <= now {
-		l := s.ends.pop()
-		delete(s.leases, l.delivery)
-		x.queue(l.delivery)
-	}
-	soonest := func(t int64) {
-		if v := fromNanos(t); next.IsZero() || v.Before(next) {
-			next = v
+	now, elapsed := nanos(s.now()), s.elapsed()
+	s.endLeases(elapsed)
+	wait = -1
+	soonest := func(d time.Duration) {
+		if d = max(d, 0); wait < 0 || d < wait {
+			wait = d
 		}
 	}
 	if len(r.Only) > 0 {
@@ -399,26 +399,27 @@ func (s *Store) pick(r *spool.LeaseRequest) (picks []pick, next time.Time) {
 	}
 	var aside []*route
 	var counts map[*route]int
-	if r.MaxPerRoute > 0 {
+	if r.MaxPerKey > 0 {
 		counts = make(map[*route]int)
 	}
-	for _, name := range r.Busy {
-		if v := x.names[name]; v != nil && v.at >= 0 {
-			x.routes.remove(v.at)
-			aside = append(aside, v)
-		}
+	for _, k := range r.Busy {
+		x.matching(k, func(v *route) {
+			if v.at >= 0 {
+				x.routes.remove(v.at)
+				aside = append(aside, v)
+			}
+		})
 	}
-	until := r.Now.Add(r.TTL)
 	for x.routes.len() > 0 {
 		v := x.routes.top()
 		due := x.deliveries.get(v.queue.top()).due
 		if due > now || len(picks) >= r.Max {
-			soonest(due)
+			soonest(time.Duration(max(due, now) - now))
 			break
 		}
-		if r.MaxPerRoute > 0 {
-			if counts[v] >= r.MaxPerRoute {
-				soonest(due)
+		if r.MaxPerKey > 0 {
+			if counts[v] >= r.MaxPerKey {
+				soonest(time.Duration(max(due, now) - now))
 				x.routes.remove(0)
 				aside = append(aside, v)
 				continue
@@ -428,15 +429,14 @@ func (s *Store) pick(r *spool.LeaseRequest) (picks []pick, next time.Time) {
 		h := x.unqueue(v)
 		d := x.deliveries.get(h)
 		m := x.messages.get(d.message)
-		s.token++
-		l := &lease{delivery: h, token: s.token, until: nanos(until)}
+		l := &lease{delivery: h, token: newToken(), until: elapsed + r.TTL}
 		s.leases[h] = l
 		s.ends.push(l)
 		p := pick{
-			id: spool.DeliveryID{Message: m.id, Seq: int(d.seq)}, l: l,
+			id: spool.DeliveryID{Message: m.id, Seq: int(d.seq)}, l: l, token: l.token,
 			message: m.loc, record: m.record(), segment: s.pin(m.loc.segment),
 			update: d.update, unwritten: s.updates[h],
-			route: v.name,
+			key: v.key,
 		}
 		if p.unwritten == nil && !d.update.isZero() {
 			p.updateHolder = s.pin(d.update.segment)
@@ -450,9 +450,9 @@ func (s *Store) pick(r *spool.LeaseRequest) (picks []pick, next time.Time) {
 		x.routes.push(v)
 	}
 	if s.ends.len() > 0 {
-		soonest(s.ends.top().until)
+		soonest(s.ends.top().until - elapsed)
 	}
-	return picks, next
+	return picks, wait
 }
 
 // read fills in the lease from the log. A delivery that is damaged is leased as
@@ -478,7 +478,7 @@ func (p *pick) read(s *Store, buf *[]byte) error {
 	if p.lease.Damaged != nil {
 		p.guess()
 	}
-	p.lease.Delivery.Route = p.route
+	p.lease.Delivery.Key = p.key
 	return err
 }
 
@@ -572,7 +572,7 @@ func (s *Store) putOff(p *pick, due time.Time) {
 func (s *Store) held(id spool.DeliveryID, token uint64) *lease {
 	if _, m := s.index.find(id.Message); m != nil {
 		if h, d := s.index.delivery(m, id.Seq); d != nil {
-			if l := s.leases[h]; l != nil && l.token == token {
+			if l := s.leases[h]; l != nil && l.token != 0 && l.token == token {
 				return l
 			}
 		}
@@ -615,29 +615,88 @@ func (s *Store) unclaim(leases []*lease) {
 	}
 }
 
-// Renew moves the end of a lease.
+// elapsed is the time by which leases end: no step of the wall clock moves it.
+func (s *Store) elapsed() time.Duration { return s.now().Sub(s.opened) }
+
+// endLeases queues again what is not held any more. The caller holds the lock.
+func (s *Store) endLeases(elapsed time.Duration) {
+	for s.ends.len() > 0 && s.ends.top().until <= elapsed {
+		l := s.ends.pop()
+		if l.token == 0 {
+			s.resting--
+		}
+		delete(s.leases, l.delivery)
+		s.index.queue(l.delivery)
+	}
+}
+
+// newToken returns a random token.
+func newToken() uint64 {
+	for {
+		if t := rand.Uint64(); t != 0 {
+			return t
+		}
+	}
+}
+
+// Renew makes leases last for ttl from now on.
 func (s *Store) Renew(
-	ctx context.Context, id spool.DeliveryID, token uint64, until time.Time,
-) error {
+	ctx context.Context, ttl time.Duration, held []spool.Held,
+) (lost []spool.Held, err error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	until := s.elapsed() + ttl
+	for _, h := range held {
+		l := s.held(h.ID, h.Token)
+		if l == nil {
+			lost = append(lost, h)
+			continue
+		}
+		l.until = until
+		if l.at >= 0 {
+			s.ends.fix(l.at)
+		}
+	}
+	return lost, nil
+}
+
+// Return gives leases back.
+func (s *Store) Return(ctx context.Context, wait time.Duration, held []spool.Held) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	l := s.held(id, token)
-	if l == nil {
-		return spool.ErrLeaseLost
-	}
-	l.until = nanos(until)
-	if l.at >= 0 {
-		s.ends.fix(l.at)
+	until := s.elapsed() + wait
+	for _, h := range held {
+		l := s.held(h.ID, h.Token)
+		switch {
+		case l == nil || l.claimed:
+		case wait <= 0:
+			s.endLease(l)
+			s.index.queue(l.delivery)
+		default:
+			l.token, l.until = 0, until
+			s.resting++
+			s.ends.fix(l.at)
+		}
 	}
 	return nil
+}
+
+// setDue turns the wait of a settlement into a time.
+func (s *Store) setDue(t *spool.Settlement) {
+	if t.Due.IsZero() {
+		t.Due = s.now().Add(max(t.Wait, 0))
+	}
 }
 
 // Settle ends a lease. It does not wait for the disk.
 func (s *Store) Settle(ctx context.Context, t spool.Settlement) error {
 	meta := s.metas.Get().(*[]byte)
 	defer s.metas.Put(meta)
+	s.setDue(&t)
 	*meta = appendSettlements((*meta)[:0], []spool.Settlement{t})
 	if err := s.enter(ctx); err != nil {
 		return err
@@ -676,7 +735,11 @@ func (s *Store) settle(l *lease, t *spool.Settlement) (written func(at loc)) {
 		}
 		s.updates[h] = u
 		m.version++
-		x.move(h, []byte(t.Route), u.due)
+		var key []byte
+		if t.Key != nil {
+			key = []byte(packKey(*t.Key))
+		}
+		x.move(h, key, u.due)
 		x.queue(h)
 		return func(at loc) {
 			if s.updates[h] != u {
@@ -723,7 +786,7 @@ func (s *Store) Stats(ctx context.Context) (spool.Stats, error) {
 	return spool.Stats{
 		Messages:   int64(s.index.messages.len()),
 		Deliveries: int64(s.index.deliveries.len()),
-		Leased:     int64(len(s.leases)),
+		Leased:     int64(len(s.leases) - s.resting),
 		Bytes:      s.index.bytes,
 	}, nil
 }

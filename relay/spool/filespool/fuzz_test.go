@@ -35,7 +35,10 @@ func FuzzDecode(f *testing.F) {
 		),
 	)
 	f.Add(filespool.EncodeCommit(&spool.Message{ID: id}, ds, []spool.Settlement{
-		{ID: spool.DeliveryID{Message: id}, Remaining: ds[0].Recipients, Route: "other"},
+		{
+			ID: spool.DeliveryID{Message: id}, Remaining: ds[0].Recipients,
+			Key: &spool.Key{Route: "other"},
+		},
 		{ID: spool.DeliveryID{Message: id, Seq: 7}},
 	}))
 	f.Fuzz(func(t *testing.T, b []byte) { filespool.Decode(b) })
@@ -71,7 +74,7 @@ func FuzzOpen(f *testing.F) {
 					t.Fatal(err)
 				}
 				l, err := s.Lease(
-					t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 10, TTL: time.Minute},
+					t.Context(), spool.LeaseRequest{Max: 10, TTL: time.Minute},
 				)
 				if err != nil {
 					t.Fatal(err)

@@ -2,6 +2,7 @@ package filespool
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -15,9 +16,10 @@ type index struct {
 	deliveries slab[delivery]
 	peak       int // most messages since byID was made
 
-	names   map[string]*route
-	byRoute []*route // by number; nil is free
-	unused  []uint32 // free route numbers
+	names   map[string]*route      // by key, packed
+	groups  map[spool.Key][]*route // the same, by keys without their streams
+	byRoute []*route               // by number; nil is free
+	unused  []uint32               // free route numbers
 	routes  heap[*route]
 
 	bytes int64 // content
@@ -62,9 +64,10 @@ type delivery struct {
 	update  loc    // the last update; zero if none is written
 }
 
-// route is a queue of the deliveries that are not leased.
+// route is a queue of the deliveries with one key that are not leased.
 type route struct {
-	name   string
+	key    spool.Key
+	name   string // the key, packed
 	number uint32
 	refs   int // deliveries, leased or not
 	at     int // in index.routes; -1 while the queue is empty
@@ -72,7 +75,10 @@ type route struct {
 }
 
 func newIndex() *index {
-	x := &index{byID: make(map[spool.ID]uint32), names: make(map[string]*route)}
+	x := &index{
+		byID: make(map[spool.ID]uint32), names: make(map[string]*route),
+		groups: make(map[spool.Key][]*route),
+	}
 	x.routes.less = func(a, b *route) bool { return x.before(a.queue.top(), b.queue.top()) }
 	x.routes.moved = func(r *route, at int) { r.at = at }
 	return x
@@ -91,12 +97,18 @@ func (x *index) before(a, b uint32) bool {
 	return bytes.Compare(m.id[:], n.id[:]) < 0
 }
 
-// intern returns the route of a name, made if necessary, with one more
+// intern returns the route of a packed key, made if necessary, with one more
 // reference.
 func (x *index) intern(name []byte) *route {
 	r := x.names[string(name)]
-	if r == nil {
-		r = &route{name: string(name), at: -1}
+	if r != nil {
+		r.refs++
+		return r
+	}
+	k := parseKey(string(name))
+	packed := packKey(k) // an earlier revision wrote another
+	if r = x.names[packed]; r == nil {
+		r = &route{key: k, name: packed, at: -1}
 		r.queue.less = x.before
 		if n := len(x.unused); n > 0 {
 			r.number, x.unused = x.unused[n-1], x.unused[:n-1]
@@ -106,6 +118,7 @@ func (x *index) intern(name []byte) *route {
 			x.byRoute = append(x.byRoute, r)
 		}
 		x.names[r.name] = r
+		x.groups[group(k)] = append(x.groups[group(k)], r)
 	}
 	r.refs++
 	return r
@@ -115,8 +128,34 @@ func (x *index) release(number uint32) {
 	r := x.byRoute[number]
 	if r.refs--; r.refs == 0 {
 		delete(x.names, r.name)
+		x.ungroup(r)
 		x.byRoute[number] = nil
 		x.unused = append(x.unused, number)
+	}
+}
+
+// group is a key without its stream.
+func group(k spool.Key) spool.Key {
+	k.Stream = ""
+	return k
+}
+
+func (x *index) ungroup(r *route) {
+	g := group(r.key)
+	list := slices.DeleteFunc(x.groups[g], func(v *route) bool { return v == r })
+	if len(list) == 0 {
+		delete(x.groups, g)
+		return
+	}
+	x.groups[g] = list
+}
+
+// matching calls f for each route that a key of a request stands for.
+func (x *index) matching(k spool.Key, f func(*route)) {
+	for _, r := range x.groups[group(k)] {
+		if k.Stream == "" || k.Stream == r.key.Stream {
+			f(r)
+		}
 	}
 }
 
@@ -149,13 +188,15 @@ func (x *index) unqueue(r *route) uint32 {
 
 // narrow takes all routes but those named out of the order of leasing, until
 // widen.
-func (x *index) narrow(names []string) (others heap[*route]) {
-	wanted := make([]*route, 0, len(names))
-	for _, name := range names {
-		if r := x.names[name]; r != nil && r.at >= 0 {
-			x.routes.remove(r.at)
-			wanted = append(wanted, r)
-		}
+func (x *index) narrow(keys []spool.Key) (others heap[*route]) {
+	wanted := make([]*route, 0, len(keys))
+	for _, k := range keys {
+		x.matching(k, func(r *route) {
+			if r.at >= 0 {
+				x.routes.remove(r.at)
+				wanted = append(wanted, r)
+			}
+		})
 	}
 	others, x.routes.items = x.routes, nil
 	for _, r := range wanted {
@@ -203,7 +244,7 @@ func (x *index) add(m message) uint32 {
 // addDelivery enters a delivery that is not queued.
 func (x *index) addDelivery(h uint32, b brief) uint32 {
 	m := x.messages.get(h)
-	r := x.intern(b.route)
+	r := x.intern(b.key)
 	d := x.deliveries.add(
 		delivery{due: b.due, message: h, seq: uint32(b.seq), route: r.number, next: m.first},
 	)
@@ -211,7 +252,7 @@ func (x *index) addDelivery(h uint32, b brief) uint32 {
 	return d
 }
 
-// move gives a delivery that is not queued another route and time.
+// move gives a delivery that is not queued another key and time.
 func (x *index) move(d uint32, name []byte, due int64) {
 	e := x.deliveries.get(d)
 	e.due = due

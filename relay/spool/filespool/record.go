@@ -105,9 +105,9 @@ func (h *header) parse(b []byte) bool {
 // The meta part of a commit:
 //
 //	id, size, flags, [sum of the own file]
-//	deliveries: number, then each: seq, route, due, length of the rest, rest
-//	settlements: number, then each: id, seq, flags, [route, due, length of the rest, rest]
-//	rest of the message, [number of signatures]
+//	deliveries: number, then each: seq, key, due, length of the rest, rest
+//	settlements: number, then each: id, seq, flags, [key, due, length of the rest, rest]
+//	rest of the message, [number of signatures, [stream, report of]]
 //
 // What the index needs stands in front or can be reached without reading the
 // rests.
@@ -186,7 +186,7 @@ func cut(s string) string {
 
 func appendDelivery(b []byte, d *spool.Delivery) []byte {
 	b = binary.AppendUvarint(b, uint64(d.ID.Seq))
-	b = appendString(b, d.Route)
+	b = appendKey(b, d.Key)
 	b = appendTime(b, nanos(d.Due))
 	return appendRest(b, func(b []byte) []byte {
 		b = appendTime(b, nanos(d.Expires))
@@ -202,7 +202,11 @@ func appendSettlement(b []byte, s *spool.Settlement) []byte {
 		return append(b, 0)
 	}
 	b = append(b, flagRemaining)
-	b = appendString(b, s.Route)
+	if s.Key != nil {
+		b = appendKey(b, *s.Key)
+	} else {
+		b = append(b, 0)
+	}
 	b = appendTime(b, nanos(s.Due))
 	return appendRest(b, func(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(max(s.Attempts, 0)))
@@ -247,7 +251,8 @@ func appendCommit(
 	b = appendSettlements(b, ss)
 	b = appendTime(b, nanos(m.Created))
 	for _, s := range [...]string{
-		m.From, m.EnvelopeID, m.Return, m.Body, m.Origin.Connector, m.Origin.Remote, m.Origin.User,
+		m.From, m.EnvelopeID, string(m.Return), string(m.Body),
+		m.Origin.Connector, m.Origin.Remote, m.Origin.User,
 	} {
 		b = appendString(b, s)
 	}
@@ -255,8 +260,12 @@ func appendCommit(
 	for k, v := range m.Labels {
 		b = appendString(appendString(b, k), v)
 	}
-	if m.Signatures > 0 {
-		b = binary.AppendUvarint(b, uint64(m.Signatures))
+	more := m.Stream != "" || !m.ReportOf.IsZero()
+	if m.Signatures > 0 || more {
+		b = binary.AppendUvarint(b, uint64(max(m.Signatures, 0)))
+	}
+	if more {
+		b = append(appendString(b, m.Stream), m.ReportOf[:]...)
 	}
 	return b
 }
@@ -387,15 +396,15 @@ func (d *decoder) head() (h head) {
 
 // brief is what the index keeps of a delivery.
 type brief struct {
-	seq   int
-	route []byte
-	due   int64
+	seq int
+	key []byte
+	due int64
 }
 
 const leastDelivery, leastSettlement = 14, 18
 
 func (d *decoder) brief() brief {
-	return brief{seq: d.int(), route: d.bytes(), due: d.time()}
+	return brief{seq: d.int(), key: d.bytes(), due: d.time()}
 }
 
 func (d *decoder) skipRest() { d.raw(uint64(d.uint32())) }
@@ -405,14 +414,14 @@ type change struct {
 	id        spool.ID
 	seq       int
 	remaining bool
-	route     []byte
+	key       []byte // empty if it stays
 	due       int64
 }
 
 func (d *decoder) change() change {
 	c := change{id: d.id(), seq: d.int(), remaining: d.byte()&flagRemaining != 0}
 	if c.remaining {
-		c.route, c.due = d.bytes(), d.time()
+		c.key, c.due = d.bytes(), d.time()
 	}
 	return c
 }
@@ -426,7 +435,7 @@ func decodeCommit(meta []byte) (m spool.Message, own *ownFile, ds []spool.Delive
 	for i := range ds {
 		v := &ds[i]
 		v.ID = spool.DeliveryID{Message: m.ID, Seq: d.int()}
-		v.Route = d.string()
+		v.Key = parseKey(d.string())
 		v.Due = fromNanos(d.time())
 		d.uint32()
 		v.Expires = fromNanos(d.time())
@@ -440,8 +449,8 @@ func decodeCommit(meta []byte) (m spool.Message, own *ownFile, ds []spool.Delive
 	}
 	m.Created = fromNanos(d.time())
 	for _, s := range [...]*string{
-		&m.From, &m.EnvelopeID, &m.Return, &m.Body, &m.Origin.Connector, &m.Origin.Remote,
-		&m.Origin.User,
+		&m.From, &m.EnvelopeID, (*string)(&m.Return), (*string)(&m.Body),
+		&m.Origin.Connector, &m.Origin.Remote, &m.Origin.User,
 	} {
 		*s = d.string()
 	}
@@ -455,10 +464,13 @@ func decodeCommit(meta []byte) (m spool.Message, own *ownFile, ds []spool.Delive
 	if d.at < len(d.b) { // unsigned messages and those of earlier versions end here
 		m.Signatures = d.int()
 	}
+	if d.at < len(d.b) {
+		m.Stream, m.ReportOf = d.string(), d.id()
+	}
 	return m, h.own, ds, !d.bad
 }
 
-// update is the state that a settlement gave a delivery. Its route is known to
+// update is the state that a settlement gave a delivery. Its key is known to
 // the index.
 type update struct {
 	due        int64

@@ -682,7 +682,7 @@ func (s *Store) apply(g *segment, r *found) bool {
 			switch {
 			case e == nil:
 			case c.remaining:
-				x.move(h, c.route, c.due)
+				x.move(h, c.key, c.due)
 				e.update = at
 			default:
 				x.remove(h)

@@ -73,7 +73,8 @@ func intact(t *testing.T, s spool.Store, ids []spool.ID) int {
 func TestTornTail(t *testing.T) {
 	t.Parallel()
 	log, ids := small(t, t.TempDir(), 4)
-	last, seen := -1, 0
+	// With zeros behind it, a record may be whole one byte sooner.
+	most, seen := map[int]int{0: -1, 5000: -1}, 0
 	dir := t.TempDir()
 	for n := filespool.SegmentHeader; n <= len(log); n++ {
 		for _, zeros := range []int{0, 5000} {
@@ -91,6 +92,7 @@ func TestTornTail(t *testing.T) {
 			)
 			found := intact(t, s, ids)
 			st, _ := s.Stats(t.Context())
+			last := most[zeros]
 			if found < last || found > last+1 && last >= 0 || int(st.Messages) != found {
 				t.Fatalf(
 					"cut at %d: %d messages, %d intact, %d with a byte less", n, st.Messages, found,
@@ -110,7 +112,7 @@ func TestTornTail(t *testing.T) {
 					t.Fatalf("cut at %d: damage %+v", n, d)
 				}
 			}
-			last = max(last, found)
+			most[zeros] = max(last, found)
 			// The store goes on after the cut.
 			id := spool.NewID(time.Now())
 			put(t, s, id, []byte(contents(id, 1)), deliveries("a", time.Now()))
@@ -126,8 +128,8 @@ func TestTornTail(t *testing.T) {
 			s.Close()
 		}
 	}
-	if last != len(ids) || seen < len(log)/2 {
-		t.Fatalf("found %d of %d messages, %d cuts reported", last, len(ids), seen)
+	if most[0] != len(ids) || seen < len(log)/2 {
+		t.Fatalf("found %d of %d messages, %d cuts reported", most[0], len(ids), seen)
 	}
 }
 
@@ -321,7 +323,7 @@ func TestFailedSync(t *testing.T) {
 	now := time.Now()
 	first := spool.NewID(now)
 	put(t, s, first, []byte("content"), deliveries("a", now))
-	l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 1, TTL: time.Minute})
+	l, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 1, TTL: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +344,7 @@ func TestFailedSync(t *testing.T) {
 		}
 	}
 	if _, err := s.Lease(
-		t.Context(), spool.LeaseRequest{Now: now, Max: 1},
+		t.Context(), spool.LeaseRequest{Max: 1},
 	); !errors.Is(err, spool.ErrFailed) {
 		t.Fatalf("error is %v, want ErrFailed", err)
 	}
@@ -383,7 +385,7 @@ func TestNoRoom(t *testing.T) {
 		}
 		return syscall.ENOSPC
 	})
-	l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 2, TTL: time.Minute})
+	l, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 2, TTL: time.Minute})
 	if err != nil || len(l.Leases) != 2 {
 		t.Fatalf("leased %v, %v", l, err)
 	}
@@ -407,7 +409,7 @@ func TestNoRoom(t *testing.T) {
 		}
 	}
 	// What could not be written is known all the same.
-	l, err = s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 3, TTL: time.Minute})
+	l, err = s.Lease(t.Context(), spool.LeaseRequest{Max: 3, TTL: time.Minute})
 	if err != nil || len(l.Leases) != 2 ||
 		l.Leases[0].Delivery.Attempts+l.Leases[1].Delivery.Attempts != 5 {
 		t.Fatalf("leased %+v, %v", l, err)
@@ -419,14 +421,14 @@ func TestNoRoom(t *testing.T) {
 	s.Close()
 
 	s = openDisk(t, dir, disk)
-	l, err = s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 10, TTL: time.Minute})
+	l, err = s.Lease(t.Context(), spool.LeaseRequest{Max: 10, TTL: time.Minute})
 	if err != nil || len(l.Leases) != 3 || len(s.Recovery().Damage) != 0 {
 		t.Fatalf("leased %+v, %v; recovery %+v", l, err, s.Recovery())
 	}
 	for _, l := range l.Leases {
 		if l.Delivery.ID == finish.Delivery.ID ||
 			l.Delivery.ID == again.Delivery.ID && l.Delivery.Attempts != 5 ||
-			l.Delivery.Route == "b" {
+			l.Delivery.Key.Route == "b" {
 			t.Fatalf("leased %+v", l.Delivery)
 		}
 	}
@@ -454,7 +456,7 @@ func TestLimits(t *testing.T) {
 		// likes.
 		for range 20 {
 			l, err := s.Lease(
-				t.Context(), spool.LeaseRequest{Now: now, Max: 1000, TTL: time.Minute},
+				t.Context(), spool.LeaseRequest{Max: 1000, TTL: time.Minute},
 			)
 			if err != nil {
 				t.Fatal(err)
@@ -523,7 +525,7 @@ func TestSpace(t *testing.T) {
 	for i := range 3000 {
 		id := spool.NewID(now)
 		put(t, s, id, []byte(contents(id, length(id)%8)), deliveries("a", now))
-		l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 3, TTL: time.Minute})
+		l, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 3, TTL: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -541,6 +543,7 @@ func TestSpace(t *testing.T) {
 		if i%100 == 99 {
 			// Those that stay have their next attempt.
 			now = now.Add(time.Hour)
+			s.Advance(time.Until(now))
 			s.Flush()
 			if live, n := s.Live(); n > 8 {
 				t.Fatalf("after %d messages the log has %d segments for %d bytes", i+1, n, live)
@@ -551,8 +554,9 @@ func TestSpace(t *testing.T) {
 			disk.Crash()
 			s.Close()
 			s = openDisk(t, dir, disk)
+			s.Advance(time.Until(now))
 			l, err := s.Lease(
-				t.Context(), spool.LeaseRequest{Now: now, Max: 1000, TTL: time.Minute},
+				t.Context(), spool.LeaseRequest{Max: 1000, TTL: time.Minute},
 			)
 			if err != nil {
 				t.Fatal(err)
@@ -566,10 +570,12 @@ func TestSpace(t *testing.T) {
 			}
 			s.Close()
 			s = openDisk(t, dir, disk)
+			s.Advance(time.Until(now))
 		}
 	}
+	s.Advance(time.Until(now.Add(time.Hour)))
 	l, err := s.Lease(
-		t.Context(), spool.LeaseRequest{Now: now.Add(time.Hour), Max: 1000, TTL: time.Minute},
+		t.Context(), spool.LeaseRequest{Max: 1000, TTL: time.Minute},
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -599,9 +605,9 @@ func TestCleanWhileSettled(t *testing.T) {
 		now := time.Now()
 		old := spool.NewID(now)
 		put(t, s, old, []byte("old"), append(deliveries("stays", now), deliveries("goes", now)...))
-		lease := func(max int, busy ...string) []spool.Lease {
+		lease := func(max int, busy ...spool.Key) []spool.Lease {
 			l, err := s.Lease(
-				t.Context(), spool.LeaseRequest{Now: now, Max: max, TTL: time.Minute, Busy: busy},
+				t.Context(), spool.LeaseRequest{Max: max, TTL: time.Minute, Busy: busy},
 			)
 			if err != nil {
 				t.Fatal(err)
@@ -619,7 +625,7 @@ func TestCleanWhileSettled(t *testing.T) {
 		s.HoldCleaner(true)
 		for range 16 {
 			put(t, s, spool.NewID(now), make([]byte, 8000), deliveries("a", now))
-			for _, l := range lease(1, "stays", "goes") {
+			for _, l := range lease(1, spool.Key{Route: "stays"}, spool.Key{Route: "goes"}) {
 				settle(l)
 			}
 		}
@@ -663,7 +669,7 @@ func TestUnwritten(t *testing.T) {
 	now := time.Now()
 	put(t, s, spool.NewID(now), nil, deliveries("a", now))
 	lease := func() spool.Lease {
-		l, err := s.Lease(t.Context(), spool.LeaseRequest{Now: now, Max: 1, TTL: time.Minute})
+		l, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 1, TTL: time.Minute})
 		if err != nil || len(l.Leases) != 1 {
 			t.Fatalf("leased %v, %v", l, err)
 		}
@@ -693,7 +699,7 @@ func TestUnwritten(t *testing.T) {
 	}
 	id := spool.NewID(now)
 	put(t, s, id, nil, deliveries("b", now))
-	if l := lease(); l.Message.ID != id || l.Delivery.Attempts != 0 || l.Delivery.Route != "b" {
+	if l := lease(); l.Message.ID != id || l.Delivery.Attempts != 0 || l.Delivery.Key.Route != "b" {
 		t.Fatalf("leased %+v", l)
 	}
 	s.Flush()

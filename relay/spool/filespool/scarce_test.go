@@ -82,7 +82,7 @@ func scarce(t *testing.T, op string, fault error) {
 				continue
 			}
 			l, err := s.Lease(t.Context(), spool.LeaseRequest{
-				Now: time.Now(), Max: 3, TTL: time.Minute,
+				Max: 3, TTL: time.Minute,
 			})
 			if err != nil {
 				t.Fatalf("lease: %v", err)

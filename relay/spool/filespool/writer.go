@@ -215,9 +215,13 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 	for i := range ds {
 		ds[i].ID = spool.DeliveryID{Message: w.id, Seq: i}
 	}
+	settle := slices.Clone(c.Settle)
+	for i := range settle {
+		s.setDue(&settle[i])
+	}
 	meta := s.metas.Get().(*[]byte)
 	defer s.metas.Put(meta)
-	*meta = appendCommit((*meta)[:0], &m, own, ds, c.Settle)
+	*meta = appendCommit((*meta)[:0], &m, own, ds, settle)
 	r := record{
 		kind: kindCommit, meta: *meta,
 		content: [2][]byte{c.Prepend, *w.buf}, contentSum: sum(c.Prepend, *w.buf),
@@ -231,7 +235,7 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 		s.room.Wait()
 	}
 	leases, err := s.admit(
-		w.id, c.Settle,
+		w.id, settle,
 		recordSize(uint32(len(r.meta)), uint32(len(r.content[0])+len(r.content[1]))),
 	)
 	if err != nil {
@@ -253,11 +257,13 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 		for i := range ds {
 			d := &ds[i]
 			s.index.queue(
-				s.index.addDelivery(h, brief{seq: i, route: []byte(d.Route), due: nanos(d.Due)}),
+				s.index.addDelivery(h, brief{
+					seq: i, key: []byte(packKey(d.Key)), due: nanos(d.Due),
+				}),
 			)
 		}
 		for i, l := range leases {
-			s.settle(l, &c.Settle[i])(at)
+			s.settle(l, &settle[i])(at)
 		}
 	}
 	b := s.enqueue(&r, true)

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -35,8 +36,8 @@ type Store struct {
 	messages map[spool.ID]*message
 	waiting  queue // not leased, by due time
 	leased   queue // by end of lease
+	resting  int   // of leased, those that nobody holds
 	bytes    int64 // content, committed or being written
-	token    uint64
 }
 
 type message struct {
@@ -48,9 +49,9 @@ type message struct {
 type delivery struct {
 	spool.Delivery
 	message *message
-	token   uint64 // zero while not leased
-	until   time.Time
-	index   int // in its queue
+	token   uint64    // zero while nobody holds it
+	until   time.Time // by the monotonic clock
+	index   int       // in its queue
 }
 
 var _ spool.Store = (*Store)(nil)
@@ -205,25 +206,21 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 		return spool.Leased{}, err
 	}
 	defer s.mu.Unlock()
-	for len(s.leased.items) > 0 && !s.leased.items[0].until.After(r.Now) {
-		d := heap.Pop(&s.leased).(*delivery)
-		d.token = 0
-		heap.Push(&s.waiting, d)
-	}
-	var out spool.Leased
-	var passed []*delivery
-	next := func(t time.Time) {
-		if out.Next.IsZero() || t.Before(out.Next) {
-			out.Next = t
+	now := time.Now()
+	s.endLeases(now)
+	out := spool.Leased{Wait: -1}
+	soonest := func(t time.Time) {
+		if d := max(t.Sub(now), 0); out.Wait < 0 || d < out.Wait {
+			out.Wait = d
 		}
 	}
-	perRoute := make(map[string]int)
+	var passed []*delivery
+	perKey := make(map[spool.Key]int)
 	for len(s.waiting.items) > 0 {
 		d := s.waiting.items[0]
-		busy := slices.Contains(r.Busy, d.Route) ||
-			len(r.Only) > 0 && !slices.Contains(r.Only, d.Route)
-		if !busy && (d.Due.After(r.Now) || len(out.Leases) >= r.Max) {
-			next(d.Due)
+		busy := matches(r.Busy, d.Key) || len(r.Only) > 0 && !matches(r.Only, d.Key)
+		if !busy && (d.Due.After(now) || len(out.Leases) >= r.Max) {
+			soonest(d.Due)
 			break
 		}
 		heap.Pop(&s.waiting)
@@ -231,14 +228,13 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 			passed = append(passed, d)
 			continue
 		}
-		if r.MaxPerRoute > 0 && perRoute[d.Route] >= r.MaxPerRoute {
+		if r.MaxPerKey > 0 && perKey[d.Key] >= r.MaxPerKey {
 			passed = append(passed, d)
-			next(d.Due)
+			soonest(d.Due)
 			continue
 		}
-		perRoute[d.Route]++
-		s.token++
-		d.token, d.until = s.token, r.Now.Add(r.TTL)
+		perKey[d.Key]++
+		d.token, d.until = newToken(), now.Add(r.TTL)
 		heap.Push(&s.leased, d)
 		out.Leases = append(out.Leases, d.lease())
 	}
@@ -246,15 +242,46 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 		heap.Push(&s.waiting, d)
 	}
 	for _, d := range s.leased.items[:min(1, len(s.leased.items))] {
-		next(d.until)
+		soonest(d.until)
 	}
 	return out, nil
 }
 
-func (d *delivery) lease() spool.Lease {
-	l := spool.Lease{
-		Message: d.message.Message, Delivery: d.Delivery, Token: d.token, Until: d.until,
+// matches reports whether a key is among those of a request.
+func matches(keys []spool.Key, k spool.Key) bool {
+	return slices.ContainsFunc(keys, func(v spool.Key) bool {
+		return v.Route == k.Route && v.Domain == k.Domain &&
+			(v.Stream == "" || v.Stream == k.Stream)
+	})
+}
+
+// newToken returns a random token.
+func newToken() uint64 {
+	for {
+		if t := rand.Uint64(); t != 0 {
+			return t
+		}
 	}
+}
+
+// endLeases makes deliveries wait again that nobody holds any more.
+func (s *Store) endLeases(now time.Time) {
+	for len(s.leased.items) > 0 && !s.leased.items[0].until.After(now) {
+		s.endLease(s.leased.items[0])
+	}
+}
+
+func (s *Store) endLease(d *delivery) {
+	heap.Remove(&s.leased, d.index)
+	if d.token == 0 {
+		s.resting--
+	}
+	d.token = 0
+	heap.Push(&s.waiting, d)
+}
+
+func (d *delivery) lease() spool.Lease {
+	l := spool.Lease{Message: d.message.Message, Delivery: d.Delivery, Token: d.token}
 	l.Message.Labels = maps.Clone(l.Message.Labels)
 	l.Delivery.Recipients = slices.Clone(l.Delivery.Recipients)
 	return l
@@ -270,20 +297,46 @@ func (s *Store) held(id spool.DeliveryID, token uint64) *delivery {
 	return nil
 }
 
-// Renew moves the end of a lease.
+// Renew makes leases last for ttl from now on.
 func (s *Store) Renew(
-	ctx context.Context, id spool.DeliveryID, token uint64, until time.Time,
-) error {
+	ctx context.Context, ttl time.Duration, held []spool.Held,
+) (lost []spool.Held, err error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	until := time.Now().Add(ttl)
+	for _, h := range held {
+		d := s.held(h.ID, h.Token)
+		if d == nil {
+			lost = append(lost, h)
+			continue
+		}
+		d.until = until
+		heap.Fix(&s.leased, d.index)
+	}
+	return lost, nil
+}
+
+// Return gives leases back.
+func (s *Store) Return(ctx context.Context, wait time.Duration, held []spool.Held) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	d := s.held(id, token)
-	if d == nil {
-		return spool.ErrLeaseLost
+	until := time.Now().Add(wait)
+	for _, h := range held {
+		d := s.held(h.ID, h.Token)
+		switch {
+		case d == nil:
+		case wait <= 0:
+			s.endLease(d)
+		default:
+			d.token, d.until = 0, until
+			s.resting++
+			heap.Fix(&s.leased, d.index)
+		}
 	}
-	d.until = until
-	heap.Fix(&s.leased, d.index)
 	return nil
 }
 
@@ -306,8 +359,11 @@ func (s *Store) settle(d *delivery, t spool.Settlement) {
 	d.token = 0
 	if len(t.Remaining) > 0 {
 		d.Recipients, d.Due, d.Attempts = slices.Clone(t.Remaining), t.Due, t.Attempts
-		if t.Route != "" {
-			d.Route = t.Route
+		if t.Due.IsZero() {
+			d.Due = time.Now().Add(max(t.Wait, 0))
+		}
+		if t.Key != nil {
+			d.Key = *t.Key
 		}
 		heap.Push(&s.waiting, d)
 		return
@@ -329,7 +385,7 @@ func (s *Store) Stats(ctx context.Context) (spool.Stats, error) {
 	return spool.Stats{
 		Messages:   int64(len(s.messages)),
 		Deliveries: leased + waiting,
-		Leased:     leased,
+		Leased:     leased - int64(s.resting),
 		Bytes:      s.bytes,
 	}, nil
 }

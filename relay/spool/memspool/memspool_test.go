@@ -33,7 +33,10 @@ func TestFull(t *testing.T) {
 		}
 		return w.Commit(
 			t.Context(),
-			spool.Commit{Prepend: []byte(prepend), Deliveries: []spool.Delivery{{Route: "a"}}},
+			spool.Commit{
+				Prepend:    []byte(prepend),
+				Deliveries: []spool.Delivery{{Key: spool.Key{Route: "a"}}},
+			},
 		)
 	}
 	if err := commit(11, ""); !errors.Is(err, spool.ErrFull) {
@@ -47,7 +50,7 @@ func TestFull(t *testing.T) {
 			t.Fatal(err)
 		}
 		l, err := s.Lease(
-			t.Context(), spool.LeaseRequest{Now: time.Now(), Max: 1, TTL: time.Minute},
+			t.Context(), spool.LeaseRequest{Max: 1, TTL: time.Minute},
 		)
 		if err != nil || len(l.Leases) != 1 {
 			t.Fatalf("leased %v, %v", l, err)
@@ -75,7 +78,7 @@ func Example() {
 		Message: spool.Message{From: "app@example.com"},
 		Deliveries: []spool.Delivery{
 			{
-				Route: "example.org", Due: now,
+				Key: spool.Key{Route: "example.org"}, Due: now,
 				Recipients: []spool.Recipient{{Address: "alice@example.org"}},
 			},
 		},
@@ -85,13 +88,13 @@ func Example() {
 		return
 	}
 
-	due, err := s.Lease(ctx, spool.LeaseRequest{Now: now, Max: 10, TTL: time.Minute})
+	due, err := s.Lease(ctx, spool.LeaseRequest{Max: 10, TTL: time.Minute})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	for _, l := range due.Leases {
-		fmt.Println("to", l.Delivery.Recipients[0].Address, "by", l.Delivery.Route)
+		fmt.Println("to", l.Delivery.Recipients[0].Address, "by", l.Delivery.Key.Route)
 		content, err := s.Open(ctx, l.Message.ID)
 		if err != nil {
 			fmt.Println(err)

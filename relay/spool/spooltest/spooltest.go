@@ -19,6 +19,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postern-mail/postern/relay/spool"
@@ -39,13 +40,14 @@ func Run(t *testing.T, open func(t *testing.T) spool.Store) {
 		{"Content", (*suite).content},
 		{"LeaseOrder", (*suite).leaseOrder},
 		{"LeaseLimits", (*suite).leaseLimits},
-		{"LeaseNext", (*suite).leaseNext},
+		{"LeaseKeys", (*suite).leaseKeys},
+		{"LeaseWait", (*suite).leaseWait},
 		{"LeaseOnly", (*suite).leaseOnly},
-		{"Shorten", (*suite).shorten},
+		{"Return", (*suite).giveBack},
 		{"Fencing", (*suite).fencing},
 		{"Renew", (*suite).renew},
 		{"SettleRemaining", (*suite).settleRemaining},
-		{"SettleRoute", (*suite).settleRoute},
+		{"SettleKey", (*suite).settleKey},
 		{"SettleLast", (*suite).settleLast},
 		{"CommitSettle", (*suite).commitSettle},
 		{"CommitSettleLost", (*suite).commitSettleLost},
@@ -56,9 +58,11 @@ func Run(t *testing.T, open func(t *testing.T) spool.Store) {
 		{"Concurrent", (*suite).concurrent},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := open(t)
-			t.Cleanup(func() { s.Close() })
-			c.test(&suite{T: t, Store: s, now: start()})
+			synctest.Test(t, func(t *testing.T) {
+				s := open(t)
+				t.Cleanup(func() { s.Close() })
+				c.test(&suite{T: t, Store: s, now: time.Now()})
+			})
 		})
 	}
 }
@@ -77,25 +81,51 @@ func RunDurable(t *testing.T, open func(t *testing.T) func() spool.Store) {
 		{"Random", (*suite).keepsRandom},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			opener := open(t)
-			s := &suite{T: t, Store: opener(), now: start()}
-			t.Cleanup(func() { s.Store.Close() })
-			c.test(s, func() {
-				t.Helper()
-				s.ok(s.Store.Close())
-				s.Store = opener()
+			synctest.Test(t, func(t *testing.T) {
+				opener := open(t)
+				s := &suite{T: t, Store: opener(), now: time.Now()}
+				t.Cleanup(func() { s.Store.Close() })
+				c.test(s, func() {
+					t.Helper()
+					s.ok(s.Store.Close())
+					s.Store = opener()
+				})
 			})
 		})
 	}
 }
-
-func start() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
 
 type suite struct {
 	*testing.T
 	spool.Store
 	now time.Time
 	ids int
+}
+
+// sleep lets time pass.
+func (s *suite) sleep(d time.Duration) {
+	time.Sleep(d)
+	s.now = time.Now()
+}
+
+func keys(routes ...string) []spool.Key {
+	list := make([]spool.Key, len(routes))
+	for i, r := range routes {
+		list[i].Route = r
+	}
+	return list
+}
+
+func held(l spool.Lease) spool.Held { return spool.Held{ID: l.Delivery.ID, Token: l.Token} }
+
+// lost tells the store to prolong a lease that it must not know.
+func (s *suite) lost(h spool.Held) {
+	s.Helper()
+	lost, err := s.Renew(s.Context(), time.Hour, []spool.Held{h})
+	s.ok(err)
+	if !slices.Equal(lost, []spool.Held{h}) {
+		s.Fatalf("%v is held, want it lost", h.ID)
+	}
 }
 
 func (s *suite) ok(err error) {
@@ -120,7 +150,7 @@ func (s *suite) id() spool.ID {
 // delivery is one due at a time with one recipient.
 func (s *suite) delivery(route string, due time.Time) spool.Delivery {
 	return spool.Delivery{
-		Route: route, Due: due, Expires: s.now.Add(48 * time.Hour),
+		Key: spool.Key{Route: route}, Due: due, Expires: s.now.Add(48 * time.Hour),
 		Recipients: []spool.Recipient{{Address: "user@" + route}},
 	}
 }
@@ -144,9 +174,6 @@ func (s *suite) commit(ds ...spool.Delivery) spool.ID {
 
 func (s *suite) lease(r spool.LeaseRequest) spool.Leased {
 	s.Helper()
-	if r.Now.IsZero() {
-		r.Now = s.now
-	}
 	if r.Max == 0 {
 		r.Max = 100
 	}
@@ -178,7 +205,7 @@ func (s *suite) none() {
 func (s *suite) routes(l spool.Leased) []string {
 	var names []string
 	for _, l := range l.Leases {
-		names = append(names, l.Delivery.Route)
+		names = append(names, l.Delivery.Key.Route)
 	}
 	return names
 }
@@ -273,10 +300,12 @@ func (s *suite) roundTrip() {
 		Signatures: 2,
 		Origin:     spool.Origin{Connector: "apps", Remote: "192.0.2.1:4711", User: "alice"},
 		Labels:     map[string]string{"tenant": "blue", "": "empty"},
+		Stream:     "news", ReportOf: s.id(),
 	}
 	ds := []spool.Delivery{
 		{
-			Route: "one", Due: s.now, Expires: s.now.Add(time.Hour), Attempts: 3,
+			Key: spool.Key{Route: "one", Domain: "example.org", Stream: "news"}, Due: s.now,
+			Expires: s.now.Add(time.Hour), Attempts: 3,
 			Recipients: []spool.Recipient{
 				{
 					Address: "a@example.org", Notify: spool.NotifySuccess | spool.NotifyDelay,
@@ -289,7 +318,7 @@ func (s *suite) roundTrip() {
 			},
 		},
 		{
-			Route: "two", Due: s.now.Add(time.Nanosecond),
+			Key: spool.Key{Route: "two"}, Due: s.now.Add(time.Nanosecond),
 			Recipients: []spool.Recipient{{Address: "c@example.net"}},
 		},
 	}
@@ -300,11 +329,12 @@ func (s *suite) roundTrip() {
 	c.Message.Labels = labels
 	s.ok(s.write(id, []byte("Subject: x\r\n\r\nhi\r\n")).Commit(s.Context(), c))
 	// The store has kept nothing of what it was given.
-	given[0].Route, labels["tenant"] = "changed", "red"
+	given[0].Key.Route, labels["tenant"] = "changed", "red"
 	clear(c.Prepend)
 
 	m.ID, m.Size = id, 17+18
-	l := s.lease(spool.LeaseRequest{Now: s.now.Add(time.Second)})
+	s.sleep(time.Second)
+	l := s.lease(spool.LeaseRequest{})
 	if len(l.Leases) != 2 {
 		s.Fatalf("leased %d deliveries, want 2", len(l.Leases))
 	}
@@ -313,8 +343,8 @@ func (s *suite) roundTrip() {
 		if got, want := show(l.Message, l.Delivery), show(m, ds[i]); got != want {
 			s.Fatalf("leased\n%s\nwant\n%s", got, want)
 		}
-		if l.Token == 0 || !l.Until.Equal(s.now.Add(time.Second+time.Minute)) {
-			s.Fatalf("lease has token %d until %v", l.Token, l.Until)
+		if l.Token == 0 {
+			s.Fatal("a lease has no token")
 		}
 		// What is handed out is the caller's own.
 		l.Message.Labels["tenant"] = "green"
@@ -323,7 +353,8 @@ func (s *suite) roundTrip() {
 	if got := string(s.read(id)); got != "Received: by us\r\nSubject: x\r\n\r\nhi\r\n" {
 		s.Fatalf("content is %q", got)
 	}
-	again := s.lease(spool.LeaseRequest{Now: s.now.Add(time.Hour)})
+	s.sleep(time.Hour)
+	again := s.lease(spool.LeaseRequest{})
 	if len(again.Leases) != 2 {
 		s.Fatalf("leased %d deliveries again, want 2", len(again.Leases))
 	}
@@ -337,10 +368,11 @@ func (s *suite) roundTrip() {
 // show prints what a store must give back; times as instants.
 func show(m spool.Message, d spool.Delivery) string {
 	at := func(t time.Time) string { return t.UTC().Round(0).Format(time.RFC3339Nano) }
-	return fmt.Sprintf("%v %s %q %q %q %q %v %d %d %+v %v\n%v %q %+v due %s expires %s attempts %d",
+	return fmt.Sprintf("%v %s %q %q %q %q %v %d %d %+v %v %q %v\n%v %q %+v due %s expires %s "+
+		"attempts %d",
 		m.ID, at(m.Created), m.From, m.EnvelopeID, m.Return, m.Body, m.UTF8, m.Signatures,
-		m.Size, m.Origin, m.Labels,
-		d.ID, d.Route, d.Recipients, at(d.Due), at(d.Expires), d.Attempts)
+		m.Size, m.Origin, m.Labels, m.Stream, m.ReportOf,
+		d.ID, d.Key, d.Recipients, at(d.Due), at(d.Expires), d.Attempts)
 }
 
 func (s *suite) exists() {
@@ -437,17 +469,16 @@ func (s *suite) content() {
 
 func (s *suite) leaseOrder() {
 	for _, after := range []int{5, 1, 4, 0, 3, 2} {
-		s.commit(s.delivery(fmt.Sprint("r", after), s.now.Add(time.Duration(after)*time.Second)))
+		s.commit(s.delivery(fmt.Sprint("r", after), s.now.Add(time.Duration(after+1)*time.Second)))
 	}
-	s.wantRoutes(s.lease(spool.LeaseRequest{Now: s.now.Add(-time.Nanosecond)}))
-	s.wantRoutes(s.lease(spool.LeaseRequest{Max: 2, Now: s.now.Add(3 * time.Second)}), "r0", "r1")
-	s.wantRoutes(s.lease(spool.LeaseRequest{Now: s.now.Add(3 * time.Second)}), "r2", "r3")
+	s.none()
+	s.sleep(4 * time.Second)
+	s.wantRoutes(s.lease(spool.LeaseRequest{Max: 2}), "r0", "r1")
+	s.wantRoutes(s.lease(spool.LeaseRequest{}), "r2", "r3")
 	// A lease that has ended does not lose its place in the order.
-	s.wantRoutes(
-		s.lease(spool.LeaseRequest{Now: s.now.Add(time.Hour), Max: 5}), "r0", "r1", "r2", "r3",
-		"r4",
-	)
-	s.wantRoutes(s.lease(spool.LeaseRequest{Now: s.now.Add(time.Hour)}), "r5")
+	s.sleep(time.Hour)
+	s.wantRoutes(s.lease(spool.LeaseRequest{Max: 5}), "r0", "r1", "r2", "r3", "r4")
+	s.wantRoutes(s.lease(spool.LeaseRequest{}), "r5")
 }
 
 func (s *suite) leaseLimits() {
@@ -458,42 +489,75 @@ func (s *suite) leaseLimits() {
 		)
 	}
 	s.commit(s.delivery("c", s.now.Add(time.Second)))
-	later := s.now.Add(time.Minute)
-	s.wantRoutes(
-		s.lease(spool.LeaseRequest{Now: later, Busy: []string{"a", "c", "unknown"}, Max: 1}), "b",
-	)
-	s.wantRoutes(s.lease(spool.LeaseRequest{Now: later, MaxPerRoute: 1}), "a", "b", "c")
-	s.wantRoutes(
-		s.lease(spool.LeaseRequest{Now: later, MaxPerRoute: 2, Busy: []string{"b"}}), "a", "a",
-	)
-	s.wantRoutes(s.lease(spool.LeaseRequest{Now: later}), "b", "a", "b")
+	s.sleep(time.Minute)
+	s.wantRoutes(s.lease(spool.LeaseRequest{Busy: keys("a", "c", "unknown"), Max: 1}), "b")
+	s.wantRoutes(s.lease(spool.LeaseRequest{MaxPerKey: 1}), "a", "b", "c")
+	s.wantRoutes(s.lease(spool.LeaseRequest{MaxPerKey: 2, Busy: keys("b")}), "a", "a")
+	s.wantRoutes(s.lease(spool.LeaseRequest{}), "b", "a", "b")
 	s.none()
 }
 
-func (s *suite) leaseNext() {
-	wantNext := func(l spool.Leased, want time.Time) {
-		s.Helper()
-		if !l.Next.Equal(want) {
-			s.Fatalf("next is %v, want %v", l.Next, want)
+// leaseKeys tells keys apart by each of their parts. In a request, no stream is
+// every stream.
+func (s *suite) leaseKeys() {
+	all := []spool.Key{
+		{Route: "mx/out", Domain: "a.example", Stream: "news"},
+		{Route: "mx/out", Domain: "a.example"},
+		{Route: "mx/out", Domain: "b.example", Stream: "news"},
+		{Route: "mx/other", Domain: "a.example", Stream: "news"},
+		{Route: "mx/out", Stream: "a.example"},
+	}
+	put := func() {
+		s.now = time.Now()
+		for i, k := range all {
+			d := s.delivery("", s.now.Add(time.Duration(i-9)*time.Millisecond))
+			d.Key = k
+			s.commit(d, d)
 		}
 	}
-	wantNext(s.lease(spool.LeaseRequest{}), time.Time{})
+	want := func(r spool.LeaseRequest, want ...int) {
+		s.Helper()
+		var got []int
+		for _, l := range s.lease(r).Leases {
+			got = append(got, slices.Index(all, l.Delivery.Key))
+			s.finish(l)
+		}
+		if !slices.Equal(got, want) {
+			s.Fatalf("leased %v, want %v", got, want)
+		}
+	}
+	put()
+	want(spool.LeaseRequest{Only: []spool.Key{{Route: "mx/out"}}}, 4, 4)
+	want(spool.LeaseRequest{Busy: []spool.Key{all[1], {Route: "mx/other"}}, MaxPerKey: 1}, 2, 3)
+	want(spool.LeaseRequest{Only: []spool.Key{all[1]}, MaxPerKey: 1}, 0, 1)
+	want(spool.LeaseRequest{Only: []spool.Key{all[1]}, Busy: all[:1]}, 1)
+	want(spool.LeaseRequest{}, 0, 2, 3)
+}
+
+func (s *suite) leaseWait() {
+	wantWait := func(l spool.Leased, want time.Duration) {
+		s.Helper()
+		if l.Wait != want {
+			s.Fatalf("wait is %v, want %v", l.Wait, want)
+		}
+	}
+	wantWait(s.lease(spool.LeaseRequest{}), -1)
 	s.commit(s.delivery("a", s.now.Add(time.Minute)))
 	s.commit(s.delivery("b", s.now.Add(time.Hour)))
-	wantNext(s.lease(spool.LeaseRequest{}), s.now.Add(time.Minute))
-	wantNext(s.lease(spool.LeaseRequest{Busy: []string{"a"}}), s.now.Add(time.Hour))
-	wantNext(s.lease(spool.LeaseRequest{Busy: []string{"a", "b"}}), time.Time{})
+	wantWait(s.lease(spool.LeaseRequest{}), time.Minute)
+	wantWait(s.lease(spool.LeaseRequest{Busy: keys("a")}), time.Hour)
+	wantWait(s.lease(spool.LeaseRequest{Busy: keys("a", "b")}), -1)
 	s.commit(s.delivery("c", s.now))
 	s.commit(s.delivery("c", s.now))
-	for _, r := range []spool.LeaseRequest{{Max: 1}, {MaxPerRoute: 1, TTL: 1}} {
+	for _, r := range []spool.LeaseRequest{{Max: 1}, {MaxPerKey: 1, TTL: 1}} {
 		if l := s.lease(r); len(l.Leases) != 1 {
 			s.Fatalf("leased %d, want 1", len(l.Leases))
 		}
-		s.now = s.now.Add(time.Second)
+		s.sleep(time.Second)
 	}
 	s.commit(s.delivery("c", s.now))
-	if l := s.lease(spool.LeaseRequest{Max: 1}); l.Next.IsZero() || l.Next.After(s.now) {
-		s.Fatalf("next is %v with more due at %v", l.Next, s.now)
+	if l := s.lease(spool.LeaseRequest{Max: 1}); l.Wait != 0 {
+		s.Fatalf("wait is %v with more due", l.Wait)
 	}
 }
 
@@ -501,9 +565,9 @@ func (s *suite) fencing() {
 	s.commit(s.delivery("a", s.now))
 	old := s.one()
 	s.none()
-	s.now = s.now.Add(time.Minute - 1)
+	s.sleep(time.Minute - 1)
 	s.none()
-	s.now = s.now.Add(1)
+	s.sleep(1)
 	l := s.one()
 	if l.Token == old.Token {
 		s.Fatal("two leases have one token")
@@ -512,14 +576,14 @@ func (s *suite) fencing() {
 		s.Settle(s.Context(), spool.Settlement{ID: old.Delivery.ID, Token: old.Token}),
 		spool.ErrLeaseLost,
 	)
-	s.is(s.Renew(s.Context(), old.Delivery.ID, old.Token, s.now.Add(time.Hour)), spool.ErrLeaseLost)
+	s.lost(held(old))
 	s.is(s.Settle(s.Context(), spool.Settlement{ID: old.Delivery.ID}), spool.ErrLeaseLost)
 	s.finish(l)
 	s.is(
 		s.Settle(s.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}),
 		spool.ErrLeaseLost,
 	)
-	s.is(s.Renew(s.Context(), l.Delivery.ID, l.Token, s.now.Add(time.Hour)), spool.ErrLeaseLost)
+	s.lost(held(l))
 	s.is(
 		s.Settle(s.Context(), spool.Settlement{ID: spool.DeliveryID{Message: s.id()}, Token: 1}),
 		spool.ErrLeaseLost,
@@ -527,20 +591,29 @@ func (s *suite) fencing() {
 	s.wantStats(0, 0, 0)
 }
 
+// renew prolongs what is held in one call, and tells what is not.
 func (s *suite) renew() {
 	s.commit(s.delivery("a", s.now))
 	s.commit(s.delivery("b", s.now.Add(1)))
-	s.now = s.now.Add(time.Second)
+	s.commit(s.delivery("c", s.now.Add(2)))
+	s.sleep(time.Second)
 	l := s.lease(spool.LeaseRequest{}).Leases
-	s.ok(s.Renew(s.Context(), l[0].Delivery.ID, l[0].Token, s.now.Add(time.Hour)))
-	s.is(
-		s.Renew(s.Context(), spool.DeliveryID{Message: l[0].Message.ID, Seq: 1}, l[0].Token, s.now),
-		spool.ErrLeaseLost,
+	stranger := spool.Held{
+		ID: spool.DeliveryID{Message: l[0].Message.ID, Seq: 1}, Token: l[0].Token,
+	}
+	wrong := held(l[1])
+	wrong.Token ^= 1
+	lost, err := s.Renew(
+		s.Context(), time.Hour, []spool.Held{stranger, held(l[0]), wrong, held(l[2])},
 	)
-	s.now = s.now.Add(2 * time.Minute)
+	s.ok(err)
+	if !slices.Equal(lost, []spool.Held{stranger, wrong}) {
+		s.Fatalf("lost %v, want %v", lost, []spool.Held{stranger, wrong})
+	}
+	s.sleep(2 * time.Minute)
 	s.wantRoutes(s.lease(spool.LeaseRequest{}), "b")
-	s.now = s.now.Add(time.Hour)
-	s.wantRoutes(s.lease(spool.LeaseRequest{}), "a", "b")
+	s.sleep(time.Hour)
+	s.wantRoutes(s.lease(spool.LeaseRequest{}), "a", "b", "c")
 }
 
 // leaseOnly asks for some routes alone.
@@ -550,43 +623,51 @@ func (s *suite) leaseOnly() {
 			s.commit(s.delivery(route, s.now.Add(time.Duration(i)*time.Second)))
 		}
 	}
-	only := spool.LeaseRequest{Now: s.now, Only: []string{"c", "unknown", "b", "c"}}
+	only := spool.LeaseRequest{Only: keys("c", "unknown", "b", "c")}
 	l := s.lease(only)
 	s.wantRoutes(l, "b", "c")
-	if want := s.now.Add(time.Second); !l.Next.Equal(want) {
-		s.Fatalf("next is %v, want %v", l.Next, want)
+	if l.Wait != time.Second {
+		s.Fatalf("wait is %v, want a second", l.Wait)
 	}
-	only.Now = s.now.Add(30 * time.Second)
-	only.MaxPerRoute = 1
+	s.sleep(30 * time.Second)
+	only.MaxPerKey = 1
 	s.wantRoutes(s.lease(only), "b", "c")
-	only.MaxPerRoute, only.Max = 0, 1
+	only.MaxPerKey, only.Max = 0, 1
 	s.wantRoutes(s.lease(only), "b")
-	only.Max, only.Busy = 0, []string{"b"}
+	only.Max, only.Busy = 0, keys("b")
 	s.wantRoutes(s.lease(only), "c")
-	s.wantRoutes(s.lease(spool.LeaseRequest{Now: only.Now}), "a", "a", "a")
+	s.wantRoutes(s.lease(spool.LeaseRequest{}), "a", "a", "a")
 	s.none()
 }
 
-// shorten gives a delivery back by ending its lease.
-func (s *suite) shorten() {
+// giveBack returns deliveries without an attempt.
+func (s *suite) giveBack() {
 	s.commit(s.delivery("a", s.now))
 	s.commit(s.delivery("b", s.now.Add(1)))
-	s.now = s.now.Add(time.Second)
+	s.sleep(time.Second)
 	l := s.lease(spool.LeaseRequest{}).Leases
-	soon := s.now.Add(time.Second)
-	s.ok(s.Renew(s.Context(), l[0].Delivery.ID, l[0].Token, soon))
+	due := l[0].Delivery.Due
+	wrong := held(l[1])
+	wrong.Token ^= 1
+	s.ok(s.Store.Return(s.Context(), time.Second, []spool.Held{wrong, held(l[0])}))
+	s.wantStats(2, 2, 1)
 	got := s.lease(spool.LeaseRequest{})
 	s.wantRoutes(got)
-	if !got.Next.Equal(soon) {
-		s.Fatalf("next is %v, want the end of the lease, %v", got.Next, soon)
+	if got.Wait != time.Second {
+		s.Fatalf("wait is %v, want a second", got.Wait)
 	}
-	s.now = soon
+	s.lost(held(l[0]))
+	s.sleep(time.Second)
 	again := s.lease(spool.LeaseRequest{})
 	s.wantRoutes(again, "a")
-	old := spool.Settlement{ID: l[0].Delivery.ID, Token: l[0].Token}
-	s.is(s.Settle(s.Context(), old), spool.ErrLeaseLost)
-	// At once, also with a time that has passed.
-	s.ok(s.Renew(s.Context(), old.ID, again.Leases[0].Token, s.now.Add(-time.Second)))
+	if d := again.Leases[0].Delivery; d.Attempts != 0 || !d.Due.Equal(due) {
+		s.Fatalf("leased %+v, want it unchanged", d)
+	}
+	s.is(s.Settle(s.Context(), spool.Settlement{
+		ID: l[0].Delivery.ID, Token: l[0].Token,
+	}), spool.ErrLeaseLost)
+	// At once.
+	s.ok(s.Store.Return(s.Context(), 0, []spool.Held{held(again.Leases[0])}))
 	s.wantRoutes(s.lease(spool.LeaseRequest{}), "a")
 	s.finish(l[1])
 }
@@ -604,7 +685,7 @@ func (s *suite) settleRemaining() {
 			l.Delivery.Recipients[0] != left[0] {
 			s.Fatalf("attempt %d: leased %+v, want recipients %+v", i, l.Delivery, left)
 		}
-		if !l.Delivery.Expires.Equal(d.Expires) || l.Delivery.Route != "a" {
+		if !l.Delivery.Expires.Equal(d.Expires) || l.Delivery.Key.Route != "a" {
 			s.Fatalf("attempt %d: leased %+v", i, l.Delivery)
 		}
 		left = []spool.Recipient{{
@@ -612,41 +693,41 @@ func (s *suite) settleRemaining() {
 			Diagnostic: fmt.Sprint("try ", i), Host: "h",
 		}}
 		given := slices.Clone(left)
-		due := s.now.Add(time.Hour)
-		s.ok(
-			s.Settle(
-				s.Context(),
-				spool.Settlement{
-					ID: l.Delivery.ID, Token: l.Token, Remaining: given, Due: due, Attempts: i + 1,
-				},
-			),
-		)
+		t := spool.Settlement{
+			ID: l.Delivery.ID, Token: l.Token, Remaining: given, Attempts: i + 1,
+			Wait: time.Hour,
+		}
+		if i == 1 { // by the wall clock
+			t.Due, t.Wait = s.now.Add(time.Hour), time.Minute
+		}
+		s.ok(s.Settle(s.Context(), t))
 		clear(given)
 		s.wantStats(1, 1, 0)
 		s.none()
-		if next := s.lease(spool.LeaseRequest{}).Next; !next.Equal(due) {
-			s.Fatalf("next is %v, want %v", next, due)
+		if wait := s.lease(spool.LeaseRequest{}).Wait; wait != time.Hour {
+			s.Fatalf("wait is %v, want an hour", wait)
 		}
-		s.now = due
+		s.sleep(time.Hour)
 	}
 	s.finish(s.one())
 	s.wantStats(0, 0, 0)
 }
 
-func (s *suite) settleRoute() {
+// settleKey moves a delivery.
+func (s *suite) settleKey() {
 	s.commit(s.delivery("a", s.now), s.delivery("c", s.now.Add(time.Second)))
 	l := s.one()
 	again := spool.Settlement{
-		ID: l.Delivery.ID, Token: l.Token, Remaining: l.Delivery.Recipients, Due: s.now,
-		Attempts: 1, Route: "b",
+		ID: l.Delivery.ID, Token: l.Token, Remaining: l.Delivery.Recipients, Wait: -time.Second,
+		Attempts: 1, Key: &spool.Key{Route: "b"},
 	}
 	s.ok(s.Settle(s.Context(), again))
-	s.wantRoutes(s.lease(spool.LeaseRequest{Busy: []string{"b"}}))
-	s.wantRoutes(s.lease(spool.LeaseRequest{Busy: []string{"a"}, TTL: time.Second}), "b")
+	s.wantRoutes(s.lease(spool.LeaseRequest{Busy: keys("b")}))
+	s.wantRoutes(s.lease(spool.LeaseRequest{Busy: keys("a"), TTL: time.Second}), "b")
 	// The move lasts.
-	s.now = s.now.Add(time.Second)
+	s.sleep(time.Second)
 	l = s.lease(spool.LeaseRequest{Max: 1}).Leases[0]
-	again.Token, again.Route, again.Attempts = l.Token, "", 2
+	again.Token, again.Key, again.Attempts = l.Token, nil, 2
 	s.ok(s.Settle(s.Context(), again))
 	s.wantRoutes(s.lease(spool.LeaseRequest{}), "b", "c")
 }
@@ -661,7 +742,7 @@ func (s *suite) settleLast() {
 	}
 	s.gone(id)
 	s.wantStats(0, 0, 0)
-	s.now = s.now.Add(time.Hour)
+	s.sleep(time.Hour)
 	s.none()
 }
 
@@ -682,7 +763,8 @@ func (s *suite) commitSettle() {
 			{ID: ls[0].Delivery.ID, Token: ls[0].Token},
 			{
 				ID: ls[1].Delivery.ID, Token: ls[1].Token, Remaining: ls[1].Delivery.Recipients,
-				Due: s.now.Add(-time.Second), Attempts: 7, Route: "moved",
+				Due: s.now.Add(-time.Second), Attempts: 7,
+				Key: &spool.Key{Route: "moved"},
 			},
 		},
 	}))
@@ -721,7 +803,10 @@ func (s *suite) commitSettleLost() {
 	}
 	// The leases are still held.
 	s.ok(s.Settle(s.Context(), first))
-	s.ok(s.Renew(s.Context(), second.ID, second.Token, s.now.Add(time.Hour)))
+	lost, err := s.Renew(s.Context(), time.Hour, []spool.Held{{ID: second.ID, Token: second.Token}})
+	if s.ok(err); len(lost) != 0 {
+		s.Fatalf("lost %v", lost)
+	}
 	s.ok(s.Settle(s.Context(), second))
 	s.wantStats(0, 0, 0)
 }
@@ -774,9 +859,11 @@ func (s *suite) closed() {
 	s.is(err, spool.ErrClosed)
 	_, err = s.Open(ctx, id)
 	s.is(err, spool.ErrClosed)
-	_, err = s.Lease(ctx, spool.LeaseRequest{Now: s.now, Max: 1})
+	_, err = s.Lease(ctx, spool.LeaseRequest{Max: 1})
 	s.is(err, spool.ErrClosed)
-	s.is(s.Renew(ctx, l.Delivery.ID, l.Token, s.now), spool.ErrClosed)
+	_, err = s.Renew(ctx, time.Minute, []spool.Held{held(l)})
+	s.is(err, spool.ErrClosed)
+	s.is(s.Store.Return(ctx, 0, []spool.Held{held(l)}), spool.ErrClosed)
 	s.is(s.Settle(ctx, spool.Settlement{ID: l.Delivery.ID, Token: l.Token}), spool.ErrClosed)
 	_, err = s.Stats(ctx)
 	s.is(err, spool.ErrClosed)
@@ -797,9 +884,11 @@ func (s *suite) canceled() {
 	s.is(err, context.Canceled)
 	_, err = s.Open(ctx, id)
 	s.is(err, context.Canceled)
-	_, err = s.Lease(ctx, spool.LeaseRequest{Now: s.now, Max: 1})
+	_, err = s.Lease(ctx, spool.LeaseRequest{Max: 1})
 	s.is(err, context.Canceled)
-	s.is(s.Renew(ctx, l.Delivery.ID, l.Token, s.now), context.Canceled)
+	_, err = s.Renew(ctx, time.Minute, []spool.Held{held(l)})
+	s.is(err, context.Canceled)
+	s.is(s.Store.Return(ctx, 0, []spool.Held{held(l)}), context.Canceled)
 	s.is(s.Settle(ctx, spool.Settlement{ID: l.Delivery.ID, Token: l.Token}), context.Canceled)
 	s.wantStats(1, 1, 1)
 }
@@ -849,7 +938,7 @@ func (s *suite) concurrent() {
 				default:
 				}
 				l, err := s.Lease(
-					ctx, spool.LeaseRequest{Now: s.now, Max: 7, TTL: time.Hour, MaxPerRoute: 3},
+					ctx, spool.LeaseRequest{Max: 7, TTL: time.Hour, MaxPerKey: 3},
 				)
 				if err != nil {
 					s.Error(err)
@@ -926,25 +1015,27 @@ func (s *suite) keepsMessages(reopen func()) {
 			!m.Created.Equal(s.now) {
 			s.Fatalf("leased %+v", m)
 		}
-		if !l.Next.IsZero() && l.Next.After(s.now.Add(time.Hour)) {
-			s.Fatalf("next is %v", l.Next)
+		if l.Wait > time.Hour {
+			s.Fatalf("wait is %v", l.Wait)
 		}
 	}
 }
 
 func (s *suite) keepsSettlements(reopen func()) {
 	a := s.commit(s.delivery("a", s.now), s.delivery("b", s.now.Add(1)))
-	s.now = s.now.Add(time.Second)
+	s.sleep(time.Second)
 	ls := s.lease(spool.LeaseRequest{}).Leases
 	s.finish(ls[0])
 	s.ok(s.Settle(s.Context(), spool.Settlement{
-		ID: ls[1].Delivery.ID, Token: ls[1].Token, Due: s.now, Attempts: 2, Route: "c",
+		ID: ls[1].Delivery.ID, Token: ls[1].Token, Due: s.now, Attempts: 2,
+		Key:       &spool.Key{Route: "c", Stream: "s"},
 		Remaining: []spool.Recipient{{Address: "left@b", Status: "4.0.0"}},
 	}))
 	reopen()
 	s.wantStats(1, 1, 0)
 	l := s.one()
-	if d := l.Delivery; d.ID.Seq != 1 || d.Route != "c" || d.Attempts != 2 ||
+	if d := l.Delivery; d.ID.Seq != 1 || d.Key != (spool.Key{Route: "c", Stream: "s"}) ||
+		d.Attempts != 2 ||
 		d.Recipients[0].Address != "left@b" || !d.Due.Equal(s.now) {
 		s.Fatalf("leased %+v", d)
 	}
@@ -1029,7 +1120,7 @@ func (s *suite) keepsRandom(reopen func()) {
 			for _, l := range s.lease(spool.LeaseRequest{Max: 1 + random.IntN(4)}).Leases {
 				id := l.Delivery.ID
 				w, ok := want[id]
-				if !ok || w.attempts != l.Delivery.Attempts || w.route != l.Delivery.Route {
+				if !ok || w.attempts != l.Delivery.Attempts || w.route != l.Delivery.Key.Route {
 					s.Fatalf("leased %+v, want %+v, %v", l.Delivery, w, ok)
 				}
 				if c := s.read(id.Message); len(c) != sizes[id.Message] ||
@@ -1044,7 +1135,7 @@ func (s *suite) keepsRandom(reopen func()) {
 					t.Remaining, t.Due, t.Attempts = l.Delivery.Recipients, s.now, w.attempts
 					if random.IntN(2) == 0 {
 						w.route = fmt.Sprint("r", random.IntN(4))
-						t.Route = w.route
+						t.Key = &spool.Key{Route: w.route}
 					}
 					want[id] = w
 				}
@@ -1059,7 +1150,7 @@ func (s *suite) keepsRandom(reopen func()) {
 	check()
 	for _, l := range s.lease(spool.LeaseRequest{Max: 1 << 20}).Leases {
 		w, ok := want[l.Delivery.ID]
-		if !ok || w.attempts != l.Delivery.Attempts || w.route != l.Delivery.Route {
+		if !ok || w.attempts != l.Delivery.Attempts || w.route != l.Delivery.Key.Route {
 			s.Fatalf("leased %+v, want %+v, %v", l.Delivery, w, ok)
 		}
 		delete(want, l.Delivery.ID)
