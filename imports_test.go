@@ -43,8 +43,10 @@ var allowed = map[string][]string{
 	"relay/internal/header": nil,
 	"relay/internal/dsn":    {"relay/internal/header", "relay/spool"},
 	"relay/internal/sched":  {"relay/spool"},
+	"relay/internal/policy": {"auth", "connector", "domains", "relay/spool"},
 	"relay/internal/smtpd": {
-		"auth", "connector", "domains", "relay/spool", "github.com/pires/go-proxyproto",
+		"auth", "connector", "domains", "relay/internal/policy", "relay/spool",
+		"github.com/pires/go-proxyproto",
 	},
 	"relay/internal/sevenbit": nil,
 	"relay/internal/wiretest": nil,

@@ -14,14 +14,14 @@ import (
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/header"
+	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/sevenbit"
-	"github.com/postern-mail/postern/relay/internal/smtpd"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
 // intake is a message on its way into the queue, from a session or from Submit.
 type intake struct {
-	client  client
+	client  policy.Client
 	session *Session // nil for Submit
 	message spool.Message
 	from    domains.Address
@@ -64,43 +64,43 @@ func (r *Relay) prepare(
 	now := time.Now()
 	in.message.Created = now
 	in.message.ID = spool.NewID(now)
-	memory := &measured{share: share{all: &r.memory}}
-	defer memory.release()
-	if err := memory.take(messageMemory); err != nil {
+	memory := policy.NewShare(&r.memory)
+	defer memory.Release()
+	if err := memory.Take(policy.MessageMemory); err != nil {
 		return c, nil, err
 	}
-	h, body, err := r.headers.Read(memory.readHeader(content), in.limits.MaxHeaderBytes)
-	memory.header.done = true
+	h, body, err := r.headers.Read(memory.ReadHeader(content), in.limits.MaxHeaderBytes)
+	memory.HeaderRead()
 	if errors.Is(err, header.ErrTooLarge) {
-		return c, nil, replyHeaderTooLarge()
+		return c, nil, policy.HeaderTooLarge.Reply()
 	} else if err != nil {
 		return c, nil, err
 	}
 	defer func() {
-		if !errors.Is(err, errLeftAlone) { // else a Policy may still be reading it
+		if !errors.Is(err, policy.ErrLeftAlone) { // else a Policy may still be reading it
 			h.Release()
 		}
 	}()
 	if !h.Clean() {
-		return c, nil, replyBareLine()
+		return c, nil, policy.BareLine.Reply()
 	}
 	in.rcpts = distinct(in.rcpts)
 	extra, err := p.checkHeader(ctx, in, h)
 	if err != nil {
 		return c, nil, err
 	}
-	if refusal := p.rules.resolveLate(ctx, in.client, in.rcpts); refusal != nil {
+	if refusal := resolveLate(ctx, p.rules, in.client, in.rcpts); refusal != nil {
 		return c, nil, refusal
 	}
-	if refusal := p.rules.decideQuota(ctx, in.client); refusal != nil {
+	if refusal := p.rules.DecideQuota(ctx, in.client); refusal != nil {
 		return c, nil, refusal
 	}
-	if in.client.stranger() {
+	if in.client.Stranger() {
 		for i := range in.rcpts {
 			in.rcpts[i].distrust()
 		}
 	}
-	in.message.Labels = labels(in.client.identity, in.message.Labels)
+	in.message.Labels = labels(in.client.Identity, in.message.Labels)
 	if labelBytes(in.message.Labels) > maxLabels {
 		return c, nil, errManyLabels
 	}
@@ -114,7 +114,7 @@ func (r *Relay) prepare(
 			_ = begun.Abort()
 		}
 	}()
-	signature, size, err := p.write(memory.writeContent(w), in, h, extra, body)
+	signature, size, err := p.write(memory.WriteContent(w), in, h, extra, body)
 	if err != nil {
 		return c, nil, err
 	}
@@ -154,7 +154,7 @@ func labels(id *auth.Identity, own map[string]string) map[string]string {
 // may be completed (RFC 6409 section 8): from an authenticated user, the
 // application, or over HTTP. What another host relays is left as it is.
 func (in *intake) submission() bool {
-	return in.client.identity != nil || !in.overSMTP()
+	return in.client.Identity != nil || !in.overSMTP()
 }
 
 // overSMTP reports whether the message comes by SMTP, and not from the
@@ -164,29 +164,29 @@ func (in *intake) overSMTP() bool { return in.session != nil && in.session.proto
 // checkHeader refuses what may not pass and removes what may not stay. It
 // returns the fields to be added.
 func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header) ([]byte, error) {
-	rights := in.client.rights
+	rights := in.client.Rights
 	total, local := h.Hops(p.cfg.Hostname)
 	if l := in.limits.MaxHops; l > 0 && total > l {
-		return nil, replyLoop()
+		return nil, policy.Loop.Reply()
 	}
 	if l := in.limits.MaxLocalHops; l > 0 && local > l {
-		return nil, replyLoop()
+		return nil, policy.Loop.Reply()
 	}
 	if in.submission() {
 		removeBlank(h)
 		if !h.Has("From") {
 			if in.from.IsNull() {
-				return nil, replyNoFrom()
+				return nil, policy.NoFrom.Reply()
 			}
 			h.Add("From", "<"+in.from.String()+">")
 		}
-		if domain := p.rules.complete; domain != "" {
+		if domain := p.rules.Complete; domain != "" {
 			completeFields(h, domain)
 		}
 		// Before the authors are judged: a fold can change what a field says.
 		foldFields(h)
 	}
-	if refusal := p.rules.decideAuthors(in, h); refusal != nil {
+	if refusal := decideAuthors(p.rules, in, h); refusal != nil {
 		return nil, refusal
 	}
 	wall := header.Firewall{
@@ -194,8 +194,8 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 		Organization: rights.Has(connector.AcceptHeadersOrganization),
 		Forest:       rights.Has(connector.AcceptHeadersForest),
 	}
-	if !in.client.vouches() && h.Has("Authentication-Results") {
-		wall.Own = func(id string) bool { return p.rules.isOurs(in.client, id) }
+	if !in.client.Vouches() && h.Has("Authentication-Results") {
+		wall.Own = func(id string) bool { return p.rules.IsOurs(in.client, id) }
 	}
 	wall.Apply(h)
 	var extra []byte
@@ -208,11 +208,11 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 		for i := range in.rcpts {
 			m.Recipients = append(m.Recipients, in.rcpts[i].to)
 		}
-		err := p.rules.calls.consult(ctx, in.session.ID, func(ctx context.Context) error {
+		err := p.calls.policy.Consult(ctx, in.session.ID, func(ctx context.Context) error {
 			return ask(ctx, in.session, m)
 		})
 		if err != nil {
-			return nil, toReply(err)
+			return nil, policy.ReplyTo(err)
 		}
 		in.message.Labels = in.session.Labels
 		extra = append(extra, m.added...)
@@ -223,9 +223,9 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 // decideAuthors decides whether the client may use the addresses in From and
 // Sender. Where it knows what a display name means that is not quoted as it
 // must be, it quotes it.
-func (p *rules) decideAuthors(in *intake, h *header.Header) *smtpd.Reply {
+func decideAuthors(p *policy.Rules, in *intake, h *header.Header) *policy.Reply {
 	const every = connector.AcceptAnySender | connector.AcceptAuthoritativeDomainSender
-	free := in.client.rights.Has(every)
+	free := in.client.Rights.Has(every)
 	if free && !in.submission() {
 		return nil // whatever others have written
 	}
@@ -235,7 +235,7 @@ func (p *rules) decideAuthors(in *intake, h *header.Header) *smtpd.Reply {
 			continue
 		case 1:
 		default:
-			return replySeveral(name)
+			return several(name)
 		}
 		list, err := in.addresses(h, name)
 		f, _ := h.First(name)
@@ -248,19 +248,33 @@ func (p *rules) decideAuthors(in *intake, h *header.Header) *smtpd.Reply {
 		case free:
 			continue
 		case err != nil:
-			return replyUnreadable(name, err)
+			return unreadable(name).Because(err)
 		}
 		for _, a := range list {
 			from, err := domains.Parse(a)
 			if err != nil {
-				return replyUnreadable(name, err)
+				return unreadable(name).Because(err)
 			}
-			if r := p.decideSender(in.client, from); r != nil {
+			if r := p.DecideSender(in.client, from); r != nil {
 				return r
 			}
 		}
 	}
 	return nil
+}
+
+func several(name string) *policy.Reply {
+	if name == "From" {
+		return policy.TwoFrom.Reply()
+	}
+	return policy.TwoSender.Reply()
+}
+
+func unreadable(name string) policy.ReplyID {
+	if name == "From" {
+		return policy.UnreadableFrom
+	}
+	return policy.UnreadableSender
 }
 
 // quoteName quotes the display name of a From or Sender field. It returns all
@@ -306,9 +320,9 @@ func (in *intake) addresses(h *header.Header, name string) ([]string, error) {
 
 // completeAddress adds the domain to a mailbox that the application gives
 // without one.
-func (p *rules) completeAddress(s string) string {
-	if p.complete != "" {
-		return header.Complete(s, p.complete)
+func complete(p *policy.Rules, s string) string {
+	if p.Complete != "" {
+		return header.Complete(s, p.Complete)
 	}
 	return s
 }
@@ -380,7 +394,7 @@ func (in *intake) completeSender(b []byte, h *header.Header) []byte {
 	}
 	if len(list) == 1 && !header.HasGroup(h.Value("From")) {
 		a, err := domains.Parse(list[0])
-		if in.client.identity == nil || err == nil && a.Key() == in.from.Key() {
+		if in.client.Identity == nil || err == nil && a.Key() == in.from.Key() {
 			return b
 		}
 	}
@@ -417,9 +431,9 @@ func (p *snapshot) write(
 	}
 	switch {
 	case errors.Is(err, sevenbit.ErrLines):
-		err = replyBareLine()
+		err = policy.BareLine.Reply()
 	case errors.Is(err, sevenbit.ErrUnfit):
-		err = replyParts(err)
+		err = policy.UnclearParts.Because(err)
 	}
 	if s != nil {
 		err = errors.Join(err, s.Close())
@@ -452,7 +466,7 @@ func (in *intake) accepted() event.Event {
 	e := event.Event{
 		Kind: event.Accepted, QueueID: in.trace.ID, Connector: m.Origin.Connector,
 		User:       m.Origin.User,
-		Credential: credentialOf(in.client.identity), From: m.From, Size: m.Size, Labels: m.Labels,
+		Credential: credentialOf(in.client.Identity), From: m.From, Size: m.Size, Labels: m.Labels,
 		To: make([]string, len(in.rcpts)),
 	}
 	if in.session != nil {
@@ -463,4 +477,35 @@ func (in *intake) accepted() event.Event {
 		e.To[i] = in.rcpts[i].to.String()
 	}
 	return e
+}
+
+// resolveLate looks up the recipients that RCPT took without asking. It refuses
+// the message if no recipient of it exists, so that the client, and nobody
+// whose address it has forged, is told. What cannot be known now is asked again
+// at delivery.
+func resolveLate(
+	ctx context.Context, p *policy.Rules, c policy.Client, rcpts []recipient,
+) *policy.Reply {
+	missing := 0
+	for i := range rcpts {
+		r := &rcpts[i]
+		if r.target != policy.Unresolved {
+			continue
+		}
+		t, refusal := p.FindNow(ctx, r.to)
+		switch {
+		case refusal == nil:
+			r.target = t
+		case refusal.Code >= 500:
+			r.target = policy.Unknown
+			missing++
+			if c.Stranger() {
+				r.notify = spool.NotifyNever // a report would go to a stranger's claim
+			}
+		}
+	}
+	if missing > 0 && missing == len(rcpts) {
+		return policy.UnknownUser.Reply()
+	}
+	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -63,16 +64,6 @@ var (
 	errNoRange     = errors.New("relay: the connector is not for this remote address")
 )
 
-// connector returns the receive connector of that name.
-func (p *rules) connector(name string) (*connector.Connector, bool) {
-	for _, c := range p.connectors {
-		if c.Name == name {
-			return c, true
-		}
-	}
-	return nil, false
-}
-
 // Admit lets in a client of the named connector. It asks Policy.Connect, as for
 // a new connection.
 //
@@ -86,12 +77,12 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 	}
 	p := r.snap.Load()
 	if r.isClosed() {
-		return nil, replyError(replyNoService(ErrClosed))
+		return nil, replyError(policy.NoService.Because(ErrClosed))
 	}
-	c, ok := p.rules.connector(name)
+	c, ok := p.rules.Connector(name)
 	if !ok {
 		p.log.Error("no connector", "connector", name)
-		return nil, replyError(replyNoService(errNoConnector))
+		return nil, replyError(policy.NoService.Because(errNoConnector))
 	}
 	remote := netip.AddrPortFrom(peer.Remote.Addr().Unmap().WithZone(""), peer.Remote.Port())
 	s := &smtpd.Session{
@@ -103,21 +94,25 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 		Proxy:     peer.Proxy,
 		Helo:      literal(remote.Addr()),
 		TLS:       peer.TLS,
-		Rights:    c.Rights(peerOf(nil, peer.TLS)),
+		Rights:    c.Rights(policy.PeerOf(nil, peer.TLS)),
 	}
 	s.Value = &Session{
 		ID: s.ID, Connector: c, Local: peer.Local, Remote: remote, Proxy: peer.Proxy,
 		protocol: peer.Protocol,
 	}
 	cl := &Client{backend: &backend{relay: r, snapshot: p}, session: s}
-	if !p.rules.serves(c, remote.Addr()) {
-		return nil, cl.rejected(smtpd.Rejection{Stage: "connect", Reply: replyNoAccess(errNoRange)})
+	if !p.rules.Serves(c, remote.Addr()) {
+		return nil, cl.rejected(
+			smtpd.Rejection{Stage: "connect", Reply: policy.NoAccess.Because(errNoRange)},
+		)
 	}
-	if !p.rules.encrypted(peer) {
-		return nil, cl.rejected(smtpd.Rejection{Stage: "connect", Reply: replyMustEncrypt()})
+	if !encrypted(p.rules, peer) {
+		return nil, cl.rejected(
+			smtpd.Rejection{Stage: "connect", Reply: policy.MustEncryptNow.Reply()},
+		)
 	}
 	if err := cl.backend.Connect(ctx, s); err != nil {
-		return nil, cl.refuse(ctx, smtpd.Rejection{Stage: "connect", Reply: toReply(err)})
+		return nil, cl.refuse(ctx, smtpd.Rejection{Stage: "connect", Reply: policy.ReplyTo(err)})
 	}
 	return cl, nil
 }
@@ -129,68 +124,14 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 // it. A handler that shows mail or settings over HTTP, as package admin does,
 // asks it too.
 func (r *Relay) CheckEncryption(peer Peer) error {
-	if !r.snap.Load().rules.encrypted(peer) {
-		return replyError(replyMustEncrypt())
+	if !encrypted(r.snap.Load().rules, peer) {
+		return replyError(policy.MustEncryptNow.Reply())
 	}
 	return nil
 }
 
-func (p *rules) encrypted(peer Peer) bool {
-	required, proxy := p.encrypt, peer.Proxy.Addr()
-	if proxy.IsValid() && !peer.ProxyTLS && smtpd.MustEncrypt(required, proxy, netip.Addr{}) {
-		return false
-	}
-	return peer.TLS != nil || !smtpd.MustEncrypt(required, peer.Remote.Addr(), proxy)
-}
-
-func replyNoService(cause error) *smtpd.Reply {
-	r := reply(421, "4.3.2", "Service not available")
-	r.Cause = cause
-	return r
-}
-func replyNoAccess(cause error) *smtpd.Reply {
-	r := reply(554, "5.7.1", "No service for this address")
-	r.Cause = cause
-	return r
-}
-func replyMustEncrypt() *smtpd.Reply { return reply(530, "5.7.0", "TLS is required") }
-func replyContentTooLarge() *smtpd.Reply {
-	return reply(552, "5.3.4", "Message size exceeds fixed maximum message size")
-}
-func replyArguments() *smtpd.Reply { return reply(501, "5.5.4", "Invalid arguments") }
-func replyNUL() *smtpd.Reply {
-	r := reply(550, "5.6.11", "NUL is not allowed in a message")
-	r.Cause = errNUL
-	return r
-}
-
-// serves reports whether a connection from remote to one of c's bindings would
-// be c's. Before Listen a binding with port 0 is not known, and the ranges of c
-// alone count.
-func (p *rules) serves(c *connector.Connector, remote netip.Addr) bool {
-	for _, b := range c.Bindings {
-		if m, ok := p.set.Match(b, remote); ok && m != c {
-			return false
-		}
-	}
-	for _, r := range c.RemoteIPRanges {
-		if r.Contains(remote) {
-			return true
-		}
-	}
-	return false
-}
-
-// peerOf is what decides the rights of a client.
-func peerOf(id *auth.Identity, t *tls.ConnectionState) connector.Subject {
-	p := connector.Subject{TLS: t != nil}
-	if id != nil {
-		p.Authenticated, p.User, p.Groups, p.Server = true, id.User, id.Groups, id.Server
-	}
-	if t != nil && len(t.VerifiedChains) > 0 {
-		p.Names = t.VerifiedChains[0][0].DNSNames
-	}
-	return p
+func encrypted(p *policy.Rules, peer Peer) bool {
+	return p.Encrypted(peer.Remote.Addr(), peer.Proxy.Addr(), peer.TLS != nil, peer.ProxyTLS)
 }
 
 // literal is an address literal (RFC 5321 section 4.1.3), which stands for the
@@ -220,7 +161,7 @@ func (c *Client) Identity() *auth.Identity { return c.session.Identity }
 func (c *Client) conn() auth.Conn {
 	s := c.session
 	return auth.Conn{
-		Remote: s.Remote, TLS: s.TLS, Allowed: smtpd.Mechanisms(s.Connector, s.TLS != nil),
+		Remote: s.Remote, TLS: s.TLS, Allowed: policy.Mechanisms(s.Connector, s.TLS != nil),
 		InsecurePlaintext: true,
 	}
 }
@@ -230,13 +171,13 @@ func (c *Client) conn() auth.Conn {
 // only. scope is that of good tokens, [auth.Server].TokenScope.
 func (c *Client) Offers() (mechanisms []auth.Mechanism, scope string) {
 	s, b := c.session, c.backend
-	if smtpd.DecideAuth(b.rules.auth, s.Connector, s.TLS != nil) != nil {
+	if policy.DecideAuth(b.rules.Auth, s.Connector, s.TLS != nil) != nil {
 		return nil, ""
 	}
-	mechanisms = slices.DeleteFunc(b.rules.auth.Mechanisms(c.conn()), func(m auth.Mechanism) bool {
+	mechanisms = slices.DeleteFunc(b.rules.Auth.Mechanisms(c.conn()), func(m auth.Mechanism) bool {
 		return m != auth.Plain && m != auth.OAuthBearer
 	})
-	return mechanisms, b.rules.auth.TokenScope
+	return mechanisms, b.rules.Auth.TokenScope
 }
 
 // Authenticate logs the client on with a Token and, if it asks for one, a
@@ -251,7 +192,7 @@ func (c *Client) Authenticate(ctx context.Context, credentials auth.Credentials)
 		return errNoContext
 	}
 	s := c.session
-	if r := smtpd.DecideAuth(c.backend.rules.auth, s.Connector, s.TLS != nil); r != nil {
+	if r := policy.DecideAuth(c.backend.rules.Auth, s.Connector, s.TLS != nil); r != nil {
 		return c.refuse(ctx, smtpd.Rejection{Stage: "auth", Reply: r})
 	}
 	mechanism, message := auth.Plain, credentials.Authzid+"\x00"+credentials.Username+"\x00"+
@@ -259,14 +200,14 @@ func (c *Client) Authenticate(ctx context.Context, credentials auth.Credentials)
 	if credentials.Token != "" {
 		mechanism, message = auth.OAuthBearer, bearerMessage(credentials)
 	}
-	logon, err := smtpd.BeginLogon(c.backend.rules.auth, mechanism, c.conn(), s, c.backend, func() {
-		s.Rights = s.Connector.Rights(peerOf(s.Identity, s.TLS))
+	logon, err := smtpd.BeginLogon(c.backend.rules.Auth, mechanism, c.conn(), s, c.backend, func() {
+		s.Rights = s.Connector.Rights(policy.PeerOf(s.Identity, s.TLS))
 	})
 	if err != nil {
 		c.hold(ctx, s.Limits.AuthTarpit)
 		return c.rejected(
 			smtpd.Rejection{
-				Stage: "auth", Reply: reply(504, "5.7.4", "Unrecognized authentication type"),
+				Stage: "auth", Reply: policy.AuthUnknown.Reply(),
 			},
 		)
 	}
@@ -283,7 +224,7 @@ func (c *Client) Authenticate(ctx context.Context, credentials auth.Credentials)
 	case done:
 		return nil
 	case r == nil, r.Code == 501: // what has no place in a message of the mechanism
-		r = reply(535, "5.7.8", "Authentication unsuccessful")
+		r = policy.BadCredentials.Reply()
 	}
 	if r.Code >= 500 || r.Throttled() {
 		c.hold(ctx, s.Limits.AuthTarpit)
@@ -317,9 +258,9 @@ func (c *Client) Check(ctx context.Context) error {
 		return errNoContext
 	}
 	cl := clientOf(c.session)
-	r := c.backend.rules.decideMail(cl, domains.Address{})
+	r := c.backend.rules.DecideMail(cl, domains.Address{})
 	if r == nil {
-		r = decideLoad(c.backend.relay.monitor.current(ctx), cl)
+		r = policy.DecideLoad(c.backend.relay.monitor.Current(ctx), cl)
 	}
 	if r == nil {
 		return nil
@@ -335,7 +276,7 @@ func (c *Client) Refuse(ctx context.Context, stage string, err error) error {
 	if ctx == nil {
 		return errNoContext
 	}
-	return c.refuse(ctx, smtpd.Rejection{Stage: stage, Reply: toReply(err)})
+	return c.refuse(ctx, smtpd.Rejection{Stage: stage, Reply: policy.ReplyTo(err)})
 }
 
 // Submit queues a message of the client. When it returns nil the message is
@@ -365,32 +306,34 @@ func (c *Client) Submit(ctx context.Context, m *Message) (*Receipt, error) {
 	}
 	id, err := c.backend.Message(ctx, s, mail, content)
 	if err != nil {
-		return nil, c.refuse(ctx, smtpd.Rejection{Stage: "data", From: m.From, Reply: toReply(err)})
+		return nil, c.refuse(
+			ctx, smtpd.Rejection{Stage: "data", From: m.From, Reply: policy.ReplyTo(err)},
+		)
 	}
 	return &Receipt{QueueID: id}, nil
 }
 
 // mail decides on the sender, in the order of a session.
-func (c *Client) mail(ctx context.Context, m *Message) (*smtpd.Mail, *smtpd.Reply) {
+func (c *Client) mail(ctx context.Context, m *Message) (*smtpd.Mail, *policy.Reply) {
 	mail := &smtpd.Mail{Size: -1, Return: m.Return, EnvelopeID: m.EnvelopeID}
-	if r := smtpd.DecideTLS(c.session.Connector, c.session.TLS != nil); r != nil {
+	if r := policy.DecideTLS(c.session.Connector, c.session.TLS != nil); r != nil {
 		return nil, r
 	}
 	if m.From != "" {
-		from, err := domains.Parse(c.backend.rules.completeAddress(m.From))
+		from, err := domains.Parse(complete(c.backend.rules, m.From))
 		if err != nil {
-			return nil, reply(501, "5.1.7", "Invalid address")
+			return nil, policy.BadSender.Reply()
 		}
 		mail.From, mail.UTF8 = from, from.UTF8()
 	}
 	if m.Content == nil || m.Return != "" && m.Return != "FULL" && m.Return != "HDRS" ||
 		!validEnvelopeID(m.EnvelopeID) {
-		return nil, replyArguments()
+		return nil, policy.BadArguments.Reply()
 	}
-	if r := smtpd.DecideSize(c.session.Limits, c.session.Rights, m.Size); r != nil {
+	if r := policy.DecideSize(c.session.Limits, c.session.Rights, m.Size); r != nil {
 		return nil, r
 	}
-	return mail, toReply(c.backend.Mail(ctx, c.session, mail))
+	return mail, policy.ReplyTo(c.backend.Mail(ctx, c.session, mail))
 }
 
 // recipients decides on all recipients, so that the client learns of every
@@ -402,14 +345,14 @@ func (c *Client) recipients(ctx context.Context, mail *smtpd.Mail, m *Message) e
 		return c.refuse(
 			ctx,
 			smtpd.Rejection{
-				Stage: "rcpt", From: m.From, Reply: reply(554, "5.5.1", "No valid recipients"),
+				Stage: "rcpt", From: m.From, Reply: policy.NoRecipients.Reply(),
 			},
 		)
 	case most > 0 && len(m.To) > most:
 		return c.refuse(
 			ctx,
 			smtpd.Rejection{
-				Stage: "rcpt", From: m.From, Reply: reply(452, "4.5.3", "Too many recipients"),
+				Stage: "rcpt", From: m.From, Reply: policy.TooManyRecipients.Reply(),
 			},
 		)
 	}
@@ -418,12 +361,12 @@ func (c *Client) recipients(ctx context.Context, mail *smtpd.Mail, m *Message) e
 	mail.Recipients = make([]smtpd.Rcpt, 0, len(m.To))
 	for _, to := range m.To {
 		rcpt := smtpd.Rcpt{Notify: m.Notify}
-		var r *smtpd.Reply
-		if a, err := domains.Parse(c.backend.rules.completeAddress(to)); err != nil {
-			r = reply(501, "5.1.3", "Invalid address")
-		} else if r = smtpd.DecideLength(mail.From, a); r == nil {
+		var r *policy.Reply
+		if a, err := domains.Parse(complete(c.backend.rules, to)); err != nil {
+			r = policy.BadRecipient.Reply()
+		} else if r = policy.DecideLength(mail.From, a); r == nil {
 			rcpt.To = a
-			r = toReply(c.backend.Rcpt(ctx, s, mail, &rcpt))
+			r = policy.ReplyTo(c.backend.Rcpt(ctx, s, mail, &rcpt))
 		}
 		if r != nil {
 			if r.Code >= 500 {
@@ -535,7 +478,7 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 			room++ // its LF may come
 		}
 		if room < 0 {
-			return 0, replyContentTooLarge()
+			return 0, policy.TooLarge.Reply()
 		}
 	}
 	if err != nil && err != io.EOF {

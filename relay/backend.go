@@ -11,6 +11,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/header"
+	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -37,17 +38,10 @@ func session(s *smtpd.Session) *Session {
 	return v
 }
 
-func clientOf(s *smtpd.Session) client {
-	return client{connector: s.Connector, rights: s.Rights, identity: s.Identity, tls: s.TLS != nil}
-}
-
-// wire turns a decision into the error for the server. A nil reply must become
-// a nil error.
-func wire(r *smtpd.Reply) error {
-	if r == nil {
-		return nil
+func clientOf(s *smtpd.Session) policy.Client {
+	return policy.Client{
+		Connector: s.Connector, Rights: s.Rights, Identity: s.Identity, TLS: s.TLS != nil,
 	}
-	return r
 }
 
 func (b *backend) Connect(ctx context.Context, s *smtpd.Session) error {
@@ -63,21 +57,21 @@ func (b *backend) ask(
 	ctx context.Context, s *smtpd.Session, f func(context.Context, *Session) error,
 ) error {
 	v := session(s)
-	err := b.rules.calls.consult(ctx, v.ID, func(ctx context.Context) error { return f(ctx, v) })
-	return wire(giveUp(s, err))
+	err := b.calls.policy.Consult(ctx, v.ID, func(ctx context.Context) error { return f(ctx, v) })
+	return giveUp(s, err).Err()
 }
 
 // giveUp returns the reply to an error. A function that has not answered may go
 // on writing to its Session: nothing reads that one any more, and the session
 // ends.
-func giveUp(s *smtpd.Session, err error) *smtpd.Reply {
-	if v, ok := s.Value.(*Session); ok && errors.Is(err, errLeftAlone) {
+func giveUp(s *smtpd.Session, err error) *policy.Reply {
+	if v, ok := s.Value.(*Session); ok && errors.Is(err, policy.ErrLeftAlone) {
 		s.Value = &Session{
 			ID: s.ID, Connector: s.Connector, Local: s.Local, Remote: s.Remote, Proxy: s.Proxy,
 			protocol: v.protocol,
 		}
 	}
-	return toReply(err)
+	return policy.ReplyTo(err)
 }
 
 func (b *backend) Helo(ctx context.Context, s *smtpd.Session) error {
@@ -97,17 +91,17 @@ func (b *backend) Auth(ctx context.Context, s *smtpd.Session) error {
 }
 
 func (b *backend) Mail(ctx context.Context, s *smtpd.Session, m *smtpd.Mail) error {
-	if r := b.rules.decideMail(clientOf(s), m.From); r != nil {
+	if r := b.rules.DecideMail(clientOf(s), m.From); r != nil {
 		return r
 	}
-	if r := decideLoad(b.relay.monitor.current(ctx), clientOf(s)); r != nil {
+	if r := policy.DecideLoad(b.relay.monitor.Current(ctx), clientOf(s)); r != nil {
 		return r
 	}
-	if !b.relay.memory.Has(messageMemory) {
-		return replyNoRoom(errMemory)
+	if !b.relay.memory.Has(policy.MessageMemory) {
+		return policy.NoRoom.Because(policy.ErrMemory)
 	}
-	if !b.withinRate(s) {
-		return replyRate()
+	if !b.relay.rates.Within(clientOf(s), s.Limits, s.Remote.Addr(), time.Now()) {
+		return policy.RateExceeded.Reply()
 	}
 	v := session(s)
 	v.Author = ""
@@ -122,35 +116,16 @@ func (b *backend) Mail(ctx context.Context, s *smtpd.Session, m *smtpd.Mail) err
 	return nil
 }
 
-// withinRate counts the message against the connector's message rate.
-func (b *backend) withinRate(s *smtpd.Session) bool {
-	limit, by := s.Limits.MessageRate, s.Limits.MessageRateBy
-	if limit <= 0 || by == connector.RateByNone {
-		return true
-	}
-	now, name := time.Now(), s.Connector.Name
-	byUser := s.Identity != nil && by != connector.RateByAddress
-	if byUser && !b.relay.rates.allow(rateKey{connector: name, user: s.Identity.User}, limit, now) {
-		return false
-	}
-	if byUser && by == connector.RateByUser {
-		return true
-	}
-	return b.relay.rates.allow(
-		rateKey{connector: name, source: smtpd.Source(s.Remote.Addr())}, limit, now,
-	)
-}
-
 func (b *backend) Rcpt(
 	ctx context.Context, s *smtpd.Session, m *smtpd.Mail, rcpt *smtpd.Rcpt,
 ) error {
 	if rcpt.To.Domain() == "" { // <postmaster>, RFC 5321 section 4.5.1
-		rcpt.To = b.rules.postmaster
-		t, r := b.rules.find(ctx, rcpt.To)
+		rcpt.To = b.rules.Postmaster
+		t, r := b.rules.Find(ctx, rcpt.To)
 		rcpt.Value = t
-		return wire(r)
+		return r.Err()
 	}
-	t, r := b.rules.decideRcpt(ctx, clientOf(s), rcpt.To)
+	t, r := b.rules.DecideRcpt(ctx, clientOf(s), rcpt.To)
 	if r != nil {
 		return r
 	}
@@ -172,7 +147,7 @@ func (b *backend) Message(
 	rcpts := make([]recipient, len(m.Recipients))
 	for i := range m.Recipients {
 		r := &m.Recipients[i]
-		t, _ := r.Value.(target)
+		t, _ := r.Value.(policy.Placement)
 		rcpts[i] = recipient{to: r.To, target: t, notify: r.Notify, original: r.Original}
 	}
 	in := intake{
@@ -242,7 +217,7 @@ func (in *intake) log(log *slog.Logger) {
 	}
 	line := make(attributes, 0, 16)
 	line = line.text("queue_id", in.trace.ID)
-	line = line.session(v, m.Origin.User, credentialOf(in.client.identity))
+	line = line.session(v, m.Origin.User, credentialOf(in.client.Identity))
 	line = line.text("from", m.From)
 	line = append(line, slog.Int("recipients", len(in.rcpts)), slog.Int64("size", m.Size))
 	log.LogAttrs(ctx, slog.LevelInfo, "accepted", line...)

@@ -34,7 +34,7 @@ func (cfg *Config) checkConnector(
 	if c.AsksForCertificate() && !cfg.vouches() {
 		f.addf(
 			"TLS.ClientCAs",
-			"required, because connector %q knows clients by their certificate: name who "+
+			"required, because connector %q knows policy.Clients by their certificate: name who "+
 				"vouches for it",
 			c.Name,
 		)

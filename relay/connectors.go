@@ -8,7 +8,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
-	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // Connectors returns the receive connectors that take part, in the order of the
@@ -16,7 +16,7 @@ import (
 // They are copies, but what they point to is not: do not change it.
 func (r *Relay) Connectors() []*connector.Connector {
 	var list []*connector.Connector
-	for _, c := range r.snap.Load().rules.connectors {
+	for _, c := range r.snap.Load().rules.Connectors {
 		own := *c
 		own.Bindings = slices.Clone(c.Bindings)
 		list = append(list, &own)
@@ -25,7 +25,7 @@ func (r *Relay) Connectors() []*connector.Connector {
 }
 
 // AcceptedDomains returns the table of the accepted domains.
-func (r *Relay) AcceptedDomains() *domains.Table { return r.snap.Load().rules.table }
+func (r *Relay) AcceptedDomains() *domains.Table { return r.snap.Load().rules.Table }
 
 // Hostname returns the name the relay goes by.
 func (r *Relay) Hostname() string { return r.snap.Load().cfg.Hostname }
@@ -40,8 +40,8 @@ func (r *Relay) OffersTLS() bool { return r.snap.Load().cfg.TLS != nil }
 // handshake tells whether there is something to bind to.
 func (r *Relay) Mechanisms(name string) []auth.Mechanism {
 	p := r.snap.Load()
-	c, ok := p.rules.connector(name)
-	if !ok || p.rules.auth == nil || p.cfg.TLS == nil ||
+	c, ok := p.rules.Connector(name)
+	if !ok || p.rules.Auth == nil || p.cfg.TLS == nil ||
 		!c.AuthMechanisms.Has(connector.BasicAuth|connector.TLS) {
 		return nil
 	}
@@ -50,5 +50,5 @@ func (r *Relay) Mechanisms(name string) []auth.Mechanism {
 	if p.cfg.TLS.ClientCAs != nil {
 		state.VerifiedChains = [][]*x509.Certificate{nil}
 	}
-	return p.rules.auth.Mechanisms(auth.Conn{TLS: state, Allowed: smtpd.Mechanisms(c, true)})
+	return p.rules.Auth.Mechanisms(auth.Conn{TLS: state, Allowed: policy.Mechanisms(c, true)})
 }

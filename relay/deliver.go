@@ -174,7 +174,7 @@ func (p *routes) reroute(
 			}
 			continue
 		}
-		t, refusal := p.lent.rules.findNow(ctx, to)
+		t, refusal := p.lent.rules.FindNow(ctx, to)
 		if refusal != nil {
 			results[i].Err = replyError(refusal)
 			continue

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // ErrClosed is the answer of Run, Listen, Serve, Reload, Submit, SubmitIn and
@@ -45,16 +46,29 @@ func (e *ReplyError) Unwrap() error { return e.Err }
 func (e *ReplyError) Temporary() bool { return e.Code < 500 }
 
 // As finds a [*delivery.Error] in the refusal, with its text for the sender of
-// a message: so a transport may return it.
+// a message: so a transport may return it. The relay itself finds its reply in
+// the same way.
 func (e *ReplyError) As(target any) bool {
-	d, ok := target.(**delivery.Error)
-	if ok {
-		*d = &delivery.Error{
+	switch t := target.(type) {
+	case **delivery.Error:
+		*t = &delivery.Error{
 			Reply: delivery.Reply{Enhanced: e.Enhanced, Text: e.Text}, Err: e.Err,
 			Permanent: !e.Temporary(),
 		}
+		return true
+	case **policy.Reply:
+		*t = &policy.Reply{Code: e.Code, Enhanced: e.Enhanced, Text: e.Text}
+		return true
 	}
-	return ok
+	return false
+}
+
+// replyError turns a reply into the error that callers of Submit see.
+func replyError(r *policy.Reply) error {
+	if r == nil {
+		return nil
+	}
+	return &ReplyError{Code: r.Code, Enhanced: r.Enhanced, Text: r.Text, Err: r.Cause}
 }
 
 // Reject returns an error that refuses for good: code 500 to 599 with an

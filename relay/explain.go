@@ -12,7 +12,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
-	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // Query describes a session and a message, for [Relay.Explain].
@@ -92,8 +92,8 @@ func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Explanation{Candidates: p.rules.set.Explain(q.Local, q.Remote.Addr())}
-	c, ok := p.rules.set.Match(q.Local, q.Remote.Addr())
+	e := &Explanation{Candidates: p.rules.Set.Explain(q.Local, q.Remote.Addr())}
+	c, ok := p.rules.Set.Match(q.Local, q.Remote.Addr())
 	if !ok {
 		e.Replies = []ExplainedReply{
 			{
@@ -103,22 +103,22 @@ func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
 		}
 		return e, nil
 	}
-	if smtpd.MustEncrypt(p.rules.encrypt, q.Remote.Addr(), netip.Addr{}) {
-		c = smtpd.Encrypting(c)
+	if policy.MustEncrypt(p.rules.Encrypt, q.Remote.Addr(), netip.Addr{}) {
+		c = policy.Encrypting(c)
 	}
 	e.Connector, e.Permissions = c.Name, c.Permissions()
 	peer := connector.Subject{TLS: q.TLS, Names: q.Names, Partner: q.Partner}
-	s := client{connector: c, tls: q.TLS}
+	s := policy.Client{Connector: c, TLS: q.TLS}
 	ok = true
 	if q.User != "" {
-		s.identity = &auth.Identity{
+		s.Identity = &auth.Identity{
 			User: q.User, Groups: q.Groups, Senders: q.Senders, Server: q.Server,
 		}
 		peer.Authenticated, peer.User, peer.Groups, peer.Server = true, q.User, q.Groups, q.Server
-		ok = e.step("AUTH "+q.User, 235, "2.7.0", smtpd.DecideAuth(p.rules.auth, c, q.TLS)) &&
-			e.amend(smtpd.DecideLogon(c, q.TLS, s.identity, c.Rights(peer)))
+		ok = e.step("AUTH "+q.User, 235, "2.7.0", policy.DecideAuth(p.rules.Auth, c, q.TLS)) &&
+			e.amend(policy.DecideLogon(c, q.TLS, s.Identity, c.Rights(peer)))
 	}
-	s.rights = c.Rights(peer)
+	s.Rights = c.Rights(peer)
 	e.Principal, e.Rights = c.Explain(peer)
 	ok = ok && e.mail(p, s, q, from)
 	e.rcpt(ctx, p, s, q, from, to, ok)
@@ -140,7 +140,7 @@ func (q *Query) addresses(p *snapshot) (from, to domains.Address, err error) {
 		}
 	}
 	if strings.EqualFold(q.To, "postmaster") {
-		to = p.rules.postmaster
+		to = p.rules.Postmaster
 	} else if q.To != "" {
 		if to, err = domains.Parse(q.To); err != nil {
 			errs = append(errs, &postern.FieldError{Field: "To", Err: err})
@@ -150,13 +150,13 @@ func (q *Query) addresses(p *snapshot) (from, to domains.Address, err error) {
 }
 
 // step notes the reply to a command and reports whether it is accepted.
-func (e *Explanation) step(command string, code int, enhanced string, refusal *smtpd.Reply) bool {
+func (e *Explanation) step(command string, code int, enhanced string, refusal *policy.Reply) bool {
 	e.Replies = append(e.Replies, ExplainedReply{Command: command, Code: code, Enhanced: enhanced})
 	return e.amend(refusal)
 }
 
 // amend turns the last reply into a refusal, if there is one.
-func (e *Explanation) amend(refusal *smtpd.Reply) bool {
+func (e *Explanation) amend(refusal *policy.Reply) bool {
 	if refusal == nil {
 		return true
 	}
@@ -169,40 +169,41 @@ func (e *Explanation) amend(refusal *smtpd.Reply) bool {
 	return false
 }
 
-func (e *Explanation) mail(p *snapshot, s client, q Query, from domains.Address) bool {
+func (e *Explanation) mail(p *snapshot, s policy.Client, q Query, from domains.Address) bool {
 	command := "MAIL FROM:<" + from.String() + ">"
 	if q.Size > 0 {
 		command += fmt.Sprint(" SIZE=", q.Size)
 	}
-	return e.step(command, 250, "2.1.0", smtpd.DecideTLS(s.connector, s.tls)) &&
+	return e.step(command, 250, "2.1.0", policy.DecideTLS(s.Connector, s.TLS)) &&
 		e.amend(
-			smtpd.DecideSize(s.connector.Limits.WithDefaults(s.connector.Usage), s.rights, q.Size),
+			policy.DecideSize(s.Connector.Limits.WithDefaults(s.Connector.Usage), s.Rights, q.Size),
 		) &&
-		e.amend(p.rules.decideMail(s, from))
+		e.amend(p.rules.DecideMail(s, from))
 }
 
 // rcpt explains domain and route also when an earlier command is refused, which
 // helps to see what is missing.
 func (e *Explanation) rcpt(
-	ctx context.Context, p *snapshot, s client, q Query, from, to domains.Address, reached bool,
+	ctx context.Context, p *snapshot, s policy.Client, q Query, from, to domains.Address,
+	reached bool,
 ) {
 	if to.IsNull() {
 		return
 	}
-	d, accepted := p.rules.table.Lookup(to.Domain())
+	d, accepted := p.rules.Table.Lookup(to.Domain())
 	if accepted {
 		e.Domain, e.Type = d.Domain, d.Type.String()
 	}
-	t, refusal := p.rules.decideRcpt(ctx, s, to)
-	if long := smtpd.DecideLength(from, to); long != nil {
+	t, refusal := p.rules.DecideRcpt(ctx, s, to)
+	if long := policy.DecideLength(from, to); long != nil {
 		refusal = long
 	}
 	switch {
-	case !accepted || d.Recipients == nil || t == unresolved:
+	case !accepted || d.Recipients == nil || t == policy.Unresolved:
 		e.Resolution = "not looked up"
 	case refusal != nil && refusal.Code < 500:
 		e.Resolution = "lookup failed"
-	case t == inMailbox:
+	case t == policy.InMailbox:
 		e.Resolution = "known"
 	default:
 		e.Resolution = "unknown"

@@ -8,6 +8,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/sched"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -21,7 +22,7 @@ func Rests(e *delivery.Error) bool {
 // ListensAt tells whether a connector of a configuration is bound to an
 // address.
 func ListensAt(cfg Config, a netip.AddrPort) bool {
-	return (&rules{connectors: active(cfg.Connectors)}).listensAt(a)
+	return (&policy.Rules{Connectors: policy.Active(cfg.Connectors)}).ListensAt(a)
 }
 
 // CRLF is what Submit reads content through.
@@ -38,12 +39,14 @@ func (r *Relay) DecideRcpt(
 	to domains.Address, size int64,
 ) bool {
 	p := r.snap.Load()
-	con, ok := p.rules.set.Match(local, remote)
+	con, ok := p.rules.Set.Match(local, remote)
 	if !ok {
 		return false
 	}
-	t, refusal := p.rules.decideRcpt(ctx, client{connector: con, rights: con.Rights(peer)}, to)
-	if refusal != nil || t != outward {
+	t, refusal := p.rules.DecideRcpt(
+		ctx, policy.Client{Connector: con, Rights: con.Rights(peer)}, to,
+	)
+	if refusal != nil || t != policy.Outward {
 		return refusal == nil
 	}
 	_, err := p.routes.send.Select(to.Domain(), size)

@@ -38,7 +38,7 @@ func TestPressure(t *testing.T) {
 	}
 	for _, step := range []struct {
 		free                   int64
-		level                  relay.Level
+		level                  relay.PressureLevel
 		stranger, host, itself bool // accepted
 	}{
 		{2000, relay.NormalPressure, true, true, true},

@@ -19,6 +19,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/internal/header"
 	"github.com/postern-mail/postern/relay/internal/outbound"
+	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/sched"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 	"github.com/postern-mail/postern/relay/spool"
@@ -40,12 +41,12 @@ type Relay struct {
 	server   *smtpd.Server
 	sched    *sched.Scheduler
 	tried    *tried
-	rates    rates
+	rates    policy.Rates
 	events   eventQueue
 	eventLog *eventLog // nil if off
 	headers  header.Pool
-	monitor  monitor
-	memory   smtpd.Budget          // for messages being received
+	monitor  *policy.Monitor
+	memory   policy.Budget         // for messages being received
 	held     atomic.Int32          // refusals held back, of clients that do not speak SMTP
 	throttle func() *auth.Throttle // of every configuration's Verifier
 	calls    callbacks
@@ -97,7 +98,7 @@ func New(cfg Config) (*Relay, error) {
 	client := outbound.Config{
 		Hostname: cfg.Hostname, Logger: logger(cfg), Dial: boundDial(r.calls.dial, cfg.Dial),
 	}
-	client.Own = func(a netip.AddrPort) bool { return r.snap.Load().rules.listensAt(a) }
+	client.Own = func(a netip.AddrPort) bool { return r.snap.Load().rules.ListensAt(a) }
 	if cfg.Resolver != nil {
 		client.Resolver = boundResolver{calls: r.calls.resolver, of: cfg.Resolver}
 	}
@@ -108,7 +109,7 @@ func New(cfg Config) (*Relay, error) {
 	}
 	r.snap.Store(p)
 	r.eventLog = newEventLog(&cfg)
-	r.monitor.store, r.monitor.begun = cfg.Spool, time.Now()
+	r.monitor = policy.NewMonitor(cfg.Spool)
 	r.setPressure(cfg.Pressure)
 	r.server = smtpd.New(smtpd.Config{Hostname: cfg.Hostname, Logger: p.log, Policy: r.policy(p)})
 	r.tried = newTried(time.Now())
@@ -128,9 +129,9 @@ func New(cfg Config) (*Relay, error) {
 
 func (r *Relay) policy(p *snapshot) smtpd.Policy {
 	return smtpd.Policy{
-		CompleteDomain: p.rules.complete, Memory: &r.memory,
-		Connectors: p.rules.set, TLS: p.cfg.TLS, Backend: &backend{relay: r, snapshot: p},
-		Auth:              p.rules.auth,
+		CompleteDomain: p.rules.Complete, Memory: &r.memory,
+		Connectors: p.rules.Set, TLS: p.cfg.TLS, Backend: &backend{relay: r, snapshot: p},
+		Auth:              p.rules.Auth,
 		RequireEncryption: p.cfg.RequireEncryption, Proxies: p.cfg.Proxies, XClient: p.cfg.XClient,
 		WatchNAT:  p.cfg.GatewayGuard != GatewayOff,
 		RefuseNAT: p.cfg.GatewayGuard == GatewayRefuse,
@@ -150,7 +151,7 @@ func (r *Relay) Listen() error {
 	opened, err := r.listenOnce()
 	if err == nil {
 		p := r.snap.Load()
-		p.rules.tellListening(p.log, opened)
+		tellListening(p.rules, p.log, opened)
 	}
 	return err
 }
@@ -171,8 +172,8 @@ func (r *Relay) listenOnce() (opened []netip.AddrPort, err error) {
 }
 
 // tellListening tells the log of the connectors that have just been bound.
-func (p *rules) tellListening(log *slog.Logger, opened []netip.AddrPort) {
-	for _, c := range p.connectors {
+func tellListening(p *policy.Rules, log *slog.Logger, opened []netip.AddrPort) {
+	for _, c := range p.Connectors {
 		if slices.ContainsFunc(c.Bindings, func(b netip.AddrPort) bool {
 			return slices.Contains(opened, b)
 		}) {
@@ -233,7 +234,7 @@ func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 		connectors[i] = &bound
 	}
 	if len(errs) == 0 {
-		if rules, err := p.rules.bound(connectors); err != nil {
+		if rules, err := p.rules.Bound(connectors); err != nil {
 			errs = append(errs, err)
 		} else {
 			// A copy, since p may be in use: messages are submitted before
@@ -273,7 +274,7 @@ func (r *Relay) install(p *snapshot) {
 	r.setPressure(p.cfg.Pressure)
 	r.server.SetPolicy(r.policy(p))
 	wanted := make(map[netip.AddrPort]bool)
-	for _, c := range p.rules.connectors {
+	for _, c := range p.rules.Connectors {
 		for _, b := range c.Bindings {
 			wanted[b] = true
 		}
@@ -396,7 +397,7 @@ func (r *Relay) Serve(l net.Listener) error {
 func (r *Relay) start() {
 	r.begin.Do(func() {
 		p := r.snap.Load()
-		p.rules.warn(p.log)
+		warn(p.rules, p.log)
 		lease, stopLease := context.WithCancel(context.Background())
 		work, stopWork := context.WithCancel(context.Background())
 		r.leasing, r.working = stopLease, stopWork
@@ -420,8 +421,8 @@ func (r *Relay) Reload(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	p.rules.tellListening(p.log, opened)
-	p.rules.warn(p.log)
+	tellListening(p.rules, p.log, opened)
+	warn(p.rules, p.log)
 	r.sched.Wake()
 	return nil
 }

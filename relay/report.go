@@ -12,6 +12,7 @@ import (
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/dsn"
+	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -82,7 +83,7 @@ func (r *Relay) report(
 	if err != nil {
 		return "", r.store.Settle(ctx, s) // nobody to tell
 	}
-	target, refusal := p.rules.find(ctx, to)
+	target, refusal := p.rules.Find(ctx, to)
 	if refusal != nil && refusal.Code >= 500 {
 		p.log.Warn(
 			"report dropped: its recipient does not exist", "queue_id", l.Message.ID.String(), "to",
@@ -91,7 +92,7 @@ func (r *Relay) report(
 		return "", r.store.Settle(ctx, s)
 	}
 	if refusal != nil {
-		target = outward // asked again when it is delivered
+		target = policy.Outward // asked again when it is delivered
 	}
 	id := spool.DeriveID(l.Message.ID,
 		fmt.Sprintf("%s/%d/%d", cmp.Or(n.cause, "report"), l.Delivery.ID.Seq, s.Attempts))
@@ -125,7 +126,7 @@ func (r *Relay) report(
 func (p *snapshot) reportOf(l *spool.Lease, n *notice, id spool.ID) *dsn.Report {
 	m := &l.Message
 	return &dsn.Report{
-		ID: id.String(), Hostname: p.cfg.Hostname, From: p.rules.postmaster.String(), To: m.From,
+		ID: id.String(), Hostname: p.cfg.Hostname, From: p.rules.Postmaster.String(), To: m.From,
 		Date:       time.Now(),
 		OriginalID: m.ID.String(), Arrival: m.Created, EnvelopeID: m.EnvelopeID,
 		Return: m.Return, Size: m.Size, Body: m.Body, UTF8: m.UTF8, Recipients: n.rcpts,
@@ -136,7 +137,7 @@ func (p *snapshot) reportOf(l *spool.Lease, n *notice, id spool.ID) *dsn.Report 
 // An error of reading the original is an errOriginal.
 func (r *Relay) commitReport(
 	ctx context.Context, p *snapshot, l *spool.Lease, rep *dsn.Report, id spool.ID,
-	to domains.Address, t target, s spool.Settlement, whole bool,
+	to domains.Address, t policy.Placement, s spool.Settlement, whole bool,
 ) error {
 	var shown io.Reader
 	var source original

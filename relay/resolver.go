@@ -7,12 +7,12 @@ import (
 	"net/netip"
 
 	"github.com/postern-mail/postern/relay/delivery"
-	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // boundResolver asks an application's Resolver.
 type boundResolver struct {
-	calls *smtpd.Calls
+	calls *policy.Calls
 	of    delivery.Resolver
 }
 
@@ -83,5 +83,5 @@ func resolved[T any](
 	ctx context.Context, r boundResolver, name string,
 	f func(context.Context) (delivery.Answer[T], error),
 ) (delivery.Answer[T], error) {
-	return bounded(ctx, r.calls, "a Resolver", slog.String("name", name), f)
+	return policy.Ask(ctx, r.calls, "a Resolver", slog.String("name", name), f)
 }

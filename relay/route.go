@@ -8,8 +8,8 @@ import (
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/sched"
-	"github.com/postern-mail/postern/relay/internal/smtpd"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -35,11 +35,11 @@ const (
 )
 
 // routeOf names the route of a recipient, in a key without a stream.
-func (p *routes) routeOf(t target, to domains.Address, size int64) spool.Key {
+func (p *routes) routeOf(t policy.Placement, to domains.Address, size int64) spool.Key {
 	switch {
-	case t == inMailbox && p.mailboxes != nil:
+	case t == policy.InMailbox && p.mailboxes != nil:
 		return spool.Key{Route: routeMailbox}
-	case t == unresolved || t == unknown:
+	case t == policy.Unresolved || t == policy.Unknown:
 		return spool.Key{Route: routeResolve}
 	case p.transport != nil:
 		return spool.Key{Route: routeTransport}
@@ -120,13 +120,13 @@ func originOf(o *spool.Origin) string {
 	if err != nil {
 		return o.Remote
 	}
-	return smtpd.Source(from.Addr().Unmap()).String()
+	return policy.Source(from.Addr().Unmap()).String()
 }
 
 // recipient is one recipient on its way into the queue.
 type recipient struct {
 	to       domains.Address
-	target   target
+	target   policy.Placement
 	notify   spool.Notify
 	delayed  bool // as in spool.Recipient
 	original string

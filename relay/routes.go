@@ -8,7 +8,7 @@ import (
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/outbound"
-	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // routes say where a copy goes.
@@ -30,14 +30,14 @@ type hop struct {
 func (h *hop) isMX() bool { return h.transport == nil && len(h.next.Hosts) == 0 }
 
 // newRoutes makes the routes of a configuration.
-func newRoutes(cfg *Config, lent *smtpSender, calls *smtpd.Calls, f *faults) *routes {
+func newRoutes(cfg *Config, lent *smtpSender, calls *policy.Calls, f *faults) *routes {
 	p := &routes{lent: lent, hops: make(map[string]*hop)}
 	var err error
 	p.send, err = connector.NewSendSet(cfg.SendConnectors...)
 	f.join("SendConnectors", err)
 	checkMailboxes(cfg, f)
 	if cfg.Transport == nil {
-		p.checkRelayDomains(lent.rules.table, f)
+		p.checkRelayDomains(lent.rules.Table, f)
 	}
 	p.mailboxes = bound(f, "Mailboxes", cfg.Mailboxes, calls)
 	p.transport = bound(f, "Transport", cfg.Transport, calls)
@@ -51,7 +51,7 @@ func newRoutes(cfg *Config, lent *smtpSender, calls *smtpd.Calls, f *faults) *ro
 
 // setHops makes the send connectors ready, and those of the application's
 // transports that they name.
-func (p *routes) setHops(cfg *Config, calls *smtpd.Calls, f *faults) {
+func (p *routes) setHops(cfg *Config, calls *policy.Calls, f *faults) {
 	transports := make(map[string]delivery.Transport, len(cfg.Transports))
 	for name, t := range cfg.Transports {
 		field := fmt.Sprintf("Transports[%q]", name)
@@ -107,7 +107,7 @@ func (p *routes) checkRelayDomains(table *domains.Table, f *faults) {
 
 // bound returns a transport that is called apart, and reports the faults that
 // it finds in itself.
-func bound(f *faults, field string, t delivery.Transport, calls *smtpd.Calls) delivery.Transport {
+func bound(f *faults, field string, t delivery.Transport, calls *policy.Calls) delivery.Transport {
 	if t == nil || isNil(t) {
 		return nil
 	}

@@ -1,51 +1,38 @@
 package relay
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
-	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
-// rules say who may do what.
-type rules struct {
-	hostname      string
-	connectors    []*connector.Connector // that take part
-	set           *connector.Set
-	table         *domains.Table
-	auth          *auth.Server // nil if nobody can log on
-	quota         Quota
-	postmaster    domains.Address
-	defaultDomain string
-	// complete is what addresses without a domain get; empty for nothing.
-	complete string
-	// encrypt tells that content comes inside TLS only.
-	encrypt bool
-	calls   callbacks
-	// Made once, and not to be changed: who guesses recipients is refused
-	// without an allocation.
-	unableToRelay, unknownUser *smtpd.Reply
-}
-
 // newRules makes the rules of a configuration, under which users log on by a.
-func newRules(cfg *Config, a *auth.Server, calls callbacks, f *faults) *rules {
-	p := &rules{
-		hostname: cfg.Hostname, auth: a, quota: cfg.Quota, encrypt: cfg.RequireEncryption,
-		calls: calls, unableToRelay: replyUnableToRelay(), unknownUser: replyUnknownUser(),
+func newRules(cfg *Config, a *auth.Server, calls callbacks, f *faults) *policy.Rules {
+	domain := cfg.defaultDomain(f)
+	p := policy.Rules{
+		Hostname: cfg.Hostname, Auth: a, Encrypt: cfg.RequireEncryption,
+		Postmaster: cfg.postmaster(domain, f), Connectors: policy.Active(cfg.Connectors),
+		Recipients: calls.recipients,
 	}
-	p.setDefaultDomain(cfg, f)
-	p.setPostmaster(cfg, f)
 	if cfg.CompleteAddresses {
-		p.complete = p.defaultDomain
+		p.Complete = domain
+	}
+	if q := cfg.Quota; q != nil {
+		p.Spend = func(ctx context.Context, id *auth.Identity) error {
+			return policy.AskOnly(ctx, calls.quota, "a Quota", slog.String("user", id.User),
+				func(ctx context.Context) error { return q.Spend(ctx, id) })
+		}
 	}
 	var err error
-	p.connectors = active(cfg.Connectors)
-	p.set, err = connector.NewSet(cfg.Connectors...)
+	p.Set, err = connector.NewSet(cfg.Connectors...)
 	f.join("Connectors", err)
-	p.table, err = domains.NewTable(cfg.AcceptedDomains...)
+	p.Table, err = domains.NewTable(cfg.AcceptedDomains...)
 	f.join("AcceptedDomains", err)
 	cfg.checkClients(f)
 	for i, c := range cfg.Connectors {
@@ -53,42 +40,22 @@ func newRules(cfg *Config, a *auth.Server, calls callbacks, f *faults) *rules {
 			cfg.checkConnector(f, fmt.Sprintf("Connectors[%d]", i), c, a)
 		}
 	}
-	return p
+	return policy.New(p)
 }
 
-// active are the connectors that take part.
-func active(all []*connector.Connector) []*connector.Connector {
-	var list []*connector.Connector
-	for _, c := range all {
-		if c != nil && !c.Disabled {
-			list = append(list, c)
-		}
+// defaultDomain returns the domain that <postmaster> is in.
+func (cfg *Config) defaultDomain(f *faults) string {
+	domain := cfg.DefaultDomain
+	if domain == "" {
+		domain = firstDomain(cfg)
+	} else if _, err := domains.ParseDomain(domain); err != nil {
+		f.addf("DefaultDomain", "%q is not a domain", domain)
+		return domain
 	}
-	return list
-}
-
-// bound returns the rules for connectors whose bindings are known.
-func (p *rules) bound(connectors []*connector.Connector) (*rules, error) {
-	set, err := connector.NewSet(connectors...)
-	if err != nil {
-		return nil, err
+	if canonical, err := domains.ParseDomain(domain); err == nil {
+		return canonical
 	}
-	own := *p
-	own.connectors, own.set = active(connectors), set
-	return &own, nil
-}
-
-func (p *rules) setDefaultDomain(cfg *Config, f *faults) {
-	p.defaultDomain = cfg.DefaultDomain
-	if p.defaultDomain == "" {
-		p.defaultDomain = firstDomain(cfg)
-	} else if _, err := domains.ParseDomain(p.defaultDomain); err != nil {
-		f.addf("DefaultDomain", "%q is not a domain", p.defaultDomain)
-		return
-	}
-	if canonical, err := domains.ParseDomain(p.defaultDomain); err == nil {
-		p.defaultDomain = canonical
-	}
+	return domain
 }
 
 // firstDomain is the first accepted domain without a wildcard, or the host name
@@ -102,35 +69,25 @@ func firstDomain(cfg *Config) string {
 	return cfg.Hostname
 }
 
-func (p *rules) setPostmaster(cfg *Config, f *faults) {
-	postmaster := cfg.Postmaster
-	if postmaster == "" {
-		postmaster = "postmaster@" + p.defaultDomain
+// postmaster returns the address that reports come from.
+func (cfg *Config) postmaster(domain string, f *faults) domains.Address {
+	name := cfg.Postmaster
+	if name == "" {
+		name = "postmaster@" + domain
 	}
-	var err error
-	p.postmaster, err = domains.Parse(postmaster)
+	a, err := domains.Parse(name)
 	if err != nil {
 		if cfg.Postmaster != "" {
-			f.addf("Postmaster", "%q is not a mailbox", postmaster)
+			f.addf("Postmaster", "%q is not a mailbox", name)
 		}
-		return
+		return a
 	}
 	// Reports have to reach hosts without SMTPUTF8.
-	text, ascii := p.postmaster.ASCII()
+	text, ascii := a.ASCII()
 	if !ascii {
-		f.addf("Postmaster", "%q has a local part that is not ASCII", postmaster)
-	} else if p.postmaster, err = domains.Parse(text); err != nil {
-		f.addf("Postmaster", "%q is not a mailbox", postmaster)
+		f.addf("Postmaster", "%q has a local part that is not ASCII", name)
+	} else if a, err = domains.Parse(text); err != nil {
+		f.addf("Postmaster", "%q is not a mailbox", name)
 	}
-}
-
-// isOurs reports whether a host name is one by which this relay goes.
-func (p *rules) isOurs(c client, name string) bool {
-	if ascii, err := domains.ParseDomain(strings.TrimSuffix(name, ".")); err == nil {
-		name = ascii
-	}
-	if c.connector != nil && c.connector.FQDN != "" && strings.EqualFold(name, c.connector.FQDN) {
-		return true
-	}
-	return strings.EqualFold(name, p.hostname)
+	return a
 }

@@ -16,13 +16,14 @@ import (
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/outbound"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // smtpSender is what SMTP deliveries use of the relay.
 type smtpSender struct {
 	client   *outbound.Client
 	hostname string
-	rules    *rules
+	rules    *policy.Rules
 	log      *slog.Logger
 	signer   *signer
 	number   string // of the configuration

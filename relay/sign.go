@@ -14,6 +14,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/header"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // maxSigned bounds the header section of a message that is signed when it
@@ -145,7 +146,7 @@ func (d *signer) begin(id, from string, section []byte) (*msgauth.Signing, error
 // signed: a stranger who writes to one of our recipients must not get our
 // signature on his From field.
 func (d *signer) sign(in *intake, h *header.Header, extra []byte) (*msgauth.Signing, error) {
-	known := in.client.identity != nil || in.client.rights.Has(connector.AcceptAnyRecipient)
+	known := in.client.Identity != nil || in.client.Rights.Has(connector.AcceptAnyRecipient)
 	if d.keys == nil || !known {
 		return nil, nil
 	}
@@ -154,9 +155,9 @@ func (d *signer) sign(in *intake, h *header.Header, extra []byte) (*msgauth.Sign
 	s, err := d.begin(in.message.ID.String(), h.Value("From"), section)
 	switch {
 	case errors.Is(err, msgauth.ErrFrom):
-		return nil, replySeveral("From")
+		return nil, policy.TwoFrom.Reply()
 	case errors.Is(err, msgauth.ErrTooManyFields):
-		return nil, replyTooManyFields()
+		return nil, policy.TooManyFields.Reply()
 	}
 	return s, err
 }

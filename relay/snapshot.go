@@ -11,13 +11,15 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // snapshot is a checked configuration, ready to decide. It does not change: a
 // session keeps the one it began with, a reload makes another.
 type snapshot struct {
 	cfg    Config
-	rules  *rules         // who may do what
+	calls  callbacks
+	rules  *policy.Rules  // who may do what
 	routes *routes        // where a copy goes
 	retry  delivery.Retry // when it is tried again
 	signer *signer        // what is signed
@@ -27,10 +29,11 @@ type snapshot struct {
 // newSnapshot checks a configuration and reports every fault at once.
 func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	var f faults
-	p := &snapshot{cfg: cfg, log: logger(cfg)}
+	p := &snapshot{cfg: cfg, calls: r.calls, log: logger(cfg)}
 	cfg.checkOwn(&f)
 	cfg.checkNil(&f)
 	cfg.EventLog.check(&f, cfg.Spool)
+	cfg.Pressure.check(&f)
 	p.rules = newRules(&cfg, r.authServer(&cfg), r.calls, &f)
 	p.signer = newSigner(&cfg, p.log, &f)
 	// The number tells the configurations of one relay apart, so that the
@@ -51,7 +54,7 @@ func (r *Relay) authServer(cfg *Config) *auth.Server {
 	case cfg.Auth != nil && old != nil && old.cfg.Auth == cfg.Auth:
 		// the salts of unknown users stay as well; changes in the Server do not
 		// count
-		return old.rules.auth
+		return old.rules.Auth
 	case cfg.Auth != nil:
 		return r.calls.verifier.Bound(cfg.Auth)
 	case cfg.Verifier != nil:

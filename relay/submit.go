@@ -11,7 +11,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/header"
-	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -91,7 +91,7 @@ func (r *Relay) intakeOf(ctx context.Context, p *snapshot, m *Message) (*intake,
 		return nil, ErrClosed
 	}
 	in := &intake{
-		client: client{rights: allRights},
+		client: policy.Client{Rights: policy.AllRights},
 		message: spool.Message{
 			EnvelopeID: m.EnvelopeID, Return: m.Return, Labels: m.Labels,
 		},
@@ -100,14 +100,14 @@ func (r *Relay) intakeOf(ctx context.Context, p *snapshot, m *Message) (*intake,
 	}
 	errs := m.check()
 	if m.Identity != nil {
-		in.client.identity = m.Identity
-		in.client.rights &^= connector.AcceptAnySender
+		in.client.Identity = m.Identity
+		in.client.Rights &^= connector.AcceptAnySender
 		in.message.Origin.User = m.Identity.User
 	}
 	if err := in.submitFrom(p, m.From); err != nil {
 		errs = append(errs, err)
 	}
-	if refusal := decideLoad(r.monitor.current(ctx), in.client); refusal != nil {
+	if refusal := policy.DecideLoad(r.monitor.Current(ctx), in.client); refusal != nil {
 		errs = append(errs, submitError(refusal))
 	}
 	for i, s := range m.To {
@@ -123,12 +123,12 @@ func (in *intake) submitFrom(p *snapshot, s string) error {
 	if s == "" {
 		return nil
 	}
-	from, err := domains.Parse(p.rules.completeAddress(s))
+	from, err := domains.Parse(complete(p.rules, s))
 	if err != nil {
 		return invalid("From", s, err)
 	}
 	in.from, in.message.From, in.message.UTF8 = from, from.String(), from.UTF8()
-	if refusal := p.rules.decideMail(in.client, from); refusal != nil {
+	if refusal := p.rules.DecideMail(in.client, from); refusal != nil {
 		return replyError(refusal)
 	}
 	return nil
@@ -136,18 +136,18 @@ func (in *intake) submitFrom(p *snapshot, s string) error {
 
 // submitTo takes one recipient.
 func (in *intake) submitTo(
-	ctx context.Context, p *rules, i int, s string, notify spool.Notify,
+	ctx context.Context, p *policy.Rules, i int, s string, notify spool.Notify,
 ) error {
-	to, err := domains.Parse(p.completeAddress(s))
+	to, err := domains.Parse(complete(p, s))
 	if err != nil {
 		return &postern.FieldError{
 			Field: fmt.Sprintf("To[%d]", i), Err: &RecipientError{Recipient: s, Err: err},
 		}
 	}
-	if refusal := smtpd.DecideLength(in.from, to); refusal != nil {
+	if refusal := policy.DecideLength(in.from, to); refusal != nil {
 		return &RecipientError{Recipient: s, Err: replyError(refusal)}
 	}
-	t, refusal := p.decideRcpt(ctx, in.client, to)
+	t, refusal := p.DecideRcpt(ctx, in.client, to)
 	if refusal != nil {
 		return &RecipientError{Recipient: s, Err: submitError(refusal)}
 	}
@@ -179,7 +179,7 @@ func (c *crlfReader) Read(p []byte) (int, error) {
 		if bytes.IndexByte(c.raw[:n], 0) >= 0 {
 			// RFC 5322 section 4: nowhere in a message, and no next hop takes
 			// it.
-			c.closed = replyNUL()
+			c.closed = policy.NUL.Because(errNUL)
 			return 0, c.closed
 		}
 		c.out, c.closed = c.convert(c.raw[:n]), err

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -25,7 +25,7 @@ var (
 // submitError gives callers of Submit the exported error types. Errors of the
 // content's reader and of the store stay what they are.
 func submitError(err error) error {
-	r, ok := errors.AsType[*smtpd.Reply](err)
+	r, ok := errors.AsType[*policy.Reply](err)
 	switch {
 	case !ok:
 		return err

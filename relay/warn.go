@@ -4,13 +4,13 @@ import (
 	"log/slog"
 
 	"github.com/postern-mail/postern/connector"
-	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // warn tells the log of connectors that let passwords be read on the way, and
 // of those whose hosts will meet limits that were not meant for them.
-func (p *rules) warn(log *slog.Logger) {
-	for _, c := range p.connectors {
+func warn(p *policy.Rules, log *slog.Logger) {
+	for _, c := range p.Connectors {
 		if hasStrangersLimits(c) {
 			log.Warn("hosts that may relay without logging on have the connection limits meant "+
 				"for strangers, and are refused when they send much; set "+
@@ -20,7 +20,7 @@ func (p *rules) warn(log *slog.Logger) {
 		if c.ImplicitTLS || onLoopback(c) {
 			continue
 		}
-		if smtpd.DecideAuth(p.auth, c, false) == nil && p.auth.Passwords != nil {
+		if policy.DecideAuth(p.Auth, c, false) == nil && p.Auth.Passwords != nil {
 			log.Warn(
 				"users may log on without TLS, and whoever listens on the way learns their "+
 					"passwords; set BasicAuthRequireTLS",

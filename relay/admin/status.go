@@ -48,15 +48,15 @@ type status struct {
 }
 
 type load struct {
-	Level  relay.Level `json:"level"`
-	Queue  gauge       `json:"queue"`
-	Memory gauge       `json:"memory"`
-	Disk   gauge       `json:"disk"`
+	Level  relay.PressureLevel `json:"level"`
+	Queue  gauge               `json:"queue"`
+	Memory gauge               `json:"memory"`
+	Disk   gauge               `json:"disk"`
 }
 
 type gauge struct {
-	Level relay.Level `json:"level"`
-	Value int64       `json:"value"`
+	Level relay.PressureLevel `json:"level"`
+	Value int64               `json:"value"`
 }
 
 type queue struct {

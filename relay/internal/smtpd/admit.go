@@ -5,15 +5,16 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // admit gives the session its connector and counts it there, or says why it may
 // not be.
 func (c *conn) admit(con *connector.Connector) *Reply {
 	s := &c.sess
-	if MustEncrypt(c.pol.RequireEncryption, s.Remote.Addr(),
+	if policy.MustEncrypt(c.pol.RequireEncryption, s.Remote.Addr(),
 		addrPort(c.wire.raw.RemoteAddr()).Addr()) {
-		con = Encrypting(con)
+		con = policy.Encrypting(con)
 	}
 	s.Connector, s.Limits = con, con.Limits.WithDefaults(con.Usage)
 	c.ext = supported(con.SuppressedKeywords)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // auth is RFC 4954.
@@ -12,17 +13,16 @@ func (c *conn) auth(arg string) {
 	name, initial, _ := strings.Cut(arg, " ")
 	switch {
 	case c.sess.Helo == "":
-		c.protocolErrorAt("auth", refusal(503, "5.5.1", "Send hello first"))
+		c.protocolErrorAt("auth", policy.HelloFirst.Reply())
 	case c.sess.Identity != nil:
-		c.protocolErrorAt("auth", refusal(503, "5.5.1", "Already authenticated"))
+		c.protocolErrorAt("auth", policy.AlreadyLoggedOn.Reply())
 	case c.tx.mail != nil:
 		// Section 4.
-		c.protocolErrorAt("auth", refusal(503, "5.5.1",
-			"AUTH is not allowed during a mail transaction"))
+		c.protocolErrorAt("auth", policy.AuthInTransaction.Reply())
 	case !c.authKnown():
-		c.protocolErrorAt("auth", NotOffered())
+		c.protocolErrorAt("auth", policy.AuthNotOffered.Reply())
 	default:
-		if r := DecideAuth(c.pol.Auth, c.sess.Connector, c.sess.TLS != nil); r != nil {
+		if r := policy.DecideAuth(c.pol.Auth, c.sess.Connector, c.sess.TLS != nil); r != nil {
 			c.protocolErrorAt("auth", r)
 			return
 		}
@@ -40,7 +40,7 @@ func (c *conn) beginLogon(name, initial string) {
 		c.rights)
 	if err != nil {
 		c.pause(c.sess.Limits.AuthTarpit)
-		c.protocolErrorAt("auth", refusal(504, "5.7.4", "Unrecognized authentication type"))
+		c.protocolErrorAt("auth", policy.AuthUnknown.Reply())
 		return
 	}
 	var response []byte
@@ -64,7 +64,7 @@ func (c *conn) decoded(s string) ([]byte, bool) {
 	}
 	b, err := base64.StdEncoding.Strict().DecodeString(s)
 	if err != nil {
-		c.protocolErrorAt("auth", refusal(501, "5.5.2", "Cannot decode response"))
+		c.protocolErrorAt("auth", policy.NotBase64.Reply())
 	}
 	return b, err == nil
 }
@@ -125,7 +125,7 @@ func (d *saslDialogue) response() ([]byte, bool) {
 	if string(line) != "*" {
 		return c.decoded(string(line))
 	}
-	r := refusal(501, "5.7.0", "Authentication cancelled")
+	r := policy.AuthCancelled.Reply()
 	if d.refused {
 		c.failedLogon(d.logon.User(), r)
 	} else {

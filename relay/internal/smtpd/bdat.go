@@ -4,6 +4,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // bdat answers BDAT (RFC 3030 section 2). What follows the first chunk is up to
@@ -42,8 +44,7 @@ func (c *conn) bdat(arg string) {
 // badChunk refuses a chunk that cannot be told from commands: there is no going
 // on.
 func (c *conn) badChunk() {
-	c.refuse(Rejection{Stage: "data", Reply: refusal(501, "5.5.4",
-		"Invalid chunk size, closing transmission channel")})
+	c.refuse(Rejection{Stage: "data", Reply: policy.BadChunkSize.Reply()})
 	c.wire.last()
 }
 
@@ -112,8 +113,7 @@ func (s *chunks) acknowledge() error {
 		case "NOOP":
 			c.noop()
 		default:
-			c.protocolErrorAt("data", refusal(503, "5.5.1",
-				"Only BDAT continues a message that began with BDAT"))
+			c.protocolErrorAt("data", policy.OnlyBDAT.Reply())
 		}
 	}
 	return s.content.breakOff(io.ErrUnexpectedEOF)

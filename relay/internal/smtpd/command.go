@@ -1,13 +1,14 @@
 package smtpd
 
+import "github.com/postern-mail/postern/relay/internal/policy"
+
 // command answers a command.
 func (c *conn) command(line string) {
 	v, arg := verb(line)
 	behind := c.tx.dataRefused
 	c.tx.dataRefused = false
 	if c.secondHeader(line) {
-		c.refuse(Rejection{Stage: c.stage(), Reply: refusal(421, "4.7.0",
-			"A second PROXY header, closing transmission channel")})
+		c.refuse(Rejection{Stage: c.stage(), Reply: policy.SecondProxyHeader.Reply()})
 		return
 	}
 	switch v {
@@ -40,9 +41,8 @@ func (c *conn) command(line string) {
 	case "GET", "POST", "PUT", "CONNECT":
 		// Somebody's browser is made to speak to us: what follows is not the
 		// client's own.
-		c.refuse(Rejection{Stage: c.stage(), Reply: refusal(421, "4.7.0",
-			"This is not a web server")})
+		c.refuse(Rejection{Stage: c.stage(), Reply: policy.NoWebServer.Reply()})
 	default:
-		c.garbage(behind, refusal(500, "5.3.3", "Unrecognized command"))
+		c.garbage(behind, policy.UnknownCommand.Reply())
 	}
 }

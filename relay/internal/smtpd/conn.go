@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"log/slog"
 	"net"
+
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // conn is a connection, and the session on it. But for wire.dismiss and abort,
@@ -81,7 +83,7 @@ func (c *conn) goodbye(code int, enhanced, text string) {
 func (c *conn) refuse(rej Rejection) {
 	r := rej.Reply
 	c.rejected(rej)
-	c.reply(r.Code, r.enhancedFor(), r.Text)
+	c.reply(r.Code, enhancedFor(r), r.Text)
 	if r.Code == 421 {
 		c.wire.last()
 	}
@@ -100,7 +102,7 @@ func (c *conn) ask(f func() error) (r *Reply) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.srv.panicked(&c.sess, v)
-			r = refusal(421, "4.3.0", "Internal error")
+			r = policy.Panicked.Reply()
 		}
 	}()
 	return replyTo(f())

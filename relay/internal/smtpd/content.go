@@ -5,6 +5,9 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 const (
@@ -61,7 +64,8 @@ type content struct {
 func newContent(c *conn) *content {
 	c.wire.in.content = true
 	return &content{
-		conn: c, open: true, limit: sizeLimit(c.sess.Limits, c.sess.Rights), start: time.Now(),
+		conn: c, open: true, limit: policy.SizeLimit(c.sess.Limits, c.sess.Rights),
+		start:  time.Now(),
 		ends:   lineEnds{repair: c.sess.Connector.RepairLineEndings},
 		binary: c.tx.mail != nil && c.tx.mail.Body == "BINARYMIME",
 	}
@@ -130,7 +134,7 @@ func (b *content) next() error {
 		return err
 	}
 	if b.limit >= 0 && b.size > b.limit {
-		return b.refuse(tooLarge())
+		return b.refuse(policy.TooLarge.Missing(connector.BypassMessageSizeLimit))
 	}
 	if !b.binary {
 		var ok bool
@@ -160,7 +164,7 @@ func (b *content) last() error {
 }
 
 func badLine() *Reply {
-	return refusal(550, "5.6.11", "Bare CR, bare LF and NUL are not allowed in a message")
+	return policy.BareContent.Reply()
 }
 
 func (b *content) refuse(r *Reply) error {
@@ -179,7 +183,7 @@ func (b *content) refused() error {
 // announce refuses a message that will be too large with size octets more.
 func (b *content) announce(size int64) {
 	if b.limit >= 0 && size > b.limit-b.size {
-		b.refusal = tooLarge()
+		b.refusal = policy.TooLarge.Missing(connector.BypassMessageSizeLimit)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // dataPause is how long the refusal of DATA waits for content that a client
@@ -23,7 +25,7 @@ func (c *conn) data(arg string) {
 	}
 	if m.Body == "BINARYMIME" {
 		// RFC 3030 section 3.
-		c.protocolErrorAt("data", refusal(503, "5.5.1", "BINARYMIME needs BDAT"))
+		c.protocolErrorAt("data", policy.BinaryNeedsBDAT.Reply())
 		return
 	}
 	b := newContent(c)

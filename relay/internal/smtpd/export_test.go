@@ -12,9 +12,6 @@ import (
 // MaxPaused is for tests of the tarpit.
 const MaxPaused = maxPaused
 
-// MaxAbandoned is for tests of verifiers that do not return.
-const MaxAbandoned = maxAbandoned
-
 // MaxHeaders is for tests of proxies, CrowdNames and MaxCrowds of crowds behind
 // a gateway.
 const (

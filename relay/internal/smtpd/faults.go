@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 const (
@@ -26,7 +28,7 @@ func (c *conn) malformed(stage string, r *Reply, command string) {
 func (c *conn) refuseError(rej Rejection) {
 	c.count.errors++
 	if most := c.sess.Limits.MaxProtocolErrors; most >= 0 && c.count.errors > most {
-		rej.Reply = refusal(421, "4.7.0", "Too many errors on this connection")
+		rej.Reply = policy.TooManyErrors.Reply()
 	}
 	c.refuse(rej)
 }
@@ -43,7 +45,7 @@ func (c *conn) refusedByBackend(rej Rejection) {
 // refuseCounted sends a refusal that is no error of protocol.
 func (c *conn) refuseCounted(rej Rejection) {
 	if c.count.refused++; c.count.refused > maxRefused && rej.Reply.Code != 421 {
-		rej.Reply = refusal(421, "4.7.0", "Too many refused commands on this connection")
+		rej.Reply = policy.TooManyRefused.Reply()
 	}
 	c.refuse(rej)
 }
@@ -52,8 +54,7 @@ func (c *conn) refuseCounted(rej Rejection) {
 // it may be carried out.
 func (c *conn) useless() bool {
 	if c.count.useless++; c.count.useless > maxUseless {
-		c.refuse(Rejection{Stage: c.stage(), Reply: refusal(421, "4.7.0",
-			"Too many commands without a message")})
+		c.refuse(Rejection{Stage: c.stage(), Reply: policy.TooManyUseless.Reply()})
 		return false
 	}
 	return true
@@ -71,10 +72,10 @@ func (c *conn) garbage(behindData bool, r *Reply) {
 	}
 }
 
-func notImplemented() *Reply { return refusal(502, "5.5.1", "Command not implemented") }
+func notImplemented() *Reply { return policy.NotImplemented.Reply() }
 
 func contentRefusal() *Reply {
-	return refusal(421, "4.7.0", "Content sent behind a refused DATA, closing transmission channel")
+	return policy.ContentBehindData.Reply()
 }
 
 // noArgument refuses an argument where there is none.

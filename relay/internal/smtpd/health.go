@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // healthCheck makes the session one of a proxy that speaks for itself and that
@@ -38,5 +39,5 @@ func (health) Connect(context.Context, *Session) error { return nil }
 func (health) Helo(context.Context, *Session) error    { return nil }
 
 func (health) Mail(context.Context, *Session, *Mail) error {
-	return refusal(550, "5.7.1", "No service for the proxy itself")
+	return policy.NoProxyService.Reply()
 }

@@ -1,6 +1,10 @@
 package smtpd
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/postern-mail/postern/relay/internal/policy"
+)
 
 // helo answers EHLO and HELO.
 func (c *conn) helo(verb, name string) {
@@ -8,7 +12,7 @@ func (c *conn) helo(verb, name string) {
 		return
 	}
 	if !validHelo(name) {
-		c.malformed("helo", refusal(501, "5.5.4", "Invalid domain name"), verb+" "+name)
+		c.malformed("helo", policy.BadHello.Reply(), verb+" "+name)
 		return
 	}
 	if !IsHostName(name) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"time"
+
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 const (
@@ -57,12 +59,12 @@ func (c *conn) more(limit int, until time.Time, idle bool) {
 func (c *conn) wellFormed(line []byte, kind lineKind, limit int) bool {
 	switch {
 	case kind == lineBare:
-		c.garbage(c.tx.dataRefused, refusal(500, "5.5.2", "Line must end with CRLF"))
+		c.garbage(c.tx.dataRefused, policy.BareLineEnd.Reply())
 	case kind == lineRest:
 	case len(line) > c.longest(line, limit)-2:
 		c.tooLong()
 	case kind == lineControl:
-		c.garbage(c.tx.dataRefused, refusal(500, "5.5.2", "Invalid character in command"))
+		c.garbage(c.tx.dataRefused, policy.BadCharacter.Reply())
 	default:
 		return true
 	}
@@ -70,7 +72,7 @@ func (c *conn) wellFormed(line []byte, kind lineKind, limit int) bool {
 }
 
 func (c *conn) tooLong() {
-	c.refuse(Rejection{Stage: c.stage(), Reply: refusal(500, "5.5.6", "Line too long")})
+	c.refuse(Rejection{Stage: c.stage(), Reply: policy.LineTooLong.Reply()})
 	c.wire.last()
 }
 

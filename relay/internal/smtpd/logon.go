@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // logonTimeout bounds each step of a logon: a verifier that takes longer could
@@ -67,7 +68,7 @@ func (l *Logon) accept(ctx context.Context, id *auth.Identity) error {
 	s := l.session
 	l.become(id, l.mechanism)
 	defer l.become(nil, "")
-	r := DecideLogon(s.Connector, s.TLS != nil, id, s.Rights)
+	r := policy.DecideLogon(s.Connector, s.TLS != nil, id, s.Rights)
 	if r == nil {
 		r = replyTo(l.backend.Auth(ctx, s))
 	}
@@ -86,26 +87,16 @@ func (l *Logon) refusal(err error) *Reply {
 	case l.verdict != nil:
 		return l.verdict
 	case errors.Is(err, auth.ErrSyntax):
-		return refusal(501, "5.5.2", "Invalid response")
+		return policy.BadResponse.Reply()
 	case errors.Is(err, auth.ErrBadCredentials):
-		r := badCredentials()
+		r := policy.BadCredentials.Reply()
 		if err != auth.ErrBadCredentials {
 			r.Cause = err // it knows more
 		}
 		return r
 	}
-	r := &Reply{Code: 454, Enhanced: "4.7.0", Text: "Temporary authentication failure", Cause: err}
-	if r.Throttled() {
-		r.Text = "Too many failed logons, please try again later"
+	if r := policy.TooManyLogons.Because(err); r.Throttled() {
+		return r
 	}
-	return r
+	return policy.AuthFailed.Because(err)
 }
-
-// Throttled reports whether a logon was refused unseen, because of those that
-// failed before it.
-func (r *Reply) Throttled() bool {
-	_, ok := errors.AsType[*auth.ThrottledError](r.Cause)
-	return ok
-}
-
-func badCredentials() *Reply { return refusal(535, "5.7.8", "Authentication unsuccessful") }

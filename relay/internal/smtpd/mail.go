@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -14,14 +15,14 @@ const maxEnvelopeID = 100 // RFC 3461 section 4.4
 func (c *conn) mail(arg string) {
 	switch {
 	case c.sess.Helo == "":
-		c.protocolErrorAt("mail", refusal(503, "5.5.1", "Send hello first"))
+		c.protocolErrorAt("mail", policy.HelloFirst.Reply())
 		return
 	case c.tx.mail != nil:
-		c.protocolErrorAt("mail", refusal(503, "5.5.1", "Sender already specified"))
+		c.protocolErrorAt("mail", policy.SecondMail.Reply())
 		return
 	}
 	c.tx.mailRefused, c.tx.rcptRefused = true, false
-	if r := DecideTLS(c.sess.Connector, c.sess.TLS != nil); r != nil {
+	if r := policy.DecideTLS(c.sess.Connector, c.sess.TLS != nil); r != nil {
 		c.protocolErrorAt("mail", r)
 		return
 	}
@@ -33,7 +34,7 @@ func (c *conn) mail(arg string) {
 	if !strings.Contains(arg, "<") {
 		c.tolerated("MAIL", arg)
 	}
-	r = DecideSize(c.sess.Limits, c.sess.Rights, m.Size)
+	r = policy.DecideSize(c.sess.Limits, c.sess.Rights, m.Size)
 	if r == nil {
 		c.tx.mail = m
 		r = c.ask(func() error { return c.pol.Backend.Mail(c.ctx, &c.sess, m) })
@@ -62,9 +63,9 @@ func parseMail(arg string, e extensions) (*Mail, *Reply) {
 	from, rest, err := path(arg, "FROM:")
 	if err != nil || from.Domain() == "" && !from.IsNull() {
 		if errors.Is(err, errSyntax) {
-			return nil, refusal(501, "5.5.4", "Invalid arguments, expected FROM:<address>")
+			return nil, policy.BadMail.Reply()
 		}
-		return nil, refusal(501, "5.1.7", "Invalid address")
+		return nil, policy.BadSender.Reply()
 	}
 	m := &Mail{From: from, Size: -1}
 	if r := params(rest, func(key, value string) *Reply { return m.set(key, value, e) }); r != nil {
@@ -72,7 +73,7 @@ func parseMail(arg string, e extensions) (*Mail, *Reply) {
 	}
 	// RFC 6531 section 3.5.
 	if !m.UTF8 && from.UTF8() {
-		return nil, refusal(550, "5.6.7", "Non-ASCII addresses need SMTPUTF8")
+		return nil, policy.SenderNeedsUTF8.Reply()
 	}
 	return m, nil
 }

@@ -1,6 +1,10 @@
 package smtpd
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/postern-mail/postern/relay/internal/policy"
+)
 
 var errUnread = errors.New("smtpd: the backend accepted a message without reading its end")
 
@@ -15,10 +19,10 @@ func (c *conn) ready() bool {
 		// RFC 2920 section 3.1: the recipients were refused, the client could
 		// not know yet.
 		if c.useless() {
-			c.refuse(Rejection{Stage: "data", Reply: refusal(554, "5.5.1", "No valid recipients")})
+			c.refuse(Rejection{Stage: "data", Reply: policy.NoRecipients.Reply()})
 		}
 	default:
-		c.protocolErrorAt("data", refusal(503, "5.5.1", "Need RCPT command first"))
+		c.protocolErrorAt("data", policy.RcptFirst.Reply())
 	}
 	return false
 }
@@ -62,10 +66,7 @@ func (b *content) outcome(r *Reply) *Reply {
 	case b.refusal != nil:
 		return b.refusal
 	case r == nil && !b.delivered:
-		return &Reply{
-			Code: 451, Enhanced: "4.3.0", Text: "Temporary server error, please try again later",
-			Cause: errUnread,
-		}
+		return policy.ServerError.Because(errUnread)
 	}
 	return r
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // watched reports whether the session may relay for what its address is, and
@@ -28,9 +29,7 @@ func (c *conn) crowded() *Reply {
 }
 
 func crowdRefusal() *Reply {
-	return refusal(
-		421, "4.7.1", "Too many different clients behind one address, closing transmission channel",
-	)
+	return policy.Crowded.Reply()
 }
 
 // watch notes the name that a client says in HELO.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // offers says whether an extension is offered in the present state of the
@@ -50,7 +51,8 @@ func (c *conn) startTLSOffered() bool {
 // authOffered says whether AUTH may be used in the present state of the
 // session.
 func (c *conn) authOffered() bool {
-	return c.authKnown() && DecideAuth(c.pol.Auth, c.sess.Connector, c.sess.TLS != nil) == nil
+	return c.authKnown() &&
+		policy.DecideAuth(c.pol.Auth, c.sess.Connector, c.sess.TLS != nil) == nil
 }
 
 // xclientOffered reports whether the other end may name a client.
@@ -68,7 +70,7 @@ func (c *conn) saslConn() auth.Conn {
 	s := &c.sess
 	a := auth.Conn{
 		Remote: s.Remote, TLS: s.TLS, Certificate: c.secured.served,
-		Allowed: Mechanisms(s.Connector, s.TLS != nil), InsecurePlaintext: true,
+		Allowed: policy.Mechanisms(s.Connector, s.TLS != nil), InsecurePlaintext: true,
 	}
 	if c.secured.spoken && s.TLS != nil {
 		// The client is at the other end of another TLS connection: there is

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // quota counts the connections of each connector, by its name, so that the
@@ -65,17 +66,6 @@ func (u *usage) sweep(now time.Time) {
 	}
 }
 
-// Source is the address by which a peer is counted: one who holds an IPv6
-// address commonly holds its whole /64.
-func Source(a netip.Addr) netip.Addr {
-	if a.Is6() {
-		if p, err := a.WithZone("").Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return a
-}
-
 // admit counts a connection, or says why it may not be.
 func (q *quota) admit(name string, l connector.Limits, from netip.Addr, now time.Time) *Reply {
 	q.mu.Lock()
@@ -89,7 +79,7 @@ func (q *quota) admit(name string, l connector.Limits, from netip.Addr, now time
 		q.usage[name] = u
 	}
 	u.sweep(now)
-	from = Source(from)
+	from = policy.Source(from)
 	s := u.of(from)
 	if rate := float64(l.ConnectionRate); rate > 0 {
 		u.rate.fill(rate, now)
@@ -97,19 +87,13 @@ func (q *quota) admit(name string, l connector.Limits, from netip.Addr, now time
 		switch {
 		case s.rate.tokens < 1:
 			// One source leaves the other half to the others.
-			return refusal(421, "4.3.2",
-				"The connection rate has exceeded a per-source limit, closing transmission channel")
+			return policy.SourceRateExceeded.Reply()
 		case u.rate.tokens < 1:
-			return refusal(421, "4.3.2",
-				"The connection rate has exceeded a limit, closing transmission channel")
+			return policy.ConnectionRateExceeded.Reply()
 		}
 	}
 	if l.MaxConnections > 0 && u.total >= l.MaxConnections {
-		return refusal(
-			421, "4.3.2",
-			"The maximum number of concurrent connections has exceeded a limit, closing "+
-				"transmission channel",
-		)
+		return policy.TooManyConnections.Reply()
 	}
 	most := -1
 	if l.MaxConnectionsPerSource > 0 {
@@ -123,11 +107,7 @@ func (q *quota) admit(name string, l connector.Limits, from netip.Addr, now time
 		}
 	}
 	if most >= 0 && s.open >= most {
-		return refusal(
-			421, "4.3.2",
-			"The maximum number of concurrent connections has exceeded a per-source limit, "+
-				"closing transmission channel",
-		)
+		return policy.TooManyOfSource.Reply()
 	}
 	if l.ConnectionRate > 0 {
 		u.rate.tokens--
@@ -145,7 +125,7 @@ func (q *quota) release(name string, from netip.Addr) {
 	defer q.mu.Unlock()
 	u := q.usage[name]
 	u.total--
-	from = Source(from)
+	from = policy.Source(from)
 	s := u.source[from]
 	if s.open--; s.open == 0 && s.rate.last.IsZero() {
 		delete(u.source, from)

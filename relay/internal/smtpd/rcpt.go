@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -29,7 +30,7 @@ func (c *conn) rcpt(arg string) {
 	}
 	if most := c.sess.Limits.MaxRecipients; most > 0 && len(m.Recipients) >= most {
 		// RFC 5321 section 4.5.3.1.10: those accepted so far stand.
-		c.refuse(Rejection{Stage: "rcpt", Reply: refusal(452, "4.5.3", "Too many recipients"),
+		c.refuse(Rejection{Stage: "rcpt", Reply: policy.TooManyRecipients.Reply(),
 			To: rc.To.String()})
 		return
 	}
@@ -47,7 +48,7 @@ func (c *conn) takeRecipient(rc *Rcpt) {
 	m := c.tx.mail
 	n := rc.memory(len(m.Recipients))
 	if n > 0 && !c.pol.Memory.TakeSpare(n) {
-		c.refuse(Rejection{Stage: "rcpt", Reply: noMemory(), To: rc.To.String()})
+		c.refuse(Rejection{Stage: "rcpt", Reply: policy.NoRoom.Reply(), To: rc.To.String()})
 		return
 	}
 	c.tx.held += n
@@ -58,7 +59,7 @@ func (c *conn) takeRecipient(rc *Rcpt) {
 // noTransaction refuses a command that needs MAIL first. After a refused MAIL
 // that is the ordinary course of pipelining, and no error of the client.
 func (c *conn) noTransaction(stage string) {
-	r := refusal(503, "5.5.1", "Need MAIL command first")
+	r := policy.MailFirst.Reply()
 	if c.tx.mailRefused {
 		if c.useless() {
 			c.refuse(Rejection{Stage: stage, Reply: r})
@@ -73,11 +74,11 @@ func parseRcpt(arg string, e extensions, m *Mail) (Rcpt, *Reply) {
 	to, rest, err := path(arg, "TO:")
 	if err != nil || to.IsNull() {
 		if errors.Is(err, errSyntax) {
-			return Rcpt{}, refusal(501, "5.5.4", "Invalid arguments, expected TO:<address>")
+			return Rcpt{}, policy.BadRcpt.Reply()
 		}
-		return Rcpt{}, refusal(501, "5.1.3", "Invalid address")
+		return Rcpt{}, policy.BadRecipient.Reply()
 	}
-	if r := DecideLength(m.From, to); r != nil {
+	if r := policy.DecideLength(m.From, to); r != nil {
 		return Rcpt{}, r
 	}
 	rc := Rcpt{To: to}
@@ -88,7 +89,7 @@ func parseRcpt(arg string, e extensions, m *Mail) (Rcpt, *Reply) {
 	}
 	// RFC 6531 section 3.5.
 	if !m.UTF8 && to.UTF8() {
-		return Rcpt{}, refusal(553, "5.6.7", "Non-ASCII addresses need SMTPUTF8")
+		return Rcpt{}, policy.RecipientNeedsUTF8.Reply()
 	}
 	return rc, nil
 }

@@ -3,16 +3,13 @@ package smtpd
 import (
 	"errors"
 	"strconv"
+
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // maxReplyText keeps a reply line under the 512 octets of RFC 5321 section
 // 4.5.3.1.5.
 const maxReplyText = 480
-
-// refusal makes a Reply of ours.
-func refusal(code int, enhanced, text string) *Reply {
-	return &Reply{Code: code, Enhanced: enhanced, Text: text}
-}
 
 // replyTo turns the error of a Backend into what goes on the wire. It is the
 // only place that does so.
@@ -22,10 +19,7 @@ func replyTo(err error) *Reply {
 	}
 	r, ok := errors.AsType[*Reply](err)
 	if !ok || r == nil || r.Code < 400 || r.Code > 599 {
-		return &Reply{
-			Code: 451, Enhanced: "4.3.0", Text: "Temporary server error, please try again later",
-			Cause: err,
-		}
+		return policy.ServerError.Because(err)
 	}
 	return r
 }
@@ -59,7 +53,7 @@ func appendText(b []byte, text string) []byte {
 
 // enhancedFor returns the enhanced code of r, or the general one of its class
 // when r has none that fits (RFC 2034 section 4, RFC 3463 section 2).
-func (r *Reply) enhancedFor() string {
+func enhancedFor(r *Reply) string {
 	if validEnhanced(r.Enhanced) && int(r.Enhanced[0]-'0') == r.Code/100 {
 		return r.Enhanced
 	}

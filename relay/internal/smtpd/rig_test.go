@@ -19,6 +19,7 @@ import (
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 	"github.com/postern-mail/postern/relay/internal/wiretest"
 )
@@ -114,7 +115,7 @@ func policyFor(t testing.TB, b smtpd.Backend, list ...*connector.Connector) smtp
 
 // bounded is a server as a relay has it.
 func bounded(s *auth.Server) *auth.Server {
-	return smtpd.NewCalls(slog.New(slog.DiscardHandler), 0).Bound(s)
+	return policy.NewCalls(slog.New(slog.DiscardHandler), 0).Bound(s)
 }
 
 // start serves a connector. In a synctest bubble it must be called inside.

@@ -3,6 +3,8 @@ package smtpd
 import (
 	"context"
 	"log/slog"
+
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // serve speaks with the client until the session is over.
@@ -38,8 +40,7 @@ func (c *conn) open() {
 	if !c.wire.in.empty() || pending(c.wire.raw) {
 		// RFC 5321 section 4.3.1: who does not wait for the banner waits for no
 		// reply.
-		c.refuse(Rejection{Stage: "connect", Reply: refusal(421, "4.7.0",
-			"Data sent before the greeting, closing transmission channel")})
+		c.refuse(Rejection{Stage: "connect", Reply: policy.EarlyTalker.Reply()})
 		return
 	}
 	c.greet()

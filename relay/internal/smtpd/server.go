@@ -138,7 +138,7 @@ func (s *Server) accept(c net.Conn) {
 			// The send buffer of a new connection is empty, so this does not
 			// wait.
 			_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-			_, _ = c.Write(appendReply(nil, r.Code, r.enhancedFor(), r.Text))
+			_, _ = c.Write(appendReply(nil, r.Code, enhancedFor(r), r.Text))
 		}
 		c.Close()
 		return

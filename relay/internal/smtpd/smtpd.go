@@ -10,21 +10,13 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
 // Reply is an error that says what goes on the wire. Any other error of a
-// Backend becomes a constant 451 4.3.0; its text goes to the log only. A code
-// of 421 also closes the connection.
-type Reply struct {
-	Code     int
-	Enhanced string // "5.7.1"
-	Text     string // one line of printable ASCII; anything else is replaced
-	Cause    error  // for the log; never on the wire
-}
-
-func (r *Reply) Error() string { return r.Text }
-func (r *Reply) Unwrap() error { return r.Cause }
+// Backend becomes a constant 451 4.3.0; its text goes to the log only.
+type Reply = policy.Reply
 
 // Session is what a connection has shown so far. The server owns it; a
 // Backend reads it during its calls, which never overlap for one session.
@@ -122,7 +114,7 @@ type Policy struct {
 	TLS     *tls.Config
 	Backend Backend
 	// Memory is for the recipients of messages being received. Nil is no bound.
-	Memory *Budget
+	Memory *policy.Budget
 	// CompleteDomain is added to the paths of authenticated users that have no
 	// domain. Empty: they are refused.
 	CompleteDomain string

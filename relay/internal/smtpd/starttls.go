@@ -1,10 +1,12 @@
 package smtpd
 
+import "github.com/postern-mail/postern/relay/internal/policy"
+
 // startTLS is RFC 3207.
 func (c *conn) startTLS(arg string) {
 	switch {
 	case c.sess.TLS != nil:
-		c.protocolError(refusal(503, "5.5.1", "TLS already active"))
+		c.protocolError(policy.SecondStartTLS.Reply())
 		return
 	case !c.startTLSOffered():
 		c.protocolError(notImplemented())

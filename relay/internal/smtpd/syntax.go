@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 const (
@@ -142,10 +143,10 @@ func hasControl(s string) bool {
 	return false
 }
 
-func badParam() *Reply { return refusal(501, "5.5.4", "Invalid arguments") }
+func badParam() *Reply { return policy.BadArguments.Reply() }
 
 // unknownParam is RFC 5321 section 4.1.1.11.
-func unknownParam() *Reply { return refusal(555, "5.5.4", "Unsupported parameter") }
+func unknownParam() *Reply { return policy.UnknownParameter.Reply() }
 
 // completePath adds a domain to the path of an argument that has none (RFC 6409
 // section 8.1), but for <> and <postmaster>.

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 const handshakeTimeout = 30 * time.Second
@@ -48,7 +50,8 @@ func (c *conn) handshake() bool {
 func (c *conn) asks() bool {
 	con := c.sess.Connector
 	return con.AsksForCertificate() ||
-		c.authKnown() && c.pol.Auth.Certificates != nil && DecideAuth(c.pol.Auth, con, true) == nil
+		c.authKnown() && c.pol.Auth.Certificates != nil &&
+			policy.DecideAuth(c.pol.Auth, con, true) == nil
 }
 
 // verify looks at the certificate that the client has shown and sets

@@ -1,5 +1,7 @@
 package smtpd
 
+import "github.com/postern-mail/postern/relay/internal/policy"
+
 // transaction is what MAIL has begun, and what became of the commands that
 // clients send behind it without waiting.
 type transaction struct {
@@ -15,7 +17,7 @@ type transaction struct {
 func (t *transaction) empty() bool { return t.mail == nil || len(t.mail.Recipients) == 0 }
 
 // reset forgets the transaction and gives back the memory.
-func (t *transaction) reset(memory *Budget) {
+func (t *transaction) reset(memory *policy.Budget) {
 	t.mail = nil
 	memory.Give(t.held)
 	t.held = 0

@@ -1,19 +1,20 @@
 package smtpd
 
+import "github.com/postern-mail/postern/relay/internal/policy"
+
 // xclient begins a new session on the connection, for the client that a listed
 // host speaks for.
 func (c *conn) xclient(arg string) {
 	switch {
 	case c.named():
 		// Who is named may be behind a proxy that passes on what it says.
-		c.refuse(Rejection{Stage: c.stage(), Reply: refusal(421, "4.7.0",
-			"XCLIENT from a client that has been named, closing transmission channel")})
+		c.refuse(Rejection{Stage: c.stage(), Reply: policy.SecondXClient.Reply()})
 		return
 	case !c.xclientOffered():
-		c.protocolError(refusal(550, "5.7.1", "Not authorized to use XCLIENT"))
+		c.protocolError(policy.NoXClient.Reply())
 		return
 	case c.tx.mail != nil:
-		c.protocolError(refusal(503, "5.5.1", "Mail transaction in progress"))
+		c.protocolError(policy.InTransaction.Reply())
 		return
 	case !c.useless():
 		return
@@ -71,7 +72,7 @@ func (c *conn) readmit() *Reply {
 	}
 	con, ok := c.pol.find(local, c.sess.Remote, c.sess.TLS == nil)
 	if !ok || !isHost(c.sess.Remote.Addr()) {
-		return refusal(421, "4.3.2", "Service not available for this client")
+		return policy.NoClientService.Reply()
 	}
 	return c.admit(con)
 }

@@ -1,4 +1,4 @@
-package smtpd
+package policy
 
 import "sync/atomic"
 
@@ -35,22 +35,3 @@ func (b *Budget) Give(n int64) {
 func (b *Budget) Has(n int64) bool {
 	return b == nil || b.taken.Load()+n <= b.most.Load()
 }
-
-const (
-	// recipientMemory is about what an accepted recipient takes up beside its
-	// address, in the session and in the message that is made of it.
-	recipientMemory = 512
-	// freeRecipients are as many as any message has.
-	freeRecipients = 20
-)
-
-// memory is what the recipient counts in a Budget that follows on so many
-// others.
-func (rc *Rcpt) memory(others int) int64 {
-	if others < freeRecipients {
-		return 0
-	}
-	return recipientMemory + 2*int64(len(rc.To.String())+len(rc.Original))
-}
-
-func noMemory() *Reply { return refusal(452, "4.3.1", "Insufficient system resources") }

@@ -1,77 +1,81 @@
-package relay
+package policy
 
 import (
 	"errors"
 	"io"
-
-	"github.com/postern-mail/postern/relay/internal/smtpd"
 )
 
 const (
-	// messageMemory is what every message being received takes up: the buffers
+	// MessageMemory is what every message being received takes up: the buffers
 	// of its connection and the beginning of its header.
-	messageMemory = 64 << 10
-	// freeHeader is the part of a header that messageMemory has room for. Each
+	MessageMemory = 64 << 10
+	// freeHeader is the part of a header that MessageMemory has room for. Each
 	// further byte counts headerWeight times: for the section, for where its
 	// fields are, as short as they can be, and for both again when one is
 	// changed.
 	freeHeader   = 8 << 10
 	headerWeight = 16
-	// freeContent is the part of a content that messageMemory has room for, and
+	// freeContent is the part of a content that MessageMemory has room for, and
 	// contentMemory how much of it a store keeps in memory, as filespool does.
 	freeContent   = 16 << 10
 	contentMemory = 128 << 10
 )
 
-var errMemory = errors.New("relay: the memory for messages being received is used up")
+// ErrMemory is the cause of a refusal for want of memory.
+var ErrMemory = errors.New("relay: the memory for messages being received is used up")
 
-// share is what one message has of the memory for messages being received.
-type share struct {
-	all   *smtpd.Budget
-	taken int64
+// Share is what one message has of the memory for messages being received. It
+// counts the message on its way in.
+type Share struct {
+	all     *Budget
+	taken   int64
+	header  measuredHeader
+	content measuredContent
 }
 
-// take takes memory that any message needs.
-func (s *share) take(n int64) error { return s.took(s.all.Take(n), n) }
+// NewShare begins a message's share of all.
+func NewShare(all *Budget) *Share { return &Share{all: all} }
+
+// Take takes memory that any message needs.
+func (s *Share) Take(n int64) error { return s.took(s.all.Take(n), n) }
 
 // takeSpare takes memory that few messages need, so that they do not keep out
 // the others.
-func (s *share) takeSpare(n int64) error { return s.took(s.all.TakeSpare(n), n) }
+func (s *Share) takeSpare(n int64) error { return s.took(s.all.TakeSpare(n), n) }
 
-func (s *share) took(ok bool, n int64) error {
+func (s *Share) took(ok bool, n int64) error {
 	if !ok {
-		return replyNoRoom(errMemory)
+		return NoRoom.Because(ErrMemory)
 	}
 	s.taken += n
 	return nil
 }
 
-func (s *share) release() {
+// Release gives all back.
+func (s *Share) Release() {
 	s.all.Give(s.taken)
 	s.taken = 0
 }
 
-// measured is what counts a message on its way in.
-type measured struct {
-	share
-	header  measuredHeader
-	content measuredContent
+// ReadHeader counts content while its header is read, until HeaderRead.
+func (s *Share) ReadHeader(content io.Reader) io.Reader {
+	s.header = measuredHeader{Reader: content, share: s, free: freeHeader}
+	return &s.header
 }
 
-func (m *measured) readHeader(content io.Reader) *measuredHeader {
-	m.header = measuredHeader{Reader: content, share: &m.share, free: freeHeader}
-	return &m.header
-}
+// HeaderRead ends the count of the header.
+func (s *Share) HeaderRead() { s.header.done = true }
 
-func (m *measured) writeContent(w io.Writer) *measuredContent {
-	m.content = measuredContent{Writer: w, share: &m.share}
-	return &m.content
+// WriteContent counts the content that is written to w.
+func (s *Share) WriteContent(w io.Writer) io.Writer {
+	s.content = measuredContent{Writer: w, share: s}
+	return &s.content
 }
 
 // measuredHeader counts a content while its header is read.
 type measuredHeader struct {
 	io.Reader
-	share *share
+	share *Share
 	free  int64 // octets that do not count
 	done  bool
 }
@@ -97,7 +101,7 @@ func (m *measuredHeader) WriteTo(w io.Writer) (int64, error) { return io.Copy(w,
 // measuredContent counts a content as far as a store keeps it in memory.
 type measuredContent struct {
 	io.Writer
-	share *share
+	share *Share
 	seen  int64 // octets
 }
 
@@ -105,7 +109,7 @@ func (m *measuredContent) Write(p []byte) (int, error) {
 	before := m.counted()
 	m.seen += int64(len(p))
 	if n := m.counted() - before; n > 0 {
-		if err := m.share.take(n); err != nil {
+		if err := m.share.Take(n); err != nil {
 			return 0, err
 		}
 	}

@@ -1,4 +1,4 @@
-package smtpd
+package policy
 
 import (
 	"context"
@@ -18,9 +18,9 @@ const maxAbandoned = 1000
 var ErrUnanswered = errors.New("no answer in time")
 
 var (
-	errAbandoned = errors.New("smtpd: too many calls have not returned")
-	errNoAnswer  = errors.New("smtpd: the call ended its goroutine")
-	errPanicked  = errors.New("smtpd: the call panicked")
+	errAbandoned = errors.New("relay: too many calls have not returned")
+	errNoAnswer  = errors.New("relay: the call ended its goroutine")
+	errPanicked  = errors.New("relay: the call panicked")
 )
 
 // Calls lets nobody wait for a function of the application that ignores its
@@ -68,7 +68,7 @@ func Call[T any](
 	}
 	c.abandoned.Add(1)
 	if a.over.CompareAndSwap(false, true) {
-		return none, fmt.Errorf("smtpd: %s: %w: %w", what, ErrUnanswered, ctx.Err())
+		return none, fmt.Errorf("relay: %s: %w: %w", what, ErrUnanswered, ctx.Err())
 	}
 	c.abandoned.Add(-1)
 	<-a.given
@@ -98,4 +98,39 @@ func (a *answer[T]) ask(c *Calls, what string, whom slog.Attr, f func() (T, erro
 		c.abandoned.Add(-1)
 	}()
 	a.value, a.err = f()
+}
+
+// AnswerLimit is how long a Policy function, a look-up of a recipient or of a
+// name, or a Quota may take. A client waits longer (RFC 5321 section 4.5.3.2).
+const AnswerLimit = time.Minute
+
+// Ask calls f with a context of its own that ends after AnswerLimit.
+func Ask[T any](
+	ctx context.Context, c *Calls, what string, whom slog.Attr,
+	f func(context.Context) (T, error),
+) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, AnswerLimit)
+	defer cancel()
+	return Call(ctx, c, what, whom, func() (T, error) { return f(ctx) })
+}
+
+// AskOnly is Ask for a function that only says no.
+func AskOnly(
+	ctx context.Context, c *Calls, what string, whom slog.Attr, f func(context.Context) error,
+) error {
+	_, err := Ask(ctx, c, what, whom,
+		func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
+	return err
+}
+
+// ErrLeftAlone tells that a Policy function still has what it was given.
+var ErrLeftAlone = errors.New("relay: a Policy function was left alone")
+
+// Consult asks a function of the application about a session.
+func (c *Calls) Consult(ctx context.Context, session string, f func(context.Context) error) error {
+	err := AskOnly(ctx, c, "a Policy function", slog.String("session", session), f)
+	if errors.Is(err, ErrUnanswered) {
+		return fmt.Errorf("%w: %w", ErrLeftAlone, err)
+	}
+	return err
 }

@@ -1,4 +1,4 @@
-package smtpd
+package policy
 
 import (
 	"net/netip"
@@ -16,7 +16,7 @@ import (
 // 3207 section 4).
 func DecideTLS(c *connector.Connector, tls bool) *Reply {
 	if c.RequireTLS && !tls {
-		return refusal(530, "5.7.0", "Must issue a STARTTLS command first")
+		return MustStartTLS.Reply()
 	}
 	return nil
 }
@@ -27,6 +27,16 @@ func DecideTLS(c *connector.Connector, tls bool) *Reply {
 func MustEncrypt(required bool, client, proxy netip.Addr) bool {
 	local := client.Unmap().IsLoopback() && (!proxy.IsValid() || proxy.Unmap().IsLoopback())
 	return required && !local
+}
+
+// Encrypted reports whether a client that does not speak SMTP is inside TLS, or
+// need not be. proxied tells that the connection from its proxy is inside TLS,
+// whatever the proxy says of the client.
+func (p *Rules) Encrypted(client, proxy netip.Addr, tls, proxied bool) bool {
+	if proxy.IsValid() && !proxied && MustEncrypt(p.Encrypt, proxy, netip.Addr{}) {
+		return false
+	}
+	return tls || !MustEncrypt(p.Encrypt, client, proxy)
 }
 
 // Encrypting returns c as it is for a client that must encrypt.
@@ -45,9 +55,9 @@ func DecideAuth(s *auth.Server, c *connector.Connector, tls bool) *Reply {
 	servers := c.AuthMechanisms&connector.ExchangeServer != 0
 	switch {
 	case s == nil || c.AuthMechanisms&connector.BasicAuth == 0 && !servers:
-		return NotOffered()
+		return AuthNotOffered.Reply()
 	case !usersLogOn(c, tls) && !(servers && tls):
-		return refusal(538, "5.7.11", "Encryption required for requested authentication mechanism")
+		return AuthNeedsTLS.Reply()
 	}
 	return nil
 }
@@ -81,10 +91,10 @@ func DecideLogon(
 ) *Reply {
 	if !id.Server && !usersLogOn(c, tls) {
 		// Not to tell that the secret is good.
-		return badCredentials()
+		return BadCredentials.Reply()
 	}
 	if !rights.Has(connector.Submit) {
-		return Missing(badCredentials(), connector.Submit)
+		return BadCredentials.Missing(connector.Submit)
 	}
 	return nil
 }
@@ -92,28 +102,10 @@ func DecideLogon(
 // DecideSize refuses a message of size octets that is over the limit (RFC 1870
 // section 6.1).
 func DecideSize(l connector.Limits, r connector.Right, size int64) *Reply {
-	if limit := sizeLimit(l, r); limit >= 0 && size > limit {
-		return tooLarge()
+	if limit := SizeLimit(l, r); limit >= 0 && size > limit {
+		return TooLarge.Missing(connector.BypassMessageSizeLimit)
 	}
 	return nil
-}
-
-func tooLarge() *Reply {
-	return Missing(
-		refusal(552, "5.3.4", "Message size exceeds fixed maximum message size"),
-		connector.BypassMessageSizeLimit,
-	)
-}
-
-// MissingRight is the cause of a refusal that one more right would lift.
-type MissingRight connector.Right
-
-func (m MissingRight) Error() string { return "missing right " + connector.Right(m).String() }
-
-// Missing gives r the cause that a right was missing.
-func Missing(r *Reply, right connector.Right) *Reply {
-	r.Cause = MissingRight(right)
-	return r
 }
 
 // maxLocal bounds the local part of a recipient (RFC 5321 section 4.5.3.1.1).
@@ -125,18 +117,15 @@ const maxLocal = 64
 func DecideLength(from, to domains.Address) *Reply {
 	// As it is written, quotes included. A domain holds no "@".
 	if strings.LastIndexByte(to.String(), '@') > maxLocal && !from.IsNull() {
-		return refusal(501, "5.1.3", "Invalid address")
+		return BadRecipient.Reply()
 	}
 	return nil
 }
 
-// sizeLimit returns the most octets a message may have; -1 without limit.
-func sizeLimit(l connector.Limits, r connector.Right) int64 {
+// SizeLimit returns the most octets a message may have; -1 without limit.
+func SizeLimit(l connector.Limits, r connector.Right) int64 {
 	if l.MaxMessageBytes > 0 && !r.Has(connector.BypassMessageSizeLimit) {
 		return l.MaxMessageBytes
 	}
 	return -1
 }
-
-// NotOffered refuses AUTH where there is none.
-func NotOffered() *Reply { return refusal(502, "5.5.1", "AUTH is not offered") }
