@@ -67,12 +67,12 @@ func TestEveryFaultIsAFieldError(t *testing.T) {
 			return err
 		}, []string{"list:2", "list:4"}},
 		{"auth.OpenHtpasswd", func(t *testing.T) error {
-			_, err := auth.OpenHtpasswd(textFile(t, "users", "anna\nbert\n"))
+			_, err := auth.OpenHtpasswd(textFile(t, "users", "anna\nbert\n"), nil)
 			return err
 		}, []string{"users:1", "users:2"}},
 		{"Keyring.Issue", func(t *testing.T) error {
 			_, _, err := auth.NewKeyring(
-				&auth.MemoryCredentials{}, auth.KeyringOptions{},
+				&auth.MemoryCredentials{}, nil,
 			).Issue(t.Context(), auth.Credential{PerDay: -1, PerMinute: -1})
 			return err
 		}, []string{"Owner", "PerDay", "PerMinute"}},
@@ -120,7 +120,7 @@ func TestEveryFaultIsAFieldError(t *testing.T) {
 			return err
 		}, []string{"Relay", "Verifier", "RequireForwarded"}},
 		{"autoconfig.New", func(t *testing.T) error {
-			_, err := autoconfig.New(newRelay(t), autoconfig.Options{Hostname: "-", WebHost: "-"})
+			_, err := autoconfig.New(newRelay(t), &autoconfig.Options{Hostname: "-", WebHost: "-"})
 			return err
 		}, []string{"Hostname", "WebHost"}},
 	} {

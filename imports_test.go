@@ -72,7 +72,7 @@ var allowed = map[string][]string{
 		"github.com/emersion/go-smtp", "github.com/emersion/go-sasl",
 	},
 
-	"relay/internal/httppeer": {"relay"},
+	"relay/internal/httppeer": {"connector", "relay"},
 }
 
 // required are the modules that the root may require, so that an application

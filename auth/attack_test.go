@@ -28,8 +28,8 @@ func BenchmarkAttack(b *testing.B) {
 	for _, attack := range []bool{false, true} {
 		b.Run(fmt.Sprintf("attack=%v", attack), func(b *testing.B) {
 			var guesses atomic.Int64
-			hasher := auth.NewHasher(auth.HasherOptions{})
-			v := auth.NewThrottle(auth.ThrottleOptions{}).Guard(auth.VerifierFunc(func(
+			hasher := auth.NewHasher(nil)
+			v := auth.NewThrottle(nil).Guard(auth.VerifierFunc(func(
 				ctx context.Context, c auth.Credentials,
 			) (*auth.Identity, error) {
 				if c.Password != "secret" {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// CacheOptions say what a Cache remembers. The zero value is a good choice.
+// CacheOptions say what a Cache remembers. Nil stands for the defaults.
 type CacheOptions struct {
 	// Entries is how many right credentials are remembered, and how many wrong
 	// ones; those used least recently make room. Defaults to 4096.
@@ -43,7 +43,8 @@ type Cache struct {
 // are not remembered, nor is what a [Keyring] says of a credential it knows:
 // that may change at any time, and a token costs no slow hash. A flood of wrong
 // credentials does not push out right ones.
-func Cached(v Verifier, opt CacheOptions) *Cache {
+func Cached(v Verifier, o *CacheOptions) *Cache {
+	opt := valueOf(o)
 	setDefault(&opt.Entries, 4096)
 	setDefault(&opt.TTL, 5*time.Minute)
 	if opt.NegativeTTL == 0 {

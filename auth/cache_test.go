@@ -27,7 +27,7 @@ func counted(n *int, opt auth.CacheOptions) (*auth.Cache, map[string]string) {
 			return nil, errors.New("down")
 		}
 		return auth.Static(users).Verify(ctx, c)
-	}), opt), users
+	}), &opt), users
 }
 
 func TestCached(t *testing.T) {
@@ -81,7 +81,7 @@ func TestCachedTellsApart(t *testing.T) {
 	) (*auth.Identity, error) {
 		n++
 		return &auth.Identity{User: "x"}, nil
-	}), auth.CacheOptions{})
+	}), nil)
 	at := netip.MustParseAddrPort("192.0.2.1:1")
 	all := []auth.Credentials{
 		{}, {Username: "a"}, {Password: "a"}, {Token: "a"}, {Authzid: "a"}, {Mechanism: "a"},
@@ -138,7 +138,7 @@ func TestCachedForgetMeanwhile(t *testing.T) {
 			n++
 			time.Sleep(time.Second)
 			return &auth.Identity{User: "anna"}, nil
-		}), auth.CacheOptions{})
+		}), nil)
 		done := make(chan string)
 		go func() { done <- outcome(t, c, "anna", "secret") }()
 		synctest.Wait()
@@ -154,7 +154,7 @@ func TestCachedForgetMeanwhile(t *testing.T) {
 }
 
 func BenchmarkCached(b *testing.B) {
-	c := auth.Cached(auth.Static(map[string]string{"anna": "secret"}), auth.CacheOptions{})
+	c := auth.Cached(auth.Static(map[string]string{"anna": "secret"}), nil)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {

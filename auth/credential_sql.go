@@ -34,7 +34,8 @@ type SQLCredentials struct {
 var _ CredentialStore = (*SQLCredentials)(nil)
 
 // NewSQLCredentials returns the store in a database of any driver.
-func NewSQLCredentials(db *sql.DB, opt SQLCredentialsOptions) *SQLCredentials {
+func NewSQLCredentials(db *sql.DB, o *SQLCredentialsOptions) *SQLCredentials {
+	opt := valueOf(o)
 	if opt.Table == "" {
 		opt.Table = "postern_credentials"
 	}

@@ -88,9 +88,9 @@ func ExampleOpenHtpasswd() {
 		return
 	}
 
-	v, err := auth.OpenHtpasswd(path, auth.OnReloadError(func(err error) {
+	v, err := auth.OpenHtpasswd(path, &auth.HtpasswdOptions{OnReloadError: func(err error) {
 		slog.Error("users not read again", "error", err)
-	}))
+	}})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -133,7 +133,7 @@ func ExamplePrepareName() {
 }
 
 func ExampleThrottle() {
-	throttle := auth.NewThrottle(auth.ThrottleOptions{Free: 1, MaxWait: time.Millisecond})
+	throttle := auth.NewThrottle(&auth.ThrottleOptions{Free: 1, MaxWait: time.Millisecond})
 	v := throttle.Guard(auth.Static(map[string]string{"anna": "secret"}))
 	attacker, office := netip.MustParseAddrPort(
 		"203.0.113.9:4711",
@@ -180,7 +180,7 @@ func ExampleServer() {
 			}
 			return keys, anna, nil
 		}),
-		Throttle: auth.NewThrottle(auth.ThrottleOptions{}),
+		Throttle: auth.NewThrottle(nil),
 	}
 	conn := auth.Conn{TLS: &tls.ConnectionState{}}
 	fmt.Println(server.Mechanisms(conn))
@@ -260,8 +260,8 @@ func ExampleNewSCRAMKeys() {
 }
 
 func ExampleHasher() {
-	hasher := auth.NewHasher(auth.HasherOptions{}) // one for the process
-	stored := auth.HashPassword("secret")          // when the user chooses a password
+	hasher := auth.NewHasher(nil)         // one for the process
+	stored := auth.HashPassword("secret") // when the user chooses a password
 	v := auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
 		if err := c.Check(); err != nil {
 			return nil, err
@@ -289,7 +289,7 @@ func ExampleCached() {
 		fmt.Println("asking the directory")
 		return &auth.Identity{User: c.Username}, nil
 	})
-	v := auth.Cached(slow, auth.CacheOptions{TTL: time.Minute})
+	v := auth.Cached(slow, &auth.CacheOptions{TTL: time.Minute})
 	for range 3 {
 		id, err := v.Verify(
 			context.Background(), auth.Credentials{Username: "anna", Password: "secret"},
@@ -307,11 +307,11 @@ func ExampleNewSQL() {
 	var db *sql.DB // the application's own, of any driver
 	users := auth.NewSQL(db, `
 		SELECT u.password, u.email AS name, u.senders, u.tenant
-		FROM users u WHERE u.email = lower($1) AND NOT u.disabled`, auth.SQLOptions{})
+		FROM users u WHERE u.email = lower($1) AND NOT u.disabled`, nil)
 	server := &auth.Server{
-		Passwords: auth.Cached(users, auth.CacheOptions{}),
+		Passwords: auth.Cached(users, nil),
 		SCRAM:     users,
-		Throttle:  auth.NewThrottle(auth.ThrottleOptions{}),
+		Throttle:  auth.NewThrottle(nil),
 	}
 	fmt.Println(server.Mechanisms(auth.Conn{TLS: &tls.ConnectionState{}}))
 	// Output: [SCRAM-SHA-256 PLAIN LOGIN]
@@ -319,7 +319,7 @@ func ExampleNewSQL() {
 
 func ExampleKeyring() {
 	ctx := context.Background()
-	keyring := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{
+	keyring := auth.NewKeyring(new(auth.MemoryCredentials), &auth.KeyringOptions{
 		OnRefusal: func(e *auth.CredentialError) { fmt.Println("event:", e.Label, e.Refusal) },
 	})
 	token, printer, err := keyring.Issue(ctx, auth.Credential{
@@ -361,7 +361,7 @@ func ExampleKeyring() {
 
 func ExampleKeyring_Spend() {
 	ctx := context.Background()
-	keyring := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+	keyring := auth.NewKeyring(new(auth.MemoryCredentials), nil)
 	_, c, err := keyring.Issue(ctx, auth.Credential{Owner: "anna", PerDay: 1})
 	if err != nil {
 		fmt.Println(err)
@@ -383,8 +383,8 @@ func ExampleKeyring_Spend() {
 func ExampleNewSQLCredentials() {
 	var db *sql.DB // the application's own, of any driver
 	keyring := auth.NewKeyring(
-		auth.NewSQLCredentials(db, auth.SQLCredentialsOptions{Table: "mail_credentials"}),
-		auth.KeyringOptions{},
+		auth.NewSQLCredentials(db, &auth.SQLCredentialsOptions{Table: "mail_credentials"}),
+		nil,
 	)
 	var _ auth.Verifier = keyring
 }

@@ -29,7 +29,7 @@ func (h *Hasher) Idle() (idle, queued, sources int) {
 // ParseHtpasswd returns the number of users in data and the hash that an
 // unknown user is compared with.
 func ParseHtpasswd(name string, data []byte, nobody string) (n int, hash string, err error) {
-	u, err := parseHtpasswd(name, data, NewHasher(HasherOptions{}), false)
+	u, err := parseHtpasswd(name, data, NewHasher(nil), false)
 	if err != nil {
 		return 0, "", err
 	}

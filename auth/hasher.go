@@ -15,7 +15,7 @@ import (
 // client is told 454 4.7.0.
 var ErrBusy = errors.New("auth: too many passwords to check")
 
-// HasherOptions change a Hasher.
+// HasherOptions change a Hasher. Nil stands for the defaults.
 type HasherOptions struct {
 	// Workers is how many hashes are computed at the same time. Defaults to the
 	// number of processors for Go.
@@ -54,8 +54,9 @@ type Hasher struct {
 	lanes       [suspect + 1]lane
 }
 
-// NewHasher returns a Hasher. The zero options are a good choice.
-func NewHasher(opt HasherOptions) *Hasher {
+// NewHasher returns a Hasher.
+func NewHasher(o *HasherOptions) *Hasher {
+	opt := valueOf(o)
 	setDefault(&opt.Workers, runtime.GOMAXPROCS(0))
 	setDefault(&opt.MaxQueue, 1024)
 	h := &Hasher{

@@ -25,7 +25,7 @@ func TestHasherMatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := auth.NewHasher(auth.HasherOptions{})
+	h := auth.NewHasher(nil)
 	for _, stored := range []string{
 		hash(t, "secret"),
 		auth.HashPassword("secret"),
@@ -80,7 +80,7 @@ func TestHasherMatch(t *testing.T) {
 
 func TestHasherOther(t *testing.T) {
 	t.Parallel()
-	h := auth.NewHasher(auth.HasherOptions{Other: func(hash, password string) (bool, error) {
+	h := auth.NewHasher(&auth.HasherOptions{Other: func(hash, password string) (bool, error) {
 		if rest, ok := strings.CutPrefix(hash, "{PLAIN}"); ok {
 			return rest == password, nil
 		}
@@ -117,7 +117,7 @@ func TestHasherTurns(t *testing.T) {
 			order = append(order, name)
 			return true, nil
 		}
-		h := auth.NewHasher(auth.HasherOptions{Workers: 1, MaxQueue: 10, Other: note})
+		h := auth.NewHasher(&auth.HasherOptions{Workers: 1, MaxQueue: 10, Other: note})
 		release := h.Hold()
 		var all sync.WaitGroup
 		call := func(ctx context.Context, source, name string) {
@@ -179,7 +179,7 @@ func TestHasherLanes(t *testing.T) {
 			time.Sleep(time.Second)
 			return true, nil
 		}
-		h := auth.NewHasher(auth.HasherOptions{Workers: 2, MaxQueue: 4, Other: slow})
+		h := auth.NewHasher(&auth.HasherOptions{Workers: 2, MaxQueue: 4, Other: slow})
 		var all sync.WaitGroup
 		call := func(who, name string) {
 			all.Go(func() {
@@ -220,7 +220,7 @@ func TestHasherWorkers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var running, most atomic.Int64
-		h := auth.NewHasher(auth.HasherOptions{Other: func(string, string) (bool, error) {
+		h := auth.NewHasher(&auth.HasherOptions{Other: func(string, string) (bool, error) {
 			n := running.Add(1)
 			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 			}
@@ -256,7 +256,7 @@ func TestHtpasswdFormats(t *testing.T) {
 		),
 		1,
 	)
-	h, err := auth.OpenHtpasswd(path)
+	h, err := auth.OpenHtpasswd(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +289,7 @@ func FuzzHasher(f *testing.F) {
 		"pencil",
 	)
 	f.Add("$2a$04$"+strings.Repeat(".", 53), "x")
-	h := auth.NewHasher(auth.HasherOptions{})
+	h := auth.NewHasher(nil)
 	f.Fuzz(func(t *testing.T, stored, password string) {
 		if len(stored) > 5 &&
 			(strings.HasPrefix(stored, "$2") && stored[4:6] > "05" || strings.Contains(
@@ -304,7 +304,7 @@ func FuzzHasher(f *testing.F) {
 }
 
 func BenchmarkHasher(b *testing.B) {
-	h := auth.NewHasher(auth.HasherOptions{})
+	h := auth.NewHasher(nil)
 	stored, err := auth.SCRAMKeys("secret", []byte("0123456789abcdef"), 4096)
 	if err != nil {
 		b.Fatal(err)

@@ -37,21 +37,19 @@ const (
 // It looks at the file at most once a second, during a call of Verify, and
 // reads it again when its time, size or identity has changed. Replace the file
 // by renaming a complete one over it. While the file cannot be read or has a
-// fault, the users read last stay; [OnReloadError] tells of it.
+// fault, the users read last stay; OnReloadError tells of it.
 //
 // The last good password of a user is remembered as a keyed digest until the
 // file changes, so that a client that logs on for every message does not pay
 // for the hash each time. An unknown user costs as much as one of the file,
 // always the same one for a name.
 type Htpasswd struct {
-	path    string
-	onError func(error)
-	hasher  *Hasher
-	scram   bool              // every user has SCRAM keys
-	key     [sha256.Size]byte // of the digests of good passwords and unknown names
-	start   time.Time
-	next    atomic.Int64 // when to look again, as time since start
-	users   atomic.Pointer[users]
+	path  string
+	opt   HtpasswdOptions
+	key   [sha256.Size]byte // of the digests of good passwords and unknown names
+	start time.Time
+	next  atomic.Int64 // when to look again, as time since start
+	users atomic.Pointer[users]
 
 	mu        sync.Mutex // held while the file is read
 	info      fs.FileInfo
@@ -59,51 +57,34 @@ type Htpasswd struct {
 	failed    string // the error last reported
 }
 
-// An Option changes a verifier that reads a file.
-type Option func(*Htpasswd)
-
-// OnReloadError makes f be told when the file cannot be read again or has a
-// fault: once, until the file or the error changes. It is called during Verify
-// and must be quick. Defaults to nobody being told.
-func OnReloadError(f func(error)) Option {
-	return func(h *Htpasswd) {
-		if f != nil {
-			h.onError = f
-		}
-	}
+// HtpasswdOptions change an Htpasswd. Nil stands for the defaults.
+type HtpasswdOptions struct {
+	// Hasher checks the passwords. Defaults to one of its own.
+	Hasher *Hasher
+	// RequireSCRAM makes every line a fault whose hash is none of
+	// [NewSCRAMKeys]. Set it where SCRAM is offered: a client that knows SCRAM
+	// does not fall back to another mechanism for a user without keys. Defaults
+	// to false.
+	RequireSCRAM bool
+	// OnReloadError is told when the file cannot be read again or has a fault:
+	// once, until the file or the error changes. It is called during Verify and
+	// must be quick. Defaults to nobody being told.
+	OnReloadError func(error)
 }
-
-// WithHasher makes the verifier share h. Defaults to a Hasher of its own.
-func WithHasher(h *Hasher) Option {
-	return func(v *Htpasswd) {
-		if h != nil {
-			v.hasher = h
-		}
-	}
-}
-
-// RequireSCRAM makes every line a fault whose hash is none of [NewSCRAMKeys].
-// Use it where SCRAM is offered: a client that knows SCRAM does not fall back
-// to another mechanism for a user without keys.
-func RequireSCRAM() Option { return func(h *Htpasswd) { h.scram = true } }
 
 // OpenHtpasswd reads the file. The error holds every fault of the file, joined
 // with [errors.Join], each a *[postern.FieldError] with the file's name and the
 // line as its field; after 20 of them the rest is left out. It never holds a
 // hash.
-func OpenHtpasswd(path string, options ...Option) (*Htpasswd, error) {
-	h := &Htpasswd{
-		path:    path,
-		onError: func(error) {},
-		hasher:  NewHasher(HasherOptions{}),
-		start:   time.Now(),
+func OpenHtpasswd(path string, o *HtpasswdOptions) (*Htpasswd, error) {
+	opt := valueOf(o)
+	if opt.OnReloadError == nil {
+		opt.OnReloadError = func(error) {}
 	}
-	for _, o := range options {
-		if o == nil {
-			return nil, errors.New("auth: an Option that is nil")
-		}
-		o(h)
+	if opt.Hasher == nil {
+		opt.Hasher = NewHasher(nil)
 	}
+	h := &Htpasswd{path: path, opt: opt, start: time.Now()}
 	rand.Read(h.key[:]) // never fails
 	h.next.Store(int64(fileInterval))
 	u, err := h.read()
@@ -131,7 +112,7 @@ func (h *Htpasswd) Verify(ctx context.Context, c Credentials) (*Identity, error)
 	} else {
 		u = table.decoy(h.digest(c.Username))
 	}
-	match, err := h.hasher.Match(ctx, c, u.hash)
+	match, err := h.opt.Hasher.Match(ctx, c, u.hash)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +153,7 @@ func (h *Htpasswd) refresh() {
 	case err != nil:
 		if h.failed != err.Error() {
 			h.failed = err.Error()
-			h.onError(err)
+			h.opt.OnReloadError(err)
 		}
 	case u != nil:
 		h.failed = ""
@@ -206,7 +187,7 @@ func (h *Htpasswd) read() (*users, error) {
 	if data, err = textOf(data); err != nil {
 		return nil, fmt.Errorf("auth: %s: %w", h.path, err)
 	}
-	return parseHtpasswd(h.path, data, h.hasher, h.scram)
+	return parseHtpasswd(h.path, data, h.opt.Hasher, h.opt.RequireSCRAM)
 }
 
 // textOf returns the text of a file without the byte order mark that Windows

@@ -59,7 +59,7 @@ func TestHtpasswd(t *testing.T) {
 		),
 		1,
 	)
-	h, err := auth.OpenHtpasswd(path)
+	h, err := auth.OpenHtpasswd(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,9 +98,9 @@ func TestHtpasswdReload(t *testing.T) {
 	write(t, path, "anna:"+hash(t, "one")+"\n", 1)
 	synctest.Test(t, func(t *testing.T) {
 		var reported []error
-		h, err := auth.OpenHtpasswd(path, auth.OnReloadError(func(err error) {
+		h, err := auth.OpenHtpasswd(path, &auth.HtpasswdOptions{OnReloadError: func(err error) {
 			reported = append(reported, err)
-		}))
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,10 +156,12 @@ func TestHtpasswdReload(t *testing.T) {
 func TestOpenHtpasswdFaults(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if _, err := auth.OpenHtpasswd(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := auth.OpenHtpasswd(
+		filepath.Join(dir, "none"), nil,
+	); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
-	if _, err := auth.OpenHtpasswd(dir); err == nil {
+	if _, err := auth.OpenHtpasswd(dir, nil); err == nil {
 		t.Error("opened a directory")
 	}
 	good := hash(t, "x")
@@ -198,7 +200,7 @@ func TestOpenHtpasswdFaults(t *testing.T) {
 		}
 	}
 	write(t, path, content.String(), 1)
-	_, err := auth.OpenHtpasswd(path)
+	_, err := auth.OpenHtpasswd(path, nil)
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -218,14 +220,14 @@ func TestOpenHtpasswdFaults(t *testing.T) {
 	}
 
 	write(t, path, strings.Repeat("x\n", 1000), 2)
-	if _, err = auth.OpenHtpasswd(path); strings.Count(err.Error(), "\n") != 19 {
+	if _, err = auth.OpenHtpasswd(path, nil); strings.Count(err.Error(), "\n") != 19 {
 		t.Errorf("%d lines", strings.Count(err.Error(), "\n")+1)
 	}
 	write(t, path, "", 3)
 	if err := os.Truncate(path, 16<<20+1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = auth.OpenHtpasswd(path); err == nil {
+	if _, err = auth.OpenHtpasswd(path, nil); err == nil {
 		t.Error("opened a file that is too large")
 	}
 }
@@ -278,8 +280,8 @@ func TestHtpasswdWaitsForItsTurn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users")
 	write(t, path, "anna:"+hash(t, "secret")+"\n", 1)
 	synctest.Test(t, func(t *testing.T) {
-		hasher := auth.NewHasher(auth.HasherOptions{})
-		h, err := auth.OpenHtpasswd(path, auth.WithHasher(hasher))
+		hasher := auth.NewHasher(nil)
+		h, err := auth.OpenHtpasswd(path, &auth.HtpasswdOptions{Hasher: hasher})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -322,7 +324,7 @@ func TestHtpasswdConcurrently(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users")
 	write(t, path, "anna:"+hash(t, "secret")+"\n", 0)
 	synctest.Test(t, func(t *testing.T) {
-		h, err := auth.OpenHtpasswd(path)
+		h, err := auth.OpenHtpasswd(path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -377,7 +379,7 @@ func BenchmarkHtpasswd(b *testing.B) {
 	if err := os.WriteFile(path, []byte("anna:"+hash(b, "secret")+"\n"), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	h, err := auth.OpenHtpasswd(path)
+	h, err := auth.OpenHtpasswd(path, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -407,7 +409,7 @@ func TestRequireSCRAM(t *testing.T) {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := auth.OpenHtpasswd(name, auth.RequireSCRAM())
+		_, err := auth.OpenHtpasswd(name, &auth.HtpasswdOptions{RequireSCRAM: true})
 		if (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
@@ -421,7 +423,7 @@ func TestHtpasswdOfWindows(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users")
 	line := "anna:" + hash(t, "x") + "\r\n"
 	write(t, path, "\xef\xbb\xbf"+line, 1)
-	h, err := auth.OpenHtpasswd(path)
+	h, err := auth.OpenHtpasswd(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -432,14 +434,14 @@ func TestHtpasswdOfWindows(t *testing.T) {
 	wide := strings.Join(strings.Split(line, ""), "\x00")
 	for i, text := range []string{"\xff\xfe" + wide + "\x00", "\xfe\xff\x00" + wide, wide} {
 		write(t, path, text, 2+i)
-		if _, err := auth.OpenHtpasswd(path); err == nil ||
+		if _, err := auth.OpenHtpasswd(path, nil); err == nil ||
 			!strings.Contains(err.Error(), "UTF-16") {
 			t.Errorf("%.10q: error is %v", text, err)
 		}
 	}
 	// A mark is one only at the beginning.
 	write(t, path, line+"\xef\xbb\xbf"+line, 6)
-	if _, err := auth.OpenHtpasswd(path); err == nil {
+	if _, err := auth.OpenHtpasswd(path, nil); err == nil {
 		t.Error("a name that begins with a mark was taken")
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/postern-mail/postern"
 )
 
-// KeyringOptions change a Keyring. The zero value is a good choice.
+// KeyringOptions change a Keyring. Nil stands for the defaults.
 type KeyringOptions struct {
 	// OnRefusal is told of every refusal of a known credential. It is called
 	// during Verify and Spend and must be quick. Defaults to nobody being told.
@@ -52,7 +52,8 @@ type Keyring struct {
 }
 
 // NewKeyring returns a Keyring of what is in the store.
-func NewKeyring(store CredentialStore, opt KeyringOptions) *Keyring {
+func NewKeyring(store CredentialStore, o *KeyringOptions) *Keyring {
+	opt := valueOf(o)
 	if opt.OnRefusal == nil {
 		opt.OnRefusal = func(*CredentialError) {}
 	}

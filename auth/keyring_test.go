@@ -51,7 +51,7 @@ func TestKeyring(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told []string
 		store := new(auth.MemoryCredentials)
-		k := auth.NewKeyring(store, auth.KeyringOptions{OnRefusal: func(e *auth.CredentialError) {
+		k := auth.NewKeyring(store, &auth.KeyringOptions{OnRefusal: func(e *auth.CredentialError) {
 			told = append(told, e.Error())
 		}})
 		token, id := issue(t, k, auth.Credential{
@@ -190,7 +190,7 @@ func TestKeyring(t *testing.T) {
 
 func TestKeyringSenders(t *testing.T) {
 	t.Parallel()
-	k := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+	k := auth.NewKeyring(new(auth.MemoryCredentials), nil)
 	for _, tt := range []struct {
 		owner string
 		want  []string
@@ -212,7 +212,7 @@ func TestKeyringSenders(t *testing.T) {
 func TestKeyringFaults(t *testing.T) {
 	t.Parallel()
 	store := new(auth.MemoryCredentials)
-	k := auth.NewKeyring(store, auth.KeyringOptions{})
+	k := auth.NewKeyring(store, nil)
 	_, id := issue(t, k, auth.Credential{Owner: "anna", Senders: []string{"anna@example.com"}})
 	senders := func(s ...string) auth.Credential { return auth.Credential{Senders: s} }
 	sources := func(p ...netip.Prefix) auth.Credential { return auth.Credential{Sources: p} }
@@ -325,7 +325,7 @@ func TestKeyringFaults(t *testing.T) {
 func TestKeyringBadStored(t *testing.T) {
 	t.Parallel()
 	store := new(auth.MemoryCredentials)
-	k := auth.NewKeyring(store, auth.KeyringOptions{})
+	k := auth.NewKeyring(store, nil)
 	c := &auth.Credential{
 		ID: "aaaaaaaaaa", Owner: "anna", Senders: []string{"nonsense", "@", "", "*@"},
 		Sources: []netip.Prefix{{}}, PerMinute: -1, PerDay: -1,
@@ -421,7 +421,7 @@ func TestKeyringRunning(t *testing.T) {
 		var told []string
 		k := auth.NewKeyring(
 			new(auth.MemoryCredentials),
-			auth.KeyringOptions{OnRefusal: func(e *auth.CredentialError) {
+			&auth.KeyringOptions{OnRefusal: func(e *auth.CredentialError) {
 				told = append(told, string(e.Refusal))
 			}},
 		)
@@ -432,7 +432,7 @@ func TestKeyringRunning(t *testing.T) {
 		// As it comes from a verifier around the Keyring.
 		v := auth.Cached(
 			auth.WithSenders(k, map[string][]string{"anna@example.com": {"more@example.org"}}),
-			auth.CacheOptions{},
+			nil,
 		)
 		session, err := v.Verify(t.Context(), shown("anna@example.com", token))
 		if err != nil {
@@ -486,7 +486,7 @@ func (*unused) UsedCredential(context.Context, string, time.Time) error { return
 func TestKeyringNotNoted(t *testing.T) {
 	t.Parallel()
 	var told []error
-	k := auth.NewKeyring(new(unused), auth.KeyringOptions{OnError: func(err error) {
+	k := auth.NewKeyring(new(unused), &auth.KeyringOptions{OnError: func(err error) {
 		told = append(told, err)
 	}})
 	token, id := issue(t, k, auth.Credential{Owner: "anna"})
@@ -497,7 +497,7 @@ func TestKeyringNotNoted(t *testing.T) {
 		strings.Contains(told[0].Error(), token) {
 		t.Errorf("told %v", told)
 	}
-	k = auth.NewKeyring(new(unused), auth.KeyringOptions{})
+	k = auth.NewKeyring(new(unused), nil)
 	token, _ = issue(t, k, auth.Credential{Owner: "anna"})
 	if _, err := k.Verify(t.Context(), shown("anna", token)); err != nil {
 		t.Error(err)
@@ -508,7 +508,7 @@ func TestKeyringRotate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := new(auth.MemoryCredentials)
-		k := auth.NewKeyring(store, auth.KeyringOptions{})
+		k := auth.NewKeyring(store, nil)
 		first, id := issue(
 			t, k, auth.Credential{Owner: "anna", Expires: time.Now().Add(100 * time.Hour)},
 		)
@@ -556,7 +556,7 @@ func TestKeyringRotate(t *testing.T) {
 func TestKeyringSpend(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		k := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+		k := auth.NewKeyring(new(auth.MemoryCredentials), nil)
 		_, minute := issue(t, k, auth.Credential{Owner: "anna", PerMinute: 3})
 		_, day := issue(t, k, auth.Credential{Owner: "anna", PerDay: 5})
 		_, free := issue(t, k, auth.Credential{Owner: "anna"})
@@ -594,7 +594,7 @@ func TestKeyringSpend(t *testing.T) {
 func TestKeyringUpdate(t *testing.T) {
 	t.Parallel()
 	store := new(auth.MemoryCredentials)
-	k := auth.NewKeyring(store, auth.KeyringOptions{})
+	k := auth.NewKeyring(store, nil)
 	_, id := issue(t, k, auth.Credential{Owner: "anna"})
 	var all sync.WaitGroup
 	for range 4 {
@@ -630,7 +630,7 @@ func (down) PutCredential(context.Context, *auth.Credential) error        { retu
 
 func TestKeyringStoreDown(t *testing.T) {
 	t.Parallel()
-	k := auth.NewKeyring(down{}, auth.KeyringOptions{})
+	k := auth.NewKeyring(down{}, nil)
 	_, err1 := k.Verify(
 		t.Context(), shown("anna", strings.Repeat("a", 10)+"_"+strings.Repeat("a", 32)),
 	)
@@ -646,7 +646,7 @@ func TestKeyringStoreDown(t *testing.T) {
 
 func TestCredentialJSON(t *testing.T) {
 	t.Parallel()
-	k := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+	k := auth.NewKeyring(new(auth.MemoryCredentials), nil)
 	_, c, err := k.Issue(t.Context(), auth.Credential{Owner: "anna"})
 	if err != nil {
 		t.Fatal(err)
@@ -658,7 +658,7 @@ func TestCredentialJSON(t *testing.T) {
 }
 
 func FuzzKeyring(f *testing.F) {
-	k := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+	k := auth.NewKeyring(new(auth.MemoryCredentials), nil)
 	token, id := issue(f, k, auth.Credential{Owner: "anna"})
 	f.Add("anna", token)
 	f.Add(id, token[:20])
@@ -684,7 +684,7 @@ func FuzzSenders(f *testing.F) {
 	f.Add("a..b@example.com.")
 	f.Add(strings.Repeat("a", 256) + "@example.com")
 	store := new(auth.MemoryCredentials)
-	k := auth.NewKeyring(store, auth.KeyringOptions{})
+	k := auth.NewKeyring(store, nil)
 	f.Fuzz(func(t *testing.T, s string) {
 		token, c, err := k.Issue(t.Context(), auth.Credential{Owner: "anna", Senders: []string{s}})
 		if err == nil {
@@ -710,7 +710,7 @@ func FuzzSenders(f *testing.F) {
 }
 
 func BenchmarkKeyring(b *testing.B) {
-	k := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+	k := auth.NewKeyring(new(auth.MemoryCredentials), nil)
 	token, _ := issue(b, k, auth.Credential{Owner: "anna"})
 	b.ReportAllocs()
 	for b.Loop() {

@@ -17,19 +17,19 @@ func TestNilArguments(t *testing.T) {
 	verify := func(v auth.Verifier) func() error {
 		return func() error { _, err := v.Verify(ctx, c); return err }
 	}
-	keyring := auth.NewKeyring(&auth.MemoryCredentials{}, auth.KeyringOptions{})
+	keyring := auth.NewKeyring(&auth.MemoryCredentials{}, nil)
 	_, issued, err := keyring.Issue(ctx, auth.Credential{Owner: "anna"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	empty := auth.NewKeyring(nil, auth.KeyringOptions{})
-	rows := auth.NewSQLCredentials(nil, auth.SQLCredentialsOptions{})
+	empty := auth.NewKeyring(nil, nil)
+	rows := auth.NewSQLCredentials(nil, nil)
 	for name, call := range map[string]func() error{
 		"VerifierFunc": verify(auth.VerifierFunc(nil)),
-		"Cached":       verify(auth.Cached(nil, auth.CacheOptions{})),
-		"Guard":        verify(auth.NewThrottle(auth.ThrottleOptions{}).Guard(nil)),
+		"Cached":       verify(auth.Cached(nil, nil)),
+		"Guard":        verify(auth.NewThrottle(nil).Guard(nil)),
 		"WithSenders":  verify(auth.WithSenders(nil, nil)),
-		"NewSQL":       verify(auth.NewSQL(nil, "SELECT 1", auth.SQLOptions{})),
+		"NewSQL":       verify(auth.NewSQL(nil, "SELECT 1", nil)),
 		"SCRAMStoreFunc": func() error {
 			_, _, err := auth.SCRAMStoreFunc(nil).SCRAMKeys(ctx,
 				c)

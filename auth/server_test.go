@@ -592,7 +592,7 @@ func TestServerThrottle(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := people(t, "anna")
-			s.Throttle = auth.NewThrottle(auth.ThrottleOptions{})
+			s.Throttle = auth.NewThrottle(nil)
 			var last error
 			for i := range 50 {
 				x, err := s.Begin(m, conn)

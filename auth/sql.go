@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// SQLOptions change how users are looked up in a database. The zero value is a
-// good choice.
+// SQLOptions change how users are looked up in a database. Nil stands for the
+// defaults.
 type SQLOptions struct {
 	// Hasher checks the passwords. Defaults to one of its own.
 	Hasher *Hasher
@@ -40,9 +40,10 @@ type SQL struct {
 //
 // An error of the database means that nobody knows, never that the user is
 // wrong. Put [Cached] before it when clients log on often.
-func NewSQL(db *sql.DB, query string, opt SQLOptions) *SQL {
+func NewSQL(db *sql.DB, query string, o *SQLOptions) *SQL {
+	opt := valueOf(o)
 	if opt.Hasher == nil {
-		opt.Hasher = NewHasher(HasherOptions{})
+		opt.Hasher = NewHasher(nil)
 	}
 	if opt.Decoy == "" {
 		opt.Decoy = HashPassword("")

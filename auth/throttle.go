@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// ThrottleOptions say how failed logons slow down the next ones. The zero value
-// is a good choice.
+// ThrottleOptions say how failed logons slow down the next ones. Nil stands for
+// the defaults.
 type ThrottleOptions struct {
 	// Free is how many times one source may fail to log on as one user before
 	// it is slowed down. Defaults to 5.
@@ -108,7 +108,8 @@ type Throttle struct {
 
 // NewThrottle returns a Throttle that has seen nothing yet. Share it between
 // all verifiers that an attacker could try.
-func NewThrottle(opt ThrottleOptions) *Throttle {
+func NewThrottle(o *ThrottleOptions) *Throttle {
+	opt := valueOf(o)
 	setDefault(&opt.Free, 5)
 	setDefault(&opt.SourceFree, 20)
 	setDefault(&opt.Delay, time.Second)
@@ -145,12 +146,6 @@ func (t *Throttle) around(a netip.Addr, bits int) uint64 {
 		return 0
 	}
 	return t.hash("source", p.String(), "")
-}
-
-func setDefault[T int | time.Duration](v *T, to T) {
-	if *v <= 0 {
-		*v = to
-	}
 }
 
 // Guard returns a Verifier that asks v when the credentials may be looked at.

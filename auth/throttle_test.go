@@ -25,7 +25,7 @@ type guarded struct {
 }
 
 func newGuarded(opt auth.ThrottleOptions) *guarded {
-	g := &guarded{Throttle: auth.NewThrottle(opt)}
+	g := &guarded{Throttle: auth.NewThrottle(&opt)}
 	users := auth.Static(map[string]string{"anna": "secret", "bert": "secret"})
 	g.Verifier = g.Guard(auth.VerifierFunc(func(
 		ctx context.Context, c auth.Credentials,
@@ -372,7 +372,7 @@ func TestThrottleKnownBurst(t *testing.T) {
 	for _, password := range []string{"secret", ""} {
 		synctest.Test(t, func(t *testing.T) {
 			takes := 20 * time.Millisecond
-			v := auth.NewThrottle(auth.ThrottleOptions{}).Guard(auth.VerifierFunc(func(
+			v := auth.NewThrottle(nil).Guard(auth.VerifierFunc(func(
 				_ context.Context, c auth.Credentials,
 			) (*auth.Identity, error) {
 				time.Sleep(takes)
@@ -420,7 +420,7 @@ func TestThrottleKnownBurst(t *testing.T) {
 func TestThrottleTokenAsPassword(t *testing.T) {
 	t.Parallel()
 	v := auth.NewThrottle(
-		auth.ThrottleOptions{},
+		nil,
 	).Guard(auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
 		if c.Token != "secret" {
 			return nil, auth.ErrBadCredentials
@@ -439,7 +439,7 @@ func TestThrottleAccept(t *testing.T) {
 	t.Parallel()
 	s := &auth.Server{
 		Passwords: auth.Static(map[string]string{"anna": "secret"}),
-		Throttle:  auth.NewThrottle(auth.ThrottleOptions{}),
+		Throttle:  auth.NewThrottle(nil),
 	}
 	for _, verdict := range []error{auth.ErrBadCredentials, nil, auth.ErrBadCredentials, nil} {
 		x, err := s.Begin(auth.Plain, auth.Conn{
@@ -521,7 +521,7 @@ func TestThrottleFlood(t *testing.T) {
 func TestThrottleCountsOnlyFailures(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		throttle := auth.NewThrottle(auth.ThrottleOptions{})
+		throttle := auth.NewThrottle(nil)
 		down := errors.New("down")
 		v := throttle.Guard(auth.VerifierFunc(func(
 			_ context.Context, c auth.Credentials,
@@ -559,7 +559,7 @@ func BenchmarkThrottle(b *testing.B) {
 	})
 	remote := netip.MustParseAddrPort("192.0.2.1:25")
 	b.Run("good", func(b *testing.B) {
-		v := auth.NewThrottle(auth.ThrottleOptions{}).Guard(yes)
+		v := auth.NewThrottle(nil).Guard(yes)
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
@@ -571,7 +571,7 @@ func BenchmarkThrottle(b *testing.B) {
 		})
 	})
 	b.Run("refused", func(b *testing.B) {
-		v := auth.NewThrottle(auth.ThrottleOptions{MaxWait: 1, Free: 1}).Guard(no)
+		v := auth.NewThrottle(&auth.ThrottleOptions{MaxWait: 1, Free: 1}).Guard(no)
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
 			v.Verify(
@@ -581,7 +581,7 @@ func BenchmarkThrottle(b *testing.B) {
 		}
 	})
 	b.Run("flood", func(b *testing.B) {
-		v := auth.NewThrottle(auth.ThrottleOptions{}).Guard(no)
+		v := auth.NewThrottle(nil).Guard(no)
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
 			a := netip.AddrFrom4([4]byte{byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)})
@@ -596,7 +596,7 @@ func BenchmarkThrottle(b *testing.B) {
 	b.Run("new", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			auth.NewThrottle(auth.ThrottleOptions{})
+			auth.NewThrottle(nil)
 		}
 	})
 }

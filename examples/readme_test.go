@@ -78,7 +78,7 @@ func TestCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	users, err := auth.OpenHtpasswd(filepath.Join(dir, "users.htpasswd"))
+	users, err := auth.OpenHtpasswd(filepath.Join(dir, "users.htpasswd"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -337,7 +337,7 @@ func ExampleRelay_Admit() {
 // OAUTHBEARER. The token of a Keyring's credential needs no user name.
 func ExampleClient_Authenticate() {
 	ctx := context.Background()
-	keys := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+	keys := auth.NewKeyring(new(auth.MemoryCredentials), nil)
 	token, _, err := keys.Issue(ctx, auth.Credential{Owner: "shop@example.com"})
 	if err != nil {
 		log.Fatal(err)

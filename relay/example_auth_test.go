@@ -18,7 +18,7 @@ func ExampleConfig_auth() {
 	if err != nil {
 		panic(err)
 	}
-	hasher := auth.NewHasher(auth.HasherOptions{})
+	hasher := auth.NewHasher(nil)
 	users := connector.Submission("users")
 	users.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:587")}
 	// an example without a certificate; Submission asks for TLS
@@ -45,7 +45,7 @@ func ExampleConfig_auth() {
 				}
 				return &auth.Identity{User: c.Username}, err
 			}),
-			Throttle: auth.NewThrottle(auth.ThrottleOptions{}),
+			Throttle: auth.NewThrottle(nil),
 		},
 	})
 	fmt.Println(err)

@@ -260,7 +260,7 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 		cfg.Verifier, cfg.Auth = nil, everyMechanism(t, strings.ReplaceAll(secret, " ", "-"))
 		cfg.Auth.Certificates = nil
 		cfg.Auth.Throttle = auth.NewThrottle(
-			auth.ThrottleOptions{Free: 30, SourceFree: 30, Delay: time.Minute},
+			&auth.ThrottleOptions{Free: 30, SourceFree: 30, Delay: time.Minute},
 		)
 		cfg.Connectors[2].AuthMechanisms |= connector.TLS
 		cfg.Connectors[2].Limits.MaxLogonFailures, cfg.Connectors[2].Limits.MaxProtocolErrors = -1, -1
@@ -550,7 +550,7 @@ func TestAuthenticateThrottled(t *testing.T) {
 		cfg, w := config()
 		cfg.Verifier, cfg.Auth = nil, everyMechanism(t, "secret")
 		cfg.Auth.Certificates = nil
-		cfg.Auth.Throttle = auth.NewThrottle(auth.ThrottleOptions{Free: 2, Delay: time.Hour})
+		cfg.Auth.Throttle = auth.NewThrottle(&auth.ThrottleOptions{Free: 2, Delay: time.Hour})
 		cfg.Connectors = cfg.Connectors[2:]
 		cfg.Connectors[0].Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.3:587")}
 		r, err := relay.New(cfg)

@@ -20,7 +20,7 @@ import (
 // TestQuota checks the caps of a credential, and that each refusal is an event
 // with its reason.
 func TestQuota(t *testing.T) {
-	keys := auth.NewKeyring(&auth.MemoryCredentials{}, auth.KeyringOptions{})
+	keys := auth.NewKeyring(&auth.MemoryCredentials{}, nil)
 	token, c, err := keys.Issue(
 		t.Context(),
 		auth.Credential{
@@ -71,7 +71,7 @@ func TestQuota(t *testing.T) {
 // TestNoQuota: the caps of a credential are not left unkept in silence.
 func TestNoQuota(t *testing.T) {
 	var logged logs
-	keys := auth.NewKeyring(&auth.MemoryCredentials{}, auth.KeyringOptions{})
+	keys := auth.NewKeyring(&auth.MemoryCredentials{}, nil)
 	token, c, err := keys.Issue(t.Context(), auth.Credential{Owner: "app@example.test", PerDay: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +166,7 @@ func TestRefusalsOfCredentials(t *testing.T) {
 			t.Parallel()
 			var mu sync.Mutex
 			var told []auth.CredentialError
-			keys := auth.NewKeyring(&auth.MemoryCredentials{}, auth.KeyringOptions{OnRefusal: func(e *auth.CredentialError) {
+			keys := auth.NewKeyring(&auth.MemoryCredentials{}, &auth.KeyringOptions{OnRefusal: func(e *auth.CredentialError) {
 				mu.Lock()
 				defer mu.Unlock()
 				told = append(told, *e)
@@ -289,7 +289,7 @@ func TestQuotaOfOwnLogon(t *testing.T) {
 		}, "250 "},
 	} {
 		store := new(auth.MemoryCredentials)
-		keys := auth.NewKeyring(store, auth.KeyringOptions{})
+		keys := auth.NewKeyring(store, nil)
 		_, c, err := keys.Issue(t.Context(), auth.Credential{Owner: owner})
 		if err != nil {
 			t.Fatal(err)

@@ -89,7 +89,7 @@ func New(cfg Config) (*Relay, error) {
 		closed:    make(chan struct{}),
 		shutdown:  make(chan struct{}),
 		throttle: sync.OnceValue(func() *auth.Throttle {
-			return auth.NewThrottle(auth.ThrottleOptions{})
+			return auth.NewThrottle(nil)
 		}),
 	}
 	r.killed, r.kill = context.WithCancel(context.Background())

@@ -21,7 +21,7 @@ func TestMemoryCredentials(t *testing.T) {
 
 func TestSQLCredentials(t *testing.T) {
 	databases(t, func(t *testing.T, db *sql.DB) {
-		store := auth.NewSQLCredentials(db, auth.SQLCredentialsOptions{})
+		store := auth.NewSQLCredentials(db, nil)
 		for range 2 {
 			if err := store.CreateTable(t.Context()); err != nil {
 				t.Fatal(err)
@@ -33,7 +33,7 @@ func TestSQLCredentials(t *testing.T) {
 
 func TestSQLCredentialsQuestionMarks(t *testing.T) {
 	store := auth.NewSQLCredentials(
-		openSQLite(t), auth.SQLCredentialsOptions{Table: "other", QuestionMarks: true},
+		openSQLite(t), &auth.SQLCredentialsOptions{Table: "other", QuestionMarks: true},
 	)
 	if err := store.CreateTable(t.Context()); err != nil {
 		t.Fatal(err)
@@ -140,7 +140,7 @@ func testStore(t *testing.T, s auth.CredentialStore) {
 	wantErr(err, auth.ErrNoCredential)
 
 	// A keyring on top, with changes at the same time.
-	k := auth.NewKeyring(s, auth.KeyringOptions{})
+	k := auth.NewKeyring(s, nil)
 	token, issued, err := k.Issue(ctx, auth.Credential{Owner: "anna", PerDay: 1})
 	must(err)
 	for range 3 {
@@ -172,7 +172,7 @@ func testStore(t *testing.T, s auth.CredentialStore) {
 	}
 
 	// Another process takes away what a session has logged on with.
-	other := auth.NewKeyring(s, auth.KeyringOptions{})
+	other := auth.NewKeyring(s, nil)
 	for _, tt := range []struct {
 		change func(*auth.Credential)
 		want   auth.Refusal

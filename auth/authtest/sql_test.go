@@ -56,7 +56,7 @@ func users(t *testing.T, db *sql.DB) {
 func TestSQL(t *testing.T) {
 	databases(t, func(t *testing.T, db *sql.DB) {
 		users(t, db)
-		v := auth.NewSQL(db, findUser, auth.SQLOptions{})
+		v := auth.NewSQL(db, findUser, nil)
 		for _, tt := range []struct {
 			user, password string
 			want           *auth.Identity
@@ -112,18 +112,18 @@ func TestSQLDown(t *testing.T) {
 			}
 			return err
 		}
-		v := auth.NewSQL(db, findUser, auth.SQLOptions{})
+		v := auth.NewSQL(db, findUser, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := ask(v, ctx); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 		ask(
-			auth.NewSQL(db, "SELECT nothing FROM nowhere WHERE x = $1", auth.SQLOptions{}),
+			auth.NewSQL(db, "SELECT nothing FROM nowhere WHERE x = $1", nil),
 			t.Context(),
 		)
 		if err := ask(
-			auth.NewSQL(db, "SELECT login FROM users WHERE login = $1", auth.SQLOptions{}),
+			auth.NewSQL(db, "SELECT login FROM users WHERE login = $1", nil),
 			t.Context(),
 		); !strings.Contains(err.Error(), `"password"`) {
 			t.Error(err)
@@ -136,7 +136,7 @@ func TestSQLDown(t *testing.T) {
 func TestSQLWithSCRAM(t *testing.T) {
 	databases(t, func(t *testing.T, db *sql.DB) {
 		users(t, db)
-		v := auth.NewSQL(db, findUser, auth.SQLOptions{})
+		v := auth.NewSQL(db, findUser, nil)
 		s := &auth.Server{SCRAM: v}
 		for _, tt := range []struct {
 			user, password string
@@ -185,7 +185,7 @@ func TestPostgresKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := auth.NewSQL(
-		db, "SELECT rolpassword AS password FROM pg_authid WHERE rolname = $1", auth.SQLOptions{},
+		db, "SELECT rolpassword AS password FROM pg_authid WHERE rolname = $1", nil,
 	)
 	for password, want := range map[string]error{"secret": nil, "guess": auth.ErrBadCredentials} {
 		if _, err := v.Verify(

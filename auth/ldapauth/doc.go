@@ -10,7 +10,7 @@
 //
 // # Security
 //
-// Passwords cross the network inside TLS, or not at all unless [Options] allow
+// Passwords cross the network inside TLS, or not at all unless [Config] allows
 // it. An empty password never reaches the directory, which would take it for an
 // anonymous bind and agree (RFC 4513 section 5.1.2). What clients give as a
 // name is escaped, and never becomes a part of a filter or of another name.
@@ -18,7 +18,7 @@
 // named.
 //
 // An unknown user costs as many requests as a wrong password. If the directory
-// takes its time for a hash, name an entry as [Options].Decoy so that it takes
+// takes its time for a hash, name an entry as [Config].Decoy so that it takes
 // it for unknown users too.
 //
 // # Failures

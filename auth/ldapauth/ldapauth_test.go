@@ -21,8 +21,8 @@ import (
 )
 
 // searching are the options to find users in the directory.
-func searching(s *slapd) ldapauth.Options {
-	return ldapauth.Options{
+func searching(s *slapd) ldapauth.Config {
+	return ldapauth.Config{
 		URLs: []string{s.ldaps}, TLS: trusting(s),
 		BindDN: searcher, BindPassword: "searching",
 		Base: "dc=example,dc=com", Filter: "(uid={user})",
@@ -31,15 +31,15 @@ func searching(s *slapd) ldapauth.Options {
 }
 
 // naming are those to compose their names.
-func naming(s *slapd) ldapauth.Options {
-	return ldapauth.Options{
+func naming(s *slapd) ldapauth.Config {
+	return ldapauth.Config{
 		URLs: []string{s.ldap}, StartTLS: true, TLS: trusting(s),
 		DN:     "uid={user},ou=people,dc=example,dc=com",
 		Groups: []string{"memberOf"}, Senders: []string{"mail", "proxyAddresses"},
 	}
 }
 
-func open(t *testing.T, opt ldapauth.Options) *ldapauth.Verifier {
+func open(t *testing.T, opt ldapauth.Config) *ldapauth.Verifier {
 	t.Helper()
 	v, err := ldapauth.New(opt)
 	if err != nil {
@@ -74,7 +74,7 @@ var anna = &auth.Identity{
 }
 
 func TestVerify(t *testing.T) {
-	for _, options := range []func(*slapd) ldapauth.Options{searching, naming} {
+	for _, options := range []func(*slapd) ldapauth.Config{searching, naming} {
 		v := open(t, options(directory))
 		for _, tt := range []struct {
 			user, password string
@@ -193,7 +193,7 @@ func TestSender(t *testing.T) {
 // What cannot be right never reaches the server, which would agree to an empty
 // password.
 func TestNoAnonymousBind(t *testing.T) {
-	for _, options := range []func(*slapd) ldapauth.Options{searching, naming} {
+	for _, options := range []func(*slapd) ldapauth.Config{searching, naming} {
 		v := open(t, options(directory))
 		if err := verify(t, v, "anna", "secret"); err != nil {
 			t.Fatal(err)
@@ -238,28 +238,28 @@ func TestSameWork(t *testing.T) {
 
 func TestDirectorySaysNo(t *testing.T) {
 	for name, tt := range map[string]struct {
-		change func(*ldapauth.Options)
+		change func(*ldapauth.Config)
 		want   string
 	}{
-		"two found": {func(o *ldapauth.Options) {
+		"two found": {func(o *ldapauth.Config) {
 			o.Filter = "(&(mail=both@example.com)(!(uid={user})))"
 		}, "more than one entry"},
-		"all found": {func(o *ldapauth.Options) {
+		"all found": {func(o *ldapauth.Config) {
 			o.Filter = "(!(uid={user}))"
 		}, "more than one entry"},
-		"referral": {func(o *ldapauth.Options) {
+		"referral": {func(o *ldapauth.Config) {
 			o.Base = "ou=elsewhere,dc=example,dc=com"
 		}, "Referral"},
-		"no such base": {func(o *ldapauth.Options) {
+		"no such base": {func(o *ldapauth.Config) {
 			o.Base = "ou=none,dc=example,dc=com"
 		}, "No Such Object"},
-		"wrong password": {func(o *ldapauth.Options) {
+		"wrong password": {func(o *ldapauth.Config) {
 			o.BindPassword = "guess"
 		}, "logging on to search"},
-		"no such searcher": {func(o *ldapauth.Options) {
+		"no such searcher": {func(o *ldapauth.Config) {
 			o.BindDN = "cn=nobody,dc=example,dc=com"
 		}, "logging on to search"},
-		"may not search": {func(o *ldapauth.Options) {
+		"may not search": {func(o *ldapauth.Config) {
 			o.BindDN, o.BindPassword = "", ""
 		}, "No Such Object"},
 	} {
@@ -295,30 +295,30 @@ func TestDirectorySaysNo(t *testing.T) {
 func TestTLS(t *testing.T) {
 	plain := newSlapd(t, false)
 	for name, tt := range map[string]struct {
-		change func(*ldapauth.Options)
+		change func(*ldapauth.Config)
 		want   string
 	}{
-		"unknown issuer, ldaps": {func(o *ldapauth.Options) {
+		"unknown issuer, ldaps": {func(o *ldapauth.Config) {
 			o.TLS = nil
 		}, "unknown authority"},
-		"unknown issuer, StartTLS": {func(o *ldapauth.Options) {
+		"unknown issuer, StartTLS": {func(o *ldapauth.Config) {
 			o.TLS, o.URLs, o.StartTLS = nil, []string{directory.ldap}, true
 		}, "unknown authority"},
-		"other name": {func(o *ldapauth.Options) {
+		"other name": {func(o *ldapauth.Config) {
 			o.TLS.ServerName = "ldap.example.com"
 		}, "ldap.example.com"},
-		"other name, StartTLS": {func(o *ldapauth.Options) {
+		"other name, StartTLS": {func(o *ldapauth.Config) {
 			o.TLS.ServerName, o.URLs, o.StartTLS = "ldap.example.com", []string{
 				directory.ldap,
 			}, true
 		}, "ldap.example.com"},
-		"no TLS": {func(o *ldapauth.Options) {
+		"no TLS": {func(o *ldapauth.Config) {
 			o.URLs, o.StartTLS = []string{plain.ldap}, true
 		}, "StartTLS"},
-		"no fallback": {func(o *ldapauth.Options) {
+		"no fallback": {func(o *ldapauth.Config) {
 			o.URLs, o.StartTLS, o.AllowPlaintext = []string{plain.ldap}, true, true
 		}, "StartTLS"},
-		"ldaps without TLS": {func(o *ldapauth.Options) {
+		"ldaps without TLS": {func(o *ldapauth.Config) {
 			o.URLs = []string{strings.Replace(plain.ldap, "ldap:", "ldaps:", 1)}
 			o.Timeout = 300 * time.Millisecond
 		}, ""},
@@ -340,71 +340,71 @@ func TestTLS(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	base := ldapauth.Options{
+	base := ldapauth.Config{
 		URLs: []string{"ldaps://ldap.example.com"}, Base: "dc=example", Filter: "(uid={user})",
 	}
 	for name, tt := range map[string]struct {
-		change func(*ldapauth.Options)
+		change func(*ldapauth.Config)
 		want   string // empty for no fault
 	}{
-		"good":   {func(*ldapauth.Options) {}, ""},
-		"no URL": {func(o *ldapauth.Options) { o.URLs = nil }, "no URL"},
-		"plaintext": {func(o *ldapauth.Options) {
+		"good":   {func(*ldapauth.Config) {}, ""},
+		"no URL": {func(o *ldapauth.Config) { o.URLs = nil }, "no URL"},
+		"plaintext": {func(o *ldapauth.Config) {
 			o.URLs = []string{"ldap://ldap.example.com"}
 		}, "for everyone to read"},
-		"plaintext second": {func(o *ldapauth.Options) {
+		"plaintext second": {func(o *ldapauth.Config) {
 			o.URLs = append(o.URLs, "ldap://b.example.com")
 		}, "for everyone to read"},
-		"plaintext here": {func(o *ldapauth.Options) {
+		"plaintext here": {func(o *ldapauth.Config) {
 			o.URLs = []string{"ldap://127.0.0.1"}
 		}, "for everyone to read"},
-		"allowed": {func(o *ldapauth.Options) {
+		"allowed": {func(o *ldapauth.Config) {
 			o.URLs, o.AllowPlaintext = []string{"ldap://[::1]:3389/"}, true
 		}, ""},
-		"StartTLS": {func(o *ldapauth.Options) {
+		"StartTLS": {func(o *ldapauth.Config) {
 			o.URLs, o.StartTLS = []string{"LDAP://ldap.example.com"}, true
 		}, ""},
-		"other scheme": {func(o *ldapauth.Options) {
+		"other scheme": {func(o *ldapauth.Config) {
 			o.URLs = []string{"https://ldap.example.com"}
 		}, "https://: not ldap"},
-		"password in URL": {func(o *ldapauth.Options) {
+		"password in URL": {func(o *ldapauth.Config) {
 			o.URLs = []string{"ldaps://a:hunter2@ldap.example.com"}
 		}, "nothing else"},
-		"bad URL": {func(o *ldapauth.Options) {
+		"bad URL": {func(o *ldapauth.Config) {
 			o.URLs = []string{"ldaps://a:hunter2@ldap:x"}
 		}, "nothing else"},
-		"DN in URL": {func(o *ldapauth.Options) {
+		"DN in URL": {func(o *ldapauth.Config) {
 			o.URLs = []string{"ldaps://a/dc=example?uid"}
 		}, "nothing else"},
-		"no host": {func(o *ldapauth.Options) {
+		"no host": {func(o *ldapauth.Config) {
 			o.URLs = []string{"ldap.example.com"}
 		}, "nothing else"},
-		"neither": {func(o *ldapauth.Options) { o.Filter = "" }, "either a filter or a DN"},
-		"both": {func(o *ldapauth.Options) {
+		"neither": {func(o *ldapauth.Config) { o.Filter = "" }, "either a filter or a DN"},
+		"both": {func(o *ldapauth.Config) {
 			o.DN = "uid={user}"
 		}, "either a filter or a DN"},
-		"bad filter": {func(o *ldapauth.Options) { o.Filter = "(uid={user}" }, "malformed"},
-		"all users":  {func(o *ldapauth.Options) { o.Filter = "(uid=*)" }, "has no {user}"},
-		"template": {func(o *ldapauth.Options) {
+		"bad filter": {func(o *ldapauth.Config) { o.Filter = "(uid={user}" }, "malformed"},
+		"all users":  {func(o *ldapauth.Config) { o.Filter = "(uid=*)" }, "has no {user}"},
+		"template": {func(o *ldapauth.Config) {
 			o.Filter, o.Base, o.DN = "", "", "uid={user},dc=example"
 		}, ""},
-		"bad template": {func(o *ldapauth.Options) {
+		"bad template": {func(o *ldapauth.Config) {
 			o.Filter, o.Base, o.DN = "", "", "{user}"
 		}, "malformed"},
-		"one user": {func(o *ldapauth.Options) {
+		"one user": {func(o *ldapauth.Config) {
 			o.Filter, o.Base, o.DN = "", "", "uid=root,dc=example"
 		}, "has no {user}"},
-		"template, base": {func(o *ldapauth.Options) {
+		"template, base": {func(o *ldapauth.Config) {
 			o.Filter, o.DN = "", "uid={user},dc=example"
 		}, "no use"},
-		"bad base": {func(o *ldapauth.Options) {
+		"bad base": {func(o *ldapauth.Config) {
 			o.Base = "example.com"
 		}, `"example.com" is malformed`},
-		"bad decoy": {func(o *ldapauth.Options) { o.Decoy = "nobody" }, `"nobody" is malformed`},
-		"no password": {func(o *ldapauth.Options) {
+		"bad decoy": {func(o *ldapauth.Config) { o.Decoy = "nobody" }, `"nobody" is malformed`},
+		"no password": {func(o *ldapauth.Config) {
 			o.BindDN = "cn=postern"
 		}, "needs a BindPassword"},
-		"no DN": {func(o *ldapauth.Options) { o.BindPassword = "hunter2" }, "needs a BindPassword"},
+		"no DN": {func(o *ldapauth.Config) { o.BindPassword = "hunter2" }, "needs a BindPassword"},
 	} {
 		opt := base
 		opt.URLs = append([]string(nil), base.URLs...)
@@ -489,7 +489,7 @@ func TestOddAnswers(t *testing.T) {
 	// SearchResultDone.
 	address, asked := answering(t, []byte("\x30\x18\x02\x01\x01\x64\x13\x04\x00\x30\x0f\x30\x0d\x04\x03uid\x31\x06\x04\x04anna"+
 		"\x30\x0c\x02\x01\x01\x65\x07\x0a\x01\x00\x04\x00\x04\x00"))
-	opt = ldapauth.Options{
+	opt = ldapauth.Config{
 		URLs: []string{"ldap://" + address}, AllowPlaintext: true, Filter: "(uid={user})",
 	}
 	unknown(t, verify(t, open(t, opt), "anna", "secret"), "has no name")
@@ -520,7 +520,7 @@ func TestServerDown(t *testing.T) {
 	for which, address := range map[string]string{
 		"silent": silent.Addr().String(), "unable": unable,
 	} {
-		for _, options := range []func(*slapd) ldapauth.Options{searching, naming} {
+		for _, options := range []func(*slapd) ldapauth.Config{searching, naming} {
 			before := attempts(which)
 			opt := options(directory)
 			opt.URLs, opt.StartTLS, opt.AllowPlaintext = []string{
@@ -667,7 +667,7 @@ func TestContext(t *testing.T) {
 
 func TestPool(t *testing.T) {
 	t.Parallel()
-	for _, options := range []func(*slapd) ldapauth.Options{searching, naming} {
+	for _, options := range []func(*slapd) ldapauth.Config{searching, naming} {
 		opt := options(directory)
 		target := strings.TrimPrefix(strings.TrimPrefix(opt.URLs[0], "ldaps://"), "ldap://")
 		p := newProxy(t, target)
@@ -805,7 +805,7 @@ func FuzzSender(f *testing.F) {
 }
 
 func BenchmarkVerify(b *testing.B) {
-	for name, options := range map[string]func(*slapd) ldapauth.Options{
+	for name, options := range map[string]func(*slapd) ldapauth.Config{
 		"search": searching, "DN": naming,
 	} {
 		b.Run(name, func(b *testing.B) {
@@ -826,7 +826,7 @@ func BenchmarkVerify(b *testing.B) {
 }
 
 func Example() {
-	v, err := ldapauth.New(ldapauth.Options{
+	v, err := ldapauth.New(ldapauth.Config{
 		URLs: []string{directory.ldaps}, // "ldaps://ldap1.example.com", "ldaps://ldap2.example.com"
 		TLS:  trusting(directory),
 

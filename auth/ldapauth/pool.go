@@ -104,9 +104,9 @@ type pool struct {
 	closed bool
 }
 
-func newPool(servers []*server, opt Options, login func(*conn) error) *pool {
+func newPool(servers []*server, cfg Config, login func(*conn) error) *pool {
 	return &pool{
-		servers: servers, login: login, timeout: opt.Timeout, slots: make(chan struct{}, opt.Conns),
+		servers: servers, login: login, timeout: cfg.Timeout, slots: make(chan struct{}, cfg.Conns),
 		now: time.Now,
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // Verifier asks the directory. It is safe for use by many sessions at once.
 type Verifier struct {
-	opt        Options
+	cfg        Config
 	attributes []string
 	searches   *pool // bound as the account that searches
 	binds      *pool // bound as whoever was last
@@ -47,14 +47,14 @@ func (v *Verifier) Close() error {
 }
 
 func (v *Verifier) verify(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
-	if v.opt.DN != "" {
-		return v.verifyDN(ctx, fill(v.opt.DN, ldap.EscapeDN(c.Username)), c.Password)
+	if v.cfg.DN != "" {
+		return v.verifyDN(ctx, fill(v.cfg.DN, ldap.EscapeDN(c.Username)), c.Password)
 	}
 	entry, err := v.find(ctx, c.Username)
 	if err != nil {
 		return nil, err
 	}
-	dn := v.opt.Decoy
+	dn := v.cfg.Decoy
 	if entry != nil {
 		dn = entry.DN
 	}
@@ -64,7 +64,7 @@ func (v *Verifier) verify(ctx context.Context, c auth.Credentials) (*auth.Identi
 	err = v.binds.do(ctx, func(conn *conn) error {
 		// Once the account that searches has logged on the same way, a server
 		// that is unwilling is so about the user.
-		return refusal(conn.bind(dn, c.Password), v.opt.BindDN != "")
+		return refusal(conn.bind(dn, c.Password), v.cfg.BindDN != "")
 	})
 	switch {
 	case err != nil:
@@ -104,7 +104,7 @@ func (v *Verifier) find(ctx context.Context, name string) (*ldap.Entry, error) {
 	err := v.searches.do(ctx, func(conn *conn) (err error) {
 		found, err = conn.search(
 			v.request(
-				v.opt.Base, ldap.ScopeWholeSubtree, fill(v.opt.Filter, ldap.EscapeFilter(name)),
+				v.cfg.Base, ldap.ScopeWholeSubtree, fill(v.cfg.Filter, ldap.EscapeFilter(name)),
 			),
 		)
 		return err
@@ -150,25 +150,25 @@ func refusal(err error, unwillingToTakeUser bool) error {
 
 // identity tells what an entry is to the relay.
 func (v *Verifier) identity(entry *ldap.Entry) (*auth.Identity, error) {
-	names := entry.GetEqualFoldAttributeValues(v.opt.User)
+	names := entry.GetEqualFoldAttributeValues(v.cfg.User)
 	if len(names) != 1 {
 		return nil, fmt.Errorf(
-			"entry %q has %d values of %s instead of one", entry.DN, len(names), v.opt.User,
+			"entry %q has %d values of %s instead of one", entry.DN, len(names), v.cfg.User,
 		)
 	}
 	name, err := auth.PrepareName(names[0])
 	if err != nil {
-		return nil, fmt.Errorf("%s of entry %q: %w", v.opt.User, entry.DN, err)
+		return nil, fmt.Errorf("%s of entry %q: %w", v.cfg.User, entry.DN, err)
 	}
 	id := &auth.Identity{User: name}
-	for _, attribute := range v.opt.Groups {
+	for _, attribute := range v.cfg.Groups {
 		for _, value := range entry.GetEqualFoldAttributeValues(attribute) {
-			if group := v.opt.Group(value); group != "" && !slices.Contains(id.Groups, group) {
+			if group := v.cfg.Group(value); group != "" && !slices.Contains(id.Groups, group) {
 				id.Groups = append(id.Groups, group)
 			}
 		}
 	}
-	for _, attribute := range v.opt.Senders {
+	for _, attribute := range v.cfg.Senders {
 		for _, value := range entry.GetEqualFoldAttributeValues(attribute) {
 			if address := sender(value); address != "" && !slices.Contains(id.Senders, address) {
 				id.Senders = append(id.Senders, address)

@@ -26,11 +26,12 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 
+	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
 )
 
-// Options say whose tokens are good, and for what.
-type Options struct {
+// Config says whose tokens are good, and for what.
+type Config struct {
 	// Issuer is the address of the provider, exactly as its tokens have it:
 	// "https://login.example.com". Below it the provider publishes its
 	// configuration and its keys. Required; without TLS on this host only.
@@ -65,40 +66,55 @@ type Options struct {
 // https://pkg.go.dev/github.com/postern-mail/postern/auth#Verifier
 // [auth.Server]: https://pkg.go.dev/github.com/postern-mail/postern/auth#Server
 type Verifier struct {
-	opt  Options
+	cfg  Config
 	keys *keys
 }
 
 var _ auth.Verifier = (*Verifier)(nil)
 
-// New returns a Verifier. It does not ask the provider yet. The error tells
-// what is wrong with the options.
-func New(opt Options) (*Verifier, error) {
-	if err := checkURL(opt.Issuer); err != nil {
-		return nil, fmt.Errorf("oidcauth: Issuer: %w", err)
+// New returns a Verifier. It does not ask the provider yet. The error holds
+// every fault, joined with [errors.Join], each a *postern.FieldError.
+func New(cfg Config) (*Verifier, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
-	if opt.Audience == "" {
-		return nil, errors.New("oidcauth: Audience: missing")
+	if cfg.UserClaim == "" {
+		cfg.UserClaim = emailClaim
 	}
-	if opt.Skew < 0 || opt.KeysFor < 0 {
-		return nil, errors.New("oidcauth: Skew and KeysFor cannot be negative")
+	if cfg.Skew == 0 {
+		cfg.Skew = time.Minute
 	}
-	if opt.UserClaim == "" {
-		opt.UserClaim = emailClaim
+	if cfg.KeysFor == 0 {
+		cfg.KeysFor = time.Hour
 	}
-	if opt.Skew == 0 {
-		opt.Skew = time.Minute
-	}
-	if opt.KeysFor == 0 {
-		opt.KeysFor = time.Hour
-	}
-	if opt.Client == nil {
-		opt.Client = http.DefaultClient
+	if cfg.Client == nil {
+		cfg.Client = http.DefaultClient
 	}
 	return &Verifier{
-		opt:  opt,
-		keys: &keys{issuer: opt.Issuer, client: opt.Client, maxAge: max(opt.KeysFor, pause)},
+		cfg:  cfg,
+		keys: &keys{issuer: cfg.Issuer, client: cfg.Client, maxAge: max(cfg.KeysFor, pause)},
 	}, nil
+}
+
+// check returns every fault.
+func (cfg *Config) check() error {
+	var faults []error
+	fault := func(field string, err error) {
+		faults = append(faults, &postern.FieldError{Field: field, Err: err})
+	}
+	if err := checkURL(cfg.Issuer); err != nil {
+		fault("Issuer", err)
+	}
+	if cfg.Audience == "" {
+		fault("Audience", errors.New("missing"))
+	}
+	if cfg.Skew < 0 {
+		fault("Skew", errors.New("cannot be negative"))
+	}
+	if cfg.KeysFor < 0 {
+		fault("KeysFor", errors.New("cannot be negative"))
+	}
+	return errors.Join(faults...)
 }
 
 // checkURL refuses what an attacker on the way could answer.
@@ -133,8 +149,8 @@ func (v *Verifier) Verify(ctx context.Context, c auth.Credentials) (*auth.Identi
 		return nil, bad("no token")
 	}
 	signed := attempt{keys: v.keys}
-	token, err := oidc.NewVerifier(v.opt.Issuer, &signed, &oidc.Config{
-		ClientID:             v.opt.Audience,
+	token, err := oidc.NewVerifier(v.cfg.Issuer, &signed, &oidc.Config{
+		ClientID:             v.cfg.Audience,
 		SupportedSigningAlgs: algorithms(),
 		SkipExpiryCheck:      true, // it has a skew of its own
 	}).Verify(ctx, c.Token)
@@ -149,26 +165,26 @@ func (v *Verifier) Verify(ctx context.Context, c auth.Credentials) (*auth.Identi
 		return nil, bad("malformed claims")
 	}
 	now := time.Now()
-	if !now.Before(token.Expiry.Add(v.opt.Skew)) { // also a token without an end
+	if !now.Before(token.Expiry.Add(v.cfg.Skew)) { // also a token without an end
 		return nil, bad("the token has expired")
 	}
 	if notBefore, ok := claims["nbf"].(float64); ok &&
-		float64(now.Add(v.opt.Skew).Unix()) < notBefore {
+		float64(now.Add(v.cfg.Skew).Unix()) < notBefore {
 		return nil, bad("the token is not valid yet")
 	}
-	if v.opt.Scope != "" && !hasScope(claims, v.opt.Scope) {
+	if v.cfg.Scope != "" && !hasScope(claims, v.cfg.Scope) {
 		return nil, bad("the token lacks the scope")
 	}
 	return v.identity(c, claims)
 }
 
 func (v *Verifier) identity(c auth.Credentials, claims map[string]any) (*auth.Identity, error) {
-	name, _ := claims[v.opt.UserClaim].(string)
+	name, _ := claims[v.cfg.UserClaim].(string)
 	user, err := auth.PrepareName(name)
 	if err != nil {
 		return nil, bad("the token names no user")
 	}
-	if v.opt.UserClaim == emailClaim {
+	if v.cfg.UserClaim == emailClaim {
 		// Some providers write the truth as a string.
 		if verified := claims["email_verified"]; verified != true && verified != "true" {
 			return nil, bad("the provider has not verified the user's address")

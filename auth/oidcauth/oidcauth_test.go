@@ -93,7 +93,7 @@ func (p *provider) token(changes map[string]any) string {
 	return oidctest.SignIDToken(p.key, "a", oidc.EdDSA, claims(changes))
 }
 
-func (p *provider) verifier(t *testing.T, opt oidcauth.Options) *oidcauth.Verifier {
+func (p *provider) verifier(t *testing.T, opt oidcauth.Config) *oidcauth.Verifier {
 	t.Helper()
 	opt.Issuer, opt.Audience, opt.Client = issuerURL, audience, &http.Client{Transport: p}
 	v, err := oidcauth.New(opt)
@@ -119,7 +119,7 @@ func TestTokens(t *testing.T) {
 	}
 	parts := strings.Split(p.token(nil), ".")
 	for name, tt := range map[string]struct {
-		opt   oidcauth.Options
+		opt   oidcauth.Config
 		user  string // given by the client
 		token string
 		want  string // the user; empty for a refusal
@@ -147,7 +147,7 @@ func TestTokens(t *testing.T) {
 			want:  "anna@example.com",
 		},
 		"expired, wide skew": {
-			opt:   oidcauth.Options{Skew: time.Hour},
+			opt:   oidcauth.Config{Skew: time.Hour},
 			token: p.token(map[string]any{"exp": unix(-2 * time.Minute)}), want: "anna@example.com",
 		},
 		"without an end": {token: p.token(map[string]any{"exp": nil})},
@@ -170,21 +170,21 @@ func TestTokens(t *testing.T) {
 			token: p.token(map[string]any{"email": []string{"anna@example.com"}}),
 		},
 		"another claim": {
-			opt: oidcauth.Options{UserClaim: "sub"}, token: p.token(nil), want: "1001",
+			opt: oidcauth.Config{UserClaim: "sub"}, token: p.token(nil), want: "1001",
 		},
 		"scope": {
-			opt:   oidcauth.Options{Scope: "smtp.send"},
+			opt:   oidcauth.Config{Scope: "smtp.send"},
 			token: p.token(map[string]any{"scope": "openid smtp.send"}), want: "anna@example.com",
 		},
 		"scope in a list": {
-			opt:   oidcauth.Options{Scope: "smtp.send"},
+			opt:   oidcauth.Config{Scope: "smtp.send"},
 			token: p.token(map[string]any{"scp": []string{"smtp.send"}}), want: "anna@example.com",
 		},
 		"no scope": {
-			opt: oidcauth.Options{Scope: "smtp.send"}, token: p.token(nil),
+			opt: oidcauth.Config{Scope: "smtp.send"}, token: p.token(nil),
 		},
 		"a longer scope": {
-			opt:   oidcauth.Options{Scope: "smtp.send"},
+			opt:   oidcauth.Config{Scope: "smtp.send"},
 			token: p.token(map[string]any{"scope": "smtp.send.none"}),
 		},
 		"empty":          {},
@@ -233,7 +233,7 @@ func TestAlgorithms(t *testing.T) {
 		p := newProvider()
 		p.PublicKeys = append(p.PublicKeys, oidctest.PublicKey{PublicKey: key.Public(), KeyID: "b"})
 		if _, err := verify(
-			p.verifier(t, oidcauth.Options{}), oidctest.SignIDToken(key, "b", alg, claims(nil)),
+			p.verifier(t, oidcauth.Config{}), oidctest.SignIDToken(key, "b", alg, claims(nil)),
 		); err != nil {
 			t.Errorf("%s: %v", alg, err)
 		}
@@ -247,7 +247,7 @@ func TestKeys(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newProvider()
-		v := p.verifier(t, oidcauth.Options{KeysFor: 30 * time.Minute})
+		v := p.verifier(t, oidcauth.Config{KeysFor: 30 * time.Minute})
 		good := func(when string) {
 			t.Helper()
 			if _, err := verify(v, p.token(nil)); err != nil {
@@ -315,7 +315,7 @@ func TestHang(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newProvider()
-		v := p.verifier(t, oidcauth.Options{})
+		v := p.verifier(t, oidcauth.Config{})
 		p.hang = true
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -371,7 +371,7 @@ func TestProviders(t *testing.T) {
 			})
 		}
 		v, err := oidcauth.New(
-			oidcauth.Options{
+			oidcauth.Config{
 				Issuer: issuerURL, Audience: audience,
 				Client: &http.Client{Transport: transport{mux}},
 			},
@@ -395,7 +395,7 @@ func (h transport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func TestOptions(t *testing.T) {
 	t.Parallel()
-	for _, opt := range []oidcauth.Options{
+	for _, opt := range []oidcauth.Config{
 		{Audience: audience},
 		{Issuer: "login.example.com", Audience: audience},
 		{Issuer: "http://login.example.com", Audience: audience},
@@ -412,7 +412,7 @@ func TestOptions(t *testing.T) {
 func FuzzVerify(f *testing.F) {
 	p := newProvider()
 	v, err := oidcauth.New(
-		oidcauth.Options{Issuer: issuerURL, Audience: audience, Client: &http.Client{Transport: p}},
+		oidcauth.Config{Issuer: issuerURL, Audience: audience, Client: &http.Client{Transport: p}},
 	)
 	if err != nil {
 		f.Fatal(err)
@@ -442,7 +442,7 @@ func Example() {
 	defer s.Close()
 	login.SetIssuer(s.URL)
 
-	tokens, err := oidcauth.New(oidcauth.Options{Issuer: s.URL, Audience: "mail"})
+	tokens, err := oidcauth.New(oidcauth.Config{Issuer: s.URL, Audience: "mail"})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -93,8 +93,8 @@ func ExampleMatch() {
 		fmt.Println(err)
 		return
 	}
-	hasher := auth.NewHasher(auth.HasherOptions{Other: shacrypt.Match})
-	v, err := auth.OpenHtpasswd(path, auth.WithHasher(hasher))
+	hasher := auth.NewHasher(&auth.HasherOptions{Other: shacrypt.Match})
+	v, err := auth.OpenHtpasswd(path, &auth.HtpasswdOptions{Hasher: hasher})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -39,7 +39,7 @@ func main() {
 }
 
 func run(listen, maildir, other, dir string) error {
-	store, err := filespool.Open(dir, nil)
+	store, err := filespool.Open(dir, &filespool.Options{Logger: slog.Default()})
 	if err != nil {
 		return err
 	}

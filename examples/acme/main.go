@@ -90,7 +90,7 @@ func run(ctx context.Context, o options, dir string) error {
 	if err != nil {
 		return err
 	}
-	store, err := filespool.Open(dir, nil)
+	store, err := filespool.Open(dir, &filespool.Options{Logger: slog.Default()})
 	if err != nil {
 		return err
 	}
@@ -109,9 +109,9 @@ func config(ctx context.Context, l net.Listener, o options) (relay.Config, error
 	if o.authority.domain == "" {
 		err1 = errors.New("-domain: required")
 	}
-	users, err2 := auth.OpenHtpasswd(o.users, auth.OnReloadError(func(err error) {
+	users, err2 := auth.OpenHtpasswd(o.users, &auth.HtpasswdOptions{OnReloadError: func(err error) {
 		slog.Error("the users read last stay", "error", err)
-	}))
+	}})
 	if err := errors.Join(err1, err2); err != nil {
 		return relay.Config{}, err
 	}
@@ -137,7 +137,7 @@ func config(ctx context.Context, l net.Listener, o options) (relay.Config, error
 		Connectors: []*connector.Connector{submission},
 		TLS:        &tls.Config{GetCertificate: get, MinVersion: tls.VersionTLS12},
 		Auth: &auth.Server{
-			Passwords: users, Throttle: auth.NewThrottle(auth.ThrottleOptions{}),
+			Passwords: users, Throttle: auth.NewThrottle(nil),
 		},
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",

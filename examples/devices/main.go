@@ -118,7 +118,7 @@ func run(o options, dir string) error {
 	if err != nil {
 		return err
 	}
-	store, err := filespool.Open(dir, nil)
+	store, err := filespool.Open(dir, &filespool.Options{Logger: slog.Default()})
 	if err != nil {
 		return err
 	}
@@ -142,9 +142,9 @@ func config(o options) (relay.Config, error) {
 	certificates, err2 := relay.LoadCertificates(
 		slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key},
 	)
-	users, err3 := auth.OpenHtpasswd(o.users, auth.OnReloadError(func(err error) {
+	users, err3 := auth.OpenHtpasswd(o.users, &auth.HtpasswdOptions{OnReloadError: func(err error) {
 		slog.Error("the devices read last stay", "error", err)
-	}))
+	}})
 	without, err4 := o.withoutPassword()
 	if err := errors.Join(err1, err2, cmp.Or(err3, err4)); err != nil {
 		return relay.Config{}, err
@@ -183,7 +183,7 @@ func config(o options) (relay.Config, error) {
 		},
 		Auth: &auth.Server{
 			Passwords: auth.WithSenders(known, o.senders), // by LOGIN or PLAIN
-			Throttle:  auth.NewThrottle(auth.ThrottleOptions{}),
+			Throttle:  auth.NewThrottle(nil),
 		},
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",

@@ -89,7 +89,7 @@ type lasting struct {
 
 func newLasting() *lasting {
 	throttle := sync.OnceValue(func() *auth.Throttle {
-		return auth.NewThrottle(auth.ThrottleOptions{})
+		return auth.NewThrottle(nil)
 	})
 	l := &lasting{throttle: throttle, scramSecret: make([]byte, secretSize)}
 	rand.Read(l.scramSecret) // never fails
@@ -264,14 +264,11 @@ func (l *loader) users(f *file) *auth.Server {
 		}
 		return nil
 	}
-	options := []auth.Option{auth.OnReloadError(func(err error) {
-		l.log.Error("users not reloaded", "err", err)
-	})}
-	if f.Scram {
-		options = append(options, auth.RequireSCRAM())
-	}
 	warnOfReaders(l.path(f.Users), "users", l.log)
-	users, err := auth.OpenHtpasswd(l.path(f.Users), options...)
+	users, err := auth.OpenHtpasswd(l.path(f.Users), &auth.HtpasswdOptions{
+		RequireSCRAM:  f.Scram,
+		OnReloadError: func(err error) { l.log.Error("users not reloaded", "err", err) },
+	})
 	if err != nil {
 		for _, err := range parts(err) {
 			l.add("users", "%w", err)

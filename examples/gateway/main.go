@@ -95,7 +95,7 @@ func serve(path string, stdout, stderr io.Writer) int {
 	if len(found) > 0 {
 		return report(found, lines)
 	}
-	store, err := filespool.Open(dir, nil)
+	store, err := filespool.Open(dir, &filespool.Options{Logger: log})
 	if err != nil {
 		log.Error("cannot open the spool", "err", err)
 		return 1

@@ -76,14 +76,14 @@ func main() {
 }
 
 func run(o options, dir string) error {
-	keys := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{
+	keys := auth.NewKeyring(new(auth.MemoryCredentials), &auth.KeyringOptions{
 		OnError: func(err error) { slog.Warn("use of a token", "error", err) },
 	})
 	cfg, err := config(keys, o)
 	if err != nil {
 		return err
 	}
-	store, err := filespool.Open(dir, nil)
+	store, err := filespool.Open(dir, &filespool.Options{Logger: slog.Default()})
 	if err != nil {
 		return err
 	}
@@ -135,9 +135,9 @@ func config(keys *auth.Keyring, o options) (relay.Config, error) {
 	certificates, err1 := relay.LoadCertificates(
 		slog.Default(), relay.CertificateFiles{Certificate: o.certificate, Key: o.key},
 	)
-	users, err2 := auth.OpenHtpasswd(o.users, auth.OnReloadError(func(err error) {
+	users, err2 := auth.OpenHtpasswd(o.users, &auth.HtpasswdOptions{OnReloadError: func(err error) {
 		slog.Error("the users read last stay", "error", err)
-	}))
+	}})
 	if err := errors.Join(err1, err2); err != nil {
 		return relay.Config{}, err
 	}
@@ -154,7 +154,7 @@ func config(keys *auth.Keyring, o options) (relay.Config, error) {
 		Auth: &auth.Server{
 			Passwords: users,
 			Tokens:    keys, // Authorization: Bearer, and OAUTHBEARER over SMTP
-			Throttle:  auth.NewThrottle(auth.ThrottleOptions{}),
+			Throttle:  auth.NewThrottle(nil),
 		},
 		Quota: keys,
 		SendConnectors: []*connector.SendConnector{{

@@ -26,7 +26,7 @@ func TestHTTPSubmission(t *testing.T) {
 	}
 	o.certificate, o.key, _ = mailtest.Certificate(t, dir)
 	mailtest.Htpasswd(t, o.users, "app@example.com", "secret")
-	keys := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+	keys := auth.NewKeyring(new(auth.MemoryCredentials), nil)
 	token, _, err := keys.Issue(t.Context(), auth.Credential{Owner: "app@example.com"})
 	if err != nil {
 		t.Fatal(err)

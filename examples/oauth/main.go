@@ -77,7 +77,7 @@ func run(ctx context.Context, out io.Writer, o options, dir string) error {
 	if err != nil {
 		return err
 	}
-	store, err := filespool.Open(dir, nil)
+	store, err := filespool.Open(dir, &filespool.Options{Logger: slog.Default()})
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func config(o options) (relay.Config, error) {
 	)
 	// A user is the address in the claim "email", which the provider has
 	// verified.
-	tokens, err2 := oidcauth.New(oidcauth.Options{Issuer: o.issuer, Audience: o.audience})
+	tokens, err2 := oidcauth.New(oidcauth.Config{Issuer: o.issuer, Audience: o.audience})
 	if err := errors.Join(err1, err2); err != nil {
 		return relay.Config{}, err
 	}
@@ -130,7 +130,7 @@ func config(o options) (relay.Config, error) {
 			OpenIDConfiguration: strings.TrimSuffix(
 				o.issuer, "/",
 			) + "/.well-known/openid-configuration",
-			Throttle: auth.NewThrottle(auth.ThrottleOptions{}),
+			Throttle: auth.NewThrottle(nil),
 		},
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",

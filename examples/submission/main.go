@@ -140,7 +140,7 @@ func run(ctx context.Context, u *users, o options, dir string) error {
 	if err != nil {
 		return err
 	}
-	store, err := filespool.Open(dir, nil)
+	store, err := filespool.Open(dir, &filespool.Options{Logger: slog.Default()})
 	if err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func config(u *users, o options) (relay.Config, error) {
 		TLS: &tls.Config{
 			GetCertificate: certificates.GetCertificate, MinVersion: tls.VersionTLS12,
 		},
-		Auth:  &auth.Server{Passwords: u, Throttle: auth.NewThrottle(auth.ThrottleOptions{})},
+		Auth:  &auth.Server{Passwords: u, Throttle: auth.NewThrottle(nil)},
 		Quota: u,
 		SendConnectors: []*connector.SendConnector{{
 			Name:          "out",

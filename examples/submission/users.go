@@ -41,7 +41,7 @@ func openUsers(ctx context.Context, file string) (*users, error) {
 		return nil, err
 	}
 	credentials := auth.NewSQLCredentials(
-		db, auth.SQLCredentialsOptions{Table: "postern_credentials"},
+		db, &auth.SQLCredentialsOptions{Table: "postern_credentials"},
 	)
 	_, err = db.ExecContext(
 		ctx, "CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, password TEXT NOT NULL)",
@@ -53,10 +53,10 @@ func openUsers(ctx context.Context, file string) (*users, error) {
 	return &users{
 		db: db,
 		people: auth.NewSQL(
-			db, "SELECT name, password FROM users WHERE name = $1", auth.SQLOptions{},
+			db, "SELECT name, password FROM users WHERE name = $1", nil,
 		),
 		store: credentials,
-		keyring: auth.NewKeyring(credentials, auth.KeyringOptions{
+		keyring: auth.NewKeyring(credentials, &auth.KeyringOptions{
 			OnRefusal: func(e *auth.CredentialError) {
 				slog.Warn(
 					"application refused", "id", e.ID, "owner", e.Owner, "label", e.Label, "reason",

@@ -71,7 +71,7 @@ func run(ctx context.Context, out io.Writer, web, anonymous, submission, dir str
 	if dir == "" {
 		dir = filepath.Join(temp, "spool")
 	}
-	store, err := filespool.Open(dir, nil)
+	store, err := filespool.Open(dir, &filespool.Options{Logger: slog.Default()})
 	if err != nil {
 		return err
 	}

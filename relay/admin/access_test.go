@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/admin"
 	"github.com/postern-mail/postern/relay/spool/memspool"
@@ -35,7 +35,7 @@ func TestNew(t *testing.T) {
 			[]string{"Group"},
 		},
 		{
-			"all at once", admin.Config{Group: "operators", Proxies: []netip.Prefix{{}}},
+			"all at once", admin.Config{Group: "operators", Proxies: []connector.Range{{}}},
 			[]string{"Relay", "Verifier", "Group", "Proxies[0]"},
 		},
 		{"Verifier", admin.Config{Relay: r, Verifier: users(), Group: "operators"}, nil},
@@ -209,7 +209,7 @@ func TestRequireForwarded(t *testing.T) {
 		h := newHandler(t, admin.Config{
 			Relay:            r,
 			Authorize:        func(*http.Request) bool { return true },
-			Proxies:          []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
+			Proxies:          []connector.Range{connector.MustParseRange("127.0.0.1/32")},
 			RequireForwarded: must,
 		})
 		forgotten := map[bool]int{false: 200, true: 403}[must]
@@ -292,8 +292,9 @@ func TestEncryption(t *testing.T) {
 			asked := false
 			cfg := admin.Config{
 				Relay: r,
-				Proxies: []netip.Prefix{
-					netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("127.0.0.2/32"),
+				Proxies: []connector.Range{
+					connector.MustParseRange("10.0.0.1/32"),
+					connector.MustParseRange("127.0.0.2/32"),
 				},
 				Logger: slog.New(slog.DiscardHandler),
 			}

@@ -12,13 +12,13 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/internal/httppeer"
 )
@@ -53,7 +53,7 @@ type Config struct {
 	// believed. With a Verifier, or where the relay has RequireEncryption,
 	// their requests must come inside TLS or from a loopback address. Defaults
 	// to none.
-	Proxies []netip.Prefix
+	Proxies []connector.Range
 
 	// RequireForwarded refuses requests from Proxies that do not say whom they
 	// come from. Without it they come from the proxy itself, which may be a
@@ -99,7 +99,7 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	for i, p := range cfg.Proxies {
 		if !p.IsValid() {
-			fault(fmt.Sprintf("Proxies[%d]", i), "no prefix")
+			fault(fmt.Sprintf("Proxies[%d]", i), "no range of addresses")
 		}
 	}
 	if cfg.RequireForwarded && len(cfg.Proxies) == 0 {
@@ -125,7 +125,7 @@ func New(cfg Config) (http.Handler, error) {
 	if cfg.Verifier != nil {
 		h.auth = &auth.Server{
 			Passwords: cfg.Verifier,
-			Throttle:  auth.NewThrottle(auth.ThrottleOptions{Entries: throttleEntries}),
+			Throttle:  auth.NewThrottle(&auth.ThrottleOptions{Entries: throttleEntries}),
 		}
 	}
 	return h, nil

@@ -95,7 +95,7 @@ func full() autoconfig.Options {
 
 func handler(t testing.TB, r *relay.Relay, opts autoconfig.Options) *autoconfig.Handler {
 	t.Helper()
-	h, err := autoconfig.New(r, opts)
+	h, err := autoconfig.New(r, &opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -913,7 +913,7 @@ func TestSTS(t *testing.T) {
 
 func TestFaults(t *testing.T) {
 	r := relayOf(t, config(append(usual(), connector.FromInternet("mx"))...))
-	_, err := autoconfig.New(r, autoconfig.Options{
+	_, err := autoconfig.New(r, &autoconfig.Options{
 		Domains: []string{"example.com", "*"}, Hostname: "a b", WebHost: "[192.0.2.1]",
 		DisplayName: "a\nb", Organization: strings.Repeat("x", 129), Identifier: "com example",
 		Connectors: []string{"mx", "none"}, Ports: map[uint16]uint16{587: 0},
@@ -945,7 +945,7 @@ func TestFaults(t *testing.T) {
 		{STS: &autoconfig.STS{Mode: autoconfig.Enforce, MX: make([]string, 65)}},
 		{Domains: []string{"*"}}, {DisplayName: "\xff"},
 	} {
-		if _, err := autoconfig.New(r, opts); err == nil {
+		if _, err := autoconfig.New(r, &opts); err == nil {
 			t.Errorf("no error for %+v", opts)
 		}
 	}
@@ -954,7 +954,7 @@ func TestFaults(t *testing.T) {
 	}))
 	cfg.TLS = nil
 	if _, err := autoconfig.New(
-		relayOf(t, cfg), autoconfig.Options{Connectors: []string{"a"}},
+		relayOf(t, cfg), &autoconfig.Options{Connectors: []string{"a"}},
 	); err == nil {
 		t.Error("no error for a connector that is named, on a relay without a certificate")
 	}
@@ -1139,7 +1139,8 @@ func FuzzAutodiscover(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	h, err := autoconfig.New(r, full())
+	opts := full()
+	h, err := autoconfig.New(r, &opts)
 	if err != nil {
 		f.Fatal(err)
 	}

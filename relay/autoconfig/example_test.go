@@ -38,7 +38,7 @@ func exampleRelay() *relay.Relay {
 // Mail programs ask the application's web server, which answers from the
 // relay's connectors.
 func Example() {
-	settings, err := autoconfig.New(exampleRelay(), autoconfig.Options{
+	settings, err := autoconfig.New(exampleRelay(), &autoconfig.Options{
 		DisplayName: "Example Mail",
 		Incoming:    []autoconfig.Incoming{{Hostname: "imap.example.com"}},
 	})
@@ -86,7 +86,7 @@ func Example() {
 
 // The lines to add to the zone of a domain.
 func ExampleHandler_Records() {
-	settings, err := autoconfig.New(exampleRelay(), autoconfig.Options{
+	settings, err := autoconfig.New(exampleRelay(), &autoconfig.Options{
 		WebHost:  "www.example.com",
 		Incoming: []autoconfig.Incoming{{Hostname: "imap.example.com"}},
 		STS:      &autoconfig.STS{MX: []string{"relay.example.com"}},
@@ -108,7 +108,7 @@ func ExampleHandler_Records() {
 
 // The policy that other servers fetch before they send mail to the domain.
 func ExampleSTS() {
-	settings, err := autoconfig.New(exampleRelay(), autoconfig.Options{
+	settings, err := autoconfig.New(exampleRelay(), &autoconfig.Options{
 		STS: &autoconfig.STS{Mode: autoconfig.Enforce, MX: []string{"relay.example.com"}},
 	})
 	if err != nil {

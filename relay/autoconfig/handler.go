@@ -22,11 +22,14 @@ type Handler struct {
 
 // New makes a handler for a relay. The error holds every fault of the
 // options, joined with [errors.Join], each a *[postern.FieldError].
-func New(r *relay.Relay, opts Options) (*Handler, error) {
+func New(r *relay.Relay, opts *Options) (*Handler, error) {
 	if r == nil {
 		return nil, errors.New("autoconfig: a relay is required")
 	}
-	h := &Handler{relay: r, opts: opts}
+	h := &Handler{relay: r}
+	if opts != nil {
+		h.opts = *opts
+	}
 	var err error
 	if h.table, err = h.opts.check(r); err != nil {
 		return nil, err

@@ -9,7 +9,6 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -111,7 +110,7 @@ func Example_bearer() {
 	server := httptest.NewUnstartedServer(nil)
 	server.StartTLS()
 	defer server.Close()
-	keys := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+	keys := auth.NewKeyring(new(auth.MemoryCredentials), nil)
 	token, _, err := keys.Issue(
 		context.Background(), auth.Credential{Owner: "shop@example.com", Label: "invoices"},
 	)
@@ -125,7 +124,7 @@ func Example_bearer() {
 		Spool:      memspool.New(nil),
 		Connectors: []*connector.Connector{users},
 		TLS:        server.TLS,
-		Auth:       &auth.Server{Tokens: keys, Throttle: auth.NewThrottle(auth.ThrottleOptions{})},
+		Auth:       &auth.Server{Tokens: keys, Throttle: auth.NewThrottle(nil)},
 		Quota:      keys,
 		Transport: delivery.TransportFunc(func(
 			_ context.Context, a *delivery.Attempt,
@@ -200,7 +199,7 @@ func ExampleConfig_proxies() {
 	handler, err := httpapi.New(
 		httpapi.Config{
 			Relay: r, Connector: "users",
-			Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")},
+			Proxies: []connector.Range{connector.MustParseRange("10.0.0.0/24")},
 		},
 	)
 	if err != nil {

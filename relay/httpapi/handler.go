@@ -37,7 +37,7 @@ type Config struct {
 	// Proxies are the addresses whose X-Forwarded-For and X-Forwarded-Proto are
 	// believed. Where the relay has RequireEncryption, their requests must come
 	// inside TLS or from a loopback address. Defaults to none.
-	Proxies []netip.Prefix
+	Proxies []connector.Range
 	// RequireForwarded refuses requests from Proxies that do not say whom they
 	// come from, 403. Without it they count as the proxy's own. Set it where a
 	// proxy that forgets to tell would lend its address to everybody. Defaults
@@ -82,7 +82,7 @@ func (cfg *Config) check() error {
 	}
 	for i, p := range cfg.Proxies {
 		if !p.IsValid() {
-			fault(fmt.Sprintf("Proxies[%d]", i), "no prefix")
+			fault(fmt.Sprintf("Proxies[%d]", i), "no range of addresses")
 		}
 	}
 	if cfg.RequireForwarded && len(cfg.Proxies) == 0 {

@@ -688,8 +688,8 @@ func (b blocking) Read([]byte) (int, error) {
 func TestProxies(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(w *world) {
-		w.http.Proxies = []netip.Prefix{
-			netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.1/32"),
+		w.http.Proxies = []connector.Range{
+			connector.MustParseRange("10.0.0.0/8"), connector.MustParseRange("127.0.0.1/32"),
 		}
 		w.cfg.RequireEncryption = true
 		w.cfg.Policy.Message = func(_ context.Context, s *relay.Session, _ *relay.Incoming) error {
@@ -762,7 +762,7 @@ func TestRequireForwarded(t *testing.T) {
 	t.Parallel()
 	for _, must := range []bool{false, true} {
 		w := newWorld(t, func(w *world) {
-			w.http.Proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}
+			w.http.Proxies = []connector.Range{connector.MustParseRange("10.0.0.1/32")}
 			w.http.RequireForwarded = must
 		})
 		forgotten := map[bool]int{false: 202, true: 403}[must]
@@ -809,7 +809,7 @@ func TestNew(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	_, err := httpapi.New(
-		httpapi.Config{Proxies: make([]netip.Prefix, 1), MaxJSONBytes: -1, MaxBuffered: -1},
+		httpapi.Config{Proxies: make([]connector.Range, 1), MaxJSONBytes: -1, MaxBuffered: -1},
 	)
 	for _, field := range []string{"Relay", "Proxies[0]", "MaxJSONBytes", "MaxBuffered"} {
 		if err == nil || !strings.Contains(err.Error(), field) {

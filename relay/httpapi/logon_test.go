@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -241,7 +240,7 @@ func TestCredentials(t *testing.T) {
 		}, plain(bearer(post(simple), "tok-good")), 403, 530, "5.7.0", ""},
 		{"TLS to a proxy", func(w *world) {
 			tokensOnly(w)
-			w.http.Proxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}
+			w.http.Proxies = []connector.Range{connector.MustParseRange("192.0.2.1/32")}
 		}, plain(
 			bearer(
 				post(simple, "X-Forwarded-For", "203.0.113.5", "X-Forwarded-Proto", "https"),
@@ -250,7 +249,7 @@ func TestCredentials(t *testing.T) {
 		), 202, 0, "", ""},
 		{"none to a proxy", func(w *world) {
 			tokensOnly(w)
-			w.http.Proxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}
+			w.http.Proxies = []connector.Range{connector.MustParseRange("192.0.2.1/32")}
 		}, bearer(
 			post(simple, "X-Forwarded-For", "203.0.113.5", "X-Forwarded-Proto", "http"), "tok-good",
 		), 403, 538, "5.7.11", ""},
@@ -325,7 +324,7 @@ func TestTokensOverSMTP(t *testing.T) {
 	w := newWorld(t, func(w *world) {
 		tokensOnly(w)
 		w.cfg.Auth.Throttle = auth.NewThrottle(
-			auth.ThrottleOptions{SourceFree: 6, Delay: time.Hour},
+			&auth.ThrottleOptions{SourceFree: 6, Delay: time.Hour},
 		)
 		w.cfg.Policy.Auth = func(_ context.Context, s *relay.Session) error {
 			if s.Identity.User == "" {
@@ -388,7 +387,7 @@ func TestTokensOverSMTP(t *testing.T) {
 // keeps it when its token is renewed; who has neither is known by the address.
 func TestKeyOwners(t *testing.T) {
 	t.Parallel()
-	ring := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+	ring := auth.NewKeyring(new(auth.MemoryCredentials), nil)
 	issue := func(owner, sender string) (token, id string) {
 		token, c, err := ring.Issue(
 			t.Context(), auth.Credential{Owner: owner, Senders: []string{sender}},
@@ -468,7 +467,7 @@ func TestKeyOwners(t *testing.T) {
 // says why.
 func TestNoQuota(t *testing.T) {
 	t.Parallel()
-	ring := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+	ring := auth.NewKeyring(new(auth.MemoryCredentials), nil)
 	token, c, err := ring.Issue(t.Context(), auth.Credential{Owner: "app@example.com", PerDay: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -507,7 +506,7 @@ func TestCaps(t *testing.T) {
 			time.Sleep(
 				time.Until(time.Now().UTC().Truncate(24 * time.Hour).Add(24*time.Hour + c.at)),
 			)
-			ring := auth.NewKeyring(new(auth.MemoryCredentials), auth.KeyringOptions{})
+			ring := auth.NewKeyring(new(auth.MemoryCredentials), nil)
 			c.caps.Owner = "app@example.com"
 			token, _, err := ring.Issue(t.Context(), c.caps)
 			if err != nil {

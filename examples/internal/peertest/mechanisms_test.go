@@ -44,7 +44,7 @@ func embed(t *testing.T, next *sink) *gateway {
 		t.Fatal(err)
 	}
 	mailtest.Write(t, g.path("users"), user+":"+keys+"\n")
-	users, err := auth.OpenHtpasswd(g.path("users"))
+	users, err := auth.OpenHtpasswd(g.path("users"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
 )
 
@@ -29,7 +30,7 @@ var (
 // are believed from proxies only; from anybody else they are an error, so that
 // a proxy that has been forgotten does not lend its address to its clients.
 // Where the proxies must name a client, a request of theirs without is one too.
-func Of(r *http.Request, proxies []netip.Prefix, must bool) (relay.Peer, error) {
+func Of(r *http.Request, proxies []connector.Range, must bool) (relay.Peer, error) {
 	p := relay.Peer{Protocol: "HTTP", TLS: r.TLS}
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -71,7 +72,7 @@ func InClear(p relay.Peer) bool {
 
 // forwarded returns the last address in the chain that is not a known proxy's,
 // or the first if all are.
-func forwarded(remote netip.Addr, chain []string, proxies []netip.Prefix) (netip.Addr, bool) {
+func forwarded(remote netip.Addr, chain []string, proxies []connector.Range) (netip.Addr, bool) {
 	if !known(remote, proxies) {
 		return remote, false
 	}
@@ -96,6 +97,6 @@ func address(s string) (netip.Addr, error) {
 	return netip.ParseAddr(s)
 }
 
-func known(a netip.Addr, proxies []netip.Prefix) bool {
-	return slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(a) })
+func known(a netip.Addr, proxies []connector.Range) bool {
+	return slices.ContainsFunc(proxies, func(p connector.Range) bool { return p.Contains(a) })
 }

@@ -138,7 +138,7 @@ func TestBoundKeepsTheServer(t *testing.T) {
 		),
 		SCRAMIterations: 5000, SCRAMSecret: []byte("salt"), TokenScope: "mail",
 		OpenIDConfiguration: "https://example.test",
-		Throttle:            auth.NewThrottle(auth.ThrottleOptions{}),
+		Throttle:            auth.NewThrottle(nil),
 	}
 	all, of := bound(s), reflect.TypeFor[auth.Server]()
 	nothing := bound(new(auth.Server))

@@ -48,7 +48,7 @@ func defend(t testing.TB, hash string, hasher *auth.Hasher, opt auth.ThrottleOpt
 	c.PermissionGroups, c.AuthMechanisms = connector.ExchangeUsers, connector.BasicAuth
 	p := policyFor(t, discard{}, c)
 	p.Auth = &auth.Server{
-		Throttle: auth.NewThrottle(opt),
+		Throttle: auth.NewThrottle(&opt),
 		Passwords: auth.VerifierFunc(func(
 			ctx context.Context, c auth.Credentials,
 		) (*auth.Identity, error) {
@@ -158,7 +158,7 @@ func quantile(took []time.Duration, p int) time.Duration {
 func TestAttack(t *testing.T) {
 	const sources, guesses, free = 100, 100, 10
 	f := defend(
-		t, bcryptOf(t, bcrypt.MinCost), auth.NewHasher(auth.HasherOptions{}),
+		t, bcryptOf(t, bcrypt.MinCost), auth.NewHasher(nil),
 		auth.ThrottleOptions{
 			Free: 5, SourceFree: free, MaxWait: 20 * time.Millisecond, Entries: 1024,
 		},
@@ -255,7 +255,7 @@ func logonsBeside(t *testing.T, workers, failures int, onset time.Duration) (p99
 			time.Sleep(50 * time.Millisecond)
 			return password == "secret", nil
 		}
-		hasher := auth.NewHasher(auth.HasherOptions{Workers: workers, Other: slow})
+		hasher := auth.NewHasher(&auth.HasherOptions{Workers: workers, Other: slow})
 		f := defend(t, "$slow$", hasher, auth.ThrottleOptions{})
 		defer f.stop()
 		for i := range f.names {
@@ -311,7 +311,7 @@ func BenchmarkAttack(b *testing.B) {
 	for _, attacked := range []bool{false, true} {
 		b.Run(fmt.Sprintf("attacked=%v", attacked), func(b *testing.B) {
 			f := defend(
-				b, bcryptOf(b, bcrypt.DefaultCost), auth.NewHasher(auth.HasherOptions{}),
+				b, bcryptOf(b, bcrypt.DefaultCost), auth.NewHasher(nil),
 				auth.ThrottleOptions{},
 			)
 			defer f.stop()

@@ -26,7 +26,7 @@ func TestOnlyServersLogOn(t *testing.T) {
 	c.PermissionGroups = connector.ExchangeServers | connector.ExchangeUsers
 	for _, user := range []string{"alice", "server"} {
 		saslRig(t, c, func(t *testing.T, r *rig) {
-			throttle := auth.NewThrottle(auth.ThrottleOptions{Free: 3, MaxWait: 1})
+			throttle := auth.NewThrottle(&auth.ThrottleOptions{Free: 3, MaxWait: 1})
 			r.policy.Auth.Throttle = throttle
 			r.server.SetPolicy(r.policy)
 			want := "535 5.7.8 *"
@@ -155,7 +155,7 @@ func TestUnknownUserLooksLikeWrongPassword(t *testing.T) {
 		} {
 			r.policy = policyFor(t, r.backend, &c)
 			r.policy.Auth = people()
-			r.policy.Auth.Throttle = auth.NewThrottle(auth.ThrottleOptions{MaxWait: time.Minute})
+			r.policy.Auth.Throttle = auth.NewThrottle(&auth.ThrottleOptions{MaxWait: time.Minute})
 			r.server.SetPolicy(r.policy)
 			var seen [2]string
 			for i, user := range []string{"alice", "nemos"} {
@@ -182,7 +182,7 @@ func TestThrottledLogons(t *testing.T) {
 	c := submission()
 	c.Limits.MaxLogonFailures, c.Limits.AuthTarpit = 7, time.Second
 	saslRig(t, c, func(t *testing.T, r *rig) {
-		r.policy.Auth.Throttle = auth.NewThrottle(auth.ThrottleOptions{Delay: time.Minute})
+		r.policy.Auth.Throttle = auth.NewThrottle(&auth.ThrottleOptions{Delay: time.Minute})
 		r.server.SetPolicy(r.policy)
 		p := r.inside("192.0.2.7:40000", nil)
 		for i := range 6 {
@@ -269,7 +269,7 @@ func TestSlowVerifier(t *testing.T) {
 			}
 			return quick.Verify(ctx, c)
 		})
-		r.policy.Auth.Throttle = auth.NewThrottle(auth.ThrottleOptions{})
+		r.policy.Auth.Throttle = auth.NewThrottle(nil)
 		r.server.SetPolicy(r.policy)
 		slow, fast := r.inside("192.0.2.7:40000", nil), r.inside("192.0.2.7:40001", nil)
 		began := time.Now()

@@ -48,7 +48,7 @@ func TestStuckVerifier(t *testing.T) {
 						return storedKeys(), id, err
 					}),
 					Tokens: auth.VerifierFunc(stuck), Certificates: auth.VerifierFunc(stuck),
-					Throttle: auth.NewThrottle(auth.ThrottleOptions{Free: 1, SourceFree: 1}),
+					Throttle: auth.NewThrottle(&auth.ThrottleOptions{Free: 1, SourceFree: 1}),
 				}
 				b := &proof{recorder: r.backend}
 				r.policy.Auth, r.policy.Backend = bounded(server), b

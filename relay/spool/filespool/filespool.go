@@ -67,8 +67,8 @@ type Options struct {
 	// CleanBytes is how many bytes per second may be copied to give space back.
 	// Defaults to 32 MiB.
 	CleanBytes int64
-	// Logger is told of damage found and of failures. Defaults to
-	// slog.Default().
+	// Logger is told of damage found and of failures: set it. Defaults to one
+	// that discards.
 	Logger *slog.Logger
 	// InsecureNoSync leaves out every sync: what was acknowledged survives the
 	// loss of the process, but not of power.
@@ -196,7 +196,7 @@ func openFS(dir string, o *Options, fs fsys) (*Store, error) {
 		return nil, errors.New("filespool: an option is negative")
 	}
 	if s.log == nil {
-		s.log = slog.Default()
+		s.log = slog.New(slog.DiscardHandler)
 	}
 	if s.segmentBytes == 0 {
 		s.segmentBytes = 64 << 20

@@ -17,9 +17,9 @@ import (
 // placeholder stands for the user's name in a filter or a DN.
 const placeholder = "{user}"
 
-// Options say where the directory is and what it knows. URLs are needed, and
+// Config says where the directory is and what it knows. URLs are needed, and
 // either Filter or DN.
-type Options struct {
+type Config struct {
 	// URLs are the servers: "ldaps://ldap.example.com", or
 	// "ldap://ldap.example.com:3389". They hold the same entries. The first
 	// that can be reached is asked.
@@ -85,61 +85,61 @@ type Options struct {
 
 // New returns a Verifier. It does not connect yet. The error tells what is
 // wrong with the options.
-func New(opt Options) (*Verifier, error) {
-	if opt.User == "" {
-		opt.User = "uid"
+func New(cfg Config) (*Verifier, error) {
+	if cfg.User == "" {
+		cfg.User = "uid"
 	}
-	if opt.Group == nil {
-		opt.Group = func(value string) string { return value }
+	if cfg.Group == nil {
+		cfg.Group = func(value string) string { return value }
 	}
-	if opt.Timeout <= 0 {
-		opt.Timeout = 5 * time.Second
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 5 * time.Second
 	}
-	if opt.Conns <= 0 {
-		opt.Conns = 8
+	if cfg.Conns <= 0 {
+		cfg.Conns = 8
 	}
-	servers, faults := opt.servers()
-	if err := errors.Join(append(faults, opt.check()...)...); err != nil {
+	servers, faults := cfg.servers()
+	if err := errors.Join(append(faults, cfg.check()...)...); err != nil {
 		return nil, err
 	}
-	if opt.Decoy == "" {
-		opt.Decoy = "cn=nobody"
-		if opt.Base != "" {
-			opt.Decoy += "," + opt.Base
+	if cfg.Decoy == "" {
+		cfg.Decoy = "cn=nobody"
+		if cfg.Base != "" {
+			cfg.Decoy += "," + cfg.Base
 		}
 	}
-	v := &Verifier{opt: opt}
-	v.attributes = append(append([]string{opt.User}, opt.Groups...), opt.Senders...)
-	v.searches = newPool(servers, opt, func(c *conn) error {
-		if opt.BindDN == "" {
+	v := &Verifier{cfg: cfg}
+	v.attributes = append(append([]string{cfg.User}, cfg.Groups...), cfg.Senders...)
+	v.searches = newPool(servers, cfg, func(c *conn) error {
+		if cfg.BindDN == "" {
 			return nil
 		}
-		return c.bind(opt.BindDN, opt.BindPassword)
+		return c.bind(cfg.BindDN, cfg.BindPassword)
 	})
-	v.binds = newPool(servers, opt, func(*conn) error { return nil })
+	v.binds = newPool(servers, cfg, func(*conn) error { return nil })
 	return v, nil
 }
 
 // check returns every fault but those of the URLs.
-func (opt *Options) check() []error {
+func (cfg *Config) check() []error {
 	var faults []error
 	fault := func(field, format string, args ...any) {
 		faults = append(faults, &postern.FieldError{Field: field, Err: fmt.Errorf(format, args...)})
 	}
 	switch {
-	case (opt.Filter == "") == (opt.DN == ""):
+	case (cfg.Filter == "") == (cfg.DN == ""):
 		fault("Filter", "needs either a filter or a DN")
-	case opt.Filter != "":
-		if _, err := ldap.CompileFilter(fill(opt.Filter, "x")); err != nil ||
-			!strings.Contains(opt.Filter, placeholder) {
-			fault("Filter", "%q is malformed or has no %s", opt.Filter, placeholder)
+	case cfg.Filter != "":
+		if _, err := ldap.CompileFilter(fill(cfg.Filter, "x")); err != nil ||
+			!strings.Contains(cfg.Filter, placeholder) {
+			fault("Filter", "%q is malformed or has no %s", cfg.Filter, placeholder)
 		}
 	default:
-		if _, err := ldap.ParseDN(fill(opt.DN, "x")); err != nil ||
-			!strings.Contains(opt.DN, placeholder) {
-			fault("DN", "%q is malformed or has no %s", opt.DN, placeholder)
+		if _, err := ldap.ParseDN(fill(cfg.DN, "x")); err != nil ||
+			!strings.Contains(cfg.DN, placeholder) {
+			fault("DN", "%q is malformed or has no %s", cfg.DN, placeholder)
 		}
-		if opt.BindDN != "" || opt.Base != "" || opt.Decoy != "" {
+		if cfg.BindDN != "" || cfg.Base != "" || cfg.Decoy != "" {
 			fault(
 				"DN", "nothing is searched where the DN is known: a BindDN, a Base and a Decoy "+
 					"have "+
@@ -148,7 +148,7 @@ func (opt *Options) check() []error {
 		}
 	}
 	for _, dn := range []struct{ field, value string }{
-		{"BindDN", opt.BindDN}, {"Base", opt.Base}, {"Decoy", opt.Decoy},
+		{"BindDN", cfg.BindDN}, {"Base", cfg.Base}, {"Decoy", cfg.Decoy},
 	} {
 		if _, err := ldap.ParseDN(dn.value); err != nil {
 			fault(dn.field, "DN %q is malformed", dn.value)
@@ -156,22 +156,22 @@ func (opt *Options) check() []error {
 	}
 	// An empty password would make the bind an anonymous one (RFC 4513 section
 	// 5.1.2).
-	if (opt.BindDN == "") != (opt.BindPassword == "") {
+	if (cfg.BindDN == "") != (cfg.BindPassword == "") {
 		fault("BindPassword", "a BindDN needs a BindPassword, and the other way round")
 	}
 	return faults
 }
 
 // servers reads the URLs.
-func (opt *Options) servers() ([]*server, []error) {
-	if len(opt.URLs) == 0 {
+func (cfg *Config) servers() ([]*server, []error) {
+	if len(cfg.URLs) == 0 {
 		return nil, []error{
 			&postern.FieldError{Field: "URLs", Err: errors.New("no URL of a server")},
 		}
 	}
 	var all []*server
 	var faults []error
-	for i, s := range opt.URLs {
+	for i, s := range cfg.URLs {
 		fault := func(format string, args ...any) {
 			faults = append(faults, &postern.FieldError{
 				Field: fmt.Sprintf("URLs[%d]", i), Err: fmt.Errorf(format, args...),
@@ -183,21 +183,21 @@ func (opt *Options) servers() ([]*server, []error) {
 			fault("a URL has a scheme, a host and perhaps a port, and nothing else")
 			continue
 		}
-		srv := &server{port: u.Port(), host: u.Hostname(), startTLS: opt.StartTLS}
+		srv := &server{port: u.Port(), host: u.Hostname(), startTLS: cfg.StartTLS}
 		switch {
 		case u.Scheme == "ldaps":
 			srv.ldaps, srv.startTLS = true, false
 			srv.defaultPort("636")
 		case u.Scheme != "ldap":
 			fault("%s://: not ldap or ldaps", u.Scheme)
-		case !opt.StartTLS && !opt.AllowPlaintext:
+		case !cfg.StartTLS && !cfg.AllowPlaintext:
 			fault(
 				"passwords would be sent to %s for everyone to read: use ldaps:// or StartTLS",
 				u.Host,
 			)
 		}
 		srv.defaultPort("389")
-		srv.tls = opt.TLS.Clone() // of nil, it is nil
+		srv.tls = cfg.TLS.Clone() // of nil, it is nil
 		if srv.tls == nil {
 			srv.tls = &tls.Config{}
 		}
