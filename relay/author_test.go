@@ -30,7 +30,7 @@ func TestSloppyDisplayName(t *testing.T) {
 		})
 	})
 	c := w.dial(t, "users")
-	c.script(login)
+	c.Play(login)
 	n := 0
 	const unreadable = "550 5.6.0 Address in the From field cannot be read"
 	for _, tt := range [][2]string{

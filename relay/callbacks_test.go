@@ -43,7 +43,7 @@ func TestEventsPanic(t *testing.T) {
 					}
 				}
 			})
-			w.dial(t, "apps").script(strings.Repeat(envelope+message+"S: 250 2.0.0\n", 2))
+			w.dial(t, "apps").Play(strings.Repeat(envelope+message+"S: 250 2.0.0\n", 2))
 			submit(t, w.relay, "", "x@elsewhere.test")
 			w.out.wait(t, 3)
 			if err := w.relay.Shutdown(t.Context()); err != nil {

@@ -23,16 +23,16 @@ import (
 // returns the reply.
 func (c *talk) binary(content string, size int) string {
 	c.t.Helper()
-	c.script("C: MAIL FROM:<app@example.test> BODY=BINARYMIME\nS: 250\n" +
+	c.Play("C: MAIL FROM:<app@example.test> BODY=BINARYMIME\nS: 250\n" +
 		"C: RCPT TO:<x@elsewhere.test>\nS: 250")
 	for len(content) > size {
-		fmt.Fprintf(c.conn, "BDAT %d\r\n%s", size, content[:size])
+		c.Send(fmt.Sprintf("BDAT %d\r\n%s", size, content[:size]))
 		content = content[size:]
 		if got := c.reply(); !strings.HasPrefix(got, "250") {
 			return got
 		}
 	}
-	fmt.Fprintf(c.conn, "BDAT %d LAST\r\n%s", len(content), content)
+	c.Send(fmt.Sprintf("BDAT %d LAST\r\n%s", len(content), content))
 	return c.reply()
 }
 
@@ -76,9 +76,9 @@ func TestBinaryHeader(t *testing.T) {
 				continue
 			}
 			c := w.dial(t, "users")
-			c.script(login)
+			c.Play(login)
 			got := c.binary(tt.content, size)
-			c.script("C: QUIT\nS: 221\nS: close")
+			c.Play("C: QUIT\nS: 221\nclose")
 			if !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%.200q in chunks of %d: %s", tt.content, size, got)
 			}
@@ -166,7 +166,7 @@ func TestMailboxLine(t *testing.T) {
 	} {
 		content := line + header + "Bcc: hidden@elsewhere.test\r\n\r\nFrom me\r\n"
 		anonymous, user := w.dial(t, "apps"), w.dial(t, "users")
-		user.script(login)
+		user.Play(login)
 		for _, c := range []*talk{anonymous, user} {
 			if got := c.transact(content, "app@example.test",
 				"x@elsewhere.test"); !strings.HasPrefix(got, "250") {
@@ -208,7 +208,7 @@ func TestMailboxLine(t *testing.T) {
 func TestWhiteBeforeColon(t *testing.T) {
 	w := start(t, nil)
 	c := w.dial(t, "users")
-	c.script(login)
+	c.Play(login)
 	send := func(content string) string {
 		return c.transact(content+"\r\nhi\r\n", "app@example.test", "x@elsewhere.test")
 	}

@@ -427,13 +427,13 @@ func TestReportParameters(t *testing.T) {
 				}
 			})
 			c := w.dial(t, "apps")
-			c.script(
+			c.Play(
 				"C: MAIL FROM:<alice@example.test>" + tt.mail +
 					"\nS: 250\nC: RCPT TO:<x@elsewhere.test>" + tt.rcpt +
 					"\nS: 250\nC: DATA\nS: 354\n",
 			)
-			fmt.Fprint(c.conn, "Subject: asked\r\n\r\n"+body+".\r\n")
-			c.expect("250")
+			c.Send("Subject: asked\r\n\r\n" + body + ".\r\n")
+			c.Expect("250")
 			e := w.events.wait(t, kind(event.Bounced))
 			if (e.Report == "") != tt.none {
 				t.Errorf("event %+v", e)
@@ -471,7 +471,7 @@ func TestRelayedParameters(t *testing.T) {
 	})
 	w := outgoing(t, nil, smart("out", "*", s.addr()))
 	c := w.dial(t, "apps")
-	c.script("C: MAIL FROM:<app@example.test> RET=HDRS ENVID=QQ+2B1 BODY=8BITMIME\nS: 250\n" +
+	c.Play("C: MAIL FROM:<app@example.test> RET=HDRS ENVID=QQ+2B1 BODY=8BITMIME\nS: 250\n" +
 		"C: RCPT TO:<x@elsewhere.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob@example.com\nS: " +
 		"250\n" + message + "S: 250")
 	m := s.wait(t)

@@ -169,7 +169,7 @@ func TestDKIM(t *testing.T) {
 	check("a relaying host", w.out.wait(t, 1)[0].content, true)
 
 	c := w.dial(t, "users")
-	c.script(login)
+	c.Play(login)
 	c.transact(own, "app@example.test", "x@elsewhere.test")
 	check("a user", w.out.wait(t, 2)[1].content, true)
 

@@ -85,19 +85,19 @@ func TestRequireEncryptionOfProxied(t *testing.T) {
 			})
 			c := w.connect(t, "apps")
 			if test.proxied != "" {
-				c.say(test.proxied)
+				c.Say(test.proxied)
 			}
-			c.expect("220 ")
+			c.Expect("220 ")
 			if test.client != "" {
-				c.script("C: " + test.client + "\nS: 220 ")
+				c.Play("C: " + test.client + "\nS: 220 ")
 			}
-			c.script("C: EHLO client.example.test\nS: 250 ")
+			c.Play("C: EHLO client.example.test\nS: 250 ")
 			if encrypted {
-				c.startTLS()
+				c.Play(startTLS)
 			}
-			c.say("AUTH PLAIN AHgAeA==")
+			c.Say("AUTH PLAIN AHgAeA==")
 			logon := c.reply()
-			c.say("MAIL FROM:<a@elsewhere.test>")
+			c.Say("MAIL FROM:<a@elsewhere.test>")
 			mail := c.reply()
 			if refused := test.refused &&
 				!encrypted; strings.HasPrefix(logon, "538 5.7.11 ") != refused ||

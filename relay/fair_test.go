@@ -131,15 +131,11 @@ func TestSilentHostsHoldUpNobody(t *testing.T) {
 	submit(t, w.relay, "app@example.test", many...)
 	stranger := w.dial(t, "in")
 	for i := range 100 {
-		stranger.script(fmt.Sprintf("C: MAIL FROM:<x@r%d.silent.test>\nS: 250 ", i))
-		stranger.script("C: RCPT TO:<alice@example.test> NOTIFY=SUCCESS\nS: 250 ")
-		stranger.script("C: DATA\nS: 354 ")
-		if _, err := fmt.Fprint(
-			stranger.conn, "From: x@silent.test\r\n\r\nhi\r\n.\r\n",
-		); err != nil {
-			t.Fatal(err)
-		}
-		stranger.expect("250 ")
+		stranger.Play(fmt.Sprintf("C: MAIL FROM:<x@r%d.silent.test>\nS: 250 ", i))
+		stranger.Play("C: RCPT TO:<alice@example.test> NOTIFY=SUCCESS\nS: 250 ")
+		stranger.Play("C: DATA\nS: 354 ")
+		stranger.Send("From: x@silent.test\r\n\r\nhi\r\n.\r\n")
+		stranger.Expect("250 ")
 	}
 	for i := range 20 {
 		submit(t, w.relay, "app@example.test", fmt.Sprintf("x%d@pair.test", i))

@@ -187,10 +187,10 @@ func TestLookupsAtDelivery(t *testing.T) {
 	})
 	mail := "C: MAIL FROM:<bob@example.test>\nS: 250\n"
 	c := w.dial(t, "in")
-	c.script(
+	c.Play(
 		mail + "C: RCPT TO:<nobody@example.test>\nS: 250\n" + message + "S: 550 5.1.1 User unknown",
 	)
-	c.script(
+	c.Play(
 		mail +
 			"C: RCPT TO:<nobody@example.test>\nS: 250\nC: RCPT TO:<alice@example.test>\nS: 250\n" +
 			message + "S: 250",
@@ -204,7 +204,7 @@ func TestLookupsAtDelivery(t *testing.T) {
 		t.Errorf("event %+v", e)
 	}
 	// A relaying host hears of it.
-	w.dial(t, "apps").script(
+	w.dial(t, "apps").Play(
 		mail +
 			"C: RCPT TO:<nobody@example.test>\nS: 250\nC: RCPT TO:<alice@example.test>\nS: 250\n" +
 			message + "S: 250",
@@ -220,7 +220,7 @@ func TestLookupsAtDelivery(t *testing.T) {
 	}
 	// What cannot be known now is neither refused nor bounced.
 	down.Store(true)
-	c.script(mail + "C: RCPT TO:<alice@example.test>\nS: 250\n" + message + "S: 250")
+	c.Play(mail + "C: RCPT TO:<alice@example.test>\nS: 250\n" + message + "S: 250")
 	if e := w.events.wait(t, kind(event.Deferred)); e.To[0] != "alice@example.test" {
 		t.Errorf("event %+v", e)
 	}
@@ -236,15 +236,15 @@ func TestFromInternet(t *testing.T) {
 		cfg.Connectors = append(cfg.Connectors, c)
 	})
 	c := w.dial(t, "world")
-	c.script("C: MAIL FROM:<alice@example.test>\nS: 550 5.7.1")
+	c.Play("C: MAIL FROM:<alice@example.test>\nS: 550 5.7.1")
 	stranger := "C: MAIL FROM:<x@elsewhere.test>\nS: 250\nC: RCPT TO:<alice@example.test>\nS: " +
 		"250\nC: DATA\nS: 354\n"
-	c.script(stranger + "C: From: alice@example.test\nC: \nC: .\nS: 550 5.7.1")
-	c.script(
+	c.Play(stranger + "C: From: alice@example.test\nC: \nC: .\nS: 550 5.7.1")
+	c.Play(
 		stranger +
 			"C: From: x@elsewhere.test\nC: Sender: alice@example.test\nC: \nC: .\nS: 550 5.7.1",
 	)
-	c.script(stranger + "C: From: x@elsewhere.test\nC: \nC: .\nS: 250")
+	c.Play(stranger + "C: From: x@elsewhere.test\nC: \nC: .\nS: 250")
 	w.mailboxes.wait(t, 1)
 }
 

@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"math/big"
 	"net/netip"
 	"strings"
@@ -134,7 +133,7 @@ func TestClientBehindProxy(t *testing.T) {
 		}
 	})
 	c := w.connect(t, "apps")
-	c.script(`
+	c.Play(`
 		C: PROXY TCP4 192.0.2.9 127.0.0.1 4711 25
 		S: 220
 		C: EHLO client.example.test
@@ -157,7 +156,7 @@ func TestClientBehindProxy(t *testing.T) {
 	// The same connector is closed to the proxy itself, which is told that we
 	// are well, and to whoever is not in its ranges.
 	check := w.connect(t, "apps")
-	check.script(`
+	check.Play(`
 		C: PROXY UNKNOWN
 		S: 220
 		C: EHLO proxy
@@ -166,13 +165,11 @@ func TestClientBehindProxy(t *testing.T) {
 		S: 550 5.7.1
 		C: QUIT
 		S: 221
-		S: close`)
+		close`)
 	for _, header := range []string{"PROXY TCP4 198.51.100.1 127.0.0.1 4711 25", "EHLO a"} {
 		c := w.connect(t, "apps")
-		c.say(header)
-		if b, _ := io.ReadAll(c.r); len(b) != 0 {
-			t.Errorf("%q: read %q", header, b)
-		}
+		c.Say(header)
+		c.ExpectClose()
 	}
 }
 
@@ -184,7 +181,7 @@ func TestClientByXClient(t *testing.T) {
 		)
 	})
 	c := w.dial(t, "apps")
-	c.script(`
+	c.Play(`
 		C: XCLIENT ADDR=192.0.2.9 PORT=4711 HELO=client.example.test
 		S: 220`)
 	if got := c.transact(
@@ -269,19 +266,12 @@ func TestMutualTLS(t *testing.T) {
 	})
 	open := func(name string) *talk {
 		c := w.dial(t, name)
-		c.script("C: STARTTLS\nS: 220")
-		tc := tls.Client(
-			c.conn,
-			&tls.Config{
-				InsecureSkipVerify: true,
-				Certificates: []tls.Certificate{
-					{Certificate: [][]byte{der}, PrivateKey: key},
-				},
-			},
-		)
-		c.conn = tc
-		c.r.Reset(tc)
-		c.script("C: EHLO client.example.test\nS: 250")
+		c.Play("C: STARTTLS\nS: 220")
+		c.Handshake(&tls.Config{
+			InsecureSkipVerify: true,
+			Certificates:       []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		})
+		c.Play("C: EHLO client.example.test\nS: 250")
 		return c
 	}
 	const marked = "X-MS-Exchange-Organization-SCL: -1\r\n" + text
@@ -297,7 +287,7 @@ func TestMutualTLS(t *testing.T) {
 		t.Error("a header of the organization is gone")
 	}
 	c = open("in")
-	c.script(`
+	c.Play(`
 		C: MAIL FROM:<a@open.test>
 		S: 250
 		C: RCPT TO:<x@elsewhere.test>
@@ -306,6 +296,6 @@ func TestMutualTLS(t *testing.T) {
 		S: 250`)
 	// Without the certificate there is nothing.
 	c = w.dial(t, "in")
-	c.startTLS()
-	c.script("C: MAIL FROM:<a@open.test>\nS: 530 5.7.1")
+	c.Play(startTLS)
+	c.Play("C: MAIL FROM:<a@open.test>\nS: 530 5.7.1")
 }

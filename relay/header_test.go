@@ -35,7 +35,7 @@ func TestReceived(t *testing.T) {
 		},
 		{
 			"ESMTPS", "apps",
-			"C: EHLO client.example.test\nS: 250\nTLS\n" + envelope + message + "S: 250",
+			"C: EHLO client.example.test\nS: 250\n" + startTLS + envelope + message + "S: 250",
 			`from client\.example\.test \(` + ip +
 				`\) \(using TLSv?1\.3 with cipher TLS_[A-Z0-9_]+\) by relay\.example\.test with ESMTPS id ` + id + ` for <x@elsewhere\.test>; ` + date,
 		},
@@ -47,7 +47,8 @@ func TestReceived(t *testing.T) {
 		},
 		{
 			"ESMTPSA", "users",
-			"C: EHLO client.example.test\nS: 250\nTLS\n" + login + envelope + message + "S: 250",
+			"C: EHLO client.example.test\nS: 250\n" + startTLS + login + envelope + message +
+				"S: 250",
 			`from client\.example\.test \(` + ip +
 				`\) \(using .*\) by relay\.example\.test with ESMTPSA id ` + id +
 				` for <x@elsewhere\.test>; ` + date,
@@ -79,7 +80,7 @@ func TestReceived(t *testing.T) {
 				c.Connectors[2].AuthMechanisms |= connector.TLS
 			})
 			c := w.connect(t, tt.connector)
-			c.script("S: 220\n" + tt.script)
+			c.Play("S: 220\n" + tt.script)
 			content := w.out.wait(t, 1)[0].content
 			field, _, _ := strings.Cut(content, "\r\nFrom:")
 			if tt.connector == "users" {
@@ -186,7 +187,7 @@ func TestForgedAuthenticationResults(t *testing.T) {
 		{"apps", "", forged},
 	} {
 		c := w.dial(t, tt.connector)
-		c.script(tt.say)
+		c.Play(tt.say)
 		if got := c.transact(forged+others, "app@example.test",
 			"alice@example.test"); !strings.HasPrefix(got, "250") {
 			t.Fatalf("%s: %s", tt.connector, got)
@@ -203,17 +204,17 @@ func TestForgedAuthenticationResults(t *testing.T) {
 // other mail.
 func TestCompletion(t *testing.T) {
 	w := start(t, nil)
-	w.dial(t, "apps").script(envelope + message + "S: 250")
+	w.dial(t, "apps").Play(envelope + message + "S: 250")
 	if got := w.out.wait(t, 1)[0].content; strings.Contains(got, "Message-ID:") ||
 		strings.Contains(got, "Date:") {
 		t.Errorf("a relayed message was changed: %q", got)
 	}
-	w.dial(t, "users").script(login + envelope + message + "S: 250")
+	w.dial(t, "users").Play(login + envelope + message + "S: 250")
 	if got := w.out.wait(t, 2)[1].content; strings.Count(got, "\r\nMessage-ID: <") != 1 ||
 		strings.Count(got, "\r\nDate: ") != 1 {
 		t.Errorf("a submission lacks fields: %q", got)
 	}
-	w.dial(t, "users").script(login + envelope +
+	w.dial(t, "users").Play(login + envelope +
 		"C: DATA\nS: 354\nC: date: Thu, 1 Jan 2026 00:00:00 +0000\nC: MESSAGE-ID: " +
 		"<1@example.test>\nC: From: app@example.test\nC: \nC: .\nS: 250")
 	if got := w.out.wait(t, 3)[2].content; strings.Contains(got, "Message-ID:") ||
@@ -268,7 +269,7 @@ func TestAddedFields(t *testing.T) {
 			return errors.Join(m.AddField("X-Tenant", "7"), m.AddField("X-Score", "1.5"))
 		}
 	})
-	w.dial(t, "apps").script(envelope + message + "S: 250")
+	w.dial(t, "apps").Play(envelope + message + "S: 250")
 	got := w.out.wait(t, 1)[0].content
 	if !strings.Contains(got, "\r\nX-Tenant: 7\r\nX-Score: 1.5\r\nFrom: ") ||
 		strings.Contains(got, "Bad") {
@@ -301,7 +302,7 @@ func TestPolicyOrder(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) {
 		cfg.Policy = relay.Policy{Connect: ask("connect"), Helo: ask("helo"), Auth: ask("auth")}
 	})
-	w.dial(t, "users").script(login + "C: QUIT\nS: 221\nS: close")
+	w.dial(t, "users").Play(login + "C: QUIT\nS: 221\nclose")
 	if got := strings.Join(
 		asked, ", ",
 	); got != "connect users , helo users client.example.test, auth users client.example.test" {
@@ -322,7 +323,7 @@ func TestSenderOfUser(t *testing.T) {
 		cfg.Connectors[2].Limits.MaxProtocolErrors = -1
 	})
 	c := w.dial(t, "users")
-	c.script(login)
+	c.Play(login)
 	for from, ok := range map[string]bool{
 		"app@example.test": true, "APP@Example.Test": true, "any@news.example.test": true,
 		"sales@elsewhere.test": true, "": true,
@@ -333,19 +334,19 @@ func TestSenderOfUser(t *testing.T) {
 		if !ok {
 			want = "550 5.7.60 "
 		}
-		c.script("C: MAIL FROM:<" + from + ">\nS: " + want + "\nC: RSET\nS: 250")
+		c.Play("C: MAIL FROM:<" + from + ">\nS: " + want + "\nC: RSET\nS: 250")
 	}
-	c.script(
+	c.Play(
 		envelope +
 			"C: DATA\nS: 354\nC: From: News <x@news.example.test>, app@example.test\nC: " +
 			"Sender: app@example.test\nC: \nC: .\nS: 250",
 	)
-	c.script(
+	c.Play(
 		envelope +
 			"C: DATA\nS: 354\nC: From: app@example.test, ceo@example.test\nC: \nC: .\nS: 550 " +
 			"5.7.60",
 	)
-	c.script(envelope + "C: DATA\nS: 354\nC: From: not an address\nC: \nC: .\nS: 550 5.6.0")
+	c.Play(envelope + "C: DATA\nS: 354\nC: From: not an address\nC: \nC: .\nS: 550 5.6.0")
 }
 
 // Authors whose addresses are of no form of RFC 5322 are taken, and a form that
@@ -423,7 +424,7 @@ func TestSendersWithEmptyAtoms(t *testing.T) {
 			func(context.Context, auth.Credentials) (*auth.Identity, error) { return &id, nil })
 	})
 	c := w.dial(t, "users")
-	c.script(login)
+	c.Play(login)
 	for _, own := range []string{"a..b@example.test", `"A..B"@example.test`, "t.@example.test."} {
 		got := c.transact("From: "+own+"\r\n\r\nx\r\n", own, "x@elsewhere.test")
 		if !strings.HasPrefix(got, "250") {
@@ -432,7 +433,7 @@ func TestSendersWithEmptyAtoms(t *testing.T) {
 	}
 	for _, other := range []string{"a.b@example.test", "ab@example.test", "a...b@example.test",
 		".t@example.test", `"a..b@example.test"@example.test`, `"a..b "@example.test`} {
-		c.say("MAIL FROM:<" + other + ">")
-		c.expect("550 5.7.60")
+		c.Say("MAIL FROM:<" + other + ">")
+		c.Expect("550 5.7.60")
 	}
 }

@@ -1,7 +1,6 @@
 package relay_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -100,12 +99,9 @@ func personal(t testing.TB, name string) (tls.Certificate, *x509.CertPool) {
 func (w *world) inside(t *testing.T, name string, cert tls.Certificate) *talk {
 	t.Helper()
 	c := w.dial(t, name)
-	c.script("C: STARTTLS\nS: 220")
-	tc := tls.Client(
-		c.conn, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}},
-	)
-	c.conn, c.r = tc, bufio.NewReader(tc)
-	c.script("C: EHLO client.example.test\nS: 250")
+	c.Play("C: STARTTLS\nS: 220")
+	c.Handshake(&tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}})
+	c.Play("C: EHLO client.example.test\nS: 250")
 	return c
 }
 
@@ -120,7 +116,7 @@ func TestLogonByCertificate(t *testing.T) {
 		cfg.Connectors[2].AuthMechanisms |= connector.TLS
 	})
 	c := w.inside(t, "users", cert)
-	c.script("C: MAIL FROM:<app@example.test>\nS: 530 5.7.1\nC: AUTH EXTERNAL =\nS: 235 2.7.0")
+	c.Play("C: MAIL FROM:<app@example.test>\nS: 530 5.7.1\nC: AUTH EXTERNAL =\nS: 235 2.7.0")
 	if got := c.transact(
 		text, "app@example.test", "x@elsewhere.test",
 	); !strings.HasPrefix(got, "250 ") {
@@ -184,8 +180,8 @@ func TestWho(t *testing.T) {
 		}
 	}
 	c := w.inside(t, "users", cert)
-	c.script("C: AUTH PLAIN AHByaW50ZXItNwBzZWNyZXQ=\nS: 235 ")
-	c.script("C: MAIL FROM:<boss@example.test>\nS: 550 5.7.60")
+	c.Play("C: AUTH PLAIN AHByaW50ZXItNwBzZWNyZXQ=\nS: 235 ")
+	c.Play("C: MAIL FROM:<boss@example.test>\nS: 550 5.7.60")
 	reply := c.transact(text, "printer@example.test", "x@elsewhere.test", "y@elsewhere.test")
 	id := reply[strings.LastIndexByte(reply, ' ')+1:]
 	who := []string{
@@ -269,16 +265,16 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 	b64 := base64.StdEncoding.EncodeToString
 	session := func() *talk {
 		c := w.dial(t, "users")
-		c.startTLS()
+		c.Play(startTLS)
 		return c
 	}
 	c := session()
 	say := func(line string) string {
-		c.say(line)
+		c.Say(line)
 		got := c.reply()
 		replies.WriteString(got + "\n")
 		if strings.HasPrefix(got, "235 ") || strings.HasPrefix(got, "421 ") {
-			c.say("QUIT")
+			c.Say("QUIT")
 			c = session()
 		}
 		return got
@@ -340,7 +336,7 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 		t.Errorf("replies %s", replies.String())
 	}
 	c = session()
-	c.script(
+	c.Play(
 		"C: AUTH PLAIN " + b64(
 			[]byte("\x00app@example.test\x00"+strings.ReplaceAll(secret, " ", "-")),
 		) + "\nS: 235 ",
@@ -613,8 +609,8 @@ func TestExplainWithoutAuth(t *testing.T) {
 			}
 		})
 		c := w.dial(t, "users")
-		c.startTLS()
-		c.say("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00mallory\x00wrong")))
+		c.Play(startTLS)
+		c.Say("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00mallory\x00wrong")))
 		local := w.relay.Addrs("users")[0]
 		e, err := w.relay.Explain(
 			t.Context(),
@@ -729,8 +725,8 @@ func TestVerifierIsBounded(t *testing.T) {
 	})
 	salt := func() string {
 		c := w.dial(t, "users")
-		c.startTLS()
-		c.say(
+		c.Play(startTLS)
+		c.Say(
 			"AUTH SCRAM-SHA-256 " + base64.StdEncoding.EncodeToString(
 				[]byte("n,,n=nobody,r=nonce"),
 			),

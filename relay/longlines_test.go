@@ -164,7 +164,7 @@ func FuzzFold(f *testing.F) {
 func TestFoldedAuthors(t *testing.T) {
 	w := start(t, nil)
 	c := w.dial(t, "users")
-	c.script(login)
+	c.Play(login)
 	taken := 0
 	submit := func(name string) {
 		from := "From: \"" + name + ",ceo@elsewhere.test,x\" <app@example.test>"

@@ -2,7 +2,6 @@ package relay_test
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 	"time"
@@ -32,11 +31,11 @@ func TestMemoryOfUnfinishedMessages(t *testing.T) {
 		refused := ""
 		for len(open) < 100 {
 			c := w.dial(t, "apps")
-			c.say("MAIL FROM:<app@example.test>")
+			c.Say("MAIL FROM:<app@example.test>")
 			if refused = c.reply(); !strings.HasPrefix(refused, "250 ") {
 				break
 			}
-			c.script("C: RCPT TO:<x@elsewhere.test>\nS: 250 \nC: DATA\nS: 354 ")
+			c.Play("C: RCPT TO:<x@elsewhere.test>\nS: 250 \nC: DATA\nS: 354 ")
 			open = append(open, c)
 		}
 		if len(open) != 16 || !strings.HasPrefix(refused, "452 4.3.1 ") {
@@ -51,17 +50,17 @@ func TestMemoryOfUnfinishedMessages(t *testing.T) {
 		}
 		for _, c := range open {
 			if round == 2 { // the clients hang up
-				c.conn.Close()
+				c.Close()
 				continue
 			}
-			io.WriteString(c.conn, text+".\r\n")
-			c.expect("250 ")
-			c.script("C: QUIT\nS: 221 ")
+			c.Send(text + ".\r\n")
+			c.Expect("250 ")
+			c.Play("C: QUIT\nS: 221 ")
 		}
 	}
 	for range 1000 {
 		c := w.dial(t, "apps")
-		if c.say("MAIL FROM:<app@example.test>"); strings.HasPrefix(c.reply(), "250 ") {
+		if c.Say("MAIL FROM:<app@example.test>"); strings.HasPrefix(c.reply(), "250 ") {
 			return
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -94,9 +93,9 @@ func TestMemoryIsLeftForOrdinaryMessages(t *testing.T) {
 	w := start(t, receiving)
 	for range 8 {
 		c := w.dial(t, "apps")
-		c.script("C: MAIL FROM:<app@example.test>\nS: 250 \nC: RCPT TO:<x@elsewhere.test>\nS: 250 ")
-		c.script("C: DATA\nS: 354 ")
-		io.WriteString(c.conn, strings.Repeat("a:\r\n", 15<<10/4))
+		c.Play("C: MAIL FROM:<app@example.test>\nS: 250 \nC: RCPT TO:<x@elsewhere.test>\nS: 250 ")
+		c.Play("C: DATA\nS: 354 ")
+		c.Send(strings.Repeat("a:\r\n", 15<<10/4))
 	}
 	for range 100 {
 		c := w.dial(t, "apps")
@@ -104,7 +103,7 @@ func TestMemoryIsLeftForOrdinaryMessages(t *testing.T) {
 		if !strings.HasPrefix(got, "250 ") {
 			t.Fatalf("%q", got)
 		}
-		c.conn.Close()
+		c.Close()
 	}
 }
 
@@ -113,10 +112,10 @@ func TestMemoryOfRecipients(t *testing.T) {
 	w := start(t, receiving)
 	c := w.dial(t, "apps")
 	for range 2 {
-		c.script("C: MAIL FROM:<app@example.test>\nS: 250 ")
+		c.Play("C: MAIL FROM:<app@example.test>\nS: 250 ")
 		n := 0
 		for ; n < 10000; n++ {
-			c.say(fmt.Sprintf("RCPT TO:<x%d@elsewhere.test>", n))
+			c.Say(fmt.Sprintf("RCPT TO:<x%d@elsewhere.test>", n))
 			if got := c.reply(); strings.HasPrefix(got, "452 4.3.1 ") {
 				break
 			}
@@ -124,6 +123,6 @@ func TestMemoryOfRecipients(t *testing.T) {
 		if n < 1000 || n > received/512 {
 			t.Errorf("%d recipients", n)
 		}
-		c.script("C: RSET\nS: 250 ")
+		c.Play("C: RSET\nS: 250 ")
 	}
 }

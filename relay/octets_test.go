@@ -114,13 +114,13 @@ func TestSevenBitHop(t *testing.T) {
 		{
 			"C: MAIL FROM:<app@example.test> BODY=BINARYMIME\n" + rcpt + "C: BDAT 66 LAST\n" +
 				"C: From: app@example.test\nC: Content-Transfer-Encoding: x\nC: \n" +
-				"C: na\u00efve\\nx\nS: 250",
+				"C> na\u00efve\\nx\\r\\n\nS: 250",
 			"5.6.3", "does not take such 8-bit or binary content",
 			"the peer does not offer BINARYMIME: content that cannot be converted to 7-bit: " +
 				"8-bit octets in a part that claims an encoding",
 		},
 	} {
-		w.dial(t, "apps").script(c.dialogue)
+		w.dial(t, "apps").Play(c.dialogue)
 		report := strings.ReplaceAll(w.mailboxes.wait(t, i+1)[i].content, "\r\n", "")
 		if !strings.Contains(report, "Status: "+c.status) || !strings.Contains(report, c.told) {
 			t.Errorf("report %q", report)

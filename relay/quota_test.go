@@ -178,12 +178,12 @@ func TestRefusalsOfCredentials(t *testing.T) {
 			w := start(t, func(cfg *relay.Config) { cfg.Verifier, cfg.Quota = keys, keys })
 			logOn := func(want string) *talk {
 				conn := w.dial(t, "users")
-				conn.say(
+				conn.Say(
 					"AUTH PLAIN " + base64.StdEncoding.EncodeToString(
 						[]byte("\x00"+tt.user+"\x00"+token),
 					),
 				)
-				conn.expect(want)
+				conn.Expect(want)
 				return conn
 			}
 			var session *talk
@@ -239,7 +239,7 @@ func TestRefusalsOfCredentials(t *testing.T) {
 				}
 				check("data")
 				if strings.HasPrefix(tt.message, "421") {
-					session.closed()
+					session.ExpectClose()
 				}
 			}
 			if tt.logon != "" {
@@ -307,8 +307,8 @@ func TestQuotaOfOwnLogon(t *testing.T) {
 		}
 		for range 2 { // as the client that logs on again
 			conn := w.dial(t, "users")
-			conn.say("AUTH PLAIN AHgAeA==")
-			conn.expect("235 ")
+			conn.Say("AUTH PLAIN AHgAeA==")
+			conn.Expect("235 ")
 			if got := conn.transact(
 				text, owner, "x@elsewhere.test",
 			); !strings.HasPrefix(got, tt.want) {

@@ -62,11 +62,11 @@ func TestRecipientNamedTwice(t *testing.T) {
 			"x@a.test  rfc822;b@a.test"},
 	} {
 		c := w.dial(t, "apps")
-		c.script("C: MAIL FROM:<app@example.test>\nS: 250")
+		c.Play("C: MAIL FROM:<app@example.test>\nS: 250")
 		for r := range strings.SplitSeq(tt.rcpts, "\n") {
-			c.script("C: RCPT TO:" + r + "\nS: 250")
+			c.Play("C: RCPT TO:" + r + "\nS: 250")
 		}
-		c.script(message + "S: 250\nC: QUIT\nS: 221\nS: close")
+		c.Play(message + "S: 250\nC: QUIT\nS: 221\nclose")
 		if got := <-queued; got != tt.want {
 			t.Errorf("%s\nqueued\n%s\nwant\n%s", tt.rcpts, got, tt.want)
 		}
@@ -79,7 +79,7 @@ func TestRecipientNamedTwice(t *testing.T) {
 	// <postmaster> without a domain is somebody else's name for the same
 	// mailbox.
 	c := w.dial(t, "in")
-	c.script("C: MAIL FROM:<x@elsewhere.test>\nS: 250\n" +
+	c.Play("C: MAIL FROM:<x@elsewhere.test>\nS: 250\n" +
 		"C: RCPT TO:<postmaster@example.test>\nS: 250\n" +
 		"C: RCPT TO:<postmaster>\nS: 250\nC: RCPT TO:<Postmaster@EXAMPLE.test>\nS: 250\n" +
 		message + "S: 250")
@@ -109,11 +109,11 @@ func TestNotifyOfStranger(t *testing.T) {
 	} {
 		c := w.dial(t, tt.connector)
 		if tt.connector == "users" {
-			c.script(login)
+			c.Play(login)
 		}
-		c.script("C: MAIL FROM:<app@example.test>\nS: 250\nC: RCPT TO:<alice@example.test>" +
+		c.Play("C: MAIL FROM:<app@example.test>\nS: 250\nC: RCPT TO:<alice@example.test>" +
 			tt.notify + "\nS: 250\n" +
-			message + "S: 250\nC: QUIT\nS: 221\nS: close")
+			message + "S: 250\nC: QUIT\nS: 221\nclose")
 		if got := <-queued; got != tt.want {
 			t.Errorf("%s%s: %q, want %q", tt.connector, tt.notify, got, tt.want)
 		}

@@ -487,8 +487,8 @@ func TestHostnameInALabels(t *testing.T) {
 		t.Errorf("Hostname %q", got)
 	}
 	c := w.connect(t, "apps")
-	c.expect("220 " + name + " ")
-	c.say("EHLO client.test")
+	c.Expect("220 " + name + " ")
+	c.Say("EHLO client.test")
 	if got := c.reply(); !strings.HasPrefix(got, "250-"+name+" ") {
 		t.Errorf("reply to EHLO %q", got)
 	}

@@ -74,7 +74,7 @@ func TestReplies(t *testing.T) {
 			name: "TLS required", connector: "apps",
 			change: func(c *relay.Config) { connectorOf(c, "apps").RequireTLS = true },
 			script: "C: MAIL FROM:<app@example.test>\nS: 530 5.7.0 Must issue a STARTTLS command " +
-				"first\nTLS\n" +
+				"first\n" + startTLS +
 				envelope + message + "S: 250 2.0.0",
 			stages: "mail",
 		},
@@ -83,14 +83,15 @@ func TestReplies(t *testing.T) {
 			change: func(c *relay.Config) {
 				connectorOf(c, "users").AuthMechanisms = connector.TLS | connector.BasicAuth | connector.BasicAuthRequireTLS
 			},
-			script: badLogin + "S: 538 5.7.11\nTLS\n" + login + envelope + message + "S: 250 2.0.0",
+			script: badLogin + "S: 538 5.7.11\n" + startTLS + login + envelope + message +
+				"S: 250 2.0.0",
 			stages: "auth",
 		},
 		{
 			name: "bad credentials until the limit", connector: "users",
 			change: func(c *relay.Config) { connectorOf(c, "users").Limits.MaxLogonFailures = 2 },
 			script: badLogin + "S: 535 5.7.8 Authentication unsuccessful\n" + badLogin +
-				"S: 535 5.7.8\nS: 421 4.7.0\nS: close",
+				"S: 535 5.7.8\nS: 421 4.7.0\nclose",
 			stages: "auth auth",
 		},
 		{
@@ -216,7 +217,7 @@ func TestReplies(t *testing.T) {
 			change: func(c *relay.Config) { connectorOf(c, "apps").Limits.MessageRate = 1 },
 			script: envelope + message + "S: 250 2.0.0\nC: MAIL FROM:<app@example.test>\n" +
 				"S: 421 4.4.2 Message submission rate for this client has exceeded the " +
-				"configured limit\nS: close",
+				"configured limit\nclose",
 			stages: "mail",
 		},
 		{
@@ -272,26 +273,26 @@ func TestReplies(t *testing.T) {
 		{
 			name: "bare LF", connector: "apps",
 			script: envelope +
-				"C: DATA\nS: 354\nC: Subject: x\nC: \nC: one\\ntwo\nC: .\nS: 550 5.6.11",
+				"C: DATA\nS: 354\nC: Subject: x\nC: \nC> one\\ntwo\\r\\n\nC: .\nS: 550 5.6.11",
 			stages: "data",
 		},
 		{
 			name: "bare CR", connector: "apps",
 			script: envelope +
-				"C: DATA\nS: 354\nC: Subject: x\nC: \nC: one\\rtwo\nC: .\nS: 550 5.6.11",
+				"C: DATA\nS: 354\nC: Subject: x\nC: \nC> one\\rtwo\\r\\n\nC: .\nS: 550 5.6.11",
 			stages: "data",
 		},
 		{
 			name: "NUL", connector: "apps",
 			script: envelope +
-				"C: DATA\nS: 354\nC: Subject: x\nC: \nC: one\\0two\nC: .\nS: 550 5.6.11",
+				"C: DATA\nS: 354\nC: Subject: x\nC: \nC> one\\x00two\\r\\n\nC: .\nS: 550 5.6.11",
 			stages: "data",
 		},
 		{
 			name: "bare LF repaired", connector: "apps",
 			change: func(c *relay.Config) { connectorOf(c, "apps").RepairLineEndings = true },
 			script: envelope +
-				"C: DATA\nS: 354\nC: Subject: x\nC: \nC: one\\ntwo\nC: .\nS: 250 2.0.0",
+				"C: DATA\nS: 354\nC: Subject: x\nC: \nC> one\\ntwo\\r\\n\nC: .\nS: 250 2.0.0",
 		},
 		{
 			name: "policy at connect", connector: "apps",
@@ -300,7 +301,7 @@ func TestReplies(t *testing.T) {
 					return relay.Reject(554, "5.7.1", "Not you")
 				}
 			},
-			script: "S: 554 5.7.1 Not you\nS: close", stages: "connect",
+			script: "S: 554 5.7.1 Not you\nclose", stages: "connect",
 		},
 		{
 			name: "policy at helo", connector: "apps",
@@ -354,7 +355,7 @@ func TestReplies(t *testing.T) {
 				}
 			},
 			script: envelope +
-				"C: DATA\nS: 354\nC: Subject: x\nC: \nC: .\nS: 421 4.7.0 Away\nS: close",
+				"C: DATA\nS: 354\nC: Subject: x\nC: \nC: .\nS: 421 4.7.0 Away\nclose",
 			stages: "data",
 		},
 		{
@@ -389,7 +390,7 @@ func TestReplies(t *testing.T) {
 			} else {
 				c = w.dial(t, tt.connector)
 			}
-			c.script(tt.script)
+			c.Play(tt.script)
 			rejected := w.events.all(event.Rejected)
 			var got, stages []string
 			for _, e := range rejected {
@@ -437,7 +438,7 @@ func TestCauses(t *testing.T) {
 		}
 	})
 	c := w.dial(t, "apps")
-	c.script("C: MAIL FROM:<app@example.test>\nS: 451 4.3.0")
+	c.Play("C: MAIL FROM:<app@example.test>\nS: 451 4.3.0")
 	if !strings.Contains(log.String(), secret) || !strings.Contains(log.String(), "session="+id) {
 		t.Errorf("log %s", log)
 	}
@@ -460,7 +461,7 @@ func TestPasswordsAreNotLogged(t *testing.T) {
 		})
 	})
 	c := w.dial(t, "users")
-	c.script(badLogin + "S: 535\n" + login + envelope + message + "S: 250")
+	c.Play(badLogin + "S: 535\n" + login + envelope + message + "S: 250")
 	w.out.wait(t, 1)
 	for _, word := range []string{"wrong", "AGFwcEBleGFt", "pass"} {
 		if strings.Contains(log.String(), word) {
@@ -473,8 +474,8 @@ func TestConnectionLimit(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) { cfg.Connectors[0].Limits.MaxConnectionsPerSource = 1 })
 	w.dial(t, "apps")
 	c := w.connect(t, "apps")
-	c.expect("421 4.3.2 ")
-	c.closed()
+	c.Expect("421 4.3.2 ")
+	c.ExpectClose()
 	got := w.events.all(event.Rejected)
 	if len(got) != 1 || got[0].Stage != "connect" || got[0].Code != 421 ||
 		got[0].Enhanced != "4.3.2" {
@@ -505,7 +506,7 @@ func TestRateOfUsers(t *testing.T) {
 		t.Errorf("second message: %v", err)
 	}
 	c := w.dial(t, "users")
-	c.script(
+	c.Play(
 		"C: AUTH PLAIN AGJvYkBleGFtcGxlLnRlc3QAeA==\nS: 235\nC: MAIL FROM:<bob@example.test>\n" +
 			"S: 250",
 	)

@@ -110,7 +110,7 @@ func TestCompleteAddresses(t *testing.T) {
 		t.Errorf("submitted from %q", got.from)
 	}
 	bare := w.dial(t, "users") // without angle brackets, too
-	bare.script(login + `
+	bare.Play(login + `
 		C: MAIL FROM: app SIZE=10
 		S: 250
 		C: RCPT TO:alice
@@ -179,7 +179,7 @@ func fields(t *testing.T, content string) mail.Header {
 func TestForeignSender(t *testing.T) {
 	w := start(t, func(c *relay.Config) { c.Connectors[2].Limits.MaxProtocolErrors = -1 })
 	c := w.dial(t, "users")
-	c.script(login)
+	c.Play(login)
 	for header, want := range map[string]string{
 		"Sender: ceo@example.test\r\n":                             "550 5.7.60",
 		"sEnDeR :\r\n\tCEO <ceo@example.test>\r\n":                 "550 5.7.60",
@@ -207,7 +207,7 @@ func TestBlankFields(t *testing.T) {
 		t.Errorf("a relayed message was changed: %q", got)
 	}
 	c := w.dial(t, "users")
-	c.script(login)
+	c.Play(login)
 	c.transact(blank+"\r\nhi\r\n", "app@example.test", "x@elsewhere.test")
 	h := fields(t, w.out.wait(t, 2)[1].content)
 	if _, err := h.Date(); err != nil || len(h["Date"]) != 1 || len(h["Subject"]) != 1 ||
@@ -249,7 +249,7 @@ func TestNoFrom(t *testing.T) {
 	})
 	const content = "Subject: x\r\n\r\nhi\r\n"
 	c := w.dial(t, "users")
-	c.script(login)
+	c.Play(login)
 	if got := c.transact(
 		content, "app@example.test", "x@elsewhere.test",
 	); !strings.HasPrefix(got, "250") {
@@ -307,7 +307,7 @@ func TestNoFrom(t *testing.T) {
 func TestCompletedDisplayName(t *testing.T) {
 	w := start(t, func(c *relay.Config) { c.CompleteAddresses = true })
 	c := w.dial(t, "users")
-	c.script(login)
+	c.Play(login)
 	for i, tt := range [][2]string{
 		{"Doe, John <app@example.test>", `"Doe, John" <app@example.test>`},
 		{"App <app>", "App <app@example.test>"},

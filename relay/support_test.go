@@ -27,6 +27,7 @@ import (
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/internal/wiretest"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -203,9 +204,8 @@ func (s *sink) wait(t *testing.T) sent {
 
 // talk is an SMTP client that says what it is told to.
 type talk struct {
-	t    *testing.T
-	conn net.Conn
-	r    *bufio.Reader
+	*wiretest.Side
+	t *testing.T
 	// refusals are the replies of 400 and above, in order.
 	refusals []string
 }
@@ -214,9 +214,9 @@ type talk struct {
 func (w *world) dial(t *testing.T, name string) *talk {
 	t.Helper()
 	c := w.connect(t, name)
-	c.expect("220 ")
-	c.say("EHLO client.example.test")
-	c.expect("250 ")
+	c.Expect("220 ")
+	c.Say("EHLO client.example.test")
+	c.Expect("250 ")
 	return c
 }
 
@@ -228,102 +228,41 @@ func (w *world) connect(t *testing.T, name string) *talk {
 	}
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
-	return &talk{t: t, conn: conn, r: bufio.NewReader(conn)}
+	c := &talk{Side: wiretest.Join(t, conn, wiretest.Client), t: t}
+	t.Cleanup(c.Close)
+	c.TLS, c.Loose = &tls.Config{InsecureSkipVerify: true}, true
+	c.Replied = func(line string) {
+		if line[0] == '4' || line[0] == '5' {
+			c.refusals = append(c.refusals, line)
+		}
+	}
+	return c
 }
 
 // say sends one line; \0, \n and \r stand for the octets.
-func (c *talk) say(line string) {
-	c.t.Helper()
-	line = strings.NewReplacer(`\0`, "\x00", `\n`, "\n", `\r`, "\r").Replace(line)
-	if _, err := io.WriteString(c.conn, line+"\r\n"); err != nil {
-		c.t.Fatal(err)
-	}
-}
 
 // reply reads one reply, its lines joined.
 func (c *talk) reply() string {
 	c.t.Helper()
-	var all []string
-	for {
-		line, err := c.r.ReadString('\n')
-		if err != nil {
-			c.t.Fatalf("after %q: %v", all, err)
-		}
-		line = strings.TrimSuffix(line, "\r\n")
-		all = append(all, line)
-		if len(line) < 4 || line[3] != '-' {
-			if line[0] == '4' || line[0] == '5' {
-				c.refusals = append(c.refusals, line)
-			}
-			if n := len(all) - 1; n > 0 {
-				all[n] = line[:4] + all[n][4:]
-			}
-			return strings.Join(all, "\n")
-		}
+	lines, err := c.Reply()
+	if err != nil {
+		c.t.Fatalf("after %q: %v", lines, err)
 	}
+	return strings.Join(lines, "\n")
 }
 
-// expect reads a reply that begins with want in its last line.
-func (c *talk) expect(want string) string {
-	c.t.Helper()
-	got := c.reply()
-	if last := got[strings.LastIndexByte(got, '\n')+1:]; !strings.HasPrefix(last, want) {
-		c.t.Fatalf("reply %q, want %q", got, want)
-	}
-	return got
-}
-
-// closed expects the end of the connection.
-func (c *talk) closed() {
-	c.t.Helper()
-	if b, err := io.ReadAll(c.r); len(b) != 0 || err != nil {
-		c.t.Fatalf("read %q, %v; want the end", b, err)
-	}
-}
-
-func (c *talk) startTLS() {
-	c.t.Helper()
-	c.say("STARTTLS")
-	c.expect("220 ")
-	tc := tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true})
-	if err := tc.Handshake(); err != nil {
-		c.t.Fatal(err)
-	}
-	c.conn, c.r = tc, bufio.NewReader(tc)
-	c.say("EHLO client.example.test")
-	c.expect("250 ")
-}
-
-// script runs a dialogue: lines "C: …" are sent, replies must begin with what
-// "S: …" says.
-func (c *talk) script(text string) {
-	c.t.Helper()
-	for line := range strings.Lines(text) {
-		switch line = strings.TrimSpace(line); {
-		case line == "":
-		case line == "TLS":
-			c.startTLS()
-		case line == "S: close":
-			c.closed()
-		case strings.HasPrefix(line, "C:"):
-			c.say(strings.TrimPrefix(strings.TrimPrefix(line, "C:"), " "))
-		case strings.HasPrefix(line, "S: "):
-			c.expect(line[3:])
-		default:
-			c.t.Fatalf("line of a script: %q", line)
-		}
-	}
-}
+// startTLS is the part of a dialogue that goes over to TLS.
+const startTLS = "C: STARTTLS\nS: 220\ntls\nC: EHLO client.example.test\nS: 250\n"
 
 // transact sends a message and returns the reply to its content.
 func (c *talk) transact(content, from string, to ...string) string {
 	c.t.Helper()
-	c.script("C: MAIL FROM:<" + from + ">\nS: 250 ")
+	c.Play("C: MAIL FROM:<" + from + ">\nS: 250 ")
 	for _, r := range to {
-		c.script("C: RCPT TO:<" + r + ">\nS: 250 ")
+		c.Play("C: RCPT TO:<" + r + ">\nS: 250 ")
 	}
-	c.script("C: DATA\nS: 354 ")
-	io.WriteString(c.conn, content+".\r\n")
+	c.Play("C: DATA\nS: 354 ")
+	c.Send(content + ".\r\n")
 	return c.reply()
 }
 

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Play plays a dialogue.
+// Play plays a dialogue. Its lines may be indented with tabs.
 func (s *Side) Play(dialogue string) {
 	s.t.Helper()
 	for line := range strings.Lines(dialogue) {
-		if err := s.Do(strings.TrimSuffix(line, "\n")); err != nil {
+		if err := s.Do(strings.Trim(line, "\t\n")); err != nil {
 			s.t.Fatalf("at %q: %v", line, err)
 		}
 	}

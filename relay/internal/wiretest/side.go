@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -31,38 +30,20 @@ type Side struct {
 	// Loose says that replies are expected by their beginnings: a reply of more
 	// than one line by that of its last one.
 	Loose bool
+	// Replied is told of the last line of every reply that is read as one.
+	Replied func(line string)
 
-	t       testing.TB
-	role    Role
-	raw     net.Conn // the connection under TLS
-	conn    net.Conn
-	in      *bufio.Reader
-	out     chan []byte
-	gone    chan struct{}
-	pending sync.WaitGroup
-	once    sync.Once
+	t    testing.TB
+	role Role
+	raw  net.Conn // the connection under TLS
+	conn net.Conn
+	in   *bufio.Reader
+	out  *outbox
 }
 
 // Join takes a role on a connection. Close it in the end.
 func Join(t testing.TB, c net.Conn, role Role) *Side {
-	s := &Side{
-		t: t, role: role, raw: c, conn: c, in: bufio.NewReaderSize(c, 1<<20),
-		out: make(chan []byte, 4096), gone: make(chan struct{}),
-	}
-	go s.write()
-	return s
-}
-
-func (s *Side) write() {
-	for {
-		select {
-		case b := <-s.out:
-			_, _ = s.conn.Write(b)
-			s.pending.Done()
-		case <-s.gone:
-			return
-		}
-	}
+	return &Side{t: t, role: role, raw: c, conn: c, in: bufio.NewReader(c), out: newOutbox(c)}
 }
 
 // Conn returns the connection, which is a [tls.Conn] inside TLS.
@@ -72,16 +53,13 @@ func (s *Side) Conn() net.Conn { return s.conn }
 func (s *Side) Wrap(over func(net.Conn) net.Conn) { s.raw = over(s.raw) }
 
 // Send sends octets as they are.
-func (s *Side) Send(octets string) {
-	s.pending.Add(1)
-	s.out <- []byte(octets)
-}
+func (s *Side) Send(octets string) { s.out.put([]byte(octets)) }
 
 // Say sends lines, each with CRLF.
 func (s *Side) Say(lines ...string) { s.Send(strings.Join(lines, "\r\n") + "\r\n") }
 
 // Sent waits until all is written.
-func (s *Side) Sent() { s.pending.Wait() }
+func (s *Side) Sent() { s.out.pending.Wait() }
 
 // Line returns the next line of the other side.
 func (s *Side) Line() (string, error) {
@@ -104,6 +82,9 @@ func (s *Side) Reply() (lines []string, err error) {
 			return lines, err
 		}
 		if lines = append(lines, line); len(line) < 4 || line[3] != '-' {
+			if s.Replied != nil {
+				s.Replied(line)
+			}
 			return lines, nil
 		}
 	}
@@ -169,9 +150,12 @@ func (s *Side) closed() error {
 	return nil
 }
 
+// quiet is how long there must be no word where nothing is said.
+const quiet = 20 * time.Millisecond
+
 // silence checks that the other side has nothing to say.
 func (s *Side) silence() error {
-	_ = s.raw.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_ = s.raw.SetReadDeadline(time.Now().Add(quiet))
 	got, err := s.Line()
 	_ = s.raw.SetReadDeadline(time.Time{})
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -210,7 +194,7 @@ func (s *Side) TryHandshake(own *tls.Config) error {
 		own = s.TLS
 	}
 	s.Sent()
-	under := newBuffered(s.raw, s.gone)
+	under := &buffered{s.raw, newOutbox(s.raw)}
 	c := tls.Client(under, own)
 	if s.role == Server {
 		c = tls.Server(under, own)
@@ -218,46 +202,9 @@ func (s *Side) TryHandshake(own *tls.Config) error {
 	if err := c.Handshake(); err != nil {
 		return fmt.Errorf("handshake: %w", err)
 	}
-	s.conn, s.in = c, bufio.NewReaderSize(c, 1<<20)
+	s.conn, s.in, s.out = c, bufio.NewReader(c), newOutbox(c)
 	return nil
 }
 
-// Close closes the connection.
-func (s *Side) Close() {
-	s.once.Do(func() {
-		close(s.gone)
-		s.raw.Close()
-	})
-}
-
-// buffered is a connection whose writes do not wait for the other side to read,
-// as on a socket.
-type buffered struct {
-	net.Conn
-	out  chan []byte
-	gone chan struct{}
-}
-
-func newBuffered(c net.Conn, gone chan struct{}) *buffered {
-	b := &buffered{Conn: c, out: make(chan []byte, 1024), gone: gone}
-	go func() {
-		for {
-			select {
-			case p := <-b.out:
-				_, _ = c.Write(p)
-			case <-gone:
-				return
-			}
-		}
-	}()
-	return b
-}
-
-func (b *buffered) Write(p []byte) (int, error) {
-	select {
-	case b.out <- append([]byte(nil), p...):
-		return len(p), nil
-	case <-b.gone:
-		return 0, net.ErrClosed
-	}
-}
+// Close closes the connection. It may be called again.
+func (s *Side) Close() { s.raw.Close() }
