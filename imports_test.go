@@ -50,6 +50,9 @@ var allowed = map[string][]string{
 	},
 	"relay/internal/sevenbit": nil,
 	"relay/internal/wiretest": nil,
+	"relay/internal/dns": {
+		"relay/delivery", "github.com/miekg/dns", "golang.org/x/net/idna",
+	},
 	"relay/internal/outbound": {
 		"connector", "relay/delivery", "relay/internal/sevenbit", "github.com/emersion/go-smtp",
 		"github.com/emersion/go-sasl",

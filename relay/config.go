@@ -185,8 +185,10 @@ type Config struct {
 	// logs. Defaults to a logger that discards.
 	Logger *slog.Logger
 
-	// Resolver looks up the DNS. Defaults to the system's. It is not asked who
-	// exists in accepted domains: their Recipients are.
+	// Resolver looks up the DNS; who exists in accepted domains their
+	// Recipients say. Defaults to one with a cache that asks the servers of
+	// /etc/resolv.conf, and without that file to
+	// [delivery.StandardResolver].
 	Resolver delivery.Resolver
 
 	// Dial opens the connections to next hops; a net.Dialer has such a method.

@@ -17,6 +17,7 @@ import (
 	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/dns"
 	"github.com/postern-mail/postern/relay/internal/header"
 	"github.com/postern-mail/postern/relay/internal/outbound"
 	"github.com/postern-mail/postern/relay/internal/policy"
@@ -97,6 +98,7 @@ func New(cfg Config) (*Relay, error) {
 	r.calls = newCallbacks(logger(cfg))
 	client := outbound.Config{
 		Hostname: cfg.Hostname, Logger: logger(cfg), Dial: boundDial(r.calls.dial, cfg.Dial),
+		Resolver: dns.System(),
 	}
 	client.Own = func(a netip.AddrPort) bool { return r.snap.Load().rules.ListensAt(a) }
 	if cfg.Resolver != nil {

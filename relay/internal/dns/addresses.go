@@ -1,0 +1,103 @@
+package dns
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"github.com/postern-mail/postern/relay/delivery"
+)
+
+// LookupNetIP returns the addresses of a host, those in the hosts file before
+// those in the DNS; network is ip, ip4 or ip6.
+func (r *Resolver) LookupNetIP(
+	ctx context.Context, network, host string,
+) (delivery.Answer[netip.Addr], error) {
+	if list := r.known(host); len(list) > 0 {
+		return local(network, host, list)
+	}
+	switch network {
+	case "ip4":
+		return r.family(ctx, host, dns.TypeA)
+	case "ip6":
+		return r.family(ctx, host, dns.TypeAAAA)
+	}
+	return r.both(ctx, host)
+}
+
+// LookupHost returns the addresses of a host of the configuration, to which the
+// search list of resolv.conf applies.
+func (r *Resolver) LookupHost(
+	ctx context.Context, host string,
+) (a delivery.Answer[netip.Addr], err error) {
+	for _, name := range r.client.settings.current().candidates(host) {
+		a, err = r.LookupNetIP(ctx, "ip", name)
+		if err == nil || !delivery.IsNotFound(err) {
+			break
+		}
+	}
+	return a, err
+}
+
+// known returns the addresses that need no question.
+func (r *Resolver) known(host string) []netip.Addr {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a}
+	}
+	name := strings.ToLower(strings.TrimSuffix(host, "."))
+	if list := r.hosts.addresses(name); len(list) > 0 {
+		return list
+	}
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") { // RFC 6761 section 6.3
+		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
+	}
+	return nil
+}
+
+func local(
+	network, host string, list []netip.Addr,
+) (delivery.Answer[netip.Addr], error) {
+	a := delivery.Answer[netip.Addr]{Name: host}
+	for _, addr := range list {
+		if network == "ip" || addr.Is4() == (network == "ip4") {
+			a.Records = append(a.Records, addr)
+		}
+	}
+	if len(a.Records) == 0 {
+		return a, notFound(host, delivery.ErrNoRecords)
+	}
+	return a, nil
+}
+
+func (r *Resolver) family(
+	ctx context.Context, host string, kind uint16,
+) (delivery.Answer[netip.Addr], error) {
+	p := r.lookUp(ctx, host, kind)
+	return answer(host, p, slices.Clone(p.addresses))
+}
+
+// both asks for the addresses of both families at once. One family is enough;
+// without any, a failure of one weighs more than the "not found" of the other.
+func (r *Resolver) both(
+	ctx context.Context, host string,
+) (delivery.Answer[netip.Addr], error) {
+	if name, ok := canonicalName(host); ok {
+		r.begin(question{name, dns.TypeAAAA}) // does not wait for A
+	}
+	p4, p6 := r.lookUp(ctx, host, dns.TypeA), r.lookUp(ctx, host, dns.TypeAAAA)
+	a := delivery.Answer[netip.Addr]{
+		Records:   slices.Concat(p4.addresses, p6.addresses),
+		Name:      or(p4.name, or(p6.name, host)),
+		Authentic: p4.authentic && p6.authentic,
+	}
+	switch {
+	case len(a.Records) > 0:
+		return a, nil
+	case !delivery.IsNotFound(p4.err):
+		return a, p4.err
+	}
+	return a, p6.err
+}
