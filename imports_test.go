@@ -48,6 +48,10 @@ var allowed = map[string][]string{
 		"auth", "connector", "domains", "relay/internal/policy", "relay/spool",
 		"github.com/pires/go-proxyproto",
 	},
+	"relay/internal/routing": {
+		"connector", "domains", "relay/delivery", "relay/internal/outbound",
+		"relay/internal/policy", "relay/spool",
+	},
 	"relay/internal/sevenbit": nil,
 	"relay/internal/wiretest": nil,
 	"relay/internal/dns": {

@@ -15,6 +15,7 @@ import (
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/header"
 	"github.com/postern-mail/postern/relay/internal/policy"
+	"github.com/postern-mail/postern/relay/internal/routing"
 	"github.com/postern-mail/postern/relay/internal/sevenbit"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -25,7 +26,7 @@ type intake struct {
 	session *Session // nil for Submit
 	message spool.Message
 	from    domains.Address
-	rcpts   []recipient
+	rcpts   []routing.Recipient
 	limits  connector.Limits
 	trace   header.Received
 	author  authors // of the header
@@ -84,7 +85,7 @@ func (r *Relay) prepare(
 	if !h.Clean() {
 		return c, nil, policy.BareLine.Reply()
 	}
-	in.rcpts = distinct(in.rcpts)
+	in.rcpts = routing.Distinct(in.rcpts)
 	extra, err := p.checkHeader(ctx, in, h)
 	if err != nil {
 		return c, nil, err
@@ -97,7 +98,7 @@ func (r *Relay) prepare(
 	}
 	if in.client.Stranger() {
 		for i := range in.rcpts {
-			in.rcpts[i].distrust()
+			in.rcpts[i].Distrust()
 		}
 	}
 	in.message.Labels = labels(in.client.Identity, in.message.Labels)
@@ -122,7 +123,7 @@ func (r *Relay) prepare(
 	in.trace.Time = now
 	if len(in.rcpts) == 1 {
 		// In A-labels: the field must not be what makes SMTPUTF8 necessary.
-		in.trace.For, _ = in.rcpts[0].to.ASCII()
+		in.trace.For, _ = in.rcpts[0].To.ASCII()
 	}
 	prepend := make([]byte, 0, 384+len(signature)+len(extra))
 	prepend = in.trace.AppendTo(prepend)
@@ -132,9 +133,11 @@ func (r *Relay) prepare(
 	in.message.Signatures = signatures(signature)
 	ready = true
 	return spool.Commit{
-		Message:    in.message,
-		Deliveries: p.deliveries(in.rcpts, in.message.Stream, in.message.Size, now),
-		Prepend:    prepend,
+		Message: in.message,
+		Deliveries: p.routes.Deliveries(
+			in.rcpts, in.message.Stream, in.message.Size, now, p.retry.Expires,
+		),
+		Prepend: prepend,
 	}, w, nil
 }
 
@@ -206,7 +209,7 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 	if ask := p.cfg.Policy.Message; ask != nil && in.session != nil {
 		m := &Incoming{QueueID: in.message.ID.String(), From: in.from, Header: h.Bytes()}
 		for i := range in.rcpts {
-			m.Recipients = append(m.Recipients, in.rcpts[i].to)
+			m.Recipients = append(m.Recipients, in.rcpts[i].To)
 		}
 		err := p.calls.policy.Consult(ctx, in.session.ID, func(ctx context.Context) error {
 			return ask(ctx, in.session, m)
@@ -474,7 +477,7 @@ func (in *intake) accepted() event.Event {
 		e.TLS, e.Certificate = in.session.tlsText, in.session.certificate
 	}
 	for i := range in.rcpts {
-		e.To[i] = in.rcpts[i].to.String()
+		e.To[i] = in.rcpts[i].To.String()
 	}
 	return e
 }
@@ -484,23 +487,23 @@ func (in *intake) accepted() event.Event {
 // whose address it has forged, is told. What cannot be known now is asked again
 // at delivery.
 func resolveLate(
-	ctx context.Context, p *policy.Rules, c policy.Client, rcpts []recipient,
+	ctx context.Context, p *policy.Rules, c policy.Client, rcpts []routing.Recipient,
 ) *policy.Reply {
 	missing := 0
 	for i := range rcpts {
 		r := &rcpts[i]
-		if r.target != policy.Unresolved {
+		if r.Placement != policy.Unresolved {
 			continue
 		}
-		t, refusal := p.FindNow(ctx, r.to)
+		t, refusal := p.FindNow(ctx, r.To)
 		switch {
 		case refusal == nil:
-			r.target = t
+			r.Placement = t
 		case refusal.Code >= 500:
-			r.target = policy.Unknown
+			r.Placement = policy.Unknown
 			missing++
 			if c.Stranger() {
-				r.notify = spool.NotifyNever // a report would go to a stranger's claim
+				r.Notify = spool.NotifyNever // a report would go to a stranger's claim
 			}
 		}
 	}

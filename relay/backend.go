@@ -12,6 +12,7 @@ import (
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/header"
 	"github.com/postern-mail/postern/relay/internal/policy"
+	"github.com/postern-mail/postern/relay/internal/routing"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -144,11 +145,13 @@ func (b *backend) Message(
 ) (string, error) {
 	c := clientOf(s)
 	v := session(s)
-	rcpts := make([]recipient, len(m.Recipients))
+	rcpts := make([]routing.Recipient, len(m.Recipients))
 	for i := range m.Recipients {
 		r := &m.Recipients[i]
 		t, _ := r.Value.(policy.Placement)
-		rcpts[i] = recipient{to: r.To, target: t, notify: r.Notify, original: r.Original}
+		rcpts[i] = routing.Recipient{
+			To: r.To, Placement: t, Notify: r.Notify, Original: r.Original,
+		}
 	}
 	in := intake{
 		client:  c,

@@ -12,11 +12,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/dsn"
-	"github.com/postern-mail/postern/relay/internal/outbound"
+	"github.com/postern-mail/postern/relay/internal/routing"
 	"github.com/postern-mail/postern/relay/internal/sched"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -44,7 +43,7 @@ func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 	a, lent := r.attemptOf(p, l)
 	r.event(p, event.Event{Kind: event.Attempted, Attempt: a.Number}, a)
 	attempt, cancel := context.WithTimeout(ctx, attemptLimit)
-	results := p.routes.attempt(attempt, l.Delivery.Key, lent, a)
+	results := p.try(attempt, l.Delivery.Key, lent, a)
 	cancel()
 	if ctx.Err() != nil && allTemporary(results) {
 		r.giveBack(ctx, p, l) // the relay stops: this was no attempt
@@ -92,8 +91,8 @@ func (r *Relay) recoverLease(ctx context.Context, p *snapshot, l *spool.Lease) {
 }
 
 // attemptOf makes the next attempt at a delivery.
-func (r *Relay) attemptOf(p *snapshot, l *spool.Lease) (*delivery.Attempt, *loan) {
-	lent := &loan{smtpSender: p.routes.lent}
+func (r *Relay) attemptOf(p *snapshot, l *spool.Lease) (*delivery.Attempt, *routing.Loan) {
+	lent := p.routes.Lend()
 	return &delivery.Attempt{
 		QueueID:    l.Message.ID.String(),
 		Number:     l.Delivery.Attempts + 1,
@@ -106,105 +105,27 @@ func (r *Relay) attemptOf(p *snapshot, l *spool.Lease) (*delivery.Attempt, *loan
 	}, lent
 }
 
-// attempt hands the message to the route's transport. A panic counts as a
-// temporary failure.
-func (p *routes) attempt(
-	ctx context.Context, k spool.Key, lent *loan, a *delivery.Attempt,
+// try hands the message over. A panic counts as a temporary failure.
+func (p *snapshot) try(
+	ctx context.Context, k spool.Key, lent *routing.Loan, a *delivery.Attempt,
 ) (results []delivery.Result) {
 	defer func() {
 		if v := recover(); v != nil {
-			p.lent.log.Error("panic in an attempt", "queue_id", a.QueueID,
+			p.log.Error("panic in an attempt", "queue_id", a.QueueID,
 				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 			results = a.All(delivery.Failed(
 				&delivery.Error{Op: delivery.OpContent, Err: errPanicked},
 			))
 		}
-		for len(results) < len(a.Recipients) {
-			results = append(results, delivery.Result{})
-		}
 	}()
-	switch {
-	case k.Route == routeMailbox && p.mailboxes != nil:
-		return p.mailboxes.Deliver(ctx, a)
-	case k.Route == routeTransport && p.transport != nil:
-		return p.transport.Deliver(ctx, a)
-	}
-	switch h := p.sender(k); {
-	case h == nil:
-		return p.reroute(ctx, lent, a)
-	case h.transport != nil:
-		return h.transport.Deliver(ctx, a)
-	default:
-		return lent.transact(ctx, h.to(k.Domain), a)
-	}
+	return p.routes.Deliver(ctx, k, lent, a)
 }
 
 var (
 	errPanicked = errors.New("relay: the attempt panicked")
 	errNoResult = errors.New("relay: the transport gave no result")
 	errYesAndNo = errors.New("relay: the transport says that it was taken, and refused")
-	errNoRoute  = errors.New("relay: no send connector matches the recipient's domain")
-	errTooLarge = errors.New("relay: the message is too large for every matching send connector")
 )
-
-// to is the next hop for a domain; empty for smart hosts.
-func (h *hop) to(domain string) *outbound.NextHop {
-	if domain == "" {
-		return &h.next
-	}
-	next := h.next
-	next.Domain = domain
-	next.Key = routeMX + domain + "/" + h.next.Key
-	return &next
-}
-
-// reroute serves recipients whose stored route leads nowhere: none matched when
-// they were accepted, or the configuration has changed since.
-func (p *routes) reroute(
-	ctx context.Context, lent *loan, a *delivery.Attempt,
-) []delivery.Result {
-	results := make([]delivery.Result, len(a.Recipients))
-	groups := make(map[spool.Key][]int)
-	for i, rcpt := range a.Recipients {
-		to, err := domains.Parse(rcpt.Address)
-		if err != nil {
-			results[i].Err = &delivery.Error{
-				Op: delivery.OpRoute, Err: err, Permanent: true,
-				Reply: delivery.Reply{Enhanced: "5.1.3"},
-			}
-			continue
-		}
-		t, refusal := p.lent.rules.FindNow(ctx, to)
-		if refusal != nil {
-			results[i].Err = replyError(refusal)
-			continue
-		}
-		k := p.routeOf(t, to, a.Message.Size)
-		groups[k] = append(groups[k], i)
-	}
-	for k, members := range groups {
-		part := a.For(members...)
-		var got []delivery.Result
-		switch k.Route {
-		case routeUnreachable:
-			got = part.All(delivery.Failed(&delivery.Error{
-				Op: delivery.OpRoute, Err: errNoRoute, Reply: delivery.Reply{Enhanced: "4.4.4"},
-			}))
-		case routeTooLarge:
-			got = part.All(delivery.Failed(&delivery.Error{
-				Op: delivery.OpRoute, Err: errTooLarge, Permanent: true,
-				Reply: delivery.Reply{Enhanced: "5.3.4"},
-			}))
-		default:
-			got = p.attempt(ctx, k, lent, part)
-		}
-		for j, i := range members {
-			results[i] = got[j]
-			lent.assume(a.Recipients[i].Address, p.isFinal(k.Route))
-		}
-	}
-	return results
-}
 
 // classify reads what a result says of a failure; nil for a copy that was
 // taken. What it leaves out is filled in, and what contradicts itself may pass.
@@ -267,14 +188,13 @@ const pending = "pending"
 // wait for the next attempt, permanent and expired ones leave too. In the same
 // step the sender is told what it wants to know.
 func (r *Relay) conclude(
-	ctx context.Context, p *snapshot, l *spool.Lease, lent *loan, a *delivery.Attempt,
+	ctx context.Context, p *snapshot, l *spool.Lease, lent *routing.Loan, a *delivery.Attempt,
 	results []delivery.Result,
 ) {
 	now := time.Now()
 	r.tried.note(l.Delivery.ID, true)
 	expired := !now.Before(l.Delivery.Expires)
 	late := isLate(&p.retry, &l.Message, now)
-	final := p.routes.isFinal(l.Delivery.Key.Route)
 	due := now.Add(jitter(p.retry.Wait(a.Number)))
 	if due.After(l.Delivery.Expires) {
 		due = l.Delivery.Expires
@@ -304,7 +224,7 @@ func (r *Relay) conclude(
 		switch {
 		case f == nil:
 			e.Kind = event.Delivered
-			told = !res.DSN && n.succeeded(&rcpt, lent.isFinal(rcpt.Address, final), res)
+			told = !res.DSN && n.succeeded(&rcpt, lent.IsFinal(rcpt.Address), res)
 		case f.Permanent:
 			e.Kind = event.Bounced
 			told = n.add(&rcpt, dsn.Failed, f.Reply.Enhanced, f.Host, diagnostic(f))

@@ -13,6 +13,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/policy"
+	"github.com/postern-mail/postern/relay/internal/routing"
 )
 
 // Query describes a session and a message, for [Relay.Explain].
@@ -212,7 +213,7 @@ func (e *Explanation) rcpt(
 		e.step("RCPT TO:<"+to.String()+">", 250, "2.1.5", refusal)
 	}
 	if refusal == nil {
-		e.Route = describe(p.routes.routeOf(t, to, q.Size))
+		e.Route = routing.Describe(p.routes.KeyOf(t, to, q.Size))
 	}
 }
 

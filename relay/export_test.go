@@ -49,8 +49,11 @@ func (r *Relay) DecideRcpt(
 	if refusal != nil || t != policy.Outward {
 		return refusal == nil
 	}
-	_, err := p.routes.send.Select(to.Domain(), size)
-	return err == nil
+	switch p.routes.KeyOf(t, to, size).Route {
+	case "unreachable", "toolarge":
+		return false
+	}
+	return true
 }
 
 // NewLineBreaker returns what breaks the overlong lines of submissions.
@@ -81,5 +84,5 @@ func (r *Relay) StoreBinary(ctx context.Context, m *Message) ([]byte, error) {
 // WithoutSignatures is content without the n signatures that the relay has put
 // on it.
 func WithoutSignatures(content io.Reader, n int) (io.Reader, error) {
-	return (&ownSignatures{n: n}).Remove(content)
+	return new(signer).Remove(content, n)
 }

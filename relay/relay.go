@@ -21,6 +21,7 @@ import (
 	"github.com/postern-mail/postern/relay/internal/header"
 	"github.com/postern-mail/postern/relay/internal/outbound"
 	"github.com/postern-mail/postern/relay/internal/policy"
+	"github.com/postern-mail/postern/relay/internal/routing"
 	"github.com/postern-mail/postern/relay/internal/sched"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 	"github.com/postern-mail/postern/relay/spool"
@@ -118,8 +119,8 @@ func New(cfg Config) (*Relay, error) {
 	r.sched = sched.New(sched.Config{
 		Store:       cfg.Spool,
 		Concurrency: orDefault(cfg.MaxDeliveries, defaultDeliveries),
-		RouteLimit:  func(k spool.Key) int { return r.snap.Load().routes.limit(k) },
-		Local:       localRoutes(),
+		RouteLimit:  func(k spool.Key) int { return r.snap.Load().routes.Limit(k) },
+		Local:       routing.Local(),
 		Owner:       ownerOf,
 		Deliver:     r.deliver,
 		Overdue:     r.overdue,

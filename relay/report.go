@@ -12,7 +12,7 @@ import (
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/dsn"
-	"github.com/postern-mail/postern/relay/internal/policy"
+	"github.com/postern-mail/postern/relay/internal/routing"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -59,12 +59,6 @@ func (n *notice) succeeded(r *spool.Recipient, final bool, res *delivery.Result)
 	return n.add(r, a, reply.Enhanced, res.Host, text[:min(len(text), 512)])
 }
 
-// isFinal reports whether a copy taken on a route is where it should be, unless
-// the relay's own client has handed it over.
-func (p *routes) isFinal(route string) bool {
-	return route == routeMailbox && p.mailboxes != nil
-}
-
 // report settles an attempt and, in the same step, queues the report to the
 // sender, if there is anything to tell. It returns the report's queue id, which
 // is derived from the attempt: when the answer of the store was lost and the
@@ -83,16 +77,13 @@ func (r *Relay) report(
 	if err != nil {
 		return "", r.store.Settle(ctx, s) // nobody to tell
 	}
-	target, refusal := p.rules.Find(ctx, to)
-	if refusal != nil && refusal.Code >= 500 {
+	rcpt, exists := p.routes.Find(ctx, to)
+	if !exists {
 		p.log.Warn(
 			"report dropped: its recipient does not exist", "queue_id", l.Message.ID.String(), "to",
 			to.String(),
 		)
 		return "", r.store.Settle(ctx, s)
-	}
-	if refusal != nil {
-		target = policy.Outward // asked again when it is delivered
 	}
 	id := spool.DeriveID(l.Message.ID,
 		fmt.Sprintf("%s/%d/%d", cmp.Or(n.cause, "report"), l.Delivery.ID.Seq, s.Attempts))
@@ -104,11 +95,11 @@ func (r *Relay) report(
 		defer r.events.forget(id.String())
 	}
 	rep := p.reportOf(l, n, id)
-	err = r.commitReport(ctx, p, l, rep, id, to, target, s, !n.damaged)
+	err = r.commitReport(ctx, p, l, rep, id, rcpt, s, !n.damaged)
 	if errors.Is(err, errOriginal) && (damaged(err) || !n.at.Before(n.expires)) {
 		// What is damaged stays so, and what has expired has waited long
 		// enough.
-		err = r.commitReport(ctx, p, l, rep, id, to, target, s, false)
+		err = r.commitReport(ctx, p, l, rep, id, rcpt, s, false)
 	}
 	if errors.Is(err, spool.ErrExists) {
 		err = r.store.Settle(ctx, s)
@@ -137,7 +128,7 @@ func (p *snapshot) reportOf(l *spool.Lease, n *notice, id spool.ID) *dsn.Report 
 // An error of reading the original is an errOriginal.
 func (r *Relay) commitReport(
 	ctx context.Context, p *snapshot, l *spool.Lease, rep *dsn.Report, id spool.ID,
-	to domains.Address, t policy.Placement, s spool.Settlement, whole bool,
+	to routing.Recipient, s spool.Settlement, whole bool,
 ) error {
 	var shown io.Reader
 	var source original
@@ -171,8 +162,10 @@ func (r *Relay) commitReport(
 			Signatures: signatures(signature),
 			Stream:     l.Message.Stream, ReportOf: l.Message.ID,
 		},
-		Deliveries: p.deliveries([]recipient{{to: to, target: t, notify: spool.NotifyNever}},
-			l.Message.Stream, size.n+int64(len(signature)), rep.Date),
+		Deliveries: p.routes.Deliveries(
+			[]routing.Recipient{to}, l.Message.Stream, size.n+int64(len(signature)), rep.Date,
+			p.retry.Expires,
+		),
 		Prepend: signature,
 		Settle:  []spool.Settlement{s},
 	})

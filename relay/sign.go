@@ -235,24 +235,17 @@ func (s *signs) close() ([]byte, error) {
 	return fields, s.err
 }
 
-// ownSignatures are the signatures that this relay put on a message when it
-// took it. A next hop without 8BITMIME gets other content, so they are taken
-// off and made again (RFC 6376 section 5.3). Signatures of others stay as they
-// are, broken or not: a verifier takes a broken one for none (RFC 6376 section
-// 6.1).
-type ownSignatures struct {
-	signer *signer
-	id     string
-	n      int
-}
-
-// Remove returns content without them. They are the topmost signatures, because
-// nothing is put on top of a message once it is in the queue.
-func (o *ownSignatures) Remove(content io.Reader) (io.Reader, error) {
+// Remove returns content without the n signatures that this relay put on a
+// message when it took it: a next hop without 8BITMIME gets other content, so
+// they are taken off and made again (RFC 6376 section 5.3). They are the
+// topmost ones, because nothing is put on top of a message once it is in the
+// queue. Signatures of others stay as they are, broken or not: a verifier takes
+// a broken one for none (RFC 6376 section 6.1).
+func (d *signer) Remove(content io.Reader, n int) (io.Reader, error) {
 	r := bufio.NewReader(content)
 	var kept bytes.Buffer
 	drop := false
-	for left := o.n; ; {
+	for left := n; ; {
 		line, err := r.Peek(len(signatureName))
 		if err != nil && err != io.EOF {
 			return nil, err
@@ -294,12 +287,12 @@ func takeLine(kept *bytes.Buffer, r *bufio.Reader, drop bool) error {
 
 // Sign reads content to its end and returns the signatures to put on top, or
 // nothing if it can no longer be signed. An error may pass.
-func (o *ownSignatures) Sign(content io.Reader) ([]byte, error) {
-	s := &signs{signer: o.signer, id: o.id}
+func (d *signer) Sign(id string, content io.Reader) ([]byte, error) {
+	s := &signs{signer: d, id: id}
 	_, err := io.Copy(s, content)
 	fields, cerr := s.close()
 	if err = cmp.Or(err, cerr); err == nil && len(fields) == 0 {
-		o.signer.unsigned(o.id, "", keyGone, nil)
+		d.unsigned(id, "", keyGone, nil)
 	}
 	return fields, err
 }

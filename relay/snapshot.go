@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
-	"strconv"
 	"strings"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/policy"
+	"github.com/postern-mail/postern/relay/internal/routing"
 )
 
 // snapshot is a checked configuration, ready to decide. It does not change: a
@@ -19,10 +19,10 @@ import (
 type snapshot struct {
 	cfg    Config
 	calls  callbacks
-	rules  *policy.Rules  // who may do what
-	routes *routes        // where a copy goes
-	retry  delivery.Retry // when it is tried again
-	signer *signer        // what is signed
+	rules  *policy.Rules   // who may do what
+	routes *routing.Routes // where a copy goes
+	retry  delivery.Retry  // when it is tried again
+	signer *signer         // what is signed
 	log    *slog.Logger
 }
 
@@ -36,13 +36,7 @@ func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	cfg.Pressure.check(&f)
 	p.rules = newRules(&cfg, r.authServer(&cfg), r.calls, &f)
 	p.signer = newSigner(&cfg, p.log, &f)
-	// The number tells the configurations of one relay apart, so that the
-	// client does not use a connection made by the settings of an earlier one.
-	lent := &smtpSender{
-		client: r.client, hostname: cfg.Hostname, rules: p.rules, signer: p.signer, log: p.log,
-		number: strconv.FormatUint(r.configs.Add(1), 10),
-	}
-	p.routes = newRoutes(&cfg, lent, r.calls.transport, &f)
+	p.routes = r.newRoutes(&cfg, p, &f)
 	p.retry = newRetry(cfg.Retry, &f)
 	return p, f.err()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/header"
 	"github.com/postern-mail/postern/relay/internal/policy"
+	"github.com/postern-mail/postern/relay/internal/routing"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -152,7 +153,7 @@ func (in *intake) submitTo(
 		return &RecipientError{Recipient: s, Err: submitError(refusal)}
 	}
 	in.message.UTF8 = in.message.UTF8 || to.UTF8()
-	in.rcpts = append(in.rcpts, recipient{to: to, target: t, notify: notify})
+	in.rcpts = append(in.rcpts, routing.Recipient{To: to, Placement: t, Notify: notify})
 	return nil
 }
 

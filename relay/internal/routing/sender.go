@@ -1,36 +1,54 @@
-package relay
+package routing
 
 import (
 	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"log/slog"
+	"io"
 	"strings"
-	"sync"
 	"unicode/utf8"
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/outbound"
-	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
-// smtpSender is what SMTP deliveries use of the relay.
-type smtpSender struct {
+// Signer replaces the signatures that this relay has put on a message, when the
+// message has to be converted for a next hop (RFC 6376 section 5.3).
+type Signer interface {
+	// Remove returns content without the topmost n.
+	Remove(content io.Reader, n int) (io.Reader, error)
+	// Sign reads the converted content of a message to its end, and returns the
+	// fields to put on top of it, which may be none. An error may pass.
+	Sign(id string, content io.Reader) ([]byte, error)
+}
+
+// own are the signatures of one message.
+type own struct {
+	Signer
+	id string
+	n  int
+}
+
+// Remove implements [outbound.Signatures].
+func (o own) Remove(content io.Reader) (io.Reader, error) { return o.Signer.Remove(content, o.n) }
+
+// Sign implements [outbound.Signatures].
+func (o own) Sign(content io.Reader) ([]byte, error) { return o.Signer.Sign(o.id, content) }
+
+// sender makes transactions by the relay's client.
+type sender struct {
 	client   *outbound.Client
 	hostname string
-	rules    *policy.Rules
-	log      *slog.Logger
-	signer   *signer
 	number   string // of the configuration
+	signer   Signer
 }
 
 // hop makes a next hop ready for the client.
-func (s *smtpSender) hop(of *connector.NextHop, name string) outbound.NextHop {
+func (s *sender) hop(of *connector.NextHop, name string) outbound.NextHop {
 	h := of.WithDefaults()
 	return outbound.NextHop{
 		Key:                   s.number + "/" + name,
@@ -53,7 +71,7 @@ func (s *smtpSender) hop(of *connector.NextHop, name string) outbound.NextHop {
 }
 
 // send makes one transaction.
-func (s *smtpSender) send(
+func (s *sender) send(
 	ctx context.Context, hop *outbound.NextHop, a *delivery.Attempt,
 ) []delivery.Result {
 	rcpts := make([]outbound.Recipient, len(a.Recipients))
@@ -66,9 +84,9 @@ func (s *smtpSender) send(
 		}
 	}
 	m := &a.Message
-	var own outbound.Signatures
+	var signatures outbound.Signatures
 	if m.Signatures > 0 {
-		own = &ownSignatures{signer: s.signer, id: a.QueueID, n: m.Signatures}
+		signatures = own{Signer: s.signer, id: a.QueueID, n: m.Signatures}
 	}
 	got := s.client.Deliver(ctx, &outbound.Request{
 		ID:         a.QueueID,
@@ -82,83 +100,13 @@ func (s *smtpSender) send(
 		UTF8:       m.UTF8,
 		Size:       m.Size,
 		Open:       a.Open,
-		Signatures: own,
+		Signatures: signatures,
 	})
 	results := make([]delivery.Result, len(got))
 	for i := range got {
 		results[i] = resultOf(&got[i])
 	}
 	return results
-}
-
-// loan is the relay's client, lent to one attempt. It remembers of whom a copy
-// was taken from it, and whether that is where it should be: a transport that
-// is made of others does not tell.
-type loan struct {
-	*smtpSender
-
-	mu    sync.Mutex
-	final map[string]bool // by address
-}
-
-var errNoHosts = errors.New("relay: a next hop without hosts")
-
-// Send implements [delivery.Sender].
-func (l *loan) Send(
-	ctx context.Context, hop *connector.NextHop, a *delivery.Attempt,
-) []delivery.Result {
-	switch {
-	case a == nil:
-		return nil
-	case hop == nil || len(hop.Hosts) == 0:
-		return a.All(delivery.Failed(&delivery.Error{Op: delivery.OpRoute, Err: errNoHosts}))
-	}
-	next := l.hop(hop, digestOf(hop))
-	return l.transact(ctx, &next, a)
-}
-
-// transact makes one transaction and notes who has taken the message.
-func (l *loan) transact(
-	ctx context.Context, hop *outbound.NextHop, a *delivery.Attempt,
-) []delivery.Result {
-	results := l.send(ctx, hop, a)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for i := range results {
-		if results[i].OK() {
-			l.note(a.Recipients[i].Address, hop.LMTP)
-		}
-	}
-	return results
-}
-
-// assume notes where a copy is of which nothing else is known.
-func (l *loan) assume(address string, final bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if _, ok := l.final[address]; !ok {
-		l.note(address, final)
-	}
-}
-
-// note is for who holds the lock.
-func (l *loan) note(address string, final bool) {
-	if l.final == nil {
-		l.final = make(map[string]bool)
-	}
-	l.final[address] = final
-}
-
-// isFinal reports whether a copy that was taken is in its mailbox, and not on
-// its way there over another host. def is so for one that this client did not
-// hand over.
-func (l *loan) isFinal(address string, def bool) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if final, ok := l.final[address]; ok {
-		return final
-	}
-	return def
 }
 
 // digestOf tells next hops apart by all that they say.
