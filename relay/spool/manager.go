@@ -32,8 +32,8 @@ type Manager interface {
 type Query struct {
 	// After is the last id of the page before. Defaults to the beginning.
 	After DeliveryID
-	// Max is the length of a page, of which a store may return less only at the
-	// end. Defaults to 100; more than 1000 is 1000.
+	// Max is the length of a page. A store may return less; only an empty page
+	// is the end. Defaults to 100; more than 1000 is 1000.
 	Max int
 	// Key is compared in the fields that are set.
 	Key Key

@@ -231,7 +231,7 @@ func TestMemory(t *testing.T) {
 
 	// It comes back when the queue has been served.
 	s := open(t, dir, nil)
-	s.Advance(time.Hour)
+	s.Elapse(time.Hour)
 	for {
 		l, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 1000, TTL: time.Minute})
 		if err != nil {

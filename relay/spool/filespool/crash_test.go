@@ -40,7 +40,7 @@ func length(id spool.ID) int {
 // holds reads a whole store.
 func holds(t *testing.T, s spool.Store) model {
 	t.Helper()
-	s.(*filespool.Store).Advance(time.Hour)
+	s.(*filespool.Store).Elapse(time.Hour)
 	l, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 1 << 20, TTL: time.Minute})
 	if err != nil {
 		t.Fatal(err)

@@ -82,30 +82,38 @@ func mend(p []byte, want uint32) bool {
 	return false
 }
 
-// mendHeader is mend for the header of a record, which ends with its checksum.
-func mendHeader(b []byte) bool { return mend(b[:headerSize], sum(make([]byte, 4))) }
+// mendSealed is mend for what ends with its own checksum.
+func mendSealed(b []byte) bool { return mend(b, sum(make([]byte, 4))) }
+
+// mendHeader is mend for the header of a record.
+func mendHeader(b []byte) bool { return mendSealed(b[:headerSize]) }
 
 // save keeps a copy of a part of a file of the log beside it. It returns the
 // name of the copy, or nothing if it could not be made.
 func (s *Store) save(g *segment, from, to int64) string {
-	if to <= from {
+	name := fmt.Sprintf("%010d-%d%s", g.number, from, savedSuffix)
+	return s.keep(g.file, from, to, segmentName(g.number), name)
+}
+
+// keep copies a part of a file to one with the name as, which it returns.
+func (s *Store) keep(from file, at, end int64, name, as string) string {
+	if end <= at {
 		return ""
 	}
-	name := fmt.Sprintf("%010d-%d%s", g.number, from, savedSuffix)
-	f, err := s.fs.OpenFile(filepath.Join(s.dir, name), openNew)
+	f, err := s.fs.OpenFile(filepath.Join(s.dir, as), openNew)
 	if errors.Is(err, fs.ErrExist) {
-		return name // found before
+		return as // found before
 	}
 	if err == nil {
-		err = copyRegion(f, g.file, from, to)
+		err = copyRegion(f, from, at, end)
 		err = errors.Join(err, f.Sync(), f.Close())
 	}
 	if err != nil {
 		s.log.Error("filespool: what is damaged could not be saved",
-			"file", segmentName(g.number), "offset", from, "bytes", to-from, "err", err)
+			"file", name, "offset", at, "bytes", end-at, "err", err)
 		return ""
 	}
-	return name
+	return as
 }
 
 func copyRegion(to, from file, at, end int64) error {

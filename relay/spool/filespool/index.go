@@ -2,7 +2,7 @@ package filespool
 
 import (
 	"bytes"
-	"slices"
+	"math"
 
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -23,7 +23,18 @@ type index struct {
 	routes  heap[*route]
 
 	bytes int64 // content
+
+	// told is when whoever leases looks again by himself; sooner is called
+	// when he should before that.
+	told   int64
+	sooner func()
 }
+
+// never and always are times that nothing and everything is before.
+const (
+	never  = math.MinInt64
+	always = math.MaxInt64
+)
 
 // none is no entry.
 const none = ^uint32(0)
@@ -62,16 +73,7 @@ type delivery struct {
 	route   uint32
 	next    uint32 // of the same message
 	update  loc    // the last update; zero if none is written
-}
-
-// route is a queue of the deliveries with one key that are not leased.
-type route struct {
-	key    spool.Key
-	name   string // the key, packed
-	number uint32
-	refs   int // deliveries, leased or not
-	at     int // in index.routes; -1 while the queue is empty
-	queue  heap[uint32]
+	held    bool
 }
 
 func newIndex() *index {
@@ -95,121 +97,6 @@ func (x *index) before(a, b uint32) bool {
 	}
 	m, n := x.messages.get(d.message), x.messages.get(e.message)
 	return bytes.Compare(m.id[:], n.id[:]) < 0
-}
-
-// intern returns the route of a packed key, made if necessary, with one more
-// reference.
-func (x *index) intern(name []byte) *route {
-	r := x.names[string(name)]
-	if r != nil {
-		r.refs++
-		return r
-	}
-	k := parseKey(string(name))
-	packed := packKey(k) // an earlier revision wrote another
-	if r = x.names[packed]; r == nil {
-		r = &route{key: k, name: packed, at: -1}
-		r.queue.less = x.before
-		if n := len(x.unused); n > 0 {
-			r.number, x.unused = x.unused[n-1], x.unused[:n-1]
-			x.byRoute[r.number] = r
-		} else {
-			r.number = uint32(len(x.byRoute))
-			x.byRoute = append(x.byRoute, r)
-		}
-		x.names[r.name] = r
-		x.groups[group(k)] = append(x.groups[group(k)], r)
-	}
-	r.refs++
-	return r
-}
-
-func (x *index) release(number uint32) {
-	r := x.byRoute[number]
-	if r.refs--; r.refs == 0 {
-		delete(x.names, r.name)
-		x.ungroup(r)
-		x.byRoute[number] = nil
-		x.unused = append(x.unused, number)
-	}
-}
-
-// group is a key without its stream.
-func group(k spool.Key) spool.Key {
-	k.Stream = ""
-	return k
-}
-
-func (x *index) ungroup(r *route) {
-	g := group(r.key)
-	list := slices.DeleteFunc(x.groups[g], func(v *route) bool { return v == r })
-	if len(list) == 0 {
-		delete(x.groups, g)
-		return
-	}
-	x.groups[g] = list
-}
-
-// matching calls f for each route that a key of a request stands for.
-func (x *index) matching(k spool.Key, f func(*route)) {
-	for _, r := range x.groups[group(k)] {
-		if k.Stream == "" || k.Stream == r.key.Stream {
-			f(r)
-		}
-	}
-}
-
-// queue puts a delivery in the queue of its route.
-func (x *index) queue(d uint32) {
-	r := x.byRoute[x.deliveries.get(d).route]
-	r.queue.push(d)
-	if r.at < 0 {
-		x.routes.push(r)
-	} else {
-		x.routes.fix(r.at)
-	}
-}
-
-// unqueue takes the oldest delivery out of a route.
-func (x *index) unqueue(r *route) uint32 {
-	at := r.at
-	if r.queue.len() == 1 {
-		// Its place among the others must be given up while it can still be
-		// compared.
-		x.routes.remove(at)
-		return r.queue.pop()
-	}
-	d := r.queue.pop()
-	if at >= 0 {
-		x.routes.fix(at)
-	}
-	return d
-}
-
-// narrow takes all routes but those named out of the order of leasing, until
-// widen.
-func (x *index) narrow(keys []spool.Key) (others heap[*route]) {
-	wanted := make([]*route, 0, len(keys))
-	for _, k := range keys {
-		x.matching(k, func(r *route) {
-			if r.at >= 0 {
-				x.routes.remove(r.at)
-				wanted = append(wanted, r)
-			}
-		})
-	}
-	others, x.routes.items = x.routes, nil
-	for _, r := range wanted {
-		x.routes.push(r)
-	}
-	return others
-}
-
-func (x *index) widen(others heap[*route]) {
-	for _, r := range x.routes.items {
-		others.push(r)
-	}
-	x.routes = others
 }
 
 func (x *index) find(id spool.ID) (uint32, *message) {
@@ -246,16 +133,19 @@ func (x *index) addDelivery(h uint32, b brief) uint32 {
 	m := x.messages.get(h)
 	r := x.intern(b.key)
 	d := x.deliveries.add(
-		delivery{due: b.due, message: h, seq: uint32(b.seq), route: r.number, next: m.first},
+		delivery{
+			due: b.due, message: h, seq: uint32(b.seq), route: r.number, next: m.first,
+			held: b.held,
+		},
 	)
 	m.first = d
 	return d
 }
 
-// move gives a delivery that is not queued another key and time.
-func (x *index) move(d uint32, name []byte, due int64) {
+// move gives a delivery that is not queued another key, time and state.
+func (x *index) move(d uint32, name []byte, due int64, held bool) {
 	e := x.deliveries.get(d)
-	e.due = due
+	e.due, e.held = due, held
 	if len(name) > 0 {
 		old := e.route
 		e.route = x.intern(name).number
@@ -309,37 +199,3 @@ func (x *index) shrink() {
 	}
 	x.byID, x.peak = small, len(small)
 }
-
-// slab is an array that grows without being copied and reuses what was dropped.
-type slab[T any] struct {
-	chunks [][]T
-	free   []uint32
-	used   uint32
-}
-
-const slabBits = 12
-
-func (s *slab[T]) get(i uint32) *T { return &s.chunks[i>>slabBits][i&(1<<slabBits-1)] }
-
-func (s *slab[T]) add(v T) uint32 {
-	var i uint32
-	if n := len(s.free); n > 0 {
-		i, s.free = s.free[n-1], s.free[:n-1]
-	} else {
-		i = s.used
-		if i>>slabBits == uint32(len(s.chunks)) {
-			s.chunks = append(s.chunks, make([]T, 1<<slabBits))
-		}
-		s.used++
-	}
-	*s.get(i) = v
-	return i
-}
-
-func (s *slab[T]) drop(i uint32) {
-	var zero T
-	*s.get(i) = zero
-	s.free = append(s.free, i)
-}
-
-func (s *slab[T]) len() int { return int(s.used) - len(s.free) }

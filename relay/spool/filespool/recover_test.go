@@ -543,7 +543,7 @@ func TestSpace(t *testing.T) {
 		if i%100 == 99 {
 			// Those that stay have their next attempt.
 			now = now.Add(time.Hour)
-			s.Advance(time.Until(now))
+			s.Elapse(time.Until(now))
 			s.Flush()
 			if live, n := s.Live(); n > 8 {
 				t.Fatalf("after %d messages the log has %d segments for %d bytes", i+1, n, live)
@@ -554,7 +554,7 @@ func TestSpace(t *testing.T) {
 			disk.Crash()
 			s.Close()
 			s = openDisk(t, dir, disk)
-			s.Advance(time.Until(now))
+			s.Elapse(time.Until(now))
 			l, err := s.Lease(
 				t.Context(), spool.LeaseRequest{Max: 1000, TTL: time.Minute},
 			)
@@ -570,10 +570,10 @@ func TestSpace(t *testing.T) {
 			}
 			s.Close()
 			s = openDisk(t, dir, disk)
-			s.Advance(time.Until(now))
+			s.Elapse(time.Until(now))
 		}
 	}
-	s.Advance(time.Until(now.Add(time.Hour)))
+	s.Elapse(time.Until(now.Add(time.Hour)))
 	l, err := s.Lease(
 		t.Context(), spool.LeaseRequest{Max: 1000, TTL: time.Minute},
 	)

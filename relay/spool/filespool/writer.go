@@ -219,11 +219,21 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 	for i := range settle {
 		s.setDue(&settle[i])
 	}
+	lists := eventLists(c.Events, settle)
+	if err := checkEvents(lists...); err != nil {
+		return err
+	}
+	x := extras{events: entriesOf(lists...)}
+	var key *keySum
+	if c.Claim != nil {
+		k, v := s.newClaim(w.id, c.Claim)
+		key, x.claim = &k, appendClaim(nil, k, &v)
+	}
 	meta := s.metas.Get().(*[]byte)
 	defer s.metas.Put(meta)
-	*meta = appendCommit((*meta)[:0], &m, own, ds, settle)
+	*meta = appendCommit((*meta)[:0], &m, own, ds, settle, x)
 	r := record{
-		kind: kindCommit, meta: *meta,
+		kind: kindCommit, meta: *meta, extras: x,
 		content: [2][]byte{c.Prepend, *w.buf}, contentSum: sum(c.Prepend, *w.buf),
 	}
 	if own == nil && len(r.content[0])+len(r.content[1]) > maxContent || len(r.meta) > maxContent {
@@ -234,10 +244,13 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 	for len(s.batch.buf) > batchLimit && s.open() == nil && s.failed == nil {
 		s.room.Wait()
 	}
-	leases, err := s.admit(
-		w.id, settle,
-		recordSize(uint32(len(r.meta)), uint32(len(r.content[0])+len(r.content[1]))),
-	)
+	if key != nil {
+		if err := s.await(ctx, *key); err != nil {
+			s.mu.Unlock()
+			return err
+		}
+	}
+	leases, err := s.admit(w.id, settle, &r, key)
 	if err != nil {
 		s.mu.Unlock()
 		return err
@@ -245,8 +258,11 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 	var result error
 	r.done = func(at loc, err error) {
 		delete(s.committing, w.id)
+		if key != nil {
+			s.decide(*key)
+		}
 		if result = err; err != nil {
-			s.unclaim(leases)
+			s.unbind(leases)
 			return
 		}
 		h := s.index.add(message{
@@ -258,7 +274,7 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 			d := &ds[i]
 			s.index.queue(
 				s.index.addDelivery(h, brief{
-					seq: i, key: []byte(packKey(d.Key)), due: nanos(d.Due),
+					seq: i, key: []byte(packKey(d.Key)), due: nanos(d.Due), held: d.Held,
 				}),
 			)
 		}
@@ -275,7 +291,9 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 
 // admit checks whether a message may be committed and takes hold of what it
 // settles. The caller holds the lock.
-func (s *Store) admit(id spool.ID, settle []spool.Settlement, size int64) ([]*lease, error) {
+func (s *Store) admit(
+	id spool.ID, settle []spool.Settlement, r *record, key *keySum,
+) ([]*lease, error) {
 	if err := s.open(); err != nil {
 		return nil, err
 	}
@@ -285,11 +303,20 @@ func (s *Store) admit(id spool.ID, settle []spool.Settlement, size int64) ([]*le
 	if err := s.exists(id); err != nil {
 		return nil, err
 	}
-	if !s.fits(int64(len(s.batch.buf)) + size) {
+	if !s.fits(int64(len(s.batch.buf))+r.size()) ||
+		len(r.events) > 0 && s.events.overdue() || key != nil && s.claims.ledger.overdue() {
 		return nil, spool.ErrFull
 	}
-	leases, err := s.claim(settle)
+	if key != nil {
+		if err := s.reserve(*key); err != nil {
+			return nil, err
+		}
+	}
+	leases, err := s.bind(settle)
 	if err != nil {
+		if key != nil {
+			s.decide(*key)
+		}
 		return nil, err
 	}
 	s.committing[id] = struct{}{}

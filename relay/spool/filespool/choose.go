@@ -1,0 +1,97 @@
+package filespool
+
+import (
+	"time"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// chooser answers one LeaseRequest, with the store locked.
+type chooser struct {
+	s       *Store
+	x       *index
+	r       *spool.LeaseRequest
+	now     int64
+	elapsed time.Duration
+	wait    time.Duration // until something else can be had; negative is unknown
+	aside   []*route      // of which no more is wanted
+	counts  map[*route]int
+	picks   []pick
+}
+
+// pick chooses deliveries and leases them. The caller holds the lock.
+func (s *Store) pick(r *spool.LeaseRequest) ([]pick, time.Duration) {
+	s.index.told = never // those whose lease ends are chosen from at once
+	c := &chooser{s: s, x: s.index, r: r, now: nanos(s.now()), elapsed: s.elapsed(), wait: -1}
+	s.endLeases(c.elapsed)
+	if len(r.Only) > 0 {
+		defer c.x.widen(c.x.narrow(r.Only))
+	}
+	c.leaveOut()
+	c.choose()
+	for _, v := range c.aside {
+		c.x.routes.push(v)
+	}
+	if s.ends.len() > 0 {
+		c.soonest(s.ends.top().until - c.elapsed)
+	}
+	s.index.told = always
+	if c.wait >= 0 {
+		s.index.told = nanos(fromNanos(c.now).Add(c.wait))
+	}
+	return c.picks, c.wait
+}
+
+func (c *chooser) soonest(d time.Duration) {
+	if d = max(d, 0); c.wait < 0 || d < c.wait {
+		c.wait = d
+	}
+}
+
+// leaveOut takes the busy routes out of the order of leasing.
+func (c *chooser) leaveOut() {
+	for _, k := range c.r.Busy {
+		c.x.matching(k, func(v *route) {
+			if v.at >= 0 {
+				c.x.routes.remove(v.at)
+				c.aside = append(c.aside, v)
+			}
+		})
+	}
+}
+
+func (c *chooser) choose() {
+	if c.r.MaxPerKey > 0 {
+		c.counts = make(map[*route]int)
+	}
+	for c.x.routes.len() > 0 {
+		v := c.x.routes.top()
+		due := c.x.deliveries.get(v.queue.top()).due
+		if due > c.now || len(c.picks) >= c.r.Max {
+			c.soonest(time.Duration(max(due, c.now) - c.now))
+			return
+		}
+		if c.r.MaxPerKey > 0 && c.counts[v] >= c.r.MaxPerKey {
+			c.soonest(0)
+			c.x.routes.remove(0)
+			c.aside = append(c.aside, v)
+			continue
+		}
+		if c.counts != nil {
+			c.counts[v]++
+		}
+		h := c.x.unqueue(v)
+		p := c.s.reach(h)
+		p.l = c.s.newLease(h, c.elapsed+c.r.TTL)
+		p.Token = p.l.token
+		c.picks = append(c.picks, p)
+	}
+}
+
+// newLease leases a delivery that is not queued. The caller holds the lock.
+func (s *Store) newLease(h uint32, until time.Duration) *lease {
+	l := &lease{delivery: h, token: newToken(), until: until}
+	s.leases[h] = l
+	s.ends.push(l)
+	return l
+}
