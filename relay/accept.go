@@ -30,21 +30,33 @@ type intake struct {
 	limits  connector.Limits
 	trace   header.Received
 	author  authors // of the header
+	schedule
+	claim     *claim // nil without an idempotency key
+	duplicate bool   // it was queued before, with the same key
 }
 
 // accept reads the content, does what has to be done to the header, and
-// commits. When it returns nil the message is durable.
+// commits. When it returns nil the message is durable: this one or, if it is a
+// repetition, an earlier one.
 func (r *Relay) accept(ctx context.Context, p *snapshot, in *intake, content io.Reader) error {
+	err := r.queue(ctx, p, in, content)
+	if in.isRepetition(err) {
+		p.log.Info("queued before", "queue_id", in.trace.ID)
+		return nil
+	}
+	return err
+}
+
+func (r *Relay) queue(ctx context.Context, p *snapshot, in *intake, content io.Reader) error {
 	c, w, err := r.prepare(ctx, p, in, content, marking{r.store}.Create)
 	if err != nil {
 		return err
 	}
 	if p.cfg.Events != nil {
-		e := in.accepted()
-		r.events.expect(p.cfg.Events, e)
-		defer r.events.forget(e.QueueID)
+		r.events.expect(p.cfg.Events, in.accepted(time.Now()))
+		defer r.events.forget(in.trace.ID)
 	}
-	if err := w.Commit(ctx, c); err != nil {
+	if err := in.claim.commit(func() error { return w.Commit(ctx, c) }); err != nil {
 		return err
 	}
 	if p.cfg.Events != nil {
@@ -85,9 +97,15 @@ func (r *Relay) prepare(
 	if !h.Clean() {
 		return c, nil, policy.BareLine.Reply()
 	}
+	if err := r.takeKey(in, h); err != nil {
+		return c, nil, err
+	}
 	in.rcpts = routing.Distinct(in.rcpts)
 	extra, err := p.checkHeader(ctx, in, h)
 	if err != nil {
+		return c, nil, err
+	}
+	if err := r.repeated(ctx, in, body); err != nil {
 		return c, nil, err
 	}
 	if refusal := resolveLate(ctx, p.rules, in.client, in.rcpts); refusal != nil {
@@ -104,6 +122,9 @@ func (r *Relay) prepare(
 	in.message.Labels = labels(in.client.Identity, in.message.Labels)
 	if labelBytes(in.message.Labels) > maxLabels {
 		return c, nil, errManyLabels
+	}
+	if in.message.Stream != "" && !isWord(in.message.Stream) {
+		return c, nil, invalid("Stream", in.message.Stream, errWord)
 	}
 	w, err = begin(ctx, in.message.ID)
 	if err != nil {
@@ -132,13 +153,19 @@ func (r *Relay) prepare(
 	in.message.Size = size + int64(len(prepend))
 	in.message.Signatures = signatures(signature)
 	ready = true
-	return spool.Commit{
+	c = spool.Commit{
 		Message: in.message,
 		Deliveries: p.routes.Deliveries(
 			in.rcpts, in.message.Stream, in.message.Size, now, p.retry.Expires,
 		),
 		Prepend: prepend,
-	}, w, nil
+		Claim:   in.claim.spool(),
+	}
+	in.schedule.apply(c.Deliveries, now)
+	if r.eventLog != nil {
+		c.Events = r.eventLog.records(in.accepted(time.Now()))
+	}
+	return c, w, nil
 }
 
 // labels returns the labels of a message: those of its sender's identity, and
@@ -217,7 +244,7 @@ func (p *snapshot) checkHeader(ctx context.Context, in *intake, h *header.Header
 		if err != nil {
 			return nil, policy.ReplyTo(err)
 		}
-		in.message.Labels = in.session.Labels
+		in.message.Labels, in.message.Stream = in.session.Labels, in.session.Stream
 		extra = append(extra, m.added...)
 	}
 	return extra, nil
@@ -464,21 +491,18 @@ func (o *octets) Write(p []byte) (int, error) {
 }
 
 // accepted is the event of a message that is durable.
-func (in *intake) accepted() event.Event {
-	m := &in.message
-	e := event.Event{
-		Kind: event.Accepted, QueueID: in.trace.ID, Connector: m.Origin.Connector,
-		User:       m.Origin.User,
-		Credential: credentialOf(in.client.Identity), From: m.From, Size: m.Size, Labels: m.Labels,
-		To: make([]string, len(in.rcpts)),
+func (in *intake) accepted(now time.Time) event.Event {
+	e := aboutMessage(&in.message, now)
+	e.Kind, e.Delay, e.Credential = event.Accepted, 0, credentialOf(in.client.Identity)
+	e.To = make([]string, len(in.rcpts))
+	for i := range in.rcpts {
+		e.To[i] = in.rcpts[i].To.String()
 	}
 	if in.session != nil {
 		e.Remote = in.session.Remote
 		e.TLS, e.Certificate = in.session.tlsText, in.session.certificate
 	}
-	for i := range in.rcpts {
-		e.To[i] = in.rcpts[i].To.String()
-	}
+	e.Identify()
 	return e
 }
 

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -292,7 +293,9 @@ func (c *Client) Submit(ctx context.Context, m *Message) (*Receipt, error) {
 	}
 	s := c.session
 	v := session(s)
-	v.Labels = ownLabels(s.Identity, m.Labels)
+	v.Labels, v.Stream = ownLabels(s.Identity, m.Labels), cmp.Or(m.Stream, v.Stream)
+	v.message, v.duplicate = m, false
+	defer func() { v.message = nil }()
 	mail, r := c.mail(ctx, m)
 	if r != nil {
 		return nil, c.refuse(ctx, smtpd.Rejection{Stage: "mail", From: m.From, Reply: r})
@@ -310,7 +313,7 @@ func (c *Client) Submit(ctx context.Context, m *Message) (*Receipt, error) {
 			ctx, smtpd.Rejection{Stage: "data", From: m.From, Reply: policy.ReplyTo(err)},
 		)
 	}
-	return &Receipt{QueueID: id}, nil
+	return &Receipt{QueueID: id, Duplicate: v.duplicate}, nil
 }
 
 // mail decides on the sender, in the order of a session.
@@ -326,9 +329,8 @@ func (c *Client) mail(ctx context.Context, m *Message) (*smtpd.Mail, *policy.Rep
 		}
 		mail.From, mail.UTF8 = from, from.UTF8()
 	}
-	if m.Content == nil || m.Return != "" && m.Return != "FULL" && m.Return != "HDRS" ||
-		!validEnvelopeID(m.EnvelopeID) {
-		return nil, policy.BadArguments.Reply()
+	if err := errors.Join(m.checkFields(time.Now())...); err != nil {
+		return nil, policy.BadArguments.Because(err)
 	}
 	if r := policy.DecideSize(c.session.Limits, c.session.Rights, m.Size); r != nil {
 		return nil, r

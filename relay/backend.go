@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -160,7 +161,7 @@ func (b *backend) Message(
 			From: m.From.String(), EnvelopeID: m.EnvelopeID, Return: m.Return, Body: m.Body,
 			UTF8:   m.UTF8,
 			Origin: spool.Origin{Connector: s.Connector.Name, Remote: s.Remote.String()},
-			Labels: v.Labels,
+			Labels: v.Labels, Stream: v.Stream,
 		},
 		from:   m.From,
 		rcpts:  rcpts,
@@ -182,9 +183,14 @@ func (b *backend) Message(
 	if s.Identity != nil {
 		in.message.Origin.User = s.Identity.User
 	}
+	if m := v.message; m != nil {
+		in.schedule = schedule{m.NotBefore, m.Expires}
+		content = in.setKey(m.Key, content)
+	}
 	if err := b.relay.accept(ctx, b.snapshot, &in, content); err != nil {
 		return "", giveUp(s, err)
 	}
+	v.duplicate = in.duplicate
 	return in.trace.ID, nil
 }
 
@@ -273,6 +279,7 @@ func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 	if s.Connector != nil {
 		e.Connector = s.Connector.Name
 	}
+	e.ID, e.Stream = rand.Text(), v.Stream
 	if labelBytes(e.Labels) > maxLabels {
 		e.Labels = nil
 	}

@@ -274,7 +274,7 @@ func FuzzStoredHeader(f *testing.F) {
 			}
 		}
 		for _, r := range relays {
-			if p, err := r.Prepare(t.Context(), message()); err == nil {
+			if p, err := prepare(t.Context(), r, message()); err == nil {
 				stored := append(p.Commit.Prepend, p.Content...)
 				rest := bytes.ReplaceAll(stored, []byte("\r\n"), nil)
 				if bytes.ContainsAny(rest, "\r\n\x00") {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
-	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -33,14 +33,18 @@ func (r *Relay) lose(ctx context.Context, p *snapshot, l *spool.Lease) {
 		attrs = append(attrs, "from", l.Message.From, "to", to)
 	}
 	p.log.Error("message lost: its envelope is damaged", attrs...)
-	if err := r.settle(ctx, l, spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+	e := aboutMessage(&l.Message, time.Now())
+	e.Kind, e.To, e.Attempt = event.Removed, to, l.Delivery.Attempts
+	e.Enhanced, e.Text = enhancedDamaged, oneLine(l.Damaged.Error())
+	e.Identify()
+	s := spool.Settlement{
+		ID: l.Delivery.ID, Token: l.Token, Events: r.eventLog.records(e),
+	}
+	if err := r.settle(ctx, l, s); err != nil {
 		p.log.Error("attempt not settled; it will be made again", "queue_id", id, "err", err)
 		return
 	}
-	e := event.Event{
-		Kind: event.Removed, To: to, Enhanced: enhancedDamaged, Text: oneLine(l.Damaged.Error()),
-	}
-	r.event(p, e, &delivery.Attempt{QueueID: id, Message: l.Message})
+	r.tell(p, e)
 }
 
 var errOriginal = errors.New("relay: the original cannot be read")

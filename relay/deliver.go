@@ -41,7 +41,7 @@ func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 		return sched.Reached
 	}
 	a, lent := r.attemptOf(p, l)
-	r.event(p, event.Event{Kind: event.Attempted, Attempt: a.Number}, a)
+	r.tellAttempted(p, a)
 	attempt, cancel := context.WithTimeout(ctx, attemptLimit)
 	results := p.try(attempt, l.Delivery.Key, lent, a)
 	cancel()
@@ -203,7 +203,7 @@ func (r *Relay) conclude(
 		ID: l.Delivery.ID, Token: l.Token, Wait: due.Sub(now), Attempts: a.Number,
 	}
 	n := notice{from: l.Message.From, at: now, expires: l.Delivery.Expires}
-	events := make([]event.Event, 0, len(results))
+	fates := make([]fate, 0, len(results))
 	for i := range a.Recipients {
 		rcpt, res := a.Recipients[i], &results[i]
 		f := classify(res)
@@ -244,9 +244,9 @@ func (r *Relay) conclude(
 		if told {
 			e.Report = pending
 		}
-		events = append(events, e)
+		fates = append(fates, fate{e, a.Recipients[i].Status != ""})
 	}
-	r.finish(ctx, p, l, a, &n, s, events, func() []spool.Recipient {
+	r.finish(ctx, p, l, a, &n, s, fates, func() []spool.Recipient {
 		return undelivered(a, results)
 	})
 }
@@ -257,14 +257,15 @@ func (r *Relay) conclude(
 func (r *Relay) finish(
 	ctx context.Context, p *snapshot, l *spool.Lease, a *delivery.Attempt, n *notice,
 	s spool.Settlement,
-	events []event.Event, rest func() []spool.Recipient,
+	fates []fate, rest func() []spool.Recipient,
 ) {
-	report, err := r.report(ctx, p, l, n, s)
+	settled(fates, l, a.Number)
+	report, err := r.report(ctx, p, l, n, fates, s)
 	if r.renewed(err, l, &s) {
-		report, err = r.report(ctx, p, l, n, s)
+		report, err = r.report(ctx, p, l, n, fates, s)
 	}
 	for wait := time.Second; mayPass(err) && wait <= settlePause && pause(ctx, wait); wait *= 2 {
-		report, err = r.report(ctx, p, l, n, s)
+		report, err = r.report(ctx, p, l, n, fates, s)
 	}
 	if mayPass(err) && len(n.rcpts) > 0 {
 		// What was delivered must not go out again, so it leaves, and its
@@ -273,12 +274,14 @@ func (r *Relay) finish(
 		p.log.Error("report not queued", "queue_id", a.QueueID, "err", err)
 		s.Remaining, s.Wait, s.Due = rest(), jitter(p.retry.Wait(a.Number)), time.Time{}
 		next := time.Now().Add(s.Wait)
-		err = r.settle(ctx, l, s)
-		for i := range events {
-			if e := &events[i]; e.Kind != event.Delivered {
+		for i := range fates {
+			if e := &fates[i]; e.Kind != event.Delivered {
 				e.Kind, e.Next = event.Deferred, next
+				e.Identify()
 			}
 		}
+		s.Events = r.eventLog.fates(fates, "")
+		err = r.settle(ctx, l, s)
 	}
 	if err != nil {
 		p.log.Error("attempt not settled; it will be made again", "queue_id", a.QueueID, "err", err)
@@ -288,14 +291,10 @@ func (r *Relay) finish(
 		r.tried.note(l.Delivery.ID, false)
 	}
 	first := a.Number == 1
-	for _, e := range events {
-		if e.Report != "" {
-			e.Report = report
-		}
-		e.Attempt = a.Number
+	for _, e := range reported(fates, report) {
 		logFate(p.log, &e, a, first)
 		first = first && e.Kind != event.Deferred
-		r.event(p, e, a)
+		r.tell(p, e)
 	}
 }
 
@@ -378,18 +377,22 @@ func (r *Relay) settle(ctx context.Context, l *spool.Lease, s spool.Settlement) 
 	return err
 }
 
-// event completes and publishes an event about an attempt.
-func (r *Relay) event(p *snapshot, e event.Event, a *delivery.Attempt) {
+// tell publishes an event to the application.
+func (r *Relay) tell(p *snapshot, e event.Event) {
+	if p.cfg.Events != nil {
+		r.events.publish(p.cfg.Events, e)
+	}
+}
+
+// tellAttempted publishes that an attempt begins.
+func (r *Relay) tellAttempted(p *snapshot, a *delivery.Attempt) {
 	if p.cfg.Events == nil {
 		return
 	}
-	e.QueueID = a.QueueID
-	e.Connector = a.Message.Origin.Connector
-	e.User = a.Message.Origin.User
-	e.From = a.Message.From
-	e.Size = a.Message.Size
-	e.Labels = a.Message.Labels
-	r.events.publish(p.cfg.Events, e)
+	e := aboutMessage(&a.Message, time.Now())
+	e.Kind, e.Attempt = event.Attempted, a.Number
+	e.Identify()
+	r.tell(p, e)
 }
 
 // jitter spreads retries by up to a tenth, so that what failed together is not

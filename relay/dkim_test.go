@@ -184,8 +184,7 @@ func TestDKIM(t *testing.T) {
 	}
 	check("Submit", w.out.wait(t, 3)[2].content, true)
 
-	p, err := w.relay.Prepare(
-		t.Context(),
+	p, err := prepare(t.Context(), w.relay,
 		&relay.Message{
 			From: "app@example.test", To: []string{"x@elsewhere.test"},
 			Content: strings.NewReader(own),

@@ -56,7 +56,9 @@ type queuedEvent struct {
 // publish queues an event. One of a message whose commit has not returned yet
 // shows that the commit is through: Accepted comes first.
 func (q *eventQueue) publish(to func(event.Event), e event.Event) {
-	e.Time = time.Now()
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
 	q.mu.Lock()
 	if e.QueueID != "" {
 		q.putExpected(e.QueueID, e.Time)
@@ -98,8 +100,9 @@ func (q *eventQueue) forget(queueID string) {
 
 func (q *eventQueue) putExpected(queueID string, now time.Time) {
 	if a := q.expected[queueID]; a != nil {
-		a.Time = now
-		q.put(a.to, &a.Event)
+		for _, e := range partsOf(&a.Event) {
+			q.put(a.to, &e)
+		}
 		q.unexpect(queueID, a)
 	}
 }

@@ -223,37 +223,6 @@ func ExampleMessage_identity() {
 	// 550 5.7.60 Client does not have permissions to send as this sender
 }
 
-// Prepare leaves the commit to the application, so that a message is queued if
-// and only if its transaction is.
-func ExampleRelay_Prepare() {
-	ctx := context.Background()
-	queue := memspool.New(nil)
-	r, err := relay.New(relay.Config{Hostname: "relay.example.com", Spool: queue})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer r.Close()
-	p, err := r.Prepare(ctx, &relay.Message{
-		From: "shop@example.com", To: []string{"bob@example.net"},
-		Content: strings.NewReader("From: shop@example.com\nSubject: Your order\n\nThank you.\n"),
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-
-	// A store over SQL does this in the application's own transaction.
-	w, err := queue.Create(ctx, p.Commit.Message.ID)
-	if err == nil {
-		_, err = w.Write(p.Content)
-	}
-	if err == nil {
-		err = w.Commit(ctx, p.Commit)
-	}
-	stats, _ := r.Stats(ctx)
-	fmt.Println(err, stats.Messages)
-	// Output: <nil> 1
-}
-
 // Listen opens the sockets, so that the addresses are known before Run.
 func ExampleRelay_Listen() {
 	in := connector.New("in", connector.Internet)

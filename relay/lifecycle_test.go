@@ -157,8 +157,8 @@ func TestAfterTheEnd(t *testing.T) {
 			if _, err := r.Submit(t.Context(), m); !errors.Is(err, relay.ErrClosed) {
 				t.Errorf("Submit: %v", err)
 			}
-			if _, err := r.Prepare(t.Context(), m); !errors.Is(err, relay.ErrClosed) {
-				t.Errorf("Prepare: %v", err)
+			if _, err := r.SubmitIn(t.Context(), &keeper{}, m); !errors.Is(err, relay.ErrClosed) {
+				t.Errorf("SubmitIn: %v", err)
 			}
 			if err := r.Shutdown(t.Context()); err != nil {
 				t.Errorf("Shutdown: %v", err)

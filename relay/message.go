@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
@@ -38,6 +39,20 @@ type Message struct {
 	// Labels appear on the events of the message. Names and values together
 	// have at most 1 KiB, those of Identity included.
 	Labels map[string]string
+	// Stream is the kind of mail or the tenant, in the application's words: 1
+	// to 64 letters, digits, hyphens, underscores and dots. It divides limits
+	// and fairness, and is on the events. Defaults to empty, a stream too.
+	Stream string
+	// Key makes Submit repeatable, for 24 hours: 1 to 255 printable ASCII
+	// characters. The same message with it is queued once; see [Relay.Submit].
+	// The store needs a [spool.Keys]. Defaults to none.
+	Key string
+	// NotBefore is when the first attempt is made, at most a year from now.
+	// Defaults to now.
+	NotBefore time.Time
+	// Expires is when undelivered copies are given up, later than NotBefore and
+	// at most a year from now. Defaults to Retry.Expires after NotBefore.
+	Expires time.Time
 	// Size is the length of the content, 0 if unknown. [Client.Submit] refuses
 	// one over the limit before it reads the content.
 	Size int64
@@ -47,6 +62,8 @@ type Message struct {
 type Receipt struct {
 	// QueueID is the message's id in events, logs and trace fields.
 	QueueID string
+	// Duplicate tells that the message was queued before, with the same Key.
+	Duplicate bool
 }
 
 var errNUL = errors.New("relay: the content holds a NUL octet")
@@ -59,6 +76,10 @@ var (
 	errEnvelopeID   = errors.New("is not 1 to 100 printable ASCII characters")
 	errWord         = errors.New("is not 1 to 64 letters, digits, hyphens, underscores and dots")
 	errLabels       = errors.New("more than 1 KiB in all")
+	errKey          = errors.New("is not 1 to 255 printable ASCII characters")
+	errFar          = errors.New("is more than a year ahead")
+	errPast         = errors.New("is in the past")
+	errBeforeStart  = errors.New("is not after NotBefore")
 )
 
 // errManyLabels answers what a session and its user bring along.
@@ -71,10 +92,15 @@ func invalid(field, value string, err error) error {
 
 // check returns what is wrong with the fields that need no configuration to be
 // judged.
-func (m *Message) check() (errs []error) {
+func (m *Message) check(now time.Time) (errs []error) {
 	if len(m.To) == 0 {
 		errs = append(errs, &postern.FieldError{Field: "To", Err: errNoRecipients})
 	}
+	return append(errs, m.checkFields(now)...)
+}
+
+// checkFields is check without the recipients.
+func (m *Message) checkFields(now time.Time) (errs []error) {
 	if m.Content == nil {
 		errs = append(errs, &postern.FieldError{Field: "Content", Err: errNoContent})
 	}
@@ -87,7 +113,63 @@ func (m *Message) check() (errs []error) {
 	if labelBytes(labels(m.Identity, m.Labels)) > maxLabels {
 		errs = append(errs, &postern.FieldError{Field: "Labels", Err: errLabels})
 	}
+	if m.Stream != "" && !isWord(m.Stream) {
+		errs = append(errs, invalid("Stream", m.Stream, errWord))
+	}
+	if m.Key != "" && !isKey(m.Key) {
+		errs = append(errs, invalid("Key", m.Key, errKey))
+	}
+	return append(errs, m.checkTimes(now)...)
+}
+
+// maxAhead bounds NotBefore and Expires.
+const maxAhead = 366 * 24 * time.Hour
+
+func (m *Message) checkTimes(now time.Time) (errs []error) {
+	fault := func(field string, t time.Time, err error) {
+		errs = append(errs, invalid(field, t.Format(time.RFC3339), err))
+	}
+	if m.NotBefore.After(now.Add(maxAhead)) {
+		fault("NotBefore", m.NotBefore, errFar)
+	}
+	switch {
+	case m.Expires.IsZero():
+	case !m.Expires.After(now):
+		fault("Expires", m.Expires, errPast)
+	case !m.Expires.After(m.NotBefore):
+		fault("Expires", m.Expires, errBeforeStart)
+	case m.Expires.After(now.Add(maxAhead)):
+		fault("Expires", m.Expires, errFar)
+	}
 	return errs
+}
+
+// schedule is when a message may be sent, and until when. Zero times are not
+// set.
+type schedule struct{ notBefore, expires time.Time }
+
+// apply sets the times of deliveries that were made at a time.
+func (s schedule) apply(list []spool.Delivery, now time.Time) {
+	for i := range list {
+		d := &list[i]
+		if s.notBefore.After(now) {
+			d.Due = s.notBefore
+			d.Expires = d.Expires.Add(s.notBefore.Sub(now))
+		}
+		if !s.expires.IsZero() {
+			d.Expires = s.expires
+		}
+	}
+}
+
+// isKey reports whether a key is 1 to 255 printable ASCII characters.
+func isKey(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return 0 < len(s) && len(s) <= 255
 }
 
 // maxLabels bounds the names and values of a message's labels, in bytes.

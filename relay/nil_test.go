@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
@@ -66,13 +67,31 @@ func TestNilArguments(t *testing.T) {
 			_, err := r.Submit(t.Context(), m)
 			return err
 		},
-		"Prepare without a message": func() error {
-			_, err := r.Prepare(t.Context(), nil)
+		"SubmitIn without a message": func() error {
+			_, err := r.SubmitIn(t.Context(), &keeper{}, nil)
 			return err
 		},
-		"Prepare without a context": func() error {
-			_, err := r.Prepare(none, message())
+		"SubmitIn without a context": func() error {
+			_, err := r.SubmitIn(none, &keeper{}, message())
 			return err
+		},
+		"SubmitIn without a Committer": func() error {
+			_, err := r.SubmitIn(t.Context(), nil, message())
+			return err
+		},
+		"Status without a context": func() error {
+			_, err := r.Status(none, "x")
+			return err
+		},
+		"Cancel without a context": func() error {
+			_, err := r.Cancel(none, "x")
+			return err
+		},
+		"Reschedule without a context": func() error {
+			return r.Reschedule(none, "x", time.Now())
+		},
+		"Follow without a context": func() error {
+			return r.Follow(none, "x", ignore)
 		},
 		"Admit without a context": func() error {
 			_, err := r.Admit(none, apps.Name,

@@ -70,7 +70,7 @@ func (r *Relay) concludeOverdue(ctx context.Context, l *spool.Lease) {
 	if expired {
 		n.cause = "expiry"
 	}
-	var events []event.Event
+	var fates []fate
 	for i := range l.Delivery.Recipients {
 		rcpt := l.Delivery.Recipients[i]
 		f := lastFailure(&rcpt)
@@ -99,10 +99,10 @@ func (r *Relay) concludeOverdue(ctx context.Context, l *spool.Lease) {
 			e.Report = pending
 		}
 		if told || expired {
-			events = append(events, e)
+			fates = append(fates, fate{e, rcpt.Status != ""})
 		}
 	}
-	r.finish(ctx, p, l, a, &n, s, events, func() []spool.Recipient { return l.Delivery.Recipients })
+	r.finish(ctx, p, l, a, &n, s, fates, func() []spool.Recipient { return l.Delivery.Recipients })
 }
 
 // lastFailure is what the last attempt has said of a recipient, as the queue

@@ -35,8 +35,8 @@ type Policy struct {
 	Message func(ctx context.Context, s *Session, m *Incoming) error
 }
 
-// Session is what a client has shown so far. A Policy may write Labels and
-// Value.
+// Session is what a client has shown so far. A Policy may write Labels,
+// Stream and Value.
 type Session struct {
 	ID            string // the same in log lines of the session
 	Connector     *connector.Connector
@@ -58,10 +58,18 @@ type Session struct {
 	// Identity. Names and values together have at most 1 KiB: with more,
 	// messages are refused for now, 451 4.3.0, and the log says why.
 	Labels map[string]string
+	// Stream is that of the session's messages: see [Message].Stream. With
+	// another word than is allowed there, messages are refused for now, 451
+	// 4.3.0, and the log says why. Defaults to empty.
+	Stream string
 	// Value is the application's own.
 	Value any
 
 	protocol string // for the trace field, when it is not SMTP
+
+	// What Client.Submit was given, and what it answers.
+	message   *Message
+	duplicate bool
 
 	// What the events and the trace field say of shown.
 	shown                *tls.ConnectionState

@@ -66,10 +66,12 @@ func (n *notice) succeeded(r *spool.Recipient, final bool, res *delivery.Result)
 // attempt is not mistaken for it, since an attempt with a report is settled and
 // the next has another number.
 func (r *Relay) report(
-	ctx context.Context, p *snapshot, l *spool.Lease, n *notice, s spool.Settlement,
+	ctx context.Context, p *snapshot, l *spool.Lease, n *notice, fates []fate,
+	s spool.Settlement,
 ) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
 	defer cancel()
+	s.Events = r.eventLog.fates(fates, "")
 	if len(n.rcpts) == 0 {
 		return "", r.store.Settle(ctx, s)
 	}
@@ -87,13 +89,8 @@ func (r *Relay) report(
 	}
 	id := spool.DeriveID(l.Message.ID,
 		fmt.Sprintf("%s/%d/%d", cmp.Or(n.cause, "report"), l.Delivery.ID.Seq, s.Attempts))
-	if p.cfg.Events != nil {
-		r.events.expect(p.cfg.Events, event.Event{
-			Kind: event.Accepted, QueueID: id.String(), To: []string{to.String()},
-			Labels: l.Message.Labels,
-		})
-		defer r.events.forget(id.String())
-	}
+	s.Events = r.eventLog.fates(fates, id.String())
+	defer r.events.forget(id.String())
 	rep := p.reportOf(l, n, id)
 	err = r.commitReport(ctx, p, l, rep, id, rcpt, s, !n.damaged)
 	if errors.Is(err, errOriginal) && (damaged(err) || !n.at.Before(n.expires)) {
@@ -155,19 +152,26 @@ func (r *Relay) commitReport(
 		}
 		return err
 	}
+	m := spool.Message{
+		ID: id, Created: rep.Date, Body: body, UTF8: rep.UTF8, Labels: l.Message.Labels,
+		Origin:     spool.Origin{Remote: l.Message.Origin.Remote},
+		Signatures: signatures(signature), Size: size.n + int64(len(signature)),
+		Stream: l.Message.Stream, ReportOf: l.Message.ID,
+	}
+	accepted := aboutMessage(&m, rep.Date)
+	accepted.Kind, accepted.To = event.Accepted, []string{to.To.String()}
+	accepted.Identify()
+	if p.cfg.Events != nil {
+		r.events.expect(p.cfg.Events, accepted)
+	}
 	return w.Commit(ctx, spool.Commit{
-		Message: spool.Message{
-			ID: id, Created: rep.Date, Body: body, UTF8: rep.UTF8, Labels: l.Message.Labels,
-			Origin:     spool.Origin{Remote: l.Message.Origin.Remote},
-			Signatures: signatures(signature),
-			Stream:     l.Message.Stream, ReportOf: l.Message.ID,
-		},
+		Message: m,
 		Deliveries: p.routes.Deliveries(
-			[]routing.Recipient{to}, l.Message.Stream, size.n+int64(len(signature)), rep.Date,
-			p.retry.Expires,
+			[]routing.Recipient{to}, m.Stream, m.Size, rep.Date, p.retry.Expires,
 		),
 		Prepend: signature,
 		Settle:  []spool.Settlement{s},
+		Events:  r.eventLog.records(accepted),
 	})
 }
 

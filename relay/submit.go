@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/connector"
@@ -50,32 +51,60 @@ func (r *Relay) Submit(ctx context.Context, m *Message) (*Receipt, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.accept(ctx, p, in, &crlfReader{r: m.Content}); err != nil {
+	content := in.setKey(m.Key, m.Content)
+	if err := r.accept(ctx, p, in, &crlfReader{r: content}); err != nil {
 		return nil, submitError(err)
 	}
-	return &Receipt{QueueID: in.message.ID.String()}, nil
+	return in.receipt(), nil
 }
 
-// Prepare makes a message ready without queueing it, for a store that commits
-// it inside a transaction of the application. The checks are Submit's. The
-// content is held in memory. No Accepted event is published, since the relay
-// does not learn of the commit.
-func (r *Relay) Prepare(ctx context.Context, m *Message) (*spool.Prepared, error) {
+func (in *intake) receipt() *Receipt {
+	return &Receipt{QueueID: in.message.ID.String(), Duplicate: in.duplicate}
+}
+
+// SubmitIn is Submit with a commit in a step of somebody else, such as the
+// transaction of the application that the queue's store makes a Committer of:
+// the message is queued if, and only if, that step happens. The content is held
+// in memory. The Accepted event is in the log with the step; [Config].Events
+// does not hear of it, since the relay does not learn of the outcome.
+func (r *Relay) SubmitIn(ctx context.Context, c spool.Committer, m *Message) (*Receipt, error) {
+	if c == nil {
+		return nil, errNoCommitter
+	}
 	p := r.snap.Load()
 	in, err := r.intakeOf(ctx, p, m)
 	if err != nil {
 		return nil, err
 	}
-	var w memory
-	c, _, err := r.prepare(ctx, p, in, &crlfReader{r: m.Content},
-		func(context.Context, spool.ID) (spool.Writer, error) { return &w, nil })
-	if err != nil {
+	content := in.setKey(m.Key, m.Content)
+	err = r.submitIn(ctx, p, c, in, &crlfReader{r: content})
+	if err != nil && !in.isRepetition(err) {
 		return nil, submitError(err)
 	}
-	return &spool.Prepared{Commit: c, Content: w.Bytes()}, nil
+	return in.receipt(), nil
 }
 
-// memory is the writer of Prepare.
+var errNoCommitter = errors.New("relay: nil Committer")
+
+func (r *Relay) submitIn(
+	ctx context.Context, p *snapshot, c spool.Committer, in *intake, content io.Reader,
+) error {
+	var w memory
+	commit, _, err := r.prepare(ctx, p, in, content,
+		func(context.Context, spool.ID) (spool.Writer, error) { return &w, nil })
+	if err != nil {
+		return err
+	}
+	err = in.claim.commit(func() error {
+		return storeError(c.Commit(ctx, &spool.Prepared{Commit: commit, Content: w.Bytes()}))
+	})
+	if err == nil {
+		r.sched.Wake()
+	}
+	return err
+}
+
+// memory is the writer of SubmitIn.
 type memory struct{ bytes.Buffer }
 
 func (*memory) Commit(context.Context, spool.Commit) error { return nil }
@@ -94,12 +123,13 @@ func (r *Relay) intakeOf(ctx context.Context, p *snapshot, m *Message) (*intake,
 	in := &intake{
 		client: policy.Client{Rights: policy.AllRights},
 		message: spool.Message{
-			EnvelopeID: m.EnvelopeID, Return: m.Return, Labels: m.Labels,
+			EnvelopeID: m.EnvelopeID, Return: m.Return, Labels: m.Labels, Stream: m.Stream,
 		},
-		limits: connector.Limits{}.WithDefaults(connector.Custom),
-		trace:  header.Received{By: p.cfg.Hostname, With: "LOCAL"},
+		schedule: schedule{m.NotBefore, m.Expires},
+		limits:   connector.Limits{}.WithDefaults(connector.Custom),
+		trace:    header.Received{By: p.cfg.Hostname, With: "LOCAL"},
 	}
-	errs := m.check()
+	errs := m.check(time.Now())
 	if m.Identity != nil {
 		in.client.Identity = m.Identity
 		in.client.Rights &^= connector.AcceptAnySender

@@ -58,8 +58,7 @@ func TestSubmitLineEndings(t *testing.T) {
 		for name, content := range map[string]io.Reader{
 			"whole": strings.NewReader(in), "octets": iotest.OneByteReader(strings.NewReader(in)),
 		} {
-			p, err := r.Prepare(
-				t.Context(),
+			p, err := prepare(t.Context(), r,
 				&relay.Message{
 					From: "app@example.test", To: []string{"x@elsewhere.test"}, Content: content,
 				},
@@ -271,7 +270,7 @@ func TestSubmitAsAnybody(t *testing.T) {
 func TestPrepare(t *testing.T) {
 	store := memspool.New(nil)
 	w := start(t, func(c *relay.Config) { c.Spool = store })
-	p, err := w.relay.Prepare(t.Context(), &relay.Message{
+	p, err := prepare(t.Context(), w.relay, &relay.Message{
 		From: "app@example.test", To: []string{"x@elsewhere.test", "alice@example.test"},
 		Content: strings.NewReader("Bcc: b@c.test\nSubject: hi\n\nline\n"),
 		Notify:  spool.NotifyNever, EnvelopeID: "42", Return: "FULL",
@@ -319,8 +318,7 @@ func TestPrepare(t *testing.T) {
 			t.Errorf("content %q", got)
 		}
 	}
-	if _, err := w.relay.Prepare(
-		t.Context(),
+	if _, err := prepare(t.Context(), w.relay,
 		&relay.Message{To: []string{"nobody@example.test"}, Content: strings.NewReader(text)},
 	); err == nil {
 		t.Error("an unknown recipient was prepared")

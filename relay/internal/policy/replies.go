@@ -101,6 +101,8 @@ const (
 	UnclearParts
 	BareLine
 	NUL
+	BadKey
+	KeyReused
 	SendingLimit
 	CredentialChanged
 	CredentialInvalid
@@ -259,7 +261,11 @@ var table = [...]struct {
 	BareLine: {
 		550, "5.6.11", "Bare CR, bare LF and NUL are not allowed in a header",
 	},
-	NUL:               {550, "5.6.11", "NUL is not allowed in a message"},
+	NUL: {550, "5.6.11", "NUL is not allowed in a message"},
+	BadKey: {
+		550, "5.6.0", "Idempotency-Key is not one field of 1 to 255 printable characters",
+	},
+	KeyReused:         {550, "5.5.4", "Idempotency-Key was used for another message"},
 	SendingLimit:      {450, "4.7.1", "Sending limit reached, try again later"},
 	CredentialChanged: {421, "4.7.0", "Credential has changed, log on again"},
 	CredentialInvalid: {550, "5.7.1", "Credential is no longer valid"},

@@ -1,0 +1,210 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// ErrNotFound answers Status, Cancel and Reschedule for a message that is not
+// in the queue: it is unknown, or nothing of it waits any more.
+var ErrNotFound = errors.New("relay: no such message in the queue")
+
+// takeTTL is how long an operation may hold a delivery.
+const takeTTL = time.Minute
+
+// Status is what the queue says of a message.
+type Status struct {
+	QueueID  string
+	ReportOf string // as in event.Event
+	Stream   string
+	From     string
+	Accepted time.Time
+	Size     int64
+	Labels   map[string]string
+	// Recipients are those that wait. What became of the others is in the
+	// events: the queue forgets who has met a fate.
+	Recipients []RecipientStatus
+}
+
+// RecipientStatus is how one recipient stands.
+type RecipientStatus struct {
+	Address string
+	// State is waiting, leased (an attempt is under way) or held.
+	State spool.State
+	// Attempts counts those made, Next is when another is due, and Expires when
+	// the copy is given up.
+	Attempts      int
+	Next, Expires time.Time
+	// Enhanced, Text and Host are what the last attempt met: the reply, or the
+	// local cause in words that a sender may read. Empty before it.
+	Enhanced, Text, Host string
+}
+
+// Status returns what the queue says of a message, by its queue id. The store
+// needs a [spool.Manager]: without one the error is [errors.ErrUnsupported]. A
+// message of which nothing waits any more is [ErrNotFound].
+func (r *Relay) Status(ctx context.Context, queueID string) (*Status, error) {
+	_, m, items, err := r.find(ctx, queueID)
+	if err != nil {
+		return nil, err
+	}
+	s := &Status{
+		QueueID: queueID, Stream: m.Stream, From: m.From, Accepted: m.Created, Size: m.Size,
+		Labels: m.Labels, ReportOf: idText(m.ReportOf),
+	}
+	for i := range items {
+		d := &items[i].Delivery
+		for _, rcpt := range d.Recipients {
+			s.Recipients = append(s.Recipients, RecipientStatus{
+				Address: rcpt.Address, State: items[i].State, Attempts: d.Attempts,
+				Next: d.Due, Expires: d.Expires,
+				Enhanced: rcpt.Status, Text: rcpt.Diagnostic, Host: rcpt.Host,
+			})
+		}
+	}
+	return s, nil
+}
+
+// Cancel takes a message from the queue and returns how many recipients will
+// not get it. Each has the fate [event.Removed]; nobody is sent a report.
+// Copies that an attempt is under way for are left: then the error is
+// [ErrUnderWay], and Cancel may be called again. Errors are otherwise those of
+// [Relay.Status].
+func (r *Relay) Cancel(ctx context.Context, queueID string) (recipients int, err error) {
+	err = r.change(ctx, queueID, func(l *spool.Lease, s *spool.Settlement) []event.Event {
+		s.Remaining = nil
+		recipients += len(l.Delivery.Recipients)
+		return r.removed(l, "Removed by the application")
+	})
+	return recipients, err
+}
+
+// Reschedule makes the next attempt at a message due at a time, which may have
+// passed, and releases what is held. The time when copies are given up stays;
+// one later than that is an error. Copies that an attempt is under way for are
+// left: then the error is [ErrUnderWay]. Errors are otherwise those of
+// [Relay.Status].
+func (r *Relay) Reschedule(ctx context.Context, queueID string, next time.Time) error {
+	_, _, items, err := r.find(ctx, queueID)
+	if err != nil {
+		return err
+	}
+	for i := range items {
+		if !next.Before(items[i].Delivery.Expires) {
+			return invalid("next", next.Format(time.RFC3339), errExpired)
+		}
+	}
+	err = r.change(ctx, queueID, func(_ *spool.Lease, s *spool.Settlement) []event.Event {
+		s.Due = next
+		return nil
+	})
+	r.sched.Wake()
+	return err
+}
+
+var errExpired = errors.New("is not before the message expires")
+
+// find looks a message up by its queue id.
+func (r *Relay) find(
+	ctx context.Context, queueID string,
+) (spool.Manager, spool.Message, []spool.Item, error) {
+	if ctx == nil {
+		return nil, spool.Message{}, nil, errNoContext
+	}
+	m, ok := r.store.(spool.Manager)
+	if !ok {
+		return nil, spool.Message{}, nil, fmt.Errorf("relay: %T has no spool.Manager: %w",
+			r.store, errors.ErrUnsupported)
+	}
+	id, err := spool.ParseID(queueID)
+	if err != nil {
+		return nil, spool.Message{}, nil, fmt.Errorf("%w: %q", ErrNotFound, cut(queueID))
+	}
+	message, items, err := m.Find(ctx, id)
+	if errors.Is(err, spool.ErrNotFound) || err == nil && len(items) == 0 {
+		err = fmt.Errorf("%w: %q", ErrNotFound, queueID)
+	}
+	return m, message, items, err
+}
+
+// change takes each delivery of a message and settles it as f says, with its
+// events.
+func (r *Relay) change(
+	ctx context.Context, queueID string,
+	f func(*spool.Lease, *spool.Settlement) []event.Event,
+) error {
+	m, _, items, err := r.find(ctx, queueID)
+	if err != nil {
+		return err
+	}
+	changed := false
+	var errs []error
+	for i := range items {
+		l, err := m.Take(ctx, items[i].Delivery.ID, takeTTL)
+		switch {
+		case errors.Is(err, spool.ErrNotFound): // it has just met its fate
+			continue
+		case errors.Is(err, spool.ErrLeased):
+			err = fmt.Errorf("relay: an attempt at %s is %w", queueID, ErrUnderWay)
+		case err == nil && l.Damaged != nil:
+			err = r.giveUp(ctx, &l)
+		case err == nil:
+			err = r.settleChange(ctx, &l, f)
+		}
+		changed = changed || err == nil
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil || changed {
+		return err
+	}
+	return fmt.Errorf("%w: %q", ErrNotFound, queueID)
+}
+
+// giveUp hands a damaged delivery back, for an attempt to make its loss known.
+func (r *Relay) giveUp(ctx context.Context, l *spool.Lease) error {
+	held := spool.Held{ID: l.Delivery.ID, Token: l.Token}
+	return errors.Join(l.Damaged, r.store.Return(ctx, 0, []spool.Held{held}))
+}
+
+func (r *Relay) settleChange(
+	ctx context.Context, l *spool.Lease, f func(*spool.Lease, *spool.Settlement) []event.Event,
+) error {
+	d := &l.Delivery
+	s := spool.Settlement{
+		ID: d.ID, Token: l.Token, Remaining: d.Recipients, Due: d.Due, Attempts: d.Attempts,
+	}
+	events := f(l, &s)
+	s.Events = r.eventLog.records(events...)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
+	defer cancel()
+	if err := r.store.Settle(ctx, s); err != nil {
+		return err
+	}
+	if len(s.Remaining) == 0 {
+		r.tried.note(d.ID, false)
+	}
+	if to := r.snap.Load().cfg.Events; to != nil {
+		for _, e := range events {
+			r.events.publish(to, e)
+		}
+	}
+	return nil
+}
+
+// removed are the events of recipients that are taken from the queue.
+func (r *Relay) removed(l *spool.Lease, text string) []event.Event {
+	events := make([]event.Event, 0, len(l.Delivery.Recipients))
+	for _, rcpt := range l.Delivery.Recipients {
+		e := aboutMessage(&l.Message, time.Now())
+		e.Kind, e.To, e.Attempt = event.Removed, []string{rcpt.Address}, l.Delivery.Attempts
+		e.Text = text
+		e.Identify()
+		events = append(events, e)
+	}
+	return events
+}
