@@ -77,7 +77,8 @@ func (a Address) ASCII() (string, bool) {
 
 // Key returns a canonical spelling for use as a map key or for comparison:
 // the local part quoted only where it must be, the domain as [Address.Domain].
-// The case of the local part is kept. <postmaster> gives "postmaster".
+// The case of the local part is kept: to look up a recipient use
+// [Address.FoldedKey]. <postmaster> gives "postmaster".
 func (a Address) Key() string {
 	switch {
 	case a.domain == "":
@@ -89,6 +90,12 @@ func (a Address) Key() string {
 	}
 	return a.local + "@" + a.domain
 }
+
+// FoldedKey returns the [Address.Key] with the ASCII letters of the local part
+// in lower case too. Look recipients up by it: people write Anna@example.com
+// and mean anna@example.com, and no provider of today gives both names away.
+// Letters beyond ASCII stay as they are.
+func (a Address) FoldedKey() string { return fold(a.Key()) }
 
 // WithDomain returns the address with its domain replaced, which completes
 // <postmaster>. The local part keeps its spelling. The null reverse-path has no

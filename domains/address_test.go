@@ -517,3 +517,29 @@ func BenchmarkKey(b *testing.B) {
 		_ = a.Key()
 	}
 }
+
+// Two spellings of a mailbox have one folded key, and two mailboxes never have.
+func TestFoldedKey(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"":                     "",
+		"Postmaster":           "postmaster",
+		"ANNA@EXAMPLE.COM":     "anna@example.com",
+		`"An\na"@example.com`:  "anna@example.com",
+		`"A@B"@example.com`:    `"a@b"@example.com`,
+		"Änne@example.com":     "Änne@example.com",
+		"\u212A@example.com":   "\u212A@example.com", // the Kelvin sign is no k
+		"a@xn--BCHER-KVA.test": "a@xn--bcher-kva.test",
+		"a@Bücher.test":        "a@xn--bcher-kva.test",
+		"A@[IPv6:2001:DB8::1]": "a@[ipv6:2001:db8::1]",
+	} {
+		var a domains.Address
+		if err := a.UnmarshalText([]byte(in)); err != nil {
+			t.Errorf("%q: %v", in, err)
+			continue
+		}
+		if got := a.FoldedKey(); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}

@@ -118,15 +118,25 @@ func ExampleResolverFunc() {
 		if a.Domain() == "down.example" {
 			return false, errors.New("directory not reachable") // a temporary reply, no refusal
 		}
-		return directory[a.Key()], nil
+		return directory[a.FoldedKey()], nil
 	})
-	for _, s := range []string{"anna@example.com", "nobody@example.com", "anna@down.example"} {
+	for _, s := range []string{"Anna@example.com", "nobody@example.com", "anna@down.example"} {
 		fmt.Println(r.Resolve(context.Background(), domains.MustParse(s)))
 	}
 	// Output:
 	// true <nil>
 	// false <nil>
 	// false directory not reachable
+}
+
+func ExampleAddress_FoldedKey() {
+	for _, s := range []string{"Anna@Example.com", `"anna"@example.com`, `"O Neil"@example.com`} {
+		fmt.Println(domains.MustParse(s).FoldedKey())
+	}
+	// Output:
+	// anna@example.com
+	// anna@example.com
+	// "o neil"@example.com
 }
 
 func ExampleStaticRecipients() {

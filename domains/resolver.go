@@ -8,8 +8,10 @@ import (
 // Resolver tells whether a recipient exists. It is called by many sessions at
 // once.
 type Resolver interface {
-	// Resolve reports whether the mailbox exists. An error means that the
-	// answer is not known now: it makes a temporary reply, never a refusal.
+	// Resolve reports whether the mailbox exists. Look it up by
+	// [Address.FoldedKey], or "Anna@" is refused where "anna@" is not. An error
+	// means that the answer is not known now: it makes a temporary reply, never
+	// a refusal.
 	Resolve(ctx context.Context, a Address) (known bool, err error)
 }
 
@@ -91,7 +93,7 @@ func (r recipients) add(entry string) error {
 	if err != nil {
 		return err
 	}
-	r.addresses[fold(a.Key())] = struct{}{}
+	r.addresses[a.FoldedKey()] = struct{}{}
 	return nil
 }
 
@@ -105,6 +107,6 @@ func (r recipients) has(a Address) bool {
 	if len(r.addresses) == 0 {
 		return false
 	}
-	_, ok := r.addresses[fold(a.Key())]
+	_, ok := r.addresses[a.FoldedKey()]
 	return ok
 }
