@@ -30,7 +30,7 @@ func BenchmarkAttack(b *testing.B) {
 			var guesses atomic.Int64
 			hasher := auth.NewHasher(nil)
 			v := auth.NewThrottle(nil).Guard(auth.VerifierFunc(func(
-				ctx context.Context, c auth.Credentials,
+				ctx context.Context, c auth.Proof,
 			) (*auth.Identity, error) {
 				if c.Password != "secret" {
 					guesses.Add(1)
@@ -46,7 +46,7 @@ func BenchmarkAttack(b *testing.B) {
 				from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i % users)}), 1)
 				if _, err := v.Verify(
 					b.Context(),
-					auth.Credentials{
+					auth.Proof{
 						Username: fmt.Sprint("user", i%users), Password: "secret", Remote: from,
 					},
 				); err != nil {
@@ -71,7 +71,7 @@ func BenchmarkAttack(b *testing.B) {
 						attackers.Go(func() {
 							v.Verify(
 								ctx,
-								auth.Credentials{
+								auth.Proof{
 									Username: fmt.Sprint("user", (s+i)%users),
 									Password: fmt.Sprint("guess", i), Remote: from,
 								},

@@ -14,9 +14,9 @@ import (
 // verifier could not decide; the client is told 454 4.7.0.
 var ErrBadCredentials = errors.New("auth: bad credentials")
 
-// Credentials are what a client has shown. Printing or logging them leaves
-// the password and the token out.
-type Credentials struct {
+// A Proof is what a client has shown to prove who it is. Printing or logging it
+// leaves the password and the token out.
+type Proof struct {
 	Mechanism Mechanism
 	Username  string // in the form of [PrepareName]
 	Password  string `json:"-"`
@@ -35,53 +35,53 @@ type Credentials struct {
 // that is not as [PrepareName] writes it, an empty password, or a wish to act
 // as another user. A Verifier of passwords calls it before it looks up the
 // name.
-func (c Credentials) Check() error {
-	name, err := PrepareName(c.Username)
-	if err != nil || name != c.Username || c.Password == "" {
+func (p Proof) Check() error {
+	name, err := PrepareName(p.Username)
+	if err != nil || name != p.Username || p.Password == "" {
 		return ErrBadCredentials
 	}
-	if c.Authzid != "" && c.Authzid != c.Username {
+	if p.Authzid != "" && p.Authzid != p.Username {
 		return ErrBadCredentials
 	}
 	return nil
 }
 
 // String leaves the password and the token out.
-func (c Credentials) String() string {
-	return fmt.Sprintf("%s user %q from %s", c.Mechanism, c.Username, c.Remote)
+func (p Proof) String() string {
+	return fmt.Sprintf("%s user %q from %s", p.Mechanism, p.Username, p.Remote)
 }
 
 // GoString leaves the password and the token out.
-func (c Credentials) GoString() string { return "auth.Credentials{" + c.String() + "}" }
+func (p Proof) GoString() string { return "auth.Proof{" + p.String() + "}" }
 
 // LogValue implements [slog.LogValuer] and leaves the password and the token
 // out.
-func (c Credentials) LogValue() slog.Value {
+func (p Proof) LogValue() slog.Value {
 	return slog.GroupValue(
-		slog.String("mechanism", string(c.Mechanism)),
-		slog.String("user", c.Username),
-		slog.String("remote", c.Remote.String()),
+		slog.String("mechanism", string(p.Mechanism)),
+		slog.String("user", p.Username),
+		slog.String("remote", p.Remote.String()),
 	)
 }
 
-// Verifier decides on credentials. It is called by many sessions at once; ctx
-// ends when the client goes away or the time for an answer is over.
+// Verifier decides on what clients show. It is called by many sessions at once;
+// ctx ends when the client goes away or the time for an answer is over.
 type Verifier interface {
-	// Verify returns who the credentials belong to, [ErrBadCredentials] when
-	// they are wrong, or another error when that cannot be known now. The
+	// Verify returns whose proof it is, [ErrBadCredentials] when it is
+	// wrong, or another error when that cannot be known now. The
 	// Identity may be shared by sessions and must not be changed afterwards.
-	Verify(ctx context.Context, c Credentials) (*Identity, error)
+	Verify(ctx context.Context, p Proof) (*Identity, error)
 }
 
 // VerifierFunc is an adapter to use a function as a Verifier.
-type VerifierFunc func(ctx context.Context, c Credentials) (*Identity, error)
+type VerifierFunc func(ctx context.Context, p Proof) (*Identity, error)
 
 // Verify calls f.
-func (f VerifierFunc) Verify(ctx context.Context, c Credentials) (*Identity, error) {
+func (f VerifierFunc) Verify(ctx context.Context, p Proof) (*Identity, error) {
 	if f == nil {
 		return nil, errors.New("auth: no Verifier")
 	}
-	return f(ctx, c)
+	return f(ctx, p)
 }
 
 // required returns v, or in the place of none one that knows nobody for now.

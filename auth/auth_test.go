@@ -67,29 +67,29 @@ func TestMaySendAs(t *testing.T) {
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
-		c    auth.Credentials
+		c    auth.Proof
 		want error
 	}{
-		{auth.Credentials{Username: "u", Password: "p"}, nil},
-		{auth.Credentials{Username: "u", Password: "p", Authzid: "u"}, nil},
-		{auth.Credentials{Username: "jürgen@bücher.example", Password: "p"}, nil},
-		{auth.Credentials{Username: strings.Repeat("u", 255), Password: "p"}, nil},
+		{auth.Proof{Username: "u", Password: "p"}, nil},
+		{auth.Proof{Username: "u", Password: "p", Authzid: "u"}, nil},
+		{auth.Proof{Username: "jürgen@bücher.example", Password: "p"}, nil},
+		{auth.Proof{Username: strings.Repeat("u", 255), Password: "p"}, nil},
 		{
-			auth.Credentials{Username: strings.Repeat("u", 256), Password: "p"},
+			auth.Proof{Username: strings.Repeat("u", 256), Password: "p"},
 			auth.ErrBadCredentials,
 		},
-		{auth.Credentials{Username: "u", Password: "p", Authzid: "root"}, auth.ErrBadCredentials},
-		{auth.Credentials{Username: "u", Password: "p", Authzid: "U"}, auth.ErrBadCredentials},
-		{auth.Credentials{Username: "", Password: "p"}, auth.ErrBadCredentials},
-		{auth.Credentials{Username: "u"}, auth.ErrBadCredentials},
-		{auth.Credentials{Username: "u\n", Password: "p"}, auth.ErrBadCredentials},
-		{auth.Credentials{Username: "u\x00", Password: "p"}, auth.ErrBadCredentials},
-		{auth.Credentials{Username: "u\x7f", Password: "p"}, auth.ErrBadCredentials},
-		{auth.Credentials{Username: "u\u0085", Password: "p"}, auth.ErrBadCredentials},
-		{auth.Credentials{Username: "u\xff", Password: "p"}, auth.ErrBadCredentials},
+		{auth.Proof{Username: "u", Password: "p", Authzid: "root"}, auth.ErrBadCredentials},
+		{auth.Proof{Username: "u", Password: "p", Authzid: "U"}, auth.ErrBadCredentials},
+		{auth.Proof{Username: "", Password: "p"}, auth.ErrBadCredentials},
+		{auth.Proof{Username: "u"}, auth.ErrBadCredentials},
+		{auth.Proof{Username: "u\n", Password: "p"}, auth.ErrBadCredentials},
+		{auth.Proof{Username: "u\x00", Password: "p"}, auth.ErrBadCredentials},
+		{auth.Proof{Username: "u\x7f", Password: "p"}, auth.ErrBadCredentials},
+		{auth.Proof{Username: "u\u0085", Password: "p"}, auth.ErrBadCredentials},
+		{auth.Proof{Username: "u\xff", Password: "p"}, auth.ErrBadCredentials},
 		// not prepared
-		{auth.Credentials{Username: "u\u0308", Password: "p"}, auth.ErrBadCredentials},
-		{auth.Credentials{Username: "u", Token: "t"}, auth.ErrBadCredentials},
+		{auth.Proof{Username: "u\u0308", Password: "p"}, auth.ErrBadCredentials},
+		{auth.Proof{Username: "u", Token: "t"}, auth.ErrBadCredentials},
 	}
 	for _, tt := range tests {
 		if err := tt.c.Check(); !errors.Is(err, tt.want) {
@@ -98,21 +98,21 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestCredentialsHidePassword(t *testing.T) {
+func TestProofHidesPassword(t *testing.T) {
 	t.Parallel()
-	c := auth.Credentials{
+	c := auth.Proof{
 		Mechanism: auth.Plain, Username: "user", Password: "hunter2", Token: "hunter2",
 	}
 	var out bytes.Buffer
 	for _, h := range []slog.Handler{
 		slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil),
 	} {
-		slog.New(h).Info("auth", "c", c, "p", &c, "in", struct{ C auth.Credentials }{c})
+		slog.New(h).Info("auth", "c", c, "p", &c, "in", struct{ C auth.Proof }{c})
 	}
 	fmt.Fprintf(&out, "%v %+v %#v %s %q %v", c, c, c, c, c, &c)
 	fmt.Fprintf(
-		&out, "%v %+v %#v", struct{ C auth.Credentials }{c}, struct{ C *auth.Credentials }{&c},
-		[]auth.Credentials{c},
+		&out, "%v %+v %#v", struct{ C auth.Proof }{c}, struct{ C *auth.Proof }{&c},
+		[]auth.Proof{c},
 	)
 	if err := json.NewEncoder(&out).Encode(c); err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestCredentialsHidePassword(t *testing.T) {
 // outcome is what Verify answers, in short.
 func outcome(t *testing.T, v auth.Verifier, user, password string) string {
 	t.Helper()
-	id, err := v.Verify(t.Context(), auth.Credentials{Username: user, Password: password})
+	id, err := v.Verify(t.Context(), auth.Proof{Username: user, Password: password})
 	switch {
 	case err == nil && id != nil && id.User == user:
 		return "yes"
@@ -162,7 +162,7 @@ func TestStatic(t *testing.T) {
 		}
 	}
 	_, err := v.Verify(
-		t.Context(), auth.Credentials{Username: "anna", Password: "secret", Authzid: "bert"},
+		t.Context(), auth.Proof{Username: "anna", Password: "secret", Authzid: "bert"},
 	)
 	if !errors.Is(err, auth.ErrBadCredentials) {
 		t.Errorf("acting as another: %v", err)
@@ -174,7 +174,7 @@ func TestWithSenders(t *testing.T) {
 	shared := &auth.Identity{User: "anna", Groups: []string{"g"}, Senders: make([]string, 1, 8)}
 	shared.Senders[0] = "a@example.com"
 	down := errors.New("down")
-	v := auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+	v := auth.VerifierFunc(func(_ context.Context, c auth.Proof) (*auth.Identity, error) {
 		switch c.Username {
 		case "anna":
 			return shared, nil
@@ -187,7 +187,7 @@ func TestWithSenders(t *testing.T) {
 	w := auth.WithSenders(v, senders)
 	senders["anna"][0] = "changed@example.com"
 	for range 2 {
-		id, err := w.Verify(t.Context(), auth.Credentials{Username: "anna", Password: "x"})
+		id, err := w.Verify(t.Context(), auth.Proof{Username: "anna", Password: "x"})
 		if err != nil || len(id.Senders) != 2 || len(id.Groups) != 1 ||
 			!id.MaySendAs("a@example.com") || !id.MaySendAs("b@example.com") ||
 			id.MaySendAs("changed@example.com") {
@@ -197,11 +197,11 @@ func TestWithSenders(t *testing.T) {
 	if len(shared.Senders) != 1 {
 		t.Errorf("the verifier's own identity has become %+v", shared)
 	}
-	if id, err := w.Verify(t.Context(), auth.Credentials{Username: "bert"}); err != nil ||
+	if id, err := w.Verify(t.Context(), auth.Proof{Username: "bert"}); err != nil ||
 		len(id.Senders) != 0 {
 		t.Errorf("%+v, %v", id, err)
 	}
-	if id, err := w.Verify(t.Context(), auth.Credentials{Username: "nobody"}); id != nil ||
+	if id, err := w.Verify(t.Context(), auth.Proof{Username: "nobody"}); id != nil ||
 		!errors.Is(err, down) {
 		t.Errorf("%+v, %v", id, err)
 	}

@@ -14,14 +14,14 @@ import (
 
 // CacheOptions say what a Cache remembers. Nil stands for the defaults.
 type CacheOptions struct {
-	// Entries is how many right credentials are remembered, and how many wrong
+	// Entries is how many right logons are remembered, and how many wrong
 	// ones; those used least recently make room. Defaults to 4096.
 	Entries int
-	// TTL is how long right credentials are remembered. A password that has
+	// TTL is how long right logons are remembered. A password that has
 	// been changed, and a user who has been removed, stay good that long,
 	// unless [Cache.Forget] is called. Defaults to 5 min.
 	TTL time.Duration
-	// NegativeTTL is how long wrong credentials are remembered. Negative means
+	// NegativeTTL is how long wrong logons are remembered. Negative means
 	// not at all. Defaults to 10 s.
 	NegativeTTL time.Duration
 }
@@ -38,11 +38,11 @@ type Cache struct {
 }
 
 // Cached returns a Verifier that asks v and remembers its answers to the same
-// credentials from the same address. It keeps a keyed digest of a password,
+// proof from the same address. It keeps a keyed digest of a password,
 // never the password. Answers other than an identity and [ErrBadCredentials]
 // are not remembered, nor is what a [Keyring] says of a credential it knows:
 // that may change at any time, and a token costs no slow hash. A flood of wrong
-// credentials does not push out right ones.
+// logons does not push out right ones.
 func Cached(v Verifier, o *CacheOptions) *Cache {
 	opt := valueOf(o)
 	setDefault(&opt.Entries, 4096)
@@ -57,7 +57,7 @@ func Cached(v Verifier, o *CacheOptions) *Cache {
 }
 
 // Verify implements [Verifier].
-func (c *Cache) Verify(ctx context.Context, cr Credentials) (*Identity, error) {
+func (c *Cache) Verify(ctx context.Context, cr Proof) (*Identity, error) {
 	key, now := c.digest(cr), time.Now()
 	c.mu.Lock()
 	good, bad, round := c.good.find(key, now), c.bad.find(key, now), c.forgotten
@@ -74,7 +74,7 @@ func (c *Cache) Verify(ctx context.Context, cr Credentials) (*Identity, error) {
 	defer c.mu.Unlock()
 	switch {
 	case round != c.forgotten: // the answer may be older than what was forgotten
-	case err == nil && id != nil && id.logon == nil:
+	case err == nil && id != nil && id.basis == nil:
 		c.good.add(&answer{key: key, user: cr.Username, id: id, until: now.Add(c.opt.TTL)})
 	case errors.As(err, &known): // a Keyring wants to tell of each
 	case errors.Is(err, ErrBadCredentials) && c.opt.NegativeTTL > 0:
@@ -94,8 +94,8 @@ func (c *Cache) Forget(user string) {
 	c.bad.forget(user)
 }
 
-// digest tells credentials apart.
-func (c *Cache) digest(cr Credentials) (sum [sha256.Size]byte) {
+// digest tells proofs apart.
+func (c *Cache) digest(cr Proof) (sum [sha256.Size]byte) {
 	mac := hmac.New(sha256.New, c.key[:])
 	var size [8]byte
 	var certificate []byte

@@ -18,7 +18,7 @@ func counted(n *int, opt auth.CacheOptions) (*auth.Cache, map[string]string) {
 	var mu sync.Mutex
 	users := map[string]string{"anna": "secret", "bert": "secret"}
 	return auth.Cached(auth.VerifierFunc(func(
-		ctx context.Context, c auth.Credentials,
+		ctx context.Context, c auth.Proof,
 	) (*auth.Identity, error) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -77,13 +77,13 @@ func TestCachedTellsApart(t *testing.T) {
 	t.Parallel()
 	var n int
 	c := auth.Cached(auth.VerifierFunc(func(
-		context.Context, auth.Credentials,
+		context.Context, auth.Proof,
 	) (*auth.Identity, error) {
 		n++
 		return &auth.Identity{User: "x"}, nil
 	}), nil)
 	at := netip.MustParseAddrPort("192.0.2.1:1")
-	all := []auth.Credentials{
+	all := []auth.Proof{
 		{}, {Username: "a"}, {Password: "a"}, {Token: "a"}, {Authzid: "a"}, {Mechanism: "a"},
 		{Username: "a", Password: "b"}, {Username: "ab"},
 		{Username: "a", Password: "b", Remote: at},
@@ -133,7 +133,7 @@ func TestCachedForgetMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		c := auth.Cached(auth.VerifierFunc(func(
-			context.Context, auth.Credentials,
+			context.Context, auth.Proof,
 		) (*auth.Identity, error) {
 			n++
 			time.Sleep(time.Second)
@@ -159,7 +159,7 @@ func BenchmarkCached(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			if _, err := c.Verify(
-				b.Context(), auth.Credentials{Username: "anna", Password: "secret"},
+				b.Context(), auth.Proof{Username: "anna", Password: "secret"},
 			); err != nil {
 				b.Error(err)
 			}

@@ -142,17 +142,17 @@ func isDomain(s string) bool {
 	return len(s) <= 255
 }
 
-// A logon is how a session came by its Credential, and what it got.
-type logon struct {
+// A basis is how a session came by its Credential, and what it got.
+type basis struct {
 	digest          [sha256.Size]byte // of the token
 	remote          netip.Addr
 	senders, groups []string
 }
 
 // refuse returns why not, or nothing. Nothing about a credential is told to who
-// does not know its secret. Without a logon it refuses what holds for all who
+// does not know its secret. Without a basis it refuses what holds for all who
 // have the credential.
-func (c *Credential) refuse(l *logon, now time.Time) Refusal {
+func (c *Credential) refuse(l *basis, now time.Time) Refusal {
 	late := func(end time.Time) bool { return !end.IsZero() && !now.Before(end) }
 	var shown *Secret
 	if l != nil {
@@ -180,7 +180,7 @@ func (c *Credential) refuse(l *logon, now time.Time) Refusal {
 }
 
 // reduced reports whether a logon has got what a new one would not get.
-func (c *Credential) reduced(l *logon) bool {
+func (c *Credential) reduced(l *basis) bool {
 	now := c.identity(nil)
 	return slices.ContainsFunc(l.senders, func(s string) bool {
 		return !slices.Contains(now.Senders, s) && !now.MaySendAs(s)
@@ -191,8 +191,8 @@ func (c *Credential) reduced(l *logon) bool {
 }
 
 // identity returns who has logged on.
-func (c *Credential) identity(l *logon) *Identity {
-	id := &Identity{User: c.Owner, Credential: c.ID, Groups: c.Groups, Senders: c.Senders, logon: l}
+func (c *Credential) identity(l *basis) *Identity {
+	id := &Identity{User: c.Owner, Credential: c.ID, Groups: c.Groups, Senders: c.Senders, basis: l}
 	if len(c.Senders) == 0 && strings.Contains(c.Owner, "@") && !strings.HasPrefix(c.Owner, "*@") {
 		id.Senders = []string{c.Owner}
 	}

@@ -1,6 +1,6 @@
 // Package auth tells who a client is.
 //
-// A [Verifier] decides on the [Credentials] a client has shown and answers with
+// A [Verifier] decides on the [Proof] a client has shown and answers with
 // an [Identity]: the user, the groups that grants may name, and the addresses
 // the user may send as. Verifiers that come with the package: [Static] for
 // tests and demonstrations, [Htpasswd] for a file of password hashes, [SQL] for
@@ -27,8 +27,8 @@
 //
 // The verifiers of this package answer an unknown user in the same way and
 // after the same work as a wrong password. They refuse names that
-// [Credentials.Check] refuses. Passwords are left out when [Credentials] are
-// printed or logged.
+// [Proof.Check] refuses. Passwords are left out when a [Proof] is printed or
+// logged.
 //
 // Names are prepared before they are compared or logged: see [PrepareName].
 // Passwords are compared as they come; only SCRAM prepares them too.

@@ -33,10 +33,10 @@ func ExampleIdentity_MaySendAs() {
 func ExampleStatic() {
 	v := auth.Static(map[string]string{"demo": "secret"})
 	id, err := v.Verify(
-		context.Background(), auth.Credentials{Username: "demo", Password: "secret"},
+		context.Background(), auth.Proof{Username: "demo", Password: "secret"},
 	)
 	fmt.Println(id.User, err)
-	_, err = v.Verify(context.Background(), auth.Credentials{Username: "demo", Password: "guess"})
+	_, err = v.Verify(context.Background(), auth.Proof{Username: "demo", Password: "guess"})
 	fmt.Println(err)
 	// Output:
 	// demo <nil>
@@ -49,7 +49,7 @@ func ExampleVerifierFunc() {
 		return user == "anna" && password == "secret", nil
 	}
 	var v auth.Verifier = auth.VerifierFunc(func(
-		ctx context.Context, c auth.Credentials,
+		ctx context.Context, c auth.Proof,
 	) (*auth.Identity, error) {
 		if err := c.Check(); err != nil {
 			return nil, err
@@ -64,7 +64,7 @@ func ExampleVerifierFunc() {
 		return &auth.Identity{User: c.Username, Groups: []string{"staff"}}, nil
 	})
 	id, err := v.Verify(
-		context.Background(), auth.Credentials{Username: "anna", Password: "secret"},
+		context.Background(), auth.Proof{Username: "anna", Password: "secret"},
 	)
 	fmt.Println(id.User, id.Groups, err)
 	// Output: anna [staff] <nil>
@@ -96,10 +96,10 @@ func ExampleOpenHtpasswd() {
 		return
 	}
 	id, err := v.Verify(
-		context.Background(), auth.Credentials{Username: "anna", Password: "secret"},
+		context.Background(), auth.Proof{Username: "anna", Password: "secret"},
 	)
 	fmt.Println(id.User, err)
-	_, err = v.Verify(context.Background(), auth.Credentials{Username: "bert", Password: "secret"})
+	_, err = v.Verify(context.Background(), auth.Proof{Username: "bert", Password: "secret"})
 	fmt.Println(errors.Is(err, auth.ErrBadCredentials))
 	// Output:
 	// anna <nil>
@@ -111,13 +111,13 @@ func ExampleWithSenders() {
 		auth.Static(map[string]string{"app": "secret"}),
 		map[string][]string{"app": {"shop@example.com", "*@news.example.com"}},
 	)
-	id, err := v.Verify(context.Background(), auth.Credentials{Username: "app", Password: "secret"})
+	id, err := v.Verify(context.Background(), auth.Proof{Username: "app", Password: "secret"})
 	fmt.Println(id.MaySendAs("shop@example.com"), err)
 	// Output: true <nil>
 }
 
-func ExampleCredentials() {
-	c := auth.Credentials{Mechanism: auth.Plain, Username: "anna", Password: "secret"}
+func ExampleProof() {
+	c := auth.Proof{Mechanism: auth.Plain, Username: "anna", Password: "secret"}
 	fmt.Println(c)
 	// Output: PLAIN user "anna" from invalid AddrPort
 }
@@ -141,19 +141,19 @@ func ExampleThrottle() {
 	for _, guess := range []string{"123456", "password"} {
 		_, err := v.Verify(
 			context.Background(),
-			auth.Credentials{Username: "anna", Password: guess, Remote: attacker},
+			auth.Proof{Username: "anna", Password: guess, Remote: attacker},
 		)
 		fmt.Println(err)
 	}
 	_, err := v.Verify(
 		context.Background(),
-		auth.Credentials{Username: "anna", Password: "qwerty", Remote: attacker},
+		auth.Proof{Username: "anna", Password: "qwerty", Remote: attacker},
 	)
 	_, throttled := errors.AsType[*auth.ThrottledError](err)
 	fmt.Println(throttled)
 	id, err := v.Verify(
 		context.Background(),
-		auth.Credentials{Username: "anna", Password: "secret", Remote: office},
+		auth.Proof{Username: "anna", Password: "secret", Remote: office},
 	)
 	fmt.Println(id.User, err)
 	// Output:
@@ -173,7 +173,7 @@ func ExampleServer() {
 	server := &auth.Server{
 		Passwords: auth.Static(map[string]string{"anna": "secret"}),
 		SCRAM: auth.SCRAMStoreFunc(func(
-			ctx context.Context, c auth.Credentials,
+			ctx context.Context, c auth.Proof,
 		) (string, *auth.Identity, error) {
 			if c.Username != anna.User {
 				return "", nil, auth.ErrBadCredentials
@@ -208,7 +208,7 @@ func ExampleServer_tokens() {
 	tokens := map[string]string{"2YotnFZFEjr1zCsicMWpAA": "anna"}
 	server := &auth.Server{
 		Tokens: auth.VerifierFunc(func(
-			ctx context.Context, c auth.Credentials,
+			ctx context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			user, ok := tokens[c.Token]
 			if !ok || c.Username != "" && c.Username != user {
@@ -232,7 +232,7 @@ func ExampleServer_tokens() {
 func ExampleServer_certificates() {
 	server := &auth.Server{
 		Certificates: auth.VerifierFunc(func(
-			ctx context.Context, c auth.Credentials,
+			ctx context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			names := c.TLS.VerifiedChains[0][0].EmailAddresses
 			if len(names) != 1 || c.Username != "" && c.Username != names[0] {
@@ -262,7 +262,7 @@ func ExampleNewSCRAMKeys() {
 func ExampleHasher() {
 	hasher := auth.NewHasher(nil)         // one for the process
 	stored := auth.HashPassword("secret") // when the user chooses a password
-	v := auth.VerifierFunc(func(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+	v := auth.VerifierFunc(func(ctx context.Context, c auth.Proof) (*auth.Identity, error) {
 		if err := c.Check(); err != nil {
 			return nil, err
 		}
@@ -276,7 +276,7 @@ func ExampleHasher() {
 		return &auth.Identity{User: c.Username}, nil
 	})
 	id, err := v.Verify(
-		context.Background(), auth.Credentials{Username: "anna", Password: "secret"},
+		context.Background(), auth.Proof{Username: "anna", Password: "secret"},
 	)
 	fmt.Println(id.User, err)
 	// Output: anna <nil>
@@ -284,7 +284,7 @@ func ExampleHasher() {
 
 func ExampleCached() {
 	slow := auth.VerifierFunc(func(
-		ctx context.Context, c auth.Credentials,
+		ctx context.Context, c auth.Proof,
 	) (*auth.Identity, error) {
 		fmt.Println("asking the directory")
 		return &auth.Identity{User: c.Username}, nil
@@ -292,7 +292,7 @@ func ExampleCached() {
 	v := auth.Cached(slow, &auth.CacheOptions{TTL: time.Minute})
 	for range 3 {
 		id, err := v.Verify(
-			context.Background(), auth.Credentials{Username: "anna", Password: "secret"},
+			context.Background(), auth.Proof{Username: "anna", Password: "secret"},
 		)
 		fmt.Println(id.User, err)
 	}
@@ -338,7 +338,7 @@ func ExampleKeyring() {
 	for _, from := range []string{"192.0.2.7:9100", "203.0.113.9:9100"} {
 		id, err := keyring.Verify(
 			ctx,
-			auth.Credentials{
+			auth.Proof{
 				Username: "anna", Password: token, Remote: netip.MustParseAddrPort(from),
 			},
 		)

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"bytes"
 	"context"
 	"errors"
 )
@@ -12,11 +11,12 @@ const maxMessage = 12288 / 4 * 3
 
 // An Exchange is one attempt of a client to log on. It belongs to one session.
 type Exchange struct {
-	server *Server
-	accept func(context.Context, *Identity) error
-	c      Credentials
-	step   step // nil when the exchange is over
-	id     *Identity
+	server  *Server
+	conn    Conn
+	proof   Proof
+	step    step // nil when the exchange is over
+	refused bool
+	id      *Identity
 }
 
 // A step takes a message of the client. It is over when the challenge is nil.
@@ -54,7 +54,11 @@ func (x *Exchange) Identity() *Identity {
 
 // User is the name that the client has given so far, fit for a log. It is
 // empty if there is none, or if [PrepareName] refuses it.
-func (x *Exchange) User() string { return x.c.Username }
+func (x *Exchange) User() string { return x.proof.Username }
+
+// Refused reports whether the client has been told in a challenge that it is
+// refused: what it sends next only ends the exchange (RFC 7628 section 3.2.3).
+func (x *Exchange) Refused() bool { return x.refused }
 
 // again asks the client for another message.
 func (x *Exchange) again(challenge string, next step) ([]byte, error) {
@@ -76,16 +80,32 @@ func (x *Exchange) verify(ctx context.Context, v Verifier, user, authzid string)
 		bad = bad || err != nil
 		return prepared
 	}
-	x.c.Username, x.c.Authzid = prepare(user), prepare(authzid)
-	id, err := x.throttled(ctx, func(c Credentials) (*Identity, error) {
+	x.proof.Username, x.proof.Authzid = prepare(user), prepare(authzid)
+	id, err := x.throttled(ctx, func(c Proof) (*Identity, error) {
 		if bad {
 			return nil, ErrBadCredentials
 		}
-		return v.Verify(ctx, c)
+		return ask(ctx, x, func() (*Identity, error) { return v.Verify(ctx, c) })
 	})
-	x.c.Password, x.c.Token = "", ""
+	x.proof.Password, x.proof.Token = "", ""
 	x.id = id
 	return err
+}
+
+// ask puts a question to a verifier or a store, as the connection wants it.
+func ask[T any](ctx context.Context, x *Exchange, question func() (T, error)) (T, error) {
+	if x.conn.Ask == nil {
+		return question()
+	}
+	var answer, none T
+	err := x.conn.Ask(ctx, func() (err error) {
+		answer, err = question()
+		return err
+	})
+	if err != nil { // the question may still be open: answer is not ours
+		return none, err
+	}
+	return answer, nil
 }
 
 // verdict is the error of Conn.Accept, which a Throttle tells from a
@@ -97,15 +117,15 @@ func (v verdict) Unwrap() error { return v.error }
 // throttled verifies when the Throttle lets it. Who has shown a good secret is
 // accepted or not in the same step.
 func (x *Exchange) throttled(
-	ctx context.Context, verify func(Credentials) (*Identity, error),
+	ctx context.Context, verify func(Proof) (*Identity, error),
 ) (*Identity, error) {
-	id, err := x.server.Throttle.do(ctx, x.c, func(c Credentials) (*Identity, error) {
+	id, err := x.server.Throttle.do(ctx, x.proof, func(c Proof) (*Identity, error) {
 		id, err := verify(c)
 		if err == nil && id == nil {
 			err = errNoIdentity
 		}
-		if err == nil && x.accept != nil {
-			if err = x.accept(ctx, id); err != nil {
+		if err == nil && x.conn.Accept != nil {
+			if err = x.conn.Accept(ctx, id); err != nil {
 				err = verdict{err}
 			}
 		}
@@ -118,37 +138,4 @@ func (x *Exchange) throttled(
 		err = v.error
 	}
 	return id, err
-}
-
-func (x *Exchange) plain(ctx context.Context, response []byte) ([]byte, error) {
-	if response == nil {
-		return x.again("", x.plain)
-	}
-	parts := bytes.Split(response, []byte{0})
-	if len(parts) != 3 { // RFC 4616 section 2
-		return nil, ErrSyntax
-	}
-	x.c.Password = string(parts[2])
-	return nil, x.verify(ctx, x.server.Passwords, string(parts[1]), string(parts[0]))
-}
-
-func (x *Exchange) login(_ context.Context, response []byte) ([]byte, error) {
-	if response == nil {
-		return x.again("Username:", x.login)
-	}
-	user := string(response)
-	return x.again("Password:", func(ctx context.Context, response []byte) ([]byte, error) {
-		x.c.Password = string(response)
-		return nil, x.verify(ctx, x.server.Passwords, user, "")
-	})
-}
-
-func (x *Exchange) external(ctx context.Context, response []byte) ([]byte, error) {
-	if response == nil { // RFC 4422 appendix A.1
-		return x.again("", x.external)
-	}
-	if bytes.IndexByte(response, 0) >= 0 {
-		return nil, ErrSyntax
-	}
-	return nil, x.verify(ctx, x.server.Certificates, string(response), "")
 }

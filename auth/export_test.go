@@ -70,7 +70,7 @@ func (s *Server) SetNonce(nonce string) { s.nonce = func() string { return nonce
 
 // As returns c as a Throttle passes it on: of a "regular", a newcomer, or one
 // who is "doubtful" or "suspect".
-func As(c Credentials, who string) Credentials {
+func As(c Proof, who string) Proof {
 	c.standing = map[string]standing{
 		"regular": regular, "doubtful": doubtful, "suspect": suspect,
 	}[who]
@@ -80,6 +80,6 @@ func As(c Credentials, who string) Credentials {
 // Forget makes id one that no Keyring has made.
 func Forget(id *Identity) {
 	if id != nil {
-		id.logon = nil
+		id.basis = nil
 	}
 }

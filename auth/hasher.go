@@ -72,7 +72,7 @@ func NewHasher(o *HasherOptions) *Hasher {
 // Match tells whether the password of c has the hash. The error is [ErrBusy],
 // that of ctx, or tells of a hash that is malformed or of an unknown format,
 // and holds nothing of it.
-func (h *Hasher) Match(ctx context.Context, c Credentials, hash string) (bool, error) {
+func (h *Hasher) Match(ctx context.Context, c Proof, hash string) (bool, error) {
 	match, err := h.parse(hash)
 	if err != nil {
 		return false, fmt.Errorf("auth: %w", err)

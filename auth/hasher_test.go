@@ -38,7 +38,7 @@ func TestHasherMatch(t *testing.T) {
 			{"secret", true}, {"Secret", false}, {"secret\x00", false}, {"secret\x00secret", false},
 			{strings.Repeat("x", 1000), false},
 		} {
-			got, err := h.Match(t.Context(), auth.Credentials{Password: tt.password}, stored)
+			got, err := h.Match(t.Context(), auth.Proof{Password: tt.password}, stored)
 			if got != tt.want || err != nil {
 				t.Errorf("%q against %s: %v, %v", tt.password, stored, got, err)
 			}
@@ -46,7 +46,7 @@ func TestHasherMatch(t *testing.T) {
 	}
 	// From the tests of the reference implementation of argon2.
 	if ok, err := h.Match(
-		t.Context(), auth.Credentials{Password: "password"},
+		t.Context(), auth.Proof{Password: "password"},
 		"$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$"+argon2Sum,
 	); !ok {
 		t.Error("argon2id", err)
@@ -71,7 +71,7 @@ func TestHasherMatch(t *testing.T) {
 		strings.Replace(scramKeys, "$4096:", "$1:", 1),
 		strings.Replace(scramKeys, "$4096:", "$4000000000:", 1),
 	} {
-		if got, err := h.Match(t.Context(), auth.Credentials{Password: "hunter2"}, stored); got ||
+		if got, err := h.Match(t.Context(), auth.Proof{Password: "hunter2"}, stored); got ||
 			err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v, %v", stored, got, err)
 		}
@@ -97,7 +97,7 @@ func TestHasherOther(t *testing.T) {
 		{hash(t, "secret"), "secret", true, false},
 		{"$2y$x", "secret", false, true},
 	} {
-		got, err := h.Match(t.Context(), auth.Credentials{Password: tt.password}, tt.hash)
+		got, err := h.Match(t.Context(), auth.Proof{Password: tt.password}, tt.hash)
 		if got != tt.want || (err != nil) != tt.fault {
 			t.Errorf("%s: %v, %v", tt.hash, got, err)
 		}
@@ -122,7 +122,7 @@ func TestHasherTurns(t *testing.T) {
 		var all sync.WaitGroup
 		call := func(ctx context.Context, source, name string) {
 			all.Go(func() {
-				c := auth.Credentials{
+				c := auth.Proof{
 					Password: name, Remote: netip.AddrPortFrom(netip.MustParseAddr(source), 1),
 				}
 				switch _, err := h.Match(ctx, c, "x"); {
@@ -184,7 +184,7 @@ func TestHasherLanes(t *testing.T) {
 		call := func(who, name string) {
 			all.Go(func() {
 				if _, err := h.Match(
-					t.Context(), auth.As(auth.Credentials{Password: name}, who), "x",
+					t.Context(), auth.As(auth.Proof{Password: name}, who), "x",
 				); err != nil {
 					mu.Lock()
 					order = append(order, name+" busy")
@@ -231,7 +231,7 @@ func TestHasherWorkers(t *testing.T) {
 		var all sync.WaitGroup
 		began := time.Now()
 		for range 4 * runtime.GOMAXPROCS(0) {
-			all.Go(func() { h.Match(t.Context(), auth.Credentials{}, "x") })
+			all.Go(func() { h.Match(t.Context(), auth.Proof{}, "x") })
 		}
 		all.Wait()
 		if took := time.Since(began); took != 4*time.Second ||
@@ -271,7 +271,7 @@ func TestHtpasswdFormats(t *testing.T) {
 		if got := outcome(t, h, user, "secret"); got != want {
 			t.Errorf("%s: %s", user, got)
 		}
-		text, id, err := h.SCRAMKeys(t.Context(), auth.Credentials{Username: user})
+		text, id, err := h.SCRAMKeys(t.Context(), auth.Proof{Username: user})
 		if user == "carl" {
 			if text != keys || id.User != "carl" || err != nil {
 				t.Errorf("%s: %s, %+v, %v", user, text, id, err)
@@ -299,7 +299,7 @@ func FuzzHasher(f *testing.F) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		h.Match(ctx, auth.Credentials{Password: password}, stored)
+		h.Match(ctx, auth.Proof{Password: password}, stored)
 	})
 }
 
@@ -316,7 +316,7 @@ func BenchmarkHasher(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if ok, err := h.Match(
-					b.Context(), auth.Credentials{Password: "secret"}, tt.hash,
+					b.Context(), auth.Proof{Password: "secret"}, tt.hash,
 				); !ok {
 					b.Fatal(err)
 				}

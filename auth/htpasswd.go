@@ -97,7 +97,7 @@ func OpenHtpasswd(path string, o *HtpasswdOptions) (*Htpasswd, error) {
 
 // Verify implements [Verifier]. An error other than [ErrBadCredentials] is
 // one of the [Hasher].
-func (h *Htpasswd) Verify(ctx context.Context, c Credentials) (*Identity, error) {
+func (h *Htpasswd) Verify(ctx context.Context, c Proof) (*Identity, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (h *Htpasswd) Verify(ctx context.Context, c Credentials) (*Identity, error)
 }
 
 // SCRAMKeys implements [SCRAMStore].
-func (h *Htpasswd) SCRAMKeys(_ context.Context, c Credentials) (string, *Identity, error) {
+func (h *Htpasswd) SCRAMKeys(_ context.Context, c Proof) (string, *Identity, error) {
 	h.refresh()
 	u := h.users.Load().byName[c.Username]
 	if u == nil || !strings.HasPrefix(u.hash, scramPrefix) {

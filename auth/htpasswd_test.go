@@ -86,7 +86,7 @@ func TestHtpasswd(t *testing.T) {
 		}
 	}
 	if _, err := h.Verify(
-		t.Context(), auth.Credentials{Username: "anna", Password: "secret", Authzid: "yvo"},
+		t.Context(), auth.Proof{Username: "anna", Password: "secret", Authzid: "yvo"},
 	); !errors.Is(err, auth.ErrBadCredentials) {
 		t.Errorf("acting as another: %v", err)
 	}
@@ -288,7 +288,7 @@ func TestHtpasswdWaitsForItsTurn(t *testing.T) {
 		release := hasher.Hold()
 		for _, user := range []string{"anna", "nobody"} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			id, err := h.Verify(ctx, auth.Credentials{Username: user, Password: "secret"})
+			id, err := h.Verify(ctx, auth.Proof{Username: user, Password: "secret"})
 			cancel()
 			if id != nil || !errors.Is(err, context.DeadlineExceeded) ||
 				errors.Is(err, auth.ErrBadCredentials) {
@@ -312,7 +312,7 @@ func TestHtpasswdWaitsForItsTurn(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, err := h.Verify(
-			ctx, auth.Credentials{Username: "anna", Password: "wrong"},
+			ctx, auth.Proof{Username: "anna", Password: "wrong"},
 		); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
@@ -386,7 +386,7 @@ func BenchmarkHtpasswd(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := h.Verify(
-			b.Context(), auth.Credentials{Username: "anna", Password: "secret"},
+			b.Context(), auth.Proof{Username: "anna", Password: "secret"},
 		); err != nil {
 			b.Fatal(err)
 		}
@@ -427,7 +427,7 @@ func TestHtpasswdOfWindows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := h.Verify(t.Context(), auth.Credentials{Username: "anna", Password: "x"})
+	id, err := h.Verify(t.Context(), auth.Proof{Username: "anna", Password: "x"})
 	if err != nil || id.User != "anna" {
 		t.Fatalf("%+v, %v", id, err)
 	}

@@ -26,7 +26,7 @@ type Identity struct {
 	// Labels are the application's own; they appear on events.
 	Labels map[string]string
 
-	logon *logon // behind Credential; nil if a Keyring did not make the identity
+	basis *basis // behind Credential; nil if a Keyring did not make the identity
 }
 
 // MaySendAs reports whether the identity owns the mailbox, given as

@@ -170,7 +170,7 @@ func (k *Keyring) Update(ctx context.Context, id string, change func(*Credential
 
 // Verify implements [Verifier]. It returns a [*CredentialError] when a known
 // credential is refused.
-func (k *Keyring) Verify(ctx context.Context, c Credentials) (*Identity, error) {
+func (k *Keyring) Verify(ctx context.Context, c Proof) (*Identity, error) {
 	token := c.Token
 	if token == "" {
 		if err := c.Check(); err != nil {
@@ -190,7 +190,7 @@ func (k *Keyring) Verify(ctx context.Context, c Credentials) (*Identity, error) 
 		return nil, err
 	}
 	now := time.Now()
-	l := &logon{digest: sha256.Sum256([]byte(token)), remote: c.Remote.Addr().Unmap().WithZone("")}
+	l := &basis{digest: sha256.Sum256([]byte(token)), remote: c.Remote.Addr().Unmap().WithZone("")}
 	refusal := known.refuse(l, now)
 	if refusal == "" &&
 		(c.Username != "" && c.Username != known.Owner && c.Username != id || c.Authzid != "" && c.Authzid != known.Owner && c.Authzid != id) {
@@ -238,10 +238,10 @@ func (k *Keyring) Spend(ctx context.Context, id *Identity) error {
 		return err
 	}
 	now := time.Now()
-	switch refusal := c.refuse(id.logon, now); {
+	switch refusal := c.refuse(id.basis, now); {
 	case refusal != "":
 		return k.refused(c, refusal)
-	case id.logon != nil && c.reduced(id.logon):
+	case id.basis != nil && c.reduced(id.basis):
 		return k.refused(c, RightsReduced)
 	case c.PerMinute > 0 && !k.take(c, now):
 		return k.refused(c, RateReached)

@@ -28,8 +28,8 @@ func issue(t testing.TB, k *auth.Keyring, c auth.Credential) (token, id string) 
 }
 
 // shown are credentials with a token for a password.
-func shown(user, token string) auth.Credentials {
-	return auth.Credentials{
+func shown(user, token string) auth.Proof {
+	return auth.Proof{
 		Mechanism: auth.Plain, Username: user, Password: token,
 		Remote: netip.MustParseAddrPort("192.0.2.1:25"),
 	}
@@ -71,7 +71,7 @@ func TestKeyring(t *testing.T) {
 			Senders: []string{"printer@example.com"},
 			Labels:  map[string]string{"credential": "printer"},
 		}
-		with := func(change func(*auth.Credentials)) auth.Credentials {
+		with := func(change func(*auth.Proof)) auth.Proof {
 			c := shown("anna@example.com", token)
 			change(&c)
 			return c
@@ -82,29 +82,29 @@ func TestKeyring(t *testing.T) {
 		}
 		for _, tt := range []struct {
 			name string
-			c    auth.Credentials
+			c    auth.Proof
 			want string
 		}{
 			{"good", shown("anna@example.com", token), ""},
 			{"by id", shown(id, token), ""},
-			{"from IPv6", with(func(c *auth.Credentials) {
+			{"from IPv6", with(func(c *auth.Proof) {
 				c.Remote = netip.MustParseAddrPort("[2001:db8::1]:25")
 			}), ""},
-			{"from IPv4 as IPv6", with(func(c *auth.Credentials) {
+			{"from IPv4 as IPv6", with(func(c *auth.Proof) {
 				c.Remote = netip.MustParseAddrPort("[::ffff:192.0.2.1]:25")
 			}), ""},
-			{"bearer", with(func(c *auth.Credentials) {
+			{"bearer", with(func(c *auth.Proof) {
 				c.Username, c.Password, c.Token = "", "", token
 			}), ""},
-			{"bearer of the owner", with(func(c *auth.Credentials) {
+			{"bearer of the owner", with(func(c *auth.Proof) {
 				c.Password, c.Token = "", token
 			}), ""},
-			{"bearer of another", with(func(c *auth.Credentials) {
+			{"bearer of another", with(func(c *auth.Proof) {
 				c.Username, c.Password, c.Token = "bert", "", token
 			}), "not of that user"},
 			{"wrong", shown("anna@example.com", token[:42]+last), "wrong secret"},
 			{"of another", shown("bert", token), "not of that user"},
-			{"for another", with(func(c *auth.Credentials) {
+			{"for another", with(func(c *auth.Proof) {
 				c.Authzid = "bert"
 			}), "auth: bad credentials"},
 			{"mixed up", shown("anna@example.com", otherID+token[10:]), "wrong secret"},
@@ -121,10 +121,10 @@ func TestKeyring(t *testing.T) {
 			{"the id", shown("anna@example.com", id), "auth: bad credentials"},
 			{"nothing", shown("anna@example.com", ""), "auth: bad credentials"},
 			{"nobody", shown("", token), "auth: bad credentials"},
-			{"elsewhere", with(func(c *auth.Credentials) {
+			{"elsewhere", with(func(c *auth.Proof) {
 				c.Remote = netip.MustParseAddrPort("198.51.100.1:25")
 			}), "not from that address"},
-			{"nowhere", with(func(c *auth.Credentials) {
+			{"nowhere", with(func(c *auth.Proof) {
 				c.Remote = netip.AddrPort{}
 			}), "not from that address"},
 		} {
@@ -664,7 +664,7 @@ func FuzzKeyring(f *testing.F) {
 	f.Add(id, token[:20])
 	f.Add("", "_")
 	f.Fuzz(func(t *testing.T, user, password string) {
-		got, err := k.Verify(t.Context(), auth.Credentials{Username: user, Password: password})
+		got, err := k.Verify(t.Context(), auth.Proof{Username: user, Password: password})
 		if err == nil && (password != token || user != "anna" && user != id) {
 			t.Errorf("%q with %q is %+v", user, password, got)
 		}
@@ -715,7 +715,7 @@ func BenchmarkKeyring(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := k.Verify(
-			b.Context(), auth.Credentials{Username: "anna", Password: token},
+			b.Context(), auth.Proof{Username: "anna", Password: token},
 		); err != nil {
 			b.Fatal(err)
 		}

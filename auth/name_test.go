@@ -59,14 +59,14 @@ func FuzzPrepareName(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		name, err := auth.PrepareName(s)
 		if err != nil {
-			if c := (auth.Credentials{Username: s, Password: "x"}); !errors.Is(
+			if c := (auth.Proof{Username: s, Password: "x"}); !errors.Is(
 				c.Check(), auth.ErrBadCredentials,
 			) {
 				t.Errorf("%q passes", s)
 			}
 			return
 		}
-		if c := (auth.Credentials{Username: name, Password: "x"}); c.Check() != nil {
+		if c := (auth.Proof{Username: name, Password: "x"}); c.Check() != nil {
 			t.Errorf("%q becomes %q, which does not pass", s, name)
 		}
 		if strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {

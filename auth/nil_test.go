@@ -13,7 +13,7 @@ import (
 // TestNilArguments: what has to be there and is not is an error, not a panic,
 // and never the answer that credentials are bad.
 func TestNilArguments(t *testing.T) {
-	ctx, c := t.Context(), auth.Credentials{Username: "anna", Password: "secret"}
+	ctx, c := t.Context(), auth.Proof{Username: "anna", Password: "secret"}
 	verify := func(v auth.Verifier) func() error {
 		return func() error { _, err := v.Verify(ctx, c); return err }
 	}
@@ -49,7 +49,7 @@ func TestNilArguments(t *testing.T) {
 		"SQL: CreateTable":   func() error { return rows.CreateTable(ctx) },
 		"SQL: Put":           func() error { return rows.PutCredential(ctx, issued) },
 		"SQL: Credential":    func() error { _, err := rows.Credential(ctx, "id"); return err },
-		"SQL: Credentials":   func() error { _, err := rows.Credentials(ctx, "anna"); return err },
+		"SQL: Proof":         func() error { _, err := rows.Credentials(ctx, "anna"); return err },
 		"SQL: Delete":        func() error { return rows.DeleteCredential(ctx, "id") },
 		"SQL: Spend": func() error {
 			_, err := rows.SpendCredential(ctx, "id", 1,

@@ -8,6 +8,25 @@ import (
 	"strings"
 )
 
+// Whoever has a token can use it again, so that these are for TLS only (RFC
+// 7628 section 4).
+
+func oauthBearer() mechanism {
+	return mechanism{
+		name: OAuthBearer, showsSecret: true, needsTLS: true, offered: takesTokens,
+		begin: func(x *Exchange) step { return x.oauthBearer },
+	}
+}
+
+func xoauth2() mechanism {
+	return mechanism{
+		name: XOAuth2, showsSecret: true, needsTLS: true, offered: takesTokens,
+		begin: func(x *Exchange) step { return x.xoauth2 },
+	}
+}
+
+func takesTokens(s *Server, _ Conn) bool { return s.Tokens != nil }
+
 // oauthBearer takes the message of RFC 7628 section 3.1: a GS2 header and pairs
 // of keys and values.
 func (x *Exchange) oauthBearer(ctx context.Context, response []byte) ([]byte, error) {
@@ -62,10 +81,10 @@ func (x *Exchange) token(
 	if !ok {
 		return nil, ErrSyntax
 	}
-	x.c.Token = token
+	x.proof.Token = token
 	v := x.server.Tokens
 	if token == "" { // the client wants the explanation only
-		v = VerifierFunc(func(context.Context, Credentials) (*Identity, error) {
+		v = VerifierFunc(func(context.Context, Proof) (*Identity, error) {
 			return nil, ErrBadCredentials
 		})
 	}
@@ -78,6 +97,7 @@ func (x *Exchange) token(
 			delete(refusal, k)
 		}
 	}
+	x.refused = true
 	text, _ := json.Marshal(refusal) // strings always can be
 	return x.again(string(text), func(context.Context, []byte) ([]byte, error) { return nil, err })
 }

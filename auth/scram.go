@@ -23,14 +23,14 @@ type SCRAMStore interface {
 	// Password is empty, and the identity of that user. It returns
 	// [ErrBadCredentials] when there is no such user, and another error when
 	// that cannot be known now.
-	SCRAMKeys(ctx context.Context, c Credentials) (keys string, id *Identity, err error)
+	SCRAMKeys(ctx context.Context, c Proof) (keys string, id *Identity, err error)
 }
 
 // SCRAMStoreFunc is an adapter to use a function as a SCRAMStore.
-type SCRAMStoreFunc func(ctx context.Context, c Credentials) (string, *Identity, error)
+type SCRAMStoreFunc func(ctx context.Context, c Proof) (string, *Identity, error)
 
 // SCRAMKeys calls f.
-func (f SCRAMStoreFunc) SCRAMKeys(ctx context.Context, c Credentials) (string, *Identity, error) {
+func (f SCRAMStoreFunc) SCRAMKeys(ctx context.Context, c Proof) (string, *Identity, error) {
 	if f == nil {
 		return "", nil, errors.New("auth: no SCRAMStore")
 	}
@@ -161,10 +161,28 @@ func (c Conn) binding(t scram.ChannelBindingType) (cb scram.ChannelBinding) {
 	return cb
 }
 
+func scramSHA256() mechanism {
+	return mechanism{
+		name:    ScramSHA256,
+		offered: func(s *Server, _ Conn) bool { return s.SCRAM != nil },
+		begin:   func(x *Exchange) step { return (&scramExchange{Exchange: x}).first },
+	}
+}
+
+func scramSHA256Plus() mechanism {
+	return mechanism{
+		name: ScramSHA256Plus, needsTLS: true,
+		offered: func(s *Server, c Conn) bool {
+			return s.SCRAM != nil && (c.binding(scram.ChannelBindingTLSExporter).IsSupported() ||
+				c.binding(scram.ChannelBindingTLSServerEndpoint).IsSupported())
+		},
+		begin: func(x *Exchange) step { return (&scramExchange{Exchange: x}).first },
+	}
+}
+
 // scramExchange is the server's side of RFC 5802.
 type scramExchange struct {
 	*Exchange
-	conn  Conn
 	talk  *scram.ServerConversation
 	found *Identity // nil for an unknown user
 }
@@ -181,13 +199,13 @@ func (x *scramExchange) first(ctx context.Context, response []byte) ([]byte, err
 	flag, _, _ := strings.Cut(message, ",")
 	var binding scram.ChannelBinding
 	switch name, bound := strings.CutPrefix(flag, "p="); {
-	case bound != (x.c.Mechanism == ScramSHA256Plus):
+	case bound != (x.proof.Mechanism == ScramSHA256Plus):
 		return nil, ErrSyntax
 	case bound:
 		if binding = x.conn.binding(scram.ChannelBindingType(name)); !binding.IsSupported() {
 			return nil, fmt.Errorf("%w: unknown channel binding", ErrBadCredentials)
 		}
-	case flag == "y" && x.server.offers(ScramSHA256Plus, x.conn):
+	case flag == "y" && x.server.offers(scramSHA256Plus(), x.conn):
 		// Somebody has hidden the -PLUS from the client (RFC 5802 section 6).
 		return nil, fmt.Errorf("%w: the client was not offered channel binding", ErrBadCredentials)
 	}
@@ -214,11 +232,17 @@ func (x *scramExchange) first(ctx context.Context, response []byte) ([]byte, err
 		return nil, ErrSyntax
 	}
 	if authzid := x.talk.AuthzID(); authzid != "" {
-		if name, err := PrepareName(authzid); err != nil || name != x.c.Username {
+		if name, err := PrepareName(authzid); err != nil || name != x.proof.Username {
 			x.found = nil
 		}
 	}
 	return x.again(challenge, x.final)
+}
+
+// scramUser is what a store knows of a user.
+type scramUser struct {
+	keys string
+	id   *Identity
 }
 
 // keys looks up a user. One that is unknown gets keys too.
@@ -228,22 +252,26 @@ func (x *scramExchange) keys(ctx context.Context, user string) (scram.StoredCred
 	if err != nil {
 		return decoy, nil
 	}
-	x.c.Username = name
+	x.proof.Username = name
 	decoy = x.server.decoy(name)
-	text, id, err := x.server.SCRAM.SCRAMKeys(ctx, x.c)
+	proof := x.proof // one that does not change while the question is open
+	found, err := ask(ctx, x.Exchange, func() (found scramUser, err error) {
+		found.keys, found.id, err = x.server.SCRAM.SCRAMKeys(ctx, proof)
+		return found, err
+	})
 	switch {
 	case errors.Is(err, ErrBadCredentials):
 		return decoy, nil
 	case err != nil:
 		return decoy, err
-	case id == nil:
+	case found.id == nil:
 		return decoy, errNoIdentity
 	}
-	k, err := parseSCRAMKeys(text)
+	k, err := parseSCRAMKeys(found.keys)
 	if err != nil {
 		return decoy, fmt.Errorf("auth: user %q: %w", name, err)
 	}
-	x.found = id
+	x.found = found.id
 	return k, nil
 }
 
@@ -253,7 +281,7 @@ func (x *scramExchange) final(ctx context.Context, response []byte) ([]byte, err
 		return nil, ErrSyntax
 	}
 	var challenge string
-	id, err := x.throttled(ctx, func(Credentials) (_ *Identity, err error) {
+	id, err := x.throttled(ctx, func(Proof) (_ *Identity, err error) {
 		challenge, err = x.talk.Step(string(response))
 		switch {
 		case err != nil && challenge == "":

@@ -26,7 +26,7 @@ var ErrMechanism = errors.New("auth: mechanism not offered")
 // is set; the zero Server offers none. It must not be copied or changed once in
 // use.
 type Server struct {
-	// Passwords decides on PLAIN and LOGIN: Credentials with a Password.
+	// Passwords decides on PLAIN and LOGIN: a Proof with a Password.
 	Passwords Verifier
 
 	// SCRAM holds the keys for SCRAM-SHA-256 and SCRAM-SHA-256-PLUS. Clients
@@ -42,7 +42,7 @@ type Server struct {
 	// same to whoever asks before and after. Defaults to a random one.
 	SCRAMSecret []byte
 
-	// Tokens decides on OAUTHBEARER and XOAUTH2: Credentials with a Token and
+	// Tokens decides on OAUTHBEARER and XOAUTH2: a Proof with a Token and
 	// the Username that the client wants, which may be empty. The identity must
 	// come from what the token says, never from the Username alone.
 	Tokens Verifier
@@ -52,7 +52,7 @@ type Server struct {
 	TokenScope, OpenIDConfiguration string
 
 	// Certificates decides on EXTERNAL, which is offered to clients whose
-	// certificate the TLS configuration has verified: Credentials with
+	// certificate the TLS configuration has verified: a Proof with
 	// TLS.VerifiedChains and the Username that the client wants, which may be
 	// empty.
 	Certificates Verifier
@@ -75,64 +75,47 @@ type Conn struct {
 	Certificate *x509.Certificate
 	// Allowed are the mechanisms that may be offered. Defaults to all.
 	Allowed []Mechanism
-	// InsecurePlaintext also offers without TLS what shows a secret.
+	// InsecurePlaintext also offers without TLS what shows a password. Tokens
+	// are for TLS only (RFC 7628 section 4).
 	InsecurePlaintext bool
 	// Accept has the last word on who has shown a good secret.
 	// [ErrBadCredentials] makes that a wrong one, for the client and the
 	// Throttle alike; another error ends the exchange. Defaults to accepting.
 	Accept func(ctx context.Context, id *Identity) error
+	// Ask puts each question to a Verifier or SCRAMStore: it calls question
+	// once, and returns its error, or one of its own sooner, such as when ctx
+	// ends; the answer is dropped then. Defaults to calling it.
+	Ask func(ctx context.Context, question func() error) error
 }
 
 // Mechanisms returns what to offer on a connection, the strongest first.
 func (s *Server) Mechanisms(c Conn) []Mechanism {
-	all := []Mechanism{External, ScramSHA256Plus, ScramSHA256, OAuthBearer, XOAuth2, Plain, Login}
-	return slices.DeleteFunc(all, func(m Mechanism) bool { return !s.offers(m, c) })
+	var offered []Mechanism
+	for _, m := range mechanisms() {
+		if s.offers(m, c) {
+			offered = append(offered, m.name)
+		}
+	}
+	return offered
 }
 
-func (s *Server) offers(m Mechanism, c Conn) bool {
-	if c.Allowed != nil && !slices.Contains(c.Allowed, m) ||
-		m.ShowsSecret() && c.TLS == nil && !c.InsecurePlaintext {
-		return false
-	}
-	switch m {
-	case Plain, Login:
-		return s.Passwords != nil
-	case ScramSHA256:
-		return s.SCRAM != nil
-	case ScramSHA256Plus:
-		return s.SCRAM != nil && (c.binding(scram.ChannelBindingTLSExporter).IsSupported() ||
-			c.binding(scram.ChannelBindingTLSServerEndpoint).IsSupported())
-	case OAuthBearer, XOAuth2:
-		return s.Tokens != nil
-	case External:
-		return s.Certificates != nil && c.TLS != nil && len(c.TLS.VerifiedChains) > 0
-	}
-	return false
+func (s *Server) offers(m mechanism, c Conn) bool {
+	return (c.Allowed == nil || slices.Contains(c.Allowed, m.name)) &&
+		(c.TLS != nil || !m.needsTLS && (!m.showsSecret || c.InsecurePlaintext)) &&
+		m.offered(s, c)
 }
 
 // Begin starts an exchange. It returns [ErrMechanism] if the mechanism is not
 // offered on the connection.
-func (s *Server) Begin(m Mechanism, c Conn) (*Exchange, error) {
-	if !s.offers(m, c) {
+func (s *Server) Begin(name Mechanism, c Conn) (*Exchange, error) {
+	m, ok := mechanismOf(name)
+	if !ok || !s.offers(m, c) {
 		return nil, ErrMechanism
 	}
 	x := &Exchange{
-		server: s, accept: c.Accept, c: Credentials{Mechanism: m, Remote: c.Remote, TLS: c.TLS},
+		server: s, conn: c, proof: Proof{Mechanism: name, Remote: c.Remote, TLS: c.TLS},
 	}
-	switch m {
-	case Plain:
-		x.step = x.plain
-	case Login:
-		x.step = x.login
-	case ScramSHA256, ScramSHA256Plus:
-		x.step = (&scramExchange{Exchange: x, conn: c}).first
-	case OAuthBearer:
-		x.step = x.oauthBearer
-	case XOAuth2:
-		x.step = x.xoauth2
-	case External:
-		x.step = x.external
-	}
+	x.step = m.begin(x)
 	return x, nil
 }
 

@@ -101,7 +101,7 @@ func people(t testing.TB, names ...string) *auth.Server {
 	return &auth.Server{
 		Passwords: auth.Static(passwords),
 		SCRAM: auth.SCRAMStoreFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (string, *auth.Identity, error) {
 			if !slices.Contains(names, c.Username) {
 				return "", nil, auth.ErrBadCredentials
@@ -110,7 +110,7 @@ func people(t testing.TB, names ...string) *auth.Server {
 		}),
 		SCRAMIterations: 4096,
 		Tokens: auth.VerifierFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			if c.Token != "secret" || c.Password != "" ||
 				c.Username != "" && c.Username != names[0] {
@@ -119,7 +119,7 @@ func people(t testing.TB, names ...string) *auth.Server {
 			return &auth.Identity{User: names[0]}, nil
 		}),
 		Certificates: auth.VerifierFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			user := c.TLS.VerifiedChains[0][0].Subject.CommonName
 			if c.Username != "" && c.Username != user {
@@ -149,7 +149,7 @@ func TestMechanisms(t *testing.T) {
 		{"no TLS", all, auth.Conn{}, "SCRAM-SHA-256"},
 		{
 			"no TLS, insecure", all, auth.Conn{InsecurePlaintext: true},
-			"SCRAM-SHA-256 OAUTHBEARER XOAUTH2 PLAIN LOGIN",
+			"SCRAM-SHA-256 PLAIN LOGIN",
 		},
 		{
 			"no client certificate", all, auth.Conn{TLS: &noCertificate},
@@ -345,7 +345,7 @@ func TestSCRAMVector(t *testing.T) {
 		t.Errorf("keys %s", keys)
 	}
 	s := &auth.Server{SCRAM: auth.SCRAMStoreFunc(func(
-		_ context.Context, c auth.Credentials,
+		_ context.Context, c auth.Proof,
 	) (string, *auth.Identity, error) {
 		return keys, &auth.Identity{User: c.Username}, nil
 	})}
@@ -543,7 +543,7 @@ func TestServerFaults(t *testing.T) {
 	t.Parallel()
 	_, conn := connect(t, tls.VersionTLS13)
 	down := errors.New("down")
-	v := auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+	v := auth.VerifierFunc(func(_ context.Context, c auth.Proof) (*auth.Identity, error) {
 		if c.Username == "anna" {
 			return nil, nil
 		}
@@ -552,7 +552,7 @@ func TestServerFaults(t *testing.T) {
 	s := &auth.Server{
 		Passwords: v, Tokens: v, Certificates: v,
 		SCRAM: auth.SCRAMStoreFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (string, *auth.Identity, error) {
 			switch c.Username {
 			case "anna":
@@ -758,4 +758,45 @@ func BenchmarkExchange(b *testing.B) {
 			s.Mechanisms(conn)
 		}
 	})
+}
+
+// A question to the application goes through Ask, and what is answered after
+// Ask has returned is nobody's.
+func TestAskMayGiveUp(t *testing.T) {
+	t.Parallel()
+	gone := errors.New("gone")
+	v := auth.VerifierFunc(func(_ context.Context, p auth.Proof) (*auth.Identity, error) {
+		return &auth.Identity{User: "anna"}, nil
+	})
+	s := &auth.Server{
+		Passwords: v, Tokens: v, Certificates: v,
+		SCRAM: auth.SCRAMStoreFunc(func(context.Context, auth.Proof) (
+			string, *auth.Identity, error,
+		) {
+			return "", nil, errors.New("asked")
+		}),
+	}
+	state := &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{}}}
+	for m, message := range map[auth.Mechanism]string{
+		auth.Plain:       "\x00anna\x00secret",
+		auth.OAuthBearer: "n,,\x01auth=Bearer secret\x01\x01",
+		auth.External:    "",
+		auth.ScramSHA256: "n,,n=anna,r=nonce",
+	} {
+		asked := 0
+		x, err := s.Begin(m, auth.Conn{TLS: state, Ask: func(
+			_ context.Context, question func() error,
+		) error {
+			asked++
+			_ = question()
+			return gone
+		}})
+		if err != nil {
+			t.Fatal(m, err)
+		}
+		_, _, err = x.Next(t.Context(), []byte(message))
+		if !errors.Is(err, gone) || x.Identity() != nil || asked != 1 {
+			t.Errorf("%s: %v, %v, asked %d times", m, err, x.Identity(), asked)
+		}
+	}
 }

@@ -52,7 +52,7 @@ func NewSQL(db *sql.DB, query string, o *SQLOptions) *SQL {
 }
 
 // Verify implements [Verifier].
-func (s *SQL) Verify(ctx context.Context, c Credentials) (*Identity, error) {
+func (s *SQL) Verify(ctx context.Context, c Proof) (*Identity, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (s *SQL) Verify(ctx context.Context, c Credentials) (*Identity, error) {
 }
 
 // SCRAMKeys implements [SCRAMStore].
-func (s *SQL) SCRAMKeys(ctx context.Context, c Credentials) (string, *Identity, error) {
+func (s *SQL) SCRAMKeys(ctx context.Context, c Proof) (string, *Identity, error) {
 	hash, id, err := s.lookup(ctx, c.Username)
 	if err != nil {
 		return "", nil, err

@@ -24,7 +24,7 @@ func Static(users map[string]string) Verifier {
 type static map[string][sha256.Size]byte
 
 // Verify implements [Verifier].
-func (s static) Verify(_ context.Context, c Credentials) (*Identity, error) {
+func (s static) Verify(_ context.Context, c Proof) (*Identity, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func WithSenders(v Verifier, senders map[string][]string) Verifier {
 	for user, list := range senders {
 		own[user] = slices.Clone(list)
 	}
-	return VerifierFunc(func(ctx context.Context, c Credentials) (*Identity, error) {
+	return VerifierFunc(func(ctx context.Context, c Proof) (*Identity, error) {
 		id, err := v.Verify(ctx, c)
 		if err != nil || id == nil || len(own[id.User]) == 0 {
 			return id, err

@@ -148,12 +148,12 @@ func (t *Throttle) around(a netip.Addr, bits int) uint64 {
 	return t.hash("source", p.String(), "")
 }
 
-// Guard returns a Verifier that asks v when the credentials may be looked at.
+// Guard returns a Verifier that asks v when the proof may be looked at.
 // Its own error is a [*ThrottledError], or the context's while it waits.
 func (t *Throttle) Guard(v Verifier) Verifier {
 	v = required(v)
-	return VerifierFunc(func(ctx context.Context, c Credentials) (*Identity, error) {
-		return t.do(ctx, c, func(c Credentials) (*Identity, error) { return v.Verify(ctx, c) })
+	return VerifierFunc(func(ctx context.Context, c Proof) (*Identity, error) {
+		return t.do(ctx, c, func(c Proof) (*Identity, error) { return v.Verify(ctx, c) })
 	})
 }
 
@@ -163,7 +163,7 @@ var errUndecided = errors.New("auth: undecided")
 // do asks verify when it is time, and remembers the outcome. A nil Throttle
 // asks at once.
 func (t *Throttle) do(
-	ctx context.Context, c Credentials, verify func(Credentials) (*Identity, error),
+	ctx context.Context, c Proof, verify func(Proof) (*Identity, error),
 ) (id *Identity, err error) {
 	if t == nil || t.exempt(c.Remote.Addr()) {
 		return verify(c)

@@ -28,7 +28,7 @@ func newGuarded(opt auth.ThrottleOptions) *guarded {
 	g := &guarded{Throttle: auth.NewThrottle(&opt)}
 	users := auth.Static(map[string]string{"anna": "secret", "bert": "secret"})
 	g.Verifier = g.Guard(auth.VerifierFunc(func(
-		ctx context.Context, c auth.Credentials,
+		ctx context.Context, c auth.Proof,
 	) (*auth.Identity, error) {
 		g.asked.Add(1)
 		time.Sleep(g.takes)
@@ -41,7 +41,7 @@ func newGuarded(opt auth.ThrottleOptions) *guarded {
 func (g *guarded) try(t *testing.T, source, user, password string) (time.Duration, string) {
 	t.Helper()
 	began := time.Now()
-	_, err := g.Verify(t.Context(), auth.Credentials{
+	_, err := g.Verify(t.Context(), auth.Proof{
 		Username: user, Password: password,
 		Remote: netip.AddrPortFrom(netip.MustParseAddr(source), 1234),
 	})
@@ -142,7 +142,7 @@ func TestThrottleNoSource(t *testing.T) {
 		g := newGuarded(auth.ThrottleOptions{})
 		for i := range 10 {
 			_, err := g.Verify(
-				t.Context(), auth.Credentials{Username: "anna", Password: fmt.Sprint(i)},
+				t.Context(), auth.Proof{Username: "anna", Password: fmt.Sprint(i)},
 			)
 			if throttled, ok := errors.AsType[*auth.ThrottledError](err); ok != (i == 9) {
 				t.Errorf("%d: %v, %v", i, throttled, err)
@@ -373,7 +373,7 @@ func TestThrottleKnownBurst(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			takes := 20 * time.Millisecond
 			v := auth.NewThrottle(nil).Guard(auth.VerifierFunc(func(
-				_ context.Context, c auth.Credentials,
+				_ context.Context, c auth.Proof,
 			) (*auth.Identity, error) {
 				time.Sleep(takes)
 				if c.Password != password {
@@ -384,7 +384,7 @@ func TestThrottleKnownBurst(t *testing.T) {
 			logOn := func(password string) error {
 				_, err := v.Verify(
 					t.Context(),
-					auth.Credentials{
+					auth.Proof{
 						Username: "anna", Password: password,
 						Remote: netip.MustParseAddrPort("192.0.2.1:1"),
 					},
@@ -421,14 +421,14 @@ func TestThrottleTokenAsPassword(t *testing.T) {
 	t.Parallel()
 	v := auth.NewThrottle(
 		nil,
-	).Guard(auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+	).Guard(auth.VerifierFunc(func(_ context.Context, c auth.Proof) (*auth.Identity, error) {
 		if c.Token != "secret" {
 			return nil, auth.ErrBadCredentials
 		}
 		return &auth.Identity{User: c.Username}, nil
 	}))
-	_, first := v.Verify(t.Context(), auth.Credentials{Username: "anna", Password: "secret"})
-	_, second := v.Verify(t.Context(), auth.Credentials{Username: "anna", Token: "secret"})
+	_, first := v.Verify(t.Context(), auth.Proof{Username: "anna", Password: "secret"})
+	_, second := v.Verify(t.Context(), auth.Proof{Username: "anna", Token: "secret"})
 	if !errors.Is(first, auth.ErrBadCredentials) || second != nil {
 		t.Errorf("%v, %v", first, second)
 	}
@@ -469,7 +469,7 @@ func TestThrottleWaiters(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 200 {
 			all.Go(func() {
-				_, err := g.Verify(ctx, auth.Credentials{
+				_, err := g.Verify(ctx, auth.Proof{
 					Username: "anna", Password: strconv.Itoa(i),
 					Remote: netip.AddrPortFrom(
 						netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 20)}), 1,
@@ -524,7 +524,7 @@ func TestThrottleCountsOnlyFailures(t *testing.T) {
 		throttle := auth.NewThrottle(nil)
 		down := errors.New("down")
 		v := throttle.Guard(auth.VerifierFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			if c.Username == "panic" {
 				panic(down)
@@ -536,7 +536,7 @@ func TestThrottleCountsOnlyFailures(t *testing.T) {
 				func() {
 					defer func() { recover() }()
 					_, err := v.Verify(
-						t.Context(), auth.Credentials{Username: user, Password: strconv.Itoa(i)},
+						t.Context(), auth.Proof{Username: user, Password: strconv.Itoa(i)},
 					)
 					if !errors.Is(err, down) {
 						t.Errorf("%s: %v", user, err)
@@ -551,10 +551,10 @@ func TestThrottleCountsOnlyFailures(t *testing.T) {
 }
 
 func BenchmarkThrottle(b *testing.B) {
-	yes := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+	yes := auth.VerifierFunc(func(context.Context, auth.Proof) (*auth.Identity, error) {
 		return nil, nil
 	})
-	no := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+	no := auth.VerifierFunc(func(context.Context, auth.Proof) (*auth.Identity, error) {
 		return nil, auth.ErrBadCredentials
 	})
 	remote := netip.MustParseAddrPort("192.0.2.1:25")
@@ -565,7 +565,7 @@ func BenchmarkThrottle(b *testing.B) {
 			for pb.Next() {
 				v.Verify(
 					b.Context(),
-					auth.Credentials{Username: "anna", Password: "secret", Remote: remote},
+					auth.Proof{Username: "anna", Password: "secret", Remote: remote},
 				)
 			}
 		})
@@ -576,7 +576,7 @@ func BenchmarkThrottle(b *testing.B) {
 		for i := 0; b.Loop(); i++ {
 			v.Verify(
 				b.Context(),
-				auth.Credentials{Username: "anna", Password: strconv.Itoa(i), Remote: remote},
+				auth.Proof{Username: "anna", Password: strconv.Itoa(i), Remote: remote},
 			)
 		}
 	})
@@ -587,7 +587,7 @@ func BenchmarkThrottle(b *testing.B) {
 			a := netip.AddrFrom4([4]byte{byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)})
 			v.Verify(
 				b.Context(),
-				auth.Credentials{
+				auth.Proof{
 					Username: strconv.Itoa(i), Password: "x", Remote: netip.AddrPortFrom(a, 1),
 				},
 			)

@@ -92,7 +92,7 @@ func (o *outsiders) rcpt(_ context.Context, s *relay.Session, _, to domains.Addr
 	return nil
 }
 
-func (o *outsiders) verify(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+func (o *outsiders) verify(_ context.Context, c auth.Proof) (*auth.Identity, error) {
 	if c.Password != "secret" {
 		return nil, auth.ErrBadCredentials
 	}

@@ -825,7 +825,7 @@ func (p *player) checkReport(l scriptLine) {
 }
 
 // verify accepts the users of the case with the password "secret".
-func (p *player) verify(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+func (p *player) verify(_ context.Context, c auth.Proof) (*auth.Identity, error) {
 	if id := p.users[c.Username]; id != nil && c.Password == "secret" {
 		return id, nil
 	}

@@ -188,7 +188,7 @@ func (c *Client) Offers() (mechanisms []auth.Mechanism, scope string) {
 // ([auth.PrepareName]); Remote and TLS are the client's own. What is not in
 // Offers is refused with 504 5.7.4. The refusal of bad credentials is held back
 // for Limits.AuthTarpit, or until ctx ends.
-func (c *Client) Authenticate(ctx context.Context, credentials auth.Credentials) error {
+func (c *Client) Authenticate(ctx context.Context, credentials auth.Proof) error {
 	if ctx == nil {
 		return errNoContext
 	}
@@ -236,7 +236,7 @@ func (c *Client) Authenticate(ctx context.Context, credentials auth.Credentials)
 // bearerMessage is the client's message of OAUTHBEARER (RFC 7628 section 3.1).
 // It is empty, which the mechanism refuses, if the credentials are not a token
 // (RFC 6750 section 2.1) and perhaps a name.
-func bearerMessage(c auth.Credentials) string {
+func bearerMessage(c auth.Proof) string {
 	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
 	token := strings.TrimRight(c.Token, "=")
 	if token == "" || strings.Trim(token, digits) != "" || strings.Contains(c.Username, "\x01") ||

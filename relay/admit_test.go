@@ -58,7 +58,7 @@ func replied(err error) string {
 
 func TestAdmit(t *testing.T) {
 	t.Parallel()
-	good := auth.Credentials{Mechanism: auth.Plain, Username: "app", Password: "secret"}
+	good := auth.Proof{Mechanism: auth.Plain, Username: "app", Password: "secret"}
 	letter := func() *relay.Message {
 		return &relay.Message{
 			From: "app@example.test", To: []string{"x@example.org"},
@@ -90,7 +90,7 @@ func TestAdmit(t *testing.T) {
 		}, func(c *relay.Client) error { return c.Authenticate(t.Context(), good) }, "535 5.7.9"},
 		{"verifier gives nobody", "users", func(cfg *relay.Config) {
 			cfg.Verifier = auth.VerifierFunc(
-				func(context.Context, auth.Credentials) (*auth.Identity, error) { return nil, nil },
+				func(context.Context, auth.Proof) (*auth.Identity, error) { return nil, nil },
 			)
 		}, func(c *relay.Client) error { return c.Authenticate(t.Context(), good) }, "454 4.7.0"},
 		{"not logged on", "users", nil, func(c *relay.Client) error {
@@ -127,9 +127,9 @@ func TestAdmit(t *testing.T) {
 // name goes with it.
 func TestAuthenticateToken(t *testing.T) {
 	t.Parallel()
-	seen := auth.Credentials{}
+	seen := auth.Proof{}
 	tokens := auth.VerifierFunc(func(
-		_ context.Context, c auth.Credentials,
+		_ context.Context, c auth.Proof,
 	) (*auth.Identity, error) {
 		switch seen = c; c.Token {
 		case "good==", "limited":
@@ -143,73 +143,73 @@ func TestAuthenticateToken(t *testing.T) {
 	clear.TLS = nil
 	for _, c := range []struct {
 		name   string
-		shown  auth.Credentials
+		shown  auth.Proof
 		peer   relay.Peer
 		change func(*relay.Config)
 		want   string
 		asked  string // the name that the verifier has seen; "-" when it was not asked
 	}{
-		{"good", auth.Credentials{Token: "good=="}, inTLS(), nil, "<nil>", ""},
+		{"good", auth.Proof{Token: "good=="}, inTLS(), nil, "<nil>", ""},
 		{
-			"with a name", auth.Credentials{Token: "good==", Username: "a=b,c"}, inTLS(), nil,
+			"with a name", auth.Proof{Token: "good==", Username: "a=b,c"}, inTLS(), nil,
 			"<nil>", "a=b,c",
 		},
-		{"bad", auth.Credentials{Token: "bad"}, inTLS(), nil, "535 5.7.8", ""},
-		{"no verdict", auth.Credentials{Token: "down"}, inTLS(), nil, "454 4.7.0", ""},
+		{"bad", auth.Proof{Token: "bad"}, inTLS(), nil, "535 5.7.8", ""},
+		{"no verdict", auth.Proof{Token: "down"}, inTLS(), nil, "454 4.7.0", ""},
 		{
-			"name of nobody", auth.Credentials{Token: "good==", Username: "a\x7f"}, inTLS(), nil,
+			"name of nobody", auth.Proof{Token: "good==", Username: "a\x7f"}, inTLS(), nil,
 			"535 5.7.8", "-",
 		},
 		{
 			"name that ends the header",
-			auth.Credentials{Token: "bad", Username: "a,\x01auth=Bearer good==\x01\x01"}, inTLS(),
+			auth.Proof{Token: "bad", Username: "a,\x01auth=Bearer good==\x01\x01"}, inTLS(),
 			nil, "535 5.7.8", "-",
 		},
 		{
-			"token that ends the pair", auth.Credentials{Token: "bad\x01auth=Bearer good=="},
+			"token that ends the pair", auth.Proof{Token: "bad\x01auth=Bearer good=="},
 			inTLS(), nil, "535 5.7.8", "-",
 		},
-		{"padding in the middle", auth.Credentials{Token: "go=od"}, inTLS(), nil, "535 5.7.8", "-"},
-		{"padding alone", auth.Credentials{Token: "=="}, inTLS(), nil, "535 5.7.8", "-"},
-		{"space before", auth.Credentials{Token: " good=="}, inTLS(), nil, "535 5.7.8", "-"},
+		{"padding in the middle", auth.Proof{Token: "go=od"}, inTLS(), nil, "535 5.7.8", "-"},
+		{"padding alone", auth.Proof{Token: "=="}, inTLS(), nil, "535 5.7.8", "-"},
+		{"space before", auth.Proof{Token: " good=="}, inTLS(), nil, "535 5.7.8", "-"},
 		{
-			"too long", auth.Credentials{Token: strings.Repeat("a", 9300)}, inTLS(), nil,
+			"too long", auth.Proof{Token: strings.Repeat("a", 9300)}, inTLS(), nil,
 			"535 5.7.8", "-",
 		},
 		{
 			"beside a password",
-			auth.Credentials{Token: "good==", Username: "app", Password: "secret"}, inTLS(), nil,
+			auth.Proof{Token: "good==", Username: "app", Password: "secret"}, inTLS(), nil,
 			"535 5.7.8", "-",
 		},
 		{
-			"on behalf of another", auth.Credentials{Token: "good==", Authzid: "boss"}, inTLS(),
+			"on behalf of another", auth.Proof{Token: "good==", Authzid: "boss"}, inTLS(),
 			nil, "535 5.7.8", "-",
 		},
-		{"outside TLS", auth.Credentials{Token: "good=="}, clear, nil, "538 5.7.11", "-"},
-		{"outside TLS, where passwords go", auth.Credentials{Token: "good=="}, clear, func(
+		{"outside TLS", auth.Proof{Token: "good=="}, clear, nil, "538 5.7.11", "-"},
+		{"outside TLS, where passwords go", auth.Proof{Token: "good=="}, clear, func(
 			cfg *relay.Config,
 		) {
 			cfg.Connectors[0].AuthMechanisms &^= connector.BasicAuthRequireTLS
 		}, "504 5.7.4", "-"},
-		{"no tokens", auth.Credentials{Token: "good=="}, inTLS(), func(cfg *relay.Config) {
+		{"no tokens", auth.Proof{Token: "good=="}, inTLS(), func(cfg *relay.Config) {
 			cfg.Auth.Tokens = nil
 		}, "504 5.7.4", "-"},
 		{
-			"no passwords", auth.Credentials{Username: "app", Password: "secret"}, inTLS(),
+			"no passwords", auth.Proof{Username: "app", Password: "secret"}, inTLS(),
 			func(cfg *relay.Config) { cfg.Auth.Passwords = nil }, "504 5.7.4", "-",
 		},
-		{"servers only", auth.Credentials{Token: "good=="}, inTLS(), func(cfg *relay.Config) {
+		{"servers only", auth.Proof{Token: "good=="}, inTLS(), func(cfg *relay.Config) {
 			cfg.Connectors[0].AuthMechanisms = connector.TLS | connector.ExchangeServer
 			cfg.Connectors[0].PermissionGroups = connector.ExchangeServers
 		}, "504 5.7.4", "-"},
-		{"without the right to submit", auth.Credentials{Token: "limited"}, inTLS(), func(
+		{"without the right to submit", auth.Proof{Token: "limited"}, inTLS(), func(
 			cfg *relay.Config,
 		) {
 			cfg.Connectors[0].Grants = []connector.Grant{
 				{Principal: connector.User("limited"), Rights: connector.Submit, Deny: true},
 			}
 		}, "535 5.7.8", ""},
-		{"policy", auth.Credentials{Token: "good=="}, inTLS(), func(cfg *relay.Config) {
+		{"policy", auth.Proof{Token: "good=="}, inTLS(), func(cfg *relay.Config) {
 			cfg.Policy.Auth = func(_ context.Context, s *relay.Session) error {
 				return relay.Reject(550, "5.7.1", "Not "+s.Identity.User)
 			}
@@ -278,7 +278,7 @@ func TestAdmittedSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := c.Authenticate(
-		t.Context(), auth.Credentials{Mechanism: auth.Plain, Username: "app", Password: "secret"},
+		t.Context(), auth.Proof{Mechanism: auth.Plain, Username: "app", Password: "secret"},
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -374,7 +374,7 @@ func ExampleClient_Authenticate() {
 			log.Fatal(err)
 		}
 		fmt.Println(c.Offers())
-		if err := c.Authenticate(ctx, auth.Credentials{Token: shown}); err != nil {
+		if err := c.Authenticate(ctx, auth.Proof{Token: shown}); err != nil {
 			fmt.Println(err)
 			continue
 		}

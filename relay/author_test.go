@@ -25,7 +25,7 @@ func TestSloppyDisplayName(t *testing.T) {
 	w := start(t, func(c *relay.Config) {
 		c.DKIM = []msgauth.Key{{Domain: "example.test", Selector: "ed", Signer: key}}
 		c.Verifier = auth.VerifierFunc(func(_ context.Context,
-			c auth.Credentials) (*auth.Identity, error) {
+			c auth.Proof) (*auth.Identity, error) {
 			return &auth.Identity{User: c.Username, Senders: []string{"sales@example.test"}}, nil
 		})
 	})

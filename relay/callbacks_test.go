@@ -252,7 +252,7 @@ func TestCallbacksThatFail(t *testing.T) {
 			},
 			"verifier": func(cfg *relay.Config, f func()) {
 				cfg.Verifier = auth.VerifierFunc(
-					func(context.Context, auth.Credentials) (*auth.Identity, error) {
+					func(context.Context, auth.Proof) (*auth.Identity, error) {
 						f()
 						return nil, nil
 					})
@@ -285,7 +285,7 @@ func failingCallback(
 	cfg.TLS = certificate(t)
 	cfg.Connectors = []*connector.Connector{bind(connector.Submission("users"), "127.0.0.1")}
 	cfg.Verifier = auth.VerifierFunc(func(
-		context.Context, auth.Credentials,
+		context.Context, auth.Proof,
 	) (*auth.Identity, error) {
 		return &auth.Identity{User: "app@example.test"}, nil
 	})
@@ -326,7 +326,7 @@ func admitted(t *testing.T, r *relay.Relay) error {
 	if err != nil {
 		return err
 	}
-	app := auth.Credentials{Mechanism: auth.Plain, Username: "app@example.test", Password: "secret"}
+	app := auth.Proof{Mechanism: auth.Plain, Username: "app@example.test", Password: "secret"}
 	if err := c.Authenticate(t.Context(), app); err != nil {
 		return err
 	}

@@ -1,8 +1,8 @@
 package relay
 
 import (
-	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // checkClients reports faults of what concerns the clients of every connector.
@@ -19,7 +19,7 @@ func (cfg *Config) checkClients(f *faults) {
 
 // checkConnector reports what the configuration lacks for a connector.
 func (cfg *Config) checkConnector(
-	f *faults, field string, c *connector.Connector, a *auth.Server,
+	f *faults, field string, c *connector.Connector, a *policy.Verifiers,
 ) {
 	if cfg.TLS == nil {
 		checkWithoutTLS(f, field, c)
@@ -61,7 +61,7 @@ func checkWithoutTLS(f *faults, field string, c *connector.Connector) {
 	}
 }
 
-func (cfg *Config) checkAuth(f *faults, c *connector.Connector, a *auth.Server) {
+func (cfg *Config) checkAuth(f *faults, c *connector.Connector, a *policy.Verifiers) {
 	switch {
 	case a == nil:
 		f.addf("Verifier", "required, or Auth, because connector %q offers BasicAuth", c.Name)

@@ -62,11 +62,11 @@ func TestWhatARelayTellsOfItself(t *testing.T) {
 // TestMechanisms asks which mechanisms users are offered on connectors of all
 // kinds.
 func TestMechanisms(t *testing.T) {
-	nobody := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+	nobody := auth.VerifierFunc(func(context.Context, auth.Proof) (*auth.Identity, error) {
 		return nil, auth.ErrBadCredentials
 	})
 	keys := auth.SCRAMStoreFunc(func(
-		context.Context, auth.Credentials,
+		context.Context, auth.Proof,
 	) (string, *auth.Identity, error) {
 		return "", nil, auth.ErrBadCredentials
 	})

@@ -29,7 +29,7 @@ func ExampleConfig_auth() {
 		Connectors: []*connector.Connector{users},
 		Auth: &auth.Server{
 			SCRAM: auth.SCRAMStoreFunc(func(
-				_ context.Context, c auth.Credentials,
+				_ context.Context, c auth.Proof,
 			) (string, *auth.Identity, error) {
 				if c.Username != "anna@example.com" {
 					return "", nil, auth.ErrBadCredentials
@@ -37,7 +37,7 @@ func ExampleConfig_auth() {
 				return keys, &auth.Identity{User: c.Username}, nil
 			}),
 			Passwords: auth.VerifierFunc(func(
-				ctx context.Context, c auth.Credentials,
+				ctx context.Context, c auth.Proof,
 			) (*auth.Identity, error) {
 				match, err := hasher.Match(ctx, c, keys)
 				if err == nil && (!match || c.Username != "anna@example.com") {

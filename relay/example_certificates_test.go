@@ -154,7 +154,7 @@ func ExampleConfig_clientCertificates() {
 		TLS:        &tls.Config{GetCertificate: certificates.GetCertificate, ClientCAs: clients},
 		Auth: &auth.Server{
 			Certificates: auth.VerifierFunc(func(
-				_ context.Context, c auth.Credentials,
+				_ context.Context, c auth.Proof,
 			) (*auth.Identity, error) {
 				name := c.TLS.VerifiedChains[0][0].Subject.CommonName
 				if name != "shop.example.com" || c.Username != "" && c.Username != name {

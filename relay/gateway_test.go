@@ -206,7 +206,7 @@ func TestOnlyServersLogOn(t *testing.T) {
 		cfg.Connectors[0].AuthMechanisms, cfg.Connectors[0].PermissionGroups = connector.TLS|connector.ExchangeServer, connector.ExchangeUsers|connector.ExchangeServers
 		cfg.Connectors[0].Limits.AuthTarpit = -1
 		cfg.Verifier = auth.VerifierFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			return &auth.Identity{User: c.Username, Server: c.Username == "relay2"}, nil
 		})
@@ -221,7 +221,7 @@ func TestOnlyServersLogOn(t *testing.T) {
 		}
 		err = c.Authenticate(
 			t.Context(),
-			auth.Credentials{Mechanism: auth.Plain, Username: user, Password: "secret"},
+			auth.Proof{Mechanism: auth.Plain, Username: user, Password: "secret"},
 		)
 		if (err == nil) != want {
 			t.Errorf("%s: %v", user, err)

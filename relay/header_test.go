@@ -314,7 +314,7 @@ func TestPolicyOrder(t *testing.T) {
 func TestSenderOfUser(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) {
 		cfg.Verifier = auth.VerifierFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			return &auth.Identity{
 				User: c.Username, Senders: []string{"*@news.example.test", "sales@elsewhere.test"},
@@ -421,7 +421,7 @@ func TestSendersWithEmptyAtoms(t *testing.T) {
 	id := auth.Identity{User: "a..b@example.test", Senders: []string{"t.@example.test"}}
 	w := start(t, func(c *relay.Config) {
 		c.Verifier = auth.VerifierFunc(
-			func(context.Context, auth.Credentials) (*auth.Identity, error) { return &id, nil })
+			func(context.Context, auth.Proof) (*auth.Identity, error) { return &id, nil })
 	})
 	c := w.dial(t, "users")
 	c.Play(login)

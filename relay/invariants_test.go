@@ -586,7 +586,7 @@ func TestReportsAreNotReported(t *testing.T) {
 func TestIdentityLabels(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) {
 		cfg.Verifier = auth.VerifierFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			return &auth.Identity{User: c.Username, Labels: map[string]string{"tenant": "7"}}, nil
 		})

@@ -44,7 +44,7 @@ func everyMechanism(t testing.TB, secret string) *auth.Server {
 	}
 	return &auth.Server{
 		Passwords: auth.VerifierFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			if c.Username == "down" {
 				return nil, fmt.Errorf("users: cannot ask for %v", c)
@@ -52,18 +52,18 @@ func everyMechanism(t testing.TB, secret string) *auth.Server {
 			return check(c.Username == id.User && c.Password == secret)
 		}),
 		SCRAM: auth.SCRAMStoreFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (string, *auth.Identity, error) {
 			id, err := check(c.Username == id.User)
 			return keys, id, err
 		}),
 		Tokens: auth.VerifierFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			return check(c.Token == secret)
 		}),
 		Certificates: auth.VerifierFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			return check(c.TLS.VerifiedChains[0][0].Subject.CommonName == id.User)
 		}),
@@ -153,7 +153,7 @@ func TestWho(t *testing.T) {
 		cfg.TLS.ClientCAs = pool
 		cfg.Verifier, cfg.Auth, cfg.Quota = nil, everyMechanism(t, "secret"), uncapped{}
 		cfg.Auth.Passwords = auth.VerifierFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			return &auth.Identity{
 				User: "printers", Credential: "printer-7",
@@ -217,7 +217,7 @@ func TestWho(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := client.Authenticate(
-		t.Context(), auth.Credentials{Username: "printer-7", Password: "secret"},
+		t.Context(), auth.Proof{Username: "printer-7", Password: "secret"},
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -563,7 +563,7 @@ func TestAuthenticateThrottled(t *testing.T) {
 				t.Fatal(err)
 			}
 			return c.Authenticate(
-				t.Context(), auth.Credentials{Username: "app@example.test", Password: password},
+				t.Context(), auth.Proof{Username: "app@example.test", Password: password},
 			)
 		}
 		code := func(err error) int {
@@ -641,7 +641,7 @@ func TestVerifierIsThrottled(t *testing.T) {
 		users.AuthMechanisms = connector.BasicAuth
 		cfg.Connectors = []*connector.Connector{users}
 		cfg.Verifier = auth.VerifierFunc(func(
-			context.Context, auth.Credentials,
+			context.Context, auth.Proof,
 		) (*auth.Identity, error) {
 			looks++
 			return nil, auth.ErrBadCredentials
@@ -661,7 +661,7 @@ func TestVerifierIsThrottled(t *testing.T) {
 					t.Fatal(err)
 				}
 				err = c.Authenticate(
-					t.Context(), auth.Credentials{Username: "app", Password: fmt.Sprint(round, i)},
+					t.Context(), auth.Proof{Username: "app", Password: fmt.Sprint(round, i)},
 				)
 				if err == nil {
 					t.Fatal("a wrong password was taken")
@@ -687,7 +687,7 @@ func TestVerifierIsBounded(t *testing.T) {
 		cfg.Hostname, cfg.Spool, cfg.TLS = "relay.example.test", memspool.New(nil), certificate(t)
 		cfg.Connectors = []*connector.Connector{bind(connector.Submission("users"), "127.0.0.1")}
 		cfg.Verifier = auth.VerifierFunc(func(
-			context.Context, auth.Credentials,
+			context.Context, auth.Proof,
 		) (*auth.Identity, error) {
 			<-release
 			return &auth.Identity{User: "app@example.test"}, nil
@@ -709,7 +709,7 @@ func TestVerifierIsBounded(t *testing.T) {
 		}
 		began := time.Now()
 		err = c.Authenticate(
-			t.Context(), auth.Credentials{Username: "app@example.test", Password: "secret"},
+			t.Context(), auth.Proof{Username: "app@example.test", Password: "secret"},
 		)
 		if reply, ok := errors.AsType[*relay.ReplyError](err); !ok || reply.Code != 454 ||
 			time.Since(began) != 30*time.Second || c.Identity() != nil {
@@ -750,7 +750,7 @@ func TestHangingUpIsCounted(t *testing.T) {
 		looks := 0
 		r := admitting(t, func(cfg *relay.Config) {
 			cfg.Verifier = auth.VerifierFunc(func(
-				ctx context.Context, _ auth.Credentials,
+				ctx context.Context, _ auth.Proof,
 			) (*auth.Identity, error) {
 				looks++
 				select {
@@ -768,7 +768,7 @@ func TestHangingUpIsCounted(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 			if err := c.Authenticate(
-				ctx, auth.Credentials{Username: "app", Password: fmt.Sprint("guess", i)},
+				ctx, auth.Proof{Username: "app", Password: fmt.Sprint("guess", i)},
 			); err == nil {
 				t.Error("a guess was taken")
 			}

@@ -119,7 +119,7 @@ func TestNilArguments(t *testing.T) {
 		"Check without a context": func() error { return client.Check(none) },
 		"Authenticate without one": func() error {
 			return client.Authenticate(none,
-				auth.Credentials{})
+				auth.Proof{})
 		},
 		"certificates without files": func() error {
 			_, err := relay.LoadCertificates(nil)

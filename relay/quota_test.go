@@ -79,7 +79,7 @@ func TestNoQuota(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) {
 		people := cfg.Verifier
 		cfg.Verifier = auth.VerifierFunc(func(
-			ctx context.Context, c auth.Credentials,
+			ctx context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			if id, err := people.Verify(ctx, c); err == nil {
 				return id, nil
@@ -296,7 +296,7 @@ func TestQuotaOfOwnLogon(t *testing.T) {
 		}
 		w := start(t, func(cfg *relay.Config) {
 			cfg.Verifier = auth.VerifierFunc(func(
-				context.Context, auth.Credentials,
+				context.Context, auth.Proof,
 			) (*auth.Identity, error) {
 				return &auth.Identity{User: owner, Credential: c.ID, Senders: []string{owner}}, nil
 			})

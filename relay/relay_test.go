@@ -163,7 +163,7 @@ func config() (relay.Config, *world) {
 		Spool:      memspool.New(nil),
 		Connectors: []*connector.Connector{apps, in, users},
 		Verifier: auth.VerifierFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			if c.Username == "app@example.test" && c.Password == "secret" {
 				return &auth.Identity{User: c.Username}, nil

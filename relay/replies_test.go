@@ -98,7 +98,7 @@ func TestReplies(t *testing.T) {
 			name: "verifier unavailable", connector: "users",
 			change: func(c *relay.Config) {
 				c.Verifier = auth.VerifierFunc(
-					func(context.Context, auth.Credentials) (*auth.Identity, error) {
+					func(context.Context, auth.Proof) (*auth.Identity, error) {
 						return nil, errSecret
 					},
 				)
@@ -451,7 +451,7 @@ func TestPasswordsAreNotLogged(t *testing.T) {
 		cfg.Logger = log.logger()
 		verify := cfg.Verifier
 		cfg.Verifier = auth.VerifierFunc(func(
-			ctx context.Context, c auth.Credentials,
+			ctx context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			id, err := verify.Verify(ctx, c)
 			if err != nil {
@@ -490,7 +490,7 @@ func TestRateOfUsers(t *testing.T) {
 		users := cfg.Connectors[2]
 		users.Limits.MessageRate, users.Limits.MessageRateBy = 1, connector.RateByUser
 		cfg.Verifier = auth.VerifierFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			return &auth.Identity{User: c.Username}, nil
 		})

@@ -13,7 +13,7 @@ import (
 )
 
 // newRules makes the rules of a configuration, under which users log on by a.
-func newRules(cfg *Config, a *auth.Server, calls callbacks, f *faults) *policy.Rules {
+func newRules(cfg *Config, a *policy.Verifiers, calls callbacks, f *faults) *policy.Rules {
 	domain := cfg.defaultDomain(f)
 	p := policy.Rules{
 		Hostname: cfg.Hostname, Auth: a, Encrypt: cfg.RequireEncryption,

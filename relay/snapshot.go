@@ -43,12 +43,8 @@ func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 
 // authServer returns what runs AUTH by a configuration; nil if nobody can log
 // on.
-func (r *Relay) authServer(cfg *Config) *auth.Server {
-	switch old := r.snap.Load(); {
-	case cfg.Auth != nil && old != nil && old.cfg.Auth == cfg.Auth:
-		// the salts of unknown users stay as well; changes in the Server do not
-		// count
-		return old.rules.Auth
+func (r *Relay) authServer(cfg *Config) *policy.Verifiers {
+	switch {
 	case cfg.Auth != nil:
 		return r.calls.verifier.Bound(cfg.Auth)
 	case cfg.Verifier != nil:

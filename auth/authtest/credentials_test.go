@@ -160,7 +160,7 @@ func testStore(t *testing.T, s auth.CredentialStore) {
 	second, err := k.Rotate(ctx, issued.ID, time.Hour)
 	must(err)
 	for _, token := range []string{token, second} {
-		id, err := k.Verify(ctx, auth.Credentials{Username: "anna", Password: token})
+		id, err := k.Verify(ctx, auth.Proof{Username: "anna", Password: token})
 		if err != nil || id.Credential != issued.ID {
 			t.Errorf("%+v, %v", id, err)
 		}
@@ -188,7 +188,7 @@ func testStore(t *testing.T, s auth.CredentialStore) {
 		)
 		must(err)
 		session, err := k.Verify(
-			ctx, auth.Credentials{Token: token, Remote: netip.MustParseAddrPort("192.0.2.1:25")},
+			ctx, auth.Proof{Token: token, Remote: netip.MustParseAddrPort("192.0.2.1:25")},
 		)
 		must(err)
 		must(k.Spend(ctx, session))

@@ -82,7 +82,7 @@ func TestSQL(t *testing.T) {
 			{"twice", "secret", nil, "auth: the query for a user returns more than one row"},
 		} {
 			id, err := v.Verify(
-				t.Context(), auth.Credentials{Username: tt.user, Password: tt.password},
+				t.Context(), auth.Proof{Username: tt.user, Password: tt.password},
 			)
 			switch {
 			case !reflect.DeepEqual(id, tt.want):
@@ -102,8 +102,8 @@ func TestSQLDown(t *testing.T) {
 	databases(t, func(t *testing.T, db *sql.DB) {
 		users(t, db)
 		ask := func(v *auth.SQL, ctx context.Context) error {
-			_, err := v.Verify(ctx, auth.Credentials{Username: "anna", Password: "secret"})
-			if _, _, err2 := v.SCRAMKeys(ctx, auth.Credentials{Username: "anna"}); err2 == nil ||
+			_, err := v.Verify(ctx, auth.Proof{Username: "anna", Password: "secret"})
+			if _, _, err2 := v.SCRAMKeys(ctx, auth.Proof{Username: "anna"}); err2 == nil ||
 				errors.Is(err2, auth.ErrBadCredentials) {
 				t.Error(err2)
 			}
@@ -189,7 +189,7 @@ func TestPostgresKeys(t *testing.T) {
 	)
 	for password, want := range map[string]error{"secret": nil, "guess": auth.ErrBadCredentials} {
 		if _, err := v.Verify(
-			t.Context(), auth.Credentials{Username: "anna", Password: password},
+			t.Context(), auth.Proof{Username: "anna", Password: password},
 		); !errors.Is(err, want) {
 			t.Errorf("%s: %v", password, err)
 		}

@@ -51,7 +51,7 @@ func open(t *testing.T, opt ldapauth.Config) *ldapauth.Verifier {
 
 func verify(t *testing.T, v auth.Verifier, user, password string) error {
 	t.Helper()
-	id, err := v.Verify(t.Context(), auth.Credentials{Username: user, Password: password})
+	id, err := v.Verify(t.Context(), auth.Proof{Username: user, Password: password})
 	if (id == nil) == (err == nil) {
 		t.Errorf("%s: both or none: %v, %v", user, id, err)
 	}
@@ -114,7 +114,7 @@ func TestVerify(t *testing.T) {
 			{"two", "secret", nil, "2 values of uid"},
 		} {
 			id, err := v.Verify(
-				t.Context(), auth.Credentials{Username: tt.user, Password: tt.password},
+				t.Context(), auth.Proof{Username: tt.user, Password: tt.password},
 			)
 			switch {
 			case !reflect.DeepEqual(id, tt.want):
@@ -126,7 +126,7 @@ func TestVerify(t *testing.T) {
 			}
 		}
 		if _, err := v.Verify(
-			t.Context(), auth.Credentials{Username: "anna", Password: "secret", Authzid: "bert"},
+			t.Context(), auth.Proof{Username: "anna", Password: "secret", Authzid: "bert"},
 		); !errors.Is(err, auth.ErrBadCredentials) {
 			t.Error(err)
 		}
@@ -150,7 +150,7 @@ func TestIdentity(t *testing.T) {
 	}
 	opt.Groups = []string{"memberOf", "sn", "memberOf"}
 	id, err := open(t, opt).Verify(
-		t.Context(), auth.Credentials{Username: "anna", Password: "secret"},
+		t.Context(), auth.Proof{Username: "anna", Password: "secret"},
 	)
 	if want := (&auth.Identity{User: "Anna", Groups: []string{"staff"}}); err != nil ||
 		!reflect.DeepEqual(id, want) {
@@ -586,7 +586,7 @@ func TestServerComesBack(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if _, err := first.Verify(
-		ctx, auth.Credentials{Username: "anna", Password: "secret"},
+		ctx, auth.Proof{Username: "anna", Password: "secret"},
 	); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
@@ -630,7 +630,7 @@ func TestContext(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 3 { // one is served, the others wait for it
 			wg.Go(func() {
-				_, err := v.Verify(ctx, auth.Credentials{Username: "anna", Password: "secret"})
+				_, err := v.Verify(ctx, auth.Proof{Username: "anna", Password: "secret"})
 				if !errors.Is(err, context.Canceled) || errors.Is(err, auth.ErrBadCredentials) {
 					t.Error(err)
 				}
@@ -648,7 +648,7 @@ func TestContext(t *testing.T) {
 	errs := make(chan error)
 	for range 8 { // nobody waits for all others
 		go func() {
-			_, err := v.Verify(t.Context(), auth.Credentials{Username: "anna", Password: "secret"})
+			_, err := v.Verify(t.Context(), auth.Proof{Username: "anna", Password: "secret"})
 			errs <- err
 		}()
 	}
@@ -688,7 +688,7 @@ func TestPool(t *testing.T) {
 						password, want = "guess", auth.ErrBadCredentials
 					}
 					if _, err := v.Verify(
-						t.Context(), auth.Credentials{Username: "anna", Password: password},
+						t.Context(), auth.Proof{Username: "anna", Password: password},
 					); err != want {
 						t.Error(err)
 					}
@@ -816,7 +816,7 @@ func BenchmarkVerify(b *testing.B) {
 			defer v.Close()
 			for b.Loop() {
 				if _, err := v.Verify(
-					b.Context(), auth.Credentials{Username: "anna", Password: "secret"},
+					b.Context(), auth.Proof{Username: "anna", Password: "secret"},
 				); err != nil {
 					b.Fatal(err)
 				}
@@ -844,10 +844,10 @@ func Example() {
 	}
 	defer v.Close()
 	id, err := v.Verify(
-		context.Background(), auth.Credentials{Username: "anna@example.com", Password: "secret"},
+		context.Background(), auth.Proof{Username: "anna@example.com", Password: "secret"},
 	)
 	fmt.Println(id.User, id.Groups, id.Senders, err)
-	_, err = v.Verify(context.Background(), auth.Credentials{Username: "anna", Password: "guess"})
+	_, err = v.Verify(context.Background(), auth.Proof{Username: "anna", Password: "guess"})
 	fmt.Println(err)
 	// Output:
 	// anna [cn=staff,ou=groups,dc=example,dc=com] [Anna@example.com] <nil>

@@ -22,7 +22,7 @@ type Verifier struct {
 }
 
 // Verify implements [auth.Verifier].
-func (v *Verifier) Verify(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+func (v *Verifier) Verify(ctx context.Context, c auth.Proof) (*auth.Identity, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (v *Verifier) Close() error {
 	return nil
 }
 
-func (v *Verifier) verify(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+func (v *Verifier) verify(ctx context.Context, c auth.Proof) (*auth.Identity, error) {
 	if v.cfg.DN != "" {
 		return v.verifyDN(ctx, fill(v.cfg.DN, ldap.EscapeDN(c.Username)), c.Password)
 	}

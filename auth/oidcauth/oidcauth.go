@@ -144,7 +144,7 @@ func algorithms() []string {
 // Verify implements auth.Verifier. The identity is the user whom the token
 // names; the client's own idea of that may be left out, but must not differ in
 // more than case.
-func (v *Verifier) Verify(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+func (v *Verifier) Verify(ctx context.Context, c auth.Proof) (*auth.Identity, error) {
 	if c.Token == "" {
 		return nil, bad("no token")
 	}
@@ -178,7 +178,7 @@ func (v *Verifier) Verify(ctx context.Context, c auth.Credentials) (*auth.Identi
 	return v.identity(c, claims)
 }
 
-func (v *Verifier) identity(c auth.Credentials, claims map[string]any) (*auth.Identity, error) {
+func (v *Verifier) identity(c auth.Proof, claims map[string]any) (*auth.Identity, error) {
 	name, _ := claims[v.cfg.UserClaim].(string)
 	user, err := auth.PrepareName(name)
 	if err != nil {

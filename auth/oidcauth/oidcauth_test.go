@@ -105,7 +105,7 @@ func (p *provider) verifier(t *testing.T, opt oidcauth.Config) *oidcauth.Verifie
 
 func verify(v *oidcauth.Verifier, token string) (*auth.Identity, error) {
 	return v.Verify(
-		context.Background(), auth.Credentials{Mechanism: auth.OAuthBearer, Token: token},
+		context.Background(), auth.Proof{Mechanism: auth.OAuthBearer, Token: token},
 	)
 }
 
@@ -206,7 +206,7 @@ func TestTokens(t *testing.T) {
 		},
 		"a long one": {token: strings.Repeat("a", 9000)},
 	} {
-		c := auth.Credentials{Mechanism: auth.OAuthBearer, Token: tt.token, Username: tt.user}
+		c := auth.Proof{Mechanism: auth.OAuthBearer, Token: tt.token, Username: tt.user}
 		id, err := p.verifier(t, tt.opt).Verify(t.Context(), c)
 		switch {
 		case tt.want == "" && (!errors.Is(err, auth.ErrBadCredentials) || id != nil):
@@ -321,7 +321,7 @@ func TestHang(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := v.Verify(
-			ctx, auth.Credentials{Token: p.token(nil)},
+			ctx, auth.Proof{Token: p.token(nil)},
 		); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}

@@ -100,7 +100,7 @@ func ExampleMatch() {
 		return
 	}
 	id, err := v.Verify(
-		context.Background(), auth.Credentials{Username: "anna", Password: "secret"},
+		context.Background(), auth.Proof{Username: "anna", Password: "secret"},
 	)
 	fmt.Println(id.User, err)
 	// Output: anna <nil>

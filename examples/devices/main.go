@@ -157,7 +157,7 @@ func config(o options) (relay.Config, error) {
 	}
 	// Whoever else is in the file does not get in.
 	known := auth.VerifierFunc(func(
-		ctx context.Context, c auth.Credentials,
+		ctx context.Context, c auth.Proof,
 	) (*auth.Identity, error) {
 		id, err := users.Verify(ctx, c)
 		if err == nil && o.senders[id.User] == nil {

@@ -281,7 +281,7 @@ func (l *loader) users(f *file) *auth.Server {
 	}
 	if f.Scram {
 		s.SCRAM = auth.SCRAMStoreFunc(func(
-			ctx context.Context, c auth.Credentials,
+			ctx context.Context, c auth.Proof,
 		) (string, *auth.Identity, error) {
 			keys, id, err := users.SCRAMKeys(ctx, c)
 			if err == nil {

@@ -148,7 +148,7 @@ func (u *users) revoke(ctx context.Context, token string) error {
 }
 
 // Verify tells applications by their tokens, and people by their passwords.
-func (u *users) Verify(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+func (u *users) Verify(ctx context.Context, c auth.Proof) (*auth.Identity, error) {
 	for _, name := range []*string{&c.Username, &c.Authzid} {
 		folded, err := fold(*name)
 		if err != nil && *name != "" {

@@ -302,7 +302,7 @@ func TestEncryption(t *testing.T) {
 				cfg.Authorize = func(*http.Request) bool { asked = true; return true }
 			} else {
 				cfg.Verifier = auth.VerifierFunc(func(
-					context.Context, auth.Credentials,
+					context.Context, auth.Proof,
 				) (*auth.Identity, error) {
 					asked = true
 					return &auth.Identity{User: "boss"}, nil

@@ -33,7 +33,7 @@ var errDown = errors.New("dial 10.9.8.7: secret detail")
 
 // users knows boss, who is an operator, and clerk, who is not.
 func users() auth.Verifier {
-	return auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+	return auth.VerifierFunc(func(_ context.Context, c auth.Proof) (*auth.Identity, error) {
 		switch {
 		case c.Username == "down":
 			return nil, errDown

@@ -678,11 +678,11 @@ func TestWhichConnectorsArePublished(t *testing.T) {
 // TestWaysToLogOn publishes what the relay's users log on by, in the formats
 // that have words for it.
 func TestWaysToLogOn(t *testing.T) {
-	nobody := auth.VerifierFunc(func(context.Context, auth.Credentials) (*auth.Identity, error) {
+	nobody := auth.VerifierFunc(func(context.Context, auth.Proof) (*auth.Identity, error) {
 		return nil, auth.ErrBadCredentials
 	})
 	keys := auth.SCRAMStoreFunc(func(
-		context.Context, auth.Credentials,
+		context.Context, auth.Proof,
 	) (string, *auth.Identity, error) {
 		return "", nil, auth.ErrBadCredentials
 	})

@@ -138,10 +138,6 @@ func (o *Options) check(r *relay.Relay) (*domains.Table, error) {
 			fault(fmt.Sprintf("Ports[%d]", from), "0 is no port")
 		}
 	}
-	mechanisms := []auth.Mechanism{
-		auth.Plain, auth.Login, auth.ScramSHA256, auth.ScramSHA256Plus, auth.OAuthBearer,
-		auth.XOAuth2, auth.External,
-	}
 	o.Incoming = slices.Clone(o.Incoming)
 	for i := range o.Incoming {
 		in, field := &o.Incoming[i], fmt.Sprintf("Incoming[%d].", i)
@@ -160,7 +156,7 @@ func (o *Options) check(r *relay.Relay) (*domains.Table, error) {
 		}
 		in.Mechanisms = slices.Clone(in.Mechanisms)
 		for j, m := range in.Mechanisms {
-			if !slices.Contains(mechanisms, m) {
+			if _, err := m.MarshalText(); m == "" || err != nil {
 				fault(fmt.Sprintf("%sMechanisms[%d]", field, j), "%q is unknown", m)
 			}
 		}

@@ -17,7 +17,7 @@ const (
 // authorization reads the Authorization field. The scheme is in lower case, and
 // empty unless there is one field. ok is false if the credentials cannot be
 // read.
-func authorization(r *http.Request) (scheme string, c auth.Credentials, ok bool) {
+func authorization(r *http.Request) (scheme string, c auth.Proof, ok bool) {
 	fields := r.Header.Values("Authorization")
 	if len(fields) != 1 {
 		return "", c, false

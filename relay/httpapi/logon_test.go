@@ -21,7 +21,7 @@ import (
 
 // tokens knows app by tok-good, and what goes wrong by other names.
 func tokens() auth.Verifier {
-	return auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+	return auth.VerifierFunc(func(_ context.Context, c auth.Proof) (*auth.Identity, error) {
 		id := &auth.Identity{User: "app", Senders: []string{"app@example.com"}}
 		switch c.Token {
 		case "tok-good", "tok/good+1==":
@@ -401,7 +401,7 @@ func TestKeyOwners(t *testing.T) {
 		withTokens(w)
 		other := w.cfg.Auth.Tokens
 		w.cfg.Auth.Tokens = auth.VerifierFunc(func(
-			ctx context.Context, c auth.Credentials,
+			ctx context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			if strings.HasPrefix(c.Token, "tok-") {
 				return other.Verify(ctx, c)

@@ -36,7 +36,7 @@ var errDown = errors.New("the user database is down: secret detail")
 // users knows app, who may send as app@example.com, and whose labels say so;
 // mute, who may do nothing.
 func users() auth.Verifier {
-	return auth.VerifierFunc(func(_ context.Context, c auth.Credentials) (*auth.Identity, error) {
+	return auth.VerifierFunc(func(_ context.Context, c auth.Proof) (*auth.Identity, error) {
 		switch {
 		case c.Username == "down":
 			return nil, errDown

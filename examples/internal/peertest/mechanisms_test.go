@@ -67,12 +67,12 @@ func embed(t *testing.T, next *sink) *gateway {
 		Auth: &auth.Server{
 			Passwords: users, SCRAM: users,
 			Tokens: auth.VerifierFunc(func(
-				_ context.Context, c auth.Credentials,
+				_ context.Context, c auth.Proof,
 			) (*auth.Identity, error) {
 				return known(c.Token == token && c.Username == user)
 			}),
 			Certificates: auth.VerifierFunc(func(
-				_ context.Context, c auth.Credentials,
+				_ context.Context, c auth.Proof,
 			) (*auth.Identity, error) {
 				name := c.TLS.VerifiedChains[0][0].Subject.CommonName
 				return known(name == user && (c.Username == "" || c.Username == name))

@@ -51,7 +51,7 @@ func Encrypting(c *connector.Connector) *connector.Connector {
 
 // DecideAuth refuses AUTH where nobody logs on, or nobody without TLS (RFC 4954
 // section 6). s is nil where nobody verifies credentials.
-func DecideAuth(s *auth.Server, c *connector.Connector, tls bool) *Reply {
+func DecideAuth(s *Verifiers, c *connector.Connector, tls bool) *Reply {
 	servers := c.AuthMechanisms&connector.ExchangeServer != 0
 	switch {
 	case s == nil || c.AuthMechanisms&connector.BasicAuth == 0 && !servers:
@@ -70,17 +70,13 @@ func usersLogOn(c *connector.Connector, tls bool) bool {
 }
 
 // Mechanisms are those by which a client of the connector may log on where
-// DecideAuth lets it. BasicAuth stands for all that users know. Bearer tokens
-// are for TLS only, whatever the connector says (RFC 7628 section 4); servers
+// DecideAuth lets it. BasicAuth stands for all that users know; servers
 // do without what was made for people's mail programs.
 func Mechanisms(c *connector.Connector, tls bool) []auth.Mechanism {
-	switch {
-	case !tls:
-		return []auth.Mechanism{auth.ScramSHA256, auth.Plain, auth.Login}
-	case !usersLogOn(c, tls):
-		return []auth.Mechanism{auth.External, auth.ScramSHA256Plus, auth.ScramSHA256, auth.Plain}
+	if usersLogOn(c, tls) {
+		return nil // all
 	}
-	return nil // all
+	return []auth.Mechanism{auth.External, auth.ScramSHA256Plus, auth.ScramSHA256, auth.Plain}
 }
 
 // DecideLogon refuses an identity that has shown a good secret: a user where

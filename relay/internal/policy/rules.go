@@ -19,7 +19,7 @@ type Rules struct {
 	Connectors []*connector.Connector // that take part
 	Set        *connector.Set         // of Connectors
 	Table      *domains.Table
-	Auth       *auth.Server // nil if nobody can log on
+	Auth       *Verifiers // nil if nobody can log on
 	Postmaster domains.Address
 	// Complete is the domain that addresses without one get; empty for none.
 	Complete string

@@ -47,10 +47,10 @@ func defend(t testing.TB, hash string, hasher *auth.Hasher, opt auth.ThrottleOpt
 	c := open()
 	c.PermissionGroups, c.AuthMechanisms = connector.ExchangeUsers, connector.BasicAuth
 	p := policyFor(t, discard{}, c)
-	p.Auth = &auth.Server{
+	p.Auth = bounded(&auth.Server{
 		Throttle: auth.NewThrottle(&opt),
 		Passwords: auth.VerifierFunc(func(
-			ctx context.Context, c auth.Credentials,
+			ctx context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			if c.Password != "secret" {
 				f.seen.Add(1)
@@ -61,7 +61,7 @@ func defend(t testing.TB, hash string, hasher *auth.Hasher, opt auth.ThrottleOpt
 			}
 			return &auth.Identity{User: c.Username}, err
 		}),
-	}
+	})
 	s := smtpd.New(smtpd.Config{Hostname: "mx.example.test", Policy: p})
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(f.l) }()

@@ -71,9 +71,8 @@ func (c *conn) decoded(s string) ([]byte, bool) {
 
 // saslDialogue is a logon under way.
 type saslDialogue struct {
-	conn    *conn
-	logon   *Logon
-	refused bool // the client has been told so in a challenge
+	conn  *conn
+	logon *Logon
 }
 
 // step gives the mechanism a response of the client and answers it. It reports
@@ -104,10 +103,6 @@ func (d *saslDialogue) step(response []byte) bool {
 // challenge sends a challenge: not by reply, which cuts long lines. These may
 // have 12288 octets (RFC 4954 section 4).
 func (d *saslDialogue) challenge(challenge []byte) {
-	// The one challenge of these says why the token is refused (RFC 7628
-	// section 3.2.3).
-	m := d.logon.mechanism
-	d.refused = len(challenge) > 0 && (m == auth.OAuthBearer || m == auth.XOAuth2)
 	w := &d.conn.wire
 	w.out = append(w.out, "334 "...)
 	w.out = base64.StdEncoding.AppendEncode(w.out, challenge)
@@ -126,7 +121,7 @@ func (d *saslDialogue) response() ([]byte, bool) {
 		return c.decoded(string(line))
 	}
 	r := policy.AuthCancelled.Reply()
-	if d.refused {
+	if d.logon.Refused() {
 		c.failedLogon(d.logon.User(), r)
 	} else {
 		c.protocolErrorAt("auth", r)

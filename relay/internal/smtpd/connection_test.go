@@ -88,7 +88,7 @@ func FuzzConnection(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		backend := &recorder{}
 		policy := policyFor(t, backend, c)
-		policy.Auth = people()
+		policy.Auth = bounded(people())
 		policy.Auth.Passwords = backend
 		s.SetPolicy(policy)
 		conn := &scripted{in: strings.NewReader(string(in)), closed: make(chan struct{})}

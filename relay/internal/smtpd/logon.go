@@ -28,7 +28,8 @@ type Logon struct {
 // rights brings s.Rights up to date after s.Identity has changed. The error is
 // that of [auth.Server.Begin].
 func BeginLogon(
-	server *auth.Server, m auth.Mechanism, conn auth.Conn, s *Session, b Backend, rights func(),
+	server *policy.Verifiers, m auth.Mechanism, conn auth.Conn, s *Session, b Backend,
+	rights func(),
 ) (l *Logon, err error) {
 	l = &Logon{mechanism: m, backend: b, session: s, rights: rights}
 	conn.Accept = l.accept
@@ -54,6 +55,10 @@ func (l *Logon) Next(ctx context.Context, response []byte) (challenge []byte, do
 
 // User is the name that the client has given, as [auth.Exchange.User].
 func (l *Logon) User() string { return l.exchange.User() }
+
+// Refused reports whether the client knows that it is refused, as
+// [auth.Exchange.Refused].
+func (l *Logon) Refused() bool { return l.exchange.Refused() }
 
 // become makes the session that of id, or of nobody again.
 func (l *Logon) become(id *auth.Identity, by auth.Mechanism) {

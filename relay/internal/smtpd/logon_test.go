@@ -154,7 +154,7 @@ func TestUnknownUserLooksLikeWrongPassword(t *testing.T) {
 			},
 		} {
 			r.policy = policyFor(t, r.backend, &c)
-			r.policy.Auth = people()
+			r.policy.Auth = bounded(people())
 			r.policy.Auth.Throttle = auth.NewThrottle(&auth.ThrottleOptions{MaxWait: time.Minute})
 			r.server.SetPolicy(r.policy)
 			var seen [2]string
@@ -261,7 +261,7 @@ func TestSlowVerifier(t *testing.T) {
 	saslRig(t, submission(), func(t *testing.T, r *rig) {
 		quick := r.policy.Auth.Passwords
 		r.policy.Auth.Passwords = auth.VerifierFunc(func(
-			ctx context.Context, c auth.Credentials,
+			ctx context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			if c.Username == "slow" {
 				<-ctx.Done()

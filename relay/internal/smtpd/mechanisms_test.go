@@ -191,16 +191,16 @@ func TestMechanismsOffered(t *testing.T) {
 		},
 		{"nobody", connector.TLS, nil, alice, "", ""},
 		{"passwords", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) {
-			p.Auth = &auth.Server{Passwords: p.Auth.Passwords}
+			p.Auth = bounded(&auth.Server{Passwords: p.Auth.Passwords})
 		}, alice, "PLAIN LOGIN", "PLAIN LOGIN"},
 		{"tokens", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) {
-			p.Auth = &auth.Server{Tokens: p.Auth.Tokens}
+			p.Auth = bounded(&auth.Server{Tokens: p.Auth.Tokens})
 		}, nil, "", "OAUTHBEARER XOAUTH2"},
 		{"certificates", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) {
-			p.Auth = &auth.Server{Certificates: p.Auth.Certificates}
+			p.Auth = bounded(&auth.Server{Certificates: p.Auth.Certificates})
 		}, nil, "", ""},
 		{"nothing", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) {
-			p.Auth = &auth.Server{}
+			p.Auth = bounded(&auth.Server{})
 		}, nil, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -36,7 +36,7 @@ func people() *auth.Server {
 	known := func(user string) bool { return user == "alice" || user == "server" }
 	return &auth.Server{
 		Passwords: auth.VerifierFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			if !known(c.Username) || c.Password != "secret" {
 				return nil, auth.ErrBadCredentials
@@ -44,7 +44,7 @@ func people() *auth.Server {
 			return identity(c.Username), nil
 		}),
 		SCRAM: auth.SCRAMStoreFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (string, *auth.Identity, error) {
 			if !known(c.Username) {
 				return "", nil, auth.ErrBadCredentials
@@ -52,7 +52,7 @@ func people() *auth.Server {
 			return storedKeys(), identity(c.Username), nil
 		}),
 		Tokens: auth.VerifierFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			if len(c.Token) < 6 || c.Token[:6] != "secret" {
 				return nil, auth.ErrBadCredentials
@@ -61,7 +61,7 @@ func people() *auth.Server {
 		}),
 		TokenScope: strings.Repeat("mail.send ", 200),
 		Certificates: auth.VerifierFunc(func(
-			_ context.Context, c auth.Credentials,
+			_ context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			user, _, _ := strings.Cut(c.TLS.VerifiedChains[0][0].DNSNames[0], ".")
 			if c.Username != "" && c.Username != user {

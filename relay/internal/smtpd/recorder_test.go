@@ -90,7 +90,7 @@ func (b *recorder) Helo(_ context.Context, s *smtpd.Session) error {
 }
 
 // Verify knows everybody by the password "secret".
-func (b *recorder) Verify(ctx context.Context, c auth.Credentials) (*auth.Identity, error) {
+func (b *recorder) Verify(ctx context.Context, c auth.Proof) (*auth.Identity, error) {
 	defer b.enter()()
 	switch {
 	case c.Username == "down":

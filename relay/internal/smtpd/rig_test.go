@@ -114,7 +114,7 @@ func policyFor(t testing.TB, b smtpd.Backend, list ...*connector.Connector) smtp
 }
 
 // bounded is a server as a relay has it.
-func bounded(s *auth.Server) *auth.Server {
+func bounded(s *auth.Server) *policy.Verifiers {
 	return policy.NewCalls(slog.New(slog.DiscardHandler), 0).Bound(s)
 }
 

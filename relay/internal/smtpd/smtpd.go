@@ -119,7 +119,7 @@ type Policy struct {
 	// domain. Empty: they are refused.
 	CompleteDomain string
 	// Auth runs the mechanisms of AUTH; nil means that AUTH is not offered.
-	Auth *auth.Server
+	Auth *policy.Verifiers
 	// RequireEncryption makes every connector one that requires TLS, for
 	// clients that are not on this host.
 	RequireEncryption bool

@@ -26,7 +26,7 @@ func TestStuckVerifier(t *testing.T) {
 		for _, late := range []error{nil, auth.ErrBadCredentials} {
 			saslRig(t, submission(), func(t *testing.T, r *rig) {
 				release, returned := make(chan struct{}), new(atomic.Int32)
-				stuck := func(context.Context, auth.Credentials) (*auth.Identity, error) {
+				stuck := func(context.Context, auth.Proof) (*auth.Identity, error) {
 					<-release
 					returned.Add(1)
 					return &auth.Identity{User: "stuck", Senders: []string{"*@example.test"}}, late
@@ -34,7 +34,7 @@ func TestStuckVerifier(t *testing.T) {
 				quick := people().Passwords
 				server := &auth.Server{
 					Passwords: auth.VerifierFunc(func(
-						ctx context.Context, c auth.Credentials,
+						ctx context.Context, c auth.Proof,
 					) (*auth.Identity, error) {
 						if c.Username == "stuck" {
 							return stuck(ctx, c)
@@ -42,7 +42,7 @@ func TestStuckVerifier(t *testing.T) {
 						return quick.Verify(ctx, c)
 					}),
 					SCRAM: auth.SCRAMStoreFunc(func(
-						ctx context.Context, c auth.Credentials,
+						ctx context.Context, c auth.Proof,
 					) (string, *auth.Identity, error) {
 						id, err := stuck(ctx, c)
 						return storedKeys(), id, err
