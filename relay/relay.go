@@ -114,7 +114,9 @@ func New(cfg Config) (*Relay, error) {
 	r.eventLog = newEventLog(&cfg)
 	r.monitor = policy.NewMonitor(cfg.Spool)
 	r.setPressure(cfg.Pressure)
-	r.server = smtpd.New(smtpd.Config{Hostname: cfg.Hostname, Logger: p.log, Policy: r.policy(p)})
+	r.server = smtpd.New(smtpd.Config{
+		Hostname: cfg.Hostname, Logger: p.log, Settings: r.settings(p),
+	})
 	r.tried = newTried(time.Now())
 	r.sched = sched.New(sched.Config{
 		Store:       cfg.Spool,
@@ -130,8 +132,8 @@ func New(cfg Config) (*Relay, error) {
 	return r, nil
 }
 
-func (r *Relay) policy(p *snapshot) smtpd.Policy {
-	return smtpd.Policy{
+func (r *Relay) settings(p *snapshot) smtpd.Settings {
+	return smtpd.Settings{
 		CompleteDomain: p.rules.Complete, Memory: &r.memory,
 		Connectors: p.rules.Set, TLS: p.cfg.TLS, Backend: &backend{relay: r, snapshot: p},
 		Auth:              p.rules.Auth,
@@ -275,7 +277,7 @@ func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 func (r *Relay) install(p *snapshot) {
 	r.snap.Store(p)
 	r.setPressure(p.cfg.Pressure)
-	r.server.SetPolicy(r.policy(p))
+	r.server.Apply(r.settings(p))
 	wanted := make(map[netip.AddrPort]bool)
 	for _, c := range p.rules.Connectors {
 		for _, b := range c.Bindings {

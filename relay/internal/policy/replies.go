@@ -56,6 +56,7 @@ const (
 	BadCredentials
 	AuthFailed
 	TooManyLogons
+	TooManyFailures
 
 	// To MAIL.
 	BadMail
@@ -106,6 +107,11 @@ const (
 	SendingLimit
 	CredentialChanged
 	CredentialInvalid
+
+	// To a session that is at its end.
+	ShuttingDown
+	ConnectionTimedOut
+	InputTimedOut
 
 	// To a fault of the relay or of the application.
 	Internal
@@ -191,6 +197,7 @@ var table = [...]struct {
 	TooManyLogons: {
 		454, "4.7.0", "Too many failed logons, please try again later",
 	},
+	TooManyFailures: {421, "4.7.0", "Too many failed logons on this connection"},
 
 	BadMail:          {501, "5.5.4", "Invalid arguments, expected FROM:<address>"},
 	BadSender:        {501, "5.1.7", "Invalid address"},
@@ -269,6 +276,10 @@ var table = [...]struct {
 	SendingLimit:      {450, "4.7.1", "Sending limit reached, try again later"},
 	CredentialChanged: {421, "4.7.0", "Credential has changed, log on again"},
 	CredentialInvalid: {550, "5.7.1", "Credential is no longer valid"},
+
+	ShuttingDown:       {421, "4.3.2", "Service shutting down, closing transmission channel"},
+	ConnectionTimedOut: {421, "4.4.1", "Connection timed out"},
+	InputTimedOut:      {421, "4.4.2", "Timeout waiting for client input"},
 
 	Internal: {451, "4.3.0", "Temporary server error, try again later"},
 	ServerError: {

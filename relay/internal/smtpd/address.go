@@ -34,7 +34,7 @@ func contains(list []connector.Range, a netip.Addr) bool {
 // find returns the connector for a client. One that speaks TLS from the
 // first byte is of no use where TLS is not offered, or on a connection
 // that has begun without.
-func (p *Policy) find(local, remote netip.AddrPort, begun bool) (*connector.Connector, bool) {
-	con, ok := p.Connectors.Match(local, remote.Addr())
-	return con, ok && !(con.ImplicitTLS && (p.TLS == nil || begun))
+func (s *Settings) find(local, remote netip.AddrPort, begun bool) (*connector.Connector, bool) {
+	con, ok := s.Connectors.Match(local, remote.Addr())
+	return con, ok && !(con.ImplicitTLS && (s.TLS == nil || begun))
 }

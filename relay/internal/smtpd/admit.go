@@ -10,9 +10,9 @@ import (
 
 // admit gives the session its connector and counts it there, or says why it may
 // not be.
-func (c *conn) admit(con *connector.Connector) *Reply {
+func (c *conn) admit(con *connector.Connector) *policy.Reply {
 	s := &c.sess
-	if policy.MustEncrypt(c.pol.RequireEncryption, s.Remote.Addr(),
+	if policy.MustEncrypt(c.settings.RequireEncryption, s.Remote.Addr(),
 		addrPort(c.wire.raw.RemoteAddr()).Addr()) {
 		con = policy.Encrypting(con)
 	}
@@ -23,7 +23,7 @@ func (c *conn) admit(con *connector.Connector) *Reply {
 	if r := c.crowded(); r != nil {
 		return r
 	}
-	r := c.srv.quota.admit(con.Name, s.Limits, s.Remote.Addr(), time.Now())
+	r := c.srv.admitted.admit(con.Name, s.Limits, s.Remote.Addr(), time.Now())
 	c.admitted = r == nil
 	return r
 }
@@ -32,7 +32,7 @@ func (c *conn) admit(con *connector.Connector) *Reply {
 func (c *conn) leave() {
 	if c.admitted {
 		c.admitted = false
-		c.srv.quota.release(c.sess.Connector.Name, c.sess.Remote.Addr())
+		c.srv.admitted.release(c.sess.Connector.Name, c.sess.Remote.Addr())
 	}
 }
 
@@ -48,7 +48,7 @@ func (c *conn) rights() {
 
 // greet asks the backend and says the banner.
 func (c *conn) greet() {
-	if r := c.ask(func() error { return c.pol.Backend.Connect(c.ctx, &c.sess) }); r != nil {
+	if r := c.ask(func() error { return c.settings.Backend.Connect(c.ctx, &c.sess) }); r != nil {
 		c.refuse(Rejection{Stage: "connect", Reply: r})
 		c.wire.hangup = true
 		return

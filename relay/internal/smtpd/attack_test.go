@@ -46,7 +46,7 @@ func defend(t testing.TB, hash string, hasher *auth.Hasher, opt auth.ThrottleOpt
 	f := &fortress{l: newMemory(), names: 50}
 	c := open()
 	c.PermissionGroups, c.AuthMechanisms = connector.ExchangeUsers, connector.BasicAuth
-	p := policyFor(t, discard{}, c)
+	p := settingsFor(t, discard{}, c)
 	p.Auth = bounded(&auth.Server{
 		Throttle: auth.NewThrottle(&opt),
 		Passwords: auth.VerifierFunc(func(
@@ -62,7 +62,7 @@ func defend(t testing.TB, hash string, hasher *auth.Hasher, opt auth.ThrottleOpt
 			return &auth.Identity{User: c.Username}, err
 		}),
 	})
-	s := smtpd.New(smtpd.Config{Hostname: "mx.example.test", Policy: p})
+	s := smtpd.New(smtpd.Config{Hostname: "mx.example.test", Settings: p})
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(f.l) }()
 	f.stop = func() {

@@ -22,7 +22,7 @@ func (c *conn) auth(arg string) {
 	case !c.authKnown():
 		c.protocolErrorAt("auth", policy.AuthNotOffered.Reply())
 	default:
-		if r := policy.DecideAuth(c.pol.Auth, c.sess.Connector, c.sess.TLS != nil); r != nil {
+		if r := policy.DecideAuth(c.settings.Auth, c.sess.Connector, c.sess.TLS != nil); r != nil {
 			c.protocolErrorAt("auth", r)
 			return
 		}
@@ -36,8 +36,9 @@ func (c *conn) beginLogon(name, initial string) {
 		c.protocolErrorAt("auth", badParam())
 		return
 	}
-	l, err := BeginLogon(c.pol.Auth, auth.Mechanism(name), c.saslConn(), &c.sess, c.pol.Backend,
-		c.rights)
+	l, err := BeginLogon(
+		c.settings.Auth, auth.Mechanism(name), c.saslConn(), &c.sess, c.settings.Backend, c.rights,
+	)
 	if err != nil {
 		c.pause(c.sess.Limits.AuthTarpit)
 		c.protocolErrorAt("auth", policy.AuthUnknown.Reply())
@@ -81,7 +82,7 @@ func (d *saslDialogue) step(response []byte) bool {
 	c := d.conn
 	var challenge []byte
 	var done bool
-	var r *Reply
+	var r *policy.Reply
 	if failure := c.ask(func() error {
 		challenge, done, r = d.logon.Next(c.ctx, response)
 		return nil
@@ -131,7 +132,7 @@ func (d *saslDialogue) response() ([]byte, bool) {
 
 // failedLogon answers a failed AUTH and ends the session when there were too
 // many. A verifier that cannot tell is no fault of the client.
-func (c *conn) failedLogon(user string, r *Reply) {
+func (c *conn) failedLogon(user string, r *policy.Reply) {
 	if r.Code >= 500 || r.Throttled() {
 		c.count.logons++
 		c.pause(c.sess.Limits.AuthTarpit)
@@ -141,7 +142,7 @@ func (c *conn) failedLogon(user string, r *Reply) {
 	c.refuse(Rejection{Stage: "auth", Reply: r, User: user})
 	if most := c.sess.Limits.MaxLogonFailures; most > 0 && c.count.logons >= most &&
 		!c.wire.hangup {
-		c.reply(421, "4.7.0", "Too many failed logons on this connection")
+		c.say(policy.TooManyFailures.Reply())
 		c.wire.last()
 	}
 }

@@ -168,11 +168,11 @@ func TestClientCertificates(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bubbleWith(t, func(cfg *smtpd.Config) {
-				cfg.Policy.TLS.ClientCAs = good.pool
+				cfg.Settings.TLS.ClientCAs = good.pool
 			}, func(t *testing.T, r *rig) {
 				b := &proof{recorder: r.backend}
-				r.policy.Backend = b
-				r.server.SetPolicy(r.policy)
+				r.settings.Backend = b
+				r.server.Apply(r.settings)
 				cfg := clientTLS()
 				cfg.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 				cfg.ServerName = "relay.example.test"
@@ -199,8 +199,8 @@ func TestClientCertificates(t *testing.T) {
 					}
 				}
 				// Whoever speaks for others does not lend them its certificate.
-				r.policy.XClient = []connector.Range{connector.MustParseRange("192.0.2.7")}
-				r.server.SetPolicy(r.policy)
+				r.settings.XClient = []connector.Range{connector.MustParseRange("192.0.2.7")}
+				r.server.Apply(r.settings)
 				p := r.client()
 				p.Expect("220 *")
 				p.Say("STARTTLS")
@@ -223,9 +223,9 @@ func TestNoClientAuthorities(t *testing.T) {
 	c.PermissionGroups |= connector.Partners
 	bubble(t, func(t *testing.T, r *rig) {
 		b := &proof{recorder: r.backend}
-		r.policy.Backend = b
-		r.policy.TLS.ClientAuth = tls.RequireAnyClientCert // by the application's own wish
-		r.server.SetPolicy(r.policy)
+		r.settings.Backend = b
+		r.settings.TLS.ClientAuth = tls.RequireAnyClientCert // by the application's own wish
+		r.server.Apply(r.settings)
 		p := r.client()
 		p.Expect("220 *")
 		p.Say("STARTTLS")
@@ -247,13 +247,13 @@ func TestOwnClientAuth(t *testing.T) {
 	c := open()
 	c.PermissionGroups |= connector.Partners
 	bubbleWith(t, func(cfg *smtpd.Config) {
-		cfg.Policy.TLS.ClientCAs = authority().pool
+		cfg.Settings.TLS.ClientCAs = authority().pool
 		// everything has expired
-		cfg.Policy.TLS.Time = func() time.Time { return time.Unix(1<<34, 0) }
+		cfg.Settings.TLS.Time = func() time.Time { return time.Unix(1<<34, 0) }
 	}, func(t *testing.T, r *rig) {
 		b := &proof{recorder: r.backend}
-		r.policy.Backend = b
-		r.server.SetPolicy(r.policy)
+		r.settings.Backend = b
+		r.server.Apply(r.settings)
 		cfg := clientTLS()
 		cfg.Certificates = []tls.Certificate{*authority().issue(nil, "partner.test")}
 		begin := func() *client {
@@ -272,9 +272,9 @@ func TestOwnClientAuth(t *testing.T) {
 		if b.verified {
 			t.Error("an expired certificate counts")
 		}
-		r.policy.TLS = r.policy.TLS.Clone()
-		r.policy.TLS.ClientAuth = tls.RequireAndVerifyClientCert
-		r.server.SetPolicy(r.policy)
+		r.settings.TLS = r.settings.TLS.Clone()
+		r.settings.TLS.ClientAuth = tls.RequireAndVerifyClientCert
+		r.server.Apply(r.settings)
 		p = begin()
 		if err := p.TryHandshake(cfg); err == nil { // TLS 1.3: the alert comes after
 			p.Say("NOOP")

@@ -2,8 +2,11 @@ package smtpd
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // XCLIENT is Postfix's: https://www.postfix.org/XCLIENT_README.html. LOGIN is
@@ -38,50 +41,47 @@ func (c *claim) apply(s *Session) {
 // parseClaim reads the argument of XCLIENT.
 func parseClaim(arg string) (c claim, ok bool) {
 	seen := 0
-	r := params(arg, func(key, value string) *Reply {
-		value, err := xtext(value)
+	r := params(arg, func(key, value string) *policy.Reply {
 		seen++
-		unknown := strings.EqualFold(value, "[UNAVAILABLE]") ||
-			strings.EqualFold(value, "[TEMPUNAVAIL]")
-		ok := err == nil && printable(value)
-		switch key {
-		case "NAME": // of no use here: it proves nothing
-		case "ADDR":
-			// Without an address the session belongs nowhere.
-			c.addr = netip.IPv4Unspecified()
-			if !unknown {
-				c.addr, ok = parseAddr(value)
-			}
-		case "DESTADDR":
-			if !unknown {
-				c.destAddr, ok = parseAddr(value)
-			}
-		case "PORT":
-			if !unknown {
-				c.port, ok = parsePort(value)
-				c.hasPort = ok
-			}
-		case "DESTPORT":
-			if !unknown {
-				c.destPort, ok = parsePort(value)
-				c.hasDestPort = ok
-			}
-		case "PROTO":
-			c.esmtp = strings.EqualFold(value, "ESMTP")
-			ok = unknown || c.esmtp || strings.EqualFold(value, "SMTP")
-		case "HELO":
-			if !unknown {
-				c.helo, ok = value, validHelo(value)
-			}
-		default:
-			ok = false
-		}
-		if !ok {
+		if !c.set(key, value) {
 			return badParam()
 		}
 		return nil
 	})
 	return c, r == nil && seen > 0
+}
+
+// set takes an attribute. One that the other end does not know says nothing.
+func (c *claim) set(key, value string) (ok bool) {
+	value, err := xtext(value)
+	known := !strings.EqualFold(value, "[UNAVAILABLE]") &&
+		!strings.EqualFold(value, "[TEMPUNAVAIL]")
+	switch {
+	case key == "NAME": // of no use here: it proves nothing
+		return err == nil && printable(value)
+	case key == "ADDR" && !known:
+		// Without an address the session belongs nowhere.
+		c.addr = netip.IPv4Unspecified()
+	case key == "ADDR":
+		c.addr, ok = parseAddr(value)
+		return ok
+	case key == "PROTO":
+		c.esmtp = strings.EqualFold(value, "ESMTP")
+		return !known || c.esmtp || strings.EqualFold(value, "SMTP")
+	case key == "DESTADDR" && known:
+		c.destAddr, ok = parseAddr(value)
+		return ok
+	case key == "PORT" && known:
+		c.port, c.hasPort = parsePort(value)
+		return c.hasPort
+	case key == "DESTPORT" && known:
+		c.destPort, c.hasDestPort = parsePort(value)
+		return c.hasDestPort
+	case key == "HELO" && known:
+		c.helo = value
+		return validHelo(value)
+	}
+	return !known && slices.Contains(strings.Fields(xclientAttributes), key)
 }
 
 // parseAddr reads an IPv4 address, or an IPv6 one with or without the prefix

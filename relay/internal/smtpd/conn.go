@@ -13,12 +13,12 @@ import (
 // conn is a connection, and the session on it. But for wire.dismiss and abort,
 // its methods run on the goroutine of the session.
 type conn struct {
-	srv    *shared
-	pol    *Policy
-	log    *slog.Logger
-	sess   Session
-	ctx    context.Context
-	cancel context.CancelFunc
+	srv      *shared
+	settings *Settings
+	log      *slog.Logger
+	sess     Session
+	ctx      context.Context
+	cancel   context.CancelFunc
 
 	wire     wire
 	proxy    proxyState
@@ -54,8 +54,8 @@ func (n *counts) taken() {
 	n.errors, n.useless, n.refused = 0, 0, 0
 }
 
-func newConn(h *shared, pol *Policy, socket net.Conn, sess Session) *conn {
-	c := &conn{srv: h, pol: pol, log: h.log, sess: sess}
+func newConn(h *shared, settings *Settings, socket net.Conn, sess Session) *conn {
+	c := &conn{srv: h, settings: settings, log: h.log, sess: sess}
 	c.wire.raw, c.wire.rw = socket, socket
 	c.wire.in.init(&h.inputs)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -72,10 +72,13 @@ func (c *conn) abort() {
 // reply queues a reply of ours.
 func (c *conn) reply(code int, enhanced, text string) { c.wire.say(code, enhanced, text) }
 
+// say queues a reply by which the relay refuses.
+func (c *conn) say(r *policy.Reply) { c.reply(r.Code, enhancedFor(r), r.Text) }
+
 // goodbye says a last word and ends the session.
-func (c *conn) goodbye(code int, enhanced, text string) {
+func (c *conn) goodbye(r *policy.Reply) {
 	c.wire.hangup = true
-	c.reply(code, enhanced, text)
+	c.say(r)
 	_ = c.wire.flush()
 }
 
@@ -83,7 +86,7 @@ func (c *conn) goodbye(code int, enhanced, text string) {
 func (c *conn) refuse(rej Rejection) {
 	r := rej.Reply
 	c.rejected(rej)
-	c.reply(r.Code, enhancedFor(r), r.Text)
+	c.say(r)
 	if r.Code == 421 {
 		c.wire.last()
 	}
@@ -94,11 +97,11 @@ func (c *conn) rejected(rej Rejection) {
 	if rej.From == "" && c.tx.mail != nil {
 		rej.From = c.tx.mail.From.String()
 	}
-	c.srv.report(c.pol, &c.sess, rej)
+	c.srv.report(c.settings, &c.sess, rej)
 }
 
 // ask calls the backend.
-func (c *conn) ask(f func() error) (r *Reply) {
+func (c *conn) ask(f func() error) (r *policy.Reply) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.srv.panicked(&c.sess, v)
@@ -130,10 +133,10 @@ func (c *conn) fqdn() string {
 }
 
 // authKnown says whether there is any AUTH for this session.
-func (c *conn) authKnown() bool { return c.ext&extAuth != 0 && c.pol.Auth != nil }
+func (c *conn) authKnown() bool { return c.ext&extAuth != 0 && c.settings.Auth != nil }
 
 // reset forgets the transaction.
-func (c *conn) reset() { c.tx.reset(c.pol.Memory) }
+func (c *conn) reset() { c.tx.reset(c.settings.Memory) }
 
 func (c *conn) tlsVersion() string {
 	if c.sess.TLS == nil {

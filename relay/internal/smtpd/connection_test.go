@@ -76,7 +76,7 @@ func FuzzConnection(f *testing.F) {
 	s := smtpd.New(
 		smtpd.Config{
 			Hostname: "mx.example.test", Logger: slog.New(slog.DiscardHandler),
-			Policy: policyFor(f, backend, c),
+			Settings: settingsFor(f, backend, c),
 		},
 	)
 	served := make(chan error, 1)
@@ -87,10 +87,10 @@ func FuzzConnection(f *testing.F) {
 	})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		backend := &recorder{}
-		policy := policyFor(t, backend, c)
-		policy.Auth = bounded(people())
-		policy.Auth.Passwords = backend
-		s.SetPolicy(policy)
+		settings := settingsFor(t, backend, c)
+		settings.Auth = bounded(people())
+		settings.Auth.Passwords = backend
+		s.Apply(settings)
 		conn := &scripted{in: strings.NewReader(string(in)), closed: make(chan struct{})}
 		l.conns <- conn
 		<-conn.closed
@@ -159,7 +159,7 @@ func listen(t testing.TB) (addr string, s *smtpd.Server) {
 	s = smtpd.New(
 		smtpd.Config{
 			Hostname: "mx.example.test", Logger: slog.New(slog.DiscardHandler),
-			Policy: policyFor(t, discard{}, c),
+			Settings: settingsFor(t, discard{}, c),
 		},
 	)
 	done := make(chan error, 1)
@@ -304,7 +304,7 @@ func TestLastReplyArrives(t *testing.T) {
 	}
 }
 
-// Sessions, changes of policy and a shutdown at the same time.
+// Sessions, changes of the settings and a shutdown at the same time.
 func TestConcurrentSessions(t *testing.T) {
 	addr, s := listen(t)
 	body := strings.Repeat("x\r\n..\r\n", 10_000) + ".\r\n"
@@ -323,7 +323,7 @@ func TestConcurrentSessions(t *testing.T) {
 	}
 	wg.Go(func() {
 		for range 100 {
-			s.SetPolicy(s.CurrentPolicy())
+			s.Apply(s.CurrentSettings())
 			runtime.Gosched()
 		}
 	})
@@ -353,7 +353,7 @@ func TestSpokenBeforeTheBanner(t *testing.T) {
 		}
 		c.Bindings[0] = netip.MustParseAddrPort(l.Addr().String())
 		b := &recorder{}
-		s := smtpd.New(smtpd.Config{Policy: policyFor(t, b, c)})
+		s := smtpd.New(smtpd.Config{Settings: settingsFor(t, b, c)})
 		conn, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)

@@ -52,11 +52,11 @@ type content struct {
 	start time.Time
 	ended bool // the true end was seen, by the framing
 
-	delivered bool   // the reader was told io.EOF
-	refusal   *Reply // why the message is refused
-	aborted   bool   // by RSET, QUIT or EHLO between chunks
-	broken    error  // the connection is of no more use
-	endless   bool   // too much to drain
+	delivered bool          // the reader was told io.EOF
+	refusal   *policy.Reply // why the message is refused
+	aborted   bool          // by RSET, QUIT or EHLO between chunks
+	broken    error         // the connection is of no more use
+	endless   bool          // too much to drain
 }
 
 // newContent returns the content of a message that begins now. Its
@@ -163,11 +163,11 @@ func (b *content) last() error {
 	return io.EOF
 }
 
-func badLine() *Reply {
+func badLine() *policy.Reply {
 	return policy.BareContent.Reply()
 }
 
-func (b *content) refuse(r *Reply) error {
+func (b *content) refuse(r *policy.Reply) error {
 	b.refusal = r
 	return r
 }

@@ -17,7 +17,7 @@ import (
 // TestDialogue plays the dialogues of testdata: see [wiretest]. At the top of
 // one may stand what is set, and at its end what the backend got:
 //
-//	set <field> <value>     a field of the connector or the policy
+//	set <field> <value>     a field of the connector or the settings
 //	from <address>          the client's address and port
 //	took <sender> | <recipients> | <Go string>  the next message
 //	took-long <n>           the same, for content of n octets
@@ -112,9 +112,9 @@ func (s *stage) set(t *testing.T, field, value string) {
 
 func (s *stage) start(t *testing.T) *rig {
 	return startWith(t, func(cfg *smtpd.Config) {
-		cfg.Policy.Proxies, cfg.Policy.XClient = s.proxies, s.xclient
+		cfg.Settings.Proxies, cfg.Settings.XClient = s.proxies, s.xclient
 		if s.noAuth {
-			cfg.Policy.Auth = nil
+			cfg.Settings.Auth = nil
 		}
 	}, s.connectors...)
 }

@@ -45,7 +45,7 @@ func ExampleServer() {
 	s := smtpd.New(
 		smtpd.Config{
 			Hostname: "relay.example.test",
-			Policy:   smtpd.Policy{Connectors: set, Backend: printer{}},
+			Settings: smtpd.Settings{Connectors: set, Backend: printer{}},
 		},
 	)
 	served := make(chan error, 1)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // MaxPaused is for tests of the tarpit.
@@ -52,20 +53,20 @@ func ParseRoutes(r io.Reader, six bool) []netip.Addr {
 
 // Sources is how many sources of connections a connector knows.
 func (s *Server) Sources(connector string) int {
-	s.shared.quota.mu.Lock()
-	defer s.shared.quota.mu.Unlock()
-	return len(s.shared.quota.usage[connector].source)
+	s.shared.admitted.mu.Lock()
+	defer s.shared.admitted.mu.Unlock()
+	return len(s.shared.admitted.usage[connector].source)
 }
 
-// CurrentPolicy returns the policy of new connections.
-func (s *Server) CurrentPolicy() Policy { return *s.policy.Load() }
+// CurrentSettings returns the settings of new connections.
+func (s *Server) CurrentSettings() Settings { return *s.settings.Load() }
 
 // ParseBdat, ParseMail and ParseRcpt are the parsers with every extension on.
 func ParseBdat(arg string) (int64, bool, bool) { return parseBdat(arg) }
 
-func ParseMail(arg string) (*Mail, *Reply) { return parseMail(arg, supported(nil)) }
+func ParseMail(arg string) (*Mail, *policy.Reply) { return parseMail(arg, supported(nil)) }
 
-func ParseRcpt(arg string, utf8 bool) (Rcpt, *Reply) {
+func ParseRcpt(arg string, utf8 bool) (Rcpt, *policy.Reply) {
 	return parseRcpt(arg, supported(nil), &Mail{UTF8: utf8})
 }
 
@@ -74,7 +75,7 @@ type Content struct{ *content }
 
 func NewContent(r io.Reader) *Content {
 	s := New(Config{})
-	c := newConn(&s.shared, &Policy{}, readConn{r}, Session{Connector: &connector.Connector{}})
+	c := newConn(&s.shared, &Settings{}, readConn{r}, Session{Connector: &connector.Connector{}})
 	c.cancel()
 	b := newContent(c)
 	b.framing = &dotted{content: b, bol: true}
@@ -90,7 +91,7 @@ func (c *Content) After() (string, bool) {
 
 // Admitted is how many connections count in a connector's limits.
 func (s *Server) Admitted() int {
-	q := &s.shared.quota
+	q := &s.shared.admitted
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := 0

@@ -14,14 +14,14 @@ const (
 )
 
 // protocolError refuses a command that the client should not have sent.
-func (c *conn) protocolError(r *Reply) { c.protocolErrorAt(c.stage(), r) }
+func (c *conn) protocolError(r *policy.Reply) { c.protocolErrorAt(c.stage(), r) }
 
-func (c *conn) protocolErrorAt(stage string, r *Reply) {
+func (c *conn) protocolErrorAt(stage string, r *policy.Reply) {
 	c.refuseError(Rejection{Stage: stage, Reply: r})
 }
 
 // malformed is protocolErrorAt for a command that holds no secret.
-func (c *conn) malformed(stage string, r *Reply, command string) {
+func (c *conn) malformed(stage string, r *policy.Reply, command string) {
 	c.refuseError(Rejection{Stage: stage, Reply: r, Command: shown(command)})
 }
 
@@ -62,7 +62,7 @@ func (c *conn) useless() bool {
 
 // garbage refuses what is no command. Behind a refused DATA it is the content,
 // whose other lines may look like commands.
-func (c *conn) garbage(behindData bool, r *Reply) {
+func (c *conn) garbage(behindData bool, r *policy.Reply) {
 	if behindData {
 		c.refuse(Rejection{Stage: "data", Reply: contentRefusal()})
 		return
@@ -72,9 +72,9 @@ func (c *conn) garbage(behindData bool, r *Reply) {
 	}
 }
 
-func notImplemented() *Reply { return policy.NotImplemented.Reply() }
+func notImplemented() *policy.Reply { return policy.NotImplemented.Reply() }
 
-func contentRefusal() *Reply {
+func contentRefusal() *policy.Reply {
 	return policy.ContentBehindData.Reply()
 }
 

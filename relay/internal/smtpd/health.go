@@ -12,19 +12,19 @@ import (
 // no connector takes, as in a health check: it is greeted, and may say HELO,
 // NOOP, RSET and QUIT. The connector it returns grants nothing.
 func (c *conn) healthCheck(local netip.AddrPort) *connector.Connector {
-	pol := *c.pol
-	pol.Backend, pol.Auth, pol.XClient = health{pol.Backend}, nil, nil
-	c.pol = &pol
-	return &connector.Connector{Name: "health check", ImplicitTLS: pol.implicitTLS(local)}
+	own := *c.settings
+	own.Backend, own.Auth, own.XClient = health{own.Backend}, nil, nil
+	c.settings = &own
+	return &connector.Connector{Name: "health check", ImplicitTLS: own.implicitTLS(local)}
 }
 
 // implicitTLS reports whether clients begin with TLS at local.
-func (p *Policy) implicitTLS(local netip.AddrPort) bool {
-	for _, c := range p.Connectors.Connectors() {
+func (s *Settings) implicitTLS(local netip.AddrPort) bool {
+	for _, c := range s.Connectors.Connectors() {
 		for _, b := range c.Bindings {
 			bound := b.Addr() == local.Addr() || b.Addr().IsUnspecified()
 			if c.ImplicitTLS && bound && b.Port() == local.Port() {
-				return p.TLS != nil
+				return s.TLS != nil
 			}
 		}
 	}

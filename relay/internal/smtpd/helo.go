@@ -47,10 +47,10 @@ func (c *conn) hello() {
 }
 
 // introduce takes the name that the client goes by, unless it is refused.
-func (c *conn) introduce(name string, esmtp bool) *Reply {
+func (c *conn) introduce(name string, esmtp bool) *policy.Reply {
 	was, wasESMTP := c.sess.Helo, c.sess.ESMTP
 	c.sess.Helo, c.sess.ESMTP = name, esmtp
-	r := c.ask(func() error { return c.pol.Backend.Helo(c.ctx, &c.sess) })
+	r := c.ask(func() error { return c.settings.Backend.Helo(c.ctx, &c.sess) })
 	if r == nil {
 		r = c.watch(name)
 	}

@@ -26,8 +26,8 @@ func TestConnectionLimits(t *testing.T) {
 		refused.ExpectClose()
 		other := r.dial("192.0.2.8:1")
 		other.Expect("220 *")
-		// The counts outlive a change of policy.
-		r.server.SetPolicy(r.policy)
+		// The counts outlive a change of the settings.
+		r.server.Apply(r.settings)
 		full := r.dial("192.0.2.9:1")
 		full.Expect("421 4.3.2 The maximum number of concurrent connections has exceeded a limit*")
 		full.ExpectClose()

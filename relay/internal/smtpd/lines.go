@@ -96,11 +96,11 @@ func (c *conn) lost(err error, idle bool) {
 	}
 	switch {
 	case idle && c.wire.dismissed():
-		c.goodbye(421, "4.3.2", "Service shutting down, closing transmission channel")
+		c.goodbye(policy.ShuttingDown.Reply())
 	case c.wire.over():
-		c.goodbye(421, "4.4.1", "Connection timed out")
+		c.goodbye(policy.ConnectionTimedOut.Reply())
 	default:
-		c.goodbye(421, "4.4.2", "Timeout waiting for client input")
+		c.goodbye(policy.InputTimedOut.Reply())
 	}
 }
 

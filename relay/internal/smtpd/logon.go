@@ -21,7 +21,7 @@ type Logon struct {
 	backend   Backend
 	session   *Session
 	rights    func()
-	verdict   *Reply // why a good secret is not enough
+	refused   *policy.Reply // why a good secret is not enough
 }
 
 // BeginLogon starts an exchange. s is who it is about, b has the last word, and
@@ -39,7 +39,9 @@ func BeginLogon(
 
 // Next takes a message of the client, as [auth.Exchange.Next] does. When done,
 // s.Identity is set. r is a refusal, which ends the exchange.
-func (l *Logon) Next(ctx context.Context, response []byte) (challenge []byte, done bool, r *Reply) {
+func (l *Logon) Next(ctx context.Context, response []byte) (
+	challenge []byte, done bool, r *policy.Reply,
+) {
 	ctx, cancel := context.WithTimeout(ctx, logonTimeout)
 	defer cancel()
 	challenge, done, err := l.exchange.Next(ctx, response)
@@ -77,7 +79,7 @@ func (l *Logon) accept(ctx context.Context, id *auth.Identity) error {
 	if r == nil {
 		r = replyTo(l.backend.Auth(ctx, s))
 	}
-	switch l.verdict = r; {
+	switch l.refused = r; {
 	case r == nil:
 		return nil
 	case r.Code == 535:
@@ -87,10 +89,10 @@ func (l *Logon) accept(ctx context.Context, id *auth.Identity) error {
 }
 
 // refusal is what the client is told of an exchange that has failed.
-func (l *Logon) refusal(err error) *Reply {
+func (l *Logon) refusal(err error) *policy.Reply {
 	switch {
-	case l.verdict != nil:
-		return l.verdict
+	case l.refused != nil:
+		return l.refused
 	case errors.Is(err, auth.ErrSyntax):
 		return policy.BadResponse.Reply()
 	case errors.Is(err, auth.ErrBadCredentials):

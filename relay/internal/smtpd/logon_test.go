@@ -27,8 +27,8 @@ func TestOnlyServersLogOn(t *testing.T) {
 	for _, user := range []string{"alice", "server"} {
 		saslRig(t, c, func(t *testing.T, r *rig) {
 			throttle := auth.NewThrottle(&auth.ThrottleOptions{Free: 3, MaxWait: 1})
-			r.policy.Auth.Throttle = throttle
-			r.server.SetPolicy(r.policy)
+			r.settings.Auth.Throttle = throttle
+			r.server.Apply(r.settings)
 			want := "535 5.7.8 *"
 			if user == "server" {
 				want = "235 *"
@@ -73,8 +73,8 @@ func TestOnlyServersLogOn(t *testing.T) {
 // nor its TLS connection.
 func TestXCLIENTLendsNoProof(t *testing.T) {
 	saslRig(t, submission(), func(t *testing.T, r *rig) {
-		r.policy.XClient = []connector.Range{connector.MustParseRange("192.0.2.7")}
-		r.server.SetPolicy(r.policy)
+		r.settings.XClient = []connector.Range{connector.MustParseRange("192.0.2.7")}
+		r.server.Apply(r.settings)
 		p := r.inside("192.0.2.7:40000", authority().issue(nil, "alice.example.test"))
 		p.Say("XCLIENT ADDR=192.0.2.9")
 		p.Expect("220 *")
@@ -98,15 +98,15 @@ func TestXCLIENTLendsNoProof(t *testing.T) {
 func TestServedCertificate(t *testing.T) {
 	other := authority().issue(nil, "other.example.test")
 	saslRig(t, submission(), func(t *testing.T, r *rig) {
-		r.policy.TLS = r.policy.TLS.Clone()
-		r.policy.TLS.MaxVersion = tls.VersionTLS12
-		r.policy.TLS.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		r.settings.TLS = r.settings.TLS.Clone()
+		r.settings.TLS.MaxVersion = tls.VersionTLS12
+		r.settings.TLS.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			if hello.ServerName == "other.example.test" {
 				return other, nil
 			}
 			return nil, nil
 		}
-		r.server.SetPolicy(r.policy)
+		r.server.Apply(r.settings)
 		for _, name := range []string{"", "mx.example.test", "other.example.test"} {
 			p := r.client()
 			p.Expect("220 *")
@@ -142,7 +142,7 @@ func TestServedCertificate(t *testing.T) {
 func TestUnknownUserLooksLikeWrongPassword(t *testing.T) {
 	drawn := regexp.MustCompile(`r=[^,]*|s=[^,]*`)
 	saslRig(t, submission(), func(t *testing.T, r *rig) {
-		c := *r.policyConnector()
+		c := *r.settingsConnector()
 		c.Limits.AuthTarpit = 5 * time.Second
 		for mechanism, d := range map[string]func(user string) responder{
 			"PLAIN": func(user string) responder {
@@ -153,10 +153,10 @@ func TestUnknownUserLooksLikeWrongPassword(t *testing.T) {
 				return scramClient(t, user, "wrong", unbound)
 			},
 		} {
-			r.policy = policyFor(t, r.backend, &c)
-			r.policy.Auth = bounded(people())
-			r.policy.Auth.Throttle = auth.NewThrottle(&auth.ThrottleOptions{MaxWait: time.Minute})
-			r.server.SetPolicy(r.policy)
+			r.settings = settingsFor(t, r.backend, &c)
+			r.settings.Auth = bounded(people())
+			r.settings.Auth.Throttle = auth.NewThrottle(&auth.ThrottleOptions{MaxWait: time.Minute})
+			r.server.Apply(r.settings)
 			var seen [2]string
 			for i, user := range []string{"alice", "nemos"} {
 				began := time.Now()
@@ -182,8 +182,8 @@ func TestThrottledLogons(t *testing.T) {
 	c := submission()
 	c.Limits.MaxLogonFailures, c.Limits.AuthTarpit = 7, time.Second
 	saslRig(t, c, func(t *testing.T, r *rig) {
-		r.policy.Auth.Throttle = auth.NewThrottle(&auth.ThrottleOptions{Delay: time.Minute})
-		r.server.SetPolicy(r.policy)
+		r.settings.Auth.Throttle = auth.NewThrottle(&auth.ThrottleOptions{Delay: time.Minute})
+		r.server.Apply(r.settings)
 		p := r.inside("192.0.2.7:40000", nil)
 		for i := range 6 {
 			if reply, _ := p.logOn(
@@ -259,8 +259,8 @@ func TestLoggedOn(t *testing.T) {
 // holds up nobody else.
 func TestSlowVerifier(t *testing.T) {
 	saslRig(t, submission(), func(t *testing.T, r *rig) {
-		quick := r.policy.Auth.Passwords
-		r.policy.Auth.Passwords = auth.VerifierFunc(func(
+		quick := r.settings.Auth.Passwords
+		r.settings.Auth.Passwords = auth.VerifierFunc(func(
 			ctx context.Context, c auth.Proof,
 		) (*auth.Identity, error) {
 			if c.Username == "slow" {
@@ -269,8 +269,8 @@ func TestSlowVerifier(t *testing.T) {
 			}
 			return quick.Verify(ctx, c)
 		})
-		r.policy.Auth.Throttle = auth.NewThrottle(nil)
-		r.server.SetPolicy(r.policy)
+		r.settings.Auth.Throttle = auth.NewThrottle(nil)
+		r.server.Apply(r.settings)
 		slow, fast := r.inside("192.0.2.7:40000", nil), r.inside("192.0.2.7:40001", nil)
 		began := time.Now()
 		slow.Say("AUTH PLAIN " + b64("\x00slow\x00secret"))

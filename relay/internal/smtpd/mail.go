@@ -34,10 +34,15 @@ func (c *conn) mail(arg string) {
 	if !strings.Contains(arg, "<") {
 		c.tolerated("MAIL", arg)
 	}
-	r = policy.DecideSize(c.sess.Limits, c.sess.Rights, m.Size)
+	c.begin(m)
+}
+
+// begin asks the backend about the sender and begins the transaction.
+func (c *conn) begin(m *Mail) {
+	r := policy.DecideSize(c.sess.Limits, c.sess.Rights, m.Size)
 	if r == nil {
 		c.tx.mail = m
-		r = c.ask(func() error { return c.pol.Backend.Mail(c.ctx, &c.sess, m) })
+		r = c.ask(func() error { return c.settings.Backend.Mail(c.ctx, &c.sess, m) })
 	}
 	if r != nil {
 		// Not an error of protocol: the client asked.
@@ -49,17 +54,17 @@ func (c *conn) mail(arg string) {
 	c.reply(250, "2.1.0", "Sender OK")
 }
 
-// completed returns the argument of MAIL or RCPT with the policy's domain where
-// a user gave none.
+// completed returns the argument of MAIL or RCPT with the configured domain
+// where a user gave none.
 func (c *conn) completed(arg string) string {
-	if c.pol.CompleteDomain == "" || c.sess.Identity == nil {
+	if c.settings.CompleteDomain == "" || c.sess.Identity == nil {
 		return arg
 	}
-	return completePath(arg, c.pol.CompleteDomain)
+	return completePath(arg, c.settings.CompleteDomain)
 }
 
 // parseMail reads the argument of MAIL.
-func parseMail(arg string, e extensions) (*Mail, *Reply) {
+func parseMail(arg string, e extensions) (*Mail, *policy.Reply) {
 	from, rest, err := path(arg, "FROM:")
 	if err != nil || from.Domain() == "" && !from.IsNull() {
 		if errors.Is(err, errSyntax) {
@@ -68,7 +73,9 @@ func parseMail(arg string, e extensions) (*Mail, *Reply) {
 		return nil, policy.BadSender.Reply()
 	}
 	m := &Mail{From: from, Size: -1}
-	if r := params(rest, func(key, value string) *Reply { return m.set(key, value, e) }); r != nil {
+	if r := params(rest, func(key, value string) *policy.Reply {
+		return m.set(key, value, e)
+	}); r != nil {
 		return nil, r
 	}
 	// RFC 6531 section 3.5.
@@ -78,55 +85,62 @@ func parseMail(arg string, e extensions) (*Mail, *Reply) {
 	return m, nil
 }
 
-func (m *Mail) set(key, value string, e extensions) *Reply {
+// set takes a parameter.
+func (m *Mail) set(key, value string, e extensions) *policy.Reply {
+	var ok bool
 	switch {
 	case key == "SIZE" && e&extSize != 0:
-		// RFC 1870 section 5: up to 20 digits.
-		n, err := strconv.ParseUint(value, 10, 63)
-		if err != nil || len(value) > 20 {
-			return badParam()
-		}
-		m.Size = int64(n)
+		m.Size, ok = parseSize(value)
 	case key == "BODY" && e&(ext8Bit|extBinary) != 0:
-		switch v := strings.ToUpper(value); {
-		case v == "7BIT", v == "8BITMIME" && e&ext8Bit != 0, v == "BINARYMIME" && e&extBinary != 0:
-			m.Body = spool.Body(v)
-		default:
-			return badParam()
-		}
+		m.Body, ok = parseBody(value, e)
 	case key == "SMTPUTF8" && e&extUTF8 != 0:
-		if value != "" {
-			return badParam()
-		}
-		m.UTF8 = true
+		m.UTF8, ok = true, value == ""
 	case key == "RET" && e&extDSN != 0:
-		v := strings.ToUpper(value)
-		if v != "FULL" && v != "HDRS" {
-			return badParam()
-		}
-		m.Return = spool.Return(v)
+		m.Return = spool.Return(strings.ToUpper(value))
+		ok = m.Return == "FULL" || m.Return == "HDRS"
 	case key == "ENVID" && e&extDSN != 0:
-		v, err := xtext(value)
-		if err != nil || len(value) > maxEnvelopeID || !printable(v) {
-			return badParam()
-		}
-		m.EnvelopeID = v
+		m.EnvelopeID, ok = parseEnvelopeID(value)
 	case key == "AUTH" && e&extAuth != 0:
-		// RFC 4954 section 5.
-		v, err := xtext(value)
-		if err != nil || !printable(v) {
-			return badParam()
-		}
-		if v == "<>" {
-			v = ""
-		} else if a, err := domains.Parse(v); err != nil {
-			return badParam()
-		} else {
-			v = a.String()
-		}
-		m.Auth = &v
+		m.Auth, ok = parseAuthor(value)
 	default:
 		return unknownParam()
 	}
+	if !ok {
+		return badParam()
+	}
 	return nil
+}
+
+// parseSize reads RFC 1870 section 5: up to 20 digits.
+func parseSize(s string) (int64, bool) {
+	n, err := strconv.ParseUint(s, 10, 63)
+	return int64(n), err == nil && len(s) <= 20
+}
+
+func parseBody(s string, e extensions) (spool.Body, bool) {
+	b := spool.Body(strings.ToUpper(s))
+	return b, b == "7BIT" || b == "8BITMIME" && e&ext8Bit != 0 ||
+		b == "BINARYMIME" && e&extBinary != 0
+}
+
+func parseEnvelopeID(s string) (string, bool) {
+	id, err := xtext(s)
+	return id, err == nil && len(s) <= maxEnvelopeID && printable(id)
+}
+
+// parseAuthor reads RFC 4954 section 5.
+func parseAuthor(s string) (*string, bool) {
+	author, err := xtext(s)
+	switch {
+	case err != nil || !printable(author):
+		return nil, false
+	case author == "<>":
+		return new(string), true
+	}
+	a, err := domains.Parse(author)
+	if err != nil {
+		return nil, false
+	}
+	author = a.String()
+	return &author, true
 }

@@ -162,7 +162,7 @@ func TestMechanismsOffered(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		mechanism connector.AuthMechanism
-		change    func(*smtpd.Policy)
+		change    func(*smtpd.Settings)
 		cert      *tls.Certificate
 		clear     string
 		inside    string
@@ -190,16 +190,16 @@ func TestMechanismsOffered(t *testing.T) {
 			"EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN",
 		},
 		{"nobody", connector.TLS, nil, alice, "", ""},
-		{"passwords", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) {
+		{"passwords", connector.TLS | connector.BasicAuth, func(p *smtpd.Settings) {
 			p.Auth = bounded(&auth.Server{Passwords: p.Auth.Passwords})
 		}, alice, "PLAIN LOGIN", "PLAIN LOGIN"},
-		{"tokens", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) {
+		{"tokens", connector.TLS | connector.BasicAuth, func(p *smtpd.Settings) {
 			p.Auth = bounded(&auth.Server{Tokens: p.Auth.Tokens})
 		}, nil, "", "OAUTHBEARER XOAUTH2"},
-		{"certificates", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) {
+		{"certificates", connector.TLS | connector.BasicAuth, func(p *smtpd.Settings) {
 			p.Auth = bounded(&auth.Server{Certificates: p.Auth.Certificates})
 		}, nil, "", ""},
-		{"nothing", connector.TLS | connector.BasicAuth, func(p *smtpd.Policy) {
+		{"nothing", connector.TLS | connector.BasicAuth, func(p *smtpd.Settings) {
 			p.Auth = bounded(&auth.Server{})
 		}, nil, "", ""},
 	} {
@@ -208,8 +208,8 @@ func TestMechanismsOffered(t *testing.T) {
 			c.FQDN, c.AuthMechanisms = "", tt.mechanism
 			saslRig(t, c, func(t *testing.T, r *rig) {
 				if tt.change != nil {
-					tt.change(&r.policy)
-					r.server.SetPolicy(r.policy)
+					tt.change(&r.settings)
+					r.server.Apply(r.settings)
 				}
 				offered := func(lines []string) string {
 					for _, l := range lines {

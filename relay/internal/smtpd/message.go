@@ -32,7 +32,7 @@ func (c *conn) receive(b *content) {
 	m := c.tx.mail
 	var id string
 	r := c.ask(func() (err error) {
-		id, err = c.pol.Backend.Message(c.ctx, &c.sess, m, b)
+		id, err = c.settings.Backend.Message(c.ctx, &c.sess, m, b)
 		return err
 	})
 	// A 421 ends the connection. Before anything else is read as a command, the
@@ -61,7 +61,7 @@ func (c *conn) receive(b *content) {
 
 // outcome is the answer to a message that has been read and that the backend
 // has answered with r.
-func (b *content) outcome(r *Reply) *Reply {
+func (b *content) outcome(r *policy.Reply) *policy.Reply {
 	switch {
 	case b.refusal != nil:
 		return b.refusal

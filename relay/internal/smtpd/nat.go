@@ -10,30 +10,30 @@ import (
 // watched reports whether the session may relay for what its address is, and
 // others may hide behind that.
 func (c *conn) watched(now time.Time) bool {
-	if !c.pol.WatchNAT || c.sess.Identity != nil ||
+	if !c.settings.WatchNAT || c.sess.Identity != nil ||
 		!c.sess.Rights.Has(connector.AcceptAnyRecipient) || c.names() != nil {
 		return false
 	}
 	a := c.sess.Remote.Addr()
-	return c.srv.nat.isGateway(a, now) || contains(c.pol.Proxies, a) ||
-		contains(c.pol.XClient, a)
+	return c.srv.nat.isGateway(a, now) || contains(c.settings.Proxies, a) ||
+		contains(c.settings.XClient, a)
 }
 
 // crowded refuses a connection from where a crowd has come.
-func (c *conn) crowded() *Reply {
-	if now := time.Now(); !c.pol.RefuseNAT || !c.watched(now) ||
+func (c *conn) crowded() *policy.Reply {
+	if now := time.Now(); !c.settings.RefuseNAT || !c.watched(now) ||
 		!c.srv.nat.crowded(c.sess.Remote.Addr(), now) {
 		return nil
 	}
 	return crowdRefusal()
 }
 
-func crowdRefusal() *Reply {
+func crowdRefusal() *policy.Reply {
 	return policy.Crowded.Reply()
 }
 
 // watch notes the name that a client says in HELO.
-func (c *conn) watch(name string) *Reply {
+func (c *conn) watch(name string) *policy.Reply {
 	now := time.Now()
 	if !c.watched(now) {
 		return nil
@@ -44,9 +44,9 @@ func (c *conn) watch(name string) *Reply {
 			"gateway or a proxy; let it keep or tell their addresses, or take its address "+
 			"out of the connector's ranges",
 			"session", c.sess.ID, "connector", c.sess.Connector.Name,
-			"remote", c.sess.Remote.Addr(), "refused", c.pol.RefuseNAT)
+			"remote", c.sess.Remote.Addr(), "refused", c.settings.RefuseNAT)
 	}
-	if crowded && c.pol.RefuseNAT {
+	if crowded && c.settings.RefuseNAT {
 		return crowdRefusal()
 	}
 	return nil

@@ -67,8 +67,8 @@ func TestNATGuard(t *testing.T) {
 			log := &logged{}
 			bubbleWith(t, func(cfg *smtpd.Config) {
 				cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
-				cfg.Policy.WatchNAT, cfg.Policy.RefuseNAT = test.watch, test.refuse
-				cfg.Policy.XClient = []connector.Range{connector.MustParseRange("192.0.2.8")}
+				cfg.Settings.WatchNAT, cfg.Settings.RefuseNAT = test.watch, test.refuse
+				cfg.Settings.XClient = []connector.Range{connector.MustParseRange("192.0.2.8")}
 				list := []netip.Addr{netip.MustParseAddr("192.0.2.254")}
 				cfg.Gateways = func() []netip.Addr {
 					defer func() { list = nil }() // what cannot be read again is not forgotten
@@ -128,8 +128,8 @@ func TestNATGuardBehindProxy(t *testing.T) {
 	log := &logged{}
 	bubbleWith(t, func(cfg *smtpd.Config) {
 		cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
-		cfg.Policy.WatchNAT = true
-		cfg.Policy.Proxies = []connector.Range{connector.MustParseRange("192.0.2.7")}
+		cfg.Settings.WatchNAT = true
+		cfg.Settings.Proxies = []connector.Range{connector.MustParseRange("192.0.2.7")}
 	}, func(t *testing.T, r *rig) {
 		for i, header := range []string{
 			"PROXY TCP4 192.0.2.9 192.0.2.1 4711 25\r\n", "PROXY UNKNOWN\r\n",
@@ -154,8 +154,8 @@ func TestNATGuardIsBounded(t *testing.T) {
 	log := &logged{}
 	bubbleWith(t, func(cfg *smtpd.Config) {
 		cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
-		cfg.Policy.WatchNAT = true
-		cfg.Policy.XClient = []connector.Range{connector.MustParseRange("10.0.0.0/8")}
+		cfg.Settings.WatchNAT = true
+		cfg.Settings.XClient = []connector.Range{connector.MustParseRange("10.0.0.0/8")}
 	}, func(t *testing.T, r *rig) {
 		for i := range smtpd.MaxCrowds {
 			p := r.dial(fmt.Sprintf("10.0.%d.%d:1", i/256, i%256))

@@ -27,7 +27,7 @@ func (c *conn) offers(e extensions) (on bool, value string) {
 		if c.sess.Identity != nil || !c.authOffered() {
 			return false, ""
 		}
-		for _, m := range c.pol.Auth.Mechanisms(c.saslConn()) {
+		for _, m := range c.settings.Auth.Mechanisms(c.saslConn()) {
 			value += " " + string(m)
 		}
 		return value != "", value
@@ -44,7 +44,7 @@ func (c *conn) offers(e extensions) (on bool, value string) {
 }
 
 func (c *conn) startTLSOffered() bool {
-	return c.ext&extStartTLS != 0 && c.sess.TLS == nil && c.pol.TLS != nil &&
+	return c.ext&extStartTLS != 0 && c.sess.TLS == nil && c.settings.TLS != nil &&
 		c.sess.Connector.AuthMechanisms&connector.TLS != 0
 }
 
@@ -52,12 +52,12 @@ func (c *conn) startTLSOffered() bool {
 // session.
 func (c *conn) authOffered() bool {
 	return c.authKnown() &&
-		policy.DecideAuth(c.pol.Auth, c.sess.Connector, c.sess.TLS != nil) == nil
+		policy.DecideAuth(c.settings.Auth, c.sess.Connector, c.sess.TLS != nil) == nil
 }
 
 // xclientOffered reports whether the other end may name a client.
 func (c *conn) xclientOffered() bool {
-	return c.ext&extXClient != 0 && !c.named() && contains(c.pol.XClient, c.sess.Remote.Addr())
+	return c.ext&extXClient != 0 && !c.named() && contains(c.settings.XClient, c.sess.Remote.Addr())
 }
 
 // named reports whether a listed host has told, by a PROXY header or XCLIENT,

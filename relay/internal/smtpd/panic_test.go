@@ -49,11 +49,11 @@ func TestPanicEndsItsSession(t *testing.T) {
 // A panic in a callback of the TLS configuration ends the session only.
 func TestPanicInTLS(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		p := policyFor(t, r.backend, open())
+		p := settingsFor(t, r.backend, open())
 		p.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			panic("boom")
 		}}
-		r.server.SetPolicy(p)
+		r.server.Apply(p)
 		c := r.client()
 		c.Expect("220 *")
 		c.EHLO()
@@ -63,7 +63,7 @@ func TestPanicInTLS(t *testing.T) {
 		if err := c.TryHandshake(nil); err == nil {
 			t.Error("handshake succeeded")
 		}
-		r.server.SetPolicy(r.policy)
+		r.server.Apply(r.settings)
 		r.client().Expect("220 *")
 	})
 }
@@ -71,7 +71,7 @@ func TestPanicInTLS(t *testing.T) {
 // A panic in a report does not end the session.
 func TestPanicInReport(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		r.server.SetPolicy(policyFor(t, panicking{r.backend}, open()))
+		r.server.Apply(settingsFor(t, panicking{r.backend}, open()))
 		p := r.client()
 		p.Expect("220 *")
 		p.Say("FOO", "QUIT")

@@ -86,8 +86,8 @@ func saslRig(t *testing.T, c *connector.Connector, f func(t *testing.T, r *rig))
 	storedKeys()
 	authority()
 	bubbleWith(t, func(cfg *smtpd.Config) {
-		cfg.Policy.Auth = bounded(people())
-		cfg.Policy.TLS.ClientCAs = authority().pool
+		cfg.Settings.Auth = bounded(people())
+		cfg.Settings.TLS.ClientCAs = authority().pool
 	}, f, c)
 }
 
@@ -215,8 +215,8 @@ func bound(
 	}
 }
 
-func (r *rig) policyConnector() *connector.Connector {
-	c, _ := r.policy.Connectors.Match(
+func (r *rig) settingsConnector() *connector.Connector {
+	c, _ := r.settings.Connectors.Match(
 		netip.MustParseAddrPort("192.0.2.1:25"), netip.MustParseAddr("192.0.2.7"),
 	)
 	return c

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/postern-mail/postern/connector"
 )
 
 // proxyTimeout is what a proxy has for its header, which is the first that it
@@ -17,7 +19,6 @@ const proxyTimeout = 5 * time.Second
 // returns false the connection is to be closed: without a word, unless there is
 // something to say to a client.
 func (c *conn) proxied() bool {
-	proxy := c.sess.Remote
 	ends, err := c.proxyHeader()
 	c.srv.headers.Add(-1)
 	if err == nil && startsHeader(c.wire.in.pending()) {
@@ -29,37 +30,44 @@ func (c *conn) proxied() bool {
 			level = slog.LevelDebug // it has looked whether somebody listens
 		}
 		c.log.Log(c.ctx, level, "connection of a proxy closed",
-			"session", c.sess.ID, "proxy", proxy, "err", err)
+			"session", c.sess.ID, "proxy", c.sess.Remote, "err", err)
 		return false
 	}
 	c.proxy = proxyRead
-	local := c.sess.Local
+	con, ok := c.behindProxy(ends)
+	if !ok {
+		c.srv.unknown(c.settings, &c.sess)
+		return false
+	}
+	r := c.admit(con)
+	switch rej := (Rejection{Stage: "connect", Reply: r}); {
+	case r == nil:
+		return true
+	case con.ImplicitTLS:
+		c.rejected(rej)
+	default:
+		c.refuse(rej)
+	}
+	return false
+}
+
+// behindProxy makes the session that of the client that the header tells of,
+// and returns its connector.
+func (c *conn) behindProxy(ends endpoints) (con *connector.Connector, ok bool) {
+	local, proxy := c.sess.Local, c.sess.Remote
 	// HAProxy's checks name the ends of their own connection.
 	own := ends.own || ends.from == proxy
 	if !own {
 		c.sess.Proxy, c.sess.Local, c.sess.Remote = proxy, ends.to, ends.from
-		if c.pol.Connectors.HasBinding(ends.to) {
+		if c.settings.Connectors.HasBinding(ends.to) {
 			local = ends.to
 		}
 	}
-	con, ok := c.pol.find(local, c.sess.Remote, false)
+	con, ok = c.settings.find(local, c.sess.Remote, false)
 	if !ok && own {
-		con, ok = c.healthCheck(local), true
+		return c.healthCheck(local), true
 	}
-	if !ok {
-		c.srv.unknown(c.pol, &c.sess)
-		return false
-	}
-	if r := c.admit(con); r != nil {
-		rej := Rejection{Stage: "connect", Reply: r}
-		if con.ImplicitTLS {
-			c.rejected(rej)
-		} else {
-			c.refuse(rej)
-		}
-		return false
-	}
-	return true
+	return con, ok
 }
 
 var errSecondHeader = errors.New("smtpd: a second PROXY header")

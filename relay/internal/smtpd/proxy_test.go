@@ -106,7 +106,7 @@ func TestParseHeader(t *testing.T) {
 func proxies(list ...string) func(*smtpd.Config) {
 	return func(cfg *smtpd.Config) {
 		for _, s := range list {
-			cfg.Policy.Proxies = append(cfg.Policy.Proxies, connector.MustParseRange(s))
+			cfg.Settings.Proxies = append(cfg.Settings.Proxies, connector.MustParseRange(s))
 		}
 	}
 }
@@ -253,7 +253,7 @@ func FuzzProxy(f *testing.F) {
 	s := smtpd.New(
 		smtpd.Config{
 			Hostname: "mx.example.test", Logger: slog.New(slog.DiscardHandler),
-			Policy: policyFor(f, discard{}, c),
+			Settings: settingsFor(f, discard{}, c),
 		},
 	)
 	served := make(chan error, 1)
@@ -270,12 +270,12 @@ func FuzzProxy(f *testing.F) {
 		socket := netip.MustParseAddrPort("192.0.2.7:25")
 		for _, listed := range []bool{true, false} {
 			b := &connected{}
-			p := policyFor(t, b, c)
+			p := settingsFor(t, b, c)
 			p.Proxies = []connector.Range{connector.MustParseRange("192.0.2.8")}
 			if listed {
 				p.Proxies = []connector.Range{connector.MustParseRange("192.0.2.7")}
 			}
-			s.SetPolicy(p)
+			s.Apply(p)
 			conn := &scripted{in: strings.NewReader(string(in)), closed: make(chan struct{})}
 			l.conns <- conn
 			<-conn.closed

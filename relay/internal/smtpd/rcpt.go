@@ -34,7 +34,7 @@ func (c *conn) rcpt(arg string) {
 			To: rc.To.String()})
 		return
 	}
-	r = c.ask(func() error { return c.pol.Backend.Rcpt(c.ctx, &c.sess, m, &rc) })
+	r = c.ask(func() error { return c.settings.Backend.Rcpt(c.ctx, &c.sess, m, &rc) })
 	if r != nil {
 		c.tx.rcptRefused = true
 		c.refusedByBackend(Rejection{Stage: "rcpt", Reply: r, To: rc.To.String()})
@@ -47,7 +47,7 @@ func (c *conn) rcpt(arg string) {
 func (c *conn) takeRecipient(rc *Rcpt) {
 	m := c.tx.mail
 	n := rc.memory(len(m.Recipients))
-	if n > 0 && !c.pol.Memory.TakeSpare(n) {
+	if n > 0 && !c.settings.Memory.TakeSpare(n) {
 		c.refuse(Rejection{Stage: "rcpt", Reply: policy.NoRoom.Reply(), To: rc.To.String()})
 		return
 	}
@@ -70,7 +70,7 @@ func (c *conn) noTransaction(stage string) {
 }
 
 // parseRcpt reads the argument of RCPT in the transaction m.
-func parseRcpt(arg string, e extensions, m *Mail) (Rcpt, *Reply) {
+func parseRcpt(arg string, e extensions, m *Mail) (Rcpt, *policy.Reply) {
 	to, rest, err := path(arg, "TO:")
 	if err != nil || to.IsNull() {
 		if errors.Is(err, errSyntax) {
@@ -82,7 +82,7 @@ func parseRcpt(arg string, e extensions, m *Mail) (Rcpt, *Reply) {
 		return Rcpt{}, r
 	}
 	rc := Rcpt{To: to}
-	if r := params(rest, func(key, value string) *Reply {
+	if r := params(rest, func(key, value string) *policy.Reply {
 		return rc.set(key, value, e, m.UTF8)
 	}); r != nil {
 		return Rcpt{}, r
@@ -94,7 +94,7 @@ func parseRcpt(arg string, e extensions, m *Mail) (Rcpt, *Reply) {
 	return rc, nil
 }
 
-func (rc *Rcpt) set(key, value string, e extensions, utf8 bool) *Reply {
+func (rc *Rcpt) set(key, value string, e extensions, utf8 bool) *policy.Reply {
 	switch {
 	case key == "NOTIFY" && e&extDSN != 0:
 		n, err := spool.ParseNotify(value)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 )
 
@@ -46,27 +47,27 @@ func (b *recorder) enter() func() {
 func (b *recorder) act(name string) error {
 	switch name {
 	case "refused":
-		return &smtpd.Reply{Code: 550, Enhanced: "5.1.1", Text: "User unknown"}
+		return &policy.Reply{Code: 550, Enhanced: "5.1.1", Text: "User unknown"}
 	case "later":
-		return &smtpd.Reply{Code: 451, Enhanced: "4.3.0", Text: "Later"}
+		return &policy.Reply{Code: 451, Enhanced: "4.3.0", Text: "Later"}
 	case "leave":
-		return &smtpd.Reply{Code: 421, Enhanced: "4.3.2", Text: "Go away"}
+		return &policy.Reply{Code: 421, Enhanced: "4.3.2", Text: "Go away"}
 	case "plain":
 		return errors.New("dial db.internal:5432\r\n250 2.0.0 forged")
 	case "wrapped":
 		return fmt.Errorf(
 			"policy: %w",
-			&smtpd.Reply{
+			&policy.Reply{
 				Code: 550, Enhanced: "5.7.1", Text: "No\r\n250 forged", Cause: errors.New("secret"),
 			},
 		)
 	case "odd":
-		return &smtpd.Reply{Code: 250, Text: "fine"}
+		return &policy.Reply{Code: 250, Text: "fine"}
 	case "nil":
-		var r *smtpd.Reply
+		var r *policy.Reply
 		return r
 	case "bare":
-		return &smtpd.Reply{Code: 550, Enhanced: "4.7.1", Text: "No"}
+		return &policy.Reply{Code: 550, Enhanced: "4.7.1", Text: "No"}
 	case "boom":
 		panic("boom")
 	}
@@ -79,7 +80,7 @@ func (b *recorder) Connect(_ context.Context, s *smtpd.Session) error {
 	defer b.mu.Unlock()
 	b.connected++
 	if s.Remote.Addr() == netip.MustParseAddr("192.0.2.66") {
-		return &smtpd.Reply{Code: 554, Enhanced: "5.7.1", Text: "Listed"}
+		return &policy.Reply{Code: 554, Enhanced: "5.7.1", Text: "Listed"}
 	}
 	return nil
 }
@@ -111,7 +112,7 @@ func (b *recorder) Verify(ctx context.Context, c auth.Proof) (*auth.Identity, er
 func (b *recorder) Auth(_ context.Context, s *smtpd.Session) error {
 	defer b.enter()()
 	if s.Identity.User == "barred" {
-		return &smtpd.Reply{Code: 550, Enhanced: "5.7.1", Text: "Account disabled"}
+		return &policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Account disabled"}
 	}
 	return nil
 }
@@ -119,7 +120,7 @@ func (b *recorder) Auth(_ context.Context, s *smtpd.Session) error {
 func (b *recorder) Mail(_ context.Context, s *smtpd.Session, m *smtpd.Mail) error {
 	defer b.enter()()
 	if !s.Rights.Has(connector.Submit) {
-		return &smtpd.Reply{Code: 530, Enhanced: "5.7.1", Text: "Client was not authenticated"}
+		return &policy.Reply{Code: 530, Enhanced: "5.7.1", Text: "Client was not authenticated"}
 	}
 	return b.act(m.From.Local())
 }
@@ -137,7 +138,9 @@ func (b *recorder) Message(
 	case "unread":
 		return "never", nil
 	case "full":
-		return "", &smtpd.Reply{Code: 452, Enhanced: "4.3.1", Text: "Insufficient system resources"}
+		return "", &policy.Reply{
+			Code: 452, Enhanced: "4.3.1", Text: "Insufficient system resources",
+		}
 	case "broken":
 		panic("broken")
 	case "mid":

@@ -13,11 +13,11 @@ const maxReplyText = 480
 
 // replyTo turns the error of a Backend into what goes on the wire. It is the
 // only place that does so.
-func replyTo(err error) *Reply {
+func replyTo(err error) *policy.Reply {
 	if err == nil {
 		return nil
 	}
-	r, ok := errors.AsType[*Reply](err)
+	r, ok := errors.AsType[*policy.Reply](err)
 	if !ok || r == nil || r.Code < 400 || r.Code > 599 {
 		return policy.ServerError.Because(err)
 	}
@@ -53,7 +53,7 @@ func appendText(b []byte, text string) []byte {
 
 // enhancedFor returns the enhanced code of r, or the general one of its class
 // when r has none that fits (RFC 2034 section 4, RFC 3463 section 2).
-func enhancedFor(r *Reply) string {
+func enhancedFor(r *policy.Reply) string {
 	if validEnhanced(r.Enhanced) && int(r.Enhanced[0]-'0') == r.Code/100 {
 		return r.Enhanced
 	}

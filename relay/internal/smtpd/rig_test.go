@@ -73,13 +73,13 @@ func (c *addressed) Write(p []byte) (int, error) {
 
 // rig is a server with a recorder behind it.
 type rig struct {
-	t       testing.TB
-	backend *recorder
-	server  *smtpd.Server
-	policy  smtpd.Policy
-	l       *memory
-	served  chan error
-	clients []*client
+	t        testing.TB
+	backend  *recorder
+	server   *smtpd.Server
+	settings smtpd.Settings
+	l        *memory
+	served   chan error
+	clients  []*client
 }
 
 // open returns a connector for tests: anonymous submission for all, no delays.
@@ -100,13 +100,13 @@ func open() *connector.Connector {
 	}
 }
 
-func policyFor(t testing.TB, b smtpd.Backend, list ...*connector.Connector) smtpd.Policy {
+func settingsFor(t testing.TB, b smtpd.Backend, list ...*connector.Connector) smtpd.Settings {
 	t.Helper()
 	set, err := connector.NewSet(list...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := smtpd.Policy{Connectors: set, TLS: serverTLS(), Backend: b}
+	p := smtpd.Settings{Connectors: set, TLS: serverTLS(), Backend: b}
 	if v, ok := b.(auth.Verifier); ok {
 		p.Auth = bounded(&auth.Server{Passwords: v})
 	}
@@ -131,11 +131,11 @@ func startWith(t testing.TB, change func(*smtpd.Config), list ...*connector.Conn
 	r := &rig{t: t, backend: b, l: newMemory(), served: make(chan error, 1)}
 	cfg := smtpd.Config{
 		Hostname: "relay.example.test", Logger: slog.New(slog.DiscardHandler),
-		Policy:   policyFor(t, b, list...),
+		Settings: settingsFor(t, b, list...),
 		Gateways: func() []netip.Addr { return nil },
 	}
 	change(&cfg)
-	r.policy = cfg.Policy
+	r.settings = cfg.Settings
 	r.server = smtpd.New(cfg)
 	go func() { r.served <- r.server.Serve(r.l) }()
 	return r

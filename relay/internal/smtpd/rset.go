@@ -28,6 +28,7 @@ var errQuit = errors.New("the client has said QUIT")
 func (c *conn) quit(arg string) {
 	if c.noArgument(arg) {
 		c.unfinished(errQuit)
-		c.goodbye(221, "2.0.0", "Service closing transmission channel")
+		c.reply(221, "2.0.0", "Service closing transmission channel")
+		c.wire.hangup = true
 	}
 }

@@ -13,7 +13,7 @@ func (c *conn) serve() {
 	defer func() {
 		if v := recover(); v != nil {
 			c.srv.panicked(&c.sess, v)
-			c.goodbye(421, "4.3.0", "Internal error")
+			c.goodbye(policy.Panicked.Reply())
 		}
 	}()
 	for c.open(); !c.wire.hangup; {

@@ -14,12 +14,12 @@ import (
 // ErrServerClosed is returned by [Server.Serve] on a server that was shut down.
 var ErrServerClosed = errors.New("smtpd: server closed")
 
-// Server accepts connections for all connectors of its policy. It is safe for
+// Server accepts connections for all connectors of its settings. It is safe for
 // concurrent use.
 type Server struct {
-	shared shared
-	policy atomic.Pointer[Policy]
-	done   chan struct{} // closed when closed is set
+	shared   shared
+	settings atomic.Pointer[Settings]
+	done     chan struct{} // closed when closed is set
 
 	mu        sync.Mutex
 	closed    bool
@@ -46,16 +46,15 @@ func New(cfg Config) *Server {
 	}
 	h.inputs.New = func() any { return new([largeInput]byte) }
 	h.next.Store(rand.Uint64())
-	s.SetPolicy(cfg.Policy)
+	s.Apply(cfg.Settings)
 	return s
 }
 
-// SetPolicy sets the policy of new connections. Those that are open keep
-// theirs.
-func (s *Server) SetPolicy(p Policy) {
-	p.serving = serving(p.TLS, p.Auth != nil && p.Auth.SCRAM != nil)
-	p.asking = asking(p.serving)
-	s.policy.Store(&p)
+// Apply sets the settings of new connections. Those that are open keep theirs.
+func (s *Server) Apply(new Settings) {
+	new.serving = serving(new.TLS, new.Auth != nil && new.Auth.SCRAM != nil)
+	new.asking = asking(new.serving)
+	s.settings.Store(&new)
 }
 
 // Serve accepts connections on l until the server is shut down, then returns
@@ -118,20 +117,20 @@ func (s *Server) rest(d time.Duration) {
 // accept chooses the connector and admits the connection. It does not block on
 // the peer.
 func (s *Server) accept(c net.Conn) {
-	h, pol := &s.shared, s.policy.Load()
+	h, settings := &s.shared, s.settings.Load()
 	sess := Session{Local: addrPort(c.LocalAddr()), Remote: addrPort(c.RemoteAddr())}
-	if contains(pol.Proxies, sess.Remote.Addr()) {
-		s.acceptProxy(pol, c, sess)
+	if contains(settings.Proxies, sess.Remote.Addr()) {
+		s.acceptProxy(settings, c, sess)
 		return
 	}
-	con, ok := pol.find(sess.Local, sess.Remote, false)
+	con, ok := settings.find(sess.Local, sess.Remote, false)
 	if !ok {
 		c.Close()
-		h.unknown(pol, &sess)
+		h.unknown(settings, &sess)
 		return
 	}
 	sess.ID = h.sessionID()
-	own := newConn(h, pol, c, sess)
+	own := newConn(h, settings, c, sess)
 	if r := own.admit(con); r != nil {
 		own.rejected(Rejection{Stage: "connect", Reply: r})
 		if !con.ImplicitTLS {
@@ -147,7 +146,7 @@ func (s *Server) accept(c net.Conn) {
 }
 
 // acceptProxy accepts a connection that begins with a PROXY header.
-func (s *Server) acceptProxy(pol *Policy, c net.Conn, sess Session) {
+func (s *Server) acceptProxy(settings *Settings, c net.Conn, sess Session) {
 	h := &s.shared
 	if h.headers.Add(1) > maxHeaders {
 		h.headers.Add(-1)
@@ -156,7 +155,7 @@ func (s *Server) acceptProxy(pol *Policy, c net.Conn, sess Session) {
 		return
 	}
 	sess.ID = h.sessionID()
-	own := newConn(h, pol, c, sess)
+	own := newConn(h, settings, c, sess)
 	own.proxy = proxyExpected
 	s.begin(own)
 }

@@ -16,21 +16,21 @@ func TestConnectRefused(t *testing.T) {
 	})
 }
 
-// A running session keeps the policy it began with.
-func TestSetPolicy(t *testing.T) {
+// A running session keeps the settings it began with.
+func TestApply(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		p := r.client()
 		p.Expect("220 mx.example.test *")
 		c := open()
 		c.FQDN = "new.example.test"
 		next := &recorder{}
-		r.server.SetPolicy(policyFor(t, next, c))
+		r.server.Apply(settingsFor(t, next, c))
 		q := r.client()
 		q.Expect("220 new.example.test *")
 		p.Say("HELO a", "MAIL FROM:<a@example.test>", "RCPT TO:<b@example.test>", "DATA", ".")
 		p.Expect("250 mx.example.test *", "250 *", "250 *", "354 *", "250 2.0.0 Ok: queued as Q1")
 		if len(r.backend.taken()) != 1 || len(next.taken()) != 0 {
-			t.Error("the session went over to the new policy")
+			t.Error("the session went over to the new settings")
 		}
 	})
 }
@@ -39,7 +39,7 @@ func TestSetPolicy(t *testing.T) {
 func TestSession(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		w := &watcher{recorder: r.backend}
-		r.server.SetPolicy(policyFor(t, w, open()))
+		r.server.Apply(settingsFor(t, w, open()))
 		p := r.client()
 		p.Expect("220 *")
 		p.Say("HELO first", "MAIL FROM:<a@example.test>", "RSET", "STARTTLS")

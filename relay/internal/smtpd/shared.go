@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // maxPaused bounds the sessions that are held back at one time, server-wide.
@@ -23,7 +25,7 @@ const maxHeaders = 1000
 type shared struct {
 	hostname  string
 	log       *slog.Logger
-	quota     quota
+	admitted  admissions
 	nat       natWatch
 	paused    atomic.Int64
 	strangers told
@@ -35,13 +37,13 @@ type shared struct {
 func (s *shared) sessionID() string { return strconv.FormatUint(s.next.Add(1), 16) }
 
 // report tells the backend of a refusal, which logs it.
-func (s *shared) report(pol *Policy, sess *Session, rej Rejection) {
+func (s *shared) report(settings *Settings, sess *Session, rej Rejection) {
 	defer func() {
 		if v := recover(); v != nil {
 			s.panicked(sess, v)
 		}
 	}()
-	pol.Backend.Rejected(sess, rej)
+	settings.Backend.Rejected(sess, rej)
 }
 
 func (s *shared) panicked(sess *Session, v any) {
@@ -51,7 +53,7 @@ func (s *shared) panicked(sess *Session, v any) {
 
 // unknown reports a peer that no connector is for. Nothing bounds how often
 // such peers connect, so not every one is told of.
-func (s *shared) unknown(pol *Policy, sess *Session) {
+func (s *shared) unknown(settings *Settings, sess *Session) {
 	ok, before := s.strangers.tell(time.Now())
 	if !ok {
 		return
@@ -63,7 +65,7 @@ func (s *shared) unknown(pol *Policy, sess *Session) {
 	if sess.ID == "" {
 		sess.ID = s.sessionID()
 	}
-	s.report(pol, sess, Rejection{Stage: "connect", Reply: &Reply{Cause: err}})
+	s.report(settings, sess, Rejection{Stage: "connect", Reply: &policy.Reply{Cause: err}})
 }
 
 var errNoConnector = errors.New("no connector for the peer")

@@ -14,10 +14,6 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// Reply is an error that says what goes on the wire. Any other error of a
-// Backend becomes a constant 451 4.3.0; its text goes to the log only.
-type Reply = policy.Reply
-
 // Session is what a connection has shown so far. The server owns it; a
 // Backend reads it during its calls, which never overlap for one session.
 type Session struct {
@@ -67,7 +63,7 @@ type Rcpt struct {
 // Rejection tells of a refusal after it was decided.
 type Rejection struct {
 	Stage string // connect tls helo auth mail rcpt data
-	Reply *Reply
+	Reply *policy.Reply
 	From  string // as far as known
 	To    string // at rcpt
 	User  string // at auth: the name tried
@@ -76,9 +72,10 @@ type Rejection struct {
 	Command string
 }
 
-// Backend decides. Its methods return nil to accept, a *Reply to choose the
-// reply, or any other error for 451 4.3.0. ctx ends with the connection.
-// They are called by many sessions at once.
+// Backend decides. Its methods return nil to accept, a [*policy.Reply] to
+// choose the reply, or any other error for a constant 451 4.3.0; its text goes
+// to the log only. ctx ends with the connection. They are called by many
+// sessions at once.
 type Backend interface {
 	Connect(ctx context.Context, s *Session) error
 	Helo(ctx context.Context, s *Session) error
@@ -103,9 +100,9 @@ type Backend interface {
 	Rejected(s *Session, r Rejection)
 }
 
-// Policy is what a connection is judged by. A connection keeps the one it
+// Settings are what a connection is served with. A connection keeps those it
 // began with.
-type Policy struct {
+type Settings struct {
 	Connectors *connector.Set
 	// TLS is used for STARTTLS and implicit TLS; nil means that neither is
 	// offered. Connectors on which a certificate counts ask the client for one,
@@ -139,7 +136,7 @@ type Policy struct {
 type Config struct {
 	Hostname string
 	Logger   *slog.Logger
-	Policy   Policy
+	Settings Settings
 	// Gateways returns the default gateways of this host, and nil when they are
 	// not known now: those of before count. Defaults to what the system says.
 	Gateways func() []netip.Addr

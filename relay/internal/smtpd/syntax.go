@@ -108,7 +108,7 @@ func bracketed(s string) string {
 
 // params calls f for each esmtp-param of s (RFC 5321 section 4.1.2). A keyword
 // that comes twice is an error.
-func params(s string, f func(key, value string) *Reply) *Reply {
+func params(s string, f func(key, value string) *policy.Reply) *policy.Reply {
 	var seen [maxParams]string
 	n := 0
 	for s = strings.TrimLeft(s, " "); s != ""; s = strings.TrimLeft(s, " ") {
@@ -143,10 +143,10 @@ func hasControl(s string) bool {
 	return false
 }
 
-func badParam() *Reply { return policy.BadArguments.Reply() }
+func badParam() *policy.Reply { return policy.BadArguments.Reply() }
 
 // unknownParam is RFC 5321 section 4.1.1.11.
-func unknownParam() *Reply { return policy.UnknownParameter.Reply() }
+func unknownParam() *policy.Reply { return policy.UnknownParameter.Reply() }
 
 // completePath adds a domain to the path of an argument that has none (RFC 6409
 // section 8.1), but for <> and <postmaster>.

@@ -17,9 +17,9 @@ const handshakeTimeout = 30 * time.Second
 // handshake puts TLS on the connection, or ends it: after a failed handshake
 // nothing that arrives can be trusted to be SMTP.
 func (c *conn) handshake() bool {
-	cfg, socket := c.pol.serving, c.wire.raw
+	cfg, socket := c.settings.serving, c.wire.raw
 	if c.asks() {
-		cfg = c.pol.asking
+		cfg = c.settings.asking
 	}
 	if in := &c.wire.in; !in.empty() {
 		// What came with the PROXY header.
@@ -34,7 +34,7 @@ func (c *conn) handshake() bool {
 	defer cancel()
 	if err := secure.HandshakeContext(ctx); err != nil {
 		c.rejected(Rejection{
-			Stage: "tls", Reply: &Reply{Cause: fmt.Errorf("TLS handshake: %w", err)},
+			Stage: "tls", Reply: &policy.Reply{Cause: fmt.Errorf("TLS handshake: %w", err)},
 		})
 		c.wire.hangup = true
 		return false
@@ -50,15 +50,15 @@ func (c *conn) handshake() bool {
 func (c *conn) asks() bool {
 	con := c.sess.Connector
 	return con.AsksForCertificate() ||
-		c.authKnown() && c.pol.Auth.Certificates != nil &&
-			policy.DecideAuth(c.pol.Auth, con, true) == nil
+		c.authKnown() && c.settings.Auth.Certificates != nil &&
+			policy.DecideAuth(c.settings.Auth, con, true) == nil
 }
 
 // verify looks at the certificate that the client has shown and sets
 // VerifiedChains if it is good. Without ClientCAs none is: the system's
 // roots vouch for far more hosts than anybody would want to let in.
 func (c *conn) verify(state *tls.ConnectionState) {
-	cas := c.pol.TLS.ClientCAs
+	cas := c.settings.TLS.ClientCAs
 	if len(state.PeerCertificates) == 0 || len(state.VerifiedChains) > 0 || cas == nil ||
 		!c.asks() {
 		return
@@ -70,7 +70,7 @@ func (c *conn) verify(state *tls.ConnectionState) {
 		// authorities issue no other.
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 	}
-	if now := c.pol.TLS.Time; now != nil {
+	if now := c.settings.TLS.Time; now != nil {
 		opts.CurrentTime = now()
 	}
 	for _, cert := range state.PeerCertificates[1:] {

@@ -17,7 +17,7 @@ func TestOldTLS(t *testing.T) {
 	for _, least := range []uint16{0, tls.VersionTLS10, tls.VersionTLS13} {
 		for _, most := range []uint16{tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13} {
 			bubbleWith(t, func(cfg *smtpd.Config) {
-				cfg.Policy.TLS.MinVersion = least
+				cfg.Settings.TLS.MinVersion = least
 			}, func(t *testing.T, r *rig) {
 				p := r.client()
 				p.Expect("220 *")
@@ -94,7 +94,7 @@ func TestSuites(t *testing.T) {
 		},
 	} {
 		bubbleWith(t, func(cfg *smtpd.Config) {
-			cfg.Policy.TLS = test.config
+			cfg.Settings.TLS = test.config
 		}, func(t *testing.T, r *rig) {
 			for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
 				if suite.SupportedVersions[0] == tls.VersionTLS13 ||
@@ -133,7 +133,7 @@ func TestALPN(t *testing.T) {
 		},
 	} {
 		bubbleWith(t, func(cfg *smtpd.Config) {
-			change(cfg.Policy.TLS)
+			change(cfg.Settings.TLS)
 		}, func(t *testing.T, r *rig) {
 			for _, tt := range []struct {
 				asked []string

@@ -6,7 +6,7 @@ import "github.com/postern-mail/postern/relay/internal/policy"
 // clients send behind it without waiting.
 type transaction struct {
 	mail *Mail // nil outside one
-	held int64 // of the policy's memory
+	held int64 // of the memory for recipients
 
 	mailRefused bool // pipelined RCPT and DATA follow a refused MAIL
 	rcptRefused bool

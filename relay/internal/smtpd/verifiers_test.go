@@ -51,8 +51,8 @@ func TestStuckVerifier(t *testing.T) {
 					Throttle: auth.NewThrottle(&auth.ThrottleOptions{Free: 1, SourceFree: 1}),
 				}
 				b := &proof{recorder: r.backend}
-				r.policy.Auth, r.policy.Backend = bounded(server), b
-				r.server.SetPolicy(r.policy)
+				r.settings.Auth, r.settings.Backend = bounded(server), b
+				r.server.Apply(r.settings)
 				p := r.inside("192.0.2.7:40000", authority().issue(nil, "stuck.example.test"))
 				began := time.Now()
 				reply, _ := p.logOn(mechanism, true, d())

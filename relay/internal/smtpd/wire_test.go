@@ -50,7 +50,7 @@ func TestRepliesLeaveTogether(t *testing.T) {
 func TestContentInBlocks(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		b := &blocks{recorder: r.backend}
-		r.server.SetPolicy(policyFor(t, b, open()))
+		r.server.Apply(settingsFor(t, b, open()))
 		p := r.client()
 		p.Expect("220 *")
 		p.EHLO()

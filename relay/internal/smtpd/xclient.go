@@ -65,12 +65,12 @@ func (c *conn) become(told *claim) {
 }
 
 // readmit admits the client that XCLIENT has told of.
-func (c *conn) readmit() *Reply {
+func (c *conn) readmit() *policy.Reply {
 	local := c.sess.Local
-	if !c.pol.Connectors.HasBinding(local) {
+	if !c.settings.Connectors.HasBinding(local) {
 		local = addrPort(c.wire.raw.LocalAddr())
 	}
-	con, ok := c.pol.find(local, c.sess.Remote, c.sess.TLS == nil)
+	con, ok := c.settings.find(local, c.sess.Remote, c.sess.TLS == nil)
 	if !ok || !isHost(c.sess.Remote.Addr()) {
 		return policy.NoClientService.Reply()
 	}

@@ -82,7 +82,7 @@ func TestXClientSessions(t *testing.T) {
 	c.Limits.MaxConnectionsPerSource = 1
 	smtps.ImplicitTLS = true
 	bubbleWith(t, func(cfg *smtpd.Config) {
-		cfg.Policy.XClient = []connector.Range{connector.MustParseRange("192.0.2.7")}
+		cfg.Settings.XClient = []connector.Range{connector.MustParseRange("192.0.2.7")}
 	}, func(t *testing.T, r *rig) {
 		p := r.client()
 		p.Expect("220 *")
@@ -115,7 +115,7 @@ func TestXClientSessions(t *testing.T) {
 func TestXClientPipelined(t *testing.T) {
 	xclient := connector.MustParseRange("192.0.2.7")
 	bubbleWith(t, func(cfg *smtpd.Config) {
-		cfg.Policy.XClient = []connector.Range{xclient}
+		cfg.Settings.XClient = []connector.Range{xclient}
 	}, func(t *testing.T, r *rig) {
 		for i := range 50 {
 			p := r.client()
@@ -130,7 +130,7 @@ func TestXClientPipelined(t *testing.T) {
 // A connector on which no certificate counts does not ask for one.
 func TestTLSNotAskedFor(t *testing.T) {
 	bubbleWith(t, func(cfg *smtpd.Config) {
-		cfg.Policy.TLS.ClientCAs = authority().pool
+		cfg.Settings.TLS.ClientCAs = authority().pool
 	}, func(t *testing.T, r *rig) {
 		p := r.client()
 		p.Expect("220 *")

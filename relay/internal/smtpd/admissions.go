@@ -9,9 +9,9 @@ import (
 	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
-// quota counts the connections of each connector, by its name, so that the
-// counts outlive a change of policy.
-type quota struct {
+// admissions counts the connections of each connector, by its name, so that the
+// counts outlive a change of the settings.
+type admissions struct {
 	mu    sync.Mutex
 	usage map[string]*usage
 }
@@ -67,9 +67,33 @@ func (u *usage) sweep(now time.Time) {
 }
 
 // admit counts a connection, or says why it may not be.
-func (q *quota) admit(name string, l connector.Limits, from netip.Addr, now time.Time) *Reply {
+func (q *admissions) admit(
+	name string, l connector.Limits, from netip.Addr, now time.Time,
+) *policy.Reply {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	u := q.of(name, now)
+	u.sweep(now)
+	from = policy.Source(from)
+	s := u.of(from)
+	if r := u.tooFast(s, float64(l.ConnectionRate), now); r != nil {
+		return r
+	}
+	if r := u.tooMany(s, l); r != nil {
+		return r
+	}
+	if l.ConnectionRate > 0 {
+		u.rate.tokens--
+		s.rate.tokens--
+	}
+	u.total++
+	s.open++
+	u.source[from] = s
+	return nil
+}
+
+// of returns what a connector has.
+func (q *admissions) of(name string, now time.Time) *usage {
 	u := q.usage[name]
 	if u == nil {
 		u = &usage{source: make(map[netip.Addr]*source), swept: now}
@@ -78,20 +102,28 @@ func (q *quota) admit(name string, l connector.Limits, from netip.Addr, now time
 		}
 		q.usage[name] = u
 	}
-	u.sweep(now)
-	from = policy.Source(from)
-	s := u.of(from)
-	if rate := float64(l.ConnectionRate); rate > 0 {
-		u.rate.fill(rate, now)
-		s.rate.fill(max(1, rate/2), now)
-		switch {
-		case s.rate.tokens < 1:
-			// One source leaves the other half to the others.
-			return policy.SourceRateExceeded.Reply()
-		case u.rate.tokens < 1:
-			return policy.ConnectionRateExceeded.Reply()
-		}
+	return u
+}
+
+// tooFast refuses a connection over the rate.
+func (u *usage) tooFast(s *source, rate float64, now time.Time) *policy.Reply {
+	if rate <= 0 {
+		return nil
 	}
+	u.rate.fill(rate, now)
+	s.rate.fill(max(1, rate/2), now)
+	switch {
+	case s.rate.tokens < 1:
+		// One source leaves the other half to the others.
+		return policy.SourceRateExceeded.Reply()
+	case u.rate.tokens < 1:
+		return policy.ConnectionRateExceeded.Reply()
+	}
+	return nil
+}
+
+// tooMany refuses a connection beside as many others as there may be.
+func (u *usage) tooMany(s *source, l connector.Limits) *policy.Reply {
 	if l.MaxConnections > 0 && u.total >= l.MaxConnections {
 		return policy.TooManyConnections.Reply()
 	}
@@ -109,18 +141,11 @@ func (q *quota) admit(name string, l connector.Limits, from netip.Addr, now time
 	if most >= 0 && s.open >= most {
 		return policy.TooManyOfSource.Reply()
 	}
-	if l.ConnectionRate > 0 {
-		u.rate.tokens--
-		s.rate.tokens--
-	}
-	u.total++
-	s.open++
-	u.source[from] = s
 	return nil
 }
 
 // release takes back what admit counted.
-func (q *quota) release(name string, from netip.Addr) {
+func (q *admissions) release(name string, from netip.Addr) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	u := q.usage[name]
