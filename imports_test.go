@@ -44,6 +44,10 @@ var allowed = map[string][]string{
 	"relay/internal/dsn":    {"relay/internal/header", "relay/spool"},
 	"relay/internal/sched":  {"relay/spool"},
 	"relay/internal/policy": {"auth", "connector", "domains", "relay/spool"},
+	"relay/internal/intake": {
+		".", "auth", "auth/msgauth", "connector", "domains", "relay/internal/header",
+		"relay/internal/policy", "relay/internal/routing", "relay/internal/sevenbit", "relay/spool",
+	},
 	"relay/internal/smtpd": {
 		"auth", "connector", "domains", "relay/internal/policy", "relay/spool",
 		"github.com/pires/go-proxyproto",

@@ -1,13 +1,10 @@
 package relay
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
-	"io"
 	"maps"
 	"net/netip"
 	"slices"
@@ -17,6 +14,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/intake"
 	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 	"github.com/postern-mail/postern/relay/spool"
@@ -303,10 +301,7 @@ func (c *Client) Submit(ctx context.Context, m *Message) (*Receipt, error) {
 	if err := c.recipients(ctx, mail, m); err != nil {
 		return nil, err
 	}
-	content := &boundedReader{r: &crlfReader{r: m.Content}}
-	if l := c.Limits().MaxMessageBytes; l > 0 {
-		content.bounded, content.left = true, l
-	}
+	content := intake.Bound(intake.NewCRLFReader(m.Content), c.Limits().MaxMessageBytes)
 	id, err := c.backend.Message(ctx, s, mail, content)
 	if err != nil {
 		return nil, c.refuse(
@@ -323,7 +318,7 @@ func (c *Client) mail(ctx context.Context, m *Message) (*smtpd.Mail, *policy.Rep
 		return nil, r
 	}
 	if m.From != "" {
-		from, err := domains.Parse(complete(c.backend.rules, m.From))
+		from, err := domains.Parse(intake.CompleteAddress(c.backend.rules, m.From))
 		if err != nil {
 			return nil, policy.BadSender.Reply()
 		}
@@ -364,7 +359,7 @@ func (c *Client) recipients(ctx context.Context, mail *smtpd.Mail, m *Message) e
 	for _, to := range m.To {
 		rcpt := smtpd.Rcpt{Notify: m.Notify}
 		var r *policy.Reply
-		if a, err := domains.Parse(complete(c.backend.rules, to)); err != nil {
+		if a, err := domains.Parse(intake.CompleteAddress(c.backend.rules, to)); err != nil {
 			r = policy.BadRecipient.Reply()
 		} else if r = policy.DecideLength(mail.From, a); r == nil {
 			rcpt.To = a
@@ -440,51 +435,4 @@ func (c *Client) hold(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	case <-c.backend.relay.closed:
 	}
-}
-
-// boundedReader ends with a refusal after left octets, if it is bounded. A bare
-// CR counts as the line end that [crWriter] makes of it.
-type boundedReader struct {
-	r       *crlfReader
-	bounded bool
-	left    int64
-	buf     [4096]byte
-}
-
-// WriteTo spares io.Copy a buffer of its own.
-func (b *boundedReader) WriteTo(w io.Writer) (done int64, err error) {
-	for {
-		n, err := b.Read(b.buf[:])
-		if n > 0 {
-			m, err := w.Write(b.buf[:n])
-			if done += int64(m); err != nil {
-				return done, err
-			}
-		}
-		if err == io.EOF {
-			return done, nil
-		} else if err != nil {
-			return done, err
-		}
-	}
-}
-
-func (b *boundedReader) Read(p []byte) (int, error) {
-	n, err := b.r.Read(p)
-	if b.bounded && n > 0 {
-		// Each LF has its CR: what is more of these is bare.
-		bare := bytes.Count(p[:n], []byte{'\r'}) - bytes.Count(p[:n], []byte{'\n'})
-		b.left -= int64(n + bare)
-		room := b.left
-		if p[n-1] == '\r' {
-			room++ // its LF may come
-		}
-		if room < 0 {
-			return 0, policy.TooLarge.Reply()
-		}
-	}
-	if err != nil && err != io.EOF {
-		err = fmt.Errorf("relay: reading the content: %w", err)
-	}
-	return n, err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/header"
+	"github.com/postern-mail/postern/relay/internal/intake"
 	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/routing"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
@@ -154,44 +155,45 @@ func (b *backend) Message(
 			To: r.To, Placement: t, Notify: r.Notify, Original: r.Original,
 		}
 	}
-	in := intake{
-		client:  c,
-		session: v,
-		message: spool.Message{
+	a := arrival{session: v, Message: intake.Message{
+		Client: c,
+		SMTP:   v.protocol == "",
+		Spool: spool.Message{
 			From: m.From.String(), EnvelopeID: m.EnvelopeID, Return: m.Return, Body: m.Body,
 			UTF8:   m.UTF8,
 			Origin: spool.Origin{Connector: s.Connector.Name, Remote: s.Remote.String()},
 			Labels: v.Labels, Stream: v.Stream,
 		},
-		from:   m.From,
-		rcpts:  rcpts,
-		limits: s.Limits,
-		trace: header.Received{
+		From:       m.From,
+		Recipients: rcpts,
+		Limits:     s.Limits,
+		Trace: header.Received{
 			HELO: traceName(s), RemoteIP: s.Remote.Addr(), By: b.cfg.Hostname,
 			With: header.With{
 				ESMTP: s.ESMTP, TLS: s.TLS != nil, Auth: s.Identity != nil, UTF8: m.UTF8,
 			}.String(),
 		},
-	}
+	}}
+	a.ask(b.snapshot)
 	if v.protocol != "" {
-		in.trace.With = v.protocol
+		a.Trace.With = v.protocol
 	}
 	if s.TLS != nil {
-		in.trace.TLSVersion, in.trace.TLSCipher = s.TLS.Version, s.TLS.CipherSuite
-		in.trace.Certificate = v.certificate
+		a.Trace.TLSVersion, a.Trace.TLSCipher = s.TLS.Version, s.TLS.CipherSuite
+		a.Trace.Certificate = v.certificate
 	}
 	if s.Identity != nil {
-		in.message.Origin.User = s.Identity.User
+		a.Spool.Origin.User = s.Identity.User
 	}
 	if m := v.message; m != nil {
-		in.schedule = schedule{m.NotBefore, m.Expires}
-		content = in.setKey(m.Key, content)
+		a.Schedule = intake.Schedule{NotBefore: m.NotBefore, Expires: m.Expires}
+		content = b.intake.SetKey(&a.Message, m.Key, content)
 	}
-	if err := b.relay.accept(ctx, b.snapshot, &in, content); err != nil {
+	if err := b.relay.accept(ctx, b.snapshot, &a, content); err != nil {
 		return "", giveUp(s, err)
 	}
-	v.duplicate = in.duplicate
-	return in.trace.ID, nil
+	v.duplicate = a.Duplicate
+	return a.Trace.ID, nil
 }
 
 // traceName is the name in HELO or, where that is no name of a host, the
@@ -215,20 +217,20 @@ func (b *backend) LoggedOn(s *smtpd.Session) {
 }
 
 // log writes the line of an accepted message.
-func (in *intake) log(log *slog.Logger) {
-	ctx, m := context.Background(), &in.message
+func (a *arrival) log(log *slog.Logger) {
+	ctx, m := context.Background(), &a.Spool
 	if !log.Enabled(ctx, slog.LevelInfo) {
 		return
 	}
-	v := in.session
+	v := a.session
 	if v == nil {
 		v = new(Session) // of the application itself
 	}
 	line := make(attributes, 0, 16)
-	line = line.text("queue_id", in.trace.ID)
-	line = line.session(v, m.Origin.User, credentialOf(in.client.Identity))
+	line = line.text("queue_id", a.Trace.ID)
+	line = line.session(v, m.Origin.User, credentialOf(a.Client.Identity))
 	line = line.text("from", m.From)
-	line = append(line, slog.Int("recipients", len(in.rcpts)), slog.Int64("size", m.Size))
+	line = append(line, slog.Int("recipients", len(a.Recipients)), slog.Int64("size", m.Size))
 	log.LogAttrs(ctx, slog.LevelInfo, "accepted", line...)
 }
 
@@ -274,13 +276,13 @@ func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 		Certificate: v.certificate,
 		User:        user, Credential: credential, From: r.From, Command: r.Command,
 		Code: r.Reply.Code, Enhanced: r.Reply.Enhanced, Text: r.Reply.Text, Reason: reason,
-		Labels: labels(s.Identity, v.Labels),
+		Labels: intake.Labels(s.Identity, v.Labels),
 	}
 	if s.Connector != nil {
 		e.Connector = s.Connector.Name
 	}
 	e.ID, e.Stream = rand.Text(), v.Stream
-	if labelBytes(e.Labels) > maxLabels {
+	if intake.LabelBytes(e.Labels) > intake.MaxLabels {
 		e.Labels = nil
 	}
 	if r.To != "" {

@@ -25,12 +25,6 @@ func ListensAt(cfg Config, a netip.AddrPort) bool {
 	return (&policy.Rules{Connectors: policy.Active(cfg.Connectors)}).ListensAt(a)
 }
 
-// CRLF is what Submit reads content through.
-func CRLF(r io.Reader) io.Reader { return &crlfReader{r: r} }
-
-// NewCRWriter returns what makes line ends of the CRs that CRLF leaves.
-func NewCRWriter(w io.Writer) io.Writer { return &crWriter{w: w} }
-
 // DecideRcpt makes every decision that a recipient needs, from the choice of
 // the receive connector to the choice of the send connector, and says whether
 // it is accepted. The name of the route is left out.
@@ -56,14 +50,8 @@ func (r *Relay) DecideRcpt(
 	return true
 }
 
-// NewLineBreaker returns what breaks the overlong lines of submissions.
-func NewLineBreaker(w io.Writer) io.Writer { return &lineBreaker{w: w} }
-
 // Told waits until the events so far have been handed over.
 func (r *Relay) Told(ctx context.Context) { r.events.drain(ctx) }
-
-// Fold folds the value of a header field.
-var Fold = fold
 
 // StoreBinary returns what is queued of a content that a user sends by SMTP
 // with BODY=BINARYMIME.
@@ -73,16 +61,16 @@ func (r *Relay) StoreBinary(ctx context.Context, m *Message) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	in.session = &Session{}
-	in.message.Body = "BINARYMIME"
+	in.SMTP = true
+	in.Spool.Body = "BINARYMIME"
 	var w memory
 	begin := func(context.Context, spool.ID) (spool.Writer, error) { return &w, nil }
-	c, _, err := r.prepare(ctx, p, in, m.Content, begin)
+	c, _, err := p.intake.Prepare(ctx, &in.Message, m.Content, begin)
 	return append(c.Prepend, w.Bytes()...), err
 }
 
 // WithoutSignatures is content without the n signatures that the relay has put
 // on it.
 func WithoutSignatures(content io.Reader, n int) (io.Reader, error) {
-	return new(signer).Remove(content, n)
+	return (resigner{}).Remove(content, n)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/internal/intake"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -53,7 +54,7 @@ func (r *Relay) Follow(
 		return errNoFollower
 	case r.eventLog == nil:
 		return errNoEventLog
-	case !isWord(consumer):
+	case !intake.IsWord(consumer):
 		return invalid("consumer", consumer, errWord)
 	}
 	if err := r.eventLog.begin(consumer); err != nil {

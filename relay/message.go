@@ -8,6 +8,7 @@ import (
 
 	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/relay/internal/intake"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -66,8 +67,6 @@ type Receipt struct {
 	Duplicate bool
 }
 
-var errNUL = errors.New("relay: the content holds a NUL octet")
-
 // What is wrong with a field of a message.
 var (
 	errNoRecipients = errors.New("a message needs at least one recipient")
@@ -81,9 +80,6 @@ var (
 	errPast         = errors.New("is in the past")
 	errBeforeStart  = errors.New("is not after NotBefore")
 )
-
-// errManyLabels answers what a session and its user bring along.
-var errManyLabels = errors.New("relay: the labels of the session and its user exceed 1 KiB")
 
 // invalid is a fault of a field, with its value.
 func invalid(field, value string, err error) error {
@@ -110,13 +106,13 @@ func (m *Message) checkFields(now time.Time) (errs []error) {
 	if !validEnvelopeID(m.EnvelopeID) {
 		errs = append(errs, invalid("EnvelopeID", m.EnvelopeID, errEnvelopeID))
 	}
-	if labelBytes(labels(m.Identity, m.Labels)) > maxLabels {
+	if intake.LabelBytes(intake.Labels(m.Identity, m.Labels)) > intake.MaxLabels {
 		errs = append(errs, &postern.FieldError{Field: "Labels", Err: errLabels})
 	}
-	if m.Stream != "" && !isWord(m.Stream) {
+	if m.Stream != "" && !intake.IsWord(m.Stream) {
 		errs = append(errs, invalid("Stream", m.Stream, errWord))
 	}
-	if m.Key != "" && !isKey(m.Key) {
+	if m.Key != "" && !intake.IsKey(m.Key) {
 		errs = append(errs, invalid("Key", m.Key, errKey))
 	}
 	return append(errs, m.checkTimes(now)...)
@@ -142,57 +138,6 @@ func (m *Message) checkTimes(now time.Time) (errs []error) {
 		fault("Expires", m.Expires, errFar)
 	}
 	return errs
-}
-
-// schedule is when a message may be sent, and until when. Zero times are not
-// set.
-type schedule struct{ notBefore, expires time.Time }
-
-// apply sets the times of deliveries that were made at a time.
-func (s schedule) apply(list []spool.Delivery, now time.Time) {
-	for i := range list {
-		d := &list[i]
-		if s.notBefore.After(now) {
-			d.Due = s.notBefore
-			d.Expires = d.Expires.Add(s.notBefore.Sub(now))
-		}
-		if !s.expires.IsZero() {
-			d.Expires = s.expires
-		}
-	}
-}
-
-// isKey reports whether a key is 1 to 255 printable ASCII characters.
-func isKey(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return 0 < len(s) && len(s) <= 255
-}
-
-// maxLabels bounds the names and values of a message's labels, in bytes.
-const maxLabels = 1 << 10
-
-func labelBytes(labels map[string]string) (n int) {
-	for k, v := range labels {
-		n += len(k) + len(v)
-	}
-	return n
-}
-
-// isWord reports whether a name is 1 to 64 letters, digits, "-", "_" and ".".
-func isWord(s string) bool {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case c == '-', c == '_', c == '.':
-		default:
-			return false
-		}
-	}
-	return 0 < len(s) && len(s) <= 64
 }
 
 func validEnvelopeID(s string) bool {

@@ -246,6 +246,7 @@ func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 			// anything listens.
 			bound := *p
 			bound.rules, bound.cfg.Connectors = rules, connectors
+			bound.intake = r.newIntake(&bound)
 			p = &bound
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/dsn"
+	"github.com/postern-mail/postern/relay/internal/intake"
 	"github.com/postern-mail/postern/relay/internal/routing"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -155,7 +156,7 @@ func (r *Relay) commitReport(
 	m := spool.Message{
 		ID: id, Created: rep.Date, Body: body, UTF8: rep.UTF8, Labels: l.Message.Labels,
 		Origin:     spool.Origin{Remote: l.Message.Origin.Remote},
-		Signatures: signatures(signature), Size: size.n + int64(len(signature)),
+		Signatures: intake.Signatures(signature), Size: size.n + int64(len(signature)),
 		Stream: l.Message.Stream, ReportOf: l.Message.ID,
 	}
 	accepted := aboutMessage(&m, rep.Date)

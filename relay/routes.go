@@ -34,7 +34,7 @@ func (r *Relay) newRoutes(cfg *Config, p *snapshot, f *faults) *routing.Routes {
 		Client:         r.client,
 		Number:         strconv.FormatUint(r.configs.Add(1), 10),
 		Rules:          p.rules,
-		Signer:         p.signer,
+		Signer:         resigner{p.signer},
 	})
 }
 

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -8,10 +9,13 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/auth/msgauth"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/internal/intake"
 	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/routing"
+	"github.com/postern-mail/postern/relay/spool"
 )
 
 // snapshot is a checked configuration, ready to decide. It does not change: a
@@ -22,7 +26,8 @@ type snapshot struct {
 	rules  *policy.Rules   // who may do what
 	routes *routing.Routes // where a copy goes
 	retry  delivery.Retry  // when it is tried again
-	signer *signer         // what is signed
+	signer *intake.Signer  // what is signed
+	intake *intake.Intake  // what takes messages in
 	log    *slog.Logger
 }
 
@@ -35,10 +40,43 @@ func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	cfg.EventLog.check(&f, cfg.Spool)
 	cfg.Pressure.check(&f)
 	p.rules = newRules(&cfg, r.authServer(&cfg), r.calls, &f)
-	p.signer = newSigner(&cfg, p.log, &f)
+	p.signer = cfg.newSigner(p.log, &f)
 	p.routes = r.newRoutes(&cfg, p, &f)
 	p.retry = newRetry(cfg.Retry, &f)
+	p.intake = r.newIntake(p)
 	return p, f.err()
+}
+
+// newSigner makes what signs by the keys of a configuration.
+func (cfg *Config) newSigner(log *slog.Logger, f *faults) *intake.Signer {
+	if len(cfg.DKIM) == 0 {
+		return intake.NewSigner(nil, log)
+	}
+	keys, err := msgauth.NewSigner(cfg.DKIM...)
+	f.join("DKIM", err)
+	return intake.NewSigner(keys, log)
+}
+
+// newIntake makes what takes messages in by a configuration.
+func (r *Relay) newIntake(p *snapshot) *intake.Intake {
+	in := &intake.Intake{
+		Rules: p.rules, Signer: p.signer, Headers: &r.headers, Memory: &r.memory,
+		Deliveries: func(
+			rcpts []routing.Recipient, stream string, size int64, now time.Time,
+		) []spool.Delivery {
+			return p.routes.Deliveries(rcpts, stream, size, now, p.retry.Expires)
+		},
+		KeyReused: ErrKeyReused,
+	}
+	if keys, ok := r.store.(spool.Keys); ok {
+		in.Claimed = func(ctx context.Context, scope, key string) (
+			id spool.ID, digest [32]byte, ok bool, err error,
+		) {
+			id, digest, ok, err = keys.Claimed(ctx, scope, key)
+			return id, digest, ok, storeError(err)
+		}
+	}
+	return in
 }
 
 // authServer returns what runs AUTH by a configuration; nil if nobody can log

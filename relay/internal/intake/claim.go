@@ -1,4 +1,4 @@
-package relay
+package intake
 
 import (
 	"context"
@@ -21,42 +21,44 @@ const claimTTL = 24 * time.Hour
 // keyField is the field by which a submission over SMTP brings its key.
 const keyField = "Idempotency-Key"
 
-// claim is the idempotency key of a message on its way in.
+// claim is the idempotency key of a message on its way in. A nil one claims
+// nothing.
 type claim struct {
 	scope, key string
 	digest     hash.Hash // of what makes it the same message
+	reused     error
 }
 
 // newClaim begins a claim with the envelope. Who has no name is known by the
 // address.
-func (in *intake) newClaim(key string) *claim {
-	c := &claim{key: key, digest: sha256.New()}
+func (in *Intake) newClaim(m *Message, key string) *claim {
+	c := &claim{key: key, digest: sha256.New(), reused: in.KeyReused}
 	user, credential, address := "", "", ""
-	if id := in.client.Identity; id != nil {
+	if id := m.Client.Identity; id != nil {
 		user, credential = id.User, id.Credential
 	}
-	if in.session != nil && user == "" && credential == "" {
-		address = in.session.Remote.Addr().String()
+	if from := m.Trace.RemoteIP; from.IsValid() && user == "" && credential == "" {
+		address = from.String()
 	}
 	scope := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q",
-		user, credential, address, in.message.Stream))
+		user, credential, address, m.Spool.Stream))
 	c.scope = hex.EncodeToString(scope[:16])
-	m := &in.message
-	fmt.Fprintf(c.digest, "%q %q %q", m.From, m.EnvelopeID, m.Return)
-	for i := range in.rcpts {
-		fmt.Fprintf(c.digest, " %q %d", in.rcpts[i].To.String(), in.rcpts[i].Notify)
+	fmt.Fprintf(c.digest, "%q %q %q", m.Spool.From, m.Spool.EnvelopeID, m.Spool.Return)
+	for i := range m.Recipients {
+		r := &m.Recipients[i]
+		fmt.Fprintf(c.digest, " %q %d", r.To.String(), r.Notify)
 	}
 	return c
 }
 
-// setKey claims a key for a message whose content counts as it is given. It
+// SetKey claims a key for a message whose content counts as it is given. It
 // returns the content to be read.
-func (in *intake) setKey(key string, content io.Reader) io.Reader {
+func (in *Intake) SetKey(m *Message, key string, content io.Reader) io.Reader {
 	if key == "" {
 		return content
 	}
-	in.claim = in.newClaim(key)
-	return io.TeeReader(content, in.claim.digest)
+	m.claim = in.newClaim(m, key)
+	return io.TeeReader(content, m.claim.digest)
 }
 
 func (c *claim) sum() (d [sha256.Size]byte) { return [sha256.Size]byte(c.digest.Sum(nil)) }
@@ -72,17 +74,17 @@ func (c *claim) spool() *spool.Claim {
 // takeKey takes the key out of the header of a submission over SMTP. Clients
 // write dates and ids anew when they repeat a message, so the envelope alone
 // counts.
-func (r *Relay) takeKey(in *intake, h *header.Header) error {
-	_, keeps := r.store.(spool.Keys)
-	if !keeps || !in.overSMTP() || in.client.Identity == nil || !h.Has(keyField) {
+func (in *Intake) takeKey(_ context.Context, m *Message) error {
+	h := m.header
+	if in.Claimed == nil || !m.SMTP || m.Client.Identity == nil || !h.Has(keyField) {
 		return nil
 	}
 	key := h.Value(keyField)
-	if h.Count(keyField) > 1 || !isKey(key) {
+	if h.Count(keyField) > 1 || !IsKey(key) {
 		return policy.BadKey.Reply()
 	}
 	h.Remove(func(f header.Field) bool { return f.Is(keyField) })
-	in.claim = in.newClaim(key)
+	m.claim = in.newClaim(m, key)
 	return nil
 }
 
@@ -93,52 +95,48 @@ func (e *repetition) Error() string { return "relay: queued before as " + e.id.S
 
 // repeated returns a *repetition if the key of the message is in use for the
 // same one. Then it reads what is left of the content.
-func (r *Relay) repeated(ctx context.Context, in *intake, body io.Reader) error {
-	if in.claim == nil {
+func (in *Intake) repeated(ctx context.Context, m *Message) error {
+	switch {
+	case m.claim == nil:
 		return nil
+	case in.Claimed == nil:
+		return fmt.Errorf("relay: the spool has no spool.Keys: %w", errors.ErrUnsupported)
 	}
-	keys, ok := r.store.(spool.Keys)
-	if !ok {
-		return fmt.Errorf("relay: %T has no spool.Keys: %w", r.store, errors.ErrUnsupported)
-	}
-	id, digest, ok, err := keys.Claimed(ctx, in.claim.scope, in.claim.key)
-	if err != nil {
-		return storeError(err)
-	}
-	if !ok {
-		return nil
-	}
-	if _, err := io.Copy(io.Discard, body); err != nil {
+	id, digest, ok, err := in.Claimed(ctx, m.claim.scope, m.claim.key)
+	if err != nil || !ok {
 		return err
 	}
-	return in.claim.compare(id, digest)
+	if _, err := io.Copy(io.Discard, m.body); err != nil {
+		return err
+	}
+	return m.claim.compare(id, digest)
 }
 
 // compare says whether the message that has the key is this one.
 func (c *claim) compare(id spool.ID, digest [sha256.Size]byte) error {
 	if digest != c.sum() {
-		return policy.KeyReused.Because(ErrKeyReused)
+		return policy.KeyReused.Because(c.reused)
 	}
 	return &repetition{id}
 }
 
-// commit commits by f, and tells a message that was queued meanwhile with the
+// Commit commits by f, and tells a message that was queued meanwhile with the
 // same key.
-func (c *claim) commit(f func() error) error {
+func (m *Message) Commit(f func() error) error {
 	err := f()
-	if claimed, ok := errors.AsType[*spool.ClaimedError](err); ok && c != nil {
-		return c.compare(claimed.Message, claimed.Digest)
+	if claimed, ok := errors.AsType[*spool.ClaimedError](err); ok && m.claim != nil {
+		return m.claim.compare(claimed.Message, claimed.Digest)
 	}
 	return err
 }
 
-// isRepetition reports whether an error says that the message was queued
+// IsRepetition reports whether an error says that the message was queued
 // before, and takes over its id.
-func (in *intake) isRepetition(err error) bool {
+func (m *Message) IsRepetition(err error) bool {
 	before, ok := errors.AsType[*repetition](err)
 	if ok {
-		in.duplicate = true
-		in.message.ID, in.trace.ID = before.id, before.id.String()
+		m.Duplicate = true
+		m.Spool.ID, m.Trace.ID = before.id, before.id.String()
 	}
 	return ok
 }
