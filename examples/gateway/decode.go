@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -9,39 +10,27 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/BurntSushi/toml"
+
 	"github.com/postern-mail/postern/connector"
 )
 
-// fault is one thing wrong with a configuration file.
-type fault struct {
-	field string // connector[0].remote_ip_ranges[1]
-	err   error
-}
-
-func (f fault) String() string { return f.field + ": " + f.err.Error() }
-
-// faults collects every fault, so that one run shows them all.
-type faults []fault
-
-func (f *faults) add(field, format string, args ...any) {
-	*f = append(*f, fault{field, fmt.Errorf(format, args...)})
-}
-
-// require adds a fault of something that is missing, unless it was there and
-// had another.
-func (f *faults) require(field, format string, args ...any) {
-	if !f.covers(field) {
-		f.add(field, format, args...)
+// decode reads the text of a file. It reports false when that is no TOML.
+func (f *faults) decode(text string) (*file, bool) {
+	var (
+		table map[string]any
+		into  file
+	)
+	if _, err := toml.Decode(text, &table); err != nil {
+		if e, ok := errors.AsType[toml.ParseError](err); ok {
+			f.add(fmt.Sprintf("line %d", e.Position.Line), "%s", e.Message)
+		} else {
+			f.add("-config", "%w", err)
+		}
+		return nil, false
 	}
-}
-
-// covers reports whether something is wrong with the field, or with what it is
-// part of, already.
-func (f faults) covers(field string) bool {
-	return slices.ContainsFunc(f, func(x fault) bool {
-		rest, ok := strings.CutPrefix(field, x.field)
-		return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
-	})
+	f.fill("", table, &into)
+	return &into, true
 }
 
 // fill copies a TOML table into a struct. The key of a field is its name in

@@ -5,10 +5,16 @@
 //	gateway -config FILE -explain 'remote=192.0.2.9 local=127.0.0.1:2525 from=a@example.test to=b@example.test'
 //	                              print how the relay would decide, and why
 //	gateway -password             read a password, print what the users file keeps of it: user:<this>
+//	gateway -from-exchange DIR    print a configuration file made from the dumps of an Exchange server in DIR
 //
 // What happens to every message goes to standard output as JSON Lines, the log
 // to standard error. Neither holds up mail: what nobody reads is dropped, and
 // counted.
+//
+// The dumps are receive.json, accepted.json, send.json and permissions.json;
+// the documentation of package connector/exchange has the PowerShell lines that
+// write them. Comments at the end of the file say what differs: read them
+// before you start a gateway.
 //
 // Under systemd it tells when it is ready, reloading and stopping, and that it
 // lives: gateway.service is a unit for it.
@@ -35,45 +41,65 @@ import (
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
-// run returns 0 when all went well, 1 when the relay failed, and 2 for a faulty
-// configuration.
-func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+// task is what the arguments ask for.
+type task struct {
+	config           string
+	check, password  bool
+	explain          string
+	dumps            string // directory
+	server, hostname string
+}
+
+// parse reads the arguments. Where it reports false, the exit code is known.
+func parse(args []string, stderr io.Writer) (c task, code int, ok bool) {
 	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	path := flags.String("config", "gateway.toml", "configuration `file`")
-	only := flags.Bool("check", false, "check the configuration and exit")
-	question := flags.String(
-		"explain", "",
-		"explain the decisions on a session, `words` such as remote=ADDRESS from=MAILBOX to=MAILBOX",
-	)
-	secret := flags.Bool(
-		"password", false,
-		"read a password from standard input and print what the users file keeps of it, for "+
-			"SCRAM too",
-	)
+	flags.StringVar(&c.config, "config", "gateway.toml", "configuration `file`")
+	flags.BoolVar(&c.check, "check", false, "check the configuration and exit")
+	flags.StringVar(&c.explain, "explain", "", "explain the decisions on a session, `words` "+
+		"such as remote=ADDRESS from=MAILBOX to=MAILBOX")
+	flags.BoolVar(&c.password, "password", false, "read a password from standard input and "+
+		"print what the users file keeps of it, for SCRAM too")
+	flags.StringVar(&c.dumps, "from-exchange", "", "print a configuration file made from the "+
+		"dumps of an Exchange server in `directory`")
+	flags.StringVar(&c.server, "server", "", "with -from-exchange, `name` of the server whose "+
+		"receive connectors are wanted (default all)")
+	flags.StringVar(&c.hostname, "hostname", "", "with -from-exchange, `name` of the gateway "+
+		"(default the server's)")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		return 0
+		return c, 0, false
 	case err != nil: // which Parse has told
-		return 2
+		return c, 2, false
 	case flags.NArg() > 0:
 		flags.Usage()
-		return 2
+		return c, 2, false
 	}
+	return c, 0, true
+}
+
+// run returns 0 when all went well, 1 when the relay failed or a dump cannot be
+// read, and 2 for a faulty configuration.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	c, code, ok := parse(args, stderr)
 	switch {
-	case *secret:
+	case !ok:
+		return code
+	case c.password:
 		return keep(stdin, stdout, stderr)
-	case *only:
-		_, _, found := load(*path, newLasting(), textLog(stderr))
+	case c.dumps != "":
+		return fromExchange(c.dumps, c.server, c.hostname, stdout, stderr)
+	case c.check:
+		_, _, found := load(c.config, newLasting(), textLog(stderr))
 		return report(found, stdout)
-	case *question != "":
-		cfg, _, found := load(*path, newLasting(), textLog(stderr))
+	case c.explain != "":
+		cfg, _, found := load(c.config, newLasting(), textLog(stderr))
 		if len(found) > 0 {
 			return report(found, stderr)
 		}
-		return explain(cfg, sendersOf(*path), *question, stdout, stderr)
+		return explain(cfg, sendersOf(c.config), c.explain, stdout, stderr)
 	}
-	return serve(*path, stdout, stderr)
+	return serve(c.config, stdout, stderr)
 }
 
 func textLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
