@@ -62,8 +62,7 @@ var allowed = map[string][]string{
 		"relay/delivery", "github.com/miekg/dns", "golang.org/x/net/idna",
 	},
 	"relay/internal/outbound": {
-		"connector", "relay/delivery", "relay/internal/sevenbit", "github.com/emersion/go-smtp",
-		"github.com/emersion/go-sasl",
+		"connector", "domains", "relay/delivery", "relay/internal/sevenbit", "relay/spool",
 	},
 
 	"relay": {

@@ -39,7 +39,6 @@ type Relay struct {
 	snap     atomic.Pointer[snapshot]
 	store    spool.Store
 	client   *outbound.Client
-	configs  atomic.Uint64 // counted
 	server   *smtpd.Server
 	sched    *sched.Scheduler
 	tried    *tried

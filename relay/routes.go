@@ -2,7 +2,6 @@ package relay
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/postern-mail/postern/connector"
@@ -25,14 +24,12 @@ func (r *Relay) newRoutes(cfg *Config, p *snapshot, f *faults) *routing.Routes {
 		transports[name] = bound(f, fmt.Sprintf("Transports[%q]", name), t, calls)
 	}
 	return routing.New(routing.Config{
-		Hostname:       cfg.Hostname,
 		Mailboxes:      bound(f, "Mailboxes", cfg.Mailboxes, calls),
 		Transport:      bound(f, "Transport", cfg.Transport, calls),
 		SendSet:        set,
 		SendConnectors: cfg.SendConnectors,
 		Transports:     transports,
 		Client:         r.client,
-		Number:         strconv.FormatUint(r.configs.Add(1), 10),
 		Rules:          p.rules,
 		Signer:         resigner{p.signer},
 	})

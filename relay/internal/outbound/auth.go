@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"slices"
+
+	"github.com/postern-mail/postern/relay/delivery"
 )
 
 var (
@@ -16,9 +18,11 @@ var (
 // refused, LOGIN; loginFirst turns the order round. login tells which it was.
 // Every failure is temporary: it is for the operator to mend while the mail
 // waits.
-func (c *conn) auth(ctx context.Context, h *NextHop, loginFirst bool) (login bool, failed *Result) {
+func (c *conn) auth(
+	ctx context.Context, h *hop, loginFirst bool,
+) (login bool, failed *delivery.Error) {
 	if !c.secure() && !h.AllowPlaintextAuth {
-		return false, &Result{Op: "auth", Enhanced: "4.7.0", Err: errAuthInClear}
+		return false, temporary(delivery.OpAuth, "4.7.0", errAuthInClear)
 	}
 	var tries []bool
 	if c.ext.plain {
@@ -28,7 +32,7 @@ func (c *conn) auth(ctx context.Context, h *NextHop, loginFirst bool) (login boo
 		tries = append(tries, true)
 	}
 	if len(tries) == 0 {
-		return false, &Result{Op: "auth", Enhanced: "4.7.0", Err: errMechanism}
+		return false, temporary(delivery.OpAuth, "4.7.0", errMechanism)
 	}
 	if loginFirst {
 		slices.Reverse(tries)
@@ -39,12 +43,12 @@ func (c *conn) auth(ctx context.Context, h *NextHop, loginFirst bool) (login boo
 		case failed != nil && (err != nil || rep.code == 421):
 			return login, failed // enough of it, after the first
 		case err != nil:
-			return login, lost(ctx, "auth", "4.4.2", err)
+			return login, lost(ctx, delivery.OpAuth, "4.4.2", err)
 		case rep.class() == 2:
 			return login, nil
 		}
-		r := refused("auth", rep)
-		r.Outcome, failed = Temporary, &r
+		failed = refused(delivery.OpAuth, rep)
+		failed.Permanent = false
 		if !otherMechanism(rep) {
 			break
 		}
@@ -60,7 +64,7 @@ func otherMechanism(rep *reply) bool {
 
 // logOn makes one exchange. A host that takes the user name of LOGIN for an
 // unknown command gets it behind AUTH, as some clients send it always.
-func (c *conn) logOn(h *NextHop, login bool) (*reply, error) {
+func (c *conn) logOn(h *hop, login bool) (*reply, error) {
 	b64 := base64.StdEncoding.EncodeToString
 	if !login {
 		return c.converse("AUTH PLAIN " + b64([]byte("\x00"+h.Username+"\x00"+h.Password)))

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/postern-mail/postern/relay/internal/outbound"
 )
 
 // BenchmarkDeliver is a transaction on a connection that is used again, against
@@ -28,7 +26,7 @@ func BenchmarkDeliver(b *testing.B) {
 				b.SetBytes(int64(len(content)))
 				b.ReportAllocs()
 				for b.Loop() {
-					if res := c.Deliver(b.Context(), r); res[0].Outcome != outbound.Delivered {
+					if res := c.Deliver(b.Context(), r); !res[0].Delivered {
 						b.Fatalf("%+v", res[0])
 					}
 				}
@@ -57,7 +55,7 @@ func BenchmarkTransaction(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if res := c.Deliver(b.Context(), r); res[0].Outcome != outbound.Delivered {
+				if res := c.Deliver(b.Context(), r); !res[0].Delivered {
 					b.Fatalf("%+v", res[0])
 				}
 			}

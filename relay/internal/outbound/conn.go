@@ -7,6 +7,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"github.com/postern-mail/postern/relay/delivery"
 )
 
 // pendingReply is how long a reply that may already be there is waited for
@@ -60,23 +62,15 @@ func (c *conn) idle() bool {
 	return !c.in.buffered() && (c.peek == nil || c.peek())
 }
 
-// spell gives the spelling of an address for the peer.
-func (c *conn) spell(address, ascii string) string {
-	if ascii != "" && !c.ext.utf8 {
-		return ascii
-	}
-	return address
-}
-
 // outOfOrder tells whether a peer that offers PIPELINING answers as if the
 // commands before had not come: it may manage one at a time.
 func (c *conn) outOfOrder(rep *reply) bool { return c.ext.pipelining && rep.code == 503 }
 
 // tlsBroke tells whether a connection that was lost before MAIL was answered
 // may have been lost over TLS, and that it is worth another try without.
-func (c *conn) tlsBroke(h *NextHop, why *Result) bool {
+func (c *conn) tlsBroke(h *hop, why *delivery.Error) bool {
 	e, ok := errors.AsType[net.Error](why.Err)
-	return c.secure() && mayFallBack(h) && why.Code == 0 && !(ok && e.Timeout())
+	return c.secure() && h.mayFallBack() && why.Reply.Code == 0 && !(ok && e.Timeout())
 }
 
 // stale tells whether a reply to RCPT or DATA on a connection used before may

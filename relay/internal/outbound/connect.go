@@ -2,26 +2,17 @@ package outbound
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
-	"net"
-	"os"
 
 	"github.com/postern-mail/postern/connector"
-)
-
-var (
-	errHelo       = errors.New("EHLO name not fit for the wire")
-	errOutOfPlace = errors.New("reply out of place")
-	errNotReady   = fmt.Errorf("no host was ready: %w", os.ErrDeadlineExceeded)
-	errNoPlace    = fmt.Errorf("no connection came free: %w", os.ErrDeadlineExceeded)
+	"github.com/postern-mail/postern/relay/delivery"
 )
 
 // connect makes a connection up to the point where a transaction can begin, or
 // tells why it could not.
-func (c *Client) connect(ctx context.Context, h *NextHop, key hopKey, t target) (*conn, *Result) {
+func (c *Client) connect(ctx context.Context, h *hop, t endpoint) (*conn, *delivery.Error) {
 	logon, failed := c.logons.begin(ctx, h, t.addr)
 	if failed != nil {
 		failed.Host = t.shown
@@ -36,19 +27,17 @@ func (c *Client) connect(ctx context.Context, h *NextHop, key hopKey, t target) 
 		cn, failed, _ = c.establish(ctx, h, t, true)
 	}
 	logon.end(failed)
-	end(failed == nil || failed.Code != 0)
+	end(failed == nil || failed.Reply.Code != 0)
 	if failed != nil {
 		failed.Host = t.shown
 		c.debug(
-			ctx, "connection failed", "host", t.shown, "op", failed.Op, "code", failed.Code, "text",
-			failed.Text, "err", failed.Err,
+			ctx, "connection failed", "host", t.shown, "op", failed.Op, "code", failed.Reply.Code,
+			"text", failed.Reply.Text, "err", failed.Err,
 		)
 		return nil, failed
 	}
-	cn.pool.key, cn.fellBack = key, retry || t.plain
-	if cn.limit = h.MessagesPerConnection; cn.limit == 0 {
-		cn.limit = 100
-	}
+	cn.pool.key, cn.fellBack = h.key, retry || t.plain
+	cn.limit = h.MessagesPerConnection
 	if n := cn.ext.maxMail; n > 0 && (cn.limit < 0 || n < cn.limit) {
 		cn.limit = n
 	}
@@ -68,22 +57,22 @@ func (c *Client) connect(ctx context.Context, h *NextHop, key hopKey, t target) 
 // establish connects, with plain without a thought of STARTTLS. retry tells
 // that it is worth another try with plain.
 func (c *Client) establish(
-	ctx context.Context, h *NextHop, t target, plain bool,
-) (cn *conn, failed *Result, retry bool) {
+	ctx context.Context, h *hop, t endpoint, plain bool,
+) (cn *conn, failed *delivery.Error, retry bool) {
 	dialCtx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
 	raw, err := c.cfg.Dial(dialCtx, t.network, t.addr)
 	cancel()
 	if err != nil {
-		return nil, lost(ctx, "dial", "4.4.1", err), false
+		return nil, lost(ctx, delivery.OpDial, "4.4.1", err), false
 	}
 	cn = newConn(raw, t.shown, t.addr, &c.cfg)
 	stop := context.AfterFunc(ctx, cn.close)
 	defer func() {
 		if !stop() && failed == nil {
-			failed = lost(ctx, "dial", "4.4.1", ctx.Err())
+			failed = lost(ctx, delivery.OpDial, "4.4.1", ctx.Err())
 		}
 		if failed != nil {
-			if failed.Code != 0 && failed.Code != 421 {
+			if failed.Reply.Code != 0 && failed.Reply.Code != 421 {
 				cn.quit()
 			} else {
 				cn.close()
@@ -94,16 +83,15 @@ func (c *Client) establish(
 
 	if h.ImplicitTLS {
 		if err := cn.startTLS(ctx, h, t.name); err != nil {
-			return cn, lost(ctx, "starttls", "4.7.5", err), false
+			return cn, lost(ctx, delivery.OpSTARTTLS, "4.7.5", err), false
 		}
 	}
 	rep, err := cn.read(c.cfg.GreetingTimeout, nil)
 	if err != nil {
-		return cn, lost(ctx, "greeting", "4.4.2", err), false
+		return cn, lost(ctx, delivery.OpGreeting, "4.4.2", err), false
 	}
 	if rep.code != 220 {
-		failed := refused("greeting", rep)
-		return cn, &failed, false
+		return cn, refused(delivery.OpGreeting, rep), false
 	}
 	if failed := c.hello(ctx, h, cn); failed != nil {
 		return cn, failed, false
@@ -113,10 +101,10 @@ func (c *Client) establish(
 		switch {
 		case cn.ext.startTLS:
 			if failed, broke := c.upgrade(ctx, h, cn, t.name); failed != nil {
-				return cn, failed, broke && mayFallBack(h)
+				return cn, failed, broke && h.mayFallBack()
 			}
-		case tlsRequired(h):
-			return cn, &Result{Op: "starttls", Enhanced: "4.7.4", Err: errNoSTARTTLS}, false
+		case h.tlsRequired():
+			return cn, temporary(delivery.OpSTARTTLS, "4.7.4", errNoSTARTTLS), false
 		}
 	}
 
@@ -136,9 +124,9 @@ func (c *Client) establish(
 // try in the clear, where that is allowed: then a peer that falls silent is
 // left early enough for it.
 func (c *Client) upgrade(
-	ctx context.Context, h *NextHop, cn *conn, name string,
-) (failed *Result, broke bool) {
-	if mayFallBack(h) {
+	ctx context.Context, h *hop, cn *conn, name string,
+) (failed *delivery.Error, broke bool) {
+	if h.mayFallBack() {
 		mine, cancel := turn(ctx, 1)
 		defer cancel()
 		stop := context.AfterFunc(mine, cn.close)
@@ -148,16 +136,16 @@ func (c *Client) upgrade(
 	rep, err := cn.command("STARTTLS", nil)
 	switch {
 	case err != nil:
-		return lost(ctx, "starttls", "4.4.2", err), true
-	case rep.code != 220 && (tlsRequired(h) || rep.code == 421):
-		r := refused("starttls", rep)
-		r.Outcome = Temporary // a matter of the peer's configuration, not of the message
-		return &r, true
+		return lost(ctx, delivery.OpSTARTTLS, "4.4.2", err), true
+	case rep.code != 220 && (h.tlsRequired() || rep.code == 421):
+		failed := refused(delivery.OpSTARTTLS, rep)
+		failed.Permanent = false // a matter of the peer's configuration, not of the message
+		return failed, true
 	case rep.code != 220:
 		return nil, false
 	}
 	if err := cn.startTLS(ctx, h, name); err != nil {
-		return lost(ctx, "starttls", "4.7.5", err), true
+		return lost(ctx, delivery.OpSTARTTLS, "4.7.5", err), true
 	}
 	// RFC 3207 section 4.2: what was learned in the clear is forgotten. In TLS
 	// 1.3 a peer tells only here that it refused the handshake.
@@ -167,13 +155,10 @@ func (c *Client) upgrade(
 
 // hello introduces the client. A peer that does not know EHLO gets HELO and has
 // no extensions.
-func (c *Client) hello(ctx context.Context, h *NextHop, cn *conn) *Result {
-	name := h.Helo
-	if name == "" {
-		name = c.cfg.Hostname
-	}
+func (c *Client) hello(ctx context.Context, h *hop, cn *conn) *delivery.Error {
+	name := cmp.Or(h.FQDN, c.cfg.Hostname)
 	if name == "" || !fitWord(name) {
-		return &Result{Op: "ehlo", Enhanced: "4.3.5", Err: errHelo}
+		return temporary(delivery.OpEHLO, "4.3.5", errHelo)
 	}
 	verb := "EHLO "
 	if h.LMTP {
@@ -196,56 +181,12 @@ func (c *Client) hello(ctx context.Context, h *NextHop, cn *conn) *Result {
 	}
 	switch {
 	case err != nil:
-		return lost(ctx, "ehlo", "4.4.2", err)
+		return lost(ctx, delivery.OpEHLO, "4.4.2", err)
 	case rep.class() != 2:
-		failed := refused("ehlo", rep)
-		return &failed
+		return refused(delivery.OpEHLO, rep)
 	case len(h.Hosts) == 0 && sameName(string(peer), c.cfg.Hostname):
 		// The DNS led back to this host by another name or address.
-		return &Result{Outcome: Permanent, Op: "ehlo", Enhanced: "5.4.6", Err: errLoop}
+		return permanent(delivery.OpEHLO, "5.4.6", errLoop)
 	}
 	return nil
-}
-
-// crowded tells whether a failure may be about the number of connections: the
-// peer let this one in and then would not serve it.
-func crowded(r *Result) bool {
-	switch {
-	case r.Op == "greeting" && r.Code != 0:
-		return true // also 554: what it serves others with, it refused nobody
-	case r.Outcome != Temporary || r.Op != "greeting" && r.Op != "ehlo" && r.Op != "mail":
-		return false
-	case r.Code != 0:
-		return r.Op != "mail" || r.Code == 421 || r.Code == 432
-	}
-	e, ok := errors.AsType[net.Error](r.Err)
-	return (!ok || !e.Timeout()) && !errors.Is(r.Err, errHelo)
-}
-
-// refused is the result of a reply that ends a step.
-func refused(op string, rep *reply) Result {
-	r := Result{Op: op, Code: rep.code}
-	r.Enhanced, r.Text = rep.strings()
-	switch {
-	case rep.class() == 5:
-		r.Outcome = Permanent
-	case rep.class() != 4:
-		r.Err = errOutOfPlace
-	}
-	return r
-}
-
-// lost is the result of a connection that broke, or was given up because ctx
-// ended.
-func lost(ctx context.Context, op, enhanced string, err error) *Result {
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	return &Result{Op: op, Enhanced: enhanced, Err: err}
-}
-
-func (c *Client) debug(ctx context.Context, msg string, args ...any) {
-	if c.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
-		c.cfg.Logger.DebugContext(ctx, msg, args...)
-	}
 }

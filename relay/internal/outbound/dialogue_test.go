@@ -13,7 +13,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/outbound"
+	"github.com/postern-mail/postern/relay/spool"
 )
 
 // A dialogue is a text file: what is asked for, what the next hop hears and
@@ -44,10 +47,12 @@ func readDialogue(t *testing.T, name string) *dialogue {
 		t.Fatal(err)
 	}
 	d := &dialogue{}
-	hop := &outbound.NextHop{Key: "out", Hosts: []string{"mx.example.net"}}
-	now := outbound.Request{ID: "1", Hop: hop, From: "alice@example.com"}
+	hop := &connector.NextHop{Hosts: []string{"mx.example.net"}}
+	now := delivery.Attempt{QueueID: "1", Message: spool.Message{From: "alice@example.com"}}
+	m := &now.Message
 	content := "Subject: x\r\n\r\nhi\r\n"
-	var notify, orcpt string
+	var notify spool.Notify
+	var orcpt string
 	section := ""
 	for n, line := range strings.Split(string(text), "\n") {
 		fail := func(err error) {
@@ -76,30 +81,27 @@ func readDialogue(t *testing.T, name string) *dialogue {
 		key, arg, _ := strings.Cut(line, " ")
 		switch key {
 		case "from":
-			now.From = arg
-		case "ascii-from":
-			now.FromASCII = arg
-		case "ascii": // of the last recipient
-			now.Recipients[len(now.Recipients)-1].ASCII = arg
+			m.From = arg
 		case "to":
 			now.Recipients = append(
-				now.Recipients, outbound.Recipient{Address: arg, Notify: notify, ORCPT: orcpt},
+				now.Recipients, spool.Recipient{Address: arg, Notify: notify, Original: orcpt},
 			)
 		case "size":
-			now.Size, err = strconv.ParseInt(arg, 10, 64)
+			m.Size, err = strconv.ParseInt(arg, 10, 64)
 			fail(err)
 		case "body":
-			now.Body = arg
+			m.Body = spool.Body(arg)
 		case "return":
-			now.Return = arg
+			m.Return = spool.Return(arg)
 		case "envid":
-			now.EnvelopeID = arg
+			m.EnvelopeID = arg
 		case "notify":
-			notify = arg
+			notify, err = spool.ParseNotify(arg)
+			fail(err)
 		case "orcpt":
 			orcpt = arg
 		case "utf8":
-			now.UTF8 = true
+			m.UTF8 = true
 		case "lmtp":
 			hop.LMTP = true
 		case "user":
@@ -122,11 +124,11 @@ func readDialogue(t *testing.T, name string) *dialogue {
 			fail(err)
 			content += strings.Repeat(s, k)
 		case "deliver":
-			r, body := now, content
-			r.Open = func(context.Context) (io.ReadCloser, error) {
+			a, body := now, content
+			a.Open = func(context.Context) (io.ReadCloser, error) {
 				return io.NopCloser(strings.NewReader(body)), nil
 			}
-			d.requests = append(d.requests, &r)
+			d.requests = append(d.requests, &outbound.Request{Attempt: &a, Hop: hop})
 		default:
 			fail(fmt.Errorf("unknown key %q", key))
 		}
@@ -159,7 +161,7 @@ func play(t *testing.T, name string) {
 		l.Close()
 	}()
 	c := newClient(t, dialTo(l.Addr().String()))
-	var got []outbound.Result
+	var got []delivery.Result
 	for _, r := range d.requests {
 		got = append(got, c.Deliver(t.Context(), r)...)
 	}

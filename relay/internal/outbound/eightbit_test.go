@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/postern-mail/postern/relay/internal/outbound"
+	"github.com/postern-mail/postern/relay/spool"
 )
 
 // opens counts how often the content is opened.
@@ -54,7 +55,7 @@ func TestEightBit(t *testing.T) {
 
 		s = &sink{extensions: strings.Fields("8BITMIME " + ext)}
 		r = newRequest(content)
-		r.Body = "8BITMIME"
+		r.Message.Body = "8BITMIME"
 		opened = opens(r)
 		expect(t, newClient(t, dialTo(listen(t, s.serve))).Deliver(t.Context(), r), taken)
 		if n := opened.Load(); n != 1 || string(s.last()) != content {
@@ -90,7 +91,7 @@ func TestEightBitAgain(t *testing.T) {
 		}))
 		r := newRequest(content)
 		r.Hop.Hosts = []string{"192.0.2.1", "192.0.2.2"}
-		r.Size = 0
+		r.Message.Size = 0
 		opened := opens(r)
 		expect(t, c.Deliver(t.Context(), r), taken)
 		want := content
@@ -110,8 +111,10 @@ func TestEightBitAgain(t *testing.T) {
 // fit for a report.
 func TestEightBitOddities(t *testing.T) {
 	for _, c := range []struct {
-		content, body, want string
-		utf8                bool
+		content string
+		body    spool.Body
+		want    string
+		utf8    bool
 	}{
 		{"Subject: \u00e9\r\n\r\nx\r\n", "7BIT", "Subject: =?utf-8?q?=C3=A9?=\r\n\r\nx\r\n", false},
 		{
@@ -134,13 +137,14 @@ func TestEightBitOddities(t *testing.T) {
 	} {
 		s := &sink{}
 		r := newRequest(c.content)
-		r.Body, r.UTF8 = c.body, c.utf8
+		r.Message.Body, r.Message.UTF8 = c.body, c.utf8
 		res := newClient(t, dialTo(listen(t, s.serve))).Deliver(t.Context(), r)[0]
-		if res.Outcome == outbound.Delivered {
+		failed := failureOf(res)
+		if res.Delivered {
 			if got := string(s.last()); got != c.want {
 				t.Errorf("%q: got %q", c.content, got)
 			}
-		} else if res.Outcome != outbound.Permanent || res.Err == nil || res.Err.Error() != c.want {
+		} else if !failed.Permanent || failed.Err == nil || failed.Err.Error() != c.want {
 			t.Errorf("%q: %s, %v", c.content, show(res), res.Err)
 		}
 	}
@@ -202,7 +206,7 @@ func TestSignaturesOfConvertedContent(t *testing.T) {
 		}))
 		r, own := newRequest(c.content), &ownSignature{}
 		r.Hop.Hosts = []string{"192.0.2.1", "192.0.2.2"}
-		r.Size, r.Signatures = 0, own
+		r.Message.Size, r.Signatures = 0, own
 		expect(t, client.Deliver(t.Context(), r), taken)
 		if got := string(s.last()); got != c.want || own.made > 1 || own.made < c.made {
 			t.Errorf("%q: signed %d times, got %q", c.ext, own.made, got)
@@ -221,7 +225,7 @@ func TestLongHeaderWithoutSMTPUTF8(t *testing.T) {
 		s := &sink{extensions: []string{"8BITMIME"}}
 		c := newClient(t, dialTo(listen(t, s.serve)))
 		r := newRequest(content)
-		r.UTF8 = true
+		r.Message.UTF8 = true
 		expect(t, c.Deliver(t.Context(), r), want)
 	}
 }

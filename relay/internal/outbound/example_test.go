@@ -7,7 +7,10 @@ import (
 	"net"
 	"strings"
 
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/outbound"
+	"github.com/postern-mail/postern/relay/spool"
 )
 
 // A message for two recipients, one of whom the next hop does not know.
@@ -38,19 +41,22 @@ func ExampleClient_Deliver() {
 	defer client.Close()
 
 	results := client.Deliver(context.Background(), &outbound.Request{
-		Hop:  &outbound.NextHop{Key: "example", Hosts: []string{"192.0.2.1"}},
-		From: "alice@example.com",
-		Recipients: []outbound.Recipient{
-			{Address: "bob@example.net"}, {Address: "nobody@example.net"},
-		},
-		Open: func(context.Context) (io.ReadCloser, error) {
-			return io.NopCloser(strings.NewReader("Subject: hello\r\n\r\nHello Bob.\r\n")), nil
+		Hop: &connector.NextHop{Hosts: []string{"192.0.2.1"}},
+		Attempt: &delivery.Attempt{
+			Message: spool.Message{From: "alice@example.com"},
+			Recipients: []spool.Recipient{
+				{Address: "bob@example.net"}, {Address: "nobody@example.net"},
+			},
+			Open: func(context.Context) (io.ReadCloser, error) {
+				const content = "Subject: hello\r\n\r\nHello Bob.\r\n"
+				return io.NopCloser(strings.NewReader(content)), nil
+			},
 		},
 	})
 	for _, r := range results {
-		fmt.Println(r.Outcome == outbound.Delivered, r.Host, r.Op, r.Code, r.Enhanced, r.Text)
+		fmt.Println(r.Delivered, r.Host, r.Reply, r.Err)
 	}
 	// Output:
-	// true 192.0.2.1 [192.0.2.1]:25 data 250 2.0.0 queued as 42
-	// false 192.0.2.1 [192.0.2.1]:25 rcpt 550 5.1.1 no such user
+	// true 192.0.2.1 [192.0.2.1]:25 250 2.0.0 queued as 42 <nil>
+	// false 192.0.2.1 [192.0.2.1]:25  rcpt 192.0.2.1 [192.0.2.1]:25: 550 5.1.1 no such user
 }

@@ -11,8 +11,8 @@ func ReadReply(src io.Reader) (code int, enhanced, text string, lines int, err e
 	if err = d.read(&rep, func([]byte) { lines++ }); err != nil {
 		return 0, "", "", lines, err
 	}
-	enhanced, text = rep.strings()
-	return rep.code, enhanced, text, lines, nil
+	copied := rep.copied()
+	return copied.Code, copied.Enhanced, copied.Text, lines, nil
 }
 
 // Limits of a reply.

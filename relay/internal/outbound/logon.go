@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/postern-mail/postern/relay/delivery"
 )
 
 // refusedFor is how long a host that refused the password is not asked again.
@@ -14,37 +16,43 @@ const refusedFor = 30 * time.Second
 // counts failures sees one, not one for each message.
 type logons struct {
 	mu    sync.Mutex
-	hosts map[string]*logon
+	hosts map[logonKey]*logon
 }
 
 type logon struct {
 	all     *logons
 	trying  chan struct{} // closed when it is known
 	proved  bool
-	refused Result
+	refused *delivery.Error
 	until   time.Time // of refused
+}
+
+// logonKey is an address, and who logs on there.
+type logonKey struct {
+	hop  hopKey
+	addr string
 }
 
 // begin waits until the password may be tried at a host, or gives the refusal
 // of one tried before. end must follow. It is nil without a password.
-func (s *logons) begin(ctx context.Context, h *NextHop, addr string) (*logon, *Result) {
+func (s *logons) begin(ctx context.Context, h *hop, addr string) (*logon, *delivery.Error) {
 	if h.Username == "" {
 		return nil, nil
 	}
 	for {
-		l, wait, failed := s.enter(h.Key + "\x00" + addr)
+		l, wait, failed := s.enter(logonKey{h.key, addr})
 		if wait == nil {
 			return l, failed
 		}
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return nil, lost(ctx, "auth", "4.4.2", ctx.Err())
+			return nil, lost(ctx, delivery.OpAuth, "4.4.2", ctx.Err())
 		}
 	}
 }
 
-func (s *logons) enter(name string) (l *logon, wait chan struct{}, failed *Result) {
+func (s *logons) enter(name logonKey) (l *logon, wait chan struct{}, failed *delivery.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l = s.hosts[name]
@@ -55,7 +63,7 @@ func (s *logons) enter(name string) (l *logon, wait chan struct{}, failed *Resul
 	}
 	switch {
 	case time.Now().Before(l.until):
-		refused := l.refused
+		refused := *l.refused
 		return nil, nil, &refused
 	case l.proved:
 	case l.trying != nil:
@@ -69,7 +77,7 @@ func (s *logons) enter(name string) (l *logon, wait chan struct{}, failed *Resul
 // forget makes room for another host.
 func (s *logons) forget() {
 	if s.hosts == nil {
-		s.hosts = make(map[string]*logon)
+		s.hosts = make(map[logonKey]*logon)
 	}
 	if len(s.hosts) < maxMemo {
 		return
@@ -82,7 +90,7 @@ func (s *logons) forget() {
 }
 
 // end tells what became of a connection.
-func (l *logon) end(failed *Result) {
+func (l *logon) end(failed *delivery.Error) {
 	if l == nil {
 		return
 	}
@@ -91,8 +99,9 @@ func (l *logon) end(failed *Result) {
 	switch {
 	case failed == nil:
 		l.proved = true
-	case failed.Op == "auth" && failed.Code/100 == 5:
-		l.proved, l.refused, l.until = false, *failed, time.Now().Add(refusedFor)
+	case failed.Op == delivery.OpAuth && failed.Reply.Code/100 == 5:
+		refused := *failed // without the host, which is the caller's
+		l.proved, l.refused, l.until = false, &refused, time.Now().Add(refusedFor)
 	}
 	if l.trying != nil {
 		close(l.trying)

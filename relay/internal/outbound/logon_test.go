@@ -68,10 +68,10 @@ func TestRefusedPassword(t *testing.T) {
 		if n := g.tries.Load(); n != 1 {
 			t.Errorf("%d tries, want 1", n)
 		}
-		// Another next hop has another password.
+		// Another next hop is asked for itself.
 		other := *r
 		hop := *r.Hop
-		hop.Key = "other"
+		hop.MaxConnections = 10
 		other.Hop = &hop
 		expect(t, c.Deliver(t.Context(), &other), refused)
 		if n := g.tries.Load(); n != 2 {

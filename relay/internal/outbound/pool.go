@@ -19,9 +19,6 @@ const (
 
 var errClosed = errors.New("client is closed")
 
-// hopKey tells pools apart.
-type hopKey struct{ key, domain string }
-
 // poolEntry is a connection's place in the pool.
 type poolEntry struct {
 	key        hopKey
@@ -36,7 +33,7 @@ type pool struct {
 	patience    time.Duration // with which a place is waited for
 
 	mu     sync.Mutex
-	hops   map[hopKey]*hop
+	hops   map[hopKey]*places
 	idle   int
 	oldest *conn
 	newest *conn
@@ -44,8 +41,8 @@ type pool struct {
 	closed bool
 }
 
-// hop is what the pool knows of a next hop.
-type hop struct {
+// places are what the pool knows of a next hop.
+type places struct {
 	open      int // connections, idle ones included, and those being made
 	turn      int // rotation of the next connection
 	most      int // connections it takes, until crowdEnds
@@ -65,7 +62,7 @@ func (p *pool) get(ctx context.Context, key hopKey, max int) (*conn, error) {
 	}
 	h := p.hops[key]
 	if h == nil {
-		h = &hop{}
+		h = &places{}
 		p.hops[key] = h
 	}
 	for len(h.idle) > 0 {
@@ -79,7 +76,7 @@ func (p *pool) get(ctx context.Context, key hopKey, max int) (*conn, error) {
 		p.mu.Lock()
 		p.leaveLocked(key)
 		if h = p.hops[key]; h == nil {
-			h = &hop{}
+			h = &places{}
 			p.hops[key] = h
 		}
 	}
@@ -114,7 +111,7 @@ func (p *pool) get(ctx context.Context, key hopKey, max int) (*conn, error) {
 }
 
 // bound is max, or what is known of the next hop if that is less.
-func (h *hop) bound(max int) int {
+func (h *places) bound(max int) int {
 	if h.crowdEnds.IsZero() {
 		return max
 	}
@@ -236,7 +233,7 @@ func (p *pool) rotate(key hopKey) int {
 }
 
 // remove takes an idle connection out of both lists.
-func (p *pool) remove(h *hop, i int) {
+func (p *pool) remove(h *places, i int) {
 	c := h.idle[i]
 	h.idle = slices.Delete(h.idle, i, i+1)
 	p.idle--

@@ -72,8 +72,8 @@ func TestRotation(t *testing.T) {
 			t.Errorf("host %s, want %s", res[0].Host, want)
 		}
 	}
-	// Another key has a rotation of its own.
-	r.Hop.Key = "other"
+	// A next hop with other settings has a rotation of its own.
+	r.Hop.Username, r.Hop.AllowPlaintextAuth = "", true
 	expect(t, c.Deliver(t.Context(), r), taken)
 	if got := n.took(); got != "1" {
 		t.Errorf("dialled %s", got)
@@ -341,7 +341,7 @@ func TestPoolBounds(t *testing.T) {
 	c := newClient(t, dialPipe(s.serve))
 	for i := range 150 {
 		r := newRequest("hi\r\n")
-		r.Hop.Hosts, r.Hop.Domain = nil, fmt.Sprintf("[192.0.2.%d]", i)
+		r.Hop.Hosts, r.Domain = nil, fmt.Sprintf("[192.0.2.%d]", i)
 		expect(t, c.Deliver(t.Context(), r), taken)
 	}
 	if n := c.Idle(); n != 100 {
@@ -360,7 +360,6 @@ func TestMemoBound(t *testing.T) {
 	})
 	r := newRequest("hi\r\n")
 	for i := range 3000 {
-		r.Hop.Key = fmt.Sprint(i)
 		r.Hop.Hosts = []string{fmt.Sprintf("10.0.%d.%d", i/250, i%250)}
 		expect(t, c.Deliver(t.Context(), r), "temporary dial 0 4.4.1 error")
 	}
@@ -494,7 +493,7 @@ func TestUnixSocket(t *testing.T) {
 	r := newRequest("hi\r\n")
 	r.Hop.Hosts, r.Hop.LMTP = []string{"unix:" + path}, true
 	res := c.Deliver(t.Context(), r)
-	expect(t, res, `delivered lmtp 250 2.0.0 "taken"`)
+	expect(t, res, `delivered 250 2.0.0 "taken"`)
 	if res[0].Host != "unix:"+path {
 		t.Errorf("host %s", res[0].Host)
 	}
@@ -564,7 +563,7 @@ func TestNoRoomForAnotherConnection(t *testing.T) {
 					wg.Wait()
 				}
 				burst()
-				if n := c.Limit(r.Hop); n != 2 {
+				if n := c.Limit(r.Hop, r.Domain); n != 2 {
 					t.Errorf("room for %d, want 2", n)
 				}
 				no := host.no
@@ -576,11 +575,11 @@ func TestNoRoomForAnotherConnection(t *testing.T) {
 					t.Errorf("%d more turned away at once", host.no-no)
 				}
 				time.Sleep(time.Minute)
-				if n := c.Limit(r.Hop); n != 20 {
+				if n := c.Limit(r.Hop, r.Domain); n != 20 {
 					t.Errorf("room for %d after a minute, want 20", n)
 				}
 				burst()
-				if n := c.Limit(r.Hop); n != 2 {
+				if n := c.Limit(r.Hop, r.Domain); n != 2 {
 					t.Errorf("room for %d, want 2 again", n)
 				}
 			})

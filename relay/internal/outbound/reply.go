@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/postern-mail/postern/relay/delivery"
 )
 
 // The limits of a reply. RFC 5321 section 4.5.3.1.5 allows 512 octets a line;
@@ -31,8 +33,8 @@ type reply struct {
 
 func (r *reply) class() int { return r.code / 100 }
 
-// strings copies the reply out of the reader's memory in one piece.
-func (r *reply) strings() (enhanced, text string) {
+// copied copies the reply out of the reader's memory, its text in one piece.
+func (r *reply) copied() delivery.Reply {
 	n := len(r.enhanced)
 	b := make([]byte, 0, 64)
 	b = append(append(b, r.enhanced...), r.text...)
@@ -41,7 +43,7 @@ func (r *reply) strings() (enhanced, text string) {
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "?")
 	}
-	return s[:n], s[n:]
+	return delivery.Reply{Code: r.code, Enhanced: s[:n], Text: s[n:]}
 }
 
 // printable takes the control characters out of text that ends up in logs and

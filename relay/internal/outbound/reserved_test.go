@@ -86,7 +86,7 @@ func TestPrivateAddresses(t *testing.T) {
 			}
 			c := newClient(t, n.dial, func(cfg *outbound.Config) { cfg.Resolver, cfg.Own = z, own })
 			r := newRequest("hi\r\n")
-			r.Hop.Hosts, r.Hop.Domain, r.Hop.AllowPrivate = nil, test.domain, allow
+			r.Hop.Hosts, r.Domain, r.Hop.AllowPrivateAddresses = nil, test.domain, allow
 			t.Logf("%s, %v", test.domain, allow)
 			expect(t, c.Deliver(t.Context(), r), want)
 			if got := n.took(); got != dialed {
@@ -98,7 +98,7 @@ func TestPrivateAddresses(t *testing.T) {
 	n := &network{down: map[string]bool{"127.0.0.1": true, "10.0.0.1": true}}
 	c := newClient(t, n.dial)
 	r := newRequest("hi\r\n")
-	r.Hop.Hosts, r.Hop.AllowPrivate = []string{"127.0.0.1", "10.0.0.1"}, false
+	r.Hop.Hosts, r.Hop.AllowPrivateAddresses = []string{"127.0.0.1", "10.0.0.1"}, false
 	expect(t, c.Deliver(t.Context(), r), down)
 	if got := n.took(); got != "127.0.0.1 1" {
 		t.Errorf("dialled %q", got)

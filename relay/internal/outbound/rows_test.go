@@ -302,7 +302,7 @@ func TestC7Injection(t *testing.T) {
 		expect(t, c.Deliver(t.Context(), newRequest("hi\r\n", a)), address)
 		expect(t, c.Deliver(t.Context(), newRequest("hi\r\n", a, "ok@example.net")), address, taken)
 		r := newRequest("hi\r\n")
-		if r.From = a; a != "" {
+		if r.Message.From = a; a != "" {
 			expect(t, c.Deliver(t.Context(), r), "permanent mail 0 5.1.7 error")
 		}
 		s.mu.Lock()
@@ -312,25 +312,19 @@ func TestC7Injection(t *testing.T) {
 		}
 		s.mu.Unlock()
 	}
-	for _, change := range []func(*outbound.Recipient){
-		func(r *outbound.Recipient) { r.Notify = "NEVER\r\nRSET" },
-		func(r *outbound.Recipient) { r.Notify = "NEVER X=1" },
-		func(r *outbound.Recipient) { r.ORCPT = "rfc822;a\n" },
-	} {
-		r := newRequest("hi\r\n")
-		change(&r.Recipients[0])
-		expect(t, newClient(t, nil).Deliver(t.Context(), r), parameter)
-	}
+	r := newRequest("hi\r\n")
+	r.Recipients[0].Original = "rfc822;a\n"
+	expect(t, newClient(t, nil).Deliver(t.Context(), r), parameter)
 	for _, change := range []func(*outbound.Request){
-		func(r *outbound.Request) { r.EnvelopeID = "x\r\n" },
-		func(r *outbound.Request) { r.Return = "FULL X=1" },
+		func(r *outbound.Request) { r.Message.EnvelopeID = "x\r\n" },
+		func(r *outbound.Request) { r.Message.Return = "FULL X=1" },
 	} {
 		r := newRequest("hi\r\n")
 		change(r)
 		expect(t, newClient(t, nil).Deliver(t.Context(), r), "permanent mail 0 5.5.4 error")
 	}
-	r := newRequest("hi\r\n")
-	r.Hop.Helo = "relay\r\nRSET"
+	r = newRequest("hi\r\n")
+	r.Hop.FQDN = "relay\r\nRSET"
 	s := &sink{}
 	expect(
 		t, newClient(t, dialTo(listen(t, s.serve))).Deliver(t.Context(), r),

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 
 	"fmt"
 	"io"
@@ -16,8 +17,10 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/outbound"
+	"github.com/postern-mail/postern/relay/spool"
 )
 
 // sink is a next hop that follows the standards. Its handler runs on any
@@ -258,38 +261,55 @@ func newRequest(content string, to ...string) *outbound.Request {
 	if to == nil {
 		to = []string{"bob@example.net"}
 	}
-	r := &outbound.Request{
-		ID:   "1",
-		Hop:  &outbound.NextHop{Key: "out", Hosts: []string{"mx.example.net"}, AllowPrivate: true},
-		From: "alice@example.com",
-		Size: int64(len(content)),
+	a := &delivery.Attempt{
+		QueueID: "1",
+		Message: spool.Message{From: "alice@example.com", Size: int64(len(content))},
 		Open: func(context.Context) (io.ReadCloser, error) {
 			return io.NopCloser(strings.NewReader(content)), nil
 		},
 	}
-	for _, a := range to {
-		r.Recipients = append(r.Recipients, outbound.Recipient{Address: a})
+	for _, address := range to {
+		a.Recipients = append(a.Recipients, spool.Recipient{Address: address})
 	}
-	return r
+	return &outbound.Request{Attempt: a, Hop: &connector.NextHop{
+		Hosts: []string{"mx.example.net"}, AllowPrivateAddresses: true, MessagesPerConnection: 100,
+	}}
 }
 
 // show prints a result in one line, for comparison.
-func show(r outbound.Result) string {
-	outcome := map[outbound.Outcome]string{
-		outbound.Temporary: "temporary", outbound.Delivered: "delivered",
-		outbound.Permanent: "permanent",
-	}[r.Outcome]
-	s := fmt.Sprintf("%s %s %d %s", outcome, r.Op, r.Code, r.Enhanced)
-	if r.Text != "" {
-		s += " " + strconv.Quote(r.Text)
+func show(r delivery.Result) string {
+	if r.Delivered {
+		return "delivered " + replied(r.Reply)
 	}
-	if r.Err != nil {
+	e := failureOf(r)
+	outcome := "temporary "
+	if e.Permanent {
+		outcome = "permanent "
+	}
+	s := outcome + e.Op.String() + " " + replied(e.Reply)
+	if e.Err != nil {
 		s += " error"
 	}
 	return s
 }
 
-func expect(t *testing.T, results []outbound.Result, want ...string) {
+func replied(r delivery.Reply) string {
+	s := fmt.Sprintf("%d %s", r.Code, r.Enhanced)
+	if r.Text != "" {
+		s += " " + strconv.Quote(r.Text)
+	}
+	return s
+}
+
+// failureOf returns the failure in a result; an empty one if there is none.
+func failureOf(r delivery.Result) *delivery.Error {
+	if e, ok := errors.AsType[*delivery.Error](r.Err); ok {
+		return e
+	}
+	return new(delivery.Error)
+}
+
+func expect(t *testing.T, results []delivery.Result, want ...string) {
 	t.Helper()
 	if len(results) != len(want) {
 		t.Errorf("%d results, want %d", len(results), len(want))
@@ -301,4 +321,4 @@ func expect(t *testing.T, results []outbound.Result, want ...string) {
 	}
 }
 
-const taken = `delivered data 250 2.0.0 "taken"`
+const taken = `delivered 250 2.0.0 "taken"`

@@ -54,11 +54,11 @@ func (u *uneven) dial(_ context.Context, _, addr string) (net.Conn, error) {
 
 // However many addresses are silent, the delivery is back within two minutes.
 func TestOneClockForAllHosts(t *testing.T) {
-	for name, hop := range map[string]func(*outbound.NextHop){
-		"smart hosts": func(h *outbound.NextHop) {
-			h.Hosts = []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"}
+	for name, set := range map[string]func(*outbound.Request){
+		"smart hosts": func(r *outbound.Request) {
+			r.Hop.Hosts = []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"}
 		},
-		"exchangers": func(h *outbound.NextHop) { h.Hosts, h.Domain = nil, "silent.test" },
+		"exchangers": func(r *outbound.Request) { r.Hop.Hosts, r.Domain = nil, "silent.test" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestOneClockForAllHosts(t *testing.T) {
 					}
 				})
 				r := newRequest("hi\r\n")
-				hop(r.Hop)
+				set(r)
 				began := time.Now()
 				res := c.Deliver(context.Background(), r)
 				expect(t, res, "temporary greeting 0 4.4.2 error")
@@ -119,7 +119,7 @@ func TestHealthyBehindSilentIsReached(t *testing.T) {
 					}
 					c := newClient(t, n.dial, func(cfg *outbound.Config) { cfg.Resolver = dns })
 					r := newRequest("hi\r\n")
-					r.Hop.Hosts, r.Hop.Domain = nil, "silent.test"
+					r.Hop.Hosts, r.Domain = nil, "silent.test"
 					began := time.Now()
 					expect(t, c.Deliver(context.Background(), r), taken)
 					if d := time.Since(began); d > 2*time.Minute {
@@ -175,7 +175,7 @@ func TestSilenceOverTLSFallsBack(t *testing.T) {
 					}
 					if want == taken {
 						expect(t, res, taken)
-					} else if res[0].Outcome != outbound.Temporary {
+					} else if res[0].Delivered || failureOf(res[0]).Permanent {
 						t.Errorf("result %+v", res[0])
 					}
 				})
@@ -298,7 +298,7 @@ func TestExchangerMayGreetLate(t *testing.T) {
 			}
 		})
 		r := newRequest("hi\r\n")
-		r.Hop.Hosts, r.Hop.Domain = nil, "late.test"
+		r.Hop.Hosts, r.Domain = nil, "late.test"
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() { expect(t, c.Deliver(context.Background(), r), taken) })
@@ -360,11 +360,11 @@ func TestCrowdedHostIsWaitedFor(t *testing.T) {
 				if n := dials.Load(); n > 20 {
 					t.Errorf("%d connections tried, want 20 at most", n)
 				}
-				if n := c.Limit(r.Hop); n < 1 || n > 2 {
+				if n := c.Limit(r.Hop, r.Domain); n < 1 || n > 2 {
 					t.Errorf("the limit is %d, want what was learned", n)
 				}
 				time.Sleep(2 * time.Minute)
-				if n := c.Limit(r.Hop); n != 20 {
+				if n := c.Limit(r.Hop, r.Domain); n != 20 {
 					t.Errorf("the limit is %d after a while, want 20", n)
 				}
 			})

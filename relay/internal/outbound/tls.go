@@ -16,20 +16,8 @@ var (
 	errCertificate = errors.New("no certificate from the peer")
 )
 
-// tlsRequired tells whether a next hop must not be spoken to in the clear.
-func tlsRequired(h *NextHop) bool {
-	return h.ImplicitTLS || h.TLS != connector.TLSOpportunistic && h.TLS != connector.TLSNone
-}
-
-// mayFallBack tells whether a next hop may be spoken to in the clear when TLS
-// breaks. Where the password would be missing it makes no sense.
-func mayFallBack(h *NextHop) bool {
-	return h.TLS == connector.TLSOpportunistic && !h.ImplicitTLS &&
-		(h.Username == "" || h.AllowPlaintextAuth)
-}
-
 // startTLS makes the handshake. name is the host connected to, as looked up.
-func (c *conn) startTLS(ctx context.Context, h *NextHop, name string) error {
+func (c *conn) startTLS(ctx context.Context, h *hop, name string) error {
 	if c.in.buffered() {
 		// RFC 3207 section 5: nothing that came in the clear may count behind
 		// the handshake.
@@ -48,7 +36,7 @@ func (c *conn) startTLS(ctx context.Context, h *NextHop, name string) error {
 // tlsConfig gives the checks of a level. crypto/tls can check the chain only
 // together with the name of the server, and the levels tell these apart: so its
 // own check is off and verify takes its place.
-func tlsConfig(h *NextHop, name string) *tls.Config {
+func tlsConfig(h *hop, name string) *tls.Config {
 	cfg := &tls.Config{InsecureSkipVerify: true, Certificates: h.Certificates}
 	if _, err := netip.ParseAddr(name); err != nil {
 		cfg.ServerName = name // RFC 6066 section 3: no literal addresses
@@ -58,8 +46,8 @@ func tlsConfig(h *NextHop, name string) *tls.Config {
 		cfg.VerifyConnection = verify(h.RootCAs, "")
 	case connector.TLSDomainValidation:
 		domain := h.TLSDomain
-		if domain == "" && len(h.Hosts) == 0 {
-			domain = h.Domain
+		if domain == "" {
+			domain = h.domain
 		}
 		if domain == "" {
 			domain = name

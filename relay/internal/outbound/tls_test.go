@@ -156,7 +156,7 @@ func TestTLSLevels(t *testing.T) {
 		r.Hop.TLS, r.Hop.RootCAs = connector.TLSDomainValidation, pool
 		r.Hop.TLSDomain = test.tlsDomain
 		if test.domain != "" {
-			r.Hop.Hosts, r.Hop.Domain = nil, test.domain
+			r.Hop.Hosts, r.Domain = nil, test.domain
 		}
 		expect(t, c.Deliver(t.Context(), r), test.want)
 	}
@@ -262,8 +262,7 @@ func TestTLSBreaksBehindHandshake(t *testing.T) {
 				r := newRequest("hi\r\n")
 				r.Hop.TLS = level
 				res := c.Deliver(t.Context(), r)
-				got := res[0].Outcome
-				if (got == outbound.Delivered) != delivered || got == outbound.Permanent {
+				if res[0].Delivered != delivered || failureOf(res[0]).Permanent {
 					t.Errorf("%s (%v)", show(res[0]), res[0].Err)
 				}
 				if !delivered && s.accepted.Load() > 0 {
@@ -284,7 +283,7 @@ func TestTLSBreaksWithPassword(t *testing.T) {
 	r := newRequest("hi\r\n")
 	r.Hop.Username, r.Hop.Password = "u", "p"
 	res := c.Deliver(t.Context(), r)
-	if res[0].Outcome != outbound.Temporary || s.conns.Load() != 1 {
+	if (res[0].Delivered || failureOf(res[0]).Permanent) || s.conns.Load() != 1 {
 		t.Errorf("%s, %d connections", show(res[0]), s.conns.Load())
 	}
 }

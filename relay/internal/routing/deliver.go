@@ -45,7 +45,7 @@ func (r *Routes) handOver(
 	case h.transport != nil:
 		return h.transport.Deliver(ctx, a)
 	default:
-		return lent.transact(ctx, h.to(k.Domain), a)
+		return lent.transact(ctx, h.next, k.Domain, a)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/delivery"
-	"github.com/postern-mail/postern/relay/internal/outbound"
 )
 
 // Loan is the relay's client, lent to one attempt. It remembers of whom a copy
@@ -35,15 +34,14 @@ func (l *Loan) Send(
 	case hop == nil || len(hop.Hosts) == 0:
 		return a.All(delivery.Failed(&delivery.Error{Op: delivery.OpRoute, Err: errNoHosts}))
 	}
-	next := l.of.hop(hop, digestOf(hop))
-	return l.transact(ctx, &next, a)
+	return l.transact(ctx, hop, "", a)
 }
 
 // transact makes one transaction and notes who has taken the message.
 func (l *Loan) transact(
-	ctx context.Context, hop *outbound.NextHop, a *delivery.Attempt,
+	ctx context.Context, hop *connector.NextHop, domain string, a *delivery.Attempt,
 ) []delivery.Result {
-	results := l.of.send(ctx, hop, a)
+	results := l.of.send(ctx, hop, domain, a)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range results {

@@ -10,17 +10,14 @@ import (
 
 // Config is what Routes are made of. It is the caller's to check.
 type Config struct {
-	Hostname string
 	// Mailboxes and Transport are the application's; nil for none.
 	Mailboxes, Transport delivery.Transport
 	// SendSet is of SendConnectors, of which those may name one of Transports.
 	SendSet        *connector.SendSet
 	SendConnectors []*connector.SendConnector
 	Transports     map[string]delivery.Transport
-	// Client makes the transactions; Number tells the configurations that share
-	// it apart, so that none uses a connection made by the settings of another.
+	// Client makes the transactions.
 	Client *outbound.Client
-	Number string
 	// Rules know which recipients exist.
 	Rules *policy.Rules
 	// Signer signs again what has to be converted for a next hop.
@@ -40,17 +37,15 @@ type Routes struct {
 // hop is a send connector made ready.
 type hop struct {
 	route     string
-	next      outbound.NextHop
+	next      *connector.NextHop
 	transport delivery.Transport // in the place of next
 }
 
 // New returns the routes of a configuration.
 func New(cfg Config) *Routes {
 	r := &Routes{
-		sender: &sender{
-			client: cfg.Client, hostname: cfg.Hostname, number: cfg.Number, signer: cfg.Signer,
-		},
-		rules: cfg.Rules, send: cfg.SendSet, hops: make(map[string]*hop),
+		sender: &sender{client: cfg.Client, signer: cfg.Signer},
+		rules:  cfg.Rules, send: cfg.SendSet, hops: make(map[string]*hop),
 		mailboxes: cfg.Mailboxes, transport: cfg.Transport,
 	}
 	for _, c := range cfg.SendConnectors {
@@ -62,7 +57,8 @@ func New(cfg Config) *Routes {
 }
 
 func (r *Routes) hopFor(c *connector.SendConnector, t delivery.Transport) *hop {
-	h := &hop{next: r.sender.hop(&c.NextHop, c.Name), transport: t}
+	next := c.NextHop
+	h := &hop{next: &next, transport: t}
 	h.route = send + c.Name
 	if h.isMX() {
 		h.route = mx + c.Name
@@ -73,23 +69,12 @@ func (r *Routes) hopFor(c *connector.SendConnector, t delivery.Transport) *hop {
 // isMX reports whether a copy goes to the exchangers of its domain.
 func (h *hop) isMX() bool { return h.transport == nil && len(h.next.Hosts) == 0 }
 
-// to is the next hop for a domain; empty for smart hosts.
-func (h *hop) to(domain string) *outbound.NextHop {
-	if domain == "" {
-		return &h.next
-	}
-	next := h.next
-	next.Domain = domain
-	next.Key = mx + domain + "/" + h.next.Key
-	return &next
-}
-
 const defaultLimit = 20
 
 // Limit bounds the deliveries under way at once by one key.
 func (r *Routes) Limit(k spool.Key) int {
 	if h := r.hopOf(k); h != nil && h.transport == nil {
-		return r.sender.client.Limit(h.to(k.Domain))
+		return r.sender.client.Limit(h.next, k.Domain)
 	}
 	return defaultLimit
 }

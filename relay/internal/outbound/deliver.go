@@ -1,0 +1,174 @@
+package outbound
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/postern-mail/postern/relay/delivery"
+)
+
+// maxTries bounds the connections made to an address in one attempt, each for
+// what the one before has taught of the peer.
+const maxTries = 4
+
+// Deliver runs one request and returns one result per recipient, in order. When
+// ctx ends the connection is closed at once, and what is not decided is a
+// temporary failure.
+//
+// A recipient is asked for again, in another transaction, when the peer took
+// others and refused this one as one too many. The number of those taken is
+// remembered for an hour.
+func (c *Client) Deliver(ctx context.Context, r *Request) []delivery.Result {
+	t := c.memory.Get().(*transaction)
+	t.begin(r)
+	h := ready(r.Hop, r.Domain)
+	for len(t.todo) > 0 {
+		c.attempt(ctx, t, h)
+	}
+	res := t.res
+	t.req, t.res, t.plan, t.lost, t.lmtp = nil, nil, nil, nil, false
+	c.memory.Put(t)
+	return res
+}
+
+// attempt makes one mail transaction on an idle connection or a new one.
+func (c *Client) attempt(ctx context.Context, t *transaction, h *hop) {
+	for {
+		cn, err := c.pool.get(ctx, h.key, h.MaxConnections)
+		if err != nil {
+			t.give(lost(ctx, delivery.OpDial, "4.4.1", err))
+			return
+		}
+		if cn != nil {
+			switch v := c.run(ctx, cn, t); {
+			case v == settled:
+				return
+			case v == broken && (t.ended || ctx.Err() != nil):
+				t.give(t.lost)
+				c.pool.leave(h.key)
+				return
+			}
+			// The peer had left it, as idle connections are, or had enough of
+			// it. It did not refuse the message: once more on a new one.
+		}
+		failed := c.connectAndRun(ctx, t, h)
+		if failed == nil {
+			return
+		}
+		if ctx.Err() != nil || !crowded(failed) || !c.pool.crowd(h.key) {
+			t.give(failed)
+			c.pool.leave(h.key)
+			return
+		}
+	}
+}
+
+// connectAndRun makes a transaction on a new connection. A failure means that
+// no host was ready for it, and the place in the pool is still held. One clock
+// goes for all hosts, so that many silent ones take little longer than one; it
+// leaves each of them its turn, so that a healthy one behind them is reached.
+func (c *Client) connectAndRun(ctx context.Context, t *transaction, h *hop) (
+	failed *delivery.Error,
+) {
+	until, cancel := context.WithTimeoutCause(ctx, c.cfg.ReadyTimeout, errNotReady)
+	defer cancel()
+	for e, why := range c.route(until, h) {
+		if why == nil {
+			if why = c.runAt(ctx, until, e, t, h); why == nil {
+				return nil
+			}
+		}
+		if failed == nil || !why.Permanent {
+			failed = why // final only when all say so
+		}
+	}
+	return failed
+}
+
+// runAt makes a transaction at one endpoint: again for a peer that turned out
+// not to know BDAT or PIPELINING, to take fewer recipients, or to break off
+// over TLS.
+func (c *Client) runAt(
+	ctx, until context.Context, e endpoint, t *transaction, h *hop,
+) *delivery.Error {
+	for n := 1; ; n++ {
+		mine, end := turn(until, e.behind)
+		cn, failed := c.connect(mine, h, e)
+		end()
+		if cn == nil {
+			return failed
+		}
+		switch v := c.run(ctx, cn, t); {
+		case v == settled:
+			return nil
+		case v == broken && (t.mailed || t.ended):
+			t.give(t.lost)
+			c.pool.leave(h.key)
+			return nil
+		case n == maxTries:
+			return t.lost
+		case v == broken && cn.tlsBroke(h, t.lost):
+			e.plain = true
+		case v == broken:
+			return t.lost
+		}
+	}
+}
+
+// run makes a transaction on a connection and, when that is settled, gives the
+// connection back to the pool. Otherwise the connection is closed and its place
+// in the pool still held.
+func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
+	if len(t.todo) > 1 {
+		cn.maxRcpt = c.maxRcpt.number(cn.addr)
+	}
+	known := cn.maxRcpt
+	stop := context.AfterFunc(ctx, cn.close)
+	v := t.run(ctx, cn)
+	if n := cn.maxRcpt; n > 0 && n != known {
+		c.maxRcpt.note(cn.addr, n)
+	} else if n != known {
+		c.maxRcpt.remove(cn.addr)
+	}
+	if !stop() {
+		cn.bad = true
+	}
+	if c.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
+		c.log(ctx, cn, t, v)
+	}
+	switch {
+	case v == settled && !cn.bad && (cn.limit < 0 || cn.used < cn.limit):
+		c.pool.put(cn)
+	case v == settled:
+		if c.pool.scarce(cn.pool.key) {
+			cn.part() // first: the peer counts connections too
+		} else {
+			cn.quit()
+		}
+		c.pool.leave(cn.pool.key)
+	case v == noChunks:
+		c.noChunks.add(cn.addr)
+		cn.close()
+	case v == noPipes:
+		c.noPipes.add(cn.addr)
+		cn.close()
+	default:
+		cn.close()
+	}
+	return v
+}
+
+func (c *Client) log(ctx context.Context, cn *conn, t *transaction, v verdict) {
+	args := []any{
+		"queue_id", t.req.QueueID, "host", cn.host, "transaction", cn.used, "accepted",
+		len(t.accepted),
+		"delivered", t.delivered,
+	}
+	if v != settled {
+		args = append(
+			args, "op", t.lost.Op, "code", t.lost.Reply.Code, "text", t.lost.Reply.Text,
+			"err", t.lost.Err,
+		)
+	}
+	c.cfg.Logger.DebugContext(ctx, "transaction", args...)
+}

@@ -1,0 +1,223 @@
+package outbound
+
+import (
+	"context"
+
+	"github.com/postern-mail/postern/relay/delivery"
+)
+
+// Bounds of what is written before replies are read: replies to it must fit
+// into the buffers between the two sides, or both could wait for the other for
+// ever (RFC 2920 section 3.1).
+const (
+	maxBatch      = 100     // recipients
+	maxBatchBytes = 8 << 10 // of commands
+	maxChunks     = 8       // BDAT chunks
+)
+
+// envelope sends MAIL and RCPT, and DATA with data. With PIPELINING all of it
+// goes out at once. ok tells that the content comes next; else the verdict
+// stands.
+func (t *transaction) envelope(
+	ctx context.Context, c *conn, asked []int, data bool,
+) (v verdict, ok bool) {
+	pipe := c.ext.pipelining
+	c.out = c.out[:0]
+	t.due = due{rset: c.open}
+	if c.open {
+		c.out = append(c.out, "RSET\r\n"...) // what the transaction before has left behind
+		if !pipe {
+			if v, ok := t.exchange(ctx, c, asked, 0); !ok {
+				return v, false
+			}
+		}
+	}
+	t.appendMail(c)
+	t.due.mail = true
+	if !pipe {
+		if v, ok := t.exchange(ctx, c, asked, 0); !ok {
+			return v, false
+		}
+	}
+	for k := range asked {
+		t.appendRcpt(c, asked[k])
+		end := k == len(asked)-1
+		if pipe && !end && k+1-t.due.next < maxBatch && len(c.out) < maxBatchBytes {
+			continue
+		}
+		if t.due.data = pipe && end && data; t.due.data {
+			c.out = append(c.out, "DATA\r\n"...)
+		}
+		if v, ok := t.exchange(ctx, c, asked, k+1); !ok {
+			return v, false
+		}
+		if len(t.over) > 0 { // the others are for the next transaction
+			t.asked = k + 1
+			break
+		}
+	}
+	if !data || len(t.accepted) == 0 && !t.due.data {
+		return settled, len(t.accepted) > 0
+	}
+	if !t.due.data {
+		c.out = append(c.out, "DATA\r\n"...)
+		if err := c.flush(); err != nil {
+			return t.unwritten(ctx, c, delivery.OpData, err), false
+		}
+	}
+	return t.data(ctx, c)
+}
+
+// due says which replies are outstanding.
+type due struct {
+	rset, mail, data bool
+	next             int // the first recipient without
+}
+
+// exchange writes the commands that have gathered and reads the replies to
+// them, up to that of the recipient before upto. A reply to DATA is left.
+func (t *transaction) exchange(
+	ctx context.Context, c *conn, asked []int, upto int,
+) (v verdict, ok bool) {
+	op := delivery.OpRcpt
+	if t.due.rset || t.due.mail {
+		op = delivery.OpMail
+	}
+	if err := c.flush(); err != nil {
+		return t.unwritten(ctx, c, op, err), false
+	}
+	if t.due.rset {
+		rep, err := c.read(c.times.CommandTimeout, nil)
+		if err != nil {
+			return t.stop(ctx, c, op, err), false
+		}
+		if rep.class() != 2 {
+			return t.closing(c, op, rep), false
+		}
+		t.due.rset, c.open = false, false
+	}
+	if t.due.mail {
+		rep, err := c.read(c.times.CommandTimeout, nil)
+		switch {
+		case err != nil:
+			return t.stop(ctx, c, op, err), false
+		case rep.code == 421 || rep.code == 432 || rep.class() != 2 && c.used > 1:
+			// It speaks of the connection, or may do so.
+			return t.closing(c, op, rep), false
+		case c.outOfOrder(rep):
+			t.closing(c, op, rep)
+			return noPipes, false
+		case rep.class() != 2:
+			t.settle(asked, answered(c, op, rep))
+			t.skip(c, upto)
+			return settled, false
+		}
+		t.due.mail, t.mailed, c.open = false, true, true
+	}
+	for ; t.due.next < upto; t.due.next++ {
+		rep, err := c.read(c.times.CommandTimeout, nil)
+		if err != nil {
+			return t.stop(ctx, c, delivery.OpRcpt, err), false
+		}
+		if c.stale(rep) {
+			return t.closing(c, delivery.OpRcpt, rep), false
+		}
+		if c.outOfOrder(rep) {
+			t.closing(c, delivery.OpRcpt, rep)
+			return noPipes, false
+		}
+		if rep.code == 421 {
+			if len(t.accepted) > 0 && len(t.over) == 0 {
+				c.maxRcpt = len(t.accepted)
+			}
+			return t.closing(c, delivery.OpRcpt, rep), false
+		}
+		t.recipient(c, asked[t.due.next], rep)
+	}
+	return settled, true
+}
+
+// recipient takes the reply to a RCPT. One that is refused as too many belongs
+// into another transaction (RFC 5321 section 4.5.3.1.10), and those taken
+// before it are as many as the peer takes, unless it takes another behind it.
+func (t *transaction) recipient(c *conn, i int, rep *reply) {
+	if rep.class() == 2 {
+		t.accepted = append(t.accepted, i)
+		if len(t.over) > 0 {
+			c.maxRcpt = 0
+		}
+		return
+	}
+	if !fullUp(rep) {
+		t.res[i] = answered(c, delivery.OpRcpt, rep)
+		return
+	}
+	t.res[i] = later(c, delivery.OpRcpt, rep)
+	switch {
+	case len(t.accepted) == 0:
+		c.maxRcpt = 0 // it is not the number
+	default:
+		if t.over = append(t.over, i); len(t.over) == 1 {
+			c.maxRcpt = len(t.accepted)
+		}
+	}
+}
+
+// fullUp tells whether a reply to RCPT may mean that there are too many
+// recipients. RFC 821 gave 552 for that, which counts as 452 (RFC 5321 section
+// 4.5.3.1.10). An enhanced code about the address or the mailbox, x.1 and x.2,
+// speaks of the recipient.
+func fullUp(rep *reply) bool {
+	switch e := rep.enhanced; {
+	case len(e) == 0:
+		return rep.code == 452 || rep.code == 552
+	case string(e[1:]) == ".5.3":
+		return true
+	default:
+		return rep.code == 452 && e[2] != '1' && e[2] != '2'
+	}
+}
+
+// skip reads the replies to what was written behind a MAIL that is refused.
+func (t *transaction) skip(c *conn, replies int) {
+	if t.due.data {
+		replies++
+	}
+	for range replies {
+		rep, err := c.read(c.times.CommandTimeout, nil)
+		if err != nil || rep.class() == 3 {
+			c.bad = true // the peer waits for content that is for nobody
+			return
+		}
+	}
+}
+
+// data reads the reply to DATA.
+func (t *transaction) data(ctx context.Context, c *conn) (verdict, bool) {
+	rep, err := c.read(c.times.CommandTimeout, nil)
+	if err != nil {
+		if len(t.accepted) == 0 {
+			return settled, false
+		}
+		return t.stop(ctx, c, delivery.OpData, err), false
+	}
+	if rep.code == 354 && len(t.accepted) > 0 {
+		return settled, true
+	}
+	if rep.class() < 4 {
+		// Out of step, or waiting for the content of a message that nobody gets
+		// (RFC 2920 section 3.1).
+		c.bad = true
+	}
+	if len(t.accepted) > 0 && (rep.code == 421 || c.stale(rep)) {
+		return t.closing(c, delivery.OpData, rep), false
+	}
+	if len(t.accepted) > 0 && c.outOfOrder(rep) {
+		t.closing(c, delivery.OpData, rep)
+		return noPipes, false
+	}
+	if len(t.accepted) > 0 {
+		t.refuse(c, rep)
+	}
+	return settled, false
+}

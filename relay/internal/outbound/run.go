@@ -1,0 +1,58 @@
+package outbound
+
+import (
+	"context"
+
+	"github.com/postern-mail/postern/relay/delivery"
+)
+
+// run makes one mail transaction for the recipients in todo. When they are
+// settled, todo has those that need another.
+func (t *transaction) run(ctx context.Context, c *conn) verdict {
+	t.mailed, t.ended, t.delivered = false, false, false
+	t.accepted, t.over = t.accepted[:0], t.over[:0]
+	for _, i := range t.todo {
+		t.res[i] = delivery.Result{}
+	}
+	c.used++
+	defer t.body.close()
+	if !t.admit(ctx, c) {
+		return settled
+	}
+	asked := t.todo
+	for _, n := range []int{c.ext.maxRcpt, c.maxRcpt} {
+		if n > 0 && n < len(asked) {
+			asked = asked[:n]
+		}
+	}
+	t.asked = len(asked)
+	switch v := t.transact(ctx, c, asked); {
+	case v == broken && !t.ended && 0 < c.maxRcpt && c.maxRcpt < len(asked):
+		return tooMany
+	case v != settled:
+		return v
+	}
+	later := t.todo[t.asked:]
+	switch {
+	case t.delivered || t.mailed && (len(t.accepted) == 0 || t.lmtp):
+		t.over = append(t.over, later...)
+	case len(t.accepted) > 0:
+		t.settle(later, t.res[t.accepted[0]]) // the content was refused, and would be again
+		t.over = t.over[:0]
+	default:
+		t.settle(later, t.res[asked[0]]) // as was the sender
+	}
+	t.todo = append(t.todo[:0], t.over...)
+	return settled
+}
+
+func (t *transaction) transact(ctx context.Context, c *conn, asked []int) verdict {
+	data := !c.ext.chunking
+	if v, ok := t.envelope(ctx, c, asked, data); !ok {
+		return v
+	}
+	if data {
+		return t.sendData(ctx, c)
+	}
+	return t.sendChunks(ctx, c)
+}

@@ -1,0 +1,169 @@
+package outbound
+
+import (
+	"context"
+
+	"github.com/postern-mail/postern/relay/delivery"
+)
+
+// sendData sends the content with dot-stuffing.
+func (t *transaction) sendData(ctx context.Context, c *conn) verdict {
+	for {
+		b, err := t.body.lines()
+		if err != nil {
+			return t.unfit(c, err)
+		}
+		t.ended = t.body.last
+		if err := c.write(b, c.times.WriteTimeout); err != nil {
+			return t.unwritten(ctx, c, delivery.OpContent, err)
+		}
+		if t.body.last {
+			return t.final(ctx, c)
+		}
+		if err := t.body.next(); err != nil {
+			return t.unread(ctx, c, err)
+		}
+	}
+}
+
+// sendChunks sends the content as it is stored (RFC 3030). The first chunk
+// waits for the replies to RCPT although the standard allows otherwise: a peer
+// that takes no recipient and does not skip the chunk would run it as commands.
+func (t *transaction) sendChunks(ctx context.Context, c *conn) verdict {
+	for outstanding := 1; ; outstanding++ {
+		b, err := t.body.chunk()
+		if err != nil {
+			return t.unfit(c, err)
+		}
+		t.ended = t.body.last
+		if err := c.write(b, c.times.WriteTimeout); err != nil {
+			return t.unwritten(ctx, c, delivery.OpContent, err)
+		}
+		allowed := maxChunks
+		switch {
+		case t.body.last:
+			allowed = 1 // the final one
+		case !c.ext.pipelining:
+			allowed = 0
+		}
+		for ; outstanding > allowed; outstanding-- {
+			rep, err := c.read(c.times.CommandTimeout, nil)
+			if err != nil {
+				return t.stop(ctx, c, delivery.OpData, err)
+			}
+			if rep.class() == 2 {
+				continue
+			}
+			c.bad = true // chunks may be on their way
+			if unknown(rep) {
+				return t.unknown(c, rep)
+			}
+			t.refuse(c, rep)
+			return settled
+		}
+		if t.body.last {
+			return t.final(ctx, c)
+		}
+		if err := t.body.next(); err != nil {
+			return t.unread(ctx, c, err)
+		}
+	}
+}
+
+// unknown tells that a command is not known, or known and not implemented.
+func unknown(rep *reply) bool {
+	return rep.code == 500 || rep.code == 502 || rep.code == 504
+}
+
+// unknown gives the connection up: a peer that does not know BDAT has taken the
+// content for commands.
+func (t *transaction) unknown(c *conn, rep *reply) verdict {
+	t.closing(c, delivery.OpData, rep)
+	return noChunks
+}
+
+// final reads what becomes of the message: one reply, with LMTP one for every
+// recipient accepted (RFC 2033 section 4.2).
+func (t *transaction) final(ctx context.Context, c *conn) verdict {
+	if !t.lmtp {
+		rep, err := c.read(c.times.FinalTimeout, nil)
+		if err != nil {
+			return t.stop(ctx, c, delivery.OpData, err)
+		}
+		if c.ext.chunking && unknown(rep) {
+			return t.unknown(c, rep)
+		}
+		c.open = false
+		t.conclude(c, delivery.OpData, t.accepted, rep)
+		return settled
+	}
+	for k := range t.accepted {
+		rep, err := c.read(c.times.FinalTimeout, nil)
+		if err != nil {
+			t.stop(ctx, c, delivery.OpLMTP, err)
+			t.settle(t.accepted[k:], failure(t.lost))
+			return settled
+		}
+		if k == 0 && c.ext.chunking && unknown(rep) {
+			return t.unknown(c, rep)
+		}
+		t.conclude(c, delivery.OpLMTP, t.accepted[k:k+1], rep)
+		if rep.code == 421 {
+			t.settle(t.accepted[k:], t.res[t.accepted[k]])
+			return settled
+		}
+	}
+	c.open = false
+	return settled
+}
+
+func (t *transaction) conclude(c *conn, op delivery.Op, list []int, rep *reply) {
+	r := answered(c, op, rep)
+	if r.Delivered {
+		t.delivered = true
+	} else if rep.class() == 3 {
+		c.bad = true
+	}
+	t.settle(list, r)
+}
+
+// unwritten looks, when a write has failed, for the reply with which the peer
+// has closed: "552 too large" in the midst of the content says more than a
+// reset.
+func (t *transaction) unwritten(ctx context.Context, c *conn, op delivery.Op, err error) verdict {
+	for range maxBatch + maxChunks {
+		if ctx.Err() != nil {
+			break
+		}
+		rep, rerr := c.read(min(pendingReply, c.times.CommandTimeout), nil)
+		if rerr != nil {
+			break
+		}
+		switch {
+		case rep.class() < 4:
+			continue // to something before
+		case op == delivery.OpContent && rep.code != 421:
+			c.bad = true
+			t.refuse(c, rep)
+			return settled
+		}
+		c.bad = true
+		return t.closing(c, op, rep)
+	}
+	return t.stop(ctx, c, op, err)
+}
+
+// unfit gives up in the midst of a content that cannot go on. The connection
+// closes short of its end, and the peer drops what it has.
+func (t *transaction) unfit(c *conn, err error) verdict {
+	c.bad = true
+	t.settle(t.accepted, failure(at(c.host, permanent(delivery.OpContent, "5.6.11", err))))
+	return settled
+}
+
+// unread gives up in the midst of the content because it cannot be read on.
+func (t *transaction) unread(ctx context.Context, c *conn, err error) verdict {
+	c.bad = true
+	t.settle(t.accepted, failure(at(c.host, lost(ctx, delivery.OpContent, "4.3.0", err))))
+	return settled
+}
