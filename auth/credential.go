@@ -260,6 +260,7 @@ var (
 )
 
 // A CredentialStore keeps credentials. It is called by many sessions at once.
+// Package auth/authtest has the tests that every store passes.
 // Credentials that it returns and takes are the caller's: it keeps copies. Each
 // method but PutCredential and Credentials returns [ErrNoCredential] for an id
 // that it does not know.
