@@ -42,7 +42,7 @@ build: ## build every module without the workspace
 fuzz: ## every fuzz target for FUZZTIME, 10s by default
 	scripts/each-module.sh "$(CURDIR)/scripts/fuzz.sh" $(FUZZTIME)
 
-soak: ## what takes hours: a thousand kills, and long fuzzing
+soak: ## what takes hours: a thousand kills each, and long fuzzing
 	cd examples && KILLS=1000 go test -count=1 -timeout 3h -run Kill ./internal/crashtest
 	$(MAKE) fuzz FUZZTIME=5m
 

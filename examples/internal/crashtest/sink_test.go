@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// delivery is one arrival of a message.
-type delivery struct {
+// arrival is one arrival of a message.
+type arrival struct {
 	at    time.Time
 	life  int64 // of the gateway: how often it had been killed
 	whole bool
@@ -27,7 +27,7 @@ type sink struct {
 	life atomic.Int64
 
 	mu      sync.Mutex
-	arrived map[string][]delivery
+	arrived map[string][]arrival
 }
 
 func newSink(t *testing.T) *sink {
@@ -37,7 +37,7 @@ func newSink(t *testing.T) *sink {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	s := &sink{addr: l.Addr().String(), arrived: map[string][]delivery{}}
+	s := &sink{addr: l.Addr().String(), arrived: map[string][]arrival{}}
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -92,14 +92,14 @@ func (s *sink) serve(c net.Conn) {
 func (s *sink) note(content string, life int64) {
 	_, rest, _ := strings.Cut(content, "Subject: <")
 	id, _, _ := strings.Cut(rest, ">")
-	d := delivery{time.Now(), life, strings.HasSuffix(content, "end of <"+id+">\n")}
+	d := arrival{time.Now(), life, strings.HasSuffix(content, "end of <"+id+">\n")}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.arrived[id] = append(s.arrived[id], d)
 }
 
 // all are the deliveries so far of each message.
-func (s *sink) all() map[string][]delivery {
+func (s *sink) all() map[string][]arrival {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.arrived)
