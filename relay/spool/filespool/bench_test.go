@@ -26,7 +26,10 @@ func put(t testing.TB, s spool.Store, id spool.ID, content []byte, ds []spool.De
 	}
 }
 
-func tryPut(t testing.TB, s spool.Store, id spool.ID, content []byte, ds []spool.Delivery) error {
+func tryPut(
+	t testing.TB, s spool.Store, id spool.ID, content []byte, ds []spool.Delivery,
+	events ...spool.Record,
+) error {
 	w, err := s.Create(t.Context(), id)
 	if err != nil {
 		return err
@@ -43,6 +46,7 @@ func tryPut(t testing.TB, s spool.Store, id spool.ID, content []byte, ds []spool
 		Message:    spool.Message{From: "app@example.com", Created: time.Now()},
 		Deliveries: ds,
 		Prepend:    []byte("Received: from somewhere by here with ESMTP id x; now\r\n"),
+		Events:     events,
 	})
 }
 
@@ -53,32 +57,48 @@ func BenchmarkCommit(b *testing.B) {
 				continue
 			}
 			b.Run(fmt.Sprintf("%dK/%d", size>>10, sessions), func(b *testing.B) {
-				s := open(b, b.TempDir(), nil)
-				content := make([]byte, size)
-				now := time.Now()
-				b.SetBytes(int64(size))
-				b.ReportAllocs()
-				b.ResetTimer()
-				var left atomic.Int64
-				left.Store(int64(b.N))
-				var wg sync.WaitGroup
-				for range sessions {
-					wg.Go(func() {
-						for left.Add(-1) >= 0 {
-							if err := tryPut(
-								b, s, spool.NewID(now), content, deliveries("r", now),
-							); err != nil {
-								b.Error(err)
-								return
-							}
-						}
-					})
-				}
-				wg.Wait()
-				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+				benchmarkCommit(b, size, sessions)
 			})
 		}
 	}
+}
+
+// BenchmarkCommitEvent is BenchmarkCommit with an event of 300 bytes in each
+// commit.
+func BenchmarkCommitEvent(b *testing.B) {
+	for _, size := range []int{1 << 10, 10 << 10} {
+		for _, sessions := range []int{1, 20, 100} {
+			b.Run(fmt.Sprintf("%dK/%d", size>>10, sessions), func(b *testing.B) {
+				e := spool.Record{Time: time.Now(), Data: make([]byte, 300)}
+				benchmarkCommit(b, size, sessions, e)
+			})
+		}
+	}
+}
+
+func benchmarkCommit(b *testing.B, size, sessions int, events ...spool.Record) {
+	s := open(b, b.TempDir(), nil)
+	content := make([]byte, size)
+	now := time.Now()
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	b.ResetTimer()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var wg sync.WaitGroup
+	for range sessions {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				err := tryPut(b, s, spool.NewID(now), content, deliveries("r", now), events...)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
 }
 
 // BenchmarkCycle has messages come in from 20 sessions and go out through 20

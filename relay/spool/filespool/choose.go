@@ -83,7 +83,7 @@ func (c *chooser) choose() {
 		h := c.x.unqueue(v)
 		p := c.s.reach(h)
 		p.l = c.s.newLease(h, c.elapsed+c.r.TTL)
-		p.Token = p.l.token
+		p.token = p.l.token
 		c.picks = append(c.picks, p)
 	}
 }

@@ -37,14 +37,14 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 	buf := s.metas.Get().(*[]byte)
 	defer s.metas.Put(buf)
 	for i := range picks {
-		p := &picks[i]
-		if err := p.read(s, buf); err != nil {
+		p, n := &picks[i], len(out.Leases)
+		out.Leases = append(out.Leases, spool.Lease{})
+		if err := p.read(s, &out.Leases[n], buf); err != nil {
 			s.log.Error("filespool: a delivery cannot be read for now and is put off",
 				"queue_id", p.id.Message, "err", err)
 			s.putOff(p, s.now().Add(time.Minute))
-			continue
+			out.Leases = out.Leases[:n]
 		}
-		out.Leases = append(out.Leases, p.Lease)
 	}
 	return out, nil
 }

@@ -98,12 +98,12 @@ func (s *Store) Take(
 	}
 	buf := s.metas.Get().(*[]byte)
 	defer s.metas.Put(buf)
-	if err := p.read(s, buf); err != nil {
-		return spool.Lease{}, errors.Join(
-			err, s.Return(ctx, 0, []spool.Held{{ID: id, Token: p.Token}}),
-		)
+	var out spool.Lease
+	if err := p.read(s, &out, buf); err != nil {
+		back := s.Return(ctx, 0, []spool.Held{{ID: id, Token: p.token}})
+		return spool.Lease{}, errors.Join(err, back)
 	}
-	return p.Lease, nil
+	return out, nil
 }
 
 // takeOut leases a delivery. The caller holds the lock.
@@ -127,7 +127,7 @@ func (s *Store) takeOut(id spool.DeliveryID, ttl time.Duration) (pick, error) {
 	}
 	p := s.reach(h)
 	p.l = s.newLease(h, s.until(ttl))
-	p.Token = p.l.token
+	p.token = p.l.token
 	return p, nil
 }
 
@@ -172,9 +172,10 @@ func (s *Store) readItems(seen []sight) ([]spool.Item, error) {
 			v.unpin(s)
 			continue
 		}
-		failed = v.read(s, buf)
+		var l spool.Lease
+		failed = v.read(s, &l, buf)
 		items = append(items, spool.Item{
-			Message: v.Message, Delivery: v.Delivery, State: v.state,
+			Message: l.Message, Delivery: l.Delivery, State: v.state,
 		})
 	}
 	if failed != nil {

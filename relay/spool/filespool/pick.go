@@ -9,10 +9,12 @@ import (
 
 // pick is a delivery chosen and where to read it.
 type pick struct {
-	spool.Lease // to be filled in; ids and token are known
+	*spool.Lease // to be filled in
 
 	id           spool.DeliveryID
 	l            *lease // if it was leased
+	token        uint64
+	lost         error // there is no record
 	key          spool.Key
 	message      loc
 	record       int64 // size of the message's record
@@ -37,7 +39,7 @@ func (s *Store) reach(h uint32) pick {
 		p.updateHolder = s.pin(d.update.segment)
 	}
 	if l := s.lost[m.id]; l != nil {
-		p.Damaged = l.err() // there is no record
+		p.lost = l.err()
 	}
 	return p
 }
@@ -49,10 +51,12 @@ func (p *pick) unpin(s *Store) {
 	}
 }
 
-// read fills in the lease from the log. A delivery that is damaged is leased as
+// read fills in a lease from the log. A delivery that is damaged is leased as
 // such; an error may pass.
-func (p *pick) read(s *Store, buf *[]byte) error {
+func (p *pick) read(s *Store, into *spool.Lease, buf *[]byte) error {
 	defer p.unpin(s)
+	p.Lease = into
+	p.Token, p.Damaged = p.token, p.lost
 	err := p.readMessage(buf)
 	if err == nil {
 		err = p.readUpdate(buf)
