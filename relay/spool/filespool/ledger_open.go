@@ -49,6 +49,11 @@ func (l *ledger) open(held spool.Cursor) error {
 	for i, n := range numbers {
 		g := &sheet{number: n, end: sheetHeader}
 		last := i == len(numbers)-1
+		if i > 0 && numbers[i-1] != n-1 {
+			l.s.damage(Damage{
+				File: l.sheetName(n), What: "files before this one are missing",
+			})
+		}
 		if next := i + 1; !last && heads[next] != nil && numbers[next] == n+1 &&
 			heads[i] != nil {
 			h := heads[next]
@@ -60,7 +65,7 @@ func (l *ledger) open(held spool.Cursor) error {
 		l.bytes += g.end
 	}
 	g := l.sheets[len(l.sheets)-1]
-	l.last, l.synced = max(g.newest, l.known(held)), 0
+	l.last = max(g.newest, l.known(held))
 	l.file, err = l.s.fs.OpenFile(l.path(g.number), openWrite)
 	return err
 }
@@ -192,6 +197,8 @@ func (x *exam) read(last bool) error {
 		return fmt.Errorf("filespool: %s was written by a later version", l.sheetName(g.number))
 	case last && v.tail:
 		return x.cut(g.end, x.size)
+	case last && g.newest < l.known(x.held):
+		x.say(Damage{Offset: g.end, What: "end of the file is missing"})
 	}
 	return nil
 }
@@ -210,21 +217,22 @@ func (x *exam) cut(from, to int64) error {
 }
 
 func (x *exam) report(from, to int64) {
-	l := x.l
-	l.s.damage(Damage{
-		File: l.sheetName(x.sheet.number), Offset: from, Bytes: to - from,
-		What: "not a record; passed over", Saved: l.save(x.sheet.number, x.file, from, to),
+	x.say(Damage{
+		Offset: from, Bytes: to - from, What: "not a record; passed over",
+		Saved: x.l.save(x.sheet.number, x.file, from, to),
 	})
+}
+
+func (x *exam) say(d Damage) {
+	d.File = x.l.sheetName(x.sheet.number)
+	x.l.s.damage(d)
 }
 
 // mendHead writes the header of the last sheet anew.
 func (x *exam) mendHead() error {
 	l := x.l
 	if x.sheet.newest != x.sheet.before || x.size > sheetHeader {
-		l.s.damage(Damage{
-			File: l.sheetName(x.sheet.number), Bytes: sheetHeader,
-			What: "header of the file is damaged; written anew",
-		})
+		x.say(Damage{Bytes: sheetHeader, What: "header of the file is damaged; written anew"})
 	}
 	var old *sheet
 	if n := len(l.sheets); n > 0 {
