@@ -84,7 +84,7 @@ func (s *Store) Flush() {
 	for {
 		s.mu.Lock()
 		more := s.failed == nil &&
-			(len(s.trash) > 0 || len(s.segments) > 1 && s.segments[0].live == 0 || s.sparse())
+			(s.wantsCleaning() || s.events.waits() || s.claims.ledger.waits())
 		s.mu.Unlock()
 		if !more {
 			return
@@ -117,4 +117,12 @@ func (s *Store) Elapse(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.now = func() time.Time { return time.Now().Add(d) }
+}
+
+// SetMaxClaims sets how many keys are kept.
+func (s *Store) SetMaxClaims(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.claims.max = n
+	s.claims.trim(nanos(s.now()))
 }

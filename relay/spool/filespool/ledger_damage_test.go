@@ -245,3 +245,47 @@ func wantCursor(
 		t.Errorf("%d, %v, damage %+v, want %d", c, err, s.Recovery().Damage, want)
 	}
 }
+
+func removeEvents(t *testing.T, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.events"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, name := range files {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestEventsInDamagedLog loses the events of a record of the log before they
+// are copied: a gap tells.
+func TestEventsInDamagedLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	want := eventful(t, dir, 6)
+	removeEvents(t, dir)
+	s := open(t, dir, nil)
+	got, gaps, err := follow(t, s, 0)
+	if err != nil || compare(t, "restored", got, want, gaps) > 0 {
+		t.Fatalf("%d of %d, %v, %v", len(got), len(want), gaps, err)
+	}
+	s.Close()
+	removeEvents(t, dir)
+	name := filepath.Join(dir, firstSegment)
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(b, want[4].Data)
+	clear(b[at : at+20])
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, nil)
+	got, gaps, err = follow(t, s, 0)
+	if lost := compare(t, "damaged", got, want, gaps); err != nil || lost != 1 {
+		t.Errorf("%d lost, %v, %v", lost, gaps, err)
+	}
+}
