@@ -126,3 +126,43 @@ func (s *Store) SetMaxClaims(n int) {
 	s.claims.max = n
 	s.claims.trim(nanos(s.now()))
 }
+
+// ReadConsumers and AppendConsumers are the file of the consumers.
+func ReadConsumers(b []byte) (map[string]spool.Cursor, bool)      { return parseConsumers(b) }
+func AppendConsumers(b []byte, at map[string]spool.Cursor) []byte { return appendConsumers(b, at) }
+
+// ReadShared reads the file of shared items and returns it as written again.
+func ReadShared(b []byte) ([]byte, bool) {
+	h := newShared(&Store{now: time.Now, opened: time.Now()})
+	ok := h.parse(b)
+	return h.append(nil), ok
+}
+
+// ReadClaim reads a claim and returns it as written again.
+func ReadClaim(b []byte) ([]byte, bool) {
+	k, c, ok := parseClaim(b)
+	return appendClaim(nil, k, &c), ok
+}
+
+// ReadEvents reads the events of a record and returns them as written again.
+func ReadEvents(b []byte) ([]byte, bool) {
+	d := &decoder{b: b}
+	es := d.events()
+	return appendEvents(nil, es), !d.bad
+}
+
+// Sheet returns a file of events with the data given.
+func Sheet(data ...[]byte) []byte {
+	l := &ledger{mark: 7}
+	g := &sheet{number: 1}
+	b := l.sheetHeader(g, nil)
+	last := spool.Cursor(0)
+	for i, p := range data {
+		e := entry{at: cursor(uint64(i+1), 0), before: last, data: p}
+		b, last = l.appendEntry(b, &e, 1), e.at
+	}
+	return b
+}
+
+// SharedFile returns the file of shared items.
+func (s *Store) SharedFile() []byte { return s.shared.append(nil) }
