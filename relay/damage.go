@@ -40,8 +40,8 @@ func (r *Relay) lose(ctx context.Context, p *snapshot, l *spool.Lease) {
 	s := spool.Settlement{
 		ID: l.Delivery.ID, Token: l.Token, Events: r.eventLog.records(e),
 	}
-	if err := r.settle(ctx, l, s); err != nil {
-		p.log.Error("attempt not settled; it will be made again", "queue_id", id, "err", err)
+	if err := r.settle(ctx, s); err != nil {
+		r.unsettled(p, l, err)
 		return
 	}
 	r.tell(p, e)

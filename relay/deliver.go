@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// attemptLimit ends an attempt before its lease ends.
+	// attemptLimit ends an attempt that would go on for ever.
 	attemptLimit = 50 * time.Minute
 	// settleLimit bounds the settling of an attempt, also when the relay stops.
 	settleLimit = 30 * time.Second
@@ -81,12 +81,12 @@ func (r *Relay) recoverLease(ctx context.Context, p *snapshot, l *spool.Lease) {
 		}
 	}()
 	attempts := l.Delivery.Attempts + 1
-	err := r.settle(ctx, l, spool.Settlement{
+	err := r.settle(ctx, spool.Settlement{
 		ID: l.Delivery.ID, Token: l.Token, Remaining: l.Delivery.Recipients,
 		Wait: jitter(p.retry.Wait(attempts)), Attempts: attempts,
 	})
 	if err != nil {
-		p.log.Error("attempt not settled; it will be made again", "queue_id", id, "err", err)
+		r.unsettled(p, l, err)
 	}
 }
 
@@ -261,9 +261,6 @@ func (r *Relay) finish(
 ) {
 	settled(fates, l, a.Number)
 	report, err := r.report(ctx, p, l, n, fates, s)
-	if r.renewed(err, l, &s) {
-		report, err = r.report(ctx, p, l, n, fates, s)
-	}
 	for wait := time.Second; mayPass(err) && wait <= settlePause && pause(ctx, wait); wait *= 2 {
 		report, err = r.report(ctx, p, l, n, fates, s)
 	}
@@ -281,10 +278,10 @@ func (r *Relay) finish(
 			}
 		}
 		s.Events = r.eventLog.fates(fates, "")
-		err = r.settle(ctx, l, s)
+		err = r.settle(ctx, s)
 	}
 	if err != nil {
-		p.log.Error("attempt not settled; it will be made again", "queue_id", a.QueueID, "err", err)
+		r.unsettled(p, l, err)
 		return
 	}
 	if len(s.Remaining) == 0 {
@@ -367,14 +364,17 @@ func keep(rcpt *spool.Recipient, f *delivery.Error) {
 }
 
 // settle ends a lease, also when the relay stops.
-func (r *Relay) settle(ctx context.Context, l *spool.Lease, s spool.Settlement) error {
+func (r *Relay) settle(ctx context.Context, s spool.Settlement) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
 	defer cancel()
-	err := r.store.Settle(ctx, s)
-	if r.renewed(err, l, &s) {
-		err = r.store.Settle(ctx, s)
-	}
-	return err
+	return r.store.Settle(ctx, s)
+}
+
+// unsettled tells that the store did not take the outcome of an attempt.
+func (r *Relay) unsettled(p *snapshot, l *spool.Lease, err error) {
+	p.log.Error("attempt not settled; it will be made again",
+		"queue_id", l.Message.ID.String(), "err", err)
+	r.sched.Unsettled(l.Delivery.ID)
 }
 
 // tell publishes an event to the application.

@@ -3,7 +3,6 @@ package relay
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -116,18 +115,4 @@ func lastFailure(rcpt *spool.Recipient) *delivery.Error {
 		f.Reply.Text = localCause(f)
 	}
 	return f
-}
-
-// renewed reports whether a lease that was lost was given to this relay again,
-// because the store's clock has jumped. Then s settles by the newer one.
-func (r *Relay) renewed(err error, l *spool.Lease, s *spool.Settlement) bool {
-	if !errors.Is(err, spool.ErrLeaseLost) {
-		return false
-	}
-	token := r.sched.Token(l)
-	if token == s.Token {
-		return false
-	}
-	s.Token = token
-	return true
 }

@@ -121,10 +121,7 @@ func (b *bench) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 	case <-ctx.Done():
 		s.Remaining, s.Due = l.Delivery.Recipients, l.Delivery.Due
 	}
-	if err := b.store.Settle(context.Background(), s); err != nil {
-		s.Token = b.sched.Token(l)
-		_ = b.store.Settle(context.Background(), s)
-	}
+	_ = b.store.Settle(context.Background(), s)
 	return health
 }
 
@@ -413,45 +410,18 @@ func TestOnePlace(t *testing.T) {
 	})
 }
 
-// jumping is a store that ends all leases when its clock has jumped.
-type jumping struct {
-	spool.Store
-	mu     sync.Mutex
-	by     time.Duration
-	jumped time.Duration
-	out    []spool.Held
-}
-
-func (j *jumping) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.by != j.jumped {
-		_ = j.Store.Return(ctx, 0, j.out)
-		j.jumped, j.out = j.by, nil
-	}
-	leased, err := j.Store.Lease(ctx, r)
-	for _, l := range leased.Leases {
-		j.out = append(j.out, spool.Held{ID: l.Delivery.ID, Token: l.Token})
-	}
-	return leased, err
-}
-
-// A jump of the clock ends leases in the store, and begins nothing twice here.
+// A jump of the wall clock ends no lease, and begins nothing twice.
 func TestClockJumpBeginsNothingTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &jumping{Store: memspool.New(nil)}
+		var by atomic.Int64
+		store := memspool.New(&memspool.Options{Now: func() time.Time {
+			return time.Now().Add(time.Duration(by.Load()))
+		}})
 		b := newBench(t, store)
 		each(t, store, "app", []string{"mx/slow", "send/slow", "mailbox/slow"})
-		time.AfterFunc(10*time.Second, func() {
-			store.mu.Lock()
-			defer store.mu.Unlock()
-			store.by = 2 * time.Hour
-		})
-		time.AfterFunc(30*time.Second, func() {
-			store.mu.Lock()
-			defer store.mu.Unlock()
-			store.by = 5 * time.Hour
-		})
+		time.AfterFunc(10*time.Second, func() { by.Store(int64(2 * time.Hour)) })
+		time.AfterFunc(30*time.Second, func() { by.Store(int64(5 * time.Hour)) })
+		time.AfterFunc(40*time.Second, func() { by.Store(int64(-time.Hour)) })
 		b.run(t, 10*time.Minute)
 		for route, n := range b.count {
 			if n != 1 || b.peak[route] != 1 {
@@ -460,41 +430,6 @@ func TestClockJumpBeginsNothingTwice(t *testing.T) {
 		}
 		if stats, err := store.Stats(t.Context()); err != nil || stats.Messages != 0 {
 			t.Errorf("left: %+v (%v)", stats, err)
-		}
-	})
-}
-
-// What was leased again while an attempt went on, which then did not settle it,
-// is attempted again without delay.
-func TestUnusedLeaseGoesBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := &jumping{Store: memspool.New(nil)}
-		commit(t, store, "app", "mx/d")
-		begun := 0
-		s := sched.New(sched.Config{
-			Store: store, Concurrency: 10, Logger: slog.New(slog.DiscardHandler),
-			RouteLimit: func(spool.Key) int { return 20 },
-			Owner:      func(*spool.Lease) sched.Owner { return sched.Owner{} },
-			Overdue:    onTime,
-			Deliver: func(ctx context.Context, l *spool.Lease) sched.Health {
-				if begun++; begun == 1 {
-					time.Sleep(30 * time.Second)
-					return sched.Reached // without a settlement
-				}
-				_ = store.Settle(ctx, spool.Settlement{ID: l.Delivery.ID, Token: l.Token})
-				return sched.Reached
-			},
-		})
-		time.AfterFunc(10*time.Second, func() {
-			store.mu.Lock()
-			defer store.mu.Unlock()
-			store.by = 2 * time.Hour
-		})
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		s.Run(ctx, ctx)
-		if stats, _ := store.Stats(t.Context()); begun != 2 || stats.Messages != 0 {
-			t.Errorf("%d attempts, left %+v", begun, stats)
 		}
 	})
 }

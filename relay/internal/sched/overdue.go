@@ -28,7 +28,6 @@ const (
 	leaveMin   = time.Second      // what was looked at is left alone
 	leaveBusy  = 5 * time.Second  // the same, if its route does not rest
 	leaveMax   = time.Minute
-	stuckAfter = 10 * time.Second // of a full route on which nothing ends
 )
 
 // sweep looks through what waits for routes in trouble.
@@ -42,39 +41,53 @@ type sweep struct {
 	next    time.Time
 }
 
-// leave is until when what was looked at is left alone.
-func (w *sweep) leave(r *route, changes, now time.Time) time.Time {
+// leave is how long what was looked at is left alone.
+func (w *sweep) leave(r *route, changes, now time.Time) time.Duration {
 	least := max(time.Duration(w.looked)*sweepEach, leaveMin)
 	rest := r.until.Sub(now)
 	if rest <= 0 {
 		rest = leaveBusy
 	}
-	until := now.Add(min(max(least, rest), leaveMax))
-	if !changes.IsZero() && changes.Before(until) {
-		return changes
+	wait := min(max(least, rest), leaveMax)
+	if !changes.IsZero() {
+		wait = min(wait, changes.Sub(now))
 	}
-	return until
+	return wait
+}
+
+// finish ends a conclusion.
+func (w *sweep) finish(untried bool, now time.Time) {
+	w.active--
+	if !untried {
+		return
+	}
+	w.tries.end(now)
+	if w.over > 0 {
+		w.next = time.Time{} // others wait for the place
+	}
 }
 
 // conclude settles a delivery without an attempt, as soon as there is a place.
-func (s *Scheduler) conclude(work context.Context, l *spool.Lease, now time.Time) {
-	switch w := &s.sweep; {
-	case w.active < s.bounds.conclusions:
-		s.hold(l)
+func (s *Scheduler) conclude(work context.Context, l *spool.Lease) {
+	switch w, most := &s.sweep, s.places.bounds.conclusions; {
+	case w.active < most:
 		s.startConclusion(work, l, false)
-	case len(w.waiting) < s.bounds.conclusions:
-		s.hold(l)
+	case len(w.waiting) < most:
 		w.waiting = append(w.waiting, l)
 	default:
-		s.giveBack(l, now.Add(turnLast))
+		s.giveBack(l, turnLast)
 	}
 }
 
 func (s *Scheduler) concludeWaiting(work context.Context) {
 	w := &s.sweep
-	for len(w.waiting) > 0 && w.active < s.bounds.conclusions {
+	for len(w.waiting) > 0 && w.active < s.places.bounds.conclusions {
 		l := w.waiting[0]
 		w.waiting = w.waiting[1:]
+		if s.leases.lost(l.Delivery.ID) {
+			s.leases.drop(l.Delivery.ID)
+			continue
+		}
 		s.startConclusion(work, l, false)
 	}
 }
@@ -108,30 +121,10 @@ func (s *Scheduler) sweepRoutes(ctx, work context.Context) time.Duration {
 		}
 		w.on, w.looked, w.over = true, 0, 0
 	}
-	keys := s.inTrouble(now)
-	for n := 0; len(keys) > 0; {
-		most := 2*s.bounds.conclusions - w.active - len(w.waiting)
-		if most <= 0 {
-			return idleWait // until a conclusion ends
-		}
-		if n >= lookOnce/4 {
-			return time.Millisecond
-		}
-		leased, err := s.lease(ctx, spool.LeaseRequest{
-			Max: most, TTL: leaseTTL, Only: keys,
-		})
-		if err != nil {
-			return storeWait
-		}
-		if len(leased.Leases) == 0 || w.over >= s.bounds.conclusions {
-			for i := range leased.Leases {
-				s.giveBack(&leased.Leases[i], now)
-			}
-			break
-		}
-		n += len(leased.Leases)
-		for i := range leased.Leases {
-			s.look(work, &leased.Leases[i], now)
+	keys := s.routes.inTrouble(&s.places.bounds, now)
+	if len(keys) > 0 {
+		if wait := s.lookThrough(ctx, work, keys, now); wait > 0 {
+			return wait
 		}
 	}
 	w.on, w.next = false, now.Add(sweepPause)
@@ -141,39 +134,54 @@ func (s *Scheduler) sweepRoutes(ctx, work context.Context) time.Duration {
 	return sweepPause
 }
 
-// look concludes a delivery of a route in trouble, or gives it back.
-func (s *Scheduler) look(work context.Context, l *spool.Lease, now time.Time) {
-	if s.again(l) {
-		return
-	}
-	s.sweep.looked++
-	state, changes := s.cfg.Overdue(l)
-	switch {
-	case state == Untried:
-		if w := &s.sweep; w.active < s.bounds.conclusions &&
-			2*w.tries.active < s.bounds.conclusions {
-			s.hold(l)
-			s.startConclusion(work, l, true)
-			return
+// lookThrough looks at what is due of some routes. It returns how long to wait
+// before going on, 0 at the end.
+func (s *Scheduler) lookThrough(
+	ctx, work context.Context, keys []spool.Key, now time.Time,
+) time.Duration {
+	w, places := &s.sweep, s.places.bounds.conclusions
+	for n := 0; ; {
+		most := 2*places - w.active - len(w.waiting)
+		if most < places {
+			return idleWait // until conclusions end
 		}
-		s.sweep.over++
-		s.giveBack(l, s.sweep.tries.turn(now)) // others are not kept waiting by attempts
-		return
-	case state != OnTime:
-		s.conclude(work, l, now)
-		return
+		if n >= lookOnce/4 {
+			return time.Millisecond
+		}
+		leased, err := s.lease(ctx, spool.LeaseRequest{Max: most, Only: keys})
+		if err != nil {
+			return storeWait
+		}
+		if len(leased.Leases) == 0 || w.over >= places {
+			for i := range leased.Leases {
+				s.back.add(&leased.Leases[i], 0)
+			}
+			return 0
+		}
+		n += len(leased.Leases)
+		for i := range leased.Leases {
+			s.look(work, &leased.Leases[i], now)
+		}
 	}
-	s.giveBack(l, s.sweep.leave(s.route(l.Delivery.Key), changes, now))
 }
 
-// inTrouble are the routes on which little goes on: those that rest or wait for
-// a place to try again, and those that are full of attempts that do not end.
-func (s *Scheduler) inTrouble(now time.Time) (keys []spool.Key) {
-	for k, r := range s.routes {
-		stuck := r.active > 0 && now.Sub(r.done) > stuckAfter
-		if (r.failures > 0 || stuck) && s.room(r, now) <= 0 {
-			keys = append(keys, k)
-		}
+// look concludes a delivery of a route in trouble, or gives it back.
+func (s *Scheduler) look(work context.Context, l *spool.Lease, now time.Time) {
+	if !s.hold(l) {
+		return
 	}
-	return keys
+	w, places := &s.sweep, s.places.bounds.conclusions
+	w.looked++
+	state, changes := s.cfg.Overdue(l)
+	switch {
+	case state == Untried && w.active < places && 2*w.tries.active < places:
+		s.startConclusion(work, l, true)
+	case state == Untried:
+		w.over++
+		s.giveBack(l, w.tries.turn(now)) // others are not kept waiting by attempts
+	case state != OnTime:
+		s.conclude(work, l)
+	default:
+		s.giveBack(l, w.leave(s.routes.get(l.Delivery.Key), changes, now))
+	}
 }

@@ -57,8 +57,9 @@ func (b *bounds) one(bound int) int { return max(1, min(bound, b.open-1)) }
 // group is what several deliveries share a bound for.
 type group struct {
 	active int
-	done   time.Time // when the last one has ended, or the first has begun
-	next   time.Time // when the last one that was kept back comes again
+	done   time.Time     // when the last one has ended, or the first has begun
+	next   time.Time     // when the last one that was kept back comes again
+	gap    time.Duration // from one end to the next, about
 }
 
 func (g *group) begin(now time.Time) {
@@ -69,19 +70,21 @@ func (g *group) begin(now time.Time) {
 
 func (g *group) end(now time.Time) {
 	g.active--
+	g.gap += (now.Sub(g.done) - g.gap) / 8
 	g.done = now
 }
 
-// turn is when a delivery that the group's bound keeps back comes again.
-func (g *group) turn(now time.Time) time.Time {
-	apart := min(max(now.Sub(g.done)/64, turnFirst), turnLast)
+// turn is how long it takes until a delivery that the group's bound keeps back
+// comes again.
+func (g *group) turn(now time.Time) time.Duration {
+	apart := min(max(now.Sub(g.done)/64, g.gap/2, turnFirst), turnLast)
 	if g.next.Before(now) {
 		g.next = now
 	}
 	if g.next = g.next.Add(apart); g.next.Sub(now) > turnMax {
 		g.next = now.Add(turnMax)
 	}
-	return g.next
+	return g.next.Sub(now)
 }
 
 // key tells groups apart.
@@ -105,53 +108,64 @@ type run struct {
 	troubled bool
 }
 
+// places are those that attempts hold, and for whom.
+type places struct {
+	bounds bounds
+	active int // attempts under way
+	groups map[key]*group
+	parts  map[spool.ID]*group // messages
+
+	spareGroups spares[group]
+	spareRuns   spares[run]
+}
+
+func placesOf(b bounds) places {
+	return places{bounds: b, groups: make(map[key]*group), parts: make(map[spool.ID]*group)}
+}
+
 // ownersOf finds the groups of a delivery, made if missing: begin or release
 // follows.
-func (s *Scheduler) ownersOf(l *spool.Lease, r *route) owners {
-	if r.local {
-		return owners{}
-	}
-	o := s.cfg.Owner(l)
+func (p *places) ownersOf(l *spool.Lease, o Owner) owners {
 	w := owners{id: l.Message.ID, report: o.Report}
 	w.keys[1] = key{'o', o.Origin}
 	if o.Report {
 		w.keys[1].kind = 'r'
 	}
-	w.origin = s.group(w.keys[1])
+	w.origin = p.group(w.keys[1])
 	if o.Connector != "" {
 		w.keys[0] = key{'c', o.Connector}
-		w.connector = s.group(w.keys[0])
+		w.connector = p.group(w.keys[0])
 	}
-	if w.message = s.parts[w.id]; w.message == nil {
-		w.message = s.spareGroups.get()
-		s.parts[w.id] = w.message
+	if w.message = p.parts[w.id]; w.message == nil {
+		w.message = p.spareGroups.get()
+		p.parts[w.id] = w.message
 	}
 	return w
 }
 
-func (s *Scheduler) group(k key) *group {
-	g := s.groups[k]
+func (p *places) group(k key) *group {
+	g := p.groups[k]
 	if g == nil {
-		g = s.spareGroups.get()
-		s.groups[k] = g
+		g = p.spareGroups.get()
+		p.groups[k] = g
 	}
 	return g
 }
 
 // release forgets the groups that nobody is in.
-func (s *Scheduler) release(w owners) {
+func (p *places) release(w owners) {
 	idle := func(g *group) bool { return g != nil && g.active == 0 }
 	if idle(w.message) {
-		delete(s.parts, w.id)
-		s.spareGroups.put(w.message)
+		delete(p.parts, w.id)
+		p.spareGroups.put(w.message)
 	}
 	if idle(w.connector) {
-		delete(s.groups, w.keys[0])
-		s.spareGroups.put(w.connector)
+		delete(p.groups, w.keys[0])
+		p.spareGroups.put(w.connector)
 	}
 	if idle(w.origin) {
-		delete(s.groups, w.keys[1])
-		s.spareGroups.put(w.origin)
+		delete(p.groups, w.keys[1])
+		p.spareGroups.put(w.origin)
 	}
 }
 
@@ -175,24 +189,24 @@ func (s *spares[T]) put(v *T) {
 }
 
 // free is the number of places that a route which is not local may take.
-func (s *Scheduler) free() int {
-	return min(s.bounds.open-s.bounds.taken.active, s.bounds.all-s.active)
+func (p *places) free() int {
+	return min(p.bounds.open-p.bounds.taken.active, p.bounds.all-p.active)
 }
 
 // keptBy returns the group whose bound keeps a delivery from being begun, or
 // nil.
-func (s *Scheduler) keptBy(r *route, w owners, now time.Time) *group {
-	b := &s.bounds
-	if s.room(r, now) <= 0 {
+func (p *places) keptBy(r *route, w owners, now time.Time) *group {
+	b := &p.bounds
+	if r.room(b, now) <= 0 {
 		return &r.group
 	}
 	if r.local {
-		if s.active >= b.all {
+		if p.active >= b.all {
 			return &r.group
 		}
 		return nil
 	}
-	free := s.free()
+	free := p.free()
 	switch {
 	case free <= 0:
 		return &b.taken
@@ -209,29 +223,38 @@ func (s *Scheduler) keptBy(r *route, w owners, now time.Time) *group {
 }
 
 // groupsOf calls f for each group that a run counts in.
-func (s *Scheduler) groupsOf(u *run, f func(*group)) {
+func (p *places) groupsOf(u *run, f func(*group)) {
 	if u.route.local {
 		return
 	}
-	f(&s.bounds.taken)
+	f(&p.bounds.taken)
 	for _, g := range []*group{u.owners.message, u.owners.connector, u.owners.origin} {
 		if g != nil {
 			f(g)
 		}
 	}
 	if u.owners.report {
-		f(&s.bounds.reporting)
+		f(&p.bounds.reporting)
 	}
 	if u.troubled {
-		f(&s.bounds.troubled)
+		f(&p.bounds.troubled)
 	}
 }
 
-func (s *Scheduler) count(u *run, now time.Time) {
-	s.groupsOf(u, func(g *group) { g.begin(now) })
+// begin takes a place for a delivery.
+func (p *places) begin(r *route, w owners, now time.Time) *run {
+	u := p.spareRuns.get()
+	*u = run{route: r, owners: w, troubled: r.failures > 0}
+	p.active++
+	r.begin(now)
+	p.groupsOf(u, func(g *group) { g.begin(now) })
+	return u
 }
 
-func (s *Scheduler) end(u *run, now time.Time) {
-	s.groupsOf(u, func(g *group) { g.end(now) })
-	s.release(u.owners)
+// end gives the place back. The route is told elsewhere.
+func (p *places) end(u *run, now time.Time) {
+	p.active--
+	p.groupsOf(u, func(g *group) { g.end(now) })
+	p.release(u.owners)
+	p.spareRuns.put(u)
 }

@@ -25,11 +25,15 @@ type Options struct {
 	// MaxBytes bounds the content kept, in bytes; more is answered with
 	// spool.ErrFull. Defaults to 256 MiB; negative is no bound.
 	MaxBytes int64
+	// Now is the wall clock, by which deliveries are due. The ends of leases do
+	// not go by it. Defaults to time.Now.
+	Now func() time.Time
 }
 
 // Store keeps a queue in memory.
 type Store struct {
 	max int64
+	now func() time.Time
 
 	mu       sync.Mutex
 	closed   bool
@@ -58,11 +62,14 @@ var _ spool.Store = (*Store)(nil)
 
 // New returns an empty store; o may be nil.
 func New(o *Options) *Store {
-	s := &Store{max: 256 << 20, messages: make(map[spool.ID]*message)}
+	s := &Store{max: 256 << 20, now: time.Now, messages: make(map[spool.ID]*message)}
 	s.waiting.when = func(d *delivery) time.Time { return d.Due }
 	s.leased.when = func(d *delivery) time.Time { return d.until }
 	if o != nil && o.MaxBytes != 0 {
 		s.max = o.MaxBytes
+	}
+	if o != nil && o.Now != nil {
+		s.now = o.Now
 	}
 	return s
 }
@@ -206,11 +213,11 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 		return spool.Leased{}, err
 	}
 	defer s.mu.Unlock()
-	now := time.Now()
+	now, wall := time.Now(), s.now()
 	s.endLeases(now)
 	out := spool.Leased{Wait: -1}
-	soonest := func(t time.Time) {
-		if d := max(t.Sub(now), 0); out.Wait < 0 || d < out.Wait {
+	soonest := func(d time.Duration) {
+		if d = max(d, 0); out.Wait < 0 || d < out.Wait {
 			out.Wait = d
 		}
 	}
@@ -219,8 +226,8 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 	for len(s.waiting.items) > 0 {
 		d := s.waiting.items[0]
 		busy := matches(r.Busy, d.Key) || len(r.Only) > 0 && !matches(r.Only, d.Key)
-		if !busy && (d.Due.After(now) || len(out.Leases) >= r.Max) {
-			soonest(d.Due)
+		if !busy && (d.Due.After(wall) || len(out.Leases) >= r.Max) {
+			soonest(d.Due.Sub(wall))
 			break
 		}
 		heap.Pop(&s.waiting)
@@ -230,7 +237,7 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 		}
 		if r.MaxPerKey > 0 && perKey[d.Key] >= r.MaxPerKey {
 			passed = append(passed, d)
-			soonest(d.Due)
+			soonest(d.Due.Sub(wall))
 			continue
 		}
 		perKey[d.Key]++
@@ -242,7 +249,7 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 		heap.Push(&s.waiting, d)
 	}
 	for _, d := range s.leased.items[:min(1, len(s.leased.items))] {
-		soonest(d.until)
+		soonest(d.until.Sub(now))
 	}
 	return out, nil
 }
@@ -360,7 +367,7 @@ func (s *Store) settle(d *delivery, t spool.Settlement) {
 	if len(t.Remaining) > 0 {
 		d.Recipients, d.Due, d.Attempts = slices.Clone(t.Remaining), t.Due, t.Attempts
 		if t.Due.IsZero() {
-			d.Due = time.Now().Add(max(t.Wait, 0))
+			d.Due = s.now().Add(max(t.Wait, 0))
 		}
 		if t.Key != nil {
 			d.Key = *t.Key
