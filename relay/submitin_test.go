@@ -23,18 +23,3 @@ func prepare(ctx context.Context, r *relay.Relay, m *relay.Message) (*spool.Prep
 	}
 	return k.kept, nil
 }
-
-// inStore is a Committer that commits to a store, as one in a transaction does.
-type inStore struct{ spool.Store }
-
-func (s inStore) Commit(ctx context.Context, p *spool.Prepared) error {
-	w, err := s.Create(ctx, p.Commit.Message.ID)
-	if err != nil {
-		return err
-	}
-	if _, err := w.Write(p.Content); err != nil {
-		_ = w.Abort()
-		return err
-	}
-	return w.Commit(ctx, p.Commit)
-}
