@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -90,7 +91,7 @@ func (r *Resolver) both(
 	p4, p6 := r.lookUp(ctx, host, dns.TypeA), r.lookUp(ctx, host, dns.TypeAAAA)
 	a := delivery.Answer[netip.Addr]{
 		Records:   slices.Concat(p4.addresses, p6.addresses),
-		Name:      or(p4.name, or(p6.name, host)),
+		Name:      cmp.Or(p4.name, p6.name, host),
 		Authentic: p4.authentic && p6.authentic,
 	}
 	switch {

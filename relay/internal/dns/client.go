@@ -22,10 +22,20 @@ var (
 	errNone   = errors.New("no answer from any server")
 )
 
+// Config says where to look. The zero value is the system's.
+type Config struct {
+	ResolvConf string // defaults to /etc/resolv.conf
+	Hosts      string // defaults to /etc/hosts
+	// Servers are asked instead of those in ResolvConf: host:port.
+	Servers []string
+	// Dial opens a connection to a server. Defaults to a net.Dialer's.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
 // client asks the servers. It is safe for concurrent use.
 type client struct {
 	settings *settingsFile
-	dial     func(ctx context.Context, network, address string) (net.Conn, error)
+	dial     dialFunc
 
 	mu     sync.Mutex
 	failed map[string]time.Time // when a server failed, by address
@@ -37,7 +47,7 @@ func newClient(cfg Config) *client {
 	if c.dial == nil {
 		c.dial = new(net.Dialer).DialContext
 	}
-	c.settings = &settingsFile{path: or(cfg.ResolvConf, "/etc/resolv.conf")}
+	c.settings = &settingsFile{path: cmp.Or(cfg.ResolvConf, "/etc/resolv.conf")}
 	for _, addr := range cfg.Servers {
 		c.settings.fixed = append(c.settings.fixed, serverAt(addr))
 	}
@@ -162,14 +172,15 @@ func (c *client) askBy(
 	ctx context.Context, s *settings, at server, query *dns.Msg,
 ) (m *dns.Msg, err error) {
 	if !s.tcp {
-		if m, err = c.askOver(ctx, s, "udp", at.addr, query); err == nil && !m.Truncated {
+		if m, err = askOver(ctx, c.dial, s.timeout, "udp", at.addr, query); err == nil &&
+			!m.Truncated {
 			return m, nil
 		}
 		if err != nil && !errors.Is(err, errUnreadable) {
 			return nil, err
 		}
 	}
-	return c.askOver(ctx, s, "tcp", at.addr, query)
+	return askOver(ctx, c.dial, s.timeout, "tcp", at.addr, query)
 }
 
 // newQuery asks for recursion and for what DNSSEC says (RFC 6840 section 5.7).

@@ -1,11 +1,11 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,16 +20,6 @@ const (
 	maxFlights = 1000             // questions at once
 )
 
-// Config says where to look. The zero value is the system's.
-type Config struct {
-	ResolvConf string // defaults to /etc/resolv.conf
-	Hosts      string // defaults to /etc/hosts
-	// Servers are asked instead of those in ResolvConf: host:port.
-	Servers []string
-	// Dial opens a connection to a server. Defaults to a net.Dialer's.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-}
-
 // Resolver is a [delivery.Resolver] with a cache. It starts no goroutine but
 // those that wait for an answer.
 type Resolver struct {
@@ -40,13 +30,6 @@ type Resolver struct {
 	mu      sync.Mutex
 	cache   cache
 	flights map[question]*flight
-}
-
-// question is what is asked: the name is in lower case, without a dot at the
-// end.
-type question struct {
-	name string
-	kind uint16
 }
 
 // flight is a question under way.
@@ -69,16 +52,9 @@ func System() delivery.Resolver {
 func New(cfg Config) *Resolver {
 	r := &Resolver{flights: make(map[question]*flight)}
 	r.client = newClient(cfg)
-	r.hosts.path = or(cfg.Hosts, "/etc/hosts")
+	r.hosts.path = cmp.Or(cfg.Hosts, "/etc/hosts")
 	r.ask = r.client.resolve
 	return r
-}
-
-func or(s, def string) string {
-	if s == "" {
-		return def
-	}
-	return s
 }
 
 // LookupMX returns the mail exchangers of a domain, the best 64.
@@ -128,7 +104,7 @@ func (r *Resolver) LookupPTR(
 // are records, and beside records one that some are missing.
 func answer[T any](name string, p *reply, records []T) (delivery.Answer[T], error) {
 	return delivery.Answer[T]{
-		Records: records, Name: or(p.name, name), Authentic: p.authentic,
+		Records: records, Name: cmp.Or(p.name, name), Authentic: p.authentic,
 	}, p.err
 }
 
@@ -180,28 +156,4 @@ func (r *Resolver) fly(q question, f *flight) {
 	r.cache.put(q, f.reply, time.Now())
 	r.mu.Unlock()
 	close(f.done)
-}
-
-func notFound(name string, why error) error {
-	return &net.DNSError{Err: why.Error(), Name: name, IsNotFound: true, UnwrapErr: why}
-}
-
-func gaveUp(name string, ctx context.Context) error {
-	cause := context.Cause(ctx)
-	return &net.DNSError{
-		Err: cause.Error(), Name: name, IsTimeout: true, IsTemporary: true, UnwrapErr: cause,
-	}
-}
-
-// failure is a reply that tells nothing but that there was none.
-func failure(name, text string) *reply {
-	return &reply{
-		ttl: failureTTL,
-		err: &net.DNSError{Err: text, Name: name, IsTemporary: true},
-	}
-}
-
-// sameName compares names without regard to case and to a dot at the end.
-func sameName(a, b string) bool {
-	return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
 }

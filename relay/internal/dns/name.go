@@ -63,3 +63,8 @@ func isHost(s string) bool {
 			(r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 	})
 }
+
+// sameName compares names without regard to case and to a dot at the end.
+func sameName(a, b string) bool {
+	return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
+}

@@ -20,13 +20,16 @@ var (
 	errMismatch   = errors.New("answer to another question")
 )
 
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
 // askOver sends a query to a server and waits for the answer.
-func (c *client) askOver(
-	ctx context.Context, s *settings, network, addr string, query *dns.Msg,
+func askOver(
+	ctx context.Context, dial dialFunc, timeout time.Duration, network, addr string,
+	query *dns.Msg,
 ) (*dns.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	conn, err := c.dial(ctx, network, addr)
+	conn, err := dial(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}

@@ -57,67 +57,82 @@ func (c *Client) connect(ctx context.Context, h *hop, t endpoint) (*conn, *deliv
 // establish connects, with plain without a thought of STARTTLS. retry tells
 // that it is worth another try with plain.
 func (c *Client) establish(
-	ctx context.Context, h *hop, t endpoint, plain bool,
+	ctx context.Context, h *hop, e endpoint, plain bool,
 ) (cn *conn, failed *delivery.Error, retry bool) {
 	dialCtx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
-	raw, err := c.cfg.Dial(dialCtx, t.network, t.addr)
+	raw, err := c.cfg.Dial(dialCtx, e.network, e.addr)
 	cancel()
 	if err != nil {
 		return nil, lost(ctx, delivery.OpDial, "4.4.1", err), false
 	}
-	cn = newConn(raw, t.shown, t.addr, &c.cfg)
+	cn = newConn(raw, e.shown, e.addr, &c.cfg)
 	stop := context.AfterFunc(ctx, cn.close)
-	defer func() {
-		if !stop() && failed == nil {
-			failed = lost(ctx, delivery.OpDial, "4.4.1", ctx.Err())
-		}
-		if failed != nil {
-			if failed.Reply.Code != 0 && failed.Reply.Code != 421 {
-				cn.quit()
-			} else {
-				cn.close()
-			}
-			cn = nil
-		}
-	}()
+	failed, retry = c.greet(ctx, h, e, cn, plain)
+	if !stop() && failed == nil {
+		failed = lost(ctx, delivery.OpDial, "4.4.1", ctx.Err())
+	}
+	switch {
+	case failed == nil:
+		return cn, nil, false
+	case failed.Reply.Code != 0 && failed.Reply.Code != 421:
+		cn.quit()
+	default:
+		cn.close()
+	}
+	return nil, failed, retry
+}
 
+// greet makes a connection ready: greeting, EHLO, TLS and log-on.
+func (c *Client) greet(
+	ctx context.Context, h *hop, e endpoint, cn *conn, plain bool,
+) (failed *delivery.Error, retry bool) {
 	if h.ImplicitTLS {
-		if err := cn.startTLS(ctx, h, t.name); err != nil {
-			return cn, lost(ctx, delivery.OpSTARTTLS, "4.7.5", err), false
+		if err := cn.startTLS(ctx, h, e.name); err != nil {
+			return lost(ctx, delivery.OpSTARTTLS, "4.7.5", err), false
 		}
 	}
 	rep, err := cn.read(c.cfg.GreetingTimeout, nil)
-	if err != nil {
-		return cn, lost(ctx, delivery.OpGreeting, "4.4.2", err), false
+	switch {
+	case err != nil:
+		return lost(ctx, delivery.OpGreeting, "4.4.2", err), false
+	case rep.code != 220:
+		return refused(delivery.OpGreeting, rep), false
 	}
-	if rep.code != 220 {
-		return cn, refused(delivery.OpGreeting, rep), false
+	if failed = c.hello(ctx, h, cn); failed != nil {
+		return failed, false
 	}
-	if failed := c.hello(ctx, h, cn); failed != nil {
-		return cn, failed, false
-	}
-
 	if !cn.secure() && !plain && h.TLS != connector.TLSNone {
-		switch {
-		case cn.ext.startTLS:
-			if failed, broke := c.upgrade(ctx, h, cn, t.name); failed != nil {
-				return cn, failed, broke && h.mayFallBack()
-			}
-		case h.tlsRequired():
-			return cn, temporary(delivery.OpSTARTTLS, "4.7.4", errNoSTARTTLS), false
+		if failed, retry = c.secure(ctx, h, cn, e.name); failed != nil {
+			return failed, retry
 		}
 	}
+	return c.logOn(ctx, h, cn), false
+}
 
-	if h.Username != "" {
-		login, failed := cn.auth(ctx, h, c.byLogin.has(t.addr))
-		if failed != nil {
-			return cn, failed, false
-		}
-		if login && cn.ext.plain {
-			c.byLogin.add(t.addr)
-		}
+// secure goes over to TLS where the peer offers it.
+func (c *Client) secure(
+	ctx context.Context, h *hop, cn *conn, name string,
+) (failed *delivery.Error, retry bool) {
+	switch {
+	case cn.ext.startTLS:
+		failed, broke := c.upgrade(ctx, h, cn, name)
+		return failed, broke && h.mayFallBack()
+	case h.tlsRequired():
+		return temporary(delivery.OpSTARTTLS, "4.7.4", errNoSTARTTLS), false
 	}
-	return cn, nil, false
+	return nil, false
+}
+
+// logOn logs on where there is a password, and notes which mechanism works.
+func (c *Client) logOn(ctx context.Context, h *hop, cn *conn) *delivery.Error {
+	if h.Username == "" {
+		return nil
+	}
+	login, failed := cn.auth(ctx, h, c.byLogin.has(cn.addr))
+	if failed == nil && login && cn.ext.plain {
+		c.byLogin.add(cn.addr)
+	}
+	return failed
 }
 
 // upgrade goes over to TLS by STARTTLS. broke tells that it is worth another

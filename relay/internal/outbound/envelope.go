@@ -6,27 +6,17 @@ import (
 	"github.com/postern-mail/postern/relay/delivery"
 )
 
-// Bounds of what is written before replies are read: replies to it must fit
-// into the buffers between the two sides, or both could wait for the other for
-// ever (RFC 2920 section 3.1).
-const (
-	maxBatch      = 100     // recipients
-	maxBatchBytes = 8 << 10 // of commands
-	maxChunks     = 8       // BDAT chunks
-)
-
 // envelope sends MAIL and RCPT, and DATA with data. With PIPELINING all of it
 // goes out at once. ok tells that the content comes next; else the verdict
 // stands.
 func (t *transaction) envelope(
 	ctx context.Context, c *conn, asked []int, data bool,
 ) (v verdict, ok bool) {
-	pipe := c.ext.pipelining
 	c.out = c.out[:0]
 	t.due = due{rset: c.open}
 	if c.open {
 		c.out = append(c.out, "RSET\r\n"...) // what the transaction before has left behind
-		if !pipe {
+		if !c.ext.pipelining {
 			if v, ok := t.exchange(ctx, c, asked, 0); !ok {
 				return v, false
 			}
@@ -34,27 +24,13 @@ func (t *transaction) envelope(
 	}
 	t.appendMail(c)
 	t.due.mail = true
-	if !pipe {
+	if !c.ext.pipelining {
 		if v, ok := t.exchange(ctx, c, asked, 0); !ok {
 			return v, false
 		}
 	}
-	for k := range asked {
-		t.appendRcpt(c, asked[k])
-		end := k == len(asked)-1
-		if pipe && !end && k+1-t.due.next < maxBatch && len(c.out) < maxBatchBytes {
-			continue
-		}
-		if t.due.data = pipe && end && data; t.due.data {
-			c.out = append(c.out, "DATA\r\n"...)
-		}
-		if v, ok := t.exchange(ctx, c, asked, k+1); !ok {
-			return v, false
-		}
-		if len(t.over) > 0 { // the others are for the next transaction
-			t.asked = k + 1
-			break
-		}
+	if v, ok := t.recipients(ctx, c, asked, data); !ok {
+		return v, false
 	}
 	if !data || len(t.accepted) == 0 && !t.due.data {
 		return settled, len(t.accepted) > 0
@@ -68,10 +44,30 @@ func (t *transaction) envelope(
 	return t.data(ctx, c)
 }
 
-// due says which replies are outstanding.
-type due struct {
-	rset, mail, data bool
-	next             int // the first recipient without
+// recipients sends RCPT for each of those asked, as far as the peer takes them,
+// and with PIPELINING DATA behind them.
+func (t *transaction) recipients(
+	ctx context.Context, c *conn, asked []int, data bool,
+) (v verdict, ok bool) {
+	for k := range asked {
+		t.appendRcpt(c, asked[k])
+		end := k == len(asked)-1
+		if c.ext.pipelining && !end &&
+			k+1-t.due.next < maxBatch && len(c.out) < maxBatchBytes {
+			continue
+		}
+		if t.due.data = c.ext.pipelining && end && data; t.due.data {
+			c.out = append(c.out, "DATA\r\n"...)
+		}
+		if v, ok := t.exchange(ctx, c, asked, k+1); !ok {
+			return v, false
+		}
+		if len(t.over) > 0 { // the others are for the next transaction
+			t.asked = k + 1
+			break
+		}
+	}
+	return settled, true
 }
 
 // exchange writes the commands that have gathered and reads the replies to
@@ -87,50 +83,76 @@ func (t *transaction) exchange(
 		return t.unwritten(ctx, c, op, err), false
 	}
 	if t.due.rset {
-		rep, err := c.read(c.times.CommandTimeout, nil)
-		if err != nil {
-			return t.stop(ctx, c, op, err), false
+		if v, ok = t.readReset(ctx, c); !ok {
+			return v, false
 		}
-		if rep.class() != 2 {
-			return t.closing(c, op, rep), false
-		}
-		t.due.rset, c.open = false, false
 	}
 	if t.due.mail {
+		if v, ok = t.readMail(ctx, c, asked, upto); !ok {
+			return v, false
+		}
+	}
+	return t.readRecipients(ctx, c, asked, upto)
+}
+
+// readReset reads the reply to RSET.
+func (t *transaction) readReset(ctx context.Context, c *conn) (v verdict, ok bool) {
+	rep, err := c.read(c.times.CommandTimeout, nil)
+	switch {
+	case err != nil:
+		return t.stop(ctx, c, delivery.OpMail, err), false
+	case rep.class() != 2:
+		return t.closing(c, delivery.OpMail, rep), false
+	}
+	t.due.rset, c.open = false, false
+	return settled, true
+}
+
+// readMail reads the reply to MAIL.
+func (t *transaction) readMail(
+	ctx context.Context, c *conn, asked []int, upto int,
+) (v verdict, ok bool) {
+	const op = delivery.OpMail
+	rep, err := c.read(c.times.CommandTimeout, nil)
+	switch {
+	case err != nil:
+		return t.stop(ctx, c, op, err), false
+	case rep.code == 421 || rep.code == 432 || rep.class() != 2 && c.used > 1:
+		// It speaks of the connection, or may do so.
+		return t.closing(c, op, rep), false
+	case c.outOfOrder(rep):
+		t.closing(c, op, rep)
+		return noPipes, false
+	case rep.class() != 2:
+		t.settle(asked, answered(c, op, rep))
+		t.skip(c, upto)
+		return settled, false
+	}
+	t.due.mail, t.mailed, c.open = false, true, true
+	return settled, true
+}
+
+// readRecipients reads the replies to RCPT, up to that of the recipient before
+// upto.
+func (t *transaction) readRecipients(
+	ctx context.Context, c *conn, asked []int, upto int,
+) (v verdict, ok bool) {
+	const op = delivery.OpRcpt
+	for ; t.due.next < upto; t.due.next++ {
 		rep, err := c.read(c.times.CommandTimeout, nil)
 		switch {
 		case err != nil:
 			return t.stop(ctx, c, op, err), false
-		case rep.code == 421 || rep.code == 432 || rep.class() != 2 && c.used > 1:
-			// It speaks of the connection, or may do so.
+		case c.stale(rep):
 			return t.closing(c, op, rep), false
 		case c.outOfOrder(rep):
 			t.closing(c, op, rep)
 			return noPipes, false
-		case rep.class() != 2:
-			t.settle(asked, answered(c, op, rep))
-			t.skip(c, upto)
-			return settled, false
-		}
-		t.due.mail, t.mailed, c.open = false, true, true
-	}
-	for ; t.due.next < upto; t.due.next++ {
-		rep, err := c.read(c.times.CommandTimeout, nil)
-		if err != nil {
-			return t.stop(ctx, c, delivery.OpRcpt, err), false
-		}
-		if c.stale(rep) {
-			return t.closing(c, delivery.OpRcpt, rep), false
-		}
-		if c.outOfOrder(rep) {
-			t.closing(c, delivery.OpRcpt, rep)
-			return noPipes, false
-		}
-		if rep.code == 421 {
+		case rep.code == 421:
 			if len(t.accepted) > 0 && len(t.over) == 0 {
 				c.maxRcpt = len(t.accepted)
 			}
-			return t.closing(c, delivery.OpRcpt, rep), false
+			return t.closing(c, op, rep), false
 		}
 		t.recipient(c, asked[t.due.next], rep)
 	}

@@ -56,16 +56,15 @@ type places struct {
 // of them. No bound when max is negative.
 func (p *pool) get(ctx context.Context, key hopKey, max int) (*conn, error) {
 	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return nil, errClosed
-	}
-	h := p.hops[key]
-	if h == nil {
-		h = &places{}
-		p.hops[key] = h
-	}
-	for len(h.idle) > 0 {
+	for {
+		if p.closed {
+			p.mu.Unlock()
+			return nil, errClosed
+		}
+		h := p.at(key)
+		if len(h.idle) == 0 {
+			return p.place(ctx, h, key, max)
+		}
 		c := h.idle[len(h.idle)-1]
 		p.remove(h, len(h.idle)-1)
 		p.mu.Unlock()
@@ -75,11 +74,20 @@ func (p *pool) get(ctx context.Context, key hopKey, max int) (*conn, error) {
 		c.close()
 		p.mu.Lock()
 		p.leaveLocked(key)
-		if h = p.hops[key]; h == nil {
-			h = &places{}
-			p.hops[key] = h
-		}
 	}
+}
+
+// at returns what is known of a next hop. The caller holds the lock.
+func (p *pool) at(key hopKey) *places {
+	if p.hops[key] == nil {
+		p.hops[key] = new(places)
+	}
+	return p.hops[key]
+}
+
+// place gives leave to make a connection, or waits for one. The caller holds
+// the lock, which is given up.
+func (p *pool) place(ctx context.Context, h *places, key hopKey, max int) (*conn, error) {
 	if n := h.bound(max); n < 0 || h.open < n {
 		h.open++
 		p.mu.Unlock()

@@ -1,22 +1,9 @@
 package outbound
 
 import (
-	"context"
-
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/sevenbit"
-)
-
-// verdict is what a transaction came to.
-type verdict uint8
-
-const (
-	settled  verdict = iota // the recipients asked have their results
-	broken                  // the connection was lost on the way: transaction.lost tells why
-	noChunks                // the peer has offered CHUNKING and does not know BDAT
-	noPipes                 // the peer has offered PIPELINING and answered out of order
-	tooMany                 // the connection was lost over more recipients than conn.maxRcpt
 )
 
 // transaction delivers one request, in one mail transaction or more. Its memory
@@ -115,78 +102,6 @@ func (t *transaction) rcptFor(c *conn, i int) string {
 	return t.req.Recipients[i].Address
 }
 
-// decided tells whether a recipient has its result.
-func decided(r *delivery.Result) bool { return r.Delivered || r.Err != nil }
-
-// give fails all that is undecided.
-func (t *transaction) give(failed *delivery.Error) {
-	for _, i := range t.todo {
-		if !decided(&t.res[i]) {
-			t.res[i] = failure(failed)
-		}
-	}
-	t.todo = t.todo[:0]
-}
-
-// failure is the result of a failure.
-func failure(e *delivery.Error) delivery.Result {
-	return delivery.Result{Err: e, Host: e.Host}
-}
-
-// settle gives the same result to the recipients listed.
-func (t *transaction) settle(list []int, r delivery.Result) {
-	for _, i := range list {
-		t.res[i] = r
-	}
-}
-
-// stop notes that the connection broke, or was given up.
-func (t *transaction) stop(ctx context.Context, c *conn, op delivery.Op, err error) verdict {
-	c.bad = true
-	t.lost = at(c.host, lost(ctx, op, "4.4.2", err))
-	return broken
-}
-
-// closing notes that the peer gives the connection up, with a reply that says
-// so.
-func (t *transaction) closing(c *conn, op delivery.Op, rep *reply) verdict {
-	c.bad = true
-	t.lost = at(c.host, refused(op, rep))
-	t.lost.Permanent = false
-	return broken
-}
-
-// answered is the result a reply means for a recipient.
-func answered(c *conn, op delivery.Op, rep *reply) delivery.Result {
-	if rep.class() == 2 {
-		return delivery.Result{
-			Delivered: true, Host: c.host, Reply: rep.copied(), DSN: c.ext.dsn,
-		}
-	}
-	e := at(c.host, refused(op, rep))
-	if rep.code == 530 && c.fellBack {
-		e.Permanent = false // RFC 3207 section 4: the peer insists on TLS, which is out of order
-	}
-	return failure(e)
-}
-
-// later is a result that means another attempt, whatever the reply.
-func later(c *conn, op delivery.Op, rep *reply) delivery.Result {
-	e := at(c.host, refused(op, rep))
-	e.Permanent = false
-	return failure(e)
-}
-
-// refuse settles those accepted with a reply that cannot mean that the message
-// was taken.
-func (t *transaction) refuse(c *conn, rep *reply) {
-	if rep.class() == 2 {
-		t.settle(t.accepted, later(c, delivery.OpData, rep))
-		return
-	}
-	t.settle(t.accepted, answered(c, delivery.OpData, rep))
-}
-
 // inASCII is another spelling of an address that is not ASCII, with its domain
 // in A-labels: RFC 6531 section 3.2 counts that as ASCII. It is the address
 // where there is none.
@@ -202,4 +117,10 @@ func inASCII(address string) string {
 		return s
 	}
 	return address
+}
+
+// due says which replies are outstanding.
+type due struct {
+	rset, mail, data bool
+	next             int // the first recipient without
 }
