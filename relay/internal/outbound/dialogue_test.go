@@ -3,7 +3,6 @@ package outbound_test
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +15,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/outbound"
+	"github.com/postern-mail/postern/relay/internal/wiretest"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -23,16 +23,15 @@ import (
 // says on each connection, and the results.
 //
 //	# a remark
-//	from a@example.com        request: from, ascii-from, to, ascii, size, body, return, envid,
-//	                          notify, orcpt, utf8, lmtp, limit, user, password, clear
-//	content "Subject: x\r\n"  the content as a Go string; times 100 "line\r\n" adds to it
-//	deliver                   delivers; may come again, after more lines that change the request
-//	-- connection             what happens on the next connection:
-//	S: 220 mx                 the next hop says a line; S: times 9 250-x says it nine times
-//	C: EHLO relay             the next hop hears a line, exactly
-//	D: "…"                    or octets, exactly, as a Go string
-//	T:                        it makes a TLS handshake
-//	X:                        it closes
+//	from a@example.com        request: from, ascii-from, to, ascii, size, body,
+//	                          return, envid, notify, orcpt, utf8, lmtp, limit,
+//	                          user, password, clear
+//	content "Subject: x\r\n"  the content as a Go string; times 100 "line\r\n"
+//	                          adds to it
+//	deliver                   delivers; may come again, after more lines that
+//	                          change the request
+//	-- connection             what happens on the next connection, in the lines
+//	                          of package wiretest
 //	-- results                of every delivery in turn, a line each recipient
 type dialogue struct {
 	requests    []*outbound.Request
@@ -173,8 +172,8 @@ func play(t *testing.T, name string) {
 
 // follow plays the next hop's part on a connection, to its end.
 func follow(c net.Conn, script []string) error {
-	c, r, err := speak(c, script)
-	if err != nil || c == nil {
+	_, r, err := speak(c, script)
+	if err != nil {
 		return err
 	}
 	rest, _ := io.ReadAll(r)
@@ -185,58 +184,17 @@ func follow(c net.Conn, script []string) error {
 }
 
 // speak plays the next hop's part on a connection and returns what is left of
-// it. Replies in a row are written at once: behind the first the client may
-// hang up.
+// it.
 func speak(c net.Conn, script []string) (net.Conn, *bufio.Reader, error) {
-	r := bufio.NewReader(c)
-	replies := ""
-	for i, line := range script {
-		kind, arg, _ := strings.Cut(line, ":")
-		arg = strings.TrimPrefix(arg, " ")
-		switch kind {
-		case "S":
-			n := 1
-			if s, ok := strings.CutPrefix(arg, "times "); ok {
-				count, s, _ := strings.Cut(s, " ")
-				n, _ = strconv.Atoi(count)
-				arg = s
-			}
-			replies += strings.Repeat(arg+"\r\n", n)
-			if i+1 < len(script) && strings.HasPrefix(script[i+1], "S:") {
-				continue
-			}
-			if _, err := io.WriteString(c, replies); err != nil {
-				return c, r, err
-			}
-			replies = ""
-		case "C":
-			if got, err := r.ReadString('\n'); got != arg+"\r\n" {
-				return c, r, fmt.Errorf("heard %q, want %q (%v)", got, arg, err)
-			}
-		case "D":
-			want, err := strconv.Unquote(arg)
-			if err != nil {
-				return c, r, err
-			}
-			got := make([]byte, len(want))
-			if n, err := io.ReadFull(r, got); string(got) != want {
-				return c, r, fmt.Errorf("heard %q, want %q (%v)", got[:n], want, err)
-			}
-		case "T":
-			tc := tls.Server(c, selfSigned())
-			if err := tc.Handshake(); err != nil {
-				return c, r, err
-			}
-			c = tc
-			r.Reset(c)
-		case "X":
-			c.Close()
-			return nil, nil, nil
-		default:
-			return c, r, fmt.Errorf("malformed line %q", line)
+	s := wiretest.Join(nil, c, wiretest.Server)
+	s.TLS = selfSigned()
+	for _, line := range script {
+		if err := s.Do(line); err != nil {
+			return s.Conn(), s.Reader(), err
 		}
 	}
-	return c, r, nil
+	s.Sent()
+	return s.Conn(), s.Reader(), nil
 }
 
 // dialogues plays the files that match a pattern.

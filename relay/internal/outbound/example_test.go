@@ -32,7 +32,7 @@ func ExampleClient_Deliver() {
 				"S: 250 2.1.5 ok",
 				"S: 550 5.1.1 no such user",
 				"S: 354 go on",
-				`D: "Subject: hello\r\n\r\nHello Bob.\r\n.\r\n"`,
+				`C> Subject: hello\r\n\r\nHello Bob.\r\n.\r\n`,
 				"S: 250 2.0.0 queued as 42",
 			})
 			return ours, nil

@@ -41,7 +41,7 @@ func (g *guarded) serve(c net.Conn) {
 	follow(c, []string{
 		"S: 235 2.7.0 ok", "C: MAIL FROM:<alice@example.com>", "S: 250 ok",
 		"C: RCPT TO:<bob@example.net>", "S: 250 ok", "C: DATA", "S: 354 go",
-		`D: "hi\r\n.\r\n"`, "S: 250 2.0.0 taken",
+		`C> hi\r\n.\r\n`, "S: 250 2.0.0 taken",
 	})
 }
 

@@ -133,7 +133,7 @@ func TestFailOverReasons(t *testing.T) {
 		"greeting 554": {
 			[]string{"S: 554 5.3.2 no"}, "1 2 3", `permanent greeting 554 5.3.2 "no"`,
 		},
-		"greeting ends": {[]string{"X:"}, "1 2 3", "temporary greeting 0 4.4.2 error"},
+		"greeting ends": {[]string{"close"}, "1 2 3", "temporary greeting 0 4.4.2 error"},
 		"ehlo 421": {
 			[]string{hello[0], hello[1], "S: 421 busy"}, "1 2 3", `temporary ehlo 421  "busy"`,
 		},
@@ -145,7 +145,7 @@ func TestFailOverReasons(t *testing.T) {
 			append(slices.Clone(mail), "S: 421 4.3.2 busy"), "1 2 3",
 			`temporary mail 421 4.3.2 "busy"`,
 		},
-		"mail ends": {append(slices.Clone(mail), "X:"), "1 2 3", "temporary mail 0 4.4.2 error"},
+		"mail ends": {append(slices.Clone(mail), "close"), "1 2 3", "temporary mail 0 4.4.2 error"},
 		"mail 451": {
 			append(slices.Clone(mail), "S: 451 4.3.0 later"), "1",
 			`temporary mail 451 4.3.0 "later"`,
@@ -154,7 +154,7 @@ func TestFailOverReasons(t *testing.T) {
 			append(slices.Clone(mail), "S: 550 5.7.1 no"), "1", `permanent mail 550 5.7.1 "no"`,
 		},
 		"rcpt ends": {
-			append(slices.Clone(mail), "S: 250 ok", "C: RCPT TO:<bob@example.net>", "X:"), "1",
+			append(slices.Clone(mail), "S: 250 ok", "C: RCPT TO:<bob@example.net>", "close"), "1",
 			"temporary rcpt 0 4.4.2 error",
 		},
 	} {

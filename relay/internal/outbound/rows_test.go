@@ -39,7 +39,7 @@ func TestC1Deadlines(t *testing.T) {
 		// is waited for another 5 seconds.
 		{"content", data, 3*time.Minute + 5*time.Second, "temporary content 0 4.4.2 error"},
 		{
-			"final", append(data, `D: "hi\r\n.\r\n"`), 10 * time.Minute,
+			"final", append(data, `C> hi\r\n.\r\n`), 10 * time.Minute,
 			"temporary data 0 4.4.2 error",
 		},
 	} {

@@ -334,7 +334,7 @@ func TestCrowdedHostIsWaitedFor(t *testing.T) {
 	}
 	for name, script := range map[string][]string{
 		"greeting 421":  {"S: 421 4.7.0 too many connections"},
-		"greeting ends": {"X:"},
+		"greeting ends": {"close"},
 		"ehlo 421":      {mail[0], mail[1], "S: 421 4.7.0 too many connections"},
 		"mail 421":      append(mail[:4:4], "S: 421 4.7.0 too many"),
 		"mail 432":      append(mail[:4:4], "S: 432 4.3.2 too many", "C: QUIT"),

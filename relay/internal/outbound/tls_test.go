@@ -231,14 +231,14 @@ func TestTLSBreaksBehindHandshake(t *testing.T) {
 	asking.ClientAuth = tls.RequireAnyClientCert
 	hello := []string{"S: 220 mx", "C: EHLO relay.example.test", "S: 250-mx", "S: 250 STARTTLS"}
 	inTLS := append(
-		slices.Clip(hello), "C: STARTTLS", "S: 220 go on", "T:", "C: EHLO relay.example.test",
+		slices.Clip(hello), "C: STARTTLS", "S: 220 go on", "tls", "C: EHLO relay.example.test",
 	)
 	mail := "C: MAIL FROM:<alice@example.com>"
 	for name, script := range map[string][]string{
 		"at the handshake's end": nil,
-		"at EHLO":                append(slices.Clip(inTLS), "X:"),
+		"at EHLO":                append(slices.Clip(inTLS), "close"),
 		"EHLO refused":           append(slices.Clip(inTLS), "S: 421 4.7.0 certificate required"),
-		"at MAIL":                append(slices.Clip(inTLS), "S: 250 mx", mail, "X:"),
+		"at MAIL":                append(slices.Clip(inTLS), "S: 250 mx", mail, "close"),
 		"421 to STARTTLS":        append(slices.Clip(hello), "C: STARTTLS", "S: 421 4.7.0 no"),
 	} {
 		for level, delivered := range map[connector.TLSLevel]bool{

@@ -21,9 +21,12 @@ func (s *Side) Play(dialogue string) {
 func (s *Side) Do(line string) error {
 	word, arg, _ := strings.Cut(line, " ")
 	switch word {
-	case "", "#":
 	case "C:", "C>", "C*", "S:", "S>", "S*":
 		return s.say(Role(word[0]), word[1], arg)
+	}
+	s.release()
+	switch word {
+	case "", "#":
 	case "EHLO":
 		_, err := s.ehlo()
 		return err
@@ -65,9 +68,10 @@ func (s *Side) say(who Role, how byte, text string) error {
 		return s.octets(who, strings.Repeat(unquoted, n))
 	}
 	if who == s.role {
-		s.Send(strings.Repeat(text+"\r\n", n))
+		s.put(strings.Repeat(text+"\r\n", n))
 		return nil
 	}
+	s.release()
 	for range n {
 		if err := s.hear(text); err != nil {
 			return err
@@ -78,10 +82,20 @@ func (s *Side) say(who Role, how byte, text string) error {
 
 func (s *Side) octets(who Role, text string) error {
 	if who != s.role {
+		s.release()
 		return s.hearOctets(text)
 	}
-	s.Send(text)
+	s.put(text)
 	return nil
+}
+
+// put sends what a client says, and holds what a server says.
+func (s *Side) put(text string) {
+	if s.role == Client {
+		s.Send(text)
+		return
+	}
+	s.held += text
 }
 
 // leave closes the connection, if it is this side that does.

@@ -39,6 +39,10 @@ type Side struct {
 	conn net.Conn
 	in   *bufio.Reader
 	out  *outbox
+	// under is the outbox beneath TLS. What a server says in a row is held, to
+	// be written at once: behind the first reply the client may hang up.
+	under *outbox
+	held  string
 }
 
 // Join takes a role on a connection. Close it in the end.
@@ -49,17 +53,37 @@ func Join(t testing.TB, c net.Conn, role Role) *Side {
 // Conn returns the connection, which is a [tls.Conn] inside TLS.
 func (s *Side) Conn() net.Conn { return s.conn }
 
+// Reader returns where the rest of what the other side says can be read.
+func (s *Side) Reader() *bufio.Reader { return s.in }
+
 // Wrap puts a connection over the one there is, before anything was sent.
 func (s *Side) Wrap(over func(net.Conn) net.Conn) { s.raw = over(s.raw) }
 
 // Send sends octets as they are.
-func (s *Side) Send(octets string) { s.out.put([]byte(octets)) }
+func (s *Side) Send(octets string) {
+	s.release()
+	s.out.put([]byte(octets))
+}
+
+// release sends what is held.
+func (s *Side) release() {
+	if s.held != "" {
+		s.out.put([]byte(s.held))
+		s.held = ""
+	}
+}
 
 // Say sends lines, each with CRLF.
 func (s *Side) Say(lines ...string) { s.Send(strings.Join(lines, "\r\n") + "\r\n") }
 
 // Sent waits until all is written.
-func (s *Side) Sent() { s.out.pending.Wait() }
+func (s *Side) Sent() {
+	s.release()
+	s.out.pending.Wait()
+	if s.under != nil {
+		s.under.pending.Wait()
+	}
+}
 
 // Line returns the next line of the other side.
 func (s *Side) Line() (string, error) {
@@ -194,10 +218,10 @@ func (s *Side) TryHandshake(own *tls.Config) error {
 		own = s.TLS
 	}
 	s.Sent()
-	under := &buffered{s.raw, newOutbox(s.raw)}
-	c := tls.Client(under, own)
+	s.under = newOutbox(s.raw)
+	c := tls.Client(&buffered{s.raw, s.under}, own)
 	if s.role == Server {
-		c = tls.Server(under, own)
+		c = tls.Server(&buffered{s.raw, s.under}, own)
 	}
 	if err := c.Handshake(); err != nil {
 		return fmt.Errorf("handshake: %w", err)
