@@ -52,6 +52,10 @@ var allowed = map[string][]string{
 		"auth", "connector", "domains", "relay/internal/policy", "relay/spool",
 		"github.com/pires/go-proxyproto",
 	},
+	"relay/internal/attempt": {
+		"auth/msgauth", "domains", "relay/delivery", "relay/event", "relay/internal/dsn",
+		"relay/internal/routing", "relay/spool",
+	},
 	"relay/internal/routing": {
 		"connector", "domains", "relay/delivery", "relay/internal/outbound",
 		"relay/internal/policy", "relay/spool",

@@ -149,7 +149,7 @@ func checkStoredEvents(t *testing.T, stored, live []event.Event, id string) {
 		if !ok || l.Kind != e.Kind || !l.Time.Equal(e.Time) || l.Report != e.Report {
 			t.Errorf("stored %+v\nlive   %+v", e, l)
 		}
-		if e.Stream != "orders" || e.Labels["order"] != "7" {
+		if e.Stream != "orders" || (e.Labels["order"] == "7") != (e.QueueID == id) {
 			t.Errorf("%+v", e)
 		}
 		if e.QueueID != id {

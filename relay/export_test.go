@@ -7,17 +7,10 @@ import (
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
-	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/internal/attempt"
 	"github.com/postern-mail/postern/relay/internal/policy"
-	"github.com/postern-mail/postern/relay/internal/sched"
 	"github.com/postern-mail/postern/relay/spool"
 )
-
-// Rests tells whether such a failure of every recipient counts against the
-// route.
-func Rests(e *delivery.Error) bool {
-	return health([]delivery.Result{delivery.Failed(e)}) == sched.Unreachable
-}
 
 // ListensAt tells whether a connector of a configuration is bound to an
 // address.
@@ -72,5 +65,5 @@ func (r *Relay) StoreBinary(ctx context.Context, m *Message) ([]byte, error) {
 // WithoutSignatures is content without the n signatures that the relay has put
 // on it.
 func WithoutSignatures(content io.Reader, n int) (io.Reader, error) {
-	return (resigner{}).Remove(content, n)
+	return attempt.Resigner{}.Remove(content, n)
 }

@@ -206,3 +206,15 @@ func (w *follower) call(ctx context.Context, events []event.Event) (err error) {
 	}
 	return nil
 }
+
+// pause waits, unless ctx ends.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

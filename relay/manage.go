@@ -14,8 +14,12 @@ import (
 // in the queue: it is unknown, or nothing of it waits any more.
 var ErrNotFound = errors.New("relay: no such message in the queue")
 
-// takeTTL is how long an operation may hold a delivery.
-const takeTTL = time.Minute
+const (
+	// takeTTL is how long an operation may hold a delivery.
+	takeTTL = time.Minute
+	// settleLimit bounds the settling of an operation, whatever its context.
+	settleLimit = 30 * time.Second
+)
 
 // Status is what the queue says of a message.
 type Status struct {
@@ -186,7 +190,7 @@ func (r *Relay) settleChange(
 		return err
 	}
 	if len(s.Remaining) == 0 {
-		r.tried.note(d.ID, false)
+		r.attempts.Forget(d.ID)
 	}
 	if to := r.snap.Load().cfg.Events; to != nil {
 		for _, e := range events {

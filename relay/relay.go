@@ -17,6 +17,7 @@ import (
 	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/attempt"
 	"github.com/postern-mail/postern/relay/internal/dns"
 	"github.com/postern-mail/postern/relay/internal/header"
 	"github.com/postern-mail/postern/relay/internal/outbound"
@@ -41,7 +42,7 @@ type Relay struct {
 	client   *outbound.Client
 	server   *smtpd.Server
 	sched    *sched.Scheduler
-	tried    *tried
+	attempts *attempt.Deliverer
 	rates    policy.Rates
 	events   eventQueue
 	eventLog *eventLog // nil if off
@@ -70,7 +71,6 @@ type Relay struct {
 	shutdown chan struct{}      // closed when Shutdown or Close is through
 	// leftBehind names what did not end. It may be read after shutdown.
 	leftBehind error
-	attempts   atomic.Int32 // under way
 }
 
 // New checks the configuration, reports every fault at once, and makes a relay.
@@ -116,7 +116,7 @@ func New(cfg Config) (*Relay, error) {
 	r.server = smtpd.New(smtpd.Config{
 		Hostname: cfg.Hostname, Logger: p.log, Settings: r.settings(p),
 	})
-	r.tried = newTried(time.Now())
+	r.attempts = r.newDeliverer()
 	r.sched = sched.New(sched.Config{
 		Store:       cfg.Spool,
 		Concurrency: orDefault(cfg.MaxDeliveries, defaultDeliveries),
@@ -125,7 +125,7 @@ func New(cfg Config) (*Relay, error) {
 		Owner:       ownerOf,
 		Deliver:     r.deliver,
 		Overdue:     r.overdue,
-		Conclude:    r.concludeOverdue,
+		Conclude:    r.attempts.Conclude,
 		Logger:      p.log,
 	})
 	return r, nil

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/relay/delivery"
-	"github.com/postern-mail/postern/relay/spool"
 )
 
 // newRetry checks a schedule and fills in its defaults.
@@ -23,9 +22,4 @@ func newRetry(r delivery.Retry, f *faults) delivery.Retry {
 		f.addf("Retry.DelayNotification", "%v is shorter than a second", d)
 	}
 	return r
-}
-
-// isLate reports whether a message has waited so long that its sender is told.
-func isLate(r *delivery.Retry, m *spool.Message, now time.Time) bool {
-	return r.DelayNotification > 0 && now.Sub(m.Created) >= r.DelayNotification
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/internal/attempt"
 	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/routing"
 )
@@ -31,7 +32,7 @@ func (r *Relay) newRoutes(cfg *Config, p *snapshot, f *faults) *routing.Routes {
 		Transports:     transports,
 		Client:         r.client,
 		Rules:          p.rules,
-		Signer:         resigner{p.signer},
+		Signer:         attempt.Resigner{Signer: signing{p.signer}},
 	})
 }
 

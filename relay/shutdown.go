@@ -107,7 +107,7 @@ func (r *Relay) drain(ctx context.Context) error {
 		return nil
 	}
 	left := leftovers{
-		{sessions, "session"}, {int(r.attempts.Load()), "delivery"}, {events, "event"},
+		{sessions, "session"}, {r.attempts.UnderWay(), "delivery"}, {events, "event"},
 		{r.calls.left(), "call of the application"},
 	}.String()
 	if left == "" {

@@ -12,6 +12,7 @@ import (
 	"github.com/postern-mail/postern/auth/msgauth"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/internal/attempt"
 	"github.com/postern-mail/postern/relay/internal/intake"
 	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/routing"
@@ -21,14 +22,15 @@ import (
 // snapshot is a checked configuration, ready to decide. It does not change: a
 // session keeps the one it began with, a reload makes another.
 type snapshot struct {
-	cfg    Config
-	calls  callbacks
-	rules  *policy.Rules   // who may do what
-	routes *routing.Routes // where a copy goes
-	retry  delivery.Retry  // when it is tried again
-	signer *intake.Signer  // what is signed
-	intake *intake.Intake  // what takes messages in
-	log    *slog.Logger
+	cfg      Config
+	calls    callbacks
+	rules    *policy.Rules     // who may do what
+	routes   *routing.Routes   // where a copy goes
+	retry    delivery.Retry    // when it is tried again
+	signer   *intake.Signer    // what is signed
+	intake   *intake.Intake    // what takes messages in
+	attempts *attempt.Settings // by what they are made
+	log      *slog.Logger
 }
 
 // newSnapshot checks a configuration and reports every fault at once.
@@ -44,6 +46,7 @@ func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	p.routes = r.newRoutes(&cfg, p, &f)
 	p.retry = newRetry(cfg.Retry, &f)
 	p.intake = r.newIntake(p)
+	p.attempts = p.attemptSettings()
 	return p, f.err()
 }
 

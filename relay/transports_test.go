@@ -183,3 +183,38 @@ func TestPermanentIsSaid(t *testing.T) {
 		})
 	}
 }
+
+// TestReportsAreNotTheSendersMail follows the events of a bounce: they name the
+// message that it is about, and have none of its labels.
+func TestReportsAreNotTheSendersMail(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		told := new(record)
+		out := delivery.Failed(relay.Reject(550, "5.1.1", "No"))
+		cfg := local(newCapture(), answering(false, out))
+		cfg.Events = told.add
+		r := run(t, cfg)
+		receipt, err := r.Submit(t.Context(), &relay.Message{
+			From: "alice@example.test", To: []string{"x@elsewhere.test"},
+			Content: strings.NewReader(text), Labels: map[string]string{"order": "1042"},
+			Stream: "orders",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		kinds := ""
+		for _, e := range told.all() {
+			if e.QueueID == receipt.QueueID {
+				continue
+			}
+			kinds += string(e.Kind) + " "
+			if e.ReportOf != receipt.QueueID || len(e.Labels) > 0 || e.Size == 0 ||
+				e.Stream != "orders" {
+				t.Errorf("event of the report: %+v", e)
+			}
+		}
+		if kinds != "accepted attempted delivered " {
+			t.Errorf("events of the report: %s", kinds)
+		}
+	})
+}

@@ -1,4 +1,4 @@
-package relay
+package attempt
 
 import (
 	"hash/maphash"
@@ -26,9 +26,9 @@ type tried struct {
 	steady time.Duration // since begun, at the last look
 }
 
-func newTried(now time.Time) *tried {
+func newTried(wall time.Time) *tried {
 	return &tried{
-		begun: now, wall: now.Round(0),
+		begun: time.Now(), wall: wall.Round(0),
 		seed: maphash.MakeSeed(), ids: make(map[uint64]struct{}),
 	}
 }
@@ -50,7 +50,7 @@ func (t *tried) has(id spool.DeliveryID, now time.Time) bool {
 	k := maphash.Comparable(t.seed, id)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.look(now.Round(0), now.Sub(t.begun))
+	t.look(now.Round(0), time.Since(t.begun))
 	_, ok := t.ids[k]
 	return ok
 }

@@ -1,0 +1,105 @@
+package attempt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/internal/routing"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// limit ends an attempt that would go on for ever.
+const limit = 50 * time.Minute
+
+var errPanicked = errors.New("relay: the attempt panicked")
+
+// Deliverer makes attempts. Its methods may be called from many goroutines at
+// once.
+type Deliverer struct {
+	cfg      Config
+	tried    *tried
+	underWay atomic.Int32
+}
+
+// New returns a Deliverer.
+func New(cfg Config) *Deliverer {
+	return &Deliverer{cfg: cfg, tried: newTried(cfg.Now())}
+}
+
+// UnderWay counts the attempts under way.
+func (d *Deliverer) UnderWay() int { return int(d.underWay.Load()) }
+
+// Deliver makes one attempt and settles it. It reports whether the next hop
+// could be talked to at all.
+func (d *Deliverer) Deliver(ctx context.Context, l *spool.Lease) (reached bool) {
+	d.underWay.Add(1)
+	defer d.underWay.Add(-1)
+	s := d.settler()
+	defer s.recoverLease(ctx, l, &reached)
+	if l.Damaged != nil {
+		s.lose(ctx, l)
+		return true
+	}
+	a, lent := d.attemptOf(s.Settings, l)
+	s.tellAttempted(l, a.Number)
+	results := try(ctx, s.Settings, l.Delivery.Key, lent, a)
+	if ctx.Err() != nil && allMayPass(results) {
+		s.giveBack(ctx, l) // the relay stops: this was no attempt
+		return true
+	}
+	d.tried.note(l.Delivery.ID, true)
+	o := outcomeOf(s, l, a, lent, results)
+	if s.settle(ctx, o) && len(o.settlement.Remaining) == 0 {
+		d.tried.note(l.Delivery.ID, false)
+	}
+	return isReached(results)
+}
+
+func (d *Deliverer) settler() *settler {
+	return &settler{Config: d.cfg, Settings: d.cfg.Settings()}
+}
+
+// Forget drops what is remembered of a delivery that has come to its end
+// without an attempt.
+func (d *Deliverer) Forget(id spool.DeliveryID) { d.tried.note(id, false) }
+
+// attemptOf makes the next attempt at a delivery.
+func (d *Deliverer) attemptOf(
+	s *Settings, l *spool.Lease,
+) (*delivery.Attempt, *routing.Loan) {
+	lent := s.Routes.Lend()
+	return &delivery.Attempt{
+		QueueID:    l.Message.ID.String(),
+		Number:     l.Delivery.Attempts + 1,
+		Message:    l.Message,
+		Recipients: l.Delivery.Recipients,
+		Open: func(ctx context.Context) (io.ReadCloser, error) {
+			return d.cfg.Store.Open(ctx, l.Message.ID)
+		},
+		Sender: lent,
+	}, lent
+}
+
+// try hands the message over. A panic counts as a failure that may pass.
+func try(
+	ctx context.Context, s *Settings, k spool.Key, lent *routing.Loan, a *delivery.Attempt,
+) (results []delivery.Result) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	defer func() {
+		if v := recover(); v != nil {
+			s.Log.Error("panic in an attempt", "queue_id", a.QueueID,
+				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			results = a.All(delivery.Failed(
+				&delivery.Error{Op: delivery.OpContent, Err: errPanicked},
+			))
+		}
+	}()
+	return s.Routes.Deliver(ctx, k, lent, a)
+}

@@ -1,0 +1,114 @@
+package attempt
+
+import (
+	"cmp"
+	"errors"
+	"strings"
+
+	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+var (
+	errNoResult = errors.New("relay: the transport gave no result")
+	errYesAndNo = errors.New("relay: the transport says that it was taken, and refused")
+)
+
+// enhancedDamaged is "other or undefined mail system status" (RFC 3463 section
+// 3.4): the fault is neither the message's nor the recipient's.
+const enhancedDamaged = "5.3.0"
+
+// isDamaged tells of a message whose content is lost for good. Who holds its
+// lease and does not find it has lost it too.
+func isDamaged(err error) bool {
+	return errors.Is(err, spool.ErrDamaged) || errors.Is(err, spool.ErrNotFound)
+}
+
+// classify reads what a result says of a failure; nil for a copy that was
+// taken. What it leaves out is filled in, and what contradicts itself may pass.
+func classify(res *delivery.Result) *delivery.Error {
+	if res.OK() {
+		return nil
+	}
+	f := &delivery.Error{Op: delivery.OpContent, Host: res.Host, Err: res.Err}
+	if e, ok := errors.AsType[*delivery.Error](res.Err); ok && e != nil {
+		f.Op, f.Reply, f.Permanent = e.Op, e.Reply, e.Permanent
+		f.Host = cmp.Or(e.Host, res.Host)
+	}
+	switch {
+	case res.Delivered && res.Err == nil:
+		f.Err = errYesAndNo
+	case res.Err == nil:
+		f.Err = errNoResult
+	case isDamaged(res.Err):
+		f.Permanent, f.Reply = true, delivery.Reply{Enhanced: enhancedDamaged}
+	}
+	f.Permanent = f.Permanent && !res.Delivered
+	f.Reply.Text = oneLine(f.Reply.Text)
+	f.Reply.Enhanced = enhanced(f)
+	return f
+}
+
+// enhanced returns the enhanced code of a failure, which is of its class.
+func enhanced(f *delivery.Error) string {
+	class := byte('4')
+	if f.Permanent {
+		class = '5'
+	}
+	if e := f.Reply.Enhanced; len(e) >= 5 && e[0] == class {
+		return e
+	}
+	return string(class) + ".0.0"
+}
+
+// textOf is what the log and the events say of a failure.
+func textOf(f *delivery.Error) string {
+	if f.Reply.Code != 0 || f.Reply.Text != "" || f.Err == nil {
+		return f.Reply.Text
+	}
+	return oneLine(f.Err.Error())
+}
+
+func oneLine(s string) string {
+	if strings.ContainsAny(s, "\r\n") {
+		s = strings.Join(strings.FieldsFunc(s, func(r rune) bool {
+			return r == '\r' || r == '\n'
+		}), " ")
+	}
+	return s
+}
+
+// allMayPass reports whether nothing was taken and nothing failed for good.
+func allMayPass(results []delivery.Result) bool {
+	for i := range results {
+		if f := classify(&results[i]); f == nil || f.Permanent {
+			return false
+		}
+	}
+	return true
+}
+
+// isReached tells whether the next hop could be talked to at all.
+func isReached(results []delivery.Result) bool {
+	for i := range results {
+		f := classify(&results[i])
+		if f == nil || f.Permanent || !cameBefore(f) {
+			return true
+		}
+	}
+	return false
+}
+
+// cameBefore tells whether a failure came before the message: it says that
+// others would fare no better now. So do the replies by which a host refuses
+// the connection.
+func cameBefore(f *delivery.Error) bool {
+	switch f.Op {
+	case delivery.OpDNS, delivery.OpDial, delivery.OpGreeting, delivery.OpSTARTTLS,
+		delivery.OpAuth:
+		return true
+	case delivery.OpEHLO, delivery.OpMail:
+		return f.Reply.Code == 0 || f.Reply.Code == 421 || f.Reply.Code == 432
+	}
+	return false
+}

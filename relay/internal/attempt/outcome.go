@@ -1,0 +1,199 @@
+package attempt
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/internal/dsn"
+	"github.com/postern-mail/postern/relay/internal/routing"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// outcome is what is to be settled in one step: of an attempt, or of a delivery
+// that is overdue.
+type outcome struct {
+	lease      *spool.Lease
+	about      event.Event // what all events tell
+	attempt    int         // its number
+	settlement spool.Settlement
+	report     pendingReport
+	fates      []fate
+	// rest are those who have not got their copy: they stay if the report
+	// cannot be queued.
+	rest []spool.Recipient
+}
+
+// fate is what a settlement comes to for a recipient: its event, which is made
+// before the settlement, so that the store keeps it in the same step.
+type fate struct {
+	event.Event
+	again bool // the recipient was deferred before
+	told  bool // its sender, by the report
+}
+
+// outcomeOf gives each recipient its fate after an attempt.
+func outcomeOf(
+	s *settler, l *spool.Lease, a *delivery.Attempt, lent *routing.Loan,
+	results []delivery.Result,
+) *outcome {
+	now := s.Now()
+	expires := l.Delivery.Expires
+	due := now.Add(jitter(s.Retry.Wait(a.Number)))
+	if due.After(expires) {
+		due = expires
+	}
+	o := &outcome{
+		lease: l, about: s.Events.About(&l.Message), attempt: a.Number,
+		settlement: spool.Settlement{
+			ID: l.Delivery.ID, Token: l.Token, Wait: due.Sub(now), Attempts: a.Number,
+		},
+		report: pendingReport{cause: "report", tried: now, expires: expires},
+		fates:  make([]fate, 0, len(results)),
+	}
+	o.report.last = !now.Before(expires)
+	late := isLate(&s.Retry, &l.Message, now)
+	for i, rcpt := range a.Recipients {
+		res := &results[i]
+		f := classify(res)
+		if f == nil {
+			o.delivered(i, &rcpt, res, lent.IsFinal(rcpt.Address))
+			continue
+		}
+		if isDamaged(f.Err) {
+			o.report.damaged = true
+			s.Log.Error("message cannot be read any more", "queue_id", a.QueueID,
+				"to", rcpt.Address, "err", f.Err)
+		}
+		keep(&rcpt, f)
+		switch {
+		case f.Permanent:
+			o.ended(i, &rcpt, f, event.Bounced, f.Reply.Enhanced)
+		case o.report.last:
+			o.ended(i, &rcpt, f, event.Expired, enhancedExpired)
+		default:
+			o.waits(i, &rcpt, f, due, late)
+		}
+	}
+	return o
+}
+
+// enhancedExpired is "delivery time expired" (RFC 3463 section 3.5).
+const enhancedExpired = "4.4.7"
+
+// delivered lets a recipient leave whose copy was taken. final tells that it is
+// in its mailbox, and not on its way there over another host.
+func (o *outcome) delivered(
+	i int, rcpt *spool.Recipient, res *delivery.Result, final bool,
+) {
+	action := dsn.Relayed // RFC 3461 sections 5.2.2 and 5.2.4
+	if final {
+		action = dsn.Delivered // RFC 3461 section 5.2.3
+	}
+	var reply delivery.Reply
+	if res.Reply.Code != 0 { // else words of a transport, not meant for the sender
+		reply = res.Reply
+		reply.Text = oneLine(reply.Text)
+	}
+	text := reply.String()
+	told := !res.DSN && o.tell(rcpt, action, reply.Enhanced, res.Host,
+		text[:min(len(text), maxDiagnostic)])
+	e := o.about
+	e.Kind, e.Host, e.Text = event.Delivered, res.Host, res.Reply.Text
+	e.Code, e.Enhanced = res.Reply.Code, res.Reply.Enhanced
+	o.add(i, told, e)
+}
+
+// ended lets a recipient leave whose copy has failed.
+func (o *outcome) ended(
+	i int, rcpt *spool.Recipient, f *delivery.Error, kind event.Kind, status string,
+) {
+	told := o.tell(rcpt, dsn.Failed, status, f.Host, diagnostic(f))
+	o.rest = append(o.rest, *rcpt)
+	o.add(i, told, o.failure(f, kind))
+}
+
+// waits keeps a recipient for another attempt. Of a late message its sender is
+// told so, once.
+func (o *outcome) waits(
+	i int, rcpt *spool.Recipient, f *delivery.Error, due time.Time, late bool,
+) {
+	o.rest = append(o.rest, *rcpt)
+	told := false
+	if late && !rcpt.Delayed { // RFC 3461 section 5.2.5
+		told = o.tell(rcpt, dsn.Delayed, f.Reply.Enhanced, f.Host, diagnostic(f))
+		rcpt.Delayed = told
+	}
+	o.settlement.Remaining = append(o.settlement.Remaining, *rcpt)
+	e := o.failure(f, event.Deferred)
+	e.Next = due
+	o.add(i, told, e)
+}
+
+// tell puts a recipient into the report, and tells whether its sender wants to
+// know.
+func (o *outcome) tell(
+	rcpt *spool.Recipient, action dsn.Action, status, host, diagnostic string,
+) bool {
+	if !dsn.Wanted(o.lease.Message.From, rcpt.Notify, action) {
+		return false
+	}
+	o.report.rcpts = append(o.report.rcpts, dsn.Recipient{
+		Address: rcpt.Address, Original: rcpt.Original, Action: action, Status: status,
+		Host: host, Diagnostic: diagnostic, LastAttempt: o.report.tried,
+		WillRetryUntil: o.report.expires,
+	})
+	return true
+}
+
+// add notes the event of the recipient at a place of the delivery.
+func (o *outcome) add(i int, told bool, e event.Event) {
+	rcpt := &o.lease.Delivery.Recipients[i]
+	e.To, e.Attempt = []string{rcpt.Address}, o.attempt
+	e.Identify()
+	o.fates = append(o.fates, fate{Event: e, again: rcpt.Status != "", told: told})
+}
+
+// failure is the event of a failure.
+func (o *outcome) failure(f *delivery.Error, kind event.Kind) event.Event {
+	e := o.about
+	e.Kind, e.Host, e.Text = kind, f.Host, textOf(f)
+	e.Code, e.Enhanced = f.Reply.Code, f.Reply.Enhanced
+	return e
+}
+
+// keep puts a failure into the queue, for the report at expiry.
+func keep(rcpt *spool.Recipient, f *delivery.Error) {
+	rcpt.Status, rcpt.Diagnostic, rcpt.Host = f.Reply.Enhanced, diagnostic(f), f.Host
+}
+
+// withReport puts the id of the report where it was pending; empty for none.
+func (o *outcome) withReport(id string) {
+	for i := range o.fates {
+		f := &o.fates[i]
+		if f.Report = ""; f.told {
+			f.Report = id
+		}
+	}
+}
+
+// withoutReport changes the outcome to one without a report: those who have not
+// got their copy wait.
+func (o *outcome) withoutReport(wait time.Duration, now time.Time) {
+	s := &o.settlement
+	s.Remaining, s.Wait, s.Due = o.rest, wait, time.Time{}
+	for i := range o.fates {
+		f := &o.fates[i]
+		if f.told, f.Report = false, ""; f.Kind != event.Delivered {
+			f.Kind, f.Next = event.Deferred, now.Add(wait)
+			f.Identify()
+		}
+	}
+}
+
+// jitter spreads retries by up to a tenth, so that what failed together is not
+// tried together.
+func jitter(d time.Duration) time.Duration {
+	return d + rand.N(max(d/10, 1))
+}

@@ -1,0 +1,175 @@
+package attempt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+const (
+	// settleLimit bounds the settling of an attempt, also when the relay stops.
+	settleLimit = 30 * time.Second
+	// settlePause is the longest wait before a failed settling is tried again;
+	// a second is the first.
+	settlePause = 8 * time.Second
+)
+
+// settle settles a delivery, with the report to its sender and the events in
+// the same step, and publishes the events. It reports whether that is done.
+func (s *settler) settle(ctx context.Context, o *outcome) bool {
+	err := s.step(ctx, o)
+	for wait := time.Second; mayPass(err) && wait <= settlePause && pause(ctx, wait); wait *= 2 {
+		err = s.step(ctx, o)
+	}
+	if mayPass(err) && len(o.report.rcpts) > 0 {
+		// What was delivered must not go out again, so it leaves, and its
+		// sender is never told of that success. What failed or waits is told of
+		// after another attempt.
+		s.Log.Error("report not queued", "queue_id", o.lease.Message.ID.String(), "err", err)
+		o.withoutReport(jitter(s.Retry.Wait(o.attempt)), s.Now())
+		err = s.plainly(ctx, o)
+	}
+	if err != nil {
+		s.unsettled(o.lease, err)
+		return false
+	}
+	first := o.attempt == 1
+	for i := range o.fates {
+		e := &o.fates[i].Event
+		logFate(s.Log, e, first)
+		first = first && e.Kind != event.Deferred
+		s.Events.Publish(*e)
+	}
+	return true
+}
+
+// plainly settles a delivery without a report.
+func (s *settler) plainly(ctx context.Context, o *outcome) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
+	defer cancel()
+	return s.settleOnly(ctx, o)
+}
+
+// settleOnly is a step that makes no report.
+func (s *settler) settleOnly(ctx context.Context, o *outcome) error {
+	o.settlement.Events = s.records(o, "")
+	return s.Store.Settle(ctx, o.settlement)
+}
+
+// records are what the store keeps of an outcome: each fate, and each
+// recipient's first deferral.
+func (s *settler) records(o *outcome, report string) []spool.Record {
+	o.withReport(report)
+	var records []spool.Record
+	for i := range o.fates {
+		if f := &o.fates[i]; f.Kind.Fate() || !f.again {
+			records = append(records, s.Events.Records(f.Event)...)
+		}
+	}
+	return records
+}
+
+// tellAttempted publishes that an attempt begins.
+func (s *settler) tellAttempted(l *spool.Lease, attempt int) {
+	e := s.Events.About(&l.Message)
+	e.Kind, e.Attempt = event.Attempted, attempt
+	e.Identify()
+	s.Events.Publish(e)
+}
+
+// giveBack ends a lease without an attempt.
+func (s *settler) giveBack(ctx context.Context, l *spool.Lease) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
+	defer cancel()
+	held := spool.Held{ID: l.Delivery.ID, Token: l.Token}
+	if err := s.Store.Return(ctx, 0, []spool.Held{held}); err != nil {
+		s.Log.Error("delivery not given back; it waits for the end of its lease",
+			"queue_id", l.Message.ID.String(), "err", err)
+	}
+}
+
+// recoverLease ends a lease after a panic, of a store for example, so that the
+// message does not wait for the lease's own end.
+func (s *settler) recoverLease(ctx context.Context, l *spool.Lease, reached *bool) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	*reached = true
+	id := l.Message.ID.String()
+	s.Log.Error("panic in a delivery", "queue_id", id,
+		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	defer func() {
+		if v := recover(); v != nil {
+			s.Log.Error("panic in the store", "queue_id", id,
+				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+		}
+	}()
+	attempts := l.Delivery.Attempts + 1
+	err := s.plainly(ctx, &outcome{lease: l, settlement: spool.Settlement{
+		ID: l.Delivery.ID, Token: l.Token, Remaining: l.Delivery.Recipients,
+		Wait: jitter(s.Retry.Wait(attempts)), Attempts: attempts,
+	}})
+	if err != nil {
+		s.unsettled(l, err)
+	}
+}
+
+// lose ends a delivery of which the store does not know any more whom it is
+// for. There is nobody to send a report to: the event and the log tell of it.
+func (s *settler) lose(ctx context.Context, l *spool.Lease) {
+	id := l.Message.ID.String()
+	var to []string
+	for _, rcpt := range l.Delivery.Recipients {
+		to = append(to, rcpt.Address)
+	}
+	attrs := []any{"queue_id", id, "err", l.Damaged}
+	if len(to) > 0 {
+		attrs = append(attrs, "from", l.Message.From, "to", to)
+	}
+	s.Log.Error("message lost: its envelope is damaged", attrs...)
+	e := s.Events.About(&l.Message)
+	e.Kind, e.To, e.Attempt = event.Removed, to, l.Delivery.Attempts
+	e.Enhanced, e.Text = enhancedDamaged, oneLine(l.Damaged.Error())
+	e.Identify()
+	err := s.plainly(ctx, &outcome{
+		lease: l, settlement: spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+		fates: []fate{{Event: e}},
+	})
+	if err != nil {
+		s.unsettled(l, err)
+		return
+	}
+	s.Events.Publish(e)
+}
+
+// unsettled tells that the store did not take the outcome of an attempt.
+func (s *settler) unsettled(l *spool.Lease, err error) {
+	s.Log.Error("attempt not settled; it will be made again",
+		"queue_id", l.Message.ID.String(), "err", err)
+	s.Leases.Unsettled(l.Delivery.ID)
+}
+
+// mayPass reports whether a failure of the store is worth another try under the
+// same lease.
+func mayPass(err error) bool {
+	return err != nil && !errors.Is(err, spool.ErrLeaseLost) && !errors.Is(err, spool.ErrFailed) &&
+		!errors.Is(err, spool.ErrClosed)
+}
+
+// pause waits, unless the relay stops.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

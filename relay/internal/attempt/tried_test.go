@@ -1,0 +1,39 @@
+package attempt
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// TestStepOfTheClockForgetsAttempts sets the wall clock, which parts it from
+// the steady one.
+func TestStepOfTheClockForgetsAttempts(t *testing.T) {
+	for _, step := range []time.Duration{
+		0, time.Second, -time.Second, 3 * time.Hour, -3 * time.Hour,
+	} {
+		synctest.Test(t, func(t *testing.T) { stepClock(t, step) })
+	}
+}
+
+func stepClock(t *testing.T, step time.Duration) {
+	id := spool.DeliveryID{Message: spool.NewID(time.Now()), Seq: 1}
+	tr := newTried(time.Now())
+	tr.note(id, true)
+	time.Sleep(10 * time.Hour)
+	if !tr.has(id, time.Now()) {
+		t.Error("time that merely passes ends what was remembered")
+	}
+	time.Sleep(time.Hour)
+	got := tr.has(id, time.Now().Add(step))
+	if want := step.Abs() < time.Minute; got != want {
+		t.Errorf("after a step of %v the attempt counts: %t, want %t", step, got, want)
+	}
+	tr.note(id, true)
+	tr.note(id, false)
+	if len(tr.ids) != 0 {
+		t.Error("an ended delivery is remembered")
+	}
+}
