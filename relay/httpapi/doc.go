@@ -37,9 +37,10 @@
 //     see [Config].MaxJSONBytes and MaxBuffered.
 //   - message/rfc822: the message itself, with the envelope in the query: from
 //     (empty for the null sender), to, once for each recipient, and
-//     envelope_id, return, notify, label=name:value. The body goes to the spool
-//     as it arrives. Lines may end in LF. A CR on its own is refused in a
-//     header, that of a part included, and becomes CRLF elsewhere.
+//     envelope_id, return, notify, stream, not_before, expires,
+//     label=name:value. The body goes to the spool as it arrives. Lines may end
+//     in LF. A CR on its own is refused in a header, that of a part included,
+//     and becomes CRLF elsewhere.
 //
 // # Errors
 //
@@ -53,8 +54,6 @@
 //	403  530 5.7.0, 538, 502, 5.7.x  TLS is required, no right to this sender,
 //	                                 recipient or service
 //	404, 405                         no such resource, no such method
-//	409                              a request with the same Idempotency-Key is
-//	                                 under way
 //	413  552 5.3.4                   message, header or JSON too large
 //	415                              neither application/json nor message/rfc822
 //	422  other 5xx, 452 4.5.3        unknown recipient, too many recipients,
@@ -72,18 +71,17 @@
 //
 // A client that got no answer may repeat a request with the same
 // Idempotency-Key, 1 to 255 printable characters of its choice. If the first
-// was answered 202, so is the repetition, with the same queue id, and nothing
-// is queued. A key belongs to the user with the credential in use, whichever of
-// its tokens is shown; without both to the remote address. Only success is
-// remembered: a request that was refused may be repeated and is judged anew.
-// While a request is under way another with its key is answered 409. The same
-// key with another body, content type or query is answered 422.
+// was answered 202, so is the repetition, for 24 hours, with the same queue id,
+// and nothing is queued. A key belongs to the user with the credential in use
+// and the stream, whichever of its tokens is shown; without both to the remote
+// address. Only success is remembered: a request that was refused may be
+// repeated and is judged anew. The same key with another message is answered
+// 422. Of two requests at the same time one queues the message, and both have
+// its id.
 //
-// The guarantee is that of the [Keys] in use. [MemoryKeys], the default,
-// remembers within one process, for 24 hours: a message whose answer was lost
-// in a crash of the process is queued again when it is repeated, as it would be
-// over SMTP. A request whose client went away, but whose message was queued all
-// the same, is remembered.
+// The keys are relay.Message.Key: they are in the relay's spool from the step
+// that queues the message, so that neither a crash nor another process that
+// shares the spool queues it twice. Without a spool.Keys the answer is 503.
 //
 // # Proxies
 //

@@ -9,25 +9,27 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
-	"time"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/httpapi"
+	"github.com/postern-mail/postern/relay/spool"
+	"github.com/postern-mail/postern/relay/spool/filespool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
 // newRelay makes a relay whose users log on with a password; server brings the
 // certificate.
-func newRelay(server *tls.Config) *relay.Relay {
+func newRelay(queue spool.Store, server *tls.Config) *relay.Relay {
 	users := connector.Submission("users")
 	users.Limits.AuthTarpit = -1
 	r, err := relay.New(relay.Config{
 		Hostname:   "relay.example.com",
-		Spool:      memspool.New(nil),
+		Spool:      queue,
 		Connectors: []*connector.Connector{users},
 		TLS:        server,
 		Verifier: auth.WithSenders(auth.Static(map[string]string{"shop": "secret"}),
@@ -48,7 +50,17 @@ func Example() {
 	server := httptest.NewUnstartedServer(nil)
 	server.StartTLS()
 	defer server.Close()
-	r := newRelay(server.TLS)
+	dir, err := os.MkdirTemp("", "spool")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	queue, err := filespool.Open(dir, nil) // it knows idempotency keys
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer queue.Close()
+	r := newRelay(queue, server.TLS)
 	defer r.Close()
 
 	handler, err := httpapi.New(httpapi.Config{Relay: r, Connector: "users"})
@@ -162,7 +174,7 @@ func Example_raw() {
 	server := httptest.NewUnstartedServer(nil)
 	server.StartTLS()
 	defer server.Close()
-	r := newRelay(server.TLS)
+	r := newRelay(memspool.New(nil), server.TLS)
 	defer r.Close()
 	server.Config.Handler, _ = httpapi.New(httpapi.Config{Relay: r, Connector: "users"})
 
@@ -184,7 +196,7 @@ func Example_raw() {
 }
 
 func ExampleNew() {
-	r := newRelay(certificateOfExample())
+	r := newRelay(memspool.New(nil), certificateOfExample())
 	defer r.Close()
 	_, err := httpapi.New(httpapi.Config{Relay: r, Connector: "devices"})
 	fmt.Println(err)
@@ -194,7 +206,7 @@ func ExampleNew() {
 // Behind a proxy that ends TLS, the proxy's word counts for where the client is
 // and whether it came by TLS.
 func ExampleConfig_proxies() {
-	r := newRelay(certificateOfExample())
+	r := newRelay(memspool.New(nil), certificateOfExample())
 	defer r.Close()
 	handler, err := httpapi.New(
 		httpapi.Config{
@@ -224,26 +236,9 @@ func ExampleConfig_proxies() {
 	// 10.9.9.9:4000 403
 }
 
-func ExampleNewKeys() {
-	ctx := context.Background()
-	keys := httpapi.NewKeys(1000, time.Hour)
-
-	_, err := keys.Claim(ctx, "k")
-	fmt.Println("first:", err)
-	_, err = keys.Claim(ctx, "k")
-	fmt.Println("at the same time:", err)
-	_ = keys.Settle(ctx, "k", &httpapi.Outcome{QueueID: "06gq0"})
-	o, err := keys.Claim(ctx, "k")
-	fmt.Println("later:", o.QueueID, err)
-	// Output:
-	// first: <nil>
-	// at the same time: httpapi: a request with this key is under way
-	// later: 06gq0 <nil>
-}
-
 // What a refusal looks like.
 func Example_problem() {
-	r := newRelay(certificateOfExample())
+	r := newRelay(memspool.New(nil), certificateOfExample())
 	defer r.Close()
 	handler, _ := httpapi.New(httpapi.Config{Relay: r, Connector: "users"})
 	req := httptest.NewRequest(

@@ -2,67 +2,18 @@ package httpapi_test
 
 import (
 	"context"
-	"errors"
 	"io"
-	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/httpapi"
+	"github.com/postern-mail/postern/relay/spool"
 )
-
-func TestMemoryKeys(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		ctx := t.Context()
-		k := httpapi.NewKeys(2, time.Hour)
-		claim := func(key, want string, wantErr error) {
-			t.Helper()
-			o, err := k.Claim(ctx, key)
-			if !errors.Is(err, wantErr) || want == "" != (o == nil) ||
-				o != nil && o.QueueID != want {
-				t.Fatalf("%s: %v, %v; want %q, %v", key, o, err, want, wantErr)
-			}
-		}
-		settle := func(key, id string) {
-			t.Helper()
-			var o *httpapi.Outcome
-			if id != "" {
-				o = &httpapi.Outcome{QueueID: id}
-			}
-			if err := k.Settle(ctx, key, o); err != nil {
-				t.Fatal(err)
-			}
-		}
-		claim("a", "", nil)
-		claim("a", "", httpapi.ErrInProgress)
-		settle("a", "")
-		claim("a", "", nil)
-		settle("a", "1")
-		claim("a", "1", nil)
-		settle("a", "2") // against the contract, but not the end of the world
-		claim("a", "2", nil)
-		time.Sleep(time.Minute)
-		claim("b", "", nil)
-		settle("b", "3")
-		claim("c", "", nil)
-		settle("c", "4") // a makes room
-		claim("b", "3", nil)
-		claim("c", "4", nil)
-		claim("a", "", nil)
-		settle("a", "")
-		time.Sleep(time.Hour)
-		claim("b", "", nil)
-		claim("c", "", nil)
-	})
-}
 
 func TestIdempotency(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	w := newWorld(t, durable)
 	first := w.do(post(simple, "Idempotency-Key", "order 1"))
 	again := w.do(post(simple, "Idempotency-Key", "order 1"))
 	if first.Status != 202 || again.Status != 202 || first.QueueID != again.QueueID {
@@ -91,7 +42,7 @@ func TestIdempotency(t *testing.T) {
 
 func TestIdempotencyRaw(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	w := newWorld(t, durable)
 	const query = "from=app@example.com&to=bob@example.net"
 	first := w.do(raw(query, letter, "Idempotency-Key", "k"))
 	again := w.do(chunked(raw(query, letter, "Idempotency-Key", "k")))
@@ -119,6 +70,7 @@ func TestIdempotencyOfRefusals(t *testing.T) {
 	t.Parallel()
 	refuse := true
 	w := newWorld(t, func(w *world) {
+		durable(w)
 		w.cfg.Policy.Message = func(context.Context, *relay.Session, *relay.Incoming) error {
 			if refuse {
 				return relay.Defer(451, "4.7.1", "Later")
@@ -137,10 +89,11 @@ func TestIdempotencyOfRefusals(t *testing.T) {
 	}
 }
 
-// TestIdempotencyAtOnce: of two requests at the same time one goes on.
+// TestIdempotencyAtOnce: of two requests at the same time one queues the
+// message, and both have its id.
 func TestIdempotencyAtOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	w := newWorld(t, durable)
 	const query = "from=app@example.com&to=bob@example.net"
 	b := blocking{make(chan struct{}), make(chan struct{})}
 	r := raw(query, "", "Idempotency-Key", "k")
@@ -148,42 +101,40 @@ func TestIdempotencyAtOnce(t *testing.T) {
 	done := make(chan answer)
 	go func() { done <- w.do(r) }()
 	<-b.entered
-	if a := w.do(raw(query, "", "Idempotency-Key", "k")); a.Status != 409 ||
-		a.Header.Get("Retry-After") == "" {
+	first := w.do(raw(query, "", "Idempotency-Key", "k"))
+	close(b.release)
+	if second := <-done; first.Status != 202 || second.Status != 202 ||
+		first.QueueID != second.QueueID {
+		t.Errorf("%+v, and %+v", first, second)
+	}
+	if n := len(w.queued()); n != 1 {
+		t.Errorf("%d messages in the queue", n)
+	}
+}
+
+// TestIdempotencyOutlastsTheHandler: the keys are in the spool.
+func TestIdempotencyOutlastsTheHandler(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, durable)
+	first := w.do(post(simple, "Idempotency-Key", "k"))
+	handler, err := httpapi.New(w.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.handler = handler
+	if again := w.do(post(simple, "Idempotency-Key", "k")); again.QueueID != first.QueueID {
+		t.Errorf("%+v, then %+v", first, again)
+	}
+}
+
+// A store without keys cannot promise anything.
+func TestIdempotencyWithoutKeys(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(w *world) { w.cfg.Spool = struct{ spool.Store }{w.cfg.Spool} })
+	if a := w.do(post(simple, "Idempotency-Key", "k")); a.Status != 503 || len(w.queued()) != 0 {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
-	close(b.release)
-	a := <-done
-	if again := w.do(raw(query, "", "Idempotency-Key", "k")); a.Status != 202 ||
-		again.QueueID != a.QueueID {
-		t.Errorf("%+v, then %+v", a, again)
-	}
-}
-
-type brokenKeys struct{ claim, settle error }
-
-func (k brokenKeys) Claim(context.Context, string) (*httpapi.Outcome, error) { return nil, k.claim }
-func (k brokenKeys) Settle(context.Context, string, *httpapi.Outcome) error  { return k.settle }
-
-func TestKeysFail(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, func(w *world) { w.http.Keys = brokenKeys{claim: errDown} })
-	if a := w.do(post(simple, "Idempotency-Key", "k")); a.Status != 503 ||
-		strings.Contains(a.Body, "secret") || len(w.queued()) != 0 {
-		t.Errorf("claim: %d %s", a.Status, a.Body)
-	}
-	w = newWorld(t, func(w *world) { w.http.Keys = brokenKeys{settle: errDown} })
-	if a := w.do(post(simple, "Idempotency-Key", "k")); a.Status != 202 ||
-		!strings.Contains(w.log.String(), "idempotency keys failed") {
-		t.Errorf("settle: %d %s", a.Status, a.Body)
-	}
-}
-
-func BenchmarkKeys(b *testing.B) {
-	k := httpapi.NewKeys(1000, 0)
-	for i := range b.N {
-		key := strconv.Itoa(i)
-		k.Claim(b.Context(), key)
-		k.Settle(b.Context(), key, &httpapi.Outcome{QueueID: key})
+	if a := w.do(post(simple)); a.Status != 202 {
+		t.Errorf("without a key: %d %s", a.Status, a.Body)
 	}
 }

@@ -2,16 +2,11 @@ package httpapi
 
 import (
 	"bytes"
-	"encoding/base64"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"maps"
-	"mime"
 	"net/mail"
-	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -39,12 +34,13 @@ type message struct {
 	Return       string            `json:"return"`
 	Notify       []string          `json:"notify"`
 	Labels       map[string]string `json:"labels"`
-}
+	Stream       string            `json:"stream"`
+	NotBefore    string            `json:"not_before"` // RFC 3339
+	Expires      string            `json:"expires"`    // RFC 3339
 
-type attachment struct {
-	Name        string `json:"name"`
-	ContentType string `json:"content_type"`
-	Content     string `json:"content"` // base64
+	// seed is what the boundaries are made of: the same for a body that is
+	// repeated, and unknown to whoever writes a part of it.
+	seed [sha256.Size]byte
 }
 
 const (
@@ -63,6 +59,7 @@ const (
 	maxLabels      = 16
 	maxLabelName   = 64
 	maxLabelValue  = 256
+	maxAllLabels   = 1 << 10 // the relay's own bound
 	maxFaults      = 20
 	// maxWord keeps lines that cannot be folded under the 998 octets of RFC
 	// 5322 section 2.1.1.
@@ -259,9 +256,13 @@ func (m *message) compose() (*relay.Message, faults) {
 	if detail := checkLabels(m.Labels); detail != "" {
 		f.add("#/labels", detail)
 	}
+	out.NotBefore = f.time("#/not_before", m.NotBefore)
+	out.Expires = f.time("#/expires", m.Expires)
+	f.stream(m.Stream)
 	if len(f) > 0 {
 		return nil, f
 	}
+	out.Stream = m.Stream
 	out.EnvelopeID, out.Return, out.Labels = m.EnvelopeID, spool.Return(m.Return), m.Labels
 	content := c.bytes()
 	out.Content, out.Size = bytes.NewReader(content), int64(len(content))
@@ -330,205 +331,4 @@ func parseMailbox(s string) (mailbox, error) {
 		)
 	}
 	return m, nil
-}
-
-func hasControl(s string) bool { return strings.ContainsFunc(s, unicode.IsControl) }
-
-func hasLongWord(s string) bool {
-	for w := range strings.FieldsSeq(s) {
-		if len(w) > maxWord {
-			return true
-		}
-	}
-	return false
-}
-
-func (f *faults) subject(s string) {
-	if len(s) > maxSubject || hasControl(s) || hasLongWord(s) {
-		f.add("#/subject", "too long, a word too long, or control characters")
-	}
-}
-
-func (f *faults) headers(h map[string]string) {
-	if len(h) > maxHeaders {
-		f.add("#/headers", "too many fields")
-		return
-	}
-	seen := make(map[string]bool, len(h))
-	for _, name := range slices.Sorted(maps.Keys(h)) {
-		pointer := "#/headers/" + pointerToken(name[:min(len(name), maxHeaderName)])
-		lower := strings.ToLower(name)
-		switch value := h[name]; {
-		case !isFieldName(name):
-			f.add(pointer, "not the name of a header field")
-		case isReserved(lower):
-			f.add(pointer, "set by another field or by the relay")
-		case seen[lower]:
-			f.add(pointer, "given twice")
-		case strings.TrimSpace(value) == "" || len(value) > maxHeaderValue || hasControl(value) ||
-			hasLongWord(value):
-			f.add(pointer, "empty, too long, a word too long, or control characters")
-		default:
-			if detail := structured(lower, value); detail != "" {
-				f.add(pointer, detail)
-			}
-		}
-		seen[lower] = true
-	}
-}
-
-// isStructured reports whether the value of a field, whose name is in lower
-// case, is no text but has a syntax of its own.
-func isStructured(name string) bool {
-	switch name {
-	case "date", "message-id", "in-reply-to", "references",
-		"disposition-notification-to", "return-receipt-to", "errors-to", "mail-followup-to",
-		"mail-reply-to":
-		return true
-	}
-	return strings.HasPrefix(name, "list-")
-}
-
-// structured says what is wrong with the value of a structured field, or
-// nothing.
-func structured(name, value string) string {
-	if !isStructured(name) {
-		return ""
-	}
-	if !isASCII(value) {
-		return "not ASCII"
-	}
-	switch {
-	case name == "date":
-		if _, err := mail.ParseDate(value); err != nil {
-			return "not a date of RFC 5322"
-		}
-	case name == "message-id":
-		left, right, _ := strings.Cut(value, "@")
-		if !isMessageID(value) || len(left) < len("<x") || len(right) < len("x>") ||
-			strings.Contains(right, "@") {
-			return "not one message id in angle brackets"
-		}
-	case name == "in-reply-to", name == "references":
-		for id := range strings.FieldsSeq(value) {
-			if !isMessageID(id) {
-				return "not message ids in angle brackets"
-			}
-		}
-	case !strings.HasPrefix(name, "list-"):
-		if _, err := mail.ParseAddressList(value); err != nil {
-			return "not addresses"
-		}
-	}
-	return ""
-}
-
-// isMessageID is wider than RFC 5322 section 3.6.4: what a message answers may
-// have an id of any kind.
-func isMessageID(s string) bool {
-	return len(s) > len("<>") && s[0] == '<' && strings.IndexByte(s, '>') == len(s)-1 &&
-		!strings.ContainsAny(s[1:], "< ")
-}
-
-// fieldText is the value of a field as it stands in the header.
-func fieldText(name, value string) string {
-	if isStructured(strings.ToLower(name)) {
-		return value
-	}
-	return words(value)
-}
-
-// isFieldName is narrower than RFC 5322 section 2.2: no field in use needs
-// more.
-func isFieldName(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if c != '-' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
-			return false
-		}
-	}
-	return s != "" && len(s) <= maxHeaderName
-}
-
-// isReserved reports whether a field, in lower case, is not for the client to
-// set.
-func isReserved(name string) bool {
-	switch name {
-	case "from", "sender", "to", "cc", "bcc", "reply-to", "subject", "mime-version",
-		"return-path", "received", "received-spf", "dkim-signature", "domainkey-signature",
-		"authentication-results":
-		return true
-	}
-	return strings.HasPrefix(name, "content-") || strings.HasPrefix(name, "resent-") ||
-		strings.HasPrefix(name, "arc-")
-}
-
-// part is an attachment made ready.
-type part struct {
-	contentType, disposition string
-	content                  []byte
-}
-
-func (f *faults) attachments(list []attachment) []part {
-	if len(list) > maxAttachments {
-		f.add("#/attachments", "too many attachments")
-		return nil
-	}
-	var parts []part
-	for i, a := range list {
-		pointer := fmt.Sprintf("#/attachments/%d/", i)
-		var p part
-		kind, params := "application/octet-stream", map[string]string(nil)
-		if a.ContentType != "" {
-			var err error
-			kind, params, err = mime.ParseMediaType(a.ContentType)
-			if err != nil || len(a.ContentType) > maxMediaType {
-				kind = ""
-			}
-		}
-		delete(params, "boundary")
-		// RFC 2046 section 5: other encodings than 7bit, 8bit and binary are
-		// not for multipart and message.
-		top, _, slash := strings.Cut(kind, "/")
-		if p.contentType = mime.FormatMediaType(kind, params); !slash || top == "multipart" ||
-			top == "message" || p.contentType == "" {
-			f.add(pointer+"content_type", "not a media type, or one of multipart and message")
-		}
-		p.disposition = "attachment"
-		if a.Name != "" {
-			// RFC 2231 for names beyond ASCII.
-			p.disposition = mime.FormatMediaType(
-				"attachment", map[string]string{"filename": a.Name},
-			)
-		}
-		if isLiteral(a.Name) {
-			p.disposition = "attachment; filename*=utf-8''" + strings.ReplaceAll(
-				url.QueryEscape(a.Name), "+", "%20",
-			)
-		}
-		if len(a.Name) > maxFileName || hasControl(a.Name) || p.disposition == "" {
-			f.add(pointer+"name", "too long, or control characters")
-		}
-		var err error
-		if p.content, err = base64.StdEncoding.Strict().DecodeString(a.Content); err != nil {
-			f.add(pointer+"content", "not base64")
-		}
-		parts = append(parts, p)
-	}
-	return parts
-}
-
-// checkLabels says what is wrong with labels, or nothing.
-func checkLabels(labels map[string]string) string {
-	if len(labels) > maxLabels {
-		return "too many labels"
-	}
-	for k, v := range labels {
-		if k == "" || len(k) > maxLabelName || len(v) > maxLabelValue || hasControl(k) ||
-			hasControl(v) ||
-			!utf8.ValidString(k) || !utf8.ValidString(v) {
-			return "a label is empty, too long, or has control characters"
-		}
-	}
-	return ""
 }

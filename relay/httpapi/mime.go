@@ -2,8 +2,9 @@ package httpapi
 
 import (
 	"bytes"
-	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"io"
 	"maps"
 	"mime"
@@ -108,6 +109,7 @@ func (c *composition) body(b *bytes.Buffer) {
 		return
 	}
 	m := multipart.NewWriter(b)
+	_ = m.SetBoundary(c.boundary("mixed"))
 	field(b, "Content-Type", "multipart/mixed; boundary="+m.Boundary())
 	b.WriteString("\r\n")
 	// A bytes.Buffer takes everything, so the errors of these writers are nil.
@@ -135,7 +137,7 @@ func (c *composition) text() (textproto.MIMEHeader, func(io.Writer)) {
 	case c.Text == "":
 		return textHeader("html"), func(w io.Writer) { writeText(w, c.HTML) }
 	}
-	boundary := rand.Text()
+	boundary := c.boundary("alternative")
 	return textproto.MIMEHeader{
 			"Content-Type": {"multipart/alternative; boundary=" + boundary},
 		}, func(w io.Writer) {
@@ -148,6 +150,12 @@ func (c *composition) text() (textproto.MIMEHeader, func(io.Writer)) {
 			writeText(html, c.HTML)
 			_ = m.Close()
 		}
+}
+
+// boundary is a boundary that no part of the message holds.
+func (c *composition) boundary(of string) string {
+	sum := sha256.Sum256(append(c.seed[:], of...))
+	return hex.EncodeToString(sum[:16])
 }
 
 func textHeader(kind string) textproto.MIMEHeader {

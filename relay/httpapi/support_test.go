@@ -28,6 +28,7 @@ import (
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/httpapi"
 	"github.com/postern-mail/postern/relay/spool"
+	"github.com/postern-mail/postern/relay/spool/filespool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -58,7 +59,7 @@ type world struct {
 	cfg     relay.Config
 	users   *connector.Connector
 	http    httpapi.Config
-	store   *memspool.Store
+	store   spool.Store
 	handler http.Handler
 
 	mu     sync.Mutex
@@ -141,6 +142,19 @@ func newWorld(t testing.TB, change func(*world)) *world {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// durable gives the world a store that knows idempotency keys.
+func durable(w *world) {
+	w.t.Helper()
+	store, err := filespool.Open(w.t.TempDir(), &filespool.Options{
+		SegmentBytes: 1 << 20, InsecureNoSync: true,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = store.Close() })
+	w.store, w.cfg.Spool = store, store
 }
 
 // Write takes the log.
