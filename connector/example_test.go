@@ -300,9 +300,17 @@ func ExampleSendSet_Select() {
 	large, _ := set.Select("shop.example.com", 20<<20)
 	fmt.Println(small.Connector, small.Space)
 	fmt.Println(large.Connector, large.Space)
+
+	partners, _ := connector.NewSendSet(set.Connectors()[1])
+	_, err = partners.Select("example.com", 20<<20)
+	fmt.Println(errors.Is(err, connector.ErrTooLarge))
+	_, err = partners.Select("example.org", 20<<20)
+	fmt.Println(errors.Is(err, connector.ErrNoRoute))
 	// Output:
 	// partner *.example.com
 	// internet *
+	// true
+	// true
 }
 
 // Mail goes to one of two hosts, which prove their name and get a password.

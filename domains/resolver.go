@@ -7,6 +7,8 @@ import (
 
 // Resolver tells whether a recipient exists. It is called by many sessions at
 // once.
+//
+// It is not about the DNS: that is looked up by relay/delivery's Resolver.
 type Resolver interface {
 	// Resolve reports whether the mailbox exists. Look it up by
 	// [Address.FoldedKey], or "Anna@" is refused where "anna@" is not. An error

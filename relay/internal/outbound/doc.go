@@ -3,23 +3,24 @@
 //
 // # Where to
 //
-// A NextHop is a list of smart hosts or the mail exchangers of a domain. Smart
-// hosts rotate by connection: of three, the first connection tries 1, 2, 3, the
-// second 2, 3, 1, the third 3, 1, 2. Exchangers are tried by preference, equal
-// ones in random order, at most 5 hosts and 10 addresses. A domain without MX
-// is its own exchanger; one with a null MX (RFC 7505), and one whose best
-// exchanger is this host, is a permanent failure. Whoever could not be reached
-// comes last for 30 seconds, and whoever lets connections wait as "Slow hosts"
-// says. A smart host is host, host:port, an IP address or unix:/path; its name
-// is looked up as an address only.
+// A Request goes to the hosts of a connector.NextHop, or without any to the
+// mail exchangers of its Domain. Smart hosts rotate by connection: of three,
+// the first connection tries 1, 2, 3, the second 2, 3, 1, the third 3, 1, 2.
+// Exchangers are tried by preference, equal ones in random order, at most 5
+// hosts and 10 addresses. A domain without MX is its own exchanger; one with a
+// null MX (RFC 7505), and one whose best exchanger is this host, is a permanent
+// failure. Whoever could not be reached comes last for 30 seconds, and whoever
+// lets connections wait as "Slow hosts" says. A smart host is host, host:port,
+// an IP address or unix:/path; its name is looked up as an address only, and
+// may be one that a search list completes.
 //
-// A domain is unknown for good only if MX, A and AAAA, and CNAME where the
-// resolver can be asked, are all not found. Every other answer may pass.
+// A domain is unknown for good only if its MX and its addresses are not found
+// (delivery.IsNotFound) and it is no alias. Every other answer may pass.
 //
 // The DNS of a stranger, and an address literal, do not lead to loopback,
 // link-local, private or shared addresses, in whatever form they are written,
-// unless AllowPrivate is set, and to unspecified and multicast ones never. An
-// address at which this host listens is a loop.
+// unless AllowPrivateAddresses is set, and to unspecified and multicast ones
+// never. An address at which this host listens is a loop.
 //
 // # Fail-over
 //
@@ -111,6 +112,12 @@
 // other is tried once, and first from then on if it was taken. Until a host has
 // taken the password one connection tries it and the others wait to hear; a
 // host that refused it is not asked again for 30 seconds.
+//
+// # Connections
+//
+// Idle connections and rotation are kept by all that a NextHop says, and for
+// exchangers by the domain too: equal settings share them, whoever gave them,
+// and none uses a connection that others made.
 //
 // # Concurrency and resources
 //

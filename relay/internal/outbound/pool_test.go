@@ -1,192 +1,22 @@
 package outbound_test
 
 import (
-	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/iotest"
 	"testing/synctest"
 	"time"
 
-	"github.com/postern-mail/postern/relay/internal/outbound"
+	"github.com/postern-mail/postern/connector"
 )
-
-// network is a Dial for hosts that are up or down, which keeps what was
-// dialled. Its hosts are addresses "10.0.0.N".
-type network struct {
-	serve func(net.Conn)
-	down  map[string]bool
-
-	mu     sync.Mutex
-	dialed []string
-}
-
-func (n *network) dial(_ context.Context, _, addr string) (net.Conn, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	host, _, _ := net.SplitHostPort(addr)
-	n.dialed = append(n.dialed, strings.TrimPrefix(host, "10.0.0."))
-	if n.down[host] {
-		return nil, errors.New("connection refused")
-	}
-	ours, theirs := net.Pipe()
-	go n.serve(theirs)
-	return ours, nil
-}
-
-func (n *network) took() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	s := strings.Join(n.dialed, " ")
-	n.dialed = nil
-	return s
-}
-
-func poolOf3(content string, to ...string) *outbound.Request {
-	r := newRequest(content, to...)
-	r.Hop.Hosts = []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"}
-	return r
-}
-
-func TestRotation(t *testing.T) {
-	n := &network{serve: (&sink{}).serve}
-	c := newClient(t, n.dial)
-	r := poolOf3("hi\r\n")
-	r.Hop.MessagesPerConnection = 1
-	for _, want := range []string{"1", "2", "3", "1", "2"} {
-		res := c.Deliver(t.Context(), r)
-		expect(t, res, taken)
-		if got := n.took(); got != want {
-			t.Errorf("dialled %s, want %s", got, want)
-		}
-		if want := "10.0.0." + want + " [10.0.0." + want + "]:25"; res[0].Host != want {
-			t.Errorf("host %s, want %s", res[0].Host, want)
-		}
-	}
-	// A next hop with other settings has a rotation of its own.
-	r.Hop.Username, r.Hop.AllowPlaintextAuth = "", true
-	expect(t, c.Deliver(t.Context(), r), taken)
-	if got := n.took(); got != "1" {
-		t.Errorf("dialled %s", got)
-	}
-}
-
-// The order of fail-over follows the rotation: 1,2,3 then 2,3,1 then 3,1,2.
-// Dead hosts come last for 30 seconds.
-func TestFailOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := &network{
-			serve: (&sink{}).serve,
-			down:  map[string]bool{"10.0.0.1": true, "10.0.0.2": true, "10.0.0.3": true},
-		}
-		c := newClient(t, n.dial)
-		r := poolOf3("hi\r\n", "a@example.net", "b@example.net")
-		r.Hop.MessagesPerConnection = 1
-		const refused = "temporary dial 0 4.4.1 error"
-		wait := func() { <-time.After(31 * time.Second) }
-		deliver := func(dialed string, want ...string) {
-			t.Helper()
-			expect(t, c.Deliver(context.Background(), r), want...)
-			if got := n.took(); got != dialed {
-				t.Errorf("dialled %s, want %s", got, dialed)
-			}
-		}
-		deliver("1 2 3", refused, refused)
-		wait()
-		deliver("2 3 1", refused, refused)
-		deliver("3 1 2", refused, refused)
-		n.down = map[string]bool{"10.0.0.1": true}
-		wait()
-		deliver("1 2", taken, taken)
-		deliver("2", taken, taken)
-		deliver("3", taken, taken)
-		deliver("2", taken, taken) // 1 2 3, with 1 known to be dead
-		deliver("2", taken, taken)
-		n.down = nil
-		wait()
-		deliver("3", taken, taken)
-		deliver("1", taken, taken)
-	})
-}
-
-// What makes the client go on to the next host, and what not.
-func TestFailOverReasons(t *testing.T) {
-	hello := []string{"S: 220 mx", "C: EHLO relay.example.test", "S: 250 mx"}
-	mail := append(slices.Clone(hello), "C: MAIL FROM:<alice@example.com>")
-	for name, test := range map[string]struct {
-		script []string
-		dialed string
-		want   string
-	}{
-		"greeting 421": {
-			[]string{"S: 421 4.3.2 busy"}, "1 2 3", `temporary greeting 421 4.3.2 "busy"`,
-		},
-		"greeting 554": {
-			[]string{"S: 554 5.3.2 no"}, "1 2 3", `permanent greeting 554 5.3.2 "no"`,
-		},
-		"greeting ends": {[]string{"close"}, "1 2 3", "temporary greeting 0 4.4.2 error"},
-		"ehlo 421": {
-			[]string{hello[0], hello[1], "S: 421 busy"}, "1 2 3", `temporary ehlo 421  "busy"`,
-		},
-		"helo 550": {
-			[]string{hello[0], hello[1], "S: 502 no", "C: HELO relay.example.test", "S: 550 no"},
-			"1 2 3", `permanent ehlo 550  "no"`,
-		},
-		"mail 421": {
-			append(slices.Clone(mail), "S: 421 4.3.2 busy"), "1 2 3",
-			`temporary mail 421 4.3.2 "busy"`,
-		},
-		"mail ends": {append(slices.Clone(mail), "close"), "1 2 3", "temporary mail 0 4.4.2 error"},
-		"mail 451": {
-			append(slices.Clone(mail), "S: 451 4.3.0 later"), "1",
-			`temporary mail 451 4.3.0 "later"`,
-		},
-		"mail 550": {
-			append(slices.Clone(mail), "S: 550 5.7.1 no"), "1", `permanent mail 550 5.7.1 "no"`,
-		},
-		"rcpt ends": {
-			append(slices.Clone(mail), "S: 250 ok", "C: RCPT TO:<bob@example.net>", "close"), "1",
-			"temporary rcpt 0 4.4.2 error",
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			n := &network{serve: func(c net.Conn) {
-				defer c.Close()
-				follow(c, test.script)
-			}}
-			c := newClient(t, n.dial)
-			expect(t, c.Deliver(t.Context(), poolOf3("hi\r\n")), test.want)
-			if got := n.took(); got != test.dialed {
-				t.Errorf("dialled %s, want %s", got, test.dialed)
-			}
-		})
-	}
-}
-
-// A failure is permanent only when all hosts say so.
-func TestFailOverMixed(t *testing.T) {
-	for down, want := range map[string]string{
-		"10.0.0.1": "temporary dial 0 4.4.1 error",
-		"10.0.0.3": "temporary dial 0 4.4.1 error",
-		"":         `permanent greeting 554  "no"`,
-	} {
-		n := &network{down: map[string]bool{down: true}, serve: func(c net.Conn) {
-			defer c.Close()
-			follow(c, []string{"S: 554 no"})
-		}}
-		c := newClient(t, n.dial)
-		expect(t, c.Deliver(t.Context(), poolOf3("hi\r\n")), want)
-	}
-}
 
 func TestReuse(t *testing.T) {
 	s := &sink{extensions: []string{"PIPELINING"}}
@@ -394,214 +224,46 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
-// Content that cannot be read leaves the mail waiting and, unless it was on its
-// way, the connection usable.
-func TestOpenFails(t *testing.T) {
-	s := &sink{}
-	c := newClient(t, dialTo(listen(t, s.serve)))
-	r := newRequest("hi\r\n")
-	open := r.Open
-	r.Open = func(context.Context) (io.ReadCloser, error) { return nil, io.ErrClosedPipe }
-	expect(t, c.Deliver(t.Context(), r), "temporary content 0 4.3.0 error")
-	r.Open = open
-	expect(t, c.Deliver(t.Context(), r), taken)
-	if n := s.conns.Load(); n != 1 {
-		t.Errorf("%d connections, want 1", n)
-	}
-}
-
-// Content that breaks off on its way ends the connection short of the end of
-// the message.
-func TestContentBreaksOff(t *testing.T) {
-	for _, ext := range []string{"PIPELINING", "CHUNKING"} {
-		s := &sink{extensions: []string{"8BITMIME", ext}}
-		c := newClient(t, dialTo(listen(t, s.serve)))
-		r := newRequest("")
-		r.Open = func(context.Context) (io.ReadCloser, error) {
-			text := strings.NewReader(strings.Repeat("Twenty-five octets here\r\n", 10000))
-			return io.NopCloser(io.MultiReader(text, iotest.ErrReader(io.ErrClosedPipe))), nil
-		}
-		res := c.Deliver(t.Context(), r)
-		expect(t, res, "temporary content 0 4.3.0 error")
-		if !errors.Is(res[0].Err, io.ErrClosedPipe) {
-			t.Error(res[0].Err)
-		}
-		r = newRequest("hi\r\n")
-		expect(t, c.Deliver(t.Context(), r), taken)
-		if n := s.accepted.Load(); n != 1 || s.conns.Load() != 2 {
-			t.Errorf("%s: %d messages on %d connections", ext, n, s.conns.Load())
-		}
-	}
-}
-
-// The steps are in the log, and the password is not.
-func TestLog(t *testing.T) {
-	var log bytes.Buffer
-	n := &network{down: map[string]bool{"10.0.0.1": true}, serve: func(c net.Conn) {
-		defer c.Close()
-		follow(c, []string{
-			"S: 220 mx", "C: EHLO relay.example.test", "S: 250-mx", "S: 250 AUTH PLAIN",
-			"C: AUTH PLAIN AGFwcABzM2NyM3Q=", "S: 235 ok",
-			"C: MAIL FROM:<alice@example.com>", "S: 421 4.3.2 closing",
-		})
-	}}
-	c := newClient(t, n.dial, func(cfg *outbound.Config) {
-		cfg.Logger = slog.New(
-			slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}),
-		)
-	})
-	r := poolOf3("hi\r\n")
-	r.Hop.Username, r.Hop.Password, r.Hop.AllowPlaintextAuth = "app", "s3cr3t", true
-	c.Deliver(t.Context(), r)
-	for _, want := range []string{
-		"connection failed", "connection refused", "connected", "id=1", "code=421", "10.0.0.3",
-	} {
-		if !strings.Contains(log.String(), want) {
-			t.Errorf("no %q in the log", want)
-		}
-	}
-	for _, secret := range []string{"s3cr3t", "AGFwcABzM2NyM3Q="} {
-		if strings.Contains(log.String(), secret) {
-			t.Errorf("%q in the log", secret)
-		}
-	}
-}
-
-func TestResultDSN(t *testing.T) {
-	for _, ext := range []string{"DSN", "HELP"} {
-		c := newClient(t, dialTo(listen(t, (&sink{extensions: []string{ext}}).serve)))
-		if res := c.Deliver(t.Context(), newRequest("hi\r\n")); res[0].DSN != (ext == "DSN") {
-			t.Errorf("%s: DSN %v", ext, res[0].DSN)
-		}
-	}
-}
-
-func TestUnixSocket(t *testing.T) {
-	path := t.TempDir() + "/lmtp"
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	s := &sink{lmtp: true}
-	go func() {
-		if nc, err := l.Accept(); err == nil {
-			s.serve(nc)
-		}
-	}()
-	c := newClient(t, nil)
-	r := newRequest("hi\r\n")
-	r.Hop.Hosts, r.Hop.LMTP = []string{"unix:" + path}, true
-	res := c.Deliver(t.Context(), r)
-	expect(t, res, `delivered 250 2.0.0 "taken"`)
-	if res[0].Host != "unix:"+path {
-		t.Errorf("host %s", res[0].Host)
-	}
-}
-
-// smallHost has room for two connections at once and turns others away.
-type smallHost struct {
-	how  string // reply at the greeting, MAIL 432 or close
-	room int
-
-	mu              sync.Mutex
-	open, taken, no int
-}
-
-func (h *smallHost) count(n int) (over bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.open += n; n > 0 && h.open > h.room {
-		h.no++
-		return true
-	}
-	if n > 0 {
-		h.taken++
-	}
-	return false
-}
-
-func (h *smallHost) serve(c net.Conn) {
-	defer c.Close()
-	over := h.count(1)
-	defer h.count(-1)
-	s := &sink{}
-	switch {
-	case over && h.how == "close":
-	case over && strings.HasPrefix(h.how, "MAIL "):
-		follow(c, []string{
-			"S: 220 mx", "C: EHLO relay.example.test", "S: 250 mx",
-			"C: MAIL FROM:<alice@example.com>", "S: " + strings.TrimPrefix(h.how, "MAIL "),
-		})
-	case over:
-		follow(c, []string{"S: " + h.how})
-	default:
-		time.Sleep(time.Second)
-		s.serve(c)
-	}
-}
-
-// A host that turns a connection away while it serves others has room for no
-// more than those: the messages wait for them.
-func TestNoRoomForAnotherConnection(t *testing.T) {
-	for _, how := range []string{
-		"421 4.7.0 too many connections", "554 5.7.0 too many connections", "close",
-		"MAIL 432 4.3.2 concurrent connections limit exceeded",
-		"MAIL 421 4.7.0 too many connections",
-	} {
-		t.Run(how, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				host := &smallHost{how: how, room: 2}
-				c := newClient(t, dialPipe(host.serve))
-				r := newRequest("hi\r\n")
-				burst := func() {
-					t.Helper()
-					var wg sync.WaitGroup
-					for range 12 {
-						wg.Go(func() { expect(t, c.Deliver(t.Context(), r), taken) })
-					}
-					wg.Wait()
-				}
-				burst()
-				if n := c.Limit(r.Hop, r.Domain); n != 2 {
-					t.Errorf("room for %d, want 2", n)
-				}
-				no := host.no
-				if no == 0 {
-					t.Error("nothing was turned away")
-				}
-				burst()
-				if host.no != no {
-					t.Errorf("%d more turned away at once", host.no-no)
-				}
-				time.Sleep(time.Minute)
-				if n := c.Limit(r.Hop, r.Domain); n != 20 {
-					t.Errorf("room for %d after a minute, want 20", n)
-				}
-				burst()
-				if n := c.Limit(r.Hop, r.Domain); n != 2 {
-					t.Errorf("room for %d, want 2 again", n)
-				}
-			})
-		})
-	}
-}
-
-// A host that turns every connection away is not waited for.
-func TestNoRoomAtAll(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		host := &smallHost{how: "421 4.7.0 go away"}
-		c := newClient(t, dialPipe(host.serve))
+// A connection is for all whose settings are those that made it, and for nobody
+// else: not after a reload, nor for another transport to the same host.
+func TestConnectionsAreForTheSettingsThatMadeThem(t *testing.T) {
+	n := &network{serve: (&sink{}).serve}
+	c := newClient(t, n.dial)
+	deliver := func(change func(*connector.NextHop)) string {
+		t.Helper()
 		r := newRequest("hi\r\n")
-		var wg sync.WaitGroup
-		for range 12 {
-			wg.Go(func() {
-				expect(t, c.Deliver(t.Context(), r), `temporary greeting 421 4.7.0 "go away"`)
-			})
+		r.Hop.Hosts = []string{"10.0.0.1"}
+		change(r.Hop)
+		expect(t, c.Deliver(t.Context(), r), taken)
+		return n.took()
+	}
+	if got := deliver(func(*connector.NextHop) {}); got != "1" {
+		t.Fatalf("dialled %q", got)
+	}
+	for name, change := range map[string]func(*connector.NextHop){
+		"the same, elsewhere":    func(*connector.NextHop) {},
+		"a default spelled out":  func(h *connector.NextHop) { h.Port = 25 },
+		"what is not of the way": func(h *connector.NextHop) { h.AllowUnverifiedAuth = true },
+	} {
+		if got := deliver(change); got != "" {
+			t.Errorf("%s: dialled %q", name, got)
 		}
-		wg.Wait()
-		if host.no > 24 {
-			t.Errorf("%d connections for 12 messages", host.no)
+	}
+	for name, change := range map[string]func(*connector.NextHop){
+		"hosts":          func(h *connector.NextHop) { h.Hosts = []string{"10.0.0.1:25"} },
+		"TLS":            func(h *connector.NextHop) { h.TLS = connector.TLSNone },
+		"TLSDomain":      func(h *connector.NextHop) { h.TLSDomain = "a.example" },
+		"RootCAs":        func(h *connector.NextHop) { h.RootCAs = x509.NewCertPool() },
+		"FQDN":           func(h *connector.NextHop) { h.FQDN = "other.example.test" },
+		"password":       func(h *connector.NextHop) { h.Password = "p" },
+		"plaintext":      func(h *connector.NextHop) { h.AllowPlaintextAuth = true },
+		"MaxConnections": func(h *connector.NextHop) { h.MaxConnections = 7 },
+		"Certificates": func(h *connector.NextHop) {
+			h.Certificates = []tls.Certificate{{Certificate: [][]byte{{1}}}}
+		},
+	} {
+		if got := deliver(change); got != "1" {
+			t.Errorf("%s: dialled %q", name, got)
 		}
-	})
+	}
 }
