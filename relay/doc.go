@@ -116,6 +116,21 @@
 // or more, does not expire before it was, so that downtime bounces nothing
 // untried.
 //
+// # Events and crashes
+//
+// [Config].Events hears of everything while the process runs, soon and at most
+// once: good for pages and figures. What an application must not miss it reads
+// by [Relay.Follow] from the log of the store, which [Config].EventLog turns
+// on. There each event lies in the step that made it true, so that after a
+// crash, at whatever point, every accepted recipient has exactly one fate, and
+// a consumer goes on where it was.
+//
+// A message that is submitted again, since nobody knows whether the first time
+// succeeded, is queued once if it has a Key. Over SMTP a user who has logged on
+// gives it in the field Idempotency-Key, which goes no further; there the
+// envelope alone tells whether it is the same message. Sessions get a Stream,
+// and Labels, by the application's Policy.
+//
 // # Errors
 //
 // Refusals on the wire have constant texts. The cause is in the log and the

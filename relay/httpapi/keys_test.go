@@ -3,8 +3,11 @@ package httpapi_test
 import (
 	"context"
 	"io"
+	"net/http"
+	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/httpapi"
@@ -136,5 +139,39 @@ func TestIdempotencyWithoutKeys(t *testing.T) {
 	}
 	if a := w.do(post(simple)); a.Status != 202 {
 		t.Errorf("without a key: %d %s", a.Status, a.Body)
+	}
+}
+
+// TestStreamAndTimes are those of the message, however it comes.
+func TestStreamAndTimes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	start, end := time.Now().Add(time.Hour).UTC(), time.Now().Add(2*time.Hour).UTC()
+	fields := `"stream":"news","not_before":"` + start.Format(time.RFC3339) + `","expires":"` +
+		end.Format(time.RFC3339) + `"`
+	query := url.Values{
+		"stream": {"news"}, "not_before": {start.Format(time.RFC3339)},
+		"expires": {end.Format(time.RFC3339)}, "from": {"app@example.com"},
+		"to": {"bob@example.net"},
+	}
+	for _, r := range []*http.Request{
+		post(`{"from":"app@example.com","to":["bob@example.net"],` + fields + `}`),
+		raw(query.Encode(), letter),
+	} {
+		if a := w.do(r); a.Status != 202 {
+			t.Errorf("%d %s", a.Status, a.Body)
+		}
+	}
+	if n := len(w.queued()); n != 0 {
+		t.Errorf("%d messages are due", n)
+	}
+	for _, fields := range []string{
+		`"stream":"a b"`, `"not_before":"tomorrow"`, `"expires":"1999-12-31T00:00:00Z"`,
+		`"expires":7`,
+	} {
+		a := w.do(post(`{"from":"app@example.com","to":["bob@example.net"],` + fields + `}`))
+		if a.Status != 400 {
+			t.Errorf("%s: %d %s", fields, a.Status, a.Body)
+		}
 	}
 }

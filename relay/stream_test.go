@@ -1,0 +1,38 @@
+package relay_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/event"
+)
+
+// TestStreamOfASession is what a Policy says, and is on the events of the
+// message and of its refusal.
+func TestStreamOfASession(t *testing.T) {
+	stream := "printers"
+	w := start(t, func(c *relay.Config) {
+		c.Policy.Connect = func(_ context.Context, s *relay.Session) error {
+			s.Stream = stream
+			return nil
+		}
+	})
+	c := w.dial(t, "apps")
+	c.transact("Subject: x\r\n\r\nx\r\n", "a@b.test", "x@elsewhere.test")
+	for _, k := range []event.Kind{event.Accepted, event.Attempted, event.Delivered} {
+		if e := w.events.wait(t, kind(k)); e.Stream != "printers" || e.ID == "" {
+			t.Errorf("%+v", e)
+		}
+	}
+	c.Play("C: MAIL FROM:<a@b.test>\nS: 250 \nC: RCPT TO:<nobody@example.test>\nS: 550 ")
+	if e := w.events.wait(t, kind(event.Rejected)); e.Stream != "printers" || e.ID == "" {
+		t.Errorf("%+v", e)
+	}
+	stream = "no stream"
+	got := w.dial(t, "apps").transact("Subject: x\r\n\r\nx\r\n", "a@b.test", "x@elsewhere.test")
+	if !strings.HasPrefix(got, "451 4.3.0") {
+		t.Errorf("reply %q", got)
+	}
+}
