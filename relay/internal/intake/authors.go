@@ -85,13 +85,6 @@ func quoteName(h *header.Header, name string) (list []string, ok bool) {
 	return list, true
 }
 
-// authors are the addresses of a From field.
-type authors struct {
-	read bool // the others are known
-	list []string
-	err  error
-}
-
 // authors reads the addresses of the From field, once.
 func (m *Message) authors(h *header.Header) ([]string, error) {
 	if !m.author.read {

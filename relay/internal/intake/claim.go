@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"time"
 
@@ -20,14 +19,6 @@ const claimTTL = 24 * time.Hour
 
 // keyField is the field by which a submission over SMTP brings its key.
 const keyField = "Idempotency-Key"
-
-// claim is the idempotency key of a message on its way in. A nil one claims
-// nothing.
-type claim struct {
-	scope, key string
-	digest     hash.Hash // of what makes it the same message
-	reused     error
-}
 
 // newClaim begins a claim with the envelope. Who has no name is known by the
 // address.

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"context"
+	"hash"
 	"io"
 
 	"github.com/postern-mail/postern/connector"
@@ -41,3 +42,18 @@ type Message struct {
 // may be completed (RFC 6409 section 8): from an authenticated user, the
 // application, or over HTTP. What another host relays is left as it is.
 func (m *Message) submission() bool { return m.Client.Identity != nil || !m.SMTP }
+
+// authors are the addresses of a From field.
+type authors struct {
+	read bool // the others are known
+	list []string
+	err  error
+}
+
+// claim is the idempotency key of a message on its way in. A nil one claims
+// nothing.
+type claim struct {
+	scope, key string
+	digest     hash.Hash // of what makes it the same message
+	reused     error
+}
