@@ -104,7 +104,7 @@ func TestEveryFaultIsAFieldError(t *testing.T) {
 			})
 		}, []string{"Connectors[0].Bindings", "Connectors[0].RemoteIPRanges"}},
 		{"Relay.Explain", func(t *testing.T) error {
-			_, err := newRelay(t).Explain(t.Context(), relay.Query{From: "@", To: "@"})
+			_, err := newRelay(t).Explain(t.Context(), relay.ExplainQuery{From: "@", To: "@"})
 			return err
 		}, []string{"Local", "Remote", "From", "To"}},
 		{"relay.LoadCertificates", func(*testing.T) error {

@@ -37,7 +37,7 @@ type player struct {
 	conn     *peer
 	held     []*peer
 	began    time.Time // the last command
-	query    relay.Query
+	query    relay.ExplainQuery
 	routes   map[string]string // explained routes of the recipients accepted
 	explains bool              // MAIL was accepted as explained, so that RCPT can be explained
 

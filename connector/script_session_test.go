@@ -98,7 +98,7 @@ func (p *player) session(l scriptLine) {
 	}
 	p.hangUp()
 	synctest.Wait()
-	p.query = relay.Query{
+	p.query = relay.ExplainQuery{
 		Local: scriptAddr(p.t, l, s.Local), Remote: scriptAddr(p.t, l, s.Remote), TLS: s.TLS,
 	}
 	if s.Cert != "" {
@@ -175,7 +175,7 @@ func (p *player) startTLS(l scriptLine, name string) {
 	}
 }
 
-func (p *player) explain(l scriptLine, q relay.Query) *relay.Explanation {
+func (p *player) explain(l scriptLine, q relay.ExplainQuery) *relay.Explanation {
 	p.t.Helper()
 	e, err := p.relay.Explain(p.t.Context(), q)
 	if err != nil {

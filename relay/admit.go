@@ -38,14 +38,14 @@ type Peer struct {
 	Protocol string
 }
 
-// Client is a client of a receive connector that does not speak SMTP. It is
+// ClientSession is a client of a receive connector that does not speak SMTP. It is
 // what package httpapi makes of a request: the same decisions are made about
 // it, with the same limits, replies, log lines and events, as about a session.
 // Its methods are for one goroutine.
 //
 // Errors are *[ReplyError], whose text may be shown to the client, and from
 // Submit also joined *[RecipientError].
-type Client struct {
+type ClientSession struct {
 	backend *backend
 	session *smtpd.Session
 }
@@ -63,14 +63,14 @@ var (
 	errNoRange     = errors.New("relay: the connector is not for this remote address")
 )
 
-// Admit lets in a client of the named connector. It asks Policy.Connect, as for
+// OpenSession lets in a client of the named connector. It asks Policy.Connect, as for
 // a new connection.
 //
 // The remote address must be one that the connector is for: within its ranges,
 // and not within a narrower one of another connector on the same binding. With
 // Config.RequireEncryption the client must be inside TLS or on this host, as
 // [Relay.CheckEncryption] says.
-func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, error) {
+func (r *Relay) OpenSession(ctx context.Context, name string, peer Peer) (*ClientSession, error) {
 	if ctx == nil {
 		return nil, errNoContext
 	}
@@ -99,7 +99,7 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 		ID: s.ID, Connector: c, Local: peer.Local, Remote: remote, Proxy: peer.Proxy,
 		protocol: peer.Protocol,
 	}
-	cl := &Client{backend: &backend{relay: r, snapshot: p}, session: s}
+	cl := &ClientSession{backend: &backend{relay: r, snapshot: p}, session: s}
 	if !p.rules.Serves(c, remote.Addr()) {
 		return nil, cl.rejected(
 			smtpd.Rejection{Stage: "connect", Reply: policy.NoAccess.Because(errNoRange)},
@@ -119,7 +119,7 @@ func (r *Relay) Admit(ctx context.Context, name string, peer Peer) (*Client, err
 // CheckEncryption returns a [*ReplyError], 530 5.7.0, for a peer that
 // [Config.RequireEncryption] keeps out: one that is neither inside TLS nor,
 // with its proxy, on this host, and one whose proxy is elsewhere and does not
-// come inside TLS itself, whatever it says of the client. [Relay.Admit] asks
+// come inside TLS itself, whatever it says of the client. [Relay.OpenSession] asks
 // it. A handler that shows mail or settings over HTTP, as package admin does,
 // asks it too.
 func (r *Relay) CheckEncryption(peer Peer) error {
@@ -144,7 +144,7 @@ func literal(a netip.Addr) string {
 
 // Limits returns the limits of the connector, with every default filled in.
 // MaxMessageBytes is -1 for who may send messages of any size.
-func (c *Client) Limits() connector.Limits {
+func (c *ClientSession) Limits() connector.Limits {
 	l := c.session.Limits
 	if c.session.Rights.Has(connector.BypassMessageSizeLimit) {
 		l.MaxMessageBytes = -1
@@ -153,11 +153,11 @@ func (c *Client) Limits() connector.Limits {
 }
 
 // Identity returns who has logged on, or nil.
-func (c *Client) Identity() *auth.Identity { return c.session.Identity }
+func (c *ClientSession) Identity() *auth.Identity { return c.session.Identity }
 
 // conn is what the mechanisms have to know of the client. The connector alone
 // decides what may be shown outside TLS.
-func (c *Client) conn() auth.Conn {
+func (c *ClientSession) conn() auth.Conn {
 	s := c.session
 	return auth.Conn{
 		Remote: s.Remote, TLS: s.TLS, Allowed: policy.Mechanisms(s.Connector, s.TLS != nil),
@@ -168,7 +168,7 @@ func (c *Client) conn() auth.Conn {
 // Offers returns what Authenticate takes of the client: [auth.Plain], which
 // stands for passwords, and [auth.OAuthBearer], for tokens, which are for TLS
 // only. scope is that of good tokens, [auth.Server].TokenScope.
-func (c *Client) Offers() (mechanisms []auth.Mechanism, scope string) {
+func (c *ClientSession) Offers() (mechanisms []auth.Mechanism, scope string) {
 	s, b := c.session, c.backend
 	if policy.DecideAuth(b.rules.Auth, s.Connector, s.TLS != nil) != nil {
 		return nil, ""
@@ -186,7 +186,7 @@ func (c *Client) Offers() (mechanisms []auth.Mechanism, scope string) {
 // ([auth.PrepareName]); Remote and TLS are the client's own. What is not in
 // Offers is refused with 504 5.7.4. The refusal of bad credentials is held back
 // for Limits.AuthTarpit, or until ctx ends.
-func (c *Client) Authenticate(ctx context.Context, credentials auth.Proof) error {
+func (c *ClientSession) Authenticate(ctx context.Context, credentials auth.Proof) error {
 	if ctx == nil {
 		return errNoContext
 	}
@@ -252,7 +252,7 @@ func bearerMessage(c auth.Proof) string {
 // Check refuses what Submit would refuse whatever the message: a client outside
 // TLS, without the right to submit, or for whose mail there is no room. It
 // saves reading a message in vain.
-func (c *Client) Check(ctx context.Context) error {
+func (c *ClientSession) Check(ctx context.Context) error {
 	if ctx == nil {
 		return errNoContext
 	}
@@ -271,7 +271,7 @@ func (c *Client) Check(ctx context.Context) error {
 // Refuse tells the log and the events that the caller refuses the client's
 // message for a reason of its own, made by [Reject] or [Defer], and returns the
 // reply. Stage is mail, rcpt or data.
-func (c *Client) Refuse(ctx context.Context, stage string, err error) error {
+func (c *ClientSession) Refuse(ctx context.Context, stage string, err error) error {
 	if ctx == nil {
 		return errNoContext
 	}
@@ -282,7 +282,7 @@ func (c *Client) Refuse(ctx context.Context, stage string, err error) error {
 // durable, as [Relay.Submit] says. It is all or nothing: if one recipient is
 // refused, nothing is queued. Message.Identity is ignored. Labels that the
 // identity has cannot be replaced by those of the message.
-func (c *Client) Submit(ctx context.Context, m *Message) (*Receipt, error) {
+func (c *ClientSession) Submit(ctx context.Context, m *Message) (*Receipt, error) {
 	switch {
 	case ctx == nil:
 		return nil, errNoContext
@@ -312,7 +312,7 @@ func (c *Client) Submit(ctx context.Context, m *Message) (*Receipt, error) {
 }
 
 // mail decides on the sender, in the order of a session.
-func (c *Client) mail(ctx context.Context, m *Message) (*smtpd.Mail, *policy.Reply) {
+func (c *ClientSession) mail(ctx context.Context, m *Message) (*smtpd.Mail, *policy.Reply) {
 	mail := &smtpd.Mail{Size: -1, Return: m.Return, EnvelopeID: m.EnvelopeID}
 	if r := policy.DecideTLS(c.session.Connector, c.session.TLS != nil); r != nil {
 		return nil, r
@@ -335,7 +335,7 @@ func (c *Client) mail(ctx context.Context, m *Message) (*smtpd.Mail, *policy.Rep
 
 // recipients decides on all recipients, so that the client learns of every
 // fault at once.
-func (c *Client) recipients(ctx context.Context, mail *smtpd.Mail, m *Message) error {
+func (c *ClientSession) recipients(ctx context.Context, mail *smtpd.Mail, m *Message) error {
 	s := c.session
 	switch most := s.Limits.MaxRecipients; {
 	case len(m.To) == 0:
@@ -399,19 +399,19 @@ func ownLabels(id *auth.Identity, own map[string]string) map[string]string {
 }
 
 // refuse is rejected, late when the client has not shown who it is.
-func (c *Client) refuse(ctx context.Context, r smtpd.Rejection) error {
+func (c *ClientSession) refuse(ctx context.Context, r smtpd.Rejection) error {
 	if r.Reply.Code >= 500 {
 		c.hold(ctx, c.tarpit())
 	}
 	return c.rejected(r)
 }
 
-func (c *Client) rejected(r smtpd.Rejection) error {
+func (c *ClientSession) rejected(r smtpd.Rejection) error {
 	c.backend.Rejected(c.session, r)
 	return replyError(r.Reply)
 }
 
-func (c *Client) tarpit() time.Duration {
+func (c *ClientSession) tarpit() time.Duration {
 	if c.session.Identity != nil {
 		return 0
 	}
@@ -419,7 +419,7 @@ func (c *Client) tarpit() time.Duration {
 }
 
 // hold waits, unless too many do.
-func (c *Client) hold(ctx context.Context, d time.Duration) {
+func (c *ClientSession) hold(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return
 	}

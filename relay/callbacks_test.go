@@ -142,7 +142,7 @@ func TestEventsAreBounded(t *testing.T) {
 		stranger := relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.1:1"), Protocol: "TEST"}
 		const refused, accepted = 30_000, 5_000
 		for range refused {
-			c, err := r.Admit(t.Context(), "in", stranger)
+			c, err := r.OpenSession(t.Context(), "in", stranger)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -322,7 +322,7 @@ func failingCallback(
 
 // admitted logs on and submits a message, and returns the first error.
 func admitted(t *testing.T, r *relay.Relay) error {
-	c, err := r.Admit(t.Context(), "users", inTLS())
+	c, err := r.OpenSession(t.Context(), "users", inTLS())
 	if err != nil {
 		return err
 	}

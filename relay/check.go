@@ -12,8 +12,8 @@ func (cfg *Config) checkClients(f *faults) {
 	}
 	f.join("Proxies", connector.CheckTrusted(cfg.Proxies))
 	f.join("XClient", connector.CheckTrusted(cfg.XClient))
-	if _, err := cfg.GatewayGuard.MarshalText(); err != nil {
-		f.add("GatewayGuard", err)
+	if _, err := cfg.NATGuard.MarshalText(); err != nil {
+		f.add("NATGuard", err)
 	}
 }
 

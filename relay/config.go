@@ -69,10 +69,10 @@ type Config struct {
 	// xclient off. LOGIN is not taken: users log on here. Defaults to none.
 	XClient []connector.Range
 
-	// GatewayGuard says what to do when many different clients that may relay
+	// NATGuard says what to do when many different clients that may relay
 	// without logging on come from one address behind which others hide.
-	// Defaults to GatewayWarn.
-	GatewayGuard GatewayGuard
+	// Defaults to NATWarn.
+	NATGuard NATGuard
 
 	// RequireEncryption refuses every connector that would let content in
 	// without TLS, unless all its bindings are loopback addresses: each must

@@ -529,7 +529,7 @@ func TestDelayOfClients(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				c, err := r.Admit(
+				c, err := r.OpenSession(
 					t.Context(), tt.connector,
 					relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), Protocol: "HTTP"},
 				)

@@ -107,7 +107,7 @@ func TestRequireEncryptionOfProxied(t *testing.T) {
 				t.Errorf("%s, TLS %v: AUTH %q, MAIL %q", test.name, encrypted, logon, mail)
 			}
 			for _, user := range []string{"", "x"} {
-				e, err := w.relay.Explain(t.Context(), relay.Query{
+				e, err := w.relay.Explain(t.Context(), relay.ExplainQuery{
 					Local:  w.relay.Addrs("apps")[0],
 					Remote: netip.MustParseAddrPort(test.remote + ":1"), TLS: encrypted, User: user,
 					From: "a@elsewhere.test",

@@ -16,8 +16,8 @@ import (
 	"github.com/postern-mail/postern/relay/internal/routing"
 )
 
-// Query describes a session and a message, for [Relay.Explain].
-type Query struct {
+// ExplainQuery describes a session and a message, for [Relay.Explain].
+type ExplainQuery struct {
 	// Local is the address the client connects to, Remote the client's. Both
 	// are required; only the address of Remote counts.
 	Local, Remote netip.AddrPort
@@ -84,7 +84,7 @@ type ExplainedReply struct {
 // It asks the same functions as a session does. Of the application's own, it
 // asks the domain's Recipients; it does not ask Policy, count rates, or look at
 // the load. An address that cannot be read is an error.
-func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
+func (r *Relay) Explain(ctx context.Context, q ExplainQuery) (*Explanation, error) {
 	if ctx == nil {
 		return nil, errNoContext
 	}
@@ -127,7 +127,7 @@ func (r *Relay) Explain(ctx context.Context, q Query) (*Explanation, error) {
 }
 
 // addresses reads the query's addresses.
-func (q *Query) addresses(p *snapshot) (from, to domains.Address, err error) {
+func (q *ExplainQuery) addresses(p *snapshot) (from, to domains.Address, err error) {
 	var errs []error
 	if !q.Local.IsValid() {
 		errs = append(errs, &postern.FieldError{Field: "Local", Err: errors.New("required")})
@@ -170,7 +170,7 @@ func (e *Explanation) amend(refusal *policy.Reply) bool {
 	return false
 }
 
-func (e *Explanation) mail(p *snapshot, s policy.Client, q Query, from domains.Address) bool {
+func (e *Explanation) mail(p *snapshot, s policy.Client, q ExplainQuery, from domains.Address) bool {
 	command := "MAIL FROM:<" + from.String() + ">"
 	if q.Size > 0 {
 		command += fmt.Sprint(" SIZE=", q.Size)
@@ -185,7 +185,7 @@ func (e *Explanation) mail(p *snapshot, s policy.Client, q Query, from domains.A
 // rcpt explains domain and route also when an earlier command is refused, which
 // helps to see what is missing.
 func (e *Explanation) rcpt(
-	ctx context.Context, p *snapshot, s policy.Client, q Query, from, to domains.Address,
+	ctx context.Context, p *snapshot, s policy.Client, q ExplainQuery, from, to domains.Address,
 	reached bool,
 ) {
 	if to.IsNull() {

@@ -30,7 +30,7 @@ func ExampleRelay_Explain() {
 	if err != nil {
 		panic(err)
 	}
-	e, err := r.Explain(context.Background(), relay.Query{
+	e, err := r.Explain(context.Background(), relay.ExplainQuery{
 		Local:  netip.MustParseAddrPort("192.0.2.25:25"),
 		Remote: netip.MustParseAddrPort("198.51.100.7:40000"),
 		From:   "ceo@example.test",
@@ -81,7 +81,7 @@ func TestExplainIsWhatASessionGets(t *testing.T) {
 		{"users", "app@example.test", "app@example.test", "nobody@example.test"},
 	} {
 		local := w.relay.Addrs(q.connector)[0]
-		e, err := w.relay.Explain(t.Context(), relay.Query{
+		e, err := w.relay.Explain(t.Context(), relay.ExplainQuery{
 			Local: local, Remote: netip.MustParseAddrPort("127.0.0.1:1"), User: q.user,
 			From: q.from, To: q.to,
 		})
@@ -111,13 +111,13 @@ func TestExplainIsWhatASessionGets(t *testing.T) {
 
 func TestExplainFaults(t *testing.T) {
 	w := start(t, nil)
-	_, err := w.relay.Explain(t.Context(), relay.Query{From: "a@b@c", To: "nothing"})
+	_, err := w.relay.Explain(t.Context(), relay.ExplainQuery{From: "a@b@c", To: "nothing"})
 	for _, want := range []string{"Local:", "Remote:", "From:", "To:"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v lacks %q", err, want)
 		}
 	}
-	e, err := w.relay.Explain(t.Context(), relay.Query{
+	e, err := w.relay.Explain(t.Context(), relay.ExplainQuery{
 		Local:  netip.MustParseAddrPort("127.0.0.1:1"),
 		Remote: netip.MustParseAddrPort("127.0.0.1:1"),
 	})

@@ -390,7 +390,7 @@ func TestLongLocalParts(t *testing.T) {
 		return err
 	}
 	explain := func(from, to string) bool {
-		e, err := w.relay.Explain(t.Context(), relay.Query{
+		e, err := w.relay.Explain(t.Context(), relay.ExplainQuery{
 			Local: w.relay.Addrs("apps")[0], Remote: netip.MustParseAddrPort("127.0.0.1:1"),
 			From: from, To: to,
 		})

@@ -212,7 +212,7 @@ func TestWho(t *testing.T) {
 		Remote: netip.MustParseAddrPort("127.0.0.1:1"), TLS: new(tls.ConnectionState),
 		Protocol: "HTTP",
 	}
-	client, err := w.relay.Admit(t.Context(), "users", peer)
+	client, err := w.relay.OpenSession(t.Context(), "users", peer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -555,7 +555,7 @@ func TestAuthenticateThrottled(t *testing.T) {
 		}
 		logOn := func(password string) error {
 			t.Helper()
-			c, err := r.Admit(
+			c, err := r.OpenSession(
 				t.Context(), "users",
 				relay.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:1"), Protocol: "HTTP"},
 			)
@@ -614,7 +614,7 @@ func TestExplainWithoutAuth(t *testing.T) {
 		local := w.relay.Addrs("users")[0]
 		e, err := w.relay.Explain(
 			t.Context(),
-			relay.Query{
+			relay.ExplainQuery{
 				Local: local, Remote: netip.MustParseAddrPort("127.0.0.1:1"), TLS: true,
 				User: "mallory",
 			},
@@ -653,7 +653,7 @@ func TestVerifierIsThrottled(t *testing.T) {
 		defer r.Close()
 		for round := range 2 {
 			for i := range 50 {
-				c, err := r.Admit(
+				c, err := r.OpenSession(
 					t.Context(), "users",
 					relay.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:1"), Protocol: "HTTP"},
 				)
@@ -697,7 +697,7 @@ func TestVerifierIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		c, err := r.Admit(
+		c, err := r.OpenSession(
 			t.Context(), "users",
 			relay.Peer{
 				Remote: netip.MustParseAddrPort("192.0.2.7:1"), TLS: new(tls.ConnectionState),
@@ -762,7 +762,7 @@ func TestHangingUpIsCounted(t *testing.T) {
 			})
 		})
 		for i := range 100 {
-			c, err := r.Admit(t.Context(), "users", inTLS())
+			c, err := r.OpenSession(t.Context(), "users", inTLS())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -35,12 +35,12 @@ func TestNilArguments(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	client, err := r.Admit(t.Context(), apps.Name,
+	client, err := r.OpenSession(t.Context(), apps.Name,
 		relay.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:9")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	query := relay.Query{
+	query := relay.ExplainQuery{
 		Local:  netip.MustParseAddrPort("127.0.0.1:2525"),
 		Remote: netip.MustParseAddrPort("127.0.0.1:9"),
 		From:   "a@example.test", To: "alice@example.test",
@@ -93,8 +93,8 @@ func TestNilArguments(t *testing.T) {
 		"Follow without a context": func() error {
 			return r.Follow(none, "x", ignore)
 		},
-		"Admit without a context": func() error {
-			_, err := r.Admit(none, apps.Name,
+		"OpenSession without a context": func() error {
+			_, err := r.OpenSession(none, apps.Name,
 				relay.Peer{})
 			return err
 		},

@@ -137,8 +137,8 @@ func (r *Relay) settings(p *snapshot) smtpd.Settings {
 		Connectors: p.rules.Set, TLS: p.cfg.TLS, Backend: &backend{relay: r, snapshot: p},
 		Auth:              p.rules.Auth,
 		RequireEncryption: p.cfg.RequireEncryption, Proxies: p.cfg.Proxies, XClient: p.cfg.XClient,
-		WatchNAT:  p.cfg.GatewayGuard != GatewayOff,
-		RefuseNAT: p.cfg.GatewayGuard == GatewayRefuse,
+		WatchNAT:  p.cfg.NATGuard != NATOff,
+		RefuseNAT: p.cfg.NATGuard == NATRefuse,
 	}
 }
 

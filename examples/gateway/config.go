@@ -68,7 +68,7 @@ func load(path string, last *lasting, log *slog.Logger) (relay.Config, string, f
 		Pressure:          f.Pressure,
 		Proxies:           f.Proxies,
 		XClient:           f.Xclient,
-		GatewayGuard:      f.GatewayGuard,
+		NATGuard:          f.NATGuard,
 		TLS:               l.certificate(f),
 		Auth:              l.users(f),
 		Mailboxes:         l.mailboxes(f),

@@ -196,7 +196,7 @@ hostname = "relay.example.test"
 spool = "spool"
 proxies = ["10.9.0.2", "10.9.1.0/24"]
 xclient = ["10.9.0.3"]
-gateway_guard = "refuse"
+nat_guard = "refuse"
 [tls]
 certificate = "cert.pem"
 key = "key.pem"
@@ -219,7 +219,7 @@ remote_ip_ranges = ["0.0.0.0/0"]
 	if len(found) > 0 {
 		t.Fatal(found)
 	}
-	if len(cfg.Proxies) != 2 || len(cfg.XClient) != 1 || cfg.GatewayGuard != relay.GatewayRefuse ||
+	if len(cfg.Proxies) != 2 || len(cfg.XClient) != 1 || cfg.NATGuard != relay.NATRefuse ||
 		cfg.TLS.ClientCAs == nil {
 		t.Errorf("%+v", cfg)
 	}
@@ -231,7 +231,7 @@ remote_ip_ranges = ["0.0.0.0/0"]
 		{`"10.9.0.2"`, `"0.0.0.0/0"`, "proxies"},
 		{`["10.9.0.3"]`, `["localhost"]`, "xclient[0]"},
 		{`["10.9.0.3"]`, `["0.0.0.0/1"]`, "xclient"},
-		{`"refuse"`, `"sometimes"`, "gateway_guard"},
+		{`"refuse"`, `"sometimes"`, "nat_guard"},
 		{`client_cas = "cert.pem"`, ``, "tls.client_cas"},
 		{`client_cas = "cert.pem"`, `client_cas = "empty.pem"`, "tls.client_cas"},
 		{`client_cas = "cert.pem"`, `client_cas = "missing.pem"`, "tls.client_cas"},

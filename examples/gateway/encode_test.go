@@ -85,8 +85,8 @@ func fillIn(t *testing.T, v reflect.Value) {
 		*x = connector.TLSDomainValidation
 	case *domains.Type:
 		*x = domains.ExternalRelay
-	case *relay.GatewayGuard:
-		*x = relay.GatewayRefuse
+	case *relay.NATGuard:
+		*x = relay.NATRefuse
 	default:
 		fillKind(t, v)
 	}

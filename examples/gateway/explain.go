@@ -49,7 +49,7 @@ func explain(
 	return 0
 }
 
-func parseQuery(question string) (q relay.Query, err error) {
+func parseQuery(question string) (q relay.ExplainQuery, err error) {
 	for _, word := range strings.Fields(question) {
 		key, value, _ := strings.Cut(word, "=")
 		switch key {

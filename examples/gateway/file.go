@@ -31,7 +31,7 @@ type file struct {
 	TLS            *serverTLS
 	Proxies        []connector.Range
 	Xclient        []connector.Range
-	GatewayGuard   relay.GatewayGuard
+	NATGuard       relay.NATGuard
 	Connector      []*connector.Connector
 	AcceptedDomain []acceptedDomain
 	Senders        map[string][]string

@@ -209,7 +209,7 @@ func questionOfForm(body string) (q question, err error) {
 }
 
 // query makes a query of what was asked, or tells every fault of it.
-func (q question) query(connectors []*connector.Connector) (out relay.Query, faults []fault) {
+func (q question) query(connectors []*connector.Connector) (out relay.ExplainQuery, faults []fault) {
 	fail := func(field, detail string) { faults = append(faults, fault{field, detail}) }
 	address := func(field, s string) string {
 		if s == "" || s == "<>" {
@@ -221,7 +221,7 @@ func (q question) query(connectors []*connector.Connector) (out relay.Query, fau
 		}
 		return s
 	}
-	out = relay.Query{TLS: q.TLS, From: address("from", q.From), To: address("to", q.To)}
+	out = relay.ExplainQuery{TLS: q.TLS, From: address("from", q.From), To: address("to", q.To)}
 
 	var err error
 	if out.Remote, err = parsePeer(q.Remote); err != nil || out.Remote.Addr().Zone() != "" {

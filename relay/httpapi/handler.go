@@ -163,7 +163,7 @@ func (h *handler) message(w http.ResponseWriter, r *http.Request) (id string, er
 		return "", err
 	}
 	ctx := r.Context()
-	c, err := h.cfg.Relay.Admit(ctx, h.cfg.Connector, peer)
+	c, err := h.cfg.Relay.OpenSession(ctx, h.cfg.Connector, peer)
 	if err != nil {
 		return "", err
 	}

@@ -34,7 +34,7 @@ func authorization(r *http.Request) (scheme string, c auth.Proof, ok bool) {
 }
 
 // logOn decides on the credentials, if there are any.
-func logOn(c *relay.Client, r *http.Request) error {
+func logOn(c *relay.ClientSession, r *http.Request) error {
 	if len(r.Header.Values("Authorization")) == 0 {
 		return nil
 	}
@@ -53,7 +53,7 @@ func logOn(c *relay.Client, r *http.Request) error {
 }
 
 // challenged adds to a 401 how the client may log on.
-func challenged(c *relay.Client, r *http.Request, err error) problem {
+func challenged(c *relay.ClientSession, r *http.Request, err error) problem {
 	p := problemOf(err)
 	if p.Status != http.StatusUnauthorized {
 		return p

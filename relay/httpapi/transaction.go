@@ -20,7 +20,7 @@ import (
 // transaction is one message on its way in.
 type transaction struct {
 	*handler
-	client  *relay.Client
+	client  *relay.ClientSession
 	limits  connector.Limits
 	request *http.Request
 	key     string // the Idempotency-Key; empty without one

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// GatewayGuard says what to do about a crowd behind one address.
+// NATGuard says what to do about a crowd behind one address.
 //
 // A router, a load balancer or a container bridge that rewrites source
 // addresses makes all its clients look like itself. A connector that lets that
@@ -14,45 +14,45 @@ import (
 // those of Config.Proxies and Config.XClient that do not say for whom they
 // speak. When clients from such an address that may relay without logging on
 // say five different names in HELO within an hour, there is a crowd.
-type GatewayGuard uint8
+type NATGuard uint8
 
 const (
-	// GatewayWarn writes a warning to the log, once an hour for each address.
-	GatewayWarn GatewayGuard = iota
-	// GatewayRefuse also refuses the address, on connectors where it could
+	// NATWarn writes a warning to the log, once an hour for each address.
+	NATWarn NATGuard = iota
+	// NATRefuse also refuses the address, on connectors where it could
 	// relay, until the names have become fewer.
-	GatewayRefuse
-	// GatewayOff does nothing.
-	GatewayOff
+	NATRefuse
+	// NATOff does nothing.
+	NATOff
 )
 
 var guardNames = [...]string{"warn", "refuse", "off"}
 
 // String returns "warn", "refuse" or "off".
-func (g GatewayGuard) String() string {
+func (g NATGuard) String() string {
 	if int(g) < len(guardNames) {
 		return guardNames[g]
 	}
-	return fmt.Sprintf("GatewayGuard(%d)", uint8(g))
+	return fmt.Sprintf("NATGuard(%d)", uint8(g))
 }
 
 // MarshalText returns the word that UnmarshalText reads.
-func (g GatewayGuard) MarshalText() ([]byte, error) {
+func (g NATGuard) MarshalText() ([]byte, error) {
 	if int(g) >= len(guardNames) {
-		return nil, fmt.Errorf("relay: %d is no gateway guard", uint8(g))
+		return nil, fmt.Errorf("relay: %d is no NAT guard", uint8(g))
 	}
 	return []byte(guardNames[g]), nil
 }
 
 // UnmarshalText reads "warn", "refuse" or "off", in any case.
-func (g *GatewayGuard) UnmarshalText(b []byte) error {
+func (g *NATGuard) UnmarshalText(b []byte) error {
 	for i, n := range guardNames {
 		if strings.EqualFold(n, string(b)) {
-			*g = GatewayGuard(i)
+			*g = NATGuard(i)
 			return nil
 		}
 	}
 	return fmt.Errorf(
-		"relay: unknown gateway guard %q; valid are %s", b, strings.Join(guardNames[:], ", "),
+		"relay: unknown NAT guard %q; valid are %s", b, strings.Join(guardNames[:], ", "),
 	)
 }

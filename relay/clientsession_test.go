@@ -56,7 +56,7 @@ func replied(err error) string {
 	return fmt.Sprint(err)
 }
 
-func TestAdmit(t *testing.T) {
+func TestOpenSession(t *testing.T) {
 	t.Parallel()
 	good := auth.Proof{Mechanism: auth.Plain, Username: "app", Password: "secret"}
 	letter := func() *relay.Message {
@@ -69,10 +69,10 @@ func TestAdmit(t *testing.T) {
 		name      string
 		connector string
 		change    func(*relay.Config)
-		do        func(*relay.Client) error
+		do        func(*relay.ClientSession) error
 		want      string
 	}{
-		{"good", "users", nil, func(c *relay.Client) error {
+		{"good", "users", nil, func(c *relay.ClientSession) error {
 			if err := c.Authenticate(t.Context(), good); err != nil || c.Identity().User != "app" {
 				return err
 			}
@@ -87,33 +87,33 @@ func TestAdmit(t *testing.T) {
 			cfg.Policy.Auth = func(context.Context, *relay.Session) error {
 				return relay.Reject(535, "5.7.9", "Suspended")
 			}
-		}, func(c *relay.Client) error { return c.Authenticate(t.Context(), good) }, "535 5.7.9"},
+		}, func(c *relay.ClientSession) error { return c.Authenticate(t.Context(), good) }, "535 5.7.9"},
 		{"verifier gives nobody", "users", func(cfg *relay.Config) {
 			cfg.Verifier = auth.VerifierFunc(
 				func(context.Context, auth.Proof) (*auth.Identity, error) { return nil, nil },
 			)
-		}, func(c *relay.Client) error { return c.Authenticate(t.Context(), good) }, "454 4.7.0"},
-		{"not logged on", "users", nil, func(c *relay.Client) error {
+		}, func(c *relay.ClientSession) error { return c.Authenticate(t.Context(), good) }, "454 4.7.0"},
+		{"not logged on", "users", nil, func(c *relay.ClientSession) error {
 			_, err := c.Submit(t.Context(), letter())
 			return err
 		}, "530 5.7.1"},
-		{"no content", "users", nil, func(c *relay.Client) error {
+		{"no content", "users", nil, func(c *relay.ClientSession) error {
 			m := letter()
 			m.Content = nil
 			_, err := c.Submit(t.Context(), m)
 			return err
 		}, "501 5.5.4"},
-		{"refused by the caller", "users", nil, func(c *relay.Client) error {
+		{"refused by the caller", "users", nil, func(c *relay.ClientSession) error {
 			return c.Refuse(
 				t.Context(), "data", fmt.Errorf("wrapped: %w", relay.Defer(452, "4.3.1", "Full")),
 			)
 		}, "452 4.3.1"},
-		{"failure of the caller", "users", nil, func(c *relay.Client) error {
+		{"failure of the caller", "users", nil, func(c *relay.ClientSession) error {
 			return c.Refuse(t.Context(), "data", errors.New("internal"))
 		}, "451 4.3.0"},
 	} {
 		r := admitting(t, c.change)
-		cl, err := r.Admit(t.Context(), c.connector, inTLS())
+		cl, err := r.OpenSession(t.Context(), c.connector, inTLS())
 		if err == nil && c.do != nil {
 			err = c.do(cl)
 		}
@@ -225,7 +225,7 @@ func TestAuthenticateToken(t *testing.T) {
 				c.change(cfg)
 			}
 		})
-		cl, err := r.Admit(t.Context(), "users", c.peer)
+		cl, err := r.OpenSession(t.Context(), "users", c.peer)
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
@@ -273,7 +273,7 @@ func TestAdmittedSession(t *testing.T) {
 		}
 		cfg.Events = told.add
 	})
-	c, err := r.Admit(t.Context(), "users", inTLS())
+	c, err := r.OpenSession(t.Context(), "users", inTLS())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func TestAdmittedSession(t *testing.T) {
 	}
 }
 
-func ExampleRelay_Admit() {
+func ExampleRelay_OpenSession() {
 	printers := connector.AnonymousRelay("printers", connector.MustParseRange("192.0.2.0/24"))
 	r, err := relay.New(relay.Config{
 		Hostname: "relay.example.com", Spool: memspool.New(nil),
@@ -314,7 +314,7 @@ func ExampleRelay_Admit() {
 	// A client that came by a protocol of the application's own.
 	ctx := context.Background()
 	for _, remote := range []string{"192.0.2.7:4000", "203.0.113.1:4000"} {
-		c, err := r.Admit(
+		c, err := r.OpenSession(
 			ctx, "printers", relay.Peer{Remote: netip.MustParseAddrPort(remote), Protocol: "IPP"},
 		)
 		if err == nil {
@@ -335,7 +335,7 @@ func ExampleRelay_Admit() {
 
 // A bearer token of another protocol is judged as one that comes by
 // OAUTHBEARER. The token of a Keyring's credential needs no user name.
-func ExampleClient_Authenticate() {
+func ExampleClientSession_Authenticate() {
 	ctx := context.Background()
 	keys := auth.NewKeyring(new(auth.MemoryCredentials), nil)
 	token, _, err := keys.Issue(ctx, auth.Credential{Owner: "shop@example.com"})
@@ -363,7 +363,7 @@ func ExampleClient_Authenticate() {
 	defer r.Close()
 
 	for _, shown := range []string{token, "guess"} {
-		c, err := r.Admit(
+		c, err := r.OpenSession(
 			ctx, "users",
 			relay.Peer{
 				Remote: netip.MustParseAddrPort("192.0.2.7:4000"), TLS: &tls.ConnectionState{},

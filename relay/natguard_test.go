@@ -24,16 +24,16 @@ import (
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
-func ExampleGatewayGuard() {
-	var g relay.GatewayGuard
+func ExampleNATGuard() {
+	var g relay.NATGuard
 	fmt.Println(g)
 	err := g.UnmarshalText([]byte("Refuse"))
-	fmt.Println(g == relay.GatewayRefuse, err)
+	fmt.Println(g == relay.NATRefuse, err)
 	fmt.Println(g.UnmarshalText([]byte("on")))
 	// Output:
 	// warn
 	// true <nil>
-	// relay: unknown gateway guard "on"; valid are warn, refuse, off
+	// relay: unknown NAT guard "on"; valid are warn, refuse, off
 }
 
 // A relay behind a load balancer: the balancer names each client in a PROXY
@@ -41,11 +41,11 @@ func ExampleGatewayGuard() {
 func ExampleConfig_proxies() {
 	apps := connector.AnonymousRelay("apps", connector.MustParseRange("10.1.0.0/16"))
 	r, err := relay.New(relay.Config{
-		Hostname:     "relay.example.com",
-		Spool:        memspool.New(nil),
-		Connectors:   []*connector.Connector{apps},
-		Proxies:      []connector.Range{connector.MustParseRange("10.9.0.2")},
-		GatewayGuard: relay.GatewayRefuse,
+		Hostname:   "relay.example.com",
+		Spool:      memspool.New(nil),
+		Connectors: []*connector.Connector{apps},
+		Proxies:    []connector.Range{connector.MustParseRange("10.9.0.2")},
+		NATGuard:   relay.NATRefuse,
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -63,18 +63,18 @@ func ExampleConfig_proxies() {
 	// Proxies
 }
 
-func TestGatewayGuardText(t *testing.T) {
-	for _, g := range []relay.GatewayGuard{
-		relay.GatewayWarn, relay.GatewayRefuse, relay.GatewayOff,
+func TestNATGuardText(t *testing.T) {
+	for _, g := range []relay.NATGuard{
+		relay.NATWarn, relay.NATRefuse, relay.NATOff,
 	} {
 		b, err := g.MarshalText()
-		var back relay.GatewayGuard
+		var back relay.NATGuard
 		if err != nil || back.UnmarshalText(b) != nil || back != g || string(b) != g.String() {
 			t.Errorf("%v: %q, %v", g, b, err)
 		}
 	}
-	if _, err := relay.GatewayGuard(7).MarshalText(); err == nil ||
-		relay.GatewayGuard(7).String() != "GatewayGuard(7)" {
+	if _, err := relay.NATGuard(7).MarshalText(); err == nil ||
+		relay.NATGuard(7).String() != "NATGuard(7)" {
 		t.Error("7 is a guard")
 	}
 }
@@ -86,18 +86,18 @@ func TestClientFaults(t *testing.T) {
 	cfg := relay.Config{
 		Hostname: "relay.example.test", Spool: memspool.New(nil),
 		Connectors: []*connector.Connector{partners},
-		Proxies:    []connector.Range{{}}, XClient: connector.Everyone(), GatewayGuard: 9,
+		Proxies:    []connector.Range{{}}, XClient: connector.Everyone(), NATGuard: 9,
 	}
 	_, err := relay.New(cfg)
 	for _, want := range []string{
-		"Proxies[0]: no address", "XClient: these ranges hold", "GatewayGuard: ",
+		"Proxies[0]: no address", "XClient: these ranges hold", "NATGuard: ",
 		"TLS.ClientCAs: required",
 	} {
 		if err == nil || !strings.Contains(err.Error(), "\n  "+want) {
 			t.Errorf("no fault %q in %v", want, err)
 		}
 	}
-	cfg.Proxies, cfg.XClient, cfg.GatewayGuard = nil, connector.Loopback(), relay.GatewayOff
+	cfg.Proxies, cfg.XClient, cfg.NATGuard = nil, connector.Loopback(), relay.NATOff
 	cfg.TLS = certificate(t)
 	if _, err = relay.New(cfg); err == nil {
 		t.Error("no authorities, no fault")
@@ -212,7 +212,7 @@ func TestOnlyServersLogOn(t *testing.T) {
 		})
 	})
 	for user, want := range map[string]bool{"relay2": true, "alice": false} {
-		c, err := w.relay.Admit(
+		c, err := w.relay.OpenSession(
 			t.Context(), "apps",
 			relay.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:1"), TLS: &tls.ConnectionState{}},
 		)
