@@ -3,8 +3,10 @@ package relay
 import (
 	"context"
 	"io"
+	"log/slog"
 	"time"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/intake"
 	"github.com/postern-mail/postern/relay/internal/policy"
@@ -95,4 +97,30 @@ func (a *arrival) accepted(now time.Time) event.Event {
 	}
 	e.Identify()
 	return e
+}
+
+// log writes the line of an accepted message.
+func (a *arrival) log(log *slog.Logger) {
+	ctx, m := context.Background(), &a.Spool
+	if !log.Enabled(ctx, slog.LevelInfo) {
+		return
+	}
+	v := a.session
+	if v == nil {
+		v = new(Session) // of the application itself
+	}
+	line := make(attributes, 0, 16)
+	line = line.text("queue_id", a.Trace.ID)
+	line = line.session(v, m.Origin.User, credentialOf(a.Client.Identity))
+	line = line.text("from", m.From)
+	line = append(line, slog.Int("recipients", len(a.Recipients)), slog.Int64("size", m.Size))
+	log.LogAttrs(ctx, slog.LevelInfo, "accepted", line...)
+}
+
+// credentialOf is what an event says of the credential of an identity.
+func credentialOf(id *auth.Identity) string {
+	if id == nil {
+		return ""
+	}
+	return id.Credential
 }

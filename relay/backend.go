@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/header"
@@ -214,32 +213,6 @@ func (b *backend) LoggedOn(s *smtpd.Session) {
 	line = line.session(v, s.Identity.User, s.Identity.Credential)
 	line = line.text("mechanism", string(s.Mechanism))
 	b.log.LogAttrs(ctx, slog.LevelInfo, "logged on", line...)
-}
-
-// log writes the line of an accepted message.
-func (a *arrival) log(log *slog.Logger) {
-	ctx, m := context.Background(), &a.Spool
-	if !log.Enabled(ctx, slog.LevelInfo) {
-		return
-	}
-	v := a.session
-	if v == nil {
-		v = new(Session) // of the application itself
-	}
-	line := make(attributes, 0, 16)
-	line = line.text("queue_id", a.Trace.ID)
-	line = line.session(v, m.Origin.User, credentialOf(a.Client.Identity))
-	line = line.text("from", m.From)
-	line = append(line, slog.Int("recipients", len(a.Recipients)), slog.Int64("size", m.Size))
-	log.LogAttrs(ctx, slog.LevelInfo, "accepted", line...)
-}
-
-// credentialOf is what an event says of the credential of an identity.
-func credentialOf(id *auth.Identity) string {
-	if id == nil {
-		return ""
-	}
-	return id.Credential
 }
 
 func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {

@@ -3,6 +3,7 @@ package relay
 import (
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/internal/policy"
+	"github.com/postern-mail/postern/relay/spool"
 )
 
 // checkClients reports faults of what concerns the clients of every connector.
@@ -79,5 +80,14 @@ func (cfg *Config) checkAuth(f *faults, c *connector.Connector, a *policy.Verifi
 				"vouches for it",
 			c.Name,
 		)
+	}
+}
+
+func (e *EventLog) check(f *faults, store spool.Store) {
+	if e.Retention < 0 {
+		f.addf("EventLog.Retention", "%v is negative", e.Retention)
+	}
+	if _, ok := store.(spool.Log); e.Retention > 0 && store != nil && !ok {
+		f.addf("EventLog.Retention", "%T keeps no log of events: it has no spool.Log", store)
 	}
 }

@@ -87,12 +87,16 @@ func TestOpenSession(t *testing.T) {
 			cfg.Policy.Auth = func(context.Context, *relay.Session) error {
 				return relay.Reject(535, "5.7.9", "Suspended")
 			}
-		}, func(c *relay.ClientSession) error { return c.Authenticate(t.Context(), good) }, "535 5.7.9"},
+		}, func(c *relay.ClientSession) error {
+			return c.Authenticate(t.Context(), good)
+		}, "535 5.7.9"},
 		{"verifier gives nobody", "users", func(cfg *relay.Config) {
 			cfg.Verifier = auth.VerifierFunc(
 				func(context.Context, auth.Proof) (*auth.Identity, error) { return nil, nil },
 			)
-		}, func(c *relay.ClientSession) error { return c.Authenticate(t.Context(), good) }, "454 4.7.0"},
+		}, func(c *relay.ClientSession) error {
+			return c.Authenticate(t.Context(), good)
+		}, "454 4.7.0"},
 		{"not logged on", "users", nil, func(c *relay.ClientSession) error {
 			_, err := c.Submit(t.Context(), letter())
 			return err

@@ -208,3 +208,13 @@ type Config struct {
 	// deliveries under way when it ends. Defaults to 30 seconds.
 	DrainTimeout time.Duration
 }
+
+// EventLog says what the store keeps of the events. See package event for what
+// is stored, and [Relay.Follow] for reading it.
+type EventLog struct {
+	// Retention is how long events are kept, at least: old ones are dropped now
+	// and then, many at once. A consumer that is further behind has missed
+	// some, and is told. Defaults to zero: nothing is stored, and nothing is
+	// paid for it.
+	Retention time.Duration
+}

@@ -7,26 +7,12 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// EventLog says what the store keeps of the events. See package event for what
-// is stored, and [Relay.Follow] for reading it.
-type EventLog struct {
-	// Retention is how long events are kept, at least: old ones are dropped now
-	// and then, many at once. A consumer that is further behind has missed
-	// some, and is told. Defaults to zero: nothing is stored, and nothing is
-	// paid for it.
-	Retention time.Duration
-}
-
 const (
-	// maxEventText bounds each text of a stored event: an event must fit into
-	// a record.
-	maxEventText = 2 << 10
 	// maxEventTo bounds the recipients of one Accepted event, in bytes.
 	maxEventTo = 24 << 10
 	// truncations is how often a Retention is looked after.
@@ -51,15 +37,6 @@ func newEventLog(cfg *Config) *eventLog {
 	return &eventLog{
 		store: store, retention: cfg.EventLog.Retention, log: logger(*cfg),
 		followed: make(map[string]bool),
-	}
-}
-
-func (e *EventLog) check(f *faults, store spool.Store) {
-	if e.Retention < 0 {
-		f.addf("EventLog.Retention", "%v is negative", e.Retention)
-	}
-	if _, ok := store.(spool.Log); e.Retention > 0 && store != nil && !ok {
-		f.addf("EventLog.Retention", "%T keeps no log of events: it has no spool.Log", store)
 	}
 }
 
@@ -96,18 +73,6 @@ func partsOf(e *event.Event) []event.Event {
 		part.Identify()
 	}
 	return append(parts, part)
-}
-
-// cut shortens a text to maxEventText bytes.
-func cut(s string) string {
-	if len(s) <= maxEventText {
-		return s
-	}
-	n := maxEventText
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n]
 }
 
 // tidy drops old events until ctx ends.

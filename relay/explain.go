@@ -170,7 +170,9 @@ func (e *Explanation) amend(refusal *policy.Reply) bool {
 	return false
 }
 
-func (e *Explanation) mail(p *snapshot, s policy.Client, q ExplainQuery, from domains.Address) bool {
+func (e *Explanation) mail(
+	p *snapshot, s policy.Client, q ExplainQuery, from domains.Address,
+) bool {
 	command := "MAIL FROM:<" + from.String() + ">"
 	if q.Size > 0 {
 		command += fmt.Sprint(" SIZE=", q.Size)

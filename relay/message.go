@@ -54,8 +54,8 @@ type Message struct {
 	// Expires is when undelivered copies are given up, later than NotBefore and
 	// at most a year from now. Defaults to Retry.Expires after NotBefore.
 	Expires time.Time
-	// Size is the length of the content, 0 if unknown. [ClientSession.Submit] refuses
-	// one over the limit before it reads the content.
+	// Size is the length of the content, 0 if unknown. [ClientSession.Submit]
+	// refuses one over the limit before it reads the content.
 	Size int64
 }
 

@@ -1,12 +1,8 @@
 package relay
 
 import (
-	"context"
 	"fmt"
-	"math"
 	"slices"
-
-	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
 // Pressure says when the relay is short of something and takes less mail.
@@ -95,29 +91,5 @@ func (p Pressure) check(f *faults) {
 		if v.first > 0 && v.then > 0 && v.first > v.then {
 			f.addf("Pressure."+v.field, "%d is beyond the other threshold, %d", v.first, v.then)
 		}
-	}
-}
-
-// setPressure sets the thresholds of a configuration.
-func (r *Relay) setPressure(p Pressure) {
-	limits := policy.Limits(p).WithDefaults()
-	r.monitor.SetLimits(limits)
-	most := limits.Receiving
-	if most < 0 {
-		most = math.MaxInt64 // off
-	}
-	r.memory.SetLimit(most)
-}
-
-// Load looks at the relay's resources and returns what it sees.
-func (r *Relay) Load(ctx context.Context) Load {
-	if ctx == nil { // it has no error to answer
-		ctx = context.Background()
-	}
-	l := r.monitor.Look(ctx)
-	return Load{
-		Level: PressureLevel(l.Level), Queue: l.Queue, Memory: l.Memory, Disk: l.Disk,
-		QueueLevel:  PressureLevel(l.QueueLevel),
-		MemoryLevel: PressureLevel(l.MemoryLevel), DiskLevel: PressureLevel(l.DiskLevel),
 	}
 }

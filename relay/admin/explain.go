@@ -209,7 +209,9 @@ func questionOfForm(body string) (q question, err error) {
 }
 
 // query makes a query of what was asked, or tells every fault of it.
-func (q question) query(connectors []*connector.Connector) (out relay.ExplainQuery, faults []fault) {
+func (q question) query(connectors []*connector.Connector) (
+	out relay.ExplainQuery, faults []fault,
+) {
 	fail := func(field, detail string) { faults = append(faults, fault{field, detail}) }
 	address := func(field, s string) string {
 		if s == "" || s == "<>" {
