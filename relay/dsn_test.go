@@ -184,7 +184,9 @@ func TestReportsByHop(t *testing.T) {
 			for _, refuse := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%s/%v", tt.name, notify, refuse), func(t *testing.T) {
 					cfg, w := config()
-					cfg.Connectors, cfg.Verifier, cfg.AcceptedDomains = nil, nil, cfg.AcceptedDomains[:1]
+					cfg.Connectors = nil
+					cfg.Verifier = nil
+					cfg.AcceptedDomains = cfg.AcceptedDomains[:1]
 					to, from, back := "x@elsewhere.test", "alice@example.test", w.mailboxes
 					if tt.inside {
 						to, from, back = "alice@example.test", "app@elsewhere.test", w.out

@@ -259,7 +259,8 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 			&auth.ThrottleOptions{Free: 30, SourceFree: 30, Delay: time.Minute},
 		)
 		cfg.Connectors[2].AuthMechanisms |= connector.TLS
-		cfg.Connectors[2].Limits.MaxLogonFailures, cfg.Connectors[2].Limits.MaxProtocolErrors = -1, -1
+		cfg.Connectors[2].Limits.MaxLogonFailures = -1
+		cfg.Connectors[2].Limits.MaxProtocolErrors = -1
 	})
 	var replies strings.Builder
 	b64 := base64.StdEncoding.EncodeToString
@@ -368,7 +369,8 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 		for where, text := range all {
 			for _, form := range forms {
 				if i := strings.Index(text, form); i >= 0 {
-					t.Errorf("%s: %q in …%s", where, form, text[max(i-200, 0):min(i+60, len(text))])
+					around := text[max(i-200, 0):min(i+60, len(text))]
+					t.Errorf("%s: %q in …%s", where, form, around)
 				}
 			}
 		}
@@ -469,7 +471,8 @@ func TestWarnsOfStrangersLimits(t *testing.T) {
 			c.Limits.MaxConnectionsPerSource = -1
 		}, true},
 		{"trusted network", func(c *connector.Connector) {
-			c.AuthMechanisms, c.PermissionGroups = connector.ExternalAuthoritative, connector.ExchangeServers
+			c.AuthMechanisms = connector.ExternalAuthoritative
+			c.PermissionGroups = connector.ExchangeServers
 			c.Grants = nil
 		}, true},
 		{"lifted", func(c *connector.Connector) {
@@ -603,7 +606,8 @@ func TestExplainWithoutAuth(t *testing.T) {
 		w := start(t, func(cfg *relay.Config) {
 			cfg.TLS = certificate(t)
 			users := cfg.Connectors[2]
-			users.AuthMechanisms, users.PermissionGroups = connector.TLS|connector.ExchangeServer, connector.ExchangeServers
+			users.AuthMechanisms = connector.TLS|connector.ExchangeServer
+			users.PermissionGroups = connector.ExchangeServers
 			if !verifier {
 				cfg.Verifier = nil
 			}
