@@ -606,7 +606,7 @@ func TestExplainWithoutAuth(t *testing.T) {
 		w := start(t, func(cfg *relay.Config) {
 			cfg.TLS = certificate(t)
 			users := cfg.Connectors[2]
-			users.AuthMechanisms = connector.TLS|connector.ExchangeServer
+			users.AuthMechanisms = connector.TLS | connector.ExchangeServer
 			users.PermissionGroups = connector.ExchangeServers
 			if !verifier {
 				cfg.Verifier = nil

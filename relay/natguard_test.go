@@ -203,8 +203,8 @@ func TestClientByXClient(t *testing.T) {
 func TestOnlyServersLogOn(t *testing.T) {
 	w := start(t, func(cfg *relay.Config) {
 		cfg.TLS = certificate(t)
-		cfg.Connectors[0].AuthMechanisms = connector.TLS|connector.ExchangeServer
-		cfg.Connectors[0].PermissionGroups = connector.ExchangeUsers|connector.ExchangeServers
+		cfg.Connectors[0].AuthMechanisms = connector.TLS | connector.ExchangeServer
+		cfg.Connectors[0].PermissionGroups = connector.ExchangeUsers | connector.ExchangeServers
 		cfg.Connectors[0].Limits.AuthTarpit = -1
 		cfg.Verifier = auth.VerifierFunc(func(
 			_ context.Context, c auth.Proof,
@@ -259,7 +259,7 @@ func TestMutualTLS(t *testing.T) {
 			domains.AcceptedDomain{Domain: "open.test", Type: domains.ExternalRelay},
 		)
 		servers, partners := cfg.Connectors[0], cfg.Connectors[1]
-		servers.AuthMechanisms = connector.TLS|connector.ExchangeServer
+		servers.AuthMechanisms = connector.TLS | connector.ExchangeServer
 		servers.PermissionGroups = connector.ExchangeServers
 		servers.Grants = nil
 		servers.ServerNames = []string{"relay2.example.test"}
