@@ -51,7 +51,7 @@ func NewSQLCredentials(db *sql.DB, o *SQLCredentialsOptions) *SQLCredentials {
 //		version   BIGINT       NOT NULL,
 //		body      TEXT         NOT NULL, -- JSON, without the secrets
 //		secrets   TEXT         NOT NULL, -- JSON
-//		last_used BIGINT       NOT NULL, -- seconds since 1970-01-01, 0 for never
+//		last_used BIGINT       NOT NULL, -- seconds since 1970, 0 for never
 //		day       BIGINT       NOT NULL, -- of spent, since 1970-01-01
 //		spent     BIGINT       NOT NULL  -- messages on that day
 //	)

@@ -130,7 +130,8 @@ func TestKeyringFaults(t *testing.T) {
 		_, _, err := k.Issue(t.Context(), own)
 		check("issued", err)
 		check("updated", k.Update(t.Context(), id, func(old *auth.Credential) error {
-			old.Senders, old.Sources, old.PerMinute, old.PerDay = c.c.Senders, c.c.Sources, c.c.PerMinute, c.c.PerDay
+			old.Senders, old.Sources = c.c.Senders, c.c.Sources
+			old.PerMinute, old.PerDay = c.c.PerMinute, c.c.PerDay
 			return nil
 		}))
 	}

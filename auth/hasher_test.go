@@ -285,7 +285,9 @@ func TestHtpasswdFormats(t *testing.T) {
 func FuzzHasher(f *testing.F) {
 	f.Add("$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$"+argon2Sum, "secret")
 	f.Add(
-		"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+		"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"+
+			"WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:"+
+			"wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
 		"pencil",
 	)
 	f.Add("$2a$04$"+strings.Repeat(".", 53), "x")

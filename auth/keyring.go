@@ -192,8 +192,8 @@ func (k *Keyring) Verify(ctx context.Context, c Proof) (*Identity, error) {
 	now := time.Now()
 	l := &basis{digest: sha256.Sum256([]byte(token)), remote: c.Remote.Addr().Unmap().WithZone("")}
 	refusal := known.refuse(l, now)
-	if refusal == "" &&
-		(c.Username != "" && c.Username != known.Owner && c.Username != id || c.Authzid != "" && c.Authzid != known.Owner && c.Authzid != id) {
+	names := func(name string) bool { return name == "" || name == known.Owner || name == id }
+	if refusal == "" && !(names(c.Username) && names(c.Authzid)) {
 		refusal = WrongOwner
 	}
 	if refusal != "" {

@@ -25,7 +25,10 @@ func TestSCRAMVector(t *testing.T) {
 		t.Fatal(err)
 	}
 	// As PostgreSQL writes them.
-	if want := "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="; keys != want {
+	const want = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$" +
+		"WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:" +
+		"wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+	if keys != want {
 		t.Errorf("keys %s", keys)
 	}
 	s := &auth.Server{SCRAM: auth.SCRAMStoreFunc(func(

@@ -37,24 +37,35 @@
 // manuals say nothing, contradict each other, or where another answer is safer,
 // the choice is this:
 //
-//   - A binding to one address wins over one to all addresses, as the socket of the operating system does, and
-//     a peer that is in none of its ranges is not passed on to another binding: what is bound to an address of its own stays
-//     closed to all others.
-//   - A connection that no connector is for is closed without a banner and logged. A stranger learns nothing.
+//   - A binding to one address wins over one to all addresses, as the socket of
+//     the operating system does, and a peer that is in none of its ranges is
+//     not passed on to another binding: what is bound to an address of its own
+//     stays closed to all others.
+//   - A connection that no connector is for is closed without a banner and
+//     logged. A stranger learns nothing.
 //   - A range with a zone (fe80::1%11) is refused; see [ParseRange].
-//   - [AcceptAuthoritativeDomainSender] is about authoritative domains only, since addresses of a relay domain are also
-//     used by hosts beyond it. It is checked on MAIL, and at the end of data on From and Sender, because those are what people see.
-//   - An anonymous session without [AcceptAnySender] may still use a sender in an accepted domain.
+//   - [AcceptAuthoritativeDomainSender] is about authoritative domains only,
+//     since addresses of a relay domain are also used by hosts beyond it. It is
+//     checked on MAIL, and at the end of data on From and Sender, because those
+//     are what people see.
+//   - An anonymous session without [AcceptAnySender] may still use a sender in
+//     an accepted domain.
 //   - A denial takes away what a group gives, and wins over every grant.
-//   - RequireTLS is answered 530 (RFC 3207) and not 451, which looks as if waiting would help; without a
-//     certificate the relay does not start. A wrong password is answered 535 5.7.8 (RFC 4954).
-//   - Recipients beyond [Limits].MaxRecipients are answered 452 and the connection goes on, so that the client can send them
-//     the message in a second transaction. MaxHops and MaxLocalHops are those of the cmdlet's page, 30 and 8.
-//   - A header beyond MaxHeaderBytes is refused with 552 5.3.4, too many errors end the session with 421 4.7.0.
-//   - The usages Internet, Client and Internal only fill in bindings and ranges; they may be changed.
-//   - A send connector has no limit on the size of a message unless one is set, and takes 20 connections at a time.
-//     Mail waits for the connector that was chosen: it does not move to one of a higher cost when the first cannot be reached, which
-//     would carry it past the way that was meant for it.
+//   - RequireTLS is answered 530 (RFC 3207) and not 451, which looks as if
+//     waiting would help; without a certificate the relay does not start. A
+//     wrong password is answered 535 5.7.8 (RFC 4954).
+//   - Recipients beyond [Limits].MaxRecipients are answered 452 and the
+//     connection goes on, so that the client can send them the message in a
+//     second transaction. MaxHops and MaxLocalHops are those of the cmdlet's
+//     page, 30 and 8.
+//   - A header beyond MaxHeaderBytes is refused with 552 5.3.4, too many errors
+//     end the session with 421 4.7.0.
+//   - The usages Internet, Client and Internal only fill in bindings and
+//     ranges; they may be changed.
+//   - A send connector has no limit on the size of a message unless one is set,
+//     and takes 20 connections at a time. Mail waits for the connector that was
+//     chosen: it does not move to one of a higher cost when the first cannot be
+//     reached, which would carry it past the way that was meant for it.
 //
 // # Errors
 //

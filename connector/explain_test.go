@@ -60,19 +60,20 @@ func TestExplainAgreesWithRights(t *testing.T) {
 			connector.TLS, connector.TLS | connector.ExchangeServer,
 			connector.ExternalAuthoritative,
 		} {
-			c := &connector.Connector{PermissionGroups: groups, AuthMechanisms: auth, ServerNames: []string{"relay.example"}, Grants: []connector.Grant{
-				{Principal: connector.Anonymous, Rights: connector.AcceptAnyRecipient},
-				{Principal: connector.Group("ops"), Rights: connector.BypassMessageSizeLimit},
-				{Principal: connector.User("ALICE"), Rights: connector.Submit, Deny: true},
-				{
-					Principal: connector.PartnerName("partner.example"),
-					Rights:    connector.AcceptAnySender,
-				},
-				{
-					Principal: connector.Servers, Rights: connector.AcceptAuthenticationFlag,
-					Deny: true,
-				},
-			}}
+			c := &connector.Connector{PermissionGroups: groups, AuthMechanisms: auth,
+				ServerNames: []string{"relay.example"}, Grants: []connector.Grant{
+					{Principal: connector.Anonymous, Rights: connector.AcceptAnyRecipient},
+					{Principal: connector.Group("ops"), Rights: connector.BypassMessageSizeLimit},
+					{Principal: connector.User("ALICE"), Rights: connector.Submit, Deny: true},
+					{
+						Principal: connector.PartnerName("partner.example"),
+						Rights:    connector.AcceptAnySender,
+					},
+					{
+						Principal: connector.Servers, Rights: connector.AcceptAuthenticationFlag,
+						Deny: true,
+					},
+				}}
 			for _, p := range peers {
 				var got connector.Right
 				_, list := c.Explain(p)

@@ -63,8 +63,11 @@ func TestLimitsWithDefaults(t *testing.T) {
 		AuthTarpit: -time.Hour,
 	}
 	want := defaults()
-	want.MaxLocalHops, want.MaxConnections, want.MaxConnectionsPerSource, want.MaxConnectionsPercentPerSource = -1, -1, -1, -1
-	want.ConnectionRate, want.MessageRate, want.MaxProtocolErrors, want.MaxLogonFailures, want.Tarpit, want.AuthTarpit = -1, -1, -1, -1, -1, -1
+	want.MaxLocalHops, want.MaxConnections = -1, -1
+	want.MaxConnectionsPerSource, want.MaxConnectionsPercentPerSource = -1, -1
+	want.ConnectionRate, want.MessageRate = -1, -1
+	want.MaxProtocolErrors, want.MaxLogonFailures = -1, -1
+	want.Tarpit, want.AuthTarpit = -1, -1
 	if got := off.WithDefaults(Client); got != want {
 		t.Errorf("off: %+v", got)
 	}
@@ -191,7 +194,8 @@ func TestTimeouts(t *testing.T) {
 		}},
 	} {
 		wantFaults(t, valid(func(c *Connector) {
-			c.Limits.InactivityTimeout, c.Limits.ConnectionTimeout = test.inactivity, test.connection
+			c.Limits.InactivityTimeout = test.inactivity
+			c.Limits.ConnectionTimeout = test.connection
 		}).Validate(), test.want...)
 	}
 	wantFaults(t, valid(func(c *Connector) { c.Limits.MessageRateBy = 7 }).Validate(),

@@ -36,7 +36,8 @@ func (c *Connector) validateRelay(fault report) {
 	}
 	fault("RemoteIPRanges", "open relay: without logging on (principal %q), hosts in these "+
 		"ranges may send to any recipient, "+
-		"and the ranges hold %s; list only your own hosts, take away %s, or set OpenRelay", who, what, AcceptAnyRecipient)
+		"and the ranges hold %s; list only your own hosts, take away %s, or set OpenRelay",
+		who, what, AcceptAnyRecipient)
 }
 
 // CheckTrusted checks ranges whose hosts are to be believed when they say for

@@ -78,7 +78,8 @@ func TestOpenRelay(t *testing.T) {
 			wantFaults(t, relay.Validate(), want...)
 
 			secured := *relay
-			secured.PermissionGroups, secured.AuthMechanisms, secured.Grants = ExchangeServers, ExternalAuthoritative, nil
+			secured.PermissionGroups, secured.Grants = ExchangeServers, nil
+			secured.AuthMechanisms = ExternalAuthoritative
 			if want != nil {
 				want[0] = strings.Replace(want[0], "anonymous", "externally-secured", 1)
 			}

@@ -188,7 +188,8 @@ func randomConfig(lot *rand.Rand) relay.Config {
 	var cfg relay.Config
 	for range lot.IntN(4) {
 		d := domains.AcceptedDomain{
-			Domain: pick(lot, "example.test", "EXAMPLE.test", "sub.example.test", "*.example.test", "*.test", "other.test",
+			Domain: pick(lot, "example.test", "EXAMPLE.test", "sub.example.test", "*.example.test",
+				"*.test", "other.test",
 				"bücher.test", "*.xn--bcher-kva.test", "[192.0.2.1]", "a.b.c.test"),
 			Type:            domains.Type(lot.IntN(3)),
 			MatchSubdomains: lot.IntN(4) == 0,

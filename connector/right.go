@@ -40,7 +40,8 @@ const (
 // externallySecured is what ExchangeServers gives to a session on a connector
 // with ExternalAuthoritative: all but the header rights that only
 // real servers of the organization have.
-const externallySecured = Submit | AcceptAnyRecipient | AcceptAnySender | AcceptAuthoritativeDomainSender |
+const externallySecured = Submit | AcceptAnyRecipient | AcceptAnySender |
+	AcceptAuthoritativeDomainSender |
 	AcceptAuthenticationFlag | AcceptHeadersRouting | BypassAntiSpam | BypassMessageSizeLimit
 
 func rightWords() []word[Right] {

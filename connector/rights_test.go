@@ -63,13 +63,16 @@ func TestMatrix(t *testing.T) {
 func TestRights(t *testing.T) {
 	t.Parallel()
 	const (
-		anonymous = Submit | AcceptAnySender | AcceptAuthoritativeDomainSender | AcceptHeadersRouting
-		users     = Submit | AcceptAnyRecipient | AcceptHeadersRouting | BypassAntiSpam
-		partners  = Submit | AcceptHeadersRouting
-		secured   = Submit | AcceptAnyRecipient | AcceptAnySender | AcceptAuthoritativeDomainSender |
-			AcceptAuthenticationFlag | AcceptHeadersRouting | BypassAntiSpam | BypassMessageSizeLimit
+		anonymous = Submit | AcceptAnySender | AcceptAuthoritativeDomainSender |
+			AcceptHeadersRouting
+		users    = Submit | AcceptAnyRecipient | AcceptHeadersRouting | BypassAntiSpam
+		partners = Submit | AcceptHeadersRouting
+		secured  = Submit | AcceptAnyRecipient | AcceptAnySender |
+			AcceptAuthoritativeDomainSender | AcceptAuthenticationFlag | AcceptHeadersRouting |
+			BypassAntiSpam | BypassMessageSizeLimit
 	)
-	everyGroup := AnonymousUsers | ExchangeUsers | ExchangeServers | ExchangeLegacyServers | Partners
+	everyGroup := AnonymousUsers | ExchangeUsers | ExchangeServers | ExchangeLegacyServers |
+		Partners
 	alice := Subject{
 		Authenticated: true, User: "alice", Groups: []string{"staff", "ops"}, TLS: true,
 	}

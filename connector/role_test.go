@@ -12,7 +12,8 @@ import (
 // TestServers covers who is one of the operator's own relays, and what follows.
 func TestServers(t *testing.T) {
 	t.Parallel()
-	servers, users, anonymous := ExchangeServers.Rights(), ExchangeUsers.Rights(), AnonymousUsers.Rights()
+	servers, users := ExchangeServers.Rights(), ExchangeUsers.Rights()
+	anonymous := AnonymousUsers.Rights()
 	base := Connector{
 		PermissionGroups: AnonymousUsers | ExchangeUsers | ExchangeServers | Partners,
 		AuthMechanisms:   TLS | BasicAuth | ExchangeServer,

@@ -112,7 +112,8 @@ func (p *player) session(l scriptLine) {
 	} else {
 		p.conn = p.w.dial(p.query.Local, scriptAddr(p.t, l, s.Via))
 		_, _ = fmt.Fprintf(p.conn.conn, "PROXY TCP4 %s %s %d %d\r\n",
-			p.query.Remote.Addr(), p.query.Local.Addr(), p.query.Remote.Port(), p.query.Local.Port())
+			p.query.Remote.Addr(), p.query.Local.Addr(),
+			p.query.Remote.Port(), p.query.Local.Port())
 	}
 	var c *connector.Connector
 	for _, k := range e.Candidates {
@@ -206,8 +207,8 @@ func (p *player) auth(l scriptLine) {
 	}
 }
 
-// path is what follows FROM: or TO: — as it stands if it begins with a bracket,
-// else the first word in brackets — and the address as Explain wants it, if it
+// path is what follows FROM: or TO:, as it stands if it begins with a bracket,
+// else the first word in brackets, and the address as Explain wants it, if it
 // is one.
 func scriptPath(s string) (path, addr, params string, ok bool) {
 	if !strings.HasPrefix(s, "<") {

@@ -47,15 +47,17 @@ func (u *Usage) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// New returns a connector with the fields that the usage fills in. What the
-// table leaves out is for the caller to set; every field may be changed.
+// New returns a connector with the fields that the usage fills in. What is not
+// listed here is for the caller to set; every field may be changed.
 //
-//	Usage     PermissionGroups                        AuthMechanisms                                   Bindings    RemoteIPRanges
-//	Client    ExchangeUsers                           Tls, BasicAuth, BasicAuthRequireTLS, Integrated  port 587
-//	Custom                                            Tls
-//	Internal  ExchangeServers, ExchangeLegacyServers  Tls, ExchangeServer                              port 25
-//	Internet  AnonymousUsers                          Tls                                                          all of IPv4
-//	Partner   Partners                                Tls
+//   - All: Name, Usage and the AuthMechanism Tls.
+//   - [Client]: the group ExchangeUsers; BasicAuth, BasicAuthRequireTLS and
+//     Integrated; port 587.
+//   - [Custom]: nothing more.
+//   - [Internal]: the groups ExchangeServers and ExchangeLegacyServers;
+//     ExchangeServer; port 25.
+//   - [Internet]: the group AnonymousUsers; the remote addresses all of IPv4.
+//   - [Partner]: the group Partners.
 //
 // The bindings are to all local addresses, IPv4 and IPv6. Client also limits
 // each user to 5 messages a minute, as Exchange does for people at a mail

@@ -15,7 +15,8 @@ func TestUsagePresets(t *testing.T) {
 		limits                         Limits
 		anonymous, user                Right
 	}{
-		{Client, "ExchangeUsers", "Tls, BasicAuth, BasicAuthRequireTLS, Integrated", "[0.0.0.0:587 [::]:587]", "[]",
+		{Client, "ExchangeUsers", "Tls, BasicAuth, BasicAuthRequireTLS, Integrated",
+			"[0.0.0.0:587 [::]:587]", "[]",
 			Limits{MessageRate: 5, MessageRateBy: RateByUser}, 0, ExchangeUsers.Rights()},
 		{Custom, "None", "Tls", "[]", "[]", Limits{}, 0, 0},
 		{

@@ -153,7 +153,8 @@ func TestValidate(t *testing.T) {
 			}},
 		{"BasicAuth without Tls", func(c *Connector) { c.AuthMechanisms = BasicAuth }, nil},
 		{"ExternalAuthoritative with others", func(c *Connector) {
-			c.AuthMechanisms, c.PermissionGroups = ExternalAuthoritative|TLS|BasicAuth|Integrated, ExchangeServers
+			c.AuthMechanisms = ExternalAuthoritative | TLS | BasicAuth | Integrated
+			c.PermissionGroups = ExchangeServers
 		}, []string{
 			"AuthMechanisms: ExternalAuthoritative may be combined with Tls only; remove " +
 				"BasicAuth, Integrated",
@@ -166,7 +167,8 @@ func TestValidate(t *testing.T) {
 					"else; these are None",
 			}},
 		{"ExternalAuthoritative with AnonymousUsers", func(c *Connector) {
-			c.AuthMechanisms, c.PermissionGroups = ExternalAuthoritative|TLS, ExchangeServers|AnonymousUsers
+			c.AuthMechanisms = ExternalAuthoritative | TLS
+			c.PermissionGroups = ExchangeServers | AnonymousUsers
 		}, []string{
 			"PermissionGroups: ExternalAuthoritative needs ExchangeServers and nothing else; " +
 				"these are AnonymousUsers, ExchangeServers",
@@ -181,7 +183,8 @@ func TestValidate(t *testing.T) {
 			c.RequireTLS, c.AuthMechanisms = true, NoAuth
 		}, []string{"RequireTLS: needs Tls; add it to AuthMechanisms"}},
 		{"RequireTLS with ExternalAuthoritative alone", func(c *Connector) {
-			c.RequireTLS, c.AuthMechanisms, c.PermissionGroups = true, ExternalAuthoritative, ExchangeServers
+			c.RequireTLS, c.AuthMechanisms = true, ExternalAuthoritative
+			c.PermissionGroups = ExchangeServers
 		}, []string{"RequireTLS: needs Tls; add it to AuthMechanisms"}},
 		{"RequireTLS", func(c *Connector) { c.RequireTLS = true }, nil},
 		{"ImplicitTLS without Tls", func(c *Connector) {
@@ -346,7 +349,8 @@ func TestValidate(t *testing.T) {
 					"requires; do not suppress it",
 			}},
 		{"BasicAuthRequireTLS without STARTTLS", func(c *Connector) {
-			c.AuthMechanisms, c.SuppressedKeywords = TLS|BasicAuth|BasicAuthRequireTLS, []string{"STARTTLS"}
+			c.AuthMechanisms = TLS | BasicAuth | BasicAuthRequireTLS
+			c.SuppressedKeywords = []string{"STARTTLS"}
 		}, []string{
 			"SuppressedKeywords: STARTTLS is the only way into the TLS that the connector " +
 				"requires; do not suppress it",

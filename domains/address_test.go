@@ -80,7 +80,8 @@ func TestMustParsePanics(t *testing.T) {
 
 func TestParseDomain(t *testing.T) {
 	t.Parallel()
-	if d, err := domains.ParseDomain("Bücher.Example"); d != "xn--bcher-kva.example" || err != nil {
+	d, err := domains.ParseDomain("Bücher.Example")
+	if d != "xn--bcher-kva.example" || err != nil {
 		t.Errorf("%q, %v", d, err)
 	}
 	// The name of a host is configured, not received.

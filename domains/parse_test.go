@@ -78,12 +78,14 @@ func TestParse(t *testing.T) {
 			key: "a@xn--strae-oqa.example", ascii: "a@xn--strae-oqa.example", utf8: true,
 		},
 		{
-			in: "δοκιμή@example.com", local: "δοκιμή", domain: "example.com", utf8: true,
+			in: "δοκιμή@example.com", local: "δοκιμή", domain: "example.com",
+			utf8:     true,
 			notASCII: true,
 		},
 		{
 			in: "用户@例子.测试", local: "用户", domain: "xn--fsqu00a.xn--0zwm56d",
-			key: "用户@xn--fsqu00a.xn--0zwm56d", ascii: "用户@xn--fsqu00a.xn--0zwm56d", utf8: true,
+			key:   "用户@xn--fsqu00a.xn--0zwm56d",
+			ascii: "用户@xn--fsqu00a.xn--0zwm56d", utf8: true,
 			notASCII: true,
 		},
 		{in: `"ü x"@example.com`, local: "ü x", domain: "example.com", utf8: true, notASCII: true},
@@ -92,7 +94,8 @@ func TestParse(t *testing.T) {
 			utf8: true, notASCII: true,
 		},
 		{
-			in: "नी\u200cका@example.com", local: "नी\u200cका", domain: "example.com", utf8: true,
+			in: "नी\u200cका@example.com", local: "नी\u200cका", domain: "example.com",
+			utf8:     true,
 			notASCII: true,
 		},
 	}

@@ -80,7 +80,8 @@ func TestOddAnswers(t *testing.T) {
 
 	// A SearchResultEntry with uid: anna and without a DN, and a
 	// SearchResultDone.
-	address, asked := answering(t, []byte("\x30\x18\x02\x01\x01\x64\x13\x04\x00\x30\x0f\x30\x0d\x04\x03uid\x31\x06\x04\x04anna"+
+	address, asked := answering(t, []byte("\x30\x18\x02\x01\x01\x64\x13\x04\x00"+
+		"\x30\x0f\x30\x0d\x04\x03uid\x31\x06\x04\x04anna"+
 		"\x30\x0c\x02\x01\x01\x65\x07\x0a\x01\x00\x04\x00\x04\x00"))
 	opt = ldapauth.Config{
 		URLs: []string{"ldap://" + address}, AllowPlaintext: true, Filter: "(uid={user})",

@@ -296,7 +296,8 @@ func TestPasswordChange(t *testing.T) {
 	searched, named := open(t, searching(s)), open(t, naming(s))
 	for i, current := range []string{"secret", "changed"} {
 		if i > 0 {
-			cmd := exec.CommandContext(t.Context(), "ldappasswd", "-x", "-H", s.ldaps, "-D", "cn=admin,dc=example,dc=com", "-w", "admin",
+			cmd := exec.CommandContext(t.Context(), "ldappasswd", "-x", "-H", s.ldaps,
+				"-D", "cn=admin,dc=example,dc=com", "-w", "admin",
 				"-s", current, "uid=anna,ou=people,dc=example,dc=com")
 			cmd.Env = append(os.Environ(), "LDAPTLS_CACERT="+filepath.Join(s.dir, "cert.pem"))
 			if out, err := cmd.CombinedOutput(); err != nil {

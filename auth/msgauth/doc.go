@@ -18,8 +18,8 @@
 // tell who wrote what to whom and how to read it. Those of them that a message
 // has at most once, such as From, To, Subject and Date, are signed once more
 // than they are there, so that nobody can put another on top of a signed
-// message. Fields that a mailing list adds (Sender, List-…) are signed that way
-// only when present. Canonicalization is relaxed/relaxed.
+// message. Fields that a mailing list adds (Sender, List-Id and others) are
+// signed that way only when present. Canonicalization is relaxed/relaxed.
 //
 // A message must have exactly one From field to be signed.
 //

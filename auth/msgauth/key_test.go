@@ -163,7 +163,7 @@ func TestKeyPanics(t *testing.T) {
 		_, err = io.WriteString(s, text)
 		err = errors.Join(err, s.Close())
 	}
-	for _, word := range []string{"boom", "msgauth_test.go"} {
+	for _, word := range []string{"boom", "key_test.go"} {
 		if err == nil || !strings.Contains(err.Error(), word) {
 			t.Errorf("no %s in the error %v", word, err)
 		}

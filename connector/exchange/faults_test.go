@@ -35,8 +35,11 @@ func TestFaults(t *testing.T) {
 				`{"MaxHopCount": "many", "TarpitInterval": 5, "RequireTLS": "perhaps", "Bindings": ["25"], "RemoteIPRanges": ["10.0.0.9-10.0.0.1"], "AuthMechanism": 64}`,
 			),
 		},
-			[]string{"ReceiveConnectors[0].AuthMechanism", "ReceiveConnectors[0].Bindings", "ReceiveConnectors[0].MaxHopCount",
-				"ReceiveConnectors[0].RemoteIPRanges", "ReceiveConnectors[0].RequireTLS", "ReceiveConnectors[0].TarpitInterval"}},
+			[]string{
+				"ReceiveConnectors[0].AuthMechanism", "ReceiveConnectors[0].Bindings",
+				"ReceiveConnectors[0].MaxHopCount", "ReceiveConnectors[0].RemoteIPRanges",
+				"ReceiveConnectors[0].RequireTLS", "ReceiveConnectors[0].TarpitInterval",
+			}},
 		{exchange.Dump{
 			ReceiveConnectors: receive(
 				`{"RemoteIPRanges": ["10.0.0.0(255.0.255.0)"], "MaxHopCount": 99999999999, "ConnectionTimeout": "25:00:00"}`,

@@ -54,7 +54,8 @@ func TestRights(t *testing.T) {
 		{"Client Frontend EX01", connector.Subject{}, 0},
 		{
 			"Trusted apps", connector.Subject{},
-			connector.ExchangeServers.Rights() &^ (connector.AcceptHeadersOrganization | connector.AcceptHeadersForest),
+			connector.ExchangeServers.Rights() &^
+				(connector.AcceptHeadersOrganization | connector.AcceptHeadersForest),
 		},
 	} {
 		if got := byName[tt.name].Rights(tt.peer); got != tt.want {

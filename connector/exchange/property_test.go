@@ -33,7 +33,8 @@ func TestNeverMoreThanTheSource(t *testing.T) {
 			t.Errorf("seed %d: TLS is no longer required", seed)
 		}
 		if more := c.Rights(connector.Subject{}) &^ source; more != 0 {
-			t.Errorf("seed %d: strangers may %v as well\n%s\n%s", seed, more, d.ReceiveConnectors,
+			t.Errorf("seed %d: strangers may %v as well\n%s\n%s", seed, more,
+				d.ReceiveConnectors,
 				d.Permissions)
 		}
 		for _, u := range m.users() {
@@ -45,7 +46,8 @@ func TestNeverMoreThanTheSource(t *testing.T) {
 			} {
 				peer.Authenticated, peer.TLS = true, true
 				if more := c.Rights(peer) &^ source; more != 0 {
-					t.Errorf("seed %d: %+v may %v as well\n%s\n%s", seed, peer, more, d.ReceiveConnectors,
+					t.Errorf("seed %d: %+v may %v as well\n%s\n%s", seed, peer, more,
+						d.ReceiveConnectors,
 						d.Permissions)
 				}
 			}
@@ -179,8 +181,9 @@ func (m *organization) rights(token ...string) connector.Right {
 // and Custom when there is more or less to say.
 func (m *organization) shown() string {
 	groups := connector.PermissionGroup(0)
-	for g, sid := range map[connector.PermissionGroup]string{connector.AnonymousUsers: sidOfAnonymous,
-		connector.ExchangeUsers: sidOfUsers} {
+	for g, sid := range map[connector.PermissionGroup]string{
+		connector.AnonymousUsers: sidOfAnonymous,
+		connector.ExchangeUsers:  sidOfUsers} {
 		if m.rights(sid).Has(g.Rights()) {
 			groups |= g
 		}

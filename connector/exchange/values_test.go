@@ -49,7 +49,8 @@ func TestValues(t *testing.T) {
 		}, connector.RateByAll},
 		{
 			`{"AuthMechanism": 15}`, mechanisms,
-			connector.TLS | connector.Integrated | connector.BasicAuth | connector.BasicAuthRequireTLS,
+			connector.TLS | connector.Integrated | connector.BasicAuth |
+				connector.BasicAuthRequireTLS,
 		},
 		{
 			`{"AuthMechanism": {"value": 5, "Value": "Tls, BasicAuth"}}`, mechanisms,

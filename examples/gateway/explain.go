@@ -15,7 +15,8 @@ import (
 // explain prints how the configuration decides on a session, without running
 // it. The question is words such as
 //
-//	remote=192.0.2.9 local=127.0.0.1:2525 tls user=alice from=a@example.test to=b@example.test size=1000
+//	remote=192.0.2.9 local=127.0.0.1:2525 tls user=alice
+//	from=a@example.test to=b@example.test size=1000
 //
 // local may be left out if there is one binding; a remote without a port is
 // fine.

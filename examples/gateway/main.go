@@ -1,11 +1,15 @@
 // Command gateway runs a mail relay from a configuration file.
 //
-//	gateway -config FILE          run until SIGTERM or SIGINT, then drain; SIGHUP reloads
-//	gateway -config FILE -check   print every fault of the file, and exit with 2 if there is one
-//	gateway -config FILE -explain 'remote=192.0.2.9 local=127.0.0.1:2525 from=a@example.test to=b@example.test'
-//	                              print how the relay would decide, and why
-//	gateway -password             read a password, print what the users file keeps of it: user:<this>
-//	gateway -from-exchange DIR    print a configuration file made from the dumps of an Exchange server in DIR
+//	gateway -config FILE
+//		runs until SIGTERM or SIGINT, then drains; SIGHUP reloads
+//	gateway -config FILE -check
+//		prints every fault of the file, and exits with 2 if there is one
+//	gateway -config FILE -explain 'remote=192.0.2.9 from=a@example.test …'
+//		prints how the relay would decide, and why
+//	gateway -password
+//		reads a password, prints what the users file keeps: user:<this>
+//	gateway -from-exchange DIR
+//		prints a file made from the dumps of an Exchange server in DIR
 //
 // What happens to every message goes to standard output as JSON Lines, the log
 // to standard error. Neither holds up mail: what nobody reads is dropped, and

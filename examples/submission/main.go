@@ -4,11 +4,14 @@
 // leaves through a smart host. Users and applications are kept in an SQLite
 // database:
 //
-//	go run ./examples/submission -add-user anna@example.com < password.txt
-//	go run ./examples/submission -issue anna@example.com -label shop -as shop@example.com   # prints a token, once
-//	go run ./examples/submission -certificate cert.pem -key key.pem
-//	go run ./examples/submission -revoke ID                                                 # what the token begins with, up to the _
-//	go run ./examples/submission -remove-user anna@example.com                              # with all of its tokens
+//	submission -add-user anna@example.com < password.txt
+//	submission -issue anna@example.com -label shop -as shop@example.com
+//	submission -certificate cert.pem -key key.pem
+//	submission -revoke ID
+//	submission -remove-user anna@example.com
+//
+// The second prints a token, this once; its ID is what it begins with, up to
+// the _. A user goes with all of its tokens.
 //
 // The user's password, or the token in its place, goes with the user's name, in
 // which capitals do not matter. Changes count at once, while the program runs
