@@ -41,7 +41,7 @@ var allowed = map[string][]string{
 	"relay/delivery": {".", "connector", "domains", "relay/spool"},
 
 	"relay/internal/header": nil,
-	"relay/internal/dsn":    {"relay/internal/header", "relay/spool"},
+	"relay/internal/dsn":    {"relay/delivery", "relay/internal/header", "relay/spool"},
 	"relay/internal/sched":  {"relay/spool"},
 	"relay/internal/policy": {"auth", "connector", "domains", "relay/spool"},
 	"relay/internal/intake": {

@@ -114,6 +114,36 @@ func ExampleTransport_middleware() {
 	// carol@example.org taken: true
 }
 
+// Where only the domain decides, a send connector names the transport: each
+// then has a schedule of its own, and a slow one holds up nobody else.
+func ExampleTransport_sendConnector() {
+	smart := newHost(false) // stands for smart.example.com:25
+	defer smart.Close()
+	posted := make(chan []string, 1)
+	r, end := running(relay.Config{
+		Transports: map[string]delivery.Transport{
+			"api": &service{post: func(to []string) error { posted <- to; return nil }},
+		},
+		SendConnectors: []*connector.SendConnector{
+			{
+				Name: "service", Transport: "api",
+				AddressSpaces: []connector.AddressSpace{{Domain: "example.net"}},
+			},
+			{
+				Name: "rest", AddressSpaces: connector.AllDomains(),
+				NextHop: connector.NextHop{Hosts: []string{smart.addr()}},
+			},
+		},
+	})
+	defer end()
+	submit(r, "bob@example.net", "carol@example.org")
+	fmt.Println("posted", <-posted)
+	fmt.Println("sent to", <-smart.mail)
+	// Output:
+	// posted [bob@example.net]
+	// sent to carol@example.org
+}
+
 // A function may be a Transport.
 func ExampleTransportFunc() {
 	var t delivery.Transport = delivery.TransportFunc(

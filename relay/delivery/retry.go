@@ -15,9 +15,9 @@ type Retry struct {
 	// hours.
 	Expires time.Duration
 	// DelayNotification is the age, of a second at least, at which the sender
-	// of a message that still waits is told so, once for each recipient. The
-	// overview of package relay says who is. Negative: never. Defaults to 4
-	// hours.
+	// of a message that still waits is told so, once for each recipient:
+	// anonymous clients without the right to relay if they asked for it by
+	// NOTIFY=DELAY. Negative: never. Defaults to 4 hours.
 	DelayNotification time.Duration
 }
 

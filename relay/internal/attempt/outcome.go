@@ -96,9 +96,7 @@ func (o *outcome) delivered(
 		reply = res.Reply
 		reply.Text = oneLine(reply.Text)
 	}
-	text := reply.String()
-	told := !res.DSN && o.tell(rcpt, action, reply.Enhanced, res.Host,
-		text[:min(len(text), maxDiagnostic)])
+	told := !res.DSN && o.tell(rcpt, action, reply.Enhanced, res.Host, reply)
 	e := o.about
 	e.Kind, e.Host, e.Text = event.Delivered, res.Host, res.Reply.Text
 	e.Code, e.Enhanced = res.Reply.Code, res.Reply.Enhanced
@@ -109,7 +107,7 @@ func (o *outcome) delivered(
 func (o *outcome) ended(
 	i int, rcpt *spool.Recipient, f *delivery.Error, kind event.Kind, status string,
 ) {
-	told := o.tell(rcpt, dsn.Failed, status, f.Host, diagnostic(f))
+	told := o.tell(rcpt, dsn.Failed, status, f.Host, shown(f))
 	o.rest = append(o.rest, *rcpt)
 	o.add(i, told, o.failure(f, kind))
 }
@@ -122,7 +120,7 @@ func (o *outcome) waits(
 	o.rest = append(o.rest, *rcpt)
 	told := false
 	if late && !rcpt.Delayed { // RFC 3461 section 5.2.5
-		told = o.tell(rcpt, dsn.Delayed, f.Reply.Enhanced, f.Host, diagnostic(f))
+		told = o.tell(rcpt, dsn.Delayed, f.Reply.Enhanced, f.Host, shown(f))
 		rcpt.Delayed = told
 	}
 	o.settlement.Remaining = append(o.settlement.Remaining, *rcpt)
@@ -134,14 +132,14 @@ func (o *outcome) waits(
 // tell puts a recipient into the report, and tells whether its sender wants to
 // know.
 func (o *outcome) tell(
-	rcpt *spool.Recipient, action dsn.Action, status, host, diagnostic string,
+	rcpt *spool.Recipient, action dsn.Action, status, host string, reply delivery.Reply,
 ) bool {
 	if !dsn.Wanted(o.lease.Message.From, rcpt.Notify, action) {
 		return false
 	}
 	o.report.rcpts = append(o.report.rcpts, dsn.Recipient{
 		Address: rcpt.Address, Original: rcpt.Original, Action: action, Status: status,
-		Host: host, Diagnostic: diagnostic, LastAttempt: o.report.tried,
+		Host: host, Reply: reply, LastAttempt: o.report.tried,
 		WillRetryUntil: o.report.expires,
 	})
 	return true

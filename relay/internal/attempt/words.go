@@ -5,17 +5,22 @@ import "github.com/postern-mail/postern/relay/delivery"
 // maxDiagnostic is what a store may cut a diagnostic at.
 const maxDiagnostic = 512
 
-// diagnostic is what a sender may read: the remote reply as received, the words
-// of the application, or a constant text for a local cause, whose details
-// belong in the log and the events.
-func diagnostic(f *delivery.Error) string {
-	text := f.Reply.Text
+// shown is what a sender may read of a failure: the remote reply as received,
+// the words of the application, or a constant text for a local cause, whose
+// details belong in the log and the events.
+func shown(f *delivery.Error) delivery.Reply {
 	switch {
 	case f.Reply.Code != 0:
-		text = f.Reply.String()
-	case text == "":
-		text = localCause(f)
+		return f.Reply
+	case f.Reply.Text != "":
+		return delivery.Reply{Text: f.Reply.Text}
 	}
+	return delivery.Reply{Text: localCause(f)}
+}
+
+// diagnostic is shown as the queue keeps it.
+func diagnostic(f *delivery.Error) string {
+	text := shown(f).String()
 	return text[:min(len(text), maxDiagnostic)]
 }
 

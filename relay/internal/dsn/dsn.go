@@ -3,6 +3,7 @@ package dsn
 import (
 	"time"
 
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -99,10 +100,10 @@ type Recipient struct {
 	// Host is the remote host that gave the reply, "mx.example.com
 	// [192.0.2.1]:25". Empty for a local cause.
 	Host string
-	// Diagnostic is the reply of the remote host, which begins with its three
-	// digits, or the local cause in words meant for the sender, not the text of
-	// an internal error. May be empty.
-	Diagnostic string
+	// Reply is what the remote host said. Without a Code its Text is the local
+	// cause in words meant for the sender, not the text of an internal error.
+	// May be zero.
+	Reply delivery.Reply
 	// LastAttempt is when delivery was last tried, WillRetryUntil when a
 	// delayed message will expire. Either may be zero.
 	LastAttempt, WillRetryUntil time.Time

@@ -79,11 +79,12 @@ func (rcpt *Recipient) words(t *text) {
 		t.words("    ", "You wrote to <", addr, ">.")
 	}
 	switch {
-	case rcpt.Diagnostic == "":
-	case rcpt.replied() && rcpt.Host != "":
-		t.words("    ", rcpt.Host, " said: ", rcpt.Diagnostic)
-	default:
-		t.words("    ", rcpt.Diagnostic)
+	case rcpt.Reply.Code != 0 && rcpt.Host != "":
+		t.words("    ", rcpt.Host, " said: ", rcpt.Reply.String())
+	case rcpt.Reply.Code != 0:
+		t.words("    ", rcpt.Reply.String())
+	case rcpt.Reply.Text != "":
+		t.words("    ", rcpt.Reply.Text)
 	}
 	switch rcpt.Action {
 	case Failed:

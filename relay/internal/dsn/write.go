@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/postern-mail/postern/relay/internal/header"
@@ -133,11 +132,10 @@ func (r *Report) status(t *text) {
 			t.field("Remote-MTA", "dns; ", name)
 		}
 		switch {
-		case rcpt.Diagnostic == "":
-		case rcpt.replied():
-			t.field("Diagnostic-Code", "smtp; ", rcpt.Diagnostic)
-		default:
-			t.field("Diagnostic-Code", "X-Postern; ", rcpt.Diagnostic)
+		case rcpt.Reply.Code != 0:
+			t.field("Diagnostic-Code", "smtp; ", rcpt.Reply.String())
+		case rcpt.Reply.Text != "":
+			t.field("Diagnostic-Code", "X-Postern; ", rcpt.Reply.Text)
 		}
 		t.date("Last-Attempt-Date", rcpt.LastAttempt)
 		if rcpt.Action == Delayed {
@@ -166,13 +164,6 @@ func (rcpt *Recipient) status() string {
 func (rcpt *Recipient) remote() string {
 	name, _, _ := strings.Cut(rcpt.Host, " ")
 	return name
-}
-
-// replied reports whether the diagnostic is the reply of a remote host.
-func (rcpt *Recipient) replied() bool {
-	d := rcpt.Diagnostic
-	return len(d) >= 3 && '2' <= d[0] && d[0] <= '5' && isNumber(d[:3]) &&
-		(len(d) == 3 || d[3] == ' ' || d[3] == '-')
 }
 
 // attachment is what the report shows of the original.
@@ -236,7 +227,7 @@ func (r *Report) attach(original io.Reader) (*attachment, error) {
 func (r *Report) international() bool {
 	for i := range r.Recipients {
 		rcpt := &r.Recipients[i]
-		if !ascii(rcpt.Address) || !ascii(rcpt.Original) || !ascii(rcpt.Diagnostic) {
+		if !ascii(rcpt.Address) || !ascii(rcpt.Original) || !ascii(rcpt.Reply.Text) {
 			return true
 		}
 	}
@@ -351,57 +342,4 @@ func (m *mender) end() error {
 	}
 	_, err := m.w.Write([]byte{'\n'})
 	return err
-}
-
-func ascii[T string | []byte](s T) bool {
-	for i := range len(s) {
-		if s[i] >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
-}
-
-func isNumber(s string) bool {
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return 0 < len(s) && len(s) <= 3
-}
-
-func isAtom(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c != '-' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
-			return false
-		}
-	}
-	return 0 < len(s) && len(s) <= 64
-}
-
-// isMessageID reports whether s is one msg-id and nothing else.
-func isMessageID(s string) bool {
-	if len(s) < 3 || len(s) > 250 || s[0] != '<' || s[len(s)-1] != '>' {
-		return false
-	}
-	for i := 1; i < len(s)-1; i++ {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == '<' || c == '>' {
-			return false
-		}
-	}
-	return true
-}
-
-func (t *text) date(name string, at time.Time) {
-	if !at.IsZero() {
-		t.field(name, at.Format(date))
-	}
-}
-
-func (t *text) part(boundary, mediaType, encoding string) {
-	t.line("--" + boundary)
-	t.line("Content-Type: " + mediaType)
-	t.line("Content-Transfer-Encoding: " + encoding)
-	t.line("")
 }
