@@ -1,0 +1,250 @@
+package spooltest_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/relay/spool"
+	"github.com/postern-mail/postern/relay/spool/memspool"
+	"github.com/postern-mail/postern/relay/spool/spooltest"
+)
+
+const brokenVariable = "SPOOLTEST_BROKEN"
+
+// broken are stores that break a rule each, and the cases that must see it.
+func broken() map[string]struct {
+	open func() spool.Store
+	sees []string
+} {
+	mem := func() *memspool.Store { return memspool.New(nil) }
+	return map[string]struct {
+		open func() spool.Store
+		sees []string
+	}{
+		"acknowledges twice": {
+			func() spool.Store { return acknowledgesTwice{mem()} },
+			[]string{"Fencing", "Return", "LogOfFailedSteps"},
+		},
+		"forgets the events of a settlement": {
+			func() spool.Store { return forgetsEvents{mem()} }, []string{"LogOrder", "Cancel"},
+		},
+		"counts up tokens": {
+			func() spool.Store { return &countsTokens{Store: mem(), real: map[uint64]uint64{}} },
+			[]string{"LeaseTokens"},
+		},
+		"leases twice": {
+			func() spool.Store { return &leasesTwice{Store: mem()} },
+			[]string{"LeaseRace", "Fencing", "LeaseOrder"},
+		},
+		"forgets holds": {
+			func() spool.Store { return forgetsHolds{mem()} }, []string{"Hold"},
+		},
+		"renews whatever it is told": {
+			func() spool.Store { return renewsAll{mem()} }, []string{"Renew", "Fencing"},
+		},
+		"ignores keys": {
+			func() spool.Store {
+				return &changesCommits{mem(), func(c *spool.Commit) {
+					c.Claim = nil
+				}}
+			},
+			[]string{"Claim", "ClaimRace", "OneStep"},
+		},
+		"forgets the events of a commit": {
+			func() spool.Store {
+				return &changesCommits{mem(), func(c *spool.Commit) {
+					c.Events = nil
+				}}
+			},
+			[]string{"LogOrder", "LogConcurrent", "OneStep"},
+		},
+		"forgets streams": {
+			func() spool.Store {
+				return &changesCommits{mem(), func(c *spool.Commit) {
+					for i := range c.Deliveries {
+						c.Deliveries[i].Key.Stream = ""
+					}
+				}}
+			},
+			[]string{"RoundTrip", "LeaseKeys"},
+		},
+		"settles apart from the commit": {
+			func() spool.Store { return settlesApart{mem()} },
+			[]string{"CommitSettleLost", "OneStep"},
+		},
+		"never wakes": {
+			func() spool.Store { return neverWakes{mem()} }, []string{"Waker", "WakerRelease"},
+		},
+		"prolongs counters": {
+			func() spool.Store { return &prolongsCounters{Store: mem()} }, []string{"Counter"},
+		},
+	}
+}
+
+// TestBroken runs the suite against stores that are broken on purpose, in a
+// process of its own for each, and sees it fail.
+func TestBroken(t *testing.T) {
+	if name := os.Getenv(brokenVariable); name != "" {
+		spooltest.Run(t, func(*testing.T) spool.Store { return broken()[name].open() })
+		return
+	}
+	for name, b := range broken() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command(os.Args[0], "-test.run=^TestBroken$", "-test.timeout=2m")
+			cmd.Env = append(os.Environ(), brokenVariable+"="+name)
+			out, err := cmd.CombinedOutput()
+			if err == nil {
+				t.Fatal("the suite passes")
+			}
+			for _, c := range b.sees {
+				if !strings.Contains(string(out), "--- FAIL: TestBroken/"+c+" ") {
+					t.Errorf("%s does not see it:\n%s", c, out)
+				}
+			}
+		})
+	}
+}
+
+type acknowledgesTwice struct{ *memspool.Store }
+
+func (b acknowledgesTwice) Settle(ctx context.Context, s spool.Settlement) error {
+	_ = b.Store.Settle(ctx, s)
+	return nil
+}
+
+type forgetsEvents struct{ *memspool.Store }
+
+func (b forgetsEvents) Settle(ctx context.Context, s spool.Settlement) error {
+	s.Events = nil
+	return b.Store.Settle(ctx, s)
+}
+
+type countsTokens struct {
+	*memspool.Store
+	mu   sync.Mutex
+	last uint64
+	real map[uint64]uint64
+}
+
+func (b *countsTokens) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	got, err := b.Store.Lease(ctx, r)
+	for i := range got.Leases {
+		b.last++
+		b.real[b.last], got.Leases[i].Token = got.Leases[i].Token, b.last
+	}
+	return got, err
+}
+
+func (b *countsTokens) Settle(ctx context.Context, s spool.Settlement) error {
+	b.mu.Lock()
+	s.Token = b.real[s.Token]
+	b.mu.Unlock()
+	return b.Store.Settle(ctx, s)
+}
+
+// leasesTwice hands out some deliveries a second time.
+type leasesTwice struct {
+	*memspool.Store
+	mu   sync.Mutex
+	last []spool.Lease
+}
+
+func (b *leasesTwice) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	got, err := b.Store.Lease(ctx, r)
+	fresh := got.Leases
+	got.Leases = append(b.last, fresh...)
+	b.last = fresh
+	return got, err
+}
+
+type forgetsHolds struct{ *memspool.Store }
+
+func (b forgetsHolds) Settle(ctx context.Context, s spool.Settlement) error {
+	s.Held = false
+	return b.Store.Settle(ctx, s)
+}
+
+type renewsAll struct{ *memspool.Store }
+
+func (b renewsAll) Renew(
+	ctx context.Context, ttl time.Duration, held []spool.Held,
+) ([]spool.Held, error) {
+	_, err := b.Store.Renew(ctx, ttl, held)
+	return nil, err
+}
+
+type changesCommits struct {
+	*memspool.Store
+	change func(*spool.Commit)
+}
+
+func (b *changesCommits) Create(ctx context.Context, id spool.ID) (spool.Writer, error) {
+	w, err := b.Store.Create(ctx, id)
+	return changedWriter{w, b.change}, err
+}
+
+type changedWriter struct {
+	spool.Writer
+	change func(*spool.Commit)
+}
+
+func (w changedWriter) Commit(ctx context.Context, c spool.Commit) error {
+	w.change(&c)
+	return w.Writer.Commit(ctx, c)
+}
+
+// settlesApart commits, then settles.
+type settlesApart struct{ *memspool.Store }
+
+func (b settlesApart) Create(ctx context.Context, id spool.ID) (spool.Writer, error) {
+	w, err := b.Store.Create(ctx, id)
+	return apartWriter{w, b.Store}, err
+}
+
+type apartWriter struct {
+	spool.Writer
+	store *memspool.Store
+}
+
+func (w apartWriter) Commit(ctx context.Context, c spool.Commit) error {
+	settle := c.Settle
+	c.Settle = nil
+	if err := w.Writer.Commit(ctx, c); err != nil {
+		return err
+	}
+	for _, s := range settle {
+		if err := w.store.Settle(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type neverWakes struct{ *memspool.Store }
+
+func (neverWakes) Wake() <-chan struct{} { return nil }
+
+type prolongsCounters struct {
+	*memspool.Store
+	total map[string]int64
+}
+
+func (b *prolongsCounters) Add(
+	_ context.Context, key string, n int64, _ time.Duration,
+) (int64, error) {
+	if b.total == nil {
+		b.total = map[string]int64{}
+	}
+	b.total[key] += n
+	return b.total[key], nil
+}

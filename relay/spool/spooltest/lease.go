@@ -1,0 +1,254 @@
+package spooltest
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+func leaseCases() []testCase {
+	return []testCase{
+		{"LeaseOrder", nil, (*suite).leaseOrder},
+		{"LeaseLimits", nil, (*suite).leaseLimits},
+		{"LeaseKeys", nil, (*suite).leaseKeys},
+		{"LeaseWait", nil, (*suite).leaseWait},
+		{"LeaseOnly", nil, (*suite).leaseOnly},
+		{"LeaseTokens", nil, (*suite).leaseTokens},
+		{"Return", nil, (*suite).giveBack},
+		{"Fencing", nil, (*suite).fencing},
+		{"Renew", nil, (*suite).renew},
+	}
+}
+
+// leaseTokens gives each lease a token that nobody can guess from others.
+func (s *suite) leaseTokens() {
+	const n = 64
+	for range n {
+		s.commit(s.delivery("a", s.now))
+	}
+	seen := make(map[uint64]bool)
+	upper := make(map[uint64]bool)
+	for range 3 {
+		leased := s.lease(spool.LeaseRequest{Max: n, TTL: time.Second}).Leases
+		if len(leased) != n {
+			s.Fatalf("leased %d, want %d", len(leased), n)
+		}
+		for _, l := range leased {
+			if l.Token == 0 || seen[l.Token] || seen[l.Token-1] || seen[l.Token+1] {
+				s.Fatalf("token %d is not a random one", l.Token)
+			}
+			seen[l.Token], upper[l.Token>>32] = true, true
+		}
+		s.sleep(time.Second)
+	}
+	if len(upper) < n {
+		s.Fatalf("the tokens have %d different upper halves", len(upper))
+	}
+}
+
+func (s *suite) leaseOrder() {
+	for _, after := range []int{5, 1, 4, 0, 3, 2} {
+		s.commit(s.delivery(fmt.Sprint("r", after), s.now.Add(time.Duration(after+1)*time.Second)))
+	}
+	s.none()
+	s.sleep(4 * time.Second)
+	s.wantRoutes(s.lease(spool.LeaseRequest{Max: 2}), "r0", "r1")
+	s.wantRoutes(s.lease(spool.LeaseRequest{}), "r2", "r3")
+	// A lease that has ended does not lose its place in the order.
+	s.sleep(time.Hour)
+	s.wantRoutes(s.lease(spool.LeaseRequest{Max: 5}), "r0", "r1", "r2", "r3", "r4")
+	s.wantRoutes(s.lease(spool.LeaseRequest{}), "r5")
+}
+
+func (s *suite) leaseLimits() {
+	for i := range 4 {
+		s.commit(
+			s.delivery("a", s.now.Add(time.Duration(i))),
+			s.delivery("b", s.now.Add(time.Duration(i))),
+		)
+	}
+	s.commit(s.delivery("c", s.now.Add(time.Second)))
+	s.sleep(time.Minute)
+	s.wantRoutes(s.lease(spool.LeaseRequest{Busy: keys("a", "c", "unknown"), Max: 1}), "b")
+	s.wantRoutes(s.lease(spool.LeaseRequest{MaxPerKey: 1}), "a", "b", "c")
+	s.wantRoutes(s.lease(spool.LeaseRequest{MaxPerKey: 2, Busy: keys("b")}), "a", "a")
+	s.wantRoutes(s.lease(spool.LeaseRequest{}), "b", "a", "b")
+	s.none()
+}
+
+// leaseKeys tells keys apart by each of their parts. In a request, no stream is
+// every stream.
+func (s *suite) leaseKeys() {
+	all := []spool.Key{
+		{Route: "mx/out", Domain: "a.example", Stream: "news"},
+		{Route: "mx/out", Domain: "a.example"},
+		{Route: "mx/out", Domain: "b.example", Stream: "news"},
+		{Route: "mx/other", Domain: "a.example", Stream: "news"},
+		{Route: "mx/out", Stream: "a.example"},
+	}
+	put := func() {
+		s.now = time.Now()
+		for i, k := range all {
+			d := s.delivery("", s.now.Add(time.Duration(i-9)*time.Millisecond))
+			d.Key = k
+			s.commit(d, d)
+		}
+	}
+	want := func(r spool.LeaseRequest, want ...int) {
+		s.Helper()
+		var got []int
+		for _, l := range s.lease(r).Leases {
+			got = append(got, slices.Index(all, l.Delivery.Key))
+			s.finish(l)
+		}
+		if !slices.Equal(got, want) {
+			s.Fatalf("leased %v, want %v", got, want)
+		}
+	}
+	put()
+	want(spool.LeaseRequest{Only: []spool.Key{{Route: "mx/out"}}}, 4, 4)
+	want(spool.LeaseRequest{Busy: []spool.Key{all[1], {Route: "mx/other"}}, MaxPerKey: 1}, 2, 3)
+	want(spool.LeaseRequest{Only: []spool.Key{all[1]}, MaxPerKey: 1}, 0, 1)
+	want(spool.LeaseRequest{Only: []spool.Key{all[1]}, Busy: all[:1]}, 1)
+	want(spool.LeaseRequest{}, 0, 2, 3)
+}
+
+func (s *suite) leaseWait() {
+	wantWait := func(l spool.Leased, want time.Duration) {
+		s.Helper()
+		if l.Wait != want {
+			s.Fatalf("wait is %v, want %v", l.Wait, want)
+		}
+	}
+	wantWait(s.lease(spool.LeaseRequest{}), -1)
+	s.commit(s.delivery("a", s.now.Add(time.Minute)))
+	s.commit(s.delivery("b", s.now.Add(time.Hour)))
+	wantWait(s.lease(spool.LeaseRequest{}), time.Minute)
+	wantWait(s.lease(spool.LeaseRequest{Busy: keys("a")}), time.Hour)
+	wantWait(s.lease(spool.LeaseRequest{Busy: keys("a", "b")}), -1)
+	s.commit(s.delivery("c", s.now))
+	s.commit(s.delivery("c", s.now))
+	for _, r := range []spool.LeaseRequest{{Max: 1}, {MaxPerKey: 1, TTL: 1}} {
+		if l := s.lease(r); len(l.Leases) != 1 {
+			s.Fatalf("leased %d, want 1", len(l.Leases))
+		}
+		s.sleep(time.Second)
+	}
+	s.commit(s.delivery("c", s.now))
+	if l := s.lease(spool.LeaseRequest{Max: 1}); l.Wait != 0 {
+		s.Fatalf("wait is %v with more due", l.Wait)
+	}
+}
+
+func (s *suite) fencing() {
+	s.commit(s.delivery("a", s.now))
+	old := s.one()
+	s.none()
+	s.sleep(time.Minute - 1)
+	s.none()
+	s.sleep(1)
+	l := s.one()
+	if l.Token == old.Token {
+		s.Fatal("two leases have one token")
+	}
+	s.is(
+		s.Settle(s.Context(), spool.Settlement{ID: old.Delivery.ID, Token: old.Token}),
+		spool.ErrLeaseLost,
+	)
+	s.lost(held(old))
+	s.is(s.Settle(s.Context(), spool.Settlement{ID: old.Delivery.ID}), spool.ErrLeaseLost)
+	s.finish(l)
+	s.is(
+		s.Settle(s.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}),
+		spool.ErrLeaseLost,
+	)
+	s.lost(held(l))
+	s.is(
+		s.Settle(s.Context(), spool.Settlement{ID: spool.DeliveryID{Message: s.id()}, Token: 1}),
+		spool.ErrLeaseLost,
+	)
+	s.wantStats(0, 0, 0)
+}
+
+// renew prolongs what is held in one call, and tells what is not.
+func (s *suite) renew() {
+	s.commit(s.delivery("a", s.now))
+	s.commit(s.delivery("b", s.now.Add(1)))
+	s.commit(s.delivery("c", s.now.Add(2)))
+	s.sleep(time.Second)
+	l := s.lease(spool.LeaseRequest{}).Leases
+	stranger := spool.Held{
+		ID: spool.DeliveryID{Message: l[0].Message.ID, Seq: 1}, Token: l[0].Token,
+	}
+	wrong := held(l[1])
+	wrong.Token ^= 1
+	lost, err := s.Renew(
+		s.Context(), time.Hour, []spool.Held{stranger, held(l[0]), wrong, held(l[2])},
+	)
+	s.ok(err)
+	if !slices.Equal(lost, []spool.Held{stranger, wrong}) {
+		s.Fatalf("lost %v, want %v", lost, []spool.Held{stranger, wrong})
+	}
+	s.sleep(2 * time.Minute)
+	s.wantRoutes(s.lease(spool.LeaseRequest{}), "b")
+	s.sleep(time.Hour)
+	s.wantRoutes(s.lease(spool.LeaseRequest{}), "a", "b", "c")
+}
+
+// leaseOnly asks for some routes alone.
+func (s *suite) leaseOnly() {
+	for i := range 3 {
+		for _, route := range []string{"a", "b", "c"} {
+			s.commit(s.delivery(route, s.now.Add(time.Duration(i)*time.Second)))
+		}
+	}
+	only := spool.LeaseRequest{Only: keys("c", "unknown", "b", "c")}
+	l := s.lease(only)
+	s.wantRoutes(l, "b", "c")
+	if l.Wait != time.Second {
+		s.Fatalf("wait is %v, want a second", l.Wait)
+	}
+	s.sleep(30 * time.Second)
+	only.MaxPerKey = 1
+	s.wantRoutes(s.lease(only), "b", "c")
+	only.MaxPerKey, only.Max = 0, 1
+	s.wantRoutes(s.lease(only), "b")
+	only.Max, only.Busy = 0, keys("b")
+	s.wantRoutes(s.lease(only), "c")
+	s.wantRoutes(s.lease(spool.LeaseRequest{}), "a", "a", "a")
+	s.none()
+}
+
+// giveBack returns deliveries without an attempt.
+func (s *suite) giveBack() {
+	s.commit(s.delivery("a", s.now))
+	s.commit(s.delivery("b", s.now.Add(1)))
+	s.sleep(time.Second)
+	l := s.lease(spool.LeaseRequest{}).Leases
+	due := l[0].Delivery.Due
+	wrong := held(l[1])
+	wrong.Token ^= 1
+	s.ok(s.Store.Return(s.Context(), time.Second, []spool.Held{wrong, held(l[0])}))
+	s.wantStats(2, 2, 1)
+	got := s.lease(spool.LeaseRequest{})
+	s.wantRoutes(got)
+	if got.Wait != time.Second {
+		s.Fatalf("wait is %v, want a second", got.Wait)
+	}
+	s.lost(held(l[0]))
+	s.sleep(time.Second)
+	again := s.lease(spool.LeaseRequest{})
+	s.wantRoutes(again, "a")
+	if d := again.Leases[0].Delivery; d.Attempts != 0 || !d.Due.Equal(due) {
+		s.Fatalf("leased %+v, want it unchanged", d)
+	}
+	s.is(s.Settle(s.Context(), spool.Settlement{
+		ID: l[0].Delivery.ID, Token: l[0].Token,
+	}), spool.ErrLeaseLost)
+	// At once.
+	s.ok(s.Store.Return(s.Context(), 0, []spool.Held{held(again.Leases[0])}))
+	s.wantRoutes(s.lease(spool.LeaseRequest{}), "a")
+	s.finish(l[1])
+}

@@ -1,0 +1,92 @@
+package spooltest
+
+import (
+	"time"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// partCases are those of the small parts.
+func partCases() []testCase {
+	return []testCase{
+		{"Waker", hasWaker, (*suite).waker},
+		{"WakerRelease", func(s spool.Store) bool { return hasWaker(s) && hasManager(s) },
+			(*suite).wakerRelease},
+		{"Gauge", hasGauge, (*suite).gauge},
+		{"Committer", hasCommitter, (*suite).committer},
+	}
+}
+
+func hasWaker(s spool.Store) bool     { _, ok := s.(spool.Waker); return ok }
+func hasGauge(s spool.Store) bool     { _, ok := s.(spool.Gauge); return ok }
+func hasCommitter(s spool.Store) bool { _, ok := s.(spool.Committer); return ok }
+
+// woken waits for a wake, for a minute.
+func (s *suite) woken() bool {
+	select {
+	case <-s.Store.(spool.Waker).Wake():
+		return true
+	case <-time.After(time.Minute):
+		return false
+	}
+}
+
+// waker tells of what is due sooner than was said.
+func (s *suite) waker() {
+	s.none()
+	s.commit(s.delivery("a", s.now.Add(time.Hour)))
+	if !s.woken() {
+		s.Fatal("not woken by the first delivery")
+	}
+	s.none()
+	s.now = time.Now()
+	s.commit(s.delivery("b", s.now))
+	if !s.woken() {
+		s.Fatal("not woken by one that is due sooner than the next")
+	}
+	s.wantRoutes(s.lease(spool.LeaseRequest{}), "b")
+}
+
+// wakerRelease tells of what was on hold.
+func (s *suite) wakerRelease() {
+	d := s.delivery("a", s.now)
+	d.Held = true
+	id := spool.DeliveryID{Message: s.commit(d)}
+	s.woken()
+	s.none()
+	s.ok(s.Settle(s.Context(), again(s.take(id))))
+	if !s.woken() {
+		s.Fatal("not woken by what was released")
+	}
+	s.one()
+}
+
+// gauge tells a room that a store has.
+func (s *suite) gauge() {
+	free, err := s.Store.(spool.Gauge).Free()
+	if err == nil && free < 0 {
+		s.Fatalf("%d bytes are free", free)
+	}
+}
+
+// committer stores what was made ready elsewhere.
+func (s *suite) committer() {
+	id := s.id()
+	p := &spool.Prepared{
+		Content: []byte("Subject: x\r\n"),
+		Commit: spool.Commit{
+			Message:    spool.Message{ID: id, From: "app@example.com"},
+			Deliveries: []spool.Delivery{s.delivery("a", s.now)},
+			Prepend:    []byte("Received: y\r\n"),
+		},
+	}
+	s.ok(s.Store.(spool.Committer).Commit(s.Context(), p))
+	clear(p.Content) // the store has kept nothing of it
+	if got := string(s.read(id)); got != "Received: y\r\nSubject: x\r\n" {
+		s.Fatalf("content is %q", got)
+	}
+	s.is(s.Store.(spool.Committer).Commit(s.Context(), p), spool.ErrExists)
+	if l := s.one(); l.Message.ID != id || l.Message.From != "app@example.com" {
+		s.Fatalf("leased %+v", l)
+	}
+}
