@@ -14,6 +14,130 @@ type region struct {
 	h        *header // of a record, if that is whole
 }
 
+// replay reads one segment into the index.
+type replay struct {
+	s    *Store
+	g    *segment
+	v    *scan
+	last bool // of the segments
+	// short tells that the file was longer once.
+	short bool
+
+	// The records of the last batch of the log are held back until it is known
+	// to be whole: if it is not, it was never acknowledged, and what follows
+	// the first fault in it must not outlive what came before.
+	batch            []heldBack
+	first            uint64   // record of the batch
+	torn             int64    // where something of the batch is missing, or -1
+	passed, suspects []region // before the record to come; in the batch held back
+}
+
+// heldBack is a record of the last batch.
+type heldBack struct {
+	found
+	torn bool // what came before it in its batch is not whole
+}
+
+func (s *Store) replay(g *segment, last bool) error {
+	p := &replay{s: s, g: g, last: last, torn: -1}
+	p.begin()
+	for {
+		before := p.v.seq
+		r, ok := p.v.next()
+		if !ok {
+			break
+		}
+		if last {
+			p.holdBack(r, before)
+			continue
+		}
+		p.report(&p.passed)
+		p.enter(&r)
+	}
+	return p.end()
+}
+
+func (p *replay) name() string { return segmentName(p.g.number) }
+
+// begin prepares the scan.
+func (p *replay) begin() {
+	s, g := p.s, p.g
+	v := &scan{
+		file: g.file, mark: s.mark, number: g.number, limit: g.size, reused: g.reused, seq: s.seq,
+	}
+	if !p.last && g.end > 0 {
+		if g.end > g.size {
+			s.lose(Damage{
+				File: p.name(), Offset: g.size, Bytes: g.end - g.size,
+				What: "end of the file is missing",
+			}, nil, nil)
+			p.short = true
+		}
+		v.limit, v.exact = min(g.end, g.size), true
+	}
+	v.damaged = func(from, to int64, what string, h *header) {
+		p.passed = append(p.passed, region{from, to, what, h})
+	}
+	v.mended = func(from, to int64) {
+		s.damage(Damage{
+			File: p.name(), Offset: from, Bytes: to - from, What: "one wrong byte in a record",
+			Mended: true,
+		})
+	}
+	p.v = v
+}
+
+// report makes known what was passed over.
+func (p *replay) report(rs *[]region) {
+	for _, r := range *rs {
+		p.s.breakLedgers()
+		d := Damage{
+			File: p.name(), Offset: r.from, Bytes: r.to - r.from, What: r.what + "; passed over",
+			Saved: p.s.save(p.g, r.from, r.to),
+		}
+		if r.h == nil || r.h.kind == kindCommit {
+			p.s.lose(d, p.g, r.h)
+		} else {
+			p.s.damage(d)
+		}
+	}
+	*rs = nil
+}
+
+// enter enters a record in the index.
+func (p *replay) enter(r *found) {
+	if !p.s.apply(p.g, r) {
+		p.report(&[]region{{r.at, r.at + r.size(), "record with unknown content", &r.header}})
+	}
+}
+
+// holdBack takes a record of the last segment; before is the number of the
+// record before it.
+func (p *replay) holdBack(r found, before uint64) {
+	begin := r.seq - uint64(r.batch)
+	if begin != p.first {
+		// A later batch was begun, so the one before was whole once.
+		for i := range p.batch {
+			p.enter(&p.batch[i].found)
+		}
+		p.batch = p.batch[:0]
+		p.report(&p.suspects)
+		p.torn, p.first = -1, begin
+	}
+	// Something of this very batch is missing before r.
+	if len(p.passed) > 0 && r.batch > 0 && before < r.seq-1 {
+		at := firstOf(begin, p.passed)
+		if p.torn < 0 {
+			p.torn = p.passed[at].from
+		}
+		p.suspects = append(p.suspects, p.passed[at:]...)
+		p.passed = p.passed[:at]
+	}
+	p.report(&p.passed)
+	r.body = bytes.Clone(r.body)
+	p.batch = append(p.batch, heldBack{found: r, torn: p.torn >= 0})
+}
+
 // firstOf returns where the regions begin that are part of the batch whose
 // first record has a number. The last is one of them.
 func firstOf(begin uint64, passed []region) int {
@@ -29,169 +153,97 @@ func firstOf(begin uint64, passed []region) int {
 	return len(passed) - 1
 }
 
-// replay reads one segment into the index.
-func (s *Store) replay(g *segment, last bool) error {
-	name := segmentName(g.number)
-	v := &scan{
-		file: g.file, mark: s.mark, number: g.number, limit: g.size, reused: g.reused, seq: s.seq,
-	}
-	if !last && g.end > 0 {
-		if g.end > g.size {
-			s.lose(Damage{
-				File: name, Offset: g.size, Bytes: g.end - g.size,
-				What: "end of the file is missing",
-			}, nil, nil)
-			defer s.breakLedgers()
-		}
-		v.limit, v.exact = min(g.end, g.size), true
-	}
-
-	// The records of the last batch of the log are held back until it is known
-	// to be whole: if it is not, it was never acknowledged, and what follows
-	// the first fault in it must not outlive what came before.
-	type held struct {
-		found
-		torn bool // what came before it in its batch is not whole
-	}
-	var batch []held
-	var passed, suspects []region // before the record to come; in the batch held back
-	report := func(rs *[]region) {
-		if len(*rs) > 0 {
-			s.breakLedgers()
-		}
-		for _, r := range *rs {
-			d := Damage{
-				File: name, Offset: r.from, Bytes: r.to - r.from, What: r.what + "; passed over",
-				Saved: s.save(g, r.from, r.to),
-			}
-			if r.h == nil || r.h.kind == kindCommit {
-				s.lose(d, g, r.h)
-			} else {
-				s.damage(d)
-			}
-		}
-		*rs = nil
-	}
-	v.damaged = func(from, to int64, what string, h *header) {
-		passed = append(passed, region{from, to, what, h})
-	}
-	v.mended = func(from, to int64) {
-		s.damage(Damage{
-			File: name, Offset: from, Bytes: to - from, What: "one wrong byte in a record",
-			Mended: true,
-		})
-	}
-	enter := func(r *found) {
-		if !s.apply(g, r) {
-			report(&[]region{{r.at, r.at + r.size(), "record with unknown content", &r.header}})
-		}
-	}
-	apply := func() {
-		for _, r := range batch {
-			enter(&r.found)
-		}
-		batch = batch[:0]
-	}
-	var first uint64 // of the batch
-	torn := int64(-1)
-	for {
-		before := v.seq
-		r, ok := v.next()
-		if !ok {
-			break
-		}
-		if !last {
-			report(&passed)
-			enter(&r)
-			continue
-		}
-		begin := r.seq - uint64(r.batch)
-		if begin != first {
-			// A later batch was begun, so the one before was whole once.
-			apply()
-			report(&suspects)
-			torn, first = -1, begin
-		}
-		// Something of this very batch is missing before r.
-		if len(passed) > 0 && r.batch > 0 && before < r.seq-1 {
-			at := firstOf(begin, passed)
-			if torn < 0 {
-				torn = passed[at].from
-			}
-			suspects = append(suspects, passed[at:]...)
-			passed = passed[:at]
-		}
-		report(&passed)
-		r.body = bytes.Clone(r.body)
-		batch = append(batch, held{found: r, torn: torn >= 0})
-	}
+// end judges what is behind the last record.
+func (p *replay) end() error {
+	s, g, v := p.s, p.g, p.v
 	s.recovery.Read += v.read
 	if v.err != nil {
-		return fmt.Errorf("filespool: read %s: %w", name, v.err)
+		return fmt.Errorf("filespool: read %s: %w", p.name(), v.err)
 	}
 	if v.later {
-		return fmt.Errorf("filespool: %s was written by a later version", name)
+		return fmt.Errorf("filespool: %s was written by a later version", p.name())
 	}
-	report(&passed)
+	p.report(&p.passed)
 	g.end = v.at
 	s.seq = v.seq
-	if !last {
-		if v.tail {
-			s.lose(Damage{
-				File: name, Offset: v.at, Bytes: v.limit - v.at, What: "end of the file is damaged",
-				Saved: s.save(g, v.at, v.limit),
-			}, nil, nil)
-			s.breakLedgers()
-		}
-		return nil
+	if p.last {
+		return p.endLog()
 	}
+	if v.tail {
+		s.lose(Damage{
+			File: p.name(), Offset: v.at, Bytes: v.limit - v.at, What: "end of the file is damaged",
+			Saved: s.save(g, v.at, v.limit),
+		}, nil, nil)
+	}
+	if v.tail || p.short {
+		s.breakLedgers()
+	}
+	return nil
+}
 
-	cutAt := int64(-1)
-	what := "record not whole"
+// endLog enters the batch held back, as far as it is whole, and cuts off the
+// rest.
+func (p *replay) endLog() error {
+	whole, err := p.enterWhole()
+	switch {
+	case err != nil:
+		return err
+	case whole < len(p.batch):
+		at := p.torn
+		if r := p.batch[whole]; !r.torn {
+			at = r.at
+		}
+		return p.cut(at, fmt.Sprintf("batch not whole, %d records cut off", len(p.batch)-whole))
+	case p.v.tail:
+		return p.cut(p.v.at, "record not whole")
+	}
+	return nil
+}
+
+// enterWhole enters the records of the batch up to the first that is not whole,
+// and returns how many these are.
+func (p *replay) enterWhole() (int, error) {
 	var buf []byte
-	for i, r := range batch {
-		if !r.torn {
-			n := int64(r.content)
-			buf = slices.Grow(buf[:0], int(n))[:n]
-			_, err := g.file.ReadAt(buf, r.at+headerSize+int64(r.meta))
-			s.recovery.Read += n
-			if err != nil && err != io.EOF {
-				return err
-			}
-			// One wrong byte is damage, which whoever reads the content is told
-			// of.
-			if err == nil && mend(buf, r.contentSum) {
-				enter(&r.found)
-				continue
-			}
-			cutAt = r.at
-		} else {
-			cutAt = torn
+	for i := range p.batch {
+		r := &p.batch[i]
+		if r.torn {
+			return i, nil
 		}
-		what = fmt.Sprintf("batch not whole, %d records cut off", len(batch)-i)
-		break
+		n := int64(r.content)
+		buf = slices.Grow(buf[:0], int(n))[:n]
+		_, err := p.g.file.ReadAt(buf, r.at+headerSize+int64(r.meta))
+		p.s.recovery.Read += n
+		if err != nil && err != io.EOF {
+			return i, err
+		}
+		// One wrong byte is damage, which whoever reads the content is told of.
+		if err != nil || !mend(buf, r.contentSum) {
+			return i, nil
+		}
+		p.enter(&r.found)
 	}
-	if cutAt < 0 && v.tail {
-		cutAt = v.at
+	return len(p.batch), nil
+}
+
+// cut takes what is not whole off the end of the log.
+func (p *replay) cut(at int64, what string) error {
+	g := p.g
+	g.end = at
+	end, err := dataEnd(g.file, at, g.size)
+	if err != nil {
+		return err
 	}
-	if cutAt >= 0 {
-		g.end = cutAt
-		bytes, err := dataEnd(g.file, cutAt, g.size)
-		if err != nil {
-			return err
-		}
-		s.damage(Damage{
-			File: name, Offset: cutAt, Bytes: bytes - cutAt, What: what, Torn: true,
-			Saved: s.save(g, cutAt, bytes),
-		})
-		if err := g.file.Truncate(cutAt); err != nil {
-			return err
-		}
-		if err := g.file.Sync(); err != nil {
-			return err
-		}
-		s.logBytes -= g.size - cutAt
-		g.size = cutAt
+	p.s.damage(Damage{
+		File: p.name(), Offset: at, Bytes: end - at, What: what, Torn: true,
+		Saved: p.s.save(g, at, end),
+	})
+	if err := g.file.Truncate(at); err != nil {
+		return err
 	}
+	if err := g.file.Sync(); err != nil {
+		return err
+	}
+	p.s.logBytes -= g.size - at
+	g.size = at
 	return nil
 }
