@@ -35,15 +35,17 @@ type record struct {
 
 // size is the length of the record.
 func (r *record) size() int64 {
-	return recordSize(uint32(len(r.meta)), uint32(len(r.content[0])+len(r.content[1])))
+	return recordSize(uint32(len(r.meta)), uint32(r.contentSize()))
 }
+
+func (r *record) contentSize() int { return len(r.content[0]) + len(r.content[1]) }
 
 // add appends a record; what is missing in its header is known when it is
 // written.
 func (b *batch) add(r *record) {
 	h := header{
 		kind: r.kind, version: version,
-		meta: uint32(len(r.meta)), content: uint32(len(r.content[0]) + len(r.content[1])),
+		meta: uint32(len(r.meta)), content: uint32(r.contentSize()),
 		metaSum: sum(r.meta), contentSum: r.contentSum,
 	}
 	at := len(b.buf)

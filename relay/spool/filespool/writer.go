@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
-	"slices"
 
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -183,7 +182,6 @@ func (w *writer) Commit(ctx context.Context, c spool.Commit) error {
 }
 
 func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
-	s := w.store
 	if w.err != nil {
 		return w.err
 	}
@@ -196,131 +194,32 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 	if len(c.Deliveries) == 0 {
 		return spool.ErrNoDelivery
 	}
-	// Each session syncs its own file: they do so at the same time, and before
-	// the record that names the file is written.
-	var own *ownFile
-	if w.file != nil {
-		if err := w.drain(); err != nil {
-			return err
-		}
-		if err := w.file.Sync(); err != nil {
-			return s.unsynced(err)
-		}
-		own = &w.own
-	}
-	m := c.Message
-	m.ID = w.id
-	m.Size = int64(len(c.Prepend)+len(*w.buf)) + w.own.size
-	ds := slices.Clone(c.Deliveries)
-	for i := range ds {
-		ds[i].ID = spool.DeliveryID{Message: w.id, Seq: i}
-	}
-	settle := slices.Clone(c.Settle)
-	for i := range settle {
-		s.setDue(&settle[i])
-	}
-	lists := eventLists(c.Events, settle)
-	if err := checkEvents(lists...); err != nil {
-		return err
-	}
-	x := extras{events: entriesOf(lists...)}
-	var key *keySum
-	if c.Claim != nil {
-		k, v := s.newClaim(w.id, c.Claim)
-		key, x.claim = &k, appendClaim(nil, k, &v)
-	}
-	meta := s.metas.Get().(*[]byte)
-	defer s.metas.Put(meta)
-	*meta = appendCommit((*meta)[:0], &m, own, ds, settle, x)
-	r := record{
-		kind: kindCommit, meta: *meta, extras: x,
-		content: [2][]byte{c.Prepend, *w.buf}, contentSum: sum(c.Prepend, *w.buf),
-	}
-	if own == nil && len(r.content[0])+len(r.content[1]) > maxContent || len(r.meta) > maxContent {
-		return errTooLong
-	}
-
-	s.mu.Lock()
-	for len(s.batch.buf) > batchLimit && s.open() == nil && s.failed == nil {
-		s.room.Wait()
-	}
-	if key != nil {
-		if err := s.await(ctx, *key); err != nil {
-			s.mu.Unlock()
-			return err
-		}
-	}
-	leases, err := s.admit(w.id, settle, &r, key)
+	own, err := w.syncOwn()
 	if err != nil {
-		s.mu.Unlock()
 		return err
 	}
-	var result error
-	r.done = func(at loc, err error) {
-		delete(s.committing, w.id)
-		if key != nil {
-			s.decide(*key)
-		}
-		if result = err; err != nil {
-			s.unbind(leases)
-			return
-		}
-		h := s.index.add(message{
-			id: w.id, size: m.Size, loc: at, own: own != nil,
-			content: uint32(len(r.content[0]) + len(r.content[1])),
-		})
-		s.lives(at.segment, s.index.messages.get(h).record())
-		for i := range ds {
-			d := &ds[i]
-			s.index.queue(
-				s.index.addDelivery(h, brief{
-					seq: i, key: []byte(packKey(d.Key)), due: nanos(d.Due), held: d.Held,
-				}),
-			)
-		}
-		for i, l := range leases {
-			s.settle(l, &settle[i])(at)
-		}
+	meta := w.store.metas.Get().(*[]byte)
+	defer w.store.metas.Put(meta)
+	e, err := w.entry(c, own, meta)
+	if err != nil {
+		return err
 	}
-	b := s.enqueue(&r, true)
-	b.files = b.files || own != nil
-	s.mu.Unlock()
-	<-b.done
-	return result
+	return e.commit(ctx)
 }
 
-// admit checks whether a message may be committed and takes hold of what it
-// settles. The caller holds the lock.
-func (s *Store) admit(
-	id spool.ID, settle []spool.Settlement, r *record, key *keySum,
-) ([]*lease, error) {
-	if err := s.open(); err != nil {
+// syncOwn makes the message's own file durable. Each session does so for its
+// own, at the same time, and before the record that names the file is written.
+func (w *writer) syncOwn() (*ownFile, error) {
+	if w.file == nil {
+		return nil, nil
+	}
+	if err := w.drain(); err != nil {
 		return nil, err
 	}
-	if s.failed != nil {
-		return nil, s.failed
+	if err := w.file.Sync(); err != nil {
+		return nil, w.store.unsynced(err)
 	}
-	if err := s.exists(id); err != nil {
-		return nil, err
-	}
-	if !s.fits(int64(len(s.batch.buf))+r.size()) ||
-		len(r.events) > 0 && s.events.overdue() || key != nil && s.claims.ledger.overdue() {
-		return nil, spool.ErrFull
-	}
-	if key != nil {
-		if err := s.reserve(*key); err != nil {
-			return nil, err
-		}
-	}
-	leases, err := s.bind(settle)
-	if err != nil {
-		if key != nil {
-			s.decide(*key)
-		}
-		return nil, err
-	}
-	s.committing[id] = struct{}{}
-	return leases, nil
+	return &w.own, nil
 }
 
 func (s *Store) exists(id spool.ID) error {
