@@ -90,3 +90,21 @@ func ExampleStore_Records() {
 	// Output:
 	// accepted
 }
+
+func ExampleOpen() {
+	dir, err := os.MkdirTemp("", "spool")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	s, err := filespool.Open(dir, &filespool.Options{MaxBytes: 10 << 30})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer s.Close()
+	r := s.Recovery()
+	fmt.Println(r.Messages, "messages,", len(r.Damage), "places damaged")
+	// Output: 0 messages, 0 places damaged
+}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -131,5 +133,29 @@ func TestWaitEnds(t *testing.T) {
 	}
 	if _, err := filespool.Open(t.TempDir(), &filespool.Options{Wait: -1}); err == nil {
 		t.Error("a negative Wait is taken")
+	}
+}
+
+func TestLock(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "new", "spool")
+	s := open(t, dir, nil)
+	if _, err := filespool.Open(dir, nil); !errors.Is(err, filespool.ErrLocked) {
+		t.Fatalf("error is %v, want ErrLocked", err)
+	}
+	s.Close()
+	open(t, dir, nil)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,0 +1,159 @@
+package filespool_test
+
+import (
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/relay/spool"
+	"github.com/postern-mail/postern/relay/spool/filespool"
+)
+
+// TestSpace has much mail go through while some stays, and looks at what the
+// log takes up.
+func TestSpace(t *testing.T) {
+	t.Parallel()
+	disk := filespool.NewDisk(1)
+	dir := t.TempDir()
+	s := openDisk(t, dir, disk)
+	now := time.Now()
+	stays := model{}
+	for i := range 3000 {
+		id := spool.NewID(now)
+		put(t, s, id, []byte(contents(id, length(id)%8)), deliveries("a", now))
+		l, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 3, TTL: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range l.Leases {
+			settle := spool.Settlement{ID: l.Delivery.ID, Token: l.Token}
+			if stay := i%50 == 0; stay || l.Delivery.Attempts > 0 {
+				settle.Attempts = l.Delivery.Attempts + 1
+				settle.Remaining, settle.Due = l.Delivery.Recipients, now.Add(time.Hour)
+				stays[l.Delivery.ID] = settle.Attempts
+			}
+			if err := s.Settle(t.Context(), settle); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i%100 == 99 {
+			// Those that stay have their next attempt.
+			now = now.Add(time.Hour)
+			s.Elapse(time.Until(now))
+			s.Flush()
+			if live, n := s.Live(); n > 8 {
+				t.Fatalf("after %d messages the log has %d segments for %d bytes", i+1, n, live)
+			}
+		}
+		if i%1000 == 999 {
+			s.Flush()
+			disk.Crash()
+			s.Close()
+			s = openDisk(t, dir, disk)
+			s.Elapse(time.Until(now))
+			l, err := s.Lease(
+				t.Context(), spool.LeaseRequest{Max: 1000, TTL: time.Minute},
+			)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found := model{}
+			for _, l := range l.Leases {
+				found[l.Delivery.ID] = l.Delivery.Attempts
+			}
+			if !maps.Equal(found, stays) {
+				t.Fatalf("found %d deliveries, want %d", len(found), len(stays))
+			}
+			s.Close()
+			s = openDisk(t, dir, disk)
+			s.Elapse(time.Until(now))
+		}
+	}
+	s.Elapse(time.Until(now.Add(time.Hour)))
+	l, err := s.Lease(
+		t.Context(), spool.LeaseRequest{Max: 1000, TTL: time.Minute},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range l.Leases {
+		if err := s.Settle(
+			t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+		); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Flush()
+	if live, n := s.Live(); live != 0 || n != 1 {
+		t.Fatalf("an empty queue counts %d bytes in %d segments", live, n)
+	}
+	s.Close()
+}
+
+// TestCleanWhileSettled settles a delivery at the moment when the cleaner reads
+// its message to copy it.
+func TestCleanWhileSettled(t *testing.T) {
+	t.Parallel()
+	for _, last := range []bool{true, false} {
+		disk := filespool.NewDisk(1)
+		dir := t.TempDir()
+		s := openDisk(t, dir, disk)
+		now := time.Now()
+		old := spool.NewID(now)
+		put(t, s, old, []byte("old"), append(deliveries("stays", now), deliveries("goes", now)...))
+		lease := func(max int, busy ...spool.Key) []spool.Lease {
+			l, err := s.Lease(
+				t.Context(), spool.LeaseRequest{Max: max, TTL: time.Minute, Busy: busy},
+			)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l.Leases
+		}
+		held := lease(2)
+		settle := func(l spool.Lease) {
+			if err := s.Settle(
+				t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+			); err != nil {
+				t.Error(err)
+			}
+		}
+		s.HoldCleaner(true)
+		for range 16 {
+			put(t, s, spool.NewID(now), make([]byte, 8000), deliveries("a", now))
+			for _, l := range lease(1, spool.Key{Route: "stays"}, spool.Key{Route: "goes"}) {
+				settle(l)
+			}
+		}
+		reads := 0
+		disk.Fault(func(op, name string) error {
+			// The first read is of the segment's headers, the second of the
+			// message.
+			if op == "read" {
+				reads++
+			}
+			if op == "read" && reads == 2 {
+				settle(held[1])
+				if last {
+					settle(held[0])
+				}
+			}
+			return nil
+		})
+		s.HoldCleaner(false)
+		s.Flush()
+		s.Flush() // what was settled meanwhile
+		if _, n := s.Live(); n > 2 || reads < 2 {
+			t.Fatalf("the log has %d segments after %d reads", n, reads)
+		}
+		disk.Crash()
+		s.Close()
+		s = openDisk(t, dir, disk)
+		l := lease(100)
+		if last && len(l) != 0 ||
+			!last && (len(l) != 1 || l[0].Delivery.ID != held[0].Delivery.ID) {
+			t.Fatalf("settled %v: leased %+v", last, l)
+		}
+		s.Close()
+	}
+}
