@@ -2,7 +2,6 @@ package filespool
 
 import (
 	"encoding/binary"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -93,7 +92,7 @@ func newLedger(s *Store, suffix string, age time.Duration) *ledger {
 	}
 }
 
-func (l *ledger) sheetName(number uint32) string { return fmt.Sprintf("%010d%s", number, l.suffix) }
+func (l *ledger) sheetName(number uint32) string { return numbered(number, l.suffix) }
 
 func (l *ledger) path(number uint32) string {
 	return filepath.Join(l.s.dir, l.sheetName(number))

@@ -4,9 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -36,7 +33,7 @@ func parseSheetHead(b []byte, number uint32) (h sheetHead, ok bool) {
 // open finds the sheets. Up to held they are all there is of the entries; what
 // is behind, the log has as well.
 func (l *ledger) open(held spool.Cursor) error {
-	numbers, err := l.numbers()
+	numbers, err := l.s.numbers(l.suffix)
 	if err != nil || len(numbers) == 0 {
 		l.mark = l.s.mark
 		l.last = l.known(held)
@@ -75,23 +72,6 @@ func (l *ledger) known(held spool.Cursor) spool.Cursor {
 		return 0
 	}
 	return held
-}
-
-// numbers lists the sheets in the directory.
-func (l *ledger) numbers() (list []uint32, err error) {
-	entries, err := l.s.fs.ReadDir(l.s.dir)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), l.suffix)
-		n, err := strconv.ParseUint(name, 10, 32)
-		if ok && err == nil && l.sheetName(uint32(n)) == e.Name() {
-			list = append(list, uint32(n))
-		}
-	}
-	slices.Sort(list)
-	return list, nil
 }
 
 // readHeads reads the headers of sheets and learns the mark. The one of a

@@ -56,6 +56,28 @@ func (s *Store) recover() error {
 	if err := s.openLedgers(held); err != nil {
 		return err
 	}
+	if err := s.replayAll(); err != nil {
+		return err
+	}
+	if err := s.matchFiles(); err != nil {
+		return err
+	}
+	if n := len(s.segments); n > 0 {
+		s.active = s.segments[n-1]
+	} else if err := s.roll(); err != nil {
+		return err
+	}
+	s.addLost()
+	s.queueAll()
+	s.recovery.Segments = len(s.segments)
+	s.recovery.Messages = s.index.messages.len()
+	s.recovery.Deliveries = s.index.deliveries.len()
+	s.recovery.Took = time.Since(began)
+	return nil
+}
+
+// replayAll reads the log.
+func (s *Store) replayAll() error {
 	for i, g := range s.segments {
 		if i > 0 && s.segments[i-1].number != g.number-1 {
 			s.breakLedgers()
@@ -67,20 +89,16 @@ func (s *Store) recover() error {
 	}
 	s.raiseSeq()
 	s.seq++
-	if err := s.matchFiles(); err != nil {
-		return err
-	}
-	if n := len(s.segments); n > 0 {
-		s.active = s.segments[n-1]
-	} else if err := s.roll(); err != nil {
-		return err
-	}
-	s.addLost()
+	return nil
+}
+
+// queueAll counts what lives in the log and queues the deliveries.
+func (s *Store) queueAll() {
 	x := s.index
 	for _, h := range x.byID {
 		m := x.messages.get(h)
 		s.lives(m.loc.segment, m.record())
-		for d := m.first; d != none; {
+		for d := m.first; d != none; d = x.deliveries.get(d).next {
 			e := x.deliveries.get(d)
 			if !e.update.isZero() {
 				s.lives(e.update.segment, recordSize(e.update.meta, 0))
@@ -88,7 +106,6 @@ func (s *Store) recover() error {
 			if r := x.byRoute[e.route]; !e.held {
 				r.queue.items = append(r.queue.items, d)
 			}
-			d = e.next
 		}
 	}
 	for _, r := range x.byRoute {
@@ -97,9 +114,4 @@ func (s *Store) recover() error {
 			x.routes.push(r)
 		}
 	}
-	s.recovery.Segments = len(s.segments)
-	s.recovery.Messages = x.messages.len()
-	s.recovery.Deliveries = x.deliveries.len()
-	s.recovery.Took = time.Since(began)
-	return nil
 }

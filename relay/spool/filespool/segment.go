@@ -46,7 +46,10 @@ type segment struct {
 	before marks
 }
 
-func segmentName(number uint32) string { return fmt.Sprintf("%010d%s", number, segmentSuffix) }
+// numbered is the name of a file of a row.
+func numbered(number uint32, suffix string) string { return fmt.Sprintf("%010d%s", number, suffix) }
+
+func segmentName(number uint32) string { return numbered(number, segmentSuffix) }
 
 // The header of a segment:
 //

@@ -15,70 +15,81 @@ import (
 
 // openSegments opens the files of the log and finds out the mark.
 func (s *Store) openSegments() error {
-	entries, err := s.fs.ReadDir(s.dir)
+	numbers, err := s.numbers(segmentSuffix)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), segmentSuffix)
-		n, err := strconv.ParseUint(name, 10, 32)
-		if !ok || err != nil || segmentName(uint32(n)) != e.Name() {
-			continue
-		}
-		f, err := s.fs.OpenFile(filepath.Join(s.dir, e.Name()), openWrite)
-		if err != nil {
+	for _, n := range numbers {
+		g := &segment{number: n}
+		if g.file, err = s.fs.OpenFile(filepath.Join(s.dir, segmentName(n)), openWrite); err != nil {
 			return err
 		}
-		g := &segment{number: uint32(n), file: f}
 		s.segments = append(s.segments, g)
-		if g.size, err = f.Size(); err != nil {
+		if g.size, err = g.file.Size(); err != nil {
 			return err
 		}
 		if g.size > 1<<34 {
-			return fmt.Errorf("filespool: %s is too long", e.Name())
+			return fmt.Errorf("filespool: %s is too long", segmentName(n))
 		}
 		s.logBytes += g.size
-		s.byNumber[g.number] = g
+		s.byNumber[n] = g
 	}
-	slices.SortFunc(s.segments, func(a, b *segment) int {
-		return int(int64(a.number) - int64(b.number))
-	})
-
 	if err := s.findMark(); err != nil {
 		return err
 	}
 	for i, g := range s.segments {
-		name := segmentName(g.number)
-		follows := i > 0 && s.segments[i-1].number == g.number-1
-		if i > 0 && !follows {
-			s.lose(
-				Damage{File: name, What: "files of the log before this one are missing"}, nil, nil,
-			)
+		var before *segment
+		if i > 0 {
+			before = s.segments[i-1]
 		}
-		h, ok, err := s.readHeader(g)
-		if err != nil {
+		if err := s.openHeader(g, before); err != nil {
 			return err
 		}
-		if !ok {
-			g.before = marks{unknown, unknown}
-			s.damage(
-				Damage{
-					File: name, Bytes: segmentHeader,
-					What: "header of the file is damaged; written anew",
-				},
-			)
-			if err := writeFull(
-				g.file, s.segmentHeader(g.number, 0, true, g.before)[:segmentHeader], 0,
-			); err != nil {
-				return err
-			}
-			g.size, g.reused = max(g.size, segmentHeader), true
-			continue
+	}
+	return nil
+}
+
+// numbers lists the numbered files of the directory with a suffix.
+func (s *Store) numbers(suffix string) (list []uint32, err error) {
+	entries, err := s.fs.ReadDir(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		name, ok := strings.CutSuffix(e.Name(), suffix)
+		n, err := strconv.ParseUint(name, 10, 32)
+		if ok && err == nil && numbered(uint32(n), suffix) == e.Name() {
+			list = append(list, uint32(n))
 		}
-		g.reused, g.before = h.reused, h.marks
-		if follows && h.before >= segmentHeader {
-			s.segments[i-1].end = h.before
-		}
+	}
+	slices.Sort(list)
+	return list, nil
+}
+
+// openHeader reads the header of a segment, and writes it anew if it is
+// damaged. It also tells where the segment before, if there is one, ends.
+func (s *Store) openHeader(g, before *segment) error {
+	name := segmentName(g.number)
+	follows := before != nil && before.number == g.number-1
+	if before != nil && !follows {
+		s.lose(Damage{File: name, What: "files of the log before this one are missing"}, nil, nil)
+	}
+	h, ok, err := s.readHeader(g)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		s.damage(Damage{
+			File: name, Bytes: segmentHeader, What: "header of the file is damaged; written anew",
+		})
+		g.size, g.reused = max(g.size, segmentHeader), true
+		g.before = marks{unknown, unknown}
+		b := s.segmentHeader(g.number, 0, g.reused, g.before)
+		return writeFull(g.file, b[:segmentHeader], 0)
+	}
+	g.reused, g.before = h.reused, h.marks
+	if follows && h.before >= segmentHeader {
+		before.end = h.before
 	}
 	return nil
 }
