@@ -11,14 +11,15 @@ import (
 var _ spool.Keys = (*Store)(nil)
 
 // claims are the idempotency keys in use, in memory and in a ledger. A key
-// takes about 150 bytes of memory and as much on disk.
+// takes about 150 bytes of memory and 136 on disk.
 type claims struct {
 	ledger *ledger
 	max    int
 
 	// With Store.mu held.
-	by    map[keySum]claim
-	queue []aged // oldest first, from head on
+	by    map[keySum]int // the place in queue, counted from the first ever
+	queue []aged         // oldest first, from head on
+	base  int            // the place of queue[0]
 	head  int
 	// underway are the keys of commits that are being written. The channel is
 	// closed when the outcome is known.
@@ -39,7 +40,7 @@ type claim struct {
 // aged is a claim in the order of their coming.
 type aged struct {
 	key keySum
-	at  spool.Cursor
+	claim
 }
 
 const claimBytes = 16 + 16 + 32 + 8
@@ -58,7 +59,7 @@ func sumKey(scope, key string) (k keySum) {
 func newClaims(s *Store) claims {
 	return claims{
 		ledger: newLedger(s, ".claims", 0), max: spool.MaxClaims,
-		by: make(map[keySum]claim), underway: make(map[keySum]chan struct{}),
+		by: make(map[keySum]int), underway: make(map[keySum]chan struct{}),
 	}
 }
 
@@ -80,34 +81,38 @@ func parseClaim(b []byte) (k keySum, c claim, ok bool) {
 
 // add puts a claim in use. The caller holds the lock.
 func (c *claims) add(k keySum, v claim, now int64) {
-	c.by[k] = v
-	c.queue = append(c.queue, aged{k, v.at})
+	c.by[k] = c.base + len(c.queue)
+	c.queue = append(c.queue, aged{k, v})
 	c.trim(now)
 }
 
 // trim forgets the oldest keys that have ended or are too many.
 func (c *claims) trim(now int64) {
 	for ; c.head < len(c.queue); c.head++ {
-		q := c.queue[c.head]
-		v, ok := c.by[q.key]
-		mine := ok && v.at == q.at
-		if mine && v.until > now && len(c.by) <= c.max {
+		q := &c.queue[c.head]
+		n, ok := c.by[q.key]
+		if !ok || n != c.base+c.head {
+			continue // taken again since
+		}
+		if q.until > now && len(c.by) <= c.max {
 			break
 		}
-		if mine {
-			delete(c.by, q.key)
-		}
+		delete(c.by, q.key)
 	}
-	if c.head > 1024 && c.head > len(c.queue)/2 {
+	if c.head > 1024 && c.head > len(c.queue)/8 {
 		c.queue = append(make([]aged, 0, len(c.queue)-c.head), c.queue[c.head:]...)
-		c.head = 0
+		c.base, c.head = c.base+c.head, 0
 	}
 }
 
 // find returns the message that has a key now.
 func (c *claims) find(k keySum, now int64) (claim, bool) {
-	v, ok := c.by[k]
-	return v, ok && v.until > now
+	n, ok := c.by[k]
+	if !ok {
+		return claim{}, false
+	}
+	v := c.queue[n-c.base].claim
+	return v, v.until > now
 }
 
 // oldest is the place of the oldest key in use; what is before it may go.

@@ -22,6 +22,43 @@
 // written when the machine stopped is cut off. Both this and damage are logged
 // and listed by [Store.Recovery].
 //
+// # Events
+//
+// The events of a commit or a settlement ride in its record: one sync is enough
+// for both. After the sync they are copied to files of their own (.events),
+// from which they are read. A record goes only when the disk has its copies;
+// before that Open makes those anew that a crash took. Without events none of
+// this is done.
+//
+// A place in the log of events is the number of a record and that of the event
+// in it. It stays the same, and none is given twice. [Store.Truncate] removes
+// whole files; a file is added to for a day at most. The places of up to 1000
+// consumers are in one file, which [Store.Advance] replaces.
+//
+// What is damaged is passed over, and a gap tells the reader. Damage of the log
+// in which events may have been that were not copied yet counts as one.
+//
+// # Keys
+//
+// An idempotency key rides in the record of its commit and is copied like an
+// event, to files (.claims) that go when the keys in them have ended. All keys
+// in use are in memory as well, with their messages and digests, about 150
+// bytes each: 150 MB with [spool.MaxClaims]. Scope and key stand in no file,
+// only a digest of them.
+//
+// # Counters and values
+//
+// What [Store.Add] and [Store.Put] keep is in memory, up to 16 MiB of keys and
+// values; beyond that what ends first goes. A file holds it, which is replaced
+// five seconds after a change and by Close: a crash loses what came later.
+//
+// # Hand-over
+//
+// One process has the directory open. When a new version of an application
+// starts while the old one still runs, set [Options].Wait in the new one: its
+// Open waits until the old one has drained and closed the store, or has died,
+// and finds all that was left. Without Wait it fails with [ErrLocked].
+//
 // # Damage
 //
 // One wrong byte of what is known of a message beside its content is put right

@@ -16,8 +16,9 @@ type Options struct {
 	// SegmentBytes is the length of a file of the log. Defaults to 64 MiB, or
 	// an eighth of MaxBytes if that is less.
 	SegmentBytes int64
-	// MaxBytes bounds what the store takes up on disk, in bytes. Beyond it
-	// Create and Commit answer spool.ErrFull. Defaults to no bound.
+	// MaxBytes bounds what the store takes up on disk, events and keys
+	// included, in bytes. Beyond it Create and Commit answer spool.ErrFull.
+	// Defaults to no bound.
 	MaxBytes int64
 	// MinFree is the room, in bytes, to be left on the disk. With less, Create
 	// and Commit answer spool.ErrFull. Defaults to 64 MiB; negative is no

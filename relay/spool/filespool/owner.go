@@ -21,9 +21,7 @@ func (s *Store) checkOwner() error {
 	}
 	for _, e := range entries {
 		name := filepath.Join(s.dir, e.Name())
-		ours := e.Name() == "lock" || e.Name() == spareName || name == s.files ||
-			strings.HasSuffix(e.Name(), segmentSuffix)
-		if !ours {
+		if !s.isOurs(e.Name()) {
 			continue
 		}
 		info, err := e.Info()
@@ -45,4 +43,18 @@ func (s *Store) checkOwner() error {
 		}
 	}
 	return nil
+}
+
+// isOurs tells whether the store reads a file of its directory by that name.
+func (s *Store) isOurs(name string) bool {
+	switch name {
+	case "lock", spareName, filepath.Base(s.files), consumersName, sharedName:
+		return true
+	}
+	for _, suffix := range []string{segmentSuffix, s.events.suffix, s.claims.ledger.suffix} {
+		if strings.HasSuffix(name, suffix) {
+			return true
+		}
+	}
+	return false
 }
