@@ -4,68 +4,76 @@ import "github.com/postern-mail/postern/relay/spool"
 
 // apply enters a record in the index and reports whether it could be read.
 func (s *Store) apply(g *segment, r *found) bool {
-	x := s.index
 	at := loc{g.number, uint32(r.at / alignment), r.meta}
 	d := &decoder{b: r.body}
-	var extra extras
+	var x extras
 	if r.kind == kindCommit {
-		h := d.head()
-		extra = h.extras
-		if !d.bad {
-			s.forget(h.id) // a copy made by the cleaner takes the place of the original
-			delete(s.lost, h.id)
-			n := d.count(leastDelivery)
-			e := x.add(
-				message{id: h.id, size: h.size, loc: at, content: r.content, own: h.own != nil},
-			)
-			for range n {
-				b := d.brief(h.states)
-				if d.skipRest(); d.bad {
-					break
-				}
-				x.addDelivery(e, b)
-			}
-			if m := x.messages.get(e); d.bad || m.first == none ||
-				!m.own && m.size != int64(m.content) {
-				d.bad = true
-				s.forget(h.id)
-			}
-		}
+		x = s.applyMessage(d, at, r.content)
 	}
 	if r.kind == kindCommit || r.kind == kindSettle {
-		for range d.count(leastSettlement) {
-			c := d.change()
-			if c.remaining {
-				d.skipRest()
-			}
-			if d.bad {
-				break
-			}
-			_, m := x.find(c.id)
-			if m == nil {
-				if !c.remaining {
-					s.found(c.id, c.seq) // delivered, or made known before
-				}
-				continue
-			}
-			h, e := x.delivery(m, c.seq)
-			switch {
-			case e == nil:
-			case c.remaining:
-				x.move(h, c.key, c.due, c.held)
-				e.update = at
-			default:
-				x.remove(h)
-			}
-		}
+		s.applySettlements(d, at)
 	}
 	if r.kind == kindSettle && d.at < len(d.b) {
-		extra.events = d.events()
+		x.events = d.events()
 	}
 	if !d.bad {
-		s.restoreExtras(r.seq, &extra)
+		s.restoreExtras(r.seq, &x)
 	}
 	return !d.bad
+}
+
+// applyMessage enters a message and its deliveries.
+func (s *Store) applyMessage(d *decoder, at loc, content uint32) extras {
+	h := d.head()
+	if d.bad {
+		return extras{}
+	}
+	s.forget(h.id) // a copy made by the cleaner takes the place of the original
+	delete(s.lost, h.id)
+	x := s.index
+	n := d.count(leastDelivery)
+	e := x.add(message{id: h.id, size: h.size, loc: at, content: content, own: h.own != nil})
+	for range n {
+		b := d.brief(h.states)
+		if d.skipRest(); d.bad {
+			break
+		}
+		x.addDelivery(e, b)
+	}
+	if m := x.messages.get(e); d.bad || m.first == none || !m.own && m.size != int64(m.content) {
+		d.bad = true
+		s.forget(h.id)
+	}
+	return h.extras
+}
+
+// applySettlements changes the deliveries that a record settles.
+func (s *Store) applySettlements(d *decoder, at loc) {
+	for range d.count(leastSettlement) {
+		c := d.change()
+		if c.remaining {
+			d.skipRest()
+		}
+		if d.bad {
+			return
+		}
+		_, m := s.index.find(c.id)
+		if m == nil {
+			if !c.remaining {
+				s.found(c.id, c.seq) // delivered, or made known before
+			}
+			continue
+		}
+		h, e := s.index.delivery(m, c.seq)
+		switch {
+		case e == nil:
+		case c.remaining:
+			s.index.move(h, c.key, c.due, c.held)
+			e.update = at
+		default:
+			s.index.remove(h)
+		}
+	}
 }
 
 // forget drops a message that is not queued.

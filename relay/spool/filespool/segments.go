@@ -21,7 +21,9 @@ func (s *Store) openSegments() error {
 	}
 	for _, n := range numbers {
 		g := &segment{number: n}
-		if g.file, err = s.fs.OpenFile(filepath.Join(s.dir, segmentName(n)), openWrite); err != nil {
+		if g.file, err = s.fs.OpenFile(
+			filepath.Join(s.dir, segmentName(n)), openWrite,
+		); err != nil {
 			return err
 		}
 		s.segments = append(s.segments, g)
