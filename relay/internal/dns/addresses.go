@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -80,6 +81,10 @@ func (r *Resolver) family(
 	return answer(host, p, slices.Clone(p.addresses))
 }
 
+// otherFamily is how long IPv6 addresses are waited for where there are IPv4
+// ones: some servers never answer about those that do not exist.
+const otherFamily = 2 * time.Second
+
 // both asks for the addresses of both families at once. One family is enough;
 // without any, a failure of one weighs more than the "not found" of the other.
 func (r *Resolver) both(
@@ -88,16 +93,25 @@ func (r *Resolver) both(
 	if name, ok := canonicalName(host); ok {
 		r.begin(question{name, dns.TypeAAAA}) // does not wait for A
 	}
-	p4, p6 := r.lookUp(ctx, host, dns.TypeA), r.lookUp(ctx, host, dns.TypeAAAA)
-	a := delivery.Answer[netip.Addr]{
-		Records:   slices.Concat(p4.addresses, p6.addresses),
-		Name:      cmp.Or(p4.name, p6.name, host),
-		Authentic: p4.authentic && p6.authentic,
+	p4 := r.lookUp(ctx, host, dns.TypeA)
+	if len(p4.addresses) > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, otherFamily)
+		defer cancel()
 	}
+	p6 := r.lookUp(ctx, host, dns.TypeAAAA)
+	a := delivery.Answer[netip.Addr]{
+		Records: slices.Concat(p4.addresses, p6.addresses),
+		Name:    cmp.Or(p4.name, p6.name, host),
+	}
+	// A failure says nothing about the addresses that are known: whoever makes
+	// the one fail does not make the others doubtful.
+	known := len(a.Records) > 0
+	a.Authentic = (p4.authentic || known && p4.failed()) && (p6.authentic || known && p6.failed())
 	switch {
-	case len(a.Records) > 0:
+	case known:
 		return a, nil
-	case !delivery.IsNotFound(p4.err):
+	case p4.failed():
 		return a, p4.err
 	}
 	return a, p6.err

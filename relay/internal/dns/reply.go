@@ -42,6 +42,9 @@ type reply struct {
 	aliases   int // questions on the way
 }
 
+// failed reports whether nothing is known.
+func (p *reply) failed() bool { return p.err != nil && !delivery.IsNotFound(p.err) }
+
 // bytes is about what the reply takes of the memory.
 func (p *reply) bytes() int {
 	n := replyBytes + len(p.name) + recordBytes*len(p.addresses)

@@ -147,3 +147,5 @@ func ask(t *testing.T, servers ...*server) *dns.Resolver {
 	}
 	return dns.New(cfg)
 }
+
+func notFound() error { return &net.DNSError{Err: "no such host", IsNotFound: true} }
