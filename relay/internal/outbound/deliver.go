@@ -21,12 +21,12 @@ const maxTries = 4
 func (c *Client) Deliver(ctx context.Context, r *Request) []delivery.Result {
 	t := c.memory.Get().(*transaction)
 	t.begin(r)
-	h := ready(r.Hop, r.Domain)
+	t.hop = ready(r.Hop, r.Domain)
 	for len(t.todo) > 0 {
-		c.attempt(ctx, t, h)
+		c.attempt(ctx, t, &t.hop)
 	}
 	res := t.res
-	t.req, t.res, t.plan, t.lost, t.lmtp = nil, nil, nil, nil, false
+	t.req, t.res, t.plan, t.lost, t.hop = nil, nil, nil, nil, hop{}
 	c.memory.Put(t)
 	return res
 }

@@ -46,6 +46,7 @@ func (c *Client) exchangers(ctx context.Context, domain string) ([]string, *deli
 // preferred gives the exchangers to be tried, the best first and equal ones in
 // random order, or why there is none.
 func preferred(list []*net.MX, own string) ([]string, *delivery.Error) {
+	list = slices.Clone(list) // the resolver may keep it
 	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	slices.SortStableFunc(list, func(a, b *net.MX) int { return cmp.Compare(a.Pref, b.Pref) })
 	// Section 5.1: hosts as good as or worse than this one would send the mail

@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"strings"
 
@@ -29,8 +30,8 @@ type hopKey struct {
 }
 
 // ready fills a next hop's defaults in and gives it its key.
-func ready(of *connector.NextHop, domain string) *hop {
-	h := &hop{NextHop: of.WithDefaults()}
+func ready(of *connector.NextHop, domain string) hop {
+	h := hop{NextHop: of.WithDefaults()}
 	if len(h.Hosts) == 0 {
 		h.domain = domain
 	}
@@ -42,16 +43,16 @@ func ready(of *connector.NextHop, domain string) *hop {
 		plaintext: h.AllowPlaintextAuth, private: h.AllowPrivateAddresses, roots: h.RootCAs,
 	}
 	if len(h.Certificates) > 0 {
-		h.key.certificates = digest(h)
+		h.key.certificates = digest(h.Certificates)
 	}
 	return h
 }
 
 // digest tells the certificates that a peer is shown apart.
-func digest(h *hop) (sum [sha256.Size]byte) {
+func digest(list []tls.Certificate) (sum [sha256.Size]byte) {
 	d := sha256.New()
-	for i := range h.Certificates {
-		for _, der := range h.Certificates[i].Certificate {
+	for i := range list {
+		for _, der := range list[i].Certificate {
 			d.Write(der)
 		}
 		d.Write([]byte{0})

@@ -34,7 +34,7 @@ func (t *transaction) run(ctx context.Context, c *conn) verdict {
 	}
 	later := t.todo[t.asked:]
 	switch {
-	case t.delivered || t.mailed && (len(t.accepted) == 0 || t.lmtp):
+	case t.delivered || t.mailed && (len(t.accepted) == 0 || t.hop.LMTP):
 		t.over = append(t.over, later...)
 	case len(t.accepted) > 0:
 		t.settle(later, t.res[t.accepted[0]]) // the content was refused, and would be again

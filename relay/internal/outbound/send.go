@@ -85,7 +85,7 @@ func (t *transaction) unknown(c *conn, rep *reply) verdict {
 // final reads what becomes of the message: one reply, with LMTP one for every
 // recipient accepted (RFC 2033 section 4.2).
 func (t *transaction) final(ctx context.Context, c *conn) verdict {
-	if !t.lmtp {
+	if !t.hop.LMTP {
 		rep, err := c.read(c.times.FinalTimeout, nil)
 		if err != nil {
 			return t.stop(ctx, c, delivery.OpData, err)

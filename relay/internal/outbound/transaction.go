@@ -10,6 +10,7 @@ import (
 // is used again.
 type transaction struct {
 	req *Request
+	hop hop
 	res []delivery.Result // zero: not decided
 	// ascii has the spellings of the addresses for a peer without SMTPUTF8,
 	// that of the sender last; nil if all are ASCII.
@@ -21,7 +22,6 @@ type transaction struct {
 	todo, accepted, over []int
 	asked                int // of todo, in this transaction
 	due                  due
-	lmtp                 bool // one reply for each recipient
 	mailed               bool // MAIL was accepted
 	ended                bool // the end of the content may have reached the peer
 	delivered            bool // the message was taken for somebody
@@ -38,7 +38,6 @@ type transaction struct {
 // line or a path there.
 func (t *transaction) begin(r *Request) {
 	t.req, t.res, t.plan = r, make([]delivery.Result, len(r.Recipients)), nil
-	t.lmtp = r.Hop.LMTP
 	t.keep, t.signed, t.signatures = false, false, nil
 	t.spell()
 	t.todo = t.todo[:0]
