@@ -50,7 +50,7 @@ func Call[T any](
 	if c.abandoned.Load() >= maxAbandoned {
 		return none, errAbandoned
 	}
-	a := &answer[T]{err: errNoAnswer, given: make(chan struct{}, 1)}
+	a := &outcome[T]{err: errNoAnswer, given: make(chan struct{}, 1)}
 	go a.ask(c, what, whom, f)
 	select {
 	case <-a.given:
@@ -75,8 +75,8 @@ func Call[T any](
 	return a.value, a.err
 }
 
-// answer is what a call comes to.
-type answer[T any] struct {
+// outcome is what a call comes to.
+type outcome[T any] struct {
 	value T
 	err   error
 	given chan struct{}
@@ -84,7 +84,7 @@ type answer[T any] struct {
 }
 
 // ask makes the call.
-func (a *answer[T]) ask(c *Calls, what string, whom slog.Attr, f func() (T, error)) {
+func (a *outcome[T]) ask(c *Calls, what string, whom slog.Attr, f func() (T, error)) {
 	defer func() {
 		if v := recover(); v != nil {
 			a.err = fmt.Errorf("%w: %v", errPanicked, v)
