@@ -25,6 +25,16 @@ type outcome struct {
 	rest []spool.Recipient
 }
 
+// pendingReport gathers what the sender of a message is to be told.
+type pendingReport struct {
+	cause   string    // of the report
+	tried   time.Time // the last attempt; zero if nobody knows any more
+	expires time.Time
+	last    bool // there is no further attempt
+	damaged bool // the original: nothing of it is shown
+	rcpts   []dsn.Recipient
+}
+
 // fate is what a settlement comes to for a recipient: its event, which is made
 // before the settlement, so that the store keeps it in the same step.
 type fate struct {
@@ -77,6 +87,11 @@ func outcomeOf(
 		}
 	}
 	return o
+}
+
+// isLate reports whether a message has waited so long that its sender is told.
+func isLate(r *delivery.Retry, m *spool.Message, now time.Time) bool {
+	return r.DelayNotification > 0 && now.Sub(m.Created) >= r.DelayNotification
 }
 
 // enhancedExpired is "delivery time expired" (RFC 3463 section 3.5).

@@ -55,11 +55,6 @@ func (d *Deliverer) Overdue(l *spool.Lease) (state Overdue, changes time.Time) {
 	return OnTime, changes
 }
 
-// isLate reports whether a message has waited so long that its sender is told.
-func isLate(r *delivery.Retry, m *spool.Message, now time.Time) bool {
-	return r.DelayNotification > 0 && now.Sub(m.Created) >= r.DelayNotification
-}
-
 func hearsOfDelay(m *spool.Message, rcpt *spool.Recipient) bool {
 	return !rcpt.Delayed && dsn.Wanted(m.From, rcpt.Notify, dsn.Delayed)
 }

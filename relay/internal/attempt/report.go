@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/event"
@@ -13,16 +12,6 @@ import (
 	"github.com/postern-mail/postern/relay/internal/routing"
 	"github.com/postern-mail/postern/relay/spool"
 )
-
-// pendingReport gathers what the sender of a message is to be told.
-type pendingReport struct {
-	cause   string    // of the report
-	tried   time.Time // the last attempt; zero if nobody knows any more
-	expires time.Time
-	last    bool // there is no further attempt
-	damaged bool // the original: nothing of it is shown
-	rcpts   []dsn.Recipient
-}
 
 // step settles a delivery and, in the same step, queues the report to the
 // sender, if there is anything to tell.
