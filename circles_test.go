@@ -42,7 +42,6 @@ var crowded = [...]string{
 	"relay/internal/dsn/write.go",
 	"relay/internal/header/header.go",
 	"relay/internal/header/header_test.go",
-	"relay/internal/sched/fair_test.go",
 	"relay/internal/sevenbit/sevenbit_test.go",
 	"relay/internal/sevenbit/words.go",
 	"relay/invariants_test.go",
@@ -55,7 +54,6 @@ var crowded = [...]string{
 	"relay/spool/filespool/ledger.go",
 	"relay/spool/filespool/recover_test.go",
 	"relay/spool/memspool/memspool.go",
-	"relay/spool/spooltest/spooltest.go",
 	"relay/support_test.go",
 }
 
