@@ -240,3 +240,21 @@ func FuzzSenders(f *testing.F) {
 		}
 	})
 }
+
+func TestRefusalText(t *testing.T) {
+	t.Parallel()
+	for _, r := range []auth.Refusal{
+		"", auth.WrongSecret, auth.SecretExpired, auth.WrongOwner, auth.Expired, auth.Held,
+		auth.SourceRefused, auth.RightsReduced, auth.RateReached, auth.DayReached,
+	} {
+		text, err := json.Marshal(r)
+		var back auth.Refusal
+		if err != nil || json.Unmarshal(text, &back) != nil || back != r {
+			t.Errorf("%q became %s, %q, %v", r, text, back, err)
+		}
+	}
+	var r auth.Refusal
+	if err := r.UnmarshalText([]byte("because")); err == nil || r != "" {
+		t.Errorf("read %q, %v", r, err)
+	}
+}

@@ -38,15 +38,15 @@ func ExampleSubmission() {
 	c := connector.Submission("users")
 
 	fmt.Println(c.Bindings, c.AuthMechanisms)
-	fmt.Println("before log-on:", c.Rights(connector.Subject{TLS: true}))
+	fmt.Println("before logon:", c.Rights(connector.Subject{TLS: true}))
 	fmt.Println(
-		"after log-on: ",
+		"after logon: ",
 		c.Rights(connector.Subject{TLS: true, Authenticated: true, User: "alice"}),
 	)
 	// Output:
 	// [0.0.0.0:587 [::]:587] Tls, BasicAuth, BasicAuthRequireTLS, Integrated
-	// before log-on: None
-	// after log-on:  ms-Exch-SMTP-Submit, ms-Exch-SMTP-Accept-Any-Recipient, ms-Exch-Accept-Headers-Routing, ms-Exch-Bypass-Anti-Spam
+	// before logon: None
+	// after logon:  ms-Exch-SMTP-Submit, ms-Exch-SMTP-Accept-Any-Recipient, ms-Exch-Accept-Headers-Routing, ms-Exch-Bypass-Anti-Spam
 }
 
 // Submission with TLS from the first byte.
@@ -351,4 +351,50 @@ func ExampleConnector_AsksForCertificate() {
 	partners := connector.New("partners", connector.Partner)
 	fmt.Println(partners.AsksForCertificate(), connector.Submission("users").AsksForCertificate())
 	// Output: true false
+}
+
+// Hosts on the internet may write to the accepted domains, and may not pretend
+// to be one of ours.
+func ExampleFromInternet() {
+	in := connector.FromInternet("mx")
+	rights := in.Rights(connector.Subject{TLS: true})
+	fmt.Println(in.Bindings, in.RemoteIPRanges)
+	fmt.Println(rights.Has(connector.Submit), rights.Has(connector.AcceptAnyRecipient))
+	fmt.Println(rights.Has(connector.AcceptAuthoritativeDomainSender))
+	// Output:
+	// [0.0.0.0:25 [::]:25] [0.0.0.0/0 ::/0]
+	// true false
+	// false
+}
+
+// The words of a configuration file are those of Exchange, in any case.
+func ExampleParseUsage() {
+	usage, _ := connector.ParseUsage("internet")
+	groups, _ := connector.ParsePermissionGroup("AnonymousUsers, partners")
+	by, _ := connector.ParseRateSource("ipaddress")
+	level, _ := connector.ParseTLSLevel("domainvalidation")
+	fmt.Println(usage, "|", groups, "|", by, "|", level)
+	_, err := connector.ParseAuthMechanism("Tls, CramMD5")
+	fmt.Println(err)
+	// Output:
+	// Internet | AnonymousUsers, Partners | IPAddress | DomainValidation
+	// connector: unknown auth mechanism "CramMD5"; valid are Tls, BasicAuth, BasicAuthRequireTLS, Integrated, ExchangeServer, ExternalAuthoritative, None
+}
+
+// A password is for the host whose certificate has the right name, and for
+// nobody else.
+func ExampleTLSLevel() {
+	out := &connector.SendConnector{
+		Name: "out", AddressSpaces: connector.AllDomains(),
+		NextHop: connector.NextHop{
+			Hosts: []string{"smtp.example.net:587"}, TLS: connector.TLSEncryptionOnly,
+			Username: "app", Password: "secret",
+		},
+	}
+	fmt.Println(out.Validate() == nil)
+	out.TLS, out.TLSDomain = connector.TLSDomainValidation, "smtp.example.net"
+	fmt.Println(out.Validate() == nil)
+	// Output:
+	// false
+	// true
 }

@@ -86,7 +86,7 @@ type Limits struct {
 	// MaxProtocolErrors bounds the wrong commands of a session. Negative: no
 	// limit. Defaults to 5.
 	MaxProtocolErrors int
-	// MaxLogonFailures bounds the failed log-ons of a session, up to 10.
+	// MaxLogonFailures bounds the failed logons of a session, up to 10.
 	// Negative: no limit. Defaults to 3.
 	MaxLogonFailures int
 	// InactivityTimeout ends a session in which nothing happens, 1 second to 1
@@ -98,7 +98,7 @@ type Limits struct {
 	// Tarpit delays error replies to anonymous sessions, up to 10 minutes.
 	// Negative: no delay. Defaults to 5 seconds.
 	Tarpit time.Duration
-	// AuthTarpit delays the replies to failed log-ons, up to 10 minutes.
+	// AuthTarpit delays the replies to failed logons, up to 10 minutes.
 	// Negative: no delay. Defaults to 5 seconds.
 	AuthTarpit time.Duration
 }

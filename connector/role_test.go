@@ -70,15 +70,15 @@ func TestServers(t *testing.T) {
 		},
 			Subject{TLS: true, Names: []string{"relay1.example.com"}}, 0, Servers},
 
-		{"by log-on", nil, logged, servers, Servers},
+		{"by logon", nil, logged, servers, Servers},
 		{
-			"not by log-on outside TLS", nil,
+			"not by logon outside TLS", nil,
 			Subject{Authenticated: true, User: "relay", Server: true}, users, User("relay"),
 		},
-		{"not by log-on without the mechanism", func(c *Connector) {
+		{"not by logon without the mechanism", func(c *Connector) {
 			c.AuthMechanisms = TLS | BasicAuth
 		}, logged, users, User("relay")},
-		{"not before log-on", nil, Subject{Server: true, TLS: true}, anonymous, Anonymous},
+		{"not before logon", nil, Subject{Server: true, TLS: true}, anonymous, Anonymous},
 		{"who logs on as a user is one, whatever the certificate", nil,
 			Subject{
 				Authenticated: true, User: "alice", TLS: true,

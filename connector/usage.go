@@ -138,7 +138,7 @@ func FromInternet(name string) *Connector {
 }
 
 // Submission returns a connector for users: from every address, on port 587 of
-// all local addresses, log-on only inside TLS, and then to any recipient. For
+// all local addresses, logon only inside TLS, and then to any recipient. For
 // TLS from the first byte set ImplicitTLS and bind port 465.
 //
 // It is a Client connector without the 5 messages a minute, which suit a person

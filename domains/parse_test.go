@@ -94,7 +94,9 @@ func TestParse(t *testing.T) {
 			utf8: true, notASCII: true,
 		},
 		{
-			in: "नी\u200cका@example.com", local: "नी\u200cका", domain: "example.com",
+			in:       "नी\u200cका@example.com",
+			local:    "नी\u200cका",
+			domain:   "example.com",
 			utf8:     true,
 			notASCII: true,
 		},

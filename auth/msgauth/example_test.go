@@ -2,6 +2,8 @@ package msgauth_test
 
 import (
 	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
@@ -74,4 +76,21 @@ func ExampleSigner_For() {
 	// example.com 1
 	// news.example.com 1
 	// news.example.net 0
+}
+
+// A key in a secret store is read as one in a file is.
+func ExampleParseKey() {
+	der, err := x509.MarshalPKCS8PrivateKey(
+		ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)),
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	key, err := msgauth.ParseKey(text)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%T\n", key)
+	// Output: ed25519.PrivateKey
 }

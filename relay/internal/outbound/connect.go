@@ -82,7 +82,7 @@ func (c *Client) establish(
 	return nil, failed, retry
 }
 
-// greet makes a connection ready: greeting, EHLO, TLS and log-on.
+// greet makes a connection ready: greeting, EHLO, TLS and logon.
 func (c *Client) greet(
 	ctx context.Context, h *hop, e endpoint, cn *conn, plain bool,
 ) (failed *delivery.Error, retry bool) {

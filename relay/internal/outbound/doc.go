@@ -25,7 +25,7 @@
 // # Fail-over
 //
 // The next address is tried as long as no recipient has an answer: after a
-// failed look-up, dial, greeting, EHLO, TLS handshake or log-on, a 421 or 432
+// failed look-up, dial, greeting, EHLO, TLS handshake or logon, a 421 or 432
 // to MAIL, and a connection lost before MAIL was accepted. When all fail, the
 // failure is permanent only if all of them said so. Once MAIL is accepted the
 // answers stand.
