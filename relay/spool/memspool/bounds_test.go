@@ -92,23 +92,6 @@ func TestSharedIsBounded(t *testing.T) {
 	}
 }
 
-// The gauge shows what is left of the bound.
-func TestFree(t *testing.T) {
-	s := memspool.New(&memspool.Options{MaxBytes: 100})
-	w, err := s.Create(t.Context(), spool.NewID(time.Now()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Write(make([]byte, 60))
-	if n, err := s.Free(); n != 40 || err != nil {
-		t.Errorf("%d bytes free, %v, want 40", n, err)
-	}
-	w.Abort()
-	if n, err := s.Free(); n != 100 || err != nil {
-		t.Errorf("%d bytes free, %v, want 100", n, err)
-	}
-}
-
 // A step of the wall clock makes deliveries due, and ends no lease.
 func TestWallClockEndsNoLease(t *testing.T) {
 	var by time.Duration

@@ -1,16 +1,16 @@
 // Package memspool is a queue in memory: the store for tests, and the template
 // for whoever writes a store of their own.
 //
-// It keeps every rule of the contract in package spool but durability, and has
-// all its optional parts: what it holds is gone with the process. Each part is
-// bounded by a field of [Options] or a constant of package spool.
+// It keeps every rule of the contract in package spool but durability: what it
+// holds is gone with the process. It has all its optional parts but the Gauge,
+// which is about the room on a disk. Each part is bounded by a field of
+// [Options] or a constant of package spool.
 package memspool
 
 import (
 	"cmp"
 	"context"
 	"errors"
-	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -61,7 +61,6 @@ type Store struct {
 
 var (
 	_ spool.Store = (*Store)(nil)
-	_ spool.Gauge = (*Store)(nil)
 	_ spool.Waker = (*Store)(nil)
 )
 
@@ -124,16 +123,6 @@ func (s *Store) Stats(ctx context.Context) (spool.Stats, error) {
 		Leased:     int64(leased - s.resting),
 		Bytes:      s.bytes,
 	}, nil
-}
-
-// Free returns how much content there is room for, in bytes.
-func (s *Store) Free() (int64, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.max < 0 {
-		return math.MaxInt64, nil
-	}
-	return s.max - s.bytes, nil
 }
 
 // Wake receives a value when a delivery is due sooner than the last Lease told.
