@@ -1,9 +1,11 @@
-SHELL := /bin/bash
+SHELL := /bin/bash -o pipefail
 FUZZTIME ?= 10s
+SEEDS ?= 25
 BASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help check all deps test vet lint fmt-check tidy-check build fuzz soak bench vuln api-diff
+.PHONY: help check all deps test simulate vet lint fmt-check tidy-check build fuzz soak bench \
+	vuln api-diff
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -13,7 +15,7 @@ check: ## daily work: unit tests, vet and lint, without root, network or other p
 	scripts/vet.sh
 	$(MAKE) fmt-check lint
 
-all: test vet lint fmt-check tidy-check build ## what a change must pass, without fuzzing
+all: test simulate vet lint fmt-check tidy-check build ## what a change must pass, without fuzzing
 
 deps: ## install what the tests drive: Debian's packages and npm's, where they are missing
 	scripts/deps.sh
@@ -21,6 +23,11 @@ deps: ## install what the tests drive: Debian's packages and npm's, where they a
 # Not from the cache: some tests look at files and programs that it does not watch.
 test: deps ## every test with the race detector, and the peers that it needs
 	scripts/each-module.sh go test -race -count=1 ./...
+
+# Without the race detector, which make test has for two of them.
+simulate: ## whole relays in memory with faults: 50,000 recipients; SEEDS sets how many
+	SIMULATION_SEEDS=$(SEEDS) go test -count=1 -timeout 2h -v -run '^TestSimulation$$' \
+		./relay/spool/filespool | grep -v '^=== '
 
 vet: ## go vet, for this system and for Windows, macOS and 32 bits
 	scripts/vet.sh
@@ -42,8 +49,9 @@ build: ## build every module without the workspace
 fuzz: ## every fuzz target for FUZZTIME, 10s by default
 	scripts/each-module.sh "$(CURDIR)/scripts/fuzz.sh" $(FUZZTIME)
 
-soak: ## what takes hours: a thousand kills each, and long fuzzing
+soak: ## what takes hours: a thousand kills each, a long simulation, and long fuzzing
 	cd examples && KILLS=1000 go test -count=1 -timeout 3h -run Kill ./internal/crashtest
+	$(MAKE) simulate SEEDS=1000
 	$(MAKE) fuzz FUZZTIME=5m
 
 bench: deps ## the gateway beside Postfix; BENCH holds flags such as "-quick" or "-scenario b,d2"

@@ -87,6 +87,12 @@ var allowed = map[string][]string{
 	},
 
 	"relay/internal/httppeer": {"connector", "relay"},
+
+	// A test of the whole, which nothing imports but tests.
+	"relay/internal/simtest": {
+		"connector", "domains", "relay", "relay/delivery", "relay/event", "relay/relaytest",
+		"relay/spool",
+	},
 }
 
 // required are the modules that the root may require, so that an application

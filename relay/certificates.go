@@ -24,7 +24,9 @@ type CertificateFiles struct {
 // Certificates serves certificates from files, and reads them again when they
 // have changed, so that a renewed certificate needs no restart:
 //
-//	certificates, err := relay.LoadCertificates(logger, relay.CertificateFiles{Certificate: "tls.crt", Key: "tls.key"})
+//	certificates, err := relay.LoadCertificates(logger, relay.CertificateFiles{
+//		Certificate: "tls.crt", Key: "tls.key",
+//	})
 //	cfg.TLS = &tls.Config{GetCertificate: certificates.GetCertificate}
 //
 // The files are looked at during a handshake, at most once a second, and by one

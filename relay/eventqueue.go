@@ -29,7 +29,6 @@ const (
 // counted.
 type eventQueue struct {
 	log *slog.Logger
-	now func() time.Time
 
 	mu      sync.Mutex
 	waiting []queuedEvent
@@ -58,7 +57,7 @@ type queuedEvent struct {
 // shows that the commit is through: Accepted comes first.
 func (q *eventQueue) publish(to func(event.Event), e event.Event) {
 	if e.Time.IsZero() {
-		e.Time = q.now()
+		e.Time = time.Now()
 	}
 	q.mu.Lock()
 	if e.QueueID != "" {

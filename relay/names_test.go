@@ -66,7 +66,9 @@ func TestNamesOnTheWire(t *testing.T) {
 		{"Postmaster", func(cfg *relay.Config) { cfg.Postmaster = "postmästare@example.test" }},
 		{"Postmaster", func(cfg *relay.Config) { cfg.Postmaster = "a b" }},
 		{"DefaultDomain", func(cfg *relay.Config) { cfg.DefaultDomain = "exämple..test" }},
-		{"Connectors[0].FQDN", func(cfg *relay.Config) { cfg.Connectors[0].FQDN = "exämple.test" }},
+		{"Connectors[0].FQDN", func(cfg *relay.Config) {
+			cfg.Connectors[0].FQDN = "exämple.test"
+		}},
 		{"Connectors[0].Banner", func(cfg *relay.Config) {
 			cfg.Connectors[0].Banner = "220 " +
 				"exämple.test"

@@ -44,10 +44,7 @@ func New(cfg Config) (*Relay, error) {
 		}),
 	}
 	r.killed, r.kill = context.WithCancel(context.Background())
-	if r.now = cfg.Now; r.now == nil {
-		r.now = time.Now
-	}
-	r.events.log, r.events.now = logger(cfg), r.now
+	r.events.log = logger(cfg)
 	r.calls = newCallbacks(logger(cfg))
 	client := outbound.Config{
 		Hostname: cfg.Hostname, Logger: logger(cfg), Dial: boundDial(r.calls.dial, cfg.Dial),
@@ -63,7 +60,7 @@ func New(cfg Config) (*Relay, error) {
 		return nil, err
 	}
 	r.snap.Store(p)
-	r.eventLog = newEventLog(&cfg, r.now)
+	r.eventLog = newEventLog(&cfg)
 	r.monitor = policy.NewMonitor(cfg.Spool)
 	r.setPressure(cfg.Pressure)
 	r.server = smtpd.New(smtpd.Config{

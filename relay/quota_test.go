@@ -166,11 +166,12 @@ func TestRefusalsOfCredentials(t *testing.T) {
 			t.Parallel()
 			var mu sync.Mutex
 			var told []auth.CredentialError
-			keys := auth.NewKeyring(&auth.MemoryCredentials{}, &auth.KeyringOptions{OnRefusal: func(e *auth.CredentialError) {
-				mu.Lock()
-				defer mu.Unlock()
-				told = append(told, *e)
-			}})
+			keys := auth.NewKeyring(&auth.MemoryCredentials{},
+				&auth.KeyringOptions{OnRefusal: func(e *auth.CredentialError) {
+					mu.Lock()
+					defer mu.Unlock()
+					told = append(told, *e)
+				}})
 			token, c, err := keys.Issue(t.Context(), auth.Credential{Owner: owner, Label: "till"})
 			if err != nil {
 				t.Fatal(err)

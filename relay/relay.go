@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/relay/internal/attempt"
@@ -29,7 +28,6 @@ type Relay struct {
 	sched    *sched.Scheduler
 	attempts *attempt.Deliverer
 	rates    policy.Rates
-	now      func() time.Time
 	events   eventQueue
 	eventLog *eventLog // nil if off
 	headers  header.Pool

@@ -69,7 +69,8 @@ func sessionReplies() []replyCase {
 		{
 			name: "AUTH before TLS", connector: "users",
 			change: func(c *relay.Config) {
-				connectorOf(c, "users").AuthMechanisms = connector.TLS | connector.BasicAuth | connector.BasicAuthRequireTLS
+				connectorOf(c, "users").AuthMechanisms = connector.TLS |
+					connector.BasicAuth | connector.BasicAuthRequireTLS
 			},
 			script: badLogin + "S: 538 5.7.11\n" + startTLS + login + envelope + message +
 				"S: 250 2.0.0",

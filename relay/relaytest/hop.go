@@ -127,7 +127,8 @@ type Taken struct {
 	Session int
 	TLS     bool
 	At      time.Time
-	// Told reports whether the hop answered that it took it: see [Answer.Taking].
+	// Told reports whether the hop answered that it took it: see
+	// [Answer.Taking].
 	Told bool
 }
 

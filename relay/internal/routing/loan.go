@@ -34,7 +34,14 @@ func (l *Loan) Send(
 	case hop == nil || len(hop.Hosts) == 0:
 		return a.All(delivery.Failed(&delivery.Error{Op: delivery.OpRoute, Err: errNoHosts}))
 	}
-	results := l.of.send(ctx, hop, "", a)
+	return l.transact(ctx, hop, "", a)
+}
+
+// transact makes one transaction and notes who has taken the message.
+func (l *Loan) transact(
+	ctx context.Context, hop *connector.NextHop, domain string, a *delivery.Attempt,
+) []delivery.Result {
+	results := l.of.send(ctx, hop, domain, a)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range results {
@@ -45,13 +52,12 @@ func (l *Loan) Send(
 	return results
 }
 
-// assumeFinal notes that a copy is in its mailbox, unless it was handed over by
-// this client: then that is known.
-func (l *Loan) assumeFinal(address string) {
+// assume notes where a copy is of which nothing else is known.
+func (l *Loan) assume(address string, final bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, ok := l.final[address]; !ok {
-		l.note(address, true)
+		l.note(address, final)
 	}
 }
 

@@ -88,9 +88,7 @@ func (s *Store) flush(b *batch) {
 	for i := range b.ops {
 		o := &b.ops[i]
 		o.done(locs[i], nil)
-		if o.x != nil {
-			s.enterExtras(o.seq, o.x)
-		}
+		s.enterExtras(o.seq, &o.extras)
 	}
 	clean := s.wantsCleaning()
 	s.mu.Unlock()

@@ -1,0 +1,175 @@
+package simtest
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/postern-mail/postern/relay/relaytest"
+)
+
+const (
+	expires = 40 * time.Minute
+	maxStep = 10 * time.Minute // of the wall clock
+)
+
+// calamities are the faults that come from outside, beside those that the
+// peers make by themselves.
+func (w *World) calamities() map[Fault]func(context.Context) {
+	all := map[Fault]func(context.Context){
+		NetworkCuts:  w.breakNetwork,
+		NetworkStops: w.breakNetwork,
+		DNSErrs:      w.breakDNS,
+		Reload:       w.reload,
+		ClockSteps:   w.stepClock,
+		DiskFails:    w.breakDisk,
+		DiskFull:     w.breakDisk,
+		DiskForgets:  func(context.Context) { w.die(DiskForgets, true) },
+		ProcessDies:  func(context.Context) { w.die(ProcessDies, false) },
+		Restart:      w.restart,
+	}
+	if !w.plan.Durable {
+		for _, f := range []Fault{DiskFails, DiskFull, DiskForgets, ProcessDies, Restart} {
+			delete(all, f)
+		}
+	}
+	for _, f := range w.plan.Without {
+		delete(all, f)
+	}
+	return all
+}
+
+// rage makes faults, one after another, until ctx ends.
+func (w *World) rage(ctx context.Context) {
+	all := w.calamities()
+	kinds := make([]Fault, 0, len(all))
+	for f := range all {
+		kinds = append(kinds, f)
+	}
+	slices.Sort(kinds)
+	gap := w.plan.Lasts / time.Duration(calamityRounds*len(kinds))
+	for {
+		w.mu.Lock()
+		w.random.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
+		w.mu.Unlock()
+		for _, f := range kinds {
+			if !pause(ctx, w.between(gap/2, gap+gap/2)) {
+				return
+			}
+			w.kind = f
+			w.history.calamity(f)
+			all[f](ctx)
+		}
+	}
+}
+
+// calamityRounds is how often each kind comes in a plan.
+const calamityRounds = 5
+
+func (w *World) breakNetwork(ctx context.Context) {
+	address := w.hops[w.below(len(w.hops))]
+	f := relaytest.Fault{}
+	switch kind := w.below(4); {
+	case w.kind == NetworkCuts:
+		f.CutAfter = int64(1 + w.below(600))
+	case kind == 0:
+		f.StallAfter = int64(1 + w.below(600))
+	case kind == 1:
+		f.Silent = true
+	case kind == 2:
+		f.Refuse = true
+	default:
+		f.Latency = w.between(time.Millisecond, 3*time.Second)
+	}
+	w.history.count(w.kind)
+	begun := time.Now()
+	_ = w.net.Break(address, f)
+	go func() {
+		pause(ctx, w.between(time.Second, 90*time.Second))
+		_ = w.net.Break(address, relaytest.Fault{})
+		w.history.troubleAt(address, span{begun, time.Now()})
+	}()
+}
+
+func (w *World) breakDNS(ctx context.Context) {
+	name := []string{"d1.test", "h0.d1.test", "d2.test", "h1.d2.test", "h0.d5.test", "a.smart.test",
+		"b.smart.test", goneDomain}[w.below(8)]
+	w.history.count(DNSErrs)
+	w.dns.Fail(name, "server misbehaving")
+	go func() {
+		pause(ctx, w.between(time.Second, time.Minute))
+		w.dns.Fail(name, "")
+	}()
+}
+
+func (w *World) reload(context.Context) {
+	l := w.current()
+	if err := l.relay.Reload(w.config(l)); err != nil {
+		w.t.Errorf("reload: %v", err)
+	}
+	w.history.count(Reload)
+}
+
+// stepClock sets the wall clock, and sets it right again later: by more in sum
+// no message grows old.
+func (w *World) stepClock(context.Context) {
+	w.mu.Lock()
+	if w.step != 0 {
+		w.step = 0
+	} else {
+		w.step = time.Duration(w.random.Int64N(int64(2*maxStep))) - maxStep
+	}
+	w.mu.Unlock()
+	w.history.count(ClockSteps)
+}
+
+func (w *World) breakDisk(ctx context.Context) {
+	defer w.history.outage(time.Now())
+	w.history.count(w.kind)
+	if w.kind == DiskFull {
+		w.machine.Fill()
+	} else {
+		w.history.end()
+		w.machine.Fail()
+	}
+	pause(ctx, w.between(time.Second, 10*time.Second))
+	w.machine.Mend()
+	if w.kind == DiskFails {
+		// A store that cannot promise anything any more has to be opened anew.
+		w.history.end()
+		w.end()
+		w.begin()
+	}
+}
+
+func (w *World) die(f Fault, powerLost bool) {
+	defer w.history.outage(time.Now())
+	w.history.count(f)
+	w.kill(powerLost)
+	w.begin()
+}
+
+func (w *World) restart(context.Context) {
+	defer w.history.outage(time.Now())
+	w.history.count(Restart)
+	w.history.end()
+	w.end()
+	w.begin()
+}
+
+func (w *World) isCalm() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.calm
+}
+
+// settle mends everything.
+func (w *World) settle() {
+	w.mu.Lock()
+	w.calm, w.step = true, 0
+	w.mu.Unlock()
+	w.machine.Mend()
+	for _, a := range w.hops {
+		_ = w.net.Break(a, relaytest.Fault{})
+	}
+}

@@ -1,0 +1,274 @@
+package simtest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// record is what the event log says of one recipient of one message.
+type record struct {
+	accepted event.Event
+	fates    []event.Event
+}
+
+// ledger is the event log by queue id and recipient.
+type ledger map[[2]string]*record
+
+// readLog reads the whole event log.
+func (w *World) readLog() ledger {
+	log, ok := w.current().store.(spool.Log)
+	if !ok {
+		return w.history.live
+	}
+	all := make(ledger)
+	for at := spool.Cursor(0); ; {
+		batch, err := log.Records(context.Background(), at, 1000)
+		if err != nil {
+			w.t.Fatalf("the event log cannot be read: %v", err)
+		}
+		if len(batch) == 0 {
+			return all
+		}
+		for _, b := range batch {
+			at = b.At
+			e, err := event.Parse(b.Data)
+			if err != nil {
+				w.t.Errorf("event log: %v", err)
+				continue
+			}
+			if !w.history.followed[e.ID] {
+				w.t.Errorf(
+					"I2: the application was never told of %s of %s to %v", e.Kind, e.QueueID, e.To,
+				)
+			}
+			all.add(e)
+		}
+	}
+}
+
+func (l ledger) add(e event.Event) {
+	for _, to := range e.To {
+		key := [2]string{e.QueueID, to}
+		r := l[key]
+		if r == nil {
+			r = new(record)
+			l[key] = r
+		}
+		switch e.Kind {
+		case event.Accepted:
+			r.accepted = e
+		case event.Delivered, event.Bounced, event.Expired, event.Removed:
+			r.fates = append(r.fates, e)
+		}
+	}
+}
+
+// check holds the history against the invariants.
+func (w *World) check(log ledger) {
+	h := w.history
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	told := make(map[string]*record)
+	for key, r := range log {
+		if len(r.fates) != 1 {
+			w.t.Errorf(
+				"I2: %s of %s has %d fates: %s", key[1], key[0], len(r.fates), describe(r.fates),
+			)
+			continue
+		}
+		if r.accepted.QueueID == "" {
+			w.t.Errorf("I2: %s of %s has a fate and was never accepted", key[1], key[0])
+			continue
+		}
+		if r.accepted.From != "" {
+			told[key[1]] = r
+		} else {
+			w.checkReport(log, key, r)
+		}
+	}
+	for to, s := range h.sent {
+		w.checkRecipient(to, s, told[to])
+	}
+	if w.t.Failed() {
+		for _, c := range h.calamities {
+			w.t.Logf("%s %s", clock(c.at), c.kind)
+		}
+	}
+}
+
+func describe(events []event.Event) string {
+	var b strings.Builder
+	for i := range events {
+		e := &events[i]
+		fmt.Fprintf(&b, "\n\t%s at %s, attempt %d, %s", e.Kind, clock(e.Time), e.Attempt, e.ID)
+	}
+	return b.String()
+}
+
+func clock(t time.Time) string { return t.Format("15:04:05.000") }
+
+// checkReport checks a report's own fate: it makes no other (I8).
+func (w *World) checkReport(log ledger, key [2]string, r *record) {
+	if r.accepted.ReportOf == "" {
+		w.t.Errorf("%s has the null sender and is no report", key[0])
+	}
+	for of, cause := range log {
+		if of[0] == r.accepted.ReportOf && cause.accepted.From == "" {
+			w.t.Errorf("I8: %s reports on the report %s", key[0], of[0])
+		}
+		if of[0] == r.accepted.ReportOf {
+			return
+		}
+	}
+}
+
+func (w *World) checkRecipient(to string, s *sent, r *record) {
+	copies := w.history.taken[to]
+	switch {
+	case r == nil && s.known:
+		w.t.Errorf("I1: %s of %s was acknowledged and has no fate", to, s.queueID)
+		return
+	case r == nil:
+		if len(copies) > 0 {
+			w.t.Errorf("I1: %s got a copy of what nobody accepted", to)
+		}
+		return
+	case s.known && r.accepted.QueueID != s.queueID:
+		w.t.Errorf("%s is %s to its client and %s in the log", to, s.queueID, r.accepted.QueueID)
+	}
+	before := w.t.Failed()
+	w.checkFate(to, s, r, copies)
+	w.checkCopies(to, r.fates[0], copies)
+	w.checkDelay(to, s, copies)
+	w.checkReports(to, r.fates[0])
+	if w.t.Failed() && !before {
+		w.t.Logf("%s was %s", to, describe(r.fates))
+		w.tell(r.accepted.To)
+	}
+	for _, c := range copies {
+		if c.sum != s.sum {
+			w.t.Errorf("%s got other content than was sent", to)
+		}
+	}
+}
+
+// tell writes down what the hops did with the recipients of a message.
+func (w *World) tell(recipients []string) {
+	for _, to := range recipients {
+		for _, s := range w.history.steps[to] {
+			w.t.Logf("%s %s %s %v %s", clock(s.at), to, s.stage, s.where, s.fault)
+		}
+	}
+}
+
+// checkFate sees that a fate is true.
+func (w *World) checkFate(to string, s *sent, r *record, copies []taken) {
+	e := &r.fates[0]
+	_, domain, _ := strings.Cut(to, "@")
+	_, refused := w.history.refused[to]
+	for _, other := range r.accepted.To {
+		refused = refused || w.history.content[other] && strings.HasSuffix(other, "@"+domain)
+	}
+	switch e.Kind {
+	case event.Delivered:
+		if len(copies) == 0 {
+			w.t.Errorf("I13: %s counts as delivered, and nobody has it", to)
+		}
+	case event.Bounced:
+		if !refused && domain != goneDomain {
+			w.t.Errorf(
+				"I12: %s bounced, and nobody refused it: %d %s %s", to, e.Code, e.Enhanced, e.Text,
+			)
+		}
+	case event.Expired:
+		if age := e.Time.Sub(s.at); age < expires-2*maxStep {
+			w.t.Errorf("I12: %s expired after %v", to, age)
+		}
+	default:
+		w.t.Errorf("%s was %s, which nobody asked for", to, e.Kind)
+	}
+}
+
+// checkDelay sees that a host that is well gets its mail at once, whatever goes
+// on with the others (I14), unless the relay itself was out of order.
+func (w *World) checkDelay(to string, s *sent, copies []taken) {
+	if !strings.HasSuffix(to, "@"+goodDomain) || len(copies) == 0 {
+		return
+	}
+	first := copies[0].at
+	for _, x := range w.history.outages {
+		if s.at.Before(x.to.Add(leaseEnds)) && first.After(x.from) {
+			return
+		}
+	}
+	if d := first.Sub(s.at); d > atOnce {
+		w.t.Errorf("I14: %s had to wait %v for a copy", to, d)
+	}
+}
+
+const (
+	atOnce    = 20 * time.Second
+	leaseEnds = 2*time.Minute + 30*time.Second // after the process that held it died
+)
+
+// checkCopies sees that each copy that does not stand for the fate has a cause:
+// who took it could not say so, or the process could not write it down (I9).
+func (w *World) checkCopies(to string, e event.Event, copies []taken) {
+	slices.SortFunc(copies, func(a, b taken) int { return a.at.Compare(b.at) })
+	for i, c := range copies {
+		until := e.Time
+		if i+1 < len(copies) {
+			until = copies[i+1].at
+		} else if e.Kind == event.Delivered {
+			return
+		}
+		if c.told && !w.excused(c, until) {
+			w.t.Errorf("I9: %s was taken at %v by %s, and again at %v or %s, without a cause",
+				to, c.at, c.host, until, e.Kind)
+		}
+	}
+}
+
+// excused reports whether a copy could not be written down.
+func (w *World) excused(c taken, until time.Time) bool {
+	for _, e := range w.history.ending {
+		if !e.Before(c.at.Add(-time.Minute)) && !e.After(until.Add(maxStep)) {
+			return true
+		}
+	}
+	for _, s := range w.history.trouble[c.host] {
+		if c.at.After(s.from) && c.at.Before(s.to.Add(10*time.Minute)) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkReports sees that a failure is reported once, and success never.
+func (w *World) checkReports(to string, e event.Event) {
+	failed, delayed := make(map[string]bool), make(map[string]bool)
+	for _, r := range w.history.reports[to] {
+		switch r.action {
+		case "failed":
+			failed[r.id] = true
+		case "delayed":
+			delayed[r.id] = true
+		default:
+			w.t.Errorf("%s was reported as %s, which nobody asked for", to, r.action)
+		}
+	}
+	want := 0
+	if e.Kind == event.Bounced || e.Kind == event.Expired {
+		want = 1
+	}
+	if len(failed) != want || len(delayed) > 1 {
+		w.t.Errorf("I8: %s %s with %d reports of failure and %d of delay",
+			to, e.Kind, len(failed), len(delayed))
+	}
+}

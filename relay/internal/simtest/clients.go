@@ -1,0 +1,182 @@
+package simtest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/smtp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/postern-mail/postern/relay"
+)
+
+const clientCount = 6
+
+// send has the clients send all messages of the plan.
+func (w *World) send(ctx context.Context) {
+	var wait sync.WaitGroup
+	each := w.plan.Messages / clientCount
+	gap := 2 * w.plan.Lasts / time.Duration(each)
+	for c := range clientCount {
+		wait.Go(func() {
+			for range each {
+				if !pause(ctx, w.between(0, gap)) {
+					return
+				}
+				w.sendOne(c)
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// sendOne sends a message in one of the ways there are.
+func (w *World) sendOne(client int) {
+	to := w.recipients()
+	from := fmt.Sprintf("s%d@%s", client, senderDomain)
+	body := w.body()
+	content := "From: <" + from + ">\r\nSubject: " + to[0] + "\r\n\r\n" + body
+	w.history.send(to, sent{from: from, sum: digest(body), at: time.Now()})
+	l := w.current()
+	var id string
+	var err error
+	if w.chance(0.5) {
+		id, err = submit(l, from, to, content)
+	} else {
+		id, err = w.speak(l, from, to, content)
+	}
+	if err == nil {
+		w.history.acknowledge(to, id)
+	}
+}
+
+// recipients are new ones, of several domains.
+func (w *World) recipients() []string {
+	list := make([]string, 1+w.below(14))
+	for i := range list {
+		w.mu.Lock()
+		n := w.next
+		w.next++
+		w.mu.Unlock()
+		var domain string
+		switch k := w.below(sickDomains + 5); {
+		case k < sickDomains:
+			domain = fmt.Sprintf("d%d.test", k)
+		case k == sickDomains:
+			domain = senderDomain
+		case k == sickDomains+1:
+			domain = "x.smart.test"
+		case k == sickDomains+2 && w.below(8) == 0:
+			domain = goneDomain
+		default:
+			domain = goodDomain
+		}
+		list[i] = fmt.Sprintf("r%d@%s", n, domain)
+	}
+	return list
+}
+
+// body is a text of one line at least, now and then long or with 8 bits.
+func (w *World) body() string {
+	line := fmt.Sprintf("%d %s\r\n", w.below(1<<30), strings.Repeat("x", w.below(60)))
+	switch n := w.below(20); {
+	case n == 0:
+		return strings.Repeat(line, 400+w.below(2000))
+	case n < 4:
+		return line + "Gr\u00fc\u00dfe\r\n"
+	default:
+		return strings.Repeat(line, 1+w.below(20))
+	}
+}
+
+func submit(l *life, from string, to []string, content string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	r, err := l.relay.Submit(ctx, &relay.Message{
+		From: from, To: to, Content: strings.NewReader(content),
+	})
+	if err != nil {
+		return "", err
+	}
+	if l.dead.Load() {
+		return "", errDead // the process was gone before it could tell anybody
+	}
+	return r.QueueID, nil
+}
+
+var errLeft = errors.New("simtest: the client has left")
+
+// speak sends a message by SMTP. A client that leaves does so at some point of
+// the dialogue, and never learns what became of its message.
+func (w *World) speak(l *life, from string, to []string, content string) (id string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	conn, err := w.net.DialFrom(ctx, w.clients, "tcp", relayAddress)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	_ = conn.SetDeadline(deadline)
+	leaves := -1
+	if w.chance(0.05) && !w.isCalm() {
+		leaves = w.below(len(to) + 3)
+		w.history.count(ClientLeaves)
+	}
+	at := 0
+	stays := func() error {
+		if at++; at-1 == leaves {
+			return errLeft
+		}
+		return nil
+	}
+	c, err := smtp.NewClient(conn, "relay.test")
+	if err != nil {
+		return "", err
+	}
+	if ok, _ := c.Extension("STARTTLS"); ok && w.chance(0.5) {
+		if err := c.StartTLS(&tls.Config{InsecureSkipVerify: true}); err != nil {
+			return "", err
+		}
+	}
+	if err := errors.Join(c.Mail(from), stays()); err != nil {
+		return "", err
+	}
+	for _, a := range to {
+		if err := errors.Join(c.Rcpt(a), stays()); err != nil {
+			return "", err
+		}
+	}
+	return finish(c, content, stays)
+}
+
+// finish sends the content and returns the queue id of the reply.
+func finish(c *smtp.Client, content string, stays func() error) (string, error) {
+	id, err := c.Text.Cmd("DATA")
+	if err != nil {
+		return "", err
+	}
+	c.Text.StartResponse(id)
+	_, _, err = c.Text.ReadResponse(354)
+	c.Text.EndResponse(id)
+	if err := errors.Join(err, stays()); err != nil {
+		return "", err
+	}
+	d := c.Text.DotWriter()
+	if _, err := d.Write([]byte(content)); err != nil {
+		return "", err
+	}
+	if err := errors.Join(d.Close(), stays()); err != nil {
+		return "", err
+	}
+	_, text, err := c.Text.ReadResponse(250)
+	if err != nil {
+		return "", err
+	}
+	words := strings.Fields(text)
+	_ = c.Quit()
+	return words[len(words)-1], nil
+}

@@ -1,0 +1,27 @@
+// Package simtest runs whole relays in memory, driven by a seed: clients that
+// send, next hops that stall, lie, cut and limit, a DNS that errs, a disk that
+// fails, fills and forgets what was not synced, processes that die at any step,
+// reloads, and a wall clock that steps. Everything happens inside a bubble of
+// testing/synctest, so that days pass in seconds.
+//
+// # The history
+//
+// A [World] writes down what was acknowledged to clients, what the next hops
+// have taken and refused, what landed in the mailboxes, and what the event log
+// says. When all faults are mended and the queue is empty, [World.Check] holds
+// it against the invariants of docs/invariants.md:
+//
+//	I1   what was acknowledged is known to the log, and has a fate
+//	I2   each recipient has exactly one fate, and one that is true
+//	I8   no report makes another, and no failure is reported twice
+//	I9   each copy beyond the first has a cause
+//	I12  what bounced was refused by somebody, and what expired was old
+//	I13  a transport that says nothing has not delivered
+//	I14  mail to healthy hosts does not wait for the others
+//
+// # Seeds
+//
+// A seed decides what is sent, which faults come, and when. It does not decide
+// how goroutines that run at the same time interleave, so a seed that fails is
+// run again a few times.
+package simtest

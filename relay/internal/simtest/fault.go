@@ -1,0 +1,36 @@
+package simtest
+
+// Fault is a kind of fault.
+type Fault string
+
+// The kinds of faults that a [World] makes.
+const (
+	PeerStalls   Fault = "peer stalls"
+	PeerCuts     Fault = "peer cuts"
+	PeerLies     Fault = "peer lies"
+	PeerLimits   Fault = "peer limits"
+	PeerDefers   Fault = "peer defers"
+	PeerRefuses  Fault = "peer refuses"
+	NetworkCuts  Fault = "network cuts"
+	NetworkStops Fault = "network stops"
+	DNSErrs      Fault = "DNS errs"
+	TLSChanges   Fault = "TLS goes on and off"
+	MailboxFails Fault = "mailbox fails"
+	ClientLeaves Fault = "client leaves"
+	DiskFails    Fault = "disk fails"
+	DiskFull     Fault = "disk is full"
+	DiskForgets  Fault = "disk forgets what was not synced"
+	ProcessDies  Fault = "process dies"
+	Restart      Fault = "restart"
+	Reload       Fault = "reload"
+	ClockSteps   Fault = "wall clock steps"
+)
+
+// Faults lists every kind.
+func Faults() []Fault {
+	return []Fault{
+		PeerStalls, PeerCuts, PeerLies, PeerLimits, PeerDefers, PeerRefuses, NetworkCuts,
+		NetworkStops, DNSErrs, TLSChanges, MailboxFails, ClientLeaves, DiskFails, DiskFull,
+		DiskForgets, ProcessDies, Restart, Reload, ClockSteps,
+	}
+}

@@ -1,0 +1,268 @@
+package simtest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay"
+	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// life is one process with a relay in it.
+type life struct {
+	relay *relay.Relay
+	store spool.Store
+	dead  atomic.Bool
+	stop  context.CancelFunc
+	ended chan struct{} // closed when Run has returned
+
+	mu    sync.Mutex
+	conns map[*conn]bool
+}
+
+var errDead = errors.New("simtest: the process has died")
+
+// begin starts a process on the machine.
+func (w *World) begin() {
+	store, err := w.machine.Open()
+	if err != nil {
+		w.t.Fatalf("the store does not open: %v", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	l := &life{
+		store: store, stop: stop, ended: make(chan struct{}), conns: make(map[*conn]bool),
+	}
+	l.relay, err = relay.New(w.config(l))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := l.relay.Listen(); err != nil {
+		w.t.Fatal(err)
+	}
+	go func() {
+		defer close(l.ended)
+		_ = l.relay.Run(ctx)
+	}()
+	go w.follow(ctx, l)
+	w.mu.Lock()
+	w.life = l
+	w.mu.Unlock()
+}
+
+func (w *World) current() *life {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.life
+}
+
+// end ends the process in an orderly way.
+func (w *World) end() {
+	l := w.current()
+	l.stop()
+	<-l.ended
+	_ = l.store.Close()
+}
+
+// kill ends the process at once: nothing of it reaches the network or the disk
+// any more, whatever its goroutines still do.
+func (w *World) kill(powerLost bool) {
+	l := w.current()
+	l.dead.Store(true)
+	l.mu.Lock()
+	for c := range l.conns {
+		_ = c.Conn.Close()
+	}
+	l.mu.Unlock()
+	w.history.end()
+	w.machine.Stop(powerLost)
+	l.stop()
+	_ = l.relay.Close()
+	<-l.ended
+	_ = l.store.Close()
+}
+
+func (w *World) config(l *life) relay.Config {
+	apps := connector.AnonymousRelay("apps", connector.MustParseRange("10.9.0.0/16"))
+	apps.Bindings = []netip.AddrPort{netip.MustParseAddrPort(relayAddress)}
+	cfg := relay.Config{
+		Hostname:   "relay.test",
+		Spool:      l.store,
+		Connectors: []*connector.Connector{apps},
+		AcceptedDomains: []domains.AcceptedDomain{{
+			Domain: senderDomain, Type: domains.Authoritative,
+			Recipients: domains.ResolverFunc(
+				func(context.Context, domains.Address) (bool, error) { return true, nil },
+			),
+		}},
+		Mailboxes: delivery.TransportFunc(w.mailboxes),
+		SendConnectors: []*connector.SendConnector{
+			{
+				Name: "mx", AddressSpaces: connector.AllDomains(),
+				NextHop: connector.NextHop{AllowPrivateAddresses: true},
+			},
+			{
+				Name:          "smart",
+				AddressSpaces: []connector.AddressSpace{{Domain: "*.smart.test"}},
+				NextHop: connector.NextHop{
+					Hosts: []string{"a.smart.test", "b.smart.test"}, AllowPrivateAddresses: true,
+				},
+			},
+		},
+		Retry: delivery.Retry{
+			Schedule: []time.Duration{5 * time.Second, 20 * time.Second, time.Minute},
+			Expires:  expires, DelayNotification: 3 * time.Minute,
+		},
+		Resolver: w.dns,
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := w.net.Dial(ctx, network, address)
+			return l.own(c, err)
+		},
+		Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
+			ln, err := w.net.Listen(ctx, network, address)
+			return listener{ln, l}, err
+		},
+		DrainTimeout: 10 * time.Second,
+	}
+	if _, ok := l.store.(spool.Log); ok {
+		cfg.EventLog.Retention = 30 * 24 * time.Hour
+	} else {
+		cfg.Events = w.live
+	}
+	if w.chance(0.5) {
+		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{w.cert}}
+	}
+	return cfg
+}
+
+// mailboxes are those of the senders: reports land there. They fail as an
+// application's transport may.
+func (w *World) mailboxes(ctx context.Context, a *delivery.Attempt) []delivery.Result {
+	results := make([]delivery.Result, len(a.Recipients))
+	if !w.isCalm() {
+		switch w.below(40) {
+		case 0:
+			w.history.count(MailboxFails)
+			return results // the zero value, as of a loop that was left
+		case 1:
+			w.history.count(MailboxFails)
+			return nil
+		case 2:
+			w.history.count(MailboxFails)
+			panic("simtest: the mailboxes panic")
+		}
+	}
+	content, err := read(ctx, a)
+	for i := range a.Recipients {
+		if err != nil {
+			results[i] = delivery.Failed(err)
+			continue
+		}
+		if w.current().dead.Load() {
+			return nil
+		}
+		if a.Message.From == "" {
+			if err := w.history.report(content); err != nil {
+				w.t.Error(err)
+			}
+		} else {
+			w.history.take(
+				a.Recipients[i].Address, content,
+				taken{at: time.Now(), host: "mailbox", told: true},
+			)
+		}
+		results[i] = delivery.Taken("mailbox", delivery.Reply{})
+	}
+	return results
+}
+
+func read(ctx context.Context, a *delivery.Attempt) (string, error) {
+	r, err := a.Open(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	var b strings.Builder
+	_, err = io.Copy(&b, r)
+	return b.String(), err
+}
+
+// follow is the application that reads the event log, and is killed with it.
+func (w *World) follow(ctx context.Context, l *life) {
+	_ = l.relay.Follow(ctx, "application", func(_ context.Context, events []event.Event) error {
+		if l.dead.Load() {
+			return errDead
+		}
+		w.history.follow(events)
+		return nil
+	})
+}
+
+func (w *World) live(e event.Event) {
+	w.history.mu.Lock()
+	defer w.history.mu.Unlock()
+	w.history.live.add(e)
+}
+
+// conn is a connection that ends with its process.
+type conn struct {
+	net.Conn
+	life *life
+}
+
+func (l *life) own(c net.Conn, err error) (net.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	own := &conn{c, l}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dead.Load() {
+		_ = c.Close()
+		return nil, errDead
+	}
+	l.conns[own] = true
+	return own, nil
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	if c.life.dead.Load() {
+		return 0, errDead
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *conn) Close() error {
+	c.life.mu.Lock()
+	delete(c.life.conns, c)
+	c.life.mu.Unlock()
+	return c.Conn.Close()
+}
+
+type listener struct {
+	net.Listener
+	life *life
+}
+
+func (ln listener) Accept() (net.Conn, error) {
+	for {
+		c, err := ln.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if own, err := ln.life.own(c, nil); err == nil {
+			return own, nil
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package simtest
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"math/big"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/relay/relaytest"
+)
+
+// odds are the answers that a sick host gives at a stage, each with its
+// probability. What is left is the answer of a host that is well.
+type odds []struct {
+	p     float64
+	fault Fault
+	does  func() relaytest.Answer
+}
+
+func sickness() map[relaytest.Stage]odds {
+	reply := func(code int, enhanced, text string) func() relaytest.Answer {
+		return func() relaytest.Answer { return relaytest.Reply(code, enhanced, text) }
+	}
+	taking := func(f func() relaytest.Answer) func() relaytest.Answer {
+		return func() relaytest.Answer { return f().Taking() }
+	}
+	stall, cut := relaytest.Stall, relaytest.Cut
+	return map[relaytest.Stage]odds{
+		relaytest.Connect: {
+			{0.02, PeerLimits, reply(421, "4.7.0", "Too many connections")},
+			{0.01, PeerCuts, cut}, {0.004, PeerStalls, stall},
+		},
+		relaytest.Hello: {{0.01, PeerCuts, cut}, {0.004, PeerStalls, stall}},
+		relaytest.Mail: {
+			{0.01, PeerLimits, reply(421, "4.7.0", "Too many messages")},
+			{0.01, PeerLies, reply(654, "", "No such code")},
+			{0.01, PeerDefers, reply(451, "4.3.0", "Not now")},
+			{0.003, PeerStalls, stall},
+		},
+		relaytest.Rcpt: {
+			{0.05, PeerDefers, reply(450, "4.2.1", "Not this one now")},
+			{0.02, PeerRefuses, reply(550, "5.1.1", "Nobody")},
+			{0.01, PeerLimits, reply(452, "4.5.3", "Too many recipients")},
+			{0.003, PeerCuts, cut}, {0.002, PeerStalls, stall},
+		},
+		relaytest.Content: {
+			{0.01, PeerDefers, reply(451, "4.3.0", "Not this content now")},
+			{0.01, PeerRefuses, reply(554, "5.6.0", "Not this content")},
+			{0.01, PeerCuts, cut}, {0.01, PeerCuts, taking(cut)},
+			{0.005, PeerStalls, stall}, {0.005, PeerStalls, taking(stall)},
+			{0.01, PeerLies, taking(reply(451, "4.3.0", "I have it all the same"))},
+		},
+	}
+}
+
+// script is how a sick host answers.
+func (w *World) script(host string) func(relaytest.Step) relaytest.Answer {
+	sick := sickness()
+	return func(s relaytest.Step) relaytest.Answer {
+		answer, fault := w.draw(sick[s.Stage])
+		if fault != "" {
+			w.history.count(fault)
+		}
+		w.keep(host, s, fault)
+		return answer
+	}
+}
+
+// draw chooses an answer.
+func (w *World) draw(list odds) (relaytest.Answer, Fault) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.random.Float64()
+	for _, o := range list {
+		if p -= o.p; p < 0 && !w.calm {
+			return o.does(), o.fault
+		}
+	}
+	return relaytest.Answer{}, ""
+}
+
+// keep writes down whom a host has refused for good: the recipient, or behind
+// the content all those that it had taken in the transaction.
+func (w *World) keep(host string, s relaytest.Step, f Fault) {
+	key := transaction{host, s.Session, s.Transaction}
+	if s.Stage == relaytest.Rcpt {
+		w.history.note(s.To, key, s.Stage, f)
+	}
+	switch {
+	case s.Stage == relaytest.Rcpt && f == "":
+		w.mu.Lock()
+		w.kept[key] = append(w.kept[key], s.To)
+		w.mu.Unlock()
+	case s.Stage == relaytest.Rcpt && f == PeerRefuses:
+		w.history.refuse(s.To)
+	case s.Stage == relaytest.Content:
+		w.mu.Lock()
+		list := w.kept[key]
+		delete(w.kept, key)
+		w.mu.Unlock()
+		for _, to := range list {
+			w.history.note(to, key, s.Stage, f)
+			if f == PeerRefuses {
+				w.history.refuse(to)
+				w.history.refuseContent(to)
+			}
+		}
+	}
+}
+
+var errHandshake = errors.New("simtest: no handshake now")
+
+// hopTLS serves STARTTLS, and now and then does not.
+func (w *World) hopTLS() *tls.Config {
+	cfg := &tls.Config{Certificates: []tls.Certificate{w.cert}}
+	cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		w.mu.Lock()
+		fails := !w.calm && w.random.Float64() < 0.02
+		w.mu.Unlock()
+		if fails {
+			w.history.count(TLSChanges)
+			return nil, errHandshake
+		}
+		return nil, nil
+	}
+	return cfg
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// certificate makes one that nobody vouches for.
+func certificate(t testing.TB) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
+		NotAfter: time.Now().AddDate(1, 0, 0), DNSNames: []string{"*.test"},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}

@@ -1,0 +1,154 @@
+package simtest
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/relay/relaytest"
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// Machine is what a relay's store runs on. It outlives the processes.
+type Machine interface {
+	// Open opens the store, as a process that begins does.
+	Open() (spool.Store, error)
+	// Stop ends the process that has the store. With power lost, the disk holds
+	// what was synced and some of the rest.
+	Stop(powerLost bool)
+	// Fail makes a part of what is asked of the disk fail, until Mend.
+	Fail()
+	// Fill leaves no room on the disk, until Mend.
+	Fill()
+	Mend()
+}
+
+// Plan says how much happens in a [World].
+type Plan struct {
+	Seed     uint64
+	Messages int
+	// Lasts is how long messages are sent and faults come.
+	Lasts time.Duration
+	// Durable tells that the Machine keeps its store when a process ends.
+	Durable bool
+	// Without leaves out kinds of faults.
+	Without []Fault
+}
+
+const (
+	goodDomain   = "good.test"   // its host is always well
+	senderDomain = "sender.test" // the relay's own
+	goneDomain   = "gone.test"   // does not exist
+	sickDomains  = 8
+	relayAddress = "10.0.0.1:25"
+	patience     = 2 * time.Hour // until the queue is empty, when all is mended
+)
+
+// World is a relay and all that is around it.
+type World struct {
+	t       testing.TB
+	plan    Plan
+	machine Machine
+	net     *relaytest.Network
+	dns     *relaytest.Zone
+	history *history
+	cert    tls.Certificate
+	hops    []string // addresses of those that may be out of order
+	clients netip.Addr
+
+	mu     sync.Mutex
+	random *rand.Rand
+	calm   bool
+	life   *life
+	kind   Fault         // the calamity at hand
+	step   time.Duration // of the wall clock
+	next   int           // number of the next recipient
+	kept   map[transaction][]string
+}
+
+type transaction struct {
+	host            string
+	session, number int
+}
+
+// New makes a world inside a bubble of testing/synctest.
+func New(t testing.TB, m Machine, p Plan) *World {
+	w := &World{
+		t: t, plan: p, machine: m, net: relaytest.NewNetwork(), dns: relaytest.NewZone(),
+		history: newHistory(), cert: certificate(t), clients: netip.MustParseAddr("10.9.0.1"),
+		random: rand.New(rand.NewPCG(p.Seed, 2)), kept: make(map[transaction][]string),
+	}
+	w.host("mx."+goodDomain, "10.1.0.1:25", nil)
+	w.dns.MX(goodDomain, 10, "mx."+goodDomain)
+	for i := range sickDomains {
+		domain := fmt.Sprintf("d%d.test", i)
+		for h := range 1 + i%3 {
+			name := fmt.Sprintf("h%d.%s", h, domain)
+			w.sickHost(name, fmt.Sprintf("10.2.%d.%d:25", i, h+1))
+			w.dns.MX(domain, uint16(10*h), name)
+		}
+	}
+	w.sickHost("a.smart.test", "10.3.0.1:25")
+	w.sickHost("b.smart.test", "10.3.0.2:25")
+	return w
+}
+
+func (w *World) sickHost(name, address string) {
+	w.hops = append(w.hops, address)
+	w.host(name, address, w.script(name))
+}
+
+func (w *World) host(name, address string, script func(relaytest.Step) relaytest.Answer) {
+	h := &relaytest.Hop{Name: name, Address: address, Script: script, DSN: w.chance(0.5)}
+	if script != nil && w.chance(0.6) {
+		h.TLS = w.hopTLS()
+	}
+	h.OnTaken = func(m relaytest.Taken) {
+		for _, to := range m.To {
+			w.history.take(
+				to, string(m.Content), taken{at: m.At, host: address, told: m.Told},
+			)
+		}
+	}
+	h.Start(w.t, w.net)
+	w.dns.Host(name, netip.MustParseAddrPort(address).Addr().String())
+}
+
+// chance is true with a probability.
+func (w *World) chance(p float64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.random.Float64() < p
+}
+
+// below is a number from 0 to n-1.
+func (w *World) below(n int) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.random.IntN(n)
+}
+
+// between is a time between two others.
+func (w *World) between(least, most time.Duration) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return least + time.Duration(w.random.Int64N(int64(most-least)))
+}
+
+// now is the wall clock of the machine, which steps.
+func (w *World) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Now().Add(w.step)
+}
+
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
+}
