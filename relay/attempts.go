@@ -58,7 +58,8 @@ type leases struct{ r *Relay }
 func (l leases) Unsettled(id spool.DeliveryID) { l.r.sched.Unsettled(id) }
 func (l leases) Wake()                         { l.r.sched.Wake() }
 
-// told tells of attempts: the application, and the log of the store.
+// told tells of attempts: the application, and the log of the store. Both give
+// events their ids, so that nothing is paid for those that nobody gets.
 type told struct{ r *Relay }
 
 func (t told) About(m *spool.Message) event.Event { return aboutMessage(m, time.Now()) }
@@ -67,6 +68,7 @@ func (t told) Records(list ...event.Event) []spool.Record { return t.r.eventLog.
 
 func (t told) Publish(e event.Event) {
 	if to := t.r.snap.Load().cfg.Events; to != nil {
+		e.Identify()
 		t.r.events.publish(to, e)
 	}
 }

@@ -3,6 +3,7 @@ package relay_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/postern-mail/postern/relay"
@@ -12,10 +13,11 @@ import (
 // TestStreamOfASession is what a Policy says, and is on the events of the
 // message and of its refusal.
 func TestStreamOfASession(t *testing.T) {
-	stream := "printers"
+	var stream atomic.Value
+	stream.Store("printers")
 	w := start(t, func(c *relay.Config) {
 		c.Policy.Connect = func(_ context.Context, s *relay.Session) error {
-			s.Stream = stream
+			s.Stream, _ = stream.Load().(string)
 			return nil
 		}
 	})
@@ -30,7 +32,7 @@ func TestStreamOfASession(t *testing.T) {
 	if e := w.events.wait(t, kind(event.Rejected)); e.Stream != "printers" || e.ID == "" {
 		t.Errorf("%+v", e)
 	}
-	stream = "no stream"
+	stream.Store("no stream")
 	got := w.dial(t, "apps").transact("Subject: x\r\n\r\nx\r\n", "a@b.test", "x@elsewhere.test")
 	if !strings.HasPrefix(got, "451 4.3.0") {
 		t.Errorf("reply %q", got)

@@ -164,7 +164,6 @@ func (o *outcome) tell(
 func (o *outcome) add(i int, told bool, e event.Event) {
 	rcpt := &o.lease.Delivery.Recipients[i]
 	e.To, e.Attempt = []string{rcpt.Address}, o.attempt
-	e.Identify()
 	o.fates = append(o.fates, fate{Event: e, again: rcpt.Status != "", told: told})
 }
 
@@ -200,7 +199,6 @@ func (o *outcome) withoutReport(wait time.Duration, now time.Time) {
 		f := &o.fates[i]
 		if f.told, f.Report = false, ""; f.Kind != event.Delivered {
 			f.Kind, f.Next = event.Deferred, now.Add(wait)
-			f.Identify()
 		}
 	}
 }

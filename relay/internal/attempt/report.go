@@ -96,7 +96,6 @@ func (s *settler) commit(
 	id := m.ID.String()
 	accepted := s.Events.About(m)
 	accepted.Kind, accepted.To = event.Accepted, []string{to.To.String()}
-	accepted.Identify()
 	o.settlement.Events = s.records(o, id)
 	s.Events.Expect(accepted)
 	defer s.Events.Forget(id)

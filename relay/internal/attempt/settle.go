@@ -78,7 +78,6 @@ func (s *settler) records(o *outcome, report string) []spool.Record {
 func (s *settler) tellAttempted(l *spool.Lease, attempt int) {
 	e := s.Events.About(&l.Message)
 	e.Kind, e.Attempt = event.Attempted, attempt
-	e.Identify()
 	s.Events.Publish(e)
 }
 
@@ -136,7 +135,6 @@ func (s *settler) lose(ctx context.Context, l *spool.Lease) {
 	e := s.Events.About(&l.Message)
 	e.Kind, e.To, e.Attempt = event.Removed, to, l.Delivery.Attempts
 	e.Enhanced, e.Text = enhancedDamaged, oneLine(l.Damaged.Error())
-	e.Identify()
 	err := s.plainly(ctx, &outcome{
 		lease: l, settlement: spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
 		fates: []fate{{Event: e}},
