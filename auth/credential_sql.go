@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// SQLCredentialsOptions change how credentials are kept in a database. The zero
-// value is a good choice.
+// SQLCredentialsOptions change how credentials are kept in a database. Nil
+// stands for the defaults.
 type SQLCredentialsOptions struct {
 	// Table is the name of the table. Defaults to "postern_credentials". It is
 	// written into queries as it is.

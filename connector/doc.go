@@ -29,7 +29,8 @@
 // A [SendConnector] says how mail leaves for its address spaces.
 // [SendSet.Select] chooses one for each recipient: connectors too small for the
 // message drop out, then the most specific address space wins, then the lowest
-// cost, then the name.
+// cost, then the name. Its [NextHop] says where to and how: the hosts, TLS, a
+// password; its Transport names one of the application's own in place of that.
 //
 // # Where Exchange is silent, or differs
 //

@@ -36,7 +36,7 @@ func (r *Relay) queue(ctx context.Context, p *snapshot, a *arrival, content io.R
 		return err
 	}
 	if p.cfg.Events != nil {
-		r.events.expect(p.cfg.Events, a.accepted(time.Now()))
+		r.events.expect(p.cfg.Events, a.accepted(r.now()))
 		defer r.events.forget(a.Trace.ID)
 	}
 	if err := a.Commit(func() error { return w.Commit(ctx, c) }); err != nil {
@@ -56,7 +56,7 @@ func (r *Relay) prepare(
 ) (spool.Commit, spool.Writer, error) {
 	c, w, err := p.intake.Prepare(ctx, &a.Message, content, begin)
 	if err == nil && r.eventLog != nil {
-		c.Events = r.eventLog.records(a.accepted(time.Now()))
+		c.Events = r.eventLog.records(a.accepted(r.now()))
 	}
 	return c, w, err
 }

@@ -17,7 +17,7 @@ import (
 // newDeliverer returns what makes attempts.
 func (r *Relay) newDeliverer() *attempt.Deliverer {
 	return attempt.New(attempt.Config{
-		Store: r.store, Leases: leases{r}, Events: told{r}, Now: time.Now,
+		Store: r.store, Leases: leases{r}, Events: told{r}, Now: r.now,
 		Settings: func() *attempt.Settings { return r.snap.Load().attempts },
 	})
 }
@@ -62,7 +62,7 @@ func (l leases) Wake()                         { l.r.sched.Wake() }
 // events their ids, so that nothing is paid for those that nobody gets.
 type told struct{ r *Relay }
 
-func (t told) About(m *spool.Message) event.Event { return aboutMessage(m, time.Now()) }
+func (t told) About(m *spool.Message) event.Event { return aboutMessage(m, t.r.now()) }
 
 func (t told) Records(list ...event.Event) []spool.Record { return t.r.eventLog.records(list...) }
 

@@ -71,7 +71,7 @@ func (r *Relay) OpenSession(ctx context.Context, name string, peer Peer) (*Clien
 	}
 	remote := netip.AddrPortFrom(peer.Remote.Addr().Unmap().WithZone(""), peer.Remote.Port())
 	s := &smtpd.Session{
-		ID:        spool.NewID(time.Now()).String(),
+		ID:        spool.NewID(r.now()).String(),
 		Connector: c,
 		Limits:    c.Limits.WithDefaults(c.Usage),
 		Local:     peer.Local,

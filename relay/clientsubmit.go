@@ -89,7 +89,7 @@ func (c *ClientSession) mail(ctx context.Context, m *Message) (*smtpd.Mail, *pol
 		}
 		mail.From, mail.UTF8 = from, from.UTF8()
 	}
-	if err := errors.Join(m.checkFields(time.Now())...); err != nil {
+	if err := errors.Join(m.checkFields(c.backend.relay.now())...); err != nil {
 		return nil, policy.BadArguments.Because(err)
 	}
 	if r := policy.DecideSize(c.session.Limits, c.session.Rights, m.Size); r != nil {

@@ -176,6 +176,11 @@ type Config struct {
 	// a [spool.Log]. Defaults to off.
 	EventLog EventLog
 
+	// Now reads the wall clock: by it messages are dated, fall due and are
+	// given up, and events have their time. A step of it ends no lease and no
+	// limit. For simulations. Defaults to time.Now.
+	Now func() time.Time
+
 	// Logger receives the relay's log. At Info there is a line for each logon,
 	// each accepted message and each refusal, with the id of its session, for
 	// each recipient that bounced or expired, for the first deferral of a

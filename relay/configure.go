@@ -46,6 +46,7 @@ func (cfg *Config) newSigner(log *slog.Logger, f *faults) *intake.Signer {
 // newIntake makes what takes messages in by a configuration.
 func (r *Relay) newIntake(p *snapshot) *intake.Intake {
 	in := &intake.Intake{
+		Now:   r.now,
 		Rules: p.rules, Signer: p.signer, Headers: &r.headers, Memory: &r.memory,
 		Deliveries: func(
 			rcpts []routing.Recipient, stream string, size int64, now time.Time,

@@ -90,6 +90,19 @@
 // with 5 places and gains one with each success, up to its send connector's
 // MaxConnections, or to what its hosts are seen to take.
 //
+// # DNS
+//
+// Without a [Config].Resolver the relay asks the servers of /etc/resolv.conf,
+// which is read again when it changes, and keeps answers for as long as their
+// TTL says, a day at most. /etc/hosts goes first for addresses, and the search
+// list is for hosts of the configuration alone. Of DNSSEC it believes a server
+// on this host, and with "options trust-ad" in resolv.conf any. Without that
+// file, as on Windows, the standard library's resolver is asked
+// ([delivery.StandardResolver]).
+//
+// A domain is unknown for good, and its mail bounces, only if all questions
+// about it have that answer. Every other failure may pass.
+//
 // # Waiting
 //
 // Nobody is waited for without end:

@@ -24,18 +24,19 @@ type eventLog struct {
 	store     spool.Log
 	retention time.Duration
 	log       *slog.Logger
+	now       func() time.Time
 
 	mu       sync.Mutex
 	followed map[string]bool // consumers of a Follow under way
 }
 
-func newEventLog(cfg *Config) *eventLog {
+func newEventLog(cfg *Config, now func() time.Time) *eventLog {
 	if cfg.EventLog.Retention <= 0 {
 		return nil
 	}
 	store, _ := cfg.Spool.(spool.Log)
 	return &eventLog{
-		store: store, retention: cfg.EventLog.Retention, log: logger(*cfg),
+		store: store, retention: cfg.EventLog.Retention, log: logger(*cfg), now: now,
 		followed: make(map[string]bool),
 	}
 }
@@ -83,8 +84,9 @@ func (l *eventLog) tidy(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-t.C:
-			if err := l.store.Truncate(ctx, now.Add(-l.retention)); err != nil && ctx.Err() == nil {
+		case <-t.C:
+			err := l.store.Truncate(ctx, l.now().Add(-l.retention))
+			if err != nil && ctx.Err() == nil {
 				l.log.Warn("old events stay for now", "err", err)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/filespool"
+	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
 // openSpool opens a durable store with all the optional parts.
@@ -99,11 +100,23 @@ func about(list []event.Event, queueID, to string) string {
 	return strings.Join(words, " ")
 }
 
-// TestLogHoldsOneFatePerRecipient delivers, bounces, defers and expires.
+// TestLogHoldsOneFatePerRecipient delivers, bounces, defers and expires, on
+// each store.
 func TestLogHoldsOneFatePerRecipient(t *testing.T) {
+	t.Run("filespool", func(t *testing.T) { testFates(t, nil) })
+	t.Run("memspool", func(t *testing.T) {
+		testFates(t, func() spool.Store { return memspool.New(nil) })
+	})
+}
+
+func testFates(t *testing.T, open func() spool.Store) {
 	synctest.Test(t, func(t *testing.T) {
 		told := new(record)
-		r := run(t, logged(t, told.add))
+		cfg := logged(t, told.add)
+		if open != nil {
+			cfg.Spool = open()
+		}
+		r := run(t, cfg)
 		receipt, err := r.Submit(t.Context(), &relay.Message{
 			From: "alice@example.test", Stream: "orders", Labels: map[string]string{"order": "7"},
 			To: []string{
@@ -232,6 +245,34 @@ func TestCommitterWritesTheLog(t *testing.T) {
 		got := about(readLog(t, r, "c"), receipt.QueueID, "ok@a.test")
 		if got != "accepted/0 delivered/1" {
 			t.Errorf("events %s", got)
+		}
+	})
+}
+
+// TestNow dates messages and events by the clock of the configuration.
+func TestNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := new(record)
+		cfg := logged(t, told.add)
+		const ahead = -1000 * time.Hour
+		cfg.Now = func() time.Time { return time.Now().Add(ahead) }
+		cfg.Spool = memspool.New(nil)
+		r := run(t, cfg)
+		begun := time.Now()
+		id := submit(t, r, "", "never@a.test")
+		time.Sleep(time.Second)
+		if list := told.all(); len(list) != 3 {
+			t.Errorf("events %s", show(list))
+		} else {
+			for _, e := range list {
+				if d := e.Time.Sub(begun); d < ahead || d > ahead+time.Second {
+					t.Errorf("%s is dated %v ahead", e.Kind, d)
+				}
+			}
+		}
+		s, err := r.Status(t.Context(), id)
+		if err != nil || s.Accepted.Sub(begun) != ahead {
+			t.Errorf("%+v, %v", s, err)
 		}
 	})
 }

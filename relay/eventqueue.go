@@ -29,6 +29,7 @@ const (
 // counted.
 type eventQueue struct {
 	log *slog.Logger
+	now func() time.Time
 
 	mu      sync.Mutex
 	waiting []queuedEvent
@@ -57,7 +58,7 @@ type queuedEvent struct {
 // shows that the commit is through: Accepted comes first.
 func (q *eventQueue) publish(to func(event.Event), e event.Event) {
 	if e.Time.IsZero() {
-		e.Time = time.Now()
+		e.Time = q.now()
 	}
 	q.mu.Lock()
 	if e.QueueID != "" {

@@ -204,7 +204,7 @@ func (r *Relay) settleChange(
 func (r *Relay) removed(l *spool.Lease, text string) []event.Event {
 	events := make([]event.Event, 0, len(l.Delivery.Recipients))
 	for _, rcpt := range l.Delivery.Recipients {
-		e := aboutMessage(&l.Message, time.Now())
+		e := aboutMessage(&l.Message, r.now())
 		e.Kind, e.To, e.Attempt = event.Removed, []string{rcpt.Address}, l.Delivery.Attempts
 		e.Text = text
 		e.Identify()

@@ -44,7 +44,10 @@ func New(cfg Config) (*Relay, error) {
 		}),
 	}
 	r.killed, r.kill = context.WithCancel(context.Background())
-	r.events.log = logger(cfg)
+	if r.now = cfg.Now; r.now == nil {
+		r.now = time.Now
+	}
+	r.events.log, r.events.now = logger(cfg), r.now
 	r.calls = newCallbacks(logger(cfg))
 	client := outbound.Config{
 		Hostname: cfg.Hostname, Logger: logger(cfg), Dial: boundDial(r.calls.dial, cfg.Dial),
@@ -60,7 +63,7 @@ func New(cfg Config) (*Relay, error) {
 		return nil, err
 	}
 	r.snap.Store(p)
-	r.eventLog = newEventLog(&cfg)
+	r.eventLog = newEventLog(&cfg, r.now)
 	r.monitor = policy.NewMonitor(cfg.Spool)
 	r.setPressure(cfg.Pressure)
 	r.server = smtpd.New(smtpd.Config{

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/relay/internal/attempt"
@@ -28,6 +29,7 @@ type Relay struct {
 	sched    *sched.Scheduler
 	attempts *attempt.Deliverer
 	rates    policy.Rates
+	now      func() time.Time
 	events   eventQueue
 	eventLog *eventLog // nil if off
 	headers  header.Pool

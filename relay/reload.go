@@ -5,8 +5,8 @@ import "net/netip"
 // Reload gives the relay another configuration. Sessions under way go on under
 // the one they began with; new ones, and all deliveries from now on, follow the
 // new one. Bindings are opened and closed as needed. On an error nothing has
-// changed. Spool, Hostname, Logger, Resolver, Dial, MaxDeliveries and EventLog
-// stay as they were.
+// changed. Spool, Hostname, Logger, Resolver, Dial, MaxDeliveries, EventLog
+// and Now stay as they were.
 func (r *Relay) Reload(cfg Config) error {
 	p, opened, err := r.reload(cfg)
 	if err != nil {

@@ -209,7 +209,7 @@ func calledBack() bool {
 			f, more = frames.Next()
 			for _, call := range [...]string{
 				"/relay.(*eventQueue).call", "/relay.safeHandler.", "/relay.(*Relay).deliver",
-				"/sched.(*Scheduler).", "/policy.(*answer[", "/smtpd.(*conn).",
+				"/sched.(*Scheduler).", "/policy.(*outcome[", "/smtpd.(*conn).",
 			} {
 				if strings.Contains(f.Function, call) {
 					return true

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/connector"
@@ -130,7 +129,7 @@ func (r *Relay) intakeOf(ctx context.Context, p *snapshot, m *Message) (*arrival
 		Limits:   connector.Limits{}.WithDefaults(connector.Custom),
 		Trace:    header.Received{By: p.cfg.Hostname, With: "LOCAL"},
 	}}
-	errs := m.check(time.Now())
+	errs := m.check(r.now())
 	if m.Identity != nil {
 		in.Client.Identity = m.Identity
 		in.Client.Rights &^= connector.AcceptAnySender

@@ -75,7 +75,7 @@ func parse(args []string, stderr io.Writer) (c task, code int, ok bool) {
 		return c, 0, false
 	case err != nil: // which Parse has told
 		return c, 2, false
-	case flags.NArg() > 0:
+	case flags.NArg() > 0, c.dumps == "" && c.server+c.hostname != "":
 		flags.Usage()
 		return c, 2, false
 	}

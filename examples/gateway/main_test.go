@@ -271,6 +271,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"-fly"}, 2, []string{"Usage"}},
 		{[]string{"-h"}, 0, []string{"Usage"}},
 		{[]string{"-check", "more"}, 2, []string{"Usage"}},
+		{[]string{"-config", good, "-server", "EX01"}, 2, []string{"Usage"}}, // for a dump only
 		{
 			[]string{"-config", taken}, 1,
 			[]string{"field=connector[0].bindings[0]", "address already in use"},

@@ -17,6 +17,9 @@
 // with the zero Result, is tried again later, so a transport that is cut off
 // half way may return what it has.
 //
+// A transport with a method Validate() error is asked for its faults by
+// relay.New, which reports them with the field that it stands in.
+//
 // The same message may come again: after a crash the relay cannot know what was
 // handed over. The queue id and the address of the recipient tell copies apart.
 //

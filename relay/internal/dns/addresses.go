@@ -35,6 +35,9 @@ func (r *Resolver) LookupNetIP(
 func (r *Resolver) LookupHost(
 	ctx context.Context, host string,
 ) (a delivery.Answer[netip.Addr], err error) {
+	if list := r.known(host); len(list) > 0 { // before the search list comes in
+		return local("ip", host, list)
+	}
 	for _, name := range r.client.settings.current().candidates(host) {
 		a, err = r.LookupNetIP(ctx, "ip", name)
 		if err == nil || !delivery.IsNotFound(err) {

@@ -55,7 +55,15 @@ func TestSearchList(t *testing.T) {
 	s := fixed(t, map[string][]string{
 		"store.svc.test. A": {address}, "store.svc.test. AAAA": nil,
 	})
-	r := dns.New(dns.Config{ResolvConf: conf, Hosts: "none", Servers: []string{s.addr}})
+	hosts := filepath.Join(t.TempDir(), "hosts")
+	if err := os.WriteFile(hosts, []byte("192.0.2.7 local\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := dns.New(dns.Config{ResolvConf: conf, Hosts: hosts, Servers: []string{s.addr}})
+	a, err := r.LookupHost(t.Context(), "local") // the file goes before the list
+	if err != nil || fmt.Sprint(a.Records) != "[192.0.2.7]" || len(s.questions()) > 0 {
+		t.Errorf("hosts file: %+v, %v, asked %q", a, err, s.questions())
+	}
 	if a, err := r.LookupHost(t.Context(), "store"); err != nil || len(a.Records) != 1 {
 		t.Errorf("host: %+v, %v", a, err)
 	}

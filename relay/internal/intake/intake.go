@@ -16,6 +16,7 @@ type Intake struct {
 	Signer  *Signer
 	Headers *header.Pool
 	Memory  *policy.Budget // for messages being received
+	Now     func() time.Time
 	// Deliveries says where the copies go.
 	Deliveries func(
 		rcpts []routing.Recipient, stream string, size int64, now time.Time,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"time"
 
 	"github.com/postern-mail/postern/relay/internal/header"
 	"github.com/postern-mail/postern/relay/internal/policy"
@@ -35,7 +34,7 @@ var steps = [...]func(*Intake, context.Context, *Message) error{
 func (in *Intake) Prepare(
 	ctx context.Context, m *Message, content io.Reader, begin Create,
 ) (c spool.Commit, w spool.Writer, err error) {
-	m.Spool.Created = time.Now()
+	m.Spool.Created = in.Now()
 	m.Spool.ID = spool.NewID(m.Spool.Created)
 	memory := policy.NewShare(in.Memory)
 	defer memory.Release()

@@ -22,12 +22,22 @@ func (r *Routes) Deliver(
 ) []delivery.Result {
 	results := make([]delivery.Result, len(a.Recipients))
 	copy(results, r.handOver(ctx, k, lent, a))
+	if !r.isFinal(k) {
+		return results
+	}
 	for i := range results {
 		if results[i].OK() {
-			lent.assume(a.Recipients[i].Address, k.Route == mailbox)
+			lent.assumeFinal(a.Recipients[i].Address)
 		}
 	}
 	return results
+}
+
+// isFinal reports whether a key leads to mailboxes, and not to another host on
+// the way there.
+func (r *Routes) isFinal(k spool.Key) bool {
+	h := r.hopOf(k)
+	return k.Route == mailbox && r.mailboxes != nil || h != nil && h.next.LMTP
 }
 
 func (r *Routes) handOver(
@@ -45,7 +55,7 @@ func (r *Routes) handOver(
 	case h.transport != nil:
 		return h.transport.Deliver(ctx, a)
 	default:
-		return lent.transact(ctx, h.next, k.Domain, a)
+		return r.sender.send(ctx, h.next, k.Domain, a)
 	}
 }
 

@@ -34,14 +34,7 @@ func (l *Loan) Send(
 	case hop == nil || len(hop.Hosts) == 0:
 		return a.All(delivery.Failed(&delivery.Error{Op: delivery.OpRoute, Err: errNoHosts}))
 	}
-	return l.transact(ctx, hop, "", a)
-}
-
-// transact makes one transaction and notes who has taken the message.
-func (l *Loan) transact(
-	ctx context.Context, hop *connector.NextHop, domain string, a *delivery.Attempt,
-) []delivery.Result {
-	results := l.of.send(ctx, hop, domain, a)
+	results := l.of.send(ctx, hop, "", a)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range results {
@@ -52,12 +45,13 @@ func (l *Loan) transact(
 	return results
 }
 
-// assume notes where a copy is of which nothing else is known.
-func (l *Loan) assume(address string, final bool) {
+// assumeFinal notes that a copy is in its mailbox, unless it was handed over by
+// this client: then that is known.
+func (l *Loan) assumeFinal(address string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, ok := l.final[address]; !ok {
-		l.note(address, final)
+		l.note(address, true)
 	}
 }
 

@@ -9,7 +9,7 @@ type op struct {
 	// known.
 	done func(at loc, err error)
 	seq  uint64 // of the record, once it is written
-	extras
+	x    *extras
 }
 
 // batch gathers records.
@@ -56,7 +56,11 @@ func (b *batch) add(r *record) {
 	b.buf = append(b.buf, r.content[1]...)
 	size := int(h.size())
 	b.buf = append(b.buf, make([]byte, at+size-len(b.buf))...)
-	b.ops = append(b.ops, op{at: at, size: size, keep: r.keep, done: r.done, extras: r.extras})
+	o := op{at: at, size: size, keep: r.keep, done: r.done}
+	if len(r.events) > 0 || len(r.claim) > 0 {
+		o.x = &extras{r.events, r.claim}
+	}
+	b.ops = append(b.ops, o)
 }
 
 // kept returns the records that outlive a failed batch.

@@ -88,7 +88,9 @@ func (s *Store) flush(b *batch) {
 	for i := range b.ops {
 		o := &b.ops[i]
 		o.done(locs[i], nil)
-		s.enterExtras(o.seq, &o.extras)
+		if o.x != nil {
+			s.enterExtras(o.seq, o.x)
+		}
 	}
 	clean := s.wantsCleaning()
 	s.mu.Unlock()

@@ -77,6 +77,9 @@ func broken() map[string]struct {
 			func() spool.Store { return settlesApart{mem()} },
 			[]string{"CommitSettleLost", "OneStep"},
 		},
+		"loses what it has acknowledged": {
+			func() spool.Store { return mem() }, []string{"Commit", "Step", "Settle", "While"},
+		},
 		"never wakes": {
 			func() spool.Store { return neverWakes{mem()} }, []string{"Waker", "WakerRelease"},
 		},
@@ -90,7 +93,12 @@ func broken() map[string]struct {
 // process of its own for each, and sees it fail.
 func TestBroken(t *testing.T) {
 	if name := os.Getenv(brokenVariable); name != "" {
-		spooltest.Run(t, func(*testing.T) spool.Store { return broken()[name].open() })
+		open := broken()[name].open
+		if strings.HasPrefix(name, "loses") {
+			spooltest.RunCrash(t, func(*testing.T) func() spool.Store { return open })
+			return
+		}
+		spooltest.Run(t, func(*testing.T) spool.Store { return open() })
 		return
 	}
 	for name, b := range broken() {

@@ -5,8 +5,9 @@
 //		spooltest.Run(t, func(*testing.T) spool.Store { return mystore.New() })
 //	}
 //
-// A store that outlives its process passes RunDurable as well, and one that
-// notices damage RunDamage. All are worth running with the race detector.
+// A store that outlives its process passes RunDurable as well, RunCrash if a
+// test can take its power away, and one that notices damage RunDamage. All are
+// worth running with the race detector.
 package spooltest
 
 import (
