@@ -57,14 +57,13 @@ type Explanation struct {
 	Principal connector.Principal
 	Rights    []connector.RightSource
 	// Domain is the accepted domain of To, such as "*.example.com", and Type
-	// its type; empty if there is none.
+	// its type. Domain is empty if there is none; Type then means nothing.
 	Domain string
-	Type   string
-	// Resolution says what is known of the recipient: known, unknown, not
-	// looked up, lookup failed.
-	Resolution string
+	Type   domains.Type
+	// Resolution says what is known of the recipient.
+	Resolution Resolution
 	// Route says where the recipient's copy would go.
-	Route string
+	Route Route
 	// Replies are what the commands would be answered, in order, up to the
 	// first refusal.
 	Replies []ExplainedReply
@@ -195,7 +194,7 @@ func (e *Explanation) rcpt(
 	}
 	d, accepted := p.rules.Table.Lookup(to.Domain())
 	if accepted {
-		e.Domain, e.Type = d.Domain, d.Type.String()
+		e.Domain, e.Type = d.Domain, d.Type
 	}
 	t, refusal := p.rules.DecideRcpt(ctx, s, to)
 	if long := policy.DecideLength(from, to); long != nil {
@@ -203,19 +202,19 @@ func (e *Explanation) rcpt(
 	}
 	switch {
 	case !accepted || d.Recipients == nil || t == policy.Unresolved:
-		e.Resolution = "not looked up"
+		e.Resolution = NotLookedUp
 	case refusal != nil && refusal.Code < 500:
-		e.Resolution = "lookup failed"
+		e.Resolution = LookupFailed
 	case t == policy.InMailbox:
-		e.Resolution = "known"
+		e.Resolution = Known
 	default:
-		e.Resolution = "unknown"
+		e.Resolution = Unknown
 	}
 	if reached {
 		e.step("RCPT TO:<"+to.String()+">", 250, "2.1.5", refusal)
 	}
 	if refusal == nil {
-		e.Route = routing.Describe(p.routes.KeyOf(t, to, q.Size))
+		_ = e.Route.UnmarshalText([]byte(routing.Describe(p.routes.KeyOf(t, to, q.Size))))
 	}
 }
 
@@ -245,14 +244,14 @@ func (e *Explanation) WriteTo(w io.Writer) (int64, error) {
 			fmt.Fprintf(&b, "  %s %s: %s\n", mark, r.Right, r.Reason)
 		}
 	}
-	if e.Resolution != "" {
+	if e.Resolution != NotAsked {
 		domain := "none: not an accepted domain"
 		if e.Domain != "" {
-			domain = e.Domain + " (" + e.Type + ")"
+			domain = e.Domain + " (" + e.Type.String() + ")"
 		}
 		fmt.Fprintf(&b, "domain     %s\nrecipient  %s\n", domain, e.Resolution)
 	}
-	if e.Route != "" {
+	if e.Route.Kind != NoRoute {
 		fmt.Fprintf(&b, "route      %s\n", e.Route)
 	}
 	b.WriteString("replies\n")

@@ -73,6 +73,7 @@ var (
 	errNoContent    = errors.New("a message needs content")
 	errReturn       = errors.New("is not FULL, HDRS or empty")
 	errEnvelopeID   = errors.New("is not 1 to 100 printable ASCII characters")
+	errNotify       = errors.New("is not NEVER alone, or SUCCESS, FAILURE and DELAY")
 	errWord         = errors.New("is not 1 to 64 letters, digits, hyphens, underscores and dots")
 	errLabels       = errors.New("more than 1 KiB in all")
 	errKey          = errors.New("is not 1 to 255 printable ASCII characters")
@@ -102,6 +103,10 @@ func (m *Message) checkFields(now time.Time) (errs []error) {
 	}
 	if m.Return != "" && m.Return != "FULL" && m.Return != "HDRS" {
 		errs = append(errs, invalid("Return", string(m.Return), errReturn))
+	}
+	if !validNotify(m.Notify) {
+		err := fmt.Errorf("%d %w", uint8(m.Notify), errNotify)
+		errs = append(errs, &postern.FieldError{Field: "Notify", Err: err})
 	}
 	if !validEnvelopeID(m.EnvelopeID) {
 		errs = append(errs, invalid("EnvelopeID", m.EnvelopeID, errEnvelopeID))
@@ -147,4 +152,9 @@ func validEnvelopeID(s string) bool {
 		}
 	}
 	return len(s) <= 100
+}
+
+func validNotify(n spool.Notify) bool {
+	const reports = spool.NotifySuccess | spool.NotifyFailure | spool.NotifyDelay
+	return n == spool.NotifyNever || n&^reports == 0
 }

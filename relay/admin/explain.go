@@ -35,17 +35,17 @@ type question struct {
 
 // answer is what the relay says to it.
 type answer struct {
-	Connector   string          `json:"connector"`
-	Permissions string          `json:"permissions"`
-	Principal   string          `json:"principal"`
-	Domain      string          `json:"domain"`
-	Type        string          `json:"type"`
-	Recipient   string          `json:"recipient"`
-	Route       string          `json:"route"`
-	Candidates  list[candidate] `json:"candidates"`
-	Rights      []right         `json:"rights"`
-	Replies     []reply         `json:"replies"`
-	Refused     bool            `json:"refused"`
+	Connector   string           `json:"connector"`
+	Permissions string           `json:"permissions"`
+	Principal   string           `json:"principal"`
+	Domain      string           `json:"domain"`
+	Type        string           `json:"type"`
+	Recipient   relay.Resolution `json:"recipient"`
+	Route       relay.Route      `json:"route"`
+	Candidates  list[candidate]  `json:"candidates"`
+	Rights      []right          `json:"rights"`
+	Replies     []reply          `json:"replies"`
+	Refused     bool             `json:"refused"`
 }
 
 type candidate struct {
@@ -281,12 +281,15 @@ func bindingFor(c *connector.Connector, remote netip.Addr) netip.AddrPort {
 func (h *handler) answerOf(e *relay.Explanation) *answer {
 	a := &answer{
 		Connector: e.Connector, Permissions: e.Permissions, Principal: e.Principal.String(),
-		Domain: e.Domain, Type: e.Type, Recipient: e.Resolution, Route: e.Route,
+		Domain: e.Domain, Recipient: e.Resolution, Route: e.Route,
 		Rights: make([]right, len(e.Rights)), Replies: make([]reply, len(e.Replies)),
 		Refused: e.Refused(),
 		Candidates: first(maxConnectors, e.Candidates, func(c connector.Candidate) candidate {
 			return candidate{c.Connector.Name, c.Chosen, c.Reason}
 		}),
+	}
+	if e.Domain != "" {
+		a.Type = e.Type.String()
 	}
 	for i, r := range e.Rights {
 		a.Rights[i] = right(r)
