@@ -261,7 +261,7 @@ func (p *player) rcpt(l scriptLine) {
 		e = p.explain(l, p.query)
 		want = &e.Replies[len(e.Replies)-1]
 		if route := strings.TrimPrefix(l.want, "250"); route != l.want &&
-			e.Route != strings.TrimSpace(route) {
+			e.Route.String() != strings.TrimSpace(route) {
 			p.t.Errorf("%s: route %q", l.at, e.Route)
 		}
 	}
