@@ -269,7 +269,7 @@ func (p *player) rcpt(l scriptLine) {
 		l.want = "250"
 	}
 	if p.reply(l, p.conn.say("RCPT TO:"+path), want) && e != nil {
-		p.routes[addr] = e.Route
+		p.routes[addr] = e.Route.String()
 	}
 }
 
