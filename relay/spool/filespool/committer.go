@@ -31,6 +31,9 @@ func (s *Store) commit() {
 			b.add(&record{kind: kindClose, done: func(loc, error) {}})
 			s.mu.Unlock()
 			s.flush(b)
+			for _, l := range s.ledgers() {
+				s.writeLedger(l)
+			}
 			return
 		}
 		s.mu.Lock()

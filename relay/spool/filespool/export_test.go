@@ -84,7 +84,7 @@ func (s *Store) Flush() {
 	for {
 		s.mu.Lock()
 		more := s.failed == nil &&
-			(s.wantsCleaning() || s.events.waits() || s.claims.ledger.waits())
+			s.wantsCleaning()
 		s.mu.Unlock()
 		if !more {
 			return

@@ -26,6 +26,8 @@ type ledger struct {
 	// 0 is no bound.
 	sheetBytes int64
 	age        time.Duration
+	// gather is how many bytes are written at a time, unless all are.
+	gather int64
 
 	mu     sync.Mutex // held while sheets are written, begun and dropped
 	file   file       // the last sheet
@@ -86,10 +88,12 @@ func cursor(seq uint64, i int) spool.Cursor { return spool.Cursor(seq<<16 | uint
 func inFront(at spool.Cursor) spool.Cursor { return at &^ maxEntries }
 
 func newLedger(s *Store, suffix string, age time.Duration) *ledger {
-	return &ledger{
+	l := &ledger{
 		s: s, suffix: suffix, age: age, told: make(map[string]struct{}),
 		sheetBytes: min(max(s.segmentBytes/4, 4<<10), sheetBytes),
 	}
+	l.gather = min(l.sheetBytes/8, 64<<10)
+	return l
 }
 
 func (l *ledger) sheetName(number uint32) string { return numbered(number, l.suffix) }

@@ -80,33 +80,45 @@ func (s *Store) enterExtras(seq uint64, x *extras) {
 	s.claims.ledger.add(entry{at: v.at, time: v.until, data: x.claim})
 }
 
-// writeLedgers writes what the ledgers have taken. What cannot be written is
-// tried again.
+func (s *Store) ledgers() [2]*ledger { return [...]*ledger{s.events, s.claims.ledger} }
+
+// writeLedgers writes what the ledgers have taken, if it is worth it: until
+// then the log has it. What cannot be written is tried again.
 func (s *Store) writeLedgers() {
-	for _, l := range []*ledger{s.events, s.claims.ledger} {
+	for _, l := range s.ledgers() {
 		s.mu.Lock()
-		waits := l.waits() && s.failed == nil
+		worth := l.waiting >= l.gather && l.waits()
 		s.mu.Unlock()
-		if !waits {
-			continue
+		if worth {
+			s.writeLedger(l)
 		}
-		err := l.write()
-		if err == nil {
-			continue
-		}
-		s.mu.Lock()
-		s.log.Error("filespool: the log keeps what could not be copied yet", "err", err)
-		if !s.flushing {
-			s.flushing = true
-			s.timer.Reset(time.Second)
-		}
-		s.mu.Unlock()
+	}
+}
+
+// writeLedger writes all that a ledger has taken.
+func (s *Store) writeLedger(l *ledger) {
+	if s.broken() != nil {
+		return
+	}
+	err := l.write()
+	if err == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log.Error("filespool: the log keeps what could not be copied yet", "err", err)
+	if !s.flushing {
+		s.flushing = true
+		s.timer.Reset(time.Second)
 	}
 }
 
 // outlive makes durable what a segment of the log has for the ledgers, up to
 // the marks of the next one.
 func (s *Store) outlive(m marks) bool {
+	for _, l := range s.ledgers() {
+		s.writeLedger(l)
+	}
 	return s.events.sync(m.events) && s.claims.ledger.sync(m.claims)
 }
 
