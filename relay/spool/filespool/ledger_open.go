@@ -63,8 +63,14 @@ func (l *ledger) open(held spool.Cursor) error {
 	}
 	g := l.sheets[len(l.sheets)-1]
 	l.last = max(g.newest, l.known(held))
-	l.file, err = l.s.fs.OpenFile(l.path(g.number), openWrite)
-	return err
+	if l.file, err = l.s.fs.OpenFile(l.path(g.number), openWrite); err != nil {
+		return err
+	}
+	// A process may have died between the beginning of the sheet and its sync.
+	if err := l.file.Sync(); err != nil {
+		return err
+	}
+	return l.s.fs.SyncDir(l.s.dir)
 }
 
 func (l *ledger) known(held spool.Cursor) spool.Cursor {

@@ -85,8 +85,8 @@ func (s *Store) replayAll() error {
 		if err := s.replay(g, i == len(s.segments)-1); err != nil {
 			return err
 		}
-		// What a process wrote and did not sync before it died is shown to
-		// those who follow, and copied, only when power cannot take it any more.
+		// What a process wrote and did not sync before it died is shown and
+		// copied only when power cannot take it any more.
 		if s.events.waits() || s.claims.ledger.waits() {
 			if err := g.file.Sync(); err != nil {
 				return s.unsynced(err)
