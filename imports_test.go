@@ -42,8 +42,11 @@ var allowed = map[string][]string{
 
 	"relay/internal/header": nil,
 	"relay/internal/dsn":    {"relay/delivery", "relay/internal/header", "relay/spool"},
-	"relay/internal/sched":  {"relay/spool"},
-	"relay/internal/policy": {"auth", "connector", "domains", "relay/spool"},
+	"relay/internal/sched":  {"relay/spool", "relay/internal/logkey"},
+	"relay/internal/logkey": nil,
+	"relay/internal/policy": {
+		"auth", "connector", "domains", "relay/internal/logkey", "relay/spool",
+	},
 	"relay/internal/intake": {
 		".", "auth", "auth/msgauth", "connector", "domains", "relay/internal/header",
 		"relay/internal/policy", "relay/internal/routing", "relay/internal/sevenbit", "relay/spool",
@@ -51,10 +54,12 @@ var allowed = map[string][]string{
 	"relay/internal/smtpd": {
 		"auth", "connector", "domains", "relay/internal/policy", "relay/spool",
 		"github.com/pires/go-proxyproto",
+		"relay/internal/logkey",
 	},
 	"relay/internal/attempt": {
 		"auth/msgauth", "domains", "relay/delivery", "relay/event", "relay/internal/dsn",
 		"relay/internal/routing", "relay/spool",
+		"relay/internal/logkey",
 	},
 	"relay/internal/routing": {
 		"connector", "domains", "relay/delivery", "relay/internal/outbound",

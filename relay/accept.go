@@ -9,6 +9,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/intake"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -24,7 +25,7 @@ type arrival struct {
 func (r *Relay) accept(ctx context.Context, p *snapshot, a *arrival, content io.Reader) error {
 	err := r.queue(ctx, p, a, content)
 	if a.IsRepetition(err) {
-		p.log.Info("queued before", "queue_id", a.Trace.ID)
+		p.log.Info("queued before", logkey.QueueID, a.Trace.ID)
 		return nil
 	}
 	return err
@@ -110,10 +111,12 @@ func (a *arrival) log(log *slog.Logger) {
 		v = new(Session) // of the application itself
 	}
 	line := make(attributes, 0, 16)
-	line = line.text("queue_id", a.Trace.ID)
+	line = line.text(logkey.QueueID, a.Trace.ID)
 	line = line.session(v, m.Origin.User, credentialOf(a.Client.Identity))
-	line = line.text("from", m.From)
-	line = append(line, slog.Int("recipients", len(a.Recipients)), slog.Int64("size", m.Size))
+	line = line.text(logkey.From, m.From)
+	line = append(
+		line, slog.Int(logkey.Recipients, len(a.Recipients)), slog.Int64(logkey.Size, m.Size),
+	)
 	log.LogAttrs(ctx, slog.LevelInfo, "accepted", line...)
 }
 

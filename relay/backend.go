@@ -12,6 +12,7 @@ import (
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/header"
 	"github.com/postern-mail/postern/relay/internal/intake"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/routing"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
@@ -211,7 +212,7 @@ func (b *backend) LoggedOn(s *smtpd.Session) {
 	}
 	line := make(attributes, 0, 12)
 	line = line.session(v, s.Identity.User, s.Identity.Credential)
-	line = line.text("mechanism", string(s.Mechanism))
+	line = line.text(logkey.Mechanism, string(s.Mechanism))
 	b.log.LogAttrs(ctx, slog.LevelInfo, "logged on", line...)
 }
 
@@ -231,14 +232,14 @@ func (b *backend) Rejected(s *smtpd.Session, r smtpd.Rejection) {
 	}
 	if ctx := context.Background(); b.log.Enabled(ctx, level) {
 		line := make(attributes, 0, 20)
-		line = line.text("stage", r.Stage)
+		line = line.text(logkey.Stage, r.Stage)
 		line = line.session(v, user, credential)
-		line = line.text("from", r.From)
-		line = line.text("to", r.To)
-		line = line.text("command", r.Command)
-		line = line.number("code", r.Reply.Code)
-		line = line.text("enhanced", r.Reply.Enhanced)
-		line = line.text("reason", reason)
+		line = line.text(logkey.From, r.From)
+		line = line.text(logkey.To, r.To)
+		line = line.text(logkey.Command, r.Command)
+		line = line.number(logkey.Code, r.Reply.Code)
+		line = line.text(logkey.Enhanced, r.Reply.Enhanced)
+		line = line.text(logkey.Reason, reason)
 		b.log.LogAttrs(ctx, level, "refused", line...)
 	}
 	if b.cfg.Events == nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
@@ -44,7 +45,7 @@ func boundDial(calls *policy.Calls, dial dialFunc) dialFunc {
 		return nil
 	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		return policy.Ask(ctx, calls, "Dial", slog.String("address", address),
+		return policy.Ask(ctx, calls, "Dial", slog.String(logkey.Address, address),
 			func(ctx context.Context) (net.Conn, error) {
 				c, err := dial(ctx, network, address)
 				if c != nil && ctx.Err() != nil { // nobody waits for it any more
@@ -68,7 +69,7 @@ type boundTransport struct {
 func (t boundTransport) Deliver(
 	ctx context.Context, a *delivery.Attempt,
 ) []delivery.Result {
-	results, err := policy.Call(ctx, t.calls, "a Transport", slog.String("queue_id", a.QueueID),
+	results, err := policy.Call(ctx, t.calls, "a Transport", slog.String(logkey.QueueID, a.QueueID),
 		func() ([]delivery.Result, error) { return t.of.Deliver(ctx, a), nil })
 	if err != nil {
 		return a.All(delivery.Failed(&delivery.Error{Op: delivery.OpContent, Err: err}))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 )
 
 // CertificateFiles names a certificate and its key, both in PEM.
@@ -155,10 +156,10 @@ func (c *Certificates) refresh() {
 		switch {
 		case fault != "" && fault != p.fault:
 			c.log.Error("certificate not read again, the one before stays in use",
-				"file", p.files.Certificate, "err", err)
+				logkey.File, p.files.Certificate, logkey.Err, err)
 		case changed:
 			c.log.Info(
-				"certificate read again", "file", p.files.Certificate, "expires",
+				"certificate read again", logkey.File, p.files.Certificate, logkey.Expires,
 				p.current.Load().Leaf.NotAfter,
 			)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
 	"github.com/postern-mail/postern/relay/spool"
@@ -66,7 +67,7 @@ func (r *Relay) OpenSession(ctx context.Context, name string, peer Peer) (*Clien
 	}
 	c, ok := p.rules.Connector(name)
 	if !ok {
-		p.log.Error("no connector", "connector", name)
+		p.log.Error("no connector", logkey.Connector, name)
 		return nil, replyError(policy.NoService.Because(errNoConnector))
 	}
 	remote := netip.AddrPortFrom(peer.Remote.Addr().Unmap().WithZone(""), peer.Remote.Port())

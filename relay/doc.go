@@ -168,4 +168,15 @@
 // The relay is closed by default: without connectors nothing listens, without
 // grants nothing is relayed, and an anonymous relay for everyone is refused by
 // New. Received fields show the client's address; credentials are in no log.
+//
+// # Log
+//
+// The keys of its lines are, one for each concept: address, addresses,
+// attempt, certificate, code, command, connector, consumer, credential,
+// cursor, dropped, enhanced, err, errors, expires, file, from, helo, host,
+// kind, local, mechanism, messages, name, next, panic, pause, proxy,
+// queue_id, reason, recipients, refused, remote, reply, report, retry,
+// session, size, stack, stage, tls, to, user. Errors are under err, ids of
+// messages under queue_id and those of sessions under session. A line has no
+// key without a value.
 package relay

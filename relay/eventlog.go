@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -87,7 +88,7 @@ func (l *eventLog) tidy(ctx context.Context) {
 		case <-t.C:
 			err := l.store.Truncate(ctx, l.now().Add(-l.retention))
 			if err != nil && ctx.Err() == nil {
-				l.log.Warn("old events stay for now", "err", err)
+				l.log.Warn("old events stay for now", logkey.Err, err)
 			}
 		}
 	}

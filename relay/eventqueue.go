@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 )
 
 const (
@@ -151,7 +152,8 @@ func (q *eventQueue) unlock(now time.Time) {
 func (q *eventQueue) tell(dropped int) {
 	if dropped > 0 {
 		q.log.Error(
-			"events dropped, because Events is too slow or does not return", "dropped", dropped,
+			"events dropped, because Events is too slow or does not return", logkey.Dropped,
+			dropped,
 		)
 	}
 }
@@ -205,8 +207,8 @@ func (q *eventQueue) take(e *queuedEvent) bool {
 func (q *eventQueue) call(e *queuedEvent) {
 	defer func() {
 		if v := recover(); v != nil {
-			q.log.Error("panic in Events", "kind", e.Kind, "queue_id", e.QueueID,
-				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			q.log.Error("panic in Events", logkey.Kind, e.Kind, logkey.QueueID, e.QueueID,
+				logkey.Panic, fmt.Sprint(v), logkey.Stack, string(debug.Stack()))
 		}
 	}()
 	e.to(e.Event)

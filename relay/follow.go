@@ -9,6 +9,7 @@ import (
 
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/intake"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -113,7 +114,7 @@ func (w *follower) persist(ctx context.Context, failure string, f func() error) 
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		w.log.Warn(failure, "consumer", w.consumer, "err", err, "pause", rest)
+		w.log.Warn(failure, logkey.Consumer, w.consumer, logkey.Err, err, logkey.Pause, rest)
 		if !pause(ctx, rest) {
 			return ctx.Err()
 		}
@@ -138,7 +139,9 @@ func (w *follower) read(ctx context.Context) ([]spool.Logged, error) {
 			return nil, fmt.Errorf("relay: consumer %q is behind the oldest event; to go on, "+
 				"advance it to %d: %w", w.consumer, gap.Oldest, err)
 		default:
-			w.log.Error("events are damaged and passed", "consumer", w.consumer, "err", err)
+			w.log.Error(
+				"events are damaged and passed", logkey.Consumer, w.consumer, logkey.Err, err,
+			)
 		}
 		if gap.Oldest <= w.at {
 			return nil, err
@@ -179,8 +182,8 @@ func (w *follower) parse(batch []spool.Logged) (events []event.Event, next spool
 		next = rec.At
 		e, err := event.Parse(rec.Data)
 		if err != nil {
-			w.log.Error("an event is damaged and passed", "consumer", w.consumer,
-				"cursor", uint64(rec.At), "err", err)
+			w.log.Error("an event is damaged and passed", logkey.Consumer, w.consumer,
+				logkey.Cursor, uint64(rec.At), logkey.Err, err)
 			continue
 		}
 		events = append(events, e)
@@ -196,8 +199,8 @@ var errPanickedFollower = errors.New("relay: the consumer panicked")
 func (w *follower) call(ctx context.Context, events []event.Event) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			w.log.Error("panic in a consumer", "consumer", w.consumer,
-				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			w.log.Error("panic in a consumer", logkey.Consumer, w.consumer,
+				logkey.Panic, fmt.Sprint(v), logkey.Stack, string(debug.Stack()))
 			err = errPanickedFollower
 		}
 	}()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
@@ -55,7 +56,7 @@ func tellListening(p *policy.Rules, log *slog.Logger, opened []netip.AddrPort) {
 		if slices.ContainsFunc(c.Bindings, func(b netip.AddrPort) bool {
 			return slices.Contains(opened, b)
 		}) {
-			log.Info("listening", "connector", c.Name, "addresses", c.Bindings)
+			log.Info("listening", logkey.Connector, c.Name, logkey.Addresses, c.Bindings)
 		}
 	}
 }
@@ -131,7 +132,7 @@ func (r *Relay) listen(p *snapshot) ([]netip.AddrPort, error) {
 	}
 	for _, err := range lacking {
 		p.log.Warn("the host does not have the address family of a binding, which is left out",
-			"err", err)
+			logkey.Err, err)
 	}
 	for b, l := range opened {
 		r.listeners[b] = l

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"time"
+
+	"github.com/postern-mail/postern/relay/internal/logkey"
 )
 
 // logger returns the relay's log.
@@ -43,18 +45,18 @@ func (a attributes) addr(key string, addr netip.Addr) attributes {
 
 // session adds what a line says of a client.
 func (a attributes) session(v *Session, user, credential string) attributes {
-	a = a.text("session", v.ID)
+	a = a.text(logkey.Session, v.ID)
 	if v.Connector != nil {
-		a = a.text("connector", v.Connector.Name)
+		a = a.text(logkey.Connector, v.Connector.Name)
 	} else if v.Local.IsValid() {
-		a = append(a, slog.Any("local", v.Local))
+		a = append(a, slog.Any(logkey.Local, v.Local))
 	}
-	a = a.addr("remote", v.Remote.Addr())
-	a = a.addr("proxy", v.Proxy.Addr())
-	a = a.text("tls", v.tlsText)
-	a = a.text("certificate", v.certificate)
-	a = a.text("user", user)
-	return a.text("credential", credential)
+	a = a.addr(logkey.Remote, v.Remote.Addr())
+	a = a.addr(logkey.Proxy, v.Proxy.Addr())
+	a = a.text(logkey.TLS, v.tlsText)
+	a = a.text(logkey.Certificate, v.certificate)
+	a = a.text(logkey.User, user)
+	return a.text(logkey.Credential, credential)
 }
 
 // safeHandler keeps the panics of an application's handler from whoever logs.
@@ -87,7 +89,7 @@ func (h safeHandler) panicked(ctx context.Context, v any) {
 	stack := string(debug.Stack())
 	defer func() { _ = recover() }()
 	r := slog.NewRecord(time.Now(), slog.LevelError, "panic in the log's handler", 0)
-	r.AddAttrs(slog.String("panic", fmt.Sprint(v)), slog.String("stack", stack))
+	r.AddAttrs(slog.String(logkey.Panic, fmt.Sprint(v)), slog.String(logkey.Stack, stack))
 	_ = h.Handler.Handle(ctx, r)
 }
 

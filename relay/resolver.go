@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
@@ -83,5 +84,5 @@ func resolved[T any](
 	ctx context.Context, r boundResolver, name string,
 	f func(context.Context) (delivery.Answer[T], error),
 ) (delivery.Answer[T], error) {
-	return policy.Ask(ctx, r.calls, "a Resolver", slog.String("name", name), f)
+	return policy.Ask(ctx, r.calls, "a Resolver", slog.String(logkey.Name, name), f)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
@@ -25,7 +26,7 @@ func newRules(cfg *Config, a *policy.Verifiers, calls callbacks, f *faults) *pol
 	}
 	if q := cfg.Quota; q != nil {
 		p.Spend = func(ctx context.Context, id *auth.Identity) error {
-			return policy.AskOnly(ctx, calls.quota, "a Quota", slog.String("user", id.User),
+			return policy.AskOnly(ctx, calls.quota, "a Quota", slog.String(logkey.User, id.User),
 				func(ctx context.Context) error { return q.Spend(ctx, id) })
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
@@ -15,7 +16,7 @@ func warn(p *policy.Rules, log *slog.Logger) {
 			log.Warn("hosts that may relay without logging on have the connection limits meant "+
 				"for strangers, and are refused when they send much; set "+
 				"MaxConnectionsPerSource and MaxConnectionsPercentPerSource to -1, as "+
-				"connector.AnonymousRelay does", "connector", c.Name)
+				"connector.AnonymousRelay does", logkey.Connector, c.Name)
 		}
 		if c.ImplicitTLS || onLoopback(c) {
 			continue
@@ -24,7 +25,7 @@ func warn(p *policy.Rules, log *slog.Logger) {
 			log.Warn(
 				"users may log on without TLS, and whoever listens on the way learns their "+
 					"passwords; set BasicAuthRequireTLS",
-				"connector", c.Name,
+				logkey.Connector, c.Name,
 			)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/routing"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -94,8 +95,8 @@ func try(
 	defer cancel()
 	defer func() {
 		if v := recover(); v != nil {
-			s.Log.Error("panic in an attempt", "queue_id", a.QueueID,
-				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			s.Log.Error("panic in an attempt", logkey.QueueID, a.QueueID,
+				logkey.Panic, fmt.Sprint(v), logkey.Stack, string(debug.Stack()))
 			results = a.All(delivery.Failed(
 				&delivery.Error{Op: delivery.OpContent, Err: errPanicked},
 			))

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 )
 
 // logFate writes the line of what an attempt came to for a recipient, which is
@@ -19,23 +20,23 @@ func logFate(log *slog.Logger, e *event.Event, first bool) {
 		return
 	}
 	line := make(line, 0, 12)
-	line.text("queue_id", e.QueueID)
-	line.text("connector", e.Connector)
-	line.text("from", e.From)
-	line.text("to", e.To[0])
-	line.number("attempt", e.Attempt)
-	line.text("host", e.Host)
-	line.number("code", e.Code)
-	line.text("enhanced", e.Enhanced)
+	line.text(logkey.QueueID, e.QueueID)
+	line.text(logkey.Connector, e.Connector)
+	line.text(logkey.From, e.From)
+	line.text(logkey.To, e.To[0])
+	line.number(logkey.Attempt, e.Attempt)
+	line.text(logkey.Host, e.Host)
+	line.number(logkey.Code, e.Code)
+	line.text(logkey.Enhanced, e.Enhanced)
 	if e.Code != 0 || e.Kind == event.Delivered {
-		line.text("reply", e.Text)
+		line.text(logkey.Reply, e.Text)
 	} else {
-		line.text("err", e.Text)
+		line.text(logkey.Err, e.Text)
 	}
 	if !e.Next.IsZero() {
-		line = append(line, slog.Time("next", e.Next))
+		line = append(line, slog.Time(logkey.Next, e.Next))
 	}
-	line.text("report", e.Report)
+	line.text(logkey.Report, e.Report)
 	log.LogAttrs(ctx, level, e.Kind.String(), line...)
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/dsn"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/routing"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -73,8 +74,8 @@ func outcomeOf(
 		}
 		if isDamaged(f.Err) {
 			o.report.damaged = true
-			s.Log.Error("message cannot be read any more", "queue_id", a.QueueID,
-				"to", rcpt.Address, "err", f.Err)
+			s.Log.Error("message cannot be read any more", logkey.QueueID, a.QueueID,
+				logkey.To, rcpt.Address, logkey.Err, f.Err)
 		}
 		keep(&rcpt, f)
 		switch {

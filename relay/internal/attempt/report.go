@@ -9,6 +9,7 @@ import (
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/dsn"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/routing"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -47,7 +48,7 @@ func (s *settler) reader(ctx context.Context, o *outcome) (routing.Recipient, bo
 	to, exists := s.Routes.Find(ctx, address)
 	if !exists {
 		s.Log.Warn("report dropped: its recipient does not exist",
-			"queue_id", o.lease.Message.ID.String(), "to", address.String())
+			logkey.QueueID, o.lease.Message.ID.String(), logkey.To, address.String())
 	}
 	return to, exists
 }

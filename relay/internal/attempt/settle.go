@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -30,7 +31,9 @@ func (s *settler) settle(ctx context.Context, o *outcome) bool {
 		// What was delivered must not go out again, so it leaves, and its
 		// sender is never told of that success. What failed or waits is told of
 		// after another attempt.
-		s.Log.Error("report not queued", "queue_id", o.lease.Message.ID.String(), "err", err)
+		s.Log.Error(
+			"report not queued", logkey.QueueID, o.lease.Message.ID.String(), logkey.Err, err,
+		)
 		o.withoutReport(jitter(s.Retry.Wait(o.attempt)), s.Now())
 		err = s.plainly(ctx, o)
 	}
@@ -88,7 +91,7 @@ func (s *settler) giveBack(ctx context.Context, l *spool.Lease) {
 	held := spool.Held{ID: l.Delivery.ID, Token: l.Token}
 	if err := s.Store.Return(ctx, 0, []spool.Held{held}); err != nil {
 		s.Log.Error("delivery not given back; it waits for the end of its lease",
-			"queue_id", l.Message.ID.String(), "err", err)
+			logkey.QueueID, l.Message.ID.String(), logkey.Err, err)
 	}
 }
 
@@ -101,12 +104,12 @@ func (s *settler) recoverLease(ctx context.Context, l *spool.Lease, reached *boo
 	}
 	*reached = true
 	id := l.Message.ID.String()
-	s.Log.Error("panic in a delivery", "queue_id", id,
-		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	s.Log.Error("panic in a delivery", logkey.QueueID, id,
+		logkey.Panic, fmt.Sprint(v), logkey.Stack, string(debug.Stack()))
 	defer func() {
 		if v := recover(); v != nil {
-			s.Log.Error("panic in the store", "queue_id", id,
-				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			s.Log.Error("panic in the store", logkey.QueueID, id,
+				logkey.Panic, fmt.Sprint(v), logkey.Stack, string(debug.Stack()))
 		}
 	}()
 	attempts := l.Delivery.Attempts + 1
@@ -149,7 +152,7 @@ func (s *settler) lose(ctx context.Context, l *spool.Lease) {
 // unsettled tells that the store did not take the outcome of an attempt.
 func (s *settler) unsettled(l *spool.Lease, err error) {
 	s.Log.Error("attempt not settled; it will be made again",
-		"queue_id", l.Message.ID.String(), "err", err)
+		logkey.QueueID, l.Message.ID.String(), logkey.Err, err)
 	s.Leases.Unsettled(l.Delivery.ID)
 }
 

@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"github.com/postern-mail/postern/relay/internal/logkey"
 )
 
 // maxAbandoned bounds the calls that nobody waits for any more.
@@ -89,7 +91,9 @@ func (a *outcome[T]) ask(c *Calls, what string, whom slog.Attr, f func() (T, err
 		if v := recover(); v != nil {
 			a.err = fmt.Errorf("%w: %v", errPanicked, v)
 			c.log.LogAttrs(context.Background(), slog.LevelError, "panic in "+what, whom,
-				slog.String("panic", fmt.Sprint(v)), slog.String("stack", string(debug.Stack())))
+				slog.String(logkey.Panic, fmt.Sprint(v)), slog.String(
+					logkey.Stack, string(debug.Stack()),
+				))
 		}
 		if a.over.CompareAndSwap(false, true) {
 			a.given <- struct{}{}
@@ -128,7 +132,7 @@ var ErrLeftAlone = errors.New("relay: a Policy function was left alone")
 
 // Consult asks a function of the application about a session.
 func (c *Calls) Consult(ctx context.Context, session string, f func(context.Context) error) error {
-	err := AskOnly(ctx, c, "a Policy function", slog.String("session", session), f)
+	err := AskOnly(ctx, c, "a Policy function", slog.String(logkey.Session, session), f)
 	if errors.Is(err, ErrUnanswered) {
 		return fmt.Errorf("%w: %w", ErrLeftAlone, err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 )
 
 // Placement says where a recipient's copy goes.
@@ -91,6 +92,6 @@ func (p *Rules) resolve(
 func (p *Rules) resolveApart(
 	ctx context.Context, r domains.Resolver, to domains.Address,
 ) (bool, error) {
-	return Ask(ctx, p.Recipients, "Recipients", slog.String("to", to.String()),
+	return Ask(ctx, p.Recipients, "Recipients", slog.String(logkey.To, to.String()),
 		func(ctx context.Context) (bool, error) { return r.Resolve(ctx, to) })
 }

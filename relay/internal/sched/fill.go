@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -254,7 +255,7 @@ func (s *Scheduler) run(work context.Context, l *spool.Lease, u *run) {
 		defer func() {
 			if p := recover(); p != nil {
 				s.cfg.Logger.Error(
-					"delivery panicked", "queue_id", l.Message.ID.String(), "panic", p,
+					"delivery panicked", logkey.QueueID, l.Message.ID.String(), logkey.Panic, p,
 				)
 			}
 			s.done <- f

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -94,7 +95,7 @@ func (h *leases) keep(ctx context.Context) {
 		}
 		wait := renewEvery
 		if err := h.renew(ctx); err != nil && ctx.Err() == nil {
-			h.log.Error("leases not renewed", "err", err)
+			h.log.Error("leases not renewed", logkey.Err, err)
 			wait = renewAgain
 		}
 		t.Reset(wait)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -101,7 +102,7 @@ func (s *Scheduler) startConclusion(work context.Context, l *spool.Lease, untrie
 		defer func() {
 			if p := recover(); p != nil {
 				s.cfg.Logger.Error(
-					"conclusion panicked", "queue_id", l.Message.ID.String(), "panic", p,
+					"conclusion panicked", logkey.QueueID, l.Message.ID.String(), logkey.Panic, p,
 				)
 			}
 			s.done <- finished{lease: l, untried: untried}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -202,7 +203,7 @@ func (s *Scheduler) lease(ctx context.Context, r spool.LeaseRequest) (spool.Leas
 	}
 	s.failed = err != nil
 	if err != nil && ctx.Err() == nil {
-		s.cfg.Logger.Error("spool does not lease", "err", err)
+		s.cfg.Logger.Error("spool does not lease", logkey.Err, err)
 	}
 	return leased, err
 }
@@ -227,7 +228,7 @@ func (s *Scheduler) giveBack(l *spool.Lease, wait time.Duration) {
 func (s *Scheduler) flush() {
 	wait, ok, err := s.back.flush(s.cfg.Store)
 	if err != nil {
-		s.cfg.Logger.Warn("deliveries not given back", "err", err)
+		s.cfg.Logger.Warn("deliveries not given back", logkey.Err, err)
 	}
 	if ok {
 		s.pace.soon(wait + time.Millisecond)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
@@ -112,8 +113,10 @@ func (c *conn) pause(d time.Duration) {
 func (c *conn) tolerated(verb, arg string) {
 	if !strings.Contains(c.odd, verb) {
 		c.odd += verb
-		c.log.Info("malformed command taken", "session", c.sess.ID, "connector",
-			c.sess.Connector.Name, "remote", c.sess.Remote.Addr(), "command", shown(verb+" "+arg))
+		c.log.Info("malformed command taken", logkey.Session, c.sess.ID, logkey.Connector,
+			c.sess.Connector.Name, logkey.Remote, c.sess.Remote.Addr(), logkey.Command, shown(
+				verb+" "+arg,
+			))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
@@ -111,8 +112,8 @@ func (c *conn) unfinished(err error) {
 	if m == nil {
 		return
 	}
-	c.log.Info("session ended before a message did", "session", c.sess.ID,
-		"connector", c.sess.Connector.Name, "remote", c.sess.Remote.Addr(),
-		"helo", shown(c.sess.Helo), "stage", c.stage(), "from", m.From.String(),
-		"recipients", len(m.Recipients), "err", err)
+	c.log.Info("session ended before a message did", logkey.Session, c.sess.ID,
+		logkey.Connector, c.sess.Connector.Name, logkey.Remote, c.sess.Remote.Addr(),
+		logkey.HELO, shown(c.sess.Helo), logkey.Stage, c.stage(), logkey.From, m.From.String(),
+		logkey.Recipients, len(m.Recipients), logkey.Err, err)
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
@@ -43,8 +44,8 @@ func (c *conn) watch(name string) *policy.Reply {
 		c.log.Warn("many different clients may relay because they come from the address of a "+
 			"gateway or a proxy; let it keep or tell their addresses, or take its address "+
 			"out of the connector's ranges",
-			"session", c.sess.ID, "connector", c.sess.Connector.Name,
-			"remote", c.sess.Remote.Addr(), "refused", c.settings.RefuseNAT)
+			logkey.Session, c.sess.ID, logkey.Connector, c.sess.Connector.Name,
+			logkey.Remote, c.sess.Remote.Addr(), logkey.Refused, c.settings.RefuseNAT)
 	}
 	if crowded && c.settings.RefuseNAT {
 		return crowdRefusal()

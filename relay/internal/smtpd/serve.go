@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
@@ -65,15 +66,15 @@ func (c *conn) logClosed() {
 	if !c.log.Enabled(ctx, slog.LevelDebug) {
 		return
 	}
-	line := []slog.Attr{slog.String("session", c.sess.ID)}
+	line := []slog.Attr{slog.String(logkey.Session, c.sess.ID)}
 	if name := c.connectorName(); name != "" {
-		line = append(line, slog.String("connector", name))
+		line = append(line, slog.String(logkey.Connector, name))
 	}
-	line = append(line, slog.Any("remote", c.sess.Remote.Addr()))
+	line = append(line, slog.Any(logkey.Remote, c.sess.Remote.Addr()))
 	if c.sess.Helo != "" {
-		line = append(line, slog.String("helo", shown(c.sess.Helo)))
+		line = append(line, slog.String(logkey.HELO, shown(c.sess.Helo)))
 	}
-	line = append(line, slog.String("tls", c.tlsVersion()),
-		slog.Int("messages", c.count.messages), slog.Int("errors", c.count.errors))
+	line = append(line, slog.String(logkey.TLS, c.tlsVersion()),
+		slog.Int(logkey.Messages, c.count.messages), slog.Int(logkey.Errors, c.count.errors))
 	c.log.LogAttrs(ctx, slog.LevelDebug, "session closed", line...)
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/postern-mail/postern/relay/internal/logkey"
 )
 
 // ErrServerClosed is returned by [Server.Serve] on a server that was shut down.
@@ -82,7 +84,7 @@ func (s *Server) Serve(l net.Listener) error {
 		// Out of file descriptors, or a peer that left again: neither may end
 		// the service.
 		delay = min(max(2*delay, 5*time.Millisecond), time.Second)
-		s.shared.log.Error("accept failed", "err", err, "retry", delay)
+		s.shared.log.Error("accept failed", logkey.Err, err, logkey.Retry, delay)
 		s.rest(delay)
 	}
 }
@@ -150,7 +152,7 @@ func (s *Server) acceptProxy(settings *Settings, c net.Conn, sess Session) {
 	h := &s.shared
 	if h.headers.Add(1) > maxHeaders {
 		h.headers.Add(-1)
-		h.log.Warn("too many connections without a PROXY header yet", "proxy", sess.Remote)
+		h.log.Warn("too many connections without a PROXY header yet", logkey.Proxy, sess.Remote)
 		c.Close()
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
@@ -47,8 +48,8 @@ func (s *shared) report(settings *Settings, sess *Session, rej Rejection) {
 }
 
 func (s *shared) panicked(sess *Session, v any) {
-	s.log.Error("panic in a session", "session", sess.ID, "panic", fmt.Sprint(v),
-		"stack", string(debug.Stack()))
+	s.log.Error("panic in a session", logkey.Session, sess.ID, logkey.Panic, fmt.Sprint(v),
+		logkey.Stack, string(debug.Stack()))
 }
 
 // unknown reports a peer that no connector is for. Nothing bounds how often

@@ -1,6 +1,9 @@
 package smtpd
 
-import "github.com/postern-mail/postern/relay/internal/policy"
+import (
+	"github.com/postern-mail/postern/relay/internal/logkey"
+	"github.com/postern-mail/postern/relay/internal/policy"
+)
 
 // startTLS is RFC 3207.
 func (c *conn) startTLS(arg string) {
@@ -19,7 +22,7 @@ func (c *conn) startTLS(arg string) {
 	// not be read inside TLS.
 	if !c.wire.in.empty() {
 		c.log.Warn("clear text behind STARTTLS dropped",
-			"session", c.sess.ID, "remote", c.sess.Remote.Addr())
+			logkey.Session, c.sess.ID, logkey.Remote, c.sess.Remote.Addr())
 		c.count.errors++
 		c.wire.in.drop()
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
@@ -79,7 +80,7 @@ func (c *conn) verify(state *tls.ConnectionState) {
 	chains, err := state.PeerCertificates[0].Verify(opts)
 	if err != nil {
 		c.log.Info("client certificate does not count",
-			"session", c.sess.ID, "remote", c.sess.Remote.Addr(), "err", err)
+			logkey.Session, c.sess.ID, logkey.Remote, c.sess.Remote.Addr(), logkey.Err, err)
 		return
 	}
 	state.VerifiedChains = chains

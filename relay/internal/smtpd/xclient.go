@@ -1,6 +1,9 @@
 package smtpd
 
-import "github.com/postern-mail/postern/relay/internal/policy"
+import (
+	"github.com/postern-mail/postern/relay/internal/logkey"
+	"github.com/postern-mail/postern/relay/internal/policy"
+)
 
 // xclient begins a new session on the connection, for the client that a listed
 // host speaks for.
@@ -54,8 +57,8 @@ func (c *conn) become(told *claim) {
 	c.secured.spoken = true
 	c.reset()
 	r := c.readmit()
-	c.log.Debug("XCLIENT", "session", c.sess.ID, "proxy", was.Remote,
-		"remote", c.sess.Remote.Addr(), "connector", c.sess.Connector.Name)
+	c.log.Debug("XCLIENT", logkey.Session, c.sess.ID, logkey.Proxy, was.Remote,
+		logkey.Remote, c.sess.Remote.Addr(), logkey.Connector, c.sess.Connector.Name)
 	if r != nil {
 		c.refuse(Rejection{Stage: "connect", Reply: r})
 		c.wire.hangup = true
