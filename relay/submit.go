@@ -28,6 +28,17 @@ import (
 // the labels 1 KiB in all. The content may have any size, and so may the list
 // of recipients.
 //
+// # Repetition
+//
+// A message with a Key may be submitted again, such as after an error that
+// leaves open whether it was queued. For 24 hours the same message, by the same
+// Identity in the same Stream, is queued once: the Receipt is that of the first
+// time, with Duplicate. It is the same if sender, recipients, Notify, Return,
+// EnvelopeID and the content as given are. Another one is refused with
+// [ErrKeyReused]. The spool keeps at most [spool.MaxClaims] keys, and forgets
+// the oldest first; without a [spool.Keys] the error is
+// [errors.ErrUnsupported].
+//
 // # Errors
 //
 // The error holds every fault that was found, of these classes; errors.Is and
