@@ -107,7 +107,7 @@ type Delivery struct {
 	Recipients []Recipient
 	// Due is when the next attempt may start, Expires when no further one is
 	// made, by the wall clock. A store compares Due with its own clock and only
-	// keeps Expires.
+	// keeps Expires. In a Commit a zero Due is that clock's now.
 	Due, Expires time.Time
 	// Attempts counts the attempts made so far.
 	Attempts int

@@ -76,8 +76,8 @@ func (r *Recipient) Distrust() {
 	r.Notify &^= spool.NotifySuccess
 }
 
-// Deliveries groups the recipients of a message by key. They are due now, and
-// expire after a while.
+// Deliveries groups the recipients of a message by key. They are due at once,
+// and expire after a while.
 func (r *Routes) Deliveries(
 	rcpts []Recipient, stream string, size int64, now time.Time, expires time.Duration,
 ) []spool.Delivery {
@@ -88,7 +88,7 @@ func (r *Routes) Deliveries(
 		k.Stream = stream
 		d := deliveryOf(&list, k)
 		if d.Recipients == nil {
-			d.Due, d.Expires = now, now.Add(expires)
+			d.Expires = now.Add(expires)
 			d.Recipients = make([]spool.Recipient, 0, len(rcpts)-i)
 		}
 		d.Recipients = append(d.Recipients, spool.Recipient{

@@ -99,6 +99,7 @@ func (w *World) config(l *life) relay.Config {
 	cfg := relay.Config{
 		Hostname:   "relay.test",
 		Spool:      l.store,
+		Now:        w.now,
 		Connectors: []*connector.Connector{apps},
 		AcceptedDomains: []domains.AcceptedDomain{{
 			Domain: senderDomain, Type: domains.Authoritative,

@@ -46,6 +46,9 @@ func (w *writer) entry(c *spool.Commit, own *ownFile, meta *[]byte) (*entering, 
 	e.m.Size = int64(len(c.Prepend)+len(*w.buf)) + w.own.size
 	for i := range e.ds {
 		e.ds[i].ID = spool.DeliveryID{Message: w.id, Seq: i}
+		if e.ds[i].Due.IsZero() {
+			e.ds[i].Due = s.now()
+		}
 	}
 	for i := range e.settle {
 		s.setDue(&e.settle[i])

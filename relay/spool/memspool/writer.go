@@ -159,6 +159,9 @@ func (s *Store) add(id spool.ID, c *spool.Commit, content []byte) {
 	for i, d := range c.Deliveries {
 		d.ID = spool.DeliveryID{Message: id, Seq: i}
 		d.Recipients = slices.Clone(d.Recipients)
+		if d.Due.IsZero() {
+			d.Due = s.now()
+		}
 		m.deliveries[i] = &delivery{Delivery: d, message: m}
 		s.wait(m.deliveries[i])
 	}

@@ -11,6 +11,7 @@ import (
 func leaseCases() []testCase {
 	return []testCase{
 		{"LeaseOrder", nil, (*suite).leaseOrder},
+		{"LeaseAtOnce", nil, (*suite).leaseAtOnce},
 		{"LeaseLimits", nil, (*suite).leaseLimits},
 		{"LeaseKeys", nil, (*suite).leaseKeys},
 		{"LeaseWait", nil, (*suite).leaseWait},
@@ -46,6 +47,16 @@ func (s *suite) leaseTokens() {
 	if len(upper) < n {
 		s.Fatalf("the tokens have %d different upper halves", len(upper))
 	}
+}
+
+// leaseAtOnce hands out what is due at once by the store's clock, behind what
+// was due before.
+func (s *suite) leaseAtOnce() {
+	s.commit(s.delivery("r0", time.Time{}))
+	s.sleep(time.Second)
+	s.commit(s.delivery("r2", time.Time{}))
+	s.commit(s.delivery("r1", s.now.Add(-500*time.Millisecond)))
+	s.wantRoutes(s.lease(spool.LeaseRequest{}), "r0", "r1", "r2")
 }
 
 func (s *suite) leaseOrder() {
