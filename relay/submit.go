@@ -69,8 +69,8 @@ func (r *Relay) Submit(ctx context.Context, m *Message) (*Receipt, error) {
 	return in.receipt(), nil
 }
 
-func (in *arrival) receipt() *Receipt {
-	return &Receipt{QueueID: in.Spool.ID.String(), Duplicate: in.Duplicate}
+func (a *arrival) receipt() *Receipt {
+	return &Receipt{QueueID: a.Spool.ID.String(), Duplicate: a.Duplicate}
 }
 
 // SubmitIn is Submit with a commit in a step of somebody else, such as the
@@ -161,7 +161,7 @@ func (r *Relay) intakeOf(ctx context.Context, p *snapshot, m *Message) (*arrival
 }
 
 // submitFrom takes the sender.
-func (in *arrival) submitFrom(p *snapshot, s string) error {
+func (a *arrival) submitFrom(p *snapshot, s string) error {
 	if s == "" {
 		return nil
 	}
@@ -169,15 +169,15 @@ func (in *arrival) submitFrom(p *snapshot, s string) error {
 	if err != nil {
 		return invalid("From", s, err)
 	}
-	in.From, in.Spool.From, in.Spool.UTF8 = from, from.String(), from.UTF8()
-	if refusal := p.rules.DecideMail(in.Client, from); refusal != nil {
+	a.From, a.Spool.From, a.Spool.UTF8 = from, from.String(), from.UTF8()
+	if refusal := p.rules.DecideMail(a.Client, from); refusal != nil {
 		return replyError(refusal)
 	}
 	return nil
 }
 
 // submitTo takes one recipient.
-func (in *arrival) submitTo(
+func (a *arrival) submitTo(
 	ctx context.Context, p *policy.Rules, i int, s string, notify spool.Notify,
 ) error {
 	to, err := domains.Parse(intake.CompleteAddress(p, s))
@@ -186,14 +186,14 @@ func (in *arrival) submitTo(
 			Field: fmt.Sprintf("To[%d]", i), Err: &RecipientError{Recipient: s, Err: err},
 		}
 	}
-	if refusal := policy.DecideLength(in.From, to); refusal != nil {
+	if refusal := policy.DecideLength(a.From, to); refusal != nil {
 		return &RecipientError{Recipient: s, Err: replyError(refusal)}
 	}
-	t, refusal := p.DecideRcpt(ctx, in.Client, to)
+	t, refusal := p.DecideRcpt(ctx, a.Client, to)
 	if refusal != nil {
 		return &RecipientError{Recipient: s, Err: submitError(refusal)}
 	}
-	in.Spool.UTF8 = in.Spool.UTF8 || to.UTF8()
-	in.Recipients = append(in.Recipients, routing.Recipient{To: to, Placement: t, Notify: notify})
+	a.Spool.UTF8 = a.Spool.UTF8 || to.UTF8()
+	a.Recipients = append(a.Recipients, routing.Recipient{To: to, Placement: t, Notify: notify})
 	return nil
 }
