@@ -23,13 +23,16 @@ func (w *World) calamities() map[Fault]func(context.Context) {
 		Reload:       w.reload,
 		ClockSteps:   w.stepClock,
 		DiskFails:    w.breakDisk,
+		DiskScarce:   w.breakDisk,
 		DiskFull:     w.breakDisk,
 		DiskForgets:  func(context.Context) { w.die(DiskForgets, true) },
 		ProcessDies:  func(context.Context) { w.die(ProcessDies, false) },
 		Restart:      w.restart,
 	}
 	if !w.plan.Durable {
-		for _, f := range []Fault{DiskFails, DiskFull, DiskForgets, ProcessDies, Restart} {
+		for _, f := range []Fault{
+			DiskFails, DiskScarce, DiskFull, DiskForgets, ProcessDies, Restart,
+		} {
 			delete(all, f)
 		}
 	}
@@ -126,20 +129,41 @@ func (w *World) stepClock(context.Context) {
 func (w *World) breakDisk(ctx context.Context) {
 	defer w.history.outage(time.Now())
 	w.history.count(w.kind)
-	if w.kind == DiskFull {
+	switch w.kind {
+	case DiskFull:
 		w.machine.Fill()
-	} else {
+	case DiskScarce:
+		w.machine.Lack()
+	default:
 		w.history.end()
 		w.machine.Fail()
 	}
 	pause(ctx, w.between(time.Second, 10*time.Second))
 	w.machine.Mend()
+	if w.kind == DiskScarce {
+		w.goesOn()
+	}
 	if w.kind == DiskFails {
 		// A store that cannot promise anything any more has to be opened anew.
 		w.history.end()
 		w.end()
 		w.begin()
 	}
+}
+
+// goesOn sees that a lack that has passed is no failure for good (I12).
+func (w *World) goesOn() {
+	time.Sleep(10 * time.Second)
+	to := []string{w.newAddress(goodDomain)}
+	body := w.body()
+	from := "s0@" + senderDomain
+	w.history.send(to, sent{from: from, sum: digest(body), at: time.Now()})
+	id, err := submit(w.current(), from, to, "From: <"+from+">\r\n\r\n"+body)
+	if err != nil {
+		w.t.Errorf("I12: nothing is taken after a lack of descriptors: %v", err)
+		return
+	}
+	w.history.acknowledge(to, id)
 }
 
 func (w *World) die(f Fault, powerLost bool) {

@@ -57,10 +57,6 @@ func (w *World) sendOne(client int) {
 func (w *World) recipients() []string {
 	list := make([]string, 1+w.below(14))
 	for i := range list {
-		w.mu.Lock()
-		n := w.next
-		w.next++
-		w.mu.Unlock()
 		var domain string
 		switch k := w.below(sickDomains + 5); {
 		case k < sickDomains:
@@ -74,9 +70,17 @@ func (w *World) recipients() []string {
 		default:
 			domain = goodDomain
 		}
-		list[i] = fmt.Sprintf("r%d@%s", n, domain)
+		list[i] = w.newAddress(domain)
 	}
 	return list
+}
+
+// newAddress is one that nobody has sent to.
+func (w *World) newAddress(domain string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next++
+	return fmt.Sprintf("r%d@%s", w.next, domain)
 }
 
 // body is a text of one line at least, now and then long or with 8 bits.

@@ -18,6 +18,7 @@ const (
 	MailboxFails Fault = "mailbox fails"
 	ClientLeaves Fault = "client leaves"
 	DiskFails    Fault = "disk fails"
+	DiskScarce   Fault = "disk lacks descriptors"
 	DiskFull     Fault = "disk is full"
 	DiskForgets  Fault = "disk forgets what was not synced"
 	ProcessDies  Fault = "process dies"
@@ -30,7 +31,7 @@ const (
 func Faults() []Fault {
 	return []Fault{
 		PeerStalls, PeerCuts, PeerLies, PeerLimits, PeerDefers, PeerRefuses, NetworkCuts,
-		NetworkStops, DNSErrs, TLSChanges, MailboxFails, ClientLeaves, DiskFails, DiskFull,
-		DiskForgets, ProcessDies, Restart, Reload, ClockSteps,
+		NetworkStops, DNSErrs, TLSChanges, MailboxFails, ClientLeaves, DiskFails, DiskScarce,
+		DiskFull, DiskForgets, ProcessDies, Restart, Reload, ClockSteps,
 	}
 }

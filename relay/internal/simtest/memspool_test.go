@@ -16,6 +16,7 @@ type memory struct{}
 func (memory) Open() (spool.Store, error) { return memspool.New(nil), nil }
 func (memory) Stop(bool)                  {}
 func (memory) Fail()                      {}
+func (memory) Lack()                      {}
 func (memory) Fill()                      {}
 func (memory) Mend()                      {}
 

@@ -48,6 +48,7 @@ func sickness() map[relaytest.Stage]odds {
 			{0.05, PeerDefers, reply(450, "4.2.1", "Not this one now")},
 			{0.02, PeerRefuses, reply(550, "5.1.1", "Nobody")},
 			{0.01, PeerLimits, reply(452, "4.5.3", "Too many recipients")},
+			{0.01, PeerLimits, reply(552, "5.5.3", "Too many recipients")},
 			{0.003, PeerCuts, cut}, {0.002, PeerStalls, stall},
 		},
 		relaytest.Content: {
@@ -63,8 +64,18 @@ func sickness() map[relaytest.Stage]odds {
 // script is how a sick host answers.
 func (w *World) script(host string) func(relaytest.Step) relaytest.Answer {
 	sick := sickness()
+	// A host that has had enough of a connection says so in words that would
+	// be final on a new one.
+	tired := append(odds{{
+		0.05, PeerLimits,
+		func() relaytest.Answer { return relaytest.Reply(554, "5.7.0", "Too many messages") },
+	}}, sick[relaytest.Mail]...)
 	return func(s relaytest.Step) relaytest.Answer {
-		answer, fault := w.draw(sick[s.Stage])
+		list := sick[s.Stage]
+		if s.Stage == relaytest.Mail && s.Transaction > 1 {
+			list = tired
+		}
+		answer, fault := w.draw(list)
 		if fault != "" {
 			w.history.count(fault)
 		}

@@ -24,6 +24,9 @@ type Machine interface {
 	Stop(powerLost bool)
 	// Fail makes a part of what is asked of the disk fail, until Mend.
 	Fail()
+	// Lack makes a part of what is asked of the disk fail for want of
+	// descriptors, until Mend.
+	Lack()
 	// Fill leaves no room on the disk, until Mend.
 	Fill()
 	Mend()

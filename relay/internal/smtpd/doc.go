@@ -36,8 +36,8 @@
 // the TLS connection of the socket; after XCLIENT there is nothing.
 //
 // Verifiers are asked on a goroutine of their own, since they may ignore their
-// context (see policy.Calls). When the time for an answer is over the session goes
-// on without it, and its place in the Throttle is free; what comes then is
+// context (see policy.Calls). When the time for an answer is over, the session
+// goes on without it, and its place in the Throttle is free; what comes then is
 // dropped unseen.
 //
 // # Framing

@@ -55,6 +55,15 @@ func (m *machine) Fail() {
 	})
 }
 
+func (m *machine) Lack() {
+	m.disk.Fault(func(op, name string) error {
+		if (op == "open" || op == "opendir" || op == "readdir") && m.random.IntN(2) == 0 {
+			return syscall.EMFILE
+		}
+		return nil
+	})
+}
+
 func (m *machine) Fill() {
 	m.disk.Fault(func(op, name string) error {
 		if op == "write" {
