@@ -94,17 +94,6 @@ func (w *World) breakNetwork(ctx context.Context) {
 	}()
 }
 
-func (w *World) breakDNS(ctx context.Context) {
-	name := []string{"d1.test", "h0.d1.test", "d2.test", "h1.d2.test", "h0.d5.test", "a.smart.test",
-		"b.smart.test", goneDomain}[w.below(8)]
-	w.history.count(DNSErrs)
-	w.dns.Fail(name, "server misbehaving")
-	go func() {
-		pause(ctx, w.between(time.Second, time.Minute))
-		w.dns.Fail(name, "")
-	}()
-}
-
 func (w *World) reload(context.Context) {
 	l := w.current()
 	if err := l.relay.Reload(w.config(l)); err != nil {

@@ -65,8 +65,8 @@ func (w *World) recipients() []string {
 			domain = senderDomain
 		case k == sickDomains+1:
 			domain = "x.smart.test"
-		case k == sickDomains+2 && w.below(8) == 0:
-			domain = goneDomain
+		case k == sickDomains+2:
+			domain = []string{goneDomain, bareDomain, bareDomain, goodDomain}[w.below(4)]
 		default:
 			domain = goodDomain
 		}

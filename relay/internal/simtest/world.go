@@ -48,6 +48,7 @@ const (
 	goodDomain   = "good.test"   // its host is always well
 	senderDomain = "sender.test" // the relay's own
 	goneDomain   = "gone.test"   // does not exist
+	bareDomain   = "bare.test"   // has an address and no MX
 	sickDomains  = 8
 	relayAddress = "10.0.0.1:25"
 	patience     = 2 * time.Hour // until the queue is empty, when all is mended
@@ -59,7 +60,7 @@ type World struct {
 	plan    Plan
 	machine Machine
 	net     *relaytest.Network
-	dns     *relaytest.Zone
+	dns     *zone
 	history *history
 	cert    tls.Certificate
 	hops    []string // addresses of those that may be out of order
@@ -83,7 +84,7 @@ type transaction struct {
 // New makes a world inside a bubble of testing/synctest.
 func New(t testing.TB, m Machine, p Plan) *World {
 	w := &World{
-		t: t, plan: p, machine: m, net: relaytest.NewNetwork(), dns: relaytest.NewZone(),
+		t: t, plan: p, machine: m, net: relaytest.NewNetwork(), dns: newZone(),
 		history: newHistory(), cert: certificate(t), clients: netip.MustParseAddr("10.9.0.1"),
 		random: rand.New(rand.NewPCG(p.Seed, 2)), kept: make(map[transaction][]string),
 	}
@@ -97,6 +98,7 @@ func New(t testing.TB, m Machine, p Plan) *World {
 			w.dns.MX(domain, uint16(10*h), name)
 		}
 	}
+	w.sickHost(bareDomain, "10.4.0.1:25")
 	w.sickHost("a.smart.test", "10.3.0.1:25")
 	w.sickHost("b.smart.test", "10.3.0.2:25")
 	return w
