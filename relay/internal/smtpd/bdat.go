@@ -112,11 +112,23 @@ func (s *chunks) acknowledge() error {
 			return s.content.abort()
 		case "NOOP":
 			c.noop()
+		case "DATA":
+			s.refuseData()
 		default:
 			c.protocolErrorAt("data", policy.OnlyBDAT.Reply())
 		}
 	}
 	return s.content.breakOff(io.ErrUnexpectedEOF)
+}
+
+// refuseData refuses DATA among chunks (RFC 3030 section 2), and ends the
+// session if its content is there: those lines are no commands.
+func (s *chunks) refuseData() {
+	if s.conn.contentBehind() {
+		s.conn.refuse(Rejection{Stage: "data", Reply: contentRefusal()})
+		return
+	}
+	s.conn.protocolErrorAt("data", policy.OnlyBDAT.Reply())
 }
 
 // follows takes another BDAT of the same message.

@@ -49,7 +49,8 @@ func (in *input) room() []byte {
 		in.r = 0
 	}
 	switch {
-	case !full && in.w == 0 && in.large != nil && !in.content:
+	case in.w < smallInput/2 && in.large != nil && !in.content:
+		copy(in.small[:], in.buf[:in.w])
 		in.release()
 		in.buf = in.small[:]
 	case full && in.large == nil:
