@@ -91,8 +91,15 @@ func (c *conn) write(p []byte, timeout time.Duration) error {
 	return err
 }
 
-// flush sends the commands gathered in out.
+// errUnasked tells that a peer is not in step: what it says next would answer
+// another command than the one it is read for.
+var errUnasked = errors.New("reply without a command")
+
+// flush sends the commands gathered in out, when all before are answered.
 func (c *conn) flush() error {
+	if c.in.buffered() {
+		return errUnasked
+	}
 	err := c.write(c.out, c.times.CommandTimeout)
 	c.out = c.out[:0]
 	return err
