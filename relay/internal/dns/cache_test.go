@@ -96,7 +96,8 @@ func TestAbsenceAndFailuresKeep(t *testing.T) {
 			strings.Replace(fmt.Sprintf(soa, 60, 60), "example.", "other.", 1),
 			5 * time.Second,
 		},
-		"failure": {miekg.RcodeServerFailure, "", 3 * time.Second},
+		"failure":          {miekg.RcodeServerFailure, "", 3 * time.Second},
+		"TTL out of range": {miekg.RcodeSuccess, "a.example. 2147483648 TXT x", time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

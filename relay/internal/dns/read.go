@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/hex"
 	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -57,7 +58,13 @@ func aliasOf(list []dns.RR, name string) (target string, ttl time.Duration, ok b
 	return "", 0, false
 }
 
-func seconds(ttl uint32) time.Duration { return time.Duration(ttl) * time.Second }
+// seconds is a TTL. One with its first bit set is none (RFC 2181 section 8).
+func seconds(ttl uint32) time.Duration {
+	if ttl > math.MaxInt32 {
+		return 0
+	}
+	return time.Duration(ttl) * time.Second
+}
 
 // absent makes the reply one of no such records, unless the name at the end of
 // aliases has not been looked at: then it returns true.
