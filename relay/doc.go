@@ -16,6 +16,73 @@
 // send connector, the MX of a domain, or the application's own
 // [delivery.Transport].
 //
+// # TLS
+//
+// Of [Config].TLS, MinVersion defaults to TLS 1.2, and CipherSuites to the six
+// of TLS 1.2 that have ECDHE and AES-GCM or ChaCha20-Poly1305; with a lower
+// MinVersion, to those of crypto/tls. NextProtos is "smtp", whatever is set: a
+// client that asks for other protocols only is refused. So it is in what
+// GetConfigForClient returns.
+//
+// A connector that knows servers or partners by their certificate asks the
+// client for one and verifies it against ClientCAs, which are then required. A
+// certificate that is not good does not count, and the session goes on without
+// it, unless ClientAuth says otherwise. GetConfigForClient, where set, has to
+// ask for certificates itself.
+//
+// With [Config].RequireEncryption a session of a client beyond loopback that
+// reaches a connector on loopback through one of Proxies or XClient goes as if
+// RequireTLS were set; TLS that the proxy has ended does not count there. The
+// handlers of packages httpapi and admin refuse requests that do not come from
+// a loopback address, or come through a proxy elsewhere, unless both the client
+// and that proxy are inside TLS.
+//
+// # Proxies
+//
+// A connection from [Config].Proxies begins with a PROXY header (version 1 or
+// 2): connector, limits, log and trace fields go by the client's addresses in
+// it. Where no connector is bound to the address that the client connected to,
+// the one that the proxy connected to counts. A connection of theirs without a
+// proper header is closed; a header from anybody else is an unknown command. A
+// proxy that speaks for itself (LOCAL, as in a health check) and that no
+// connector takes is greeted and granted nothing.
+//
+// A host of [Config].XClient names its client once a connection. The session
+// then begins anew with the client's addresses, and what the host has proved is
+// forgotten, TLS itself aside. A client that has been named, by XCLIENT or a
+// PROXY header, and says XCLIENT is answered 421: with its proxy_protocol on,
+// nginx needs xclient off. LOGIN is not taken: users log on here.
+//
+// # Logging on
+//
+// A connector's BasicAuth stands for all mechanisms that [Config].Auth has for
+// users. Outside TLS, where a connector lets users log on without it, bearer
+// tokens are not taken. Logging on by certificate (EXTERNAL) makes connectors
+// ask for one, which needs ClientCAs. With ExchangeServer alone there is no
+// LOGIN, OAUTHBEARER or XOAUTH2. Over HTTP, Passwords decides on Basic
+// credentials and Tokens on Bearer ones.
+//
+// To log on is not enough to send: a user sends as the addresses of
+// [auth.Identity].Senders, and as the user name if that is an address.
+//
+// A verifier that has not answered within 30 seconds is left alone and the
+// client told 454 4.7.0; while 1000 calls have not returned, nobody is asked.
+// [Relay.Reload] takes over another Server, with the same Throttle and
+// SCRAMSecret if nothing else is to change; what was changed in the one in use
+// is ignored.
+//
+// # Composing a message
+//
+// [Message].Content is a message as RFC 5322 has it. The relay adds Date,
+// Message-ID and From, not To, Subject or MIME-Version. What comes from users
+// must not get into a header as it is: a line end in a name would begin a field
+// of its own. Write addresses with [net/mail.Address.String], other words with
+// [mime.QEncoding], and the body with mime/quotedprintable or mime/multipart.
+// Content that does not begin with a field is all body.
+//
+// A message with a Key is composed once and kept until it is queued: a new Date
+// or boundary makes it another message.
+//
 // # What is changed
 //
 // What an authenticated user, a client over HTTP or the application sends is
@@ -46,7 +113,9 @@
 // message whose domain has no key any more leaves unsigned. Signatures of
 // others stay, also if the conversion breaks them: a broken signature counts as
 // none (RFC 6376 section 6.1), and the relay cannot make it again. Reports are
-// signed when the domain of [Config].Postmaster has a key.
+// signed when the domain of [Config].Postmaster has a key. A message with
+// authors of several domains is not signed. The log tells once for each reason
+// what goes unsigned although there is a key.
 //
 // # Durability
 //
@@ -58,11 +127,11 @@
 // # Reports
 //
 // A sender is told of failures, of a delay once a message has waited for
-// [Retry].DelayNotification, and, if it asks by NOTIFY=SUCCESS, of success:
-// "delivered" when the copy lies in a mailbox, "relayed" when it went to a host
-// that does not report itself. NOTIFY chooses among these (RFC 3461). What
-// befalls the recipients of one attempt is in one report, queued in the same
-// step that settles the attempt, with the null sender and NOTIFY=NEVER: a
+// DelayNotification of [delivery.Retry], and, if it asks by NOTIFY=SUCCESS, of
+// success: "delivered" when the copy lies in a mailbox, "relayed" when it went
+// to a host that does not report itself. NOTIFY chooses among these (RFC 3461).
+// What befalls the recipients of one attempt is in one report, queued in the
+// same step that settles the attempt, with the null sender and NOTIFY=NEVER: a
 // report makes no other. If the spool cannot take the report after several
 // tries, the attempt is settled without it: failure and delay are reported
 // after a later attempt, success is not.
@@ -132,11 +201,17 @@
 // # Events and crashes
 //
 // [Config].Events hears of everything while the process runs, soon and at most
-// once: good for pages and figures. What an application must not miss it reads
-// by [Relay.Follow] from the log of the store, which [Config].EventLog turns
-// on. There each event lies in the step that made it true, so that after a
-// crash, at whatever point, every accepted recipient has exactly one fate, and
-// a consumer goes on where it was.
+// once, in the order in which it happens to each recipient. When it is so slow
+// that 16 MiB of events wait, 8 MiB for refusals, more are dropped, and the log
+// has their number. That is good for pages and figures. What an application
+// must not miss it reads by [Relay.Follow] from the log of the store, which
+// [Config].EventLog turns on. There each event lies in the step that made it
+// true, so that after a crash, at whatever point, every accepted recipient has
+// exactly one fate, and a consumer goes on where it was.
+//
+// A report to a sender is a message too, with events of its own: they have
+// ReportOf and no labels, and its recipient is the sender. An application that
+// keeps what became of its messages passes over events with ReportOf.
 //
 // A message that is submitted again, since nobody knows whether the first time
 // succeeded, is queued once if it has a Key. Over SMTP a user who has logged on
@@ -154,11 +229,32 @@
 //
 // All methods of [Relay] may be called from many goroutines. The functions of a
 // [Config] are called from many goroutines as well, except Events, which gets
-// one event at a time. Shutdown may be called from them. One that panics or
-// does not return counts as a temporary failure and holds up nobody; Run,
-// Shutdown and Close end at their limit all the same, and tell what they left.
+// one event at a time. Shutdown may be called from them. Functions that get a
+// context have a minute to answer, a Transport as long as an attempt may last.
+// One that panics or does not return by then is left alone, counts as a
+// temporary failure and holds up nobody; while 1000 of a kind have not
+// returned, nobody is asked. Run, Shutdown and Close end at their limit all the
+// same, and tell what they left.
 //
-// # Tests
+// # Shutting down
+//
+// End the context of [Relay.Run], wait until it returns, then close the spool,
+// in this order: Run lets sessions and deliveries under way finish within
+// [Config].DrainTimeout, hands over their events, and what is not delivered
+// stays in the spool. Leave it the time: a process that is killed before loses
+// nothing, but may send again what was under way.
+//
+//	ctx, stop := signal.NotifyContext(
+//		context.Background(), os.Interrupt, syscall.SIGTERM,
+//	)
+//	defer stop()
+//	err = errors.Join(r.Run(ctx), store.Close())
+//
+// An application with more to end than the relay calls [Relay.Shutdown] itself
+// and then waits for Run. A Follow goes on until its own context ends: end it
+// before the spool is closed.
+//
+// # Testing
 //
 // Package relaytest runs a relay in memory for the tests of an application.
 // [Config].Dial and Listen let one have a network of its own.
@@ -171,12 +267,15 @@
 //
 // # Log
 //
-// The keys of its lines are, one for each concept: address, addresses,
-// attempt, certificate, code, command, connector, consumer, credential,
-// cursor, dropped, enhanced, err, errors, expires, file, from, helo, host,
-// kind, local, mechanism, messages, name, next, panic, pause, proxy,
-// queue_id, reason, recipients, refused, remote, reply, report, retry,
-// session, size, stack, stage, tls, to, user. Errors are under err, ids of
-// messages under queue_id and those of sessions under session. A line has no
-// key without a value.
+// At Info there is a line for each logon, each accepted message and each
+// refusal, with the id of its session, for each recipient that bounced or
+// expired, for the first deferral of a message, and for each connector that is
+// listened for; at Debug for all other deliveries. The keys of its lines are,
+// one for each concept: address, addresses, attempt, certificate, code,
+// command, connector, consumer, credential, cursor, dropped, enhanced, err,
+// errors, expires, file, from, helo, host, kind, local, mechanism, messages,
+// name, next, panic, pause, proxy, queue_id, reason, recipients, refused,
+// remote, reply, report, retry, session, size, stack, stage, tls, to, user.
+// Errors are under err, ids of messages under queue_id and those of sessions
+// under session. A line has no key without a value.
 package relay
