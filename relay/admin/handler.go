@@ -1,12 +1,9 @@
 package admin
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
-	_ "embed" // the page
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
@@ -18,58 +15,9 @@ import (
 
 	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
-	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/internal/httppeer"
 )
-
-// Config says what a handler shows, and to whom.
-type Config struct {
-	// Relay is the relay to show. Required.
-	Relay *relay.Relay
-
-	// Verifier decides on the user names and passwords of HTTP Basic
-	// authentication, which are taken inside TLS or from a loopback address
-	// only, all the way: a proxy elsewhere must come inside TLS too. The
-	// handler has a Throttle of its own before it; where an attacker could try
-	// the same users elsewhere, guard the Verifier with that Throttle too
-	// ([auth.Throttle.Guard]). Browsers send the password with every request:
-	// an expensive hash is worth an [auth.Cached]. This or Authorize is
-	// required.
-	Verifier auth.Verifier
-
-	// Group is the group that a user of Verifier has to be in. Defaults to
-	// none: whoever Verifier knows may look.
-	Group string
-
-	// Authorize reports whether a request may be answered, by the application's
-	// own session. It is called by many goroutines at once, with the request as
-	// it comes. One that goes by the remote address alone must also check
-	// Request.Host, or pages of other sites could look by way of a name that
-	// points here.
-	Authorize func(*http.Request) bool
-
-	// Proxies are the addresses whose X-Forwarded-For and X-Forwarded-Proto are
-	// believed. With a Verifier, or where the relay has RequireEncryption,
-	// their requests must come inside TLS or from a loopback address. Defaults
-	// to none.
-	Proxies []connector.Range
-
-	// RequireForwarded refuses requests from Proxies that do not say whom they
-	// come from. Without it they come from the proxy itself, which may be a
-	// loopback address. Defaults to false.
-	RequireForwarded bool
-
-	// Logger receives refused requests and what could not be shown. Defaults to
-	// one that discards.
-	Logger *slog.Logger
-}
-
-//go:embed page.html
-var pageSource string
-
-//go:embed style.css
-var style string
 
 // logonTimeout bounds a logon.
 const logonTimeout = 30 * time.Second
@@ -129,14 +77,6 @@ func New(cfg Config) (http.Handler, error) {
 		}
 	}
 	return h, nil
-}
-
-type handler struct {
-	cfg         Config
-	page        *template.Template
-	policy      string       // Content-Security-Policy
-	auth        *auth.Server // nil with Authorize
-	crossOrigin *http.CrossOriginProtection
 }
 
 // ServeHTTP answers one request.
@@ -266,36 +206,4 @@ func (h *handler) inGroup(_ context.Context, id *auth.Identity) error {
 		return fmt.Errorf("admin: not in the group: %w", auth.ErrBadCredentials)
 	}
 	return nil
-}
-
-// render writes the page.
-func (h *handler) render(w http.ResponseWriter, status int, v view) {
-	v.Style = template.CSS(style)
-	var b bytes.Buffer
-	if err := h.page.Execute(&b, v); err != nil {
-		h.fail(w, err)
-		return
-	}
-	write(w, status, "text/html; charset=utf-8", b.Bytes())
-}
-
-// respond writes JSON.
-func (h *handler) respond(w http.ResponseWriter, status int, contentType string, v any) {
-	body, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		h.fail(w, err)
-		return
-	}
-	write(w, status, contentType, append(body, '\n'))
-}
-
-func (h *handler) fail(w http.ResponseWriter, err error) {
-	h.cfg.Logger.Error("answer not made", "err", err)
-	http.Error(w, "Internal error.", http.StatusInternalServerError)
-}
-
-func write(w http.ResponseWriter, status int, contentType string, body []byte) {
-	w.Header().Set("Content-Type", contentType)
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client may be gone
 }

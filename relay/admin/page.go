@@ -1,9 +1,12 @@
 package admin
 
 import (
+	"bytes"
 	"context"
+	_ "embed" // the page
 	"fmt"
 	"html/template"
+	"net/http"
 	"strconv"
 
 	"github.com/postern-mail/postern/connector"
@@ -53,4 +56,21 @@ func formatLimit(n int) string {
 		return "no limit"
 	}
 	return strconv.Itoa(n)
+}
+
+//go:embed page.html
+var pageSource string
+
+//go:embed style.css
+var style string
+
+// render writes the page.
+func (h *handler) render(w http.ResponseWriter, status int, v view) {
+	v.Style = template.CSS(style)
+	var b bytes.Buffer
+	if err := h.page.Execute(&b, v); err != nil {
+		h.fail(w, err)
+		return
+	}
+	write(w, status, "text/html; charset=utf-8", b.Bytes())
 }

@@ -1,24 +1,12 @@
 package autoconfig
 
 import (
-	"encoding/xml"
 	"errors"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 
-	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
 )
-
-// Handler answers the requests of mail programs for their settings. Make one
-// with [New]. It is safe for concurrent use.
-type Handler struct {
-	relay *relay.Relay
-	opts  Options
-	table *domains.Table // of Options.Domains; nil for the relay's own
-}
 
 // New makes a handler for a relay. The error holds every fault of the
 // options, joined with [errors.Join], each a *[postern.FieldError].
@@ -36,13 +24,6 @@ func New(r *relay.Relay, opts *Options) (*Handler, error) {
 	}
 	return h, nil
 }
-
-const (
-	typeXML     = "application/xml; charset=utf-8"
-	typeJSON    = "application/json; charset=utf-8"
-	typeText    = "text/plain; charset=utf-8"
-	typeProfile = "application/x-apple-aspen-config"
-)
 
 const (
 	pathWellKnown  = "/.well-known/autoconfig/mail/config-v1.1.xml"
@@ -96,94 +77,14 @@ func read(w http.ResponseWriter, r *http.Request, f http.HandlerFunc) {
 	f(w, r)
 }
 
-func notAllowed(w http.ResponseWriter, allow string) {
-	w.Header().Set("Allow", allow)
-	http.Error(w, "Method not allowed.", http.StatusMethodNotAllowed)
-}
+// stsHost is where the policy of a domain is looked for (RFC 8461 section 3.3).
+const stsHost = "mta-sts."
 
-func unknownDomain(w http.ResponseWriter) {
-	http.Error(w, "There are no settings for this domain.", http.StatusNotFound)
-}
-
-// secure is the default of Options.Secure.
-func secure(r *http.Request) bool {
-	if r.TLS != nil {
-		return true
-	}
-	if p := r.Header.Get("X-Forwarded-Proto"); p != "" && !strings.EqualFold(p, "https") {
-		return false
-	}
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && from.Addr().Unmap().IsLoopback()
-}
-
-// query returns a parameter, whose name may be in any mix of capitals.
-func query(r *http.Request, name string) string {
-	for k, v := range r.URL.Query() {
-		if strings.EqualFold(k, name) {
-			return v[0]
-		}
-	}
-	return ""
-}
-
-// requestHost returns the host a request is for, in the form of
-// [domains.Address.Domain].
-func requestHost(r *http.Request) string {
-	host := r.Host
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	d, err := hostname(host)
-	if err != nil {
-		return ""
-	}
-	return d
-}
-
-// serves reports whether there are settings for a domain, in the form of
-// [domains.Address.Domain].
-func (h *Handler) serves(domain string) bool {
-	if strings.HasPrefix(domain, "[") {
-		return false // mail programs take domains only
-	}
-	table := h.table
-	if table == nil {
-		table = h.relay.AcceptedDomains()
-	}
-	_, ok := table.Lookup(domain)
-	return ok
-}
-
-func (h *Handler) displayName(domain string) string {
-	if h.opts.DisplayName != "" {
-		return h.opts.DisplayName
-	}
-	return domain
-}
-
-// loginName is what the owner of an address logs on with.
-func (h *Handler) loginName(a domains.Address) string {
-	if h.opts.LocalPart {
-		return a.Local()
-	}
-	return a.String()
-}
-
-// respond writes an answer of one type.
-func respond(w http.ResponseWriter, status int, contentType string, body []byte) {
-	w.Header().Set("Content-Type", contentType)
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client may be gone
-}
-
-// respondXML writes v, which the package made and which can always be
-// marshalled.
-func respondXML(w http.ResponseWriter, v any) {
-	body, err := xml.MarshalIndent(v, "", "  ")
-	if err != nil {
-		http.Error(w, "Internal error.", http.StatusInternalServerError)
+func (h *Handler) sts(w http.ResponseWriter, r *http.Request) {
+	domain, ok := strings.CutPrefix(requestHost(r), stsHost)
+	if h.opts.STS == nil || !ok || !h.serves(domain) {
+		unknownDomain(w)
 		return
 	}
-	respond(w, http.StatusOK, typeXML, append(append([]byte(xml.Header), body...), '\n'))
+	respond(w, http.StatusOK, typeText, []byte(h.opts.STS.policy()))
 }

@@ -5,10 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/postern-mail/postern"
 	"github.com/postern-mail/postern/auth"
@@ -101,8 +100,6 @@ type Incoming struct {
 	// [auth.Plain]: a password.
 	Mechanisms []auth.Mechanism
 }
-
-const maxText = 128 // characters of a name to show
 
 // check fills in the defaults that do not depend on the connectors. It returns
 // the table of the domains and every fault.
@@ -230,26 +227,6 @@ func (o *Options) table(fault func(field, format string, args ...any)) *domains.
 	return t
 }
 
-func checkText(fault func(field, format string, args ...any), field, s string) {
-	switch {
-	case !utf8.ValidString(s):
-		fault(field, "not UTF-8")
-	case utf8.RuneCountInString(s) > maxText:
-		fault(field, "longer than %d characters", maxText)
-	case strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
-		fault(field, "must be one line of characters that print")
-	}
-}
-
-// hostname returns a host name in lower case and A-labels.
-func hostname(s string) (string, error) {
-	d, err := domains.ParseDomain(s)
-	if err == nil && strings.HasPrefix(d, "[") {
-		err = errors.New("an address literal is no host name")
-	}
-	return d, err
-}
-
 func (in *Incoming) standardPort() uint16 {
 	switch {
 	case in.Protocol == POP3 && in.StartTLS:
@@ -261,4 +238,16 @@ func (in *Incoming) standardPort() uint16 {
 	default:
 		return 993
 	}
+}
+
+// secure is the default of Options.Secure.
+func secure(r *http.Request) bool {
+	if r.TLS != nil {
+		return true
+	}
+	if p := r.Header.Get("X-Forwarded-Proto"); p != "" && !strings.EqualFold(p, "https") {
+		return false
+	}
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && from.Addr().Unmap().IsLoopback()
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 )
@@ -89,16 +88,4 @@ func (s *STS) policy() string {
 func (s *STS) id() string {
 	sum := sha256.Sum256([]byte(s.policy()))
 	return hex.EncodeToString(sum[:16])
-}
-
-// stsHost is where the policy of a domain is looked for (RFC 8461 section 3.3).
-const stsHost = "mta-sts."
-
-func (h *Handler) sts(w http.ResponseWriter, r *http.Request) {
-	domain, ok := strings.CutPrefix(requestHost(r), stsHost)
-	if h.opts.STS == nil || !ok || !h.serves(domain) {
-		unknownDomain(w)
-		return
-	}
-	respond(w, http.StatusOK, typeText, []byte(h.opts.STS.policy()))
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -29,17 +28,6 @@ func (f *faults) stream(s string) {
 	}) {
 		f.add("#/stream", "not at most 64 letters, digits, hyphens, underscores and dots")
 	}
-}
-
-func hasControl(s string) bool { return strings.ContainsFunc(s, unicode.IsControl) }
-
-func hasLongWord(s string) bool {
-	for w := range strings.FieldsSeq(s) {
-		if len(w) > maxWord {
-			return true
-		}
-	}
-	return false
 }
 
 func (f *faults) subject(s string) {

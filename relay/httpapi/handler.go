@@ -48,14 +48,6 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-const (
-	defaultJSONBytes = 36 << 20
-	defaultBuffered  = 256 << 20
-	maxKey           = 255
-	maxStream        = 64
-	maxQuery         = 256 << 10
-)
-
 // check returns every fault of the configuration.
 func (cfg *Config) check() error {
 	var faults []error

@@ -7,13 +7,11 @@ import (
 	"encoding/hex"
 	"io"
 	"maps"
-	"mime"
 	"mime/multipart"
 	"mime/quotedprintable"
 	"net/textproto"
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 const (
@@ -182,42 +180,6 @@ func writeBase64(w io.Writer, content []byte) {
 		_, _ = w.Write(line[:end+2])
 		content = content[n:]
 	}
-}
-
-// words encodes text for the header (RFC 2047), in the shorter of its
-// encodings.
-func words(s string) string {
-	if isLiteral(s) {
-		return literal(s)
-	}
-	beyond := 0
-	for i := range len(s) {
-		if s[i] >= utf8.RuneSelf {
-			beyond++
-		}
-	}
-	if beyond > len(s)/3 {
-		return mime.BEncoding.Encode("utf-8", s)
-	}
-	return mime.QEncoding.Encode("utf-8", s)
-}
-
-// isLiteral reports whether text would be read as an encoded word although
-// package mime sees no need to encode it.
-func isLiteral(s string) bool { return isASCII(s) && strings.Contains(s, "=?") }
-
-// literal encodes ASCII text whatever it looks like.
-func literal(s string) string {
-	const octets = 45 // 72 characters of the 75 that RFC 2047 section 2 allows
-	var all []string
-	for chunk := range slices.Chunk([]byte(s), octets) {
-		all = append(all, "=?utf-8?b?"+base64.StdEncoding.EncodeToString(chunk)+"?=")
-	}
-	return strings.Join(all, " ")
-}
-
-func isASCII(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
 func addresses(b *bytes.Buffer, name string, list []mailbox) {

@@ -152,3 +152,12 @@ func write(w http.ResponseWriter, r *http.Request, p problem) {
 		_ = json.NewEncoder(w).Encode(p) // the client has gone
 	}
 }
+
+// faults collects what is wrong with a message.
+type faults []fault
+
+func (f *faults) add(pointer, detail string) {
+	if len(*f) < maxFaults {
+		*f = append(*f, fault{Pointer: pointer, Detail: detail})
+	}
+}

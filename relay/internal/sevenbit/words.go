@@ -39,11 +39,6 @@ func appendField(b, field []byte, charset string) []byte {
 	return append(w.out, end...)
 }
 
-func trimLineEnd(p []byte) (text, end []byte) {
-	text = bytes.TrimSuffix(p, []byte("\r\n"))
-	return text, p[len(text):]
-}
-
 // charsetOf is the character set of raw octets: utf-8 if they are, else the one
 // that the message tells for its body.
 func charsetOf(p []byte, declared string) string {
@@ -235,65 +230,6 @@ func (w *words) structured(p []byte, phrases bool) {
 	}
 }
 
-// isPhrase tells that a token is part of a phrase, and not of an address.
-func isPhrase(p, rest []byte) bool {
-	switch p[0] {
-	case '<', '[':
-		return false
-	}
-	return (p[0] == '"' || bytes.IndexByte(p, '@') < 0) &&
-		(len(rest) == 0 || rest[0] != '@' && rest[0] != '.')
-}
-
-// token returns the length of the first token, and its text without quotes.
-func token(p []byte, comment bool) (n int, text []byte) {
-	switch c := p[0]; {
-	case isBlank(c):
-		for n < len(p) && isBlank(p[n]) {
-			n++
-		}
-		return n, p[:n]
-	case c == '(' || c == ')':
-		return 1, p[:1]
-	case !comment && c == '"':
-		return quotedText(p, '"')
-	case !comment && c == '<':
-		n, _ = quotedText(p, '>')
-		return n, p[:n]
-	case !comment && c == '[':
-		n, _ = quotedText(p, ']')
-		return n, p[:n]
-	case !comment && isSpecial(c):
-		return 1, p[:1]
-	}
-	for n < len(p) && !isBlank(p[n]) && p[n] != '(' && p[n] != ')' &&
-		(comment || !isSpecial(p[n])) {
-		if p[n] == '\\' && n+1 < len(p) {
-			n++
-		}
-		text = append(text, p[n])
-		n++
-	}
-	return n, text
-}
-
-// quotedText returns the length of what ends with an octet that is not quoted
-// by a backslash, and what is in it, on one line.
-func quotedText(p []byte, end byte) (n int, text []byte) {
-	for n = 1; n < len(p); n++ {
-		switch c := p[n]; {
-		case c == end:
-			return n + 1, text
-		case c == '\\' && n+1 < len(p):
-			n++
-			text = append(text, p[n])
-		case c != '\r' && c != '\n':
-			text = append(text, c)
-		}
-	}
-	return n, text
-}
-
 // parameters takes a value with parameters (RFC 2045 section 5.1).
 func (w *words) parameters(p []byte) {
 	for first := true; len(p) > 0; first = false {
@@ -351,77 +287,4 @@ func (w *words) parameter(p []byte) {
 		w.out = append(w.out[:len(w.out)-1], "\r\n\t"...)
 	}
 	w.out = append(append(append(w.out, name...), "*="...), encoded...)
-}
-
-const hexDigits = "0123456789ABCDEF"
-
-// appendQ appends octets in the Q encoding, fit for a phrase (RFC 2047 section
-// 5).
-func appendQ(b, p []byte) []byte {
-	for _, c := range p {
-		switch {
-		case c == ' ':
-			b = append(b, '_')
-		case qSafe(c):
-			b = append(b, c)
-		default:
-			b = append(b, '=', hexDigits[c>>4], hexDigits[c&15])
-		}
-	}
-	return b
-}
-
-func qSize(p []byte) (n int) {
-	for _, c := range p {
-		if c == ' ' || qSafe(c) {
-			n++
-		} else {
-			n += len("=XX")
-		}
-	}
-	return n
-}
-
-func qSafe(c byte) bool {
-	return isAlnum(c) || c == '!' || c == '*' || c == '+' || c == '-' || c == '/'
-}
-
-func isAlnum(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z'
-}
-
-// isAttribute tells that an octet stands for itself in a parameter (RFC 2231
-// section 7).
-func isAttribute(c byte) bool {
-	return isAlnum(c) || strings.IndexByte("!#$&+-.^_`|~", c) >= 0
-}
-
-func isToken(p []byte) bool {
-	for _, c := range p {
-		if !isAttribute(c) {
-			return false
-		}
-	}
-	return len(p) > 0
-}
-
-func isBlank(c byte) bool { return blank(rune(c)) }
-
-func blank(c rune) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
-
-// isSpecial tells that an octet parts words in a structured field.
-func isSpecial(c byte) bool { return strings.IndexByte(`<>()[],;:"`, c) >= 0 }
-
-func isEncodedWord(p []byte) bool {
-	return len(p) > 6 && bytes.HasPrefix(p, []byte("=?")) && bytes.HasSuffix(p, []byte("?="))
-}
-
-// unfold is white space on one line.
-func unfold(p []byte) []byte {
-	return bytes.Map(func(r rune) rune {
-		if r == '\r' || r == '\n' {
-			return -1
-		}
-		return r
-	}, p)
 }
