@@ -2,7 +2,6 @@ package spooltest
 
 import (
 	"errors"
-	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -179,8 +178,8 @@ func (s *suite) crashWhileCommitting() {
 			s.Fatalf("%v was acknowledged and is lost", id)
 		}
 		if there != claimed || there != (events == 1) || events > 1 {
-			s.Fatal(fmt.Sprintf("of %v there is the message: %v, its key: %v, its event: %d times",
-				id, there, claimed, events))
+			s.Fatalf("of %v there is the message: %v, its key: %v, its event: %d times",
+				id, there, claimed, events)
 		}
 	}
 }
