@@ -169,6 +169,31 @@ func TestStatic(t *testing.T) {
 	}
 }
 
+// TestSCRAMWithSenders: who logs on by SCRAM may send as the same addresses as
+// by password, and the store's own identity stays what it is.
+func TestSCRAMWithSenders(t *testing.T) {
+	t.Parallel()
+	shared, down := &auth.Identity{User: "anna"}, errors.New("down")
+	s := auth.SCRAMWithSenders(auth.SCRAMStoreFunc(func(
+		_ context.Context, c auth.Proof,
+	) (string, *auth.Identity, error) {
+		if c.Username != "anna" {
+			return "", nil, down
+		}
+		return "keys", shared, nil
+	}), map[string][]string{"anna": {"b@example.com"}})
+	keys, id, err := s.SCRAMKeys(t.Context(), auth.Proof{Username: "anna"})
+	if err != nil || keys != "keys" || !id.MaySendAs("b@example.com") {
+		t.Errorf("got %q, %+v, %v", keys, id, err)
+	}
+	if len(shared.Senders) != 0 {
+		t.Errorf("the store's own identity has become %+v", shared)
+	}
+	if _, _, err := s.SCRAMKeys(t.Context(), auth.Proof{}); !errors.Is(err, down) {
+		t.Errorf("error of the store: %v", err)
+	}
+}
+
 func TestWithSenders(t *testing.T) {
 	t.Parallel()
 	shared := &auth.Identity{User: "anna", Groups: []string{"g"}, Senders: make([]string, 1, 8)}

@@ -1,16 +1,17 @@
 // Package auth tells who a client is.
 //
-// A [Verifier] decides on the [Proof] a client has shown and answers with
-// an [Identity]: the user, the groups that grants may name, and the addresses
-// the user may send as. Verifiers that come with the package: [Static] for
-// tests and demonstrations, [Htpasswd] for a file of password hashes, [SQL] for
-// a database, [Keyring] for the applications and devices that have a
-// [Credential] of their own, and [VerifierFunc] for everything else.
-// [WithSenders] adds sender addresses to any of them, [Cached] remembers what
-// they said, and a [Throttle] keeps those away who guess. A [Hasher] checks
-// passwords without taking more than its share of the processors. The modules
-// auth/ldapauth and auth/oidcauth verify users of LDAP directories and tokens
-// of OpenID Connect providers.
+// A [Verifier] decides on the [Proof] a client has shown and answers with an
+// [Identity]: the user, the groups that grants may name, and the addresses the
+// user may send as. Verifiers that come with the package: [Static] for tests
+// and demonstrations, [Htpasswd] for a file of password hashes, [SQL] for a
+// database, [Keyring] for the applications and devices that have a [Credential]
+// of their own, and [VerifierFunc] for everything else. A user sends as the
+// user name if that is an address; [WithSenders] and [SCRAMWithSenders] add
+// other addresses. [Cached] remembers what a Verifier has said, and a
+// [Throttle] keeps those away who guess. A [Hasher] checks passwords without
+// taking more than its share of the processors. The modules auth/ldapauth and
+// auth/oidcauth verify users of LDAP directories and tokens of OpenID Connect
+// providers.
 //
 // A [Server] runs the exchanges of the SASL mechanisms: PLAIN and LOGIN,
 // SCRAM-SHA-256 with and without channel binding, OAUTHBEARER and XOAUTH2, and

@@ -106,16 +106,6 @@ func ExampleOpenHtpasswd() {
 	// true
 }
 
-func ExampleWithSenders() {
-	v := auth.WithSenders(
-		auth.Static(map[string]string{"app": "secret"}),
-		map[string][]string{"app": {"shop@example.com", "*@news.example.com"}},
-	)
-	id, err := v.Verify(context.Background(), auth.Proof{Username: "app", Password: "secret"})
-	fmt.Println(id.MaySendAs("shop@example.com"), err)
-	// Output: true <nil>
-}
-
 func ExampleProof() {
 	c := auth.Proof{Mechanism: auth.Plain, Username: "anna", Password: "secret"}
 	fmt.Println(c)

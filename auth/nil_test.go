@@ -35,6 +35,10 @@ func TestNilArguments(t *testing.T) {
 				c)
 			return err
 		},
+		"SCRAMWithSenders": func() error {
+			_, _, err := auth.SCRAMWithSenders(nil, nil).SCRAMKeys(ctx, c)
+			return err
+		},
 		"Keyring.Issue": func() error {
 			_, _, err := empty.Issue(ctx,
 				auth.Credential{Owner: "anna"})

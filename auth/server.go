@@ -30,8 +30,9 @@ type Server struct {
 	Passwords Verifier
 
 	// SCRAM holds the keys for SCRAM-SHA-256 and SCRAM-SHA-256-PLUS. Clients
-	// that know SCRAM will use it: set it only when the users who log on have
-	// such keys.
+	// that know SCRAM will use it and try no other: set it only when all users
+	// who log on have such keys. It does not ask Passwords: senders that
+	// WithSenders adds there are added here by SCRAMWithSenders.
 	SCRAM SCRAMStore
 	// SCRAMIterations is what an unknown user seems to have. Set it to what
 	// most users have. Defaults to that of [NewSCRAMKeys].

@@ -139,7 +139,9 @@ func FromInternet(name string) *Connector {
 
 // Submission returns a connector for users: from every address, on port 587 of
 // all local addresses, logon only inside TLS, and then to any recipient. For
-// TLS from the first byte set ImplicitTLS and bind port 465.
+// TLS from the first byte set ImplicitTLS and bind port 465. Users send as the
+// addresses that their identity owns and as no other: see Senders of
+// auth.Identity.
 //
 // It is a Client connector without the 5 messages a minute, which suit a person
 // and stop an application. Set Limits.MessageRate to bound a user.

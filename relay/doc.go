@@ -63,7 +63,10 @@
 // credentials and Tokens on Bearer ones.
 //
 // To log on is not enough to send: a user sends as the addresses of
-// [auth.Identity].Senders, and as the user name if that is an address.
+// [auth.Identity].Senders, and as the user name if that is an address. Another
+// sender is refused with 550 5.7.60, and the log tells of a missing right,
+// Accept-Any-Sender; the cure is to add the address by [auth.WithSenders] and
+// [auth.SCRAMWithSenders], not to grant the right.
 //
 // A verifier that has not answered within 30 seconds is left alone and the
 // client told 454 4.7.0; while 1000 calls have not returned, nobody is asked.

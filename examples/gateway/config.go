@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -138,15 +137,7 @@ func (l *loader) users(f *file) *auth.Server {
 		Throttle: l.lasting.throttle(),
 	}
 	if f.Scram {
-		s.SCRAM = auth.SCRAMStoreFunc(func(
-			ctx context.Context, c auth.Proof,
-		) (string, *auth.Identity, error) {
-			keys, id, err := users.SCRAMKeys(ctx, c)
-			if err == nil {
-				id.Senders = f.Senders[id.User]
-			}
-			return keys, id, err
-		})
+		s.SCRAM = auth.SCRAMWithSenders(users, f.Senders)
 	}
 	return s
 }
