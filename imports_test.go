@@ -42,10 +42,14 @@ var allowed = map[string][]string{
 
 	"relay/internal/header": nil,
 	"relay/internal/dsn":    {"relay/delivery", "relay/internal/header", "relay/spool"},
-	"relay/internal/sched":  {"relay/spool", "relay/internal/logkey"},
-	"relay/internal/logkey": nil,
+	"relay/internal/sched": {
+		"relay/spool", "relay/internal/callback", "relay/internal/logkey",
+	},
+	"relay/internal/callback": nil,
+	"relay/internal/logkey":   nil,
 	"relay/internal/policy": {
-		"auth", "connector", "domains", "relay/internal/logkey", "relay/spool",
+		"auth", "connector", "domains", "relay/internal/callback", "relay/internal/logkey",
+		"relay/spool",
 	},
 	"relay/internal/intake": {
 		".", "auth", "auth/msgauth", "connector", "domains", "relay/internal/header",
@@ -54,7 +58,7 @@ var allowed = map[string][]string{
 	"relay/internal/smtpd": {
 		"auth", "connector", "domains", "relay/internal/policy", "relay/spool",
 		"github.com/pires/go-proxyproto",
-		"relay/internal/logkey",
+		"relay/internal/callback", "relay/internal/logkey",
 	},
 	"relay/internal/attempt": {
 		"auth/msgauth", "domains", "relay/delivery", "relay/event", "relay/internal/dsn",

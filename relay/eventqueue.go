@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/internal/callback"
 	"github.com/postern-mail/postern/relay/internal/logkey"
 )
 
@@ -211,7 +212,7 @@ func (q *eventQueue) call(e *queuedEvent) {
 				logkey.Panic, fmt.Sprint(v), logkey.Stack, string(debug.Stack()))
 		}
 	}()
-	e.to(e.Event)
+	callback.Run(func() { e.to(e.Event) })
 }
 
 // drain waits until all is handed over, or ctx ends.

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/postern-mail/postern/relay/internal/callback"
 	"github.com/postern-mail/postern/relay/internal/logkey"
 )
 
@@ -69,7 +70,8 @@ func (h safeHandler) Enabled(ctx context.Context, l slog.Level) (enabled bool) {
 			h.panicked(ctx, v)
 		}
 	}()
-	return h.Handler.Enabled(ctx, l)
+	callback.Run(func() { enabled = h.Handler.Enabled(ctx, l) })
+	return enabled
 }
 
 // Handle implements [slog.Handler].
@@ -80,7 +82,8 @@ func (h safeHandler) Handle(ctx context.Context, r slog.Record) (err error) {
 			h.panicked(ctx, v)
 		}
 	}()
-	return h.Handler.Handle(ctx, r)
+	callback.Run(func() { err = h.Handler.Handle(ctx, r) })
+	return err
 }
 
 // panicked tells the handler of its panic, which may have come from one record
@@ -90,7 +93,7 @@ func (h safeHandler) panicked(ctx context.Context, v any) {
 	defer func() { _ = recover() }()
 	r := slog.NewRecord(time.Now(), slog.LevelError, "panic in the log's handler", 0)
 	r.AddAttrs(slog.String(logkey.Panic, fmt.Sprint(v)), slog.String(logkey.Stack, stack))
-	_ = h.Handler.Handle(ctx, r)
+	callback.Run(func() { _ = h.Handler.Handle(ctx, r) })
 }
 
 // WithAttrs implements [slog.Handler].

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"net"
+
+	"github.com/postern-mail/postern/relay/internal/callback"
 )
 
 // Run listens, serves and delivers until ctx ends, then drains: it accepts no
@@ -79,10 +81,10 @@ func (r *Relay) start() {
 		lease, stopLease := context.WithCancel(context.Background())
 		work, stopWork := context.WithCancel(context.Background())
 		r.leasing, r.working = stopLease, stopWork
-		go func() {
+		go callback.Run(func() {
 			defer close(r.idle)
 			r.sched.Run(lease, work)
-		}()
+		})
 		if r.eventLog != nil {
 			go r.eventLog.tidy(lease)
 		}

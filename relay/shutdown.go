@@ -3,9 +3,10 @@ package relay
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"strings"
 	"time"
+
+	"github.com/postern-mail/postern/relay/internal/callback"
 )
 
 // endGrace is what sessions, attempts and Events have to return in when they
@@ -26,7 +27,7 @@ func (r *Relay) Shutdown(ctx context.Context) error {
 		return errNoContext
 	}
 	first := r.beginEnd()
-	switch called := calledBack(); {
+	switch called := callback.Within(); {
 	case called && first:
 		go func() { // ctx itself may end with the function
 			ctx, cancel := detach(ctx)
@@ -53,7 +54,7 @@ func (r *Relay) Shutdown(ctx context.Context) error {
 func (r *Relay) Close() error {
 	r.kill()
 	_ = r.Shutdown(r.killed)
-	if calledBack() {
+	if callback.Within() {
 		return nil
 	}
 	<-r.shutdown
@@ -195,29 +196,4 @@ func delayed(ctx context.Context, d time.Duration) (context.Context, context.Can
 		}
 	})
 	return late, func() { stop(); cancel() }
-}
-
-// calledBack reports whether the caller was called by a relay. The stack alone
-// can tell, since Events gets no context and others may not hand theirs on.
-func calledBack() bool {
-	var pcs [64]uintptr
-	for skip := 2; ; skip += len(pcs) {
-		n := runtime.Callers(skip, pcs[:])
-		frames := runtime.CallersFrames(pcs[:n])
-		for more := n > 0; more; {
-			var f runtime.Frame
-			f, more = frames.Next()
-			for _, call := range [...]string{
-				"/relay.(*eventQueue).call", "/relay.safeHandler.", "/relay.(*Relay).deliver",
-				"/sched.(*Scheduler).", "/policy.(*outcome[", "/smtpd.(*conn).",
-			} {
-				if strings.Contains(f.Function, call) {
-					return true
-				}
-			}
-		}
-		if n < len(pcs) {
-			return false
-		}
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/postern-mail/postern/relay/internal/callback"
 	"github.com/postern-mail/postern/relay/internal/logkey"
 )
 
@@ -53,7 +54,7 @@ func Call[T any](
 		return none, errAbandoned
 	}
 	a := &outcome[T]{err: errNoAnswer, given: make(chan struct{}, 1)}
-	go a.ask(c, what, whom, f)
+	go callback.Run(func() { a.ask(c, what, whom, f) })
 	select {
 	case <-a.given:
 		return a.value, a.err

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/postern-mail/postern/relay/internal/callback"
 	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -250,7 +251,7 @@ func (s *Scheduler) begin(work context.Context, l *spool.Lease, r *route, now ti
 }
 
 func (s *Scheduler) run(work context.Context, l *spool.Lease, u *run) {
-	go func() {
+	go callback.Run(func() {
 		f := finished{lease: l, run: u, health: Unreachable}
 		defer func() {
 			if p := recover(); p != nil {
@@ -261,5 +262,5 @@ func (s *Scheduler) run(work context.Context, l *spool.Lease, u *run) {
 			s.done <- f
 		}()
 		f.health = s.cfg.Deliver(work, l)
-	}()
+	})
 }

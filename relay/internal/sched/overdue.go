@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/postern-mail/postern/relay/internal/callback"
 	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -98,7 +99,7 @@ func (s *Scheduler) startConclusion(work context.Context, l *spool.Lease, untrie
 	if untried {
 		s.sweep.tries.begin(time.Now())
 	}
-	go func() {
+	go callback.Run(func() {
 		defer func() {
 			if p := recover(); p != nil {
 				s.cfg.Logger.Error(
@@ -108,7 +109,7 @@ func (s *Scheduler) startConclusion(work context.Context, l *spool.Lease, untrie
 			s.done <- finished{lease: l, untried: untried}
 		}()
 		s.cfg.Conclude(work, l)
-	}()
+	})
 }
 
 // sweepRoutes looks at what is due of routes in trouble, as far as there are

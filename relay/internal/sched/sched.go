@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postern-mail/postern/relay/internal/callback"
 	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -117,7 +118,7 @@ func (s *Scheduler) Run(ctx, work context.Context) {
 func (s *Scheduler) keepLeases() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var keeper sync.WaitGroup
-	keeper.Go(func() { s.leases.keep(ctx) })
+	keeper.Go(func() { callback.Run(func() { s.leases.keep(ctx) }) })
 	return func() {
 		cancel()
 		keeper.Wait()

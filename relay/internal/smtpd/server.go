@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/postern-mail/postern/relay/internal/callback"
 	"github.com/postern-mail/postern/relay/internal/logkey"
 )
 
@@ -174,10 +175,10 @@ func (s *Server) begin(c *conn) {
 		c.close()
 		return
 	}
-	go func() {
+	go callback.Run(func() {
 		defer s.remove(c)
 		c.serve()
-	}()
+	})
 }
 
 // remove forgets a connection that has ended.
