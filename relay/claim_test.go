@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -139,6 +140,30 @@ func TestKeyEnds(t *testing.T) {
 			t.Errorf("accepted %d times", n)
 		}
 	})
+}
+
+// TestKeyInAStreamThatThePolicyNames repeats a message in the same session, and
+// in another.
+func TestKeyInAStreamThatThePolicyNames(t *testing.T) {
+	w := start(t, func(c *relay.Config) {
+		c.Spool = openSpool(t, t.TempDir())
+		c.Policy.Message = func(_ context.Context, s *relay.Session, _ *relay.Incoming) error {
+			s.Stream = "news"
+			return nil
+		}
+	})
+	seen := map[string]bool{}
+	for range 2 {
+		c := w.dial(t, "users")
+		c.Play("C: AUTH PLAIN AGFwcEBleGFtcGxlLnRlc3QAc2VjcmV0\nS: 235 ")
+		for range 2 {
+			seen[c.transact("From: app@example.test\r\nIdempotency-Key: k\r\n\r\nx\r\n",
+				"app@example.test", "x@a.test")] = true
+		}
+	}
+	if len(seen) != 1 {
+		t.Errorf("replies %v", seen)
+	}
 }
 
 func TestKeyFaults(t *testing.T) {

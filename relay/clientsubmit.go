@@ -56,9 +56,10 @@ func (c *ClientSession) Submit(ctx context.Context, m *Message) (*Receipt, error
 	}
 	s := c.session
 	v := session(s)
+	stream := v.Stream
 	v.Labels, v.Stream = ownLabels(s.Identity, m.Labels), cmp.Or(m.Stream, v.Stream)
 	v.message, v.duplicate = m, false
-	defer func() { v.message = nil }()
+	defer func() { v.message, v.Stream = nil, stream }() // of the session
 	mail, r := c.mail(ctx, m)
 	if r != nil {
 		return nil, c.refuse(ctx, smtpd.Rejection{Stage: "mail", From: m.From, Reply: r})

@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// maxEventTo bounds the recipients of one Accepted event, in bytes.
+	// maxEventTo bounds the recipients of one Accepted event, in bytes of its
+	// stored form.
 	maxEventTo = 24 << 10
 	// truncations is how often a Retention is looked after.
 	truncations = 20
@@ -60,21 +61,39 @@ func (l *eventLog) records(events ...event.Event) []spool.Record {
 // several, each with its own id. Long texts are cut.
 func partsOf(e *event.Event) []event.Event {
 	part := *e
-	part.Text, part.Reason = cut(e.Text), cut(e.Reason)
+	for _, text := range []*string{
+		&part.Text, &part.Reason, &part.Host, &part.Enhanced, &part.Certificate,
+	} {
+		*text = cut(*text)
+	}
 	var parts []event.Event
 	size, first := 0, 0
 	for i, to := range e.To {
-		if size += len(to) + 4; size > maxEventTo && i > first {
+		n := storedLen(to)
+		if size += n; size > maxEventTo && i > first {
 			part.To = e.To[first:i:i]
 			part.Identify()
 			parts = append(parts, part)
-			size, first = len(to)+4, i
+			size, first = n, i
 		}
 	}
 	if part.To = e.To[first:]; first > 0 || part.ID == "" {
 		part.Identify()
 	}
 	return append(parts, part)
+}
+
+// storedLen is at least the length of an address in the stored form, where what
+// JSON or HTML has another use for takes six bytes at most.
+func storedLen(address string) int {
+	n := len(`"",`) + len(address)
+	for i := range len(address) {
+		switch c := address[i]; {
+		case c < ' ', c >= 0x7f, c == '<', c == '>', c == '&', c == '"', c == '\\':
+			n += 5
+		}
+	}
+	return n
 }
 
 // tidy drops old events until ctx ends.

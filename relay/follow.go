@@ -161,10 +161,10 @@ func (w *follower) hand(ctx context.Context, batch []spool.Logged) error {
 			return err
 		}
 	}
-	// What was taken is noted, also when ctx has just ended.
-	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
-	defer cancel()
 	err := w.persist(ctx, "the place in the log cannot be kept", func() error {
+		// What was taken is noted, also when ctx has just ended.
+		settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
+		defer cancel()
 		return w.store.Advance(settle, w.consumer, next)
 	})
 	w.at = next

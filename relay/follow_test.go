@@ -299,3 +299,22 @@ func TestFollowRefuses(t *testing.T) {
 		t.Error("no function")
 	}
 }
+
+// The place is kept as soon as the store can, however long that took.
+func TestFollowKeepsThePlaceAfterALongFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := follow(t)
+		f.add("a")
+		f.strict = true
+		time.AfterFunc(10*time.Minute, func() { f.setFail(nil); f.add("b") })
+		got := f.read("c", func(call int) error {
+			if call == 1 {
+				f.setFail(errors.New("the disk is full"))
+			}
+			return nil
+		})
+		if got != "a | b" || f.cursors["c"] != 20 {
+			t.Errorf("got %q, the place is %d", got, f.cursors["c"])
+		}
+	})
+}

@@ -22,6 +22,7 @@ type logStore struct {
 	appended chan struct{}
 	fail     error // of every method, if set
 	damaged  spool.Cursor
+	strict   bool // Advance looks at its context
 	advanced int
 }
 
@@ -92,9 +93,12 @@ func (s *logStore) Cursor(_ context.Context, consumer string) (spool.Cursor, err
 	return s.cursors[consumer], s.fail
 }
 
-func (s *logStore) Advance(_ context.Context, consumer string, to spool.Cursor) error {
+func (s *logStore) Advance(ctx context.Context, consumer string, to spool.Cursor) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.strict && ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if s.fail == nil {
 		s.cursors[consumer] = to
 		s.advanced++

@@ -80,12 +80,10 @@ func (r *Relay) Status(ctx context.Context, queueID string) (*Status, error) {
 // [ErrUnderWay], and Cancel may be called again. Errors are otherwise those of
 // [Relay.Status].
 func (r *Relay) Cancel(ctx context.Context, queueID string) (recipients int, err error) {
-	err = r.change(ctx, queueID, func(l *spool.Lease, s *spool.Settlement) []event.Event {
+	return r.change(ctx, queueID, func(l *spool.Lease, s *spool.Settlement) []event.Event {
 		s.Remaining = nil
-		recipients += len(l.Delivery.Recipients)
 		return r.removed(l, "Removed by the application")
 	})
-	return recipients, err
 }
 
 // Reschedule makes the next attempt at a message due at a time, which may have
@@ -103,7 +101,7 @@ func (r *Relay) Reschedule(ctx context.Context, queueID string, next time.Time) 
 			return invalid("next", next.Format(time.RFC3339), errExpired)
 		}
 	}
-	err = r.change(ctx, queueID, func(_ *spool.Lease, s *spool.Settlement) []event.Event {
+	_, err = r.change(ctx, queueID, func(_ *spool.Lease, s *spool.Settlement) []event.Event {
 		s.Due = next
 		return nil
 	})
@@ -137,14 +135,14 @@ func (r *Relay) find(
 }
 
 // change takes each delivery of a message and settles it as f says, with its
-// events.
+// events. It returns how many recipients that was done for.
 func (r *Relay) change(
 	ctx context.Context, queueID string,
 	f func(*spool.Lease, *spool.Settlement) []event.Event,
-) error {
+) (recipients int, err error) {
 	m, _, items, err := r.find(ctx, queueID)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	changed := false
 	var errs []error
@@ -156,23 +154,28 @@ func (r *Relay) change(
 		case errors.Is(err, spool.ErrLeased):
 			err = fmt.Errorf("relay: an attempt at %s is %w", queueID, ErrUnderWay)
 		case err == nil && l.Damaged != nil:
-			err = r.giveUp(ctx, &l)
+			err = r.giveUp(ctx, &l, l.Damaged)
 		case err == nil:
 			err = r.settleChange(ctx, &l, f)
 		}
-		changed = changed || err == nil
+		if err == nil {
+			changed, recipients = true, recipients+len(l.Delivery.Recipients)
+		}
 		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil || changed {
-		return err
+		return recipients, err
 	}
-	return fmt.Errorf("%w: %q", ErrNotFound, queueID)
+	return 0, fmt.Errorf("%w: %q", ErrNotFound, queueID)
 }
 
-// giveUp hands a damaged delivery back, for an attempt to make its loss known.
-func (r *Relay) giveUp(ctx context.Context, l *spool.Lease) error {
+// giveUp hands a delivery back that was not changed. Of a damaged one an attempt
+// makes the loss known.
+func (r *Relay) giveUp(ctx context.Context, l *spool.Lease, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
+	defer cancel()
 	held := spool.Held{ID: l.Delivery.ID, Token: l.Token}
-	return errors.Join(l.Damaged, r.store.Return(ctx, 0, []spool.Held{held}))
+	return errors.Join(cause, r.store.Return(ctx, 0, []spool.Held{held}))
 }
 
 func (r *Relay) settleChange(
@@ -184,10 +187,10 @@ func (r *Relay) settleChange(
 	}
 	events := f(l, &s)
 	s.Events = r.eventLog.records(events...)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
+	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
 	defer cancel()
-	if err := r.store.Settle(ctx, s); err != nil {
-		return err
+	if err := r.store.Settle(settle, s); err != nil {
+		return r.giveUp(ctx, l, err)
 	}
 	if len(s.Remaining) == 0 {
 		r.attempts.Forget(d.ID)

@@ -20,20 +20,9 @@ const claimTTL = 24 * time.Hour
 // keyField is the field by which a submission over SMTP brings its key.
 const keyField = "Idempotency-Key"
 
-// newClaim begins a claim with the envelope. Who has no name is known by the
-// address.
+// newClaim begins a claim with the envelope.
 func (in *Intake) newClaim(m *Message, key string) *claim {
 	c := &claim{key: key, digest: sha256.New(), reused: in.KeyReused}
-	user, credential, address := "", "", ""
-	if id := m.Client.Identity; id != nil {
-		user, credential = id.User, id.Credential
-	}
-	if from := m.Trace.RemoteIP; from.IsValid() && user == "" && credential == "" {
-		address = from.String()
-	}
-	scope := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q",
-		user, credential, address, m.Spool.Stream))
-	c.scope = hex.EncodeToString(scope[:16])
 	fmt.Fprintf(c.digest, "%q %q %q", m.Spool.From, m.Spool.EnvelopeID, m.Spool.Return)
 	for i := range m.Recipients {
 		r := &m.Recipients[i]
@@ -50,6 +39,21 @@ func (in *Intake) SetKey(m *Message, key string, content io.Reader) io.Reader {
 	}
 	m.claim = in.newClaim(m, key)
 	return io.TeeReader(content, m.claim.digest)
+}
+
+// scopeOf keeps the keys of senders and streams apart. Who has no name is known
+// by the address.
+func scopeOf(m *Message) string {
+	user, credential, address := "", "", ""
+	if id := m.Client.Identity; id != nil {
+		user, credential = id.User, id.Credential
+	}
+	if from := m.Trace.RemoteIP; from.IsValid() && user == "" && credential == "" {
+		address = from.String()
+	}
+	scope := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q",
+		user, credential, address, m.Spool.Stream))
+	return hex.EncodeToString(scope[:16])
 }
 
 func (c *claim) sum() (d [sha256.Size]byte) { return [sha256.Size]byte(c.digest.Sum(nil)) }
@@ -93,6 +97,7 @@ func (in *Intake) repeated(ctx context.Context, m *Message) error {
 	case in.Claimed == nil:
 		return fmt.Errorf("relay: the spool has no spool.Keys: %w", errors.ErrUnsupported)
 	}
+	m.claim.scope = scopeOf(m) // the Policy may have named another stream
 	id, digest, ok, err := in.Claimed(ctx, m.claim.scope, m.claim.key)
 	if err != nil || !ok {
 		return err

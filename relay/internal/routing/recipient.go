@@ -76,37 +76,73 @@ func (r *Recipient) Distrust() {
 	r.Notify &^= spool.NotifySuccess
 }
 
-// Deliveries groups the recipients of a message by key. They are due at once,
-// and expire after a while.
+// maxTogether bounds the recipients of one delivery: they are leased, settled
+// and told of in one step of the store.
+const maxTogether = 1000
+
+// Deliveries groups the recipients of a message by key, at most a thousand
+// together. They are due at once, and expire after a while.
 func (r *Routes) Deliveries(
 	rcpts []Recipient, stream string, size int64, now time.Time, expires time.Duration,
 ) []spool.Delivery {
-	list := make([]spool.Delivery, 0, 1)
+	var g groups
 	for i := range rcpts {
 		rcpt := &rcpts[i]
 		k := r.KeyOf(rcpt.Placement, rcpt.To, size)
 		k.Stream = stream
-		d := deliveryOf(&list, k)
+		d := g.find(k)
 		if d.Recipients == nil {
 			d.Expires = now.Add(expires)
-			d.Recipients = make([]spool.Recipient, 0, len(rcpts)-i)
+		}
+		if len(g.list) == 1 && d.Recipients == nil { // most messages have one key
+			d.Recipients = make([]spool.Recipient, 0, min(len(rcpts), maxTogether))
 		}
 		d.Recipients = append(d.Recipients, spool.Recipient{
 			Address: rcpt.To.String(), Notify: rcpt.Notify, Delayed: rcpt.Delayed,
 			Original: rcpt.Original,
 		})
 	}
-	return list
+	return g.list
 }
 
-// deliveryOf returns the list's delivery for a key, made if missing. Lists are
-// short: most messages have one key.
-func deliveryOf(list *[]spool.Delivery, k spool.Key) *spool.Delivery {
-	for i := range *list {
-		if (*list)[i].Key == k {
-			return &(*list)[i]
+// groups are deliveries by key.
+type groups struct {
+	list []spool.Delivery
+	last map[spool.Key]int // where the list is long: a key's last one
+}
+
+// longList is where looking through the list takes longer than a map.
+const longList = 8
+
+// find returns the delivery of a key that has room, made if missing.
+func (g *groups) find(k spool.Key) *spool.Delivery {
+	if i := g.at(k); i >= 0 && len(g.list[i].Recipients) < maxTogether {
+		return &g.list[i]
+	}
+	g.list = append(g.list, spool.Delivery{Key: k})
+	if n := len(g.list) - 1; g.last != nil {
+		g.last[k] = n
+	} else if n == longList {
+		g.last = make(map[spool.Key]int)
+		for i := range g.list {
+			g.last[g.list[i].Key] = i
 		}
 	}
-	*list = append(*list, spool.Delivery{Key: k})
-	return &(*list)[len(*list)-1]
+	return &g.list[len(g.list)-1]
+}
+
+// at returns the place of the last delivery of a key, or -1.
+func (g *groups) at(k spool.Key) int {
+	if g.last != nil {
+		if i, ok := g.last[k]; ok {
+			return i
+		}
+		return -1
+	}
+	for i := len(g.list) - 1; i >= 0; i-- {
+		if g.list[i].Key == k {
+			return i
+		}
+	}
+	return -1
 }

@@ -3,6 +3,7 @@ package routing_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -201,6 +202,30 @@ func TestDeliveriesByKey(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestDeliveriesAreBounded takes very many recipients: no delivery has more
+// than a thousand, and they take the memory that they need.
+func TestDeliveriesAreBounded(t *testing.T) {
+	r := routes(t, nil)
+	for name, domain := range map[string]string{"one": "smart.test", "many": "d%d.mx.test"} {
+		var rcpts []routing.Recipient
+		for i := range 5500 {
+			to := fmt.Sprintf("x%d@"+strings.ReplaceAll(domain, "%d", fmt.Sprint(i)), i)
+			rcpts = append(rcpts, routing.Recipient{To: domains.MustParse(to)})
+		}
+		list, n, room := r.Deliveries(rcpts, "", 1, time.Now(), time.Hour), 0, 0
+		for _, d := range list {
+			if len(d.Recipients) == 0 || len(d.Recipients) > 1000 {
+				t.Errorf("%s: %d recipients in a delivery", name, len(d.Recipients))
+			}
+			n, room = n+len(d.Recipients), room+cap(d.Recipients)
+		}
+		if n != len(rcpts) || room > 4*n || name == "one" && len(list) != 6 {
+			t.Errorf("%s: %d recipients in %d deliveries, with room for %d",
+				name, n, len(list), room)
+		}
 	}
 }
 
