@@ -169,8 +169,8 @@ func (r *Relay) change(
 	return 0, fmt.Errorf("%w: %q", ErrNotFound, queueID)
 }
 
-// giveUp hands a delivery back that was not changed. Of a damaged one an attempt
-// makes the loss known.
+// giveUp hands a delivery back that was not changed. Of a damaged one an
+// attempt makes the loss known.
 func (r *Relay) giveUp(ctx context.Context, l *spool.Lease, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
 	defer cancel()

@@ -43,7 +43,8 @@ func TestCancelThatFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		store.fails.Store(true)
-		if n, err := r.Cancel(t.Context(), receipt.QueueID); n != 0 || !errors.Is(err, syscall.EIO) {
+		if n, err := r.Cancel(t.Context(), receipt.QueueID); n != 0 ||
+			!errors.Is(err, syscall.EIO) {
 			t.Errorf("Cancel = %d, %v", n, err)
 		}
 		store.fails.Store(false)
@@ -78,7 +79,8 @@ func TestCancelWhileAttemptsBegin(t *testing.T) {
 		cancelled := 0
 		for _, id := range ids {
 			n, err := r.Cancel(t.Context(), id)
-			if err != nil && !errors.Is(err, relay.ErrUnderWay) && !errors.Is(err, relay.ErrNotFound) {
+			if err != nil && !errors.Is(err, relay.ErrUnderWay) &&
+				!errors.Is(err, relay.ErrNotFound) {
 				t.Error(err)
 			}
 			cancelled += n
