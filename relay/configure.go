@@ -87,16 +87,16 @@ func (cfg *Config) checkOwn(f *faults) {
 	case cfg.Hostname == "":
 		f.addf("Hostname", "a host name is required, such as relay.example.com")
 	case err != nil || strings.HasPrefix(host, "["):
-		f.addf("Hostname", "%q is not a host name", cfg.Hostname)
+		f.addf("Hostname", "%q is not a host name, such as relay.example.com", cfg.Hostname)
 	}
 	if cfg.Spool == nil {
 		f.addf("Spool", "a store for the queue is required, such as filespool.Open or memspool.New")
 	}
 	if cfg.MaxDeliveries < 0 {
-		f.addf("MaxDeliveries", "%d is negative", cfg.MaxDeliveries)
+		f.addf("MaxDeliveries", "%d is negative; 0 is the default, 100", cfg.MaxDeliveries)
 	}
 	if cfg.DrainTimeout < 0 {
-		f.addf("DrainTimeout", "%v is negative", cfg.DrainTimeout)
+		f.addf("DrainTimeout", "%v is negative; 0 is the default, 30s", cfg.DrainTimeout)
 	}
 }
 

@@ -81,15 +81,15 @@ type Load struct {
 // check reports thresholds that are upside down.
 func (p Pressure) check(f *faults) {
 	for _, v := range []struct {
-		field       string
-		first, then int64 // of what grows
+		field, other string
+		first, then  int64 // of what grows
 	}{
-		{"QueueMedium", p.QueueMedium, p.QueueHigh},
-		{"MemoryMedium", p.MemoryMedium, p.MemoryHigh},
-		{"DiskHigh", p.DiskHigh, p.DiskMedium},
+		{"QueueMedium", "QueueHigh", p.QueueMedium, p.QueueHigh},
+		{"MemoryMedium", "MemoryHigh", p.MemoryMedium, p.MemoryHigh},
+		{"DiskHigh", "DiskMedium", p.DiskHigh, p.DiskMedium},
 	} {
 		if v.first > 0 && v.then > 0 && v.first > v.then {
-			f.addf("Pressure."+v.field, "%d is beyond the other threshold, %d", v.first, v.then)
+			f.addf("Pressure."+v.field, "%d is above %s, which is %d", v.first, v.other, v.then)
 		}
 	}
 }

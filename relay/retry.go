@@ -19,7 +19,7 @@ func newRetry(r delivery.Retry, f *faults) delivery.Retry {
 		f.addf("Retry.Expires", "%v is shorter than a second", r.Expires)
 	}
 	if d := r.DelayNotification; 0 < d && d < time.Second {
-		f.addf("Retry.DelayNotification", "%v is shorter than a second", d)
+		f.addf("Retry.DelayNotification", "%v is shorter than a second; negative is never", d)
 	}
 	return r
 }

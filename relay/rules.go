@@ -50,7 +50,7 @@ func (cfg *Config) defaultDomain(f *faults) string {
 	if domain == "" {
 		domain = firstDomain(cfg)
 	} else if _, err := domains.ParseDomain(domain); err != nil {
-		f.addf("DefaultDomain", "%q is not a domain", domain)
+		f.addf("DefaultDomain", "%q is not a domain, such as example.com", domain)
 		return domain
 	}
 	if canonical, err := domains.ParseDomain(domain); err == nil {
@@ -79,7 +79,7 @@ func (cfg *Config) postmaster(domain string, f *faults) domains.Address {
 	a, err := domains.Parse(name)
 	if err != nil {
 		if cfg.Postmaster != "" {
-			f.addf("Postmaster", "%q is not a mailbox", name)
+			f.addf("Postmaster", "%q is not a mailbox, such as postmaster@example.com", name)
 		}
 		return a
 	}
@@ -88,7 +88,7 @@ func (cfg *Config) postmaster(domain string, f *faults) domains.Address {
 	if !ascii {
 		f.addf("Postmaster", "%q has a local part that is not ASCII", name)
 	} else if a, err = domains.Parse(text); err != nil {
-		f.addf("Postmaster", "%q is not a mailbox", name)
+		f.addf("Postmaster", "%q is not a mailbox, such as postmaster@example.com", name)
 	}
 	return a
 }

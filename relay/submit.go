@@ -34,10 +34,11 @@ import (
 // leaves open whether it was queued. For 24 hours the same message, by the same
 // Identity in the same Stream, is queued once: the Receipt is that of the first
 // time, with Duplicate. It is the same if sender, recipients, Notify, Return,
-// EnvelopeID and the content as given are. Another one is refused with
-// [ErrKeyReused]. The spool keeps at most [spool.MaxClaims] keys, and forgets
-// the oldest first; without a [spool.Keys] the error is
-// [errors.ErrUnsupported].
+// EnvelopeID and the content as given are: the labels, NotBefore and Expires of
+// the first time stay, and content that is composed again, with another date or
+// boundary, is another message. Another one is refused with [ErrKeyReused]. The
+// spool keeps at most [spool.MaxClaims] keys, and forgets the oldest first;
+// without a [spool.Keys] the error is [errors.ErrUnsupported].
 //
 // # Errors
 //
@@ -46,7 +47,8 @@ import (
 //
 //   - Invalid: a *[postern.FieldError] for each field of the message that is
 //     not what it must be, "To[2]" for one of the recipients. The same message
-//     will never be taken.
+//     will never be taken. A recipient's has a *RecipientError in it: look for
+//     the FieldError first.
 //   - Refused: a *[RecipientError] for each recipient that is refused, or a
 //     *[ReplyError] for the message as a whole; its Temporary tells whether
 //     another time may do.
@@ -167,13 +169,18 @@ func (a *arrival) submitFrom(p *snapshot, s string) error {
 	}
 	from, err := domains.Parse(intake.CompleteAddress(p.rules, s))
 	if err != nil {
-		return invalid("From", s, err)
+		return invalid("From", s, notMailbox(err))
 	}
 	a.From, a.Spool.From, a.Spool.UTF8 = from, from.String(), from.UTF8()
 	if refusal := p.rules.DecideMail(a.Client, from); refusal != nil {
 		return replyError(refusal)
 	}
 	return nil
+}
+
+// notMailbox tells of an address that cannot be read what it has to be.
+func notMailbox(err error) error {
+	return fmt.Errorf("is not an address alone, such as anna@example.com: %w", err)
 }
 
 // submitTo takes one recipient.
@@ -183,7 +190,8 @@ func (a *arrival) submitTo(
 	to, err := domains.Parse(intake.CompleteAddress(p, s))
 	if err != nil {
 		return &postern.FieldError{
-			Field: fmt.Sprintf("To[%d]", i), Err: &RecipientError{Recipient: s, Err: err},
+			Field: fmt.Sprintf("To[%d]", i),
+			Err:   &RecipientError{Recipient: s, Err: notMailbox(err)},
 		}
 	}
 	if refusal := policy.DecideLength(a.From, to); refusal != nil {

@@ -18,7 +18,7 @@ var (
 	// the spool's own.
 	ErrStore = errors.New("relay: the spool failed")
 	// ErrKeyReused answers Submit with a Key that another message of the same
-	// sender and stream has used.
+	// Identity and Stream has used. The error is also a *ReplyError, 550 5.5.4.
 	ErrKeyReused = errors.New("relay: the idempotency key belongs to another message")
 )
 

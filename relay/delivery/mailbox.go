@@ -10,6 +10,10 @@ import (
 // Mailbox returns a Transport that calls deliver once for each recipient; nil
 // means delivered. An error may pass, unless errors.As finds an [*Error] in it
 // that is Permanent, as it does in what relay.Reject returns.
+//
+// The address is spelled as the sender wrote it: look it up by FoldedKey, as
+// the domain's Recipients do. The postmaster of an authoritative domain comes
+// too, listed or not, and so does a recipient that was removed meanwhile.
 func Mailbox(deliver func(ctx context.Context, to domains.Address, a *Attempt) error) Transport {
 	if deliver == nil {
 		return TransportFunc(nil)
