@@ -20,7 +20,6 @@
 //   - relay/autoconfig: settings for mail programs.
 //   - relay/admin: a page and JSON for those who run the relay; read-only.
 //   - relay/event: what happens to mail, in words.
-//   - relay/delivery: how mail leaves: transports, results, next hops.
 //   - relay/relaytest: a relay, a network, next hops and an inbox in memory,
 //     for the tests of applications.
 //   - relay/spool: the contract of the queue's store, with filespool (durable,

@@ -102,7 +102,7 @@ func ExampleConfig_events() {
 }
 
 // Failed attempts are repeated by a schedule until the message expires.
-func ExampleRetry() {
+func ExampleConfig_retry() {
 	events := make(chan event.Event, 10)
 	r, err := relay.New(relay.Config{
 		Hostname: "relay.example.com",

@@ -210,27 +210,6 @@ func ExampleReply() {
 	// Output: 451 4.7.1 Try again later
 }
 
-// Mailbox calls a function for each recipient of an accepted domain.
-func ExampleMailbox() {
-	arrived := make(chan string)
-	r, end := running(relay.Config{
-		AcceptedDomains: []domains.AcceptedDomain{
-			{Domain: "example.com", Recipients: domains.StaticRecipients("tickets")},
-		},
-		Mailboxes: delivery.Mailbox(func(
-			ctx context.Context, to domains.Address, a *delivery.Attempt,
-		) error {
-			// An error is tried again, unless it is made by relay.Reject.
-			arrived <- to.Local()
-			return nil
-		}),
-	})
-	defer end()
-	submit(r, "tickets@example.com")
-	fmt.Println(<-arrived)
-	// Output: tickets
-}
-
 // Maildir writes the mail of known recipients into directories.
 func ExampleMaildir() {
 	dir, err := os.MkdirTemp("", "mail")
