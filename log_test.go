@@ -5,7 +5,10 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -67,4 +70,32 @@ func literal(e ast.Expr) (string, bool) {
 	}
 	s, err := strconv.Unquote(l.Value)
 	return s, err == nil
+}
+
+// TestLogKeysAreListed holds the overview of package relay to the keys that its
+// lines have.
+func TestLogKeysAreListed(t *testing.T) {
+	t.Parallel()
+	overview, err := os.ReadFile(filepath.Join("relay", "doc.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(overview), "\n// # Log\n")
+	known := regexp.MustCompile(`\w+`).FindAllString(list, -1)
+	file, err := parser.ParseFile(
+		token.NewFileSet(), filepath.Join("relay", "internal", "logkey", "logkey.go"), nil, 0,
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		value, ok := n.(*ast.BasicLit)
+		if !ok {
+			return true
+		}
+		if key, ok := literal(value); ok && !slices.Contains(known, key) {
+			t.Errorf("relay/doc.go does not list the log key %q", key)
+		}
+		return true
+	})
 }
