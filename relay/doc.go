@@ -168,8 +168,8 @@
 // which is read again when it changes, and keeps answers for as long as their
 // TTL says, a day at most. /etc/hosts goes first for addresses, and the search
 // list is for hosts of the configuration alone. Of DNSSEC it believes a server
-// on this host, and with "options trust-ad" in resolv.conf any. Without that
-// file, as on Windows, the standard library's resolver is asked
+// on this host but Docker's, and with "options trust-ad" in resolv.conf any.
+// Without that file, as on Windows, the standard library's resolver is asked
 // ([delivery.StandardResolver]).
 //
 // A domain is unknown for good, and its mail bounces, only if all questions

@@ -22,7 +22,8 @@
 //
 // The answer is authentic if it says so (AD) and the server is on this host, at
 // a loopback address, or resolv.conf has "options trust-ad": on any other way
-// somebody could have set the bit.
+// somebody could have set the bit. Docker's server at 127.0.0.11 is not on this
+// host in that sense: it passes on what the servers behind it say.
 //
 // # What is kept
 //

@@ -100,7 +100,8 @@ func TestSettings(t *testing.T) {
 			"options timeout:2 attempts:9 unknown rotate": "[192.0.2.1:53 [fe80::1%eth0]:53] " +
 			"false 5 2s",
 		"nameserver 192.0.2.1\noptions trust-ad timeout:x attempts:0": "[192.0.2.1:53] true 1 5s",
-		"nameserver 127.0.0.53\noptions timeout:99":                   "[127.0.0.53:53] true 2 30s",
+		"nameserver 127.0.0.11":                     "[127.0.0.11:53] false 2 5s",
+		"nameserver 127.0.0.53\noptions timeout:99": "[127.0.0.53:53] true 2 30s",
 		strings.Repeat("nameserver 192.0.2.1\n", 9): "[192.0.2.1:53 192.0.2.1:53 " +
 			"192.0.2.1:53] false 2 5s",
 	} {
