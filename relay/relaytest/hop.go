@@ -137,7 +137,7 @@ func (h *Hop) Start(t testing.TB, n *Network) *Hop {
 	t.Helper()
 	l, err := n.Listen(t.Context(), "tcp", h.Address)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("relaytest: Hop.Address: %v", err)
 	}
 	if h.Name == "" {
 		h.Name = "hop.test"
@@ -157,6 +157,7 @@ func (h *Hop) Start(t testing.TB, n *Network) *Hop {
 	}()
 	t.Cleanup(func() {
 		close(h.done)
+		_ = l.Close() // which Serve may not have told s of yet
 		_ = s.Close()
 		<-ended
 	})
@@ -177,8 +178,8 @@ func (h *Hop) Sessions() int {
 	return h.sessions
 }
 
-// Wait waits until the hop has taken n messages and returns them. After
-// [Patience] the test fails.
+// Wait waits until the hop has taken n messages and returns all that it has.
+// After [Patience] the test fails: sleep first until a retry is due.
 func (h *Hop) Wait(t testing.TB, n int) []Taken {
 	t.Helper()
 	all, ok := await(func() ([]Taken, <-chan struct{}, bool) {
@@ -187,7 +188,10 @@ func (h *Hop) Wait(t testing.TB, n int) []Taken {
 		return append([]Taken(nil), h.taken...), h.more, len(h.taken) >= n
 	})
 	if !ok {
-		t.Fatalf("%s has taken %d messages, want %d", h.Name, len(all), n)
+		t.Fatalf(
+			"%s has taken %d messages in %d sessions, want %d; waited %v more",
+			h.Name, len(all), h.Sessions(), n, Patience,
+		)
 	}
 	return all
 }

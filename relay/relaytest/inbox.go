@@ -14,7 +14,8 @@ import (
 
 // Patience is how long the Wait and Require functions wait before they fail
 // the test. Inside a bubble of testing/synctest it passes at once when nothing
-// else happens.
+// else happens; it is shorter than the first wait of a retry, so sleep until
+// that is over before you call them.
 const Patience = 10 * time.Second
 
 // await looks until it is content or [Patience] has ended. look also returns
@@ -42,7 +43,15 @@ type Inbox struct {
 	mu   sync.Mutex
 	mail []*Message
 	more chan struct{} // closed and replaced when mail grows
+	// bypassed tells that a Kit has another transport. It is set once.
+	bypassed bool
 }
+
+const bypassed = "the Inbox takes no mail: " +
+	"the Transport or the SendConnectors of the configuration take it"
+
+// isBypassed reports whether the Inbox has nothing because mail goes elsewhere.
+func (b *Inbox) isBypassed() bool { return b.bypassed && len(b.Messages()) == 0 }
 
 // NewInbox returns an empty Inbox.
 func NewInbox() *Inbox { return &Inbox{more: make(chan struct{})} }
@@ -135,7 +144,8 @@ func (b *Inbox) Wait(t testing.TB, n int, matches ...Match) []*Message {
 	})
 	if !ok {
 		t.Fatalf(
-			"%d matching messages have come, want %d; there are:%s", len(list), n, b.overview(),
+			"%d matching messages have come in %v, want %d; there are:%s",
+			len(list), Patience, n, b.overview(),
 		)
 	}
 	return list
@@ -156,7 +166,10 @@ func (b *Inbox) overview() string {
 			"\n  from <" + m.From + "> to " + strings.Join(m.To, ", ") + ": " + m.Subject(),
 		)
 	}
-	if s.Len() == 0 {
+	switch {
+	case s.Len() == 0 && b.bypassed:
+		return " none, since " + bypassed
+	case s.Len() == 0:
 		return " none"
 	}
 	return s.String()

@@ -14,7 +14,8 @@ type Kit struct {
 	// Relay is running until the test ends.
 	Relay *relay.Relay
 	// Inbox takes all mail, unless the configuration has a Transport or send
-	// connectors of its own.
+	// connectors of its own: then those take it, and asking the Inbox about it
+	// fails the test.
 	Inbox *Inbox
 	// Net is the network that the relay listens on and dials to.
 	Net *Network
@@ -44,6 +45,8 @@ func New(t testing.TB, configure ...func(*relay.Config)) *Kit {
 	}
 	if cfg.Transport == nil && len(cfg.SendConnectors) == 0 {
 		cfg.Transport = k.Inbox
+	} else {
+		k.Inbox.bypassed = true
 	}
 	r, err := relay.New(cfg)
 	if err != nil {
@@ -69,8 +72,9 @@ func New(t testing.TB, configure ...func(*relay.Config)) *Kit {
 }
 
 // RequireNotSent waits until the queue is empty and fails the test if the
-// Inbox then holds a message that all matches choose. A queue that does not
-// become empty within [Patience] fails the test too.
+// Inbox then holds a message that all matches choose. It also fails it if the
+// queue does not become empty within [Patience], and if the Inbox was given
+// nothing because the configuration sends mail elsewhere.
 func (k *Kit) RequireNotSent(t testing.TB, matches ...Match) {
 	t.Helper()
 	_, ok := await(func() (struct{}, <-chan struct{}, bool) {
@@ -81,7 +85,10 @@ func (k *Kit) RequireNotSent(t testing.TB, matches ...Match) {
 		return struct{}{}, soon(), s.Deliveries == 0
 	})
 	if !ok {
-		t.Fatalf("mail still waits in the queue")
+		t.Fatalf("mail still waits in the queue after %v", Patience)
+	}
+	if k.Inbox.isBypassed() {
+		t.Fatal(bypassed)
 	}
 	if list := k.Inbox.Messages(matches...); len(list) > 0 {
 		m := list[0]

@@ -2,6 +2,7 @@ package relaytest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -54,9 +55,9 @@ func NewNetwork() *Network {
 // Break sets what goes wrong with new connections to address, an IP address
 // with a port. The zero Fault mends it.
 func (n *Network) Break(address string, f Fault) error {
-	at, err := netip.ParseAddrPort(address)
+	at, err := parse(address)
 	if err != nil {
-		return err
+		return fmt.Errorf("relaytest: Break: %w", err)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -67,7 +68,7 @@ func (n *Network) Break(address string, f Fault) error {
 // Listen listens on address, an IP address with a port; port 0 chooses one.
 // Only TCP networks exist. It fits relay.Config.Listen.
 func (n *Network) Listen(_ context.Context, network, address string) (net.Listener, error) {
-	at, err := netip.ParseAddrPort(address)
+	at, err := parse(address)
 	if err != nil {
 		return nil, &net.OpError{Op: "listen", Net: network, Err: err}
 	}
@@ -84,6 +85,16 @@ func (n *Network) Listen(_ context.Context, network, address string) (net.Listen
 	l := &listener{network: n, at: at, queue: make(chan net.Conn, 128), done: make(chan struct{})}
 	n.listeners[at] = l
 	return l, nil
+}
+
+var errAddress = errors.New("is not an IP address with a port, such as 192.0.2.25:25")
+
+func parse(address string) (netip.AddrPort, error) {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return at, fmt.Errorf("%q %w", address, errAddress)
+	}
+	return at, nil
 }
 
 // nextPort finds a port of an address on which nothing listens.
@@ -113,7 +124,7 @@ func (n *Network) DialFrom(
 	fail := func(err error) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: fmt.Errorf("%s: %w", address, err)}
 	}
-	to, err := netip.ParseAddrPort(address)
+	to, err := parse(address)
 	if err != nil {
 		return fail(err)
 	}

@@ -47,13 +47,13 @@ func (z *Zone) MX(domain string, preference uint16, host string) *Zone {
 	})
 }
 
-// Host adds addresses to a host name.
+// Host adds IP addresses to a host name. It panics if one is none.
 func (z *Zone) Host(name string, addresses ...string) *Zone {
-	return z.add(name, func(r *records) {
-		for _, a := range addresses {
-			r.addresses = append(r.addresses, netip.MustParseAddr(a))
-		}
-	})
+	parsed := make([]netip.Addr, len(addresses))
+	for i, a := range addresses {
+		parsed[i] = netip.MustParseAddr(a)
+	}
+	return z.add(name, func(r *records) { r.addresses = append(r.addresses, parsed...) })
 }
 
 // TXT adds a text to a name.
@@ -67,7 +67,7 @@ func (z *Zone) TLSA(name string, record delivery.TLSA) *Zone {
 	return z.add(name, func(r *records) { r.tlsa = append(r.tlsa, record) })
 }
 
-// PTR adds a name to an address.
+// PTR adds a name to an IP address. It panics if it is none.
 func (z *Zone) PTR(address, name string) *Zone {
 	key := netip.MustParseAddr(address).Unmap().String()
 	return z.add(key, func(r *records) { r.pointers = append(r.pointers, name) })

@@ -83,6 +83,9 @@ func broken() map[string]struct {
 		"never wakes": {
 			func() spool.Store { return neverWakes{mem()} }, []string{"Waker", "WakerRelease"},
 		},
+		"drops the last of several recipients": {
+			func() spool.Store { return dropsRecipient{mem()} }, []string{"SettleRemaining", "Concurrent"},
+		},
 		"prolongs counters": {
 			func() spool.Store { return &prolongsCounters{Store: mem()} }, []string{"Counter"},
 		},
@@ -124,6 +127,15 @@ type acknowledgesTwice struct{ *memspool.Store }
 func (b acknowledgesTwice) Settle(ctx context.Context, s spool.Settlement) error {
 	_ = b.Store.Settle(ctx, s)
 	return nil
+}
+
+type dropsRecipient struct{ *memspool.Store }
+
+func (b dropsRecipient) Settle(ctx context.Context, s spool.Settlement) error {
+	if n := len(s.Remaining); n > 0 {
+		s.Remaining = s.Remaining[:n-1]
+	}
+	return b.Store.Settle(ctx, s)
 }
 
 type forgetsEvents struct{ *memspool.Store }
