@@ -14,8 +14,8 @@
 //     auth/ldapauth, auth/shacrypt.
 //   - auth/msgauth: DKIM signatures.
 //   - relay: the relay itself. Start here.
-//   - relay/delivery: what the relay and the transports of an application say
-//     to each other; SMTP, Maildir and Mailbox.
+//   - relay/delivery: how mail leaves: what the relay and the transports of an
+//     application say to each other; SMTP, Maildir and Mailbox.
 //   - relay/httpapi: submission over HTTP, for applications not in Go.
 //   - relay/autoconfig: settings for mail programs.
 //   - relay/admin: a page and JSON for those who run the relay; read-only.

@@ -218,3 +218,33 @@ func TestServeOwnListener(t *testing.T) {
 	}
 	r.Close()
 }
+
+// TestServeForNobody warns of a listener that no connector is bound to.
+func TestServeForNobody(t *testing.T) {
+	for _, bound := range []bool{true, false} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, _ := config()
+		cfg.Connectors = cfg.Connectors[:1]
+		cfg.Connectors[0].Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+		if bound {
+			cfg.Connectors[0].Bindings[0] = netip.MustParseAddrPort(l.Addr().String())
+		}
+		var log logs
+		cfg.Logger = log.logger()
+		r, err := relay.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := make(chan error, 1)
+		go func() { served <- r.Serve(l) }()
+		l.Close()
+		<-served
+		r.Close()
+		if got := strings.Contains(log.String(), "no connector has a binding"); got == bound {
+			t.Errorf("bound: %v; the log says:\n%s", bound, log.String())
+		}
+	}
+}

@@ -72,7 +72,7 @@ func (t boundTransport) Deliver(
 	results, err := policy.Call(ctx, t.calls, "a Transport", slog.String(logkey.QueueID, a.QueueID),
 		func() ([]delivery.Result, error) { return t.of.Deliver(ctx, a), nil })
 	if err != nil {
-		return a.All(delivery.Failed(&delivery.Error{Op: delivery.OpContent, Err: err}))
+		return a.All(delivery.Failed(&delivery.Error{Err: err}))
 	}
 	return results
 }

@@ -45,7 +45,7 @@ func checkTransports(cfg *Config, f *faults) {
 	}
 	for name, t := range cfg.Transports {
 		if t == nil {
-			f.addf(fmt.Sprintf("Transports[%q]", name), "nil")
+			f.addf(fmt.Sprintf("Transports[%q]", name), "is nil: set a Transport or leave it out")
 		}
 	}
 	for i, c := range cfg.SendConnectors {

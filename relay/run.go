@@ -7,6 +7,7 @@ import (
 	"net"
 
 	"github.com/postern-mail/postern/relay/internal/callback"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 )
 
 // Run listens, serves and delivers until ctx ends, then drains: it accepts no
@@ -55,8 +56,12 @@ func (r *Relay) serve(l net.Listener) {
 }
 
 // Serve serves connections of one listener, and starts delivering. It returns
-// nil after Shutdown or Close. The listener's address must match a connector's
-// binding.
+// nil after Shutdown or Close. It opens nothing: what else is bound waits for
+// [Relay.Run].
+//
+// A connector must have the listener's address and port among its Bindings;
+// port 0 there does not match. Without one, clients are closed without a
+// banner, and the log has a line at Warn.
 func (r *Relay) Serve(l net.Listener) error {
 	if l == nil {
 		return errors.New("relay: no listener")
@@ -66,6 +71,12 @@ func (r *Relay) Serve(l net.Listener) error {
 		return ErrClosed
 	}
 	r.start()
+	if p := r.snap.Load(); !hasPort(p, l.Addr()) {
+		p.log.Warn(
+			"no connector has a binding with the port that is served; its clients are closed",
+			logkey.Address, l.Addr().String(),
+		)
+	}
 	err := r.server.Serve(l)
 	if r.isClosed() {
 		return nil

@@ -2,6 +2,9 @@ package relay
 
 import (
 	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/internal/logkey"
@@ -41,6 +44,20 @@ func hasStrangersLimits(c *connector.Connector) bool {
 	l, d := c.Limits.WithDefaults(c.Usage), connector.Limits{}.WithDefaults(c.Usage)
 	return l.MaxConnectionsPerSource == d.MaxConnectionsPerSource ||
 		l.MaxConnectionsPercentPerSource == d.MaxConnectionsPercentPerSource
+}
+
+// hasPort reports whether a connector may be for clients of a listener. Behind
+// a proxy the port that counts is not known before the connection.
+func hasPort(p *snapshot, at net.Addr) bool {
+	tcp, ok := at.(*net.TCPAddr)
+	if !ok || len(p.cfg.Proxies) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(p.rules.Connectors, func(c *connector.Connector) bool {
+		return slices.ContainsFunc(c.Bindings, func(b netip.AddrPort) bool {
+			return int(b.Port()) == tcp.Port
+		})
+	})
 }
 
 func onLoopback(c *connector.Connector) bool {

@@ -167,6 +167,50 @@ func TestMailboxMarksItsErrors(t *testing.T) {
 	}
 }
 
+// TestMailboxContainsPanics has the function panic for one of three: the others
+// are told apart, and the error tells where.
+func TestMailboxContainsPanics(t *testing.T) {
+	box := delivery.Mailbox(
+		func(_ context.Context, to domains.Address, _ *delivery.Attempt) error {
+			if to.Local() == "bob" {
+				var none map[string]int
+				none[to.Local()]++
+			}
+			return nil
+		},
+	)
+	all := []string{"alice@example.test", "bob@example.test", "carol@example.test"}
+	results := box.Deliver(t.Context(), attemptOf("id1", text, all...))
+	for i, want := range []bool{true, false, true} {
+		if results[i].OK() != want {
+			t.Errorf("%s: %+v", all[i], results[i])
+		}
+	}
+	e, _ := errors.AsType[*delivery.Error](results[1].Err)
+	if e == nil || e.Permanent || !strings.Contains(e.Error(), "delivery_test.go:") {
+		t.Errorf("the panic is %v", results[1].Err)
+	}
+}
+
+// TestErrorInOneLine leaves out what is not there.
+func TestErrorInOneLine(t *testing.T) {
+	reply := delivery.Reply{Code: 550, Enhanced: "5.1.1", Text: "No"}
+	for want, e := range map[string]*delivery.Error{
+		"not delivered":        {Permanent: true},
+		"api: 550 5.1.1 No":    {Host: "api", Reply: reply},
+		"disk full":            {Err: errSecret},
+		"rcpt a: 550 5.1.1 No": {Op: delivery.OpRcpt, Host: "a", Reply: reply},
+		"mailbox: disk full":   {Op: delivery.OpMailbox, Err: errSecret},
+		"dial a [192.0.2.1]: why": {
+			Op: delivery.OpDial, Host: "a [192.0.2.1]", Err: errors.New("why"),
+		},
+	} {
+		if got := e.Error(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // TestMaildirOddHeaders copies headers that are not as they should be, and
 // drops foreign trace fields from those too.
 func TestMaildirOddHeaders(t *testing.T) {

@@ -23,18 +23,27 @@ type Error struct {
 
 // Error returns the failure in one line.
 func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString(e.Op.String())
-	if e.Host != "" {
-		b.WriteString(" " + e.Host)
+	where := e.Host
+	if e.Op != OpOther {
+		where = strings.TrimSuffix(e.Op.String()+" "+e.Host, " ")
 	}
-	if e.Reply.Code != 0 || e.Reply.Text != "" {
-		b.WriteString(": " + e.Reply.String())
+	var parts []string
+	for _, part := range []string{where, e.Reply.String(), e.cause()} {
+		if part != "" {
+			parts = append(parts, part)
+		}
 	}
-	if e.Err != nil {
-		b.WriteString(": " + e.Err.Error())
+	if len(parts) == 0 {
+		return "not delivered"
 	}
-	return b.String()
+	return strings.Join(parts, ": ")
+}
+
+func (e *Error) cause() string {
+	if e.Err == nil {
+		return ""
+	}
+	return e.Err.Error()
 }
 
 // Unwrap returns the local cause.

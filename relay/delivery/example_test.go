@@ -55,14 +55,16 @@ type logged struct {
 // Deliver calls the transport within.
 func (l logged) Deliver(ctx context.Context, a *delivery.Attempt) []delivery.Result {
 	results := l.of.Deliver(ctx, a)
-	for i := range results {
-		l.line(fmt.Sprint(a.Recipients[i].Address, " taken: ", results[i].OK()))
+	for i, rcpt := range a.Recipients {
+		taken := i < len(results) && results[i].OK()
+		l.line(fmt.Sprint(rcpt.Address, " taken: ", taken))
 	}
 	return results
 }
 
 // byDomain gives the recipients of one domain to a service, and the rest to
-// other hosts.
+// other hosts. The places are kept in two lists: a map by Transport would panic
+// where one is a function.
 type byDomain struct {
 	domain        string
 	service, rest delivery.Transport
@@ -70,20 +72,26 @@ type byDomain struct {
 
 // Deliver parts the recipients and puts the results together.
 func (b byDomain) Deliver(ctx context.Context, a *delivery.Attempt) []delivery.Result {
-	places := make(map[delivery.Transport][]int)
+	var service, rest []int
 	for i, rcpt := range a.Recipients {
-		t := b.rest
-		if strings.HasSuffix(rcpt.Address, "@"+b.domain) {
-			t = b.service
+		if to, err := domains.Parse(rcpt.Address); err == nil && to.Domain() == b.domain {
+			service = append(service, i)
+			continue
 		}
-		places[t] = append(places[t], i)
+		rest = append(rest, i)
 	}
-	results := make([]delivery.Result, len(a.Recipients))
-	for t, list := range places {
-		for i, res := range t.Deliver(ctx, a.For(list...)) {
-			results[list[i]] = res
+	results := make([]delivery.Result, len(a.Recipients)) // zero: "not yet"
+	give := func(t delivery.Transport, places []int) {
+		if len(places) == 0 {
+			return
+		}
+		given := t.Deliver(ctx, a.For(places...))
+		for i := range min(len(given), len(places)) {
+			results[places[i]] = given[i]
 		}
 	}
+	give(b.service, service)
+	give(b.rest, rest)
 	return results
 }
 

@@ -97,9 +97,7 @@ func try(
 		if v := recover(); v != nil {
 			s.Log.Error("panic in an attempt", logkey.QueueID, a.QueueID,
 				logkey.Panic, fmt.Sprint(v), logkey.Stack, string(debug.Stack()))
-			results = a.All(delivery.Failed(
-				&delivery.Error{Op: delivery.OpContent, Err: errPanicked},
-			))
+			results = a.All(delivery.Failed(errPanicked))
 		}
 	}()
 	return s.Routes.Deliver(ctx, k, lent, a)

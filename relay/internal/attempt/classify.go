@@ -30,7 +30,7 @@ func classify(res *delivery.Result) *delivery.Error {
 	if res.OK() {
 		return nil
 	}
-	f := &delivery.Error{Op: delivery.OpContent, Host: res.Host, Err: res.Err}
+	f := &delivery.Error{Host: res.Host, Err: res.Err}
 	if e, ok := errors.AsType[*delivery.Error](res.Err); ok && e != nil {
 		f.Op, f.Reply, f.Permanent = e.Op, e.Reply, e.Permanent
 		f.Host = cmp.Or(e.Host, res.Host)

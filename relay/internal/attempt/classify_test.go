@@ -50,7 +50,7 @@ func TestClassify(t *testing.T) {
 		"lost": {delivery.Failed(lost), true, "5.3.0", "The message was damaged", lost.Error()},
 		"yes and for good": {
 			delivery.Result{Delivered: true, Err: &delivery.Error{Permanent: true, Err: errSecret}},
-			false, "4.0.0", "The connection", "other: " + errSecret.Error(),
+			false, "4.0.0", "The connection", errSecret.Error(),
 		},
 		"yes and a refusal": {
 			delivery.Taken("mx", reply(550, "5.1.1", "No")), false, "4.0.0", "The connection",

@@ -84,7 +84,8 @@ func broken() map[string]struct {
 			func() spool.Store { return neverWakes{mem()} }, []string{"Waker", "WakerRelease"},
 		},
 		"drops the last of several recipients": {
-			func() spool.Store { return dropsRecipient{mem()} }, []string{"SettleRemaining", "Concurrent"},
+			func() spool.Store { return dropsRecipient{mem()} },
+			[]string{"SettleRemaining", "Concurrent"},
 		},
 		"prolongs counters": {
 			func() spool.Store { return &prolongsCounters{Store: mem()} }, []string{"Counter"},
