@@ -147,7 +147,7 @@ func (w *World) goesOn() {
 	body := w.body()
 	from := "s0@" + senderDomain
 	w.history.send(to, sent{from: from, sum: digest(body), at: time.Now()})
-	id, err := submit(w.current(), from, to, "From: <"+from+">\r\n\r\n"+body)
+	id, err := w.submit(from, to, "From: <"+from+">\r\n\r\n"+body, wish{})
 	if err != nil {
 		w.t.Errorf("I12: nothing is taken after a lack of descriptors: %v", err)
 		return

@@ -87,6 +87,9 @@ func (w *World) check(log ledger) {
 			continue
 		}
 		if r.accepted.From != "" {
+			if told[key[1]] != nil {
+				w.t.Errorf("the message to %s was queued twice", key[1])
+			}
 			told[key[1]] = r
 		} else {
 			w.checkReport(log, key, r)
@@ -145,6 +148,7 @@ func (w *World) checkRecipient(to string, s *sent, r *record) {
 	before := w.t.Failed()
 	w.checkFate(to, s, r, copies)
 	w.checkCopies(to, r.fates[0], copies)
+	w.checkWish(to, s, r, copies)
 	w.checkDelay(to, s, copies)
 	w.checkReports(to, r.fates[0])
 	if w.t.Failed() && !before {
@@ -187,8 +191,12 @@ func (w *World) checkFate(to string, s *sent, r *record, copies []taken) {
 			)
 		}
 	case event.Expired:
-		if age := e.Time.Sub(s.at); age < expires-2*maxStep {
-			w.t.Errorf("I12: %s expired after %v", to, age)
+		if e.Time.Before(s.end().Add(-2 * maxStep)) {
+			w.t.Errorf("I12: %s expired after %v", to, e.Time.Sub(s.at))
+		}
+	case event.Removed:
+		if !s.cancelled {
+			w.t.Errorf("%s was removed, which nobody asked for", to)
 		}
 	default:
 		w.t.Errorf("%s was %s, which nobody asked for", to, e.Kind)
@@ -198,7 +206,7 @@ func (w *World) checkFate(to string, s *sent, r *record, copies []taken) {
 // checkDelay sees that a host that is well gets its mail at once, whatever goes
 // on with the others (I14), unless the relay itself was out of order.
 func (w *World) checkDelay(to string, s *sent, copies []taken) {
-	if !strings.HasSuffix(to, "@"+goodDomain) || len(copies) == 0 {
+	if !strings.HasSuffix(to, "@"+goodDomain) || len(copies) == 0 || !s.notBefore.IsZero() {
 		return
 	}
 	first := copies[0].at

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/postern-mail/postern/relay"
 )
 
 const clientCount = 6
@@ -39,17 +37,24 @@ func (w *World) sendOne(client int) {
 	from := fmt.Sprintf("s%d@%s", client, senderDomain)
 	body := w.body()
 	content := "From: <" + from + ">\r\nSubject: " + to[0] + "\r\n\r\n" + body
-	w.history.send(to, sent{from: from, sum: digest(body), at: time.Now()})
-	l := w.current()
+	s := sent{from: from, sum: digest(body), at: time.Now()}
+	own := w.chance(0.5) // the application's
+	if own {
+		s.wish = w.wish(to[0])
+	}
+	w.history.send(to, s)
 	var id string
 	var err error
-	if w.chance(0.5) {
-		id, err = submit(l, from, to, content)
+	if own {
+		id, err = w.apply(from, to, content, s.wish)
 	} else {
-		id, err = w.speak(l, from, to, content)
+		id, err = w.speak(w.current(), from, to, content)
 	}
 	if err == nil {
 		w.history.acknowledge(to, id)
+	}
+	if err == nil && w.chance(0.08) {
+		w.regrets.Go(func() { w.regret(to, id) })
 	}
 }
 
@@ -94,21 +99,6 @@ func (w *World) body() string {
 	default:
 		return strings.Repeat(line, 1+w.below(20))
 	}
-}
-
-func submit(l *life, from string, to []string, content string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	r, err := l.relay.Submit(ctx, &relay.Message{
-		From: from, To: to, Content: strings.NewReader(content),
-	})
-	if err != nil {
-		return "", err
-	}
-	if l.dead.Load() {
-		return "", errDead // the process was gone before it could tell anybody
-	}
-	return r.QueueID, nil
 }
 
 var errLeft = errors.New("simtest: the client has left")

@@ -19,6 +19,11 @@
 //	I13  a transport that says nothing has not delivered
 //	I14  mail to healthy hosts does not wait for the others
 //
+// Beside them it sees what the application has asked for: a message with a Key
+// that was sent again is one message, none goes out before its time or after it
+// was cancelled, and none expires too soon. The place of who follows the event
+// log survives all that happens to the process.
+//
 // # Seeds
 //
 // A seed decides what is sent, which faults come, and when. It does not decide

@@ -51,6 +51,7 @@ type sent struct {
 	at      time.Time
 	known   bool // the relay has acknowledged it
 	queueID string
+	wish
 }
 
 // taken is a copy that a next hop or a mailbox has taken.

@@ -17,6 +17,7 @@ func (w *World) Run() (faults map[Fault]int, recipients int) {
 		w.rage(ctx)
 	}()
 	w.send(context.Background())
+	w.regrets.Wait()
 	stop()
 	<-raging
 	w.settle()

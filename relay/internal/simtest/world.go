@@ -74,6 +74,8 @@ type World struct {
 	step   time.Duration // of the wall clock
 	next   int           // number of the next recipient
 	kept   map[transaction][]string
+
+	regrets sync.WaitGroup // of messages that are to be cancelled
 }
 
 type transaction struct {
