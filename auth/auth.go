@@ -9,9 +9,9 @@ import (
 	"net/netip"
 )
 
-// ErrBadCredentials is the answer of a Verifier to a user or a secret it does
-// not accept; the client is told 535 5.7.8. Any other error means that the
-// verifier could not decide; the client is told 454 4.7.0.
+// ErrBadCredentials tells that a Verifier does not accept a user or a secret;
+// the client is told 535 5.7.8. Any other error means that the verifier could
+// not decide; the client is told 454 4.7.0.
 var ErrBadCredentials = errors.New("auth: bad credentials")
 
 // A Proof is what a client has shown to prove who it is. Printing or logging it
@@ -31,7 +31,7 @@ type Proof struct {
 	standing standing // what a Throttle knows of the source
 }
 
-// Check returns [ErrBadCredentials] for what no user can be meant by: a name
+// Check returns [ErrBadCredentials] for a proof that names no user: a name
 // that is not as [PrepareName] writes it, an empty password, or a wish to act
 // as another user. A Verifier of passwords calls it before it looks up the
 // name.

@@ -205,11 +205,11 @@ func (c *Credential) identity(l *basis) *Identity {
 	return id
 }
 
-// ErrNoCredential is the answer of a CredentialStore that has none with an id.
+// ErrNoCredential tells that a CredentialStore has no credential with an id.
 var ErrNoCredential = errors.New("auth: no such credential")
 
-// ErrConflict is the answer of a CredentialStore to a change of what has been
-// changed meanwhile.
+// ErrConflict tells that a CredentialStore does not make a change, since the
+// credential was changed meanwhile.
 var ErrConflict = errors.New("auth: the credential was changed meanwhile")
 
 // Arguments that must be there.

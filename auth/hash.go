@@ -17,7 +17,7 @@ import (
 //
 //	$argon2id$v=19$m=19456,t=2,p=1$<salt>$<hash>
 //
-// Users who shall log on by SCRAM need [NewSCRAMKeys] instead.
+// Users who log on by SCRAM need [NewSCRAMKeys] instead.
 func HashPassword(password string) string {
 	a := argon2id{memory: 19 << 10, passes: 2, threads: 1, salt: make([]byte, 16)}
 	rand.Read(a.salt) // never fails

@@ -18,7 +18,7 @@ import (
 // the client is told 501 5.5.2.
 var ErrSyntax = errors.New("auth: malformed message")
 
-// ErrMechanism is the answer to a client that asks for a mechanism it was not
+// ErrMechanism refuses a client that asks for a mechanism it was not
 // offered; the client is told 504 5.7.4.
 var ErrMechanism = errors.New("auth: mechanism not offered")
 

@@ -48,10 +48,10 @@ func (r *RateSource) UnmarshalText(text []byte) (err error) {
 // value means no limit, in the fields that say so; elsewhere it is a fault.
 type Limits struct {
 	// MaxMessageBytes bounds a message, 65536 to 2147483647 octets.
-	// Attachments grow by a third on the way. Defaults to 37748736 (36 MB).
+	// Attachments grow by a third on the way. Defaults to 37748736 (36 MiB).
 	MaxMessageBytes int64
 	// MaxHeaderBytes bounds a message's header section, 1 to 2147483647 octets.
-	// Defaults to 262144 (256 KB).
+	// Defaults to 262144 (256 KiB).
 	MaxHeaderBytes int64
 	// MaxRecipients bounds the recipients of a message, 1 to 512000. Further
 	// ones are answered 452 4.5.3, and the message goes to those before them.
@@ -73,8 +73,9 @@ type Limits struct {
 	// percentage of those still free, 1 to 100, but not below one connection.
 	// Negative: no limit. Defaults to 2.
 	MaxConnectionsPercentPerSource int
-	// ConnectionRate bounds the new connections a minute; one remote address
-	// may have half of them. Negative: no limit. Defaults to 1200.
+	// ConnectionRate bounds the new connections a minute of the whole
+	// connector; one remote address may have half of them. Negative: no limit.
+	// Defaults to 1200.
 	ConnectionRate int
 	// MessageRate bounds the messages a minute from one source, as
 	// MessageRateBy counts them; addresses of one IPv6 network of 64 bits are

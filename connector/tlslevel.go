@@ -8,7 +8,7 @@ const (
 	TLSOpportunistic         TLSLevel = iota
 	TLSNone                           // ignore STARTTLS
 	TLSEncryptionOnly                 // TLS or no delivery; any certificate
-	TLSCertificateValidation          // the chain must verify
+	TLSCertificateValidation          // the chain must verify; any name
 	TLSDomainValidation               // and the name must match TLSDomain
 )
 

@@ -21,7 +21,7 @@ import (
 // [Relay.Reload] to give a running relay another one.
 type Config struct {
 	// Hostname is the name this relay goes by: in its banner, in EHLO, in trace
-	// fields and reports. A fully qualified domain name; U-labels are put in
+	// fields and reports. It ought to be fully qualified. U-labels are put in
 	// their A-labels. Required.
 	Hostname string
 

@@ -133,7 +133,7 @@
 // DelayNotification of [delivery.Retry], and, if it asks by NOTIFY=SUCCESS, of
 // success: "delivered" when the copy lies in a mailbox, "relayed" when it went
 // to a host that does not report itself. NOTIFY chooses among these (RFC 3461).
-// What befalls the recipients of one attempt is in one report, queued in the
+// What became of the recipients of one attempt is in one report, queued in the
 // same step that settles the attempt, with the null sender and NOTIFY=NEVER: a
 // report makes no other. If the spool cannot take the report after several
 // tries, the attempt is settled without it: failure and delay are reported

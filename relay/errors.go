@@ -9,7 +9,7 @@ import (
 	"github.com/postern-mail/postern/relay/internal/policy"
 )
 
-// ErrClosed is the answer of Run, Listen, Serve, Reload, Submit, SubmitIn and
+// ErrClosed answers Run, Listen, Serve, Reload, Submit, SubmitIn and
 // OpenSession once Shutdown or Close was called. A relay runs once. The other
 // methods go on working as long as the store does.
 var ErrClosed = errors.New("relay: closed")

@@ -27,8 +27,8 @@ const (
 // It starts nothing: no socket is opened and nothing is delivered before
 // [Relay.Run].
 //
-// The error lists one *[postern.FieldError] for each fault; errors.As finds
-// them.
+// The error has a method Unwrap() []error with one *[postern.FieldError] for
+// each fault; errors.As finds the first.
 func New(cfg Config) (*Relay, error) {
 	cfg.Hostname = wireName(cfg.Hostname)
 	r := &Relay{

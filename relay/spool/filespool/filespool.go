@@ -146,8 +146,8 @@ func (s *Store) Stats(ctx context.Context) (spool.Stats, error) {
 	}, nil
 }
 
-// Close writes what is left to write and gives the directory free. Open
-// readers stay readable.
+// Close writes what is left to write and lets go of the directory.
+// Content that was opened stays readable.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {
