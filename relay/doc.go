@@ -280,5 +280,6 @@
 // name, next, panic, pause, proxy, queue_id, reason, recipients, refused,
 // remote, reply, report, retry, session, size, stack, stage, tls, to, user.
 // Errors are under err, ids of messages under queue_id and those of sessions
-// under session. A line has no key without a value.
+// under session. A line has no key without a value. Lines at Debug about
+// connections to next hops have further keys.
 package relay

@@ -80,6 +80,9 @@ func TestLog(t *testing.T) {
 			t.Errorf("no %q in the log", want)
 		}
 	}
+	if strings.Contains(log.String(), "code=0") || strings.Contains(log.String(), `=""`) {
+		t.Errorf("keys without a value in the log:\n%s", &log)
+	}
 	for _, secret := range []string{"s3cr3t", "AGFwcABzM2NyM3Q="} {
 		if strings.Contains(log.String(), secret) {
 			t.Errorf("%q in the log", secret)

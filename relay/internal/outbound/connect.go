@@ -30,10 +30,7 @@ func (c *Client) connect(ctx context.Context, h *hop, t endpoint) (*conn, *deliv
 	end(failed == nil || failed.Reply.Code != 0)
 	if failed != nil {
 		failed.Host = t.shown
-		c.debug(
-			ctx, "connection failed", "host", t.shown, "op", failed.Op, "code", failed.Reply.Code,
-			"text", failed.Reply.Text, "err", failed.Err,
-		)
+		c.debug(ctx, "connection failed", failedArgs(failed)...)
 		return nil, failed
 	}
 	cn.pool.key, cn.fellBack = h.key, retry || t.plain
@@ -204,4 +201,16 @@ func (c *Client) hello(ctx context.Context, h *hop, cn *conn) *delivery.Error {
 		return permanent(delivery.OpEHLO, "5.4.6", errLoop)
 	}
 	return nil
+}
+
+// failedArgs tells the log of a connection that failed.
+func failedArgs(failed *delivery.Error) []any {
+	args := []any{"host", failed.Host, "op", failed.Op}
+	if failed.Reply.Code != 0 {
+		args = append(args, "code", failed.Reply.Code, "reply", failed.Reply.Text)
+	}
+	if failed.Err != nil {
+		args = append(args, "err", failed.Err)
+	}
+	return args
 }
