@@ -7,10 +7,11 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// aboutMessage is an event of a message as the queue knows it.
-func aboutMessage(m *spool.Message, now time.Time) event.Event {
+// aboutMessage is an event of a message as the queue knows it, by its id as
+// text.
+func aboutMessage(queueID string, m *spool.Message, now time.Time) event.Event {
 	e := event.Event{
-		Time: now, QueueID: m.ID.String(), ReportOf: idText(m.ReportOf), Stream: m.Stream,
+		Time: now, QueueID: queueID, ReportOf: idText(m.ReportOf), Stream: m.Stream,
 		Connector: m.Origin.Connector, User: m.Origin.User, From: m.From, Size: m.Size,
 		Labels: m.Labels,
 	}

@@ -17,7 +17,8 @@ import (
 // arrival is a message on its way into the queue, and who brings it.
 type arrival struct {
 	intake.Message
-	session *Session // nil for Submit
+	session *Session     // nil for Submit
+	event   *event.Event // Accepted; nil if nobody is told of events
 }
 
 // accept takes a message in and commits it. When it returns nil the message is
@@ -37,7 +38,7 @@ func (r *Relay) queue(ctx context.Context, p *snapshot, a *arrival, content io.R
 		return err
 	}
 	if p.cfg.Events != nil {
-		r.events.expect(p.cfg.Events, a.accepted(r.now()))
+		r.events.expect(p.cfg.Events, *a.event)
 		defer r.events.forget(a.Trace.ID)
 	}
 	if err := a.Commit(func() error { return w.Commit(ctx, c) }); err != nil {
@@ -56,8 +57,9 @@ func (r *Relay) prepare(
 	ctx context.Context, p *snapshot, a *arrival, content io.Reader, begin intake.Create,
 ) (spool.Commit, spool.Writer, error) {
 	c, w, err := p.intake.Prepare(ctx, &a.Message, content, begin)
-	if err == nil && r.eventLog != nil {
-		c.Events = r.eventLog.records(a.accepted(r.now()))
+	if err == nil && (r.eventLog != nil || p.cfg.Events != nil) {
+		a.event = a.accepted(r.now())
+		c.Events = r.eventLog.record(nil, a.event)
 	}
 	return c, w, err
 }
@@ -85,8 +87,8 @@ func (a *arrival) ask(p *snapshot) {
 }
 
 // accepted is the event of a message that is durable.
-func (a *arrival) accepted(now time.Time) event.Event {
-	e := aboutMessage(&a.Spool, now)
+func (a *arrival) accepted(now time.Time) *event.Event {
+	e := aboutMessage(a.Trace.ID, &a.Spool, now)
 	e.Kind, e.Delay, e.Credential = event.Accepted, 0, credentialOf(a.Client.Identity)
 	e.To = make([]string, len(a.Recipients))
 	for i := range a.Recipients {
@@ -97,7 +99,7 @@ func (a *arrival) accepted(now time.Time) event.Event {
 		e.TLS, e.Certificate = a.session.tlsText, a.session.certificate
 	}
 	e.Identify()
-	return e
+	return &e
 }
 
 // log writes the line of an accepted message.

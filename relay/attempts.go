@@ -62,13 +62,19 @@ func (l leases) Wake()                         { l.r.sched.Wake() }
 // events their ids, so that nothing is paid for those that nobody gets.
 type told struct{ r *Relay }
 
-func (t told) About(m *spool.Message) event.Event { return aboutMessage(m, t.r.now()) }
+func (t told) About(queueID string, m *spool.Message) event.Event {
+	return aboutMessage(queueID, m, t.r.now())
+}
 
-func (t told) Records(list ...event.Event) []spool.Record { return t.r.eventLog.records(list...) }
+func (t told) Record(list []spool.Record, e *event.Event) []spool.Record {
+	return t.r.eventLog.record(list, e)
+}
 
 func (t told) Publish(e event.Event) {
 	if to := t.r.snap.Load().cfg.Events; to != nil {
-		e.Identify()
+		if e.ID == "" {
+			e.Identify()
+		}
 		t.r.events.publish(to, e)
 	}
 }

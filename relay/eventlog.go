@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
 	"time"
@@ -43,44 +44,77 @@ func newEventLog(cfg *Config, now func() time.Time) *eventLog {
 	}
 }
 
-// records returns the events as the store keeps them.
-func (l *eventLog) records(events ...event.Event) []spool.Record {
-	if l == nil || len(events) == 0 {
-		return nil
+// record adds an event, as the store keeps it, to a list.
+func (l *eventLog) record(list []spool.Record, e *event.Event) []spool.Record {
+	if l == nil {
+		return list
 	}
-	list := make([]spool.Record, 0, len(events))
-	for i := range events {
-		for _, e := range partsOf(&events[i]) {
-			list = append(list, spool.Record{Time: e.Time, Data: event.Append(nil, &e)})
-		}
+	for part := range partsOf(e) {
+		list = append(list, spool.Record{Time: part.Time, Data: event.Append(nil, part)})
 	}
 	return list
 }
 
-// partsOf returns an event as one or, if it has very many recipients, as
-// several, each with its own id. Long texts are cut.
-func partsOf(e *event.Event) []event.Event {
-	part := *e
-	for _, text := range []*string{
-		&part.Text, &part.Reason, &part.Host, &part.Enhanced, &part.Certificate,
-	} {
-		*text = cut(*text)
-	}
-	var parts []event.Event
-	size, first := 0, 0
-	for i, to := range e.To {
-		n := storedLen(to)
-		if size += n; size > maxEventTo && i > first {
-			part.To = e.To[first:i:i]
-			part.Identify()
-			parts = append(parts, part)
-			size, first = n, i
+// partsOf gives an event as it is or, if it has very many recipients, as
+// several, each with its own id. Long texts are cut. It gives e an id if it has
+// none.
+func partsOf(e *event.Event) iter.Seq[*event.Event] {
+	return func(yield func(*event.Event) bool) {
+		if e.ID == "" {
+			e.Identify()
+		}
+		if isSmall(e) {
+			yield(e)
+			return
+		}
+		part := *e
+		for _, text := range longTexts(&part) {
+			*text = cut(*text)
+		}
+		for to := range pages(e.To) {
+			if part.To = to; len(to) < len(e.To) {
+				part.Identify()
+			}
+			if !yield(&part) {
+				return
+			}
 		}
 	}
-	if part.To = e.To[first:]; first > 0 || part.ID == "" {
-		part.Identify()
+}
+
+// longTexts are those of an event that others write.
+func longTexts(e *event.Event) [5]*string {
+	return [...]*string{&e.Text, &e.Reason, &e.Host, &e.Enhanced, &e.Certificate}
+}
+
+func isSmall(e *event.Event) bool {
+	for _, text := range longTexts(e) {
+		if len(*text) > maxEventText {
+			return false
+		}
 	}
-	return append(parts, part)
+	size := 0
+	for _, to := range e.To {
+		size += storedLen(to)
+	}
+	return size <= maxEventTo
+}
+
+// pages parts the recipients of an event; it gives at least one part.
+func pages(to []string) iter.Seq[[]string] {
+	return func(yield func([]string) bool) {
+		size, first := 0, 0
+		for i := range to {
+			n := storedLen(to[i])
+			if size += n; size > maxEventTo && i > first {
+				if !yield(to[first:i:i]) {
+					return
+				}
+				size, first = n, i
+			}
+		}
+		yield(to[first:])
+	}
 }
 
 // storedLen is at least the length of an address in the stored form, where what

@@ -103,8 +103,8 @@ func (q *eventQueue) forget(queueID string) {
 
 func (q *eventQueue) putExpected(queueID string, now time.Time) {
 	if a := q.expected[queueID]; a != nil {
-		for _, e := range partsOf(&a.Event) {
-			q.put(a.to, &e)
+		for e := range partsOf(&a.Event) {
+			q.put(a.to, e)
 		}
 		q.unexpect(queueID, a)
 	}

@@ -186,7 +186,9 @@ func (r *Relay) settleChange(
 		ID: d.ID, Token: l.Token, Remaining: d.Recipients, Due: d.Due, Attempts: d.Attempts,
 	}
 	events := f(l, &s)
-	s.Events = r.eventLog.records(events...)
+	for i := range events {
+		s.Events = r.eventLog.record(s.Events, &events[i])
+	}
 	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
 	defer cancel()
 	if err := r.store.Settle(settle, s); err != nil {
@@ -206,8 +208,9 @@ func (r *Relay) settleChange(
 // removed are the events of recipients that are taken from the queue.
 func (r *Relay) removed(l *spool.Lease, text string) []event.Event {
 	events := make([]event.Event, 0, len(l.Delivery.Recipients))
+	id := l.Message.ID.String()
 	for _, rcpt := range l.Delivery.Recipients {
-		e := aboutMessage(&l.Message, r.now())
+		e := aboutMessage(id, &l.Message, r.now())
 		e.Kind, e.To, e.Attempt = event.Removed, []string{rcpt.Address}, l.Delivery.Attempts
 		e.Text = text
 		e.Identify()

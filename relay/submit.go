@@ -72,7 +72,7 @@ func (r *Relay) Submit(ctx context.Context, m *Message) (*Receipt, error) {
 }
 
 func (a *arrival) receipt() *Receipt {
-	return &Receipt{QueueID: a.Spool.ID.String(), Duplicate: a.Duplicate}
+	return &Receipt{QueueID: a.Trace.ID, Duplicate: a.Duplicate}
 }
 
 // SubmitIn is Submit with a commit in a step of somebody else, such as the

@@ -92,6 +92,29 @@ func TestUnreadableForms(t *testing.T) {
 	}
 }
 
+// TestStoredFormIsThatOfJSON: what is escaped, and how, is as encoding/json has
+// it.
+func TestStoredFormIsThatOfJSON(t *testing.T) {
+	t.Parallel()
+	var all []rune
+	for r := range rune(0x2100) {
+		all = append(all, r)
+	}
+	for _, s := range []string{
+		"", "plain", string(all), "<a&b>", "\x00\t\r\n\x7f", "say \"so\" \\", "\xff\xe4", "Grüße", "\u2028",
+		"\b\f\v\x1f\ufffd\U0001f4e7", "\xe2\x80", "\u2029>",
+	} {
+		e := event.Event{
+			Kind: event.Kind(s), From: s, To: []string{s, "x", s}, Text: s, Size: -1,
+			Labels: map[string]string{s: s, "b": "", "a": s, "<": "1"},
+		}
+		want, err := event.Marshal(&e)
+		if got := event.Append([]byte("{"), &e); err != nil || string(got) != "{"+string(want) {
+			t.Errorf("got  %s\nwant %s, %v", got, want, err)
+		}
+	}
+}
+
 func TestTimesBeyondTheFormAreLeftOut(t *testing.T) {
 	t.Parallel()
 	e := event.Event{Kind: event.Deferred, Next: time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC)}
@@ -162,6 +185,9 @@ func FuzzParse(f *testing.F) {
 		}
 		if other := event.Append(nil, &again); string(other) != string(text) {
 			t.Fatalf("%q became %q", text, other)
+		}
+		if want, err := event.Marshal(&e); err != nil || string(text) != string(want) {
+			t.Fatalf("%q is not what encoding/json writes: %q, %v", text, want, err)
 		}
 	})
 }

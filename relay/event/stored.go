@@ -40,13 +40,6 @@ type stored struct {
 	Labels      map[string]string `json:"labels,omitempty"`
 }
 
-// Append appends the event's stored form to b. Times are in UTC, the delay is
-// in whole milliseconds as "delay_ms", and what is no UTF-8 becomes U+FFFD.
-func Append(b []byte, e *Event) []byte {
-	text, _ := json.Marshal(e.stored()) // text, numbers and maps of text always marshal
-	return append(b, text...)
-}
-
 // Parse reads a stored form.
 func Parse(data []byte) (Event, error) {
 	var s stored
@@ -63,22 +56,6 @@ func (e Event) MarshalJSON() ([]byte, error) { return Append(nil, &e), nil }
 func (e *Event) UnmarshalJSON(b []byte) (err error) {
 	*e, err = Parse(b)
 	return err
-}
-
-func (e *Event) stored() *stored {
-	s := &stored{
-		ID: e.ID, Time: stamp(e.Time), Kind: string(e.Kind), QueueID: e.QueueID,
-		ReportOf: e.ReportOf, Stream: e.Stream, Connector: e.Connector, TLS: e.TLS,
-		Certificate: e.Certificate, User: e.User, Credential: e.Credential, From: e.From,
-		To: e.To, Size: e.Size, Code: e.Code, Enhanced: e.Enhanced, Text: e.Text, Host: e.Host,
-		Attempt: e.Attempt, DelayMS: e.Delay.Milliseconds(), Next: stamp(e.Next),
-		Report: e.Report, Stage: string(e.Stage), Command: e.Command, Reason: e.Reason,
-		Labels: e.Labels,
-	}
-	if e.Remote.IsValid() {
-		s.Remote = e.Remote.String()
-	}
-	return s
 }
 
 var errNoKind = errors.New("event: it has no kind")
@@ -105,14 +82,6 @@ func (s *stored) event() (Event, error) {
 		return Event{}, fmt.Errorf("event: %w", err)
 	}
 	return e, nil
-}
-
-// stamp is a time as text; empty for none, and for what RFC 3339 cannot say.
-func stamp(t time.Time) string {
-	if y := t.UTC().Year(); t.IsZero() || y < 0 || y > 9999 {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339Nano)
 }
 
 func readStamp(s string) (time.Time, error) {

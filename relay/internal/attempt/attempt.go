@@ -48,7 +48,7 @@ func (d *Deliverer) Deliver(ctx context.Context, l *spool.Lease) (reached bool) 
 		return true
 	}
 	a, lent := d.attemptOf(s.Settings, l)
-	s.tellAttempted(l, a.Number)
+	s.tellAttempted(l, a)
 	results := try(ctx, s.Settings, l.Delivery.Key, lent, a)
 	if ctx.Err() != nil && allMayPass(results) {
 		s.giveBack(ctx, l) // the relay stops: this was no attempt

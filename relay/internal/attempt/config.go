@@ -42,11 +42,12 @@ type Leases interface {
 
 // Events takes what happens. It is called by many goroutines.
 type Events interface {
-	// About begins an event of a message as the queue knows it.
-	About(m *spool.Message) event.Event
-	// Records returns what the store keeps of events, in the step that makes
-	// them true.
-	Records(list ...event.Event) []spool.Record
+	// About begins an event of a message as the queue knows it, by its id as
+	// text.
+	About(queueID string, m *spool.Message) event.Event
+	// Record adds to a list what the store keeps of an event, in the step that
+	// makes it true.
+	Record(list []spool.Record, e *event.Event) []spool.Record
 	// Publish tells of an event whose step is through.
 	Publish(e event.Event)
 	// Expect keeps the Accepted event of a report that is about to be

@@ -56,7 +56,7 @@ func outcomeOf(
 		due = expires
 	}
 	o := &outcome{
-		lease: l, about: s.Events.About(&l.Message), attempt: a.Number,
+		lease: l, about: s.Events.About(a.QueueID, &l.Message), attempt: a.Number,
 		settlement: spool.Settlement{
 			ID: l.Delivery.ID, Token: l.Token, Wait: due.Sub(now), Attempts: a.Number,
 		},
@@ -199,7 +199,7 @@ func (o *outcome) withoutReport(wait time.Duration, now time.Time) {
 	for i := range o.fates {
 		f := &o.fates[i]
 		if f.told, f.Report = false, ""; f.Kind != event.Delivered {
-			f.Kind, f.Next = event.Deferred, now.Add(wait)
+			f.ID, f.Kind, f.Next = "", event.Deferred, now.Add(wait)
 		}
 	}
 }

@@ -95,7 +95,7 @@ func (s *settler) commit(
 	signature []byte,
 ) error {
 	id := m.ID.String()
-	accepted := s.Events.About(m)
+	accepted := s.Events.About(id, m)
 	accepted.Kind, accepted.To = event.Accepted, []string{to.To.String()}
 	o.settlement.Events = s.records(o, id)
 	s.Events.Expect(accepted)
@@ -107,7 +107,7 @@ func (s *settler) commit(
 		),
 		Prepend: signature,
 		Settle:  []spool.Settlement{o.settlement},
-		Events:  s.Events.Records(accepted),
+		Events:  s.Events.Record(nil, &accepted),
 	})
 	if err != nil {
 		return err

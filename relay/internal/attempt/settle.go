@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/spool"
@@ -71,16 +72,16 @@ func (s *settler) records(o *outcome, report string) []spool.Record {
 	var records []spool.Record
 	for i := range o.fates {
 		if f := &o.fates[i]; f.Kind.Fate() || !f.again {
-			records = append(records, s.Events.Records(f.Event)...)
+			records = s.Events.Record(records, &f.Event)
 		}
 	}
 	return records
 }
 
 // tellAttempted publishes that an attempt begins.
-func (s *settler) tellAttempted(l *spool.Lease, attempt int) {
-	e := s.Events.About(&l.Message)
-	e.Kind, e.Attempt = event.Attempted, attempt
+func (s *settler) tellAttempted(l *spool.Lease, a *delivery.Attempt) {
+	e := s.Events.About(a.QueueID, &l.Message)
+	e.Kind, e.Attempt = event.Attempted, a.Number
 	s.Events.Publish(e)
 }
 
@@ -135,7 +136,7 @@ func (s *settler) lose(ctx context.Context, l *spool.Lease) {
 		attrs = append(attrs, "from", l.Message.From, "to", to)
 	}
 	s.Log.Error("message lost: its envelope is damaged", attrs...)
-	e := s.Events.About(&l.Message)
+	e := s.Events.About(id, &l.Message)
 	e.Kind, e.To, e.Attempt = event.Removed, to, l.Delivery.Attempts
 	e.Enhanced, e.Text = enhancedDamaged, oneLine(l.Damaged.Error())
 	err := s.plainly(ctx, &outcome{

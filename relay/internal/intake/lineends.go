@@ -28,16 +28,43 @@ func NewCRLFReader(content io.Reader) *CRLFReader { return &CRLFReader{r: conten
 
 // Read converts as it reads.
 func (c *CRLFReader) Read(p []byte) (int, error) {
+	if err := c.fill(); err != nil {
+		return 0, err
+	}
+	n := copy(p, c.out)
+	c.out = c.out[n:]
+	return n, nil
+}
+
+// WriteTo writes the rest as it comes, without a buffer of [io.Copy] between.
+func (c *CRLFReader) WriteTo(w io.Writer) (done int64, _ error) {
+	for {
+		switch err := c.fill(); {
+		case err == io.EOF:
+			return done, nil
+		case err != nil:
+			return done, err
+		}
+		n, err := w.Write(c.out)
+		c.out = c.out[n:]
+		if done += int64(n); err != nil {
+			return done, err
+		}
+	}
+}
+
+// fill sees to it that there is something converted, or returns why not.
+func (c *CRLFReader) fill() error {
 	for len(c.out) == 0 {
 		if c.closed != nil {
-			return 0, c.closed
+			return c.closed
 		}
 		n, err := c.r.Read(c.raw[:])
 		if bytes.IndexByte(c.raw[:n], 0) >= 0 {
 			// RFC 5322 section 4: nowhere in a message, and no next hop takes
 			// it.
 			c.closed = policy.NUL.Because(errNUL)
-			return 0, c.closed
+			return c.closed
 		}
 		c.out, c.closed = c.convert(c.raw[:n]), err
 		if err == io.EOF && c.cr {
@@ -45,9 +72,7 @@ func (c *CRLFReader) Read(p []byte) (int, error) {
 			c.cr = false
 		}
 	}
-	n := copy(p, c.out)
-	c.out = c.out[n:]
-	return n, nil
+	return nil
 }
 
 // convert returns b with CRLF for every bare LF. It copies only if there is
