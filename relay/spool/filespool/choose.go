@@ -19,10 +19,13 @@ type chooser struct {
 	picks   []pick
 }
 
-// pick chooses deliveries and leases them. The caller holds the lock.
-func (s *Store) pick(r *spool.LeaseRequest) ([]pick, time.Duration) {
+// pick chooses deliveries and leases them; it appends them to picks. The caller
+// holds the lock.
+func (s *Store) pick(r *spool.LeaseRequest, picks []pick) ([]pick, time.Duration) {
 	s.index.told = never // those whose lease ends are chosen from at once
-	c := &chooser{s: s, x: s.index, r: r, now: nanos(s.now()), elapsed: s.elapsed(), wait: -1}
+	c := &chooser{
+		s: s, x: s.index, r: r, now: nanos(s.now()), elapsed: s.elapsed(), wait: -1, picks: picks,
+	}
 	s.endLeases(c.elapsed)
 	if len(r.Only) > 0 {
 		defer c.x.widen(c.x.narrow(r.Only))

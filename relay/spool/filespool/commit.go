@@ -148,7 +148,7 @@ func (e *entering) done(at loc, err error) {
 	for i := range e.ds {
 		d := &e.ds[i]
 		x.queue(x.addDelivery(h, brief{
-			seq: i, key: []byte(packKey(d.Key)), due: nanos(d.Due), held: d.Held,
+			seq: i, key: packKey(d.Key), due: nanos(d.Due), held: d.Held,
 		}))
 	}
 	for i, l := range e.leases {

@@ -89,7 +89,8 @@ func (d *decoder) change() change {
 	return c
 }
 
-// message reads the whole meta part of a commit.
+// message reads the whole meta part of a commit, but for the keys: the index
+// knows them.
 func decodeCommit(meta []byte) (m spool.Message, own *ownFile, ds []spool.Delivery, ok bool) {
 	d := &decoder{b: meta, s: string(meta)}
 	h := d.head()
@@ -99,7 +100,7 @@ func decodeCommit(meta []byte) (m spool.Message, own *ownFile, ds []spool.Delive
 		v := &ds[i]
 		f := d.brief(h.states)
 		v.ID = spool.DeliveryID{Message: m.ID, Seq: f.seq}
-		v.Key, v.Due, v.Held = parseKey(string(f.key)), fromNanos(f.due), f.held
+		v.Due, v.Held = fromNanos(f.due), f.held
 		d.uint32()
 		v.Expires = fromNanos(d.time())
 		v.Attempts = d.int()

@@ -57,6 +57,7 @@ type Store struct {
 	opened       time.Time // what the ends of leases are counted from
 	buffers      sync.Pool // of content
 	metas        sync.Pool
+	picks        sync.Pool // of what a call of Lease has chosen
 	events       *ledger
 	claims       claims
 	consumers    consumers

@@ -13,13 +13,22 @@ import (
 // domain; it begins with no zero byte.
 
 // packKey returns the string for a key.
-func packKey(k spool.Key) string {
-	b := make([]byte, 1, 1+2*binary.MaxVarintLen16+len(k.Route)+len(k.Domain)+len(k.Stream))
-	b = appendString(appendString(b, k.Route), k.Domain)
-	return string(append(b, k.Stream...))
+func packKey(k spool.Key) []byte {
+	b := make([]byte, 0, 1+2*binary.MaxVarintLen16+len(k.Route)+len(k.Domain)+len(k.Stream))
+	return appendPacked(b, k)
 }
 
-func appendKey(b []byte, k spool.Key) []byte { return appendString(b, packKey(k)) }
+func appendPacked(b []byte, k spool.Key) []byte {
+	b = appendString(appendString(append(b, 0), k.Route), k.Domain)
+	return append(b, k.Stream...)
+}
+
+// appendKey appends a key to a record.
+func appendKey(b []byte, k spool.Key) []byte {
+	var scratch [128]byte
+	packed := appendPacked(scratch[:0], k)
+	return append(binary.AppendUvarint(b, uint64(len(packed))), packed...)
+}
 
 // parseKey reads the string for a key, also one of an earlier revision.
 func parseKey(s string) (k spool.Key) {

@@ -30,8 +30,14 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 		defer s.mu.Unlock()
 		return spool.Leased{}, spool.ErrFull
 	}
-	picks, wait := s.pick(&r)
+	scratch := s.picks.Get().(*[]pick)
+	picks, wait := s.pick(&r, (*scratch)[:0])
 	s.mu.Unlock()
+	defer func() {
+		clear(picks)
+		*scratch = picks
+		s.picks.Put(scratch)
+	}()
 
 	out := spool.Leased{Leases: make([]spool.Lease, 0, len(picks)), Wait: wait}
 	buf := s.metas.Get().(*[]byte)

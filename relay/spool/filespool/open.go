@@ -74,6 +74,7 @@ func newStore(dir string, o *Options, fs fsys) *Store {
 	s.ends.less = func(a, b *lease) bool { return a.until < b.until }
 	s.ends.moved = func(l *lease, at int) { l.at = at }
 	s.buffers.New = func() any { b := make([]byte, 0, 16<<10); return &b }
+	s.picks.New = func() any { return new([]pick) }
 	s.metas.New = func() any { b := make([]byte, 0, 1<<10); return &b }
 	s.index = newIndex()
 	s.index.sooner = s.sooner

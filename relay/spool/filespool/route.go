@@ -25,7 +25,7 @@ func (x *index) intern(name []byte) *route {
 		return r
 	}
 	k := parseKey(string(name))
-	packed := packKey(k) // an earlier revision wrote another
+	packed := string(packKey(k)) // an earlier revision wrote another
 	if r = x.names[packed]; r == nil {
 		r = &route{key: k, name: packed, at: -1}
 		r.queue.less = x.before

@@ -93,7 +93,7 @@ func (s *Store) settle(l *lease, t *spool.Settlement) (written func(at loc)) {
 		m.version++
 		var key []byte
 		if t.Key != nil {
-			key = []byte(packKey(*t.Key))
+			key = packKey(*t.Key)
 		}
 		x.move(h, key, u.due, u.held)
 		x.queue(h)
