@@ -21,4 +21,5 @@
 //	go run ./bench            # all scenarios, 3 rounds
 //	go run ./bench -quick     # a tenth of the messages, 1 round
 //	go run ./bench -scenario b,d2 -rounds 5
+//	go run ./bench -event-log # the events are kept in the queue as well
 package main

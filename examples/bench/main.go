@@ -57,6 +57,7 @@ type options struct {
 	scale     float64
 	queued    int
 	idle      int
+	eventLog  bool
 	dir       string
 }
 
@@ -83,6 +84,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		"messages of scenario queued: the next hop is down, 10 KB each",
 	)
 	f.IntVar(&o.idle, "idle", 1000, "sessions of scenario idle, which only the gateway runs")
+	f.BoolVar(&o.eventLog, "event-log", false, "the gateway keeps its events in the queue too")
 	f.StringVar(
 		&o.dir, "dir", "",
 		"folder for the queues and all else, on a real disk (default: a new one in the "+
@@ -238,7 +240,7 @@ func (b *bench) once(
 	var s server
 	switch name {
 	case "gateway":
-		s, err = startGateway(ctx, b.binary, dir)
+		s, err = startGateway(ctx, b.binary, dir, b.eventLog)
 	case "postfix":
 		s, err = startPostfix(ctx, dir)
 	default:

@@ -76,9 +76,17 @@ smart_hosts = ["` + sinkAddr + `"]
 tls = "None"
 `
 
-func startGateway(ctx context.Context, binary, dir string) (server, error) {
-	config := filepath.Join(dir, "gateway.toml")
-	if err := os.WriteFile(config, []byte(gatewayConfig), 0o600); err != nil {
+const eventLogConfig = `
+[event_log]
+retention = "1h"
+`
+
+func startGateway(ctx context.Context, binary, dir string, eventLog bool) (server, error) {
+	config, text := filepath.Join(dir, "gateway.toml"), gatewayConfig
+	if eventLog {
+		text += eventLogConfig
+	}
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
 	events, err := os.Create(filepath.Join(dir, "events"))

@@ -65,6 +65,7 @@ func load(path string, last *lasting, log *slog.Logger) (relay.Config, string, f
 		CompleteAddresses: f.CompleteAddresses,
 		Retry:             f.Retry,
 		Pressure:          f.Pressure,
+		EventLog:          f.EventLog,
 		Proxies:           f.Proxies,
 		XClient:           f.Xclient,
 		NATGuard:          f.NATGuard,

@@ -120,6 +120,8 @@ complete_addresses = true
 [pressure]
 queue_high = 1000
 disk_medium = -1
+[event_log]
+retention = "720h"
 [tls]
 certificate = "cert.pem"
 key = "key.pem"
@@ -184,7 +186,8 @@ password_file = "people.txt"
 		!cfg.CompleteAddresses || cfg.Pressure.QueueHigh != 1000 || cfg.Pressure.DiskMedium != -1 {
 		t.Errorf("%+v, %+v", d, cfg.Pressure)
 	}
-	if dir != "/var/spool/gateway" || cfg.DrainTimeout != 5*time.Second {
+	if dir != "/var/spool/gateway" || cfg.DrainTimeout != 5*time.Second ||
+		cfg.EventLog.Retention != 720*time.Hour {
 		t.Errorf("spool %s, %+v", dir, cfg)
 	}
 }

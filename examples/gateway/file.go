@@ -39,6 +39,7 @@ type file struct {
 	SendConnector  []sendConnector
 	Retry          delivery.Retry
 	Pressure       relay.Pressure
+	EventLog       relay.EventLog
 	DKIM           []dkimKey
 }
 
