@@ -101,7 +101,8 @@ func TestStoredFormIsThatOfJSON(t *testing.T) {
 		all = append(all, r)
 	}
 	for _, s := range []string{
-		"", "plain", string(all), "<a&b>", "\x00\t\r\n\x7f", "say \"so\" \\", "\xff\xe4", "Grüße", "\u2028",
+		"", "plain", string(all), "<a&b>", "\x00\t\r\n\x7f", "say \"so\" \\", "\xff\xe4", "Grüße",
+		"\u2028",
 		"\b\f\v\x1f\ufffd\U0001f4e7", "\xe2\x80", "\u2029>",
 	} {
 		e := event.Event{

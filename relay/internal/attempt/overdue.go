@@ -79,7 +79,8 @@ func (d *Deliverer) Conclude(ctx context.Context, l *spool.Lease) {
 // overdue gives each recipient its fate without an attempt.
 func (s *settler) overdue(l *spool.Lease, state Overdue) *outcome {
 	o := &outcome{
-		lease: l, about: s.Events.About(l.Message.ID.String(), &l.Message), attempt: l.Delivery.Attempts,
+		lease: l, about: s.Events.About(l.Message.ID.String(), &l.Message),
+		attempt: l.Delivery.Attempts,
 		settlement: spool.Settlement{
 			ID: l.Delivery.ID, Token: l.Token, Due: l.Delivery.Due, Attempts: l.Delivery.Attempts,
 		},
