@@ -32,15 +32,33 @@
 // The body is one of
 //
 //   - application/json: sender, recipients, subject, text, HTML, attachments;
-//     the message is made from it. See /openapi.json for the fields. Unknown
-//     fields, and those given twice, are refused. The body is held in memory;
-//     see [Config].MaxJSONBytes and MaxBuffered.
+//     the message is made from it. Its fields are below. Unknown fields, and
+//     those given twice, are refused. The body is held in memory; see
+//     [Config].MaxJSONBytes and MaxBuffered.
 //   - message/rfc822: the message itself, with the envelope in the query: from
 //     (empty for the null sender), to, once for each recipient, and
 //     envelope_id, return, notify, stream, not_before, expires,
 //     label=name:value. The body goes to the spool as it arrives. Lines may end
 //     in LF. A CR on its own is refused in a header, that of a part included,
 //     and becomes CRLF elsewhere.
+//
+// # JSON
+//
+// The fields of the JSON body; /openapi.json has their limits as well:
+//
+//	from, to, cc, bcc, reply_to   "a@example.com" or "Ann <a@example.com>"; from
+//	                              is one string, the others are lists; one of
+//	                              to, cc and bcc has a recipient
+//	subject, text, html           UTF-8
+//	headers                       an object of further fields
+//	attachments                   a list of {"name", "content_type", "content"},
+//	                              the content in base64
+//	envelope_from, envelope_id,   as in relay.Message; envelope_from defaults
+//	return, notify                to the address of from, "" is the null sender,
+//	                              and notify is a list of words
+//	labels                        an object of strings
+//	stream                        as in relay.Message
+//	not_before, expires           times of RFC 3339
 //
 // # Errors
 //

@@ -81,6 +81,9 @@
 //   - [Committer] commits in a step of somebody else, such as a transaction of
 //     the application; a Store may be one itself.
 //
+// A wrapper that embeds a Store hides these parts, a Waker and a Gauge without
+// a word: embed the type of the store itself, or declare what is to pass.
+//
 // # Writing a store
 //
 // Package memspool is the template: a file for each part. Package spooltest is
