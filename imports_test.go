@@ -53,7 +53,8 @@ var allowed = map[string][]string{
 	},
 	"relay/internal/intake": {
 		".", "auth", "auth/msgauth", "connector", "domains", "relay/internal/header",
-		"relay/internal/policy", "relay/internal/routing", "relay/internal/sevenbit", "relay/spool",
+		"relay/internal/logkey", "relay/internal/policy", "relay/internal/routing",
+		"relay/internal/sevenbit", "relay/spool",
 	},
 	"relay/internal/smtpd": {
 		"auth", "connector", "domains", "relay/internal/policy", "relay/spool",

@@ -275,11 +275,11 @@
 // expired, for the first deferral of a message, and for each connector that is
 // listened for; at Debug for all other deliveries. The keys of its lines are,
 // one for each concept: address, addresses, attempt, certificate, code,
-// command, connector, consumer, credential, cursor, dropped, enhanced, err,
-// errors, expires, file, from, helo, host, kind, local, mechanism, messages,
-// name, next, panic, pause, proxy, queue_id, reason, recipients, refused,
-// remote, reply, report, retry, session, size, stack, stage, tls, to, user.
-// Errors are under err, ids of messages under queue_id and those of sessions
-// under session. A line has no key without a value. Lines at Debug about
-// connections to next hops have further keys.
+// command, connector, consumer, credential, cursor, domain, dropped, enhanced,
+// err, errors, expires, file, from, helo, host, kind, local, mechanism,
+// messages, name, next, panic, pause, proxy, queue_id, reason, recipients,
+// refused, remote, reply, report, retry, session, size, stack, stage, tls, to,
+// user. Errors are under err, ids of messages under queue_id and those of
+// sessions under session. A line has no key without a value. Lines at Debug
+// about connections to next hops have further keys.
 package relay

@@ -9,6 +9,9 @@ import (
 // needs root.
 func TestGateway(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("drives other programs, which -short leaves out")
+	}
 	var out strings.Builder
 	err := run(t.Context(), []string{
 		"-servers", "gateway", "-rounds", "1", "-dir", t.TempDir(),

@@ -131,9 +131,9 @@ func (s *settler) lose(ctx context.Context, l *spool.Lease) {
 	for _, rcpt := range l.Delivery.Recipients {
 		to = append(to, rcpt.Address)
 	}
-	attrs := []any{"queue_id", id, "err", l.Damaged}
+	attrs := []any{logkey.QueueID, id, logkey.Err, l.Damaged}
 	if len(to) > 0 {
-		attrs = append(attrs, "from", l.Message.From, "to", to)
+		attrs = append(attrs, logkey.From, l.Message.From, logkey.To, to)
 	}
 	s.Log.Error("message lost: its envelope is damaged", attrs...)
 	e := s.Events.About(id, &l.Message)

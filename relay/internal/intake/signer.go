@@ -9,6 +9,7 @@ import (
 	"github.com/postern-mail/postern/auth/msgauth"
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/internal/header"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 )
 
 // Signer signs what this relay vouches for.
@@ -39,12 +40,12 @@ func (d *Signer) Unsigned(id, domain, reason string, err error) {
 	if !d.first(reason) {
 		return
 	}
-	attrs := []any{"queue_id", id, "reason", reason}
+	attrs := []any{logkey.QueueID, id, logkey.Reason, reason}
 	if domain != "" {
-		attrs = append(attrs, "domain", domain)
+		attrs = append(attrs, logkey.Domain, domain)
 	}
 	if err != nil {
-		attrs = append(attrs, "err", err)
+		attrs = append(attrs, logkey.Err, err)
 	}
 	d.log.Warn("message not signed by DKIM; further ones for this reason are not logged", attrs...)
 }

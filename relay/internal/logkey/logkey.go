@@ -14,6 +14,7 @@ const (
 	Consumer    = "consumer"
 	Credential  = "credential" // the id of the credential
 	Cursor      = "cursor"
+	Domain      = "domain"
 	Dropped     = "dropped"
 	Enhanced    = "enhanced" // its enhanced code
 	Err         = "err"      // why something failed
@@ -33,7 +34,7 @@ const (
 	Pause       = "pause"
 	Proxy       = "proxy"      // the host that told it
 	QueueID     = "queue_id"   // the id of a message
-	Reason      = "reason"     // why a client was refused
+	Reason      = "reason"     // why something was refused or left out
 	Recipients  = "recipients" // how many there are
 	Refused     = "refused"
 	Remote      = "remote" // the address of a client
