@@ -58,6 +58,31 @@ func TestNotBeforeAndExpires(t *testing.T) {
 	})
 }
 
+// TestDelayCountsFromNotBefore has a message that may go out in three days fail
+// at first: its sender hears of a delay when it has waited since then.
+func TestDelayCountsFromNotBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := new(record)
+		r := run(t, logged(t, told.add))
+		begun := time.Now()
+		m := keyed("", func(m *relay.Message) { m.To = []string{"never@later.test"} })
+		m.NotBefore = begun.Add(72 * time.Hour)
+		if _, err := r.Submit(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(80 * time.Hour)
+		for _, e := range told.all(event.Deferred) {
+			if e.Report != "" {
+				if after := e.Time.Sub(begun).Round(time.Hour); after != 76*time.Hour {
+					t.Errorf("told of the delay after %v", after)
+				}
+				return
+			}
+		}
+		t.Error("nobody was told of the delay")
+	})
+}
+
 func TestTimesAndStreamFaults(t *testing.T) {
 	t.Parallel()
 	now := time.Now()

@@ -66,6 +66,9 @@ type Message struct {
 	// Stream is the application's kind of mail or tenant; it stands in the Key
 	// of each delivery as well. May be empty.
 	Stream string
+	// NotBefore is when the message may go out: its age is counted from then on
+	// where it is later than Created. Defaults to the zero time: at once.
+	NotBefore time.Time
 	// ReportOf is the message that this one is a report about. Defaults to the
 	// zero ID for what is no report.
 	ReportOf ID

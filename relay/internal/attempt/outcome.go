@@ -92,7 +92,15 @@ func outcomeOf(
 
 // isLate reports whether a message has waited so long that its sender is told.
 func isLate(r *delivery.Retry, m *spool.Message, now time.Time) bool {
-	return r.DelayNotification > 0 && now.Sub(m.Created) >= r.DelayNotification
+	return r.DelayNotification > 0 && now.Sub(began(m)) >= r.DelayNotification
+}
+
+// began is since when a message waits.
+func began(m *spool.Message) time.Time {
+	if m.NotBefore.After(m.Created) {
+		return m.NotBefore
+	}
+	return m.Created
 }
 
 // enhancedExpired is "delivery time expired" (RFC 3463 section 3.5).

@@ -48,7 +48,7 @@ func (d *Deliverer) Overdue(l *spool.Lease) (state Overdue, changes time.Time) {
 	if isLate(retry, &l.Message, now) {
 		return Late, changes
 	}
-	late := l.Message.Created.Add(retry.DelayNotification)
+	late := began(&l.Message).Add(retry.DelayNotification)
 	if changes.IsZero() || late.Before(changes) {
 		changes = late
 	}

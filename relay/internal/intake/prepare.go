@@ -112,6 +112,9 @@ func (in *Intake) seal(m *Message, signature []byte, size int64) spool.Commit {
 	prepend = append(prepend, m.extra...)
 	m.Spool.Size = size + int64(len(prepend))
 	m.Spool.Signatures = Signatures(signature)
+	if m.Schedule.NotBefore.After(m.Spool.Created) {
+		m.Spool.NotBefore = m.Schedule.NotBefore
+	}
 	c := spool.Commit{
 		Message:    m.Spool,
 		Deliveries: in.Deliveries(m.Recipients, m.Spool.Stream, m.Spool.Size, m.Spool.Created),

@@ -203,7 +203,8 @@ func openDisk(t *testing.T, dir string, disk *filespool.Disk) *filespool.Store {
 		t.Fatal(err)
 	}
 	for _, d := range s.Recovery().Damage {
-		if !d.Torn {
+		// A sector that never reached the disk may differ in one byte only.
+		if !d.Torn && !d.Mended {
 			t.Fatalf("damage: %+v", d)
 		}
 	}

@@ -131,6 +131,9 @@ func decodeCommit(meta []byte) (m spool.Message, own *ownFile, ds []spool.Delive
 	if d.at < len(d.b) {
 		m.Stream, m.ReportOf = d.string(), d.id()
 	}
+	if d.at < len(d.b) {
+		m.NotBefore = fromNanos(d.time())
+	}
 	return m, h.own, ds, !d.bad
 }
 

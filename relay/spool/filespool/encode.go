@@ -192,12 +192,15 @@ func appendCommit(
 	for k, v := range m.Labels {
 		b = appendString(appendString(b, k), v)
 	}
-	more := m.Stream != "" || !m.ReportOf.IsZero()
+	more := m.Stream != "" || !m.ReportOf.IsZero() || !m.NotBefore.IsZero()
 	if m.Signatures > 0 || more {
 		b = binary.AppendUvarint(b, uint64(max(m.Signatures, 0)))
 	}
 	if more {
 		b = append(appendString(b, m.Stream), m.ReportOf[:]...)
+	}
+	if !m.NotBefore.IsZero() {
+		b = appendTime(b, nanos(m.NotBefore))
 	}
 	return b
 }

@@ -369,7 +369,8 @@ func openLedgers(t *testing.T, dir string, disk *filespool.Disk) *filespool.Stor
 		t.Fatal(err)
 	}
 	for _, d := range s.Recovery().Damage {
-		if !d.Torn {
+		// A sector that never reached the disk may differ in one byte only.
+		if !d.Torn && !d.Mended {
 			t.Fatalf("damage: %+v", d)
 		}
 	}

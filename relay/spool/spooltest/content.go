@@ -74,7 +74,7 @@ func (s *suite) roundTrip() {
 		Signatures: 2,
 		Origin:     spool.Origin{Connector: "apps", Remote: "192.0.2.1:4711", User: "alice"},
 		Labels:     map[string]string{"tenant": "blue", "": "empty"},
-		Stream:     "news", ReportOf: s.id(),
+		Stream:     "news", ReportOf: s.id(), NotBefore: s.now.Add(time.Hour),
 	}
 	ds := []spool.Delivery{
 		{
@@ -142,10 +142,10 @@ func (s *suite) roundTrip() {
 // show prints what a store must give back; times as instants.
 func show(m spool.Message, d spool.Delivery) string {
 	at := func(t time.Time) string { return t.UTC().Round(0).Format(time.RFC3339Nano) }
-	return fmt.Sprintf("%v %s %q %q %q %q %v %d %d %+v %v %q %v\n%v %q %+v due %s expires %s "+
+	return fmt.Sprintf("%v %s %q %q %q %q %v %d %d %+v %v %q %v %s\n%v %q %+v due %s expires %s "+
 		"attempts %d",
 		m.ID, at(m.Created), m.From, m.EnvelopeID, m.Return, m.Body, m.UTF8, m.Signatures,
-		m.Size, m.Origin, m.Labels, m.Stream, m.ReportOf,
+		m.Size, m.Origin, m.Labels, m.Stream, m.ReportOf, at(m.NotBefore),
 		d.ID, d.Key, d.Recipients, at(d.Due), at(d.Expires), d.Attempts)
 }
 
