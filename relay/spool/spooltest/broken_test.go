@@ -257,12 +257,15 @@ func (neverWakes) Wake() <-chan struct{} { return nil }
 
 type prolongsCounters struct {
 	*memspool.Store
+	mu    sync.Mutex
 	total map[string]int64
 }
 
 func (b *prolongsCounters) Add(
 	_ context.Context, key string, n int64, _ time.Duration,
 ) (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.total == nil {
 		b.total = map[string]int64{}
 	}
