@@ -70,7 +70,8 @@ func TestOpenRelay(t *testing.T) {
 			relay := AnonymousRelay("apps", test.ranges...)
 			var want []string
 			if test.want != "" {
-				want = []string{`RemoteIPRanges: open relay: without logging on (principal "anonymous"), hosts in these ranges may send to any recipient, ` +
+				want = []string{`RemoteIPRanges: open relay: without logging on (principal ` +
+					`"anonymous"), hosts in these ranges may send to any recipient, ` +
 					"and the ranges hold " + test.want +
 					"; list only your own hosts, take away ms-Exch-SMTP-Accept-Any-Recipient, " +
 					"or set OpenRelay"}
@@ -104,7 +105,8 @@ func TestOpenRelayBesideAFault(t *testing.T) {
 	t.Parallel()
 	wantFaults(t, AnonymousRelay("apps", Range{}, AllIPv6()).Validate(),
 		"RemoteIPRanges[0]: no address",
-		`RemoteIPRanges: open relay: without logging on (principal "anonymous"), hosts in these ranges may send to any recipient, `+
+		`RemoteIPRanges: open relay: without logging on (principal "anonymous"), hosts in `+
+			`these ranges may send to any recipient, `+
 			"and the ranges hold more public IPv6 addresses than a /16 block holds; list only "+
 			"your own hosts, take away ms-Exch-SMTP-Accept-Any-Recipient, or set OpenRelay")
 }

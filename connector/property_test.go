@@ -255,7 +255,8 @@ func randomRecipient(lot *rand.Rand, accepted []domains.AcceptedDomain) (domain,
 	if lot.IntN(3) == 0 {
 		domain = randomCase(lot, domain)
 	}
-	local := pick(lot, "alice", "nobody", "Alice", "postmaster", `"alice"`, `"a b"`, `"a\@b"`, `"x@`+inside+`"`, `"x>@`+inside+`"`, `"<x@`+inside+`>"`,
+	local := pick(lot, "alice", "nobody", "Alice", "postmaster", `"alice"`, `"a b"`, `"a\@b"`,
+		`"x@`+inside+`"`, `"x>@`+inside+`"`, `"<x@`+inside+`>"`,
 		"x%"+inside, inside+"!x", "x+"+inside, `"\"@`+inside+`"`, "büro")
 	switch lot.IntN(24) {
 	case 0: // source routes

@@ -48,23 +48,24 @@ func TestParseAddressSpace(t *testing.T) {
 		t.Errorf("cost 0 prints as %q", got)
 	}
 	for text, want := range map[string]string{
-		"":                 "empty",
-		"*contoso.com":     "a * stands alone or before the first dot, as in *.example.com",
-		"mail.*.com":       "a * stands alone or before the first dot, as in *.example.com",
-		"*.*.com":          "a * stands alone or before the first dot, as in *.example.com",
-		"*.":               "a * stands alone or before the first dot, as in *.example.com",
-		".":                "empty",
-		"--":               `label "--" begins or ends with a hyphen`,
-		"[192.0.2.1]":      `label "[192" has a character other than letters, digits and hyphens`,
-		"X400:c=us":        `type "X400"; only SMTP is known`,
-		"contoso.com;":     `cost "" is not a number from 1 to 100`,
-		"contoso.com;0":    `cost "0" is not a number from 1 to 100`,
-		"contoso.com;-1":   "cost -1 is out of range; use 1 to 100",
-		"contoso.com;101":  "cost 101 is out of range; use 1 to 100",
-		"contoso.com;1;2":  `cost "1;2" is not a number from 1 to 100`,
-		"contoso.com;1e1":  `cost "1e1" is not a number from 1 to 100`,
-		"münchen.example":  `label "münchen" is not ASCII; write it in A-labels (xn--…)`,
-		"exa mple.com":     `label "exa mple" has a character other than letters, digits and hyphens`,
+		"":                "empty",
+		"*contoso.com":    "a * stands alone or before the first dot, as in *.example.com",
+		"mail.*.com":      "a * stands alone or before the first dot, as in *.example.com",
+		"*.*.com":         "a * stands alone or before the first dot, as in *.example.com",
+		"*.":              "a * stands alone or before the first dot, as in *.example.com",
+		".":               "empty",
+		"--":              `label "--" begins or ends with a hyphen`,
+		"[192.0.2.1]":     `label "[192" has a character other than letters, digits and hyphens`,
+		"X400:c=us":       `type "X400"; only SMTP is known`,
+		"contoso.com;":    `cost "" is not a number from 1 to 100`,
+		"contoso.com;0":   `cost "0" is not a number from 1 to 100`,
+		"contoso.com;-1":  "cost -1 is out of range; use 1 to 100",
+		"contoso.com;101": "cost 101 is out of range; use 1 to 100",
+		"contoso.com;1;2": `cost "1;2" is not a number from 1 to 100`,
+		"contoso.com;1e1": `cost "1e1" is not a number from 1 to 100`,
+		"münchen.example": `label "münchen" is not ASCII; write it in A-labels (xn--…)`,
+		"exa mple.com": `label "exa mple" has a character other than letters, digits and ` +
+			`hyphens`,
 		"*.example.com..":  "empty label: a dot too many",
 		"contoso.com;9999": "cost 9999 is out of range; use 1 to 100",
 	} {
@@ -99,7 +100,8 @@ func TestSendValidate(t *testing.T) {
 			}
 		}, []string{
 			`AddressSpaces[1]: "A.example." is listed twice; remove one`,
-			`AddressSpaces[2]: "*contoso.com": a * stands alone or before the first dot, as in *.example.com`,
+			`AddressSpaces[2]: "*contoso.com": a * stands alone or before the first dot, as in ` +
+				`*.example.com`,
 			`AddressSpaces[3]: "b.example": cost 101 is out of range; use 1 to 100`,
 		}},
 		{"a transport", func(c *SendConnector) { c.Transport = "api" }, nil},
@@ -168,7 +170,8 @@ func TestSendValidate(t *testing.T) {
 			c.TLS, c.TLSDomain = TLSDomainValidation, "*.example.com"
 		},
 			[]string{
-				`TLSDomain: "*.example.com": label "*" has a character other than letters, digits and hyphens`,
+				`TLSDomain: "*.example.com": label "*" has a character other than letters, ` +
+					`digits and hyphens`,
 			}},
 		{"ImplicitTLS without TLS", func(c *SendConnector) {
 			c.TLS, c.ImplicitTLS, c.Hosts = TLSNone, true, []string{"a"}

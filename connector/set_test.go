@@ -46,26 +46,31 @@ func TestNewSetFaults(t *testing.T) {
 			receive("b", b, ranges("10.0.0.0-10.255.255.255")),
 		},
 			[]string{
-				`[1].RemoteIPRanges[0]: 10.0.0.0/8 on 0.0.0.0:25 already belongs to connector [0] "a"; narrow one of them, or use another binding`,
+				`[1].RemoteIPRanges[0]: 10.0.0.0/8 on 0.0.0.0:25 already belongs to connector ` +
+					`[0] "a"; narrow one of them, or use another binding`,
 			}},
 		{"same range, later connector is wider at first", []*Connector{
 			receive("a", b, ranges("10.0.0.1")), receive("b", b, ranges("10.0.0.0/8", "10.0.0.1")),
 		},
 			[]string{
-				`[1].RemoteIPRanges[1]: 10.0.0.1 on 0.0.0.0:25 already belongs to connector [0] "a"; narrow one of them, or use another binding`,
+				`[1].RemoteIPRanges[1]: 10.0.0.1 on 0.0.0.0:25 already belongs to connector ` +
+					`[0] "a"; narrow one of them, or use another binding`,
 			}},
 		{"overlap", []*Connector{
 			receive("a", b, ranges("10.0.0.5-10.0.0.9")),
 			receive("b", b, ranges("10.0.0.1-10.0.0.5")),
 		},
 			[]string{
-				`[1].RemoteIPRanges[0]: 10.0.0.1-10.0.0.5 on 0.0.0.0:25 overlaps 10.0.0.5-10.0.0.9 of connector [0] "a"; one must lie inside the other, or they must be apart`,
+				`[1].RemoteIPRanges[0]: 10.0.0.1-10.0.0.5 on 0.0.0.0:25 overlaps ` +
+					`10.0.0.5-10.0.0.9 of connector [0] "a"; one must lie inside the other, or ` +
+					`they must be apart`,
 			}},
 		{"overlap in IPv6", []*Connector{
 			receive("a", b, ranges("::1-::8")), receive("b", b, ranges("::8-::9")),
 		},
 			[]string{
-				`[1].RemoteIPRanges[0]: ::8/127 on 0.0.0.0:25 overlaps ::1-::8 of connector [0] "a"; one must lie inside the other, or they must be apart`,
+				`[1].RemoteIPRanges[0]: ::8/127 on 0.0.0.0:25 overlaps ::1-::8 of connector ` +
+					`[0] "a"; one must lie inside the other, or they must be apart`,
 			}},
 		{
 			"side by side",
@@ -89,7 +94,8 @@ func TestNewSetFaults(t *testing.T) {
 				receive("b", bindings("[::]:25", "0.0.0.0:25"), ranges("::1")),
 			},
 			[]string{
-				`[1].RemoteIPRanges[0]: ::1 on 0.0.0.0:25 already belongs to connector [0] "a"; narrow one of them, or use another binding`,
+				`[1].RemoteIPRanges[0]: ::1 on 0.0.0.0:25 already belongs to connector [0] ` +
+					`"a"; narrow one of them, or use another binding`,
 			}},
 		{
 			"on other ports",
@@ -128,7 +134,8 @@ func TestNewSetFaults(t *testing.T) {
 			receive("b", bindings("10.0.0.1:25"), ranges("::1")),
 		},
 			[]string{
-				`[1].RemoteIPRanges[0]: ::1 on 10.0.0.1:25 already belongs to connector [0] "a"; narrow one of them, or use another binding`,
+				`[1].RemoteIPRanges[0]: ::1 on 10.0.0.1:25 already belongs to connector [0] ` +
+					`"a"; narrow one of them, or use another binding`,
 			}},
 		{"everything at once", []*Connector{
 			receive("a", b, ranges("10.0.0.0/8")), {},
@@ -140,11 +147,13 @@ func TestNewSetFaults(t *testing.T) {
 			"[1].RemoteIPRanges: missing; list the remote addresses the connector is for",
 			"[2].RemoteIPRanges[1]: no address",
 			`[2].Name: "a" is also the name of [0]; names must differ`,
-			`[3].RemoteIPRanges: open relay: without logging on (principal "anonymous"), hosts in these ranges may send to any recipient, ` +
+			`[3].RemoteIPRanges: open relay: without logging on (principal "anonymous"), hosts ` +
+				`in these ranges may send to any recipient, ` +
 				"and the ranges hold more public IPv4 addresses than a /8 block holds; list " +
 				"only your own hosts, take away ms-Exch-SMTP-Accept-Any-Recipient, or set " +
 				"OpenRelay",
-			`[2].RemoteIPRanges[0]: 10.0.0.0/8 on 0.0.0.0:25 already belongs to connector [0] "a"; narrow one of them, or use another binding`,
+			`[2].RemoteIPRanges[0]: 10.0.0.0/8 on 0.0.0.0:25 already belongs to connector [0] ` +
+				`"a"; narrow one of them, or use another binding`,
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -224,7 +224,8 @@ func TestValidate(t *testing.T) {
 		},
 			[]string{
 				`ServerNames[0]: "": empty`,
-				`ServerNames[1]: "*.example.com": label "*" has a character other than letters, digits and hyphens`,
+				`ServerNames[1]: "*.example.com": label "*" has a character other than ` +
+					`letters, digits and hyphens`,
 			}},
 		{"partner names", func(c *Connector) {
 			c.PartnerNames = map[string]string{"mail.contoso.com": "contoso.com"}
@@ -234,9 +235,11 @@ func TestValidate(t *testing.T) {
 				"*.a.com": "a.com", "B.com": "b.com", "c.com": "*", "d.com": "",
 			}
 		}, []string{
-			`PartnerNames["*.a.com"]: label "*" has a character other than letters, digits and hyphens`,
+			`PartnerNames["*.a.com"]: label "*" has a character other than letters, digits and ` +
+				`hyphens`,
 			`PartnerNames["B.com"]: write the name in lower case`,
-			`PartnerNames["c.com"]: "*": label "*" has a character other than letters, digits and hyphens`,
+			`PartnerNames["c.com"]: "*": label "*" has a character other than letters, digits ` +
+				`and hyphens`,
 			`PartnerNames["d.com"]: "": empty`,
 		}},
 		{"partner names without Tls", func(c *Connector) {
@@ -259,10 +262,12 @@ func TestValidate(t *testing.T) {
 			}
 		}, []string{
 			`Grants[0].Principal: invalid principal "": empty`,
-			`Grants[1].Principal: invalid principal "Anonymous": valid are anonymous, authenticated, servers, externally-secured, user:NAME, group:NAME, partner:DOMAIN`,
+			`Grants[1].Principal: invalid principal "Anonymous": valid are anonymous, ` +
+				`authenticated, servers, externally-secured, user:NAME, group:NAME, partner:DOMAIN`,
 			"Grants[2].Rights: missing; name a right",
 			"Grants[3].Rights: 0x1000 is no right",
-			`Grants[4].Principal: invalid principal "partner:A.com": a partner's domain is written in lower case`,
+			`Grants[4].Principal: invalid principal "partner:A.com": a partner's domain is ` +
+				`written in lower case`,
 		}},
 		{"grant to the externally secured without ExternalAuthoritative", func(c *Connector) {
 			c.Grants = []Grant{{Principal: ExternallySecured, Rights: Submit}}
@@ -280,20 +285,24 @@ func TestValidate(t *testing.T) {
 			c.AuthMechanisms, c.PermissionGroups = ExternalAuthoritative, ExchangeServers
 			c.Grants = []Grant{{Principal: Anonymous, Rights: AcceptAnyRecipient, Deny: true}}
 		}, []string{
-			`Grants[0].Principal: with ExternalAuthoritative every session is "externally-secured", never "anonymous"`,
+			`Grants[0].Principal: with ExternalAuthoritative every session is ` +
+				`"externally-secured", never "anonymous"`,
 		}},
 
 		{"FQDN", func(c *Connector) {
 			c.FQDN = "mx_1.example.com"
 		}, []string{
-			`FQDN: "mx_1.example.com": label "mx_1" has a character other than letters, digits and hyphens`,
+			`FQDN: "mx_1.example.com": label "mx_1" has a character other than letters, digits ` +
+				`and hyphens`,
 		}},
 		{"FQDN like an address", func(c *Connector) {
 			c.FQDN = "192.0.2.1"
 		}, []string{`FQDN: "192.0.2.1": a domain does not end in digits alone`}},
 		{"FQDN in Unicode", func(c *Connector) {
 			c.FQDN = "mü.example"
-		}, []string{`FQDN: "mü.example": label "mü" is not ASCII; write it in A-labels (xn--…)`}},
+		}, []string{
+			`FQDN: "mü.example": label "mü" is not ASCII; write it in A-labels (xn--…)`,
+		}},
 		{"FQDN with an empty label", func(c *Connector) {
 			c.FQDN = "mx..example"
 		}, []string{`FQDN: "mx..example": empty label: a dot too many`}},

@@ -151,17 +151,22 @@ func TestUnknownWords(t *testing.T) {
 	for _, test := range []struct {
 		kind, text, want string
 	}{
-		{"Right", "Relay", `connector: unknown right "Relay"; valid are ms-Exch-SMTP-Submit, ms-Exch-SMTP-Accept-Any-Recipient, ms-Exch-SMTP-Accept-Any-Sender, ` +
-			`ms-Exch-SMTP-Accept-Authoritative-Domain-Sender, ms-Exch-SMTP-Accept-Authentication-Flag, ms-Exch-Accept-Headers-Routing, ` +
-			`ms-Exch-Accept-Headers-Organization, ms-Exch-Accept-Headers-Forest, ms-Exch-Bypass-Anti-Spam, ms-Exch-Bypass-Message-Size-Limit, None`},
+		{"Right", "Relay", `connector: unknown right "Relay"; valid are ms-Exch-SMTP-Submit, ` +
+			`ms-Exch-SMTP-Accept-Any-Recipient, ms-Exch-SMTP-Accept-Any-Sender, ` +
+			`ms-Exch-SMTP-Accept-Authoritative-Domain-Sender, ` +
+			`ms-Exch-SMTP-Accept-Authentication-Flag, ms-Exch-Accept-Headers-Routing, ` +
+			`ms-Exch-Accept-Headers-Organization, ms-Exch-Accept-Headers-Forest, ` +
+			`ms-Exch-Bypass-Anti-Spam, ms-Exch-Bypass-Message-Size-Limit, None`},
 		{"Right", "None, Submit", `connector: None must stand alone, in "None, Submit"`},
 		{
 			"PermissionGroup", "Custom",
-			`connector: unknown permission group "Custom"; valid are AnonymousUsers, ExchangeUsers, ExchangeServers, ExchangeLegacyServers, Partners, None`,
+			`connector: unknown permission group "Custom"; valid are AnonymousUsers, ` +
+				`ExchangeUsers, ExchangeServers, ExchangeLegacyServers, Partners, None`,
 		},
 		{
 			"AuthMechanism", "Tls; BasicAuth",
-			`connector: unknown auth mechanism "Tls;"; valid are Tls, BasicAuth, BasicAuthRequireTLS, Integrated, ExchangeServer, ExternalAuthoritative, None`,
+			`connector: unknown auth mechanism "Tls;"; valid are Tls, BasicAuth, ` +
+				`BasicAuthRequireTLS, Integrated, ExchangeServer, ExternalAuthoritative, None`,
 		},
 		{"AuthMechanism", "Tls None", `connector: None must stand alone, in "Tls None"`},
 		{
@@ -174,16 +179,19 @@ func TestUnknownWords(t *testing.T) {
 		},
 		{
 			"TLSLevel", "Required",
-			`connector: unknown TLS level "Required"; valid are None, Opportunistic, EncryptionOnly, CertificateValidation, DomainValidation`,
+			`connector: unknown TLS level "Required"; valid are None, Opportunistic, ` +
+				`EncryptionOnly, CertificateValidation, DomainValidation`,
 		},
 		{"Principal", "", `connector: invalid principal "": empty`},
 		{
 			"Principal", "alice",
-			`connector: invalid principal "alice": valid are anonymous, authenticated, servers, externally-secured, user:NAME, group:NAME, partner:DOMAIN`,
+			`connector: invalid principal "alice": valid are anonymous, authenticated, ` +
+				`servers, externally-secured, user:NAME, group:NAME, partner:DOMAIN`,
 		},
 		{
 			"Principal", "anonymous:x",
-			`connector: invalid principal "anonymous:x": valid are anonymous, authenticated, servers, externally-secured, user:NAME, group:NAME, partner:DOMAIN`,
+			`connector: invalid principal "anonymous:x": valid are anonymous, authenticated, ` +
+				`servers, externally-secured, user:NAME, group:NAME, partner:DOMAIN`,
 		},
 		{"Principal", "user:", `connector: invalid principal "user:": no name after the colon`},
 		{
@@ -199,7 +207,8 @@ func TestUnknownWords(t *testing.T) {
 		},
 		{
 			"Principal", "partner:*.example.com",
-			`connector: invalid principal "partner:*.example.com": label "*" has a character other than letters, digits and hyphens`,
+			`connector: invalid principal "partner:*.example.com": label "*" has a character ` +
+				`other than letters, digits and hyphens`,
 		},
 	} {
 		t.Run(test.kind+"/"+test.text, func(t *testing.T) {

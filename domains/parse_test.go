@@ -88,7 +88,10 @@ func TestParse(t *testing.T) {
 			ascii: "用户@xn--fsqu00a.xn--0zwm56d", utf8: true,
 			notASCII: true,
 		},
-		{in: `"ü x"@example.com`, local: "ü x", domain: "example.com", utf8: true, notASCII: true},
+		{
+			in: `"ü x"@example.com`, local: "ü x", domain: "example.com", utf8: true,
+			notASCII: true,
+		},
 		{
 			in: `"ü"@example.com`, local: "ü", domain: "example.com", key: "ü@example.com",
 			utf8: true, notASCII: true,

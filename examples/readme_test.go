@@ -113,7 +113,8 @@ func TestCertificate(t *testing.T) {
 			" --tls --tls-verify --tls-ca-path cert.pem --auth PLAIN --auth-user " +
 			"app@example.com --auth-password secret" +
 			" --from app@example.com --to somebody@example.net --timeout 10",
-		`printf 'Subject: hello\r\n\r\nHello.\r\n' | curl -sS --max-time 10 --ssl-reqd --cacert cert.pem smtp://` + localhost +
+		`printf 'Subject: hello\r\n\r\nHello.\r\n' | curl -sS --max-time 10 --ssl-reqd ` +
+			`--cacert cert.pem smtp://` + localhost +
 			" --user app@example.com:secret --mail-from app@example.com --mail-rcpt " +
 			"somebody@example.net --upload-file -",
 		`python3 -c '

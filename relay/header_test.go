@@ -35,7 +35,8 @@ func TestReceived(t *testing.T) {
 			"ESMTPS", "apps",
 			"C: EHLO client.example.test\nS: 250\n" + startTLS + envelope + message + "S: 250",
 			`from client\.example\.test \(` + ip +
-				`\) \(using TLSv?1\.3 with cipher TLS_[A-Z0-9_]+\) by relay\.example\.test with ESMTPS id ` + id + ` for <x@elsewhere\.test>; ` + date,
+				`\) \(using TLSv?1\.3 with cipher TLS_[A-Z0-9_]+\) by relay\.example\.test ` +
+				`with ESMTPS id ` + id + ` for <x@elsewhere\.test>; ` + date,
 		},
 		{
 			"ESMTPA", "users",

@@ -29,7 +29,8 @@ func users(t *testing.T, db *sql.DB) {
 		}
 	}
 	exec(
-		`CREATE TABLE users (login text, password text, email text, senders text, teams text, tenant integer, plan text, disabled boolean)`,
+		`CREATE TABLE users (login text, password text, email text, senders text, teams text, ` +
+			`tenant integer, plan text, disabled boolean)`,
 	)
 	bcryptHash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
 	if err != nil {

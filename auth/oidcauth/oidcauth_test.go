@@ -267,22 +267,28 @@ func TestProviders(t *testing.T) {
 	for name, answers := range map[string]map[string]string{
 		"no configuration": {},
 		"another issuer": {
-			"/.well-known/openid-configuration": `{"issuer":"https://example.net","jwks_uri":"https://login.example.com/keys"}`,
-			"/keys":                             `{}`,
+			"/.well-known/openid-configuration": `{"issuer":"https://example.net",` +
+				`"jwks_uri":"https://login.example.com/keys"}`,
+			"/keys": `{}`,
 		},
 		"keys in the open": {
-			"/.well-known/openid-configuration": `{"issuer":"https://login.example.com","jwks_uri":"http://login.example.com/keys"}`,
-			"/keys":                             `{}`,
+			"/.well-known/openid-configuration": `{"issuer":"https://login.example.com",` +
+				`"jwks_uri":"http://login.example.com/keys"}`,
+			"/keys": `{}`,
 		},
 		"no keys": {
-			"/.well-known/openid-configuration": `{"issuer":"https://login.example.com","jwks_uri":"https://login.example.com/keys"}`,
+			"/.well-known/openid-configuration": `{"issuer":"https://login.example.com",` +
+				`"jwks_uri":"https://login.example.com/keys"}`,
 		},
 		"no JSON": {
-			"/.well-known/openid-configuration": `{"issuer":"https://login.example.com","jwks_uri":"https://login.example.com/keys"}`,
-			"/keys":                             `<html>`,
+			"/.well-known/openid-configuration": `{"issuer":"https://login.example.com",` +
+				`"jwks_uri":"https://login.example.com/keys"}`,
+			"/keys": `<html>`,
 		},
 		"a shared secret": {"/.well-known/openid-configuration": `{"issuer":"https://login.example.com","jwks_uri":"https://login.example.com/keys"}`,
-			"/keys": `{"keys":[{"kty":"oct","k":"c2VjcmV0"},{"kty":"new"},{"kty":"OKP","crv":"Ed25519","use":"enc","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`},
+			"/keys": `{"keys":[{"kty":"oct","k":"c2VjcmV0"},` +
+				`{"kty":"new"},{"kty":"OKP","crv":"Ed25519",` +
+				`"use":"enc","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`},
 	} {
 		mux := http.NewServeMux()
 		for path, answer := range answers {
@@ -372,7 +378,8 @@ func Example() {
 	}
 
 	token := oidctest.SignIDToken(private, "2026", oidc.EdDSA, fmt.Sprintf(
-		`{"iss": %q, "aud": "mail", "exp": %d, "email": "anna@example.com", "email_verified": true}`, s.URL, time.Now().Add(time.Hour).Unix()))
+		`{"iss": %q, "aud": "mail", "exp": %d, "email": "anna@example.com", "email_verified": `+
+			`true}`, s.URL, time.Now().Add(time.Hour).Unix()))
 	for _, token := range []string{token, "stale"} {
 		x, err := server.Begin(auth.OAuthBearer, auth.Conn{TLS: &tls.ConnectionState{}})
 		if err != nil {

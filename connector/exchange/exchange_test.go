@@ -194,7 +194,8 @@ func TestEncodings(t *testing.T) {
 // of one that is.
 func TestOtherServer(t *testing.T) {
 	d := exchange.Dump{Server: "EX01",
-		ReceiveConnectors: []byte(`[` + string(receive(`{}`)) + `,` + string(receive(`{"Server": "EX02",
+		ReceiveConnectors: []byte(`[` + string(receive(`{}`)) + `,` +
+			string(receive(`{"Server": "EX02",
 		"Identity": "EX02\\Relay"}`)) + `]`)}
 	for _, identity := range []string{``, `"Identity": "Relay", `} {
 		d.Permissions = []byte(`{` + identity + `"User": "S-1-5-7",
@@ -211,7 +212,9 @@ func TestServer(t *testing.T) {
 	d := exchange.Dump{ReceiveConnectors: []byte(`[` + string(receive(`{}`)) + `,` +
 		string(
 			receive(
-				`{"Server": {"Name": "EX02"}, "Identity": {"DistinguishedName": "CN=Relay,CN=EX02", "Name": "Relay"}, "DistinguishedName": "CN=Relay,CN=EX02"}`,
+				`{"Server": {"Name": "EX02"}, "Identity": {"DistinguishedName": `+
+					`"CN=Relay,CN=EX02", "Name": "Relay"}, "DistinguishedName": `+
+					`"CN=Relay,CN=EX02"}`,
 			),
 		) + `]`),
 		Permissions: []byte(`[{"Identity": "EX02\\Relay", "User": "S-1-5-7",
@@ -236,23 +239,29 @@ func FuzzRead(f *testing.F) {
 	// Small seeds: the fuzzer is slow to make large ones smaller.
 	f.Add(receive(`{}`), accepted(`{}`), send(`{}`), []byte(anyRecipient))
 	f.Add(receive(
-		`{"AuthMechanism": 31, "PermissionGroups": 63, "Fqdn": {"Domain": "a.b"}, "TarpitInterval": {"Ticks": 1}, "MaxInboundConnection": {"IsUnlimited": true}}`,
+		`{"AuthMechanism": 31, "PermissionGroups": 63, "Fqdn": {"Domain": "a.b"}, `+
+			`"TarpitInterval": {"Ticks": 1}, "MaxInboundConnection": {"IsUnlimited": true}}`,
 	),
 		accepted(
-			`{"DomainName": {"Domain": "a.b", "IncludeSubDomains": true}, "DomainType": 2, "Default": true}`,
+			`{"DomainName": {"Domain": "a.b", "IncludeSubDomains": true}, "DomainType": 2, `+
+				`"Default": true}`,
 		),
 		send(
-			`{"AddressSpaces": {"Type": "SMTP", "Domain": "a.b", "Cost": 1}, "SmartHosts": {"Address": {"IPAddressToString": "::1"}}, "SmartHostAuthMechanism": 4}`,
+			`{"AddressSpaces": {"Type": "SMTP", "Domain": "a.b", "Cost": 1}, "SmartHosts": `+
+				`{"Address": {"IPAddressToString": "::1"}}, "SmartHostAuthMechanism": 4}`,
 		),
 		[]byte(
-			`{"User": {"RawIdentity": "A\\b"}, "ExtendedRights": null, "AccessRights": "GenericAll", "Deny": true, "IsInherited": true}`,
+			`{"User": {"RawIdentity": "A\\b"}, "ExtendedRights": null, "AccessRights": `+
+				`"GenericAll", "Deny": true, "IsInherited": true}`,
 		))
 	f.Add(receive(
-		`{"AuthMechanism": 32, "PermissionGroups": 4, "Bindings": {"Address": "::", "Port": 25}, "RemoteIPRanges": "1.2.3.4(255.0.0.0)", "MaxMessageSize": "1 KB (1,024 bytes)"}`,
+		`{"AuthMechanism": 32, "PermissionGroups": 4, "Bindings": {"Address": "::", "Port": `+
+			`25}, "RemoteIPRanges": "1.2.3.4(255.0.0.0)", "MaxMessageSize": "1 KB (1,024 bytes)"}`,
 	),
 		[]byte("\uFEFF[]"), send(`{"AddressSpaces": "X400:c=US;a= ;p=C;1"}`),
 		[]byte(
-			`{"User": "MS Exchange\\Externally Secured Servers", "ExtendedRights": {"RawIdentity": "ms-Exch-SMTP-Submit"}}`,
+			`{"User": "MS Exchange\\Externally Secured Servers", "ExtendedRights": `+
+				`{"RawIdentity": "ms-Exch-SMTP-Submit"}}`,
 		))
 	f.Add(
 		[]byte("\xFF\xFE{\x00"), []byte(`{"value":[],"Count":0}`), []byte(`{"Name":{"Name":{}}}`),

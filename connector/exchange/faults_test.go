@@ -32,7 +32,9 @@ func TestFaults(t *testing.T) {
 		},
 		{exchange.Dump{
 			ReceiveConnectors: receive(
-				`{"MaxHopCount": "many", "TarpitInterval": 5, "RequireTLS": "perhaps", "Bindings": ["25"], "RemoteIPRanges": ["10.0.0.9-10.0.0.1"], "AuthMechanism": 64}`,
+				`{"MaxHopCount": "many", "TarpitInterval": 5, "RequireTLS": "perhaps", ` +
+					`"Bindings": ["25"], "RemoteIPRanges": ["10.0.0.9-10.0.0.1"], ` +
+					`"AuthMechanism": 64}`,
 			),
 		},
 			[]string{
@@ -42,7 +44,8 @@ func TestFaults(t *testing.T) {
 			}},
 		{exchange.Dump{
 			ReceiveConnectors: receive(
-				`{"RemoteIPRanges": ["10.0.0.0(255.0.255.0)"], "MaxHopCount": 99999999999, "ConnectionTimeout": "25:00:00"}`,
+				`{"RemoteIPRanges": ["10.0.0.0(255.0.255.0)"], "MaxHopCount": 99999999999, ` +
+					`"ConnectionTimeout": "25:00:00"}`,
 			),
 		},
 			[]string{
@@ -58,7 +61,8 @@ func TestFaults(t *testing.T) {
 		{exchange.Dump{ReceiveConnectors: receive(`{}`), Server: "EX09"}, []string{"Server"}},
 		{exchange.Dump{
 			AcceptedDomains: []byte(
-				`[{"DomainType": 1}, {"DomainName": "a.example"}, {"DomainName": "b.example", "DomainType": 9}]`,
+				`[{"DomainType": 1}, {"DomainName": "a.example"}, {"DomainName": "b.example", ` +
+					`"DomainType": 9}]`,
 			),
 		},
 			[]string{
@@ -67,7 +71,8 @@ func TestFaults(t *testing.T) {
 			}},
 		{exchange.Dump{
 			SendConnectors: send(
-				`{"AddressSpaces": ["SMTP:*contoso.com;1"], "Port": 99999, "SmartHosts": [3], "TlsAuthLevel": 7, "SmartHostAuthMechanism": 1}`,
+				`{"AddressSpaces": ["SMTP:*contoso.com;1"], "Port": 99999, "SmartHosts": [3], ` +
+					`"TlsAuthLevel": 7, "SmartHostAuthMechanism": 1}`,
 			),
 		},
 			[]string{

@@ -39,7 +39,8 @@ func TestNotes(t *testing.T) {
 			"T3 trusted network",
 			exchange.Dump{
 				ReceiveConnectors: receive(
-					`{"AuthMechanism": "ExternalAuthoritative", "PermissionGroups": "ExchangeServers"}`,
+					`{"AuthMechanism": "ExternalAuthoritative", "PermissionGroups": ` +
+						`"ExchangeServers"}`,
 				),
 			},
 			"AuthMechanism", "relay to anybody",
@@ -69,7 +70,8 @@ func TestNotes(t *testing.T) {
 			`{"RemoteIPRanges": "0.0.0.0-255.255.255.255"}`,
 		),
 			Permissions: []byte(
-				`{"User": "S-1-5-7", "ExtendedRights": ["ms-Exch-SMTP-Accept-Authoritative-Domain-Sender"], "Deny": true}`,
+				`{"User": "S-1-5-7", "ExtendedRights": ` +
+					`["ms-Exch-SMTP-Accept-Authoritative-Domain-Sender"], "Deny": true}`,
 			)}, "PermissionGroups", ""},
 		{
 			"T14 no send connector", exchange.Dump{AcceptedDomains: accepted(`{"DomainType": 1}`)},
@@ -128,7 +130,8 @@ func TestNotes(t *testing.T) {
 			"T24 IPv6",
 			exchange.Dump{
 				ReceiveConnectors: receive(
-					`{"Bindings": ["[::]:25", "0.0.0.0:25"], "RemoteIPRanges": ["0.0.0.0-255.255.255.255"]}`,
+					`{"Bindings": ["[::]:25", "0.0.0.0:25"], "RemoteIPRanges": ` +
+						`["0.0.0.0-255.255.255.255"]}`,
 				),
 			},
 			"RemoteIPRanges", "IPv6",
@@ -147,7 +150,8 @@ func TestNotes(t *testing.T) {
 			"T28 no domain",
 			exchange.Dump{
 				SendConnectors: send(
-					`{"TlsAuthLevel": "DomainValidation", "RequireTLS": true, "SmartHosts": ["mail.example.com"], "DNSRoutingEnabled": false}`,
+					`{"TlsAuthLevel": "DomainValidation", "RequireTLS": true, "SmartHosts": ` +
+						`["mail.example.com"], "DNSRoutingEnabled": false}`,
 				),
 			},
 			"TlsDomain", "missing",
@@ -162,7 +166,8 @@ func TestNotes(t *testing.T) {
 		) + `,` +
 			string(
 				receive(
-					`{"Name": "B", "Bindings": ["0.0.0.0:26"], "AuthMechanism": "Tls, ExchangeServer", "Fqdn": "EX01"}`,
+					`{"Name": "B", "Bindings": ["0.0.0.0:26"], "AuthMechanism": "Tls, `+
+						`ExchangeServer", "Fqdn": "EX01"}`,
 				),
 			) + `]`)}, "Fqdn", "own name"},
 		{
@@ -185,7 +190,8 @@ func TestNotes(t *testing.T) {
 		}, "RequireTLS",
 			"required"},
 		{"below the connector", exchange.Dump{ReceiveConnectors: receive(`{}`),
-			Permissions: []byte(`{"User": "S-1-5-7", "ExtendedRights": "ms-Exch-SMTP-Accept-Any-Recipient",
+			Permissions: []byte(`{"User": "S-1-5-7",
+				"ExtendedRights": "ms-Exch-SMTP-Accept-Any-Recipient",
 			"Deny": false, "InheritanceType": "Descendents"}`)}, "Permissions", "below"},
 		{
 			"several servers",
@@ -272,14 +278,16 @@ func TestNotes(t *testing.T) {
 			Permissions: []byte(`{"User": "Everyone", "ExtendedRights": "ms-Exch-SMTP-Submit",
 			"Deny": false}`)}, "Permissions", "no kind of session"},
 		{"all rights", exchange.Dump{ReceiveConnectors: receive(`{}`),
-			Permissions: []byte(`{"User": "S-1-5-7", "ExtendedRights": null, "AccessRights": ["GenericAll"],
+			Permissions: []byte(`{"User": "S-1-5-7", "ExtendedRights": null,
+				"AccessRights": ["GenericAll"],
 			"Deny": false}`)}, "Permissions", "by name"},
 		{
 			"inherited denial",
 			exchange.Dump{
 				ReceiveConnectors: receive(`{}`),
 				Permissions: []byte(
-					`{"User": "S-1-5-7", "ExtendedRights": "ms-Exch-SMTP-Submit", "Deny": true, "IsInherited": true}`,
+					`{"User": "S-1-5-7", "ExtendedRights": "ms-Exch-SMTP-Submit", "Deny": ` +
+						`true, "IsInherited": true}`,
 				),
 			},
 			"Permissions", "inherited",
@@ -292,7 +300,8 @@ func TestNotes(t *testing.T) {
 			"Permissions", ""},
 		{"other connector", exchange.Dump{ReceiveConnectors: receive(`{}`),
 			Permissions: []byte(`{"Identity": "EX01\\Other", "User": "S-1-5-7",
-			"ExtendedRights": "ms-Exch-SMTP-Submit", "Deny": false}`)}, "Identity", "no receive connector"},
+			"ExtendedRights": "ms-Exch-SMTP-Submit", "Deny": false}`)}, "Identity",
+			"no receive connector"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := mustRead(t, tt.dump)

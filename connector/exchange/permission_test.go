@@ -67,7 +67,8 @@ func TestRights(t *testing.T) {
 	}
 }
 
-const anyRecipient = `[{"User": "NT AUTHORITY\\ANONYMOUS LOGON", "ExtendedRights": ["ms-Exch-SMTP-Accept-Any-Recipient"], "Deny": false}]`
+const anyRecipient = `[{"User": "NT AUTHORITY\\ANONYMOUS LOGON", "ExtendedRights": ` +
+	`["ms-Exch-SMTP-Accept-Any-Recipient"], "Deny": false}]`
 
 // TestGrants reads the permissions of one connector.
 func TestGrants(t *testing.T) {
@@ -89,7 +90,8 @@ func TestGrants(t *testing.T) {
 		{"one", `{}`, `{` + anonymous + `, "ExtendedRights": ` + relay + `, "Deny": false}`,
 			[]connector.Grant{grant(connector.Anonymous, connector.AcceptAnyRecipient)}},
 		{"of the group", `{}`, `{` + anonymous + `,
-			"ExtendedRights": {"RawIdentity": "ms-exch-accept-headers-routing"}, "Deny": false}`, nil},
+			"ExtendedRights": {"RawIdentity": "ms-exch-accept-headers-routing"}, "Deny": false}`,
+			nil},
 		{"whole list lacks some", `{}`, `{` + anonymous + `, "ExtendedRights": [` + submit + `,
 			"ms-Exch-SMTP-Accept-Any-Sender", "ms-Exch-Accept-Headers-Routing"], "Deny": false}`,
 			[]connector.Grant{
@@ -119,12 +121,14 @@ func TestGrants(t *testing.T) {
 			{"User": "contoso\\Organization Management", "AccessRights": ["GenericAll"], "Deny": false}]`,
 			[]connector.Grant{grant(connector.User(`CONTOSO\app`), connector.AcceptAnyRecipient)}},
 		{"user denied", `{}`, `{"User": {"RawIdentity": "CONTOSO\\app",
-			"SecurityIdentifier": {"Value": "S-1-5-21-1-2-3-1104"}}, "ExtendedRights": ` + relay + `,
+			"SecurityIdentifier": {"Value": "S-1-5-21-1-2-3-1104"}}, "ExtendedRights": ` + relay +
+			`,
 			"Deny": true}`,
 			[]connector.Grant{deny(connector.User(`CONTOSO\app`), connector.AcceptAnyRecipient),
 				deny(connector.Group(`CONTOSO\app`), connector.AcceptAnyRecipient),
 				deny(connector.Authenticated, connector.AcceptAnyRecipient)}},
-		{"missing account denied", `{}`, `{"User": "S-1-5-21-1-2-3-1104", "ExtendedRights": ` + relay + `,
+		{"missing account denied", `{}`, `{"User": "S-1-5-21-1-2-3-1104", "ExtendedRights": ` +
+			relay + `,
 			"Deny": true}`,
 			[]connector.Grant{deny(connector.Authenticated, connector.AcceptAnyRecipient)}},
 		{"other well-known account denied", `{}`, `{"User": "RESEAU", "Sid": "S-1-5-2",
@@ -141,11 +145,13 @@ func TestGrants(t *testing.T) {
 		{"of no matter in French", `{}`, `[{"User": "AUTORITE NT\\Système",
 			"AccessRights": ["GenericAll"], "Deny": false},
 			{"User": "AUTORITE NT\\Système", "ExtendedRights": "Send-As", "Deny": true}]`, nil},
-		{"every right denied to all", `{}`, `{"User": "S-1-1-0", "AccessRights": [983551], "Deny": true}`,
+		{"every right denied to all", `{}`, `{"User": "S-1-1-0", "AccessRights": [983551], ` +
+			`"Deny": true}`,
 			[]connector.Grant{
 				deny(connector.Anonymous, 1<<10-1), deny(connector.Authenticated, 1<<10-1),
 			}},
-		{"every right denied to a user", `{}`, `{"User": "CONTOSO\\app", "Sid": "S-1-5-21-1-2-3-1104",
+		{"every right denied to a user", `{}`,
+			`{"User": "CONTOSO\\app", "Sid": "S-1-5-21-1-2-3-1104",
 			"AccessRights": "ReadProperty, ExtendedRight", "Deny": true}`,
 			[]connector.Grant{deny(connector.User(`CONTOSO\app`), 1<<10-1),
 				deny(
@@ -155,7 +161,8 @@ func TestGrants(t *testing.T) {
 			"Deny": false, "InheritanceType": 2},
 			{` + anonymous + `, "ExtendedRights": ` + relay + `, "Deny": false,
 				"InheritedObjectType": "user"}]`, nil},
-		{"for the connector", `{}`, `{` + anonymous + `, "ExtendedRights": ` + relay + `, "Deny": false,
+		{"for the connector", `{}`, `{` + anonymous + `, "ExtendedRights": ` + relay +
+			`, "Deny": false,
 			"InheritanceType": "All", "InheritedObjectType": "ms-Exch-Smtp-Receive-Connector"}`,
 			[]connector.Grant{grant(connector.Anonymous, connector.AcceptAnyRecipient)}},
 		{"own servers", `{"AuthMechanism": "Tls, ExchangeServer"}`,
@@ -166,12 +173,16 @@ func TestGrants(t *testing.T) {
 				grant(connector.Servers, connector.AcceptAnyRecipient),
 				deny(connector.Servers, connector.Submit),
 			}},
-		{"no servers", `{}`, `[{"User": "CONTOSO\\Exchange Servers", "ExtendedRights": ` + relay + `,
-			"Deny": false}, {"User": "S-1-5-21-1-2-3-500", "ExtendedRights": ` + relay + `, "Deny": false}]`,
+		{"no servers", `{}`, `[{"User": "CONTOSO\\Exchange Servers", "ExtendedRights": ` + relay +
+			`,
+			"Deny": false}, {"User": "S-1-5-21-1-2-3-500", "ExtendedRights": ` + relay +
+			`, "Deny": false}]`,
 			nil},
-		{"externally secured", `{"AuthMechanism": "ExternalAuthoritative", "PermissionGroups": "ExchangeServers"}`,
+		{"externally secured", `{"AuthMechanism": "ExternalAuthoritative", "PermissionGroups": ` +
+			`"ExchangeServers"}`,
 			`[{"User": "MS Exchange\\Externally Secured Servers",
-				"ExtendedRights": ["ms-Exch-Accept-Headers-Organization", ` + relay + `], "Deny": false},
+				"ExtendedRights": ["ms-Exch-Accept-Headers-Organization", ` + relay +
+				`], "Deny": false},
 				{` + anonymous + `, "ExtendedRights": ` + relay + `, "Deny": false}]`,
 			[]connector.Grant{
 				grant(connector.ExternallySecured, connector.AcceptHeadersOrganization),
@@ -213,7 +224,8 @@ func TestUnclearPermissions(t *testing.T) {
 		{"all denied", `{"User": "Todos", "AccessRights": [256], "Deny": true}`, "User", "Todos"},
 		{"no domain", `{"User": "app", ` + relay + `"Deny": false}`, "User", "app"},
 		{"unknown domain", `[{"User": "FABRIKAM\\app", ` + relay + `"Deny": false},
-			{"User": "CONTOSO\\Exchange Servers", ` + relay + `"Deny": false}]`, "User", "FABRIKAM"},
+			{"User": "CONTOSO\\Exchange Servers", ` + relay + `"Deny": false}]`, "User",
+			"FABRIKAM"},
 		{"no identifier", `{"User": "CONTOSO\\app", "Sid": "app", ` + relay +
 			`"Deny": true}`, "Sid",
 			"not a security identifier"},
@@ -234,12 +246,15 @@ func TestUnclearPermissions(t *testing.T) {
 			"true or false",
 		},
 		{"denied by number", `{"User": "S-1-5-7",
-			"ExtendedRights": ["ab721a53-1e2f-11d0-9819-00aa0040529b"], "Deny": true}`, "ExtendedRights",
+			"ExtendedRights": ["ab721a53-1e2f-11d0-9819-00aa0040529b"], "Deny": true}`,
+			"ExtendedRights",
 			"name of no right"},
 		{"denied by another name", `{"User": "S-1-5-7",
-			"ExtendedRights": ["Submit Messages to any Recipient"], "Deny": true}`, "ExtendedRights",
+			"ExtendedRights": ["Submit Messages to any Recipient"], "Deny": true}`,
+			"ExtendedRights",
 			"name of no right"},
-		{"denied and cut off", `{"User": "S-1-5-7", "ExtendedRights": ["ms-Exch-SMTP-Accept-Any-Recip"],
+		{"denied and cut off",
+			`{"User": "S-1-5-7", "ExtendedRights": ["ms-Exch-SMTP-Accept-Any-Recip"],
 			"Deny": true}`, "ExtendedRights", "name of no right"},
 		{"denied on no connector", `{"Identity": "EX01\\Other", "User": "S-1-5-7",
 			` + relay + `"Deny": true}`, "Identity", "would be lost"},

@@ -133,7 +133,8 @@ func TestSend(t *testing.T) {
 					Hosts: []string{"smtp.example.com"},
 				},
 			}},
-		{`{"SmartHostAuthMechanism": 4, "AuthenticationCredential": {"UserName": "u", "Password": "secret"}, ` + host + `}`,
+		{`{"SmartHostAuthMechanism": 4, "AuthenticationCredential": {"UserName": "u", ` +
+			`"Password": "secret"}, ` + host + `}`,
 			connector.SendConnector{
 				NextHop: connector.NextHop{
 					TLS: connector.TLSDomainValidation, TLSDomain: "smtp.example.com",
@@ -160,7 +161,8 @@ func TestSend(t *testing.T) {
 				NextHop: connector.NextHop{Hosts: []string{"192.0.2.1", "[2001:db8::1]"}, Port: 26},
 			},
 		},
-		{`{"AddressSpaces": {"Type": "SMTP", "Domain": "bücher.example", "IncludeSubDomains": true, "Cost": 7}}`,
+		{`{"AddressSpaces": {"Type": "SMTP", "Domain": "bücher.example", "IncludeSubDomains": ` +
+			`true, "Cost": 7}}`,
 			connector.SendConnector{
 				AddressSpaces: []connector.AddressSpace{
 					{Domain: "*.xn--bcher-kva.example", Cost: 7},

@@ -59,7 +59,8 @@ func main() {
 		&o.authority.domain, "domain", "", "`name` of this host, which the certificate is for",
 	)
 	flag.StringVar(&o.authority.directory, "directory", "https://acme-staging-v02.api.letsencrypt.org/directory",
-		"`address` of the authority; Let's Encrypt's without \"-staging\" issues what clients trust")
+		"`address` of the authority; Let's Encrypt's without \"-staging\" issues what "+
+			"clients trust")
 	flag.StringVar(
 		&o.authority.cache, "cache", "certificates", "`directory` of keys and certificates",
 	)

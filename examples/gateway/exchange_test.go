@@ -56,7 +56,8 @@ func TestFromExchange(t *testing.T) {
 // comment, and nothing else.
 func TestFromExchangeInjection(t *testing.T) {
 	var out bytes.Buffer
-	err := convert(exchange.Dump{SendConnectors: []byte(`{"Name": "a\"\nspool = \"/tmp\"\n#", "AddressSpaces": "SMTP:*;1", "ForceHELO": true,
+	err := convert(exchange.Dump{SendConnectors: []byte(`{"Name": "a\"\nspool = \"/tmp\"\n#",
+		"AddressSpaces": "SMTP:*;1", "ForceHELO": true,
 		"Other\nspool": "x\ny"}`)}, "", &out)
 	if err != nil {
 		t.Fatal(err)

@@ -58,7 +58,8 @@ func main() {
 	flag.StringVar(&o.users, "users", "users.htpasswd", "htpasswd `file` of the users, with bcrypt")
 	flag.StringVar(
 		&o.tokenFor, "token-for", "",
-		"`address` to print a bearer token for, which may send as that address while the program runs",
+		"`address` to print a bearer token for, which may send as that address while the "+
+			"program runs",
 	)
 	flag.StringVar(&o.certificate, "certificate", "cert.pem", "certificate `file`")
 	flag.StringVar(&o.key, "key", "key.pem", "private key `file`")

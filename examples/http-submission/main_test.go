@@ -84,7 +84,8 @@ func TestHTTPSubmission(t *testing.T) {
 			"/messages",
 			append(
 				asJSON,
-				`{"from":"app@example.com","to":["somebody@example.net"],"subject":"hello","text":"Hello.\n"}`,
+				`{"from":"app@example.com","to":["somebody@example.net"],`+
+					`"subject":"hello","text":"Hello.\n"}`,
 			)...,
 		),
 		"202", `"queue_id"`,

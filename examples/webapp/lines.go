@@ -32,7 +32,8 @@ func (a *app) lines(web string) []line {
 			submission, demoUser, a.password, demoUser),
 	}, {
 		what: "The same with curl, which checks the certificate",
-		command: fmt.Sprintf(`printf 'From: %s\r\nSubject: Curled\r\n\r\nHello\r\n' | curl --ssl-reqd --cacert %s -u %s:%s --mail-from %s --mail-rcpt bob@%s -T - smtp://%s`,
+		command: fmt.Sprintf(`printf 'From: %s\r\nSubject: Curled\r\n\r\nHello\r\n' | curl `+
+			`--ssl-reqd --cacert %s -u %s:%s --mail-from %s --mail-rcpt bob@%s -T - smtp://%s`,
 			demoUser, a.certificate, demoUser, a.password, demoUser, domain, submission),
 	}, {
 		what: "Refused: nobody of that name in " + domain,

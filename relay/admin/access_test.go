@@ -97,7 +97,8 @@ func TestLogOn(t *testing.T) {
 		},
 		{
 			"verifier down", "down", "hush", 503,
-			`level=ERROR msg="logon not decided" remote=192.0.2.1 user=down err="dial 10.9.8.7: secret detail"`,
+			`level=ERROR msg="logon not decided" remote=192.0.2.1 user=down err="dial ` +
+				`10.9.8.7: secret detail"`,
 		},
 	} {
 		for _, target := range []string{"/", "/status", "/nothing"} {

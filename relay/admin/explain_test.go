@@ -13,7 +13,9 @@ import (
 // TestExplainJSON holds the answer to the file, and so the names of its fields.
 func TestExplainJSON(t *testing.T) {
 	h := shown(t, config(t))
-	const asked = `{"remote":"192.0.2.7","connector":"people","tls":true,"user":"app@example.com","from":"app@example.com","to":"nobody@example.com","size":1000}`
+	const asked = `{"remote":"192.0.2.7","connector":"people",` +
+		`"tls":true,"user":"app@example.com",` +
+		`"from":"app@example.com","to":"nobody@example.com","size":1000}`
 	want, err := os.ReadFile("testdata/explain.json")
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +236,8 @@ func FuzzExplain(f *testing.F) {
 		"remote=10.1.2.3&connector=apps&from=a@example.com&to=b@example.net&tls=true&size=1000",
 		"remote=::1&local=[::]:25&user=%C3%BC&to=postmaster",
 		"remote=<script>&connector=\"'>&user=%00", "a=%zz",
-		`{"remote":"192.0.2.7","connector":"people","tls":true,"user":"app","from":"<>","to":"\"<script>\"@example.com","size":1}`,
+		`{"remote":"192.0.2.7","connector":"people","tls":true,"user":"app","from":"<>",` +
+			`"to":"\"<script>\"@example.com","size":1}`,
 		`{"remote":"192.0.2.7","local":"0.0.0.0:0","size":"1"}`, `[`, "",
 	} {
 		f.Add(body, true)

@@ -32,7 +32,8 @@ func BenchmarkMessages(b *testing.B) {
 		},
 		{
 			"json-1M", "", "application/json",
-			`{"from":"app@example.com","to":["bob@example.net"],"text":"hi","attachments":[{"name":"a.bin","content":"` + file + `"}]}`,
+			`{"from":"app@example.com","to":["bob@example.net"],` +
+				`"text":"hi","attachments":[{"name":"a.bin","content":"` + file + `"}]}`,
 		},
 		{
 			"raw-1M", "?from=app@example.com&to=bob@example.net", "message/rfc822",

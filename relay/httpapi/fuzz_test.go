@@ -20,12 +20,19 @@ func FuzzJSON(f *testing.F) {
 	f.Add([]byte(simple))
 	f.Add(
 		[]byte(
-			`{"from":"Jürgen <a@example.com>","to":["\"q\\\" s\"@example.net"],"cc":["=?utf-8?q?A?= <b@bücher.example>"],"subject":"ä ö ü  x","text":"a\r\nb\rc\n","html":"<p>","headers":{"X-A":"  b  c ü","References":"<a@b>"},"reply_to":["r@example.com"]}`,
+			`{"from":"Jürgen <a@example.com>","to":["\"q\\\" ` +
+				`s\"@example.net"],"cc":["=?utf-8?q?A?= <b@bücher.example>"],` +
+				`"subject":"ä ö ü  ` +
+				`x","text":"a\r\nb\rc\n","html":"<p>","headers":{"X-A":"  b  c ` +
+				`ü","References":"<a@b>"},"reply_to":["r@example.com"]}`,
 		),
 	)
 	f.Add(
 		[]byte(
-			`{"from":"a@example.com","text":"--x","attachments":[{"name":"ü\"\\.txt","content_type":"text/plain; charset*=utf-8''%0d%0a; name=x","content":"SGk="},{}],"labels":{"a":"b"},"notify":["NEVER"],"return":"HDRS","envelope_id":"x","envelope_from":"b@example.com"}`,
+			`{"from":"a@example.com","text":"--x","attachments":[{"name":"ü\"\\.txt",` +
+				`"content_type":"text/plain; charset*=utf-8''%0d%0a; ` +
+				`name=x","content":"SGk="},{}],"labels":{"a":"b"},"notify":["NEVER"],` +
+				`"return":"HDRS","envelope_id":"x","envelope_from":"b@example.com"}`,
 		),
 	)
 	known := map[string]bool{
@@ -35,13 +42,17 @@ func FuzzJSON(f *testing.F) {
 	}
 	f.Add(
 		[]byte(
-			`{"from":"a@example.com","labels":{"a\"":"1","\\":"2"},"attachments":[{"name":"a"},{"name":"b","name":"c"}],"Text":"x"}`,
+			`{"from":"a@example.com","labels":{"a\"":"1","\\":"2"},"attachments":[{"name":"a"},` +
+				`{"name":"b","name":"c"}],"Text":"x"}`,
 		),
 	)
 	f.Add([]byte(`null`))
 	f.Add(
 		[]byte(
-			`{"from":"\"=?utf-8?q?hi?=\" <a@example.com>","subject":"=?x","headers":{"Message-ID":"<a@b>","References":"<a> <b@c>","Date":"24 Nov 2026 10:00 +0000","Errors-To":"a@b","X-A":"=?utf-8?q?hi?= b"},"attachments":[{"name":"=?"}]}`,
+			`{"from":"\"=?utf-8?q?hi?=\" <a@example.com>","subject":"=?x",` +
+				`"headers":{"Message-ID":"<a@b>","References":"<a> <b@c>","Date":"24 Nov 2026 ` +
+				`10:00 +0000","Errors-To":"a@b","X-A":"=?utf-8?q?hi?= ` +
+				`b"},"attachments":[{"name":"=?"}]}`,
 		),
 	)
 	f.Fuzz(func(t *testing.T, body []byte) {

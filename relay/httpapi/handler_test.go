@@ -221,7 +221,8 @@ func TestRecipientErrors(t *testing.T) {
 	w := newWorld(t, nil)
 	a := w.do(
 		post(
-			`{"from":"app@example.com","to":["slow@example.com","alice@example.com"],"cc":["nobody@example.com"],"bcc":["bob@example.net"]}`,
+			`{"from":"app@example.com","to":["slow@example.com",` +
+				`"alice@example.com"],"cc":["nobody@example.com"],"bcc":["bob@example.net"]}`,
 		),
 	)
 	if a.Status != 422 || a.SMTP.Code != 550 || len(a.Errors) != 2 {

@@ -104,7 +104,8 @@ func TestHarvest(t *testing.T) {
 		start := time.Now()
 		r := from(
 			post(
-				`{"from":"p@example.net","to":["x@example.com","y@example.com","alice@example.com"]}`,
+				`{"from":"p@example.net","to":["x@example.com",`+
+					`"y@example.com","alice@example.com"]}`,
 				"Authorization", "",
 			),
 			"198.51.100.7:9",

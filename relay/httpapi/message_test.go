@@ -237,7 +237,8 @@ func TestFaults(t *testing.T) {
 	if a := w.do(
 		post(
 			good(
-				`"bcc":[],"attachments":[{"name":"a"},{"name":"a"}],"headers":{"X-A":"{\"x\":1,"},"labels":{"X-A":"","x-a":""}`,
+				`"bcc":[],"attachments":[{"name":"a"},{"name":"a"}],"headers":{"X-A":"{\"x\":1,` +
+					`"},"labels":{"X-A":"","x-a":""}`,
 			),
 		),
 	); a.Status != 202 {

@@ -114,7 +114,8 @@ func refusals() []refusal {
 		},
 		{"author is somebody else", nil,
 			post(
-				`{"from":"bob@example.com","envelope_from":"app@example.com","to":["a@example.net"]}`,
+				`{"from":"bob@example.com","envelope_from":"app@example.com",` +
+					`"to":["a@example.net"]}`,
 			), 403, 550, "5.7.60", "data", "app"},
 		{
 			"unknown recipient", nil,

@@ -128,7 +128,8 @@ func dkimpy(ctx context.Context, t *testing.T, keys string, files []string) verd
 }
 
 var authResult = regexp.MustCompile(
-	`dkim=(pass|fail|neutral|policy|temperror|permerror)[^;]*? header\.d=(\S+)[^;]*? header\.s=(\S+)`)
+	`dkim=(pass|fail|neutral|policy|temperror|permerror)[^;]*? header\.d=(\S+)[^;]*? ` +
+		`header\.s=(\S+)`)
 
 // openDKIM verifies with opendkim.
 func openDKIM(ctx context.Context, t *testing.T, keys string, files []string) verdicts {

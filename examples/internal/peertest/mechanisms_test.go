@@ -130,7 +130,8 @@ func TestKnown(t *testing.T) {
 		{"curl", `curl --version | sed s/gsasl/SCRAM-SHA-256/`, "Features"},
 		{
 			"smtplib",
-			`python3 -c 'import smtplib; print(*dir(smtplib.SMTP))' | sed s/auth_//g | tr a-z_ A-Z-`,
+			`python3 -c 'import smtplib; print(*dir(smtplib.SMTP))' | sed s/auth_//g | tr a-z_ ` +
+				`A-Z-`,
 			"PLAIN",
 		},
 		{

@@ -26,19 +26,30 @@ type server struct {
 // newServer starts a server that is closed with the test.
 func newServer(t *testing.T, answer func(network string, query *miekg.Msg) [][]byte) *server {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, p := listenBoth(t)
 	s := &server{addr: l.Addr().String(), answer: answer}
-	p, err := net.ListenPacket("udp", s.addr)
-	if err != nil {
-		t.Skip(err) // somebody else has the port by UDP
-	}
 	t.Cleanup(func() { l.Close(); p.Close() })
 	go s.serveUDP(p)
 	go s.serveTCP(l)
 	return s
+}
+
+// listenBoth listens on a port that is free for TCP and UDP: another program
+// may have the first ones by UDP.
+func listenBoth(t *testing.T) (net.Listener, net.PacketConn) {
+	t.Helper()
+	for range 20 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := net.ListenPacket("udp", l.Addr().String()); err == nil {
+			return l, p
+		}
+		l.Close()
+	}
+	t.Fatal("no port is free for TCP and UDP")
+	return nil, nil
 }
 
 func (s *server) serveUDP(p net.PacketConn) {

@@ -264,7 +264,8 @@ func FuzzRead(f *testing.F) {
 // mailboxLines are the lines of a mailbox file, and no field, that a message
 // begins with.
 var mailboxLines = regexp.MustCompile(
-	`(?i)^\x{FEFF}?((>*From [ \t]*[^ \t\r\n:][^\n]*\n|>*From [ \t]*\r[^\n][^\n]*\n)([ \t][^\n]*\n)*)*`)
+	`(?i)^\x{FEFF}?((>*From [ \t]*[^ \t\r\n:][^\n]*\n|>*From [ \t]*\r[^\n][^\n]*\n)([ ` +
+		`\t][^\n]*\n)*)*`)
 
 // naivelyClean is Clean by the letter.
 func naivelyClean(section []byte) bool {

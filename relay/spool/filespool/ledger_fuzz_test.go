@@ -32,7 +32,7 @@ func FuzzSheet(f *testing.F) {
 				Logger: filespool.Quiet(), MinFree: -1, SegmentBytes: 16 << 10,
 			}, disk)
 			if err != nil {
-				t.Skip() // of a later version, or at the end of all places
+				return // of a later version, or at the end of all places
 			}
 			if _, _, err := follow(t, s, 0); err != nil {
 				t.Fatal(err)
@@ -43,7 +43,7 @@ func FuzzSheet(f *testing.F) {
 			}
 			if before>>60 > 0 {
 				s.Close()
-				t.Skip()
+				return
 			}
 			tell(t, s, 1)
 			rs, err := s.Records(t.Context(), before, 10)
