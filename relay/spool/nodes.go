@@ -13,4 +13,7 @@ type Nodes interface {
 	// its rank: 0 is that of who has been alive for longest without a break. A
 	// ttl of zero or less ends the membership at once; it returns zeros.
 	Beat(ctx context.Context, group, member string, ttl time.Duration) (rank, live int, err error)
+	// Live returns how many members of a group are alive, without joining it; 0
+	// for a group that nobody is in.
+	Live(ctx context.Context, group string) (int, error)
 }
