@@ -171,3 +171,25 @@ func ExampleShared() {
 	// 2 <nil>
 	// 3 <nil>
 }
+
+// Of two processes that share a store, the one that has been alive for longest
+// has the rank 0.
+func ExampleNodes() {
+	ctx := context.Background()
+	s := memspool.New(nil)
+	defer s.Close()
+	var nodes spool.Nodes = s
+	for _, name := range []string{"one", "two", "one"} {
+		rank, live, err := nodes.Beat(ctx, "relay", name, time.Minute)
+		fmt.Println(name, "is", rank, "of", live, err)
+	}
+	_, _, err := nodes.Beat(ctx, "relay", "one", 0) // it leaves
+	fmt.Println(err)
+	fmt.Println(nodes.Beat(ctx, "relay", "two", time.Minute))
+	// Output:
+	// one is 0 of 1 <nil>
+	// two is 1 of 2 <nil>
+	// one is 0 of 2 <nil>
+	// <nil>
+	// 0 1 <nil>
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,4 +111,33 @@ func TestWallClockEndsNoLease(t *testing.T) {
 	if by = 48 * time.Hour; lease() != 0 {
 		t.Error("a step of the wall clock has ended a lease")
 	}
+}
+
+// Nobody joins a store that knows too many members, until one ends.
+func TestMembersAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memspool.New(nil)
+		beat := func(group, member string) error {
+			_, _, err := s.Beat(t.Context(), group, member, time.Minute)
+			return err
+		}
+		for i := range 1000 {
+			if err := beat(fmt.Sprint(i%100), fmt.Sprint(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if beat("0", "one more") == nil {
+			t.Error("one too many has joined")
+		}
+		if err := beat("99", "99"); err != nil {
+			t.Errorf("a member that is known: %v", err)
+		}
+		time.Sleep(time.Minute)
+		if err := beat("0", "one more"); err != nil {
+			t.Errorf("after the others have ended: %v", err)
+		}
+		if beat(strings.Repeat("g", 1000), strings.Repeat("m", 25)) == nil {
+			t.Error("a name that is too long was taken")
+		}
+	})
 }

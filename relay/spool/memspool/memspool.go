@@ -57,6 +57,7 @@ type Store struct {
 	cursors  map[string]spool.Cursor
 	claims   claims
 	shared   expiring
+	members  members
 }
 
 var (

@@ -90,6 +90,20 @@ func broken() map[string]struct {
 		"prolongs counters": {
 			func() spool.Store { return &prolongsCounters{Store: mem()} }, []string{"Counter"},
 		},
+		"never lets a member go": {
+			func() spool.Store { return neverLeaves{mem()} },
+			[]string{"NodesLeave", "NodesEnd", "NodesGroups"},
+		},
+		"keeps the rank of who comes back": {
+			func() spool.Store { return &keepsRanks{Store: mem()} },
+			[]string{"NodesLeave", "NodesEnd"},
+		},
+		"ranks by the last beat": {
+			func() spool.Store { return ranksByBeat{mem()} }, []string{"NodesRank"},
+		},
+		"has one group": {
+			func() spool.Store { return oneGroup{mem()} }, []string{"NodesGroups"},
+		},
 	}
 }
 

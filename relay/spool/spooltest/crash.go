@@ -26,7 +26,7 @@ func RunCrash(t *testing.T, open func(t *testing.T) (crash func() spool.Store)) 
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				crash := open(t)
-				s := &suite{T: t, Store: crash(), now: time.Now()}
+				s := newSuite(t, crash())
 				t.Cleanup(func() { s.Store.Close() })
 				if c.has != nil && !c.has(s.Store) {
 					t.Skip("the store does not have this part")

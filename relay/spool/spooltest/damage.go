@@ -34,7 +34,7 @@ func RunDamage(
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			reopen, damage := open(t)
-			s := &suite{T: t, Store: reopen(), now: time.Now()}
+			s := newSuite(t, reopen())
 			t.Cleanup(func() { s.Store.Close() })
 			s.damaged(c.size, damage, func() {
 				t.Helper()

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -27,7 +26,7 @@ import (
 func Run(t *testing.T, open func(t *testing.T) spool.Store) {
 	for _, c := range slices.Concat(
 		contentCases(), leaseCases(), settleCases(), concurrentCases(), logCases(), keyCases(),
-		managerCases(), sharedCases(), partCases(),
+		managerCases(), sharedCases(), nodesCases(), partCases(),
 	) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -36,7 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) spool.Store) {
 				if c.has != nil && !c.has(s) {
 					t.Skip("the store does not have this part")
 				}
-				c.test(&suite{T: t, Store: s, now: time.Now()})
+				c.test(newSuite(t, s))
 			})
 		})
 	}
@@ -50,7 +49,7 @@ func RunDurable(t *testing.T, open func(t *testing.T) (reopen func() spool.Store
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				opener := open(t)
-				s := &suite{T: t, Store: opener(), now: time.Now()}
+				s := newSuite(t, opener())
 				t.Cleanup(func() { s.Store.Close() })
 				if c.has != nil && !c.has(s.Store) {
 					t.Skip("the store does not have this part")

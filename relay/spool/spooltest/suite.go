@@ -23,7 +23,12 @@ type suite struct {
 	spool.Store
 	now    time.Time
 	ids    int
-	reopen func() // closes the store and opens it again
+	reopen func()        // closes the store and opens it again
+	margin time.Duration // how near to an end something is not over yet
+}
+
+func newSuite(t *testing.T, s spool.Store) *suite {
+	return &suite{T: t, Store: s, now: time.Now(), margin: time.Nanosecond}
 }
 
 // sleep lets time pass.
