@@ -42,6 +42,21 @@ func (s *Store) Beat(
 	return s.members.beat(memberOf{group: group, name: member, until: now.Add(ttl)})
 }
 
+// Live returns how many members of a group are alive.
+func (s *Store) Live(ctx context.Context, group string) (int, error) {
+	if err := s.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	now, live := time.Now(), 0
+	for i := range s.members {
+		if m := &s.members[i]; m.group == group && m.until.After(now) {
+			live++
+		}
+	}
+	return live, nil
+}
+
 // members are those of all groups, who joined first in front.
 type members []memberOf
 

@@ -101,6 +101,10 @@ func broken() map[string]struct {
 		"ranks by the last beat": {
 			func() spool.Store { return ranksByBeat{mem()} }, []string{"NodesRank"},
 		},
+		"counts who has ended": {
+			func() spool.Store { return &countsAll{Store: mem()} },
+			[]string{"NodesLeave", "NodesEnd"},
+		},
 		"has one group": {
 			func() spool.Store { return oneGroup{mem()} }, []string{"NodesGroups"},
 		},

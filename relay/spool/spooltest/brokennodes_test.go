@@ -63,3 +63,31 @@ func (b oneGroup) Beat(
 ) (rank, live int, err error) {
 	return b.Store.Beat(ctx, "", member, ttl)
 }
+
+// countsAll counts whoever has been a member.
+type countsAll struct {
+	*memspool.Store
+	mu   sync.Mutex
+	seen map[string]map[string]bool
+}
+
+func (b *countsAll) Beat(
+	ctx context.Context, group, member string, ttl time.Duration,
+) (rank, live int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.seen == nil {
+		b.seen = map[string]map[string]bool{}
+	}
+	if b.seen[group] == nil {
+		b.seen[group] = map[string]bool{}
+	}
+	b.seen[group][member] = true
+	return b.Store.Beat(ctx, group, member, ttl)
+}
+
+func (b *countsAll) Live(_ context.Context, group string) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.seen[group]), nil
+}

@@ -33,6 +33,16 @@ func (s *suite) beat(group, member string, ttl time.Duration, rank, live int) {
 	}
 }
 
+// live sees how many members a group has.
+func (s *suite) live(group string, want int) {
+	s.Helper()
+	got, err := s.Store.(spool.Nodes).Live(s.Context(), group)
+	s.ok(err)
+	if got != want {
+		s.Fatalf("%d of %s are alive, want %d", got, group, want)
+	}
+}
+
 // nodesRank ranks by who joined first, whatever the names and who beats when.
 func (s *suite) nodesRank() {
 	for i, member := range []string{"m", "z", "a"} {
@@ -56,8 +66,11 @@ func (s *suite) nodesLeave() {
 	s.beat("g", "c", time.Hour, 1, 2)
 	s.beat("g", "b", time.Hour, 0, 2)
 	s.beat("g", "a", time.Hour, 2, 3)
+	s.live("g", 3)
 	s.beat("g", "b", -time.Second, 0, 0)
+	s.live("g", 2)
 	s.beat("g", "a", time.Hour, 1, 2)
+	s.live("none", 0) // and asking is not joining
 	s.beat("none", "a", 0, 0, 0)
 	s.beat("none", "b", time.Hour, 0, 1)
 }
@@ -69,8 +82,10 @@ func (s *suite) nodesEnd() {
 	s.beat("g", "b", time.Hour, 1, 2)
 	s.beat("g", "c", time.Hour, 2, 3)
 	s.sleep(time.Minute - s.margin)
+	s.live("g", 3)
 	s.beat("g", "b", time.Hour, 1, 3)
 	s.sleep(s.margin)
+	s.live("g", 2)
 	s.beat("g", "b", time.Hour, 0, 2)
 	s.beat("g", "a", 2*time.Hour, 2, 3)
 	s.beat("g", "b", time.Minute, 0, 3) // sooner than it said before
@@ -87,6 +102,8 @@ func (s *suite) nodesGroups() {
 	s.beat("g", "h/a", time.Hour, 1, 2)
 	s.beat("G", "a", time.Hour, 0, 1)
 	s.beat("g/h", "b", time.Hour, 1, 2)
+	s.live("g", 2)
+	s.live("G", 1)
 	s.beat("g", "a", 0, 0, 0)
 	s.beat("g/h", "a", time.Hour, 0, 2)
 	s.beat("g", "h/a", time.Hour, 0, 1)
@@ -130,8 +147,12 @@ func (s *suite) nodesClosed() {
 	s.is(err, context.Canceled)
 	_, _, err = s.Store.(spool.Nodes).Beat(ctx, "g", "a", 0)
 	s.is(err, context.Canceled)
+	_, err = s.Store.(spool.Nodes).Live(ctx, "g")
+	s.is(err, context.Canceled)
 	s.beat("g", "a", time.Hour, 0, 1)
 	s.ok(s.Close())
+	_, err = s.Store.(spool.Nodes).Live(s.Context(), "g")
+	s.is(err, spool.ErrClosed)
 	_, _, err = s.Store.(spool.Nodes).Beat(s.Context(), "g", "a", time.Hour)
 	s.is(err, spool.ErrClosed)
 }
