@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that tests and benchmarks drive: Postfix (its load tools, and
-# as a real peer), swaks, curl, htpasswd, Chromium, PostgreSQL, OpenLDAP, and readers of XML,
-# property lists and zone files; more mail clients, proxies and next hops; readers of reports
-# and verifiers of DKIM; and nodemailer, smtp-server and a validator of OpenAPI from npm.
+# as a real peer), swaks, curl, htpasswd, Chromium, PostgreSQL and pgbouncer, OpenLDAP, and
+# readers of XML, property lists and zone files; more mail clients, proxies and next hops;
+# readers of reports and verifiers of DKIM; and nodemailer, smtp-server and a validator of
+# OpenAPI from npm.
 # Does nothing when all are there.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
@@ -49,6 +50,7 @@ ruby -e 'require "net/smtp"' 2>/dev/null || missing+=(ruby-net-smtp)
 need slapd slapd
 need ldappasswd ldap-utils
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+need pgbouncer pgbouncer
 
 install_missing() {
 	if ! command -v apt-get >/dev/null; then
