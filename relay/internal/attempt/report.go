@@ -117,10 +117,15 @@ func (s *settler) commit(
 	return nil
 }
 
-// reportID derives the id of a report from what it tells of.
+// reportID derives the id of a report from what it tells of. Recipients tell
+// the deliveries of a message apart; their numbers change in a move to another
+// store.
 func reportID(o *outcome) spool.ID {
-	return spool.DeriveID(o.lease.Message.ID,
-		fmt.Sprintf("%s/%d/%d", o.report.cause, o.lease.Delivery.ID.Seq, o.settlement.Attempts))
+	purpose := fmt.Appendf(nil, "%s/%d", o.report.cause, o.settlement.Attempts)
+	for i := range o.lease.Delivery.Recipients {
+		purpose = fmt.Appendf(purpose, "/%q", o.lease.Delivery.Recipients[i].Address)
+	}
+	return spool.DeriveID(o.lease.Message.ID, string(purpose))
 }
 
 func (s *settler) reportOf(o *outcome, id spool.ID) *dsn.Report {
