@@ -23,8 +23,8 @@
 //   - relay/relaytest: a relay, a network, next hops and an inbox in memory,
 //     for the tests of applications.
 //   - relay/spool: the contract of the queue's store, with filespool (durable,
-//     one directory), memspool (volatile) and spooltest (the conformance
-//     suite).
+//     one directory), memspool (volatile), spooltest (the conformance suite)
+//     and spoolmove (a queue moves from one store to another).
 //
 // The concepts are those of Exchange's transport, where these ideas were named.
 //

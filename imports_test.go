@@ -37,6 +37,7 @@ var allowed = map[string][]string{
 	"relay/spool/filespool": {"relay/spool"},
 	"relay/spool/memspool":  {"relay/spool"},
 	"relay/spool/spooltest": {"relay/spool"},
+	"relay/spool/spoolmove": {"relay/spool"},
 
 	"relay/delivery": {".", "connector", "domains", "relay/spool"},
 

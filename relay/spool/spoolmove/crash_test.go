@@ -1,0 +1,136 @@
+package spoolmove_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postern-mail/postern/relay/spool"
+	"github.com/postern-mail/postern/relay/spool/memspool"
+	"github.com/postern-mail/postern/relay/spool/spoolmove"
+)
+
+// serve delivers all that is due, as a relay would, and returns to whom.
+func serve(t *testing.T, s spool.Store) (sent []string) {
+	t.Helper()
+	for {
+		due, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 100, TTL: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(due.Leases) == 0 {
+			return sent
+		}
+		for _, l := range due.Leases {
+			for _, r := range l.Delivery.Recipients {
+				sent = append(sent, r.Address)
+			}
+			if err := s.Settle(
+				t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+			); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// waiting returns the recipients of what is in a store.
+func waiting(t *testing.T, s spool.Manager) (rcpts []string) {
+	t.Helper()
+	items, err := s.List(t.Context(), spool.Query{Max: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, it := range items {
+		for _, r := range it.Delivery.Recipients {
+			rcpts = append(rcpts, r.Address)
+		}
+	}
+	return rcpts
+}
+
+// TestKilledAtEveryCall kills the process at each call of a store, before or
+// after the call has done its work, and starts it again: no recipient is lost,
+// and none is served twice, also if a relay runs on the target meanwhile.
+func TestKilledAtEveryCall(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"memory", "files"} {
+		for _, late := range []bool{false, true} {
+			for _, relay := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/late %v/relay %v", kind, late, relay), func(t *testing.T) {
+					t.Parallel()
+					for n := 1; ; n++ {
+						whole := false
+						p := &power{calls: n, late: late}
+						if kind == "files" {
+							whole = killFiles(t, p, relay)
+						} else {
+							synctest.Test(t, func(t *testing.T) { whole = killMemory(t, p, relay) })
+						}
+						if whole && n > 20 {
+							return
+						}
+						if whole || n > 500 || t.Failed() {
+							t.Fatalf("call %d", n)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// killMemory plays a store that lives on with the leases of the killed process.
+func killMemory(t *testing.T, p *power, relay bool) bool {
+	from, target := memspool.New(nil), memspool.New(nil)
+	return kill(t, p, relay, from, target, func() (store, store) { return from, target })
+}
+
+// killFiles plays a directory, whose leases end with the process.
+func killFiles(t *testing.T, p *power, relay bool) bool {
+	a, b := t.TempDir(), t.TempDir()
+	from, target := openFiles(t, a), openFiles(t, b)
+	return kill(t, p, relay, from, target, func() (store, store) {
+		from.Close()
+		target.Close()
+		return openFiles(t, a), openFiles(t, b)
+	})
+}
+
+// kill reports whether the first Move came to its end.
+func kill(
+	t *testing.T, p *power, relay bool, from, target store, restart func() (store, store),
+) bool {
+	var want []string
+	for i := range 3 {
+		a, b := fmt.Sprintf("a%d", i), fmt.Sprintf("b%d", i)
+		put(t, from, spool.Message{}, "content", to("a", a), to("b", b))
+		want = append(want, a, b)
+	}
+	_, err := spoolmove.Move(t.Context(), doomed{from, p}, doomed{target, p}, nil)
+	if err != nil && !errors.Is(err, errDead) {
+		t.Fatal(err)
+	}
+	var sent []string
+	if relay {
+		sent = serve(t, target)
+	}
+	from, target = restart()
+	again, rerr := spoolmove.Move(t.Context(), from, target, nil)
+	if rerr != nil || again.Held != 0 {
+		t.Fatalf("after a restart: %+v, %v", again, rerr)
+	}
+	if left := waiting(t, from); len(left) != 0 {
+		t.Errorf("left in the source: %v", left)
+	}
+	got := append(sent, waiting(t, target)...)
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("killed at call %d: in the target are or were %v", p.calls, got)
+	}
+	return err == nil
+}
