@@ -25,6 +25,7 @@ const (
 // eventLog is the log of the store. A nil one keeps nothing.
 type eventLog struct {
 	store     spool.Log
+	nodes     spool.Nodes // nil for a store of one process
 	retention time.Duration
 	log       *slog.Logger
 	now       func() time.Time
@@ -38,9 +39,10 @@ func newEventLog(cfg *Config, now func() time.Time) *eventLog {
 		return nil
 	}
 	store, _ := cfg.Spool.(spool.Log)
+	nodes, _ := cfg.Spool.(spool.Nodes)
 	return &eventLog{
-		store: store, retention: cfg.EventLog.Retention, log: logger(*cfg), now: now,
-		followed: make(map[string]bool),
+		store: store, nodes: nodes, retention: cfg.EventLog.Retention, log: logger(*cfg),
+		now: now, followed: make(map[string]bool),
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/postern-mail/postern/relay/event"
@@ -34,13 +33,26 @@ var (
 // digits, hyphens, underscores and dots.
 //
 // When f returns nil the place moves behind the batch. An error of f, or a
-// panic, is logged and brings the same batch again after a pause, which grows
+// panic, is logged and brings the same events again after a pause, which grows
 // from a second to a minute; an event may also come again after a crash. Note
 // [event.Event].ID where the work is done, best in one transaction with it.
 //
+// To do all work once, f keeps the place itself: its transaction does the work
+// and moves the place to [event.Event].Cursor, event by event or for many. What
+// it has moved behind does not come again, and Follow does not move it back. A
+// store in the application's database moves its own place in the transaction;
+// in another database f compares and keeps the number in a row of its own.
+//
+// Processes that share the store may all follow the same consumer: one gets the
+// events, the others stand by. They take over within 2 seconds when its Follow
+// returns, and within 30 when it dies or is cut off from the store; its f then
+// gets a context that ends, and its place is read anew. A process that stood
+// still for so long may finish a batch that another has begun: a place that is
+// compared in the same transaction keeps its work from being done twice.
+//
 // Follow works before, during and after [Relay.Run], until ctx ends: then it
 // returns nil. It returns an error if Config.EventLog is off, if the store is
-// closed or failed, or if the consumer is followed already in this process:
+// closed or failed, or if the consumer is followed already by this Relay:
 // [ErrUnderWay]. A consumer whose events were dropped because of their age gets
 // a [*spool.GapError]. What is missing stays so; to go on behind the gap, call
 // Advance of the store ([spool.Log]) with its Oldest, then Follow. A damaged
@@ -62,7 +74,8 @@ func (r *Relay) Follow(
 		return err
 	}
 	defer r.eventLog.end(consumer)
-	w := follower{eventLog: r.eventLog, consumer: consumer, f: f}
+	w := newFollower(r.eventLog, consumer, f)
+	defer w.turns.leave(ctx)
 	err := w.run(ctx)
 	if ctx.Err() != nil && !isEnd(err) {
 		return nil
@@ -73,14 +86,49 @@ func (r *Relay) Follow(
 // follower is one Follow.
 type follower struct {
 	*eventLog
+	turns    *turns
 	consumer string
 	f        func(context.Context, []event.Event) error
-	at       spool.Cursor
+	at       spool.Cursor // behind what was read
+	kept     spool.Cursor // the place that the store keeps, as it was last known
 }
 
+func newFollower(
+	l *eventLog, consumer string, f func(context.Context, []event.Event) error,
+) *follower {
+	return &follower{
+		eventLog: l, turns: newTurns(l.nodes, consumer, l.log), consumer: consumer, f: f,
+	}
+}
+
+// run follows whenever it is this process's turn.
 func (w *follower) run(ctx context.Context) error {
+	for {
+		var t *turn
+		err := w.persist(ctx, "the store does not say who follows", func() (err error) {
+			t, err = w.turns.next(ctx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		err = w.follow(ctx, t)
+		over := t.over()
+		t.end()
+		if ctx.Err() != nil || isEnd(err) || !over {
+			return err
+		}
+		w.log.Info("another process follows the events", logkey.Consumer, w.consumer)
+	}
+}
+
+// follow hands over what is in the log until the turn or ctx ends.
+func (w *follower) follow(ctx context.Context, t *turn) error {
+	ctx, cancel := t.within(ctx)
+	defer cancel()
 	err := w.persist(ctx, "the place in the log cannot be read", func() (err error) {
-		w.at, err = w.store.Cursor(ctx, w.consumer)
+		w.kept, err = w.store.Cursor(ctx, w.consumer)
+		w.at = w.kept
 		return err
 	})
 	for err == nil {
@@ -91,7 +139,7 @@ func (w *follower) run(ctx context.Context) error {
 			return err
 		})
 		if err == nil && len(batch) > 0 {
-			err = w.hand(ctx, batch)
+			err = w.hand(ctx, t, batch)
 		} else if err == nil {
 			select {
 			case <-more:
@@ -148,66 +196,6 @@ func (w *follower) read(ctx context.Context) ([]spool.Logged, error) {
 		}
 		w.at = gap.Oldest
 	}
-}
-
-// hand gives a batch to the function until it takes it, and moves behind it.
-func (w *follower) hand(ctx context.Context, batch []spool.Logged) error {
-	events, next := w.parse(batch)
-	if len(events) > 0 {
-		err := w.persist(ctx, "a consumer failed; it gets the same events again", func() error {
-			return w.call(ctx, events)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	err := w.persist(ctx, "the place in the log cannot be kept", func() error {
-		// What was taken is noted, also when ctx has just ended.
-		settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
-		defer cancel()
-		return w.store.Advance(settle, w.consumer, next)
-	})
-	w.at = next
-	return err
-}
-
-// parse reads as many records as a batch may have, and returns the place behind
-// them.
-func (w *follower) parse(batch []spool.Logged) (events []event.Event, next spool.Cursor) {
-	events, size := make([]event.Event, 0, len(batch)), 0
-	for _, rec := range batch {
-		if size += len(rec.Data); size > followBytes && len(events) > 0 {
-			break
-		}
-		next = rec.At
-		e, err := event.Parse(rec.Data)
-		if err != nil {
-			w.log.Error("an event is damaged and passed", logkey.Consumer, w.consumer,
-				logkey.Cursor, uint64(rec.At), logkey.Err, err)
-			continue
-		}
-		events = append(events, e)
-	}
-	return events, next
-}
-
-// errPanickedFollower stands for a panic that is in the log.
-var errPanickedFollower = errors.New("relay: the consumer panicked")
-
-// call hands the events to the function. Its error is never mistaken for one of
-// the store.
-func (w *follower) call(ctx context.Context, events []event.Event) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			w.log.Error("panic in a consumer", logkey.Consumer, w.consumer,
-				logkey.Panic, fmt.Sprint(v), logkey.Stack, string(debug.Stack()))
-			err = errPanickedFollower
-		}
-	}()
-	if err := w.f(ctx, events); err != nil {
-		return errors.New(err.Error())
-	}
-	return nil
 }
 
 // pause waits, unless ctx ends.

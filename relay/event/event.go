@@ -60,4 +60,8 @@ type Event struct {
 	Reason string
 	// Labels are those the application put on the message or the session.
 	Labels map[string]string
+	// Cursor is the place behind this event in the log (a spool.Cursor), by
+	// which a consumer keeps its place in a transaction of its own. Follow sets
+	// it; it is 0 on live events, and no part of the stored form or the ID.
+	Cursor uint64
 }

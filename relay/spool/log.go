@@ -53,7 +53,10 @@ type Log interface {
 	Cursor(ctx context.Context, consumer string) (Cursor, error)
 	// Advance sets the place of a consumer. When it returns nil the place
 	// survives the loss of power. It may go back, to read again, but not behind
-	// the newest record.
+	// the newest record. The relay asks for the place before it moves it, and
+	// only moves it forward: a consumer may move its place in a transaction of
+	// its own, of which the store then tells by Cursor as soon as it is
+	// through.
 	Advance(ctx context.Context, consumer string, to Cursor) error
 	// Truncate forgets records with a Time before the one given, from the
 	// oldest on and up to the first that stays. A store may keep some of them
