@@ -210,7 +210,8 @@
 // must not miss it reads by [Relay.Follow] from the log of the store, which
 // [Config].EventLog turns on. There each event lies in the step that made it
 // true, so that after a crash, at whatever point, every accepted recipient has
-// exactly one fate, and a consumer goes on where it was.
+// exactly one fate, and a consumer goes on where it was. Of several processes
+// that share a store one follows a consumer, and another takes over.
 //
 // A report to a sender is a message too, with events of its own: they have
 // ReportOf and no labels, and its recipient is the sender. An application that
@@ -272,8 +273,9 @@
 //
 // At Info there is a line for each logon, each accepted message and each
 // refusal, with the id of its session, for each recipient that bounced or
-// expired, for the first deferral of a message, and for each connector that is
-// listened for; at Debug for all other deliveries. The keys of its lines are,
+// expired, for the first deferral of a message, for each connector that is
+// listened for, and, where processes share a store, for each turn at following
+// a consumer; at Debug for all other deliveries. The keys of its lines are,
 // one for each concept: address, addresses, attempt, certificate, code,
 // command, connector, consumer, credential, cursor, domain, dropped, enhanced,
 // err, errors, expires, file, from, helo, host, kind, local, mechanism,
