@@ -1,0 +1,149 @@
+package pgspool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+const readLimit = 30 * time.Second // for a row of content
+
+// Open reads the content of a message. Between two rows it holds no connection.
+func (s *Store) Open(ctx context.Context, id spool.ID) (io.ReadCloser, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	r := &reader{store: s, ctx: ctx, id: id, next: 1}
+	var sum *int32
+	err := s.row(ctx, s.pool, `
+SELECT m.size, c.sum, c.data FROM @message m LEFT JOIN @chunk c ON c.id = m.id AND c.n = 0
+WHERE m.id = $1`, id).Scan(&r.left, &sum, &r.data)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, spool.ErrNotFound
+	case err != nil:
+		return nil, failure(err)
+	case sum != nil:
+		return r, r.check(0, *sum)
+	}
+	return r, nil // it begins with row 1, or is empty
+}
+
+// reader reads content row by row.
+type reader struct {
+	store *Store
+	ctx   context.Context
+	id    spool.ID
+	data  []byte // of the present row
+	left  int64  // bytes, with those of the present row
+	next  int
+	err   error
+}
+
+// check looks at a row that has been read.
+func (r *reader) check(n int, sum int32) error {
+	switch {
+	case sumOf(r.data) != sum:
+		return r.damaged(n, "has another checksum")
+	case int64(len(r.data)) > r.left:
+		return r.damaged(n, "is longer than the message")
+	}
+	return nil
+}
+
+func (r *reader) damaged(n int, what string) error {
+	return fmt.Errorf("%w: row %d of the content of %v %s", spool.ErrDamaged, n, r.id, what)
+}
+
+// Read reads content. It ends with io.EOF behind all that was written only.
+func (r *reader) Read(b []byte) (int, error) {
+	for len(r.data) == 0 && r.err == nil {
+		r.fetch()
+	}
+	if len(r.data) == 0 {
+		return 0, r.err
+	}
+	n := copy(b, r.data)
+	r.data = r.data[n:]
+	r.left -= int64(n)
+	return n, nil
+}
+
+// fetch reads the next row.
+func (r *reader) fetch() {
+	if r.left == 0 {
+		r.err = io.EOF
+		return
+	}
+	if r.err = r.store.enter(r.ctx); r.err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, readLimit)
+	defer cancel()
+	var sum int32
+	err := r.store.row(ctx, r.store.pool, `
+SELECT c.sum, c.data FROM @message m JOIN @chunk c ON c.id = m.id WHERE m.id = $1 AND c.n = $2`,
+		r.id, r.next).Scan(&sum, &r.data)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		r.err = r.missing(ctx)
+	case err != nil:
+		r.err = failure(err)
+	default:
+		r.err = r.check(r.next, sum)
+		r.next++
+	}
+	if r.err != nil {
+		r.data = nil
+	}
+}
+
+// missing tells a message that was finished meanwhile from one that is damaged.
+func (r *reader) missing(ctx context.Context) error {
+	var there bool
+	err := r.store.row(
+		ctx, r.store.pool, "SELECT EXISTS (SELECT FROM @message WHERE id = $1)", r.id,
+	).
+		Scan(&there)
+	switch {
+	case err != nil:
+		return failure(err)
+	case !there:
+		return spool.ErrNotFound
+	}
+	return r.damaged(r.next, "is missing")
+}
+
+// WriteTo writes what is left, without a copy.
+func (r *reader) WriteTo(w io.Writer) (total int64, err error) {
+	for {
+		for len(r.data) == 0 && r.err == nil {
+			r.fetch()
+		}
+		if len(r.data) == 0 {
+			if r.err == io.EOF {
+				return total, nil
+			}
+			return total, r.err
+		}
+		n, err := w.Write(r.data)
+		r.data = r.data[n:]
+		r.left -= int64(n)
+		total += int64(n)
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// Close ends reading.
+func (r *reader) Close() error {
+	r.data, r.err = nil, errors.New("pgspool: read after Close")
+	return nil
+}

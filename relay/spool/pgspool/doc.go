@@ -1,0 +1,46 @@
+// Package pgspool keeps a relay's queue in PostgreSQL, in the database that the
+// application has: any number of relays take their work from it, and the
+// application's own transaction can put mail into it.
+//
+//	queue, err := pgspool.Open(ctx, pool, nil)
+//
+// It needs PostgreSQL 14 or later, a schema that it may create, and neither
+// extensions nor a superuser. It has all optional parts of package spool but
+// the Gauge, which is about the room on a disk.
+//
+// # The application's transaction
+//
+// [Store.Tx] and [Store.SQLTx] commit a message in a transaction of the
+// application, with [relay.Relay.SubmitIn]: the message is sent if, and only
+// if, the transaction commits. A relay that never runs may enqueue.
+//
+// # Steps
+//
+// What sessions and deliveries have to write are steps: a commit, a settlement,
+// both, or a message that a transaction of the application has left. Steps
+// gather while others are written, and a committer, of which there are two,
+// writes all that have gathered in one transaction. A step that fails does not
+// fail the others.
+//
+// # Time
+//
+// The server's clock says what is due and which leases have ended, in
+// microseconds.
+//
+// # Connections
+//
+// A store uses a connection for each of two committers, one for who leases, one
+// to wait for others, and those of readers for a moment each; none is held
+// while a peer is slow. Give it a pool of its own, of 8 connections or more,
+// where transactions of the application may use all of theirs.
+//
+// Through pgbouncer in transaction mode, set the pool's exec mode to
+// cache_describe (default_query_exec_mode=cache_describe in its URL): the store
+// then polls, because a notification needs a connection of its own.
+//
+// # Durability
+//
+// Where synchronous_commit is off, the store turns it on for its own
+// transactions; other values are left as they are. Those of the application
+// have what the application sets.
+package pgspool

@@ -1,0 +1,218 @@
+package pgspool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+const (
+	groupLimit = 30 * time.Second // for a connection and the transaction
+	groupTries = 3                // after a deadlock
+)
+
+// SQLSTATEs.
+const (
+	uniqueViolation = "23505"
+	serialization   = "40001"
+	deadlock        = "40P01"
+)
+
+func (s *Store) startCommitters() {
+	s.steps.more.L = &s.steps.mu
+	for i := range committers {
+		c := &committer{Store: s, index: i}
+		s.tasks.Go(c.run)
+	}
+}
+
+// committer writes groups of steps, one after the other.
+type committer struct {
+	*Store
+	index   int
+	counted int // how often it has counted
+}
+
+func (c *committer) run() {
+	for {
+		group := c.steps.take()
+		if len(group) == 0 {
+			return
+		}
+		c.commit(group)
+	}
+}
+
+// commit writes a group and answers its steps. If the group cannot be written,
+// each step is tried alone.
+func (c *committer) commit(group []*step) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.log.Error("a committer has panicked", "panic", fmt.Sprint(v))
+			for _, t := range group {
+				answer(t, errStopped)
+			}
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), groupLimit)
+	defer cancel()
+	err := c.try(ctx, group)
+	if err != nil && len(group) > 1 && isOfServer(err) {
+		for _, t := range group {
+			c.commit([]*step{t})
+		}
+		return
+	}
+	for _, t := range group {
+		if err != nil {
+			answer(t, verdict(err))
+		}
+	}
+}
+
+// answer tells who waits for a step; a second answer is dropped.
+func answer(t *step, err error) {
+	select {
+	case t.done <- err:
+	default:
+	}
+}
+
+// isOfServer reports whether the server has refused something, and a part of it
+// may be taken.
+func isOfServer(err error) bool {
+	_, ok := errors.AsType[*pgconn.PgError](err)
+	return ok
+}
+
+// verdict is what a step is told that failed alone.
+func verdict(err error) error {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == uniqueViolation &&
+		pg.TableName == "message" {
+		return spool.ErrExists
+	}
+	return failure(err)
+}
+
+// try writes a group, again where others were in the way.
+func (c *committer) try(ctx context.Context, group []*step) error {
+	for n := 1; ; n++ {
+		err := c.write(ctx, group)
+		pg, ok := errors.AsType[*pgconn.PgError](err)
+		if !ok || n == groupTries || pg.Code != deadlock && pg.Code != serialization {
+			return err
+		}
+	}
+}
+
+func (c *committer) write(ctx context.Context, group []*step) error {
+	conn, err := c.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	t := transaction{committer: c, conn: conn, steps: group, verdicts: make([]error, len(group))}
+	if err := t.run(ctx); err != nil {
+		t.rollback(ctx)
+		return err
+	}
+	t.publish()
+	return nil
+}
+
+// transaction writes a group of steps. Each method is one round trip, and none
+// if there is nothing to do.
+type transaction struct {
+	*committer
+	conn     *pgxpool.Conn
+	steps    []*step
+	verdicts []error // of the steps: nil for those that are written
+	now      time.Time
+	finish   finished
+	defers   deferred
+	totals   spool.Stats
+	due      []dueKey // what others are to be told of
+	logged   bool     // there are events
+}
+
+func (t *transaction) run(ctx context.Context) error {
+	for _, f := range []func(context.Context) error{
+		t.open, t.lock, t.takeWakes, t.claim, t.lockMessages, t.copyMessages, t.settle,
+		t.dropMessages, t.close,
+	} {
+		if err := f(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fail leaves a step out.
+func (t *transaction) fail(i int, err error) { t.verdicts[i] = err }
+
+// live calls f for the steps that are not left out.
+func (t *transaction) live(f func(i int, s *step)) {
+	for i, s := range t.steps {
+		if t.verdicts[i] == nil {
+			f(i, s)
+		}
+	}
+}
+
+// open begins the transaction and reads the clock.
+func (t *transaction) open(ctx context.Context) error {
+	results, err := t.conn.Conn().PgConn().Exec(
+		ctx, t.begin+t.in("; SELECT (extract(epoch FROM @clock()) * 1000000)::bigint"),
+	).ReadAll()
+	if err != nil {
+		return err
+	}
+	var micro int64
+	rows := results[len(results)-1].Rows
+	if _, err := fmt.Sscan(string(rows[0][0]), &micro); err != nil {
+		return err
+	}
+	t.now = time.UnixMicro(micro)
+	t.ready.tick(t.now)
+	return nil
+}
+
+// close writes the events and the totals and commits.
+func (t *transaction) close(ctx context.Context) error {
+	if err := t.writeEvents(ctx); err != nil {
+		return err
+	}
+	if err := t.count(ctx); err != nil {
+		return err
+	}
+	t.notify(ctx)
+	_, err := t.conn.Conn().PgConn().Exec(ctx, "COMMIT").ReadAll()
+	return err
+}
+
+func (t *transaction) rollback(ctx context.Context) {
+	if c := t.conn.Conn().PgConn(); !c.IsClosed() && c.TxStatus() != 'I' {
+		c.Exec(ctx, "ROLLBACK").ReadAll()
+	}
+}
+
+// publish tells what was written.
+func (t *transaction) publish() {
+	t.ready.add(t.due...)
+	for i, s := range t.steps {
+		if t.verdicts[i] == errAside {
+			t.putAside(s)
+			continue
+		}
+		answer(s, t.verdicts[i])
+	}
+	if t.logged {
+		t.watch.events()
+	}
+}

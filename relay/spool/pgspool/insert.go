@@ -1,0 +1,171 @@
+package pgspool
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// errTaken answers a step whose wake row another node has taken.
+var errTaken = errors.New("pgspool: another node has it")
+
+const wakeText = `
+DELETE FROM @wake WHERE n IN (
+	SELECT n FROM @wake WHERE n = ANY ($1::bigint[]) ORDER BY n FOR UPDATE SKIP LOCKED)
+RETURNING n`
+
+// takeWakes takes what transactions of the application have left. A step whose
+// row is gone is left out: another node has made its deliveries.
+func (t *transaction) takeWakes(ctx context.Context) error {
+	var rows []int64
+	t.live(func(_ int, s *step) {
+		if s.wake != 0 {
+			rows = append(rows, s.wake)
+		}
+	})
+	if len(rows) == 0 {
+		return nil
+	}
+	taken, err := t.column(ctx, wakeText, rows)
+	if err != nil {
+		return err
+	}
+	t.live(func(i int, s *step) {
+		if s.wake != 0 && !taken[s.wake] {
+			t.fail(i, errTaken)
+		}
+	})
+	return nil
+}
+
+// column returns the numbers that a statement returns.
+func (t *transaction) column(ctx context.Context, sql string, args ...any) (map[int64]bool, error) {
+	rows, err := t.query(ctx, t.conn, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	set := make(map[int64]bool)
+	for rows.Next() {
+		var n int64
+		if err := rows.Scan(&n); err != nil {
+			return nil, err
+		}
+		set[n] = true
+	}
+	return set, rows.Err()
+}
+
+// copyMessages writes messages, their content and their deliveries.
+func (t *transaction) copyMessages(ctx context.Context) error {
+	var messages, chunks, deliveries copyRows
+	var staged []spool.ID
+	t.live(func(_ int, s *step) {
+		m := s.message
+		if m == nil {
+			return
+		}
+		if m.meta != nil {
+			messages.addMessage(m)
+		}
+		if m.staged {
+			staged = append(staged, m.id)
+		}
+		for i := range m.chunks {
+			chunks.addChunk(m.id, &m.chunks[i])
+		}
+		for i := range m.deliveries {
+			t.addDelivery(&deliveries, m.id, i, &m.deliveries[i])
+		}
+		t.totals.Messages++
+		t.totals.Bytes += m.size
+		t.totals.Deliveries += int64(len(m.deliveries))
+	})
+	if deliveries.n == 0 {
+		return nil
+	}
+	conn := t.conn.Conn().PgConn()
+	err := messages.send(ctx, conn, t.in("@message (id, parts, size, meta)"))
+	if err == nil {
+		err = chunks.send(ctx, conn, t.in("@chunk (id, n, sum, data)"))
+	}
+	if err == nil {
+		err = deliveries.send(ctx, conn, t.in("@delivery (id, seq, key, route, domain, stream, "+
+			"at, due, expires, attempts, held, token, rcpt)"))
+	}
+	if err == nil && len(staged) > 0 {
+		_, err = t.exec(ctx, t.conn, "DELETE FROM @staged WHERE id = ANY ($1::uuid[])", staged)
+	}
+	return err
+}
+
+func (r *copyRows) addMessage(m *newMessage) {
+	r.begin(4)
+	r.bytes(m.id[:])
+	r.int32(int32(len(m.deliveries)))
+	r.int64(m.size)
+	r.bytes(m.meta)
+}
+
+func (r *copyRows) addChunk(id spool.ID, c *chunk) {
+	r.begin(4)
+	r.bytes(id[:])
+	r.int32(int32(c.n))
+	r.int32(sumOf(c.data))
+	r.bytes(c.data)
+}
+
+// addDelivery writes a delivery; it can be handed out when it is due, and not
+// before now.
+func (t *transaction) addDelivery(r *copyRows, id spool.ID, seq int, d *spool.Delivery) {
+	due := d.Due
+	if due.IsZero() {
+		due = t.now
+	}
+	at := due
+	if at.Before(t.now) {
+		at = t.now
+	}
+	r.begin(13)
+	r.bytes(id[:])
+	r.int32(int32(seq))
+	r.int64(digest(d.Key))
+	r.text(d.Key.Route)
+	r.text(d.Key.Domain)
+	r.text(d.Key.Stream)
+	r.time(at)
+	r.time(due)
+	r.time(d.Expires)
+	r.int32(int32(d.Attempts))
+	r.bool(d.Held)
+	r.int64(0)
+	r.bytes(appendRecipients(nil, d.Recipients))
+	if !d.Held {
+		t.due = append(t.due, dueKey{key: d.Key, at: at})
+	}
+}
+
+// writeEvents leaves the events of all steps for the sequencer.
+func (t *transaction) writeEvents(ctx context.Context) error {
+	var list blobs
+	t.live(func(_ int, s *step) {
+		list.add(s.events)
+		for i := range s.settle {
+			list.add(s.settle[i].Events)
+		}
+	})
+	if len(list) == 0 {
+		return nil
+	}
+	t.logged = true
+	n, until, data := make([]int32, len(list)), make([]time.Time, len(list)),
+		make([][]byte, len(list))
+	for i := range list {
+		n[i], until[i], data[i] = int32(list[i].n), list[i].until, list[i].data
+	}
+	_, err := t.exec(ctx, t.conn, "INSERT INTO @inbox (n, until, data) "+
+		"SELECT * FROM unnest($1::int[], $2::timestamptz[], $3::bytea[])", n, until, data)
+	return err
+}

@@ -1,0 +1,230 @@
+package pgspool
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+const (
+	leaseKeys  = 64 // in one statement
+	leaseCalls = 8  // statements in one Lease, at most
+)
+
+// leaseText leases due rows of some keys. The lease stands in the row that is
+// locked: who reads the row next sees it. The planner is given no choice but
+// the index on key and at.
+const leaseText = `
+WITH want AS (
+	SELECT * FROM unnest($1::bigint[], $2::timestamptz[]) WITH ORDINALITY AS w (key, floor, ord)),
+found AS MATERIALIZED (
+	SELECT w.ord, x.* FROM want w CROSS JOIN LATERAL (
+		SELECT d.id, d.seq, d.due, d.at FROM @delivery d
+		WHERE d.key = w.key AND NOT d.held AND d.at > w.floor AND d.at <= @clock()
+		ORDER BY d.at LIMIT $3 FOR UPDATE SKIP LOCKED) x
+	ORDER BY x.due, x.id, x.seq LIMIT $4),
+chosen AS (SELECT f.*, row_number() OVER (ORDER BY due, id, seq) AS i FROM found f),
+leased AS (
+	UPDATE @delivery d SET token = ($5::bigint[])[c.i], at = @clock() + $6::interval
+	FROM chosen c WHERE d.id = c.id AND d.seq = c.seq
+	RETURNING c.i, c.ord, c.at AS was, d.id, d.seq, d.route, d.domain, d.stream, d.due,
+		d.expires, d.attempts, d.held, d.token, d.rcpt)
+SELECT l.*, m.size, m.meta, @clock() FROM leased l LEFT JOIN @message m ON m.id = l.id
+ORDER BY l.i`
+
+// nextText tells when keys have the next row that is not due yet.
+const nextText = `
+SELECT (SELECT d.at FROM @delivery d WHERE d.key = w.key AND NOT d.held AND d.at > $2
+	ORDER BY d.at LIMIT 1)
+FROM unnest($1::bigint[]) WITH ORDINALITY AS w (key, ord) ORDER BY w.ord`
+
+// Lease hands out due deliveries.
+func (s *Store) Lease(ctx context.Context, q spool.LeaseRequest) (spool.Leased, error) {
+	if err := s.enter(ctx); err != nil {
+		return spool.Leased{}, err
+	}
+	if err := s.watch.start(ctx, s); err != nil {
+		return spool.Leased{}, failure(err)
+	}
+	var out spool.Leased
+	w, before := wantedOf(&q), make(map[*readyKey]bool)
+	for range leaseCalls {
+		room := q.Max - len(out.Leases)
+		if room <= 0 {
+			break
+		}
+		list := s.ready.pick(w, min(room, leaseKeys), before)
+		if len(list) == 0 {
+			break
+		}
+		leases, err := s.leaseOf(ctx, &q, list, room)
+		if err != nil {
+			return out, s.unlease(out, failure(err))
+		}
+		out.Leases = append(out.Leases, leases...)
+	}
+	out.Wait = s.ready.wait(w)
+	return out, nil
+}
+
+// unlease forgets what was leased before a failure: it is handed out again.
+func (s *Store) unlease(out spool.Leased, err error) error {
+	held := make([]spool.Held, len(out.Leases))
+	for i := range out.Leases {
+		held[i] = spool.Held{ID: out.Leases[i].Delivery.ID, Token: out.Leases[i].Token}
+	}
+	if len(held) > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		s.Return(ctx, 0, held)
+	}
+	return err
+}
+
+// leaseOf leases due rows of the keys that were picked.
+func (s *Store) leaseOf(
+	ctx context.Context, q *spool.LeaseRequest, list []*asked, room int,
+) ([]spool.Lease, error) {
+	digests, floors := make([]int64, len(list)), make([]time.Time, len(list))
+	for i, a := range list {
+		digests[i], floors[i] = a.digest, a.floor
+		if a.floor.IsZero() {
+			floors[i] = time.UnixMicro(epoch)
+		}
+	}
+	each := max(2*room/len(list)+2, 4)
+	if q.MaxPerKey > 0 {
+		each = min(each, q.MaxPerKey)
+	}
+	each = min(each, room)
+	rows, err := s.query(ctx, s.pool, leaseText, digests, floors, each, room, tokens(room),
+		q.TTL.Round(time.Microsecond))
+	if err != nil {
+		return nil, err
+	}
+	leases, now, err := readLeases(rows, list)
+	if err != nil {
+		return nil, err
+	}
+	full := len(leases) == room
+	for _, a := range list {
+		a.more = a.got >= each || full && a.got > 0
+		if full && a.got == 0 {
+			a.more, a.last = true, a.at
+		}
+	}
+	if now.IsZero() {
+		now = s.ready.serverNow()
+	}
+	if err := s.next(ctx, list, digests, now); err != nil {
+		return nil, err
+	}
+	s.ready.learn(list, now)
+	return leases, nil
+}
+
+// next asks when the keys are due again that have nothing left.
+func (s *Store) next(ctx context.Context, list []*asked, digests []int64, now time.Time) error {
+	rows, err := s.query(ctx, s.pool, nextText, digests, now)
+	if err != nil {
+		return err
+	}
+	i, at := 0, (*time.Time)(nil)
+	_, err = pgx.ForEachRow(rows, []any{&at}, func() error {
+		if at != nil {
+			list[i].next = *at
+		}
+		i++
+		return nil
+	})
+	return err
+}
+
+// readLeases reads what leaseText returns, and the server's clock.
+func readLeases(rows pgx.Rows, list []*asked) (out []spool.Lease, now time.Time, err error) {
+	var i, ord int64
+	var was time.Time
+	var row deliveryRow
+	_, err = pgx.ForEachRow(rows, append(append([]any{&i, &ord, &was}, row.columns()...), &now),
+		func() error {
+			a := list[ord-1]
+			a.got++
+			a.last = was
+			out = append(out, row.lease())
+			row = deliveryRow{}
+			return nil
+		})
+	return out, now, err
+}
+
+// deliveryRow is a row of delivery with those of its message.
+type deliveryRow struct {
+	id                    spool.ID
+	seq, attempts         int32
+	route, domain, stream []byte
+	due                   time.Time
+	expires               *time.Time
+	held                  bool
+	token                 int64
+	rcpt, meta            []byte
+	size                  *int64
+}
+
+func (r *deliveryRow) columns() []any {
+	return []any{&r.id, &r.seq, &r.route, &r.domain, &r.stream, &r.due, &r.expires, &r.attempts,
+		&r.held, &r.token, &r.rcpt, &r.size, &r.meta}
+}
+
+// lease decodes the row. What cannot be read makes it a damaged one.
+func (r *deliveryRow) lease() spool.Lease {
+	l := spool.Lease{Token: uint64(r.token)}
+	l.Message, l.Delivery, l.Damaged = r.decode()
+	return l
+}
+
+func (r *deliveryRow) decode() (spool.Message, spool.Delivery, error) {
+	d := spool.Delivery{
+		ID:  spool.DeliveryID{Message: r.id, Seq: int(r.seq)},
+		Key: spool.Key{Route: string(r.route), Domain: string(r.domain), Stream: string(r.stream)},
+		Due: r.due, Attempts: int(r.attempts), Held: r.held,
+	}
+	if r.expires != nil {
+		d.Expires = *r.expires
+	}
+	rcpt, err := readRecipients(r.rcpt)
+	if err != nil {
+		return spool.Message{ID: r.id}, d, damagedRow("delivery", d.ID, err)
+	}
+	if r.size == nil {
+		return spool.Message{ID: r.id}, d, damagedRow("message", d.ID, errMissing)
+	}
+	m, err := readMessage(r.meta)
+	if err != nil {
+		return spool.Message{ID: r.id}, d, damagedRow("message", d.ID, err)
+	}
+	m.ID, m.Size, d.Recipients = r.id, *r.size, rcpt
+	return m, d, nil
+}
+
+func damagedRow(table string, id spool.DeliveryID, err error) error {
+	return fmt.Errorf("%w: table %s, delivery %v: %w", spool.ErrDamaged, table, id, err)
+}
+
+// tokens returns random ones.
+func tokens(n int) []int64 {
+	b := make([]byte, 8*n)
+	rand.Read(b)
+	list := make([]int64, n)
+	for i := range list {
+		v := binary.BigEndian.Uint64(b[8*i:]) & math.MaxInt64
+		list[i] = int64(max(v, 1))
+	}
+	return list
+}

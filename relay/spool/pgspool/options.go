@@ -1,0 +1,33 @@
+package pgspool
+
+import (
+	"cmp"
+	"log/slog"
+)
+
+// Options configures a Store. The zero value is ready to use.
+type Options struct {
+	// Schema holds the tables, for this queue alone: two queues in a database
+	// have two. Defaults to "postern".
+	Schema string
+	// PollOnly asks the server for news again and again, ten times a second,
+	// and needs no connection to wait for them. It is implied where the pool's
+	// exec mode is not the default one, as behind pgbouncer. Defaults to false.
+	PollOnly bool
+	// NoMigrate leaves the schema to somebody else, such as goose with
+	// [Migrations]. Defaults to false: Open makes it and brings it up to date.
+	NoMigrate bool
+	// Logger receives what the store has to say. Defaults to one that discards.
+	Logger *slog.Logger
+}
+
+const defaultSchema = "postern"
+
+func (o *Options) schema() string { return cmp.Or(o.Schema, defaultSchema) }
+
+func (o *Options) logger() *slog.Logger {
+	if o.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return o.Logger
+}

@@ -1,0 +1,142 @@
+package pgspool
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// Store keeps a queue in a schema of a database. All its methods may be called
+// at once, and any number of stores, in one process or in many, may share a
+// schema.
+type Store struct {
+	schemaName
+	pool  *pgxpool.Pool
+	mode  pgx.QueryExecMode // of all statements
+	poll  bool              // rather than LISTEN
+	begin string            // begins a transaction
+	log   *slog.Logger
+	node  spool.ID // of this store, random
+
+	steps steps
+	ready *ready
+	watch watcher
+
+	ctx    context.Context // ends with the store
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+}
+
+// Open opens the queue in a schema of the database that a pool connects to, and
+// makes or renews the schema unless [Options].NoMigrate is set; o may be nil.
+// The pool stays the caller's, who closes it after the store.
+func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	if ctx == nil || pool == nil {
+		return nil, errors.New("pgspool: Open needs a context and a pool")
+	}
+	s := &Store{
+		schemaName: schemaName(o.schema()), pool: pool, log: o.logger(), ready: newReady(),
+		mode: pool.Config().ConnConfig.DefaultQueryExecMode,
+	}
+	if s.mode != pgx.QueryExecModeCacheStatement {
+		s.mode, s.poll = pgx.QueryExecModeCacheDescribe, true
+	}
+	s.poll = s.poll || o.PollOnly
+	rand.Read(s.node[:])
+	if !o.NoMigrate {
+		if err := Migrate(ctx, pool, o.schema()); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.check(ctx, pool); err != nil {
+		return nil, err
+	}
+	if err := s.prepareBegin(ctx); err != nil {
+		return nil, fmt.Errorf("pgspool: %w", err)
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.startCommitters()
+	return s, nil
+}
+
+// transactionLimit bounds how long a transaction of the store may wait for its
+// client: one that was stopped must not keep locks.
+const transactionLimit = "10s"
+
+// prepareBegin makes the statement that begins transactions.
+func (s *Store) prepareBegin(ctx context.Context) error {
+	var sync string
+	err := s.row(ctx, s.pool, "SELECT current_setting('synchronous_commit')").Scan(&sync)
+	s.begin = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '" + transactionLimit + "'"
+	if sync == "off" {
+		s.begin += "; SET LOCAL synchronous_commit = on"
+	}
+	return err
+}
+
+// Close ends the store; what was handed to it before is finished. The leases
+// that it has given are kept until they end.
+func (s *Store) Close() error {
+	if s.steps.close() {
+		s.cancel()
+		s.tasks.Wait()
+		s.ended()
+	}
+	return nil
+}
+
+// enter begins a method.
+func (s *Store) enter(ctx context.Context) error {
+	if ctx == nil {
+		return errors.New("pgspool: nil context")
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.steps.closed() {
+		return spool.ErrClosed
+	}
+	return nil
+}
+
+// query, row and exec run a statement in the store's exec mode, with the schema
+// in place of each @.
+func (s *Store) query(ctx context.Context, q querier, sql string, args ...any) (pgx.Rows, error) {
+	return q.Query(ctx, s.in(sql), append([]any{s.mode}, args...)...)
+}
+
+func (s *Store) row(ctx context.Context, q querier, sql string, args ...any) pgx.Row {
+	return q.QueryRow(ctx, s.in(sql), append([]any{s.mode}, args...)...)
+}
+
+func (s *Store) exec(
+	ctx context.Context, q querier, sql string, args ...any,
+) (pgconn.CommandTag, error) {
+	return q.Exec(ctx, s.in(sql), append([]any{s.mode}, args...)...)
+}
+
+// failure tells what an error of the server means to the relay.
+func failure(err error) error {
+	if err == nil {
+		return nil
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch pg.Code {
+		case "53100", "53200": // disk full, out of memory
+			return fmt.Errorf("%w: %w", spool.ErrFull, err)
+		}
+	}
+	return fmt.Errorf("pgspool: %w", err)
+}

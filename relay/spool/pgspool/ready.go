@@ -1,0 +1,261 @@
+package pgspool
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+const (
+	// maxKeys bounds the keys that a node remembers. Those that are due last
+	// are forgotten first, until the scan finds them again.
+	maxKeys = 200_000
+	// late is how much later than others a row may become visible that says it
+	// is due now; what comes later yet, the look without a bound finds.
+	late      = 2 * time.Second
+	unbounded = 30 * time.Second // between looks without a bound at a key
+)
+
+// dueKey tells when a key has something to hand out, at the latest.
+type dueKey struct {
+	key spool.Key
+	at  time.Time
+}
+
+// ready remembers which keys have something to hand out, and when. It may think
+// so too early, but for what others have written since it was told last.
+type ready struct {
+	mu    sync.Mutex
+	keys  map[int64]*readyKey
+	due   readyHeap
+	ahead time.Duration // of the server's clock before ours
+	told  time.Time     // until when Lease has said that nothing is due
+	wake  chan struct{}
+}
+
+type readyKey struct {
+	key    spool.Key
+	digest int64
+	at     time.Time // when it is worth asking, by the server's clock
+	floor  time.Time // nothing is due before that
+	open   time.Time // when it was looked at without a bound
+	noted  int       // how often it was noted
+	index  int
+}
+
+func newReady() *ready {
+	return &ready{keys: make(map[int64]*readyKey), wake: make(chan struct{}, 1)}
+}
+
+// tick learns the server's clock.
+func (r *ready) tick(server time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ahead = time.Until(server)
+}
+
+// serverNow is the server's clock, about.
+func (r *ready) serverNow() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.now()
+}
+
+// now is serverNow for who has the lock.
+func (r *ready) now() time.Time { return time.Now().Add(r.ahead) }
+
+// add notes when keys have something to hand out.
+func (r *ready) add(list ...dueKey) {
+	if len(list) == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range list {
+		r.note(digest(list[i].key), list[i].key, list[i].at)
+	}
+}
+
+func (r *ready) note(d int64, key spool.Key, at time.Time) {
+	k := r.keys[d]
+	switch {
+	case k == nil:
+		if len(r.keys) >= maxKeys && !r.forgetLater(at) {
+			return
+		}
+		k = &readyKey{key: key, digest: d, at: at}
+		r.keys[d] = k
+		heap.Push(&r.due, k)
+	case at.Before(k.at):
+		k.at = at
+		heap.Fix(&r.due, k.index)
+	}
+	k.noted++
+	if !r.told.IsZero() && at.Before(r.told) {
+		r.told = time.Time{}
+		select {
+		case r.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// forgetLater makes room for a key that is due at a time: a leaf of the heap
+// goes that is due later.
+func (r *ready) forgetLater(at time.Time) bool {
+	last := r.due[len(r.due)-1]
+	if !last.at.After(at) {
+		return false
+	}
+	heap.Remove(&r.due, last.index)
+	delete(r.keys, last.digest)
+	return true
+}
+
+// keySet is a set of keys; one without a stream stands for all streams.
+type keySet map[spool.Key]bool
+
+func setOf(keys []spool.Key) keySet {
+	set := make(keySet, len(keys))
+	for _, k := range keys {
+		set[k] = true
+	}
+	return set
+}
+
+func (s keySet) has(k spool.Key) bool {
+	return len(s) > 0 && (s[k] || s[spool.Key{Route: k.Route, Domain: k.Domain}])
+}
+
+// wanted are the keys that a request wants.
+type wanted struct{ only, busy keySet }
+
+func wantedOf(q *spool.LeaseRequest) wanted { return wanted{setOf(q.Only), setOf(q.Busy)} }
+
+func (w wanted) has(k spool.Key) bool {
+	return !w.busy.has(k) && (len(w.only) == 0 || w.only.has(k))
+}
+
+// asked is a key that the server is asked about.
+type asked struct {
+	*readyKey
+	noted int
+	floor time.Time // zero: without a bound
+	got   int
+	last  time.Time // at of the last row that was handed out
+	next  time.Time // when the next row is due; zero: there is none
+	more  bool      // further rows may be due
+}
+
+// pick returns at most n keys that are wanted and due, the oldest first, but
+// none of those that were picked before.
+func (r *ready) pick(w wanted, n int, before map[*readyKey]bool) (list []*asked) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	r.told = time.Time{}
+	r.walk(func(k *readyKey) bool {
+		if k.at.After(now) || len(list) == n {
+			return false
+		}
+		if !w.has(k.key) || before[k] {
+			return true
+		}
+		a := &asked{readyKey: k, noted: k.noted}
+		if now.Sub(k.open) < unbounded {
+			a.floor = k.floor
+		} else {
+			k.open = now
+		}
+		before[k] = true
+		list = append(list, a)
+		return true
+	})
+	return list
+}
+
+// walk calls f for the keys in the order in which they are due, until it
+// returns false.
+func (r *ready) walk(f func(*readyKey) bool) {
+	var passed []*readyKey
+	for len(r.due) > 0 {
+		if !f(r.due[0]) {
+			break
+		}
+		passed = append(passed, heap.Pop(&r.due).(*readyKey))
+	}
+	for _, k := range passed {
+		heap.Push(&r.due, k)
+	}
+}
+
+// learn takes in what the server has said. now is its clock.
+func (r *ready) learn(list []*asked, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range list {
+		k := a.readyKey
+		if r.keys[k.digest] != k {
+			continue
+		}
+		switch {
+		case a.more:
+			k.floor = a.last.Add(-late)
+			k.at = a.last
+		case k.noted != a.noted: // something has come meanwhile
+			k.floor = now.Add(-late)
+			continue
+		case a.next.IsZero():
+			heap.Remove(&r.due, k.index)
+			delete(r.keys, k.digest)
+			continue
+		default:
+			k.floor, k.at = now.Add(-late), a.next
+		}
+		heap.Fix(&r.due, k.index)
+	}
+}
+
+// wait is how long it takes until a key that is wanted is due; negative if
+// there is none.
+func (r *ready) wait(w wanted) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now, wait := r.now(), time.Duration(-1)
+	r.told = now.AddDate(100, 0, 0)
+	r.walk(func(k *readyKey) bool {
+		if !w.has(k.key) {
+			return true
+		}
+		wait = max(k.at.Sub(now), 0)
+		r.told = k.at
+		return false
+	})
+	return wait
+}
+
+// readyHeap has the key on top that is due first.
+type readyHeap []*readyKey
+
+func (h readyHeap) Len() int           { return len(h) }
+func (h readyHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h readyHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+func (h *readyHeap) Push(v any) {
+	k := v.(*readyKey)
+	k.index = len(*h)
+	*h = append(*h, k)
+}
+
+func (h *readyHeap) Pop() any {
+	n := len(*h) - 1
+	k := (*h)[n]
+	(*h)[n] = nil
+	*h = (*h)[:n]
+	return k
+}

@@ -1,0 +1,77 @@
+package pgspool
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+// heldText finds leases in the order in which everybody locks them.
+const heldText = `
+WITH h AS MATERIALIZED (
+	SELECT d.id, d.seq, t.ord FROM unnest($1::uuid[], $2::int[], $3::bigint[])
+		WITH ORDINALITY AS t (id, seq, token, ord)
+	JOIN @delivery d ON d.id = t.id AND d.seq = t.seq AND d.token = t.token
+	WHERE t.token <> 0
+	ORDER BY d.id, d.seq FOR UPDATE OF d)
+`
+
+const renewText = heldText + `
+UPDATE @delivery d SET at = @clock() + $4::interval FROM h
+WHERE d.id = h.id AND d.seq = h.seq RETURNING h.ord`
+
+const returnText = heldText + `
+UPDATE @delivery d SET token = 0, at = @clock() + $4::interval FROM h
+WHERE d.id = h.id AND d.seq = h.seq RETURNING d.route, d.domain, d.stream, d.at, d.held`
+
+func heldArgs(held []spool.Held, d time.Duration) []any {
+	ids, seqs, tokens := make([]spool.ID, len(held)), make([]int32, len(held)),
+		make([]int64, len(held))
+	for i, h := range held {
+		ids[i], seqs[i], tokens[i] = h.ID.Message, int32(h.ID.Seq), int64(h.Token)
+	}
+	return []any{ids, seqs, tokens, d.Round(time.Microsecond)}
+}
+
+// Renew makes leases last for ttl from now on.
+func (s *Store) Renew(
+	ctx context.Context, ttl time.Duration, held []spool.Held,
+) (lost []spool.Held, err error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	rows, err := s.query(ctx, s.pool, renewText, heldArgs(held, ttl)...)
+	if err != nil {
+		return nil, failure(err)
+	}
+	renewed, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return nil, failure(err)
+	}
+	for i, h := range held {
+		if !slices.Contains(renewed, int64(i+1)) {
+			lost = append(lost, h)
+		}
+	}
+	return lost, nil
+}
+
+// Return gives leases back.
+func (s *Store) Return(ctx context.Context, wait time.Duration, held []spool.Held) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	rows, err := s.query(ctx, s.pool, returnText, heldArgs(held, max(wait, 0))...)
+	if err != nil {
+		return failure(err)
+	}
+	due, err := readDue(rows)
+	if err == nil {
+		s.ready.add(due...)
+	}
+	return failure(err)
+}

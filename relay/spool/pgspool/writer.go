@@ -1,0 +1,166 @@
+package pgspool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
+
+const (
+	chunkBytes = 256 << 10 // of a row of content
+	// bufferBytes of a message are kept in memory. What is longer goes to the
+	// table while it arrives, without a connection held for it.
+	bufferBytes = 2 * chunkBytes
+)
+
+var (
+	errWriterEnd = errors.New("pgspool: write after Commit or Abort")
+
+	_ spool.Committer = (*Store)(nil)
+)
+
+// Create begins a message. It does not ask the server: Commit tells of an id
+// that is in use.
+func (s *Store) Create(ctx context.Context, id spool.ID) (spool.Writer, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	return &writer{store: s, ctx: ctx, id: id, next: 1}, nil
+}
+
+// writer takes the content of a message.
+type writer struct {
+	store *Store
+	ctx   context.Context // of Create, for what is written early
+	id    spool.ID
+	buf   []byte
+	next  int // number of the next row, if the content is staged
+	size  int64
+	ended bool
+}
+
+// Write keeps content, and puts it into the table where there is much of it.
+func (w *writer) Write(b []byte) (int, error) {
+	if w.ended {
+		return 0, errWriterEnd
+	}
+	w.buf = append(w.buf, b...)
+	w.size += int64(len(b))
+	for len(w.buf) >= bufferBytes {
+		if err := w.stage(w.ctx); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
+}
+
+func (w *writer) staged() bool { return w.next > 1 }
+
+// stage writes a row of content, which nobody sees before the commit.
+func (w *writer) stage(ctx context.Context) error {
+	if err := w.store.enter(ctx); err != nil {
+		return err
+	}
+	c := chunk{n: w.next, data: w.buf[:chunkBytes]}
+	if err := w.store.stage(ctx, w.id, &c); err != nil {
+		return err
+	}
+	w.next++
+	w.buf = append(w.buf[:0], w.buf[chunkBytes:]...)
+	return nil
+}
+
+// Commit makes the message visible.
+func (w *writer) Commit(ctx context.Context, c spool.Commit) error {
+	if w.ended {
+		return errWriterEnd
+	}
+	w.ended = true
+	err := w.commit(ctx, &c)
+	if err != nil {
+		w.forget()
+	}
+	return err
+}
+
+func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
+	if err := w.store.enter(ctx); err != nil {
+		return err
+	}
+	t, err := newStep(w.id, c, w.size)
+	if err != nil {
+		return err
+	}
+	m := t.message
+	if m.staged = w.staged(); m.staged {
+		m.chunks = cut(m.chunks, 0, c.Prepend)
+		m.chunks = cut(m.chunks, w.next, w.buf)
+	} else {
+		m.chunks = cut(m.chunks, 0, slices.Concat(c.Prepend, w.buf))
+	}
+	return w.store.do(ctx, t)
+}
+
+// newStep checks a commit.
+func newStep(id spool.ID, c *spool.Commit, size int64) (*step, error) {
+	if len(c.Deliveries) == 0 {
+		return nil, spool.ErrNoDelivery
+	}
+	if err := checkRecords(c.Events); err != nil {
+		return nil, err
+	}
+	for i := range c.Settle {
+		if err := checkRecords(c.Settle[i].Events); err != nil {
+			return nil, err
+		}
+	}
+	m := &newMessage{
+		id: id, meta: appendMessage([]byte{}, &c.Message), size: size + int64(len(c.Prepend)),
+		deliveries: c.Deliveries,
+	}
+	return &step{message: m, settle: c.Settle, events: c.Events, claim: c.Claim}, nil
+}
+
+// cut appends content to rows, the first of which has the number n.
+func cut(rows []chunk, n int, content []byte) []chunk {
+	if len(content) == 0 {
+		return rows
+	}
+	for part := range slices.Chunk(content, chunkBytes) {
+		rows = append(rows, chunk{n: n, data: part})
+		n++
+	}
+	return rows
+}
+
+// Abort forgets what was written.
+func (w *writer) Abort() error {
+	if !w.ended {
+		w.ended = true
+		w.forget()
+	}
+	return nil
+}
+
+func (w *writer) forget() {
+	w.buf = nil
+	if w.staged() {
+		w.store.unstage(w.id)
+	}
+}
+
+// Commit stores a message that was made ready elsewhere.
+func (s *Store) Commit(ctx context.Context, p *spool.Prepared) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	t, err := newStep(p.Commit.Message.ID, &p.Commit, int64(len(p.Content)))
+	if err != nil {
+		return err
+	}
+	t.message.chunks = cut(nil, 0, bytes.Join([][]byte{p.Commit.Prepend, p.Content}, nil))
+	return s.do(ctx, t)
+}
