@@ -112,33 +112,65 @@ func broken() map[string]struct {
 }
 
 // TestBroken runs the suite against stores that are broken on purpose, in a
-// process of its own for each, and sees it fail.
+// process of its own for each, and sees it fail: in a bubble, and as a store on
+// a clock of its own. Then it runs two nodes of which something is broken
+// between them.
 func TestBroken(t *testing.T) {
 	if name := os.Getenv(brokenVariable); name != "" {
-		open := broken()[name].open
-		if strings.HasPrefix(name, "loses") {
-			spooltest.RunCrash(t, func(*testing.T) func() spool.Store { return open })
-			return
-		}
-		spooltest.Run(t, func(*testing.T) spool.Store { return open() })
+		runBroken(t, name)
 		return
 	}
 	for name, b := range broken() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			cmd := exec.Command(os.Args[0], "-test.run=^TestBroken$", "-test.timeout=2m")
-			cmd.Env = append(os.Environ(), brokenVariable+"="+name)
-			out, err := cmd.CombinedOutput()
-			if err == nil {
-				t.Fatal("the suite passes")
-			}
-			for _, c := range b.sees {
-				if !strings.Contains(string(out), "--- FAIL: TestBroken/"+c+" ") {
-					t.Errorf("%s does not see it:\n%s", c, out)
-				}
-			}
-		})
+		seesBroken(t, name, b.sees)
+		if !strings.HasPrefix(name, "loses") {
+			seesBroken(t, servedPrefix+name, b.sees)
+		}
 	}
+	for name, b := range brokenPairs() {
+		seesBroken(t, pairPrefix+name, b.sees)
+	}
+}
+
+const servedPrefix, pairPrefix = "served, ", "of two nodes, "
+
+// runBroken runs the suite against one of them.
+func runBroken(t *testing.T, name string) {
+	if pair, ok := strings.CutPrefix(name, pairPrefix); ok {
+		spooltest.RunServedInBubbles(t, func(*testing.T) spooltest.Served {
+			return brokenPairs()[pair].open()
+		})
+		return
+	}
+	name, served := strings.CutPrefix(name, servedPrefix)
+	open := broken()[name].open
+	switch {
+	case served:
+		spooltest.RunServedInBubbles(t, func(*testing.T) spooltest.Served {
+			return spooltest.Served{Store: open()}
+		})
+	case strings.HasPrefix(name, "loses"):
+		spooltest.RunCrash(t, func(*testing.T) func() spool.Store { return open })
+	default:
+		spooltest.Run(t, func(*testing.T) spool.Store { return open() })
+	}
+}
+
+// seesBroken sees that the suite fails, in the cases that must.
+func seesBroken(t *testing.T, name string, sees []string) {
+	t.Run(name, func(t *testing.T) {
+		t.Parallel()
+		cmd := exec.Command(os.Args[0], "-test.run=^TestBroken$", "-test.timeout=2m")
+		cmd.Env = append(os.Environ(), brokenVariable+"="+name)
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			t.Fatal("the suite passes")
+		}
+		for _, c := range sees {
+			if !strings.Contains(string(out), "--- FAIL: TestBroken/"+c+" ") {
+				t.Errorf("%s does not see it:\n%s", c, out)
+			}
+		}
+	})
 }
 
 type acknowledgesTwice struct{ *memspool.Store }

@@ -33,7 +33,7 @@ func RunCrash(t *testing.T, open func(t *testing.T) (crash func() spool.Store)) 
 				}
 				s.reopen = func() { s.Store = crash() }
 				for range 20 {
-					s.now = time.Now()
+					s.tick()
 					c.test(s)
 				}
 			})

@@ -75,12 +75,12 @@ func (s *suite) keepsHold() {
 	s.wantStates(id, spool.StateHeld, spool.StateHeld)
 	s.ok(s.Settle(s.Context(), again(s.take(spool.DeliveryID{Message: id, Seq: 1}))))
 	s.reopen()
-	s.wantRoutes(s.lease(spool.LeaseRequest{}), "b")
+	s.wantRoutes(spool.LeaseRequest{}, "b")
 	s.wantStates(id, spool.StateHeld, spool.StateLeased)
 }
 
 func (s *suite) keepsMessages() {
-	want := map[spool.ID][]byte{}
+	want, created := map[spool.ID][]byte{}, s.now
 	for _, n := range []int{0, 10, 5000, 200_000, 1 << 20} {
 		id := s.id()
 		want[id] = bytes.Repeat([]byte("abcdefg\n"), n/8)
@@ -95,6 +95,9 @@ func (s *suite) keepsMessages() {
 	}
 	for range 2 {
 		s.reopen()
+		if s.served {
+			s.none(keys("unknown")...) // a store may count what has ended until it looks
+		}
 		s.wantStats(5, 10, 0)
 		for id, content := range want {
 			if !bytes.Equal(s.read(id), content) {
@@ -103,10 +106,9 @@ func (s *suite) keepsMessages() {
 			_, err := s.Create(s.Context(), id)
 			s.is(err, spool.ErrExists)
 		}
-		l := s.lease(spool.LeaseRequest{})
-		s.wantRoutes(l, "a", "a", "a", "a", "a")
+		l := s.wantRoutes(spool.LeaseRequest{}, "a", "a", "a", "a", "a")
 		if m := l.Leases[0].Message; m.From != "sender@example.com" || m.Labels["k"] != "v" ||
-			!m.Created.Equal(s.now) {
+			!m.Created.Equal(created) {
 			s.Fatalf("leased %+v", m)
 		}
 		if l.Wait > time.Hour {
@@ -116,12 +118,13 @@ func (s *suite) keepsMessages() {
 }
 
 func (s *suite) keepsSettlements() {
-	a := s.commit(s.delivery("a", s.now), s.delivery("b", s.now.Add(1)))
+	a := s.commit(s.delivery("a", s.now), s.delivery("b", s.now.Add(s.least)))
 	s.sleep(time.Second)
-	ls := s.lease(spool.LeaseRequest{}).Leases
+	ls := s.leaseN(spool.LeaseRequest{}, 2)
 	s.finish(ls[0])
+	due := s.now
 	s.ok(s.Settle(s.Context(), spool.Settlement{
-		ID: ls[1].Delivery.ID, Token: ls[1].Token, Due: s.now, Attempts: 2,
+		ID: ls[1].Delivery.ID, Token: ls[1].Token, Due: due, Attempts: 2,
 		Key:       &spool.Key{Route: "c", Stream: "s"},
 		Remaining: []spool.Recipient{{Address: "left@b", Status: "4.0.0"}},
 	}))
@@ -130,7 +133,7 @@ func (s *suite) keepsSettlements() {
 	l := s.one()
 	if d := l.Delivery; d.ID.Seq != 1 || d.Key != (spool.Key{Route: "c", Stream: "s"}) ||
 		d.Attempts != 2 ||
-		d.Recipients[0].Address != "left@b" || !d.Due.Equal(s.now) {
+		d.Recipients[0].Address != "left@b" || !d.Due.Equal(due) {
 		s.Fatalf("leased %+v", d)
 	}
 	b := spool.DeriveID(a, "bounce")
@@ -151,14 +154,18 @@ func (s *suite) keepsSettlements() {
 	s.none()
 }
 
+// endsLeases ends leases with the store, or of a Served at the end of their
+// time.
 func (s *suite) endsLeases() {
 	s.commit(s.delivery("a", s.now))
 	old := s.one()
 	s.reopen()
-	s.is(
-		s.Settle(s.Context(), spool.Settlement{ID: old.Delivery.ID, Token: old.Token}),
-		spool.ErrLeaseLost,
-	)
+	if !s.served {
+		s.is(
+			s.Settle(s.Context(), spool.Settlement{ID: old.Delivery.ID, Token: old.Token}),
+			spool.ErrLeaseLost,
+		)
+	}
 	l := s.one()
 	if l.Token == old.Token {
 		s.Fatal("a token was used twice")
@@ -242,7 +249,7 @@ func (s *suite) keepsRandom() {
 	}
 	s.reopen()
 	check()
-	for _, l := range s.lease(spool.LeaseRequest{Max: 1 << 20}).Leases {
+	for _, l := range s.leaseN(spool.LeaseRequest{Max: 1 << 20}, len(want)) {
 		w, ok := want[l.Delivery.ID]
 		if !ok || w.attempts != l.Delivery.Attempts || w.route != l.Delivery.Key.Route {
 			s.Fatalf("leased %+v, want %+v, %v", l.Delivery, w, ok)

@@ -32,17 +32,13 @@ func (s *suite) leaseTokens() {
 	seen := make(map[uint64]bool)
 	upper := make(map[uint64]bool)
 	for range 3 {
-		leased := s.lease(spool.LeaseRequest{Max: n, TTL: time.Second}).Leases
-		if len(leased) != n {
-			s.Fatalf("leased %d, want %d", len(leased), n)
-		}
-		for _, l := range leased {
+		for _, l := range s.leaseN(spool.LeaseRequest{Max: n, TTL: time.Minute}, n) {
 			if l.Token == 0 || seen[l.Token] || seen[l.Token-1] || seen[l.Token+1] {
 				s.Fatalf("token %d is not a random one", l.Token)
 			}
 			seen[l.Token], upper[l.Token>>32] = true, true
 		}
-		s.sleep(time.Second)
+		s.sleep(time.Minute)
 	}
 	if len(upper) < n {
 		s.Fatalf("the tokens have %d different upper halves", len(upper))
@@ -56,36 +52,36 @@ func (s *suite) leaseAtOnce() {
 	s.sleep(time.Second)
 	s.commit(s.delivery("r2", time.Time{}))
 	s.commit(s.delivery("r1", s.now.Add(-500*time.Millisecond)))
-	s.wantRoutes(s.lease(spool.LeaseRequest{}), "r0", "r1", "r2")
+	s.wantRoutes(spool.LeaseRequest{}, "r0", "r1", "r2")
 }
 
 func (s *suite) leaseOrder() {
 	for _, after := range []int{5, 1, 4, 0, 3, 2} {
-		s.commit(s.delivery(fmt.Sprint("r", after), s.now.Add(time.Duration(after+1)*time.Second)))
+		s.commit(s.delivery(fmt.Sprint("r", after), s.now.Add(time.Duration(after+1)*time.Minute)))
 	}
 	s.none()
-	s.sleep(4 * time.Second)
-	s.wantRoutes(s.lease(spool.LeaseRequest{Max: 2}), "r0", "r1")
-	s.wantRoutes(s.lease(spool.LeaseRequest{}), "r2", "r3")
+	s.sleep(4 * time.Minute)
+	s.wantRoutes(spool.LeaseRequest{Max: 2}, "r0", "r1")
+	s.wantRoutes(spool.LeaseRequest{}, "r2", "r3")
 	// A lease that has ended does not lose its place in the order.
 	s.sleep(time.Hour)
-	s.wantRoutes(s.lease(spool.LeaseRequest{Max: 5}), "r0", "r1", "r2", "r3", "r4")
-	s.wantRoutes(s.lease(spool.LeaseRequest{}), "r5")
+	s.wantRoutes(spool.LeaseRequest{Max: 5}, "r0", "r1", "r2", "r3", "r4")
+	s.wantRoutes(spool.LeaseRequest{}, "r5")
 }
 
 func (s *suite) leaseLimits() {
 	for i := range 4 {
 		s.commit(
-			s.delivery("a", s.now.Add(time.Duration(i))),
-			s.delivery("b", s.now.Add(time.Duration(i))),
+			s.delivery("a", s.now.Add(time.Duration(i)*s.least)),
+			s.delivery("b", s.now.Add(time.Duration(i)*s.least)),
 		)
 	}
 	s.commit(s.delivery("c", s.now.Add(time.Second)))
 	s.sleep(time.Minute)
-	s.wantRoutes(s.lease(spool.LeaseRequest{Busy: keys("a", "c", "unknown"), Max: 1}), "b")
-	s.wantRoutes(s.lease(spool.LeaseRequest{MaxPerKey: 1}), "a", "b", "c")
-	s.wantRoutes(s.lease(spool.LeaseRequest{MaxPerKey: 2, Busy: keys("b")}), "a", "a")
-	s.wantRoutes(s.lease(spool.LeaseRequest{}), "b", "a", "b")
+	s.wantRoutes(spool.LeaseRequest{Busy: keys("a", "c", "unknown"), Max: 1}, "b")
+	s.wantRoutes(spool.LeaseRequest{MaxPerKey: 1}, "a", "b", "c")
+	s.wantRoutes(spool.LeaseRequest{MaxPerKey: 2, Busy: keys("b")}, "a", "a")
+	s.wantRoutes(spool.LeaseRequest{}, "b", "a", "b")
 	s.none()
 }
 
@@ -100,7 +96,7 @@ func (s *suite) leaseKeys() {
 		{Route: "mx/out", Stream: "a.example"},
 	}
 	put := func() {
-		s.now = time.Now()
+		s.tick()
 		for i, k := range all {
 			d := s.delivery("", s.now.Add(time.Duration(i-9)*time.Millisecond))
 			d.Key = k
@@ -109,13 +105,18 @@ func (s *suite) leaseKeys() {
 	}
 	want := func(r spool.LeaseRequest, want ...int) {
 		s.Helper()
-		var got []int
-		for _, l := range s.lease(r).Leases {
-			got = append(got, slices.Index(all, l.Delivery.Key))
-			s.finish(l)
+		numbers := func(l spool.Leased) (got []int) {
+			for _, l := range l.Leases {
+				got = append(got, slices.Index(all, l.Delivery.Key))
+			}
+			return got
 		}
-		if !slices.Equal(got, want) {
+		l := s.leaseUntil(r, func(l spool.Leased) bool { return slices.Equal(numbers(l), want) })
+		if got := numbers(l); !slices.Equal(got, want) {
 			s.Fatalf("leased %v, want %v", got, want)
+		}
+		for _, l := range l.Leases {
+			s.finish(l)
 		}
 	}
 	put()
@@ -127,29 +128,23 @@ func (s *suite) leaseKeys() {
 }
 
 func (s *suite) leaseWait() {
-	wantWait := func(l spool.Leased, want time.Duration) {
-		s.Helper()
-		if l.Wait != want {
-			s.Fatalf("wait is %v, want %v", l.Wait, want)
-		}
-	}
-	wantWait(s.lease(spool.LeaseRequest{}), -1)
+	s.wantWait(spool.LeaseRequest{}, -1)
 	s.commit(s.delivery("a", s.now.Add(time.Minute)))
 	s.commit(s.delivery("b", s.now.Add(time.Hour)))
-	wantWait(s.lease(spool.LeaseRequest{}), time.Minute)
-	wantWait(s.lease(spool.LeaseRequest{Busy: keys("a")}), time.Hour)
-	wantWait(s.lease(spool.LeaseRequest{Busy: keys("a", "b")}), -1)
+	s.wantWait(spool.LeaseRequest{}, time.Minute)
+	s.wantWait(spool.LeaseRequest{Busy: keys("a")}, time.Hour)
+	s.wantWait(spool.LeaseRequest{Busy: keys("a", "b")}, -1)
 	s.commit(s.delivery("c", s.now))
 	s.commit(s.delivery("c", s.now))
-	for _, r := range []spool.LeaseRequest{{Max: 1}, {MaxPerKey: 1, TTL: 1}} {
-		if l := s.lease(r); len(l.Leases) != 1 {
-			s.Fatalf("leased %d, want 1", len(l.Leases))
-		}
+	for _, r := range []spool.LeaseRequest{{Max: 1, TTL: time.Hour}, {MaxPerKey: 1, TTL: s.least}} {
+		s.leaseN(r, 1)
 		s.sleep(time.Second)
 	}
 	s.commit(s.delivery("c", s.now))
-	if l := s.lease(spool.LeaseRequest{Max: 1}); l.Wait != 0 {
-		s.Fatalf("wait is %v with more due", l.Wait)
+	if l := s.leaseUntil(spool.LeaseRequest{Max: 1}, func(l spool.Leased) bool {
+		return len(l.Leases) == 1 && l.Wait == 0
+	}); len(l.Leases) != 1 || l.Wait != 0 {
+		s.Fatalf("leased %d, and wait is %v with more due", len(l.Leases), l.Wait)
 	}
 }
 
@@ -157,9 +152,9 @@ func (s *suite) fencing() {
 	s.commit(s.delivery("a", s.now))
 	old := s.one()
 	s.none()
-	s.sleep(time.Minute - 1)
+	s.sleep(time.Minute - s.margin)
 	s.none()
-	s.sleep(1)
+	s.sleep(s.margin)
 	l := s.one()
 	if l.Token == old.Token {
 		s.Fatal("two leases have one token")
@@ -186,10 +181,10 @@ func (s *suite) fencing() {
 // renew prolongs what is held in one call, and tells what is not.
 func (s *suite) renew() {
 	s.commit(s.delivery("a", s.now))
-	s.commit(s.delivery("b", s.now.Add(1)))
-	s.commit(s.delivery("c", s.now.Add(2)))
+	s.commit(s.delivery("b", s.now.Add(s.least)))
+	s.commit(s.delivery("c", s.now.Add(2*s.least)))
 	s.sleep(time.Second)
-	l := s.lease(spool.LeaseRequest{}).Leases
+	l := s.leaseN(spool.LeaseRequest{}, 3)
 	stranger := spool.Held{
 		ID: spool.DeliveryID{Message: l[0].Message.ID, Seq: 1}, Token: l[0].Token,
 	}
@@ -203,55 +198,49 @@ func (s *suite) renew() {
 		s.Fatalf("lost %v, want %v", lost, []spool.Held{stranger, wrong})
 	}
 	s.sleep(2 * time.Minute)
-	s.wantRoutes(s.lease(spool.LeaseRequest{}), "b")
+	s.wantRoutes(spool.LeaseRequest{}, "b")
 	s.sleep(time.Hour)
-	s.wantRoutes(s.lease(spool.LeaseRequest{}), "a", "b", "c")
+	s.wantRoutes(spool.LeaseRequest{}, "a", "b", "c")
 }
 
 // leaseOnly asks for some routes alone.
 func (s *suite) leaseOnly() {
 	for i := range 3 {
 		for _, route := range []string{"a", "b", "c"} {
-			s.commit(s.delivery(route, s.now.Add(time.Duration(i)*time.Second)))
+			s.commit(s.delivery(route, s.now.Add(time.Duration(i)*time.Minute)))
 		}
 	}
-	only := spool.LeaseRequest{Only: keys("c", "unknown", "b", "c")}
-	l := s.lease(only)
-	s.wantRoutes(l, "b", "c")
-	if l.Wait != time.Second {
-		s.Fatalf("wait is %v, want a second", l.Wait)
+	only := spool.LeaseRequest{Only: keys("c", "unknown", "b", "c"), TTL: time.Hour}
+	if l := s.wantRoutes(only, "b", "c"); !s.isWait(l.Wait, time.Minute) {
+		s.Fatalf("wait is %v, want a minute", l.Wait)
 	}
-	s.sleep(30 * time.Second)
+	s.sleep(30 * time.Minute)
 	only.MaxPerKey = 1
-	s.wantRoutes(s.lease(only), "b", "c")
+	s.wantRoutes(only, "b", "c")
 	only.MaxPerKey, only.Max = 0, 1
-	s.wantRoutes(s.lease(only), "b")
+	s.wantRoutes(only, "b")
 	only.Max, only.Busy = 0, keys("b")
-	s.wantRoutes(s.lease(only), "c")
-	s.wantRoutes(s.lease(spool.LeaseRequest{}), "a", "a", "a")
+	s.wantRoutes(only, "c")
+	s.wantRoutes(spool.LeaseRequest{}, "a", "a", "a")
 	s.none()
 }
 
 // giveBack returns deliveries without an attempt.
 func (s *suite) giveBack() {
 	s.commit(s.delivery("a", s.now))
-	s.commit(s.delivery("b", s.now.Add(1)))
+	s.commit(s.delivery("b", s.now.Add(s.least)))
 	s.sleep(time.Second)
-	l := s.lease(spool.LeaseRequest{}).Leases
+	l := s.leaseN(spool.LeaseRequest{TTL: time.Hour}, 2)
 	due := l[0].Delivery.Due
 	wrong := held(l[1])
 	wrong.Token ^= 1
-	s.ok(s.Store.Return(s.Context(), time.Second, []spool.Held{wrong, held(l[0])}))
+	s.ok(s.Store.Return(s.Context(), time.Minute, []spool.Held{wrong, held(l[0])}))
 	s.wantStats(2, 2, 1)
-	got := s.lease(spool.LeaseRequest{})
-	s.wantRoutes(got)
-	if got.Wait != time.Second {
-		s.Fatalf("wait is %v, want a second", got.Wait)
-	}
+	s.none()
+	s.wantWait(spool.LeaseRequest{}, time.Minute)
 	s.lost(held(l[0]))
-	s.sleep(time.Second)
-	again := s.lease(spool.LeaseRequest{})
-	s.wantRoutes(again, "a")
+	s.sleep(time.Minute)
+	again := s.wantRoutes(spool.LeaseRequest{}, "a")
 	if d := again.Leases[0].Delivery; d.Attempts != 0 || !d.Due.Equal(due) {
 		s.Fatalf("leased %+v, want it unchanged", d)
 	}
@@ -260,6 +249,6 @@ func (s *suite) giveBack() {
 	}), spool.ErrLeaseLost)
 	// At once.
 	s.ok(s.Store.Return(s.Context(), 0, []spool.Held{held(again.Leases[0])}))
-	s.wantRoutes(s.lease(spool.LeaseRequest{}), "a")
+	s.wantRoutes(spool.LeaseRequest{}, "a")
 	s.finish(l[1])
 }

@@ -117,7 +117,7 @@ func (s *suite) list() {
 	check(spool.Query{Max: 3}, want)
 	check(spool.Query{Max: 2, Key: spool.Key{Route: "b"}}, every(1))
 	check(spool.Query{State: spool.StateHeld}, want[1:2])
-	s.lease(spool.LeaseRequest{})
+	s.leaseN(spool.LeaseRequest{}, 7)
 	check(spool.Query{State: spool.StateLeased, Max: 4}, every(0))
 	check(spool.Query{State: spool.StateWaiting}, every(3))
 	check(spool.Query{Key: spool.Key{Route: "c"}}, nil)
@@ -162,9 +162,8 @@ func (s *suite) hold() {
 	t.Held = true
 	s.ok(s.Settle(s.Context(), t))
 	s.sleep(time.Hour)
-	if l := s.lease(spool.LeaseRequest{}); len(l.Leases) != 0 || l.Wait >= 0 {
-		s.Fatalf("leased %+v of what is on hold", l)
-	}
+	s.none()
+	s.wantWait(spool.LeaseRequest{}, -1)
 	if l = s.take(id); !l.Delivery.Held {
 		s.Fatal("a held delivery does not count as held")
 	}
@@ -195,9 +194,9 @@ func (s *suite) move() {
 	t := again(s.take(id))
 	t.Key = &spool.Key{Route: "b", Domain: "example.org", Stream: "news"}
 	s.ok(s.Settle(s.Context(), t))
-	s.wantRoutes(s.lease(spool.LeaseRequest{Only: keys("a")}))
-	l := s.lease(spool.LeaseRequest{Only: []spool.Key{*t.Key}}).Leases
-	if len(l) != 1 || l[0].Delivery.Key != *t.Key {
+	s.wantRoutes(spool.LeaseRequest{Only: keys("a")})
+	l := s.leaseN(spool.LeaseRequest{Only: []spool.Key{*t.Key}}, 1)
+	if l[0].Delivery.Key != *t.Key {
 		s.Fatalf("leased %+v", l)
 	}
 	s.finish(l[0])
@@ -212,5 +211,5 @@ func (s *suite) cancelOne() {
 	}))
 	s.wantLog("removed")
 	s.wantStates(id, spool.StateWaiting)
-	s.wantRoutes(s.lease(spool.LeaseRequest{}), "b")
+	s.wantRoutes(spool.LeaseRequest{}, "b")
 }

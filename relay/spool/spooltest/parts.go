@@ -21,30 +21,45 @@ func hasWaker(s spool.Store) bool     { _, ok := s.(spool.Waker); return ok }
 func hasGauge(s spool.Store) bool     { _, ok := s.(spool.Gauge); return ok }
 func hasCommitter(s spool.Store) bool { _, ok := s.(spool.Committer); return ok }
 
-// woken waits for a wake, for a minute.
-func (s *suite) woken() bool {
-	select {
-	case <-s.Store.(spool.Waker).Wake():
-		return true
-	case <-time.After(time.Minute):
-		return false
+// asleep forgets wakes that came before.
+func (s *suite) asleep() {
+	for _, node := range s.nodes() {
+		select {
+		case <-node.(spool.Waker).Wake():
+		default:
+		}
 	}
+}
+
+// woken waits for a wake of each node.
+func (s *suite) woken() bool {
+	end := time.After(s.patience)
+	for _, node := range s.nodes() {
+		select {
+		case <-node.(spool.Waker).Wake():
+		case <-end:
+			return false
+		}
+	}
+	return true
 }
 
 // waker tells of what is due sooner than was said.
 func (s *suite) waker() {
 	s.none()
+	s.asleep()
 	s.commit(s.delivery("a", s.now.Add(time.Hour)))
 	if !s.woken() {
 		s.Fatal("not woken by the first delivery")
 	}
 	s.none()
-	s.now = time.Now()
+	s.asleep()
+	s.tick()
 	s.commit(s.delivery("b", s.now))
 	if !s.woken() {
 		s.Fatal("not woken by one that is due sooner than the next")
 	}
-	s.wantRoutes(s.lease(spool.LeaseRequest{}), "b")
+	s.wantRoutes(spool.LeaseRequest{}, "b")
 }
 
 // wakerRelease tells of what was on hold.
@@ -52,8 +67,8 @@ func (s *suite) wakerRelease() {
 	d := s.delivery("a", s.now)
 	d.Held = true
 	id := spool.DeliveryID{Message: s.commit(d)}
-	s.woken()
 	s.none()
+	s.asleep()
 	s.ok(s.Settle(s.Context(), again(s.take(id))))
 	if !s.woken() {
 		s.Fatal("not woken by what was released")

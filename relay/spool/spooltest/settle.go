@@ -51,9 +51,7 @@ func (s *suite) settleRemaining() {
 		clear(given)
 		s.wantStats(1, 1, 0)
 		s.none()
-		if wait := s.lease(spool.LeaseRequest{}).Wait; wait != time.Hour {
-			s.Fatalf("wait is %v, want an hour", wait)
-		}
+		s.wantWait(spool.LeaseRequest{}, time.Hour)
 		s.sleep(time.Hour)
 	}
 	s.finish(s.one())
@@ -62,26 +60,27 @@ func (s *suite) settleRemaining() {
 
 // settleKey moves a delivery.
 func (s *suite) settleKey() {
-	s.commit(s.delivery("a", s.now), s.delivery("c", s.now.Add(time.Second)))
+	s.commit(s.delivery("a", s.now), s.delivery("c", s.now.Add(2*time.Minute)))
 	l := s.one()
 	again := spool.Settlement{
 		ID: l.Delivery.ID, Token: l.Token, Remaining: l.Delivery.Recipients, Wait: -time.Second,
 		Attempts: 1, Key: &spool.Key{Route: "b"},
 	}
 	s.ok(s.Settle(s.Context(), again))
-	s.wantRoutes(s.lease(spool.LeaseRequest{Busy: keys("b")}))
-	s.wantRoutes(s.lease(spool.LeaseRequest{Busy: keys("a"), TTL: time.Second}), "b")
+	s.wantRoutes(spool.LeaseRequest{Busy: keys("b")})
+	s.wantRoutes(spool.LeaseRequest{Busy: keys("a"), TTL: time.Minute}, "b")
 	// The move lasts.
-	s.sleep(time.Second)
-	l = s.lease(spool.LeaseRequest{Max: 1}).Leases[0]
+	s.sleep(time.Minute)
+	l = s.leaseN(spool.LeaseRequest{Max: 1}, 1)[0]
 	again.Token, again.Key, again.Attempts = l.Token, nil, 2
 	s.ok(s.Settle(s.Context(), again))
-	s.wantRoutes(s.lease(spool.LeaseRequest{}), "b", "c")
+	s.sleep(time.Minute)
+	s.wantRoutes(spool.LeaseRequest{}, "b", "c")
 }
 
 func (s *suite) settleLast() {
 	id := s.commit(s.delivery("a", s.now), s.delivery("b", s.now), s.delivery("c", s.now))
-	ls := s.lease(spool.LeaseRequest{}).Leases
+	ls := s.leaseN(spool.LeaseRequest{}, 3)
 	for i, l := range ls {
 		s.wantStats(1, int64(3-i), int64(3-i))
 		s.read(id)
@@ -96,10 +95,7 @@ func (s *suite) settleLast() {
 func (s *suite) commitSettle() {
 	a := s.commit(s.delivery("a", s.now))
 	b := s.commit(s.delivery("b", s.now))
-	ls := s.lease(spool.LeaseRequest{}).Leases
-	if len(ls) != 2 {
-		s.Fatalf("leased %d, want 2", len(ls))
-	}
+	ls := s.leaseN(spool.LeaseRequest{}, 2)
 	if ls[0].Message.ID != a {
 		ls[0], ls[1] = ls[1], ls[0]
 	}
@@ -118,8 +114,7 @@ func (s *suite) commitSettle() {
 	s.gone(a)
 	s.read(b)
 	s.wantStats(2, 2, 0)
-	l := s.lease(spool.LeaseRequest{})
-	s.wantRoutes(l, "moved", "back")
+	l := s.wantRoutes(spool.LeaseRequest{}, "moved", "back")
 	if l.Leases[0].Delivery.Attempts != 7 || l.Leases[0].Message.ID != b {
 		s.Fatalf("leased %+v", l.Leases[0].Delivery)
 	}
@@ -132,7 +127,7 @@ func (s *suite) commitSettle() {
 func (s *suite) commitSettleLost() {
 	s.commit(s.delivery("a", s.now))
 	s.commit(s.delivery("b", s.now))
-	ls := s.lease(spool.LeaseRequest{}).Leases
+	ls := s.leaseN(spool.LeaseRequest{}, 2)
 	first := spool.Settlement{ID: ls[0].Delivery.ID, Token: ls[0].Token}
 	second := spool.Settlement{ID: ls[1].Delivery.ID, Token: ls[1].Token}
 	stale := second
@@ -162,7 +157,7 @@ func (s *suite) stats() {
 	for range 3 {
 		s.commit(s.delivery("a", s.now), s.delivery("b", s.now.Add(time.Hour)))
 	}
-	s.lease(spool.LeaseRequest{Max: 2})
+	s.leaseN(spool.LeaseRequest{Max: 2}, 2)
 	s.wantStats(3, 6, 2)
 	st, err := s.Stats(s.Context())
 	s.ok(err)

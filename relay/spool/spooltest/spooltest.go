@@ -6,8 +6,10 @@
 //	}
 //
 // A store that outlives its process passes RunDurable as well, RunCrash if a
-// test can take its power away, and one that notices damage RunDamage. All are
-// worth running with the race detector.
+// test can take its power away, and one that notices damage RunDamage. A store
+// of which the clock is elsewhere, as that of a database is, passes RunServed
+// and RunServedDurable in place of Run and RunDurable. All are worth running
+// with the race detector.
 package spooltest
 
 import (
@@ -24,21 +26,23 @@ import (
 // Each case runs in a bubble of testing/synctest, so that hours pass at once:
 // open is called in it, and the store's clock is that of package time.
 func Run(t *testing.T, open func(t *testing.T) spool.Store) {
-	for _, c := range slices.Concat(
-		contentCases(), leaseCases(), settleCases(), concurrentCases(), logCases(), keyCases(),
-		managerCases(), sharedCases(), nodesCases(), partCases(),
-	) {
+	for _, c := range cases() {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := open(t)
 				t.Cleanup(func() { s.Close() })
-				if c.has != nil && !c.has(s) {
-					t.Skip("the store does not have this part")
-				}
+				c.needs(t, s)
 				c.test(newSuite(t, s))
 			})
 		})
 	}
+}
+
+func cases() []testCase {
+	return slices.Concat(
+		contentCases(), leaseCases(), settleCases(), concurrentCases(), logCases(), keyCases(),
+		managerCases(), sharedCases(), nodesCases(), partCases(),
+	)
 }
 
 // RunDurable tests that a store keeps what it has when it is closed and opened
@@ -51,9 +55,7 @@ func RunDurable(t *testing.T, open func(t *testing.T) (reopen func() spool.Store
 				opener := open(t)
 				s := newSuite(t, opener())
 				t.Cleanup(func() { s.Store.Close() })
-				if c.has != nil && !c.has(s.Store) {
-					t.Skip("the store does not have this part")
-				}
+				c.needs(t, s.Store)
 				s.reopen = func() {
 					t.Helper()
 					s.ok(s.Store.Close())

@@ -18,23 +18,28 @@ type testCase struct {
 	test func(*suite)
 }
 
+// needs skips a case of a part that the store does not have.
+func (c *testCase) needs(t *testing.T, s spool.Store) {
+	if c.has != nil && !c.has(s) {
+		t.Skip("the store does not have this part")
+	}
+}
+
 type suite struct {
 	*testing.T
 	spool.Store
-	now    time.Time
+	clock
+	now    time.Time // at the last sleep
 	ids    int
-	reopen func()        // closes the store and opens it again
-	margin time.Duration // how near to an end something is not over yet
+	reopen func() // closes the store and opens it again
 }
 
+// newSuite tests a store in a bubble.
 func newSuite(t *testing.T, s spool.Store) *suite {
-	return &suite{T: t, Store: s, now: time.Now(), margin: time.Nanosecond}
-}
-
-// sleep lets time pass.
-func (s *suite) sleep(d time.Duration) {
-	time.Sleep(d)
-	s.now = time.Now()
+	return &suite{T: t, Store: s, now: time.Now(), clock: clock{
+		now: time.Now, advance: time.Sleep, least: 1, margin: 1,
+		patience: time.Minute, pause: time.Millisecond,
+	}}
 }
 
 func keys(routes ...string) []spool.Key {
@@ -111,24 +116,77 @@ func (s *suite) lease(r spool.LeaseRequest) spool.Leased {
 	}
 	l, err := s.Lease(s.Context(), r)
 	s.ok(err)
+	s.checkLeased(&r, l.Leases)
 	return l
+}
+
+// checkLeased sees what is true of all that Lease hands out.
+func (s *suite) checkLeased(r *spool.LeaseRequest, list []spool.Lease) {
+	s.Helper()
+	if len(list) > r.Max {
+		s.Fatalf("leased %d deliveries, want %d at most", len(list), r.Max)
+	}
+	perKey := make(map[spool.Key]int)
+	for i, l := range list {
+		if i > 0 && l.Delivery.Due.Before(list[i-1].Delivery.Due) {
+			s.Fatalf("%v is behind %v, and due before it", l.Delivery.ID, list[i-1].Delivery.ID)
+		}
+		k := l.Delivery.Key
+		if among(r.Busy, k) || len(r.Only) > 0 && !among(r.Only, k) {
+			s.Fatalf("leased %+v, which was not wanted", k)
+		}
+		if perKey[k]++; r.MaxPerKey > 0 && perKey[k] > r.MaxPerKey {
+			s.Fatalf("leased more than %d of %+v", r.MaxPerKey, k)
+		}
+		if l.Token == 0 || l.Delivery.Held {
+			s.Fatalf("leased %+v", l)
+		}
+	}
+}
+
+// among reports whether a key is one of those of a request.
+func among(list []spool.Key, k spool.Key) bool {
+	any := spool.Key{Route: k.Route, Domain: k.Domain}
+	return slices.Contains(list, k) || slices.Contains(list, any)
+}
+
+// leaseUntil leases until the answer is as it is to be, for as long as the
+// store may lag: what was leased with another answer goes back.
+func (s *suite) leaseUntil(r spool.LeaseRequest, good func(spool.Leased) bool) spool.Leased {
+	s.Helper()
+	for begun := time.Now(); ; {
+		l := s.lease(r)
+		if good(l) || s.late(begun) {
+			return l
+		}
+		var back []spool.Held
+		for _, l := range l.Leases {
+			back = append(back, held(l))
+		}
+		s.ok(s.Store.Return(s.Context(), 0, back))
+	}
+}
+
+// leaseN leases what must be n deliveries.
+func (s *suite) leaseN(r spool.LeaseRequest, n int) []spool.Lease {
+	s.Helper()
+	l := s.leaseUntil(r, func(l spool.Leased) bool { return len(l.Leases) == n })
+	if len(l.Leases) != n {
+		s.Fatalf("leased %d deliveries, want %d", len(l.Leases), n)
+	}
+	return l.Leases
 }
 
 // one leases what must be a single delivery.
 func (s *suite) one() spool.Lease {
 	s.Helper()
-	l := s.lease(spool.LeaseRequest{})
-	if len(l.Leases) != 1 {
-		s.Fatalf("leased %d deliveries, want 1", len(l.Leases))
-	}
-	return l.Leases[0]
+	return s.leaseN(spool.LeaseRequest{}, 1)[0]
 }
 
-func (s *suite) none() {
+// none sees that there is nothing to lease, of some keys or at all.
+func (s *suite) none(only ...spool.Key) {
 	s.Helper()
-	if l := s.lease(spool.LeaseRequest{}); len(l.Leases) != 0 {
-		s.Fatalf("leased %d deliveries, want none", len(l.Leases))
-	}
+	s.wantRoutes(spool.LeaseRequest{Only: only})
 }
 
 func (s *suite) routes(l spool.Leased) []string {
@@ -139,10 +197,29 @@ func (s *suite) routes(l spool.Leased) []string {
 	return names
 }
 
-func (s *suite) wantRoutes(l spool.Leased, want ...string) {
+// wantRoutes leases what must be these, in their order.
+func (s *suite) wantRoutes(r spool.LeaseRequest, want ...string) spool.Leased {
 	s.Helper()
-	if got := s.routes(l); !slices.Equal(got, want) {
-		s.Fatalf("leased %q, want %q", got, want)
+	good := func(l spool.Leased) bool { return slices.Equal(s.routes(l), want) }
+	for begun := time.Now(); ; time.Sleep(s.pause) {
+		l := s.leaseUntil(r, good)
+		if !good(l) {
+			s.Fatalf("leased %q, want %q", s.routes(l), want)
+		}
+		if len(want) > 0 || time.Since(begun) >= s.quiet {
+			return l
+		}
+	}
+}
+
+// wantWait leases nothing, and is told how long that stays so.
+func (s *suite) wantWait(r spool.LeaseRequest, want time.Duration) {
+	s.Helper()
+	l := s.leaseUntil(r, func(l spool.Leased) bool {
+		return len(l.Leases) == 0 && s.isWait(l.Wait, want)
+	})
+	if len(l.Leases) != 0 || !s.isWait(l.Wait, want) {
+		s.Fatalf("leased %q, and wait is %v, want %v", s.routes(l), l.Wait, want)
 	}
 }
 
@@ -169,12 +246,17 @@ func (s *suite) finish(l spool.Lease) {
 
 func (s *suite) wantStats(messages, deliveries, leased int64) {
 	s.Helper()
-	st, err := s.Stats(s.Context())
-	s.ok(err)
-	if st.Messages != messages || st.Deliveries != deliveries || st.Leased != leased {
-		s.Fatalf(
-			"stats are %+v, want %d messages, %d deliveries, %d leased", st, messages, deliveries,
-			leased,
-		)
+	for begun := time.Now(); ; {
+		st, err := s.Stats(s.Context())
+		s.ok(err)
+		if st.Messages == messages && st.Deliveries == deliveries && st.Leased == leased {
+			return
+		}
+		if s.late(begun) {
+			s.Fatalf(
+				"stats are %+v, want %d messages, %d deliveries, %d leased", st, messages,
+				deliveries, leased,
+			)
+		}
 	}
 }

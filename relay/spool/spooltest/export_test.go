@@ -1,0 +1,34 @@
+package spooltest
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// RunServedInBubbles is RunServed for a store on the clock of a bubble: what
+// takes seconds with a database takes none.
+func RunServedInBubbles(t *testing.T, open func(t *testing.T) Served) {
+	for _, c := range servedCases() {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { c.runServed(t, inBubble(open(t))) })
+		})
+	}
+}
+
+// RunServedDurableInBubbles is RunServedDurable in the same way.
+func RunServedDurableInBubbles(t *testing.T, open func(t *testing.T) (reopen func() Served)) {
+	for _, c := range durableCases() {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				reopen := open(t)
+				c.runServedDurable(t, func() Served { return inBubble(reopen()) })
+			})
+		})
+	}
+}
+
+func inBubble(v Served) Served {
+	v.now, v.Advance = time.Now, time.Sleep
+	return v
+}
