@@ -46,6 +46,7 @@ var allowed = map[string][]string{
 	"relay/internal/sched": {
 		"relay/spool", "relay/internal/callback", "relay/internal/logkey",
 	},
+	"relay/internal/nodes":    {"relay/spool", "relay/internal/logkey"},
 	"relay/internal/callback": nil,
 	"relay/internal/logkey":   nil,
 	"relay/internal/policy": {

@@ -168,6 +168,12 @@ type Config struct {
 	// what share of them a destination or a sender may hold. Defaults to 100.
 	MaxDeliveries int
 
+	// LeaseTime is how long the store keeps a delivery for this relay after its
+	// last sign of life. Then another one that shares the store may make it:
+	// see Several relays in the overview. At least a second. Defaults to 2
+	// minutes.
+	LeaseTime time.Duration
+
 	// DrainTimeout bounds how long [Relay.Run] waits for sessions and
 	// deliveries under way when it ends. Defaults to 30 seconds.
 	DrainTimeout time.Duration

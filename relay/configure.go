@@ -95,6 +95,9 @@ func (cfg *Config) checkOwn(f *faults) {
 	if cfg.MaxDeliveries < 0 {
 		f.addf("MaxDeliveries", "%d is negative; 0 is the default, 100", cfg.MaxDeliveries)
 	}
+	if cfg.LeaseTime != 0 && cfg.LeaseTime < minLease {
+		f.addf("LeaseTime", "%v is less than a second; 0 is the default, 2m", cfg.LeaseTime)
+	}
 	if cfg.DrainTimeout < 0 {
 		f.addf("DrainTimeout", "%v is negative; 0 is the default, 30s", cfg.DrainTimeout)
 	}

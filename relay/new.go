@@ -21,6 +21,8 @@ import (
 const (
 	defaultDeliveries = 100
 	defaultDrain      = 30 * time.Second
+	defaultLease      = 2 * time.Minute
+	minLease          = time.Second
 )
 
 // New checks the configuration, reports every fault at once, and makes a relay.
@@ -37,6 +39,7 @@ func New(cfg Config) (*Relay, error) {
 		ports:     make(map[string]netip.AddrPort),
 		failed:    make(chan error, 1),
 		idle:      make(chan struct{}),
+		gone:      make(chan struct{}),
 		closed:    make(chan struct{}),
 		shutdown:  make(chan struct{}),
 		throttle: sync.OnceValue(func() *auth.Throttle {
@@ -57,6 +60,7 @@ func New(cfg Config) (*Relay, error) {
 	if cfg.Resolver != nil {
 		client.Resolver = boundResolver{calls: r.calls.resolver, of: cfg.Resolver}
 	}
+	client.Part = func(limit int) int { return r.nodes.Part(limit) }
 	r.client = outbound.New(client)
 	p, err := r.newSnapshot(cfg)
 	if err != nil {
@@ -69,9 +73,12 @@ func New(cfg Config) (*Relay, error) {
 	r.server = smtpd.New(smtpd.Config{
 		Hostname: cfg.Hostname, Logger: p.log, Settings: r.settings(p),
 	})
+	r.nodes = r.newNodes(&cfg)
 	r.attempts = r.newDeliverer()
 	r.sched = sched.New(sched.Config{
 		Store:       cfg.Spool,
+		LeaseTime:   cmp.Or(cfg.LeaseTime, defaultLease),
+		Elsewhere:   r.elsewhere,
 		Concurrency: cmp.Or(cfg.MaxDeliveries, defaultDeliveries),
 		RouteLimit:  func(k spool.Key) int { return r.snap.Load().routes.Limit(k) },
 		Local:       routing.Local(),

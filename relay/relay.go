@@ -11,6 +11,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/relay/internal/attempt"
 	"github.com/postern-mail/postern/relay/internal/header"
+	"github.com/postern-mail/postern/relay/internal/nodes"
 	"github.com/postern-mail/postern/relay/internal/outbound"
 	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/sched"
@@ -20,13 +21,14 @@ import (
 
 // Relay is a mail relay inside the application's process. Its methods may be
 // called from many goroutines at once. Several relays live side by side in one
-// process; each needs a spool of its own.
+// process; each needs a spool of its own, or one that several share.
 type Relay struct {
 	snap     atomic.Pointer[snapshot]
 	store    spool.Store
 	client   *outbound.Client
 	server   *smtpd.Server
 	sched    *sched.Scheduler
+	nodes    *nodes.Nodes
 	attempts *attempt.Deliverer
 	rates    policy.Rates
 	now      func() time.Time
@@ -53,6 +55,8 @@ type Relay struct {
 	leasing  context.CancelFunc // ends the scheduler
 	working  context.CancelFunc // ends the attempts under way
 	idle     chan struct{}      // closed when the scheduler has ended
+	alive    context.CancelFunc // ends the signs of life
+	gone     chan struct{}      // closed when there are none any more
 	closed   chan struct{}      // closed by Shutdown and Close
 	shutdown chan struct{}      // closed when Shutdown or Close is through
 	// leftBehind names what did not end. It may be read after shutdown.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"time"
 )
 
 // Reload gives the relay another configuration. Sessions under way go on under
@@ -12,8 +13,8 @@ import (
 // new one. Bindings are opened and closed as needed. On an error nothing has
 // changed.
 //
-// Hostname, MaxDeliveries and EventLog cannot change: each that does is a
-// *[postern.FieldError]. An empty Hostname is the old one. Spool, Logger,
+// Hostname, MaxDeliveries, LeaseTime and EventLog cannot change: each that does
+// is a *[postern.FieldError]. An empty Hostname is the old one. Spool, Logger,
 // Resolver, Dial and Now stay as they were.
 func (r *Relay) Reload(cfg Config) error {
 	p, opened, err := r.reload(cfg)
@@ -22,7 +23,8 @@ func (r *Relay) Reload(cfg Config) error {
 	}
 	tellListening(p.rules, p.log, opened)
 	warn(p.rules, p.log)
-	r.sched.Wake()
+	r.nodes.Announce()
+	r.sched.Limit()
 	return nil
 }
 
@@ -61,6 +63,10 @@ func (cfg *Config) checkFixed(old *Config) error {
 	deliveries := func(c *Config) int { return cmp.Or(c.MaxDeliveries, defaultDeliveries) }
 	if deliveries(cfg) != deliveries(old) {
 		f.add("MaxDeliveries", errFixed)
+	}
+	lease := func(c *Config) time.Duration { return cmp.Or(c.LeaseTime, defaultLease) }
+	if lease(cfg) != lease(old) {
+		f.add("LeaseTime", errFixed)
 	}
 	if cfg.EventLog != old.EventLog {
 		f.add("EventLog", errFixed)

@@ -91,7 +91,12 @@ func (r *Relay) start() {
 		warn(p.rules, p.log)
 		lease, stopLease := context.WithCancel(context.Background())
 		work, stopWork := context.WithCancel(context.Background())
-		r.leasing, r.working = stopLease, stopWork
+		alive, stopAlive := context.WithCancel(context.Background())
+		r.leasing, r.working, r.alive = stopLease, stopWork, stopAlive
+		go func() {
+			defer close(r.gone)
+			r.nodes.Run(alive)
+		}()
 		go callback.Run(func() {
 			defer close(r.idle)
 			r.sched.Run(lease, work)

@@ -88,8 +88,9 @@ func (r *Relay) drain(ctx context.Context) error {
 	late, stop := delayed(ctx, endGrace)
 	defer stop()
 	r.begin.Do(func() { // it never delivered, and does not begin now
-		r.leasing, r.working = func() {}, func() {}
+		r.leasing, r.working, r.alive = func() {}, func() {}, func() {}
 		close(r.idle)
+		close(r.gone)
 	})
 	wait(late, async(r.closeListeners)) // a Listen or Reload under way may take its time
 	r.leasing()
@@ -98,6 +99,8 @@ func (r *Relay) drain(ctx context.Context) error {
 	r.working()
 	sessions := r.server.Wait(late)
 	wait(late, r.idle)
+	r.alive()
+	wait(late, r.gone)
 	r.events.drain(late)
 	if err == nil {
 		err = ctx.Err()

@@ -50,8 +50,8 @@ func (d *Deliverer) Deliver(ctx context.Context, l *spool.Lease) (reached bool) 
 	a, lent := d.attemptOf(s.Settings, l)
 	s.tellAttempted(l, a)
 	results := try(ctx, s.Settings, l.Delivery.Key, lent, a)
-	if ctx.Err() != nil && allMayPass(results) {
-		s.giveBack(ctx, l) // the relay stops: this was no attempt
+	if isNoAttempt(ctx, results) {
+		s.giveBack(ctx, l)
 		return true
 	}
 	d.tried.note(l.Delivery.ID, true)
@@ -60,6 +60,20 @@ func (d *Deliverer) Deliver(ctx context.Context, l *spool.Lease) (reached bool) 
 		d.tried.note(l.Delivery.ID, false)
 	}
 	return isReached(results)
+}
+
+// isNoAttempt reports whether an attempt was broken off before it came to
+// anything: since the relay stops, or because its lease was lost. In the second
+// case somebody else may have delivered the message meanwhile, so that its
+// content is gone, and no failure counts.
+func isNoAttempt(ctx context.Context, results []delivery.Result) bool {
+	return ctx.Err() != nil && allMayPass(results) || leaseLost(ctx) && !anyTaken(results)
+}
+
+// leaseLost reports whether an attempt was ended because its lease was lost, or
+// could not be renewed.
+func leaseLost(ctx context.Context) bool {
+	return errors.Is(context.Cause(ctx), spool.ErrLeaseLost)
 }
 
 func (d *Deliverer) settler() *settler {

@@ -3,6 +3,7 @@ package attempt
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/postern-mail/postern/relay/delivery"
@@ -86,6 +87,11 @@ func allMayPass(results []delivery.Result) bool {
 		}
 	}
 	return true
+}
+
+// anyTaken reports whether some copy was taken.
+func anyTaken(results []delivery.Result) bool {
+	return slices.ContainsFunc(results, func(r delivery.Result) bool { return r.OK() })
 }
 
 // isReached tells whether the next hop could be talked to at all.

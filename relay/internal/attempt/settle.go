@@ -23,12 +23,13 @@ const (
 
 // settle settles a delivery, with the report to its sender and the events in
 // the same step, and publishes the events. It reports whether that is done.
+// Once the lease is lost it tries no more than once.
 func (s *settler) settle(ctx context.Context, o *outcome) bool {
 	err := s.step(ctx, o)
 	for wait := time.Second; mayPass(err) && wait <= settlePause && pause(ctx, wait); wait *= 2 {
 		err = s.step(ctx, o)
 	}
-	if mayPass(err) && len(o.report.rcpts) > 0 {
+	if mayPass(err) && len(o.report.rcpts) > 0 && !leaseLost(ctx) {
 		// What was delivered must not go out again, so it leaves, and its
 		// sender is never told of that success. What failed or waits is told of
 		// after another attempt.
@@ -87,6 +88,10 @@ func (s *settler) tellAttempted(l *spool.Lease, a *delivery.Attempt) {
 
 // giveBack ends a lease without an attempt.
 func (s *settler) giveBack(ctx context.Context, l *spool.Lease) {
+	if leaseLost(ctx) {
+		s.Log.Warn("attempt ended with its lease; it is made again, here or by another relay",
+			logkey.QueueID, l.Message.ID.String(), logkey.Attempt, l.Delivery.Attempts+1)
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
 	defer cancel()
 	held := spool.Held{ID: l.Delivery.ID, Token: l.Token}

@@ -51,11 +51,12 @@ func (c *Client) Close() error {
 }
 
 // Limit is the number of connections that a next hop takes at once: its
-// MaxConnections, or for a minute fewer after it would not serve that many.
+// MaxConnections, or this process's part of them, or for a minute fewer after it
+// would not serve that many.
 // domain is the one whose exchangers are meant if it has no hosts.
 func (c *Client) Limit(to *connector.NextHop, domain string) int {
 	h := ready(to, domain)
-	return c.pool.limit(h.key, h.MaxConnections)
+	return c.pool.limit(h.key, c.cfg.Part(h.MaxConnections))
 }
 
 // deadLast moves the names that failed of late, or are slow, behind the others.

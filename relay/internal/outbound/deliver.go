@@ -34,7 +34,7 @@ func (c *Client) Deliver(ctx context.Context, r *Request) []delivery.Result {
 // attempt makes one mail transaction on an idle connection or a new one.
 func (c *Client) attempt(ctx context.Context, t *transaction, h *hop) {
 	for {
-		cn, err := c.pool.get(ctx, h.key, h.MaxConnections)
+		cn, err := c.pool.get(ctx, h.key, c.cfg.Part(h.MaxConnections))
 		if err != nil {
 			t.give(lost(ctx, delivery.OpDial, "4.4.1", err))
 			return

@@ -45,6 +45,9 @@ type Config struct {
 	// Own tells whether this host itself listens at an address: MX delivery and
 	// address literals that lead there are a loop. nil: it listens nowhere.
 	Own func(netip.AddrPort) bool
+	// Part is this process's part of the connections that a next hop is to get
+	// from several, at least 1. nil: all of them.
+	Part func(limit int) int
 	// Dial opens a connection. nil: a net.Dialer.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Logger *slog.Logger
@@ -69,6 +72,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.Own == nil {
 		cfg.Own = func(netip.AddrPort) bool { return false }
+	}
+	if cfg.Part == nil {
+		cfg.Part = func(limit int) int { return limit }
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = new(net.Dialer).DialContext

@@ -71,6 +71,44 @@ func (h *hop) isMX() bool { return h.transport == nil && len(h.next.Hosts) == 0 
 
 const defaultLimit = 20
 
+// Serves reports whether a key leads somewhere here. Mail that matched no send
+// connector is for whoever has some.
+func (r *Routes) Serves(k spool.Key) bool {
+	switch k.Route {
+	case mailbox:
+		return r.mailboxes != nil
+	case transport:
+		return r.transport != nil
+	case unreachable, tooLarge:
+		return r.sends()
+	case resolve:
+		return true
+	}
+	return r.hopOf(k) != nil
+}
+
+// sends reports whether mail leaves from here at all.
+func (r *Routes) sends() bool { return r.transport != nil || len(r.hops) > 0 }
+
+// Served are the routes of all keys that lead somewhere here, and may not
+// elsewhere.
+func (r *Routes) Served() []string {
+	var list []string
+	if r.mailboxes != nil {
+		list = append(list, mailbox)
+	}
+	if r.transport != nil {
+		list = append(list, transport)
+	}
+	if r.sends() {
+		list = append(list, unreachable, tooLarge)
+	}
+	for _, h := range r.hops {
+		list = append(list, h.route)
+	}
+	return list
+}
+
 // Limit bounds the deliveries under way at once by one key.
 func (r *Routes) Limit(k spool.Key) int {
 	if h := r.hopOf(k); h != nil && h.transport == nil {

@@ -130,8 +130,8 @@ func (s *Scheduler) fillLocal(ctx, work context.Context) time.Duration {
 		k := spool.Key{Route: name}
 		r := s.routes.get(k)
 		n := min(r.room(&s.places.bounds, now), s.places.bounds.all-s.places.active)
-		if n <= 0 {
-			r.skipped = true
+		if n <= 0 || s.others.has(k, now) {
+			r.skipped = n <= 0
 			continue
 		}
 		leased, err := s.lease(ctx, spool.LeaseRequest{Max: n, Only: []spool.Key{k}})
@@ -149,13 +149,16 @@ func (s *Scheduler) fillLocal(ctx, work context.Context) time.Duration {
 	return wait
 }
 
-// markBusy collects the routes that can take nothing now. It returns when the
-// first resting one wakes, and how much each of the others can take.
+// markBusy collects the routes that can take nothing now, or are left to others.
+// It returns when the first resting one wakes, and how much each of the others can take.
 func (s *Scheduler) markBusy(now time.Time) (rest time.Duration, each int) {
-	rest, each = idleWait, slowStart
-	s.busy = s.busy[:0]
+	each = slowStart
+	s.busy, rest = s.others.busy(s.busy[:0], now)
 	more := s.more()
 	for k, r := range s.routes.byKey {
+		if s.others.has(k, now) {
+			continue
+		}
 		if r.until.After(now) {
 			rest = min(rest, r.until.Sub(now))
 		}
@@ -181,7 +184,7 @@ func (s *Scheduler) more() int {
 // take begins a delivery that was leased, or finds something else to do with
 // it.
 func (s *Scheduler) take(work context.Context, l *spool.Lease, now time.Time) {
-	if !s.hold(l) {
+	if !s.hold(l) || s.leave(l, now) {
 		return
 	}
 	if state, _ := s.cfg.Overdue(l); state == Expired {
@@ -261,6 +264,8 @@ func (s *Scheduler) run(work context.Context, l *spool.Lease, u *run) {
 			}
 			s.done <- f
 		}()
-		f.health = s.cfg.Deliver(work, l)
+		f.void = !s.attempt(work, l, func(ctx context.Context) {
+			f.health = s.cfg.Deliver(ctx, l)
+		})
 	})
 }

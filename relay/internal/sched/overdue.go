@@ -2,6 +2,7 @@ package sched
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/postern-mail/postern/relay/internal/callback"
@@ -108,7 +109,7 @@ func (s *Scheduler) startConclusion(work context.Context, l *spool.Lease, untrie
 			}
 			s.done <- finished{lease: l, untried: untried}
 		}()
-		s.cfg.Conclude(work, l)
+		s.attempt(work, l, func(ctx context.Context) { s.cfg.Conclude(ctx, l) })
 	})
 }
 
@@ -123,7 +124,7 @@ func (s *Scheduler) sweepRoutes(ctx, work context.Context) time.Duration {
 		}
 		w.on, w.looked, w.over = true, 0, 0
 	}
-	keys := s.routes.inTrouble(&s.places.bounds, now)
+	keys := slices.DeleteFunc(s.routes.inTrouble(&s.places.bounds, now), s.cfg.Elsewhere)
 	if len(keys) > 0 {
 		if wait := s.lookThrough(ctx, work, keys, now); wait > 0 {
 			return wait
@@ -169,7 +170,7 @@ func (s *Scheduler) lookThrough(
 
 // look concludes a delivery of a route in trouble, or gives it back.
 func (s *Scheduler) look(work context.Context, l *spool.Lease, now time.Time) {
-	if !s.hold(l) {
+	if !s.hold(l) || s.leave(l, now) {
 		return
 	}
 	w, places := &s.sweep, s.places.bounds.conclusions

@@ -64,6 +64,13 @@ func (t *routes) get(k spool.Key) *route {
 
 func (t *routes) most(k spool.Key) int { return max(1, t.limit(k)) }
 
+// lower sees that no route has more places than its limit is now.
+func (t *routes) lower() {
+	for k, r := range t.byKey {
+		r.limit = min(r.limit, t.most(k))
+	}
+}
+
 // forget drops the routes that nothing is known of, or that have rested and
 // were not tried for a while.
 func (t *routes) forget() {
@@ -78,7 +85,6 @@ func (t *routes) forget() {
 
 // learn takes in what an attempt has taught about a route.
 func (t *routes) learn(r *route, h Health, now time.Time) {
-	r.end(now)
 	r.reached = h == Reached
 	if r.reached {
 		r.failures, r.until = 0, time.Time{}

@@ -1,9 +1,12 @@
 package sched
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-mail/postern/relay/internal/callback"
@@ -11,18 +14,29 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// Config configures a Scheduler. Every field is required.
+const leaseTime = 2 * time.Minute
+
+// Config configures a Scheduler. Every field is required but LeaseTime and
+// Elsewhere.
 type Config struct {
 	Store spool.Store
+	// LeaseTime is how long the store keeps a delivery for this process after
+	// it has last renewed its leases. Defaults to 2 minutes.
+	LeaseTime time.Duration
+	// Elsewhere tells that a delivery is for another process that shares the
+	// store: it is left alone. Defaults to none.
+	Elsewhere func(k spool.Key) bool
 	// Concurrency bounds the deliveries under way at once.
 	Concurrency int
 	// RouteLimit bounds those of one route and domain, whatever their streams.
+	// [Scheduler.Limit] tells that it has changed.
 	RouteLimit func(k spool.Key) int
 	// Local are the routes that end in this process.
 	Local []string
 	// Owner tells for whom a delivery holds its place.
 	Owner func(l *spool.Lease) Owner
-	// Deliver makes one attempt and settles the lease.
+	// Deliver makes one attempt and settles the lease. When the lease is lost,
+	// ctx ends with the cause spool.ErrLeaseLost.
 	Deliver func(ctx context.Context, l *spool.Lease) Health
 	// Overdue tells what a delivery has coming without an attempt, and when
 	// that changes; zero if it does not.
@@ -37,11 +51,14 @@ type Config struct {
 type Scheduler struct {
 	cfg    Config
 	wake   chan struct{}
+	limit  atomic.Bool // RouteLimit has changed
 	done   chan finished
 	leases *leases
 	back   returns
 	places places
 	routes routes
+	others elsewhere
+	asked  time.Time // when the store was last asked
 	ahead  []*route  // those with deliveries waiting
 	dry    []*route  // those that were passed over and can take more
 	dryFor time.Time // since when
@@ -55,22 +72,27 @@ type finished struct {
 	lease   *spool.Lease
 	run     *run // nil for a conclusion
 	untried bool // a conclusion with an attempt
+	void    bool // it was not begun, or ended with its lease
 	health  Health
 }
 
 // New returns a scheduler that does nothing yet.
 func New(cfg Config) *Scheduler {
 	b := boundsOf(cfg.Concurrency)
+	if cfg.Elsewhere == nil {
+		cfg.Elsewhere = func(spool.Key) bool { return false }
+	}
 	return &Scheduler{
 		cfg:    cfg,
 		wake:   make(chan struct{}, 1),
 		done:   make(chan finished, cfg.Concurrency+b.conclusions),
-		leases: newLeases(cfg.Store, cfg.Logger),
+		leases: newLeases(cfg.Store, cmp.Or(cfg.LeaseTime, leaseTime), cfg.Logger),
 		places: placesOf(b),
 		routes: routes{
 			byKey: make(map[spool.Key]*route), limit: cfg.RouteLimit, local: cfg.Local,
 		},
-		pace: paceOf(b.open),
+		others: elsewhere{keys: make(map[spool.Key]*rest)},
+		pace:   paceOf(b.open),
 	}
 }
 
@@ -80,6 +102,12 @@ func (s *Scheduler) Wake() {
 	case s.wake <- struct{}{}:
 	default:
 	}
+}
+
+// Limit tells that the limits of routes have changed. Attempts under way go on.
+func (s *Scheduler) Limit() {
+	s.limit.Store(true)
+	s.Wake()
 }
 
 // Unsettled tells that the store did not take the settlement of a delivery
@@ -114,11 +142,12 @@ func (s *Scheduler) Run(ctx, work context.Context) {
 	s.windDown()
 }
 
-// keepLeases renews what is held until the function that it returns is called.
+// keepLeases renews what is held, and ends what could not be renewed, until the function that it returns is called.
 func (s *Scheduler) keepLeases() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var keeper sync.WaitGroup
 	keeper.Go(func() { callback.Run(func() { s.leases.keep(ctx) }) })
+	keeper.Go(func() { s.leases.watchOver(ctx) })
 	return func() {
 		cancel()
 		keeper.Wait()
@@ -127,6 +156,9 @@ func (s *Scheduler) keepLeases() (stop func()) {
 
 // step does what can be done now and returns how long to wait.
 func (s *Scheduler) step(ctx, work context.Context) time.Duration {
+	if s.limit.Swap(false) {
+		s.routes.lower()
+	}
 	s.concludeWaiting(work)
 	s.startWaiting(work)
 	s.flush()
@@ -186,7 +218,9 @@ func (s *Scheduler) finish(f finished) {
 	r := f.run.route
 	troubled := f.run.troubled
 	s.places.end(f.run, now)
-	s.routes.learn(r, f.health, now)
+	if r.end(now); !f.void {
+		s.routes.learn(r, f.health, now)
+	}
 	s.pace.finished++
 	s.pace.woken = s.pace.woken || troubled // another one may take its place
 	s.noteDry(r, now)
@@ -197,10 +231,10 @@ func (s *Scheduler) lease(ctx context.Context, r spool.LeaseRequest) (spool.Leas
 	var leased spool.Leased
 	err := s.leases.fresh(ctx)
 	if err == nil {
-		r.TTL = leaseTTL
-		began := time.Now()
+		r.TTL = s.leases.ttl
+		s.asked = time.Now()
 		leased, err = s.cfg.Store.Lease(ctx, r)
-		s.pace.called(time.Since(began))
+		s.pace.called(time.Since(s.asked))
 	}
 	s.failed = err != nil
 	if err != nil && ctx.Err() == nil {
@@ -212,7 +246,7 @@ func (s *Scheduler) lease(ctx context.Context, r spool.LeaseRequest) (spool.Leas
 // hold begins to hold what was leased, or puts it off if it is under way here
 // already.
 func (s *Scheduler) hold(l *spool.Lease) bool {
-	ok, wait := s.leases.add(l)
+	ok, wait := s.leases.add(l, s.asked)
 	if !ok {
 		s.back.add(l, wait)
 	}
@@ -234,4 +268,17 @@ func (s *Scheduler) flush() {
 	if ok {
 		s.pace.soon(wait + time.Millisecond)
 	}
+}
+
+// attempt calls f with a context that ends with the lease. It reports whether
+// what f returned counts: not if the lease ended before it.
+func (s *Scheduler) attempt(
+	work context.Context, l *spool.Lease, f func(context.Context),
+) (counts bool) {
+	ctx, ok := s.leases.begin(work, l.Delivery.ID)
+	if !ok {
+		return false
+	}
+	f(ctx)
+	return !errors.Is(context.Cause(ctx), spool.ErrLeaseLost)
 }
