@@ -162,6 +162,29 @@
 // with 5 places and gains one with each success, up to its send connector's
 // MaxConnections, or to what its hosts are seen to take.
 //
+// # Several relays
+//
+// Relays in several processes may share a spool that has a [spool.Nodes], such
+// as one in a database. Each delivers what is due. What one was busy with when
+// it died, or lost its way to the spool, goes out again when [Config].LeaseTime
+// has passed. A relay that could not tell the spool for so long that it lives
+// ends its attempts and begins no other before it has: it delivers nothing that
+// it cannot record any more. What a next hop has taken by then may be sent
+// twice.
+//
+// The relays count each other every few seconds, and each has its part of the
+// connections that a destination gets, one at least. As relays come and go the
+// parts follow; [Relay.Nodes] tells how many there are. MaxDeliveries counts
+// for each relay alone.
+//
+// Each relay has its own configuration. Mail for a send connector, Mailboxes or
+// a Transport that another one has and this one has not is left to that one; so
+// is, by a relay that sends nothing out, mail that matched no send connector.
+// When the other one is gone, and has not come back after LeaseTime, the mail
+// is routed anew by those that are left. So connectors may be added and removed
+// while relays are restarted one after the other. Those of one name ought to
+// lead to the same place.
+//
 // # DNS
 //
 // Without a [Config].Resolver the relay asks the servers of /etc/resolv.conf,
@@ -188,6 +211,7 @@
 //	the reply to the content                   10 minutes
 //	an attempt, also of a Transport            50 minutes
 //	the store, to settle an attempt            30 seconds
+//	a relay that has died, for its deliveries  2 minutes, or LeaseTime
 //
 // An address that is silent before MAIL leaves each of those behind it 10
 // seconds of the time for all, and so does TLS to the clear where that is

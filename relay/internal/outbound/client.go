@@ -51,9 +51,9 @@ func (c *Client) Close() error {
 }
 
 // Limit is the number of connections that a next hop takes at once: its
-// MaxConnections, or this process's part of them, or for a minute fewer after it
-// would not serve that many.
-// domain is the one whose exchangers are meant if it has no hosts.
+// MaxConnections, or this process's part of them, or for a minute fewer after
+// it would not serve that many. domain is the one whose exchangers are meant if
+// it has no hosts.
 func (c *Client) Limit(to *connector.NextHop, domain string) int {
 	h := ready(to, domain)
 	return c.pool.limit(h.key, c.cfg.Part(h.MaxConnections))

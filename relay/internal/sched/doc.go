@@ -54,16 +54,30 @@
 //
 // # Leases
 //
-// A lease lasts two minutes, and every half a minute all that are held are
-// renewed in one call, so that what a killed process held goes out again within
-// two and a half minutes. A delivery whose lease was lost all the same is not
-// begun. If it is under way already, its settlement is refused by the store,
-// and it is not begun a second time here before that attempt has ended. What
-// the store fails to settle stays leased for an hour ([Scheduler.Unsettled]).
+// A lease lasts [Config].LeaseTime, two minutes, and in a quarter of it all
+// that are held are renewed in one call, so that what a killed process held
+// goes out again within two and a half minutes.
+//
+// A lease that the store says is lost, or that could not be renewed until it
+// has ended by this process's own clock, may be somebody else's. It counts from
+// the start of the last call that went through, and is looked at when an
+// attempt begins: a process may be stopped at any point and go on hours later.
+// What waits with such a lease is not begun, and what is under way has its
+// context ended, with the cause spool.ErrLeaseLost. The store may refuse its
+// settlement, and it is not begun a second time here before that attempt has
+// ended. What the store fails to settle stays leased for an hour
+// ([Scheduler.Unsettled]).
+//
+// # Several processes
+//
+// A delivery that [Config].Elsewhere says is for another process goes back at
+// once, and its key is not asked for, for 10 milliseconds that double each time
+// to 15 seconds. Beyond a thousand such keys deliveries are kept from everybody
+// for that long, lest they are handed out here again and again.
 //
 // # Concurrency
 //
 // One goroutine runs [Scheduler.Run] and owns all state but the list of what is
-// held; another renews that; each delivery has a goroutine of its own, which
-// ends with the delivery.
+// held; one renews that, and one looks for what was not renewed in time; each
+// delivery has a goroutine of its own, which ends with the delivery.
 package sched

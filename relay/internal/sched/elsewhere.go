@@ -13,8 +13,8 @@ const (
 )
 
 // elsewhere are keys whose deliveries are for another process that shares the
-// store. They are not asked for, for a while that grows each time one was handed
-// out all the same.
+// store. They are not asked for, for a while that grows each time one was
+// handed out all the same.
 type elsewhere struct{ keys map[spool.Key]*rest }
 
 type rest struct {
@@ -62,14 +62,4 @@ func (e *elsewhere) busy(list []spool.Key, now time.Time) ([]spool.Key, time.Dur
 		}
 	}
 	return list, first
-}
-
-// leave gives a delivery back that is for another process, and reports whether
-// it is.
-func (s *Scheduler) leave(l *spool.Lease, now time.Time) bool {
-	if !s.cfg.Elsewhere(l.Delivery.Key) {
-		return false
-	}
-	s.giveBack(l, s.others.leave(l.Delivery.Key, now))
-	return true
 }

@@ -149,8 +149,9 @@ func (s *Scheduler) fillLocal(ctx, work context.Context) time.Duration {
 	return wait
 }
 
-// markBusy collects the routes that can take nothing now, or are left to others.
-// It returns when the first resting one wakes, and how much each of the others can take.
+// markBusy collects the routes that can take nothing now, or are left to
+// others. It returns when the first resting one wakes, and how much each of the
+// others can take.
 func (s *Scheduler) markBusy(now time.Time) (rest time.Duration, each int) {
 	each = slowStart
 	s.busy, rest = s.others.busy(s.busy[:0], now)

@@ -142,7 +142,8 @@ func (s *Scheduler) Run(ctx, work context.Context) {
 	s.windDown()
 }
 
-// keepLeases renews what is held, and ends what could not be renewed, until the function that it returns is called.
+// keepLeases renews what is held, and ends what could not be renewed, until the
+// function that it returns is called.
 func (s *Scheduler) keepLeases() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var keeper sync.WaitGroup
@@ -258,6 +259,16 @@ func (s *Scheduler) hold(l *spool.Lease) bool {
 func (s *Scheduler) giveBack(l *spool.Lease, wait time.Duration) {
 	s.leases.drop(l.Delivery.ID)
 	s.back.add(l, wait)
+}
+
+// leave gives a delivery back that is for another process, and reports whether
+// it is.
+func (s *Scheduler) leave(l *spool.Lease, now time.Time) bool {
+	if !s.cfg.Elsewhere(l.Delivery.Key) {
+		return false
+	}
+	s.giveBack(l, s.others.leave(l.Delivery.Key, now))
+	return true
 }
 
 func (s *Scheduler) flush() {
