@@ -30,6 +30,14 @@ var (
 // next is the node whose turn it is.
 func (p *pair) next() spool.Store { return p.nodes[p.calls.Add(1)%2] }
 
+// nodes are the two of a Served, or the store itself.
+func (s *suite) nodes() []spool.Store {
+	if p, ok := s.Store.(*pair); ok {
+		return p.nodes[:]
+	}
+	return []spool.Store{s.Store}
+}
+
 func (p *pair) Close() error { return errors.Join(p.nodes[0].Close(), p.nodes[1].Close()) }
 
 func (p *pair) Create(ctx context.Context, id spool.ID) (spool.Writer, error) {

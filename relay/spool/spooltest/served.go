@@ -116,14 +116,6 @@ func servedSuite(t *testing.T, v Served) *suite {
 	return s
 }
 
-// nodes are the two of a Served, or the store itself.
-func (s *suite) nodes() []spool.Store {
-	if p, ok := s.Store.(*pair); ok {
-		return p.nodes[:]
-	}
-	return []spool.Store{s.Store}
-}
-
 // otherCloses has one of two nodes end while the other goes on: what the one
 // held is free at the end of its lease.
 func (s *suite) otherCloses() {
