@@ -191,7 +191,9 @@ func (t *transaction) close(ctx context.Context) error {
 	if err := t.count(ctx); err != nil {
 		return err
 	}
-	t.notify(ctx)
+	if err := t.notify(ctx); err != nil {
+		return err
+	}
 	_, err := t.conn.Conn().PgConn().Exec(ctx, "COMMIT").ReadAll()
 	return err
 }

@@ -27,9 +27,10 @@ type Store struct {
 	log   *slog.Logger
 	node  spool.ID // of this store, random
 
-	steps steps
-	ready *ready
-	watch watcher
+	steps  steps
+	ready  *ready
+	watch  watcher
+	teller teller
 
 	ctx    context.Context // ends with the store
 	cancel context.CancelFunc
@@ -48,7 +49,8 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	}
 	s := &Store{
 		schemaName: schemaName(o.schema()), pool: pool, log: o.logger(), ready: newReady(),
-		mode: pool.Config().ConnConfig.DefaultQueryExecMode,
+		watch: newWatcher(),
+		mode:  pool.Config().ConnConfig.DefaultQueryExecMode,
 	}
 	if s.mode != pgx.QueryExecModeCacheStatement {
 		s.mode, s.poll = pgx.QueryExecModeCacheDescribe, true

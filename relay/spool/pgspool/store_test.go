@@ -24,7 +24,9 @@ func TestLife(t *testing.T) {
 		t.Fatal(string(b), err)
 	}
 	l := got.Leases[0]
-	if err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}); err != nil {
+	if err := s.Settle(
+		t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+	); err != nil {
 		t.Fatal(err)
 	}
 	st, err := s.Stats(t.Context())

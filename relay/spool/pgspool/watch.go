@@ -2,50 +2,115 @@ package pgspool
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-
-	"github.com/postern-mail/postern/relay/spool"
 )
 
 const (
-	pollEvery   = 100 * time.Millisecond // for what transactions of the application leave
-	tickEvery   = time.Second            // for what has become due, unless told
-	scanEvery   = 30 * time.Second       // for everything
-	tidyEvery   = time.Minute
-	scanPage    = 1000             // keys
-	tickMost    = 1000             // keys
-	watchLimit  = 20 * time.Second // for a statement
-	listenAgain = 5 * time.Second
+	tickEvery  = time.Second            // for what has become due, unless told
+	pollEvery  = 100 * time.Millisecond // for what nobody tells of
+	scanEvery  = 30 * time.Second       // for everything
+	scanPage   = 1000                   // keys in a statement
+	scanPause  = 10 * time.Millisecond  // between two of them
+	tickMost   = 1000                   // keys in a statement
+	nudgePause = 10 * time.Millisecond  // between looks, however often it is told
+	watchLimit = 20 * time.Second       // for a statement
+	watchAgain = time.Second            // after a failure
 )
 
 // watcher looks for what other processes and transactions of the application
 // have written, once somebody leases or follows.
 type watcher struct {
+	nudge chan struct{} // there is news
+
 	mu      sync.Mutex
 	started bool
-	nudge   chan struct{} // there is news
-	seen    time.Time     // rows that were due before that have been looked at
+
+	seen time.Time // rows that were due before that have been looked at
+	next int64     // where the scan goes on
 }
 
-// start makes the first scan and starts the goroutine that goes on.
+func newWatcher() watcher { return watcher{nudge: make(chan struct{}, 1), next: math.MinInt64} }
+
+// news tells the watcher that there is something to look at.
+func (w *watcher) news() {
+	select {
+	case w.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// start makes the first page of the scan and begins to watch.
 func (w *watcher) start(ctx context.Context, s *Store) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.started {
 		return nil
 	}
-	w.seen = time.Time{}
-	if _, err := s.scan(ctx, math.MinInt64); err != nil {
+	if _, err := s.scan(ctx); err != nil {
 		return err
 	}
-	w.nudge, w.started = make(chan struct{}, 1), true
-	s.tasks.Go(func() { s.watchOn() })
+	w.started = true
+	s.tasks.Go(s.watchOn)
+	if !s.poll {
+		s.tasks.Go(s.listenOn)
+	}
 	return nil
+}
+
+// chore is something that the watcher does again and again.
+type chore struct {
+	// do returns when it is to be done next.
+	do func(context.Context) (time.Duration, error)
+	// told makes it be done when there is news, too.
+	told bool
+	next time.Time
+}
+
+// watchOn looks for news until the store ends.
+func (s *Store) watchOn() {
+	chores := []*chore{
+		{do: s.tick, told: true},
+		{do: s.scan},
+	}
+	for s.ctx.Err() == nil {
+		wait := s.round(chores)
+		select {
+		case <-s.ctx.Done():
+		case <-time.After(wait):
+		case <-s.watch.nudge:
+			for _, c := range chores {
+				if c.told {
+					c.next = time.Time{}
+				}
+			}
+			time.Sleep(nudgePause)
+		}
+	}
+}
+
+// round does what is to be done now, and returns how long to wait.
+func (s *Store) round(chores []*chore) time.Duration {
+	wait := tickEvery
+	for _, c := range chores {
+		if time.Until(c.next) <= 0 {
+			c.next = time.Now().Add(s.run(c))
+		}
+		wait = min(wait, time.Until(c.next))
+	}
+	return max(wait, 0)
+}
+
+func (s *Store) run(c *chore) time.Duration {
+	ctx, cancel := context.WithTimeout(s.ctx, watchLimit)
+	defer cancel()
+	wait, err := c.do(ctx)
+	if err != nil && s.ctx.Err() == nil {
+		s.log.Warn("the queue cannot be looked at", "err", err)
+		return watchAgain
+	}
+	return wait
 }
 
 const scanText = `
@@ -58,90 +123,62 @@ WITH RECURSIVE k AS (
 		WHERE NOT d.held AND d.key > k.key ORDER BY d.key, d.at LIMIT 1) x)
 SELECT route, domain, stream, at, false FROM k LIMIT $2`
 
-// scan finds keys behind one in the order of their digests, and the place to go
-// on; MaxInt64 is the end.
-func (s *Store) scan(ctx context.Context, after int64) (next int64, err error) {
-	rows, err := s.query(ctx, s.pool, scanText, after, scanPage)
+// scan finds keys, a page of them at a time, in the order of their digests.
+func (s *Store) scan(ctx context.Context) (time.Duration, error) {
+	rows, err := s.query(ctx, s.pool, scanText, s.watch.next, scanPage)
 	if err != nil {
-		return after, err
+		return 0, err
 	}
 	due, err := readDue(rows)
 	if err != nil {
-		return after, err
+		return 0, err
 	}
 	s.ready.add(due...)
 	if len(due) < scanPage {
-		return math.MaxInt64, nil
+		s.watch.next = math.MinInt64
+		return scanEvery, nil
 	}
-	return digest(due[len(due)-1].key), nil
+	s.watch.next = digest(due[len(due)-1].key)
+	return scanPause, nil
 }
 
 const tickText = `
 SELECT route, domain, stream, min(at), false FROM @delivery
-WHERE NOT held AND at > $1 AND at <= @clock() GROUP BY key, route, domain, stream LIMIT $2`
+WHERE NOT held AND at > $1 AND at <= $2 GROUP BY key, route, domain, stream LIMIT $3`
 
-// tick finds the keys of rows that have become due since the last tick.
-func (s *Store) tick(ctx context.Context) error {
+// tick finds the keys of rows that have become due since the last tick, or were
+// written late.
+func (s *Store) tick(ctx context.Context) (time.Duration, error) {
 	var now time.Time
 	if err := s.row(ctx, s.pool, "SELECT @clock()").Scan(&now); err != nil {
-		return err
+		return 0, err
 	}
-	since := s.watch.seen.Add(-late)
-	if s.watch.seen.IsZero() {
-		since = now.Add(-scanEvery)
+	s.ready.tick(now)
+	since := s.watch.seen
+	if since.IsZero() || now.Sub(since) > scanEvery {
+		since = now.Add(-scanEvery) // the scan finds what is older
 	}
-	rows, err := s.query(ctx, s.pool, tickText, since, tickMost)
+	rows, err := s.query(ctx, s.pool, tickText, since.Add(-late), now, tickMost)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	due, err := readDue(rows)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	s.ready.tick(now)
 	s.ready.add(due...)
-	if len(due) < tickMost { // or the scan finds the rest
-		s.watch.seen = now
+	s.watch.seen = now
+	if s.poll {
+		return pollEvery, nil
 	}
-	return nil
+	return tickEvery, nil
 }
 
 // Wake receives a value when a delivery is due sooner than the last Lease told.
 func (s *Store) Wake() <-chan struct{} { return s.ready.wake }
 
-// watchOn looks for news until the store ends.
-func (s *Store) watchOn() {
-	for s.ctx.Err() == nil {
-		s.round()
-		select {
-		case <-s.ctx.Done():
-		case <-s.watch.nudge:
-		case <-time.After(pollEvery):
-		}
-	}
-}
-
-// round is one look at everything.
-func (s *Store) round() {
-	ctx, cancel := context.WithTimeout(s.ctx, watchLimit)
-	defer cancel()
-	if err := s.tick(ctx); err != nil && s.ctx.Err() == nil {
-		s.log.Warn("the queue cannot be looked at", "err", err)
-	}
-}
-
 // events tells the watcher that there are events without a place.
 func (w *watcher) events() {}
 
-// notify tells other processes.
-func (t *transaction) notify(ctx context.Context) {}
-
 // ended tells who follows that the store has ended.
 func (s *Store) ended() {}
-
-var (
-	_ spool.Store = (*Store)(nil)
-	_ spool.Waker = (*Store)(nil)
-	_             = pgx.ErrNoRows
-	_             = fmt.Sprint
-)

@@ -1,0 +1,112 @@
+package pgspool
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"sync"
+	"time"
+)
+
+const (
+	notifyEvery = 25 * time.Millisecond // at most: it takes a lock of the whole server
+	notifyLimit = 5 * time.Second
+	listenAgain = 5 * time.Second // after a failure
+)
+
+// channel is that of the notifications of a schema.
+func (n schemaName) channel() string {
+	sum := sha256.Sum256([]byte(n))
+	return "postern_" + hex.EncodeToString(sum[:8])
+}
+
+// teller tells other processes that there is news, at most every 25
+// milliseconds.
+type teller struct {
+	mu    sync.Mutex
+	last  time.Time
+	later bool // a notification is to come
+}
+
+// now reports whether to tell now. If not, f is called when it is time to, once
+// for all that have asked meanwhile.
+func (n *teller) now(f func()) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.later {
+		return false
+	}
+	wait := time.Until(n.last.Add(notifyEvery))
+	if wait <= 0 {
+		n.last = time.Now()
+		return true
+	}
+	n.later = true
+	time.AfterFunc(wait, func() {
+		n.mu.Lock()
+		n.later, n.last = false, time.Now()
+		n.mu.Unlock()
+		f()
+	})
+	return false
+}
+
+const notifyText = "SELECT pg_notify($1, $2)"
+
+// notify tells other processes of what the transaction has written.
+func (t *transaction) notify(ctx context.Context) error {
+	if len(t.due) == 0 && !t.logged || !t.teller.now(t.notifyLater) {
+		return nil
+	}
+	_, err := t.exec(ctx, t.conn, notifyText, t.channel(), t.node.String())
+	return err
+}
+
+func (s *Store) notifyLater() {
+	ctx, cancel := context.WithTimeout(s.ctx, notifyLimit)
+	defer cancel()
+	s.exec(ctx, s.pool, notifyText, s.channel(), s.node.String()) // or they find it by themselves
+}
+
+// listenOn waits for what other processes tell, until the store ends.
+func (s *Store) listenOn() {
+	for s.ctx.Err() == nil {
+		err := s.listen()
+		if s.ctx.Err() != nil {
+			return
+		}
+		s.log.Warn("no notifications for now", "err", err)
+		s.watch.news()
+		select {
+		case <-s.ctx.Done():
+		case <-time.After(listenAgain):
+		}
+	}
+}
+
+// listen waits on a connection that it takes out of the pool for good.
+func (s *Store) listen() error {
+	pooled, err := s.pool.Acquire(s.ctx)
+	if err != nil {
+		return err
+	}
+	conn := pooled.Hijack()
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), notifyLimit)
+		defer cancel()
+		conn.Close(ctx)
+	}()
+	if _, err := s.exec(s.ctx, conn, "LISTEN "+s.channel()); err != nil {
+		return err
+	}
+	s.watch.news() // what came before
+	for {
+		n, err := conn.WaitForNotification(s.ctx)
+		if err != nil {
+			return err
+		}
+		if n.Payload != s.node.String() {
+			s.watch.news()
+		}
+	}
+}
