@@ -72,6 +72,9 @@ type Message struct {
 	// ReportOf is the message that this one is a report about. Defaults to the
 	// zero ID for what is no report.
 	ReportOf ID
+	// Moves is how often the message was moved from one store to another.
+	// Whoever moves it counts. Defaults to 0.
+	Moves int
 	// Labels are the application's own; they appear on events.
 	Labels map[string]string
 }

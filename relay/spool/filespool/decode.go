@@ -134,6 +134,9 @@ func decodeCommit(meta []byte) (m spool.Message, own *ownFile, ds []spool.Delive
 	if d.at < len(d.b) {
 		m.NotBefore = fromNanos(d.time())
 	}
+	if d.at < len(d.b) {
+		m.Moves = d.int()
+	}
 	return m, h.own, ds, !d.bad
 }
 

@@ -192,15 +192,19 @@ func appendCommit(
 	for k, v := range m.Labels {
 		b = appendString(appendString(b, k), v)
 	}
-	more := m.Stream != "" || !m.ReportOf.IsZero() || !m.NotBefore.IsZero()
+	late := !m.NotBefore.IsZero() || m.Moves > 0
+	more := m.Stream != "" || !m.ReportOf.IsZero() || late
 	if m.Signatures > 0 || more {
 		b = binary.AppendUvarint(b, uint64(max(m.Signatures, 0)))
 	}
 	if more {
 		b = append(appendString(b, m.Stream), m.ReportOf[:]...)
 	}
-	if !m.NotBefore.IsZero() {
+	if late {
 		b = appendTime(b, nanos(m.NotBefore))
+	}
+	if m.Moves > 0 {
+		b = binary.AppendUvarint(b, uint64(m.Moves))
 	}
 	return b
 }

@@ -34,6 +34,7 @@ const (
 	messageNotBefore
 	messageReportOf
 	messageLabel
+	messageMoves
 )
 
 const (
@@ -142,6 +143,7 @@ func appendMessage(b []byte, m *spool.Message) []byte {
 		label.text(2, v)
 		f.bytes(messageLabel, label)
 	}
+	f.number(messageMoves, uint64(m.Moves))
 	return f
 }
 
@@ -177,6 +179,8 @@ func readMessage(b []byte) (m spool.Message, err error) {
 			copy(m.ReportOf[:], f.data)
 		case messageLabel:
 			readLabel(&m, f.data)
+		case messageMoves:
+			m.Moves = int(min(f.value, math.MaxInt32))
 		}
 	})
 	return m, err

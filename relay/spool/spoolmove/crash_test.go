@@ -1,6 +1,7 @@
 package spoolmove_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -133,4 +134,52 @@ func kill(
 		t.Errorf("killed at call %d: in the target are or were %v", p.calls, got)
 	}
 	return err == nil
+}
+
+// TestThereAndBack moves a queue to another store, back, and there again, each
+// time interrupted before the source knows: the keys of the first time do not
+// count for the last.
+func TestThereAndBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := memspool.New(nil), memspool.New(nil)
+		id := put(t, a, spool.Message{}, "x", to("a", "a"))
+		for i := range 5 {
+			_, err := spoolmove.Move(t.Context(), forgetful{a}, b, nil)
+			if !errors.Is(err, errDead) {
+				t.Fatal(err)
+			}
+			n, err := spoolmove.Move(t.Context(), a, b, nil)
+			if err != nil || n.Known != 1 || n.Messages+n.Held+n.Foreign != 0 {
+				t.Fatalf("move %d: %+v, %v", i, n, err)
+			}
+			if len(waiting(t, a)) != 0 || len(waiting(t, b)) != 1 {
+				t.Fatalf("move %d: %v, %v", i, waiting(t, a), waiting(t, b))
+			}
+			m, _, err := b.Find(t.Context(), id)
+			if err != nil || m.Moves != i+1 {
+				t.Fatalf("move %d: %+v, %v", i, m, err)
+			}
+			a, b = b, a
+		}
+	})
+}
+
+// forgetful is a store that is gone before it can settle.
+type forgetful struct{ store }
+
+func (forgetful) Settle(context.Context, spool.Settlement) error { return errDead }
+
+// TestSameStore leaves everything in a store that is moved into itself, or into
+// a copy of it.
+func TestSameStore(t *testing.T) {
+	t.Parallel()
+	s := memspool.New(nil)
+	put(t, s, spool.Message{}, "x", to("a", "a"), to("b", "b"))
+	n, err := spoolmove.Move(t.Context(), s, s, nil)
+	if err != nil || n != (spoolmove.Counts{Foreign: 1}) {
+		t.Errorf("moved %+v, %v", n, err)
+	}
+	if left := queue(t, s); len(left) != 2 {
+		t.Errorf("left are %q", left)
+	}
 }

@@ -12,11 +12,12 @@
 //
 // # Interruption
 //
-// Messages go one by one: committed to the target first, then ended in the
-// source. A Move that was killed in between, or failed, is simply called again.
-// It knows what the target has by the message's id, and by an idempotency key
-// that each commit carries, for the case that a relay has sent the message
-// since. That key is kept for a week: call Move again before that.
+// A message is committed to the target first, then ended in the source. A Move
+// that was killed in between, or failed, is simply called again. It knows what
+// it has moved by an idempotency key that each commit carries, also if a relay
+// has sent the message since. That key is kept for a week: call Move again
+// before that. A message that the target has without such a key is left, so
+// that nothing is lost when both are the same store.
 //
 // # Who works meanwhile
 //

@@ -11,11 +11,19 @@ import (
 )
 
 const (
-	// claimScope is that of the keys that the commits of a Move carry: the id
-	// of the message, kept for claimTTL.
+	// claimScope and claimTTL are those of the keys that the commits of a Move
+	// carry.
 	claimScope = "spoolmove"
 	claimTTL   = 7 * 24 * time.Hour
 )
+
+// claimOf makes the key by which a message is known to have been moved. It is
+// another one at each move, so that a message may come back to a store.
+func claimOf(m *spool.Message) *spool.Claim {
+	return &spool.Claim{
+		Scope: claimScope, Key: fmt.Sprintf("%v/%d", m.ID, m.Moves+1), TTL: claimTTL,
+	}
+}
 
 // message moves a message, or counts it as left.
 func (m *mover) message(ctx context.Context, ids []spool.DeliveryID) error {
@@ -33,12 +41,17 @@ func (m *mover) message(ctx context.Context, ids []spool.DeliveryID) error {
 		return err
 	}
 	n, err := m.copy(ctx, leases)
-	if errors.Is(err, spool.ErrDamaged) {
+	switch {
+	case errors.Is(err, spool.ErrDamaged):
 		m.log.Error("spoolmove: a message is damaged and left", "queue_id", id, "err", err)
 		m.add(Counts{Damaged: 1})
 		return m.giveBack(ctx, leases)
-	}
-	if err != nil {
+	case errors.Is(err, spool.ErrExists):
+		m.log.Error("spoolmove: the target has a message from elsewhere; it is left",
+			"queue_id", id)
+		m.add(Counts{Foreign: 1})
+		return m.giveBack(ctx, leases)
+	case err != nil:
 		err = fmt.Errorf("spoolmove: message %v: %w", id, err)
 		return errors.Join(err, m.giveBack(ctx, leases))
 	}
@@ -50,26 +63,24 @@ func (m *mover) message(ctx context.Context, ids []spool.DeliveryID) error {
 }
 
 // copy makes a message and what is left of its deliveries durable in the
-// target, unless it has or has had it.
+// target, unless an earlier Move has.
 func (m *mover) copy(ctx context.Context, leases []spool.Lease) (Counts, error) {
-	id := leases[0].Message.ID
-	if _, _, known, err := m.keys.Claimed(ctx, claimScope, id.String()); known || err != nil {
-		return Counts{Known: 1}, err
-	}
 	for i := range leases {
 		if err := leases[i].Damaged; err != nil {
 			return Counts{}, err
 		}
 	}
-	w, err := m.to.Create(ctx, id)
-	if errors.Is(err, spool.ErrExists) {
-		return Counts{Known: 1}, nil
+	msg := &leases[0].Message
+	claim := claimOf(msg)
+	if _, _, known, err := m.keys.Claimed(ctx, claim.Scope, claim.Key); known || err != nil {
+		return Counts{Known: 1}, err
 	}
+	w, err := m.to.Create(ctx, msg.ID)
 	if err != nil {
 		return Counts{}, err
 	}
 	defer w.Abort()
-	if err := m.content(ctx, w, id); err != nil {
+	if err := m.content(ctx, w, msg.ID); err != nil {
 		return Counts{}, err
 	}
 	// It may have taken a while.
@@ -80,14 +91,10 @@ func (m *mover) copy(ctx context.Context, leases []spool.Lease) (Counts, error) 
 	if len(lost) > 0 {
 		return Counts{}, spool.ErrLeaseLost
 	}
-	err = w.Commit(ctx, commitOf(leases))
-	if claimed, ok := errors.AsType[*spool.ClaimedError](err); errors.Is(err, spool.ErrExists) ||
-		ok && claimed.Message == id {
-		return Counts{Known: 1}, nil
+	if err := w.Commit(ctx, commitOf(leases, claim)); err != nil {
+		return Counts{}, err
 	}
-	return Counts{
-		Messages: 1, Deliveries: int64(len(leases)), Bytes: leases[0].Message.Size,
-	}, err
+	return Counts{Messages: 1, Deliveries: int64(len(leases)), Bytes: msg.Size}, nil
 }
 
 // content copies the content of a message.
@@ -102,13 +109,9 @@ func (m *mover) content(ctx context.Context, w spool.Writer, id spool.ID) error 
 }
 
 // commitOf makes a commit of the deliveries of a message.
-func commitOf(leases []spool.Lease) spool.Commit {
-	c := spool.Commit{
-		Message: leases[0].Message,
-		Claim: &spool.Claim{
-			Scope: claimScope, Key: leases[0].Message.ID.String(), TTL: claimTTL,
-		},
-	}
+func commitOf(leases []spool.Lease, claim *spool.Claim) spool.Commit {
+	c := spool.Commit{Message: leases[0].Message, Claim: claim}
+	c.Message.Moves++
 	for i := range leases {
 		c.Deliveries = append(c.Deliveries, leases[i].Delivery)
 	}

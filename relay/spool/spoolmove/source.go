@@ -2,7 +2,6 @@ package spoolmove
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"iter"
 	"time"
@@ -28,18 +27,11 @@ func (m *mover) alone(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	me := "spoolmove-" + rand.Text()
-	_, live, err := nodes.Beat(ctx, relays, me, time.Second)
-	if err != nil {
-		return err
+	live, err := nodes.Live(ctx, relays)
+	if err == nil && live > 0 {
+		err = ErrServed
 	}
-	if _, _, err := nodes.Beat(ctx, relays, me, 0); err != nil {
-		return err
-	}
-	if live > 1 {
-		return ErrServed
-	}
-	return nil
+	return err
 }
 
 // messages yields the deliveries of the source, those of a message together.

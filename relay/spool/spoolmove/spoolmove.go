@@ -36,6 +36,9 @@ type Counts struct {
 	Known int64
 	// Held are messages of which somebody else holds a delivery. They are left.
 	Held int64
+	// Foreign are messages that the target has, but from no Move: is it the
+	// same store, or a copy? They are left.
+	Foreign int64
 	// Damaged are messages that cannot be read. They are left.
 	Damaged int64
 }
@@ -51,9 +54,9 @@ type Options struct {
 }
 
 // Move moves all messages, and returns when the source has none left but those
-// that it counts as Held and Damaged. It needs a [spool.Manager] as its source
-// and a [spool.Keys] as its target; both are shared by no other Move. o may be
-// nil. After an error, which may be that of ctx, call it again.
+// that it counts as Held, Foreign and Damaged. It needs a [spool.Manager] as
+// its source and a [spool.Keys] as its target; both are shared by no other
+// Move. o may be nil. After an error, which may be that of ctx, call it again.
 func Move(ctx context.Context, from, to spool.Store, o *Options) (Counts, error) {
 	m, err := newMover(from, to, o)
 	if err != nil {
@@ -64,7 +67,7 @@ func Move(ctx context.Context, from, to spool.Store, o *Options) (Counts, error)
 	}
 	err = m.pass(ctx)
 	if err == nil && m.count.Held > 0 && rest(ctx, leaseTTL) {
-		m.count.Held, m.count.Damaged = 0, 0
+		m.count.Held, m.count.Foreign, m.count.Damaged = 0, 0, 0
 		err = m.pass(ctx)
 	}
 	return m.count, err
@@ -114,6 +117,7 @@ func (m *mover) add(n Counts) {
 	c.Bytes += n.Bytes
 	c.Known += n.Known
 	c.Held += n.Held
+	c.Foreign += n.Foreign
 	c.Damaged += n.Damaged
 	m.progress(*c)
 }

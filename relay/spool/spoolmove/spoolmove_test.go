@@ -207,37 +207,26 @@ func TestFullTarget(t *testing.T) {
 	}
 }
 
-// served is a store with relays.
-type served struct {
-	store
-	relays int
-	here   map[string]bool
-}
-
-func (s served) Beat(
-	_ context.Context, group, member string, ttl time.Duration,
-) (rank, live int, err error) {
-	if ttl <= 0 {
-		delete(s.here, member)
-		return 0, 0, nil
-	}
-	s.here[member] = group == "relay"
-	return s.relays, s.relays + 1, nil
-}
-
-// TestServedSource refuses a source that a relay runs on, and is no member of
-// it in the end.
+// TestServedSource refuses a source that a relay runs on.
 func TestServedSource(t *testing.T) {
 	t.Parallel()
 	from, target := memspool.New(nil), memspool.New(nil)
 	put(t, from, spool.Message{}, "1", to("a", "a"))
-	s := served{from, 1, map[string]bool{}}
-	got, err := spoolmove.Move(t.Context(), s, target, nil)
-	if !errors.Is(err, spoolmove.ErrServed) || len(queue(t, target)) != 0 || len(s.here) != 0 {
-		t.Fatalf("moved %+v, %v, member %v", got, err, s.here)
+	beat := func(s *memspool.Store, group string, ttl time.Duration) {
+		t.Helper()
+		if _, _, err := s.Beat(t.Context(), group, "node", ttl); err != nil {
+			t.Fatal(err)
+		}
 	}
-	s.relays = 0
-	if got, err := spoolmove.Move(t.Context(), s, target, nil); err != nil || got.Messages != 1 {
+	beat(target, "relay", time.Hour)
+	beat(from, "follow/orders", time.Hour)
+	beat(from, "relay", time.Hour)
+	got, err := spoolmove.Move(t.Context(), from, target, nil)
+	if !errors.Is(err, spoolmove.ErrServed) || len(queue(t, target)) != 0 {
+		t.Fatalf("moved %+v, %v", got, err)
+	}
+	beat(from, "relay", 0)
+	if got, err = spoolmove.Move(t.Context(), from, target, nil); err != nil || got.Messages != 1 {
 		t.Fatalf("moved %+v, %v", got, err)
 	}
 }

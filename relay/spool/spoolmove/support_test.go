@@ -132,7 +132,7 @@ func queue(t testing.TB, s store) []string {
 func line(it spool.Item, content string) string {
 	m, d := it.Message, it.Delivery
 	m.Created, m.NotBefore = m.Created.UTC(), m.NotBefore.UTC()
-	d.ID.Seq, d.Due, d.Expires = 0, d.Due.UTC(), d.Expires.UTC()
+	m.Moves, d.ID.Seq, d.Due, d.Expires = 0, 0, d.Due.UTC(), d.Expires.UTC()
 	labels := slices.Sorted(maps.Keys(m.Labels))
 	return fmt.Sprintf("%v %q %+q %+q %q", m.ID, labels, fmt.Sprintf("%+v", m),
 		fmt.Sprintf("%+v", d), content)

@@ -75,6 +75,7 @@ func (s *suite) roundTrip() {
 		Origin:     spool.Origin{Connector: "apps", Remote: "192.0.2.1:4711", User: "alice"},
 		Labels:     map[string]string{"tenant": "blue", "": "empty"},
 		Stream:     "news", ReportOf: s.id(), NotBefore: s.now.Add(time.Hour),
+		Moves: 2,
 	}
 	ds := []spool.Delivery{
 		{
@@ -133,10 +134,10 @@ func (s *suite) roundTrip() {
 // show prints what a store must give back; times as instants.
 func show(m spool.Message, d spool.Delivery) string {
 	at := func(t time.Time) string { return t.UTC().Round(0).Format(time.RFC3339Nano) }
-	return fmt.Sprintf("%v %s %q %q %q %q %v %d %d %+v %v %q %v %s\n%v %q %+v due %s expires %s "+
-		"attempts %d",
+	return fmt.Sprintf("%v %s %q %q %q %q %v %d %d %+v %v %q %v %s %d\n"+
+		"%v %q %+v due %s expires %s attempts %d",
 		m.ID, at(m.Created), m.From, m.EnvelopeID, m.Return, m.Body, m.UTF8, m.Signatures,
-		m.Size, m.Origin, m.Labels, m.Stream, m.ReportOf, at(m.NotBefore),
+		m.Size, m.Origin, m.Labels, m.Stream, m.ReportOf, at(m.NotBefore), m.Moves,
 		d.ID, d.Key, d.Recipients, at(d.Due), at(d.Expires), d.Attempts)
 }
 
