@@ -122,11 +122,13 @@ func TestLostLeaseEndsItsAttempt(t *testing.T) {
 			}
 		})
 		time.Sleep(40 * time.Second)
+		synctest.Wait()
 		held := spool.Held{ID: lease.Delivery.ID, Token: lease.Token}
 		if err := c.store.Return(t.Context(), time.Hour, []spool.Held{held}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(30 * time.Second)
+		synctest.Wait()
 		if !errors.Is(cause, spool.ErrLeaseLost) || took != time.Minute {
 			t.Errorf("the attempt ended by %v after %v", cause, took)
 		}

@@ -68,6 +68,13 @@ func (k *link) Settle(ctx context.Context, s spool.Settlement) error {
 	return k.Store.Settle(ctx, s)
 }
 
+// handed is how many deliveries were leased by this way.
+func (k *link) handed() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.leased
+}
+
 // crowd are several schedulers on one store. It sees that no delivery is begun
 // while another of them is at it.
 type crowd struct {
