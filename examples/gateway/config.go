@@ -37,10 +37,10 @@ func sendersOf(path string) map[string][]string {
 	return f.Senders
 }
 
-// load reads a configuration file and returns it with the directory of the
-// spool and every fault, those that only a relay finds among them. It opens
-// neither sockets nor the spool.
-func load(path string, last *lasting, log *slog.Logger) (relay.Config, string, faults) {
+// load reads a configuration file and returns it with the place of the spool
+// and every fault, those that only a relay finds among them. It opens neither
+// sockets nor the spool.
+func load(path string, last *lasting, log *slog.Logger) (relay.Config, storage, faults) {
 	l := &loader{dir: filepath.Dir(path), lasting: last, log: log}
 	text, err := os.ReadFile(path)
 	if err == nil {
@@ -48,11 +48,11 @@ func load(path string, last *lasting, log *slog.Logger) (relay.Config, string, f
 	}
 	if err != nil {
 		l.add("-config", "%w", err)
-		return relay.Config{}, "", l.faults
+		return relay.Config{}, storage{}, l.faults
 	}
 	f, ok := l.decode(string(text))
 	if !ok {
-		return relay.Config{}, "", l.faults
+		return relay.Config{}, storage{}, l.faults
 	}
 	cfg := relay.Config{
 		Hostname:          f.Hostname,
@@ -102,14 +102,12 @@ func load(path string, last *lasting, log *slog.Logger) (relay.Config, string, f
 			Signer: l.signer(fmt.Sprintf("dkim[%d].key", i), k.Key),
 		})
 	}
-	if f.Spool == "" {
-		l.require("spool", "a directory for the queue is required")
-	}
+	place := l.storage(path, f)
 	trial := cfg
 	trial.Spool = memspool.New(nil)
 	_, err = relay.New(trial)
 	l.explain(err)
-	return cfg, l.path(f.Spool), l.faults
+	return cfg, place, l.faults
 }
 
 func (l *loader) users(f *file) *auth.Server {

@@ -52,12 +52,12 @@ func sample(t testing.TB) string {
 
 func TestSample(t *testing.T) {
 	name := site(t, sample(t))
-	cfg, dir, found := load(name, newLasting(), slog.New(slog.DiscardHandler))
+	cfg, place, found := load(name, newLasting(), slog.New(slog.DiscardHandler))
 	if len(found) > 0 {
 		t.Fatal(found)
 	}
-	if dir != filepath.Join(filepath.Dir(name), "spool") {
-		t.Errorf("spool %s", dir)
+	if place.String() != filepath.Join(filepath.Dir(name), "spool") {
+		t.Errorf("spool %s", place)
 	}
 	c := cfg.Connectors[0]
 	if len(c.RemoteIPRanges) != 3 || c.PermissionGroups != connector.AnonymousUsers ||
@@ -156,7 +156,7 @@ tls_domain = "mail.example.net"
 username = "app"
 password_file = "people.txt"
 `)
-	cfg, dir, found := load(name, newLasting(), slog.New(slog.DiscardHandler))
+	cfg, place, found := load(name, newLasting(), slog.New(slog.DiscardHandler))
 	if len(found) > 0 {
 		t.Fatal(found)
 	}
@@ -186,9 +186,9 @@ password_file = "people.txt"
 		!cfg.CompleteAddresses || cfg.Pressure.QueueHigh != 1000 || cfg.Pressure.DiskMedium != -1 {
 		t.Errorf("%+v, %+v", d, cfg.Pressure)
 	}
-	if dir != "/var/spool/gateway" || cfg.DrainTimeout != 5*time.Second ||
+	if place.String() != "/var/spool/gateway" || cfg.DrainTimeout != 5*time.Second ||
 		cfg.EventLog.Retention != 720*time.Hour {
-		t.Errorf("spool %s, %+v", dir, cfg)
+		t.Errorf("spool %s, %+v", place, cfg)
 	}
 }
 

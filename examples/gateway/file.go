@@ -16,11 +16,14 @@ type file struct {
 	Hostname      string
 	DefaultDomain string
 	Postmaster    string
-	Spool         string // directory, made if missing
+	Spool         string // directory, made if missing, or postgres:// URL
 	Users         string // htpasswd file
 	Scram         bool   // every user has SCRAM keys, which gateway -password prints
 	MaxDeliveries int
 	DrainTimeout  time.Duration
+	// SpoolPasswordFile has the password of a spool in a database,
+	// ScramSecretFile what the salts of unknown users are made of.
+	SpoolPasswordFile, ScramSecretFile string
 	// RequireEncryption refuses connectors that take content without TLS beyond
 	// loopback.
 	RequireEncryption bool

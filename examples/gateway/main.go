@@ -8,6 +8,8 @@
 //		prints how the relay would decide, and why
 //	gateway -password
 //		reads a password, prints what the users file keeps: user:<this>
+//	gateway -move-spool FROM TO
+//		moves the queue from one directory or postgres:// URL to another
 //	gateway -from-exchange DIR
 //		prints a file made from the dumps of an Exchange server in DIR
 //
@@ -40,7 +42,6 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/event"
-	"github.com/postern-mail/postern/relay/spool/filespool"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -49,6 +50,8 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 type task struct {
 	config           string
 	check, password  bool
+	move             bool
+	from, to         string // of move
 	explain          string
 	dumps            string // directory
 	server, hostname string
@@ -64,6 +67,8 @@ func parse(args []string, stderr io.Writer) (c task, code int, ok bool) {
 		"such as remote=ADDRESS from=MAILBOX to=MAILBOX")
 	flags.BoolVar(&c.password, "password", false, "read a password from standard input and "+
 		"print what the users file keeps of it, for SCRAM too")
+	flags.BoolVar(&c.move, "move-spool", false, "move the queue `FROM TO`, each a directory or a "+
+		"postgres:// URL; no gateway may run on FROM; start it again after a failure")
 	flags.StringVar(&c.dumps, "from-exchange", "", "print a configuration file made from the "+
 		"dumps of an Exchange server in `directory`")
 	flags.StringVar(&c.server, "server", "", "with -from-exchange, `name` of the server whose "+
@@ -75,7 +80,9 @@ func parse(args []string, stderr io.Writer) (c task, code int, ok bool) {
 		return c, 0, false
 	case err != nil: // which Parse has told
 		return c, 2, false
-	case flags.NArg() > 0, c.dumps == "" && c.server+c.hostname != "":
+	case c.move && flags.NArg() == 2:
+		c.from, c.to = flags.Arg(0), flags.Arg(1)
+	case c.move, flags.NArg() > 0, c.dumps == "" && c.server+c.hostname != "":
 		flags.Usage()
 		return c, 2, false
 	}
@@ -91,6 +98,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return code
 	case c.password:
 		return keep(stdin, stdout, stderr)
+	case c.move:
+		return moveSpool(c.from, c.to, stdout, stderr)
 	case c.dumps != "":
 		return fromExchange(c.dumps, c.server, c.hostname, stdout, stderr)
 	case c.check:
@@ -121,20 +130,20 @@ func serve(path string, stdout, stderr io.Writer) int {
 	defer lines.Close()
 	log := textLog(lines)
 	last := newLasting()
-	cfg, dir, found := load(path, last, log)
+	cfg, place, found := load(path, last, log)
 	if len(found) > 0 {
 		return report(found, lines)
 	}
-	store, err := filespool.Open(dir, &filespool.Options{Logger: log})
+	queue, closeQueue, err := place.Open(context.Background(), log)
 	if err != nil {
 		log.Error("cannot open the spool", "err", err)
 		return 1
 	}
-	defer store.Close()
+	defer closeQueue()
 	events := newEventLog(stdout, log)
 	defer events.Close()
-	cfg.Spool, cfg.Logger, cfg.Events = store, log, events.Add
-	last.keep(dir, cfg.Auth, log)
+	cfg.Spool, cfg.Logger, cfg.Events = queue, log, events.Add
+	last.keep(place.scramSecret, cfg.Auth, log)
 	r, err := relay.New(cfg)
 	if err != nil {
 		log.Error("cannot start", "err", err)
@@ -164,7 +173,7 @@ func serve(path string, stdout, stderr io.Writer) int {
 				continue
 			}
 			manager.Reloading()
-			reload(r, path, dir, last, events.Add, log)
+			reload(r, path, place, last, events.Add, log)
 			manager.Send("READY=1")
 		}
 	}()
@@ -198,12 +207,13 @@ func keep(stdin io.Reader, stdout, stderr io.Writer) int {
 // reload takes over a changed file; a faulty one changes nothing. Sessions
 // under way go on.
 func reload(
-	r *relay.Relay, path, dir string, last *lasting, events func(event.Event), log *slog.Logger,
+	r *relay.Relay, path string, place storage, last *lasting, events func(event.Event),
+	log *slog.Logger,
 ) {
-	cfg, newDir, found := load(path, last, log)
+	cfg, newPlace, found := load(path, last, log)
 	if len(found) == 0 {
 		cfg.Events = events
-		last.keep(dir, cfg.Auth, log)
+		last.keep(place.scramSecret, cfg.Auth, log)
 		found.explain(r.Reload(cfg))
 	}
 	for _, f := range found {
@@ -212,8 +222,8 @@ func reload(
 	if len(found) > 0 {
 		return
 	}
-	if newDir != dir {
-		log.Warn("another spool takes a restart", "spool", newDir)
+	if newPlace.String() != place.String() {
+		log.Warn("another spool takes a restart", "spool", newPlace.String())
 	}
 	log.Info("configuration reloaded", "file", path)
 }

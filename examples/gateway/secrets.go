@@ -14,19 +14,18 @@ import (
 )
 
 const (
-	secretName = "scram-secret" // in the directory of the spool
+	secretName = "scram-secret" // in the directory of the spool, by default
 	secretSize = 32             // octets
 )
 
 // keep gives the server the secret of the salts of unknown users, which stays
 // the same over restarts in a file of its own. It does nothing where nobody
 // logs on by SCRAM.
-func (l *lasting) keep(dir string, s *auth.Server, log *slog.Logger) {
+func (l *lasting) keep(name string, s *auth.Server, log *slog.Logger) {
 	if s == nil || s.SCRAM == nil {
 		return
 	}
 	if !l.kept {
-		name := filepath.Join(dir, secretName)
 		secret, err := readSecret(name)
 		if err != nil {
 			log.Error("the secret of SCRAM is another one after each start, which tells who is "+

@@ -65,9 +65,9 @@ func TestSecretThatCannotBeKept(t *testing.T) {
 		}
 		var log bytes.Buffer
 		last, first := newLasting(), &auth.Server{SCRAM: auth.SCRAMStoreFunc(nil)}
-		last.keep(dir, first, textLog(&log))
+		last.keep(filepath.Join(dir, secretName), first, textLog(&log))
 		second := &auth.Server{SCRAM: auth.SCRAMStoreFunc(nil)}
-		last.keep(dir, second, textLog(&log))
+		last.keep(filepath.Join(dir, secretName), second, textLog(&log))
 		if len(first.SCRAMSecret) != secretSize ||
 			!slices.Equal(first.SCRAMSecret, second.SCRAMSecret) {
 			t.Errorf("%s: %d octets, then others", name, len(first.SCRAMSecret))
@@ -81,8 +81,8 @@ func TestSecretThatCannotBeKept(t *testing.T) {
 // TestNoSecretWithoutSCRAM leaves no file that nobody needs.
 func TestNoSecretWithoutSCRAM(t *testing.T) {
 	dir := t.TempDir()
-	newLasting().keep(dir, nil, textLog(t.Output()))
-	newLasting().keep(dir, new(auth.Server), textLog(t.Output()))
+	newLasting().keep(filepath.Join(dir, secretName), nil, textLog(t.Output()))
+	newLasting().keep(filepath.Join(dir, secretName), new(auth.Server), textLog(t.Output()))
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
 		t.Errorf("%v, %v", entries, err)
 	}

@@ -29,10 +29,10 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/examples/internal/openspool"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/admin"
 	"github.com/postern-mail/postern/relay/spool"
-	"github.com/postern-mail/postern/relay/spool/filespool"
 )
 
 const (
@@ -45,12 +45,13 @@ func main() {
 	web := flag.String("addr", "127.0.0.1:8025", "`address` of the web pages")
 	anonymous := flag.String("relay", "127.0.0.1:2525", "`address` of the relay for this host")
 	submission := flag.String("submission", "127.0.0.1:2587", "`address` for users who log on")
-	dir := flag.String("spool", "", "`directory` of the queue; a temporary one if empty")
+	place := flag.String("spool", "", "`directory` or postgres:// URL of the queue; a temporary "+
+		"directory if empty")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Stdout, *web, *anonymous, *submission, *dir); err != nil {
+	if err := run(ctx, os.Stdout, *web, *anonymous, *submission, *place); err != nil {
 		fmt.Fprintln(os.Stderr, "webapp:", err)
 		if errors.Is(err, syscall.EADDRINUSE) {
 			fmt.Fprintln(
@@ -62,21 +63,25 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, out io.Writer, web, anonymous, submission, dir string) error {
+func run(ctx context.Context, out io.Writer, web, anonymous, submission, where string) error {
 	temp, err := os.MkdirTemp("", "webapp-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(temp)
-	if dir == "" {
-		dir = filepath.Join(temp, "spool")
+	if where == "" {
+		where = filepath.Join(temp, "spool")
 	}
-	store, err := filespool.Open(dir, &filespool.Options{Logger: slog.Default()})
+	place, err := openspool.Parse(where)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	a, err := newApp(store, temp, anonymous, submission)
+	queue, closeQueue, err := place.Open(ctx, slog.Default())
+	if err != nil {
+		return err
+	}
+	defer closeQueue()
+	a, err := newApp(queue, temp, anonymous, submission)
 	if err != nil {
 		return err
 	}
