@@ -17,34 +17,34 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"github.com/postern-mail/postern/examples/internal/proc"
+	"github.com/postern-mail/postern/examples/internal/smtpload"
 )
 
 // load is one scenario's mail.
 type load struct {
-	key      string
-	sessions int
-	size     int // of the body, in bytes
-	messages int
-	reuse    bool // of connections
+	key string
+	smtpload.Load
 }
 
 func loads() []load {
 	return []load{
-		{key: "a", sessions: 1, size: 1 << 10, messages: 1000},
-		{key: "b", sessions: 20, size: 10 << 10, messages: 5000},
-		{key: "c", sessions: 20, size: 1 << 20, messages: 300},
-		{key: "d", sessions: 100, size: 1 << 10, messages: 5000},
-		{key: "d2", sessions: 100, size: 1 << 10, messages: 5000, reuse: true},
+		{"a", smtpload.Load{Sessions: 1, Size: 1 << 10, Messages: 1000}},
+		{"b", smtpload.Load{Sessions: 20, Size: 10 << 10, Messages: 5000}},
+		{"c", smtpload.Load{Sessions: 20, Size: 1 << 20, Messages: 300}},
+		{"d", smtpload.Load{Sessions: 100, Size: 1 << 10, Messages: 5000}},
+		{"d2", smtpload.Load{Sessions: 100, Size: 1 << 10, Messages: 5000, Reuse: true}},
 	}
 }
 
 func (l load) String() string {
-	size := fmt.Sprintf("%d KB", l.size>>10)
-	if l.size >= 1<<20 {
-		size = fmt.Sprintf("%d MB", l.size>>20)
+	size := fmt.Sprintf("%d KB", l.Size>>10)
+	if l.Size >= 1<<20 {
+		size = fmt.Sprintf("%d MB", l.Size>>20)
 	}
-	s := fmt.Sprintf("(%s) %d × %s", l.key, l.sessions, size)
-	if l.reuse {
+	s := fmt.Sprintf("(%s) %d × %s", l.key, l.Sessions, size)
+	if l.Reuse {
 		s += ", reused"
 	}
 	return s
@@ -155,16 +155,16 @@ func (b *bench) run(ctx context.Context) error {
 		switch i := slices.IndexFunc(known, func(l load) bool { return l.key == key }); {
 		case i >= 0:
 			l := known[i]
-			l.messages = max(l.sessions, int(float64(l.messages)*b.scale))
-			err = b.compare(ctx, l.String()+fmt.Sprintf(", %d messages", l.messages), func(
+			l.Messages = max(l.Sessions, int(float64(l.Messages)*b.scale))
+			err = b.compare(ctx, l.String()+fmt.Sprintf(", %d messages", l.Messages), func(
 				ctx context.Context, s server,
 			) (figures, error) {
-				return measure(ctx, s, l)
+				return measure(ctx, s, l.Load)
 			})
 		case key == "queued":
-			l := load{sessions: 20, size: 10 << 10, messages: b.queued}
+			l := smtpload.Load{Sessions: 20, Size: 10 << 10, Messages: b.queued}
 			err = b.compare(ctx, fmt.Sprintf(
-				"next hop down, %d × 10 KB queued", l.messages,
+				"next hop down, %d × 10 KB queued", l.Messages,
 			), func(ctx context.Context, s server) (figures, error) {
 				return fill(ctx, s, l)
 			})
@@ -281,61 +281,61 @@ func number(v float64, decimals int) string {
 const settle = 500 * time.Millisecond
 
 // measure sends the mail of l through s to a sink.
-func measure(ctx context.Context, s server, l load) (f figures, err error) {
-	sink, err := startSink(ctx)
+func measure(ctx context.Context, s server, l smtpload.Load) (f figures, err error) {
+	sink, err := smtpload.StartSink(ctx, sinkAddr)
 	if err != nil {
 		return f, err
 	}
-	defer sink.stop()
+	defer sink.Stop()
 
 	// Postfix starts its processes, and both open their connections, before the
 	// clock runs.
 	warm := l
-	warm.messages = 2 * l.sessions
-	if err := warm.send(ctx); err != nil {
+	warm.Messages = 2 * l.Sessions
+	if err := warm.Send(ctx, relayAddr); err != nil {
 		return f, err
 	}
-	if err := sink.wait(ctx, warm.messages); err != nil {
+	if err := sink.Wait(ctx, warm.Messages); err != nil {
 		return f, err
 	}
 	pause(ctx, settle)
 
-	before, err := cpuTime(s.root())
+	before, err := proc.CPU(s.root())
 	if err != nil {
 		return f, err
 	}
-	memory := watchMemory(s.root())
+	memory := proc.WatchMemory(s.root())
 	start := time.Now()
-	err = l.send(ctx)
-	f[accepted] = float64(l.messages) / time.Since(start).Seconds()
+	err = l.Send(ctx, relayAddr)
+	f[accepted] = float64(l.Messages) / time.Since(start).Seconds()
 	if err == nil {
-		err = sink.wait(ctx, warm.messages+l.messages)
+		err = sink.Wait(ctx, warm.Messages+l.Messages)
 	}
-	f[endToEnd] = float64(l.messages) / time.Since(start).Seconds()
-	f[peak] = memory.stop()
+	f[endToEnd] = float64(l.Messages) / time.Since(start).Seconds()
+	f[peak] = memory.Stop()
 	if err != nil {
 		return f, err
 	}
 	pause(ctx, settle)
-	after, err := cpuTime(s.root())
-	f[cpu] = (after - before).Seconds() / float64(l.messages) * 1000
+	after, err := proc.CPU(s.root())
+	f[cpu] = (after - before).Seconds() / float64(l.Messages) * 1000
 	return f, err
 }
 
 // fill sends the mail of l into the queue of s, whose next hop is down.
-func fill(ctx context.Context, s server, l load) (f figures, err error) {
-	before, err := cpuTime(s.root())
+func fill(ctx context.Context, s server, l smtpload.Load) (f figures, err error) {
+	before, err := proc.CPU(s.root())
 	if err != nil {
 		return f, err
 	}
-	memory := watchMemory(s.root())
+	memory := proc.WatchMemory(s.root())
 	start := time.Now()
-	err = l.send(ctx)
-	f[accepted] = float64(l.messages) / time.Since(start).Seconds()
+	err = l.Send(ctx, relayAddr)
+	f[accepted] = float64(l.Messages) / time.Since(start).Seconds()
 	pause(ctx, 2*time.Second)
-	f[peak] = memory.stop()
-	after, cpuErr := cpuTime(s.root())
-	f[cpu] = (after - before).Seconds() / float64(l.messages) * 1000
+	f[peak] = memory.Stop()
+	after, cpuErr := proc.CPU(s.root())
+	f[cpu] = (after - before).Seconds() / float64(l.Messages) * 1000
 	return f, errors.Join(err, cpuErr)
 }
 
@@ -345,7 +345,7 @@ func (b *bench) idleSessions(ctx context.Context) error {
 	var perSession []float64
 	for range b.rounds {
 		_, err := b.once(ctx, "gateway", func(ctx context.Context, s server) (figures, error) {
-			empty, err := pss(s.root())
+			empty, err := proc.PSS(s.root())
 			if err != nil {
 				return figures{}, err
 			}
@@ -359,7 +359,7 @@ func (b *bench) idleSessions(ctx context.Context) error {
 				return figures{}, err
 			}
 			pause(ctx, settle)
-			full, err := pss(s.root())
+			full, err := proc.PSS(s.root())
 			perSession = append(perSession, float64(full-empty)/1024/float64(b.idle))
 			return figures{}, err
 		})

@@ -10,9 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/postern-mail/postern/examples/internal/postfix"
+	"github.com/postern-mail/postern/examples/internal/smtpload"
 )
 
 const (
@@ -25,23 +25,6 @@ const (
 type server interface {
 	root() int // the process that the others descend from
 	stop() error
-}
-
-// awaitPort returns when somebody answers at addr.
-func awaitPort(ctx context.Context, addr string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	var d net.Dialer
-	for {
-		c, err := d.DialContext(ctx, "tcp", addr)
-		if err == nil {
-			return c.Close()
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("nobody listens at %s: %w", addr, err)
-		}
-		pause(ctx, 20*time.Millisecond)
-	}
 }
 
 type gateway struct {
@@ -100,7 +83,7 @@ func startGateway(ctx context.Context, binary, dir string, eventLog bool) (serve
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	if err := awaitPort(ctx, relayAddr); err != nil {
+	if err := smtpload.AwaitPort(ctx, relayAddr); err != nil {
 		return nil, errors.Join(err, g.stop())
 	}
 	return g, nil

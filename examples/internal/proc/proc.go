@@ -1,4 +1,6 @@
-package main
+// Package proc tells from /proc what a process and those below it use: time of the
+// processors, and memory. Linux only.
+package proc
 
 import (
 	"bytes"
@@ -69,9 +71,15 @@ func descendants(root int) ([]int, error) {
 	return all, nil
 }
 
-// cpuTime is the processor time that root and its descendants have used, also
-// those that have ended.
-func cpuTime(root int) (time.Duration, error) {
+// Parent returns the process that started another.
+func Parent(pid int) (int, error) {
+	s, err := readStat(pid)
+	return s.parent, err
+}
+
+// CPU is the processor time that root and its descendants have used, also those
+// that have ended.
+func CPU(root int) (time.Duration, error) {
 	if _, err := readStat(root); err != nil {
 		return 0, fmt.Errorf("the server has ended: %w", err)
 	}
@@ -88,9 +96,9 @@ func cpuTime(root int) (time.Duration, error) {
 	return time.Duration(ticks) * time.Second / clockTicks, nil
 }
 
-// pss is the memory of root and its descendants in bytes, shared pages counted
+// PSS is the memory of root and its descendants in bytes, shared pages counted
 // once.
-func pss(root int) (int64, error) {
+func PSS(root int) (int64, error) {
 	processes, err := descendants(root)
 	if err != nil {
 		return 0, err
@@ -117,19 +125,20 @@ func pssOf(processes []int) int64 {
 	return sum
 }
 
-// memory watches the memory of a server.
-type memory struct {
+// Memory watches the memory of a process and its descendants.
+type Memory struct {
 	ask  chan struct{}
 	told chan int64
 }
 
-func watchMemory(root int) *memory {
-	m := &memory{ask: make(chan struct{}), told: make(chan int64)}
+// WatchMemory looks at the memory of root until it is told to stop.
+func WatchMemory(root int) *Memory {
+	m := &Memory{ask: make(chan struct{}), told: make(chan int64)}
 	go func() {
 		var peak int64
 		for {
 			begin := time.Now()
-			if now, err := pss(root); err == nil {
+			if now, err := PSS(root); err == nil {
 				peak = max(peak, now)
 			}
 			// Looking is work on the same cores: at most a fiftieth of one.
@@ -146,8 +155,8 @@ func watchMemory(root int) *memory {
 	return m
 }
 
-// stop returns the highest memory seen, in MB.
-func (m *memory) stop() float64 {
+// Stop returns the highest memory seen, in MB.
+func (m *Memory) Stop() float64 {
 	close(m.ask)
 	return float64(<-m.told) / (1 << 20)
 }

@@ -1,4 +1,6 @@
-package main
+// Package smtpload drives a relay with Postfix's smtp-source and takes what it
+// delivers with smtp-sink.
+package smtpload
 
 import (
 	"bytes"
@@ -6,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/textproto"
 	"os"
 	"os/exec"
 	"strconv"
@@ -15,17 +16,26 @@ import (
 	"time"
 )
 
-// send runs smtp-source and returns when the relay has taken all messages.
-func (l load) send(ctx context.Context) error {
+// Load is the mail of one smtp-source.
+type Load struct {
+	Sessions int
+	Size     int // of the body, in bytes
+	Messages int
+	Reuse    bool // of connections
+}
+
+// Send runs smtp-source and returns when the relay at addr has taken all
+// messages.
+func (l Load) Send(ctx context.Context, addr string) error {
 	args := []string{
-		"-s", strconv.Itoa(l.sessions), "-l", strconv.Itoa(l.size), "-m", strconv.Itoa(l.messages),
+		"-s", strconv.Itoa(l.Sessions), "-l", strconv.Itoa(l.Size), "-m", strconv.Itoa(l.Messages),
 		"-M", "load.example.test", "-f", "sender@example.test", "-t", "recipient@example.net",
 	}
-	if l.reuse {
+	if l.Reuse {
 		args = append(args, "-d")
 	}
 	text, err := exec.CommandContext(
-		ctx, "smtp-source", append(args, relayAddr)...,
+		ctx, "smtp-source", append(args, addr)...,
 	).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("smtp-source: %w\n%s", err, text)
@@ -33,19 +43,20 @@ func (l load) send(ctx context.Context) error {
 	return nil
 }
 
-// sink is a running smtp-sink.
-type sink struct {
+// Sink is a running smtp-sink.
+type Sink struct {
 	cmd   *exec.Cmd
 	count atomic.Int64 // messages so far
 	done  sync.WaitGroup
 }
 
-func startSink(ctx context.Context) (*sink, error) {
+// StartSink returns when the sink listens at addr.
+func StartSink(ctx context.Context, addr string) (*Sink, error) {
 	args := []string{"-c", "-h", "sink.example.test"}
 	if os.Geteuid() == 0 {
 		args = append(args, "-u", "nobody")
 	}
-	s := &sink{cmd: exec.Command("smtp-sink", append(args, sinkAddr, "256")...)}
+	s := &Sink{cmd: exec.Command("smtp-sink", append(args, addr, "256")...)}
 	s.cmd.Stderr = os.Stderr
 	counters, err := s.cmd.StdoutPipe()
 	if err != nil {
@@ -55,8 +66,8 @@ func startSink(ctx context.Context) (*sink, error) {
 		return nil, err
 	}
 	s.done.Go(func() { s.read(counters) })
-	if err := awaitPort(ctx, sinkAddr); err != nil {
-		s.stop()
+	if err := AwaitPort(ctx, addr); err != nil {
+		s.Stop()
 		return nil, err
 	}
 	return s, nil
@@ -65,7 +76,7 @@ func startSink(ctx context.Context) (*sink, error) {
 // read follows the counters, which smtp-sink prints as "sess=1 quit=1 mesg=1\r"
 // after each step. It reads in large pieces, so that counting costs little
 // beside the work that is measured.
-func (s *sink) read(counters io.Reader) {
+func (s *Sink) read(counters io.Reader) {
 	buf := make([]byte, 64<<10)
 	var n int
 	for {
@@ -89,8 +100,8 @@ func (s *sink) read(counters io.Reader) {
 	}
 }
 
-// wait returns when the sink has received so many messages since it started.
-func (s *sink) wait(ctx context.Context, messages int) error {
+// Wait returns when the sink has received so many messages since it started.
+func (s *Sink) Wait(ctx context.Context, messages int) error {
 	deadline := time.Now().Add(2 * time.Minute)
 	for s.count.Load() < int64(messages) {
 		if ctx.Err() != nil {
@@ -104,35 +115,26 @@ func (s *sink) wait(ctx context.Context, messages int) error {
 	return nil
 }
 
-func (s *sink) stop() {
+// Stop ends the sink.
+func (s *Sink) Stop() {
 	_ = s.cmd.Process.Kill()
 	s.done.Wait()
 	_ = s.cmd.Wait()
 }
 
-// openSessions opens connections to the relay that say EHLO and nothing else.
-func openSessions(ctx context.Context, n int) ([]net.Conn, error) {
-	var conns []net.Conn
+// AwaitPort returns when somebody answers at addr.
+func AwaitPort(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
 	var d net.Dialer
-	for range n {
-		c, err := d.DialContext(ctx, "tcp", relayAddr)
-		if err != nil {
-			return conns, err
+	for {
+		c, err := d.DialContext(ctx, "tcp", addr)
+		if err == nil {
+			return c.Close()
 		}
-		conns = append(conns, c)
-		if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-			return conns, err
+		if ctx.Err() != nil {
+			return fmt.Errorf("nobody listens at %s: %w", addr, err)
 		}
-		text := textproto.NewConn(c)
-		if _, _, err := text.ReadResponse(220); err != nil {
-			return conns, err
-		}
-		if err := text.PrintfLine("EHLO idle.example.test"); err != nil {
-			return conns, err
-		}
-		if _, _, err := text.ReadResponse(250); err != nil {
-			return conns, err
-		}
+		time.Sleep(20 * time.Millisecond)
 	}
-	return conns, nil
 }
