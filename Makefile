@@ -5,7 +5,7 @@ BASE ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help check all deps test simulate vet lint fmt-check tidy-check build fuzz soak bench \
-	vuln api-diff
+	bench-stores vuln api-diff
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -49,13 +49,17 @@ build: ## build every module without the workspace
 fuzz: ## every fuzz target for FUZZTIME, 10s by default
 	scripts/each-module.sh "$(CURDIR)/scripts/fuzz.sh" $(FUZZTIME)
 
-soak: ## what takes hours: a thousand kills each, a long simulation, and long fuzzing
+soak: ## what takes hours: a thousand kills each, a long simulation, leases under a snapshot, fuzzing
 	cd examples && KILLS=1000 go test -count=1 -timeout 3h -run Kill ./internal/crashtest
+	cd examples/bench-stores && go run . -strict -scenario snapshot -window 10m
 	$(MAKE) simulate SEEDS=1000
 	$(MAKE) fuzz FUZZTIME=5m
 
 bench: deps ## the gateway beside Postfix; BENCH holds flags such as "-quick" or "-scenario b,d2"
 	cd examples && go run ./bench $(BENCH)
+
+bench-stores: deps ## the queue in PostgreSQL beside River, Postfix and a directory; BENCH holds flags
+	cd examples/bench-stores && go run . $(BENCH)
 
 vuln: ## known vulnerabilities, where the database can be reached
 	scripts/vuln.sh

@@ -1,5 +1,5 @@
-// Package proc tells from /proc what a process and those below it use: time of the
-// processors, and memory. Linux only.
+// Package proc tells from /proc what a process and those below it use: time of
+// the processors, and memory. Linux only.
 package proc
 
 import (
@@ -20,7 +20,8 @@ const clockTicks = 100
 // stat is what /proc/PID/stat tells of a process.
 type stat struct {
 	parent int
-	ticks  int64 // user and system time, with that of the children it has waited for
+	own    int64 // ticks of user and system time
+	ticks  int64 // the same, with those of the children it has waited for
 }
 
 func readStat(pid int) (stat, error) {
@@ -37,12 +38,14 @@ func readStat(pid int) (stat, error) {
 	if s.parent, err = strconv.Atoi(fields[1]); err != nil {
 		return stat{}, err
 	}
-	for _, f := range fields[11:15] {
+	for i, f := range fields[11:15] {
 		ticks, err := strconv.ParseInt(f, 10, 64)
 		if err != nil {
 			return stat{}, err
 		}
-		s.ticks += ticks
+		if s.ticks += ticks; i == 1 {
+			s.own = s.ticks
+		}
 	}
 	return s, nil
 }
@@ -75,6 +78,12 @@ func descendants(root int) ([]int, error) {
 func Parent(pid int) (int, error) {
 	s, err := readStat(pid)
 	return s.parent, err
+}
+
+// Own is the processor time that a process has used, without its children.
+func Own(pid int) (time.Duration, error) {
+	s, err := readStat(pid)
+	return time.Duration(s.own) * time.Second / clockTicks, err
 }
 
 // CPU is the processor time that root and its descendants have used, also those
