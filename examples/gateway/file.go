@@ -21,6 +21,7 @@ type file struct {
 	Scram         bool   // every user has SCRAM keys, which gateway -password prints
 	MaxDeliveries int
 	DrainTimeout  time.Duration
+	LeaseTime     time.Duration // for gateways that share a database
 	// SpoolPasswordFile has the password of a spool in a database,
 	// ScramSecretFile what the salts of unknown users are made of.
 	SpoolPasswordFile, ScramSecretFile string

@@ -39,6 +39,9 @@ func queueAt(t *testing.T, where string, n int) {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(w, "Subject: %d\r\n\r\n%s", i, strings.Repeat("x", i%5*1000))
+		if i%100 == 50 {
+			fmt.Fprint(w, strings.Repeat("y", 600_000))
+		}
 		if err := w.Commit(t.Context(), spool.Commit{Deliveries: []spool.Delivery{{
 			Key: spool.Key{Route: "out"}, Held: i%10 == 0,
 			Recipients: []spool.Recipient{{Address: fmt.Sprintf("%d@example.test", i)}},
@@ -111,9 +114,18 @@ func TestMoveSpoolKilled(t *testing.T) {
 	const messages = 2000
 	a, b := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
 	queueAt(t, a, messages)
+	moveKilled(t, a, b)
+	wantQueue(t, a, 0)
+	wantQueue(t, b, messages)
+}
+
+// moveKilled kills a move again and again, each time later, until one has come
+// to its end.
+func moveKilled(t *testing.T, from, to string) {
+	t.Helper()
 	killed := 0
 	for pause := 20 * time.Millisecond; ; pause += 10 * time.Millisecond {
-		out, err := moveFor(t, pause, a, b)
+		out, err := moveFor(t, pause, from, to)
 		if err == nil {
 			break
 		}
@@ -124,8 +136,6 @@ func TestMoveSpoolKilled(t *testing.T) {
 	if killed < 5 {
 		t.Errorf("killed %d times only", killed)
 	}
-	wantQueue(t, a, 0)
-	wantQueue(t, b, messages)
 }
 
 // moveFor runs a move, and kills it after a pause.

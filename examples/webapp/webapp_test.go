@@ -19,6 +19,7 @@ import (
 
 	"github.com/postern-mail/postern/examples/internal/mailtest"
 	"github.com/postern-mail/postern/relay/spool/memspool"
+	"github.com/postern-mail/postern/relay/spool/pgspool/pgspooltest"
 )
 
 // start runs the application and returns the address of its pages.
@@ -301,11 +302,20 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
-func TestRunStops(t *testing.T) {
+func TestRunStops(t *testing.T) { runAndStop(t, t.TempDir()) }
+
+// TestRunStopsWithPostgreSQL keeps the queue in a database.
+func TestRunStopsWithPostgreSQL(t *testing.T) {
+	mailtest.Programs(t)
+	runAndStop(t, pgspooltest.Start(t, nil).Database(t))
+}
+
+func runAndStop(t *testing.T, queue string) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	out, in := io.Pipe()
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, in, "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", t.TempDir()) }()
+	go func() { done <- run(ctx, in, "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", queue) }()
 	if _, err := out.Read(make([]byte, 100)); err != nil {
 		t.Fatal(err)
 	}
