@@ -25,9 +25,9 @@ test: deps ## every test with the race detector, and the peers that it needs
 	scripts/each-module.sh go test -race -count=1 ./...
 
 # Without the race detector, which make test has for two of them.
-simulate: ## whole relays in memory with faults: 50,000 recipients; SEEDS sets how many
+simulate: ## whole relays in memory with faults: 100,000 recipients; SEEDS sets how many
 	SIMULATION_SEEDS=$(SEEDS) go test -count=1 -timeout 2h -v -run '^TestSimulation$$' \
-		./relay/spool/filespool | grep -v '^=== '
+		./relay/spool/filespool ./relay/internal/simtest | grep -v '^=== '
 
 vet: ## go vet, for this system and for Windows, macOS and 32 bits
 	scripts/vet.sh

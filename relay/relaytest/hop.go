@@ -5,13 +5,13 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
 )
 
@@ -125,8 +125,10 @@ type Taken struct {
 	To      []string
 	Content []byte
 	Session int
-	TLS     bool
-	At      time.Time
+	// Remote is the address of the peer.
+	Remote netip.AddrPort
+	TLS    bool
+	At     time.Time
 	// Told reports whether the hop answered that it took it: see
 	// [Answer.Taking].
 	Told bool
@@ -282,116 +284,8 @@ func (h *Hop) newSession(c *smtp.Conn) (smtp.Session, error) {
 	return s, nil
 }
 
-// session is one session of a Hop for go-smtp.
-type session struct {
-	hop  *Hop
-	conn *smtp.Conn
-	step Step
-	to   []string
-}
-
-// at comes to a stage and answers what the script says.
-func (s *session) at(stage Stage) error {
-	s.step.Stage = stage
-	return s.give(s.hop.ask(s.step))
-}
-
-// give gives an answer.
-func (s *session) give(a Answer) error {
-	switch {
-	case a.stall:
-		<-s.hop.done
-		return s.cut()
-	case a.cut:
-		return s.cut()
-	case a.reply != nil && a.reply.Code == 421:
-		_, _ = io.WriteString(s.conn.Conn(), a.reply.Error()+"\r\n")
-		return s.cut()
-	case a.reply != nil:
-		return a.reply
-	}
-	return nil
-}
-
-// cut ends the connection. What go-smtp then writes gets lost.
-func (s *session) cut() error {
-	_ = s.conn.Conn().Close()
-	return errCut
-}
-
-func (s *session) AuthMechanisms() []string {
-	if s.hop.Users == nil {
-		return nil
-	}
-	return []string{sasl.Plain}
-}
-
-func (s *session) Auth(string) (sasl.Server, error) {
-	return sasl.NewPlainServer(func(_, user, password string) error {
-		if err := s.at(Auth); err != nil {
-			return err
-		}
-		if want, ok := s.hop.Users[user]; !ok || want != password {
-			return smtp.ErrAuthFailed
-		}
-		return nil
-	}), nil
-}
-
-func (s *session) Mail(from string, _ *smtp.MailOptions) error {
-	s.step.From, s.step.To, s.to = from, "", nil
-	s.step.Transaction++
-	return s.at(Mail)
-}
-
-func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
-	s.step.To = to
-	if err := s.at(Rcpt); err != nil {
-		return err
-	}
-	s.to = append(s.to, to)
-	return nil
-}
-
-func (s *session) Data(r io.Reader) error {
-	content, err := io.ReadAll(r)
-	if err != nil {
-		return err
-	}
-	return s.content(content, s.to[0], s.to)
-}
-
-// content answers for content that has come, and keeps it if the script takes
-// it. What it answers for is the first of its recipients.
-func (s *session) content(content []byte, first string, to []string) error {
-	s.step.Stage, s.step.To = Content, first
-	a := s.hop.ask(s.step)
-	told := a == Answer{}
-	if told || a.takes {
-		s.hop.take(Taken{
-			From: s.step.From, To: to, Content: content, Session: s.step.Session,
-			TLS: s.step.TLS, At: time.Now(), Told: told,
-		})
-	}
-	return s.give(a)
-}
-
-func (s *session) LMTPData(r io.Reader, status smtp.StatusCollector) error {
-	content, err := io.ReadAll(r)
-	if err != nil {
-		return err
-	}
-	for _, to := range s.to {
-		status.SetStatus(to, s.content(content, to, []string{to}))
-	}
-	return nil
-}
-
 // silence is a log that nobody reads: what a script does is no error.
 type silence struct{}
 
 func (silence) Printf(string, ...any) {}
 func (silence) Println(...any)        {}
-
-func (s *session) Reset()        { s.step.From, s.step.To, s.to = "", "", nil }
-func (s *session) Logout() error { return nil }

@@ -59,7 +59,7 @@ func (w *World) apply(from string, to []string, content string, v wish) (string,
 }
 
 func (w *World) submit(from string, to []string, content string, v wish) (string, error) {
-	l := w.current()
+	l := w.any()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	r, err := l.relay.Submit(ctx, &relay.Message{
@@ -79,7 +79,7 @@ func (w *World) submit(from string, to []string, content string, v wish) (string
 func (w *World) regret(to []string, id string) {
 	pause(context.Background(), w.between(time.Millisecond, 2*time.Minute))
 	w.history.cancel(to, time.Time{})
-	if _, err := w.current().relay.Cancel(context.Background(), id); err == nil {
+	if _, err := w.any().relay.Cancel(context.Background(), id); err == nil {
 		w.history.cancel(to, time.Now())
 	}
 }

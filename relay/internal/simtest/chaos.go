@@ -17,6 +17,8 @@ const (
 // peers make by themselves.
 func (w *World) calamities() map[Fault]func(context.Context) {
 	all := map[Fault]func(context.Context){
+		StoreCut:     w.cutStore,
+		ProcessStops: w.stopProcess,
 		NetworkCuts:  w.breakNetwork,
 		NetworkStops: w.breakNetwork,
 		DNSErrs:      w.breakDNS,
@@ -25,21 +27,33 @@ func (w *World) calamities() map[Fault]func(context.Context) {
 		DiskFails:    w.breakDisk,
 		DiskScarce:   w.breakDisk,
 		DiskFull:     w.breakDisk,
-		DiskForgets:  func(context.Context) { w.die(DiskForgets, true) },
-		ProcessDies:  func(context.Context) { w.die(ProcessDies, false) },
+		DiskForgets:  func(ctx context.Context) { w.die(ctx, DiskForgets, true) },
+		ProcessDies:  func(ctx context.Context) { w.die(ctx, ProcessDies, false) },
 		Restart:      w.restart,
 	}
-	if !w.plan.Durable {
-		for _, f := range []Fault{
-			DiskFails, DiskScarce, DiskFull, DiskForgets, ProcessDies, Restart,
-		} {
-			delete(all, f)
-		}
-	}
-	for _, f := range w.plan.Without {
+	for _, f := range w.plan.without() {
 		delete(all, f)
 	}
 	return all
+}
+
+// without is what does not come.
+func (p *Plan) without() []Fault {
+	disk := []Fault{DiskFails, DiskScarce, DiskFull, DiskForgets}
+	nodes := []Fault{StoreCut, ProcessStops}
+	switch {
+	case p.Nodes > 1:
+		return slices.Concat(p.Without, disk)
+	case p.Durable:
+		return slices.Concat(p.Without, nodes)
+	}
+	return slices.Concat(p.Without, nodes, disk, []Fault{ProcessDies, Restart})
+}
+
+// Faults lists the kinds that come in a plan.
+func (p *Plan) Faults() []Fault {
+	without := p.without()
+	return slices.DeleteFunc(faults(), func(f Fault) bool { return slices.Contains(without, f) })
 }
 
 // rage makes faults, one after another, until ctx ends.
@@ -95,21 +109,24 @@ func (w *World) breakNetwork(ctx context.Context) {
 }
 
 func (w *World) reload(context.Context) {
-	l := w.current()
+	l := w.take()
+	if l == nil {
+		return
+	}
 	if err := l.relay.Reload(w.config(l)); err != nil {
 		w.t.Errorf("reload: %v", err)
 	}
 	w.history.count(Reload)
 }
 
-// stepClock sets the wall clock, and sets it right again later: by more in sum
-// no message grows old.
+// stepClock sets the wall clock of a node, and sets it right again later: by
+// more in sum no message grows old.
 func (w *World) stepClock(context.Context) {
 	w.mu.Lock()
-	if w.step != 0 {
-		w.step = 0
+	if step := &w.steps[w.random.IntN(len(w.steps))]; *step != 0 {
+		*step = 0
 	} else {
-		w.step = time.Duration(w.random.Int64N(int64(2*maxStep))) - maxStep
+		*step = time.Duration(w.random.Int64N(int64(2*maxStep))) - maxStep
 	}
 	w.mu.Unlock()
 	w.history.count(ClockSteps)
@@ -124,7 +141,7 @@ func (w *World) breakDisk(ctx context.Context) {
 	case DiskScarce:
 		w.machine.Lack()
 	default:
-		w.history.end()
+		w.history.trouble(0, now())
 		w.machine.Fail()
 	}
 	pause(ctx, w.between(time.Second, 10*time.Second))
@@ -134,9 +151,9 @@ func (w *World) breakDisk(ctx context.Context) {
 	}
 	if w.kind == DiskFails {
 		// A store that cannot promise anything any more has to be opened anew.
-		w.history.end()
-		w.end()
-		w.begin()
+		w.history.trouble(0, now())
+		w.end(w.node(0))
+		w.begin(0)
 	}
 }
 
@@ -155,19 +172,42 @@ func (w *World) goesOn() {
 	w.history.acknowledge(to, id)
 }
 
-func (w *World) die(f Fault, powerLost bool) {
-	defer w.history.outage(time.Now())
+// die has a process die, and begin again: where there are others, after a
+// while.
+func (w *World) die(ctx context.Context, f Fault, powerLost bool) {
+	l := w.take()
+	if l == nil {
+		return
+	}
 	w.history.count(f)
-	w.kill(powerLost)
-	w.begin()
+	w.setOut(l, true)
+	w.aim(l, func() { w.kill(l, powerLost) })
+	begun := time.Now()
+	w.bury(l)
+	again := func() {
+		w.begin(l.node)
+		w.history.outage(begun)
+	}
+	if !w.shared() {
+		again()
+		return
+	}
+	w.mending.Go(func() {
+		pause(ctx, w.between(0, 2*w.plan.Lease))
+		again()
+	})
 }
 
 func (w *World) restart(context.Context) {
+	l := w.take()
+	if l == nil {
+		return
+	}
 	defer w.history.outage(time.Now())
 	w.history.count(Restart)
-	w.history.end()
-	w.end()
-	w.begin()
+	w.history.trouble(l.node, now())
+	w.end(l)
+	w.begin(l.node)
 }
 
 func (w *World) isCalm() bool {
@@ -179,8 +219,10 @@ func (w *World) isCalm() bool {
 // settle mends everything.
 func (w *World) settle() {
 	w.mu.Lock()
-	w.calm, w.step = true, 0
+	w.calm = true
+	clear(w.steps)
 	w.mu.Unlock()
+	w.mending.Wait()
 	w.machine.Mend()
 	for _, a := range w.hops {
 		_ = w.net.Break(a, relaytest.Fault{})

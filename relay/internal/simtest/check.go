@@ -22,7 +22,7 @@ type ledger map[[2]string]*record
 
 // readLog reads the whole event log.
 func (w *World) readLog() ledger {
-	log, ok := w.current().store.(spool.Log)
+	log, ok := w.node(0).store.(spool.Log)
 	if !ok {
 		return w.history.live
 	}
@@ -223,6 +223,8 @@ func (w *World) checkDelay(to string, s *sent, copies []taken) {
 const (
 	atOnce    = 20 * time.Second
 	leaseEnds = 2*time.Minute + 30*time.Second // after the process that held it died
+	// grace is for what was on its way when a node came or went.
+	grace = 10 * time.Second
 )
 
 // checkCopies sees that each copy that does not stand for the fate has a cause:
@@ -230,6 +232,7 @@ const (
 func (w *World) checkCopies(to string, e event.Event, copies []taken) {
 	slices.SortFunc(copies, func(a, b taken) int { return a.at.Compare(b.at) })
 	for i, c := range copies {
+		w.checkCut(to, c)
 		until := e.Time
 		if i+1 < len(copies) {
 			until = copies[i+1].at
@@ -243,14 +246,31 @@ func (w *World) checkCopies(to string, e event.Event, copies []taken) {
 	}
 }
 
-// excused reports whether a copy could not be written down.
+// checkCut sees that a node without the store has stopped when its leases had
+// ended: others have what it held.
+func (w *World) checkCut(to string, c taken) {
+	for _, x := range w.history.nodes[c.node] {
+		if w.shared() && c.at.After(x.from.Add(w.plan.Lease+grace)) && c.at.Before(x.to) {
+			w.t.Errorf("I9: %s got a copy at %s from node %d, which was out from %s to %s",
+				to, clock(c.at), c.node, clock(x.from), clock(x.to))
+		}
+	}
+}
+
+// excused reports whether a copy could not be written down: something was wrong
+// with the node that made it, or with the network of the host that took it.
 func (w *World) excused(c taken, until time.Time) bool {
-	for _, e := range w.history.ending {
-		if !e.Before(c.at.Add(-time.Minute)) && !e.After(until.Add(maxStep)) {
+	for _, x := range w.history.nodes[c.node] {
+		before, behind := time.Minute, maxStep // a disk may forget what was settled
+		if w.shared() {
+			before, behind = grace, 0
+		}
+		if x.to.After(c.at.Add(-before)) && x.from.Before(until.Add(behind)) {
+			w.history.twice++
 			return true
 		}
 	}
-	for _, s := range w.history.trouble[c.host] {
+	for _, s := range w.history.hosts[c.host] {
 		if c.at.After(s.from) && c.at.Before(s.to.Add(10*time.Minute)) {
 			return true
 		}

@@ -48,7 +48,7 @@ func (w *World) sendOne(client int) {
 	if own {
 		id, err = w.apply(from, to, content, s.wish)
 	} else {
-		id, err = w.speak(w.current(), from, to, content)
+		id, err = w.speak(w.any().address, from, to, content)
 	}
 	if err == nil {
 		w.history.acknowledge(to, id)
@@ -105,10 +105,10 @@ var errLeft = errors.New("simtest: the client has left")
 
 // speak sends a message by SMTP. A client that leaves does so at some point of
 // the dialogue, and never learns what became of its message.
-func (w *World) speak(l *life, from string, to []string, content string) (id string, err error) {
+func (w *World) speak(address, from string, to []string, content string) (id string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	conn, err := w.net.DialFrom(ctx, w.clients, "tcp", relayAddress)
+	conn, err := w.net.DialFrom(ctx, w.clients, "tcp", address)
 	if err != nil {
 		return "", err
 	}

@@ -4,17 +4,28 @@
 // reloads, and a wall clock that steps. Everything happens inside a bubble of
 // testing/synctest, so that days pass in seconds.
 //
+// # Nodes
+//
+// With [Plan].Nodes, several relays of one configuration share one store, which
+// outlives their processes. Each dies and comes back on its own, each has a
+// wall clock of its own, and each may lose the way to the store, with an answer
+// or in silence, or stand still and go on, for up to three times its lease.
+// These faults aim at the worst moment: a next hop has taken a message, and has
+// not answered.
+//
 // # The history
 //
 // A [World] writes down what was acknowledged to clients, what the next hops
 // have taken and refused, what landed in the mailboxes, and what the event log
-// says. When all faults are mended and the queue is empty, [World.Check] holds
+// says. When all faults are mended and the queue is empty, [World.Run] holds
 // it against the invariants of docs/invariants.md:
 //
 //	I1   what was acknowledged is known to the log, and has a fate
 //	I2   each recipient has exactly one fate, and one that is true
 //	I8   no report makes another, and no failure is reported twice
-//	I9   each copy beyond the first has a cause
+//	I9   each copy beyond the first has a cause: the hop that took it could
+//	     not say so, or the node that made it could not write it down; and a
+//	     node without the store stops when its leases have ended
 //	I12  what bounced was refused by somebody, and what expired was old
 //	I13  a transport that says nothing has not delivered
 //	I14  mail to healthy hosts does not wait for the others

@@ -22,16 +22,19 @@ const (
 	DiskFull     Fault = "disk is full"
 	DiskForgets  Fault = "disk forgets what was not synced"
 	ProcessDies  Fault = "process dies"
+	ProcessStops Fault = "process stops for a while"
+	StoreCut     Fault = "store is out of reach"
 	Restart      Fault = "restart"
 	Reload       Fault = "reload"
 	ClockSteps   Fault = "wall clock steps"
 )
 
-// Faults lists every kind.
-func Faults() []Fault {
+// faults lists every kind.
+func faults() []Fault {
 	return []Fault{
 		PeerStalls, PeerCuts, PeerLies, PeerLimits, PeerDefers, PeerRefuses, NetworkCuts,
 		NetworkStops, DNSErrs, TLSChanges, MailboxFails, ClientLeaves, DiskFails, DiskScarce,
-		DiskFull, DiskForgets, ProcessDies, Restart, Reload, ClockSteps,
+		DiskFull, DiskForgets, ProcessDies, ProcessStops, StoreCut,
+		Restart, Reload, ClockSteps,
 	}
 }

@@ -18,10 +18,11 @@ type history struct {
 	refused map[string]time.Time // by recipient: when somebody refused it for good
 	content map[string]bool      // recipients with whom the content was refused
 	reports map[string][]report  // by recipient that they tell of
-	ending  []time.Time          // when a process died or its store failed
-	outages []span               // of the relay's own machine
-	trouble map[string][]span    // by address of a hop: when its network was out of order
+	nodes   map[int][]span       // by node: when its process or its store was out of order
+	outages []span               // of the relays' own machines
+	hosts   map[string][]span    // by address of a hop: when its network was out of order
 	faults  map[Fault]int
+	twice   int // copies that a node could not write down
 	// followed are the events that the application has read, by id.
 	followed map[string]bool
 	live     ledger
@@ -58,6 +59,7 @@ type sent struct {
 type taken struct {
 	at   time.Time
 	host string
+	node int  // that handed it over
 	told bool // it meant to answer so
 	sum  string
 }
@@ -70,12 +72,15 @@ type report struct {
 
 type span struct{ from, to time.Time }
 
+// now is the span of this moment.
+func now() span { return span{time.Now(), time.Now()} }
+
 func newHistory() *history {
 	return &history{
 		sent: make(map[string]*sent), taken: make(map[string][]taken),
 		refused: make(map[string]time.Time), content: make(map[string]bool),
 		reports: make(map[string][]report),
-		trouble: make(map[string][]span), faults: make(map[Fault]int),
+		nodes:   make(map[int][]span), hosts: make(map[string][]span), faults: make(map[Fault]int),
 		followed: make(map[string]bool), live: make(ledger),
 		steps: make(map[string][]step),
 	}
@@ -120,13 +125,14 @@ func (h *history) refuseContent(to string) {
 	h.content[to] = true
 }
 
-func (h *history) end() {
+// trouble writes down when a node died, or was out of order.
+func (h *history) trouble(node int, s span) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.ending = append(h.ending, time.Now())
+	h.nodes[node] = append(h.nodes[node], s)
 }
 
-// outage writes down that the relay's machine was out of order since begun.
+// outage writes down that a relay's machine was out of order since begun.
 func (h *history) outage(begun time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -136,7 +142,7 @@ func (h *history) outage(begun time.Time) {
 func (h *history) troubleAt(address string, s span) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.trouble[address] = append(h.trouble[address], s)
+	h.hosts[address] = append(h.hosts[address], s)
 }
 
 // follow takes down events that the application has read.

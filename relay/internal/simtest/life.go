@@ -22,11 +22,15 @@ import (
 
 // life is one process with a relay in it.
 type life struct {
-	relay *relay.Relay
-	store spool.Store
-	dead  atomic.Bool
-	stop  context.CancelFunc
-	ended chan struct{} // closed when Run has returned
+	node    int
+	address string // that it listens on, and calls from
+	relay   *relay.Relay
+	store   spool.Store
+	link    *link // to a store that it shares; else nil
+	out     bool  // of order for a while
+	dead    atomic.Bool
+	stop    context.CancelFunc
+	ended   chan struct{} // closed when Run has returned
 
 	mu    sync.Mutex
 	conns map[*conn]bool
@@ -34,15 +38,20 @@ type life struct {
 
 var errDead = errors.New("simtest: the process has died")
 
-// begin starts a process on the machine.
-func (w *World) begin() {
+// begin starts the process of a node on the machine.
+func (w *World) begin(node int) {
 	store, err := w.machine.Open()
 	if err != nil {
 		w.t.Fatalf("the store does not open: %v", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	l := &life{
+		node: node, address: addressOf(node).String(),
 		store: store, stop: stop, ended: make(chan struct{}), conns: make(map[*conn]bool),
+	}
+	if w.shared() {
+		l.link = newLink(store)
+		l.store = l.link
 	}
 	l.relay, err = relay.New(w.config(l))
 	if err != nil {
@@ -57,36 +66,36 @@ func (w *World) begin() {
 	}()
 	go w.follow(ctx, l)
 	w.mu.Lock()
-	w.life = l
+	w.lives[node] = l
 	w.mu.Unlock()
 }
 
-func (w *World) current() *life {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.life
-}
-
-// end ends the process in an orderly way.
-func (w *World) end() {
-	l := w.current()
+// end ends a process in an orderly way.
+func (w *World) end(l *life) {
 	l.stop()
 	<-l.ended
 	_ = l.store.Close()
 }
 
-// kill ends the process at once: nothing of it reaches the network or the disk
+// kill ends a process at once: nothing of it reaches the network or the store
 // any more, whatever its goroutines still do.
-func (w *World) kill(powerLost bool) {
-	l := w.current()
+func (w *World) kill(l *life, powerLost bool) {
 	l.dead.Store(true)
 	l.mu.Lock()
 	for c := range l.conns {
 		_ = c.Conn.Close()
 	}
 	l.mu.Unlock()
-	w.history.end()
-	w.machine.Stop(powerLost)
+	w.history.trouble(l.node, now())
+	if l.link != nil {
+		l.link.end(errDead)
+	} else {
+		w.machine.Stop(powerLost)
+	}
+}
+
+// bury waits for what is left of a process that was killed.
+func (w *World) bury(l *life) {
 	l.stop()
 	_ = l.relay.Close()
 	<-l.ended
@@ -95,11 +104,12 @@ func (w *World) kill(powerLost bool) {
 
 func (w *World) config(l *life) relay.Config {
 	apps := connector.AnonymousRelay("apps", connector.MustParseRange("10.9.0.0/16"))
-	apps.Bindings = []netip.AddrPort{netip.MustParseAddrPort(relayAddress)}
+	apps.Bindings = []netip.AddrPort{addressOf(l.node)}
 	cfg := relay.Config{
 		Hostname:   "relay.test",
 		Spool:      l.store,
-		Now:        w.now,
+		LeaseTime:  w.plan.Lease,
+		Now:        w.clockOf(l.node),
 		Connectors: []*connector.Connector{apps},
 		AcceptedDomains: []domains.AcceptedDomain{{
 			Domain: senderDomain, Type: domains.Authoritative,
@@ -107,7 +117,11 @@ func (w *World) config(l *life) relay.Config {
 				func(context.Context, domains.Address) (bool, error) { return true, nil },
 			),
 		}},
-		Mailboxes: delivery.TransportFunc(w.mailboxes),
+		Mailboxes: delivery.TransportFunc(
+			func(ctx context.Context, a *delivery.Attempt) []delivery.Result {
+				return w.mailboxes(ctx, l, a)
+			},
+		),
 		SendConnectors: []*connector.SendConnector{
 			{
 				Name: "mx", AddressSpaces: connector.AllDomains(),
@@ -127,7 +141,8 @@ func (w *World) config(l *life) relay.Config {
 		},
 		Resolver: w.dns,
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-			c, err := w.net.Dial(ctx, network, address)
+			l.stands()
+			c, err := w.net.DialFrom(ctx, addressOf(l.node).Addr(), network, address)
 			return l.own(c, err)
 		},
 		Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
@@ -149,7 +164,9 @@ func (w *World) config(l *life) relay.Config {
 
 // mailboxes are those of the senders: reports land there. They fail as an
 // application's transport may.
-func (w *World) mailboxes(ctx context.Context, a *delivery.Attempt) []delivery.Result {
+func (w *World) mailboxes(
+	ctx context.Context, l *life, a *delivery.Attempt,
+) []delivery.Result {
 	results := make([]delivery.Result, len(a.Recipients))
 	if !w.isCalm() {
 		switch w.below(40) {
@@ -170,7 +187,7 @@ func (w *World) mailboxes(ctx context.Context, a *delivery.Attempt) []delivery.R
 			results[i] = delivery.Failed(err)
 			continue
 		}
-		if w.current().dead.Load() {
+		if l.stands(); l.dead.Load() {
 			return nil
 		}
 		if a.Message.From == "" {
@@ -180,7 +197,7 @@ func (w *World) mailboxes(ctx context.Context, a *delivery.Attempt) []delivery.R
 		} else {
 			w.history.take(
 				a.Recipients[i].Address, content,
-				taken{at: time.Now(), host: "mailbox", told: true},
+				taken{at: time.Now(), host: "mailbox", node: l.node, told: true},
 			)
 		}
 		results[i] = delivery.Taken("mailbox", delivery.Reply{})
@@ -202,7 +219,7 @@ func read(ctx context.Context, a *delivery.Attempt) (string, error) {
 // follow is the application that reads the event log, and is killed with it.
 func (w *World) follow(ctx context.Context, l *life) {
 	_ = l.relay.Follow(ctx, "application", func(_ context.Context, events []event.Event) error {
-		if l.dead.Load() {
+		if l.stands(); l.dead.Load() {
 			return errDead
 		}
 		w.history.follow(events)
@@ -238,13 +255,20 @@ func (l *life) own(c net.Conn, err error) (net.Conn, error) {
 }
 
 func (c *conn) Write(p []byte) (int, error) {
-	if c.life.dead.Load() {
+	if c.life.stands(); c.life.dead.Load() {
 		return 0, errDead
 	}
 	return c.Conn.Write(p)
 }
 
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.life.stands()
+	return n, err
+}
+
 func (c *conn) Close() error {
+	c.life.stands()
 	c.life.mu.Lock()
 	delete(c.life.conns, c)
 	c.life.mu.Unlock()

@@ -30,3 +30,27 @@ func TestMemory(t *testing.T) {
 		).Run()
 	})
 }
+
+// one is a machine with a store that all processes share.
+type one struct {
+	memory
+	store spool.Store
+}
+
+func (m one) Open() (spool.Store, error) { return m.store, nil }
+
+// nodes is a plan with two of them.
+func nodes(seed uint64) simtest.Plan {
+	return simtest.Plan{
+		Seed: seed, Messages: 300, Lasts: 30 * time.Minute, Nodes: 2, Lease: 30 * time.Second,
+	}
+}
+
+// TestSimulation has two relays on one queue in memory. Each dies, comes back,
+// stands still and loses the store on its own.
+func TestSimulation(t *testing.T) {
+	simtest.Seeds(t, "./relay/internal/simtest", nodes(0),
+		func(t *testing.T, p simtest.Plan) *simtest.World {
+			return simtest.New(t, one{store: memspool.New(nil)}, p)
+		})
+}

@@ -6,10 +6,11 @@ import (
 )
 
 // Run lives through the plan, mends everything, waits until the queue is empty
-// and checks the history. It returns how often each fault came, and how many
-// recipients there were.
-func (w *World) Run() (faults map[Fault]int, recipients int) {
-	w.begin()
+// and checks the history.
+func (w *World) Run() Outcome {
+	for i := range w.lives {
+		w.begin(i)
+	}
 	ctx, stop := context.WithTimeout(context.Background(), w.plan.Lasts)
 	raging := make(chan struct{})
 	go func() {
@@ -23,15 +24,26 @@ func (w *World) Run() (faults map[Fault]int, recipients int) {
 	w.settle()
 	w.drain()
 	log := w.readLog()
-	w.end()
+	for i := range w.lives {
+		w.end(w.node(i))
+	}
 	w.check(log)
-	return w.history.faults, len(w.history.sent)
+	return Outcome{w.history.faults, len(w.history.sent), w.history.twice}
+}
+
+// Outcome is what there was in a world.
+type Outcome struct {
+	Faults     map[Fault]int // how often each came
+	Recipients int
+	// Twice is how many copies were made once more because a node could not
+	// write them down.
+	Twice int
 }
 
 // drain waits until nothing is in the queue.
 func (w *World) drain() {
 	for begun := time.Now(); time.Since(begun) < patience; time.Sleep(5 * time.Second) {
-		s, err := w.current().relay.Stats(context.Background())
+		s, err := w.node(0).relay.Stats(context.Background())
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -40,6 +52,6 @@ func (w *World) drain() {
 			return
 		}
 	}
-	s, err := w.current().relay.Stats(context.Background())
+	s, err := w.node(0).relay.Stats(context.Background())
 	w.t.Errorf("the queue is not empty after %v: %+v, %v", patience, s, err)
 }

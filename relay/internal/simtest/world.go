@@ -40,6 +40,12 @@ type Plan struct {
 	Lasts time.Duration
 	// Durable tells that the Machine keeps its store when a process ends.
 	Durable bool
+	// Nodes is how many relays share the Machine's store, which must have every
+	// part but a Waker and a Gauge. Defaults to one, which has its own.
+	Nodes int
+	// Lease is how long the store keeps a delivery for a node after its last
+	// sign of life. Defaults to that of the relay.
+	Lease time.Duration
 	// Without leaves out kinds of faults.
 	Without []Fault
 }
@@ -50,11 +56,10 @@ const (
 	goneDomain   = "gone.test"   // does not exist
 	bareDomain   = "bare.test"   // has an address and no MX
 	sickDomains  = 8
-	relayAddress = "10.0.0.1:25"
 	patience     = 2 * time.Hour // until the queue is empty, when all is mended
 )
 
-// World is a relay and all that is around it.
+// World is a relay, or several, and all that is around them.
 type World struct {
 	t       testing.TB
 	plan    Plan
@@ -69,13 +74,15 @@ type World struct {
 	mu     sync.Mutex
 	random *rand.Rand
 	calm   bool
-	life   *life
-	kind   Fault         // the calamity at hand
-	step   time.Duration // of the wall clock
-	next   int           // number of the next recipient
+	lives  []*life         // by node
+	kind   Fault           // the calamity at hand
+	steps  []time.Duration // of the wall clocks, by node
+	next   int             // number of the next recipient
 	kept   map[transaction][]string
 
+	aimed   map[int]func() // by node: what happens when it has handed over a message
 	regrets sync.WaitGroup // of messages that are to be cancelled
+	mending sync.WaitGroup // of nodes that are out of order
 }
 
 type transaction struct {
@@ -89,6 +96,8 @@ func New(t testing.TB, m Machine, p Plan) *World {
 		t: t, plan: p, machine: m, net: relaytest.NewNetwork(), dns: newZone(),
 		history: newHistory(), cert: certificate(t), clients: netip.MustParseAddr("10.9.0.1"),
 		random: rand.New(rand.NewPCG(p.Seed, 2)), kept: make(map[transaction][]string),
+		aimed: make(map[int]func()),
+		lives: make([]*life, max(p.Nodes, 1)), steps: make([]time.Duration, max(p.Nodes, 1)),
 	}
 	w.host("mx."+goodDomain, "10.1.0.1:25", nil)
 	w.dns.MX(goodDomain, 10, "mx."+goodDomain)
@@ -117,9 +126,11 @@ func (w *World) host(name, address string, script func(relaytest.Step) relaytest
 		h.TLS = w.hopTLS()
 	}
 	h.OnTaken = func(m relaytest.Taken) {
+		node := nodeAt(m.Remote)
+		w.strike(node)
 		for _, to := range m.To {
 			w.history.take(
-				to, string(m.Content), taken{at: m.At, host: address, told: m.Told},
+				to, string(m.Content), taken{at: m.At, host: address, node: node, told: m.Told},
 			)
 		}
 	}
@@ -148,11 +159,13 @@ func (w *World) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(w.random.Int64N(int64(most-least)))
 }
 
-// now is the wall clock of the machine, which steps.
-func (w *World) now() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return time.Now().Add(w.step)
+// clockOf is the wall clock of a node, which steps.
+func (w *World) clockOf(node int) func() time.Time {
+	return func() time.Time {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return time.Now().Add(w.steps[node])
+	}
 }
 
 func digest(text string) string {

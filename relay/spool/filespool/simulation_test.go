@@ -3,12 +3,9 @@ package filespool_test
 import (
 	"log/slog"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/postern-mail/postern/relay/internal/simtest"
@@ -75,61 +72,17 @@ func (m *machine) Fill() {
 
 func (m *machine) Mend() { m.disk.Fault(nil) }
 
-// TestSimulation runs whole relays over a failing disk, each with a seed of its
-// own. SIMULATION_SEED runs one again, SIMULATION_SEEDS sets how many there
-// are: make simulate has 25 of them, make soak a thousand.
+// TestSimulation runs whole relays over a failing disk.
 func TestSimulation(t *testing.T) {
-	if s := os.Getenv("SIMULATION_SEED"); s != "" {
-		seed, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		simulate(t, seed)
-		return
-	}
-	seeds := 2
-	if s := os.Getenv("SIMULATION_SEEDS"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seeds = n
-	}
-	begun, recipients, faults := time.Now(), 0, make(map[simtest.Fault]int)
-	for range seeds {
-		f, n := simulate(t, rand.Uint64()>>1)
-		recipients += n
-		for kind, n := range f {
-			faults[kind] += n
-		}
-	}
-	all := 0
-	for _, kind := range simtest.Faults() {
-		t.Logf("%-34s %5d", kind, faults[kind])
-		all += faults[kind]
-		if least := 4 * seeds; faults[kind] < least && seeds > 2 {
-			t.Errorf("%s came %d times, fewer than %d", kind, faults[kind], least)
-		}
-	}
-	t.Logf("%d recipients and %d faults in %v", recipients, all, time.Since(begun))
-}
-
-func simulate(t *testing.T, seed uint64) (faults map[simtest.Fault]int, recipients int) {
-	t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			m := newMachine(t, seed)
-			faults, recipients = simtest.New(t, m, simtest.Plan{
-				Seed: seed, Messages: 300, Lasts: 30 * time.Minute, Durable: true,
-			}).Run()
-			if t.Failed() {
-				t.Log(m.said.String())
-			}
+	plan := simtest.Plan{Messages: 300, Lasts: 30 * time.Minute, Durable: true}
+	simtest.Seeds(t, "./relay/spool/filespool", plan,
+		func(t *testing.T, p simtest.Plan) *simtest.World {
+			m := newMachine(t, p.Seed)
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Log(m.said.String())
+				}
+			})
+			return simtest.New(t, m, p)
 		})
-		if t.Failed() {
-			t.Logf(
-				"again: SIMULATION_SEED=%d go test -run Simulation ./relay/spool/filespool", seed,
-			)
-		}
-	})
-	return faults, recipients
 }
