@@ -46,6 +46,7 @@ func (c *committer) run() {
 			return
 		}
 		c.commit(group)
+		c.steps.wrote()
 	}
 }
 

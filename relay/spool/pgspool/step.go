@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -13,6 +14,12 @@ const (
 	committers = 2
 	groupSteps = 256     // written in one transaction, at most
 	groupBytes = 4 << 20 // of content in one transaction, about
+
+	// While another committer is at work, steps gather until there are so many,
+	// or the first of them has waited so long: a transaction costs as much as
+	// ten steps, however few are in it.
+	gatherSteps = 32
+	gatherTime  = 5 * time.Millisecond
 )
 
 // step is what is written as a whole, or not at all: a commit, with or without
@@ -61,6 +68,8 @@ type steps struct {
 	mu     sync.Mutex
 	more   sync.Cond
 	list   []*step
+	since  time.Time // when the first of the list came
+	atWork int       // committers
 	ending bool
 }
 
@@ -86,9 +95,26 @@ func (q *steps) add(t *step) error {
 	if q.ending {
 		return spool.ErrClosed
 	}
-	q.list = append(q.list, t)
+	if q.list = append(q.list, t); len(q.list) == 1 {
+		q.first()
+	}
 	q.more.Signal()
 	return nil
+}
+
+// first notes that the list is not empty any more, and sees that it is looked
+// at again when it has gathered for long enough.
+func (q *steps) first() {
+	q.since = time.Now()
+	if q.atWork > 0 {
+		time.AfterFunc(gatherTime, q.more.Signal)
+	}
+}
+
+// ripe reports whether a committer is to take a group now.
+func (q *steps) ripe() bool {
+	return q.ending || q.atWork == 0 || len(q.list) >= gatherSteps ||
+		time.Since(q.since) >= gatherTime
 }
 
 // remove takes a step back, unless a committer has it.
@@ -103,21 +129,30 @@ func (q *steps) remove(t *step) bool {
 }
 
 // take returns a group of steps, and nothing when the store has ended. Those
-// whose context is done are answered with that.
+// whose context is done are answered with that. Who has written the group calls
+// wrote.
 func (q *steps) take() []*step {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for {
-		for len(q.list) == 0 && !q.ending {
+		for !q.ending && (len(q.list) == 0 || !q.ripe()) {
 			q.more.Wait()
 		}
 		if len(q.list) == 0 {
 			return nil
 		}
+		q.atWork++
 		if group := q.cut(); len(group) > 0 {
 			return group
 		}
+		q.atWork--
 	}
+}
+
+func (q *steps) wrote() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.atWork--
 }
 
 // cut takes a group from the front of the list.
@@ -133,7 +168,9 @@ func (q *steps) cut() (group []*step) {
 		group = append(group, t)
 		bytes += t.size()
 	}
-	q.list = append(q.list[:0:0], q.list[n:]...)
+	if q.list = append(q.list[:0:0], q.list[n:]...); len(q.list) > 0 {
+		q.first()
+	}
 	return group
 }
 
