@@ -59,6 +59,9 @@ func (c *Client) Limit(to *connector.NextHop, domain string) int {
 	return c.pool.limit(h.key, c.cfg.Part(h.MaxConnections))
 }
 
+// Part is this process's part of a limit that several share.
+func (c *Client) Part(limit int) int { return c.cfg.Part(limit) }
+
 // deadLast moves the names that failed of late, or are slow, behind the others.
 func (c *Client) deadLast(names []string) {
 	if len(names) > 1 {

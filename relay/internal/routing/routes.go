@@ -111,8 +111,12 @@ func (r *Routes) Served() []string {
 
 // Limit bounds the deliveries under way at once by one key.
 func (r *Routes) Limit(k spool.Key) int {
-	if h := r.hopOf(k); h != nil && h.transport == nil {
+	switch h := r.hopOf(k); {
+	case h == nil:
+		return defaultLimit
+	case h.transport != nil:
+		return r.sender.client.Part(defaultLimit)
+	default:
 		return r.sender.client.Limit(h.next, k.Domain)
 	}
-	return defaultLimit
 }
