@@ -216,6 +216,6 @@ func (t *transaction) publish() {
 		answer(s, t.verdicts[i])
 	}
 	if t.logged {
-		t.watch.events()
+		t.sequencer.news()
 	}
 }

@@ -100,6 +100,7 @@ func (s *Store) listen() error {
 		return err
 	}
 	s.watch.news() // what came before
+	s.sequencer.news()
 	for {
 		n, err := conn.WaitForNotification(s.ctx)
 		if err != nil {
@@ -107,6 +108,7 @@ func (s *Store) listen() error {
 		}
 		if n.Payload != s.node.String() {
 			s.watch.news()
+			s.sequencer.news()
 		}
 	}
 }

@@ -32,6 +32,9 @@ type Store struct {
 	watch  watcher
 	teller teller
 
+	sequencer *sequencer
+	janitor   janitor
+
 	ctx    context.Context // ends with the store
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
@@ -49,8 +52,8 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	}
 	s := &Store{
 		schemaName: schemaName(o.schema()), pool: pool, log: o.logger(), ready: newReady(),
-		watch: newWatcher(),
-		mode:  pool.Config().ConnConfig.DefaultQueryExecMode,
+		watch: newWatcher(), sequencer: newSequencer(),
+		mode: pool.Config().ConnConfig.DefaultQueryExecMode,
 	}
 	if s.mode != pgx.QueryExecModeCacheStatement {
 		s.mode, s.poll = pgx.QueryExecModeCacheDescribe, true
@@ -67,6 +70,9 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	}
 	if err := s.prepareBegin(ctx); err != nil {
 		return nil, fmt.Errorf("pgspool: %w", err)
+	}
+	if err := s.makeDays(ctx); err != nil {
+		s.log.Warn("the log has no partition of its own for today", "err", err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.startCommitters()

@@ -10,7 +10,6 @@ import (
 const (
 	stageLimit = 30 * time.Second // for a row
 	stagedFor  = time.Hour        // what nobody adds to is swept
-	sweepMost  = 100              // messages in one sweep
 )
 
 // stage writes a row of a message that is not committed yet.
@@ -38,26 +37,3 @@ func (s *Store) unstage(id spool.ID) {
 const unstageText = `
 WITH gone AS (DELETE FROM @staged WHERE id = ANY ($1::uuid[]) RETURNING id)
 DELETE FROM @chunk c USING gone WHERE c.id = gone.id`
-
-// sweepStaged forgets the content of messages that processes have left behind.
-func (s *Store) sweepStaged(ctx context.Context) error {
-	rows, err := s.query(ctx, s.pool, `
-SELECT id FROM @staged WHERE since < @clock() - $1::interval LIMIT $2`, stagedFor, sweepMost)
-	if err != nil {
-		return err
-	}
-	var old []spool.ID
-	for rows.Next() {
-		var id spool.ID
-		if err := rows.Scan(&id); err != nil {
-			rows.Close()
-			return err
-		}
-		old = append(old, id)
-	}
-	if err := rows.Err(); err != nil || len(old) == 0 {
-		return err
-	}
-	_, err = s.exec(ctx, s.pool, unstageText, old)
-	return err
-}

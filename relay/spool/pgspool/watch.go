@@ -25,10 +25,13 @@ type watcher struct {
 	nudge chan struct{} // there is news
 
 	mu      sync.Mutex
+	scanned bool
 	started bool
 
 	seen time.Time // rows that were due before that have been looked at
-	next int64     // where the scan goes on
+
+	page sync.Mutex
+	next int64 // where the scan goes on; under page
 }
 
 func newWatcher() watcher { return watcher{nudge: make(chan struct{}, 1), next: math.MinInt64} }
@@ -45,18 +48,35 @@ func (w *watcher) news() {
 func (w *watcher) start(ctx context.Context, s *Store) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.started {
+	if w.scanned {
 		return nil
 	}
 	if _, err := s.scan(ctx); err != nil {
 		return err
 	}
+	w.scanned = true
+	w.startLocked(s)
+	return nil
+}
+
+// begin begins to watch, unless the store has ended.
+func (w *watcher) begin(s *Store) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.startLocked(s)
+}
+
+func (w *watcher) startLocked(s *Store) {
+	if w.started || s.steps.closed() {
+		return
+	}
 	w.started = true
 	s.tasks.Go(s.watchOn)
+	s.tasks.Go(s.placeOn)
+	s.tasks.Go(s.tidyOn)
 	if !s.poll {
 		s.tasks.Go(s.listenOn)
 	}
-	return nil
 }
 
 // chore is something that the watcher does again and again.
@@ -125,6 +145,8 @@ SELECT route, domain, stream, at, false FROM k LIMIT $2`
 
 // scan finds keys, a page of them at a time, in the order of their digests.
 func (s *Store) scan(ctx context.Context) (time.Duration, error) {
+	s.watch.page.Lock()
+	defer s.watch.page.Unlock()
 	rows, err := s.query(ctx, s.pool, scanText, s.watch.next, scanPage)
 	if err != nil {
 		return 0, err
@@ -177,8 +199,5 @@ func (s *Store) tick(ctx context.Context) (time.Duration, error) {
 // Wake receives a value when a delivery is due sooner than the last Lease told.
 func (s *Store) Wake() <-chan struct{} { return s.ready.wake }
 
-// events tells the watcher that there are events without a place.
-func (w *watcher) events() {}
-
 // ended tells who follows that the store has ended.
-func (s *Store) ended() {}
+func (s *Store) ended() { s.sequencer.end() }

@@ -139,6 +139,7 @@ CREATE TABLE log (
 	data  bytea NOT NULL
 ) PARTITION BY RANGE (day);
 CREATE INDEX log_last ON log (last);
+CREATE INDEX log_until ON log (until);
 CREATE TABLE log_rest PARTITION OF log DEFAULT; -- of days without one of their own
 
 -- Up to where the log was dropped.
@@ -147,6 +148,51 @@ CREATE TABLE dropped (
 	last bigint NOT NULL
 );
 INSERT INTO dropped (last) VALUES (0);
+
+-- What it is called in must survive a crash.
+-- +goose StatementBegin
+CREATE FUNCTION durable() RETURNS text LANGUAGE sql VOLATILE AS $$
+	SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+		WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)
+$$;
+-- +goose StatementEnd
+
+-- The sequencer: gives events their places, in the order of their ids above a
+-- floor. One works at a time; moved is -1 while that is another. All ids so far
+-- are at most top. A statement of a VOLATILE function sees what was committed
+-- before it: what the one before has moved is not moved again.
+-- +goose StatementBegin
+CREATE FUNCTION place(floor bigint, most int,
+	OUT moved bigint, OUT newest bigint, OUT top bigint)
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+DECLARE
+	today date := (clock() AT TIME ZONE 'UTC')::date;
+BEGIN
+	PERFORM durable();
+	moved := -1;
+	IF pg_try_advisory_xact_lock(1886352246, hashtext(current_schema())) THEN
+		SELECT last_value INTO top FROM inbox_id_seq;
+		IF floor > top THEN -- a standby knew less when it took over
+			floor := 0;
+		END IF;
+		newest := coalesce((SELECT last FROM log ORDER BY last DESC LIMIT 1),
+			(SELECT last FROM dropped WHERE one));
+		WITH next AS (SELECT id FROM inbox WHERE id > floor ORDER BY id LIMIT most),
+		taken AS (DELETE FROM inbox i USING next WHERE i.id = next.id
+			RETURNING i.id, i.n, i.until, i.data),
+		counted AS (
+			SELECT newest + sum(n) OVER (ORDER BY id) AS last, n, until, data FROM taken),
+		placed AS (INSERT INTO log (day, first, last, until, data)
+			SELECT today, c.last - c.n, c.last, c.until, c.data FROM counted c RETURNING log.last)
+		SELECT count(*), coalesce(max(placed.last), newest) INTO moved, newest FROM placed;
+	ELSE
+		newest := coalesce((SELECT last FROM log ORDER BY last DESC LIMIT 1),
+			(SELECT last FROM dropped WHERE one));
+	END IF;
+END
+$$;
+-- +goose StatementEnd
 
 CREATE TABLE consumer (
 	name text COLLATE "C" PRIMARY KEY,
@@ -176,5 +222,33 @@ CREATE TABLE node (
 	ends   timestamptz NOT NULL,
 	PRIMARY KEY (team, member)
 ) WITH (fillfactor = 50);
+
+-- Prolongs a membership or begins one. Members of all teams come one after the
+-- other, so that two never think that they are the first. With too
+-- many of them, live is 0.
+-- +goose StatementBegin
+CREATE FUNCTION beat(who_team text, who text, ttl interval, most int,
+	OUT rank bigint, OUT live bigint)
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+	moment timestamptz;
+	mine   bigint;
+BEGIN
+	PERFORM durable();
+	PERFORM pg_advisory_xact_lock(1886352248, hashtext(current_schema()));
+	moment := clock() + (clock_timestamp() - now()); -- since now() there was a wait
+	DELETE FROM node WHERE ends <= moment;
+	UPDATE node SET ends = moment + ttl WHERE team = who_team AND member = who
+		RETURNING joined INTO mine;
+	IF mine IS NULL THEN
+		INSERT INTO node (team, member, ends)
+			SELECT who_team, who, moment + ttl WHERE (SELECT count(*) FROM node) < most
+			RETURNING joined INTO mine;
+	END IF;
+	SELECT count(*) FILTER (WHERE joined < mine), count(*) INTO rank, live
+		FROM node WHERE team = who_team AND mine IS NOT NULL;
+END
+$$;
+-- +goose StatementEnd
 
 INSERT INTO version (version, least) VALUES (1, 1);
