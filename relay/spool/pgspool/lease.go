@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -60,7 +61,9 @@ func (s *Store) Lease(ctx context.Context, q spool.LeaseRequest) (spool.Leased, 
 		if room <= 0 {
 			break
 		}
-		list := s.ready.pick(w, min(room, leaseKeys), before)
+		// More keys than there is room, so that what was due first is among them
+		// where leases have ended.
+		list := s.ready.pick(w, min(2*room+8, leaseKeys), before)
 		if len(list) == 0 {
 			break
 		}
@@ -70,6 +73,9 @@ func (s *Store) Lease(ctx context.Context, q spool.LeaseRequest) (spool.Leased, 
 		}
 		out.Leases = append(out.Leases, leases...)
 	}
+	slices.SortStableFunc(out.Leases, func(a, b spool.Lease) int {
+		return a.Delivery.Due.Compare(b.Delivery.Due)
+	})
 	out.Wait = s.ready.wait(w)
 	return out, nil
 }
@@ -99,7 +105,7 @@ func (s *Store) leaseOf(
 			floors[i] = time.UnixMicro(epoch)
 		}
 	}
-	each := max(2*room/len(list)+2, 4)
+	each := 2*room/len(list) + 2
 	if q.MaxPerKey > 0 {
 		each = min(each, q.MaxPerKey)
 	}

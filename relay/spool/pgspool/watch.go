@@ -175,7 +175,6 @@ func (s *Store) tick(ctx context.Context) (time.Duration, error) {
 	if err := s.row(ctx, s.pool, "SELECT @clock()").Scan(&now); err != nil {
 		return 0, err
 	}
-	s.ready.tick(now)
 	since := s.watch.seen
 	if since.IsZero() || now.Sub(since) > scanEvery {
 		since = now.Add(-scanEvery) // the scan finds what is older
@@ -189,6 +188,7 @@ func (s *Store) tick(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	s.ready.add(due...)
+	s.ready.tick(now)
 	s.watch.seen = now
 	if s.poll {
 		return pollEvery, nil

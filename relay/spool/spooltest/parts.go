@@ -48,12 +48,14 @@ func (s *suite) woken() bool {
 func (s *suite) waker() {
 	s.none()
 	s.asleep()
-	s.commit(s.delivery("a", s.now.Add(time.Hour)))
-	if !s.woken() {
-		s.Fatal("not woken by the first delivery")
+	if len(s.nodes()) == 1 { // of what is due later, another node hears when it is due
+		s.commit(s.delivery("a", s.now.Add(time.Hour)))
+		if !s.woken() {
+			s.Fatal("not woken by the first delivery")
+		}
+		s.none()
+		s.asleep()
 	}
-	s.none()
-	s.asleep()
 	s.tick()
 	s.commit(s.delivery("b", s.now))
 	if !s.woken() {
