@@ -8,16 +8,23 @@ import (
 	"github.com/postern-mail/postern/relay/spool/spooltest"
 )
 
-// served opens the queue of a database twice, as two nodes do.
+// served opens the queue of a database.
 func served(t testing.TB, url string) spooltest.Served {
 	var shift time.Duration
 	return spooltest.Served{
-		Store: open(t, url), Other: open(t, url),
+		Store: open(t, url),
 		Advance: func(d time.Duration) {
 			shift += d
 			pgspooltest.ShiftClock(t, url, "postern", shift)
 		},
 	}
+}
+
+// servedTwice opens it twice, as two nodes do.
+func servedTwice(t testing.TB, url string) spooltest.Served {
+	v := served(t, url)
+	v.Other = open(t, url)
+	return v
 }
 
 func TestConforms(t *testing.T) {
@@ -26,9 +33,15 @@ func TestConforms(t *testing.T) {
 	})
 }
 
+func TestConformsWithTwoNodes(t *testing.T) {
+	spooltest.RunServed(t, func(t *testing.T) spooltest.Served {
+		return servedTwice(t, server.Database(t))
+	})
+}
+
 func TestConformsWhenReopened(t *testing.T) {
 	spooltest.RunServedDurable(t, func(t *testing.T) func() spooltest.Served {
 		url := server.Database(t)
-		return func() spooltest.Served { return served(t, url) }
+		return func() spooltest.Served { return servedTwice(t, url) }
 	})
 }

@@ -40,10 +40,11 @@ leased AS (
 SELECT l.*, m.size, m.meta, @clock() FROM leased l LEFT JOIN @message m ON m.id = l.id
 ORDER BY l.i`
 
-// nextText tells when keys have the next row that is not due yet.
+// nextText tells when keys have the next row that is not due yet. What is
+// leased, the tick finds if its lease ends.
 const nextText = `
-SELECT (SELECT d.at FROM @delivery d WHERE d.key = w.key AND NOT d.held AND d.at > $2
-	ORDER BY d.at LIMIT 1)
+SELECT (SELECT d.at FROM @delivery d
+	WHERE d.key = w.key AND NOT d.held AND d.at > $2 AND d.token = 0 ORDER BY d.at LIMIT 1)
 FROM unnest($1::bigint[]) WITH ORDINALITY AS w (key, ord) ORDER BY w.ord`
 
 // Lease hands out due deliveries.
@@ -61,8 +62,8 @@ func (s *Store) Lease(ctx context.Context, q spool.LeaseRequest) (spool.Leased, 
 		if room <= 0 {
 			break
 		}
-		// More keys than there is room, so that what was due first is among them
-		// where leases have ended.
+		// More keys than there is room, so that what was due first is among
+		// them where leases have ended.
 		list := s.ready.pick(w, min(2*room+8, leaseKeys), before)
 		if len(list) == 0 {
 			break

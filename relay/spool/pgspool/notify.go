@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -25,15 +27,18 @@ func (n schemaName) channel() string {
 type teller struct {
 	mu    sync.Mutex
 	last  time.Time
-	later bool // a notification is to come
+	later bool      // a notification is to come
+	since time.Time // the oldest that it is to tell of
 }
 
 // now reports whether to tell now. If not, f is called when it is time to, once
-// for all that have asked meanwhile.
-func (n *teller) now(f func()) bool {
+// for all that have asked meanwhile. since is when the oldest row is due, as
+// far as it is not to come.
+func (n *teller) now(since time.Time, f func(since time.Time)) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.later {
+		n.since = earlier(n.since, since)
 		return false
 	}
 	wait := time.Until(n.last.Add(notifyEvery))
@@ -41,31 +46,54 @@ func (n *teller) now(f func()) bool {
 		n.last = time.Now()
 		return true
 	}
-	n.later = true
+	n.later, n.since = true, since
 	time.AfterFunc(wait, func() {
 		n.mu.Lock()
-		n.later, n.last = false, time.Now()
+		n.later, n.last, since = false, time.Now(), n.since
 		n.mu.Unlock()
-		f()
+		f(since)
 	})
 	return false
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 const notifyText = "SELECT pg_notify($1, $2)"
 
 // notify tells other processes of what the transaction has written.
 func (t *transaction) notify(ctx context.Context) error {
-	if len(t.due) == 0 && !t.logged || !t.teller.now(t.notifyLater) {
+	if len(t.due) == 0 && !t.logged || !t.teller.now(t.now, t.notifyLater) {
 		return nil
 	}
-	_, err := t.exec(ctx, t.conn, notifyText, t.channel(), t.node.String())
+	_, err := t.exec(ctx, t.conn, notifyText, t.channel(), t.news(t.now))
 	return err
 }
 
-func (s *Store) notifyLater() {
+func (s *Store) notifyLater(since time.Time) {
 	ctx, cancel := context.WithTimeout(s.ctx, notifyLimit)
 	defer cancel()
-	s.exec(ctx, s.pool, notifyText, s.channel(), s.node.String()) // or they find it by themselves
+	s.exec(ctx, s.pool, notifyText, s.channel(), s.news(since)) // or they find it by themselves
+}
+
+// news says who tells, and since when there may be something: a transaction can
+// take long, and its rows are due from its beginning on.
+func (s *Store) news(since time.Time) string {
+	return s.node.String() + " " + strconv.FormatInt(since.UnixMicro(), 10)
+}
+
+// since reads what news has written; false for news of one's own.
+func (s *Store) since(news string) (time.Time, bool) {
+	node, micro, _ := strings.Cut(news, " ")
+	n, err := strconv.ParseInt(micro, 10, 64)
+	if err != nil {
+		return time.Now(), true
+	}
+	return time.UnixMicro(n), node != s.node.String()
 }
 
 // listenOn waits for what other processes tell, until the store ends.
@@ -106,8 +134,8 @@ func (s *Store) listen() error {
 		if err != nil {
 			return err
 		}
-		if n.Payload != s.node.String() {
-			s.watch.news()
+		if since, ok := s.since(n.Payload); ok {
+			s.watch.newsSince(since)
 			s.sequencer.news()
 		}
 	}

@@ -92,6 +92,9 @@ func (r *ready) note(d int64, key spool.Key, at time.Time) {
 		k.at = at
 		heap.Fix(&r.due, k.index)
 	}
+	if at.Before(k.floor) { // it was written late
+		k.floor = at.Add(-time.Microsecond)
+	}
 	k.noted++
 	if !r.told.IsZero() && at.Before(r.told) {
 		r.told = time.Time{}
@@ -201,12 +204,10 @@ func (r *ready) learn(list []*asked, now time.Time) {
 			continue
 		}
 		switch {
-		case a.more:
-			k.floor = a.last.Add(-late)
-			k.at = a.last
-		case k.noted != a.noted: // something has come meanwhile
-			k.floor = now.Add(-late)
+		case k.noted != a.noted: // something has come meanwhile: ask again
 			continue
+		case a.more:
+			k.floor, k.at = a.last.Add(-late), a.last
 		case a.next.IsZero():
 			heap.Remove(&r.due, k.index)
 			delete(r.keys, k.digest)

@@ -27,6 +27,7 @@ type watcher struct {
 	mu      sync.Mutex
 	scanned bool
 	started bool
+	told    time.Time // rows may be new that are due since then
 
 	seen time.Time // rows that were due before that have been looked at
 
@@ -42,6 +43,31 @@ func (w *watcher) news() {
 	case w.nudge <- struct{}{}:
 	default:
 	}
+}
+
+// newsSince tells it of rows that are due since a time.
+func (w *watcher) newsSince(t time.Time) {
+	w.mu.Lock()
+	if w.told.IsZero() || t.Before(w.told) {
+		w.told = t
+	}
+	w.mu.Unlock()
+	w.news()
+}
+
+// from is where the next tick begins.
+func (w *watcher) from(now time.Time) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	from := w.seen
+	if !w.told.IsZero() && !from.IsZero() {
+		from = earlier(from, w.told)
+	}
+	w.told = time.Time{}
+	if from.IsZero() {
+		return now.Add(-scanEvery) // the scan finds what is older
+	}
+	return from
 }
 
 // start makes the first page of the scan and begins to watch.
@@ -175,11 +201,8 @@ func (s *Store) tick(ctx context.Context) (time.Duration, error) {
 	if err := s.row(ctx, s.pool, "SELECT @clock()").Scan(&now); err != nil {
 		return 0, err
 	}
-	since := s.watch.seen
-	if since.IsZero() || now.Sub(since) > scanEvery {
-		since = now.Add(-scanEvery) // the scan finds what is older
-	}
-	rows, err := s.query(ctx, s.pool, tickText, since.Add(-late), now, tickMost)
+	since := s.watch.from(now).Add(-late)
+	rows, err := s.query(ctx, s.pool, tickText, since, now, tickMost)
 	if err != nil {
 		return 0, err
 	}

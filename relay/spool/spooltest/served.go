@@ -40,8 +40,11 @@ type Served struct {
 //     Lease does hand out is in order, of the keys that are wanted, and nobody
 //     else's, from the first call on. Where nothing may be handed out, the
 //     nodes are asked for a quarter of a second.
-//   - A Wait may be shorter by the real time that has passed. It may be too
-//     long for what another node has put off until then: a Wake tells of that.
+//   - A Wait may be shorter, and Lease be asked in vain. With an Other it may
+//     be whatever the node knows: a Wake tells when it was too long.
+//     Run the suite without one, too.
+//   - What was given back, or whose lease has ended, may stand behind others of
+//     its key.
 //   - Create may leave it to Commit to tell of an id that is in use.
 //   - Content that is being read may be gone when its message has ended.
 //   - Times are of microseconds, and what is not to be over yet ends 20 seconds
