@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/jackc/pgx/v5 v5.13.0
+	github.com/lib/pq v1.12.3
 	github.com/postern-mail/postern v0.0.0
 	google.golang.org/protobuf v1.36.12
 )

@@ -31,6 +31,7 @@ type Store struct {
 	ready  *ready
 	watch  watcher
 	teller teller
+	waker  *waker
 
 	sequencer *sequencer
 	janitor   janitor
@@ -52,7 +53,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	}
 	s := &Store{
 		schemaName: schemaName(o.schema()), pool: pool, log: o.logger(), ready: newReady(),
-		watch: newWatcher(), sequencer: newSequencer(),
+		watch: newWatcher(), sequencer: newSequencer(), waker: newWaker(),
 		mode: pool.Config().ConnConfig.DefaultQueryExecMode,
 	}
 	if s.mode != pgx.QueryExecModeCacheStatement {
@@ -135,13 +136,19 @@ func (s *Store) exec(
 	return q.Exec(ctx, s.in(sql), append([]any{s.mode}, args...)...)
 }
 
+// sqlState is an error of the server, whichever driver it comes from.
+type sqlState interface {
+	error
+	SQLState() string
+}
+
 // failure tells what an error of the server means to the relay.
 func failure(err error) error {
 	if err == nil {
 		return nil
 	}
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		switch pg.Code {
+	if state, ok := errors.AsType[sqlState](err); ok {
+		switch state.SQLState() {
 		case "53100", "53200": // disk full, out of memory
 			return fmt.Errorf("%w: %w", spool.ErrFull, err)
 		}

@@ -100,6 +100,7 @@ func (w *watcher) startLocked(s *Store) {
 	s.tasks.Go(s.watchOn)
 	s.tasks.Go(s.placeOn)
 	s.tasks.Go(s.tidyOn)
+	s.tasks.Go(s.wakeOn)
 	if !s.poll {
 		s.tasks.Go(s.listenOn)
 	}

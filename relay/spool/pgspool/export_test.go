@@ -1,0 +1,11 @@
+package pgspool
+
+import "github.com/postern-mail/postern/relay/spool"
+
+// AppendStep and ReadStep are the codec of the rows of wake.
+func AppendStep(size int64, c *spool.Commit) []byte { return appendStep(nil, size, c) }
+
+func ReadStep(b []byte) ([]spool.Delivery, []spool.Record, int64, error) {
+	s, err := readStep(spool.ID{}, b)
+	return s.message.deliveries, s.events, s.message.size, err
+}
