@@ -256,6 +256,7 @@ func TestFollowDoesNotMoveThePlaceAfterItsTurn(t *testing.T) {
 		p[0].mute.Store(true)
 		p[0].submit(t, "a")
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if ended == nil || p[0].saw() != "a@0s" || p[1].saw() != "a@30s" {
 			t.Errorf("%v: %q, %q", ended, p[0].saw(), p[1].saw())
 		}
