@@ -7,6 +7,7 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,10 +20,14 @@ type KeyringOptions struct {
 	// OnRefusal is told of every refusal of a known credential. It is called
 	// during Verify and Spend and must be quick. Defaults to nobody being told.
 	OnRefusal func(*CredentialError)
-	// OnError is told when the last use of a credential could not be noted,
-	// which does not stop the logon. It is called during Verify and must be
-	// quick. Defaults to nobody being told.
+	// OnError is told when the last use of a credential could not be noted, and
+	// when the Counter fails, which stops neither logon nor message. It is
+	// called during Verify and Spend and must be quick. Defaults to nobody
+	// being told.
 	OnError func(error)
+	// Counter makes PerMinute hold for all processes that share it, in each
+	// minute of the clock. Defaults to none: it holds for each process.
+	Counter Counter
 }
 
 // A Keyring is a Verifier of the credentials in a store.
@@ -44,8 +49,9 @@ type KeyringOptions struct {
 // the Keyring as the Quota of the relay, which asks [Keyring.Spend] before
 // each. What was added to the credential since counts for new sessions.
 type Keyring struct {
-	store CredentialStore
-	opt   KeyringOptions
+	store  CredentialStore
+	opt    KeyringOptions
+	common *common
 
 	mu      sync.Mutex
 	buckets map[string]*bucket // by id, of credentials with PerMinute
@@ -60,7 +66,10 @@ func NewKeyring(store CredentialStore, o *KeyringOptions) *Keyring {
 	if opt.OnError == nil {
 		opt.OnError = func(error) {}
 	}
-	return &Keyring{store: store, opt: opt, buckets: make(map[string]*bucket)}
+	return &Keyring{
+		store: store, opt: opt, common: &common{counter: opt.Counter},
+		buckets: make(map[string]*bucket),
+	}
 }
 
 const (
@@ -225,7 +234,7 @@ func (k *Keyring) refused(c *Credential, r Refusal) error {
 // returns [ErrBadCredentials] when the credential was deleted, and nil for an
 // identity that has none. An identity that does not come from Verify has no
 // secret and no address to judge. The cap of a day holds for all processes
-// together, that of a minute for each.
+// together, and with a Counter so does that of a minute.
 func (k *Keyring) Spend(ctx context.Context, id *Identity) error {
 	if id == nil || id.Credential == "" {
 		return nil
@@ -243,7 +252,7 @@ func (k *Keyring) Spend(ctx context.Context, id *Identity) error {
 		return k.refused(c, refusal)
 	case id.basis != nil && c.reduced(id.basis):
 		return k.refused(c, RightsReduced)
-	case c.PerMinute > 0 && !k.take(c, now):
+	case c.PerMinute > 0 && !(k.take(c, now) && k.takeCommon(ctx, c, now)):
 		return k.refused(c, RateReached)
 	}
 	if c.PerDay > 0 {
@@ -256,6 +265,20 @@ func (k *Keyring) Spend(ctx context.Context, id *Identity) error {
 		}
 	}
 	return nil
+}
+
+// takeCommon counts a message of this minute in all processes. What they are
+// not known to have sent does not stop it.
+func (k *Keyring) takeCommon(ctx context.Context, c *Credential, now time.Time) bool {
+	minute := strconv.FormatInt(now.Unix()/60, 10)
+	key := counterKey("credential", c.ID, minute)
+	total, err := k.common.count(ctx, key, 2*time.Minute)
+	if err != nil {
+		k.opt.OnError(
+			fmt.Errorf("auth: messages of credential %s are not counted together: %w", c.ID, err),
+		)
+	}
+	return total <= int64(c.PerMinute)
 }
 
 // A bucket fills to PerMinute in a minute.

@@ -44,6 +44,10 @@ type ThrottleOptions struct {
 	// each, and an eighth of that of the networks around sources. Memory for
 	// all is taken at once: about 224 octets an entry. Defaults to 32768.
 	Entries int
+	// Counter makes processes that share it slow down a source together, and
+	// keeps what they know through a restart. Only failed logons ask it.
+	// Defaults to none: each process counts alone.
+	Counter Counter
 	// Exempt are sources that are neither slowed down nor counted, such as
 	// a webmail server that does this itself. Defaults to none.
 	Exempt []netip.Prefix
@@ -89,13 +93,20 @@ func (e *ThrottledError) Error() string {
 // few seconds those wait with them who come for the first time. What the
 // Throttle knows ends with the process, so that everybody does after a restart.
 //
+// Processes that share a Counter count the failures of sources, of the networks
+// around them and of users together, for a HalfLife from the first. A process
+// learns of the others' at the first failure that it sees itself: until then it
+// looks at no more attempts of a source at a time than are free. Who has logged
+// on before, and which secrets are known to be wrong, each process knows alone.
+//
 // Memory is fixed. When a table is full, what has the fewest failures makes
 // room, and a newcomer inherits them up to the free ones: a flood of new names
 // and sources does not clear the record of those who have failed most.
 type Throttle struct {
-	opt   ThrottleOptions
-	seed  maphash.Seed
-	start time.Time
+	opt    ThrottleOptions
+	common *common
+	seed   maphash.Seed
+	start  time.Time
 
 	mu      sync.Mutex
 	waiting int
@@ -119,7 +130,9 @@ func NewThrottle(o *ThrottleOptions) *Throttle {
 	setDefault(&opt.MaxWait, 5*time.Second)
 	setDefault(&opt.MaxWaiting, 1024)
 	setDefault(&opt.Entries, 32768)
-	t := &Throttle{opt: opt, seed: maphash.MakeSeed(), start: time.Now()}
+	t := &Throttle{
+		opt: opt, common: &common{counter: opt.Counter}, seed: maphash.MakeSeed(), start: time.Now(),
+	}
 	t.sources = newFailureTable(opt.Entries, float32(opt.SourceFree), opt.HalfLife)
 	for i, w := range [...]wider{{bits: 56, free: 4}, {bits: 48, free: 16}} {
 		w.free *= float32(opt.SourceFree)
@@ -170,7 +183,10 @@ func (t *Throttle) do(
 	}
 	from := sourceOf(c.Remote.Addr())
 	source := string(from.AsSlice())
-	a := &attempt{Throttle: t, began: t.now(), source: t.hash("source", source, "")}
+	a := &attempt{
+		Throttle: t, began: t.now(), from: from, username: c.Username,
+		source: t.hash("source", source, ""),
+	}
 	for i, w := range t.wider {
 		a.wider[i] = t.around(from, w.bits)
 	}
@@ -192,7 +208,11 @@ func (t *Throttle) do(
 		return nil, err
 	}
 	outcome := errUndecided // also if verify panics
-	defer func() { a.done(outcome) }()
+	defer func() {
+		if a.done(outcome) {
+			a.share(ctx)
+		}
+	}()
 	c.standing = a.standing
 	id, err = verify(c)
 	outcome = err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -11,6 +12,8 @@ import (
 type attempt struct {
 	*Throttle
 	began              time.Duration
+	from               netip.Addr
+	username           string
 	source, user, pair uint64
 	wider              [2]uint64
 	secret             uint64
@@ -162,8 +165,8 @@ func (a *attempt) leaveRoom() {
 	a.bySource = nil
 }
 
-// done counts the outcome.
-func (a *attempt) done(outcome error) {
+// done notes the outcome, and reports whether it was a failure that counts.
+func (a *attempt) done(outcome error) (failed bool) {
 	t, now := a.Throttle, a.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -174,47 +177,56 @@ func (a *attempt) done(outcome error) {
 	}
 	switch {
 	case outcome == nil:
-		if a.pair != 0 {
-			t.good.add(a.good, now)
-			if p := t.pairs.find(a.pair, now); p != nil {
-				// Somebody else behind the same address shall not get new tries
-				// from this one's success.
-				p.count, p.next = min(p.count, float32(t.opt.Free)), 0
-				if p.typed == a.typed {
-					p.secret, p.typed = 0, 0
-				}
-			}
-		}
+		a.succeed(now)
 	case errors.Is(outcome, ErrBadCredentials):
-		if a.pair != 0 {
-			if a.secret != 0 {
-				t.good.remove(a.good) // it was good
-			}
-			if p := t.pairs.claim(a.pair, now); p != nil {
-				if a.repeats(p, outcome, now) {
-					return
-				}
-				p.fail(now, t.delay(p.count+1-float32(t.opt.Free), t.opt.MaxDelay))
-				if p.count > float32(t.opt.Free) {
-					t.good.remove(a.good)
-				}
-			}
-			if u := t.users.claim(a.user, now); u != nil {
-				u.fail(now, 0)
-			}
+		return a.fail(outcome, now)
+	}
+	return false
+}
+
+// succeed notes what a good secret tells.
+func (a *attempt) succeed(now time.Duration) {
+	if a.pair == 0 {
+		return
+	}
+	t := a.Throttle
+	t.good.add(a.good, now)
+	if p := t.pairs.find(a.pair, now); p != nil {
+		// Somebody else behind the same address shall not get new tries from
+		// this one's success.
+		p.count, p.next = min(p.count, float32(t.opt.Free)), 0
+		if p.typed == a.typed {
+			p.secret, p.typed = 0, 0
 		}
-		if s := t.sources.claim(a.source, now); s != nil {
-			s.fail(now, t.delay(s.count+1-float32(t.opt.SourceFree), t.opt.MaxDelay))
+	}
+}
+
+// fail counts a wrong secret, unless it is the last one again.
+func (a *attempt) fail(outcome error, now time.Duration) (counted bool) {
+	t := a.Throttle
+	if a.pair != 0 {
+		if a.secret != 0 {
+			t.good.remove(a.good) // it was good
 		}
-		for i, w := range t.wider {
-			if a.wider[i] == 0 {
-				continue
+		if p := t.pairs.claim(a.pair, now); p != nil {
+			if a.repeats(p, outcome, now) {
+				return false
 			}
-			if f := w.table.claim(a.wider[i], now); f != nil {
-				f.fail(now, t.delay(f.count+1-w.free, t.opt.MaxDelay))
+			p.fail(now, t.delay(p.count+1-float32(t.opt.Free), t.opt.MaxDelay))
+			if p.count > float32(t.opt.Free) {
+				t.good.remove(a.good)
 			}
 		}
 	}
+	for _, c := range a.tallies() {
+		if c.key == 0 {
+			continue
+		}
+		if f := c.table.claim(c.key, now); f != nil {
+			f.fail(now, t.delay(f.count+1-c.free, t.opt.MaxDelay))
+		}
+	}
+	return true
 }
 
 // repeats notes a wrong secret, and reports whether it is the last one again.

@@ -49,6 +49,10 @@ func (f *failures) leave() {
 
 func (f *failures) fail(now, delay time.Duration) {
 	f.count++
+	f.delay(now, delay)
+}
+
+func (f *failures) delay(now, delay time.Duration) {
 	if delay > 0 {
 		f.next = max(f.next, now+delay)
 	}
