@@ -106,7 +106,7 @@ func TestThrottleAsksTheCounterForFailuresOnly(t *testing.T) {
 			t.Errorf("asked %q", c.asked)
 		}
 		for _, key := range c.asked {
-			if len(key) > 100 || strings.Contains(key, "192.0.2.1") || strings.Contains(key, "anna") {
+			if len(key) > 100 || strings.Contains(key, "192.0") || strings.Contains(key, "anna") {
 				t.Errorf("key %q", key)
 			}
 		}

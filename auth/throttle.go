@@ -131,7 +131,8 @@ func NewThrottle(o *ThrottleOptions) *Throttle {
 	setDefault(&opt.MaxWaiting, 1024)
 	setDefault(&opt.Entries, 32768)
 	t := &Throttle{
-		opt: opt, common: &common{counter: opt.Counter}, seed: maphash.MakeSeed(), start: time.Now(),
+		opt: opt, common: &common{counter: opt.Counter},
+		seed: maphash.MakeSeed(), start: time.Now(),
 	}
 	t.sources = newFailureTable(opt.Entries, float32(opt.SourceFree), opt.HalfLife)
 	for i, w := range [...]wider{{bits: 56, free: 4}, {bits: 48, free: 16}} {

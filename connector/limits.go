@@ -46,6 +46,8 @@ func (r *RateSource) UnmarshalText(text []byte) (err error) {
 
 // Limits bound a connector. In every field 0 means the default. A negative
 // value means no limit, in the fields that say so; elsewhere it is a fault.
+// Where several relays share a queue, connections are bounded at each by itself
+// and messages a minute at all together.
 type Limits struct {
 	// MaxMessageBytes bounds a message, 65536 to 2147483647 octets.
 	// Attachments grow by a third on the way. Defaults to 37748736 (36 MiB).

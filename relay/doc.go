@@ -177,6 +177,21 @@
 // parts follow; [Relay.Nodes] tells how many there are. MaxDeliveries counts
 // for each relay alone.
 //
+// If the spool has a [spool.Shared], what counts over time counts for all of
+// them: the MessageRate of connectors of one name, and the failed logons of
+// sources and users, if [Config].Verifier is set. No command waits for that. A
+// relay tells the others every quarter of a second what it has admitted, so
+// that a client of several relays may have more than its rate by what they
+// admit meanwhile. Failed logons wait for the spool, for a second or two at
+// most. While the spool fails each relay counts alone. The clocks of the hosts
+// ought to agree to a second or so. Give the spool as the Counter to an
+// [auth.Throttle] and an [auth.Keyring] of your own. Connections, their rate,
+// places for mail being received, and the crowds of NATGuard are each relay's
+// own.
+//
+// One of the relays that follow a consumer of events gets them; see
+// [Relay.Follow].
+//
 // Each relay has its own configuration. Mail for a send connector, Mailboxes or
 // a Transport that another one has and this one has not is left to that one; so
 // is, by a relay that sends nothing out, mail that matched no send connector.

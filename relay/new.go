@@ -43,7 +43,7 @@ func New(cfg Config) (*Relay, error) {
 		closed:    make(chan struct{}),
 		shutdown:  make(chan struct{}),
 		throttle: sync.OnceValue(func() *auth.Throttle {
-			return auth.NewThrottle(nil)
+			return auth.NewThrottle(throttleOptions(cfg.Spool))
 		}),
 	}
 	r.killed, r.kill = context.WithCancel(context.Background())

@@ -3,6 +3,7 @@ package relay
 import (
 	"cmp"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/relay/internal/nodes"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -29,3 +30,22 @@ func (r *Relay) elsewhere(k spool.Key) bool {
 // limits of destinations. A relay that does not run, or has a spool of its own,
 // is rank 0 of 1.
 func (r *Relay) Nodes() (rank, live int) { return r.nodes.Rank() }
+
+// throttleOptions are those of a Verifier's Throttle, which counts together
+// with other relays that share the store.
+func throttleOptions(store spool.Store) *auth.ThrottleOptions {
+	if shared := sharedOf(store); shared != nil {
+		return &auth.ThrottleOptions{Counter: shared}
+	}
+	return nil
+}
+
+// sharedOf returns what counts for several processes; nil where a store is one
+// process's alone.
+func sharedOf(store spool.Store) spool.Shared {
+	if _, ok := store.(spool.Nodes); !ok {
+		return nil
+	}
+	shared, _ := store.(spool.Shared)
+	return shared
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 
 	"github.com/postern-mail/postern/relay/internal/callback"
 	"github.com/postern-mail/postern/relay/internal/logkey"
@@ -95,7 +96,12 @@ func (r *Relay) start() {
 		r.leasing, r.working, r.alive = stopLease, stopWork, stopAlive
 		go func() {
 			defer close(r.gone)
+			var rates sync.WaitGroup
+			if shared := sharedOf(r.store); shared != nil {
+				rates.Go(func() { r.rates.Share(alive, shared, p.log) })
+			}
 			r.nodes.Run(alive)
+			rates.Wait()
 		}()
 		go callback.Run(func() {
 			defer close(r.idle)

@@ -12,11 +12,14 @@ import (
 // together, which can only refuse sooner.
 const maxrateKeys = 65536
 
-// Rates counts messages a minute by client.
+// Rates counts messages a minute by client, in this process and, as soon as
+// Share runs, in others. Its methods never wait for them.
 type Rates struct {
 	mu      sync.Mutex
 	minute  int64
-	counted map[rateKey]int
+	counted map[rateKey]*count
+	untold  []rateKey     // what others do not know yet, the oldest first
+	more    chan struct{} // there is something untold; nil without Share
 }
 
 // rateKey names a client of a connector: a user, or an address as
@@ -26,21 +29,35 @@ type rateKey struct {
 	source          netip.Addr
 }
 
+// count is what a client has sent in this minute.
+type count struct {
+	all    int  // in all processes, as far as this one knows
+	here   int  // in this one, and not counted in all yet
+	untold bool // it stands in Rates.untold, or is being told
+}
+
 // allow counts one message and reports whether it is within limit a minute.
 func (r *Rates) allow(key rateKey, limit int, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if m := now.Unix() / 60; m != r.minute || r.counted == nil {
 		r.minute = m
-		r.counted = make(map[rateKey]int)
+		r.counted, r.untold = make(map[rateKey]*count), nil
 	}
-	if _, known := r.counted[key]; !known && len(r.counted) >= maxrateKeys {
+	c := r.counted[key]
+	if c == nil && len(r.counted) >= maxrateKeys {
 		key = rateKey{connector: key.connector}
+		c = r.counted[key]
 	}
-	if r.counted[key] >= limit {
+	if c == nil {
+		c = new(count)
+		r.counted[key] = c
+	}
+	if c.all+c.here >= limit {
 		return false
 	}
-	r.counted[key]++
+	c.here++
+	r.toTell(key, c)
 	return true
 }
 
