@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -135,6 +136,7 @@ type transaction struct {
 	steps    []*step
 	verdicts []error // of the steps: nil for those that are written
 	now      time.Time
+	xid      string
 	finish   finished
 	defers   deferred
 	totals   spool.Stats
@@ -168,17 +170,17 @@ func (t *transaction) live(f func(i int, s *step)) {
 
 // open begins the transaction and reads the clock.
 func (t *transaction) open(ctx context.Context) error {
-	results, err := t.conn.Conn().PgConn().Exec(
-		ctx, t.begin+t.in("; SELECT (extract(epoch FROM @clock()) * 1000000)::bigint"),
-	).ReadAll()
+	results, err := t.conn.Conn().PgConn().Exec(ctx, t.begin+t.in("; SELECT "+
+		"(extract(epoch FROM @clock()) * 1000000)::bigint, pg_current_xact_id()")).ReadAll()
 	if err != nil {
 		return err
 	}
-	var micro int64
-	rows := results[len(results)-1].Rows
-	if _, err := fmt.Sscan(string(rows[0][0]), &micro); err != nil {
+	row := results[len(results)-1].Rows[0]
+	micro, err := strconv.ParseInt(string(row[0]), 10, 64)
+	if err != nil {
 		return err
 	}
+	t.xid = string(row[1])
 	t.now = time.UnixMicro(micro)
 	t.ready.tick(t.now)
 	return nil
@@ -195,8 +197,7 @@ func (t *transaction) close(ctx context.Context) error {
 	if err := t.notify(ctx); err != nil {
 		return err
 	}
-	_, err := t.conn.Conn().PgConn().Exec(ctx, "COMMIT").ReadAll()
-	return err
+	return t.commit(ctx)
 }
 
 func (t *transaction) rollback(ctx context.Context) {

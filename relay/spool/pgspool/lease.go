@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	leaseKeys  = 64 // in one statement
-	leaseCalls = 8  // statements in one Lease, at most
+	leaseKeys  = 64               // in one statement
+	leaseCalls = 8                // statements in one Lease, at most
+	leaseLimit = 20 * time.Second // for a Lease
+	leaseGrace = 2 * time.Second  // for a statement that was begun
 )
 
 // leaseText leases due rows of some keys. The lease stands in the row that is
@@ -55,11 +57,14 @@ func (s *Store) Lease(ctx context.Context, q spool.LeaseRequest) (spool.Leased, 
 	if err := s.watch.start(ctx, s); err != nil {
 		return spool.Leased{}, failure(err)
 	}
+	caller := ctx
+	ctx, done := unhurried(caller)
+	defer done()
 	var out spool.Leased
 	w, before := wantedOf(&q), make(map[*readyKey]bool)
 	for range leaseCalls {
 		room := q.Max - len(out.Leases)
-		if room <= 0 {
+		if room <= 0 || caller.Err() != nil {
 			break
 		}
 		// More keys than there is room, so that what was due first is among
@@ -69,16 +74,34 @@ func (s *Store) Lease(ctx context.Context, q spool.LeaseRequest) (spool.Leased, 
 			break
 		}
 		leases, err := s.leaseOf(ctx, &q, list, room)
-		if err != nil {
-			return out, s.unlease(out, failure(err))
-		}
 		out.Leases = append(out.Leases, leases...)
+		if err != nil {
+			return spool.Leased{}, s.unlease(out, failure(err))
+		}
+	}
+	if err := caller.Err(); err != nil {
+		return spool.Leased{}, s.unlease(out, err)
 	}
 	slices.SortStableFunc(out.Leases, func(a, b spool.Lease) int {
 		return a.Delivery.Due.Compare(b.Delivery.Due)
 	})
 	out.Wait = s.ready.wait(w)
 	return out, nil
+}
+
+// unhurried is a context that ends a while after another: a statement that
+// leases should not be broken off, because what it has leased would wait for
+// the end of its leases.
+func unhurried(ctx context.Context) (context.Context, func()) {
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseLimit)
+	stop := context.AfterFunc(ctx, func() {
+		t := time.AfterFunc(leaseGrace, cancel)
+		context.AfterFunc(work, func() { t.Stop() })
+	})
+	return work, func() {
+		stop()
+		cancel()
+	}
 }
 
 // unlease forgets what was leased before a failure: it is handed out again.
@@ -131,7 +154,7 @@ func (s *Store) leaseOf(
 		now = s.ready.serverNow()
 	}
 	if err := s.next(ctx, list, digests, now); err != nil {
-		return nil, err
+		return leases, err
 	}
 	s.ready.learn(list, now)
 	return leases, nil

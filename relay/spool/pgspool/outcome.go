@@ -1,0 +1,63 @@
+package pgspool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	outcomeLimit = 15 * time.Second // to learn of a commit without an answer
+	outcomeAgain = 200 * time.Millisecond
+)
+
+// errUnsure answers a step that may have been written.
+var errUnsure = errors.New("the connection ended during the commit, and its outcome is unknown")
+
+// commit ends the transaction. Where no answer comes, it asks the server on
+// another connection what has become of it: neither a message nor what became
+// of one is to be written twice.
+func (t *transaction) commit(ctx context.Context) error {
+	_, err := t.conn.Conn().PgConn().Exec(ctx, "COMMIT").ReadAll()
+	if err == nil {
+		return nil
+	}
+	if _, refused := errors.AsType[*pgconn.PgError](err); refused && !t.conn.Conn().IsClosed() {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeLimit)
+	defer cancel()
+	for {
+		switch t.status(ctx) {
+		case "committed":
+			return nil
+		case "aborted":
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", errUnsure, err)
+		case <-time.After(outcomeAgain):
+		}
+	}
+}
+
+// status asks what has become of the transaction; empty if that is not known
+// yet. A server that took over without it knows nothing of its number.
+func (t *transaction) status(ctx context.Context) string {
+	var status *string
+	err := t.row(ctx, t.pool, "SELECT pg_xact_status($1::text::xid8)", t.xid).Scan(&status)
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case ok && pg.Code == "22023": // its number is in the future
+		return "aborted"
+	case err != nil:
+		return ""
+	case status == nil: // it is older than what the server remembers
+		return ""
+	}
+	return *status
+}
