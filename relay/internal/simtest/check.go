@@ -3,7 +3,6 @@ package simtest
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -102,6 +101,11 @@ func (w *World) check(log ledger) {
 		for _, c := range h.calamities {
 			w.t.Logf("%s %s", clock(c.at), c.kind)
 		}
+		for node, spans := range h.nodes {
+			for _, x := range spans {
+				w.t.Logf("node %d was out from %s to %s", node, clock(x.from), clock(x.to))
+			}
+		}
 	}
 }
 
@@ -157,7 +161,8 @@ func (w *World) checkRecipient(to string, s *sent, r *record) {
 	}
 	for _, c := range copies {
 		if c.sum != s.sum {
-			w.t.Errorf("%s got other content than was sent", to)
+			w.t.Errorf("%s got other content than was sent, from node %d at %s: %q",
+				to, c.node, clock(c.at), c.odd)
 		}
 	}
 }
@@ -223,60 +228,7 @@ func (w *World) checkDelay(to string, s *sent, copies []taken) {
 const (
 	atOnce    = 20 * time.Second
 	leaseEnds = 2*time.Minute + 30*time.Second // after the process that held it died
-	// grace is for what was on its way when a node came or went.
-	grace = 10 * time.Second
 )
-
-// checkCopies sees that each copy that does not stand for the fate has a cause:
-// who took it could not say so, or the process could not write it down (I9).
-func (w *World) checkCopies(to string, e event.Event, copies []taken) {
-	slices.SortFunc(copies, func(a, b taken) int { return a.at.Compare(b.at) })
-	for i, c := range copies {
-		w.checkCut(to, c)
-		until := e.Time
-		if i+1 < len(copies) {
-			until = copies[i+1].at
-		} else if e.Kind == event.Delivered {
-			return
-		}
-		if c.told && !w.excused(c, until) {
-			w.t.Errorf("I9: %s was taken at %v by %s, and again at %v or %s, without a cause",
-				to, c.at, c.host, until, e.Kind)
-		}
-	}
-}
-
-// checkCut sees that a node without the store has stopped when its leases had
-// ended: others have what it held.
-func (w *World) checkCut(to string, c taken) {
-	for _, x := range w.history.nodes[c.node] {
-		if w.shared() && c.at.After(x.from.Add(w.plan.Lease+grace)) && c.at.Before(x.to) {
-			w.t.Errorf("I9: %s got a copy at %s from node %d, which was out from %s to %s",
-				to, clock(c.at), c.node, clock(x.from), clock(x.to))
-		}
-	}
-}
-
-// excused reports whether a copy could not be written down: something was wrong
-// with the node that made it, or with the network of the host that took it.
-func (w *World) excused(c taken, until time.Time) bool {
-	for _, x := range w.history.nodes[c.node] {
-		before, behind := time.Minute, maxStep // a disk may forget what was settled
-		if w.shared() {
-			before, behind = grace, 0
-		}
-		if x.to.After(c.at.Add(-before)) && x.from.Before(until.Add(behind)) {
-			w.history.twice++
-			return true
-		}
-	}
-	for _, s := range w.history.hosts[c.host] {
-		if c.at.After(s.from) && c.at.Before(s.to.Add(10*time.Minute)) {
-			return true
-		}
-	}
-	return false
-}
 
 // checkReports sees that a failure is reported once, and success never.
 func (w *World) checkReports(to string, e event.Event) {

@@ -62,6 +62,7 @@ type taken struct {
 	node int  // that handed it over
 	told bool // it meant to answer so
 	sum  string
+	odd  string // content that is not what was sent
 }
 
 // report is one that landed in the mailbox of a sender.
@@ -108,6 +109,9 @@ func (h *history) take(to, content string, t taken) {
 	t.sum = digest(body)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if s := h.sent[to]; s != nil && s.sum != t.sum {
+		t.odd = content
+	}
 	h.taken[to] = append(h.taken[to], t)
 }
 

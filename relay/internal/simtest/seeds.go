@@ -65,10 +65,12 @@ func simulate(
 ) (o Outcome) {
 	test := t.Name()
 	t.Run(strconv.FormatUint(p.Seed, 10), func(t *testing.T) {
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("again: SIMULATION_SEED=%d go test -run '^%s$' %s", p.Seed, test, pkg)
+			}
+		})
 		synctest.Test(t, func(t *testing.T) { o = live(t, p).Run() })
-		if t.Failed() {
-			t.Logf("again: SIMULATION_SEED=%d go test -run '^%s$' %s", p.Seed, test, pkg)
-		}
 	})
 	return o
 }
