@@ -38,14 +38,14 @@ WHERE schemaname = $1 AND n_dead_tup > $2 AND n_dead_tup > n_live_tup
 ORDER BY n_dead_tup DESC LIMIT 1`
 
 // lookAtHealth warns of what makes the queue slower and slower.
-func (s *Store) lookAtHealth(ctx context.Context) error {
+func (s *Store) lookAtHealth(ctx context.Context, now time.Time) error {
 	var x, who string
 	var age int64
 	err := s.row(ctx, s.pool, horizonText).Scan(&x, &age, &who)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return err
 	}
-	if old := s.janitor.health.see(x, age, time.Now()); old >= oldSnapshot {
+	if old := s.janitor.health.see(x, age, now); old >= oldSnapshot {
 		s.log.Warn("an old snapshot keeps the database from clearing rows away: the queue gets "+
 			"slower",
 			"held_by", who, "for", old.Round(time.Second), "transactions", age)

@@ -67,7 +67,7 @@ func (s *Store) tidy(ctx context.Context) (more bool) {
 		more = more || n >= tidyMost
 	}
 	for name, f := range map[string]func(context.Context) error{
-		"days": s.makeDays, "log": s.truncateAgain, "health": s.lookAtHealth,
+		"days": s.makeDays, "log": s.truncateAgain, "health": s.health,
 	} {
 		limited, cancel := context.WithTimeout(ctx, tidyLimit)
 		s.troubled(ctx, name, f(limited))
@@ -81,6 +81,8 @@ func (s *Store) troubled(ctx context.Context, piece string, err error) {
 		s.log.Warn("the queue cannot be tidied up", "piece", piece, "err", err)
 	}
 }
+
+func (s *Store) health(ctx context.Context) error { return s.lookAtHealth(ctx, time.Now()) }
 
 func (s *Store) truncateAgain(ctx context.Context) error {
 	if before := s.janitor.truncated(); !before.IsZero() {
