@@ -20,7 +20,7 @@ const (
 
 	// settledAfter is when a transaction that was under way has ended, or will
 	// never be acknowledged: the committers give up sooner.
-	settledAfter = groupLimit + 5*time.Second
+	settledAfter = groupLimit + outcomeLimit + 5*time.Second
 	markEvery    = 5 * time.Second
 	wholeEvery   = 30 * time.Second // between looks at all rows
 )
