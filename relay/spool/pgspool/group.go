@@ -146,7 +146,8 @@ type transaction struct {
 
 func (t *transaction) run(ctx context.Context) error {
 	for _, f := range []func(context.Context) error{
-		t.open, t.lock, t.takeWakes, t.claim, t.lockMessages, t.copyMessages, t.settle,
+		t.open, t.lock, t.takeWakes, t.claim, t.lockMessages, t.takeStaged,
+		t.copyMessages, t.settle,
 		t.dropMessages, t.close,
 	} {
 		if err := f(ctx); err != nil {

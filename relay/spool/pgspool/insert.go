@@ -61,7 +61,6 @@ func (t *transaction) column(ctx context.Context, sql string, args ...any) (map[
 // copyMessages writes messages, their content and their deliveries.
 func (t *transaction) copyMessages(ctx context.Context) error {
 	var messages, chunks, deliveries copyRows
-	var staged []spool.ID
 	t.live(func(_ int, s *step) {
 		m := s.message
 		if m == nil {
@@ -69,9 +68,6 @@ func (t *transaction) copyMessages(ctx context.Context) error {
 		}
 		if m.meta != nil {
 			messages.addMessage(m)
-		}
-		if m.staged {
-			staged = append(staged, m.id)
 		}
 		for i := range m.chunks {
 			chunks.addChunk(m.id, &m.chunks[i])
@@ -89,14 +85,14 @@ func (t *transaction) copyMessages(ctx context.Context) error {
 	conn := t.conn.Conn().PgConn()
 	err := messages.send(ctx, conn, t.in("@message (id, parts, size, meta)"))
 	if err == nil {
+		err = t.nameStaged(ctx) // after the message: an id that is in use fails there
+	}
+	if err == nil {
 		err = chunks.send(ctx, conn, t.in("@chunk (id, n, sum, data)"))
 	}
 	if err == nil {
 		err = deliveries.send(ctx, conn, t.in("@delivery (id, seq, key, route, domain, stream, "+
 			"at, due, expires, attempts, held, token, rcpt)"))
-	}
-	if err == nil && len(staged) > 0 {
-		_, err = t.exec(ctx, t.conn, "DELETE FROM @staged WHERE id = ANY ($1::uuid[])", staged)
 	}
 	return err
 }

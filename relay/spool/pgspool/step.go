@@ -41,8 +41,8 @@ type newMessage struct {
 	id         spool.ID
 	meta       []byte // nil: it is in its table already
 	size       int64
-	chunks     []chunk // those that are not in their table yet
-	staged     bool    // others are
+	chunks     []chunk  // those that are not in their table yet
+	stage      spool.ID // what others are under; zero if there are none
 	deliveries []spool.Delivery
 }
 

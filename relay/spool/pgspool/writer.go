@@ -3,6 +3,7 @@ package pgspool
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"slices"
 
@@ -37,7 +38,8 @@ type writer struct {
 	ctx   context.Context // of Create, for what is written early
 	id    spool.ID
 	buf   []byte
-	next  int // number of the next row, if the content is staged
+	next  int      // number of the next row, if the content is staged
+	stage spool.ID // what the rows are staged under, another for each writer
 	size  int64
 	ended bool
 }
@@ -50,22 +52,25 @@ func (w *writer) Write(b []byte) (int, error) {
 	w.buf = append(w.buf, b...)
 	w.size += int64(len(b))
 	for len(w.buf) >= bufferBytes {
-		if err := w.stage(w.ctx); err != nil {
+		if err := w.put(w.ctx); err != nil {
 			return 0, err
 		}
 	}
 	return len(b), nil
 }
 
-func (w *writer) staged() bool { return w.next > 1 }
+func (w *writer) staged() bool { return !w.stage.IsZero() }
 
-// stage writes a row of content, which nobody sees before the commit.
-func (w *writer) stage(ctx context.Context) error {
+// put writes a row of content, which nobody sees before the commit.
+func (w *writer) put(ctx context.Context) error {
 	if err := w.store.enter(ctx); err != nil {
 		return err
 	}
+	if !w.staged() {
+		rand.Read(w.stage[:]) // never fails
+	}
 	c := chunk{n: w.next, data: w.buf[:chunkBytes]}
-	if err := w.store.stage(ctx, w.id, &c); err != nil {
+	if err := w.store.stage(ctx, w.stage, &c); err != nil {
 		return err
 	}
 	w.next++
@@ -95,7 +100,7 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 		return err
 	}
 	m := t.message
-	if m.staged = w.staged(); m.staged {
+	if m.stage = w.stage; w.staged() {
 		m.chunks = cut(m.chunks, 0, c.Prepend)
 		m.chunks = cut(m.chunks, w.next, w.buf)
 	} else {
@@ -148,7 +153,7 @@ func (w *writer) Abort() error {
 func (w *writer) forget() {
 	w.buf = nil
 	if w.staged() {
-		w.store.unstage(w.id)
+		w.store.unstage(w.stage)
 	}
 }
 
