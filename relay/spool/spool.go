@@ -173,6 +173,9 @@ type LeaseRequest struct {
 	// something is wanted; no Only means all but Busy. Route and Domain are
 	// compared as they are. An empty Stream stands for every stream.
 	Busy, Only []Key
+	// NotRoutes are routes of which nothing is wanted now, whatever the rest of
+	// the key, also if Only has it.
+	NotRoutes []string
 	// MaxPerKey bounds what this call hands out of one key, each stream for
 	// itself. Defaults to 0, no bound.
 	MaxPerKey int

@@ -71,9 +71,8 @@
 // # Several processes
 //
 // A delivery that [Config].Elsewhere says is for another process goes back at
-// once, and its key is not asked for, for 10 milliseconds that double each time
-// to 15 seconds. Beyond a thousand such keys deliveries are kept from everybody
-// for that long, lest they are handed out here again and again.
+// once, and nothing is asked for of its route for 10 milliseconds, which double
+// each time to 15 seconds.
 //
 // # Concurrency
 //

@@ -1,64 +1,53 @@
 package sched
 
-import (
-	"time"
-
-	"github.com/postern-mail/postern/relay/spool"
-)
+import "time"
 
 const (
-	leaveFirst   = gather           // a key is left to others
-	leaveLast    = 15 * time.Second // the same, at the end
-	maxElsewhere = 1024             // keys that are left at once
+	leaveFirst = gather           // a route is left to others
+	leaveLast  = 15 * time.Second // the same, at the end
 )
 
-// elsewhere are keys whose deliveries are for another process that shares the
+// elsewhere are routes whose deliveries are for another process that shares the
 // store. They are not asked for, for a while that grows each time one was
-// handed out all the same.
-type elsewhere struct{ keys map[spool.Key]*rest }
+// handed out all the same. There are no more of them than configurations name.
+type elsewhere map[string]*rest
 
 type rest struct {
 	wait  time.Duration
 	until time.Time
 }
 
-// leave notes that a delivery is for another process, and returns how long it
-// is kept from everybody: not at all, unless there is no room to note its key.
-func (e *elsewhere) leave(k spool.Key, now time.Time) time.Duration {
-	k.Stream = ""
-	r := e.keys[k]
-	switch {
-	case r == nil && len(e.keys) >= maxElsewhere:
-		return leaveLast
-	case r == nil:
+// leave notes that deliveries of a route are for another process.
+func (e elsewhere) leave(route string, now time.Time) {
+	r := e[route]
+	if r == nil {
 		r = &rest{wait: leaveFirst / 2}
-		e.keys[k] = r
+		e[route] = r
 	}
 	if !r.until.After(now) {
 		r.wait = min(2*r.wait, leaveLast)
 		r.until = now.Add(r.wait)
 	}
-	return 0
 }
 
-// has reports whether a key is left alone now.
-func (e *elsewhere) has(k spool.Key, now time.Time) bool {
-	r := e.keys[k]
+// has reports whether a route is left alone now.
+func (e elsewhere) has(route string, now time.Time) bool {
+	r := e[route]
 	return r != nil && r.until.After(now)
 }
 
-// busy adds the keys that are left alone now to a list, and returns when the
-// first of them is not any more. It forgets those of which no delivery was
-// handed out for as long again.
-func (e *elsewhere) busy(list []spool.Key, now time.Time) ([]spool.Key, time.Duration) {
-	first := idleWait
-	for k, r := range e.keys {
+// now returns the routes that are left alone now, and how long it takes until
+// the first of them is not any more. It forgets those of which no delivery was
+// handed out for a while.
+func (e elsewhere) now(now time.Time) (list []string, first time.Duration) {
+	first = idleWait
+	for route, r := range e {
 		switch rests := r.until.Sub(now); {
 		case rests > 0:
 			first = min(first, rests)
-			list = append(list, k)
+			list = append(list, route)
 		case -rests > r.wait+idleWait:
-			delete(e.keys, k)
+			delete(e, route)
 		}
 	}
 	return list, first

@@ -95,7 +95,9 @@ func (s *Scheduler) fillOpen(ctx, work context.Context) time.Duration {
 			s.pace.full = true
 			return s.fillLocal(ctx, work)
 		}
-		leased, err := s.lease(ctx, spool.LeaseRequest{Max: want, Busy: s.busy, MaxPerKey: each})
+		leased, err := s.lease(ctx, spool.LeaseRequest{
+			Max: want, Busy: s.busy, NotRoutes: s.not, MaxPerKey: each,
+		})
 		if err != nil {
 			return storeWait
 		}
@@ -130,7 +132,7 @@ func (s *Scheduler) fillLocal(ctx, work context.Context) time.Duration {
 		k := spool.Key{Route: name}
 		r := s.routes.get(k)
 		n := min(r.room(&s.places.bounds, now), s.places.bounds.all-s.places.active)
-		if n <= 0 || s.others.has(k, now) {
+		if n <= 0 || s.others.has(name, now) {
 			r.skipped = n <= 0
 			continue
 		}
@@ -154,10 +156,11 @@ func (s *Scheduler) fillLocal(ctx, work context.Context) time.Duration {
 // others can take.
 func (s *Scheduler) markBusy(now time.Time) (rest time.Duration, each int) {
 	each = slowStart
-	s.busy, rest = s.others.busy(s.busy[:0], now)
+	s.busy = s.busy[:0]
+	s.not, rest = s.others.now(now)
 	more := s.more()
 	for k, r := range s.routes.byKey {
-		if s.others.has(k, now) {
+		if s.others.has(k.Route, now) {
 			continue
 		}
 		if r.until.After(now) {

@@ -66,6 +66,7 @@ type Scheduler struct {
 	pace   pace
 	failed bool        // the store, when last asked
 	busy   []spool.Key // scratch for LeaseRequest
+	not    []string    // the same
 }
 
 type finished struct {
@@ -91,7 +92,7 @@ func New(cfg Config) *Scheduler {
 		routes: routes{
 			byKey: make(map[spool.Key]*route), limit: cfg.RouteLimit, local: cfg.Local,
 		},
-		others: elsewhere{keys: make(map[spool.Key]*rest)},
+		others: make(elsewhere),
 		pace:   paceOf(b.open),
 	}
 }
@@ -267,7 +268,8 @@ func (s *Scheduler) leave(l *spool.Lease, now time.Time) bool {
 	if !s.cfg.Elsewhere(l.Delivery.Key) {
 		return false
 	}
-	s.giveBack(l, s.others.leave(l.Delivery.Key, now))
+	s.others.leave(l.Delivery.Key.Route, now)
+	s.giveBack(l, 0)
 	return true
 }
 

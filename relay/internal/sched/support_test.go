@@ -124,6 +124,15 @@ func (b *bench) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 // commit queues one message for some routes.
 func commit(t *testing.T, s spool.Store, origin string, routes ...string) {
 	t.Helper()
+	keys := make([]spool.Key, len(routes))
+	for i, route := range routes {
+		keys[i].Route = route
+	}
+	commitKeys(t, s, origin, keys...)
+}
+
+func commitKeys(t *testing.T, s spool.Store, origin string, keys ...spool.Key) {
+	t.Helper()
 	now := time.Now()
 	id := spool.NewID(now)
 	w, err := s.Create(t.Context(), id)
@@ -131,9 +140,9 @@ func commit(t *testing.T, s spool.Store, origin string, routes ...string) {
 		t.Fatal(err)
 	}
 	c := spool.Commit{Message: spool.Message{ID: id, Created: now, From: origin}}
-	for _, route := range routes {
+	for _, k := range keys {
 		c.Deliveries = append(c.Deliveries, spool.Delivery{
-			Key:        spool.Key{Route: route},
+			Key:        k,
 			Recipients: []spool.Recipient{{Address: "x@example.test"}},
 			Due:        now, Expires: now.Add(time.Hour),
 		})

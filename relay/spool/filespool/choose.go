@@ -1,6 +1,7 @@
 package filespool
 
 import (
+	"slices"
 	"time"
 
 	"github.com/postern-mail/postern/relay/spool"
@@ -56,11 +57,23 @@ func (c *chooser) leaveOut() {
 	for _, k := range c.r.Busy {
 		c.x.matching(k, func(v *route) {
 			if v.at >= 0 {
-				c.x.routes.remove(v.at)
-				c.aside = append(c.aside, v)
+				c.putAside(v)
 			}
 		})
 	}
+	if len(c.r.NotRoutes) == 0 {
+		return
+	}
+	for _, v := range slices.Clone(c.x.routes.items) {
+		if slices.Contains(c.r.NotRoutes, v.key.Route) {
+			c.putAside(v)
+		}
+	}
+}
+
+func (c *chooser) putAside(v *route) {
+	c.x.routes.remove(v.at)
+	c.aside = append(c.aside, v)
 }
 
 func (c *chooser) choose() {
@@ -76,8 +89,7 @@ func (c *chooser) choose() {
 		}
 		if c.r.MaxPerKey > 0 && c.counts[v] >= c.r.MaxPerKey {
 			c.soonest(0)
-			c.x.routes.remove(0)
-			c.aside = append(c.aside, v)
+			c.putAside(v)
 			continue
 		}
 		if c.counts != nil {

@@ -41,7 +41,8 @@ func (s *Store) pick(r *spool.LeaseRequest, wall time.Time) (out []*delivery, wa
 	perKey := make(map[spool.Key]int)
 	for len(s.waiting.items) > 0 {
 		d := s.waiting.items[0]
-		busy := matches(r.Busy, d.Key) || len(r.Only) > 0 && !matches(r.Only, d.Key)
+		busy := matches(r.Busy, d.Key) || len(r.Only) > 0 && !matches(r.Only, d.Key) ||
+			slices.Contains(r.NotRoutes, d.Key.Route)
 		if !busy && (d.Due.After(wall) || len(out) >= r.Max) {
 			wait = shorter(wait, d.Due.Sub(wall))
 			break

@@ -2,6 +2,7 @@ package pgspool
 
 import (
 	"container/heap"
+	"slices"
 	"sync"
 	"time"
 
@@ -133,12 +134,18 @@ func (s keySet) has(k spool.Key) bool {
 }
 
 // wanted are the keys that a request wants.
-type wanted struct{ only, busy keySet }
+type wanted struct {
+	only, busy keySet
+	not        []string // routes
+}
 
-func wantedOf(q *spool.LeaseRequest) wanted { return wanted{setOf(q.Only), setOf(q.Busy)} }
+func wantedOf(q *spool.LeaseRequest) wanted {
+	return wanted{setOf(q.Only), setOf(q.Busy), q.NotRoutes}
+}
 
 func (w wanted) has(k spool.Key) bool {
-	return !w.busy.has(k) && (len(w.only) == 0 || w.only.has(k))
+	return !w.busy.has(k) && (len(w.only) == 0 || w.only.has(k)) &&
+		!slices.Contains(w.not, k.Route)
 }
 
 // asked is a key that the server is asked about.

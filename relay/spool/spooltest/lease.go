@@ -124,7 +124,12 @@ func (s *suite) leaseKeys() {
 	want(spool.LeaseRequest{Busy: []spool.Key{all[1], {Route: "mx/other"}}, MaxPerKey: 1}, 2, 3)
 	want(spool.LeaseRequest{Only: []spool.Key{all[1]}, MaxPerKey: 1}, 0, 1)
 	want(spool.LeaseRequest{Only: []spool.Key{all[1]}, Busy: all[:1]}, 1)
-	want(spool.LeaseRequest{}, 0, 2, 3)
+	want(spool.LeaseRequest{NotRoutes: []string{"mx/out", "mx"}, MaxPerKey: 1}, 3)
+	out := []string{"mx/out"}
+	want(spool.LeaseRequest{Only: all[3:], NotRoutes: []string{"mx/other"}})
+	want(spool.LeaseRequest{Busy: all[3:4], NotRoutes: out})
+	s.wantWait(spool.LeaseRequest{NotRoutes: append(out, "mx/other")}, -1)
+	want(spool.LeaseRequest{}, 0, 2)
 }
 
 func (s *suite) leaseWait() {

@@ -132,7 +132,8 @@ func (s *suite) checkLeased(r *spool.LeaseRequest, list []spool.Lease) {
 			s.Fatalf("%v is behind %v, and due before it", l.Delivery.ID, list[i-1].Delivery.ID)
 		}
 		k := l.Delivery.Key
-		if among(r.Busy, k) || len(r.Only) > 0 && !among(r.Only, k) {
+		if among(r.Busy, k) || len(r.Only) > 0 && !among(r.Only, k) ||
+			slices.Contains(r.NotRoutes, k.Route) {
 			s.Fatalf("leased %+v, which was not wanted", k)
 		}
 		if perKey[k]++; r.MaxPerKey > 0 && perKey[k] > r.MaxPerKey {
