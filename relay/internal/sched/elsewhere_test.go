@@ -37,8 +37,8 @@ func TestDeliveriesOfOthersAreLeftToThem(t *testing.T) {
 		if n := c.count(c.settled, "b"); n != 20 {
 			t.Errorf("settled %d of its 20", n)
 		}
-		// Each route is looked at 11 times to 15 seconds, and 40 times from then
-		// on.
+		// Each route is looked at 11 times to 15 seconds, and 40 times from
+		// then on.
 		if n := b.handed() - 20; n > 20*5*(11+40+1) {
 			t.Errorf("leased %d deliveries of others in 10 minutes", n)
 		}
