@@ -25,12 +25,33 @@ WITH gone AS (
 	RETURNING name)
 SELECT count(*) FROM gone`
 
+const txCursorText = `
+INSERT INTO @consumer AS c (name, at) VALUES ($1::text, 0)
+ON CONFLICT (name) DO UPDATE SET at = c.at
+RETURNING at, (xmax = 0)::int`
+
+// Cursor returns the place of a consumer of the log, and holds it until the
+// transaction ends: another transaction that asks for the same place, or moves
+// it, waits so long. Work is done once if the transaction asks first, passes
+// events with a Cursor that is not behind the place, does the work for the
+// others, and calls Advance with the Cursor of the last. Two processes may then
+// get the same events, and one may not hear that it has committed.
+func (t *Tx) Cursor(ctx context.Context, consumer string) (spool.Cursor, error) {
+	if err := t.enter(ctx); err != nil {
+		return 0, err
+	}
+	var at, fresh int64
+	if err := t.row(ctx, txCursorText, consumer).Scan(&at, &fresh); err != nil {
+		return 0, failure(err)
+	}
+	return spool.Cursor(at), t.bound(ctx, consumer, fresh)
+}
+
 // Advance sets the place of a consumer of the log, as [spool.Log] has it: the
-// place moves if, and only if, the transaction commits. So what the transaction
-// does about an event, with the event's Cursor, is done once. Another
-// transaction that moves the same consumer waits for this one; other consumers
-// do not. To a REPEATABLE READ transaction, the log ends where it did when the
-// transaction began.
+// place moves if, and only if, the transaction commits. Another transaction
+// that moves the same consumer waits for this one; other consumers do not. To a
+// REPEATABLE READ transaction, the log ends where it did when the transaction
+// began.
 func (t *Tx) Advance(ctx context.Context, consumer string, to spool.Cursor) error {
 	if err := t.enter(ctx); err != nil {
 		return err
@@ -38,18 +59,26 @@ func (t *Tx) Advance(ctx context.Context, consumer string, to spool.Cursor) erro
 	if to > math.MaxInt64 {
 		return errAhead
 	}
-	var moved, fresh, gone int64
+	var moved, fresh int64
 	err := t.row(ctx, txAdvanceText, consumer, int64(to)).Scan(&moved, &fresh)
-	if err == nil && fresh > 0 {
-		err = t.row(ctx, txExcessText, consumer, int64(maxConsumers)).Scan(&gone)
-	}
 	switch {
 	case err != nil:
 		return failure(err)
 	case moved == 0:
 		return errAhead
-	case gone > 0:
+	}
+	return t.bound(ctx, consumer, fresh)
+}
+
+// bound takes back a consumer that was made just now and is one too many.
+func (t *Tx) bound(ctx context.Context, consumer string, fresh int64) error {
+	if fresh == 0 {
+		return nil
+	}
+	var gone int64
+	err := t.row(ctx, txExcessText, consumer, int64(maxConsumers)).Scan(&gone)
+	if err == nil && gone > 0 {
 		return errConsumers
 	}
-	return nil
+	return failure(err)
 }
