@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -236,6 +237,15 @@ type greeter struct {
 type hopConn struct {
 	net.Conn
 	number int
+	ended  atomic.Bool // nothing more can be read
+}
+
+func (c *hopConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		c.ended.Store(true)
+	}
+	return n, err
 }
 
 func (g *greeter) Accept() (net.Conn, error) {
@@ -261,7 +271,7 @@ func (g *greeter) Accept() (net.Conn, error) {
 				_ = c.Close()
 			}()
 		default:
-			return &hopConn{c, n}, nil
+			return &hopConn{Conn: c, number: n}, nil
 		}
 	}
 }
@@ -276,7 +286,7 @@ func (h *Hop) newSession(c *smtp.Conn) (smtp.Session, error) {
 		raw, s.step.TLS = t.NetConn(), true
 	}
 	if own, ok := raw.(*hopConn); ok {
-		s.step.Session = own.number
+		s.step.Session, s.wire = own.number, own
 	}
 	if err := s.at(Hello); err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 type session struct {
 	hop  *Hop
 	conn *smtp.Conn
+	wire *hopConn
 	step Step
 	to   []string
 }
@@ -92,6 +93,10 @@ func (s *session) Data(r io.Reader) error {
 // content answers for content that has come, and keeps it if the script takes
 // it. What it answers for is the first of its recipients.
 func (s *session) content(content []byte, first string, to []string) error {
+	// For go-smtp a chunk (RFC 3030) that ends with the connection is whole.
+	if s.wire != nil && s.wire.ended.Load() {
+		return errCut
+	}
 	s.step.Stage, s.step.To = Content, first
 	a := s.hop.ask(s.step)
 	told := a == Answer{}
