@@ -36,10 +36,14 @@ func TestQueueInPostgreSQL(t *testing.T) {
 		t.Errorf("arrived %+v", m)
 	}
 	second.event("delivered", "b@example.net")
-	second.stop()
-	// The mail that was put off moves to a directory.
+	// The mail that was put off moves to a directory, when nobody may send it.
 	dir := filepath.Join(t.TempDir(), "spool")
 	var out bytes.Buffer
+	if code := run([]string{"-move-spool", database, dir}, nil, &out, &out); code != 1 ||
+		!strings.Contains(out.String(), "a relay runs on the source") {
+		t.Errorf("exit %d: %s", code, &out)
+	}
+	second.stop()
 	if code := run([]string{"-move-spool", database, dir}, nil, &out, &out); code != 0 ||
 		!strings.Contains(out.String(), "moved 1 messages, 1 deliveries") {
 		t.Errorf("exit %d: %s", code, &out)

@@ -146,7 +146,14 @@ func TestOutbox(t *testing.T) {
 	b.order(later, "tea", "later@example.net", 200, later)
 	b.row(later, "deferred", "mailbox full")
 
+	// Another one takes over.
+	other := open(t, database, sink.Addr)
+	fourth := other.form()
 	b.stop()
+	other.order(fourth, "coffee", "dora@example.net", 200, fourth)
+	arrives(fourth, "dora@example.net")
+	other.row(fourth, "delivered")
+	other.stop()
 	b = open(t, database, sink.Addr)
 	b.row(first, "delivered")
 	b.row(later, "deferred")
@@ -155,10 +162,10 @@ func TestOutbox(t *testing.T) {
 	b.order(third, "tea", "carl@example.net", 200, third)
 	arrives(third, "carl@example.net")
 	b.row(third, "delivered")
-	want(t, database, "SELECT count(*) FROM shop.orders", 5)
-	want(t, database, "SELECT 3000 - 1000 - sum(stock) FROM shop.items", 5)
+	want(t, database, "SELECT count(*) FROM shop.orders", 6)
+	want(t, database, "SELECT 3000 - 1000 - sum(stock) FROM shop.items", 6)
 	// Each has been told of twice: accepted, and what came then.
-	want(t, database, "SELECT count(*) FROM shop.orders WHERE told = 2", 5)
+	want(t, database, "SELECT count(*) FROM shop.orders WHERE told = 2", 6)
 	select {
 	case m := <-sink.Messages:
 		t.Errorf("arrived, too: %+v", m)
