@@ -200,6 +200,35 @@ func TestStoppedSequencer(t *testing.T) {
 	f.follow(t, 2)
 }
 
+// TestPolledLog tells of records without a notification.
+func TestPolledLog(t *testing.T) {
+	url := server.Database(t)
+	s, err := pgspool.Open(t.Context(), connect(t, url), &pgspool.Options{PollOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	other, f := open(t, url), follower{Store: s}
+	for i := range 5 {
+		commitRecords(t, other, record("x"))
+		f.follow(t, i+1)
+	}
+}
+
+// TestEndedLog wakes who waits for records when the store is closed.
+func TestEndedLog(t *testing.T) {
+	s := open(t, server.Database(t))
+	before := s.Appended()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-before
+	<-s.Appended()
+	if _, err := s.Records(t.Context(), 0, 1); !errors.Is(err, spool.ErrClosed) {
+		t.Fatal(err)
+	}
+}
+
 // TestDamagedRow reports a row that cannot be read as a gap, and goes on behind
 // it.
 func TestDamagedRow(t *testing.T) {
