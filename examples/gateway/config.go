@@ -134,7 +134,6 @@ func (l *loader) users(f *file) *auth.Server {
 	}
 	s := &auth.Server{
 		Passwords: auth.WithSenders(users, f.Senders), SCRAMSecret: l.lasting.scramSecret,
-		Throttle: l.lasting.throttle(),
 	}
 	if f.Scram {
 		s.SCRAM = auth.SCRAMWithSenders(users, f.Senders)

@@ -144,6 +144,8 @@ func serve(path string, stdout, stderr io.Writer) int {
 	defer events.Close()
 	cfg.Spool, cfg.Logger, cfg.Events = queue, log, events.Add
 	last.keep(place.scramSecret, cfg.Auth, log)
+	last.share(place, queue)
+	last.guard(cfg.Auth)
 	r, err := relay.New(cfg)
 	if err != nil {
 		log.Error("cannot start", "err", err)
@@ -214,6 +216,7 @@ func reload(
 	if len(found) == 0 {
 		cfg.Events = events
 		last.keep(place.scramSecret, cfg.Auth, log)
+		last.guard(cfg.Auth)
 		found.explain(r.Reload(cfg))
 	}
 	for _, f := range found {

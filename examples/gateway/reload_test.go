@@ -91,6 +91,8 @@ func TestReloadKeepsGuard(t *testing.T) {
 	last := newLasting()
 	first, _, found := load(config, last, slog.New(slog.DiscardHandler))
 	second, _, more := load(config, last, slog.New(slog.DiscardHandler))
+	last.guard(first.Auth)
+	last.guard(second.Auth)
 	if len(found)+len(more) > 0 || first.Auth == second.Auth || first.Auth.Throttle == nil ||
 		first.Auth.Throttle != second.Auth.Throttle {
 		t.Errorf("%v, %v: the Throttle is another one", found, more)
