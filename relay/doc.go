@@ -194,7 +194,8 @@
 //
 // Each relay has its own configuration. Mail for a send connector, Mailboxes or
 // a Transport that another one has and this one has not is left to that one; so
-// is, by a relay that sends nothing out, mail that matched no send connector.
+// is mail that matched no send connector, by a relay that has none for all
+// domains to one that has.
 // When the other one is gone, and has not come back after LeaseTime, the mail
 // is routed anew by those that are left. So connectors may be added and removed
 // while relays are restarted one after the other. Those of one name ought to

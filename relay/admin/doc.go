@@ -48,6 +48,8 @@
 //	                  free; -1 is unknown
 //	queue             messages, deliveries, leased, bytes; null if the store
 //	                  cannot tell now
+//	relays            live: how many share the spool; rank: of this one, 0 for
+//	                  the one that has run for longest
 //	connectors        list of receive connectors, in the order of the
 //	                  configuration: name, usage, bindings (list),
 //	                  remote_ranges (list), auth_mechanisms,

@@ -42,6 +42,7 @@ type status struct {
 	Hostname        string         `json:"hostname"`
 	Load            load           `json:"load"`
 	Queue           *queue         `json:"queue"`
+	Relays          relays         `json:"relays"`
 	Connectors      list[receive]  `json:"connectors"`
 	AcceptedDomains list[accepted] `json:"accepted_domains"`
 	SendConnectors  list[sendsTo]  `json:"send_connectors"`
@@ -64,6 +65,12 @@ type queue struct {
 	Deliveries int64 `json:"deliveries"`
 	Leased     int64 `json:"leased"`
 	Bytes      int64 `json:"bytes"`
+}
+
+// relays are those that share the spool.
+type relays struct {
+	Live int `json:"live"`
+	Rank int `json:"rank"`
 }
 
 type receive struct {
@@ -126,6 +133,7 @@ func (h *handler) status(ctx context.Context) *status {
 		AcceptedDomains: first(maxDomains, r.AcceptedDomains().Domains(), showDomain),
 		SendConnectors:  first(maxConnectors, r.SendConnectors(), showSend),
 	}
+	s.Relays.Rank, s.Relays.Live = r.Nodes()
 	offersTLS := r.OffersTLS()
 	s.Connectors = first(maxConnectors, r.Connectors(), func(c *connector.Connector) receive {
 		return showReceive(c, offersTLS)

@@ -72,7 +72,7 @@ func (h *hop) isMX() bool { return h.transport == nil && len(h.next.Hosts) == 0 
 const defaultLimit = 20
 
 // Serves reports whether a key leads somewhere here. Mail that matched no send
-// connector is for whoever has some.
+// connector is for whoever has one for all domains.
 func (r *Routes) Serves(k spool.Key) bool {
 	switch k.Route {
 	case mailbox:
@@ -80,15 +80,18 @@ func (r *Routes) Serves(k spool.Key) bool {
 	case transport:
 		return r.transport != nil
 	case unreachable, tooLarge:
-		return r.sends()
+		return r.sendsAll()
 	case resolve:
 		return true
 	}
 	return r.hopOf(k) != nil
 }
 
-// sends reports whether mail leaves from here at all.
-func (r *Routes) sends() bool { return r.transport != nil || len(r.hops) > 0 }
+// sendsAll reports whether mail to any domain leaves from here.
+func (r *Routes) sendsAll() bool {
+	_, err := r.send.Select("any.invalid", 0)
+	return r.transport != nil || err == nil
+}
 
 // Served are the routes of all keys that lead somewhere here, and may not
 // elsewhere.
@@ -100,7 +103,7 @@ func (r *Routes) Served() []string {
 	if r.transport != nil {
 		list = append(list, transport)
 	}
-	if r.sends() {
+	if r.sendsAll() {
 		list = append(list, unreachable, tooLarge)
 	}
 	for _, h := range r.hops {
