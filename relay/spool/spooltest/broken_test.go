@@ -41,6 +41,9 @@ func broken() map[string]struct {
 			func() spool.Store { return &leasesTwice{Store: mem()} },
 			[]string{"LeaseRace", "Fencing", "LeaseOrder"},
 		},
+		"ignores routes": {
+			func() spool.Store { return ignoresRoutes{mem()} }, []string{"LeaseKeys"},
+		},
 		"forgets holds": {
 			func() spool.Store { return forgetsHolds{mem()} }, []string{"Hold"},
 		},
@@ -222,6 +225,13 @@ func (b *countsTokens) Settle(ctx context.Context, s spool.Settlement) error {
 }
 
 // leasesTwice hands out some deliveries a second time.
+type ignoresRoutes struct{ *memspool.Store }
+
+func (b ignoresRoutes) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, error) {
+	r.NotRoutes = nil
+	return b.Store.Lease(ctx, r)
+}
+
 type leasesTwice struct {
 	*memspool.Store
 	mu   sync.Mutex
