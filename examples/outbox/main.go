@@ -54,17 +54,21 @@ func main() {
 }
 
 func run(ctx context.Context, out io.Writer, o options) error {
-	config, err := pgxpool.ParseConfig(o.database)
-	if err != nil {
-		return err
-	}
-	config.MaxConns = max(config.MaxConns, 16) // the relay has its share
-	pool, err := pgxpool.NewWithConfig(ctx, config)
+	pool, err := pgxpool.New(ctx, o.database)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	queue, err := pgspool.Open(ctx, pool, &pgspool.Options{Logger: slog.Default()})
+	// Orders hold connections of the shop while they wait for the queue, which
+	// has its own therefore.
+	config := pool.Config()
+	config.MaxConns = max(config.MaxConns, 8)
+	queuePool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer queuePool.Close()
+	queue, err := pgspool.Open(ctx, queuePool, &pgspool.Options{Logger: slog.Default()})
 	if err != nil {
 		return err
 	}

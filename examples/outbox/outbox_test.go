@@ -3,11 +3,13 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"io"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -171,6 +173,31 @@ func TestOutbox(t *testing.T) {
 		t.Errorf("arrived, too: %+v", m)
 	default:
 	}
+}
+
+// TestManyOrders are placed at once, more than the shop has connections.
+func TestManyOrders(t *testing.T) {
+	mailtest.Programs(t)
+	t.Parallel()
+	database := pgspooltest.Start(t, nil).Database(t)
+	sink := mailtest.NewSink(t)
+	b := open(t, database, sink.Addr)
+	var buyers sync.WaitGroup
+	for range 100 {
+		buyers.Go(func() {
+			id := rand.Text()
+			b.order(id, "tea", "anna@example.net", 200, "Orders")
+		})
+	}
+	buyers.Wait()
+	seen := map[string]bool{}
+	for range 100 {
+		seen[sink.Next(t).Content] = true
+	}
+	if len(seen) != 100 {
+		t.Errorf("%d different mails, want 100", len(seen))
+	}
+	want(t, database, "SELECT count(*) FROM shop.orders", 100)
 }
 
 // want sees that a query returns n.

@@ -86,16 +86,24 @@ func (o *order) confirmation() *relay.Message {
 // with it: each event counts once.
 func (s *shop) note(ctx context.Context, events []event.Event) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		log := s.queue.Tx(tx)
+		place, err := log.Cursor(ctx, consumer)
+		if err != nil {
+			return err
+		}
 		for _, e := range events {
+			if spool.Cursor(e.Cursor) <= place {
+				continue // noted, and nobody has heard of it
+			}
 			if _, err := tx.Exec(ctx,
 				"UPDATE shop.orders SET mail = $2, detail = $3, told = told + 1 WHERE id = $1",
 				e.Labels["order"], e.Kind.String(), e.Text,
 			); err != nil {
 				return err
 			}
+			place = spool.Cursor(e.Cursor)
 		}
-		last := events[len(events)-1]
-		return s.queue.Tx(tx).Advance(ctx, consumer, spool.Cursor(last.Cursor))
+		return log.Advance(ctx, consumer, place)
 	})
 }
 
