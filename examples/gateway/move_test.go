@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -38,9 +39,8 @@ func queueAt(t *testing.T, where string, n int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(w, "Subject: %d\r\n\r\n%s", i, strings.Repeat("x", i%5*1000))
-		if i%100 == 50 {
-			fmt.Fprint(w, strings.Repeat("y", 600_000))
+		if _, err := io.WriteString(w, contentOf(i)); err != nil {
+			t.Fatal(err)
 		}
 		if err := w.Commit(t.Context(), spool.Commit{Deliveries: []spool.Delivery{{
 			Key: spool.Key{Route: "out"}, Held: i%10 == 0,
@@ -48,6 +48,34 @@ func queueAt(t *testing.T, where string, n int) {
 		}}}); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// contentOf is some of a few kilobytes, and some of many.
+func contentOf(i int) string {
+	size := i % 5 * 1000
+	if i%100 == 50 {
+		size = 600_000
+	}
+	return fmt.Sprintf("Subject: %d\r\n\r\n%s", i, strings.Repeat("x", size))
+}
+
+// wantContent sees that a message is what was queued for its recipient.
+func wantContent(t *testing.T, queue spool.Store, it *spool.Item) {
+	t.Helper()
+	var i int
+	_, err := fmt.Sscanf(it.Delivery.Recipients[0].Address, "%d@", &i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := queue.Open(t.Context(), it.Message.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil || string(b) != contentOf(i) {
+		t.Errorf("%d octets for %d, %v, want %d", len(b), i, err, len(contentOf(i)))
 	}
 }
 
@@ -68,6 +96,7 @@ func wantQueue(t *testing.T, where string, n int) {
 		for _, it := range page {
 			q.After = it.Delivery.ID
 			seen[it.Delivery.Recipients[0].Address] = true
+			wantContent(t, queue, &it)
 			if it.State == spool.StateHeld {
 				held++
 			}
@@ -129,7 +158,7 @@ func moveKilled(t *testing.T, from, to string) {
 		if err == nil {
 			break
 		}
-		if killed++; strings.Contains(out, "level=") || killed > 100 {
+		if killed++; strings.Contains(out, "level=ERROR") || killed > 100 {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}

@@ -183,3 +183,40 @@ func TestSameStore(t *testing.T) {
 		t.Errorf("left are %q", left)
 	}
 }
+
+// slow is a store that does not know a key at first.
+type slow struct {
+	store
+	asked *int
+}
+
+func (s slow) Claimed(
+	ctx context.Context, scope, key string,
+) (id spool.ID, digest [32]byte, ok bool, err error) {
+	if *s.asked++; *s.asked == 1 {
+		return id, digest, false, nil
+	}
+	return s.store.Claimed(ctx, scope, key)
+}
+
+// TestLateCommit has the commit of a process that was killed come to its end
+// after the next one has looked for it.
+func TestLateCommit(t *testing.T) {
+	for _, relay := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			a, b := memspool.New(nil), memspool.New(nil)
+			put(t, a, spool.Message{}, "x", to("a", "a"))
+			_, err := spoolmove.Move(t.Context(), forgetful{a}, b, nil)
+			if !errors.Is(err, errDead) {
+				t.Fatal(err)
+			}
+			if relay {
+				serve(t, b)
+			}
+			n, err := spoolmove.Move(t.Context(), a, slow{b, new(int)}, nil)
+			if err != nil || n.Known != 1 || len(waiting(t, a)) != 0 {
+				t.Errorf("relay %v: moved %+v, %v", relay, n, err)
+			}
+		})
+	}
+}

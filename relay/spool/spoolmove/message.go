@@ -70,31 +70,48 @@ func (m *mover) copy(ctx context.Context, leases []spool.Lease) (Counts, error) 
 			return Counts{}, err
 		}
 	}
-	msg := &leases[0].Message
-	claim := claimOf(msg)
-	if _, _, known, err := m.keys.Claimed(ctx, claim.Scope, claim.Key); known || err != nil {
+	claim := claimOf(&leases[0].Message)
+	if known, err := m.knows(ctx, claim); known || err != nil {
 		return Counts{Known: 1}, err
 	}
-	w, err := m.to.Create(ctx, msg.ID)
+	err := m.commit(ctx, leases, claim)
+	if errors.Is(err, spool.ErrExists) || errors.Is(err, spool.ErrClaimed) {
+		// The commit of a Move that was killed may have come to its end only
+		// now.
+		if known, kerr := m.knows(ctx, claim); known || kerr != nil {
+			return Counts{Known: 1}, kerr
+		}
+	}
+	return Counts{
+		Messages: 1, Deliveries: int64(len(leases)), Bytes: leases[0].Message.Size,
+	}, err
+}
+
+// knows reports whether a Move has brought a message to the target.
+func (m *mover) knows(ctx context.Context, claim *spool.Claim) (bool, error) {
+	_, _, known, err := m.keys.Claimed(ctx, claim.Scope, claim.Key)
+	return known, err
+}
+
+func (m *mover) commit(ctx context.Context, leases []spool.Lease, claim *spool.Claim) error {
+	id := leases[0].Message.ID
+	w, err := m.to.Create(ctx, id)
 	if err != nil {
-		return Counts{}, err
+		return err
 	}
 	defer w.Abort()
-	if err := m.content(ctx, w, msg.ID); err != nil {
-		return Counts{}, err
+	if err := m.content(ctx, w, id); err != nil {
+		return err
 	}
 	// It may have taken a while.
 	lost, err := m.from.Renew(ctx, leaseTTL, held(leases))
+	if err == nil && len(lost) > 0 {
+		err = spool.ErrLeaseLost
+	}
 	if err != nil {
-		return Counts{}, err
+		return err
 	}
-	if len(lost) > 0 {
-		return Counts{}, spool.ErrLeaseLost
-	}
-	if err := w.Commit(ctx, commitOf(leases, claim)); err != nil {
-		return Counts{}, err
-	}
-	return Counts{Messages: 1, Deliveries: int64(len(leases)), Bytes: msg.Size}, nil
+	return w.Commit(ctx, commitOf(leases, claim))
 }
 
 // content copies the content of a message.
