@@ -20,7 +20,7 @@ func ExampleRelay_Nodes() {
 	var second *relay.Relay
 	for range 2 {
 		r, err := relay.New(relay.Config{
-			Hostname: "relay.example.com", Spool: queue, LeaseTime: time.Minute,
+			Hostname: "relay.example.com", Spool: queue, LeaseTime: 2 * time.Second,
 		})
 		if err != nil {
 			fmt.Println(err)
