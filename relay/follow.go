@@ -37,18 +37,19 @@ var (
 // from a second to a minute; an event may also come again after a crash. Note
 // [event.Event].ID where the work is done, best in one transaction with it.
 //
-// To do all work once, f keeps the place itself: its transaction does the work
-// and moves the place to [event.Event].Cursor, event by event or for many. What
-// it has moved behind does not come again, and Follow does not move it back. A
-// store in the application's database moves its own place in the transaction;
-// in another database f compares and keeps the number in a row of its own.
+// To do all work once, f keeps the place itself. Its transaction locks and
+// reads the place, passes events with an [event.Event].Cursor that is not
+// behind it, does the work, and moves the place to the Cursor of the last. A
+// store in the application's database has its own place for that; in another
+// database the number has a row of its own. What f has moved the store's place
+// behind does not come again, and Follow does not move that back.
 //
 // Processes that share the store may all follow the same consumer: one gets the
 // events, the others stand by. They take over within 2 seconds when its Follow
-// returns, and within 30 when it dies or is cut off from the store; its f then
-// gets a context that ends, and its place is read anew. A process that stood
-// still for so long may finish a batch that another has begun: a place that is
-// compared in the same transaction keeps its work from being done twice.
+// returns, and within 32 when it dies or is cut off from the store: then the
+// context that its f has ends. Who takes over reads the place anew. A process
+// that stood still for so long may finish a batch that another has begun, and
+// does its work twice unless its transaction compares the place.
 //
 // Follow works before, during and after [Relay.Run], until ctx ends: then it
 // returns nil. It returns an error if Config.EventLog is off, if the store is
