@@ -22,6 +22,23 @@
 // writes all that have gathered in one transaction. A step that fails does not
 // fail the others.
 //
+// # The event log
+//
+// A committer leaves the events of its transaction in a row, and the sequencer
+// gives them their places: a statement that one node at a time executes, and
+// that holds nothing when its client stops. So places are without a gap, a
+// transaction that is open does not hold readers up, and what is committed late
+// comes later. It has a partition for each day (UTC), which [Store.Truncate]
+// drops. Where the role may not make tables, all is in the default partition,
+// and rows are deleted.
+//
+// # What ends
+//
+// About once a minute each store forgets what has ended: idempotency keys,
+// counters and values, members, content without a message. It warns when an old
+// snapshot or a late autovacuum keeps rows that are gone. Of counters and
+// values there are 200,000 at most, counted then.
+//
 // # Time
 //
 // The server's clock says what is due and which leases have ended, in

@@ -157,37 +157,23 @@ func (s *Store) Cursor(ctx context.Context, consumer string) (spool.Cursor, erro
 const newestText = `coalesce((SELECT last FROM @log ORDER BY last DESC LIMIT 1),
 	(SELECT last FROM @dropped WHERE one))`
 
-const advanceText = `
-WITH newest AS MATERIALIZED (SELECT ` + newestText + ` AS at),
-moved AS (
-	INSERT INTO @consumer AS c (name, at)
-	SELECT $1, $2::bigint FROM newest n, @durable()
-	WHERE $2 <= n.at AND CASE WHEN EXISTS (SELECT FROM @consumer WHERE name = $1) THEN true
-		ELSE (SELECT count(*) FROM @consumer) < $3 END
-	ON CONFLICT (name) DO UPDATE SET at = excluded.at
-	RETURNING c.at)
-SELECT (SELECT count(*) FROM moved), at >= $2 FROM newest`
+const advanceBegin = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '" +
+	transactionLimit + "'; SELECT @durable()"
 
 // Advance sets the place of a consumer. There are at most 1000.
 func (s *Store) Advance(ctx context.Context, consumer string, to spool.Cursor) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
-	if to > math.MaxInt64 {
-		return errAhead
-	}
-	var moved int64
-	var there bool
-	err := s.row(ctx, s.pool, advanceText, consumer, int64(to), maxConsumers).Scan(&moved, &there)
-	switch {
-	case err != nil:
+	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: s.in(advanceBegin)})
+	if err != nil {
 		return failure(err)
-	case !there:
-		return errAhead
-	case moved == 0:
-		return errConsumers
 	}
-	return nil
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	if err := s.Tx(tx).Advance(ctx, consumer, to); err != nil {
+		return err
+	}
+	return failure(tx.Commit(ctx))
 }
 
 // Appended returns a channel that is closed at the next record, or by Close.
