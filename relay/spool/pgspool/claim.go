@@ -85,13 +85,26 @@ func (t *transaction) lockClaims(ctx context.Context, byHash map[string]int) err
 	}
 	got, err := t.column(ctx, "SELECT k::bigint FROM unnest($1::int[]) AS k "+
 		"WHERE pg_try_advisory_xact_lock($2, k)", locks, int32(claiming))
+	if err != nil {
+		return err
+	}
 	for hash, i := range byHash {
-		if !got[int64(claimLock([]byte(hash)))] {
+		if got[int64(claimLock([]byte(hash)))] {
+			continue
+		}
+		delete(byHash, hash)
+		// Who has the lock may have been refused himself.
+		used, err := t.claimed(ctx, t.conn, []byte(hash))
+		switch {
+		case err == nil:
+			t.fail(i, used)
+		case errors.Is(err, pgx.ErrNoRows):
 			t.fail(i, errAside)
-			delete(byHash, hash)
+		default:
+			return err
 		}
 	}
-	return err
+	return nil
 }
 
 func (t *transaction) writeClaims(ctx context.Context, byHash map[string]int) error {
@@ -130,7 +143,8 @@ func (s *Store) claimed(
 ) (*spool.ClaimedError, error) {
 	var e spool.ClaimedError
 	var digest []byte
-	err := s.row(ctx, q, "SELECT message, digest FROM @claim WHERE hash = $1", hash).
+	err := s.row(ctx, q, `
+SELECT message, digest FROM @claim WHERE hash = $1 AND expires > @clock()`, hash).
 		Scan(&e.Message, &digest)
 	copy(e.Digest[:], bytes.Clone(digest))
 	return &e, err
