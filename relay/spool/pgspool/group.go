@@ -119,7 +119,10 @@ func (c *committer) write(ctx context.Context, group []*step) error {
 		return err
 	}
 	defer conn.Release()
-	t := transaction{committer: c, conn: conn, steps: group, verdicts: make([]error, len(group))}
+	t := transaction{
+		committer: c, conn: conn, steps: group, verdicts: make([]error, len(group)),
+		held: make([][]heldRow, len(group)),
+	}
 	if err := t.run(ctx); err != nil {
 		t.rollback(ctx)
 		return err
@@ -137,6 +140,7 @@ type transaction struct {
 	verdicts []error // of the steps: nil for those that are written
 	now      time.Time
 	xid      string
+	held     [][]heldRow // of the steps: a row for each settlement
 	finish   finished
 	defers   deferred
 	totals   spool.Stats
@@ -146,9 +150,8 @@ type transaction struct {
 
 func (t *transaction) run(ctx context.Context) error {
 	for _, f := range []func(context.Context) error{
-		t.open, t.lock, t.takeWakes, t.claim, t.lockMessages, t.takeStaged,
-		t.copyMessages, t.settle,
-		t.dropMessages, t.close,
+		t.open, t.lock, t.takeWakes, t.claim, t.takeStaged, t.end, t.lockMessages,
+		t.copyMessages, t.settle, t.dropMessages, t.close,
 	} {
 		if err := f(ctx); err != nil {
 			return err

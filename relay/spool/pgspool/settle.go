@@ -46,7 +46,8 @@ type heldRow struct {
 }
 
 // lock finds out which settlements hold their leases. A step of which one does
-// not is left out.
+// not is left out; others may be yet, so that nothing is settled before end
+// gathers it.
 func (t *transaction) lock(ctx context.Context) error {
 	var ids []spool.ID
 	var seqs []int32
@@ -78,7 +79,8 @@ func (t *transaction) lock(ctx context.Context) error {
 	return err
 }
 
-// sort takes the settlements of each step that holds all its leases.
+// sort keeps what is known of the settlements of each step that holds all its
+// leases.
 func (t *transaction) sort(held map[int64]heldRow) {
 	ord, used := int64(0), make(map[spool.DeliveryID]bool, len(held))
 	t.live(func(i int, s *step) {
@@ -92,9 +94,19 @@ func (t *transaction) sort(held map[int64]heldRow) {
 		}
 		for n := range s.settle {
 			used[s.settle[n].ID] = true
-			t.apply(&s.settle[n], held[first+int64(n)])
+			t.held[i] = append(t.held[i], held[first+int64(n)])
 		}
 	})
+}
+
+// end gathers the settlements of the steps that no longer can be left out.
+func (t *transaction) end(context.Context) error {
+	t.live(func(i int, s *step) {
+		for n := range s.settle {
+			t.apply(&s.settle[n], t.held[i][n])
+		}
+	})
+	return nil
 }
 
 // twice reports whether a settlement has one for the same delivery before it.
