@@ -10,13 +10,15 @@ import (
 
 // served opens the queue of a database.
 func served(t testing.TB, url string) spooltest.Served {
+	return spooltest.Served{Store: open(t, url), Advance: shifter(t, url)}
+}
+
+// shifter moves the clock of a database forward.
+func shifter(t testing.TB, url string) func(time.Duration) {
 	var shift time.Duration
-	return spooltest.Served{
-		Store: open(t, url),
-		Advance: func(d time.Duration) {
-			shift += d
-			pgspooltest.ShiftClock(t, url, "postern", shift)
-		},
+	return func(d time.Duration) {
+		shift += d
+		pgspooltest.ShiftClock(t, url, "postern", shift)
 	}
 }
 
@@ -43,5 +45,17 @@ func TestConformsWhenReopened(t *testing.T) {
 	spooltest.RunServedDurable(t, func(t *testing.T) func() spooltest.Served {
 		url := server.Database(t)
 		return func() spooltest.Served { return servedTwice(t, url) }
+	})
+}
+
+// TestConformsThroughBouncer has each statement or transaction on a connection
+// of its own, shared with others.
+func TestConformsThroughBouncer(t *testing.T) {
+	spooltest.RunServed(t, func(t *testing.T) spooltest.Served {
+		url := server.Database(t)
+		pooled := server.Bouncer(t, url) + "&default_query_exec_mode=cache_describe"
+		return spooltest.Served{
+			Store: open(t, pooled), Other: open(t, pooled), Advance: shifter(t, url),
+		}
 	})
 }
