@@ -153,12 +153,12 @@ func TestMoveSpoolKilled(t *testing.T) {
 func moveKilled(t *testing.T, from, to string) {
 	t.Helper()
 	killed := 0
-	for pause := 20 * time.Millisecond; ; pause += 10 * time.Millisecond {
+	for pause := 20 * time.Millisecond; ; pause += pause / 8 {
 		out, err := moveFor(t, pause, from, to)
 		if err == nil {
 			break
 		}
-		if killed++; strings.Contains(out, "level=ERROR") || killed > 100 {
+		if killed++; strings.Contains(out, "level=ERROR") || killed > 80 {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
