@@ -51,6 +51,7 @@ fuzz: ## every fuzz target for FUZZTIME, 10s by default
 
 soak: ## what takes hours: a thousand kills each, a long simulation, leases under a snapshot, fuzzing
 	cd examples && KILLS=1000 go test -count=1 -timeout 3h -run Kill ./internal/crashtest
+	cd relay/spool/pgspool && ROUNDS=40 go test -count=1 -timeout 3h -run Cluster ./internal/clustertest
 	cd examples/bench-stores && go run . -strict -scenario snapshot -window 10m
 	$(MAKE) simulate SEEDS=1000
 	$(MAKE) fuzz FUZZTIME=5m

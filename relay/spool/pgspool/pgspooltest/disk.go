@@ -14,6 +14,9 @@ import (
 // is returned makes room again; then Restart a server that has ended.
 func (s *Server) FillDisk(t testing.TB) (restore func()) {
 	t.Helper()
+	if s.disk == 0 {
+		t.Fatal("pgspooltest: the server has no disk of its own")
+	}
 	name := filepath.Join(filepath.Dir(s.data), "filler")
 	f, err := os.Create(name)
 	if err != nil {

@@ -20,13 +20,13 @@ type ReplicaOptions struct {
 }
 
 // Replica makes a hot standby of s that streams from it, and returns when it
-// does. It is stopped and removed when t ends.
+// does. It has a disk like that of s. It is stopped and removed when t ends.
 func (s *Server) Replica(t testing.TB, o *ReplicaOptions) *Server {
 	t.Helper()
 	if o == nil {
 		o = &ReplicaOptions{}
 	}
-	r, err := prepare(&ServerOptions{Programs: s.programs.dir})
+	r, err := prepare(&ServerOptions{Programs: s.programs.dir, DiskBytes: s.disk})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,6 +52,7 @@ type Server struct {
 	base     string // the folder that goes with the server
 	data     string
 	port     int
+	disk     int64 // bytes of its own disk; 0 without one
 	unmount  func() error
 
 	mu   sync.Mutex
@@ -110,7 +111,7 @@ func prepare(o *ServerOptions) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		programs: p, base: base, data: filepath.Join(base, "disk", "data"),
+		programs: p, base: base, data: filepath.Join(base, "disk", "data"), disk: o.DiskBytes,
 		unmount: func() error { return nil },
 	}
 	disk := filepath.Dir(s.data)
