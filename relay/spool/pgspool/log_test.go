@@ -200,6 +200,45 @@ func TestStoppedSequencer(t *testing.T) {
 	f.follow(t, 2)
 }
 
+// TestKilledSequencer ends a sequencer in the middle of its work: it has done
+// nothing, and another does all of it.
+func TestKilledSequencer(t *testing.T) {
+	url := server.Database(t)
+	s, other, pool := open(t, url), open(t, url), connect(t, url)
+	for i := range 3 {
+		commitRecords(t, s, record(fmt.Sprint(i)))
+	}
+	holder := begin(t, pool, pgx.TxOptions{})
+	_, err := holder.Exec(t.Context(),
+		"SELECT FROM postern.inbox ORDER BY id DESC LIMIT 1 FOR UPDATE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := s.Place(t.Context())
+		done <- err
+	}()
+	const kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity " +
+		"WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%place%'"
+	for begun := time.Now(); count(t, pool, kill) == 0; time.Sleep(5 * time.Millisecond) {
+		if time.Since(begun) > 10*time.Second {
+			t.Fatal("no sequencer waits")
+		}
+	}
+	if err := <-done; err == nil {
+		t.Fatal("a sequencer that was killed has an answer")
+	}
+	if err := holder.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f := follower{Store: other}
+	f.follow(t, 3)
+	if got := strings.Join(f.seen, " "); got != "0 1 2" {
+		t.Fatalf("the log has %q", got)
+	}
+}
+
 // TestPolledLog tells of records without a notification.
 func TestPolledLog(t *testing.T) {
 	url := server.Database(t)
