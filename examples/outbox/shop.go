@@ -46,26 +46,29 @@ func (s *shop) migrate(ctx context.Context) error {
 	return err
 }
 
-// place takes an order and sends its confirmation: both, or neither. The same
-// order placed again changes nothing.
+// place takes an order.
 func (s *shop) place(ctx context.Context, o order) error {
-	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		receipt, err := s.relay.SubmitIn(ctx, s.queue.Tx(tx), o.confirmation())
-		if err != nil || receipt.Duplicate {
-			return err
-		}
-		if _, err := tx.Exec(ctx,
-			"INSERT INTO shop.orders (id, item, buyer) VALUES ($1, $2, $3)", o.ID, o.Item, o.To,
-		); err != nil {
-			return err
-		}
-		taken, err := tx.Exec(ctx,
-			"UPDATE shop.items SET stock = stock - 1 WHERE name = $1 AND stock > 0", o.Item)
-		if err == nil && taken.RowsAffected() == 0 {
-			err = errSoldOut // the mail is not sent, though it was submitted
-		}
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return s.placeIn(ctx, tx, o) })
+}
+
+// placeIn takes an order and sends its confirmation: both, or neither. The same
+// order placed again changes nothing.
+func (s *shop) placeIn(ctx context.Context, tx pgx.Tx, o order) error {
+	receipt, err := s.relay.SubmitIn(ctx, s.queue.Tx(tx), o.confirmation())
+	if err != nil || receipt.Duplicate {
 		return err
-	})
+	}
+	if _, err := tx.Exec(ctx,
+		"INSERT INTO shop.orders (id, item, buyer) VALUES ($1, $2, $3)", o.ID, o.Item, o.To,
+	); err != nil {
+		return err
+	}
+	taken, err := tx.Exec(ctx,
+		"UPDATE shop.items SET stock = stock - 1 WHERE name = $1 AND stock > 0", o.Item)
+	if err == nil && taken.RowsAffected() == 0 {
+		err = errSoldOut // the mail is not sent, though it was submitted
+	}
+	return err
 }
 
 // confirmation writes the mail of an order. It is the same each time, so that
