@@ -223,9 +223,14 @@ func (s *suite) leaseOnly() {
 	only.MaxPerKey = 1
 	s.wantRoutes(only, "b", "c")
 	only.MaxPerKey, only.Max = 0, 1
-	s.wantRoutes(only, "b")
-	only.Max, only.Busy = 0, keys("b")
-	s.wantRoutes(only, "c")
+	first, other := s.leaseN(only, 1)[0].Delivery.Key.Route, "c"
+	if first == "c" && s.served { // one of its key was given back and stood behind this one
+		other = "b"
+	} else if first != "b" {
+		s.Fatalf("leased %q, want b", first)
+	}
+	only.Max, only.Busy = 0, keys(first)
+	s.wantRoutes(only, other)
 	s.wantRoutes(spool.LeaseRequest{}, "a", "a", "a")
 	s.none()
 }
