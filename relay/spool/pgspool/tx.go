@@ -45,7 +45,8 @@ var (
 //
 // A message holds nobody up. One with an idempotency key waits for other
 // transactions of the application that have put in the same key, until they
-// end: it is then told of their message, or takes the key. Who puts in several
+// end, one that was refused the key among them: it is then told of their
+// message, or takes the key. Who puts in several
 // keys does so in the same order everywhere, or PostgreSQL ends a deadlock.
 // Relays and other keys wait for neither, however long a transaction is open.
 //
@@ -54,7 +55,8 @@ var (
 // With REPEATABLE READ and SERIALIZABLE, the key that another transaction has
 // put in and committed meanwhile is a serialization failure (SQLSTATE 40001),
 // as with each row that two such transactions write: run the transaction again.
-// Without that, messages cause none.
+// Without that, messages cause none, and neither does [Tx.Advance], but for the
+// first one of a consumer: a new one looks at the others.
 type Tx struct {
 	store *Store
 	tx    appTx // nil without a transaction
