@@ -19,6 +19,11 @@
 // the user postgres, or else nobody, who must be able to reach the folder for
 // temporary files. Servers listen on 127.0.0.1 only, and trust whoever comes.
 //
+// # What was queued
+//
+// [RequireQueued] sees that a transaction of the application, while it is open,
+// has queued what it ought to.
+//
 // # Trouble
 //
 // [Server.Kill] stops a server as a crash does, [Server.FillDisk] fills its

@@ -97,7 +97,10 @@ func NewServer(o *ServerOptions) (*Server, error) {
 	if err := s.initialize(o.Settings); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	return s, s.begin()
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // prepare makes the folder of a server.

@@ -76,6 +76,18 @@ func (a *app) pulse(ctx context.Context) {
 	}
 }
 
+// left tells what is left in the tables of a queue that has nothing to do.
+func (a *app) left(ctx context.Context) (string, error) {
+	var left string
+	err := a.pool.QueryRow(ctx, `SELECT concat_ws(', ',
+		(SELECT 'message ' || id FROM postern.message LIMIT 1),
+		(SELECT 'delivery ' || id FROM postern.delivery LIMIT 1),
+		(SELECT 'wake ' || id FROM postern.wake LIMIT 1),
+		(SELECT 'chunk ' || id FROM postern.chunk
+			WHERE id NOT IN (SELECT id FROM postern.staged) LIMIT 1))`).Scan(&left)
+	return left, err
+}
+
 // read reads the event log behind a place.
 func (a *app) read(ctx context.Context, at spool.Cursor) ([]logged, error) {
 	var all []logged

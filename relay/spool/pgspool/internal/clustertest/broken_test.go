@@ -18,6 +18,7 @@ const (
 	leasesTwice       = "leases twice"
 	forgetsEvents     = "settles without its event"
 	skipsPositions    = "skips a position"
+	lagsBehind        = "lags behind" // the replica
 )
 
 func breakStore(s *pgspool.Store, how string) spool.Store {

@@ -86,7 +86,14 @@ func (c *cluster) finish() *verdict {
 	if c.history.log, err = c.app.read(ctx, 0); err != nil {
 		c.t.Fatal(err)
 	}
+	left, err := c.app.left(ctx)
+	if err != nil {
+		c.t.Fatal(err)
+	}
 	v := c.history.check()
+	if left != "" {
+		v.complain(stuck, "the tables still hold %s", left)
+	}
 	if !drained {
 		v.complain(stuck, "the queue does not drain; %d recipients wait, and the follower was "+
 			"told of %d events of %d", len(c.history.waiting(nil)), v.told, v.events)
@@ -100,8 +107,9 @@ func (c *cluster) finish() *verdict {
 // reports whether that came to be.
 func (c *cluster) drain() bool {
 	limit := patience
-	if c.broken == acknowledgesEarly || c.broken == leasesTwice {
-		limit = 2 * leaseTime // it may never be
+	switch c.broken {
+	case acknowledgesEarly, leasesTwice, lagsBehind: // it may never be
+		limit = 2 * leaseTime
 	}
 	for deadline := time.Now().Add(limit); time.Now().Before(deadline); {
 		if c.isDrained() {

@@ -123,3 +123,21 @@ func TestBroken(t *testing.T) {
 		})
 	}
 }
+
+// TestLaggingReplica: after a fail-over to a replica that nobody waited for,
+// acknowledged mail is gone, and the check finds that.
+func TestLaggingReplica(t *testing.T) {
+	programs(t)
+	t.Parallel()
+	server := newServer(t)
+	replica := server.Replica(t, &pgspooltest.ReplicaOptions{Asynchronous: true})
+	c := newCluster(t, server, 1, lagsBehind)
+	time.Sleep(2 * time.Second)
+	replica.Exec(t, "ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
+	time.Sleep(2 * time.Second)
+	c.replica = replica
+	c.failOver()
+	if v := c.finish(); !v.has(lost) {
+		t.Errorf("nothing is lost; the check finds %q", v.complaints)
+	}
+}
