@@ -51,6 +51,8 @@
 // while a peer is slow. Give it a pool of its own, of 8 connections or more,
 // where transactions of the application may use all of theirs.
 //
+// Transactions of the pool must be READ COMMITTED, as they are by default.
+//
 // Through pgbouncer in transaction mode, set the pool's exec mode to
 // cache_describe (default_query_exec_mode=cache_describe in its URL): the store
 // then polls, because a notification needs a connection of its own.

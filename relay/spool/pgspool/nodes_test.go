@@ -1,6 +1,7 @@
 package pgspool_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -55,4 +56,20 @@ SELECT 'g', n, now() + interval '1 hour' FROM generate_series(1, 1000) n`)
 		err != nil {
 		t.Fatal(rank, live, err)
 	}
+}
+
+// TestIsolation refuses to give places and ranks by what may be old.
+func TestIsolation(t *testing.T) {
+	url := server.Database(t)
+	s := open(t, url+"&default_transaction_isolation=repeatable%20read")
+	commitRecords(t, s, record("1"))
+	_, err := s.Records(t.Context(), 0, 1)
+	_, _, beatErr := s.Beat(t.Context(), "g", "a", time.Hour)
+	for _, err := range []error{err, beatErr} {
+		if err == nil || !strings.Contains(err.Error(), "read committed") {
+			t.Error(err)
+		}
+	}
+	f := follower{Store: open(t, url)}
+	f.follow(t, 1)
 }

@@ -169,6 +169,19 @@ CREATE FUNCTION durable() RETURNS text LANGUAGE sql VOLATILE AS $$
 $$;
 -- +goose StatementEnd
 
+-- Refuses a transaction of which all statements see the same: what has been
+-- written while it waited for its turn, it would not see.
+-- +goose StatementBegin
+CREATE FUNCTION fresh() RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN
+		RAISE EXCEPTION 'the pool of the queue needs default_transaction_isolation = read committed'
+			USING ERRCODE = 'invalid_transaction_state';
+	END IF;
+END
+$$;
+-- +goose StatementEnd
+
 -- The sequencer: gives events their places, in the order of their ids above a
 -- floor. One works at a time; moved is -1 while that is another. All ids so far
 -- are at most top. A statement of a VOLATILE function sees what was committed
@@ -181,6 +194,7 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
 	today date := (clock() AT TIME ZONE 'UTC')::date;
 BEGIN
+	PERFORM fresh();
 	PERFORM durable();
 	moved := -1;
 	IF pg_try_advisory_xact_lock(1886352246, hashtext(current_schema())) THEN
@@ -246,6 +260,7 @@ DECLARE
 	moment timestamptz;
 	mine   bigint;
 BEGIN
+	PERFORM fresh();
 	PERFORM durable();
 	PERFORM pg_advisory_xact_lock(1886352248, hashtext(current_schema()));
 	moment := clock() + (clock_timestamp() - now()); -- since now() there was a wait
