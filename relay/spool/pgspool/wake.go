@@ -31,7 +31,7 @@ type waker struct {
 	until atomic.Int64  // when that is expected no more, in nanoseconds
 
 	low, mark int64     // a look with a bound is at the rows above low
-	marked    time.Time // when mark became the highest row that was seen
+	marked    time.Time // when mark became the last number that was drawn
 	top       int64     // the highest row that was seen
 	whole     time.Time // when a look without a bound is due
 	failed    map[int64]time.Time
@@ -107,9 +107,21 @@ func (s *Store) lookAtWake() error {
 		w.whole = time.Now().Add(wakeShare * time.Since(start))
 	}
 	if time.Since(w.marked) > wakeLate {
-		w.low, w.mark, w.marked = w.mark, w.top, time.Now()
+		w.low, w.mark, w.marked = w.mark, s.wakeTop(), time.Now()
 	}
 	return failed
+}
+
+// wakeTop is a number that rows have reached: the last that was drawn, or, for
+// who may not ask for that, the highest that was seen.
+func (s *Store) wakeTop() int64 {
+	ctx, cancel := context.WithTimeout(s.ctx, watchLimit)
+	defer cancel()
+	var last int64
+	if s.row(ctx, s.pool, "SELECT last_value - 1 FROM @wake_n_seq").Scan(&last) != nil {
+		return s.waker.top
+	}
+	return last
 }
 
 // wakeRow is what a transaction has left.
