@@ -75,10 +75,10 @@ func (c *cluster) finish() *verdict {
 	c.stop()
 	c.load.Wait()
 	ctx := c.t.Context()
+	drained := c.drain()
 	if err := c.app.resolve(ctx); err != nil {
 		c.t.Fatal(err)
 	}
-	drained := c.drain()
 	for _, n := range c.nodes {
 		n.stop()
 	}
