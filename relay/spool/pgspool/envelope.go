@@ -229,8 +229,11 @@ func appendRecipient(f fields, r *spool.Recipient) fields {
 func readRecipients(b []byte) (list []spool.Recipient, err error) {
 	damaged := false
 	err = readFields(b, func(f field) {
+		if f.number != 1 { // of a later program
+			return
+		}
 		r, err := readRecipient(f.data)
-		damaged = damaged || err != nil || f.number != 1
+		damaged = damaged || err != nil
 		list = append(list, r)
 	})
 	if err == nil && (damaged || len(list) == 0) {
