@@ -145,10 +145,7 @@ func (s *Store) leaseOf(
 	}
 	full := len(leases) == room
 	for _, a := range list {
-		a.more = a.got >= each || full && a.got > 0
-		if full && a.got == 0 {
-			a.more, a.last = true, a.at
-		}
+		a.more = full || a.got >= each
 	}
 	if now.IsZero() {
 		now = s.ready.serverNow()

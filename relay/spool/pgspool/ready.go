@@ -154,7 +154,7 @@ type asked struct {
 	noted int
 	floor time.Time // zero: without a bound
 	got   int
-	last  time.Time // at of the last row that was handed out
+	last  time.Time // at of the last row that was handed out, or of the key before
 	next  time.Time // when the next row is due; zero: there is none
 	more  bool      // further rows may be due
 }
@@ -173,7 +173,7 @@ func (r *ready) pick(w wanted, n int, before map[*readyKey]bool) (list []*asked)
 		if !w.has(k.key) || before[k] {
 			return true
 		}
-		a := &asked{readyKey: k, noted: k.noted}
+		a := &asked{readyKey: k, noted: k.noted, last: k.at}
 		if now.Sub(k.open) < unbounded {
 			a.floor = k.floor
 		} else {
