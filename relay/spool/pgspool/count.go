@@ -11,18 +11,17 @@ import (
 const counterUses = 500
 
 // count adds what the transaction has changed to the totals.
-func (t *transaction) count(ctx context.Context) error {
+func (t *transaction) count(list *calls) {
 	if t.totals == (spool.Stats{}) {
-		return nil
+		return
 	}
 	n := t.index + committers*(t.counted/counterUses)
 	t.counted++
-	_, err := t.exec(ctx, t.conn, `
+	list.add(nil, `
 INSERT INTO @counter AS c (node, n, messages, deliveries, bytes) VALUES ($1::uuid, $2, $3, $4, $5)
 ON CONFLICT (node, n) DO UPDATE SET messages = c.messages + excluded.messages,
 	deliveries = c.deliveries + excluded.deliveries, bytes = c.bytes + excluded.bytes`,
 		t.node, n, t.totals.Messages, t.totals.Deliveries, t.totals.Bytes)
-	return err
 }
 
 // Stats returns the totals.

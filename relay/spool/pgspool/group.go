@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -129,98 +127,4 @@ func (c *committer) write(ctx context.Context, group []*step) error {
 	}
 	t.publish()
 	return nil
-}
-
-// transaction writes a group of steps. Each method is one round trip, and none
-// if there is nothing to do.
-type transaction struct {
-	*committer
-	conn     *pgxpool.Conn
-	steps    []*step
-	verdicts []error // of the steps: nil for those that are written
-	now      time.Time
-	xid      string
-	held     [][]heldRow // of the steps: a row for each settlement
-	finish   finished
-	defers   deferred
-	totals   spool.Stats
-	due      []dueKey // what others are to be told of
-	logged   bool     // there are events
-}
-
-func (t *transaction) run(ctx context.Context) error {
-	for _, f := range []func(context.Context) error{
-		t.open, t.lock, t.takeWakes, t.claim, t.takeStaged, t.end, t.lockMessages,
-		t.copyMessages, t.settle, t.dropMessages, t.close,
-	} {
-		if err := f(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// fail leaves a step out.
-func (t *transaction) fail(i int, err error) { t.verdicts[i] = err }
-
-// live calls f for the steps that are not left out.
-func (t *transaction) live(f func(i int, s *step)) {
-	for i, s := range t.steps {
-		if t.verdicts[i] == nil {
-			f(i, s)
-		}
-	}
-}
-
-// open begins the transaction and reads the clock.
-func (t *transaction) open(ctx context.Context) error {
-	results, err := t.conn.Conn().PgConn().Exec(ctx, t.begin+t.in("; SELECT "+
-		"(extract(epoch FROM @clock()) * 1000000)::bigint, pg_current_xact_id()")).ReadAll()
-	if err != nil {
-		return err
-	}
-	row := results[len(results)-1].Rows[0]
-	micro, err := strconv.ParseInt(string(row[0]), 10, 64)
-	if err != nil {
-		return err
-	}
-	t.xid = string(row[1])
-	t.now = time.UnixMicro(micro)
-	t.ready.tick(t.now)
-	return nil
-}
-
-// close writes the events and the totals and commits.
-func (t *transaction) close(ctx context.Context) error {
-	if err := t.writeEvents(ctx); err != nil {
-		return err
-	}
-	if err := t.count(ctx); err != nil {
-		return err
-	}
-	if err := t.notify(ctx); err != nil {
-		return err
-	}
-	return t.commit(ctx)
-}
-
-func (t *transaction) rollback(ctx context.Context) {
-	if c := t.conn.Conn().PgConn(); !c.IsClosed() && c.TxStatus() != 'I' {
-		c.Exec(ctx, "ROLLBACK").ReadAll()
-	}
-}
-
-// publish tells what was written.
-func (t *transaction) publish() {
-	t.ready.add(t.due...)
-	for i, s := range t.steps {
-		if t.verdicts[i] == errAside {
-			t.putAside(s)
-			continue
-		}
-		answer(s, t.verdicts[i])
-	}
-	if t.logged {
-		t.sequencer.news()
-	}
 }

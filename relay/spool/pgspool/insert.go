@@ -144,7 +144,7 @@ func (t *transaction) addDelivery(r *copyRows, id spool.ID, seq int, d *spool.De
 }
 
 // writeEvents leaves the events of all steps for the sequencer.
-func (t *transaction) writeEvents(ctx context.Context) error {
+func (t *transaction) writeEvents(calls *calls) {
 	var list blobs
 	t.live(func(_ int, s *step) {
 		list.add(s.events)
@@ -153,7 +153,7 @@ func (t *transaction) writeEvents(ctx context.Context) error {
 		}
 	})
 	if len(list) == 0 {
-		return nil
+		return
 	}
 	t.logged = true
 	n, until, data := make([]int32, len(list)), make([]time.Time, len(list)),
@@ -161,7 +161,6 @@ func (t *transaction) writeEvents(ctx context.Context) error {
 	for i := range list {
 		n[i], until[i], data[i] = int32(list[i].n), list[i].until, list[i].data
 	}
-	_, err := t.exec(ctx, t.conn, "INSERT INTO @inbox (n, until, data) "+
+	calls.add(nil, "INSERT INTO @inbox (n, until, data) "+
 		"SELECT * FROM unnest($1::int[], $2::timestamptz[], $3::bytea[])", n, until, data)
-	return err
 }

@@ -66,12 +66,10 @@ func earlier(a, b time.Time) time.Time {
 const notifyText = "SELECT pg_notify($1, $2)"
 
 // notify tells other processes of what the transaction has written.
-func (t *transaction) notify(ctx context.Context) error {
-	if len(t.due) == 0 && !t.logged || !t.teller.now(t.now, t.notifyLater) {
-		return nil
+func (t *transaction) notify(list *calls) {
+	if (len(t.due) > 0 || t.logged) && t.teller.now(t.now, t.notifyLater) {
+		list.add(nil, notifyText, t.channel(), t.news(t.now))
 	}
-	_, err := t.exec(ctx, t.conn, notifyText, t.channel(), t.news(t.now))
-	return err
 }
 
 func (s *Store) notifyLater(since time.Time) {

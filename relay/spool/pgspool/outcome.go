@@ -17,11 +17,11 @@ const (
 // errUnsure answers a step that may have been written.
 var errUnsure = errors.New("the connection ended during the commit, and its outcome is unknown")
 
-// commit ends the transaction. Where no answer comes, it asks the server on
-// another connection what has become of it: neither a message nor what became
-// of one is to be written twice.
-func (t *transaction) commit(ctx context.Context) error {
-	_, err := t.conn.Conn().PgConn().Exec(ctx, "COMMIT").ReadAll()
+// commit ends the transaction with the last of its statements. Where no answer
+// comes, it asks the server on another connection what has become of it:
+// neither a message nor what became of one is to be written twice.
+func (t *transaction) commit(ctx context.Context, last calls) error {
+	err := t.together(ctx, t.conn, last)
 	if err == nil {
 		return nil
 	}

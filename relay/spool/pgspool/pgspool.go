@@ -20,12 +20,13 @@ import (
 // schema.
 type Store struct {
 	schemaName
-	pool  *pgxpool.Pool
-	mode  pgx.QueryExecMode // of all statements
-	poll  bool              // rather than LISTEN
-	begin string            // begins a transaction
-	log   *slog.Logger
-	node  spool.ID // of this store, random
+	pool *pgxpool.Pool
+	mode pgx.QueryExecMode // of all statements
+	poll bool              // rather than LISTEN
+	log  *slog.Logger
+	node spool.ID // of this store, random
+
+	batches bool // the pool's mode can send statements together
 
 	steps  steps
 	ready  *ready
@@ -56,7 +57,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 		watch: newWatcher(), sequencer: newSequencer(), waker: newWaker(),
 		mode: pool.Config().ConnConfig.DefaultQueryExecMode,
 	}
-	if s.mode != pgx.QueryExecModeCacheStatement {
+	if s.batches = s.mode == pgx.QueryExecModeCacheStatement; !s.batches {
 		s.mode, s.poll = pgx.QueryExecModeCacheDescribe, true
 	}
 	s.poll = s.poll || o.PollOnly
@@ -69,30 +70,12 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	if err := s.check(ctx, pool); err != nil {
 		return nil, err
 	}
-	if err := s.prepareBegin(ctx); err != nil {
-		return nil, fmt.Errorf("pgspool: %w", err)
-	}
 	if err := s.makeDays(ctx); err != nil {
 		s.log.Warn("the log has no partition of its own for today", "err", err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.startCommitters()
 	return s, nil
-}
-
-// transactionLimit bounds how long a transaction of the store may wait for its
-// client: one that was stopped must not keep locks.
-const transactionLimit = "10s"
-
-// prepareBegin makes the statement that begins transactions.
-func (s *Store) prepareBegin(ctx context.Context) error {
-	var sync string
-	err := s.row(ctx, s.pool, "SELECT current_setting('synchronous_commit')").Scan(&sync)
-	s.begin = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '" + transactionLimit + "'"
-	if sync == "off" {
-		s.begin += "; SET LOCAL synchronous_commit = on"
-	}
-	return err
 }
 
 // Close ends the store; what was handed to it before is finished. The leases

@@ -48,7 +48,7 @@ type heldRow struct {
 // lock finds out which settlements hold their leases. A step of which one does
 // not is left out; others may be yet, so that nothing is settled before end
 // gathers it.
-func (t *transaction) lock(ctx context.Context) error {
+func (t *transaction) lock(list *calls) map[int64]heldRow {
 	var ids []spool.ID
 	var seqs []int32
 	var tokens []int64
@@ -62,21 +62,17 @@ func (t *transaction) lock(ctx context.Context) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	rows, err := t.query(ctx, t.conn, lockText, ids, seqs, tokens)
-	if err != nil {
-		return err
-	}
 	held := make(map[int64]heldRow, len(ids))
-	var ord int64
-	var row heldRow
-	_, err = pgx.ForEachRow(rows, []any{&ord, &row.parts, &row.size}, func() error {
-		held[ord] = row
-		return nil
-	})
-	if err == nil {
-		t.sort(held)
-	}
-	return err
+	list.add(func(rows pgx.Rows) error {
+		var ord int64
+		var row heldRow
+		_, err := pgx.ForEachRow(rows, []any{&ord, &row.parts, &row.size}, func() error {
+			held[ord] = row
+			return nil
+		})
+		return err
+	}, lockText, ids, seqs, tokens)
+	return held
 }
 
 // sort keeps what is known of the settlements of each step that holds all its

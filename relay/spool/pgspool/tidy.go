@@ -171,7 +171,7 @@ SELECT count(*) FROM gone`
 func (s *Store) sweep(ctx context.Context, p *sweep) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, tidyLimit)
 	defer cancel()
-	err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{BeginQuery: s.begin},
+	err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{BeginQuery: beginText},
 		func(tx pgx.Tx) error {
 			var mine bool
 			err := s.row(ctx, tx, "SELECT pg_try_advisory_xact_lock($1, hashtext($2))",

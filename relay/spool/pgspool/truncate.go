@@ -85,7 +85,7 @@ var errFuller = errors.New("pgspool: a day that was over has got more records")
 
 // drop drops the table of a day. Nobody gives places meanwhile.
 func (s *Store) drop(ctx context.Context, p *partition, before time.Time) error {
-	o := pgx.TxOptions{BeginQuery: s.begin + "; SET LOCAL lock_timeout = '" + lockWait + "'"}
+	o := pgx.TxOptions{BeginQuery: beginText + "; SET LOCAL lock_timeout = '" + lockWait + "'"}
 	return pgx.BeginTxFunc(ctx, s.pool, o, func(tx pgx.Tx) error {
 		_, err := s.exec(ctx, tx, "SELECT pg_advisory_xact_lock($1, hashtext($2))",
 			int32(sequencing), string(s.schemaName))
