@@ -20,6 +20,8 @@
 //   - nodes: one relay on a database, then two
 //   - backlog: a million deliveries for 10,000 domains; one is dead and has the
 //     oldest 100,000
+//   - outbox: a message in the application's own transaction, 200 times a
+//     second
 //   - snapshot: how long a lease takes while an old snapshot keeps dead rows
 //
 // Needs Linux, PostgreSQL's programs and Debian's package postfix; Postfix

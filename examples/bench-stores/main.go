@@ -62,13 +62,13 @@ func parse(args []string) (o options, err error) {
 	var quick bool
 	f := flag.NewFlagSet("bench-stores", flag.ContinueOnError)
 	f.StringVar(
-		&scenarios, "scenario", "accept,store,relay,nodes,backlog",
+		&scenarios, "scenario", "accept,store,relay,nodes,backlog,outbox",
 		"what to run, in this order",
 	)
 	f.StringVar(&only, "only", "", "leave out subjects whose names hold none of these words")
 	f.IntVar(&o.rounds, "rounds", 3, "measurements of each subject")
 	f.Float64Var(&o.scale, "scale", 1, "factor for the number of messages")
-	f.DurationVar(&o.window, "window", time.Minute, "how long snapshot measures")
+	f.DurationVar(&o.window, "window", time.Minute, "how long outbox and snapshot measure")
 	f.StringVar(
 		&o.database, "database", "",
 		"URL of a PostgreSQL of this machine, as superuser (default: one of its own)",
@@ -123,7 +123,7 @@ func (o options) run(ctx context.Context, out io.Writer) (err error) {
 func (b *bench) run(ctx context.Context) error {
 	known := map[string]func() scenario{
 		"accept": b.accept, "store": b.store, "relay": b.relay, "nodes": b.nodes,
-		"backlog": b.backlog, "snapshot": b.snapshot,
+		"backlog": b.backlog, "outbox": b.outbox, "snapshot": b.snapshot,
 	}
 	for _, key := range b.scenarios {
 		make, ok := known[key]

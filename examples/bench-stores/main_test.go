@@ -23,7 +23,7 @@ func TestScenarios(t *testing.T) {
 	}
 	var out strings.Builder
 	err := start(t.Context(), []string{
-		"-quick", "-scenario", "accept,store,relay,nodes,backlog,snapshot",
+		"-quick", "-scenario", "accept,store,relay,nodes,backlog,outbox,snapshot",
 		"-only", "spool,River,node",
 	}, &out)
 	if err != nil {
@@ -31,7 +31,7 @@ func TestScenarios(t *testing.T) {
 	}
 	for _, want := range []string{
 		"accepted per second", "beside River's InsertManyFast", "end to end per second",
-		"two beside one", "a lease of 64 keys",
+		"two beside one", "a lease of 64 keys", "beyond the own commit",
 		"last tenth beside the first",
 	} {
 		if !strings.Contains(out.String(), want) {

@@ -31,6 +31,7 @@ func (b *bench) relay() scenario {
 		columns: costs(),
 		subjects: []subject{
 			{"pgspool", through(b.nodeOnPostgres(false))},
+			{"pgspool, events", through(b.nodeOnPostgres(true))},
 			{"filespool", through(b.nodeInDirectory)},
 			{"Postfix", through(b.postfix)},
 		},
