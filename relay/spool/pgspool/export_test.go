@@ -9,3 +9,8 @@ func ReadStep(b []byte) ([]spool.Delivery, []spool.Record, int64, error) {
 	s, err := readStep(spool.ID{}, b)
 	return s.message.deliveries, s.events, s.message.size, err
 }
+
+// ServerFault tells what is wrong with a server of a version.
+func ServerFault(version int, standby bool) error {
+	return session{version: version, standby: standby, isolation: "read committed"}.fault()
+}

@@ -38,9 +38,12 @@ func Migrations() fs.FS {
 // so at once. Open does it, too.
 func Migrate(ctx context.Context, pool *pgxpool.Pool, schema string) error {
 	n := schemaName(schema)
+	if err := n.fault(); err != nil {
+		return err
+	}
 	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return n.migrate(ctx, tx) })
 	if err != nil {
-		return fmt.Errorf("pgspool: schema %q: %w", schema, err)
+		return fmt.Errorf("pgspool: schema %q: %w", schema, advised(err))
 	}
 	return nil
 }
@@ -122,7 +125,7 @@ func (n schemaName) check(ctx context.Context, q querier) error {
 		err = fmt.Errorf("version %d is wanted and %d is there: run the migrations", version, has)
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42501" {
-		err = fmt.Errorf("no right to read it: %w", err)
+		err = fmt.Errorf("the role needs USAGE of it, and rights on what is in it: %w", err)
 	}
 	if err != nil {
 		return fmt.Errorf("pgspool: schema %q: %w", string(n), err)

@@ -29,9 +29,14 @@ func statements(t testing.TB, pool *pgxpool.Pool, list ...string) {
 func roundTrip(t testing.TB, s spool.Store) {
 	t.Helper()
 	message(t, s, "a", "hello")
-	got, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 1, TTL: time.Minute})
-	if err != nil || len(got.Leases) != 1 {
-		t.Fatalf("leased %+v, %v", got, err)
+	var got spool.Leased
+	for end := time.Now().Add(20 * time.Second); len(got.Leases) == 0; {
+		var err error
+		got, err = s.Lease(t.Context(), spool.LeaseRequest{Max: 1, TTL: time.Minute})
+		if err != nil || time.Now().After(end) {
+			t.Fatalf("leased %+v, %v", got, err)
+		}
+		time.Sleep(min(got.Wait, 100*time.Millisecond))
 	}
 	l := got.Leases[0]
 	done := spool.Settlement{ID: l.Delivery.ID, Token: l.Token}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/postern-mail/postern/relay/spool/pgspool"
 )
 
 // TestOneIsFirst has a member join while another is joining and is not
@@ -61,15 +63,25 @@ SELECT 'g', n, now() + interval '1 hour' FROM generate_series(1, 1000) n`)
 // TestIsolation refuses to give places and ranks by what may be old.
 func TestIsolation(t *testing.T) {
 	url := server.Database(t)
-	s := open(t, url+"&default_transaction_isolation=repeatable%20read")
+	pool := connect(t, url)
+	s, err := pgspool.Open(t.Context(), pool, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	statements(
+		t, pool, "ALTER ROLE CURRENT_USER SET default_transaction_isolation = 'repeatable read'",
+	)
+	pool.Reset() // its sessions begin anew
 	commitRecords(t, s, record("1"))
-	_, err := s.Records(t.Context(), 0, 1)
+	_, err = s.Records(t.Context(), 0, 1)
 	_, _, beatErr := s.Beat(t.Context(), "g", "a", time.Hour)
 	for _, err := range []error{err, beatErr} {
 		if err == nil || !strings.Contains(err.Error(), "read committed") {
 			t.Error(err)
 		}
 	}
+	statements(t, pool, "ALTER ROLE CURRENT_USER RESET default_transaction_isolation")
 	f := follower{Store: open(t, url)}
 	f.follow(t, 1)
 }

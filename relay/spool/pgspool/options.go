@@ -8,11 +8,12 @@ import (
 // Options configures a Store. The zero value is ready to use.
 type Options struct {
 	// Schema holds the tables, for this queue alone: two queues in a database
-	// have two. Defaults to "postern".
+	// have two. At most 63 bytes. Defaults to "postern".
 	Schema string
 	// PollOnly asks the server for news again and again, ten times a second,
 	// and needs no connection to wait for them. It is implied where the pool's
-	// exec mode is not the default one, as behind pgbouncer. Defaults to false.
+	// exec mode is not the default one, as behind pgbouncer, or it has fewer
+	// than 4 connections. Defaults to false.
 	PollOnly bool
 	// NoMigrate leaves the schema to somebody else, such as goose with
 	// [Migrations]. Defaults to false: Open makes it and brings it up to date.

@@ -44,7 +44,9 @@ type Store struct {
 
 // Open opens the queue in a schema of the database that a pool connects to, and
 // makes or renews the schema unless [Options].NoMigrate is set; o may be nil.
-// The pool stays the caller's, who closes it after the store.
+// The pool stays the caller's, who closes it after the store. It returns an
+// error if the server cannot be reached or is too old, takes no writes, has a
+// schema of a later program, or gives the role no right to it.
 func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	if o == nil {
 		o = &Options{}
@@ -60,14 +62,9 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	if s.batches = s.mode == pgx.QueryExecModeCacheStatement; !s.batches {
 		s.mode, s.poll = pgx.QueryExecModeCacheDescribe, true
 	}
-	s.poll = s.poll || o.PollOnly
+	s.poll = s.poll || o.PollOnly || pool.Config().MaxConns < listening
 	rand.Read(s.node[:])
-	if !o.NoMigrate {
-		if err := Migrate(ctx, pool, o.schema()); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.check(ctx, pool); err != nil {
+	if err := s.prepare(ctx, o.NoMigrate); err != nil {
 		return nil, err
 	}
 	if err := s.makeDays(ctx); err != nil {
@@ -76,6 +73,24 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.startCommitters()
 	return s, nil
+}
+
+// prepare looks at the server, and makes or checks the schema.
+func (s *Store) prepare(ctx context.Context, noMigrate bool) error {
+	if err := s.fault(); err != nil {
+		return err
+	}
+	err := s.lookAtSession(ctx)
+	if err == nil && !noMigrate {
+		err = Migrate(ctx, s.pool, string(s.schemaName))
+	}
+	if err == nil {
+		err = s.check(ctx, s.pool)
+	}
+	if err == nil && noMigrate {
+		err = s.warnOfRights(ctx)
+	}
+	return err
 }
 
 // Close ends the store; what was handed to it before is finished. The leases
@@ -134,6 +149,10 @@ func failure(err error) error {
 		switch state.SQLState() {
 		case "53100", "53200": // disk full, out of memory
 			return fmt.Errorf("%w: %w", spool.ErrFull, err)
+		case "42P05", "26000": // a prepared statement is there already, or is not
+			return fmt.Errorf("pgspool: %w: through a pooler in transaction mode, such as "+
+				"pgbouncer, "+
+				"connect with default_query_exec_mode=cache_describe", err)
 		}
 	}
 	return fmt.Errorf("pgspool: %w", err)
