@@ -49,8 +49,8 @@ func (c session) fault() error {
 		return errors.New("pgspool: the sessions of the pool take no writes: " +
 			"default_transaction_read_only must be off for its role and database")
 	case c.isolation != "read committed":
-		return fmt.Errorf("pgspool: the pool needs default_transaction_isolation = read committed, "+
-			"and has %s", c.isolation)
+		return fmt.Errorf("pgspool: the pool has default_transaction_isolation = %s, and needs "+
+			"read committed", c.isolation)
 	}
 	return nil
 }
