@@ -47,6 +47,16 @@ func (s *Store) together(ctx context.Context, conn *pgxpool.Conn, list calls) er
 	return results.Close()
 }
 
+// pooled runs statements together on a connection of the pool.
+func (s *Store) pooled(ctx context.Context, list calls) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	return s.together(ctx, conn, list)
+}
+
 // take reads what a statement returns.
 func (c *call) take(rows pgx.Rows, err error) error {
 	if err != nil {

@@ -30,8 +30,9 @@ WITH want AS (
 found AS MATERIALIZED (
 	SELECT w.ord, x.* FROM want w CROSS JOIN LATERAL (
 		SELECT d.id, d.seq, d.due, d.at FROM @delivery d
-		WHERE d.key = w.key AND NOT d.held AND d.at > w.floor AND d.at <= @clock()
-		ORDER BY d.at LIMIT $3 FOR UPDATE SKIP LOCKED) x
+		WHERE (d.key, d.at) > (w.key, w.floor) AND (d.key, d.at) <= (w.key, @clock())
+			AND NOT d.held
+		ORDER BY d.key, d.at LIMIT $3 FOR UPDATE SKIP LOCKED) x
 	ORDER BY x.due, x.id, x.seq LIMIT $4),
 chosen AS (SELECT f.*, row_number() OVER (ORDER BY due, id, seq) AS i FROM found f),
 leased AS (
@@ -39,14 +40,15 @@ leased AS (
 	FROM chosen c WHERE d.id = c.id AND d.seq = c.seq
 	RETURNING c.i, c.ord, c.at AS was, d.id, d.seq, d.route, d.domain, d.stream, d.due,
 		d.expires, d.attempts, d.held, d.token, d.rcpt)
-SELECT l.*, m.size, m.meta, @clock() FROM leased l LEFT JOIN @message m ON m.id = l.id
+SELECT l.*, m.size, m.meta FROM leased l LEFT JOIN @message m ON m.id = l.id
 ORDER BY l.i`
 
 // nextText tells when keys have the next row that is not due yet. What is
 // leased, the tick finds if its lease ends.
 const nextText = `
 SELECT (SELECT d.at FROM @delivery d
-	WHERE d.key = w.key AND NOT d.held AND d.at > $2 AND d.token = 0 ORDER BY d.at LIMIT 1)
+	WHERE (d.key, d.at) > (w.key, @clock()) AND d.key <= w.key AND NOT d.held AND d.token = 0
+	ORDER BY d.key, d.at LIMIT 1)
 FROM unnest($1::bigint[]) WITH ORDINALITY AS w (key, ord) ORDER BY w.ord`
 
 // Lease hands out due deliveries.
@@ -134,61 +136,64 @@ func (s *Store) leaseOf(
 		each = min(each, q.MaxPerKey)
 	}
 	each = min(each, room)
-	rows, err := s.query(ctx, s.pool, leaseText, digests, floors, each, room, tokens(room),
+	var leases []spool.Lease
+	var now time.Time
+	var calls calls
+	calls.add(readNow(&now), "SELECT @clock(),"+planText)
+	calls.add(readLeases(&leases, list), leaseText, digests, floors, each, room, tokens(room),
 		q.TTL.Round(time.Microsecond))
-	if err != nil {
-		return nil, err
-	}
-	leases, now, err := readLeases(rows, list)
-	if err != nil {
-		return nil, err
+	calls.add(readNext(list), nextText, digests)
+	if err := s.pooled(ctx, calls); err != nil {
+		return leases, err
 	}
 	full := len(leases) == room
 	for _, a := range list {
 		a.more = full || a.got >= each
 	}
-	if now.IsZero() {
-		now = s.ready.serverNow()
-	}
-	if err := s.next(ctx, list, digests, now); err != nil {
-		return leases, err
-	}
 	s.ready.learn(list, now)
 	return leases, nil
 }
 
-// next asks when the keys are due again that have nothing left.
-func (s *Store) next(ctx context.Context, list []*asked, digests []int64, now time.Time) error {
-	rows, err := s.query(ctx, s.pool, nextText, digests, now)
-	if err != nil {
+// readNow reads the server's clock.
+func readNow(now *time.Time) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{now, nil}, func() error { return nil })
 		return err
 	}
-	i, at := 0, (*time.Time)(nil)
-	_, err = pgx.ForEachRow(rows, []any{&at}, func() error {
-		if at != nil {
-			list[i].next = *at
-		}
-		i++
-		return nil
-	})
-	return err
 }
 
-// readLeases reads what leaseText returns, and the server's clock.
-func readLeases(rows pgx.Rows, list []*asked) (out []spool.Lease, now time.Time, err error) {
-	var i, ord int64
-	var was time.Time
-	var row deliveryRow
-	_, err = pgx.ForEachRow(rows, append(append([]any{&i, &ord, &was}, row.columns()...), &now),
-		func() error {
+// readNext reads what nextText returns.
+func readNext(list []*asked) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		i, at := 0, (*time.Time)(nil)
+		_, err := pgx.ForEachRow(rows, []any{&at}, func() error {
+			if at != nil {
+				list[i].next = *at
+			}
+			i++
+			return nil
+		})
+		return err
+	}
+}
+
+// readLeases reads what leaseText returns.
+func readLeases(out *[]spool.Lease, list []*asked) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		var i, ord int64
+		var was time.Time
+		var row deliveryRow
+		columns := append([]any{&i, &ord, &was}, row.columns()...)
+		_, err := pgx.ForEachRow(rows, columns, func() error {
 			a := list[ord-1]
 			a.got++
 			a.last = was
-			out = append(out, row.lease())
+			*out = append(*out, row.lease())
 			row = deliveryRow{}
 			return nil
 		})
-	return out, now, err
+		return err
+	}
 }
 
 // deliveryRow is a row of delivery with those of its message.

@@ -25,20 +25,21 @@ func (n schemaName) channel() string {
 // teller tells other processes that there is news, at most every 25
 // milliseconds.
 type teller struct {
-	mu    sync.Mutex
-	last  time.Time
-	later bool      // a notification is to come
-	since time.Time // the oldest that it is to tell of
+	mu     sync.Mutex
+	last   time.Time
+	later  bool      // a notification is to come
+	since  time.Time // the oldest that it is to tell of
+	events bool      // it is to tell of events
 }
 
 // now reports whether to tell now. If not, f is called when it is time to, once
 // for all that have asked meanwhile. since is when the oldest row is due, as
 // far as it is not to come.
-func (n *teller) now(since time.Time, f func(since time.Time)) bool {
+func (n *teller) now(since time.Time, events bool, f func(since time.Time, events bool)) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.later {
-		n.since = earlier(n.since, since)
+		n.since, n.events = earlier(n.since, since), n.events || events
 		return false
 	}
 	wait := time.Until(n.last.Add(notifyEvery))
@@ -46,12 +47,13 @@ func (n *teller) now(since time.Time, f func(since time.Time)) bool {
 		n.last = time.Now()
 		return true
 	}
-	n.later, n.since = true, since
+	n.later, n.since, n.events = true, since, events
 	time.AfterFunc(wait, func() {
 		n.mu.Lock()
-		n.later, n.last, since = false, time.Now(), n.since
+		n.later, n.last = false, time.Now()
+		since, events := n.since, n.events
 		n.mu.Unlock()
-		f(since)
+		f(since, events)
 	})
 	return false
 }
@@ -67,31 +69,41 @@ const notifyText = "SELECT pg_notify($1, $2)"
 
 // notify tells other processes of what the transaction has written.
 func (t *transaction) notify(list *calls) {
-	if (len(t.due) > 0 || t.logged) && t.teller.now(t.now, t.notifyLater) {
-		list.add(nil, notifyText, t.channel(), t.news(t.now))
+	if (len(t.due) > 0 || t.logged) && t.teller.now(t.now, t.logged, t.notifyLater) {
+		list.add(nil, notifyText, t.channel(), t.news(t.now, t.logged))
 	}
 }
 
-func (s *Store) notifyLater(since time.Time) {
+func (s *Store) notifyLater(since time.Time, events bool) {
 	ctx, cancel := context.WithTimeout(s.ctx, notifyLimit)
 	defer cancel()
-	s.exec(ctx, s.pool, notifyText, s.channel(), s.news(since)) // or they find it by themselves
+	// Or they find it by themselves.
+	s.exec(ctx, s.pool, notifyText, s.channel(), s.news(since, events))
 }
 
-// news says who tells, and since when there may be something: a transaction can
-// take long, and its rows are due from its beginning on.
-func (s *Store) news(since time.Time) string {
-	return s.node.String() + " " + strconv.FormatInt(since.UnixMicro(), 10)
+// withEvents closes news that there are events.
+const withEvents = " events"
+
+// news says who tells, since when there may be something, and whether there are
+// events: a transaction can take long, and its rows are due from its beginning
+// on.
+func (s *Store) news(since time.Time, events bool) string {
+	text := s.node.String() + " " + strconv.FormatInt(since.UnixMicro(), 10)
+	if events {
+		text += withEvents
+	}
+	return text
 }
 
 // since reads what news has written; false for news of one's own.
-func (s *Store) since(news string) (time.Time, bool) {
+func (s *Store) since(news string) (since time.Time, events, ok bool) {
+	news, events = strings.CutSuffix(news, withEvents)
 	node, micro, _ := strings.Cut(news, " ")
 	n, err := strconv.ParseInt(micro, 10, 64)
 	if err != nil {
-		return time.Now(), true
+		return time.Now(), true, true
 	}
-	return time.UnixMicro(n), node != s.node.String()
+	return time.UnixMicro(n), events, node != s.node.String()
 }
 
 // listenOn waits for what other processes tell, until the store ends.
@@ -132,8 +144,12 @@ func (s *Store) listen() error {
 		if err != nil {
 			return err
 		}
-		if since, ok := s.since(n.Payload); ok {
-			s.watch.newsSince(since)
+		since, events, ok := s.since(n.Payload)
+		if !ok {
+			continue
+		}
+		s.watch.newsSince(since)
+		if events {
 			s.sequencer.news()
 		}
 	}
