@@ -14,3 +14,6 @@ func ReadStep(b []byte) ([]spool.Delivery, []spool.Record, int64, error) {
 func ServerFault(version int, standby bool) error {
 	return session{version: version, standby: standby, isolation: "read committed"}.fault()
 }
+
+// Channel is that of the notifications of a schema.
+func Channel(schema string) string { return schemaName(schema).channel() }
