@@ -213,6 +213,8 @@ func (r *ready) learn(list []*asked, now time.Time) {
 		switch {
 		case k.noted != a.noted: // something has come meanwhile: ask again
 			continue
+		case a.more && a.got == 0: // others have taken all the room
+			continue
 		case a.more:
 			k.floor, k.at = a.last.Add(-late), a.last
 		case a.next.IsZero():
