@@ -166,7 +166,7 @@
 // # Several relays
 //
 // Relays in several processes may share a spool that has a [spool.Nodes], such
-// as one in a database. Each delivers what is due. What one was busy with when
+// as that of package pgspool, in PostgreSQL. Each delivers what is due. What one was busy with when
 // it died, or lost its way to the spool, goes out again when [Config].LeaseTime
 // has passed. A relay that could not tell the spool for so long that it lives
 // ends its attempts and begins no other before it has: it delivers nothing that

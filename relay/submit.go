@@ -78,8 +78,11 @@ func (a *arrival) receipt() *Receipt {
 // SubmitIn is Submit with a commit in a step of somebody else, such as the
 // transaction of the application that the queue's store makes a Committer of:
 // the message is queued if, and only if, that step happens. The content is held
-// in memory. The Accepted event is in the log with the step; [Config].Events
-// does not hear of it, since the relay does not learn of the outcome.
+// in memory. With [Config].EventLog the Accepted event is in the log with the
+// step; Config.Events does not hear of it, since the relay does not learn of
+// the outcome. SubmitIn asks the store for its figures, and who has the Key,
+// while the step is open: a store whose connections are all held by such steps
+// keeps them waiting until ctx ends.
 func (r *Relay) SubmitIn(ctx context.Context, c spool.Committer, m *Message) (*Receipt, error) {
 	if c == nil {
 		return nil, errNoCommitter
