@@ -25,9 +25,9 @@ type Config struct {
 	// their A-labels. Required.
 	Hostname string
 
-	// Spool keeps the queue: filespool on a disk, pgspool in PostgreSQL, memspool
-	// until the process ends. The application opens it, and closes it after the
-	// relay has ended. Required.
+	// Spool keeps the queue: filespool on a disk, pgspool in PostgreSQL,
+	// memspool until the process ends. The application opens it, and closes it
+	// after the relay has ended. Required.
 	Spool spool.Store
 
 	// Connectors are the receive connectors. Defaults to none: nothing listens,

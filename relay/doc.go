@@ -166,12 +166,12 @@
 // # Several relays
 //
 // Relays in several processes may share a spool that has a [spool.Nodes], such
-// as that of package pgspool, in PostgreSQL. Each delivers what is due. What one was busy with when
-// it died, or lost its way to the spool, goes out again when [Config].LeaseTime
-// has passed. A relay that could not tell the spool for so long that it lives
-// ends its attempts and begins no other before it has: it delivers nothing that
-// it cannot record any more. What a next hop has taken by then may be sent
-// twice.
+// as that of package pgspool, in PostgreSQL. Each delivers what is due. What
+// one was busy with when it died, or lost its way to the spool, goes out again
+// when [Config].LeaseTime has passed. A relay that could not tell the spool for
+// so long that it lives ends its attempts and begins no other before it has: it
+// delivers nothing that it cannot record any more. What a next hop has taken by
+// then may be sent twice.
 //
 // The relays count each other every few seconds, and each has its part of the
 // connections that a destination gets, one at least. As relays come and go the

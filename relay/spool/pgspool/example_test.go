@@ -56,9 +56,11 @@ func ExampleMigrate() {
 
 // With goose, which keeps its own table in the same schema:
 //
-//	db, err := sql.Open("pgx", url+"&search_path=postern") // the schema is there
-//	provider, err := goose.NewProvider(goose.DialectPostgres, db, pgspool.Migrations())
-//	_, err = provider.Up(ctx)
+//	// The schema is there already.
+//	db, err := sql.Open("pgx", url+"&search_path=postern")
+//	files := pgspool.Migrations()
+//	p, err := goose.NewProvider(goose.DialectPostgres, db, files)
+//	_, err = p.Up(ctx)
 func ExampleMigrations() {
 	files, err := fs.Glob(pgspool.Migrations(), "00001_*.sql")
 	fmt.Println(files, err)
