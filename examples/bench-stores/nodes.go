@@ -13,12 +13,12 @@ import (
 
 // nodes measures what it costs to share a database.
 func (b *bench) nodes() scenario {
-	load := smtpload.Load{Sessions: 20, Size: mailSize, Messages: b.messages(5000)}
+	load := smtpload.Load{Sessions: 100, Size: mailSize, Messages: b.messages(5000)}
 	with := func(n int) func(context.Context) (figures, error) {
 		return func(ctx context.Context) (figures, error) { return b.nodesOn(ctx, n, load) }
 	}
 	return scenario{
-		title:    "Nodes: relays on one database, the same mail in all",
+		title:    "Nodes: relays on one database, 100 sessions and the same mail in all",
 		columns:  costs(),
 		subjects: []subject{{"one node", with(1)}, {"two nodes", with(2)}},
 		targets: []target{

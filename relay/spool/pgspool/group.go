@@ -35,7 +35,8 @@ func (s *Store) startCommitters() {
 type committer struct {
 	*Store
 	index   int
-	counted int // how often it has counted
+	counted int         // how often it has counted
+	rows    [3]copyRows // kept for their memory, about groupBytes
 }
 
 func (c *committer) run() {

@@ -59,8 +59,14 @@ func (t *transaction) column(ctx context.Context, sql string, args ...any) (map[
 }
 
 // copyMessages writes messages, their content and their deliveries.
-func (t *transaction) copyMessages(ctx context.Context) error {
-	var messages, chunks, deliveries copyRows
+func (t *transaction) copyMessages(ctx context.Context) (err error) {
+	messages, chunks, deliveries := &t.rows[0], &t.rows[1], &t.rows[2]
+	messages.n, chunks.n, deliveries.n = 0, 0, 0
+	defer func() {
+		if err != nil { // the driver may still be reading
+			t.rows = [3]copyRows{}
+		}
+	}()
 	t.live(func(_ int, s *step) {
 		m := s.message
 		if m == nil {
@@ -73,7 +79,7 @@ func (t *transaction) copyMessages(ctx context.Context) error {
 			chunks.addChunk(m.id, &m.chunks[i])
 		}
 		for i := range m.deliveries {
-			t.addDelivery(&deliveries, m.id, i, &m.deliveries[i])
+			t.addDelivery(deliveries, m.id, i, &m.deliveries[i])
 		}
 		t.totals.Messages++
 		t.totals.Bytes += m.size
@@ -83,7 +89,7 @@ func (t *transaction) copyMessages(ctx context.Context) error {
 		return nil
 	}
 	conn := t.conn.Conn().PgConn()
-	err := messages.send(ctx, conn, t.in("@message (id, parts, size, meta)"))
+	err = messages.send(ctx, conn, t.in("@message (id, parts, size, meta)"))
 	if err == nil {
 		err = t.nameStaged(ctx) // after the message: an id that is in use fails there
 	}
