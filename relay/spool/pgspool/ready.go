@@ -36,6 +36,9 @@ type ready struct {
 	wake  chan struct{}
 }
 
+// never is when a key is due of which nothing is known.
+var never = time.Unix(1<<40, 0)
+
 type readyKey struct {
 	key    spool.Key
 	digest int64
@@ -217,10 +220,8 @@ func (r *ready) learn(list []*asked, now time.Time) {
 			continue
 		case a.more:
 			k.floor, k.at = a.last.Add(-late), a.last
-		case a.next.IsZero():
-			heap.Remove(&r.due, k.index)
-			delete(r.keys, k.digest)
-			continue
+		case a.next.IsZero(): // it stays for its floor
+			k.floor, k.at = now.Add(-late), never
 		default:
 			k.floor, k.at = now.Add(-late), a.next
 		}
@@ -236,6 +237,9 @@ func (r *ready) wait(w wanted) time.Duration {
 	now, wait := r.now(), time.Duration(-1)
 	r.told = now.AddDate(100, 0, 0)
 	r.walk(func(k *readyKey) bool {
+		if k.at.Equal(never) {
+			return false
+		}
 		if !w.has(k.key) {
 			return true
 		}

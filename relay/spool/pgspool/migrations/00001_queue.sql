@@ -57,6 +57,9 @@ CREATE TABLE delivery (
 	autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.5
 );
 CREATE INDEX delivery_key ON delivery (key, at) WHERE NOT held;
+-- Those that wait. The ends of leases stand in front of them in delivery_key, and
+-- an old snapshot keeps them there.
+CREATE INDEX delivery_next ON delivery (key, at) WHERE NOT held AND token = 0;
 CREATE INDEX delivery_at ON delivery (at) WHERE NOT held;
 CREATE INDEX delivery_leased ON delivery (at) WHERE token <> 0;
 
