@@ -31,7 +31,7 @@ func (s *Store) lookAtSession(ctx context.Context) error {
 		current_setting('transaction_isolation')`).Scan(
 		&c.version, &c.readOnly, &c.standby, &c.isolation)
 	if err != nil {
-		return fmt.Errorf("pgspool: %w", err)
+		return failure(err)
 	}
 	return c.fault()
 }
@@ -88,7 +88,7 @@ WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.re
 AND NOT (c.relname IN ('version', 'goose_db_version'))
 AND NOT has_table_privilege(c.oid, r)`, s.quoted()).Scan(&lacks)
 	if err != nil {
-		return fmt.Errorf("pgspool: %w", err)
+		return failure(err)
 	}
 	if len(lacks) > 0 {
 		s.log.Warn("the role lacks rights that a relay needs", "schema", string(s.schemaName),

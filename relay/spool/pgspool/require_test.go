@@ -145,3 +145,21 @@ func TestSmallestPool(t *testing.T) {
 		t.Errorf("the log has %v, %v", got, err)
 	}
 }
+
+// TestBouncerWithoutItsMode opens pools whose prepared statements are those of
+// somebody else, as a pooler in transaction mode has it.
+func TestBouncerWithoutItsMode(t *testing.T) {
+	url := server.Bouncer(t, server.Database(t))
+	for range 20 {
+		s, err := pgspool.Open(t.Context(), connect(t, url), nil)
+		if err == nil {
+			s.Close()
+			continue
+		}
+		if !strings.Contains(err.Error(), "default_query_exec_mode=cache_describe") {
+			t.Fatalf("the error does not tell what to do: %v", err)
+		}
+		return
+	}
+	t.Fatal("opened again and again: does the pooler keep sessions?")
+}
