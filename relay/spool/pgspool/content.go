@@ -21,9 +21,9 @@ func (s *Store) Open(ctx context.Context, id spool.ID) (io.ReadCloser, error) {
 	}
 	r := &reader{store: s, ctx: ctx, id: id, next: 1}
 	var sum *int32
-	err := s.row(ctx, s.pool, `
+	err := s.askOne(ctx, `
 SELECT m.size, c.sum, c.data FROM @message m LEFT JOIN @chunk c ON c.id = m.id AND c.n = 0
-WHERE m.id = $1`, id).Scan(&r.left, &sum, &r.data)
+WHERE m.id = $1`, []any{id}, &r.left, &sum, &r.data)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, spool.ErrNotFound
@@ -87,9 +87,9 @@ func (r *reader) fetch() {
 	ctx, cancel := context.WithTimeout(r.ctx, readLimit)
 	defer cancel()
 	var sum int32
-	err := r.store.row(ctx, r.store.pool, `
+	err := r.store.askOne(ctx, `
 SELECT c.sum, c.data FROM @message m JOIN @chunk c ON c.id = m.id WHERE m.id = $1 AND c.n = $2`,
-		r.id, r.next).Scan(&sum, &r.data)
+		[]any{r.id, r.next}, &sum, &r.data)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		r.err = r.missing(ctx)

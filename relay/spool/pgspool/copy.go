@@ -60,7 +60,7 @@ func (r *copyRows) time(t time.Time) {
 		r.b = append(r.b, 0xff, 0xff, 0xff, 0xff)
 		return
 	}
-	r.int64(t.UnixMicro() - epoch)
+	r.int64(kept(t).UnixMicro() - epoch)
 }
 
 // epoch is that of the server's timestamps, 2000-01-01, in microseconds.

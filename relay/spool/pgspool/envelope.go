@@ -75,10 +75,30 @@ func (f *fields) flag(n protowire.Number, v bool) {
 	}
 }
 
+// The times that can be kept, in nanoseconds.
+var (
+	firstTime = time.Date(1678, 1, 1, 0, 0, 0, 0, time.UTC)
+	lastTime  = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+// kept is the time that is kept for another one: the nearest that can be. The
+// zero time stays.
+func kept(t time.Time) time.Time {
+	switch {
+	case t.IsZero():
+		return t
+	case t.Before(firstTime):
+		return firstTime
+	case t.After(lastTime):
+		return lastTime
+	}
+	return t
+}
+
 // time keeps a time in nanoseconds; the zero time is left out.
 func (f *fields) time(n protowire.Number, t time.Time) {
 	if !t.IsZero() {
-		ns := uint64(t.UnixNano())
+		ns := uint64(kept(t).UnixNano())
 		*f = protowire.AppendFixed64(protowire.AppendTag(*f, n, protowire.Fixed64Type), ns)
 	}
 }
@@ -128,7 +148,7 @@ func appendMessage(b []byte, m *spool.Message) []byte {
 	f.text(messageReturn, string(m.Return))
 	f.text(messageBody, string(m.Body))
 	f.flag(messageUTF8, m.UTF8)
-	f.number(messageSignatures, uint64(m.Signatures))
+	f.number(messageSignatures, uint64(max(m.Signatures, 0)))
 	f.text(messageConnector, m.Origin.Connector)
 	f.text(messageRemote, m.Origin.Remote)
 	f.text(messageUser, m.Origin.User)
@@ -143,7 +163,7 @@ func appendMessage(b []byte, m *spool.Message) []byte {
 		label.text(2, v)
 		f.bytes(messageLabel, label)
 	}
-	f.number(messageMoves, uint64(m.Moves))
+	f.number(messageMoves, uint64(max(m.Moves, 0)))
 	return f
 }
 

@@ -21,6 +21,7 @@ const (
 	uniqueViolation = "23505"
 	serialization   = "40001"
 	deadlock        = "40P01"
+	queryCanceled   = "57014"
 )
 
 func (s *Store) startCommitters() {
@@ -50,9 +51,16 @@ func (c *committer) run() {
 	}
 }
 
-// commit writes a group and answers its steps. If the group cannot be written,
-// each step is tried alone.
+// commit writes a group and answers its steps, within a time.
 func (c *committer) commit(group []*step) {
+	ctx, cancel := context.WithTimeout(c.work, groupLimit)
+	defer cancel()
+	c.commitParts(ctx, group)
+}
+
+// commitParts writes a group. If it cannot be written, each half is tried, so
+// that only those fail that are the cause.
+func (c *committer) commitParts(ctx context.Context, group []*step) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.log.Error("a committer has panicked", "panic", fmt.Sprint(v))
@@ -61,13 +69,10 @@ func (c *committer) commit(group []*step) {
 			}
 		}
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), groupLimit)
-	defer cancel()
 	err := c.try(ctx, group)
-	if err != nil && len(group) > 1 && isOfServer(err) {
-		for _, t := range group {
-			c.commit([]*step{t})
-		}
+	if half := len(group) / 2; half > 0 && ofOne(err) {
+		c.commitParts(ctx, group[:half])
+		c.commitParts(ctx, group[half:])
 		return
 	}
 	for _, t := range group {
@@ -85,6 +90,21 @@ func answer(t *step, err error) {
 	}
 }
 
+// ofOne reports whether one step may be the cause of an error of its group. A
+// server that is full or goes down, or a commit with an unknown outcome, are
+// not of one.
+func ofOne(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || errors.Is(err, errUnsure) {
+		return false
+	}
+	switch pg.Code[:min(len(pg.Code), 2)] {
+	case "22", "23", "40", "54", "55", "P0", "XX": // data, locks, limits, damage
+		return true
+	}
+	return pg.Code == queryCanceled
+}
+
 // isOfServer reports whether the server has refused something, and a part of it
 // may be taken.
 func isOfServer(err error) bool {
@@ -97,6 +117,9 @@ func verdict(err error) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == uniqueViolation &&
 		pg.TableName == "message" {
 		return spool.ErrExists
+	}
+	if errors.Is(err, context.Canceled) { // only Close does so
+		return fmt.Errorf("%w: %w", spool.ErrClosed, err)
 	}
 	return failure(err)
 }

@@ -3,6 +3,7 @@ package pgspool
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/postern-mail/postern/relay/spool"
@@ -122,7 +123,7 @@ func (r *copyRows) addChunk(id spool.ID, c *chunk) {
 // addDelivery writes a delivery; it can be handed out when it is due, and not
 // before now.
 func (t *transaction) addDelivery(r *copyRows, id spool.ID, seq int, d *spool.Delivery) {
-	due := d.Due
+	due := kept(d.Due)
 	if due.IsZero() {
 		due = t.now
 	}
@@ -140,7 +141,7 @@ func (t *transaction) addDelivery(r *copyRows, id spool.ID, seq int, d *spool.De
 	r.time(at)
 	r.time(due)
 	r.time(d.Expires)
-	r.int32(int32(d.Attempts))
+	r.int32(number(d.Attempts))
 	r.bool(d.Held)
 	r.int64(0)
 	r.bytes(appendRecipients(nil, d.Recipients))
@@ -148,6 +149,9 @@ func (t *transaction) addDelivery(r *copyRows, id spool.ID, seq int, d *spool.De
 		t.due = append(t.due, dueKey{key: d.Key, at: at})
 	}
 }
+
+// number is what is kept of a count.
+func number(n int) int32 { return int32(min(max(n, 0), math.MaxInt32)) }
 
 // writeEvents leaves the events of all steps for the sequencer.
 func (t *transaction) writeEvents(calls *calls) {

@@ -29,27 +29,30 @@ WITH want AS (
 	SELECT * FROM unnest($1::bigint[], $2::timestamptz[]) WITH ORDINALITY AS w (key, floor, ord)),
 found AS MATERIALIZED (
 	SELECT w.ord, x.* FROM want w CROSS JOIN LATERAL (
-		SELECT d.id, d.seq, d.due, d.at FROM @delivery d
+		SELECT d.id, d.seq, d.due FROM @delivery d
 		WHERE (d.key, d.at) > (w.key, w.floor) AND (d.key, d.at) <= (w.key, @clock())
-			AND NOT d.held
+			AND NOT d.held AND d.due <= @clock()
 		ORDER BY d.key, d.at LIMIT $3 FOR UPDATE SKIP LOCKED) x
 	ORDER BY x.due, x.id, x.seq LIMIT $4),
 chosen AS (SELECT f.*, row_number() OVER (ORDER BY due, id, seq) AS i FROM found f),
 leased AS (
 	UPDATE @delivery d SET token = ($5::bigint[])[c.i], at = @clock() + $6::interval
 	FROM chosen c WHERE d.id = c.id AND d.seq = c.seq
-	RETURNING c.i, c.ord, c.at AS was, d.id, d.seq, d.route, d.domain, d.stream, d.due,
+	RETURNING c.i, c.ord, d.id, d.seq, d.route, d.domain, d.stream, d.due,
 		d.expires, d.attempts, d.held, d.token, d.rcpt)
 SELECT l.*, m.size, m.meta FROM leased l LEFT JOIN @message m ON m.id = l.id
 ORDER BY l.i`
 
-// nextText tells when keys have the next row that is not due yet. What is
+// nextText tells when keys have the next row, after what was leased. It may be
+// due already: there was no room for it, or somebody had it locked. What is
 // leased, the tick finds if its lease ends.
 const nextText = `
 SELECT (SELECT d.at FROM @delivery d
-	WHERE (d.key, d.at) > (w.key, @clock()) AND d.key <= w.key AND NOT d.held AND d.token = 0
+	WHERE (d.key, d.at) > (w.key, w.floor) AND d.key <= w.key AND NOT d.held
+		AND (d.token = 0 OR d.at <= @clock() AND d.due <= @clock())
 	ORDER BY d.key, d.at LIMIT 1)
-FROM unnest($1::bigint[]) WITH ORDINALITY AS w (key, ord) ORDER BY w.ord`
+FROM unnest($1::bigint[], $2::timestamptz[]) WITH ORDINALITY AS w (key, floor, ord)
+ORDER BY w.ord`
 
 // Lease hands out due deliveries.
 func (s *Store) Lease(ctx context.Context, q spool.LeaseRequest) (spool.Leased, error) {
@@ -142,13 +145,12 @@ func (s *Store) leaseOf(
 	calls.add(readNow(&now), "SELECT @clock(),"+planText)
 	calls.add(readLeases(&leases, list), leaseText, digests, floors, each, room, tokens(room),
 		q.TTL.Round(time.Microsecond))
-	calls.add(readNext(list), nextText, digests)
+	calls.add(readNext(list), nextText, digests, floors)
 	if err := s.pooled(ctx, calls); err != nil {
 		return leases, err
 	}
-	full := len(leases) == room
 	for _, a := range list {
-		a.more = full || a.got >= each
+		a.all = a.got < each && len(leases) < room
 	}
 	s.ready.learn(list, now)
 	return leases, nil
@@ -181,13 +183,10 @@ func readNext(list []*asked) func(pgx.Rows) error {
 func readLeases(out *[]spool.Lease, list []*asked) func(pgx.Rows) error {
 	return func(rows pgx.Rows) error {
 		var i, ord int64
-		var was time.Time
 		var row deliveryRow
-		columns := append([]any{&i, &ord, &was}, row.columns()...)
+		columns := append([]any{&i, &ord}, row.columns()...)
 		_, err := pgx.ForEachRow(rows, columns, func() error {
-			a := list[ord-1]
-			a.got++
-			a.last = was
+			list[ord-1].got++
 			*out = append(*out, row.lease())
 			row = deliveryRow{}
 			return nil

@@ -28,6 +28,9 @@ func (t *transaction) commit(ctx context.Context, last calls) error {
 	if _, refused := errors.AsType[*pgconn.PgError](err); refused && !t.conn.Conn().IsClosed() {
 		return err
 	}
+	// It is of no use any more, and the pool may have no other place.
+	t.conn.Release()
+	t.ended = true
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeLimit)
 	defer cancel()
 	for {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -39,6 +40,8 @@ type Store struct {
 
 	ctx    context.Context // ends with the store
 	cancel context.CancelFunc
+	work   context.Context // of the committers: ends a while later
+	giveUp context.CancelFunc
 	tasks  sync.WaitGroup
 }
 
@@ -71,6 +74,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 		s.log.Warn("the log has no partition of its own for today", "err", err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.work, s.giveUp = context.WithCancel(context.Background())
 	s.startCommitters()
 	return s, nil
 }
@@ -93,12 +97,20 @@ func (s *Store) prepare(ctx context.Context, noMigrate bool) error {
 	return err
 }
 
-// Close ends the store; what was handed to it before is finished. The leases
-// that it has given are kept until they end.
+// closeLimit is how long Close lets the committers work on.
+const closeLimit = 10 * time.Second
+
+// Close ends the store; what was handed to it before is finished, unless that
+// takes longer than ten seconds. The leases that it has given are kept until
+// they end.
 func (s *Store) Close() error {
 	if s.steps.close() {
+		s.watch.end()
 		s.cancel()
+		late := time.AfterFunc(closeLimit, s.giveUp)
 		s.tasks.Wait()
+		late.Stop()
+		s.giveUp()
 		s.ended()
 	}
 	return nil

@@ -17,6 +17,8 @@ const (
 	// is due now; what comes later yet, the look without a bound finds.
 	late      = 2 * time.Second
 	unbounded = 30 * time.Second // between looks without a bound at a key
+	// rows of a key that others have locked are asked for again after that
+	lockedPause = 100 * time.Millisecond
 )
 
 // dueKey tells when a key has something to hand out, at the latest.
@@ -60,14 +62,7 @@ func (r *ready) tick(server time.Time) {
 	r.ahead = time.Until(server)
 }
 
-// serverNow is the server's clock, about.
-func (r *ready) serverNow() time.Time {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.now()
-}
-
-// now is serverNow for who has the lock.
+// now is the server's clock, about, for who has the lock.
 func (r *ready) now() time.Time { return time.Now().Add(r.ahead) }
 
 // add notes when keys have something to hand out.
@@ -157,9 +152,8 @@ type asked struct {
 	noted int
 	floor time.Time // zero: without a bound
 	got   int
-	last  time.Time // at of the last row that was handed out, or of the key before
+	all   bool      // all that was due and not locked was handed out
 	next  time.Time // when the next row is due; zero: there is none
-	more  bool      // further rows may be due
 }
 
 // pick returns at most n keys that are wanted and due, the oldest first, but
@@ -176,7 +170,7 @@ func (r *ready) pick(w wanted, n int, before map[*readyKey]bool) (list []*asked)
 		if !w.has(k.key) || before[k] {
 			return true
 		}
-		a := &asked{readyKey: k, noted: k.noted, last: k.at}
+		a := &asked{readyKey: k, noted: k.noted}
 		if now.Sub(k.open) < unbounded {
 			a.floor = k.floor
 		} else {
@@ -216,14 +210,12 @@ func (r *ready) learn(list []*asked, now time.Time) {
 		switch {
 		case k.noted != a.noted: // something has come meanwhile: ask again
 			continue
-		case a.more && a.got == 0: // others have taken all the room
-			continue
-		case a.more:
-			k.floor, k.at = a.last.Add(-late), a.last
 		case a.next.IsZero(): // it stays for its floor
 			k.floor, k.at = now.Add(-late), never
+		case a.all && !a.next.After(now):
+			k.at = now.Add(lockedPause)
 		default:
-			k.floor, k.at = now.Add(-late), a.next
+			k.floor, k.at = earlier(a.next, now).Add(-late), a.next
 		}
 		heap.Fix(&r.due, k.index)
 	}

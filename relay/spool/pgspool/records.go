@@ -32,13 +32,13 @@ func (b *blobs) add(list []spool.Record) {
 		r := &list[i]
 		n := len(*b)
 		if n == 0 || len((*b)[n-1].data)+len(r.Data) > maxBlob {
-			*b = append(*b, blob{until: r.Time})
+			*b = append(*b, blob{until: kept(r.Time)})
 			n++
 		}
 		last := &(*b)[n-1]
 		last.n++
-		if r.Time.After(last.until) {
-			last.until = r.Time
+		if t := kept(r.Time); t.After(last.until) {
+			last.until = t
 		}
 		last.data = appendRecord(last.data, r)
 	}

@@ -2,7 +2,6 @@ package pgspool
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,7 +24,7 @@ UPDATE @delivery d SET at = @clock() + $4::interval FROM h
 WHERE d.id = h.id AND d.seq = h.seq RETURNING h.ord`
 
 const returnText = heldText + `
-UPDATE @delivery d SET token = 0, at = @clock() + $4::interval FROM h
+UPDATE @delivery d SET token = 0, at = greatest(d.due, @clock() + $4::interval) FROM h
 WHERE d.id = h.id AND d.seq = h.seq RETURNING d.route, d.domain, d.stream, d.at, d.held`
 
 func heldArgs(held []spool.Held, d time.Duration) []any {
@@ -44,16 +43,20 @@ func (s *Store) Renew(
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
-	rows, err := s.query(ctx, s.pool, renewText, heldArgs(held, ttl)...)
-	if err != nil {
-		return nil, failure(err)
-	}
-	renewed, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	renewed := make(map[int64]bool, len(held))
+	err = s.ask(ctx, func(rows pgx.Rows) error {
+		var ord int64
+		_, err := pgx.ForEachRow(rows, []any{&ord}, func() error {
+			renewed[ord] = true
+			return nil
+		})
+		return err
+	}, renewText, heldArgs(held, ttl)...)
 	if err != nil {
 		return nil, failure(err)
 	}
 	for i, h := range held {
-		if !slices.Contains(renewed, int64(i+1)) {
+		if !renewed[int64(i+1)] {
 			lost = append(lost, h)
 		}
 	}
@@ -65,11 +68,7 @@ func (s *Store) Return(ctx context.Context, wait time.Duration, held []spool.Hel
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
-	rows, err := s.query(ctx, s.pool, returnText, heldArgs(held, max(wait, 0))...)
-	if err != nil {
-		return failure(err)
-	}
-	due, err := readDue(rows)
+	due, err := s.askDue(ctx, returnText, heldArgs(held, max(wait, 0))...)
 	if err == nil {
 		s.ready.add(due...)
 	}

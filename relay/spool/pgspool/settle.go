@@ -12,7 +12,7 @@ import (
 // lockText locks the deliveries that are to be settled, in the order in which
 // everybody locks them. Those with another token are not among them.
 const lockText = `
-SELECT t.ord, coalesce(m.parts, 1), coalesce(m.size, 0)
+SELECT t.ord, coalesce(m.parts, 0), coalesce(m.size, 0)
 FROM unnest($1::uuid[], $2::int[], $3::bigint[]) WITH ORDINALITY AS t (id, seq, token, ord)
 JOIN @delivery d ON d.id = t.id AND d.seq = t.seq AND d.token = t.token
 LEFT JOIN @message m ON m.id = t.id
@@ -21,11 +21,11 @@ ORDER BY d.id, d.seq FOR UPDATE OF d`
 
 // finished are deliveries without recipients left, and their messages.
 type finished struct {
-	ids    []spool.ID
-	seqs   []int32
-	whole  []spool.ID // messages of one delivery, which go with it
-	shared []spool.ID // messages of several
-	bytes  int64
+	ids             []spool.ID
+	seqs            []int32
+	whole           []spool.ID // messages of one delivery, which go with it
+	shared          []spool.ID // messages of several
+	messages, bytes int64      // of whole
 }
 
 // deferred are deliveries that are due again.
@@ -123,8 +123,9 @@ func (t *transaction) apply(s *spool.Settlement, row heldRow) {
 	f := &t.finish
 	f.ids, f.seqs = append(f.ids, s.ID.Message), append(f.seqs, int32(s.ID.Seq))
 	t.totals.Deliveries--
-	if row.parts == 1 {
+	if row.parts <= 1 { // 0 where somebody has deleted the message
 		f.whole = append(f.whole, s.ID.Message)
+		f.messages += int64(row.parts)
 		f.bytes += row.size
 		return
 	}
@@ -133,14 +134,14 @@ func (t *transaction) apply(s *spool.Settlement, row heldRow) {
 
 func (d *deferred) add(s *spool.Settlement, now time.Time) {
 	d.ids, d.seqs = append(d.ids, s.ID.Message), append(d.seqs, int32(s.ID.Seq))
-	d.attempts = append(d.attempts, int32(s.Attempts))
+	d.attempts = append(d.attempts, number(s.Attempts))
 	d.held = append(d.held, s.Held)
 	d.rcpt = append(d.rcpt, appendRecipients(nil, s.Remaining))
 	due := s.Due
 	if due.IsZero() {
 		due = now.Add(max(s.Wait, 0))
 	}
-	d.due = append(d.due, due)
+	d.due = append(d.due, kept(due))
 	if s.Key == nil {
 		d.key = append(d.key, nil)
 		d.route, d.domain, d.stream = append(d.route, nil), append(
@@ -179,7 +180,7 @@ func (t *transaction) settle(ctx context.Context) error {
 		if _, err := t.exec(ctx, t.conn, finishText, f.ids, f.seqs, f.whole); err != nil {
 			return err
 		}
-		t.totals.Messages -= int64(len(f.whole))
+		t.totals.Messages -= f.messages
 		t.totals.Bytes -= f.bytes
 	}
 	d := &t.defers

@@ -13,7 +13,8 @@ import (
 
 const (
 	stageLimit = 30 * time.Second // for a row
-	stagedFor  = time.Hour        // what nobody adds to is swept
+	abortLimit = 5 * time.Second
+	stagedFor  = time.Hour // what nobody adds to is swept
 )
 
 // errSwept answers the commit of content that nobody added to for too long.
@@ -40,7 +41,7 @@ func (s *Store) stage(ctx context.Context, id spool.ID, c *chunk) error {
 // unstage forgets the content of a message that was not committed. If that
 // fails, the sweep does it.
 func (s *Store) unstage(id spool.ID) {
-	ctx, cancel := context.WithTimeout(context.Background(), stageLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), abortLimit)
 	defer cancel()
 	s.exec(ctx, s.pool, unstageText, []spool.ID{id})
 }

@@ -49,6 +49,7 @@ type transaction struct {
 	totals   spool.Stats
 	due      []dueKey // what others are to be told of
 	logged   bool     // there are events
+	ended    bool     // the connection has been given back
 }
 
 func (t *transaction) run(ctx context.Context) error {
@@ -78,7 +79,7 @@ func (t *transaction) live(f func(i int, s *step)) {
 // open begins the transaction, reads the clock and locks what is to be settled.
 func (t *transaction) open(ctx context.Context) error {
 	var list calls
-	list.add(nil, "BEGIN")
+	list.add(nil, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
 	list.add(t.readClock, settingsText)
 	held := t.lock(&list)
 	if err := t.together(ctx, t.conn, list); err != nil {
@@ -118,6 +119,9 @@ func committed(rows pgx.Rows) error {
 }
 
 func (t *transaction) rollback(ctx context.Context) {
+	if t.ended {
+		return
+	}
 	if c := t.conn.Conn().PgConn(); !c.IsClosed() && c.TxStatus() != 'I' {
 		c.Exec(ctx, "ROLLBACK").ReadAll()
 	}

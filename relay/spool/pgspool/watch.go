@@ -5,6 +5,8 @@ import (
 	"math"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 const (
@@ -13,7 +15,7 @@ const (
 	scanEvery  = 30 * time.Second       // for everything
 	scanPage   = 1000                   // keys in a statement
 	scanPause  = 10 * time.Millisecond  // between two of them
-	tickMost   = 1000                   // keys in a statement
+	tickMost   = maxKeys                // keys in a statement
 	nudgePause = 10 * time.Millisecond  // between looks, however often it is told
 	watchLimit = 20 * time.Second       // for a statement
 	watchAgain = time.Second            // after a failure
@@ -24,8 +26,10 @@ const (
 type watcher struct {
 	nudge chan struct{} // there is news
 
+	first   sync.Mutex // of who makes the first page of the scan
+	scanned bool       // under first
+
 	mu      sync.Mutex
-	scanned bool
 	started bool
 	told    time.Time // rows may be new that are due since then
 
@@ -47,12 +51,17 @@ func (w *watcher) news() {
 
 // newsSince tells it of rows that are due since a time.
 func (w *watcher) newsSince(t time.Time) {
+	w.lookFrom(t)
+	w.news()
+}
+
+// lookFrom has the next tick begin at a time, or before it.
+func (w *watcher) lookFrom(t time.Time) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.told.IsZero() || t.Before(w.told) {
 		w.told = t
 	}
-	w.mu.Unlock()
-	w.news()
 }
 
 // from is where the next tick begins.
@@ -72,28 +81,33 @@ func (w *watcher) from(now time.Time) time.Time {
 
 // start makes the first page of the scan and begins to watch.
 func (w *watcher) start(ctx context.Context, s *Store) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.first.Lock()
+	defer w.first.Unlock()
 	if w.scanned {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, watchLimit)
+	defer cancel()
 	if _, err := s.scan(ctx); err != nil {
 		return err
 	}
 	w.scanned = true
-	w.startLocked(s)
+	w.begin(s)
 	return nil
+}
+
+// end keeps the watcher from beginning.
+func (w *watcher) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.started = true
 }
 
 // begin begins to watch, unless the store has ended.
 func (w *watcher) begin(s *Store) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.startLocked(s)
-}
-
-func (w *watcher) startLocked(s *Store) {
-	if w.started || s.steps.closed() {
+	if w.started {
 		return
 	}
 	w.started = true
@@ -174,11 +188,7 @@ SELECT route, domain, stream, at, false FROM k LIMIT $2`
 func (s *Store) scan(ctx context.Context) (time.Duration, error) {
 	s.watch.page.Lock()
 	defer s.watch.page.Unlock()
-	rows, err := s.query(ctx, s.pool, scanText, s.watch.next, scanPage)
-	if err != nil {
-		return 0, err
-	}
-	due, err := readDue(rows)
+	due, err := s.askDue(ctx, scanText, s.watch.next, scanPage)
 	if err != nil {
 		return 0, err
 	}
@@ -189,6 +199,15 @@ func (s *Store) scan(ctx context.Context) (time.Duration, error) {
 	}
 	s.watch.next = digest(due[len(due)-1].key)
 	return scanPause, nil
+}
+
+// askDue runs a statement that returns what readDue reads.
+func (s *Store) askDue(ctx context.Context, sql string, args ...any) (due []dueKey, err error) {
+	err = s.ask(ctx, func(rows pgx.Rows) (err error) {
+		due, err = readDue(rows)
+		return err
+	}, sql, args...)
+	return due, err
 }
 
 const tickText = `
@@ -202,17 +221,14 @@ func (s *Store) tick(ctx context.Context) (time.Duration, error) {
 	if err := s.row(ctx, s.pool, "SELECT @clock()").Scan(&now); err != nil {
 		return 0, err
 	}
-	since := s.watch.from(now).Add(-late)
-	rows, err := s.query(ctx, s.pool, tickText, since, now, tickMost)
+	s.ready.tick(now)
+	since := s.watch.from(now)
+	due, err := s.askDue(ctx, tickText, since.Add(-late), now, tickMost)
 	if err != nil {
-		return 0, err
-	}
-	due, err := readDue(rows)
-	if err != nil {
+		s.watch.lookFrom(since)
 		return 0, err
 	}
 	s.ready.add(due...)
-	s.ready.tick(now)
 	s.watch.seen = now
 	if s.poll {
 		return pollEvery, nil

@@ -41,6 +41,7 @@ type writer struct {
 	next  int      // number of the next row, if the content is staged
 	stage spool.ID // what the rows are staged under, another for each writer
 	size  int64
+	err   error // of a Write: the content is not whole
 	ended bool
 }
 
@@ -49,11 +50,14 @@ func (w *writer) Write(b []byte) (int, error) {
 	if w.ended {
 		return 0, errWriterEnd
 	}
+	if w.err != nil {
+		return 0, w.err
+	}
 	w.buf = append(w.buf, b...)
 	w.size += int64(len(b))
 	for len(w.buf) >= bufferBytes {
-		if err := w.put(w.ctx); err != nil {
-			return 0, err
+		if w.err = w.put(w.ctx); w.err != nil {
+			return 0, w.err
 		}
 	}
 	return len(b), nil
@@ -94,6 +98,9 @@ func (w *writer) Commit(ctx context.Context, c spool.Commit) error {
 func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 	if err := w.store.enter(ctx); err != nil {
 		return err
+	}
+	if w.err != nil {
+		return w.err
 	}
 	t, err := newStep(w.id, c, w.size)
 	if err != nil {

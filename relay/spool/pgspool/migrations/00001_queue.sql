@@ -50,7 +50,9 @@ CREATE TABLE delivery (
 	held     bool NOT NULL,
 	token    bigint NOT NULL,      -- of its lease, 0 without one
 	rcpt     bytea NOT NULL,       -- []spool.Recipient
-	PRIMARY KEY (id, seq)
+	PRIMARY KEY (id, seq),
+	-- no program can read an infinite time
+	CHECK (isfinite(at) AND isfinite(due) AND isfinite(expires))
 ) WITH (
 	fillfactor = 70,
 	autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,

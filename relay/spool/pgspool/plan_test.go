@@ -1,0 +1,104 @@
+package pgspool_test
+
+import (
+	"context"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/postern-mail/postern/relay/spool"
+	"github.com/postern-mail/postern/relay/spool/pgspool"
+	"github.com/postern-mail/postern/relay/spool/pgspool/pgspooltest"
+)
+
+// few opens a store over a few connections.
+func few(t testing.TB, url string, conns int32) (*pgspool.Store, *pgxpool.Pool) {
+	t.Helper()
+	c, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.MaxConns = conns
+	pool, err := pgxpool.NewWithConfig(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	s, err := pgspool.Open(t.Context(), pool, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s, pool
+}
+
+// leaseOne leases what is due of a route.
+func leaseOne(t testing.TB, s spool.Store, route string) spool.Lease {
+	t.Helper()
+	for range 300 {
+		got, err := s.Lease(t.Context(), spool.LeaseRequest{
+			Max: 1, TTL: time.Minute, Only: []spool.Key{{Route: route}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got.Leases) == 1 {
+			return got.Leases[0]
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("nothing of %q was leased", route)
+	return spool.Lease{}
+}
+
+// life takes a message from its commit to its end.
+func life(t testing.TB, s spool.Store) {
+	t.Helper()
+	message(t, s, "a", "hello")
+	l := leaseOne(t, s, "a")
+	r, err := s.Open(t.Context(), l.Message.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(r); string(b) != "hello" {
+		t.Fatal(string(b), err)
+	}
+	end := spool.Settlement{ID: l.Delivery.ID, Token: l.Token}
+	if err := s.Settle(t.Context(), end); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// growText makes a long queue of messages for route b.
+const growText = `
+WITH n AS (SELECT i, lpad(to_hex(i), 32, '0')::uuid AS id FROM generate_series(1, 200000) i),
+m AS (INSERT INTO postern.message SELECT id, 1, 5, '\x12036040' FROM n),
+c AS (INSERT INTO postern.chunk SELECT id, 0, 5, '\x1203604000' FROM n)
+INSERT INTO postern.delivery SELECT id, 0, i % 1000 + 5, 'b', convert_to('d' || i % 1000, 'UTF8'),
+	'', now(), now(), null, 0, false, 0, '\x0a050a036040' FROM n`
+
+// TestPlansOfAnEmptyQueue: the plans that were made while the queue was empty
+// are good for a long one, before the server notices that it is long.
+func TestPlansOfAnEmptyQueue(t *testing.T) {
+	server := pgspooltest.Start(t, &pgspooltest.ServerOptions{Settings: map[string]string{
+		"autovacuum": "off", "fsync": "off",
+	}})
+	s, pool := few(t, server.Database(t), 3)
+	empty := "VACUUM ANALYZE postern.delivery, postern.message, postern.chunk"
+	for _, sql := range []string{empty, empty, growText} {
+		if _, err := pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+		for range 30 {
+			life(t, s)
+		}
+	}
+	var read int64
+	err := pool.QueryRow(t.Context(), `SELECT coalesce(sum(seq_tup_read), 0)::bigint
+		FROM pg_stat_user_tables WHERE relname IN ('delivery', 'message', 'chunk')`).Scan(&read)
+	if err != nil || read > 100_000 {
+		t.Errorf("%d rows were read in scans of whole tables: %v", read, err)
+	}
+}
