@@ -64,3 +64,21 @@ func ExampleShiftClock() {
 	// … open the queue in the database at url, and put mail into it …
 	pgspooltest.ShiftClock(t, url, "postern", 2*time.Hour)
 }
+
+// A queue in a schema of its own is asked by the name of that.
+func ExampleQueuedIn() {
+	var t *testing.T // of the test
+	var tx pgx.Tx    // of the application, still open
+	for _, m := range pgspooltest.QueuedIn(t, tx, "shop_mail") {
+		fmt.Println(m.From, m.To, m.Stream)
+	}
+}
+
+// An operator's restart: the queue goes on by itself.
+func ExampleServer_Stop() {
+	var t *testing.T // of the test
+	server := pgspooltest.Start(t, nil)
+	server.Stop(t)
+	server.Restart(t)
+	fmt.Println(server.Running())
+}
