@@ -80,9 +80,8 @@ func (a *arrival) receipt() *Receipt {
 // the message is queued if, and only if, that step happens. The content is held
 // in memory. With [Config].EventLog the Accepted event is in the log with the
 // step; Config.Events does not hear of it, since the relay does not learn of
-// the outcome. SubmitIn asks the store for its figures, and who has the Key,
-// while the step is open: a store whose connections are all held by such steps
-// keeps them waiting until ctx ends.
+// the outcome. While the step is open nothing is asked of the store, but once
+// in two seconds, for a second at most, how long the queue is.
 func (r *Relay) SubmitIn(ctx context.Context, c spool.Committer, m *Message) (*Receipt, error) {
 	if c == nil {
 		return nil, errNoCommitter
@@ -92,6 +91,7 @@ func (r *Relay) SubmitIn(ctx context.Context, c spool.Committer, m *Message) (*R
 	if err != nil {
 		return nil, err
 	}
+	in.InStep = true
 	content := p.intake.SetKey(&in.Message, m.Key, m.Content)
 	err = r.submitIn(ctx, p, c, in, intake.NewCRLFReader(content))
 	if err != nil && !in.IsRepetition(err) {

@@ -98,6 +98,9 @@ func (in *Intake) repeated(ctx context.Context, m *Message) error {
 		return fmt.Errorf("relay: the spool has no spool.Keys: %w", errors.ErrUnsupported)
 	}
 	m.claim.scope = scopeOf(m) // the Policy may have named another stream
+	if m.InStep {
+		return nil // Commit tells
+	}
 	id, digest, ok, err := in.Claimed(ctx, m.claim.scope, m.claim.key)
 	if err != nil || !ok {
 		return err

@@ -27,6 +27,9 @@ type Message struct {
 	Schedule Schedule
 	// Duplicate tells that it was queued before, with the same key.
 	Duplicate bool
+	// InStep tells that it is committed in a step of somebody else, which may
+	// hold what the store needs to answer: that step alone looks at its key.
+	InStep bool
 	// Consult asks the application about the header as it will be stored, and
 	// returns fields to be put on top. Nil: it is not asked.
 	Consult func(ctx context.Context, section []byte) (fields []byte, err error)

@@ -48,7 +48,10 @@ type Load struct {
 	QueueLevel, MemoryLevel, DiskLevel Level
 }
 
-const pollInterval = 2 * time.Second
+const (
+	pollInterval = 2 * time.Second
+	lookLimit    = time.Second // for the store: mail waits for the look
+)
 
 // Monitor looks at the resources. It has no goroutine: whoever brings mail
 // looks when the last look is too long ago.
@@ -77,6 +80,8 @@ func (m *Monitor) SetLimits(l Limits) {
 func (m *Monitor) Current(ctx context.Context) Level {
 	now := int64(time.Since(m.begun))
 	if next := m.next.Load(); now >= next && m.next.CompareAndSwap(next, now+int64(pollInterval)) {
+		ctx, cancel := context.WithTimeout(ctx, lookLimit)
+		defer cancel()
 		m.Look(ctx)
 	}
 	return Level(m.level.Load())

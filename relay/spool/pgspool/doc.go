@@ -27,10 +27,10 @@
 // A relay that never runs may enqueue, such as that of a web process or a cron
 // job. Its Config says what is written: give it the same Hostname, EventLog,
 // DKIM and AcceptedDomains as those that run. Without an EventLog of its own
-// its messages have no Accepted event. It needs no connectors. SubmitIn asks
-// the store for something while the transaction is open: a store with a pool of
-// its own, of a single connection if need be, never waits for transactions that
-// wait for it.
+// its messages have no Accepted event. It needs no connectors. SubmitIn takes
+// no connection but that of the transaction, save for a look at the length of
+// the queue every two seconds, which a pool without a free one makes wait for a
+// second.
 //
 // A consumer of events whose work is in the same database does it once with
 // [Tx.Cursor] and [Tx.Advance].

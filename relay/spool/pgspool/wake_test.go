@@ -180,3 +180,24 @@ func runNode(t *testing.T, s *pgspool.Store, n int) map[string][]string {
 	<-ran
 	return kinds
 }
+
+// TestSubmitInTakesNoOtherConnection has the transaction hold the only one that
+// the store's pool has.
+func TestSubmitInTakesNoOtherConnection(t *testing.T) {
+	pool := connect(t, server.Database(t)+"&pool_max_conns=1")
+	queue, err := pgspool.Open(t.Context(), pool, nil)
+	ok(t, err)
+	t.Cleanup(func() { queue.Close() })
+	r := node(t, queue, func(context.Context, *delivery.Attempt) []delivery.Result { return nil })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for i := range 3 {
+		err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			if err := submitIn(ctx, r, queue.Tx(tx), i); err != nil {
+				return err
+			}
+			return submitIn(ctx, r, queue.Tx(tx), i) // once more, with the same key
+		})
+		ok(t, err)
+	}
+}
