@@ -17,3 +17,13 @@ func ServerFault(version int, standby bool) error {
 
 // Channel is that of the notifications of a schema.
 func Channel(schema string) string { return schemaName(schema).channel() }
+
+// These are the codec of envelopes and of the rows of the log.
+var (
+	AppendMessage    = appendMessage
+	ReadMessage      = readMessage
+	AppendRecipients = appendRecipients
+	ReadRecipients   = readRecipients
+	AppendRecord     = appendRecord
+	ReadRecords      = readRecords
+)

@@ -21,10 +21,16 @@ var server *pgspooltest.Server
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if testing.Short() {
-		return // all of it needs PostgreSQL
+		return // all but the fuzzing needs PostgreSQL
+	}
+	if flagged("test.fuzz") || flagged("test.list") {
+		os.Exit(m.Run()) // without a server for each of the workers
 	}
 	os.Exit(run(m))
 }
+
+// flagged reports whether a flag was given.
+func flagged(name string) bool { return flag.Lookup(name).Value.String() != "" }
 
 func run(m *testing.M) int {
 	s, err := pgspooltest.NewServer(nil)
