@@ -14,8 +14,9 @@ import (
 // TestDamagedContent changes or removes rows of content beneath the store.
 func TestDamagedContent(t *testing.T) {
 	for name, text := range map[string]string{
-		"changed": `UPDATE postern.chunk SET data = overlay(data PLACING 'y' FROM 40) WHERE id = $1`,
-		"cut":     `UPDATE postern.chunk SET data = substring(data FROM 1 FOR 900) WHERE id = $1`,
+		"changed": `UPDATE postern.chunk SET data = overlay(data PLACING 'y' FROM 40)
+			WHERE id = $1`,
+		"cut": `UPDATE postern.chunk SET data = substring(data FROM 1 FOR 900) WHERE id = $1`,
 		"last gone": `DELETE FROM postern.chunk c WHERE id = $1 AND NOT EXISTS (
 			SELECT FROM postern.chunk d WHERE d.id = c.id AND d.n > c.n)`,
 		"gone": `DELETE FROM postern.chunk WHERE id = $1`,
@@ -55,8 +56,8 @@ func TestDamagedEnvelope(t *testing.T) {
 				t.Fatalf("leased %+v, %v", got, err)
 			}
 			for _, l := range got.Leases {
-				if damaged := errors.Is(l.Damaged, spool.ErrDamaged); damaged != (l.Message.ID == bad) ||
-					!damaged && l.Message.ID != good {
+				damaged := errors.Is(l.Damaged, spool.ErrDamaged)
+				if damaged != (l.Message.ID == bad) || !damaged && l.Message.ID != good {
 					t.Errorf("leased %+v", l)
 				}
 				if l.Delivery.Key.Route != "a" {
