@@ -16,7 +16,7 @@ const (
 type asked struct {
 	wanted   time.Time // when it was last looked up
 	answered time.Time // when it was last asked for; zero before the first answer
-	nobody   time.Time // since when nobody serves it; zero if somebody does
+	nobody   time.Time // the first of the answers that nobody serves it; zero if somebody does
 }
 
 // Elsewhere reports whether another relay serves a route that this one does
@@ -42,7 +42,7 @@ func (n *Nodes) Elsewhere(name string) bool {
 	if a.nobody.IsZero() || now.Sub(a.answered) > 3*n.clocks.every {
 		return true
 	}
-	return n.live != 1 && now.Sub(a.nobody) < n.clocks.every
+	return n.live != 1 && a.answered.Sub(a.nobody) < n.clocks.every
 }
 
 // Announce tells the others at once what routes this relay serves.
