@@ -12,6 +12,20 @@ import (
 	"github.com/postern-mail/postern/relay/spool/pgspool"
 )
 
+// listen returns a connection that hears what nodes are told.
+func listen(t *testing.T, url string) *pgx.Conn {
+	t.Helper()
+	c, err := pgx.Connect(t.Context(), url)
+	if err == nil {
+		_, err = c.Exec(t.Context(), "LISTEN "+pgspool.Channel("postern"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close(context.Background()) })
+	return c
+}
+
 // heard counts the notifications that come until a connection has been quiet
 // for a while.
 func heard(t *testing.T, c *pgx.Conn) (n int) {
@@ -32,13 +46,7 @@ func heard(t *testing.T, c *pgx.Conn) (n int) {
 func TestNotificationsAreFew(t *testing.T) {
 	url := server.Database(t)
 	s := open(t, url)
-	c, err := pgx.Connect(t.Context(), url)
-	if err == nil {
-		_, err = c.Exec(t.Context(), "LISTEN "+pgspool.Channel("postern"))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := listen(t, url)
 	begun := time.Now()
 	var wg sync.WaitGroup
 	for range 20 {
@@ -65,14 +73,8 @@ func TestNotificationsAreFew(t *testing.T) {
 func TestTransactionOfTheApplicationNotifiesNobody(t *testing.T) {
 	url := server.Database(t)
 	s := open(t, url)
-	c, err := pgx.Connect(t.Context(), url)
-	if err == nil {
-		_, err = c.Exec(t.Context(), "LISTEN "+pgspool.Channel("postern"))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = pgx.BeginFunc(t.Context(), connect(t, url), func(tx pgx.Tx) error {
+	c := listen(t, url)
+	err := pgx.BeginFunc(t.Context(), connect(t, url), func(tx pgx.Tx) error {
 		return s.Tx(tx).Commit(t.Context(), &spool.Prepared{
 			Content: []byte("Subject: x\r\n"),
 			Commit: spool.Commit{
