@@ -33,6 +33,7 @@ type ready struct {
 	mu    sync.Mutex
 	keys  map[int64]*readyKey
 	due   readyHeap
+	most  int           // keys, at most
 	ahead time.Duration // of the server's clock before ours
 	told  time.Time     // until when Lease has said that nothing is due
 	wake  chan struct{}
@@ -52,7 +53,9 @@ type readyKey struct {
 }
 
 func newReady() *ready {
-	return &ready{keys: make(map[int64]*readyKey), wake: make(chan struct{}, 1)}
+	return &ready{
+		keys: make(map[int64]*readyKey), most: maxKeys, wake: make(chan struct{}, 1),
+	}
 }
 
 // tick learns the server's clock.
@@ -81,7 +84,7 @@ func (r *ready) note(d int64, key spool.Key, at time.Time) {
 	k := r.keys[d]
 	switch {
 	case k == nil:
-		if len(r.keys) >= maxKeys && !r.forgetLater(at) {
+		if len(r.keys) >= r.most && !r.forgetLater(at) {
 			return
 		}
 		k = &readyKey{key: key, digest: d, at: at}
@@ -91,7 +94,7 @@ func (r *ready) note(d int64, key spool.Key, at time.Time) {
 		k.at = at
 		heap.Fix(&r.due, k.index)
 	}
-	if at.Before(k.floor) { // it was written late
+	if !at.After(k.floor) { // it was written late
 		k.floor = at.Add(-time.Microsecond)
 	}
 	k.noted++
