@@ -1,5 +1,11 @@
 -- +goose Up
 
+-- No partitioned table takes a default that is that of the database anyway.
+SELECT set_config('default_tablespace', '', true)
+WHERE current_setting('default_tablespace') = (
+	SELECT t.spcname FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace
+	WHERE d.datname = current_database());
+
 -- The clock of the queue. Tests put another one in its place.
 -- +goose StatementBegin
 CREATE FUNCTION clock() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
