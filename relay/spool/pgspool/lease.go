@@ -45,12 +45,17 @@ ORDER BY l.i`
 
 // nextText tells when keys have the next row, after what was leased. It may be
 // due already: there was no room for it, or somebody had it locked. What is
-// leased, the tick finds if its lease ends.
+// leased, the tick finds if its lease ends: here it would be looked for among
+// all that was leased and settled, as long as an old snapshot keeps that.
 const nextText = `
-SELECT (SELECT d.at FROM @delivery d
-	WHERE (d.key, d.at) > (w.key, w.floor) AND d.key <= w.key AND NOT d.held
-		AND (d.token = 0 OR d.at <= @clock() AND d.due <= @clock())
-	ORDER BY d.key, d.at LIMIT 1)
+SELECT least(
+	(SELECT d.at FROM @delivery d
+	WHERE (d.key, d.at) > (w.key, w.floor) AND d.key <= w.key AND NOT d.held AND d.token = 0
+	ORDER BY d.key, d.at LIMIT 1),
+	(SELECT d.at FROM @delivery d
+	WHERE (d.key, d.at) > (w.key, w.floor) AND (d.key, d.at) <= (w.key, @clock())
+		AND NOT d.held AND d.due <= @clock()
+	ORDER BY d.key, d.at LIMIT 1))
 FROM unnest($1::bigint[], $2::timestamptz[]) WITH ORDINALITY AS w (key, floor, ord)
 ORDER BY w.ord`
 

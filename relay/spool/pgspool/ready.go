@@ -49,6 +49,7 @@ type readyKey struct {
 	floor  time.Time // nothing is due before that
 	open   time.Time // when it was looked at without a bound
 	noted  int       // how often it was noted
+	behind int       // and how often for a time that had passed for long
 	index  int
 }
 
@@ -98,6 +99,9 @@ func (r *ready) note(d int64, key spool.Key, at time.Time) {
 		k.floor = at.Add(-time.Microsecond)
 	}
 	k.noted++
+	if at.Before(r.now().Add(-late / 2)) {
+		k.behind++
+	}
 	if !r.told.IsZero() && at.Before(r.told) {
 		r.told = time.Time{}
 		select {
@@ -152,11 +156,11 @@ func (w wanted) has(k spool.Key) bool {
 // asked is a key that the server is asked about.
 type asked struct {
 	*readyKey
-	noted int
-	floor time.Time // zero: without a bound
-	got   int
-	all   bool      // all that was due and not locked was handed out
-	next  time.Time // when the next row is due; zero: there is none
+	noted, behind int
+	floor         time.Time // zero: without a bound
+	got           int
+	all           bool      // all that was due and not locked was handed out
+	next          time.Time // when the next row is due; zero: there is none
 }
 
 // pick returns at most n keys that are wanted and due, the oldest first, but
@@ -173,7 +177,7 @@ func (r *ready) pick(w wanted, n int, before map[*readyKey]bool) (list []*asked)
 		if !w.has(k.key) || before[k] {
 			return true
 		}
-		a := &asked{readyKey: k, noted: k.noted}
+		a := &asked{readyKey: k, noted: k.noted, behind: k.behind}
 		if now.Sub(k.open) < unbounded {
 			a.floor = k.floor
 		} else {
@@ -201,6 +205,14 @@ func (r *ready) walk(f func(*readyKey) bool) {
 	}
 }
 
+// bound is where the next look at the key begins.
+func (a *asked) bound(now time.Time) time.Time {
+	if !a.next.IsZero() {
+		now = earlier(a.next, now)
+	}
+	return now.Add(-late)
+}
+
 // learn takes in what the server has said. now is its clock.
 func (r *ready) learn(list []*asked, now time.Time) {
 	r.mu.Lock()
@@ -210,15 +222,19 @@ func (r *ready) learn(list []*asked, now time.Time) {
 		if r.keys[k.digest] != k {
 			continue
 		}
+		locked := a.all && !a.next.IsZero() && !a.next.After(now)
+		if !locked && k.behind == a.behind {
+			k.floor = a.bound(now)
+		}
 		switch {
 		case k.noted != a.noted: // something has come meanwhile: ask again
 			continue
-		case a.next.IsZero(): // it stays for its floor
-			k.floor, k.at = now.Add(-late), never
-		case a.all && !a.next.After(now):
+		case locked:
 			k.at = now.Add(lockedPause)
+		case a.next.IsZero(): // it stays for its floor
+			k.at = never
 		default:
-			k.floor, k.at = earlier(a.next, now).Add(-late), a.next
+			k.at = a.next
 		}
 		heap.Fix(&r.due, k.index)
 	}
