@@ -31,7 +31,7 @@ func (s *Store) Find(ctx context.Context, id spool.ID) (spool.Message, []spool.I
 	}
 	items, err := s.items(ctx, findText, id)
 	if err == nil && len(items) == 0 {
-		if _, err = s.takeWakeOf(ctx, id); err == nil {
+		if err = s.takeWakeOf(ctx, id); err == nil {
 			items, err = s.items(ctx, findText, id)
 		}
 	}
@@ -138,10 +138,7 @@ func (s *Store) Take(
 	}
 	l, err := s.takeOne(ctx, id, ttl)
 	if errors.Is(err, spool.ErrNotFound) {
-		var there bool
-		if there, err = s.takeWakeOf(ctx, id.Message); err == nil && !there {
-			err = spool.ErrNotFound
-		} else if err == nil {
+		if err = s.takeWakeOf(ctx, id.Message); err == nil {
 			l, err = s.takeOne(ctx, id, ttl)
 		}
 	}

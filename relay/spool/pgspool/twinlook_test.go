@@ -234,8 +234,9 @@ func flats(list []spool.Item) (out []string) {
 // flat is an item in words, of which the last is when it is due.
 func flat(i spool.Item) string {
 	m, d := i.Message, i.Delivery
-	return fmt.Sprint(m.ID, m.From, m.Stream, m.Size, m.Created.UnixMicro(), " ", d.ID, d.Key,
-		d.Recipients, d.Expires.UnixMicro(), " ", d.Attempts, d.Held, i.State, " due ", d.Due.UnixMilli())
+	return fmt.Sprint(m.ID, m.From, m.Stream, m.Size, m.Created.UnixMicro(), " ", d.ID,
+		d.Key, d.Recipients, d.Expires.UnixMicro(), " ", d.Attempts, d.Held, i.State,
+		" due ", d.Due.UnixMilli())
 }
 
 // near reports whether two are the same, but for some seconds.

@@ -200,20 +200,26 @@ func (s *Store) wakeStep(r *wakeRow) *step {
 }
 
 // takeWakeOf makes the deliveries of a message whose transaction has committed
-// a moment ago. It reports whether there was one.
-func (s *Store) takeWakeOf(ctx context.Context, id spool.ID) (bool, error) {
-	rows, err := s.query(ctx, s.pool, `
+// a moment ago. On nil they are there, whoever has made them, unless they are
+// finished.
+func (s *Store) takeWakeOf(ctx context.Context, id spool.ID) error {
+	for {
+		rows, err := s.query(ctx, s.pool, `
 SELECT n, id, step FROM @wake WHERE id = $1 AND EXISTS (SELECT FROM @message WHERE id = $1)`, id)
-	if err != nil {
-		return false, err
+		if err != nil {
+			return err
+		}
+		list, err := collectWake(rows)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		if err = s.do(ctx, s.wakeStep(&list[0])); !errors.Is(err, errTaken) {
+			return err
+		}
+		// Somebody is about to take it, and may fail to.
+		_, err = s.exec(ctx, s.pool, "SELECT FROM @wake WHERE n = $1 FOR UPDATE", list[0].n)
+		if err != nil {
+			return err
+		}
 	}
-	list, err := collectWake(rows)
-	if err != nil || len(list) == 0 {
-		return false, err
-	}
-	err = s.do(ctx, s.wakeStep(&list[0]))
-	if errors.Is(err, errTaken) {
-		err = nil
-	}
-	return true, err
 }

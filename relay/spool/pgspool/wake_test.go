@@ -2,6 +2,7 @@ package pgspool_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -199,5 +200,33 @@ func TestSubmitInTakesNoOtherConnection(t *testing.T) {
 			return submitIn(ctx, r, queue.Tx(tx), i) // once more, with the same key
 		})
 		ok(t, err)
+	}
+}
+
+// Whoever asks for what a transaction has committed knows it, also while others
+// are about to make its deliveries.
+func TestFindAfterTxAtOnce(t *testing.T) {
+	url := server.Database(t)
+	nodes, pool := []*pgspool.Store{open(t, url), open(t, url)}, connect(t, url)
+	for range 40 {
+		p := prepared("a", "x")
+		tx, err := pool.Begin(t.Context())
+		ok(t, err)
+		ok(t, nodes[0].Tx(tx).Commit(t.Context(), p))
+		ok(t, tx.Commit(t.Context()))
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				if _, _, err := nodes[i%2].Find(t.Context(), p.Commit.Message.ID); err != nil {
+					t.Error(err)
+				}
+				id := spool.DeliveryID{Message: p.Commit.Message.ID}
+				_, err := nodes[i%2].Take(t.Context(), id, time.Minute)
+				if err != nil && !errors.Is(err, spool.ErrLeased) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
 	}
 }
