@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -36,26 +37,46 @@ func (s *Store) startCommitters() {
 type committer struct {
 	*Store
 	index   int
-	counted int         // how often it has counted
-	rows    [3]copyRows // kept for their memory, about groupBytes
+	conn    *pgxpool.Conn // that a group was taken with, until it is used
+	counted int           // how often it has counted
+	rows    [3]copyRows   // kept for their memory, about groupBytes
 }
 
 func (c *committer) run() {
-	for {
-		group := c.steps.take()
-		if len(group) == 0 {
-			return
-		}
-		c.commit(group)
+	for c.steps.wait() {
+		c.commit()
 		c.steps.wrote()
 	}
 }
 
-// commit writes a group and answers its steps, within a time.
-func (c *committer) commit(group []*step) {
+// commit writes a group and answers its steps, within a time. It takes the
+// group when it has a connection: while the pool has none, who waits for a step
+// does so no longer than his context.
+func (c *committer) commit() {
 	ctx, cancel := context.WithTimeout(c.work, groupLimit)
 	defer cancel()
-	c.commitParts(ctx, group)
+	conn, err := c.pool.Acquire(ctx)
+	group := c.steps.take()
+	switch {
+	case err != nil:
+		for _, t := range group {
+			answer(t, verdict(err))
+		}
+	case len(group) == 0:
+		conn.Release()
+	default:
+		c.conn = conn
+		c.commitParts(ctx, group)
+	}
+}
+
+// connection is the one that the group was taken with, then any other.
+func (c *committer) connection(ctx context.Context) (*pgxpool.Conn, error) {
+	if conn := c.conn; conn != nil {
+		c.conn = nil
+		return conn, nil
+	}
+	return c.pool.Acquire(ctx)
 }
 
 // commitParts writes a group. If it cannot be written, each half is tried, so
@@ -136,7 +157,7 @@ func (c *committer) try(ctx context.Context, group []*step) error {
 }
 
 func (c *committer) write(ctx context.Context, group []*step) error {
-	conn, err := c.pool.Acquire(ctx)
+	conn, err := c.connection(ctx)
 	if err != nil {
 		return err
 	}

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	stageLimit = 30 * time.Second // for a row
 	abortLimit = 5 * time.Second
+	abortTries = 3         // a connection may have ended
 	stagedFor  = time.Hour // what nobody adds to is swept
 )
 
@@ -23,8 +23,9 @@ var errSwept = errors.New("the content was given up, since nothing was added to 
 // stage writes a row of a message that is not committed yet, under an id of its
 // writer: two may write the same message, or one after the death of another.
 func (s *Store) stage(ctx context.Context, id spool.ID, c *chunk) error {
-	ctx, cancel := context.WithTimeout(ctx, stageLimit)
-	defer cancel()
+	// One that is broken off may be written behind the Abort that follows.
+	ctx, done := unhurried(ctx)
+	defer done()
 	mark := "UPDATE @staged SET since = @clock() WHERE id = $1::uuid"
 	if c.n == 1 {
 		mark = "INSERT INTO @staged (id, since) VALUES ($1::uuid, @clock())"
@@ -43,7 +44,11 @@ func (s *Store) stage(ctx context.Context, id spool.ID, c *chunk) error {
 func (s *Store) unstage(id spool.ID) {
 	ctx, cancel := context.WithTimeout(context.Background(), abortLimit)
 	defer cancel()
-	s.exec(ctx, s.pool, unstageText, []spool.ID{id})
+	for range abortTries {
+		if _, err := s.exec(ctx, s.pool, unstageText, []spool.ID{id}); err == nil {
+			return
+		}
+	}
 }
 
 const unstageText = `

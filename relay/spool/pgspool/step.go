@@ -128,25 +128,27 @@ func (q *steps) remove(t *step) bool {
 	return i >= 0
 }
 
-// take returns a group of steps, and nothing when the store has ended. Those
-// whose context is done are answered with that. Who has written the group calls
-// wrote.
+// wait waits until a committer is to take a group, and is false when the store
+// has ended. After it a committer calls take, then wrote.
+func (q *steps) wait() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for !q.ending && (len(q.list) == 0 || !q.ripe()) {
+		q.more.Wait()
+	}
+	if len(q.list) == 0 {
+		return false
+	}
+	q.atWork++
+	return true
+}
+
+// take returns a group of steps, which may be empty by now. Those whose context
+// is done are answered with that.
 func (q *steps) take() []*step {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for {
-		for !q.ending && (len(q.list) == 0 || !q.ripe()) {
-			q.more.Wait()
-		}
-		if len(q.list) == 0 {
-			return nil
-		}
-		q.atWork++
-		if group := q.cut(); len(group) > 0 {
-			return group
-		}
-		q.atWork--
-	}
+	return q.cut()
 }
 
 func (q *steps) wrote() {
