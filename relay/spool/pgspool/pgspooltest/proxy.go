@@ -18,6 +18,7 @@ type Proxy struct {
 	cut     bool
 	stalled bool
 	open    map[net.Conn]bool
+	budget  budget
 }
 
 // NewProxy makes a proxy before an address, such as that of Server.Addr. It
@@ -128,14 +129,14 @@ func (p *Proxy) serve(client net.Conn) {
 	back := make(chan struct{})
 	go func() {
 		defer close(back)
-		p.pass(client, server)
+		p.pass(client, server, FromServer)
 	}()
-	p.pass(server, client)
+	p.pass(server, client, FromClient)
 	<-back
 }
 
 // pass copies until either end closes, and closes the other.
-func (p *Proxy) pass(to, from net.Conn) {
+func (p *Proxy) pass(to, from net.Conn, side Side) {
 	defer to.Close()
 	defer from.Close()
 	b := make([]byte, 32<<10)
@@ -144,7 +145,7 @@ func (p *Proxy) pass(to, from net.Conn) {
 		if !p.mayPass(from) {
 			return
 		}
-		if _, writeErr := to.Write(b[:n]); err != nil || writeErr != nil {
+		if !p.write(to, side, b[:n]) || err != nil {
 			return
 		}
 	}
