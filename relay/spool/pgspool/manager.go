@@ -150,13 +150,19 @@ func (s *Store) takeOne(
 ) (spool.Lease, error) {
 	var row deliveryRow
 	var end time.Time
-	err := s.row(ctx, s.pool, takeText, id.Message, int32(id.Seq), tokens(1)[0],
-		ttl.Round(time.Microsecond)).Scan(append(row.columns(), &end)...)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return spool.Lease{}, s.untaken(ctx, id)
-	}
-	if err != nil {
-		return spool.Lease{}, failure(err)
+	columns := append(row.columns(), &end)
+	for {
+		err := s.row(ctx, s.pool, takeText, id.Message, int32(id.Seq), tokens(1)[0],
+			ttl.Round(time.Microsecond)).Scan(columns...)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return spool.Lease{}, failure(err)
+		}
+		if err := s.untaken(ctx, id); err != nil {
+			return spool.Lease{}, err
+		}
 	}
 	l := row.lease()
 	if !row.held {
@@ -165,16 +171,18 @@ func (s *Store) takeOne(
 	return l, nil
 }
 
-// untaken tells why a delivery was not taken.
+// untaken tells why a delivery was not taken; nil if it can be by now: it has
+// come, or its lease has ended.
 func (s *Store) untaken(ctx context.Context, id spool.DeliveryID) error {
-	var there bool
-	err := s.row(ctx, s.pool, "SELECT EXISTS (SELECT FROM @delivery WHERE id = $1 AND seq = $2)",
-		id.Message, int32(id.Seq)).Scan(&there)
+	var leased bool
+	err := s.row(ctx, s.pool,
+		"SELECT token <> 0 AND at > @clock() FROM @delivery WHERE id = $1 AND seq = $2",
+		id.Message, int32(id.Seq)).Scan(&leased)
 	switch {
-	case err != nil:
-		return failure(err)
-	case there:
+	case errors.Is(err, pgx.ErrNoRows):
+		return spool.ErrNotFound
+	case err == nil && leased:
 		return spool.ErrLeased
 	}
-	return spool.ErrNotFound
+	return failure(err)
 }

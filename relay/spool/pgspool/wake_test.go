@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -215,6 +216,7 @@ func TestFindAfterTxAtOnce(t *testing.T) {
 		ok(t, nodes[0].Tx(tx).Commit(t.Context(), p))
 		ok(t, tx.Commit(t.Context()))
 		var all sync.WaitGroup
+		var taken atomic.Int32
 		for i := range 8 {
 			all.Go(func() {
 				if _, _, err := nodes[i%2].Find(t.Context(), p.Commit.Message.ID); err != nil {
@@ -222,11 +224,16 @@ func TestFindAfterTxAtOnce(t *testing.T) {
 				}
 				id := spool.DeliveryID{Message: p.Commit.Message.ID}
 				_, err := nodes[i%2].Take(t.Context(), id, time.Minute)
-				if err != nil && !errors.Is(err, spool.ErrLeased) {
+				if err == nil {
+					taken.Add(1)
+				} else if !errors.Is(err, spool.ErrLeased) {
 					t.Error(err)
 				}
 			})
 		}
 		all.Wait()
+		if n := taken.Load(); n != 1 {
+			t.Errorf("%d have taken it", n)
+		}
 	}
 }
