@@ -18,9 +18,8 @@ func TestWhatIsReadSurvives(t *testing.T) {
 	s := open(t, url)
 	commitRecords(t, s, record("1"))
 	commitRecords(t, s, record("2"))
-	list, err := s.Records(t.Context(), 0, 10)
-	if err != nil || len(list) != 2 {
-		t.Fatal(list, err)
+	if n := countRecords(t, s); n != 2 {
+		t.Fatalf("%d records", n)
 	}
 	if err := s.Advance(t.Context(), "c", 1); err != nil {
 		t.Fatal(err)

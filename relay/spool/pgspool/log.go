@@ -24,8 +24,9 @@ var (
 	errNoMax     = errors.New("pgspool: no records wanted")
 )
 
-// Records returns records behind a place. What was acknowledged before is in
-// the log by then.
+// Records returns records behind a place. Where none has a place yet, it gives
+// one to all that was acknowledged before: none is returned only when there is
+// none.
 func (s *Store) Records(
 	ctx context.Context, after spool.Cursor, max int,
 ) ([]spool.Logged, error) {
