@@ -244,7 +244,7 @@ func (w *twin) write(s spool.Store, id spool.ID, content string, c spool.Commit)
 // held is a lease by chance.
 func (w *twin) held() (id spool.DeliveryID, l twinLease, ok bool) {
 	for _, i := range w.items(spool.Query{Max: 1000, State: spool.StateLeased}) {
-		if l, ok = w.leases[i.Delivery.ID]; ok {
+		if _, ours := w.leases[i.Delivery.ID]; ours {
 			if id = i.Delivery.ID; w.odds(3) {
 				break
 			}
