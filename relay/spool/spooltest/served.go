@@ -1,6 +1,7 @@
 package spooltest
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ type Served struct {
 //     later.
 //   - A lease outlives a node that is closed; it ends by its time.
 func RunServed(t *testing.T, open func(t *testing.T) Served) {
-	for _, c := range servedCases() {
+	for _, c := range ofServed(t, servedCases(), open(t)) {
 		t.Run(c.name, func(t *testing.T) { c.runServed(t, open(t)) })
 	}
 }
@@ -60,19 +61,34 @@ func RunServed(t *testing.T, open func(t *testing.T) Served) {
 // reopen returns has the same place, and the same clock, each time; both nodes
 // of it are closed first.
 func RunServedDurable(t *testing.T, open func(t *testing.T) (reopen func() Served)) {
-	for _, c := range durableCases() {
+	for _, c := range ofServed(t, durableCases(), open(t)()) {
 		t.Run(c.name, func(t *testing.T) { c.runServedDurable(t, open(t)) })
 	}
 }
 
+// ofServed are the cases of what a served store has, which it closes.
+func ofServed(t *testing.T, list []testCase, v Served) []testCase {
+	t.Helper()
+	if v.Other == nil {
+		list = slices.DeleteFunc(list, func(c testCase) bool { return c.name == otherCloses })
+	}
+	list = ofParts(v.Store, list)
+	if err := v.both().Close(); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// otherCloses is the case that takes two nodes.
+const otherCloses = "OtherCloses"
+
 func servedCases() []testCase {
-	return append(cases(), testCase{"OtherCloses", nil, (*suite).otherCloses})
+	return append(cases(), testCase{otherCloses, nil, (*suite).otherCloses})
 }
 
 func (c *testCase) runServed(t *testing.T, v Served) {
 	s := servedSuite(t, v)
 	t.Cleanup(func() { s.Store.Close() })
-	c.needs(t, v.Store)
 	c.test(s)
 }
 
@@ -80,7 +96,6 @@ func (c *testCase) runServedDurable(t *testing.T, opener func() Served) {
 	v := opener()
 	s := servedSuite(t, v)
 	t.Cleanup(func() { s.Store.Close() })
-	c.needs(t, v.Store)
 	s.reopen = func() {
 		t.Helper()
 		s.ok(s.Store.Close())
@@ -126,9 +141,6 @@ func servedSuite(t *testing.T, v Served) *suite {
 // held is free at the end of its lease.
 func (s *suite) otherCloses() {
 	nodes := s.nodes()
-	if len(nodes) < 2 {
-		s.Skip("there is no other node")
-	}
 	for i, ends := range nodes[1:] {
 		s.commit(s.delivery("a", s.now), s.delivery("b", s.now))
 		s.Store = ends

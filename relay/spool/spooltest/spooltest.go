@@ -26,12 +26,11 @@ import (
 // Each case runs in a bubble of testing/synctest, so that hours pass at once:
 // open is called in it, and the store's clock is that of package time.
 func Run(t *testing.T, open func(t *testing.T) spool.Store) {
-	for _, c := range cases() {
+	for _, c := range ofBubble(t, cases(), open) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := open(t)
 				t.Cleanup(func() { s.Close() })
-				c.needs(t, s)
 				c.test(newSuite(t, s))
 			})
 		})
@@ -49,13 +48,13 @@ func cases() []testCase {
 // again. open is called for each test; what it returns opens the same place
 // each time.
 func RunDurable(t *testing.T, open func(t *testing.T) (reopen func() spool.Store)) {
-	for _, c := range durableCases() {
+	first := func(t *testing.T) spool.Store { return open(t)() }
+	for _, c := range ofBubble(t, durableCases(), first) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				opener := open(t)
 				s := newSuite(t, opener())
 				t.Cleanup(func() { s.Store.Close() })
-				c.needs(t, s.Store)
 				s.reopen = func() {
 					t.Helper()
 					s.ok(s.Store.Close())

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postern-mail/postern/relay/spool"
@@ -18,11 +19,23 @@ type testCase struct {
 	test func(*suite)
 }
 
-// needs skips a case of a part that the store does not have.
-func (c *testCase) needs(t *testing.T, s spool.Store) {
-	if c.has != nil && !c.has(s) {
-		t.Skip("the store does not have this part")
-	}
+// ofParts are the cases of what a store has.
+func ofParts(s spool.Store, list []testCase) []testCase {
+	return slices.DeleteFunc(list, func(c testCase) bool { return c.has != nil && !c.has(s) })
+}
+
+// ofBubble are those of a store that is opened in a bubble.
+func ofBubble(
+	t *testing.T, list []testCase, open func(t *testing.T) spool.Store,
+) (some []testCase) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t)
+		some = ofParts(s, list)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return some
 }
 
 type suite struct {

@@ -25,13 +25,6 @@ func rounds(t *testing.T) int {
 	return n
 }
 
-// programs leaves out a test that drives other programs.
-func programs(t *testing.T) {
-	if testing.Short() {
-		t.Skip("drives PostgreSQL, which -short leaves out")
-	}
-}
-
 // newServer is a server with a small disk, whose replicas come back soon.
 func newServer(t *testing.T) *pgspooltest.Server {
 	return pgspooltest.Start(t, &pgspooltest.ServerOptions{
@@ -67,7 +60,9 @@ func (c *cluster) round() {
 // TestCluster runs three relays on one database with a synchronous replica,
 // under every fault.
 func TestCluster(t *testing.T) {
-	programs(t)
+	if testing.Short() {
+		return // it drives PostgreSQL, which make check does without
+	}
 	t.Parallel()
 	server := newServer(t)
 	replica := server.Replica(t, nil)
@@ -98,7 +93,9 @@ func (v *verdict) report(t *testing.T) {
 // TestBroken: the same check finds what is wrong with stores that are broken on
 // purpose, and nothing where none is.
 func TestBroken(t *testing.T) {
-	programs(t)
+	if testing.Short() {
+		return // it drives PostgreSQL, which make check does without
+	}
 	t.Parallel()
 	server := newServer(t)
 	for how, want := range map[string]string{
@@ -127,7 +124,9 @@ func TestBroken(t *testing.T) {
 // TestLaggingReplica: after a fail-over to a replica that nobody waited for,
 // acknowledged mail is gone, and the check finds that.
 func TestLaggingReplica(t *testing.T) {
-	programs(t)
+	if testing.Short() {
+		return // it drives PostgreSQL, which make check does without
+	}
 	t.Parallel()
 	server := newServer(t)
 	replica := server.Replica(t, &pgspooltest.ReplicaOptions{Asynchronous: true})
