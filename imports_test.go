@@ -32,7 +32,8 @@ var allowed = map[string][]string{
 	},
 	"auth/msgauth":          {".", "github.com/emersion/go-msgauth/..."},
 	"connector/exchange":    {".", "connector", "domains"},
-	"relay/event":           nil,
+	"relay/bounce":          nil,
+	"relay/event":           {"relay/bounce"},
 	"relay/spool":           nil,
 	"relay/spool/filespool": {"relay/spool"},
 	"relay/spool/memspool":  {"relay/spool"},
@@ -44,7 +45,7 @@ var allowed = map[string][]string{
 	"relay/internal/header": nil,
 	"relay/internal/dsn":    {"relay/delivery", "relay/internal/header", "relay/spool"},
 	"relay/internal/sched": {
-		"relay/spool", "relay/internal/callback", "relay/internal/logkey",
+		"relay/bounce", "relay/spool", "relay/internal/callback", "relay/internal/logkey",
 	},
 	"relay/internal/nodes":    {"relay/spool", "relay/internal/logkey"},
 	"relay/internal/callback": nil,
@@ -64,7 +65,8 @@ var allowed = map[string][]string{
 		"relay/internal/callback", "relay/internal/logkey",
 	},
 	"relay/internal/attempt": {
-		"auth/msgauth", "domains", "relay/delivery", "relay/event", "relay/internal/dsn",
+		"auth/msgauth", "domains", "relay/bounce", "relay/delivery", "relay/event",
+		"relay/internal/dsn",
 		"relay/internal/routing", "relay/spool",
 		"relay/internal/logkey",
 	},
