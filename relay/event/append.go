@@ -38,6 +38,8 @@ func Append(b []byte, e *Event) []byte {
 	o.number("delay_ms", e.Delay.Milliseconds())
 	o.time("next", e.Next)
 	o.text("report", e.Report)
+	o.text("site", e.Site)
+	o.text("throttle", e.Throttle)
 	o.text("stage", string(e.Stage))
 	o.text("command", e.Command)
 	o.text("reason", e.Reason)

@@ -47,6 +47,11 @@ type Event struct {
 	Delay  time.Duration
 	Next   time.Time // Deferred: when the next attempt is due
 	Report string    // from Delivered on: queue id of the report made of this
+	// Site is what a throttle is for: the mail exchangers of one or more
+	// domains, or a send connector's hosts. Throttled and Lifted have it.
+	Site string
+	// Throttle is the id of a throttle, that of relay.Relay.LiftThrottle.
+	Throttle string
 	// Stage is where a client was refused. No reply was given if Code is 0:
 	// after a failed TLS handshake, and to a peer that no connector is for, of
 	// which at most 20 a second are told.

@@ -20,6 +20,7 @@ func full() event.Event {
 		To: []string{"b@example.net"}, Size: 12, Code: 451, Enhanced: "4.2.2",
 		Text: "say \"later\"\u00e9", Host: "mx (192.0.2.9)", Attempt: 2,
 		Delay: 90 * time.Second, Next: time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC), Report: "q2",
+		Site: "mx.example.net", Throttle: "t1",
 		Stage: event.StageRcpt, Command: "RCPT TO:<b@>", Reason: "why",
 		Labels: map[string]string{"order": "7"},
 	}
@@ -75,7 +76,8 @@ func TestStoredNamesStay(t *testing.T) {
 		`"user":"app","credential":"printer","from":"a@example.com","to":["b@example.net"],` +
 		`"size":12,"code":451,"enhanced":"4.2.2","text":"say \"later\"é",` +
 		`"host":"mx (192.0.2.9)","attempt":2,"delay_ms":90000,"next":"2026-01-02T03:00:00Z",` +
-		`"report":"q2","stage":"rcpt","command":"RCPT TO:\u003cb@\u003e","reason":"why",` +
+		`"report":"q2","site":"mx.example.net","throttle":"t1","stage":"rcpt",` +
+		`"command":"RCPT TO:\u003cb@\u003e","reason":"why",` +
 		`"labels":{"order":"7"}}`
 	if got := string(event.Append(nil, &e)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)

@@ -68,6 +68,8 @@ func ExampleKind_Fate() {
 	// bounced true
 	// expired true
 	// removed true
+	// throttled false
+	// lifted false
 }
 
 // A Kind reads and writes as its name.

@@ -19,9 +19,10 @@ func ID(queueID, recipient string, attempt int, kind Kind) string {
 	return base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:16])
 }
 
-// Identify sets the event's ID from what it is about.
+// Identify sets the event's ID from what it is about. The id of a throttle
+// stands in the place of the recipient.
 func (e *Event) Identify() {
-	recipient := ""
+	recipient := e.Throttle
 	if len(e.To) > 0 {
 		recipient = e.To[0]
 	}

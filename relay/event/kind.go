@@ -35,12 +35,19 @@ const (
 	// then To is empty or in doubt, Enhanced is 5.3.0, and Text tells what was
 	// damaged and what was saved.
 	Removed Kind = "removed"
+	// Throttled: by this class of refusal the relay has begun to send less to
+	// Site, or nothing, or goes on doing so: until Next. To holds nothing.
+	Throttled Kind = "throttled"
+	// Lifted: a throttle was ended before its time, by the application or an
+	// operator. It is live only.
+	Lifted Kind = "lifted"
 )
 
 // Kinds returns all kinds.
 func Kinds() []Kind {
 	return []Kind{
 		Accepted, Rejected, Attempted, Delivered, Deferred, Bounced, Expired, Removed,
+		Throttled, Lifted,
 	}
 }
 

@@ -34,6 +34,8 @@ type stored struct {
 	DelayMS     int64             `json:"delay_ms,omitempty"`
 	Next        string            `json:"next,omitempty"`
 	Report      string            `json:"report,omitempty"`
+	Site        string            `json:"site,omitempty"`
+	Throttle    string            `json:"throttle,omitempty"`
 	Stage       string            `json:"stage,omitempty"`
 	Command     string            `json:"command,omitempty"`
 	Reason      string            `json:"reason,omitempty"`
@@ -70,6 +72,7 @@ func (s *stored) event() (Event, error) {
 		Credential: s.Credential, From: s.From, To: s.To, Size: s.Size, Code: s.Code,
 		Enhanced: s.Enhanced, Text: s.Text, Host: s.Host, Attempt: s.Attempt,
 		Delay: time.Duration(s.DelayMS) * time.Millisecond, Report: s.Report,
+		Site: s.Site, Throttle: s.Throttle,
 		Stage: Stage(s.Stage), Command: s.Command, Reason: s.Reason, Labels: s.Labels,
 	}
 	var errs [3]error
