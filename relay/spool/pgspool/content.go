@@ -20,19 +20,10 @@ func (s *Store) Open(ctx context.Context, id spool.ID) (io.ReadCloser, error) {
 		return nil, err
 	}
 	r := &reader{store: s, ctx: ctx, id: id, next: 1}
-	var sum *int32
-	err := s.askOne(ctx, `
-SELECT m.size, c.sum, c.data FROM @message m LEFT JOIN @chunk c ON c.id = m.id AND c.n = 0
-WHERE m.id = $1`, []any{id}, &r.left, &sum, &r.data)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return nil, spool.ErrNotFound
-	case err != nil:
-		return nil, failure(err)
-	case sum != nil:
-		return r, r.check(0, *sum)
+	if err := s.begin(r); err != nil {
+		return nil, err
 	}
-	return r, nil // it begins with row 1, or is empty
+	return r, nil
 }
 
 // reader reads content row by row.
@@ -44,6 +35,16 @@ type reader struct {
 	left  int64  // bytes, with those of the present row
 	next  int
 	err   error
+}
+
+// start takes the length and the first row, of which sum is nil if there is
+// none: then the content begins with row 1, or is empty.
+func (r *reader) start(size int64, sum *int32, data []byte) error {
+	if r.left = size; sum == nil {
+		return nil
+	}
+	r.data = data
+	return r.check(0, *sum)
 }
 
 // check looks at a row that has been read.

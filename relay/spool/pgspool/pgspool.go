@@ -29,11 +29,12 @@ type Store struct {
 
 	batches bool // the pool's mode can send statements together
 
-	steps  steps
-	ready  *ready
-	watch  watcher
-	teller teller
-	waker  *waker
+	steps    steps
+	openings openings
+	ready    *ready
+	watch    watcher
+	teller   teller
+	waker    *waker
 
 	sequencer *sequencer
 	janitor   janitor
