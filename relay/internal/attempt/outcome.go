@@ -1,7 +1,6 @@
 package attempt
 
 import (
-	"math/rand/v2"
 	"time"
 
 	"github.com/postern-mail/postern/relay/delivery"
@@ -51,7 +50,11 @@ func outcomeOf(
 ) *outcome {
 	now := s.Now()
 	expires := l.Delivery.Expires
-	due := now.Add(jitter(s.Retry.Wait(a.Number)))
+	wait := waitAfter(&s.Retry, l.Delivery.Key, a.Number)
+	if a.Number == 1 && allGreylisted(results) {
+		wait = after(s.Retry.Greylisted)
+	}
+	due := now.Add(wait)
 	if due.After(expires) {
 		due = expires
 	}
@@ -210,10 +213,4 @@ func (o *outcome) withoutReport(wait time.Duration, now time.Time) {
 			f.ID, f.Kind, f.Next = "", event.Deferred, now.Add(wait)
 		}
 	}
-}
-
-// jitter spreads retries by up to a tenth, so that what failed together is not
-// tried together.
-func jitter(d time.Duration) time.Duration {
-	return d + rand.N(max(d/10, 1))
 }

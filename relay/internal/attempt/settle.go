@@ -36,7 +36,7 @@ func (s *settler) settle(ctx context.Context, o *outcome) bool {
 		s.Log.Error(
 			"report not queued", logkey.QueueID, o.lease.Message.ID.String(), logkey.Err, err,
 		)
-		o.withoutReport(jitter(s.Retry.Wait(o.attempt)), s.Now())
+		o.withoutReport(waitAfter(&s.Retry, o.lease.Delivery.Key, o.attempt), s.Now())
 		err = s.plainly(ctx, o)
 	}
 	if err != nil {
@@ -121,7 +121,7 @@ func (s *settler) recoverLease(ctx context.Context, l *spool.Lease, reached *boo
 	attempts := l.Delivery.Attempts + 1
 	err := s.plainly(ctx, &outcome{lease: l, settlement: spool.Settlement{
 		ID: l.Delivery.ID, Token: l.Token, Remaining: l.Delivery.Recipients,
-		Wait: jitter(s.Retry.Wait(attempts)), Attempts: attempts,
+		Wait: waitAfter(&s.Retry, l.Delivery.Key, attempts), Attempts: attempts,
 	}})
 	if err != nil {
 		s.unsettled(l, err)
