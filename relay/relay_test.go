@@ -240,7 +240,9 @@ func TestConfigFaults(t *testing.T) {
 			{Domain: "a..b"}, {Domain: "x.test", Recipients: domains.AnyRecipient()},
 		},
 		SendConnectors: []*connector.SendConnector{{}},
-		Retry:          delivery.Retry{Schedule: []time.Duration{1}},
+		Retry: delivery.Retry{
+			MX: []time.Duration{time.Minute, 1}, Schedule: []time.Duration{1}, Greylisted: -1,
+		},
 	})
 	if err == nil {
 		t.Fatal("no fault found")
@@ -248,7 +250,8 @@ func TestConfigFaults(t *testing.T) {
 	for _, want := range []string{
 		"Hostname:", "Spool:", "Connectors[0]", "Verifier:", "Connectors[1].AuthMechanisms:",
 		"AcceptedDomains[0].Domain:",
-		"Mailboxes:", "SendConnectors[0].Name:", "Retry.Schedule[0]:",
+		"Mailboxes:", "SendConnectors[0].Name:", "Retry.Schedule[0]:", "Retry.MX[1]:",
+		"Retry.Greylisted:",
 	} {
 		if !strings.Contains(err.Error(), "\n  "+want) {
 			t.Errorf("no fault at %s", want)

@@ -9,21 +9,25 @@ import (
 
 // newRetry checks a schedule and fills in its defaults.
 func newRetry(r delivery.Retry, f *faults) delivery.Retry {
-	for name, waits := range map[string][]time.Duration{"MX": r.MX, "Schedule": r.Schedule} {
-		for i, d := range waits {
-			if d < time.Second {
-				f.addf(fmt.Sprintf("Retry.%s[%d]", name, i), "%v is shorter than a second", d)
-			}
-		}
-	}
+	checkWaits("Retry.MX", r.MX, f)
+	checkWaits("Retry.Schedule", r.Schedule, f)
 	r = r.WithDefaults()
-	for name, d := range map[string]time.Duration{"Greylisted": r.Greylisted, "Expires": r.Expires} {
-		if d < time.Second {
-			f.addf("Retry."+name, "%v is shorter than a second", d)
-		}
-	}
+	checkWait("Retry.Greylisted", r.Greylisted, f)
+	checkWait("Retry.Expires", r.Expires, f)
 	if d := r.DelayNotification; 0 < d && d < time.Second {
 		f.addf("Retry.DelayNotification", "%v is shorter than a second; negative is never", d)
 	}
 	return r
+}
+
+func checkWaits(field string, waits []time.Duration, f *faults) {
+	for i, d := range waits {
+		checkWait(fmt.Sprintf("%s[%d]", field, i), d, f)
+	}
+}
+
+func checkWait(field string, d time.Duration, f *faults) {
+	if d < time.Second {
+		f.addf(field, "%v is shorter than a second", d)
+	}
 }

@@ -2,6 +2,7 @@ package attempt
 
 import (
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/postern-mail/postern/relay/delivery"
@@ -38,4 +39,8 @@ func allGreylisted(results []delivery.Result) bool {
 		}
 	}
 	return some
+}
+
+func isGreylisted(f *delivery.Error) bool {
+	return f.Reply.Code/100 == 4 && strings.Contains(strings.ToLower(f.Reply.Text), "greylist")
 }
