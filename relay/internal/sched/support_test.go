@@ -30,7 +30,7 @@ type bench struct {
 	first    map[string]time.Duration // when the route's first attempt ended
 	last     map[string]time.Duration
 	count    map[string]int
-	overdue  func(l *spool.Lease) sched.Overdue
+	overdue  func(l *spool.Lease) (sched.Overdue, time.Time)
 	conclude func(l *spool.Lease)
 	takes    map[string]time.Duration // by route
 }
@@ -44,7 +44,7 @@ func benchOf(t *testing.T, store spool.Store, places int) *bench {
 		store: store, begun: time.Now(),
 		active: map[string]int{}, peak: map[string]int{}, count: map[string]int{},
 		first: map[string]time.Duration{}, last: map[string]time.Duration{},
-		overdue:  func(*spool.Lease) sched.Overdue { return sched.OnTime },
+		overdue:  onTime,
 		conclude: func(*spool.Lease) { t.Error("concluded what is on time") },
 		takes:    map[string]time.Duration{},
 	}
@@ -57,10 +57,8 @@ func benchOf(t *testing.T, store spool.Store, places int) *bench {
 			origin, report := strings.CutPrefix(l.Message.From, "reports of ")
 			return sched.Owner{Connector: connector, Origin: origin, Report: report}
 		},
-		Deliver: b.deliver,
-		Overdue: func(l *spool.Lease) (sched.Overdue, time.Time) {
-			return b.overdue(l), time.Time{}
-		},
+		Deliver:  b.deliver,
+		Overdue:  func(l *spool.Lease) (sched.Overdue, time.Time) { return b.overdue(l) },
 		Conclude: func(_ context.Context, l *spool.Lease) { b.conclude(l) },
 	})
 	return b
