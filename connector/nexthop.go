@@ -13,7 +13,7 @@ import (
 
 // NextHop says where mail goes and how: to fixed hosts or to the mail
 // exchangers of a domain, by SMTP or LMTP. Printed or logged it shows its hosts
-// only, never the password.
+// only, never the password or a token.
 type NextHop struct {
 	// Hosts are smart hosts: host or host:port, IP addresses allowed, IPv6 in
 	// brackets. They are used in turn, with fail-over to the next. Defaults to
@@ -42,17 +42,24 @@ type NextHop struct {
 	// system's.
 	RootCAs *x509.CertPool
 	// Certificates are what the relay shows a host that asks who it is, with
-	// their private keys. Defaults to none.
+	// their private keys. Without Password and Tokens they log on to Hosts that
+	// offer AUTH EXTERNAL: to all, and as Username, if there is one. Defaults
+	// to none.
 	Certificates []tls.Certificate
 	// Username and Password log on to Hosts. TLSDomainValidation alone makes
 	// sure that it is the host who gets them: it is required, unless
 	// AllowUnverifiedAuth or AllowPlaintextAuth is set. Defaults to no logon.
 	Username, Password string
-	// AllowUnverifiedAuth sends the password to a host that has not proved its
-	// name, inside TLS. Defaults to false.
+	// Tokens log on to Hosts as Username by OAuth 2.0, in the place of a
+	// Password and under the same conditions. Next hops share connections only
+	// if they have the same source, which must be comparable, such as a
+	// pointer. Defaults to none.
+	Tokens TokenSource
+	// AllowUnverifiedAuth sends the password or token to a host that has not
+	// proved its name, inside TLS. Defaults to false.
 	AllowUnverifiedAuth bool
-	// AllowPlaintextAuth sends the password without TLS, and to whoever
-	// answers. Defaults to false.
+	// AllowPlaintextAuth sends the password or token without TLS, and to
+	// whoever answers. Defaults to false.
 	AllowPlaintextAuth bool
 	// FQDN is the name in EHLO. Defaults to the relay's host name.
 	FQDN string
@@ -212,32 +219,5 @@ func (h *NextHop) validateTLS(fault report) {
 	}
 	if h.ImplicitTLS && len(h.Hosts) == 0 {
 		fault("ImplicitTLS", "needs smart hosts; mail exchangers do not speak it")
-	}
-}
-
-func (h *NextHop) validateCredentials(fault report) {
-	if h.Username == "" {
-		if h.Password != "" {
-			fault("Username", "missing; there is a Password")
-		}
-		return
-	}
-	if h.Password == "" {
-		fault("Password", "missing; there is a Username")
-	}
-	if len(h.Hosts) == 0 {
-		fault("Username", "needs smart hosts; credentials are not for any mail exchanger")
-	}
-	switch {
-	case h.AllowPlaintextAuth || len(h.Hosts) == 0:
-	case h.TLS == TLSNone:
-		fault(
-			"Username",
-			"needs TLS to be sent; choose another TLS level, or set AllowPlaintextAuth on a "+
-				"network that nobody else can read",
-		)
-	case h.TLS != TLSDomainValidation && !h.AllowUnverifiedAuth:
-		fault("Username", "the password would go to whoever answers; set TLS to DomainValidation "+
-			"and TLSDomain to the name in the smart host's certificate, or set AllowUnverifiedAuth")
 	}
 }
