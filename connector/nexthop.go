@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // NextHop says where mail goes and how: to fixed hosts or to the mail
@@ -63,16 +65,26 @@ type NextHop struct {
 	AllowPlaintextAuth bool
 	// FQDN is the name in EHLO. Defaults to the relay's host name.
 	FQDN string
-	// MaxConnections bounds the connections to Hosts, or to each domain.
-	// Defaults to 20.
+	// SourceAddress is the local address that connections are made from, and
+	// says which of a host's addresses are of use: those of its family.
+	// Defaults to the choice of the system.
+	SourceAddress netip.Addr
+	// MaxConnections bounds the connections to Hosts, or to each domain. They
+	// are as many only while the host answers quickly. Defaults to 20.
 	MaxConnections int
 	// MessagesPerConnection ends a connection after that many messages.
-	// Negative: no limit. Defaults to 20.
+	// Negative: no limit. Defaults to 100.
 	MessagesPerConnection int
+	// ConnectionAge ends a connection after the message during which it becomes
+	// that old, at most 24 hours. Defaults to 5 minutes.
+	ConnectionAge time.Duration
+	// IdleTimeout ends a connection that is not used for that long, at most 24
+	// hours. Defaults to 5 seconds.
+	IdleTimeout time.Duration
 }
 
-// WithDefaults returns h with the default of Port, MaxConnections and
-// MessagesPerConnection filled in. No limit is returned as -1.
+// WithDefaults returns h with the default of Port, of MaxConnections and of
+// what ends a connection filled in. No limit is returned as -1.
 func (h NextHop) WithDefaults() NextHop {
 	port := 25
 	switch {
@@ -83,7 +95,9 @@ func (h NextHop) WithDefaults() NextHop {
 	}
 	h.Port = bounded(h.Port, port)
 	h.MaxConnections = bounded(h.MaxConnections, 20)
-	h.MessagesPerConnection = orOff(h.MessagesPerConnection, 20)
+	h.MessagesPerConnection = orOff(h.MessagesPerConnection, 100)
+	h.ConnectionAge = bounded(h.ConnectionAge, 5*time.Minute)
+	h.IdleTimeout = bounded(h.IdleTimeout, 5*time.Second)
 	return h
 }
 
@@ -133,12 +147,54 @@ func (h *NextHop) validate(fault report) {
 			fault("FQDN", "%q: %w", h.FQDN, err)
 		}
 	}
+	h.validateConnections(fault)
+}
+
+func (h *NextHop) validateConnections(fault report) {
 	if h.MaxConnections < 0 {
 		fault(
 			"MaxConnections", "%d is negative; there is always a limit, 20 by default",
 			h.MaxConnections,
 		)
 	}
+	checkSpan(fault, "ConnectionAge", h.ConnectionAge, "5 minutes")
+	checkSpan(fault, "IdleTimeout", h.IdleTimeout, "5 seconds")
+	h.validateSource(fault)
+}
+
+func checkSpan(fault report, field string, d time.Duration, usual string) {
+	if d < 0 || d > 24*time.Hour {
+		fault(field, "%v is out of range; use up to 24 hours, or 0 for %s", d, usual)
+	}
+}
+
+func (h *NextHop) validateSource(fault report) {
+	a := h.SourceAddress
+	switch {
+	case !a.IsValid():
+		return
+	case a.IsUnspecified():
+		fault("SourceAddress", "%v is no address of a host; leave it out for any", a)
+	case a.IsMulticast():
+		fault("SourceAddress", "%v is a multicast address; use one of this host", a)
+	case a.Is4In6():
+		fault("SourceAddress", "%v is IPv4 in IPv6; write %v", a, a.Unmap())
+	}
+	for i, host := range h.Hosts {
+		if ip, ok := addressIn(host); ok && ip.Is4() != a.Is4() {
+			fault(fmt.Sprintf("Hosts[%d]", i), "%q cannot be reached from SourceAddress %v; "+
+				"both must be IPv4, or both IPv6", host, a)
+		}
+	}
+}
+
+// addressIn returns the IP address that a host is given by, if it is one.
+func addressIn(host string) (netip.Addr, bool) {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	a, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return a.Unmap(), err == nil
 }
 
 // checkHost checks "host", "host:port", "[IPv6]" or "[IPv6]:port", where

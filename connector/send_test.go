@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/postern-mail/postern/connector"
 )
@@ -247,6 +249,34 @@ func TestSendValidate(t *testing.T) {
 			"MaxConnections: -1 is negative; there is always a limit, 20 by default",
 			"MaxMessageBytes: -1 is negative; use 0 for no limit",
 		}},
+		{"times", func(c *SendConnector) {
+			c.ConnectionAge, c.IdleTimeout = -time.Second, 25*time.Hour
+		}, []string{
+			"ConnectionAge: -1s is out of range; use up to 24 hours, or 0 for 5 minutes",
+			"IdleTimeout: 25h0m0s is out of range; use up to 24 hours, or 0 for 5 seconds",
+		}},
+		{"source of any address", func(c *SendConnector) {
+			c.SourceAddress = netip.MustParseAddr("0.0.0.0")
+		}, []string{"SourceAddress: 0.0.0.0 is no address of a host; leave it out for any"}},
+		{"source of many", func(c *SendConnector) {
+			c.SourceAddress = netip.MustParseAddr("ff02::1")
+		}, []string{"SourceAddress: ff02::1 is a multicast address; use one of this host"}},
+		{"source in another form", func(c *SendConnector) {
+			c.SourceAddress = netip.MustParseAddr("::ffff:192.0.2.1")
+		}, []string{
+			"SourceAddress: ::ffff:192.0.2.1 is IPv4 in IPv6; write 192.0.2.1",
+		}},
+		{"source of the other family", func(c *SendConnector) {
+			c.SourceAddress = netip.MustParseAddr("192.0.2.1")
+			c.Hosts = []string{
+				"[2001:db8::1]", "[2001:db8::1]:587", "192.0.2.2", "192.0.2.2:587", "a.example",
+			}
+		}, []string{
+			`Hosts[0]: "[2001:db8::1]" cannot be reached from SourceAddress 192.0.2.1; ` +
+				`both must be IPv4, or both IPv6`,
+			`Hosts[1]: "[2001:db8::1]:587" cannot be reached from SourceAddress 192.0.2.1; ` +
+				`both must be IPv4, or both IPv6`,
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -261,7 +291,8 @@ func TestSendDefaults(t *testing.T) {
 	t.Parallel()
 	var zero SendConnector
 	if c := zero.WithDefaults(); c.Port != 25 || c.MaxConnections != 20 ||
-		c.MessagesPerConnection != 20 || c.TLS != TLSOpportunistic {
+		c.MessagesPerConnection != 100 || c.TLS != TLSOpportunistic ||
+		c.ConnectionAge != 5*time.Minute || c.IdleTimeout != 5*time.Second {
 		t.Errorf("%#v", c)
 	}
 	zero.ImplicitTLS = true

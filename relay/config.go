@@ -156,7 +156,8 @@ type Config struct {
 	Resolver delivery.Resolver
 
 	// Dial opens the connections to next hops; a net.Dialer has such a method.
-	// Defaults to a dialler without a source address of its own.
+	// For one with a SourceAddress it is to use [delivery.SourceAddress], or
+	// its connections are not used. Defaults to a dialler that does.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Listen opens the bindings of the connectors: network is tcp4 or tcp6, and

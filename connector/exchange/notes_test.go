@@ -269,11 +269,6 @@ func TestNotes(t *testing.T) {
 			},
 			"ConnectionInactivityTimeOut", "",
 		},
-		{
-			"other timeout",
-			exchange.Dump{SendConnectors: send(`{"ConnectionInactivityTimeOut": "00:20:00"}`)},
-			"ConnectionInactivityTimeOut", "no counterpart",
-		},
 		{"everybody", exchange.Dump{ReceiveConnectors: receive(`{}`),
 			Permissions: []byte(`{"User": "Everyone", "ExtendedRights": "ms-Exch-SMTP-Submit",
 			"Deny": false}`)}, "Permissions", "no kind of session"},

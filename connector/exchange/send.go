@@ -1,7 +1,6 @@
 package exchange
 
 import (
-	"fmt"
 	"math"
 	"net/netip"
 	"slices"
@@ -51,10 +50,6 @@ func sendRules() []rule {
 			"headers between an organization and its cloud are not converted", nil,
 		},
 		{
-			"ConnectionInactivityTimeOut", "no counterpart; the client has its own timeouts",
-			[]string{"00:10:00"},
-		},
-		{
 			"DomainSecureEnabled",
 			"mutual TLS with a list of domains has no counterpart; give the partner's domain a " +
 				"send connector with DomainValidation",
@@ -69,7 +64,6 @@ func sendRules() []rule {
 		{"IsScopedConnector", "there is one site; the connector is for all mail", nil},
 		{"LinkedReceiveConnector", "no counterpart; a route depends on the recipient alone", nil},
 		{"RequireOorg", "no counterpart", nil},
-		{"SourceIPAddress", "the operating system chooses the source address", []string{"0.0.0.0"}},
 		{"TlsCertificateName", "the relay shows a certificate of its own to the next hop only if " +
 			"it is " +
 			"set as Certificates", nil},
@@ -350,21 +344,5 @@ func (c *send) rest() {
 			c.o.note("MaxMessageSize", "0 stands for no limit here")
 		}
 	}
-	if a, ok := c.o.amount("SmtpMaxMessagesPerConnection"); ok {
-		switch {
-		case a.unlimited:
-			c.MessagesPerConnection = -1
-		case a.n > math.MaxInt32:
-			c.o.fault("SmtpMaxMessagesPerConnection", "%d is out of range", a.n)
-		default:
-			if c.MessagesPerConnection = int(a.n); a.n == 0 {
-				c.o.note(
-					"SmtpMaxMessagesPerConnection",
-					fmt.Sprintf(
-						"0 stands for the default here, %d", c.WithDefaults().MessagesPerConnection,
-					),
-				)
-			}
-		}
-	}
+	c.connections()
 }

@@ -2,6 +2,7 @@ package exchange_test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -179,6 +180,16 @@ func TestSend(t *testing.T) {
 			connector.SendConnector{
 				NextHop: connector.NextHop{MessagesPerConnection: 5}, Disabled: true,
 			},
+		},
+		{
+			`{"ConnectionInactivityTimeOut": "00:20:00", "SourceIPAddress": "192.0.2.7"}`,
+			connector.SendConnector{NextHop: connector.NextHop{
+				IdleTimeout: 20 * time.Minute, SourceAddress: netip.MustParseAddr("192.0.2.7"),
+			}},
+		},
+		{
+			`{"ConnectionInactivityTimeOut": "00:10:00", "SourceIPAddress": "0.0.0.0"}`,
+			connector.SendConnector{},
 		},
 		{
 			`{"MaxMessageSize": "10 MB (10,485,760 bytes)"}`,

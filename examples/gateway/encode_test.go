@@ -65,6 +65,8 @@ func fillIn(t *testing.T, v reflect.Value) {
 		*x = 90 * time.Second
 	case *netip.AddrPort:
 		*x = netip.MustParseAddrPort("[2001:db8::1]:25")
+	case *netip.Addr:
+		*x = netip.MustParseAddr("2001:db8::1")
 	case *connector.Range:
 		*x = connector.MustParseRange("192.0.2.1-192.0.2.9")
 	case *connector.AddressSpace:

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/postern-mail/postern/relay/delivery"
 )
 
 // Network is a network in memory: what listens on it can be dialled by
@@ -109,9 +111,14 @@ func (n *Network) nextPort(a netip.Addr) uint16 {
 	}
 }
 
-// Dial connects from 127.0.0.1. It fits relay.Config.Dial.
+// Dial connects from 127.0.0.1, or from the SourceAddress of a next hop. It
+// fits relay.Config.Dial.
 func (n *Network) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	return n.DialFrom(ctx, netip.AddrFrom4([4]byte{127, 0, 0, 1}), network, address)
+	from := delivery.SourceAddress(ctx)
+	if !from.IsValid() {
+		from = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return n.DialFrom(ctx, from, network, address)
 }
 
 // DialFrom connects from the given address to address, an IP address with a

@@ -37,7 +37,7 @@ func New(cfg Config) *Client {
 	c := &Client{cfg: cfg.withDefaults()}
 	c.dead.keep, c.noChunks.keep, c.noPipes.keep = deadFor, noChunksFor, noChunksFor
 	c.maxRcpt.keep, c.byLogin.keep = maxRcptFor, byLoginFor
-	c.pool.idleTimeout, c.pool.patience = c.cfg.IdleTimeout, c.cfg.ReadyTimeout
+	c.pool.patience = c.cfg.ReadyTimeout
 	c.pool.hops = make(map[hopKey]*places)
 	c.memory.New = func() any { return new(transaction) }
 	return c

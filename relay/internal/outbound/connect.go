@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"time"
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/delivery"
@@ -33,7 +34,8 @@ func (c *Client) connect(ctx context.Context, h *hop, t endpoint) (*conn, *deliv
 		c.debug(ctx, "connection failed", failedArgs(failed)...)
 		return nil, failed
 	}
-	cn.pool.key, cn.fellBack = h.key, retry || t.plain
+	cn.pool.key, cn.pool.idle, cn.fellBack = h.key, h.IdleTimeout, retry || t.plain
+	cn.pool.ends = time.Now().Add(h.ConnectionAge)
 	cn.limit = h.MessagesPerConnection
 	if n := cn.ext.maxMail; n > 0 && (cn.limit < 0 || n < cn.limit) {
 		cn.limit = n
@@ -57,7 +59,7 @@ func (c *Client) establish(
 	ctx context.Context, h *hop, e endpoint, plain bool,
 ) (cn *conn, failed *delivery.Error, retry bool) {
 	dialCtx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
-	raw, err := c.cfg.Dial(dialCtx, e.network, e.addr)
+	raw, err := c.dial(dialCtx, h, &e)
 	cancel()
 	if err != nil {
 		return nil, lost(ctx, delivery.OpDial, "4.4.1", err), false

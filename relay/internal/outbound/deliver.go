@@ -137,7 +137,7 @@ func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
 		c.log(ctx, cn, t, v)
 	}
 	switch {
-	case v == settled && !cn.bad && (cn.limit < 0 || cn.used < cn.limit):
+	case v == settled && !cn.spent():
 		c.pool.put(cn)
 	case v == settled:
 		if c.pool.scarce(cn.pool.key) {

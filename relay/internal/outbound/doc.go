@@ -119,11 +119,18 @@
 // exchangers by the domain too: equal settings share them, whoever gave them,
 // and none uses a connection that others made.
 //
+// A connection ends after MessagesPerConnection, or fewer if the peer says so
+// (RFC 9422), once it is as old as ConnectionAge, and when it was not used for
+// IdleTimeout.
+//
+// With a SourceAddress connections are made from there alone, and to addresses
+// of its family: those of the other one count as if they did not exist.
+//
 // # Concurrency and resources
 //
 // A Client is safe for concurrent use and makes no goroutines but those that
 // close idle connections. At most 100 connections stay idle in all, for
-// IdleTimeout each. A delivery in progress holds one buffer of 64 KiB, however
+// their IdleTimeout. A delivery in progress holds one buffer of 64 KiB, however
 // large the message or the number of its recipients. A reply is limited to 64
 // KiB in 128 lines of 4 KiB, of which 2 KiB are kept.
 //

@@ -83,6 +83,8 @@ func (c *Client) allowed(
 		to := netip.AddrPortFrom(a.Unmap(), port)
 		switch {
 		case to.Addr().IsUnspecified() || to.Addr().IsMulticast():
+		case h.SourceAddress.IsValid() && h.SourceAddress.Is4() != to.Addr().Is4():
+			err = errFamily
 		case !h.smart() && c.cfg.Own(to):
 			own = true
 		case !h.smart() && !h.AllowPrivateAddresses && !public(to.Addr()):

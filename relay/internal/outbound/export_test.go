@@ -70,7 +70,7 @@ func (c *Client) Hops() int {
 func (c *Client) Idle() int {
 	c.pool.mu.Lock()
 	defer c.pool.mu.Unlock()
-	return c.pool.idle
+	return c.pool.shelf.n
 }
 
 // Dead is the number of hosts and addresses remembered as dead.

@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/postern-mail/postern/connector"
 )
@@ -23,6 +25,8 @@ type hopKey struct {
 	hosts, tlsDomain, helo             string
 	username, password                 string
 	port, connections, messages        int
+	source                             netip.Addr
+	age, idle                          time.Duration
 	tls                                connector.TLSLevel
 	lmtp, implicit, plaintext, private bool
 	roots                              *x509.CertPool
@@ -39,6 +43,7 @@ func ready(of *connector.NextHop, domain string) hop {
 		domain: h.domain, hosts: strings.Join(h.Hosts, "\x00"), tlsDomain: h.TLSDomain,
 		helo: h.FQDN, username: h.Username, password: h.Password,
 		port: h.Port, connections: h.MaxConnections, messages: h.MessagesPerConnection,
+		source: h.SourceAddress, age: h.ConnectionAge, idle: h.IdleTimeout,
 		tls: h.TLS, lmtp: h.LMTP, implicit: h.ImplicitTLS,
 		plaintext: h.AllowPlaintextAuth, private: h.AllowPrivateAddresses, roots: h.RootCAs,
 	}

@@ -48,7 +48,8 @@ type Config struct {
 	// Part is this process's part of the connections that a next hop is to get
 	// from several, at least 1. nil: all of them.
 	Part func(limit int) int
-	// Dial opens a connection. nil: a net.Dialer.
+	// Dial opens a connection, from delivery.SourceAddress if ctx has one.
+	// nil: a net.Dialer.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Logger *slog.Logger
 	// ConnectTimeout bounds dialling, and each time anew a look-up and the TLS
@@ -60,9 +61,6 @@ type Config struct {
 	// content, FinalTimeout the wait for the reply to a message. They default
 	// to 5, 3 and 10 minutes (RFC 5321 section 4.5.3.2).
 	CommandTimeout, WriteTimeout, FinalTimeout time.Duration
-	// IdleTimeout closes unused connections. Defaults to 5 s: longer than the
-	// gap between messages under load, shorter than any server's patience.
-	IdleTimeout time.Duration
 }
 
 // withDefaults fills in what is missing.
@@ -77,7 +75,7 @@ func (cfg Config) withDefaults() Config {
 		cfg.Part = func(limit int) int { return limit }
 	}
 	if cfg.Dial == nil {
-		cfg.Dial = new(net.Dialer).DialContext
+		cfg.Dial = dialTCP
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -92,11 +90,19 @@ func (cfg Config) withDefaults() Config {
 		{&cfg.CommandTimeout, 5 * time.Minute},
 		{&cfg.WriteTimeout, 3 * time.Minute},
 		{&cfg.FinalTimeout, 10 * time.Minute},
-		{&cfg.IdleTimeout, 5 * time.Second},
 	} {
 		if *d.field <= 0 {
 			*d.field = d.value
 		}
 	}
 	return cfg
+}
+
+// dialTCP is the Dial of a client that has no other.
+func dialTCP(ctx context.Context, network, address string) (net.Conn, error) {
+	var d net.Dialer
+	if from := delivery.SourceAddress(ctx); from.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+	}
+	return d.DialContext(ctx, network, address)
 }

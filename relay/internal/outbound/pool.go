@@ -10,7 +10,6 @@ import (
 
 // Bounds of the pool.
 const (
-	maxIdle = 100  // idle connections, over all next hops
 	maxHops = 1024 // next hops whose rotation is remembered without a connection
 	// crowdFor is how long it is remembered that a next hop takes no more
 	// connections at once.
@@ -19,25 +18,16 @@ const (
 
 var errClosed = errors.New("client is closed")
 
-// poolEntry is a connection's place in the pool.
-type poolEntry struct {
-	key        hopKey
-	since      time.Time // idle since
-	prev, next *conn     // in the list of all idle connections, oldest first
-}
-
 // pool keeps idle connections and counts those in use. It is safe for
 // concurrent use.
 type pool struct {
-	idleTimeout time.Duration
-	patience    time.Duration // with which a place is waited for
+	patience time.Duration // with which a place is waited for
 
 	mu     sync.Mutex
 	hops   map[hopKey]*places
-	idle   int
-	oldest *conn
-	newest *conn
-	timer  *time.Timer // set when a timer runs
+	shelf  shelf
+	timer  *time.Timer // runs while there are idle connections
+	rings  time.Time   // when it does
 	closed bool
 }
 
@@ -66,12 +56,17 @@ func (p *pool) get(ctx context.Context, key hopKey, max int) (*conn, error) {
 			return p.place(ctx, h, key, max)
 		}
 		c := h.idle[len(h.idle)-1]
-		p.remove(h, len(h.idle)-1)
+		h.idle = h.idle[:len(h.idle)-1]
+		p.shelf.remove(c)
 		p.mu.Unlock()
-		if c.idle() {
+		switch {
+		case !c.idle():
+			c.close()
+		case c.spent():
+			c.quit()
+		default:
 			return c, nil
 		}
-		c.close()
 		p.mu.Lock()
 		p.leaveLocked(key)
 	}
@@ -186,21 +181,14 @@ func (p *pool) put(c *conn) {
 		return
 	}
 	var old *conn
-	if p.idle == maxIdle {
-		old = p.expel()
+	if p.shelf.n == maxIdle {
+		old = p.shelf.oldest
+		p.expel(old)
 	}
-	c.pool.since = time.Now()
-	c.pool.prev, c.pool.next = p.newest, nil
-	if p.newest != nil {
-		p.newest.pool.next = c
-	} else {
-		p.oldest = c
-	}
-	p.newest = c
-	p.idle++
+	p.shelf.add(c)
 	h.idle = append(h.idle, c)
-	if p.timer == nil {
-		p.timer = time.AfterFunc(p.idleTimeout, p.reap)
+	if p.timer == nil || c.pool.until.Before(p.rings) {
+		p.wind(c.pool.until)
 	}
 	p.mu.Unlock()
 	if old != nil {
@@ -240,44 +228,34 @@ func (p *pool) rotate(key hopKey) int {
 	return h.turn - 1
 }
 
-// remove takes an idle connection out of both lists.
-func (p *pool) remove(h *places, i int) {
-	c := h.idle[i]
+// expel takes an idle connection out of the pool. The caller holds the lock.
+func (p *pool) expel(c *conn) {
+	h := p.hops[c.pool.key]
+	i := slices.Index(h.idle, c)
 	h.idle = slices.Delete(h.idle, i, i+1)
-	p.idle--
-	if e := &c.pool; e.prev != nil {
-		e.prev.pool.next = e.next
-	} else {
-		p.oldest = e.next
-	}
-	if e := &c.pool; e.next != nil {
-		e.next.pool.prev = e.prev
-	} else {
-		p.newest = e.prev
-	}
-	c.pool.prev, c.pool.next = nil, nil
-}
-
-// expel takes the oldest idle connection out of the pool. Each hop's list is in
-// order of age too.
-func (p *pool) expel() *conn {
-	c := p.oldest
-	p.remove(p.hops[c.pool.key], 0)
+	p.shelf.remove(c)
 	p.leaveLocked(c.pool.key)
-	return c
 }
 
-// reap closes the connections that have been idle for too long.
+// wind sets the timer. The caller holds the lock.
+func (p *pool) wind(at time.Time) {
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	p.rings = at
+	p.timer = time.AfterFunc(time.Until(at), p.reap)
+}
+
+// reap closes the connections that have been idle for too long, or are too old.
 func (p *pool) reap() {
-	var gone []*conn
 	p.mu.Lock()
-	now := time.Now()
-	for p.oldest != nil && now.Sub(p.oldest.pool.since) >= p.idleTimeout {
-		gone = append(gone, p.expel())
+	gone, next := p.shelf.overdue(time.Now())
+	for _, c := range gone {
+		p.expel(c)
 	}
 	p.timer = nil
-	if p.oldest != nil {
-		p.timer = time.AfterFunc(p.idleTimeout-now.Sub(p.oldest.pool.since), p.reap)
+	if !next.IsZero() && !p.closed {
+		p.wind(next)
 	}
 	p.mu.Unlock()
 	for _, c := range gone {
@@ -294,8 +272,9 @@ func (p *pool) close() {
 		p.timer.Stop()
 		p.timer = nil
 	}
-	for p.oldest != nil {
-		gone = append(gone, p.expel())
+	for c := p.shelf.oldest; c != nil; c = p.shelf.oldest {
+		gone = append(gone, c)
+		p.expel(c)
 	}
 	p.mu.Unlock()
 	for _, c := range gone {
