@@ -47,6 +47,7 @@ var allowed = map[string][]string{
 	"relay/internal/sched": {
 		"relay/bounce", "relay/spool", "relay/internal/callback", "relay/internal/logkey",
 	},
+	"relay/internal/throttle": {"relay/bounce", "relay/spool", "relay/internal/logkey"},
 	"relay/internal/nodes":    {"relay/spool", "relay/internal/logkey"},
 	"relay/internal/callback": nil,
 	"relay/internal/logkey":   nil,

@@ -316,13 +316,14 @@
 // refusal, with the id of its session, for each recipient that bounced or
 // expired, for the first deferral of a message, for each connector that is
 // listened for, and, where processes share a store, for each turn at following
-// a consumer; at Debug for all other deliveries. The keys of its lines are,
-// one for each concept: address, addresses, attempt, certificate, code,
+// a consumer; at Debug for all other deliveries. The keys of its lines are, one
+// for each concept: address, addresses, attempt, certificate, class, code,
 // command, connector, consumer, credential, cursor, domain, dropped, enhanced,
 // err, errors, expires, file, from, helo, host, kind, local, mechanism,
 // messages, name, next, panic, pause, proxy, queue_id, reason, recipients,
-// refused, remote, reply, report, retry, session, size, stack, stage, tls, to,
-// user. Errors are under err, ids of messages under queue_id and those of
-// sessions under session. A line has no key without a value. Lines at Debug
-// about connections to next hops have further keys.
+// refused, remote, reply, report, retry, sender, session, share, site, size,
+// source, stack, stage, stream, throttle, tls, to, user. Errors are under err,
+// ids of messages under queue_id and those of sessions under session. A line
+// has no key without a value. Lines at Debug about connections to next hops
+// have further keys.
 package relay

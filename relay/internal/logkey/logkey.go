@@ -8,6 +8,7 @@ const (
 	Addresses   = "addresses"
 	Attempt     = "attempt"
 	Certificate = "certificate" // the name in a client's certificate
+	Class       = "class"       // of a failure
 	Code        = "code"        // the code of a reply
 	Command     = "command"     // what a client has sent
 	Connector   = "connector"   // the receive connector that a message came by
@@ -41,11 +42,17 @@ const (
 	Reply       = "reply"
 	Report      = "report"
 	Retry       = "retry"
+	Sender      = "sender"  // the domain of a reverse-path
 	Session     = "session" // the id of a session
+	Share       = "share"   // what is left of a rate
+	Site        = "site"    // the mail exchangers of one or more domains
 	Size        = "size"    // in bytes
+	Source      = "source"  // the local address of a connection
 	Stack       = "stack"   // where
 	Stage       = "stage"   // where a client was refused
-	TLS         = "tls"     // version and suite
-	To          = "to"      // a recipient
-	User        = "user"    // who has logged on
+	Stream      = "stream"
+	Throttle    = "throttle" // its id
+	TLS         = "tls"      // version and suite
+	To          = "to"       // a recipient
+	User        = "user"     // who has logged on
 )
