@@ -31,11 +31,11 @@ func (p *snapshot) attemptSettings() *attempt.Settings {
 }
 
 // deliver makes one attempt for the scheduler.
-func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Health {
+func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Lesson {
 	if r.attempts.Deliver(ctx, l) {
-		return sched.Reached
+		return sched.Lesson{Health: sched.Reached}
 	}
-	return sched.Unreachable
+	return sched.Lesson{Health: sched.Unreachable}
 }
 
 // overdue tells the scheduler what a delivery has coming without an attempt.

@@ -111,14 +111,14 @@ func TestLostLeaseEndsItsAttempt(t *testing.T) {
 		var took time.Duration
 		c.begin("a", func(cfg *sched.Config) {
 			deliver := cfg.Deliver
-			cfg.Deliver = func(ctx context.Context, l *spool.Lease) sched.Health {
+			cfg.Deliver = func(ctx context.Context, l *spool.Lease) sched.Lesson {
 				if lease != nil {
 					return deliver(ctx, l)
 				}
 				lease = l
 				<-ctx.Done()
 				cause, took = context.Cause(ctx), time.Since(begun)
-				return sched.Unreachable
+				return sched.Lesson{Health: sched.Unreachable}
 			}
 		})
 		time.Sleep(40 * time.Second)

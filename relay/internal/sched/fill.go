@@ -259,7 +259,7 @@ func (s *Scheduler) begin(work context.Context, l *spool.Lease, r *route, now ti
 
 func (s *Scheduler) run(work context.Context, l *spool.Lease, u *run) {
 	go callback.Run(func() {
-		f := finished{lease: l, run: u, health: Unreachable}
+		f := finished{lease: l, run: u, lesson: Lesson{Health: Unreachable}}
 		defer func() {
 			if p := recover(); p != nil {
 				s.cfg.Logger.Error(
@@ -269,7 +269,7 @@ func (s *Scheduler) run(work context.Context, l *spool.Lease, u *run) {
 			s.done <- f
 		}()
 		f.void = !s.attempt(work, l, func(ctx context.Context) {
-			f.health = s.cfg.Deliver(ctx, l)
+			f.lesson = s.cfg.Deliver(ctx, l)
 		})
 	})
 }

@@ -158,13 +158,13 @@ func TestUnusedLeaseGoesBack(t *testing.T) {
 			RouteLimit: func(spool.Key) int { return 20 },
 			Owner:      func(*spool.Lease) sched.Owner { return sched.Owner{} },
 			Overdue:    onTime,
-			Deliver: func(ctx context.Context, l *spool.Lease) sched.Health {
+			Deliver: func(ctx context.Context, l *spool.Lease) sched.Lesson {
 				if begun++; begun == 1 {
 					time.Sleep(30 * time.Second)
-					return sched.Reached // without a settlement
+					return sched.Lesson{} // without a settlement
 				}
 				_ = store.Settle(ctx, spool.Settlement{ID: l.Delivery.ID, Token: l.Token})
-				return sched.Reached
+				return sched.Lesson{}
 			},
 		})
 		time.AfterFunc(10*time.Second, store.forget)
@@ -324,10 +324,10 @@ func TestUnsettledIsNotServedInALoop(t *testing.T) {
 			Store: store, Concurrency: 10, Logger: slog.New(slog.DiscardHandler),
 			RouteLimit: func(spool.Key) int { return 20 }, Local: []string{"mailbox"},
 			Overdue: onTime,
-			Deliver: func(_ context.Context, l *spool.Lease) sched.Health {
+			Deliver: func(_ context.Context, l *spool.Lease) sched.Lesson {
 				begun = append(begun, time.Since(began))
 				s.Unsettled(l.Delivery.ID)
-				return sched.Reached
+				return sched.Lesson{}
 			},
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Minute)

@@ -16,8 +16,8 @@ import (
 
 const leaseTime = 2 * time.Minute
 
-// Config configures a Scheduler. Every field is required but LeaseTime and
-// Elsewhere.
+// Config configures a Scheduler. Every field is required but those that have a
+// default.
 type Config struct {
 	Store spool.Store
 	// LeaseTime is how long the store keeps a delivery for this process after
@@ -31,13 +31,19 @@ type Config struct {
 	// RouteLimit bounds those of one route and domain, whatever their streams.
 	// [Scheduler.Limit] tells that it has changed.
 	RouteLimit func(k spool.Key) int
+	// Site tells where the deliveries of a key go. It is asked often, must not
+	// wait, and may answer otherwise later. Defaults to a site for each key,
+	// whatever its stream.
+	Site func(k spool.Key) Site
+	// Throttles keep deliveries back. Defaults to none.
+	Throttles Throttles
 	// Local are the routes that end in this process.
 	Local []string
 	// Owner tells for whom a delivery holds its place.
 	Owner func(l *spool.Lease) Owner
 	// Deliver makes one attempt and settles the lease. When the lease is lost,
 	// ctx ends with the cause spool.ErrLeaseLost.
-	Deliver func(ctx context.Context, l *spool.Lease) Health
+	Deliver func(ctx context.Context, l *spool.Lease) Lesson
 	// Overdue tells what a delivery has coming without an attempt, and when
 	// that changes; zero if it does not.
 	Overdue func(l *spool.Lease) (Overdue, time.Time)
@@ -74,7 +80,7 @@ type finished struct {
 	run     *run // nil for a conclusion
 	untried bool // a conclusion with an attempt
 	void    bool // it was not begun, or ended with its lease
-	health  Health
+	lesson  Lesson
 }
 
 // New returns a scheduler that does nothing yet.
@@ -82,6 +88,12 @@ func New(cfg Config) *Scheduler {
 	b := boundsOf(cfg.Concurrency)
 	if cfg.Elsewhere == nil {
 		cfg.Elsewhere = func(spool.Key) bool { return false }
+	}
+	if cfg.Throttles == nil {
+		cfg.Throttles = unthrottled{}
+	}
+	if cfg.Site == nil {
+		cfg.Site = func(k spool.Key) Site { return Site{Name: k.Route + " " + k.Domain} }
 	}
 	return &Scheduler{
 		cfg:    cfg,
@@ -221,7 +233,7 @@ func (s *Scheduler) finish(f finished) {
 	troubled := f.run.troubled
 	s.places.end(f.run, now)
 	if r.end(now); !f.void {
-		s.routes.learn(r, f.health, now)
+		s.routes.learn(r, f.lesson.Health, now)
 	}
 	s.pace.finished++
 	s.pace.woken = s.pace.woken || troubled // another one may take its place

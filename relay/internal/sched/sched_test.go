@@ -49,7 +49,7 @@ type recorder struct {
 	health func(route string) sched.Health
 }
 
-func (r *recorder) deliver(ctx context.Context, l *spool.Lease) sched.Health {
+func (r *recorder) deliver(ctx context.Context, l *spool.Lease) sched.Lesson {
 	route := l.Delivery.Key.Route
 	r.mu.Lock()
 	r.active[route]++
@@ -69,7 +69,7 @@ func (r *recorder) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 		s.Remaining, s.Due = l.Delivery.Recipients, time.Now()
 	}
 	_ = r.store.Settle(context.Background(), s)
-	return h
+	return sched.Lesson{Health: h}
 }
 
 func newRecorder(s spool.Store) *recorder {
@@ -199,9 +199,9 @@ func TestDamagedStays(t *testing.T) {
 			Store: lossy{s}, Concurrency: 8, RouteLimit: func(spool.Key) int { return 1 },
 			Owner:   func(*spool.Lease) sched.Owner { return sched.Owner{} },
 			Overdue: onTime,
-			Deliver: func(ctx context.Context, _ *spool.Lease) sched.Health {
+			Deliver: func(ctx context.Context, _ *spool.Lease) sched.Lesson {
 				<-ctx.Done()
-				return sched.Reached
+				return sched.Lesson{}
 			},
 			Logger: slog.New(slog.DiscardHandler),
 		})

@@ -95,7 +95,7 @@ func (b *bench) note(l *spool.Lease, n int) {
 	}
 }
 
-func (b *bench) deliver(ctx context.Context, l *spool.Lease) sched.Health {
+func (b *bench) deliver(ctx context.Context, l *spool.Lease) sched.Lesson {
 	b.note(l, 1)
 	defer b.note(l, -1)
 	takes, health := 10*time.Millisecond, sched.Reached
@@ -116,7 +116,7 @@ func (b *bench) deliver(ctx context.Context, l *spool.Lease) sched.Health {
 		s.Remaining, s.Due = l.Delivery.Recipients, l.Delivery.Due
 	}
 	_ = b.store.Settle(context.Background(), s)
-	return health
+	return sched.Lesson{Health: health}
 }
 
 // commit queues one message for some routes.
