@@ -73,6 +73,7 @@ func load(path string, last *lasting, log *slog.Logger) (relay.Config, storage, 
 		TLS:               l.certificate(f),
 		Auth:              l.users(f),
 		Mailboxes:         l.mailboxes(f),
+		Policy:            l.streams(f.StreamHeader),
 	}
 	for i, d := range f.AcceptedDomain {
 		at := fmt.Sprintf("accepted_domain[%d].", i)

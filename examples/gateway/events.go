@@ -52,6 +52,7 @@ func appendEvent(b []byte, e *event.Event, to string) []byte {
 	b = append(b, '"')
 	b = appendText(b, "queue_id", e.QueueID)
 	b = appendText(b, "connector", e.Connector)
+	b = appendText(b, "stream", e.Stream)
 	if e.Remote.IsValid() {
 		b = append(b, `,"remote":"`...)
 		b = e.Remote.AppendTo(b)

@@ -28,6 +28,9 @@ type file struct {
 	// RequireEncryption refuses connectors that take content without TLS beyond
 	// loopback.
 	RequireEncryption bool
+	// StreamHeader names the header field in which who may relay tells the
+	// stream of a message, such as X-Stream.
+	StreamHeader string
 	// CompleteAddresses adds default_domain to addresses of submissions that
 	// have no domain.
 	CompleteAddresses bool

@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/postern-mail/postern/examples/internal/nameserver"
 )
 
 // Config says what to run.
@@ -31,6 +33,9 @@ type Config struct {
 	// Clients are SMTP clients by name, for transport_maps and the like, with
 	// their own settings.
 	Clients map[string][]string
+	// Resolver is a file for the place of /etc/resolv.conf. Defaults to the
+	// system's.
+	Resolver string
 	// Log takes the log. Defaults to the system's, which need not exist.
 	Log io.Writer
 }
@@ -120,6 +125,9 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		}
 	}
 	s := &Server{cmd: exec.Command("sh", "-c", keeper, config)}
+	if c.Resolver != "" {
+		s.cmd = nameserver.Command(c.Resolver, "sh", "-c", keeper, config)
+	}
 	// By a pipe, never a file: it ends when the last of the processes has
 	// ended.
 	s.cmd.Stdout = struct{ io.Writer }{c.Log}

@@ -50,9 +50,9 @@ func readStat(pid int) (stat, error) {
 	return s, nil
 }
 
-// descendants are root and the processes below it. Those that end meanwhile are
-// left out.
-func descendants(root int) ([]int, error) {
+// descendants are roots and the processes below them. Those that end meanwhile
+// are left out.
+func descendants(roots []int) ([]int, error) {
 	paths, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func descendants(root int) ([]int, error) {
 			children[s.parent] = append(children[s.parent], pid)
 		}
 	}
-	all := []int{root}
+	all := slices.Clone(roots)
 	for i := 0; i < len(all); i++ {
 		all = append(all, children[all[i]]...)
 	}
@@ -86,13 +86,15 @@ func Own(pid int) (time.Duration, error) {
 	return time.Duration(s.own) * time.Second / clockTicks, err
 }
 
-// CPU is the processor time that root and its descendants have used, also those
-// that have ended.
-func CPU(root int) (time.Duration, error) {
-	if _, err := readStat(root); err != nil {
-		return 0, fmt.Errorf("the server has ended: %w", err)
+// CPU is the processor time that roots and their descendants have used, also
+// those that have ended.
+func CPU(roots ...int) (time.Duration, error) {
+	for _, root := range roots {
+		if _, err := readStat(root); err != nil {
+			return 0, fmt.Errorf("the server has ended: %w", err)
+		}
 	}
-	processes, err := descendants(root)
+	processes, err := descendants(roots)
 	if err != nil {
 		return 0, err
 	}
@@ -105,10 +107,10 @@ func CPU(root int) (time.Duration, error) {
 	return time.Duration(ticks) * time.Second / clockTicks, nil
 }
 
-// PSS is the memory of root and its descendants in bytes, shared pages counted
-// once.
-func PSS(root int) (int64, error) {
-	processes, err := descendants(root)
+// PSS is the memory of roots and their descendants in bytes, shared pages
+// counted once.
+func PSS(roots ...int) (int64, error) {
+	processes, err := descendants(roots)
 	if err != nil {
 		return 0, err
 	}
@@ -134,20 +136,20 @@ func pssOf(processes []int) int64 {
 	return sum
 }
 
-// Memory watches the memory of a process and its descendants.
+// Memory watches the memory of processes and their descendants.
 type Memory struct {
 	ask  chan struct{}
 	told chan int64
 }
 
-// WatchMemory looks at the memory of root until it is told to stop.
-func WatchMemory(root int) *Memory {
+// WatchMemory looks at the memory of roots until it is told to stop.
+func WatchMemory(roots ...int) *Memory {
 	m := &Memory{ask: make(chan struct{}), told: make(chan int64)}
 	go func() {
 		var peak int64
 		for {
 			begin := time.Now()
-			if now, err := PSS(root); err == nil {
+			if now, err := PSS(roots...); err == nil {
 				peak = max(peak, now)
 			}
 			// Looking is work on the same cores: at most a fiftieth of one.
