@@ -77,7 +77,27 @@ const (
 	// StateHeld is that of a delivery on hold: it is not handed out before it
 	// is released.
 	StateHeld
+	// StatePoison is that of a delivery that was set aside, since attempts at
+	// it crash: it is on hold with Crashes of at least [PoisonCrashes].
+	StatePoison
 )
+
+// PoisonCrashes is how many attempts in a row crash before a delivery is set
+// aside.
+const PoisonCrashes = 2
+
+// StateOf is the state of a delivery that somebody holds or nobody does.
+func StateOf(leased, held bool, crashes int) State {
+	switch {
+	case leased:
+		return StateLeased
+	case held && crashes >= PoisonCrashes:
+		return StatePoison
+	case held:
+		return StateHeld
+	}
+	return StateWaiting
+}
 
 var errState = errors.New("spool: not a state")
 
@@ -89,11 +109,13 @@ func (s State) word() string {
 		return "leased"
 	case StateHeld:
 		return "held"
+	case StatePoison:
+		return "poison"
 	}
 	return ""
 }
 
-// String returns "waiting", "leased" or "held".
+// String returns "waiting", "leased", "held" or "poison".
 func (s State) String() string {
 	if w := s.word(); w != "" || s == 0 {
 		return w
@@ -112,7 +134,7 @@ func (s State) MarshalText() ([]byte, error) {
 
 // UnmarshalText reads what MarshalText returns.
 func (s *State) UnmarshalText(b []byte) error {
-	for v := State(0); v <= StateHeld; v++ {
+	for v := State(0); v <= StatePoison; v++ {
 		if v.word() == string(b) {
 			*s = v
 			return nil

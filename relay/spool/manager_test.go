@@ -9,6 +9,7 @@ import (
 func TestStateText(t *testing.T) {
 	for s, want := range map[spool.State]string{
 		0: "", spool.StateWaiting: "waiting", spool.StateLeased: "leased", spool.StateHeld: "held",
+		spool.StatePoison: "poison",
 	} {
 		b, err := s.MarshalText()
 		if err != nil || string(b) != want || s.String() != want {

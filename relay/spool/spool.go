@@ -120,6 +120,9 @@ type Delivery struct {
 	// Held keeps the delivery from being handed out by Lease. Defaults to
 	// false.
 	Held bool
+	// Crashes counts the attempts, the last ones in a row, that crashed what
+	// the application has given. Stores keep no more than 15. Defaults to 0.
+	Crashes int
 }
 
 // Commit is what makes a written message visible.
@@ -158,6 +161,8 @@ type Settlement struct {
 	Key *Key
 	// Held puts the delivery on hold; without it what was on hold is released.
 	Held bool
+	// Crashes are those of the delivery from now on. Defaults to 0.
+	Crashes int
 	// Events go to the log of a store that has one, in the same step. Others
 	// ignore them.
 	Events []Record

@@ -68,7 +68,7 @@ func (s *Store) applySettlements(d *decoder, at loc) {
 		switch {
 		case e == nil:
 		case c.remaining:
-			s.index.move(h, c.key, c.due, c.held)
+			s.index.move(h, c.key, c.due, c.standing)
 			e.update = at
 		default:
 			s.index.remove(h)

@@ -148,7 +148,8 @@ func (e *entering) done(at loc, err error) {
 	for i := range e.ds {
 		d := &e.ds[i]
 		x.queue(x.addDelivery(h, brief{
-			seq: i, key: packKey(d.Key), due: nanos(d.Due), held: d.Held,
+			seq: i, key: packKey(d.Key), due: nanos(d.Due),
+			standing: standingOf(d.Held, d.Crashes),
 		}))
 	}
 	for i, l := range e.leases {

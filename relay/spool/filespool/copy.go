@@ -102,7 +102,7 @@ type deliveryState struct {
 	holder *segment // of that, if there is one
 	key    spool.Key
 	due    int64
-	held   bool
+	standing
 }
 
 // copyMessage appends a copy of a message, in the state that it is in, if its
@@ -158,7 +158,7 @@ func (s *Store) original(g *segment, id spool.ID, at int64) (o *original, ok boo
 		d := s.index.deliveries.get(h)
 		st := deliveryState{
 			seq: int(d.seq), at: d.update, key: s.index.byRoute[d.route].key, due: d.due,
-			held: d.held,
+			standing: d.standing,
 		}
 		if !d.update.isZero() {
 			st.holder = s.pin(d.update.segment)
@@ -220,7 +220,8 @@ func (o *original) current(ds []spool.Delivery) (keep []spool.Delivery, err erro
 			}
 			u.apply(&d)
 		}
-		d.Key, d.Due, d.Held = st.key, fromNanos(st.due), st.held
+		d.Key, d.Due = st.key, fromNanos(st.due)
+		d.Held, d.Crashes = st.held(), st.crashes()
 		keep = append(keep, d)
 	}
 	return keep, nil

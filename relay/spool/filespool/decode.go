@@ -53,17 +53,19 @@ func (d *decoder) head() (h head) {
 
 // brief is what the index keeps of a delivery.
 type brief struct {
-	seq  int
-	key  []byte
-	due  int64
-	held bool
+	seq      int
+	key      []byte
+	due      int64
+	standing standing
 }
 
 const leastDelivery, leastSettlement = 14, 18
 
 func (d *decoder) brief(states bool) brief {
 	b := brief{seq: d.int(), key: d.bytes(), due: d.time()}
-	b.held = states && d.byte()&flagOnHold != 0
+	if states {
+		b.standing = readStanding(d.byte())
+	}
 	return b
 }
 
@@ -74,7 +76,7 @@ type change struct {
 	id        spool.ID
 	seq       int
 	remaining bool
-	held      bool
+	standing  standing
 	key       []byte // empty if it stays
 	due       int64
 }
@@ -82,7 +84,7 @@ type change struct {
 func (d *decoder) change() change {
 	c := change{id: d.id(), seq: d.int()}
 	flags := d.byte()
-	c.remaining, c.held = flags&flagRemaining != 0, flags&flagOnHold != 0
+	c.remaining, c.standing = flags&flagRemaining != 0, readStanding(flags)
 	if c.remaining {
 		c.key, c.due = d.bytes(), d.time()
 	}
@@ -100,7 +102,8 @@ func decodeCommit(meta []byte) (m spool.Message, own *ownFile, ds []spool.Delive
 		v := &ds[i]
 		f := d.brief(h.states)
 		v.ID = spool.DeliveryID{Message: m.ID, Seq: f.seq}
-		v.Due, v.Held = fromNanos(f.due), f.held
+		v.Due = fromNanos(f.due)
+		v.Held, v.Crashes = f.standing.held(), f.standing.crashes()
 		d.uint32()
 		v.Expires = fromNanos(d.time())
 		v.Attempts = d.int()
@@ -144,13 +147,13 @@ func decodeCommit(meta []byte) (m spool.Message, own *ownFile, ds []spool.Delive
 // the index.
 type update struct {
 	due        int64
-	held       bool
+	standing   standing
 	attempts   int
 	recipients []spool.Recipient
 }
 
 func (u *update) apply(d *spool.Delivery) {
-	d.Due, d.Held = fromNanos(u.due), u.held
+	d.Due, d.Held, d.Crashes = fromNanos(u.due), u.standing.held(), u.standing.crashes()
 	d.Attempts, d.Recipients = u.attempts, u.recipients
 }
 
@@ -172,7 +175,7 @@ func decodeUpdate(kind byte, meta []byte, id spool.ID, seq int) (u *update, ok b
 		end := int(d.uint32()) + d.at
 		if c.id == id && c.seq == seq {
 			u = &update{
-				due: c.due, held: c.held, attempts: d.int(), recipients: d.recipients(),
+				due: c.due, standing: c.standing, attempts: d.int(), recipients: d.recipients(),
 			}
 		}
 		if end < d.at || end > len(d.b) {

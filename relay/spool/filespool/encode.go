@@ -84,11 +84,8 @@ func appendDelivery(b []byte, d *spool.Delivery, states bool) []byte {
 	b = binary.AppendUvarint(b, uint64(d.ID.Seq))
 	b = appendKey(b, d.Key)
 	b = appendTime(b, nanos(d.Due))
-	switch {
-	case d.Held:
-		b = append(b, flagOnHold)
-	case states:
-		b = append(b, 0)
+	if states {
+		b = append(b, byte(standingOf(d.Held, d.Crashes)))
 	}
 	return appendRest(b, func(b []byte) []byte {
 		b = appendTime(b, nanos(d.Expires))
@@ -103,11 +100,7 @@ func appendSettlement(b []byte, s *spool.Settlement) []byte {
 	if len(s.Remaining) == 0 {
 		return append(b, 0)
 	}
-	flags := byte(flagRemaining)
-	if s.Held {
-		flags |= flagOnHold
-	}
-	b = append(b, flags)
+	b = append(b, flagRemaining|byte(standingOf(s.Held, s.Crashes)))
 	if s.Key != nil {
 		b = appendKey(b, *s.Key)
 	} else {
@@ -174,7 +167,9 @@ func appendCommit(
 	b []byte, m *spool.Message, own *ownFile, ds []spool.Delivery, ss []spool.Settlement,
 	x extras,
 ) []byte {
-	states := slices.ContainsFunc(ds, func(d spool.Delivery) bool { return d.Held })
+	states := slices.ContainsFunc(ds, func(d spool.Delivery) bool {
+		return standingOf(d.Held, d.Crashes) != 0
+	})
 	b = appendHead(b, m, own, &x, states)
 	b = binary.AppendUvarint(b, uint64(len(ds)))
 	for i := range ds {

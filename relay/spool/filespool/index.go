@@ -73,7 +73,7 @@ type delivery struct {
 	route   uint32
 	next    uint32 // of the same message
 	update  loc    // the last update; zero if none is written
-	held    bool
+	standing
 }
 
 func newIndex() *index {
@@ -135,7 +135,7 @@ func (x *index) addDelivery(h uint32, b brief) uint32 {
 	d := x.deliveries.add(
 		delivery{
 			due: b.due, message: h, seq: uint32(b.seq), route: r.number, next: m.first,
-			held: b.held,
+			standing: b.standing,
 		},
 	)
 	m.first = d
@@ -143,9 +143,9 @@ func (x *index) addDelivery(h uint32, b brief) uint32 {
 }
 
 // move gives a delivery that is not queued another key, time and state.
-func (x *index) move(d uint32, name []byte, due int64, held bool) {
+func (x *index) move(d uint32, name []byte, due int64, s standing) {
 	e := x.deliveries.get(d)
-	e.due, e.held = due, held
+	e.due, e.standing = due, s
 	if len(name) > 0 {
 		old := e.route
 		e.route = x.intern(name).number

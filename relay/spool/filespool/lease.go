@@ -63,7 +63,7 @@ func (s *Store) putOff(p *pick, due time.Time) {
 		return
 	}
 	s.endLease(p.l)
-	s.index.move(p.l.delivery, nil, nanos(due), s.index.deliveries.get(p.l.delivery).held)
+	s.index.move(p.l.delivery, nil, nanos(due), s.index.deliveries.get(p.l.delivery).standing)
 	s.index.queue(p.l.delivery)
 }
 

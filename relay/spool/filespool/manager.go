@@ -151,13 +151,8 @@ type sight struct {
 func (s *Store) see(h uint32) sight { return sight{s.reach(h), s.state(h)} }
 
 func (s *Store) state(h uint32) spool.State {
-	switch l := s.leases[h]; {
-	case l != nil && l.token != 0:
-		return spool.StateLeased
-	case s.index.deliveries.get(h).held:
-		return spool.StateHeld
-	}
-	return spool.StateWaiting
+	l, d := s.leases[h], s.index.deliveries.get(h)
+	return spool.StateOf(l != nil && l.token != 0, d.held(), d.crashes())
 }
 
 // readItems reads what was seen.

@@ -110,6 +110,39 @@ func TestHeldStays(t *testing.T) {
 	}
 }
 
+// What was set aside after crashes stays so, also when its record is copied, and
+// at the next start.
+func TestPoisonStays(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := &filespool.Options{SegmentBytes: 8 << 10, MinFree: -1, SettleDelay: time.Millisecond}
+	s := open(t, dir, o)
+	ids := queueUp(t, s, 1)
+	l, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 1, TTL: time.Minute})
+	if err != nil || len(l.Leases) != 1 {
+		t.Fatal(l, err)
+	}
+	if err := s.Settle(t.Context(), spool.Settlement{
+		ID: l.Leases[0].Delivery.ID, Token: l.Leases[0].Token, Attempts: 2, Held: true,
+		Remaining: l.Leases[0].Delivery.Recipients, Crashes: 20,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for range 200 { // so that the log is thinned
+		put(t, s, spool.NewID(time.Now()), make([]byte, 500), deliveries("x", time.Now()))
+		drain(t, s)
+	}
+	s.Flush()
+	for range 2 {
+		items := list(t, s, spool.Query{State: spool.StatePoison})
+		if len(items) != 1 || items[0].Message.ID != ids[0] || items[0].Delivery.Crashes != 15 {
+			t.Fatalf("%+v", items)
+		}
+		s.Close()
+		s = open(t, dir, o)
+	}
+}
+
 // drain finishes all that is handed out.
 func drain(t *testing.T, s spool.Store) int {
 	t.Helper()

@@ -110,7 +110,7 @@ func (p *pick) readMessage(buf *[]byte) error {
 func (p *pick) readUpdate(buf *[]byte) error {
 	u := p.unwritten
 	if u != nil {
-		u = &update{u.due, u.held, u.attempts, slices.Clone(u.recipients)}
+		u = &update{u.due, u.standing, u.attempts, slices.Clone(u.recipients)}
 	} else if p.updateHolder != nil {
 		h, meta, err := p.updateHolder.meta(p.update, buf)
 		if err != nil {

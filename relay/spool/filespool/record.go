@@ -48,10 +48,34 @@ const (
 	flagUTF8
 	flagEvents
 	flagClaim
-	flagStates // a byte with flagOnHold stands behind the due time of each delivery
+	flagStates // a standing stands behind the due time of each delivery
 )
 
 const (
 	flagRemaining = 1 << iota
 	flagOnHold
 )
+
+// standing is how a delivery stands, in a byte of a record: flagOnHold, and its
+// crashes in the upper four bits, which earlier revisions left 0 and did not
+// read.
+type standing byte
+
+const (
+	crashesShift = 4
+	maxCrashes   = 15
+)
+
+func standingOf(held bool, crashes int) standing {
+	s := standing(min(max(crashes, 0), maxCrashes)) << crashesShift
+	if held {
+		s |= flagOnHold
+	}
+	return s
+}
+
+// readStanding leaves out the other flags of the byte.
+func readStanding(b byte) standing { return standing(b & (flagOnHold | maxCrashes<<crashesShift)) }
+
+func (s standing) held() bool   { return s&flagOnHold != 0 }
+func (s standing) crashes() int { return int(s >> crashesShift) }

@@ -110,7 +110,7 @@ func (s *Store) queueAll() {
 			if !e.update.isZero() {
 				s.lives(e.update.segment, recordSize(e.update.meta, 0))
 			}
-			if r := x.byRoute[e.route]; !e.held {
+			if r := x.byRoute[e.route]; !e.held() {
 				r.queue.items = append(r.queue.items, d)
 			}
 		}

@@ -81,7 +81,7 @@ func (x *index) matching(k spool.Key, f func(*route)) {
 // queue puts a delivery in the queue of its route, unless it is on hold.
 func (x *index) queue(d uint32) {
 	e := x.deliveries.get(d)
-	if e.held {
+	if e.held() {
 		return
 	}
 	if e.due < x.told && x.sooner != nil {

@@ -83,7 +83,7 @@ func (s *Store) settle(l *lease, t *spool.Settlement) (written func(at loc)) {
 	s.endLease(l)
 	if len(t.Remaining) > 0 {
 		u := &update{
-			due: nanos(t.Due), held: t.Held,
+			due: nanos(t.Due), standing: standingOf(t.Held, t.Crashes),
 			attempts: max(t.Attempts, 0), recipients: slices.Clone(t.Remaining),
 		}
 		for i := range u.recipients {
@@ -95,7 +95,7 @@ func (s *Store) settle(l *lease, t *spool.Settlement) (written func(at loc)) {
 		if t.Key != nil {
 			key = packKey(*t.Key)
 		}
-		x.move(h, key, u.due, u.held)
+		x.move(h, key, u.due, u.standing)
 		x.queue(h)
 		return func(at loc) {
 			if s.updates[h] != u {

@@ -201,7 +201,7 @@ func (s *Store) settle(d *delivery, t *spool.Settlement) {
 	if t.Key != nil {
 		d.Key = *t.Key
 	}
-	d.Held = t.Held
+	d.Held, d.Crashes = t.Held, t.Crashes
 	s.wait(d)
 }
 

@@ -40,14 +40,10 @@ func (d *delivery) lease() spool.Lease {
 }
 
 func (d *delivery) item() spool.Item {
-	state := spool.StateWaiting
-	switch {
-	case d.token != 0:
-		state = spool.StateLeased
-	case d.Held:
-		state = spool.StateHeld
+	return spool.Item{
+		Message: d.message.copy(), Delivery: d.copy(),
+		State: spool.StateOf(d.token != 0, d.Held, d.Crashes),
 	}
-	return spool.Item{Message: d.message.copy(), Delivery: d.copy(), State: state}
 }
 
 func compareIDs(a, b spool.DeliveryID) int {

@@ -222,13 +222,24 @@ func readLabel(m *spool.Message, b []byte) {
 	m.Labels[pair[0]] = pair[1]
 }
 
-// appendRecipients encodes recipients.
-func appendRecipients(b []byte, list []spool.Recipient) []byte {
+// The fields of the recipients of a delivery. A program that knows no crashes
+// passes over them, and forgets them when it settles.
+const (
+	listRecipient protowire.Number = iota + 1
+	listCrashes                    // stands first, where poisonText looks for it
+)
+
+// maxCrashes is the number that one octet holds.
+const maxCrashes = 127
+
+// appendRecipients encodes the recipients of a delivery and its crashes.
+func appendRecipients(b []byte, list []spool.Recipient, crashes int) []byte {
 	f := fields(b)
+	f.number(listCrashes, uint64(min(max(crashes, 0), maxCrashes)))
 	var one fields
 	for i := range list {
 		one = appendRecipient(one[:0], &list[i])
-		f.bytes(1, one)
+		f.bytes(listRecipient, one)
 	}
 	return f
 }
@@ -246,20 +257,22 @@ func appendRecipient(f fields, r *spool.Recipient) fields {
 
 // readRecipients decodes what appendRecipients wrote. A delivery has at least
 // one.
-func readRecipients(b []byte) (list []spool.Recipient, err error) {
+func readRecipients(b []byte) (list []spool.Recipient, crashes int, err error) {
 	damaged := false
 	err = readFields(b, func(f field) {
-		if f.number != 1 { // of a later program
-			return
+		switch f.number { // others are of a later program
+		case listRecipient:
+			r, err := readRecipient(f.data)
+			damaged = damaged || err != nil
+			list = append(list, r)
+		case listCrashes:
+			crashes = int(min(f.value, maxCrashes))
 		}
-		r, err := readRecipient(f.data)
-		damaged = damaged || err != nil
-		list = append(list, r)
 	})
 	if err == nil && (damaged || len(list) == 0) {
 		err = errEnvelope
 	}
-	return list, err
+	return list, crashes, err
 }
 
 func readRecipient(b []byte) (r spool.Recipient, err error) {

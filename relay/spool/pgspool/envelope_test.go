@@ -85,17 +85,17 @@ func FuzzMessage(f *testing.F) {
 func FuzzRecipients(f *testing.F) {
 	f.Add(pgspool.AppendRecipients(nil, []spool.Recipient{
 		{Address: odd, Notify: spool.NotifyDelay, Delayed: true}, {Diagnostic: odd, Host: "h"},
-	}))
+	}, 3))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		list, err := pgspool.ReadRecipients(b)
+		list, crashes, err := pgspool.ReadRecipients(b)
 		if err != nil {
 			return
 		}
 		for i := range list { // it is kept so far
 			list[i].Diagnostic = list[i].Diagnostic[:min(len(list[i].Diagnostic), 512)]
 		}
-		again, err := pgspool.ReadRecipients(pgspool.AppendRecipients(nil, list))
-		if err != nil || !slices.Equal(again, list) {
+		again, n, err := pgspool.ReadRecipients(pgspool.AppendRecipients(nil, list, crashes))
+		if err != nil || !slices.Equal(again, list) || n != crashes {
 			t.Errorf("%+v became %+v, %v", list, again, err)
 		}
 	})

@@ -144,7 +144,7 @@ func (t *transaction) addDelivery(r *copyRows, id spool.ID, seq int, d *spool.De
 	r.int32(number(d.Attempts))
 	r.bool(d.Held)
 	r.int64(0)
-	r.bytes(appendRecipients(nil, d.Recipients))
+	r.bytes(appendRecipients(nil, d.Recipients, d.Crashes))
 	if !d.Held {
 		t.due = append(t.due, dueKey{key: d.Key, at: at})
 	}

@@ -234,7 +234,7 @@ func (r *deliveryRow) decode() (spool.Message, spool.Delivery, error) {
 	if r.expires != nil {
 		d.Expires = *r.expires
 	}
-	rcpt, err := readRecipients(r.rcpt)
+	rcpt, crashes, err := readRecipients(r.rcpt)
 	if err != nil {
 		return spool.Message{ID: r.id}, d, damagedRow("delivery", d.ID, err)
 	}
@@ -245,7 +245,7 @@ func (r *deliveryRow) decode() (spool.Message, spool.Delivery, error) {
 	if err != nil {
 		return spool.Message{ID: r.id}, d, damagedRow("message", d.ID, err)
 	}
-	m.ID, m.Size, d.Recipients = r.id, *r.size, rcpt
+	m.ID, m.Size, d.Recipients, d.Crashes = r.id, *r.size, rcpt, crashes
 	return m, d, nil
 }
 

@@ -58,14 +58,7 @@ func (s *Store) items(ctx context.Context, text string, args ...any) ([]spool.It
 			return item, err
 		}
 		item.Message, item.Delivery, _ = row.decode()
-		switch {
-		case leased:
-			item.State = spool.StateLeased
-		case row.held:
-			item.State = spool.StateHeld
-		default:
-			item.State = spool.StateWaiting
-		}
+		item.State = spool.StateOf(leased, row.held, item.Delivery.Crashes)
 		return item, nil
 	})
 }
@@ -81,6 +74,10 @@ func (s *Store) List(ctx context.Context, q spool.Query) ([]spool.Item, error) {
 	items, err := s.items(ctx, itemText+where, args...)
 	return items, failure(err)
 }
+
+// poisonText chooses by the crashes in front of the recipients, where there are
+// any: two octets, a tag and a number of at least [spool.PoisonCrashes].
+const poisonText = `substring(d.rcpt for 2) BETWEEN '\x1002'::bytea AND '\x107f'::bytea`
 
 // where chooses deliveries.
 func where(q *spool.Query) (text string, args []any) {
@@ -110,7 +107,9 @@ func where(q *spool.Query) (text string, args []any) {
 	case spool.StateLeased:
 		add("d.token <> 0 AND d.at > @clock()")
 	case spool.StateHeld:
-		add("d.held AND NOT (d.token <> 0 AND d.at > @clock())")
+		add("d.held AND NOT (" + poisonText + ") AND NOT (d.token <> 0 AND d.at > @clock())")
+	case spool.StatePoison:
+		add("d.held AND (" + poisonText + ") AND NOT (d.token <> 0 AND d.at > @clock())")
 	case spool.StateWaiting:
 		add("NOT d.held AND NOT (d.token <> 0 AND d.at > @clock())")
 	}

@@ -136,7 +136,7 @@ func (d *deferred) add(s *spool.Settlement, now time.Time) {
 	d.ids, d.seqs = append(d.ids, s.ID.Message), append(d.seqs, int32(s.ID.Seq))
 	d.attempts = append(d.attempts, number(s.Attempts))
 	d.held = append(d.held, s.Held)
-	d.rcpt = append(d.rcpt, appendRecipients(nil, s.Remaining))
+	d.rcpt = append(d.rcpt, appendRecipients(nil, s.Remaining, s.Crashes))
 	due := s.Due
 	if due.IsZero() {
 		due = now.Add(max(s.Wait, 0))

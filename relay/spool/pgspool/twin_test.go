@@ -207,7 +207,7 @@ func (w *twin) commit() {
 	for range 1 + w.rand.IntN(4) {
 		c.Deliveries = append(c.Deliveries, spool.Delivery{
 			Key: w.key(), Recipients: w.rcpts(), Due: w.due(), Expires: w.now().Add(24 * time.Hour),
-			Held: w.odds(6),
+			Held: w.odds(6), Crashes: w.rand.IntN(4),
 		})
 	}
 	id, content := spool.NewID(w.now()), strings.Repeat("line\r\n", w.rand.IntN(100))
@@ -262,7 +262,7 @@ func (w *twin) settlement() (ours, theirs spool.Settlement, id spool.DeliveryID)
 	ours = spool.Settlement{ID: id, Token: l.pg, Events: w.event("e")}
 	if w.odds(2) {
 		ours.Remaining, ours.Attempts = w.rcpts(), w.rand.IntN(5)
-		ours.Held = w.odds(5)
+		ours.Held, ours.Crashes = w.odds(5), w.rand.IntN(4)
 		if ours.Due = w.due(); ours.Due.IsZero() && w.odds(2) {
 			ours.Wait = w.off()
 		}

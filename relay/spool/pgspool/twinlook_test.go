@@ -150,7 +150,7 @@ func (w *twin) find() {
 }
 
 func (w *twin) list() {
-	q := spool.Query{Max: 1 + w.rand.IntN(50), State: spool.State(w.rand.IntN(4))}
+	q := spool.Query{Max: 1 + w.rand.IntN(50), State: spool.State(w.rand.IntN(5))}
 	if w.odds(2) {
 		q.Key = w.key()
 	}
@@ -235,7 +235,8 @@ func flats(list []spool.Item) (out []string) {
 func flat(i spool.Item) string {
 	m, d := i.Message, i.Delivery
 	return fmt.Sprint(m.ID, m.From, m.Stream, m.Size, m.Created.UnixMicro(), " ", d.ID,
-		d.Key, d.Recipients, d.Expires.UnixMicro(), " ", d.Attempts, d.Held, i.State,
+		d.Key, d.Recipients, d.Expires.UnixMicro(), " ", d.Attempts, d.Held, d.Crashes,
+		i.State,
 		" due ", d.Due.UnixMilli())
 }
 

@@ -69,7 +69,7 @@ func appendDelivery(f fields, d *spool.Delivery) fields {
 	f.micro(deliveryExpires, d.Expires)
 	f.number(deliveryAttempts, uint64(max(d.Attempts, 0)))
 	f.flag(deliveryHeld, d.Held)
-	f.bytes(deliveryRecipients, appendRecipients(nil, d.Recipients))
+	f.bytes(deliveryRecipients, appendRecipients(nil, d.Recipients, d.Crashes))
 	return f
 }
 
@@ -143,7 +143,7 @@ func readDelivery(b []byte) (d spool.Delivery, err error) {
 		case deliveryHeld:
 			d.Held = f.value != 0
 		case deliveryRecipients:
-			d.Recipients, rcptErr = readRecipients(f.data)
+			d.Recipients, d.Crashes, rcptErr = readRecipients(f.data)
 		}
 	})
 	if early := time.UnixMicro(earliest); d.Due.Before(early) && !d.Due.IsZero() ||

@@ -14,7 +14,7 @@ var fullCommit = spool.Commit{
 	Deliveries: []spool.Delivery{{
 		Key: spool.Key{Route: "r\x00\xff", Domain: "d", Stream: "s"},
 		Due: time.UnixMicro(1_700_000_000_123_456), Expires: time.Unix(40_000_000_000, 0),
-		Attempts: 3, Held: true,
+		Attempts: 3, Held: true, Crashes: 5,
 		Recipients: []spool.Recipient{
 			{Address: "a@b", Notify: spool.NotifyNever}, {Address: "c@d"},
 		},

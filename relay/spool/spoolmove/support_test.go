@@ -71,6 +71,7 @@ func fill(t testing.TB, s store) {
 	}, "Subject: \xff\x00\r\n\r\n"+strings.Repeat("x\r\n", 100_000), to("far", "a@example.org"))
 	d := to("held", "held@example.org", "b@example.org")
 	d.Held, d.Attempts, d.Due = true, 4, now.Add(48*time.Hour)
+	d.Crashes = 3
 	d.Recipients[0] = spool.Recipient{
 		Address: "held@example.org", Notify: spool.NotifySuccess | spool.NotifyDelay,
 		Delayed: true, Original: "rfc822;x@example.org", Status: "4.2.2",

@@ -45,7 +45,10 @@ func broken() map[string]struct {
 			func() spool.Store { return ignoresRoutes{mem()} }, []string{"LeaseKeys"},
 		},
 		"forgets holds": {
-			func() spool.Store { return forgetsHolds{mem()} }, []string{"Hold"},
+			func() spool.Store { return forgetsHolds{mem()} }, []string{"Hold", "Poison"},
+		},
+		"forgets crashes": {
+			func() spool.Store { return forgetsCrashes{mem()} }, []string{"Poison"},
 		},
 		"renews whatever it is told": {
 			func() spool.Store { return renewsAll{mem()} }, []string{"Renew", "Fencing"},
@@ -252,6 +255,13 @@ type forgetsHolds struct{ *memspool.Store }
 
 func (b forgetsHolds) Settle(ctx context.Context, s spool.Settlement) error {
 	s.Held = false
+	return b.Store.Settle(ctx, s)
+}
+
+type forgetsCrashes struct{ *memspool.Store }
+
+func (b forgetsCrashes) Settle(ctx context.Context, s spool.Settlement) error {
+	s.Crashes = 0
 	return b.Store.Settle(ctx, s)
 }
 

@@ -18,6 +18,7 @@ func durableCases() []testCase {
 		{"Log", hasLog, (*suite).keepsLog},
 		{"Claims", hasKeys, (*suite).keepsClaims},
 		{"Hold", hasManager, (*suite).keepsHold},
+		{"Crashes", hasManager, (*suite).keepsCrashes},
 	}
 }
 
@@ -77,6 +78,27 @@ func (s *suite) keepsHold() {
 	s.reopen()
 	s.wantRoutes(spool.LeaseRequest{}, "b")
 	s.wantStates(id, spool.StateHeld, spool.StateLeased)
+}
+
+// keepsCrashes keeps how often attempts have crashed, and what is set aside for
+// it.
+func (s *suite) keepsCrashes() {
+	d := s.delivery("a", s.now)
+	d.Held, d.Crashes = true, spool.PoisonCrashes
+	id := s.commit(d, s.delivery("b", s.now))
+	t := again(s.one())
+	t.Crashes = 1
+	s.ok(s.Settle(s.Context(), t))
+	s.reopen()
+	s.wantStates(id, spool.StatePoison, spool.StateWaiting)
+	l := s.one()
+	s.wantCrashes(l, 1)
+	t = again(l)
+	t.Held, t.Crashes = true, 2
+	s.ok(s.Settle(s.Context(), t))
+	s.reopen()
+	s.none()
+	s.wantStates(id, spool.StatePoison, spool.StatePoison)
 }
 
 func (s *suite) keepsMessages() {

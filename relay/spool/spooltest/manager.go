@@ -14,6 +14,7 @@ func managerCases() []testCase {
 		{"Take", hasManager, (*suite).takeOne},
 		{"Hold", hasManager, (*suite).hold},
 		{"HoldStays", hasManager, (*suite).holdStays},
+		{"Poison", hasManager, (*suite).poison},
 		{"Move", hasManager, (*suite).move},
 		{"Cancel", func(s spool.Store) bool { return hasManager(s) && hasLog(s) },
 			(*suite).cancelOne},
@@ -212,4 +213,47 @@ func (s *suite) cancelOne() {
 	s.wantLog("removed")
 	s.wantStates(id, spool.StateWaiting)
 	s.wantRoutes(spool.LeaseRequest{}, "b")
+}
+
+// poison counts crashes from attempt to attempt, and tells what is set aside
+// for them from what is on hold.
+func (s *suite) poison() {
+	held := s.delivery("a", s.now)
+	held.Held = true
+	id := s.commit(held, s.delivery("b", s.now))
+	l := s.one()
+	s.wantCrashes(l, 0)
+	for n := 1; n <= 3; n++ {
+		t := again(l)
+		t.Crashes = n
+		s.ok(s.Settle(s.Context(), t))
+		s.wantStates(id, spool.StateHeld, spool.StateWaiting)
+		l = s.one()
+		s.wantCrashes(l, n)
+	}
+	s.ok(s.Store.Return(s.Context(), 0, []spool.Held{{ID: l.Delivery.ID, Token: l.Token}}))
+	t := again(s.take(l.Delivery.ID))
+	t.Held, t.Crashes = true, 3
+	s.ok(s.Settle(s.Context(), t))
+	s.none()
+	s.wantStates(id, spool.StateHeld, spool.StatePoison)
+	for i, state := range []spool.State{spool.StateHeld, spool.StatePoison} {
+		items, err := s.manager().List(s.Context(), spool.Query{State: state})
+		if s.ok(err); len(items) != 1 || items[0].Delivery.ID.Seq != i {
+			s.Fatalf("%v: %+v", state, items)
+		}
+	}
+	l = s.take(l.Delivery.ID)
+	s.wantCrashes(l, 3)
+	s.wantStates(id, spool.StateHeld, spool.StateLeased)
+	s.ok(s.Settle(s.Context(), again(l))) // released
+	s.wantStates(id, spool.StateHeld, spool.StateWaiting)
+	s.wantCrashes(s.one(), 0)
+}
+
+func (s *suite) wantCrashes(l spool.Lease, want int) {
+	s.Helper()
+	if l.Delivery.Crashes != want {
+		s.Fatalf("%v has crashed %d times, want %d", l.Delivery.ID, l.Delivery.Crashes, want)
+	}
 }
