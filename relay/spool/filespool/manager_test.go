@@ -110,8 +110,8 @@ func TestHeldStays(t *testing.T) {
 	}
 }
 
-// What was set aside after crashes stays so, also when its record is copied, and
-// at the next start.
+// What was set aside after crashes stays so, also when its record is copied,
+// and at the next start.
 func TestPoisonStays(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
