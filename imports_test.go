@@ -82,6 +82,7 @@ var allowed = map[string][]string{
 	},
 	"relay/internal/outbound": {
 		"connector", "domains", "relay/delivery", "relay/internal/sevenbit", "relay/spool",
+		"github.com/xdg-go/scram",
 	},
 
 	"relay": {

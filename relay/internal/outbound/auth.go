@@ -2,7 +2,6 @@ package outbound
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"slices"
 
@@ -10,89 +9,79 @@ import (
 )
 
 var (
-	errAuthInClear = errors.New("no TLS: the password is not sent")
-	errMechanism   = errors.New("the peer offers neither AUTH PLAIN nor AUTH LOGIN")
+	errAuthInClear = errors.New("no TLS: neither password nor token is sent")
+	errMechanism   = errors.New("the peer offers no AUTH mechanism that fits")
 )
 
-// auth logs on (RFC 4954) with PLAIN (RFC 4616) or, where that is missing or
-// refused, LOGIN; loginFirst turns the order round. login tells which it was.
-// Every failure is temporary: it is for the operator to mend while the mail
-// waits.
-func (c *conn) auth(
-	ctx context.Context, h *hop, loginFirst bool,
-) (login bool, failed *delivery.Error) {
-	if !c.secure() && !h.AllowPlaintextAuth {
-		return false, temporary(delivery.OpAuth, "4.7.0", errAuthInClear)
+// maxRefusals is how many mechanisms a host may refuse for what was proved:
+// another one may be what it has the keys for, and a third would only count as
+// one more failure.
+const maxRefusals = 2
+
+// auth logs on (RFC 4954) by the best mechanism that the peer offers, or
+// another where that is refused. Every failure is temporary: it is for the
+// operator to mend while the mail waits.
+func (c *conn) auth(ctx context.Context, h *hop, who *login) (failed *delivery.Error) {
+	if !c.secure() && !h.AllowPlaintextAuth && h.Username != "" {
+		return temporary(delivery.OpAuth, "4.7.0", errAuthInClear)
 	}
-	var tries []bool
-	if c.ext.plain {
-		tries = append(tries, false)
+	tries := c.choose(h.proof(), who.first())
+	if len(tries) == 0 && h.Username != "" {
+		return temporary(delivery.OpAuth, "4.7.0", errMechanism)
 	}
-	if c.ext.login {
-		tries = append(tries, true)
-	}
-	if len(tries) == 0 {
-		return false, temporary(delivery.OpAuth, "4.7.0", errMechanism)
-	}
-	if loginFirst {
-		slices.Reverse(tries)
-	}
-	for _, login = range tries {
-		rep, err := c.logOn(h, login)
+	refusals := 0
+	for _, m := range tries {
+		rep, err := m.talk(&dialogue{conn: c, hop: h, login: who, name: m.name})
 		switch {
+		case errors.Is(err, errUnfit):
+			failed = temporary(delivery.OpAuth, "4.7.0", err)
+			continue
+		case errors.Is(err, errUnproved):
+			return temporary(delivery.OpAuth, "4.7.0", err)
 		case failed != nil && (err != nil || rep.code == 421):
-			return login, failed // enough of it, after the first
+			return failed // enough of it, after the first
 		case err != nil:
-			return login, lost(ctx, delivery.OpAuth, "4.4.2", err)
+			return lost(ctx, delivery.OpAuth, "4.4.2", err)
 		case rep.class() == 2:
-			return login, nil
+			if failed != nil {
+				who.takes(m.name)
+			}
+			return nil
 		}
 		failed = refused(delivery.OpAuth, rep)
 		failed.Permanent = false
-		if !otherMechanism(rep) {
-			break
+		if who.why != "" {
+			failed.Err, who.why = errors.New(who.why), ""
+		}
+		if !ofMechanism(rep) {
+			if refusals++; rep.code != 535 || m.by == byToken || refusals == maxRefusals {
+				break
+			}
 		}
 	}
-	return login, failed
+	return failed
 }
 
-// otherMechanism tells whether a refusal may be of the mechanism alone: RFC
-// 4954 section 6 says so of 534, and hosts use 504 and 535 for it too.
-func otherMechanism(rep *reply) bool {
-	return rep.code == 504 || rep.code == 534 || rep.code == 535
-}
+// ofMechanism tells whether a refusal is of the mechanism alone (RFC 4954
+// section 6). Hosts use 535 for that too.
+func ofMechanism(rep *reply) bool { return rep.code == 504 || rep.code == 534 }
 
-// logOn makes one exchange. A host that takes the user name of LOGIN for an
-// unknown command gets it behind AUTH, as some clients send it always.
-func (c *conn) logOn(h *hop, login bool) (*reply, error) {
-	b64 := base64.StdEncoding.EncodeToString
-	if !login {
-		return c.converse("AUTH PLAIN " + b64([]byte("\x00"+h.Username+"\x00"+h.Password)))
-	}
-	user, password := b64([]byte(h.Username)), b64([]byte(h.Password))
-	rep, err := c.command("AUTH LOGIN", nil)
-	if err != nil || rep.code != 334 {
-		return rep, err
-	}
-	rep, err = c.command(user, nil)
-	switch {
-	case err == nil && rep.code == 334:
-		return c.converse(password)
-	case err == nil && unknown(rep):
-		return c.converse("AUTH LOGIN "+user, password)
-	}
-	return rep, err
-}
-
-// converse sends lines for as long as the peer asks for more, and cancels when
-// there are none. Challenges are not looked at: servers differ in their words,
-// never in their order.
-func (c *conn) converse(lines ...string) (rep *reply, err error) {
-	for _, line := range append(lines, "*") {
-		rep, err = c.command(line, nil)
-		if err != nil || rep.code != 334 {
-			break
+// choose gives the mechanisms to try, the preferred one first, or before it the
+// one that the peer took of late where it refused another.
+func (c *conn) choose(by proof, first string) []mechanism {
+	var list []mechanism
+	scram := false
+	for _, m := range mechanisms() {
+		fits := m.by == by && slices.Contains(c.ext.auth, m.name) && (!m.tls || c.secure())
+		if !fits || m.scram && scram {
+			continue // where one SCRAM is refused another is
+		}
+		scram = scram || m.scram
+		if m.name == first {
+			list = slices.Insert(list, 0, m)
+		} else {
+			list = append(list, m)
 		}
 	}
-	return rep, err
+	return list
 }

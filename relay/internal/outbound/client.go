@@ -15,7 +15,6 @@ const (
 	deadFor     = 30 * time.Second
 	noChunksFor = time.Hour
 	maxRcptFor  = time.Hour
-	byLoginFor  = time.Hour
 )
 
 // Client delivers requests. It is safe for concurrent use.
@@ -27,8 +26,8 @@ type Client struct {
 	noChunks memo // addresses that offer CHUNKING and do not know BDAT
 	noPipes  memo // addresses that offer PIPELINING and answer out of order
 	maxRcpt  memo // addresses that take so many recipients in a transaction
-	byLogin  memo // addresses that offer PLAIN and take LOGIN alone
 	logons   logons
+	tokens   tokens
 	memory   sync.Pool
 }
 
@@ -36,7 +35,7 @@ type Client struct {
 func New(cfg Config) *Client {
 	c := &Client{cfg: cfg.withDefaults()}
 	c.dead.keep, c.noChunks.keep, c.noPipes.keep = deadFor, noChunksFor, noChunksFor
-	c.maxRcpt.keep, c.byLogin.keep = maxRcptFor, byLoginFor
+	c.maxRcpt.keep = maxRcptFor
 	c.pool.patience = c.cfg.ReadyTimeout
 	c.pool.hops = make(map[hopKey]*places)
 	c.memory.New = func() any { return new(transaction) }

@@ -14,11 +14,12 @@ import (
 // connect makes a connection up to the point where a transaction can begin, or
 // tells why it could not.
 func (c *Client) connect(ctx context.Context, h *hop, t endpoint) (*conn, *delivery.Error) {
-	logon, failed := c.logons.begin(ctx, h, t.addr)
+	who, failed := c.begin(ctx, h, t.addr)
 	if failed != nil {
 		failed.Host = t.shown
 		return nil, failed
 	}
+	t.login = who
 	end := c.slow.watch(h.patience(), t.host, t.names...)
 	cn, failed, retry := c.establish(ctx, h, t, t.plain)
 	if retry = retry && ctx.Err() == nil; retry {
@@ -27,7 +28,10 @@ func (c *Client) connect(ctx context.Context, h *hop, t endpoint) (*conn, *deliv
 		c.debug(ctx, "TLS failed, going on without", "host", t.shown, "err", failed.Err)
 		cn, failed, _ = c.establish(ctx, h, t, true)
 	}
-	logon.end(failed)
+	if who.again() && ctx.Err() == nil {
+		cn, failed, _ = c.establish(ctx, h, t, t.plain || retry)
+	}
+	who.end(failed)
 	end(failed == nil || failed.Reply.Code != 0)
 	if failed != nil {
 		failed.Host = t.shown
@@ -105,7 +109,7 @@ func (c *Client) greet(
 			return failed, retry
 		}
 	}
-	return c.logOn(ctx, h, cn), false
+	return c.logOn(ctx, h, cn, e.login), false
 }
 
 // secure goes over to TLS where the peer offers it.
@@ -120,18 +124,6 @@ func (c *Client) secure(
 		return temporary(delivery.OpSTARTTLS, "4.7.4", errNoSTARTTLS), false
 	}
 	return nil, false
-}
-
-// logOn logs on where there is a password, and notes which mechanism works.
-func (c *Client) logOn(ctx context.Context, h *hop, cn *conn) *delivery.Error {
-	if h.Username == "" {
-		return nil
-	}
-	login, failed := cn.auth(ctx, h, c.byLogin.has(cn.addr))
-	if failed == nil && login && cn.ext.plain {
-		c.byLogin.add(cn.addr)
-	}
-	return failed
 }
 
 // upgrade goes over to TLS by STARTTLS. broke tells that it is worth another

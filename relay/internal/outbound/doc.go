@@ -108,10 +108,26 @@
 //
 // # Logging on
 //
-// Where PLAIN and LOGIN are offered and one is refused by 504, 534 or 535, the
-// other is tried once, and first from then on if it was taken. Until a host has
-// taken the password one connection tries it and the others wait to hear; a
-// host that refused it is not asked again for 30 seconds.
+// Of what a host offers the first of these is tried: with a password
+// SCRAM-SHA-256-PLUS, SCRAM-SHA-256, SCRAM-SHA-1, PLAIN, LOGIN, only one of
+// them a SCRAM; with a source of tokens OAUTHBEARER, XOAUTH2; with a
+// certificate alone EXTERNAL. SCRAM-SHA-1 comes before PLAIN because it shows
+// no password; others of SHA-1 or MD5 are not spoken. Channel binding is
+// tls-exporter in TLS 1.3 and tls-server-end-point below.
+//
+// Behind a refusal by 504 or 534 the next one is tried, behind 535 to a
+// password one more, and the one that was taken comes first for an hour. A host
+// that does not prove by SCRAM that it knows the password is shown it by no
+// other mechanism.
+//
+// A token that is refused is replaced once, on the same connection, or on a new
+// one if the host hung up. Its source is asked before the host is connected to,
+// once at a time for a next hop, and has 30 seconds; a failure of it stands for
+// 30 seconds.
+//
+// Until a host has taken the password or token one connection tries it and the
+// others wait to hear; a host that refused it is not asked again for 30
+// seconds.
 //
 // # Connections
 //
@@ -129,8 +145,9 @@
 // # Concurrency and resources
 //
 // A Client is safe for concurrent use and makes no goroutines but those that
-// close idle connections. At most 100 connections stay idle in all, for
-// their IdleTimeout. A delivery in progress holds one buffer of 64 KiB, however
+// close idle connections, and one for each next hop whose source of tokens is
+// being asked. At most 100 connections stay idle in all, for their IdleTimeout.
+// A delivery in progress holds one buffer of 64 KiB, however
 // large the message or the number of its recipients. A reply is limited to 64
 // KiB in 128 lines of 4 KiB, of which 2 KiB are kept.
 //
@@ -140,6 +157,6 @@
 // keep in step: every write and every reply has a deadline, and an idle
 // connection on which something was said is not used again. Addresses and
 // parameters with control characters, or that could end the angle brackets,
-// fail without being written. Passwords go over TLS only, unless
-// AllowPlaintextAuth, and are never logged.
+// fail without being written. Passwords and tokens go over TLS
+// only, unless AllowPlaintextAuth, and are never logged.
 package outbound

@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -16,11 +17,10 @@ type extensions struct {
 	utf8       bool
 	eightBit   bool
 	size       bool
-	maxSize    int64 // 0: no limit given
-	plain      bool  // AUTH PLAIN
-	login      bool  // AUTH LOGIN
-	maxMail    int   // transactions on a connection, RFC 9422; 0: no limit given
-	maxRcpt    int   // recipients in a transaction
+	maxSize    int64    // 0: no limit given
+	auth       []string // mechanisms
+	maxMail    int      // transactions on a connection, RFC 9422; 0: no limit given
+	maxRcpt    int      // recipients in a transaction
 }
 
 // add reads one line of the reply. Keywords are case-insensitive (RFC 5321
@@ -48,7 +48,7 @@ func (e *extensions) add(line []byte) {
 			e.maxSize = n
 		}
 	case "AUTH":
-		e.auth(params)
+		e.addAuth(params)
 	case "LIMITS":
 		for f := range strings.FieldsSeq(params) {
 			name, value, _ := strings.Cut(f, "=")
@@ -67,18 +67,19 @@ func (e *extensions) add(line []byte) {
 		// Some servers repeat the mechanisms in the form of the draft that came
 		// before RFC 2554.
 		if list, ok := strings.CutPrefix(keyword, "AUTH="); ok {
-			e.auth(list + " " + params)
+			e.addAuth(list + " " + params)
 		}
 	}
 }
 
-func (e *extensions) auth(list string) {
+// maxMechanisms bounds what is kept of AUTH.
+const maxMechanisms = 64
+
+// addAuth keeps the mechanisms. Some peers name one twice.
+func (e *extensions) addAuth(list string) {
 	for m := range strings.FieldsSeq(list) {
-		switch m {
-		case "PLAIN":
-			e.plain = true
-		case "LOGIN":
-			e.login = true
+		if !slices.Contains(e.auth, m) && len(e.auth) < maxMechanisms {
+			e.auth = append(e.auth, m)
 		}
 	}
 }

@@ -28,6 +28,7 @@ type endpoint struct {
 	addr    string // for Dial
 	shown   string // for results
 	plain   bool   // without TLS, which broke
+	login   *login // nil: nobody logs on
 	// host is as listed, names are those to be taken for slow if it lets this
 	// connection wait: none where there is no other to go to.
 	host  string

@@ -24,6 +24,7 @@ type hopKey struct {
 	domain                             string // of exchangers
 	hosts, tlsDomain, helo             string
 	username, password                 string
+	tokens                             connector.TokenSource
 	port, connections, messages        int
 	source                             netip.Addr
 	age, idle                          time.Duration
@@ -41,7 +42,7 @@ func ready(of *connector.NextHop, domain string) hop {
 	}
 	h.key = hopKey{
 		domain: h.domain, hosts: strings.Join(h.Hosts, "\x00"), tlsDomain: h.TLSDomain,
-		helo: h.FQDN, username: h.Username, password: h.Password,
+		helo: h.FQDN, username: h.Username, password: h.Password, tokens: h.Tokens,
 		port: h.Port, connections: h.MaxConnections, messages: h.MessagesPerConnection,
 		source: h.SourceAddress, age: h.ConnectionAge, idle: h.IdleTimeout,
 		tls: h.TLS, lmtp: h.LMTP, implicit: h.ImplicitTLS,

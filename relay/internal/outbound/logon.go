@@ -5,15 +5,22 @@ import (
 	"sync"
 	"time"
 
+	"github.com/xdg-go/scram"
+
 	"github.com/postern-mail/postern/relay/delivery"
 )
 
-// refusedFor is how long a host that refused the password is not asked again.
-const refusedFor = 30 * time.Second
+// refusedFor is how long a host that refused the password or the token is not
+// asked again, nor a source that gave none. takenFor is how long a mechanism
+// that a host took where it refused another comes first.
+const (
+	refusedFor = 30 * time.Second
+	takenFor   = time.Hour
+)
 
-// logons remembers which hosts took the password of a next hop. Until one has,
-// only one connection to it tries, and the others wait to hear: a host that
-// counts failures sees one, not one for each message.
+// logons remembers which hosts took the password or the token of a next hop.
+// Until one has, only one connection to it tries, and the others wait to hear:
+// a host that counts failures sees one, not one for each message.
 type logons struct {
 	mu    sync.Mutex
 	hosts map[logonKey]*logon
@@ -25,6 +32,13 @@ type logon struct {
 	proved  bool
 	refused *delivery.Error
 	until   time.Time // of refused
+
+	taken      string // mechanism, where others were refused
+	takenUntil time.Time
+
+	client *scram.Client // which keeps what is costly to compute
+	scram  string        // mechanism it is for
+	salt   string        // that it was used with
 }
 
 // logonKey is an address, and who logs on there.
@@ -33,12 +47,25 @@ type logonKey struct {
 	addr string
 }
 
-// begin waits until the password may be tried at a host, or gives the refusal
-// of one tried before. end must follow. It is nil without a password.
-func (s *logons) begin(ctx context.Context, h *hop, addr string) (*logon, *delivery.Error) {
-	if h.Username == "" {
-		return nil, nil
+// login is how one connection logs on.
+type login struct {
+	*logon        // what is known of the host
+	token  string // the one to show
+	anew   bool   // token was fetched after a refusal
+	untold bool   // the peer went away before it said what it makes of token
+	why    string // what a peer says of a token
+}
+
+// again tells, once, that a token is worth another connection.
+func (w *login) again() (again bool) {
+	if w != nil {
+		again, w.untold = w.untold, false
 	}
+	return again
+}
+
+// begin waits until a host may be tried.
+func (s *logons) begin(ctx context.Context, h *hop, addr string) (*logon, *delivery.Error) {
 	for {
 		l, wait, failed := s.enter(logonKey{h.key, addr})
 		if wait == nil {
@@ -90,10 +117,11 @@ func (s *logons) forget() {
 }
 
 // end tells what became of a connection.
-func (l *logon) end(failed *delivery.Error) {
-	if l == nil {
+func (w *login) end(failed *delivery.Error) {
+	if w == nil {
 		return
 	}
+	l := w.logon
 	l.all.mu.Lock()
 	defer l.all.mu.Unlock()
 	switch {
@@ -107,4 +135,46 @@ func (l *logon) end(failed *delivery.Error) {
 		close(l.trying)
 		l.trying = nil
 	}
+}
+
+// first is the mechanism that comes before others.
+func (l *logon) first() string {
+	l.all.mu.Lock()
+	defer l.all.mu.Unlock()
+	if time.Now().Before(l.takenUntil) {
+		return l.taken
+	}
+	return ""
+}
+
+// takes remembers a mechanism that a host takes.
+func (l *logon) takes(mechanism string) {
+	l.all.mu.Lock()
+	defer l.all.mu.Unlock()
+	l.taken, l.takenUntil = mechanism, time.Now().Add(takenFor)
+}
+
+// scramClient gives the client for a mechanism. Connections share it for its
+// keys.
+func (l *logon) scramClient(
+	mechanism string, create func() (*scram.Client, error),
+) (_ *scram.Client, err error) {
+	l.all.mu.Lock()
+	defer l.all.mu.Unlock()
+	if l.client == nil || l.scram != mechanism {
+		l.client, err = create()
+		l.scram, l.salt = mechanism, ""
+	}
+	return l.client, err
+}
+
+// salted tells what a host has salted the password with. Once that is another,
+// the keys are forgotten: a client would keep those of every salt.
+func (l *logon) salted(salt string) {
+	l.all.mu.Lock()
+	defer l.all.mu.Unlock()
+	if l.salt != "" && l.salt != salt {
+		l.client = nil
+	}
+	l.salt = salt
 }
