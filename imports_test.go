@@ -86,8 +86,8 @@ var allowed = map[string][]string{
 	},
 
 	"relay": {
-		".", "auth", "auth/msgauth", "connector", "domains", "relay/delivery", "relay/event",
-		"relay/internal/...", "relay/spool", "github.com/hashicorp/go-multierror",
+		".", "auth", "auth/msgauth", "connector", "domains", "relay/bounce", "relay/delivery",
+		"relay/event", "relay/internal/...", "relay/spool", "github.com/hashicorp/go-multierror",
 	},
 	"relay/autoconfig": {".", "auth", "connector", "domains", "relay"},
 	"relay/httpapi": {

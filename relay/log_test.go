@@ -74,12 +74,13 @@ func TestDeliveriesAreLogged(t *testing.T) {
 		for msg, want := range map[string][]string{
 			"bounced": {"queue_id=" + id + " from=" + from +
 				" to=gone@elsewhere.test attempt=1 host=\"" +
-				host + "\" code=550 enhanced=5.1.1 reply=\"No such user\" report="},
+				host + "\" code=550 enhanced=5.1.1 class=unknown-recipient " +
+				"reply=\"No such user\" report="},
 			"deferred": {
 				"queue_id=" + id + " from=" + from + " to=busy@elsewhere.test attempt=1 host=\"" +
-					host + "\" enhanced=4.2.1 err=Busy next=",
+					host + "\" enhanced=4.2.1 class=other err=Busy next=",
 				"queue_id=" + late + " to=never@elsewhere.test attempt=1 enhanced=4.0.0 " +
-					"err=\"dial: no route to host\" next=",
+					"class=network err=\"dial: no route to host\" next=",
 			},
 			"expired":   {"queue_id=" + late + " to=never@elsewhere.test attempt="},
 			"delivered": {},

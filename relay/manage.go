@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/postern-mail/postern/relay/bounce"
 	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/internal/attempt"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -47,6 +49,9 @@ type RecipientStatus struct {
 	// Enhanced, Text and Host are what the last attempt met: the reply, or the
 	// local cause in words that a sender may read. Empty before it.
 	Enhanced, Text, Host string
+	// Class is that of Text and Enhanced. It may differ from that of the last
+	// event, which also knew the step that failed. Empty before an attempt.
+	Class bounce.Class
 }
 
 // Status returns what the queue says of a message, by its queue id. The store
@@ -68,6 +73,7 @@ func (r *Relay) Status(ctx context.Context, queueID string) (*Status, error) {
 				Address: rcpt.Address, State: items[i].State, Attempts: d.Attempts,
 				Next: d.Due, Expires: d.Expires,
 				Enhanced: rcpt.Status, Text: rcpt.Diagnostic, Host: rcpt.Host,
+				Class: attempt.Class(&rcpt),
 			})
 		}
 	}

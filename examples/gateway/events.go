@@ -76,6 +76,7 @@ func appendEvent(b []byte, e *event.Event, to string) []byte {
 	b = appendText(b, "enhanced", e.Enhanced)
 	b = appendText(b, "text", e.Text)
 	b = appendText(b, "host", e.Host)
+	b = appendText(b, "class", string(e.Class))
 	if e.Attempt != 0 {
 		b = append(b, `,"attempt":`...)
 		b = strconv.AppendInt(b, int64(e.Attempt), 10)

@@ -27,8 +27,8 @@ const (
 	Content Class = "content"
 	// Spam: the content was taken for spam.
 	Spam Class = "spam"
-	// Reputation: the host refuses this address or domain for what came from it
-	// before, or because a list says so.
+	// Reputation: the host refuses the address that the relay sends from: for
+	// what came from it before, because a list says so, or for want of a name.
 	Reputation Class = "reputation"
 	// RateLimited: too many messages or connections in too little time.
 	RateLimited Class = "rate-limited"

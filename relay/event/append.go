@@ -34,6 +34,7 @@ func Append(b []byte, e *Event) []byte {
 	o.text("enhanced", e.Enhanced)
 	o.text("text", e.Text)
 	o.text("host", e.Host)
+	o.text("class", string(e.Class))
 	o.number("attempt", int64(e.Attempt))
 	o.number("delay_ms", e.Delay.Milliseconds())
 	o.time("next", e.Next)

@@ -3,6 +3,8 @@ package event
 import (
 	"net/netip"
 	"time"
+
+	"github.com/postern-mail/postern/relay/bounce"
 )
 
 // Event tells what happened to a message or, from Delivered on, to one
@@ -42,7 +44,12 @@ type Event struct {
 	Enhanced string
 	Text     string
 	Host     string // the remote host, name and address
-	Attempt  int    // 1 for the first
+	// Class is the kind of failure: of Deferred and Bounced that of this
+	// attempt, of Expired that of the last one, of Throttled that of the cause.
+	// A stored event may have one of a later version, or none, if an earlier
+	// one wrote it.
+	Class   bounce.Class
+	Attempt int // 1 for the first
 	// Delay is the time from the message's acceptance to this.
 	Delay  time.Duration
 	Next   time.Time // Deferred: when the next attempt is due

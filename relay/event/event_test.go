@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-mail/postern/relay/bounce"
 	"github.com/postern-mail/postern/relay/event"
 )
 
@@ -18,7 +19,7 @@ func full() event.Event {
 		Remote: netip.MustParseAddrPort("192.0.2.1:4711"), TLS: "TLSv1.3 X",
 		Certificate: "host.example", User: "app", Credential: "printer", From: "a@example.com",
 		To: []string{"b@example.net"}, Size: 12, Code: 451, Enhanced: "4.2.2",
-		Text: "say \"later\"\u00e9", Host: "mx (192.0.2.9)", Attempt: 2,
+		Text: "say \"later\"\u00e9", Host: "mx (192.0.2.9)", Class: bounce.MailboxFull, Attempt: 2,
 		Delay: 90 * time.Second, Next: time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC), Report: "q2",
 		Site: "mx.example.net", Throttle: "t1",
 		Stage: event.StageRcpt, Command: "RCPT TO:<b@>", Reason: "why",
@@ -75,7 +76,8 @@ func TestStoredNamesStay(t *testing.T) {
 		`"remote":"192.0.2.1:4711","tls":"TLSv1.3 X","certificate":"host.example",` +
 		`"user":"app","credential":"printer","from":"a@example.com","to":["b@example.net"],` +
 		`"size":12,"code":451,"enhanced":"4.2.2","text":"say \"later\"é",` +
-		`"host":"mx (192.0.2.9)","attempt":2,"delay_ms":90000,"next":"2026-01-02T03:00:00Z",` +
+		`"host":"mx (192.0.2.9)","class":"mailbox-full","attempt":2,"delay_ms":90000,` +
+		`"next":"2026-01-02T03:00:00Z",` +
 		`"report":"q2","site":"mx.example.net","throttle":"t1","stage":"rcpt",` +
 		`"command":"RCPT TO:\u003cb@\u003e","reason":"why",` +
 		`"labels":{"order":"7"}}`
@@ -87,9 +89,10 @@ func TestStoredNamesStay(t *testing.T) {
 func TestLaterVersionsStayReadable(t *testing.T) {
 	t.Parallel()
 	e, err := event.Parse([]byte(
-		`{"kind":"suppressed","queue_id":"q","class":{"name":"x"},"stage":"later"}`,
+		`{"kind":"suppressed","queue_id":"q","mood":{"name":"x"},"stage":"later","class":"odd"}`,
 	))
-	if err != nil || e.Kind != "suppressed" || e.QueueID != "q" || e.Stage != "later" {
+	if err != nil || e.Kind != "suppressed" || e.QueueID != "q" || e.Stage != "later" ||
+		e.Class != "odd" {
 		t.Errorf("%+v, %v", e, err)
 	}
 	if got := string(event.Append(nil, &e)); !strings.Contains(got, `"kind":"suppressed"`) {

@@ -14,7 +14,7 @@ func (e *Event) stored() *stored {
 		ReportOf: e.ReportOf, Stream: e.Stream, Connector: e.Connector, TLS: e.TLS,
 		Certificate: e.Certificate, User: e.User, Credential: e.Credential, From: e.From,
 		To: e.To, Size: e.Size, Code: e.Code, Enhanced: e.Enhanced, Text: e.Text, Host: e.Host,
-		Site: e.Site, Throttle: e.Throttle,
+		Class: string(e.Class), Site: e.Site, Throttle: e.Throttle,
 		Attempt: e.Attempt, DelayMS: e.Delay.Milliseconds(), Next: stamp(e.Next),
 		Report: e.Report, Stage: string(e.Stage), Command: e.Command, Reason: e.Reason,
 		Labels: e.Labels,

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/postern-mail/postern/relay/bounce"
 )
 
 // stored is an event as JSON. Its names are a promise: logs are read by later
@@ -30,6 +32,7 @@ type stored struct {
 	Enhanced    string            `json:"enhanced,omitempty"`
 	Text        string            `json:"text,omitempty"`
 	Host        string            `json:"host,omitempty"`
+	Class       string            `json:"class,omitempty"`
 	Attempt     int               `json:"attempt,omitempty"`
 	DelayMS     int64             `json:"delay_ms,omitempty"`
 	Next        string            `json:"next,omitempty"`
@@ -70,9 +73,9 @@ func (s *stored) event() (Event, error) {
 		ID: s.ID, Kind: Kind(s.Kind), QueueID: s.QueueID, ReportOf: s.ReportOf, Stream: s.Stream,
 		Connector: s.Connector, TLS: s.TLS, Certificate: s.Certificate, User: s.User,
 		Credential: s.Credential, From: s.From, To: s.To, Size: s.Size, Code: s.Code,
-		Enhanced: s.Enhanced, Text: s.Text, Host: s.Host, Attempt: s.Attempt,
-		Delay: time.Duration(s.DelayMS) * time.Millisecond, Report: s.Report,
-		Site: s.Site, Throttle: s.Throttle,
+		Enhanced: s.Enhanced, Text: s.Text, Host: s.Host, Class: bounce.Class(s.Class),
+		Attempt: s.Attempt, Delay: time.Duration(s.DelayMS) * time.Millisecond,
+		Report: s.Report, Site: s.Site, Throttle: s.Throttle,
 		Stage: Stage(s.Stage), Command: s.Command, Reason: s.Reason, Labels: s.Labels,
 	}
 	var errs [3]error

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/postern-mail/postern/relay/bounce"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -60,6 +61,17 @@ func enhanced(f *delivery.Error) string {
 		return e
 	}
 	return string(class) + ".0.0"
+}
+
+// classOf returns the class of a failure.
+func classOf(f *delivery.Error) bounce.Class {
+	if isDamaged(f.Err) {
+		return bounce.System
+	}
+	return bounce.Classify(bounce.Reply{
+		Code: f.Reply.Code, Enhanced: f.Reply.Enhanced, Text: f.Reply.Text,
+		Step: bounce.Step(f.Op.String()), Host: f.Host,
+	})
 }
 
 // textOf is what the log and the events say of a failure.

@@ -19,7 +19,7 @@ func logFate(log *slog.Logger, e *event.Event, first bool) {
 	if !log.Enabled(ctx, level) {
 		return
 	}
-	line := make(line, 0, 12)
+	line := make(line, 0, 13)
 	line.text(logkey.QueueID, e.QueueID)
 	line.text(logkey.Connector, e.Connector)
 	line.text(logkey.From, e.From)
@@ -28,6 +28,7 @@ func logFate(log *slog.Logger, e *event.Event, first bool) {
 	line.text(logkey.Host, e.Host)
 	line.number(logkey.Code, e.Code)
 	line.text(logkey.Enhanced, e.Enhanced)
+	line.text(logkey.Class, string(e.Class))
 	if e.Code != 0 || e.Kind == event.Delivered {
 		line.text(logkey.Reply, e.Text)
 	} else {

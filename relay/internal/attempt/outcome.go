@@ -183,7 +183,7 @@ func (o *outcome) add(i int, told bool, e event.Event) {
 func (o *outcome) failure(f *delivery.Error, kind event.Kind) event.Event {
 	e := o.about
 	e.Kind, e.Host, e.Text = kind, f.Host, textOf(f)
-	e.Code, e.Enhanced = f.Reply.Code, f.Reply.Enhanced
+	e.Code, e.Enhanced, e.Class = f.Reply.Code, f.Reply.Enhanced, classOf(f)
 	return e
 }
 

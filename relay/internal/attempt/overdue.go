@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/postern-mail/postern/relay/bounce"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/dsn"
@@ -118,4 +119,14 @@ func lastFailure(rcpt *spool.Recipient) *delivery.Error {
 		f.Reply.Text = localCause(f)
 	}
 	return f
+}
+
+// Class returns the class of what the queue keeps of a recipient's last
+// failure; "" is none. The step is not kept, so that it may be another than
+// that of the event.
+func Class(rcpt *spool.Recipient) bounce.Class {
+	if rcpt.Status == "" {
+		return ""
+	}
+	return classOf(lastFailure(rcpt))
 }
