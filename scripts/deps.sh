@@ -2,8 +2,8 @@
 # Installs the Debian packages that tests and benchmarks drive: Postfix (its load tools, and
 # as a real peer), swaks, curl, htpasswd, Chromium, PostgreSQL and pgbouncer, OpenLDAP, and
 # readers of XML, property lists and zone files; more mail clients, proxies and next hops;
-# readers of reports and verifiers of DKIM; and nodemailer, smtp-server and a validator of
-# OpenAPI from npm.
+# readers of reports and verifiers of DKIM; and nodemailer, smtp-server, a validator of
+# OpenAPI and PostgreSQL 14 from npm.
 # Does nothing when all are there.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
@@ -72,6 +72,11 @@ install_missing() {
 }
 [ ${#missing[@]} -eq 0 ] || install_missing
 
-node=$(dirname "$0")/../examples/internal/peertest/node
-[ "$node/node_modules/.package-lock.json" -nt "$node/package-lock.json" ] ||
-	npm --prefix "$node" ci --ignore-scripts --no-audit --no-fund
+packages() {
+	[ "$1/node_modules/.package-lock.json" -nt "$1/package-lock.json" ] ||
+		npm --prefix "$1" ci --ignore-scripts --no-audit --no-fund
+}
+top=$(dirname "$0")/..
+packages "$top/examples/internal/peertest/node"
+# The oldest PostgreSQL that the queue works on, of which Debian has later ones only.
+[ "$(uname -sm)" != "Linux x86_64" ] || packages "$top/relay/spool/pgspool/testdata/postgresql14"

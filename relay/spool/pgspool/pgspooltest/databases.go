@@ -44,7 +44,7 @@ func ShiftClock(t testing.TB, url, schema string, d time.Duration) {
 	t.Helper()
 	execute(t, url, fmt.Sprintf(
 		"CREATE OR REPLACE FUNCTION %s.clock() RETURNS timestamptz LANGUAGE sql STABLE "+
-			"AS $$ SELECT now() + interval '%d microseconds' $$",
-		pgx.Identifier{schema}.Sanitize(), d.Microseconds(),
+			"AS $$ SELECT now() + interval '%f seconds' $$",
+		pgx.Identifier{schema}.Sanitize(), d.Seconds(),
 	))
 }
