@@ -49,10 +49,11 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Limit is the number of connections that a next hop takes at once: its
-// MaxConnections, or this process's part of them, or for a minute fewer after
-// it would not serve that many. domain is the one whose exchangers are meant if
-// it has no hosts.
+// Limit is the number of deliveries that are worth beginning at once for a next
+// hop: as many as have connections now, and some to wait, without which there
+// would never be more of those. It is at most MaxConnections, or this process's
+// part of them. domain is the one whose exchangers are meant if it has no
+// hosts.
 func (c *Client) Limit(to *connector.NextHop, domain string) int {
 	h := ready(to, domain)
 	return c.pool.limit(h.key, c.cfg.Part(h.MaxConnections))

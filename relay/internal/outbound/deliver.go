@@ -3,6 +3,7 @@ package outbound
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/postern-mail/postern/relay/delivery"
 )
@@ -124,6 +125,7 @@ func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
 	}
 	known := cn.maxRcpt
 	stop := context.AfterFunc(ctx, cn.close)
+	began := time.Now()
 	v := t.run(ctx, cn)
 	if n := cn.maxRcpt; n > 0 && n != known {
 		c.maxRcpt.note(cn.addr, n)
@@ -135,6 +137,9 @@ func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
 	}
 	if c.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
 		c.log(ctx, cn, t, v)
+	}
+	if v == settled && t.delivered {
+		c.pool.learn(cn.pool.key, class(t.req.Message.Size, len(t.accepted)), time.Since(began))
 	}
 	switch {
 	case v == settled && !cn.spent():

@@ -52,9 +52,9 @@
 // elsewhere. Of smart hosts, those on which fewer connections wait come first.
 //
 // A next hop that lets in a connection and then refuses to serve it, at the
-// greeting, by 421 or 432 to MAIL or by closing, while others of this client
-// are open, takes no more of them: the delivery waits for one of those, and no
-// more are made for a minute.
+// greeting, by 421 or 432 to MAIL or by closing, or refuses to be dialled,
+// while others of this client are open, takes no more of them: the delivery
+// waits for one of those, and no more are made for a minute.
 //
 // # The transaction
 //
@@ -134,6 +134,16 @@
 // Idle connections and rotation are kept by all that a NextHop says, and for
 // exchangers by the domain too: equal settings share them, whoever gave them,
 // and none uses a connection that others made.
+//
+// A next hop begins with 5 connections. While deliveries wait for one, each
+// that is delivered adds another, up to MaxConnections: a host 50 ms away has
+// 100 within 2 seconds. Once it was slow or has refused one, as many deliveries
+// as there are connections add one. While it is slow as many take an eighth
+// away, down to 5. It is slow where they take, on average, more than twice what
+// they took at best, for content as large, and half a second more: then they
+// wait for each other inside the host, and more connections do not help. One
+// that is no quicker with 5 is so by nature, and what it takes then counts as
+// its best. Without a connection for a minute it begins anew.
 //
 // A connection ends after MessagesPerConnection, or fewer if the peer says so
 // (RFC 9422), once it is as old as ConnectionAge, and when it was not used for

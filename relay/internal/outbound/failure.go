@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 
 	"github.com/postern-mail/postern/relay/delivery"
 )
@@ -54,10 +55,12 @@ func lost(ctx context.Context, op delivery.Op, enhanced string, err error) *deli
 }
 
 // crowded tells whether a failure may be about the number of connections: the
-// peer let this one in and then would not serve it.
+// peer let this one in and then would not serve it, or refused it at once.
 func crowded(e *delivery.Error) bool {
 	const greeting, ehlo, mail = delivery.OpGreeting, delivery.OpEHLO, delivery.OpMail
 	switch code := e.Reply.Code; {
+	case e.Op == delivery.OpDial:
+		return errors.Is(e.Err, syscall.ECONNREFUSED)
 	case e.Op == greeting && code != 0:
 		return true // also 554: what it serves others with, it refused nobody
 	case e.Permanent || e.Op != greeting && e.Op != ehlo && e.Op != mail:

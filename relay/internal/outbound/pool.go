@@ -3,6 +3,7 @@ package outbound
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -10,10 +11,13 @@ import (
 
 // Bounds of the pool.
 const (
-	maxHops = 1024 // next hops whose rotation is remembered without a connection
+	maxHops = 1024 // next hops that are remembered without a connection
 	// crowdFor is how long it is remembered that a next hop takes no more
 	// connections at once.
 	crowdFor = time.Minute
+	// growthFor is how long the number of connections is remembered when there
+	// are none.
+	growthFor = time.Minute
 )
 
 var errClosed = errors.New("client is closed")
@@ -34,9 +38,12 @@ type pool struct {
 // places are what the pool knows of a next hop.
 type places struct {
 	open      int // connections, idle ones included, and those being made
+	max       int // of them, by the settings; negative: no bound
 	turn      int // rotation of the next connection
 	most      int // connections it takes, until crowdEnds
 	crowdEnds time.Time
+	growth    growth
+	left      time.Time // the last connection
 	idle      []*conn
 	waits     []chan *conn // each gets a connection, or nil for leave to make one
 }
@@ -74,16 +81,44 @@ func (p *pool) get(ctx context.Context, key hopKey, max int) (*conn, error) {
 
 // at returns what is known of a next hop. The caller holds the lock.
 func (p *pool) at(key hopKey) *places {
-	if p.hops[key] == nil {
-		p.hops[key] = new(places)
+	h := p.hops[key]
+	if h == nil {
+		if len(p.hops) >= maxHops {
+			p.forget()
+		}
+		h = new(places)
+		h.growth.restart()
+		p.hops[key] = h
+	} else if h.open == 0 && time.Since(h.left) > growthFor {
+		h.growth.restart()
 	}
-	return p.hops[key]
+	return h
+}
+
+// forget makes room for another next hop, where it can among the few that it
+// looks at. Smart hosts are few and their rotation is worth keeping; recipient
+// domains have no end. The caller holds the lock.
+func (p *pool) forget() {
+	const looks = 8
+	var victim hopKey
+	n := 0
+	for key, h := range p.hops {
+		if h.open == 0 && len(h.waits) == 0 {
+			if victim = key; key.domain != "" {
+				break
+			}
+		}
+		if n++; n == looks {
+			break
+		}
+	}
+	delete(p.hops, victim)
 }
 
 // place gives leave to make a connection, or waits for one. The caller holds
 // the lock, which is given up.
 func (p *pool) place(ctx context.Context, h *places, key hopKey, max int) (*conn, error) {
-	if n := h.bound(max); n < 0 || h.open < n {
+	if h.max = max; h.open < h.bound() {
 		h.open++
 		p.mu.Unlock()
 		return nil, nil
@@ -113,19 +148,41 @@ func (p *pool) place(ctx context.Context, h *places, key hopKey, max int) (*conn
 	return nil, context.Cause(ctx)
 }
 
-// bound is max, or what is known of the next hop if that is less.
-func (h *places) bound(max int) int {
+// bound is how many connections there may be: no more than the settings say,
+// than the next hop takes, and than are worth having.
+func (h *places) bound() int { return min(h.roof(h.max), h.growth.target) }
+
+// roof is max, or what the next hop takes if that is less.
+func (h *places) roof(max int) int {
+	if max < 0 {
+		max = math.MaxInt
+	}
+	if !h.crowdEnds.IsZero() && !time.Now().Before(h.crowdEnds) {
+		h.crowdEnds = time.Time{}
+	}
 	if h.crowdEnds.IsZero() {
 		return max
 	}
-	if !time.Now().Before(h.crowdEnds) {
-		h.crowdEnds = time.Time{}
-		return max
-	}
-	if max < 0 {
-		return h.most
-	}
 	return min(max, h.most)
+}
+
+// learn takes in how long a transaction with a next hop took, which may make
+// room for others.
+func (p *pool) learn(key hopKey, class int, took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hops[key]
+	h.growth.learn(class, took, len(h.waits) > 0 && h.growth.target < h.roof(h.max))
+	for len(h.waits) > 0 && h.open < h.bound() {
+		h.open++
+		h.hand(nil)
+	}
+}
+
+// hand gives a connection, or leave to make one, to whoever waits longest.
+func (h *places) hand(c *conn) {
+	h.waits[0] <- c // which has room
+	h.waits = slices.Delete(h.waits, 0, 1)
 }
 
 // crowd takes the place of a connection away that the next hop would not serve
@@ -140,6 +197,7 @@ func (p *pool) crowd(key hopKey) bool {
 	}
 	h.open--
 	h.most, h.crowdEnds = h.open, time.Now().Add(crowdFor)
+	h.growth.refused(h.open)
 	return true
 }
 
@@ -151,15 +209,18 @@ func (p *pool) scarce(key hopKey) bool {
 	return h != nil && !h.crowdEnds.IsZero()
 }
 
-// limit is the number of connections that a next hop is known to take at once,
-// at most max.
+// limit is how many deliveries to a next hop are worth beginning at once, at
+// most max.
 func (p *pool) limit(key hopKey, max int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if h := p.hops[key]; h != nil {
-		return h.bound(max)
+	h := p.hops[key]
+	if h == nil || h.open == 0 && time.Since(h.left) > growthFor {
+		var fresh growth
+		fresh.restart()
+		return min(max, fresh.worth())
 	}
-	return max
+	return min(h.roof(max), h.growth.worth())
 }
 
 // put gives a connection back for others to use.
@@ -167,17 +228,15 @@ func (p *pool) put(c *conn) {
 	key := c.pool.key
 	p.mu.Lock()
 	h := p.hops[key]
-	if p.closed {
+	if p.closed || h.open > h.bound() {
 		p.leaveLocked(key)
 		p.mu.Unlock()
 		c.quit()
 		return
 	}
 	if len(h.waits) > 0 {
-		wait := h.waits[0]
-		h.waits = slices.Delete(h.waits, 0, 1)
+		h.hand(c)
 		p.mu.Unlock()
-		wait <- c
 		return
 	}
 	var old *conn
@@ -205,16 +264,12 @@ func (p *pool) leave(key hopKey) {
 
 func (p *pool) leaveLocked(key hopKey) {
 	h := p.hops[key]
-	if len(h.waits) > 0 {
-		h.waits[0] <- nil
-		h.waits = slices.Delete(h.waits, 0, 1)
+	if len(h.waits) > 0 && h.open <= h.bound() {
+		h.hand(nil)
 		return
 	}
-	h.open--
-	// Smart hosts are few and their rotation is worth keeping; recipient
-	// domains have no end.
-	if h.open == 0 && (key.domain != "" || len(p.hops) > maxHops) {
-		delete(p.hops, key)
+	if h.open--; h.open == 0 {
+		h.left = time.Now()
 	}
 }
 

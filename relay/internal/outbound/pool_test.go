@@ -177,9 +177,13 @@ func TestPoolBounds(t *testing.T) {
 	if n := c.Idle(); n != 100 {
 		t.Errorf("%d idle connections, want 100", n)
 	}
-	c.Close()
-	if n := c.Hops(); n != 0 {
-		t.Errorf("%d next hops, want none", n)
+	for i := range 2000 {
+		r := newRequest("hi\r\n")
+		r.Hop.Hosts, r.Domain = nil, fmt.Sprintf("[198.51.%d.%d]", 100+i/250, i%250)
+		expect(t, c.Deliver(t.Context(), r), taken)
+	}
+	if n := c.Hops(); n > 1024 {
+		t.Errorf("%d next hops, want 1024 at most", n)
 	}
 }
 
