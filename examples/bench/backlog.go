@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/postern-mail/postern/examples/internal/proc"
+	"github.com/postern-mail/postern/examples/internal/smtpsink"
+)
+
+// start is what a start with a full queue is like.
+type start struct {
+	open, first time.Duration // until it listens, and until the first delivery
+	rate        float64       // deliveries per second from then on
+	peak        float64       // MB
+}
+
+// backlog measures starts with a short queue, a long one, and one of many
+// streams.
+func (b *bench) backlog(ctx context.Context) error {
+	total, domains := b.messages(1_000_000), max(100, b.messages(10_000))
+	measured := max(200, b.messages(20_000))
+	few := measured + measured/(deadPart-1) + deadPart
+	fmt.Fprintf(b.out, "\n(backlog) %d deliveries for %d domains, one in %d is dead; the "+
+		"first %d are measured\n", total, domains, deadPart, measured)
+	w := b.columns("listens after s", "first delivery after s", "deliveries/s", "peak MB")
+	var all []start
+	for _, one := range []struct {
+		name                string
+		deliveries, streams int
+	}{
+		{fmt.Sprintf("%d deliveries", few), few, 1},
+		{fmt.Sprintf("%d deliveries", total), total, 1},
+		{fmt.Sprintf("%d in 1,000 streams", total), total, 1000},
+	} {
+		got, err := inFolder(b.dir, func(dir string) (start, error) {
+			return b.startWith(ctx, dir, one.deliveries, domains, one.streams, measured)
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", one.name, err)
+		}
+		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%.0f\t%.0f\t\n", one.name, got.open.Seconds(),
+			got.first.Seconds(), got.rate, got.peak)
+		all = append(all, got)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	short, long, streams := all[0], all[1], all[2]
+	b.atMost("listens after s", long.open.Seconds(), 3)
+	b.atMost("first delivery after s", long.first.Seconds(), 1)
+	b.atMost("peak MB", long.peak, 250)
+	b.atLeast("rate beside that of the short queue", ratio(long.rate, short.rate), 0.9)
+	b.atLeast("the same in 1,000 streams", ratio(streams.rate, short.rate), 0.8)
+	return nil
+}
+
+// arrivals notes when mail arrives.
+type arrivals struct {
+	count, want int64
+	first, last atomic.Pointer[time.Time]
+	done        chan struct{} // closed when as many have arrived as are wanted
+}
+
+func (a *arrivals) note(recipients []string) {
+	now := time.Now()
+	for range recipients {
+		switch atomic.AddInt64(&a.count, 1) {
+		case 1:
+			a.first.Store(&now)
+		case a.want:
+			a.last.Store(&now)
+			close(a.done)
+		}
+	}
+}
+
+func (b *bench) startWith(
+	ctx context.Context, dir string, deliveries, domains, streams, measured int,
+) (got start, err error) {
+	a := &arrivals{want: int64(measured), done: make(chan struct{})}
+	h, err := b.exchange(dir, a.note)
+	if err != nil {
+		return got, err
+	}
+	defer h.close()
+	set, err := h.ready(comparison{nextHop: nextHop{mx: true}})
+	if err != nil {
+		return got, err
+	}
+	err = fill(ctx, dir, stock{
+		deliveries: deliveries, perMessage: 10,
+		to: func(i int) string {
+			if i = i % domains; i%deadPart == 0 {
+				return deadOf(i)
+			}
+			return domainOf(i)
+		},
+		stream: func(i int) string {
+			if streams == 1 {
+				return ""
+			}
+			return fmt.Sprintf("s%d", i%streams)
+		},
+	})
+	if err != nil {
+		return got, err
+	}
+	begin := time.Now()
+	s, err := b.start(ctx, "gateway", dir, set)
+	if err != nil {
+		return got, err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	got.open = time.Since(begin)
+	memory := proc.WatchMemory(s.roots()...)
+	defer func() { got.peak = memory.Stop() }()
+	select {
+	case <-a.done:
+	case <-ctx.Done():
+		return got, ctx.Err()
+	case <-time.After(2 * time.Minute):
+		return got, fmt.Errorf("only %d of %d arrived", atomic.LoadInt64(&a.count), measured)
+	}
+	first, last := *a.first.Load(), *a.last.Load()
+	got.first, got.rate = first.Sub(begin), float64(measured-1)/last.Sub(first).Seconds()
+	return got, nil
+}
+
+// exchange starts the mail exchangers of all domains.
+func (b *bench) exchange(dir string, received func([]string)) (_ *hop, err error) {
+	h := &hop{id: b.identity}
+	defer func() {
+		if err != nil {
+			h.close()
+		}
+	}()
+	config := smtpsink.Config{Keywords: keywords(), Received: received}
+	if err := h.exchangers(dir, &config); err != nil {
+		return nil, err
+	}
+	s, err := smtpsink.Start(config)
+	if err != nil {
+		return nil, err
+	}
+	h.sink, h.addr, h.closes = s, s.Addr(), append(h.closes, s.Stop)
+	return h, nil
+}

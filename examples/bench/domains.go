@@ -1,0 +1,83 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"github.com/postern-mail/postern/examples/internal/nameserver"
+)
+
+const (
+	domainEnd    = ".example.net"
+	exchangerTTL = 300
+	hosts        = 16 // addresses that all mail exchangers share
+	deadPart     = 100
+)
+
+// domainOf is a domain whose mail exchanger is at one of exchangerHosts.
+func domainOf(i int) string { return "d" + strconv.Itoa(i) + domainEnd }
+
+// deadOf is a domain whose mail exchanger refuses connections.
+func deadOf(i int) string { return "dead" + strconv.Itoa(i) + domainEnd }
+
+func exchangerHosts() (all []string) {
+	for i := range hosts {
+		all = append(all, exchangerHost(i))
+	}
+	return all
+}
+
+func exchangerHost(i int) string { return "127.54.0." + strconv.Itoa(1+i%hosts) }
+
+// places tells the address of a mail exchanger by the first label of its
+// domain.
+type places func(label string) string
+
+// usual are the places of domainOf and deadOf.
+func usual(label string) string {
+	if strings.HasPrefix(label, "dead") {
+		return "127.54.255.1"
+	}
+	i, err := strconv.Atoi(strings.TrimPrefix(label, "d"))
+	if err != nil {
+		return ""
+	}
+	return exchangerHost(i)
+}
+
+// records gives each domain a mail exchanger of its own.
+func (p places) records(name string, kind uint16) []dns.RR {
+	head := dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: exchangerTTL}
+	label, isHost := strings.CutPrefix(strings.TrimSuffix(name, domainEnd+"."), "mx-")
+	at := p(label)
+	switch {
+	case at == "":
+	case kind == dns.TypeMX && !isHost:
+		return []dns.RR{&dns.MX{Hdr: head, Preference: 10, Mx: "mx-" + name}}
+	case kind == dns.TypeA && isHost:
+		return []dns.RR{&dns.A{Hdr: head, A: net.ParseIP(at)}}
+	}
+	return nil
+}
+
+// startDNS starts the DNS of the usual places.
+func startDNS(dir string) (stop func(), resolv string, err error) {
+	return startZone(dir, usual)
+}
+
+func startZone(dir string, p places) (stop func(), resolv string, err error) {
+	s, err := nameserver.Start(p.records)
+	if err != nil {
+		return nil, "", fmt.Errorf("the DNS server, which takes root: %w", err)
+	}
+	resolv = confName(dir)
+	if err := s.WriteConf(resolv); err != nil {
+		return nil, "", errors.Join(err, s.Stop())
+	}
+	return func() { _ = s.Stop() }, resolv, nil
+}
