@@ -15,6 +15,7 @@ const (
 	deadFor     = 30 * time.Second
 	noChunksFor = time.Hour
 	maxRcptFor  = time.Hour
+	noAheadFor  = 10 * time.Minute
 )
 
 // Client delivers requests. It is safe for concurrent use.
@@ -25,6 +26,8 @@ type Client struct {
 	slow     slowHosts
 	noChunks memo // addresses that offer CHUNKING and do not know BDAT
 	noPipes  memo // addresses that offer PIPELINING and answer out of order
+	noAhead  memo // addresses that do not take transactions ahead
+	noSkips  memo // addresses that run the octets of refused chunks
 	maxRcpt  memo // addresses that take so many recipients in a transaction
 	logons   logons
 	tokens   tokens
@@ -35,6 +38,7 @@ type Client struct {
 func New(cfg Config) *Client {
 	c := &Client{cfg: cfg.withDefaults()}
 	c.dead.keep, c.noChunks.keep, c.noPipes.keep = deadFor, noChunksFor, noChunksFor
+	c.noAhead.keep, c.noSkips.keep = noAheadFor, noChunksFor
 	c.maxRcpt.keep = maxRcptFor
 	c.pool.patience = c.cfg.ReadyTimeout
 	c.pool.hops = make(map[hopKey]*places)
@@ -51,9 +55,9 @@ func (c *Client) Close() error {
 
 // Limit is the number of deliveries that are worth beginning at once for a next
 // hop: as many as have connections now, and some to wait, without which there
-// would never be more of those. It is at most MaxConnections, or this process's
-// part of them. domain is the one whose exchangers are meant if it has no
-// hosts.
+// would never be more of those, each as often as deliveries go ahead on one.
+// Its connections are at most MaxConnections, or this process's part of them.
+// domain is the one whose exchangers are meant if it has no hosts.
 func (c *Client) Limit(to *connector.NextHop, domain string) int {
 	h := ready(to, domain)
 	return c.pool.limit(h.key, c.cfg.Part(h.MaxConnections))

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -15,7 +17,8 @@ import (
 // after a write failed.
 const pendingReply = 5 * time.Second
 
-// conn is an established connection, in use by one delivery at a time.
+// conn is an established connection. One delivery at a time reads it, and one
+// writes to it.
 type conn struct {
 	raw      net.Conn      // as dialled
 	net      net.Conn      // raw, or TLS on it
@@ -23,10 +26,14 @@ type conn struct {
 	addr     string        // as dialled
 	ext      extensions    // of the last EHLO
 	limit    int           // transactions the connection is good for; negative: no limit
-	maxRcpt  int           // recipients in a transaction, learned from refusals; 0: unknown
 	used     int           // transactions begun
 	open     bool          // the peer may have a transaction open: RSET comes first
-	bad      bool          // not to be used again
+	bad      atomic.Bool   // not to be used again
+	dead     bool          // nothing more can be read
+	said421  bool          // the peer has said that it is about to close
+	skips    bool          // the peer has shown that it skips refused chunks
+	runs     bool          // the peer has not shown it when it was asked to
+	order    order         // of the deliveries that use it
 	out      []byte        // commands not yet written
 	in       replyReader   // replies
 	rep      reply         // the last reply
@@ -35,6 +42,10 @@ type conn struct {
 	wait     time.Duration // for the next reply, until the clock is set
 	fellBack bool          // in the clear because TLS failed
 	pool     poolEntry     // the pool's
+
+	company     atomic.Bool // transactions have gone ahead
+	interrupted atomic.Bool // the reader's context has ended
+	mute        atomic.Bool // the writer's has
 }
 
 func newConn(raw net.Conn, host, addr string, cfg *Config) *conn {
@@ -78,14 +89,17 @@ func (c *conn) tlsBroke(h *hop, why *delivery.Error) bool {
 // a logon forgotten, or 554, with which hosts end a session of too many
 // messages. Whatever else a peer says to MAIL on such a connection may be that
 // too.
-func (c *conn) stale(rep *reply) bool {
-	return c.used > 1 && (rep.code/10 == 50 || rep.code == 530 || rep.code == 554)
+func (t *transaction) stale(rep *reply) bool {
+	return t.again && (rep.code/10 == 50 || rep.code == 530 || rep.code == 554)
 }
 
 // write sends p within the timeout.
 func (c *conn) write(p []byte, timeout time.Duration) error {
 	if err := c.net.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
 		return err
+	}
+	if c.mute.Load() {
+		return os.ErrDeadlineExceeded
 	}
 	_, err := c.net.Write(p)
 	return err
@@ -95,9 +109,10 @@ func (c *conn) write(p []byte, timeout time.Duration) error {
 // another command than the one it is read for.
 var errUnasked = errors.New("reply without a command")
 
-// flush sends the commands gathered in out, when all before are answered.
-func (c *conn) flush() error {
-	if c.in.buffered() {
+// flush sends the commands gathered in out, when all before are answered or the
+// replies are for others.
+func (c *conn) flush(ahead bool) error {
+	if !ahead && c.in.buffered() {
 		return errUnasked
 	}
 	err := c.write(c.out, c.times.CommandTimeout)
@@ -110,11 +125,14 @@ func (c *conn) flush() error {
 func (c *conn) read(timeout time.Duration, each func([]byte)) (*reply, error) {
 	c.wait = timeout
 	if err := c.in.read(&c.rep, each); err != nil {
-		c.bad = true
+		if c.dead = !c.interrupted.Load(); c.dead {
+			c.bad.Store(true)
+		}
 		return nil, err
 	}
 	if c.rep.code == 421 { // RFC 5321 section 3.8: the peer is about to close
-		c.bad = true
+		c.bad.Store(true)
+		c.said421 = true
 	}
 	return &c.rep, nil
 }
@@ -128,13 +146,16 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 		c.wait = 0
 	}
+	if c.interrupted.Load() {
+		return 0, os.ErrDeadlineExceeded
+	}
 	return c.net.Read(p)
 }
 
 // command sends one line and waits for its reply.
 func (c *conn) command(line string, each func([]byte)) (*reply, error) {
 	c.out = append(append(c.out[:0], line...), '\r', '\n')
-	if err := c.flush(); err != nil {
+	if err := c.flush(false); err != nil {
 		return nil, err
 	}
 	return c.read(c.times.CommandTimeout, each)
@@ -143,7 +164,7 @@ func (c *conn) command(line string, each func([]byte)) (*reply, error) {
 // part says good-bye and waits a moment for the peer to close: it has no room
 // for another connection before.
 func (c *conn) part() {
-	if !c.bad && c.write([]byte("QUIT\r\n"), time.Second) == nil {
+	if !c.bad.Load() && c.write([]byte("QUIT\r\n"), time.Second) == nil {
 		c.net.SetReadDeadline(time.Now().Add(time.Second))
 		io.Copy(io.Discard, io.LimitReader(c.net, maxReplyBytes))
 	}
@@ -152,7 +173,7 @@ func (c *conn) part() {
 
 // quit says good-bye without waiting for an answer, and closes.
 func (c *conn) quit() {
-	if !c.bad {
+	if !c.bad.Load() {
 		c.write([]byte("QUIT\r\n"), time.Second)
 	}
 	c.close()

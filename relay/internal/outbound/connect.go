@@ -47,6 +47,7 @@ func (c *Client) connect(ctx context.Context, h *hop, t endpoint) (*conn, *deliv
 	if c.noPipes.has(t.addr) {
 		cn.ext.pipelining = false
 	}
+	cn.order.alone, cn.runs = c.noAhead.has(t.addr), c.noSkips.has(t.addr)
 	if c.noChunks.has(t.addr) {
 		cn.ext.chunking, cn.ext.binary = false, false
 	}

@@ -55,8 +55,9 @@ func (c *content) next() error {
 	return err
 }
 
-// chunk returns the block as a BDAT chunk (RFC 3030 section 2).
-func (c *content) chunk() ([]byte, error) {
+// chunk returns the block as a BDAT chunk (RFC 3030 section 2), behind the
+// commands of before, of which there are at most maxBatchBytes.
+func (c *content) chunk(before []byte) ([]byte, error) {
 	if err := c.head.check(c.block(), c.last); err != nil {
 		return nil, err
 	}
@@ -66,8 +67,9 @@ func (c *content) chunk() ([]byte, error) {
 		cmd = append(cmd, " LAST"...)
 	}
 	cmd = append(cmd, "\r\n"...)
-	start := gapSize - len(cmd)
-	copy(c.buf[start:], cmd)
+	start := gapSize - len(cmd) - len(before)
+	copy(c.buf[start:], before)
+	copy(c.buf[gapSize-len(cmd):], cmd)
 	return c.buf[start : gapSize+c.n], nil
 }
 

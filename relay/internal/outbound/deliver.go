@@ -35,7 +35,7 @@ func (c *Client) Deliver(ctx context.Context, r *Request) []delivery.Result {
 // attempt makes one mail transaction on an idle connection or a new one.
 func (c *Client) attempt(ctx context.Context, t *transaction, h *hop) {
 	for {
-		cn, err := c.pool.get(ctx, h.key, c.cfg.Part(h.MaxConnections))
+		cn, err := c.pool.get(ctx, h.key, c.cfg.Part(h.MaxConnections), &t.seat)
 		if err != nil {
 			t.give(lost(ctx, delivery.OpDial, "4.4.1", err))
 			return
@@ -46,8 +46,11 @@ func (c *Client) attempt(ctx context.Context, t *transaction, h *hop) {
 				return
 			case v == broken && (t.ended || ctx.Err() != nil):
 				t.give(t.lost)
-				c.pool.leave(h.key)
+				c.vacate(t)
 				return
+			case t.seat.gone: // once more, and not ahead of its turn
+				t.seat.may = false
+				continue
 			}
 			// The peer had left it, as idle connections are, or had enough of
 			// it. It did not refuse the message: once more on a new one.
@@ -61,6 +64,14 @@ func (c *Client) attempt(ctx context.Context, t *transaction, h *hop) {
 			c.pool.leave(h.key)
 			return
 		}
+	}
+}
+
+// vacate gives the place of a connection up that has ended, if it is not
+// another's.
+func (c *Client) vacate(t *transaction) {
+	if !t.seat.gone {
+		c.pool.leave(t.hop.key)
 	}
 }
 
@@ -104,7 +115,7 @@ func (c *Client) runAt(
 			return nil
 		case v == broken && (t.mailed || t.ended):
 			t.give(t.lost)
-			c.pool.leave(h.key)
+			c.vacate(t)
 			return nil
 		case n == maxTries:
 			return t.lost
@@ -118,23 +129,19 @@ func (c *Client) runAt(
 
 // run makes a transaction on a connection and, when that is settled, gives the
 // connection back to the pool. Otherwise the connection is closed and its place
-// in the pool still held.
+// in the pool still held, unless the seat says that they are another's.
 func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
-	if len(t.todo) > 1 {
-		cn.maxRcpt = c.maxRcpt.number(cn.addr)
+	s := &t.seat
+	if !s.behind {
+		s.stand()
+		cn.order.pool, cn.order.front = &c.pool, s
 	}
-	known := cn.maxRcpt
-	stop := context.AfterFunc(ctx, cn.close)
-	began := time.Now()
+	known := c.recipientLimit(cn, t)
+	use, began := s.uses.Load(), time.Now()
+	stop := context.AfterFunc(ctx, func() { c.pool.interrupt(cn, s, use) })
 	v := t.run(ctx, cn)
-	if n := cn.maxRcpt; n > 0 && n != known {
-		c.maxRcpt.note(cn.addr, n)
-	} else if n != known {
-		c.maxRcpt.remove(cn.addr)
-	}
-	if !stop() {
-		cn.bad = true
-	}
+	stopped := stop()
+	c.learn(cn, t, v, known)
 	if c.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
 		c.log(ctx, cn, t, v)
 	}
@@ -142,32 +149,55 @@ func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
 		c.pool.learn(cn.pool.key, class(t.req.Message.Size, len(t.accepted)), time.Since(began))
 	}
 	switch {
-	case v == settled && !cn.spent():
-		c.pool.put(cn)
+	case s.gone:
+	case s.behind:
+		c.pool.withdraw(cn, s)
+	case c.pool.pass(cn, s, v != settled && !(v == broken && t.ended)):
 	case v == settled:
-		if c.pool.scarce(cn.pool.key) {
-			cn.part() // first: the peer counts connections too
-		} else {
-			cn.quit()
+		if !stopped || s.debt+s.owed > 0 {
+			cn.bad.Store(true)
 		}
-		c.pool.leave(cn.pool.key)
-	case v == noChunks:
-		c.noChunks.add(cn.addr)
-		cn.close()
-	case v == noPipes:
-		c.noPipes.add(cn.addr)
-		cn.close()
+		c.pool.release(cn)
 	default:
 		cn.close()
 	}
 	return v
 }
 
+// recipientLimit looks up how many recipients the peer takes, for a message
+// that has several.
+func (c *Client) recipientLimit(cn *conn, t *transaction) int {
+	if len(t.req.Recipients) > 1 {
+		t.maxRcpt = c.maxRcpt.number(cn.addr)
+	}
+	return t.maxRcpt
+}
+
+// learn remembers what a transaction has taught of the peer.
+func (c *Client) learn(cn *conn, t *transaction, v verdict, maxRcpt int) {
+	if n := t.maxRcpt; n > 0 && n != maxRcpt {
+		c.maxRcpt.note(cn.addr, n)
+	} else if n != maxRcpt {
+		c.maxRcpt.remove(cn.addr)
+	}
+	switch {
+	case v == noChunks:
+		c.noChunks.add(cn.addr)
+	case v == noPipes:
+		c.noPipes.add(cn.addr)
+	}
+	if t.outran {
+		c.noAhead.add(cn.addr)
+	}
+	if t.runs {
+		c.noSkips.add(cn.addr)
+	}
+}
+
 func (c *Client) log(ctx context.Context, cn *conn, t *transaction, v verdict) {
 	args := []any{
-		"queue_id", t.req.QueueID, "host", cn.host, "transaction", cn.used, "accepted",
-		len(t.accepted),
-		"delivered", t.delivered,
+		"queue_id", t.req.QueueID, "host", cn.host, "transaction", t.nth, "ahead", t.ahead,
+		"accepted", len(t.accepted), "delivered", t.delivered,
 	}
 	if v != settled {
 		args = append(

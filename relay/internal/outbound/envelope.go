@@ -22,6 +22,7 @@ func (t *transaction) envelope(
 			}
 		}
 	}
+	t.appendProbe(c)
 	t.appendMail(c)
 	t.due.mail = true
 	if !c.ext.pipelining {
@@ -37,7 +38,7 @@ func (t *transaction) envelope(
 	}
 	if !t.due.data {
 		c.out = append(c.out, "DATA\r\n"...)
-		if err := c.flush(); err != nil {
+		if err := c.flush(t.seat.behind); err != nil {
 			return t.unwritten(ctx, c, delivery.OpData, err), false
 		}
 	}
@@ -79,13 +80,19 @@ func (t *transaction) exchange(
 	if t.due.rset || t.due.mail {
 		op = delivery.OpMail
 	}
-	if err := c.flush(); err != nil {
+	if err := c.flush(t.seat.behind); err != nil {
 		return t.unwritten(ctx, c, op, err), false
+	}
+	if v, ok = t.await(ctx, c); !ok {
+		return v, false
 	}
 	if t.due.rset {
 		if v, ok = t.readReset(ctx, c); !ok {
 			return v, false
 		}
+	}
+	if v, ok = t.readProbe(ctx, c); !ok {
+		return v, false
 	}
 	if t.due.mail {
 		if v, ok = t.readMail(ctx, c, asked, upto); !ok {
@@ -117,7 +124,7 @@ func (t *transaction) readMail(
 	switch {
 	case err != nil:
 		return t.stop(ctx, c, op, err), false
-	case rep.code == 421 || rep.code == 432 || rep.class() != 2 && c.used > 1:
+	case rep.code == 421 || rep.code == 432 || rep.class() != 2 && t.again:
 		// It speaks of the connection, or may do so.
 		return t.closing(c, op, rep), false
 	case c.outOfOrder(rep):
@@ -127,6 +134,8 @@ func (t *transaction) readMail(
 		t.settle(asked, answered(c, op, rep))
 		t.skip(c, upto)
 		return settled, false
+	case t.misplaced(c, op, rep):
+		return t.outOfStep(ctx, c, op), false
 	}
 	t.due.mail, t.mailed, c.open = false, true, true
 	return settled, true
@@ -143,16 +152,18 @@ func (t *transaction) readRecipients(
 		switch {
 		case err != nil:
 			return t.stop(ctx, c, op, err), false
-		case c.stale(rep):
+		case t.stale(rep):
 			return t.closing(c, op, rep), false
 		case c.outOfOrder(rep):
 			t.closing(c, op, rep)
 			return noPipes, false
 		case rep.code == 421:
 			if len(t.accepted) > 0 && len(t.over) == 0 {
-				c.maxRcpt = len(t.accepted)
+				t.maxRcpt = len(t.accepted)
 			}
 			return t.closing(c, op, rep), false
+		case t.misplaced(c, op, rep):
+			return t.outOfStep(ctx, c, op), false
 		}
 		t.recipient(c, asked[t.due.next], rep)
 	}
@@ -166,7 +177,7 @@ func (t *transaction) recipient(c *conn, i int, rep *reply) {
 	if rep.class() == 2 {
 		t.accepted = append(t.accepted, i)
 		if len(t.over) > 0 {
-			c.maxRcpt = 0
+			t.maxRcpt = 0
 		}
 		return
 	}
@@ -177,10 +188,10 @@ func (t *transaction) recipient(c *conn, i int, rep *reply) {
 	t.res[i] = later(c, delivery.OpRcpt, rep)
 	switch {
 	case len(t.accepted) == 0:
-		c.maxRcpt = 0 // it is not the number
+		t.maxRcpt = 0 // it is not the number
 	default:
 		if t.over = append(t.over, i); len(t.over) == 1 {
-			c.maxRcpt = len(t.accepted)
+			t.maxRcpt = len(t.accepted)
 		}
 	}
 }
@@ -208,7 +219,7 @@ func (t *transaction) skip(c *conn, replies int) {
 	for range replies {
 		rep, err := c.read(c.times.CommandTimeout, nil)
 		if err != nil || rep.class() == 3 {
-			c.bad = true // the peer waits for content that is for nobody
+			c.bad.Store(true) // the peer waits for content that is for nobody
 			return
 		}
 	}
@@ -229,9 +240,9 @@ func (t *transaction) data(ctx context.Context, c *conn) (verdict, bool) {
 	if rep.class() < 4 {
 		// Out of step, or waiting for the content of a message that nobody gets
 		// (RFC 2920 section 3.1).
-		c.bad = true
+		c.bad.Store(true)
 	}
-	if len(t.accepted) > 0 && (rep.code == 421 || c.stale(rep)) {
+	if len(t.accepted) > 0 && (rep.code == 421 || t.stale(rep) || t.doubtful(rep)) {
 		return t.closing(c, delivery.OpData, rep), false
 	}
 	if len(t.accepted) > 0 && c.outOfOrder(rep) {

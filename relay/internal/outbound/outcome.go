@@ -23,7 +23,7 @@ const (
 	broken                  // the connection was lost on the way: transaction.lost tells why
 	noChunks                // the peer has offered CHUNKING and does not know BDAT
 	noPipes                 // the peer has offered PIPELINING and answered out of order
-	tooMany                 // the connection was lost over more recipients than conn.maxRcpt
+	tooMany                 // the connection was lost over more recipients than transaction.maxRcpt
 )
 
 // decided tells whether a recipient has its result.
@@ -53,7 +53,10 @@ func (t *transaction) settle(list []int, r delivery.Result) {
 
 // stop notes that the connection broke, or was given up.
 func (t *transaction) stop(ctx context.Context, c *conn, op delivery.Op, err error) verdict {
-	c.bad = true
+	if !c.interrupted.Load() {
+		c.bad.Store(true)
+	}
+	t.outran = t.ahead && c.dead && !t.ended && !c.said421 && ctx.Err() == nil
 	t.lost = at(c.host, lost(ctx, op, "4.4.2", err))
 	return broken
 }
@@ -61,7 +64,8 @@ func (t *transaction) stop(ctx context.Context, c *conn, op delivery.Op, err err
 // closing notes that the peer gives the connection up, with a reply that says
 // so.
 func (t *transaction) closing(c *conn, op delivery.Op, rep *reply) verdict {
-	c.bad = true
+	c.bad.Store(true)
+	t.outran = t.ahead && rep.code/10 == 50
 	t.lost = at(c.host, refused(op, rep))
 	t.lost.Permanent = false
 	return broken
@@ -102,6 +106,9 @@ func (t *transaction) refuse(c *conn, rep *reply) {
 // has closed: "552 too large" in the midst of the content says more than a
 // reset.
 func (t *transaction) unwritten(ctx context.Context, c *conn, op delivery.Op, err error) verdict {
+	if t.seat.behind {
+		return t.cut(ctx, c, op, err)
+	}
 	for range maxBatch + maxChunks {
 		if ctx.Err() != nil {
 			break
@@ -114,11 +121,11 @@ func (t *transaction) unwritten(ctx context.Context, c *conn, op delivery.Op, er
 		case rep.class() < 4:
 			continue // to something before
 		case op == delivery.OpContent && rep.code != 421:
-			c.bad = true
+			c.bad.Store(true)
 			t.refuse(c, rep)
 			return settled
 		}
-		c.bad = true
+		c.bad.Store(true)
 		return t.closing(c, op, rep)
 	}
 	return t.stop(ctx, c, op, err)
@@ -127,14 +134,14 @@ func (t *transaction) unwritten(ctx context.Context, c *conn, op delivery.Op, er
 // unfit gives up in the midst of a content that cannot go on. The connection
 // closes short of its end, and the peer drops what it has.
 func (t *transaction) unfit(c *conn, err error) verdict {
-	c.bad = true
+	c.bad.Store(true)
 	t.settle(t.accepted, failure(at(c.host, permanent(delivery.OpContent, "5.6.11", err))))
 	return settled
 }
 
 // unread gives up in the midst of the content because it cannot be read on.
 func (t *transaction) unread(ctx context.Context, c *conn, err error) verdict {
-	c.bad = true
+	c.bad.Store(true)
 	t.settle(t.accepted, failure(at(c.host, lost(ctx, delivery.OpContent, "4.3.0", err))))
 	return settled
 }

@@ -45,13 +45,18 @@ type places struct {
 	growth    growth
 	left      time.Time // the last connection
 	idle      []*conn
-	waits     []chan *conn // each gets a connection, or nil for leave to make one
+	joinable  []*conn // busy, and a delivery may go ahead on them
+	pressed   bool    // a delivery has gone ahead for lack of a connection
+	depth     int     // deliveries that one of its connections can have; 0: unknown
+	waits     []*seat // each gets a connection, or nil for leave to make one
 }
 
 // get returns an idle connection, or nil for leave to make one: then either put
-// or leave must follow. When max connections are open already, it waits for one
-// of them. No bound when max is negative.
-func (p *pool) get(ctx context.Context, key hopKey, max int) (*conn, error) {
+// or leave must follow. When max connections are open already, it goes ahead on
+// one of them, which the seat then tells, or waits for one. No bound when max
+// is negative.
+func (p *pool) get(ctx context.Context, key hopKey, max int, s *seat) (*conn, error) {
+	s.stand()
 	p.mu.Lock()
 	for {
 		if p.closed {
@@ -60,7 +65,7 @@ func (p *pool) get(ctx context.Context, key hopKey, max int) (*conn, error) {
 		}
 		h := p.at(key)
 		if len(h.idle) == 0 {
-			return p.place(ctx, h, key, max)
+			return p.place(ctx, h, key, max, s)
 		}
 		c := h.idle[len(h.idle)-1]
 		h.idle = h.idle[:len(h.idle)-1]
@@ -117,33 +122,41 @@ func (p *pool) forget() {
 
 // place gives leave to make a connection, or waits for one. The caller holds
 // the lock, which is given up.
-func (p *pool) place(ctx context.Context, h *places, key hopKey, max int) (*conn, error) {
+func (p *pool) place(
+	ctx context.Context, h *places, key hopKey, max int, s *seat,
+) (*conn, error) {
 	if h.max = max; h.open < h.bound() {
 		h.open++
 		p.mu.Unlock()
 		return nil, nil
 	}
-	wait := make(chan *conn, 1)
-	h.waits = append(h.waits, wait)
+	if c := p.join(h, s); c != nil {
+		p.mu.Unlock()
+		return c, nil
+	}
+	h.waits = append(h.waits, s)
 	p.mu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(ctx, p.patience, errNoPlace)
 	defer cancel()
 	select {
-	case c := <-wait:
+	case c := <-s.word:
 		return c, nil
 	case <-ctx.Done():
 	}
 	p.mu.Lock()
-	if i := slices.Index(h.waits, wait); i >= 0 {
+	if i := slices.Index(h.waits, s); i >= 0 {
 		h.waits = slices.Delete(h.waits, i, i+1)
 		p.mu.Unlock()
 		return nil, context.Cause(ctx)
 	}
 	p.mu.Unlock()
-	if c := <-wait; c != nil { // came at the same moment: pass it on
-		p.put(c)
-	} else {
+	switch c := <-s.word; { // came at the same moment: pass it on
+	case c == nil:
 		p.leave(key)
+	case s.behind:
+		p.withdraw(c, s)
+	default:
+		p.put(c)
 	}
 	return nil, context.Cause(ctx)
 }
@@ -172,7 +185,9 @@ func (p *pool) learn(key hopKey, class int, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h := p.hops[key]
-	h.growth.learn(class, took, len(h.waits) > 0 && h.growth.target < h.roof(h.max))
+	wanted := len(h.waits) > 0 || h.pressed
+	h.pressed = false
+	h.growth.learn(class, took, wanted && h.growth.target < h.roof(h.max))
 	for len(h.waits) > 0 && h.open < h.bound() {
 		h.open++
 		h.hand(nil)
@@ -181,7 +196,7 @@ func (p *pool) learn(key hopKey, class int, took time.Duration) {
 
 // hand gives a connection, or leave to make one, to whoever waits longest.
 func (h *places) hand(c *conn) {
-	h.waits[0] <- c // which has room
+	h.waits[0].word <- c // which has room
 	h.waits = slices.Delete(h.waits, 0, 1)
 }
 
@@ -209,8 +224,8 @@ func (p *pool) scarce(key hopKey) bool {
 	return h != nil && !h.crowdEnds.IsZero()
 }
 
-// limit is how many deliveries to a next hop are worth beginning at once, at
-// most max.
+// limit is how many deliveries to a next hop are worth beginning at once, on at
+// most max connections.
 func (p *pool) limit(key hopKey, max int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -220,7 +235,21 @@ func (p *pool) limit(key hopKey, max int) int {
 		fresh.restart()
 		return min(max, fresh.worth())
 	}
-	return min(h.roof(max), h.growth.worth())
+	return h.deliveries(max)
+}
+
+// release ends the use of a connection.
+func (p *pool) release(c *conn) {
+	switch {
+	case !c.spent():
+		p.put(c)
+		return
+	case p.scarce(c.pool.key):
+		c.part() // first: the peer counts connections too
+	default:
+		c.quit()
+	}
+	p.leave(c.pool.key)
 }
 
 // put gives a connection back for others to use.

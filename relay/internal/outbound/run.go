@@ -9,25 +9,27 @@ import (
 // run makes one mail transaction for the recipients in todo. When they are
 // settled, todo has those that need another.
 func (t *transaction) run(ctx context.Context, c *conn) verdict {
-	t.mailed, t.ended, t.delivered = false, false, false
+	t.mailed, t.ended, t.delivered, t.ahead = false, false, false, t.seat.behind
+	t.outran, t.runs = false, false
 	t.accepted, t.over = t.accepted[:0], t.over[:0]
 	for _, i := range t.todo {
 		t.res[i] = delivery.Result{}
 	}
 	c.used++
+	t.nth, t.again = c.used, c.used > 1
 	defer t.body.close()
 	if !t.admit(ctx, c) {
 		return settled
 	}
 	asked := t.todo
-	for _, n := range []int{c.ext.maxRcpt, c.maxRcpt} {
+	for _, n := range []int{c.ext.maxRcpt, t.maxRcpt} {
 		if n > 0 && n < len(asked) {
 			asked = asked[:n]
 		}
 	}
 	t.asked = len(asked)
 	switch v := t.transact(ctx, c, asked); {
-	case v == broken && !t.ended && 0 < c.maxRcpt && c.maxRcpt < len(asked):
+	case v == broken && !t.ended && 0 < t.maxRcpt && t.maxRcpt < len(asked):
 		return tooMany
 	case v != settled:
 		return v
@@ -47,6 +49,11 @@ func (t *transaction) run(ctx context.Context, c *conn) verdict {
 }
 
 func (t *transaction) transact(ctx context.Context, c *conn, asked []int) verdict {
+	if t.mayFly(c, asked) {
+		if v, fits := t.fly(ctx, c, asked); fits {
+			return v
+		}
+	}
 	data := !c.ext.chunking
 	if v, ok := t.envelope(ctx, c, asked, data); !ok {
 		return v

@@ -18,6 +18,7 @@ func (t *transaction) sendData(ctx context.Context, c *conn) verdict {
 			return t.unwritten(ctx, c, delivery.OpContent, err)
 		}
 		if t.body.last {
+			t.end(c, 0)
 			return t.final(ctx, c)
 		}
 		if err := t.body.next(); err != nil {
@@ -26,18 +27,31 @@ func (t *transaction) sendData(ctx context.Context, c *conn) verdict {
 	}
 }
 
+// end gives up the writing turn, with so many replies owed before the last: all
+// of the content is written.
+func (t *transaction) end(c *conn, owed int) {
+	c.open = false // the reply to the content ends the transaction
+	if t.seat.owed = owed + 1; t.hop.LMTP {
+		t.seat.owed = owed + len(t.accepted)
+	}
+	c.order.pool.offer(c, &t.seat)
+}
+
 // sendChunks sends the content as it is stored (RFC 3030). The first chunk
 // waits for the replies to RCPT although the standard allows otherwise: a peer
 // that takes no recipient and does not skip the chunk would run it as commands.
 func (t *transaction) sendChunks(ctx context.Context, c *conn) verdict {
 	for outstanding := 1; ; outstanding++ {
-		b, err := t.body.chunk()
+		b, err := t.body.chunk(nil)
 		if err != nil {
 			return t.unfit(c, err)
 		}
 		t.ended = t.body.last
 		if err := c.write(b, c.times.WriteTimeout); err != nil {
 			return t.unwritten(ctx, c, delivery.OpContent, err)
+		}
+		if t.body.last {
+			t.end(c, outstanding-1)
 		}
 		allowed := maxChunks
 		switch {
@@ -47,14 +61,14 @@ func (t *transaction) sendChunks(ctx context.Context, c *conn) verdict {
 			allowed = 0
 		}
 		for ; outstanding > allowed; outstanding-- {
-			rep, err := c.read(c.times.CommandTimeout, nil)
+			rep, err := t.read(c, c.times.CommandTimeout)
 			if err != nil {
 				return t.stop(ctx, c, delivery.OpData, err)
 			}
 			if rep.class() == 2 {
 				continue
 			}
-			c.bad = true // chunks may be on their way
+			c.bad.Store(true) // chunks may be on their way
 			if unknown(rep) {
 				return t.unknown(c, rep)
 			}
@@ -86,19 +100,21 @@ func (t *transaction) unknown(c *conn, rep *reply) verdict {
 // recipient accepted (RFC 2033 section 4.2).
 func (t *transaction) final(ctx context.Context, c *conn) verdict {
 	if !t.hop.LMTP {
-		rep, err := c.read(c.times.FinalTimeout, nil)
+		rep, err := t.read(c, c.times.FinalTimeout)
 		if err != nil {
 			return t.stop(ctx, c, delivery.OpData, err)
 		}
 		if c.ext.chunking && unknown(rep) {
 			return t.unknown(c, rep)
 		}
-		c.open = false
+		if t.misplaced(c, delivery.OpData, rep) {
+			return t.outOfStep(ctx, c, delivery.OpData)
+		}
 		t.conclude(c, delivery.OpData, t.accepted, rep)
 		return settled
 	}
 	for k := range t.accepted {
-		rep, err := c.read(c.times.FinalTimeout, nil)
+		rep, err := t.read(c, c.times.FinalTimeout)
 		if err != nil {
 			t.stop(ctx, c, delivery.OpLMTP, err)
 			t.settle(t.accepted[k:], failure(t.lost))
@@ -113,7 +129,6 @@ func (t *transaction) final(ctx context.Context, c *conn) verdict {
 			return settled
 		}
 	}
-	c.open = false
 	return settled
 }
 
@@ -122,7 +137,8 @@ func (t *transaction) conclude(c *conn, op delivery.Op, list []int, rep *reply) 
 	if r.Delivered {
 		t.delivered = true
 	} else if rep.class() == 3 {
-		c.bad = true
+		c.bad.Store(true)
+		c.dead = true // out of step
 	}
 	t.settle(list, r)
 }

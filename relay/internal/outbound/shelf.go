@@ -16,7 +16,7 @@ type poolEntry struct {
 
 // spent tells that a connection has served its time, or cannot be used again.
 func (c *conn) spent() bool {
-	return c.bad || c.limit >= 0 && c.used >= c.limit || !time.Now().Before(c.pool.ends)
+	return c.bad.Load() || c.limit >= 0 && c.used >= c.limit || !time.Now().Before(c.pool.ends)
 }
 
 // shelf is all idle connections, in the order in which they became idle.

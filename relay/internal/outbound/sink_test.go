@@ -30,6 +30,7 @@ type sink struct {
 	lmtp       bool
 	tls        *tls.Config
 	discard    bool // keeps no messages
+	runs       bool // the octets of refused chunks are commands to it
 
 	accepted atomic.Int64
 	conns    atomic.Int64
@@ -104,7 +105,10 @@ func (s *sink) serve(c net.Conn) {
 		case "MAIL":
 			rcpts, body = 0, body[:0]
 			reply("250 2.1.0 ok")
+		case "NOOP":
+			reply("250 2.0.0 ok")
 		case "RSET":
+			rcpts, body = 0, body[:0]
 			reply("250 2.0.0 ok")
 		case "RCPT":
 			rcpts++
@@ -130,6 +134,9 @@ func (s *sink) serve(c net.Conn) {
 		case "BDAT":
 			size, last, _ := strings.Cut(arg, " ")
 			n, _ := strconv.Atoi(size)
+			if rcpts == 0 && s.runs {
+				n = 0
+			}
 			if s.discard {
 				r.Discard(n)
 			} else {
@@ -139,7 +146,9 @@ func (s *sink) serve(c net.Conn) {
 				}
 				body = append(body, chunk...)
 			}
-			if last == "LAST" {
+			if rcpts == 0 {
+				reply("503 5.5.1 nobody is to get it")
+			} else if last == "LAST" {
 				done()
 			} else {
 				reply("250 2.0.0 chunk")

@@ -20,7 +20,14 @@ type transaction struct {
 	// transaction, over those of which the peer says that they are too many for
 	// it. All are indexes into res.
 	todo, accepted, over []int
-	asked                int // of todo, in this transaction
+	asked                int  // of todo, in this transaction
+	maxRcpt              int  // recipients that the peer takes, learned from refusals; 0: unknown
+	nth                  int  // of the connection's transactions
+	again                bool // the connection was used before
+	ahead                bool // behind a transaction that had not ended
+	outran               bool // going ahead was more than the peer could take
+	runs                 bool // the peer has run the octets of a refused chunk
+	seat                 seat
 	due                  due
 	mailed               bool // MAIL was accepted
 	ended                bool // the end of the content may have reached the peer
@@ -39,6 +46,7 @@ type transaction struct {
 func (t *transaction) begin(r *Request) {
 	t.req, t.res, t.plan = r, make([]delivery.Result, len(r.Recipients)), nil
 	t.keep, t.signed, t.signatures = false, false, nil
+	t.maxRcpt, t.seat.may = 0, true
 	t.spell()
 	t.todo = t.todo[:0]
 	for i := range r.Recipients {
@@ -120,6 +128,6 @@ func inASCII(address string) string {
 
 // due says which replies are outstanding.
 type due struct {
-	rset, mail, data bool
-	next             int // the first recipient without
+	rset, probe, mail, data bool
+	next                    int // the first recipient without
 }

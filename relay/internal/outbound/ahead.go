@@ -1,0 +1,348 @@
+package outbound
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/postern-mail/postern/relay/delivery"
+)
+
+// Bounds of what goes ahead on a connection.
+const (
+	// aheadDepth is how many deliveries a connection can have whose peer skips
+	// refused chunks. Each of those under way has written less than a buffer.
+	aheadDepth = 8
+	// maxUnread bounds their recipients: replies to them must fit into the
+	// buffers between the two sides (RFC 2920 section 3.1).
+	maxUnread = 64
+	// quickReply is how soon the last reply must come for others to go ahead.
+	quickReply = time.Second
+	// turnPatience is how long a delivery that has sent no content waits for
+	// the reading turn, until it goes elsewhere.
+	turnPatience = 5 * time.Second
+)
+
+var (
+	errTurn    = errors.New("the transaction before took too long")
+	errInFront = errors.New("connection lost in the transaction before")
+	errEnding  = errors.New("the peer ends the connection")
+)
+
+// order is the order of the deliveries on a connection. The first has the
+// reading turn: what arrives is for it. The last has the writing turn until it
+// has written the end of its content; then another may go ahead. The lock is
+// the pool's.
+type order struct {
+	pool    *pool
+	front   *seat
+	behind  []*seat
+	writing bool // the last has not written all
+	open    bool // for others: in places.joinable
+	quick   bool // the last reply came soon
+	alone   bool // nobody goes ahead here
+	odd     bool // replies cannot be told apart; the reader's
+	shut    bool // closed for a context that has ended
+}
+
+// seat is the place of a delivery in the order of a connection, or in the line
+// for one.
+type seat struct {
+	// word brings a connection, or leave to make one; to whom is ahead, the
+	// reading turn, or nil for a connection that broke.
+	word       chan *conn
+	timer      *time.Timer
+	uses       atomic.Uint32
+	may        bool      // go ahead
+	behind     bool      // the reading turn is another's; its own to change
+	gone       bool      // the connection, and its place in the pool, are another's
+	sent       bool      // all of the content is written, ahead of the turn
+	recipients int       // asked ahead of the turn
+	owed       int       // replies that are still to come, once all is written
+	debt       int       // replies to those in front, which have left
+	since      time.Time // when the last reply began to be waited for
+}
+
+// stand makes a seat ready for a connection.
+func (s *seat) stand() {
+	if s.word == nil {
+		s.word = make(chan *conn, 1)
+	}
+	s.uses.Add(1)
+	s.behind, s.gone, s.sent = false, false, false
+	s.recipients, s.owed, s.debt, s.since = 0, 0, 0, time.Time{}
+}
+
+// join takes the writing turn of a busy connection, if one is to be had and
+// nobody has waited for it before. The caller holds the lock.
+func (p *pool) join(h *places, s *seat) *conn {
+	if !s.may || len(h.joinable) == 0 || len(h.waits) > 0 {
+		return nil
+	}
+	c := h.joinable[0]
+	p.follow(h, c, s)
+	return c
+}
+
+// follow puts a delivery behind those of a connection.
+func (p *pool) follow(h *places, c *conn, s *seat) {
+	p.shun(h, c)
+	h.pressed = true
+	c.company.Store(true)
+	s.behind, c.order.writing = true, true
+	c.order.behind = append(c.order.behind, s)
+}
+
+// shun lets nobody go ahead on a connection for now.
+func (p *pool) shun(h *places, c *conn) {
+	if c.order.open {
+		c.order.open = false
+		i := slices.Index(h.joinable, c)
+		h.joinable = slices.Delete(h.joinable, i, i+1)
+	}
+}
+
+// depth is how many deliveries a connection can have at once.
+func (c *conn) depth() int {
+	switch {
+	case !c.ext.pipelining || c.order.alone:
+		return 1
+	case c.skips:
+		return aheadDepth
+	}
+	return 2
+}
+
+// deliveries is how many are worth beginning at once, on at most so many
+// connections.
+func (h *places) deliveries(connections int) int {
+	return min(h.roof(connections), h.growth.worth()) * max(1, h.depth)
+}
+
+// offer gives up the writing turn: the end of the content is written.
+func (p *pool) offer(c *conn, s *seat) {
+	if !c.ext.pipelining {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.sent, s.since = s.behind, time.Now()
+	c.order.writing = false
+	p.offerLocked(c)
+}
+
+// offerLocked lets a delivery go ahead on a connection: the first that waits
+// for one, or whoever comes.
+func (p *pool) offerLocked(c *conn) {
+	h := p.hops[c.pool.key]
+	switch {
+	case p.closed || !c.mayBeJoined():
+	case len(h.waits) == 0:
+		c.order.open = true
+		h.joinable = append(h.joinable, c)
+	case h.waits[0].may:
+		s := h.waits[0]
+		h.waits = slices.Delete(h.waits, 0, 1)
+		p.follow(h, c, s)
+		s.word <- c
+	}
+}
+
+// mayBeJoined tells whether one more delivery may go ahead on a connection.
+func (c *conn) mayBeJoined() bool {
+	o := &c.order
+	if o.writing || o.open || o.shut || !o.quick || c.spent() {
+		return false
+	}
+	if 1+len(o.behind) >= c.depth() {
+		return false
+	}
+	unread := 0
+	for _, s := range o.behind {
+		unread += s.recipients
+	}
+	return unread < maxUnread
+}
+
+// pass hands the reading turn on, and with it the connection's place in the
+// pool. It reports false if nobody takes it. With keep the place is not given
+// away, unless somebody behind has sent all and waits for the replies. The
+// others learn that the connection is gone.
+func (p *pool) pass(c *conn, s *seat, keep bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	o, h := &c.order, p.hops[c.pool.key]
+	p.timed(h, c, s)
+	if c.dead || len(o.behind) == 0 || keep && !o.behind[0].sent {
+		p.shun(h, c)
+		for _, w := range o.behind {
+			w.word <- nil
+		}
+		clear(o.behind)
+		o.behind, o.front, o.writing = o.behind[:0], nil, false
+		o.shut = o.shut || c.dead || keep
+		return false
+	}
+	next := o.behind[0]
+	o.behind = slices.Delete(o.behind, 0, 1)
+	next.debt += s.debt + s.owed
+	o.front, s.gone = next, true
+	c.interrupted.Store(false)
+	next.word <- c
+	p.offerLocked(c)
+	return true
+}
+
+// timed notes how the host answers.
+func (p *pool) timed(h *places, c *conn, s *seat) {
+	if s.since.IsZero() || c.dead {
+		return
+	}
+	c.order.alone = c.order.alone || c.order.odd
+	c.order.quick = time.Since(s.since) < quickReply
+	switch {
+	case !c.order.quick:
+		h.depth = 1
+	case c.runs:
+		h.depth = c.depth()
+	default:
+		h.depth = max(h.depth, c.depth())
+	}
+}
+
+// withdraw leaves a connection on which nothing was said.
+func (p *pool) withdraw(c *conn, s *seat) {
+	p.mu.Lock()
+	i := slices.Index(c.order.behind, s)
+	if i >= 0 {
+		c.order.behind = slices.Delete(c.order.behind, i, i+1)
+		c.order.writing, s.gone = false, true
+		p.offerLocked(c)
+	}
+	p.mu.Unlock()
+	if i < 0 && <-s.word != nil && !p.pass(c, s, false) {
+		p.release(c)
+	}
+}
+
+// drop leaves the line behind others; replies may be still to come. It reports
+// false when word of the turn is on its way.
+func (p *pool) drop(c *conn, s *seat) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	o := &c.order
+	i := slices.Index(o.behind, s)
+	if i < 0 {
+		return false
+	}
+	o.behind = slices.Delete(o.behind, i, i+1)
+	if s.sent && i < len(o.behind) {
+		o.behind[i].debt += s.debt + s.owed
+	} else {
+		c.bad.Store(true) // nobody is there to read what comes
+		p.shun(p.hops[c.pool.key], c)
+	}
+	s.gone = true
+	return true
+}
+
+// interrupt is for a context that has ended in one use of a seat. A connection
+// that others use goes on.
+func (p *pool) interrupt(c *conn, s *seat, use uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s.uses.Load() != use {
+		return
+	}
+	o := &c.order
+	past := time.Unix(1, 0)
+	switch {
+	case o.front == s && len(o.behind) > 0:
+		c.interrupted.Store(true)
+		c.net.SetReadDeadline(past)
+	case o.front == s:
+		o.shut = true
+		p.shun(p.hops[c.pool.key], c)
+		c.close()
+	case o.writing && o.behind[len(o.behind)-1] == s:
+		c.mute.Store(true)
+		c.net.SetWriteDeadline(past)
+	}
+}
+
+// await waits for the reading turn. ok tells that it has come; else the verdict
+// stands, and the connection is another's unless the seat says otherwise.
+func (t *transaction) await(ctx context.Context, c *conn) (v verdict, ok bool) {
+	s := &t.seat
+	if !s.behind {
+		return settled, true
+	}
+	var patience <-chan time.Time
+	if !t.ended {
+		patience = s.clock(turnPatience)
+	}
+	var err error
+	select {
+	case cn := <-s.word:
+		return t.turned(ctx, c, cn != nil)
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-patience:
+		err = errTurn
+	}
+	if !c.order.pool.drop(c, s) {
+		return t.turned(ctx, c, <-s.word != nil)
+	}
+	t.lost = at(c.host, lost(ctx, delivery.OpMail, "4.4.2", err))
+	return broken, false
+}
+
+// cut leaves a connection to which no more can be written, ahead of the turn.
+func (t *transaction) cut(ctx context.Context, c *conn, op delivery.Op, err error) verdict {
+	c.bad.Store(true)
+	if !c.order.pool.drop(c, &t.seat) {
+		v, _ := t.turned(ctx, c, <-t.seat.word != nil)
+		return v
+	}
+	t.lost = at(c.host, lost(ctx, op, "4.4.2", err))
+	return broken
+}
+
+// clock is a timer that is used again.
+func (s *seat) clock(d time.Duration) <-chan time.Time {
+	if s.timer == nil {
+		s.timer = time.NewTimer(d)
+	} else {
+		s.timer.Reset(d)
+	}
+	return s.timer.C
+}
+
+// turned takes the word of the reading turn, and reads what those in front have
+// left.
+func (t *transaction) turned(ctx context.Context, c *conn, mine bool) (verdict, bool) {
+	s := &t.seat
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	if !mine {
+		s.gone = true
+		t.ended = t.ended && !c.said421
+		t.lost = at(c.host, lost(ctx, delivery.OpData, "4.4.2", errInFront))
+		return broken, false
+	}
+	s.behind = false
+	if c.bad.Load() && !t.ended {
+		return t.stop(ctx, c, delivery.OpMail, errEnding), false
+	}
+	s.since = time.Now()
+	for ; s.debt > 0; s.debt-- {
+		if _, err := c.read(c.times.FinalTimeout, nil); err != nil {
+			t.ended = t.ended && !c.said421
+			return t.stop(ctx, c, delivery.OpData, err), false
+		}
+	}
+	return settled, true
+}
