@@ -63,7 +63,9 @@ func carry(to io.WriteCloser, from io.ReadCloser, late time.Duration) {
 // deliveries are under way as the client says that it can use.
 func BenchmarkFar(b *testing.B) {
 	content := "Subject: test\r\n\r\n" + strings.Repeat(strings.Repeat("x", 78)+"\r\n", 128)
-	for _, ext := range []string{"HELP", "PIPELINING", "PIPELINING,CHUNKING", "PIPELINING,CHUNKING,RUNS"} {
+	for _, ext := range []string{
+		"HELP", "PIPELINING", "PIPELINING,CHUNKING", "PIPELINING,CHUNKING,RUNS",
+	} {
 		b.Run(ext, func(b *testing.B) {
 			s := &sink{discard: true, extensions: strings.Split("8BITMIME,"+ext, ",")}
 			s.runs = strings.HasSuffix(ext, "RUNS")
