@@ -1,14 +1,11 @@
 package bounce
 
-import (
-	"strconv"
-	"strings"
-)
+import "strings"
 
 // codes is an enhanced status code, without its first digit, or a range of
-// them. The zero value is none.
+// them.
 type codes struct {
-	subject   int // -1 is none given
+	subject   int // -1 is none
 	low, high int
 }
 
@@ -17,14 +14,10 @@ func noCode() codes { return codes{subject: -1} }
 // readCode reads an enhanced status code, as a host sends it. What is none is
 // none.
 func readCode(s string) codes {
-	_, rest, ok := strings.Cut(s, ".")
-	if !ok || len(s) < 5 || s[1] != '.' {
+	if len(s) < 5 || s[1] != '.' {
 		return noCode()
 	}
-	subject, detail, ok := strings.Cut(rest, ".")
-	if !ok {
-		return noCode()
-	}
+	subject, detail, _ := strings.Cut(s[2:], ".")
 	a, b := number(subject), number(detail)
 	if a < 0 || b < 0 {
 		return noCode()
@@ -34,12 +27,15 @@ func readCode(s string) codes {
 
 // number reads one to three digits; -1 is none.
 func number(s string) int {
-	if len(s) == 0 || len(s) > 3 || s[0] < '0' || s[0] > '9' {
+	if len(s) == 0 || len(s) > 3 {
 		return -1
 	}
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		return -1
+	n := 0
+	for _, c := range []byte(s) {
+		if c < '0' || c > '9' {
+			return -1
+		}
+		n = 10*n + int(c-'0')
 	}
 	return n
 }

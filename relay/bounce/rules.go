@@ -69,7 +69,7 @@ func (l *list) add(r rule) {
 	if l.phrases == nil {
 		l.phrases = make(map[[3]byte][]int)
 	}
-	k := [3]byte([]byte(r.phrase[0][1:]))
+	k := [3]byte(r.phrase[0][1:])
 	l.phrases[k] = append(l.phrases[k], i)
 }
 
@@ -161,12 +161,12 @@ func (l *list) read(line string) error {
 		}
 	}
 	if hasWords {
-		r.phrase = readPhrase(words)
-		for _, part := range r.phrase {
-			if len(part) < 4 {
-				return fmt.Errorf("%q is too short", words)
-			}
+		if r.phrase = readPhrase(words); r.phrase == nil {
+			return fmt.Errorf("%q is no phrase", words)
 		}
+	}
+	if !hasWords && len(fields) == 1 {
+		return errors.New("everything would meet the rule")
 	}
 	l.add(r)
 	return nil
@@ -175,14 +175,16 @@ func (l *list) read(line string) error {
 // condition reads one of "4", "550", "5.7.26", "x.7.600-649" and "@rcpt".
 func (r *rule) condition(s string) error {
 	if step, ok := strings.CutPrefix(s, "@"); ok {
-		r.step = Step(step)
+		if r.step = Step(step); r.step.class() == Other {
+			return fmt.Errorf("no step is %q", step)
+		}
 		return nil
 	}
 	if digit := s[0]; digit == '4' || digit == '5' {
 		r.digit = digit
-	}
-	if len(s) == 1 && r.digit != 0 {
-		return nil
+		if len(s) == 1 {
+			return nil
+		}
 	}
 	if code, err := strconv.Atoi(s); err == nil && code >= 400 && code < 600 {
 		r.code = code

@@ -72,17 +72,20 @@ func appendField(b []byte, s string) []byte {
 // phrase is some words that follow each other, and further on others, and so
 // on. Each part begins with a blank and ends with one, unless its last word is
 // the beginning of one.
-type phrase []string
+type phrase [][]byte
 
 // readPhrase reads a phrase: "too many * connect*" is "too many" with a word
-// that begins with "connect" not far behind it.
+// that begins with "connect" not far behind it. What is none is nil.
 func readPhrase(s string) phrase {
 	var p phrase
 	for part := range strings.SplitSeq(s, " * ") {
 		stem, open := strings.CutSuffix(strings.TrimSpace(part), "*")
-		words := string(appendWords(nil, stem))
+		words := appendWords(nil, stem)
 		if open {
-			words = strings.TrimSuffix(words, " ")
+			words = bytes.TrimSuffix(words, []byte(" "))
+		}
+		if len(words) < 4 || strings.Contains(stem, "*") {
+			return nil // rules are found by the first three letters
 		}
 		p = append(p, words)
 	}
@@ -91,12 +94,12 @@ func readPhrase(s string) phrase {
 
 // begins reports whether the phrase begins where the words do.
 func (p phrase) begins(words []byte) bool {
-	if len(words) < len(p[0]) || string(words[:len(p[0])]) != p[0] {
+	if !bytes.HasPrefix(words, p[0]) {
 		return false
 	}
 	for i, part := range p[1:] {
 		words = words[len(p[i])-1:]
-		at := bytes.Index(words[:min(len(words), maxGap+len(part))], []byte(part))
+		at := bytes.Index(words[:min(len(words), maxGap+len(part))], part)
 		if at < 0 {
 			return false
 		}
