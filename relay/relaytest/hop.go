@@ -3,6 +3,7 @@ package relaytest
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -73,6 +74,16 @@ func Stall() Answer { return Answer{stall: true} }
 func (a Answer) Taking() Answer {
 	a.takes = true
 	return a
+}
+
+// line is the reply as go-smtp would write it.
+func (a Answer) line() string {
+	r := a.reply
+	if r.EnhancedCode == smtp.NoEnhancedCode {
+		return fmt.Sprintf("%03d %s\r\n", r.Code, r.Message)
+	}
+	e := r.EnhancedCode
+	return fmt.Sprintf("%03d %d.%d.%d %s\r\n", r.Code, e[0], e[1], e[2], r.Message)
 }
 
 func enhancedCode(s string) smtp.EnhancedCode {
@@ -261,7 +272,7 @@ func (g *greeter) Accept() (net.Conn, error) {
 		h.mu.Unlock()
 		switch a := h.ask(Step{Stage: Connect, Session: n}); {
 		case a.reply != nil:
-			_, _ = io.WriteString(c, a.reply.Error()+"\r\n")
+			_, _ = io.WriteString(c, a.line())
 			_ = c.Close()
 		case a.cut:
 			_ = c.Close()

@@ -34,7 +34,7 @@ func (s *session) give(a Answer) error {
 	case a.cut:
 		return s.cut()
 	case a.reply != nil && a.reply.Code == 421:
-		_, _ = io.WriteString(s.conn.Conn(), a.reply.Error()+"\r\n")
+		_, _ = io.WriteString(s.conn.Conn(), a.line())
 		return s.cut()
 	case a.reply != nil:
 		return a.reply
