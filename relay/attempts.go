@@ -17,7 +17,7 @@ import (
 // newDeliverer returns what makes attempts.
 func (r *Relay) newDeliverer() *attempt.Deliverer {
 	return attempt.New(attempt.Config{
-		Store: r.store, Leases: leases{r}, Events: told{r}, Now: r.now,
+		Store: r.store, Leases: leases{r}, Events: told{r}, Now: r.now, Learn: r.learn,
 		Settings: func() *attempt.Settings { return r.snap.Load().attempts },
 	})
 }
@@ -32,10 +32,11 @@ func (p *snapshot) attemptSettings() *attempt.Settings {
 
 // deliver makes one attempt for the scheduler.
 func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Lesson {
-	if r.attempts.Deliver(ctx, l) {
-		return sched.Lesson{Health: sched.Reached}
+	lesson := r.attempts.Deliver(ctx, l)
+	if lesson.Reached {
+		return sched.Lesson{Health: sched.Reached, Class: lesson.Refused()}
 	}
-	return sched.Lesson{Health: sched.Unreachable}
+	return sched.Lesson{Health: sched.Unreachable, Class: lesson.Refused()}
 }
 
 // overdue tells the scheduler what a delivery has coming without an attempt.

@@ -123,6 +123,11 @@ type Config struct {
 	// field has its default.
 	Retry delivery.Retry
 
+	// Shaping bounds what goes to each destination, and says whether the relay
+	// sends less by itself when one refuses: see Throttling in the overview.
+	// Each field has its default.
+	Shaping delivery.Shaping
+
 	// Pressure says when to take less mail, for want of disk, memory or room in
 	// the queue. Each field has its default.
 	Pressure Pressure

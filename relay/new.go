@@ -15,6 +15,7 @@ import (
 	"github.com/postern-mail/postern/relay/internal/routing"
 	"github.com/postern-mail/postern/relay/internal/sched"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/internal/throttle"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -74,6 +75,7 @@ func New(cfg Config) (*Relay, error) {
 		Hostname: cfg.Hostname, Logger: p.log, Settings: r.settings(p),
 	})
 	r.nodes = r.newNodes(&cfg)
+	r.throttles = throttle.New(p.log)
 	r.attempts = r.newDeliverer()
 	r.sched = sched.New(sched.Config{
 		Store:       cfg.Spool,
@@ -81,6 +83,8 @@ func New(cfg Config) (*Relay, error) {
 		Elsewhere:   r.elsewhere,
 		Concurrency: cmp.Or(cfg.MaxDeliveries, defaultDeliveries),
 		RouteLimit:  func(k spool.Key) int { return r.snap.Load().routes.Limit(k) },
+		Site:        r.siteOf,
+		Throttles:   throttled{r},
 		Local:       routing.Local(),
 		Owner:       ownerOf,
 		Deliver:     r.deliver,

@@ -16,6 +16,7 @@ import (
 	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/internal/sched"
 	"github.com/postern-mail/postern/relay/internal/smtpd"
+	"github.com/postern-mail/postern/relay/internal/throttle"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -30,16 +31,18 @@ type Relay struct {
 	sched    *sched.Scheduler
 	nodes    *nodes.Nodes
 	attempts *attempt.Deliverer
-	rates    policy.Rates
-	now      func() time.Time
-	events   eventQueue
-	eventLog *eventLog // nil if off
-	headers  header.Pool
-	monitor  *policy.Monitor
-	memory   policy.Budget         // for messages being received
-	held     atomic.Int32          // refusals held back, of clients that do not speak SMTP
-	throttle func() *auth.Throttle // of every configuration's Verifier
-	calls    callbacks
+	// throttles are what the relay does by itself.
+	throttles *throttle.Throttles
+	rates     policy.Rates
+	now       func() time.Time
+	events    eventQueue
+	eventLog  *eventLog // nil if off
+	headers   header.Pool
+	monitor   *policy.Monitor
+	memory    policy.Budget         // for messages being received
+	held      atomic.Int32          // refusals held back, of clients that do not speak SMTP
+	throttle  func() *auth.Throttle // of every configuration's Verifier
+	calls     callbacks
 
 	mu        sync.Mutex
 	listeners map[netip.AddrPort]net.Listener // by binding as bound

@@ -36,30 +36,31 @@ func New(cfg Config) *Deliverer {
 // UnderWay counts the attempts under way.
 func (d *Deliverer) UnderWay() int { return int(d.underWay.Load()) }
 
-// Deliver makes one attempt and settles it. It reports whether the next hop
-// could be talked to at all.
-func (d *Deliverer) Deliver(ctx context.Context, l *spool.Lease) (reached bool) {
+// Deliver makes one attempt and settles it. It returns what that has taught.
+func (d *Deliverer) Deliver(ctx context.Context, l *spool.Lease) (lesson Lesson) {
 	d.underWay.Add(1)
 	defer d.underWay.Add(-1)
 	s := d.settler()
-	defer s.recoverLease(ctx, l, &reached)
+	defer s.recoverLease(ctx, l, &lesson)
 	if l.Damaged != nil {
 		s.lose(ctx, l)
-		return true
+		return Lesson{Reached: true}
 	}
 	a, lent := d.attemptOf(s.Settings, l)
 	s.tellAttempted(l, a)
 	results := try(ctx, s.Settings, l.Delivery.Key, lent, a)
 	if isNoAttempt(ctx, results) {
 		s.giveBack(ctx, l)
-		return true
+		return Lesson{Reached: true}
 	}
 	d.tried.note(l.Delivery.ID, true)
 	o := outcomeOf(s, l, a, lent, results)
+	lesson = lessonOf(results, s.Routes.Remote(l.Delivery.Key))
+	s.learn(o, &lesson)
 	if s.settle(ctx, o) && len(o.settlement.Remaining) == 0 {
 		d.tried.note(l.Delivery.ID, false)
 	}
-	return isReached(results)
+	return lesson
 }
 
 // isNoAttempt reports whether an attempt was broken off before it came to
@@ -83,6 +84,10 @@ func (d *Deliverer) settler() *settler {
 // Forget drops what is remembered of a delivery that has come to its end
 // without an attempt.
 func (d *Deliverer) Forget(id spool.DeliveryID) { d.tried.note(id, false) }
+
+// Tried notes that another attempt speaks for a delivery that was not
+// attempted: it expires by its age.
+func (d *Deliverer) Tried(id spool.DeliveryID) { d.tried.note(id, true) }
 
 // attemptOf makes the next attempt at a delivery.
 func (d *Deliverer) attemptOf(

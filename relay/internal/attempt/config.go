@@ -18,6 +18,8 @@ type Config struct {
 	Events Events
 	// Settings are those of now. An attempt keeps the ones that it began with.
 	Settings func() *Settings
+	// Learn hears of what each attempt has taught, before that is settled.
+	Learn Learn
 	// Now reads the wall clock.
 	Now func() time.Time
 }

@@ -23,6 +23,9 @@ type outcome struct {
 	// rest are those who have not got their copy: they stay if the report
 	// cannot be queued.
 	rest []spool.Recipient
+	// throttled tells what the relay does because of the attempt; nil for
+	// nothing.
+	throttled *event.Event
 }
 
 // pendingReport gathers what the sender of a message is to be told.

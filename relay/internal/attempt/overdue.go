@@ -64,8 +64,8 @@ func hearsOfDelay(m *spool.Message, rcpt *spool.Recipient) bool {
 // the sender of what is late is told, by what the last attempt has said.
 func (d *Deliverer) Conclude(ctx context.Context, l *spool.Lease) {
 	s := d.settler()
-	var reached bool // does not matter
-	defer s.recoverLease(ctx, l, &reached)
+	var lesson Lesson // does not matter
+	defer s.recoverLease(ctx, l, &lesson)
 	state, _ := d.Overdue(l)
 	if state == Untried {
 		d.Deliver(ctx, l)
@@ -116,7 +116,7 @@ func lastFailure(rcpt *spool.Recipient) *delivery.Error {
 	f := &delivery.Error{Host: rcpt.Host, Reply: reply}
 	if reply.Enhanced == "" { // there was none
 		f.Op, f.Reply.Enhanced = delivery.OpDial, "4.4.1"
-		f.Reply.Text = localCause(f)
+		f.Reply.Text = "The message could not be handed to a mail host"
 	}
 	return f
 }

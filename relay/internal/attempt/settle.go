@@ -50,6 +50,9 @@ func (s *settler) settle(ctx context.Context, o *outcome) bool {
 		first = first && e.Kind != event.Deferred
 		s.Events.Publish(*e)
 	}
+	if o.throttled != nil {
+		s.Events.Publish(*o.throttled)
+	}
 	return true
 }
 
@@ -66,8 +69,8 @@ func (s *settler) settleOnly(ctx context.Context, o *outcome) error {
 	return s.Store.Settle(ctx, o.settlement)
 }
 
-// records are what the store keeps of an outcome: each fate, and each
-// recipient's first deferral.
+// records are what the store keeps of an outcome: each fate, each recipient's
+// first deferral, and what the relay does because of it.
 func (s *settler) records(o *outcome, report string) []spool.Record {
 	o.withReport(report)
 	var records []spool.Record
@@ -75,6 +78,9 @@ func (s *settler) records(o *outcome, report string) []spool.Record {
 		if f := &o.fates[i]; f.Kind.Fate() || !f.again {
 			records = s.Events.Record(records, &f.Event)
 		}
+	}
+	if o.throttled != nil {
+		records = s.Events.Record(records, o.throttled)
 	}
 	return records
 }
@@ -103,12 +109,12 @@ func (s *settler) giveBack(ctx context.Context, l *spool.Lease) {
 
 // recoverLease ends a lease after a panic, of a store for example, so that the
 // message does not wait for the lease's own end.
-func (s *settler) recoverLease(ctx context.Context, l *spool.Lease, reached *bool) {
+func (s *settler) recoverLease(ctx context.Context, l *spool.Lease, lesson *Lesson) {
 	v := recover()
 	if v == nil {
 		return
 	}
-	*reached = true
+	*lesson = Lesson{Reached: true}
 	id := l.Message.ID.String()
 	s.Log.Error("panic in a delivery", logkey.QueueID, id,
 		logkey.Panic, fmt.Sprint(v), logkey.Stack, string(debug.Stack()))

@@ -1,6 +1,8 @@
 package routing
 
 import (
+	"net/netip"
+
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/outbound"
@@ -85,6 +87,22 @@ func (r *Routes) Serves(k spool.Key) bool {
 		return true
 	}
 	return r.hopOf(k) != nil
+}
+
+// Remote reports whether a key leads to the relay's own client, so that what is
+// said to an attempt was said by a remote host.
+func (r *Routes) Remote(k spool.Key) bool {
+	h := r.hopOf(k)
+	return h != nil && h.transport == nil
+}
+
+// Source is the local address that a key's connections are made from; not valid
+// for the system's choice.
+func (r *Routes) Source(k spool.Key) netip.Addr {
+	if h := r.hopOf(k); h != nil {
+		return h.next.SourceAddress
+	}
+	return netip.Addr{}
 }
 
 // sendsAll reports whether mail to any domain leaves from here.

@@ -253,6 +253,10 @@ func (s *Scheduler) begin(work context.Context, l *spool.Lease, r *route, now ti
 		s.places.release(w)
 		return by
 	}
+	if s.rests(work, l, now) {
+		s.places.release(w)
+		return nil
+	}
 	s.run(work, l, s.places.begin(r, w, now))
 	return nil
 }

@@ -188,3 +188,23 @@ func (s *Scheduler) look(work context.Context, l *spool.Lease, now time.Time) {
 		s.giveBack(l, w.leave(s.routes.get(l.Delivery.Key), changes, now))
 	}
 }
+
+// rests gives a delivery back that a throttle keeps back, and reports whether
+// one does. It grows old meanwhile: what is Late or Expired is concluded.
+func (s *Scheduler) rests(work context.Context, l *spool.Lease, now time.Time) bool {
+	until := s.cfg.Throttles.Until(l, s.cfg.Site(l.Delivery.Key))
+	if !until.After(now) {
+		return false
+	}
+	state, changes := s.cfg.Overdue(l)
+	if state == Late || state == Expired {
+		s.conclude(work, l)
+		return true
+	}
+	wait := min(s.resting.turn(now), until.Sub(now))
+	if !changes.IsZero() {
+		wait = min(wait, max(changes.Sub(now), 0))
+	}
+	s.giveBack(l, wait)
+	return true
+}

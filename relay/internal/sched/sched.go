@@ -69,10 +69,12 @@ type Scheduler struct {
 	dry    []*route  // those that were passed over and can take more
 	dryFor time.Time // since when
 	sweep  sweep
-	pace   pace
-	failed bool        // the store, when last asked
-	busy   []spool.Key // scratch for LeaseRequest
-	not    []string    // the same
+	// resting are deliveries that throttles keep back.
+	resting resting
+	pace    pace
+	failed  bool        // the store, when last asked
+	busy    []spool.Key // scratch for LeaseRequest
+	not     []string    // the same
 }
 
 type finished struct {

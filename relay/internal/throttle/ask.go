@@ -11,20 +11,20 @@ import (
 
 // Until is until when a delivery that could begin now has to wait; zero if it
 // may begin. When a rest is over it lets one delivery begin, and asks the
-// others to come again.
-func (t *Throttles) Until(p Place, id spool.DeliveryID) time.Time {
+// others to come again. inVain tells that one has tried already, and was
+// refused.
+func (t *Throttles) Until(p Place, id spool.DeliveryID) (until time.Time, inVain bool) {
 	if t.known.Load() == 0 {
-		return time.Time{}
+		return time.Time{}, false
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	var until time.Time
 	scopes := p.rests()
 	for _, s := range scopes {
 		if st := t.live[s]; st != nil && !st.over(now) {
 			if wait := st.wait(id, now); wait.After(until) {
-				until = wait
+				until, inVain = wait, inVain || st.times > 1
 			}
 		}
 	}
@@ -35,7 +35,7 @@ func (t *Throttles) Until(p Place, id spool.DeliveryID) time.Time {
 			}
 		}
 	}
-	return until
+	return until, inVain
 }
 
 // Slower is the share of the rate and the connections that is left to a site

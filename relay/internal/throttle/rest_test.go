@@ -144,7 +144,7 @@ func TestOneDeliveryTriesAfterARest(t *testing.T) {
 		time.Sleep(rest)
 		first := w.next()
 		for range 2 { // asked again, it may still go
-			if until := w.Until(place, first); !until.IsZero() {
+			if until, _ := w.Until(place, first); !until.IsZero() {
 				t.Error("nothing may try")
 			}
 		}
@@ -165,6 +165,9 @@ func TestRestDoublesWhenTheTryIsRefused(t *testing.T) {
 		for i, want := range []time.Duration{2 * rest, 4 * rest, 4 * rest} {
 			time.Sleep(time.Until(begun.Until))
 			w.wantRest(place, 0)
+			if _, inVain := w.Until(place, w.next()); inVain != (i > 0) {
+				t.Errorf("rest %d: tried in vain: %v", i+1, inVain)
+			}
 			begun = w.refused(place, bounce.Reputation)
 			if begun == nil || begun.Times != i+2 {
 				t.Fatalf("%+v", begun)
@@ -184,7 +187,7 @@ func TestNextOneTriesWhenNothingWasLearned(t *testing.T) {
 		w.wantRest(place, 15*time.Second)
 		w.Learn(&throttle.Lesson{Place: place, Delivery: first, Class: bounce.UnknownRecipient})
 		second := w.next()
-		if until := w.Until(place, second); !until.IsZero() {
+		if until, _ := w.Until(place, second); !until.IsZero() {
 			t.Error("the next one may not try")
 		}
 		w.wantRest(place, 15*time.Second)

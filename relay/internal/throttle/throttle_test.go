@@ -54,7 +54,7 @@ func (w *world) taken(p throttle.Place) {
 
 // rests is for how long a delivery has to wait.
 func (w *world) rests(p throttle.Place) time.Duration {
-	until := w.Until(p, w.next())
+	until, _ := w.Until(p, w.next())
 	if until.IsZero() {
 		return 0
 	}
