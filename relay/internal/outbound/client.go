@@ -24,6 +24,7 @@ type Client struct {
 	pool     pool
 	dead     memo // hosts and addresses that could not be used
 	slow     slowHosts
+	sessions sessions
 	noChunks memo // addresses that offer CHUNKING and do not know BDAT
 	noPipes  memo // addresses that offer PIPELINING and answer out of order
 	noAhead  memo // addresses that do not take transactions ahead

@@ -42,6 +42,7 @@ type conn struct {
 	wait     time.Duration // for the next reply, until the clock is set
 	fellBack bool          // in the clear because TLS failed
 	pool     poolEntry     // the pool's
+	ticket   *ticket       // for TLS
 
 	company     atomic.Bool // transactions have gone ahead
 	interrupted atomic.Bool // the reader's context has ended

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/postern-mail/postern/connector"
@@ -22,6 +23,9 @@ func (c *Client) connect(ctx context.Context, h *hop, t endpoint) (*conn, *deliv
 	t.login = who
 	end := c.slow.watch(h.patience(), t.host, t.names...)
 	cn, failed, retry := c.establish(ctx, h, t, t.plain)
+	if failed != nil && errors.Is(failed.Err, errResumed) && ctx.Err() == nil {
+		cn, failed, retry = c.establish(ctx, h, t, t.plain)
+	}
 	if retry = retry && ctx.Err() == nil; retry {
 		// RFC 7435: opportunistic security falls back to the clear rather than
 		// not to deliver.
@@ -70,6 +74,7 @@ func (c *Client) establish(
 		return nil, lost(ctx, delivery.OpDial, "4.4.1", err), false
 	}
 	cn = newConn(raw, e.shown, e.addr, &c.cfg)
+	cn.ticket = c.sessions.ticket(h.key, e.name, e.addr)
 	stop := context.AfterFunc(ctx, cn.close)
 	failed, retry = c.greet(ctx, h, e, cn, plain)
 	if !stop() && failed == nil {
@@ -82,6 +87,9 @@ func (c *Client) establish(
 		cn.quit()
 	default:
 		cn.close()
+	}
+	if cn.ticket.failed() && failed.Reply.Code == 0 {
+		failed.Err = fmt.Errorf("%w: %w", errResumed, failed.Err)
 	}
 	return nil, failed, retry
 }

@@ -102,7 +102,11 @@
 // deliver without TLS. TLSCertificateValidation checks that the chain leads to
 // a trusted root, not the name in the certificate; TLSDomainValidation checks
 // the name too, which is TLSDomain or else, for exchangers, the recipient
-// domain, and for smart hosts the host. Revocation is not checked. A failure of
+// domain, and for smart hosts the host. Revocation is not checked. Sessions are
+// resumed for an hour after the handshake that has shown the certificates, by
+// the settings that made them and at the address that gave them, and checked
+// again each time; where that breaks the handshake is made in full. At most 500
+// are kept. A failure of
 // TLS or of AUTH is temporary whatever the peer's code: it is for the operators
 // to mend while the mail waits.
 //

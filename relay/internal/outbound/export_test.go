@@ -85,3 +85,13 @@ var (
 	FitAddress  = fitAddress
 	AppendORCPT = appendORCPT
 )
+
+// MaxSessions bounds the TLS sessions kept.
+const MaxSessions = maxSessions
+
+// Sessions is the number of TLS sessions kept.
+func (c *Client) Sessions() int {
+	c.sessions.mu.Lock()
+	defer c.sessions.mu.Unlock()
+	return len(c.sessions.byKey)
+}

@@ -25,17 +25,21 @@ func (c *conn) startTLS(ctx context.Context, h *hop, name string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.times.ConnectTimeout)
 	defer cancel()
-	tc := tls.Client(c.raw, tlsConfig(h, name))
+	cfg := tlsConfig(h, name)
+	cfg.ClientSessionCache = c.ticket
+	tc := tls.Client(c.raw, cfg)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return err
 	}
+	state := tc.ConnectionState()
+	c.ticket.proved(&state)
 	c.use(tc)
 	return nil
 }
 
 // tlsConfig gives the checks of a level. crypto/tls can check the chain only
 // together with the name of the server, and the levels tell these apart: so its
-// own check is off and verify takes its place.
+// own check is off and verify takes its place, for resumed sessions too.
 func tlsConfig(h *hop, name string) *tls.Config {
 	cfg := &tls.Config{InsecureSkipVerify: true, Certificates: h.Certificates}
 	if _, err := netip.ParseAddr(name); err != nil {

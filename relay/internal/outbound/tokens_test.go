@@ -129,7 +129,7 @@ func TestManyConnectionsShareOneFetch(t *testing.T) {
 		good.Store("second")
 		start := time.Now()
 		var wg sync.WaitGroup
-		for range 10 {
+		for range 5 {
 			wg.Go(func() { expect(t, c.Deliver(t.Context(), byToken(source)), taken) })
 		}
 		wg.Wait()
