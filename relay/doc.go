@@ -254,6 +254,12 @@
 // exactly one fate, and a consumer goes on where it was. Of several processes
 // that share a store one follows a consumer, and another takes over.
 //
+// A failure has a class, of package bounce: what kind it is, whatever the words
+// of the host. Deferred and Bounced have that of the attempt, Expired that of
+// the last failure, and [Relay.Status] tells it of those that wait. An
+// application acts on the class, shows the Text, and goes by the kind for
+// whether it is for good.
+//
 // A report to a sender is a message too, with events of its own: they have
 // ReportOf and no labels, and its recipient is the sender. An application that
 // keeps what became of its messages passes over events with ReportOf.

@@ -17,7 +17,7 @@ const (
 	MailboxFull Class = "mailbox-full"
 	// UnknownDomain: the domain does not exist or takes no mail.
 	UnknownDomain Class = "unknown-domain"
-	// BadSender: the reverse-path was refused.
+	// BadSender: the reverse-path was refused, or its domain.
 	BadSender Class = "bad-sender"
 	// TooLarge: the message is larger than the host or the mailbox takes.
 	TooLarge Class = "too-large"
@@ -30,7 +30,8 @@ const (
 	// Reputation: the host refuses the address that the relay sends from: for
 	// what came from it before, because a list says so, or for want of a name.
 	Reputation Class = "reputation"
-	// RateLimited: too many messages or connections in too little time.
+	// RateLimited: too many messages or connections in too little time, of the
+	// relay's and not for one recipient.
 	RateLimited Class = "rate-limited"
 	// Greylisted: the host wants to see another attempt.
 	Greylisted Class = "greylisted"
@@ -52,7 +53,8 @@ const (
 	System Class = "system"
 	// Protocol: the two sides do not understand each other.
 	Protocol Class = "protocol"
-	// Expired: the copy grew too old.
+	// Expired: a host says that the copy grew too old. The event of that name
+	// has the class of the last failure.
 	Expired Class = "expired"
 	// Other: none of these can be told.
 	Other Class = "other"

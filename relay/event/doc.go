@@ -8,6 +8,9 @@
 // message whose refusal made it begin, with its labels. Whoever reads what
 // became of messages passes over both, as over every kind it does not know.
 //
+// Class tells why a copy failed in words that do not depend on the host: see
+// package bounce.
+//
 // # Live and stored
 //
 // relay.Config.Events hears of everything, at most once: what happens while the

@@ -65,9 +65,6 @@ func enhanced(f *delivery.Error) string {
 
 // classOf returns the class of a failure.
 func classOf(f *delivery.Error) bounce.Class {
-	if isDamaged(f.Err) {
-		return bounce.System
-	}
 	return bounce.Classify(bounce.Reply{
 		Code: f.Reply.Code, Enhanced: f.Reply.Enhanced, Text: f.Reply.Text,
 		Step: bounce.Step(f.Op.String()), Host: f.Host,
