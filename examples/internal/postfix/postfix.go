@@ -89,8 +89,11 @@ tlsproxy  unix - - n - 0 tlsproxy
 `
 
 // keeper ends Postfix when its standard input is closed, also by the death of
-// who started it.
-const keeper = `postfix -c "$0" start-fg </dev/null & read -r _; postfix -c "$0" abort; wait`
+// who started it. What has hardly begun cannot be aborted yet.
+const keeper = `postfix -c "$0" start-fg </dev/null & script=$!; read -r _
+tries=0
+until postfix -c "$0" abort || [ $tries = 50 ]; do sleep 0.1; tries=$((tries+1)); done
+kill $script; wait`
 
 // Start returns when every listener answers. The server runs until it is
 // stopped, whatever happens to ctx then.
