@@ -64,6 +64,9 @@ func (s setup) config() string {
 	if s.connections > 0 {
 		fmt.Fprintf(&out, "max_connections = %d\n", s.connections)
 	}
+	if s.single {
+		fmt.Fprintln(&out, "messages_per_connection = 1")
+	}
 	if s.dkim != "" {
 		fmt.Fprintf(
 			&more, "[[dkim]]\ndomain = \"example.test\"\nselector = \"s1\"\nkey = %q\n", s.dkim,
