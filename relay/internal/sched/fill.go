@@ -2,7 +2,6 @@ package sched
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/postern-mail/postern/relay/internal/callback"
@@ -17,10 +16,10 @@ func (s *Scheduler) fill(ctx, work context.Context) {
 	s.pace.next = time.Now().Add(wait)
 }
 
-// noteDry notes a route that was passed over and can take more now.
-func (s *Scheduler) noteDry(r *route, now time.Time) {
-	if r.skipped && r.capacity(&s.places.bounds, s.more(), now) > 0 &&
-		!slices.Contains(s.dry, r) {
+// noteDry notes a site that was passed over and can take more now.
+func (s *Scheduler) noteDry(r *site, now time.Time) {
+	if r.skipped && !r.dry && s.sites.capacity(r, &s.places.bounds, s.more(), now) > 0 {
+		r.dry = true
 		if s.dry = append(s.dry, r); len(s.dry) == 1 {
 			s.dryFor = now
 		}
@@ -41,50 +40,73 @@ func (s *Scheduler) dryWait(now time.Time) time.Duration {
 	return max(s.dryFor.Add(s.pace.gather()).Sub(now), 0)
 }
 
-// fillDry starts deliveries of the routes that were passed over and can take
+// fillDry starts deliveries of the sites that were passed over and can take
 // more now.
 func (s *Scheduler) fillDry(ctx, work context.Context) {
-	now, more := time.Now(), s.more()
-	each, total := lookOnce, 0
-	got := make(map[*route]int, len(s.dry))
-	keys := s.busy[:0]
-	for _, r := range s.dry {
-		free := s.places.free()
-		if r.local {
-			free = s.places.bounds.all - s.places.active
-		}
-		n := r.capacity(&s.places.bounds, more, now)
-		if n <= 0 || free <= 0 {
-			s.pace.full = s.pace.full || free <= 0
-			continue
-		}
-		got[r] = 0
-		keys = append(keys, r.key)
-		total, each = total+n, min(each, n)
-	}
-	s.dry, s.busy = s.dry[:0], keys
-	if len(keys) == 0 {
+	now := time.Now()
+	got, request := s.wantDry(now)
+	if len(got) == 0 {
 		return
 	}
-	leased, err := s.lease(ctx, spool.LeaseRequest{Max: total, Only: keys, MaxPerKey: each})
+	leased, err := s.lease(ctx, request)
 	if err != nil {
 		s.pace.next = now.Add(storeWait)
 		return
 	}
 	for i := range leased.Leases {
 		l := &leased.Leases[i]
-		got[s.routes.get(l.Delivery.Key)]++
+		got[s.sites.get(l.Delivery.Key)]++
 		s.take(work, l, now)
 	}
 	for r, n := range got {
-		r.skipped = n >= each // or nothing more is due
+		r.skipped = n >= request.MaxPerKey // or nothing more is due
 	}
 	if leased.Wait >= 0 {
 		s.pace.soon(max(leased.Wait+time.Millisecond, s.pace.gather()))
 	}
 }
 
-// fillOpen starts deliveries of all routes that have room, oldest due first. It
+// wantDry is the request of fillDry, and for which sites it is.
+func (s *Scheduler) wantDry(now time.Time) (map[*site]int, spool.LeaseRequest) {
+	more := s.more()
+	got := make(map[*site]int, len(s.dry))
+	keys, ample := s.busy[:0], []spool.Key(nil)
+	each, total := lookOnce, 0
+	for _, r := range s.dry {
+		r.dry = false
+		free := s.places.free()
+		if r.local {
+			free = s.places.bounds.all - s.places.active
+		}
+		n := s.sites.capacity(r, &s.places.bounds, more, now)
+		if n <= 0 || free <= 0 {
+			s.pace.full = s.pace.full || free <= 0
+			continue
+		}
+		got[r] = 0
+		keys = r.appendKeys(keys)
+		ample = r.appendAmple(ample)
+		total, each = total+n, min(each, n)
+	}
+	s.dry, s.busy = s.dry[:0], keys
+	return got, spool.LeaseRequest{Max: total, Only: keys, Busy: ample, MaxPerKey: each}
+}
+
+// appendAmple appends the keys of streams that need nothing more now. A site
+// with very many keys is left out.
+func (r *site) appendAmple(keys []spool.Key) []spool.Key {
+	if len(r.keys) > aheadMost {
+		return keys
+	}
+	r.ample(func(v *stream) {
+		for _, e := range r.keys {
+			keys = append(keys, spool.Key{Route: e.key.Route, Domain: e.key.Domain, Stream: v.name})
+		}
+	})
+	return keys
+}
+
+// fillOpen starts deliveries of all sites that have room, oldest due first. It
 // returns how long to wait for more.
 func (s *Scheduler) fillOpen(ctx, work context.Context) time.Duration {
 	for looked := 0; ; {
@@ -130,8 +152,8 @@ func (s *Scheduler) fillLocal(ctx, work context.Context) time.Duration {
 	now, wait := time.Now(), idleWait
 	for _, name := range s.cfg.Local {
 		k := spool.Key{Route: name}
-		r := s.routes.get(k)
-		n := min(r.room(&s.places.bounds, now), s.places.bounds.all-s.places.active)
+		r := s.sites.get(k)
+		n := min(s.sites.room(r, &s.places.bounds, now), s.places.bounds.all-s.places.active)
 		if n <= 0 || s.others.has(name, now) {
 			r.skipped = n <= 0
 			continue
@@ -151,38 +173,32 @@ func (s *Scheduler) fillLocal(ctx, work context.Context) time.Duration {
 	return wait
 }
 
-// markBusy collects the routes that can take nothing now, or are left to
-// others. It returns when the first resting one wakes, and how much each of the
-// others can take.
+// markBusy collects the keys of sites that can take nothing now, and the routes
+// that are left to others. It returns when the first site that rests wakes, and
+// how much each of the others can take.
 func (s *Scheduler) markBusy(now time.Time) (rest time.Duration, each int) {
 	each = slowStart
 	s.busy = s.busy[:0]
 	s.not, rest = s.others.now(now)
 	more := s.more()
-	for k, r := range s.routes.byKey {
-		if s.others.has(k.Route, now) {
-			continue
+	s.sites.look(&s.places.bounds, now, func(r *site) {
+		if opens := r.opens(now); opens > 0 {
+			rest = min(rest, opens)
 		}
-		if r.until.After(now) {
-			rest = min(rest, r.until.Sub(now))
-		}
-		n := r.capacity(&s.places.bounds, more, now)
+		n := s.sites.capacity(r, &s.places.bounds, more, now)
 		if r.skipped = n <= 0; r.skipped {
-			s.busy = append(s.busy, k)
+			s.busy = r.appendKeys(s.busy)
 		} else {
 			each = min(each, n)
 		}
-	}
+	})
 	return rest, each
 }
 
-// more is how many deliveries may be leased ahead now, of all routes.
+// more is how many deliveries may be leased ahead now, of all sites: so many
+// that at most twice as many wait as there are free places.
 func (s *Scheduler) more() int {
-	n := 2 * s.places.free()
-	for _, r := range s.ahead {
-		n -= len(r.waiting)
-	}
-	return n
+	return min(2*s.places.free(), inAll-s.places.active) - s.behind
 }
 
 // take begins a delivery that was leased, or finds something else to do with
@@ -195,70 +211,105 @@ func (s *Scheduler) take(work context.Context, l *spool.Lease, now time.Time) {
 		s.conclude(work, l)
 		return
 	}
-	r := s.routes.get(l.Delivery.Key)
-	if r.room(&s.places.bounds, now) <= 0 && r.goesOn(now) && len(r.waiting) < r.ahead() {
-		if r.waiting = append(r.waiting, l); len(r.waiting) == 1 {
-			s.ahead = append(s.ahead, r)
+	r := s.sites.get(l.Delivery.Key)
+	if r.waiting > 0 || s.sites.room(r, &s.places.bounds, now) <= 0 && r.goesOn(now) {
+		if r.waiting < r.ahead() {
+			s.wait(l, r)
+			return
 		}
-		return
 	}
-	if by := s.begin(work, l, r, now); by != nil {
-		s.giveBack(l, by.turn(now))
-	}
+	s.begin(work, l, r, now)
 }
 
-// startWaiting begins what was leased ahead, as far as there is room.
+// wait has a delivery wait for its turn at its site.
+func (s *Scheduler) wait(l *spool.Lease, r *site) {
+	if r.waiting == 0 {
+		s.ahead = append(s.ahead, r)
+	}
+	r.push(r.stream(s.cfg.Stream, r.Site, l.Delivery.Key.Stream), l)
+	s.behind++
+}
+
+// startWaiting begins what was leased ahead, as far as there is room. Each time
+// another site is the first.
 func (s *Scheduler) startWaiting(work context.Context) {
 	now := time.Now()
-	kept := s.ahead[:0]
-	for _, r := range s.ahead {
-		for len(r.waiting) > 0 && r.room(&s.places.bounds, now) > 0 {
-			l := r.waiting[0]
-			r.waiting = r.waiting[1:]
-			if s.leases.lost(l.Delivery.ID) {
-				s.leases.drop(l.Delivery.ID)
-			} else if by := s.begin(work, l, r, now); by != nil {
-				s.giveBack(l, by.turn(now))
-			}
-		}
-		if !r.goesOn(now) {
-			s.returnWaiting(r, 0)
-		}
-		if len(r.waiting) > 0 {
-			kept = append(kept, r)
-		}
+	if n := len(s.ahead); n > 1 {
+		first := s.ahead[0]
+		copy(s.ahead, s.ahead[1:])
+		s.ahead[n-1] = first
 	}
-	for _, r := range s.ahead[len(kept):] {
-		s.noteDry(r, now)
+	kept, gone := s.ahead[:0], s.gone[:0]
+	for _, r := range s.ahead {
+		s.serve(work, r, now)
+		if !r.goesOn(now) {
+			s.returnWaiting(r)
+		}
+		if r.waiting > 0 {
+			kept = append(kept, r)
+		} else {
+			gone = append(gone, r)
+		}
 	}
 	clear(s.ahead[len(kept):])
 	s.ahead = kept
+	for _, r := range gone {
+		s.noteDry(r, now)
+	}
+	clear(gone)
+	s.gone = gone[:0]
+}
+
+// serve begins what waits for a site, its streams in turn.
+func (s *Scheduler) serve(work context.Context, r *site, now time.Time) {
+	for r.waiting > 0 && s.sites.room(r, &s.places.bounds, now) > 0 {
+		l := r.pop()
+		s.behind--
+		if s.leases.lost(l.Delivery.ID) {
+			s.leases.drop(l.Delivery.ID)
+			continue
+		}
+		s.begin(work, l, r, now)
+	}
+	if opens := r.opens(now); r.waiting > 0 && opens > 0 {
+		s.pace.soon(opens)
+	}
 }
 
 // returnWaiting gives back what was leased ahead.
-func (s *Scheduler) returnWaiting(r *route, wait time.Duration) {
-	for _, l := range r.waiting {
-		s.giveBack(l, wait)
+func (s *Scheduler) returnWaiting(r *site) {
+	s.behind -= r.waiting
+	for _, l := range r.clear() {
+		s.giveBack(l, 0)
 	}
-	r.waiting = nil
 }
 
-// begin starts an attempt, or returns whose bound keeps it from that.
-func (s *Scheduler) begin(work context.Context, l *spool.Lease, r *route, now time.Time) *group {
+// begin starts an attempt, or gives back what is kept from that.
+func (s *Scheduler) begin(work context.Context, l *spool.Lease, r *site, now time.Time) {
+	if s.rests(work, l, r, now) {
+		return
+	}
+	s.sites.heat(r)
+	if s.sites.room(r, &s.places.bounds, now) <= 0 {
+		s.giveBack(l, r.turn(now))
+		return
+	}
+	v := r.stream(s.cfg.Stream, r.Site, l.Delivery.Key.Stream)
+	if wait := v.keep(now); wait > 0 {
+		s.giveBack(l, wait)
+		return
+	}
 	var w owners
 	if !r.local {
 		w = s.places.ownersOf(l, s.cfg.Owner(l))
 	}
-	if by := s.places.keptBy(r, w, now); by != nil {
+	if by := s.places.keptBy(r, w); by != nil {
 		s.places.release(w)
-		return by
+		r.left(v, now)
+		s.giveBack(l, by.turn(now))
+		return
 	}
-	if s.rests(work, l, now) {
-		s.places.release(w)
-		return nil
-	}
-	s.run(work, l, s.places.begin(r, w, now))
-	return nil
+	s.run(work, l, s.places.begin(r, v, l.Delivery.Key, w, now))
 }
 
 func (s *Scheduler) run(work context.Context, l *spool.Lease, u *run) {

@@ -10,21 +10,6 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// Overdue is what a delivery has coming without an attempt.
-type Overdue uint8
-
-const (
-	// OnTime: nothing.
-	OnTime Overdue = iota
-	// Late: its sender is to be told that it waits, if it goes on to wait.
-	Late
-	// Untried: it is to end after an attempt, which need not wait until its
-	// route has rested.
-	Untried
-	// Expired: it is to end.
-	Expired
-)
-
 const (
 	sweepPause = time.Second      // from one sweep to the next
 	sweepEach  = time.Millisecond // of pause for each delivery looked at
@@ -33,7 +18,7 @@ const (
 	leaveMax   = time.Minute
 )
 
-// sweep looks through what waits for routes in trouble.
+// sweep looks through what waits for sites in trouble.
 type sweep struct {
 	active  int            // conclusions under way
 	tries   group          // of them, those with an attempt
@@ -45,7 +30,7 @@ type sweep struct {
 }
 
 // leave is how long what was looked at is left alone.
-func (w *sweep) leave(r *route, changes, now time.Time) time.Duration {
+func (w *sweep) leave(r *site, changes, now time.Time) time.Duration {
 	least := max(time.Duration(w.looked)*sweepEach, leaveMin)
 	rest := r.until.Sub(now)
 	if rest <= 0 {
@@ -113,7 +98,7 @@ func (s *Scheduler) startConclusion(work context.Context, l *spool.Lease, untrie
 	})
 }
 
-// sweepRoutes looks at what is due of routes in trouble, as far as there are
+// sweepRoutes looks at what is due of sites in trouble, as far as there are
 // places to conclude it, and returns how long to wait before going on.
 func (s *Scheduler) sweepRoutes(ctx, work context.Context) time.Duration {
 	now := time.Now()
@@ -124,7 +109,7 @@ func (s *Scheduler) sweepRoutes(ctx, work context.Context) time.Duration {
 		}
 		w.on, w.looked, w.over = true, 0, 0
 	}
-	keys := slices.DeleteFunc(s.routes.inTrouble(&s.places.bounds, now), s.cfg.Elsewhere)
+	keys := slices.DeleteFunc(s.sites.inTrouble(&s.places.bounds, now), s.cfg.Elsewhere)
 	if len(keys) > 0 {
 		if wait := s.lookThrough(ctx, work, keys, now); wait > 0 {
 			return wait
@@ -168,7 +153,7 @@ func (s *Scheduler) lookThrough(
 	}
 }
 
-// look concludes a delivery of a route in trouble, or gives it back.
+// look concludes a delivery of a site in trouble, or gives it back.
 func (s *Scheduler) look(work context.Context, l *spool.Lease, now time.Time) {
 	if !s.hold(l) || s.leave(l, now) {
 		return
@@ -185,14 +170,14 @@ func (s *Scheduler) look(work context.Context, l *spool.Lease, now time.Time) {
 	case state != OnTime:
 		s.conclude(work, l)
 	default:
-		s.giveBack(l, w.leave(s.routes.get(l.Delivery.Key), changes, now))
+		s.giveBack(l, w.leave(s.sites.get(l.Delivery.Key), changes, now))
 	}
 }
 
 // rests gives a delivery back that a throttle keeps back, and reports whether
 // one does. It grows old meanwhile: what is Late or Expired is concluded.
-func (s *Scheduler) rests(work context.Context, l *spool.Lease, now time.Time) bool {
-	until := s.cfg.Throttles.Until(l, s.cfg.Site(l.Delivery.Key))
+func (s *Scheduler) rests(work context.Context, l *spool.Lease, r *site, now time.Time) bool {
+	until := s.cfg.Throttles.Until(l, r.Site)
 	if !until.After(now) {
 		return false
 	}

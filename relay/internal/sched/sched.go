@@ -1,10 +1,8 @@
 package sched
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,45 +11,6 @@ import (
 	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/spool"
 )
-
-const leaseTime = 2 * time.Minute
-
-// Config configures a Scheduler. Every field is required but those that have a
-// default.
-type Config struct {
-	Store spool.Store
-	// LeaseTime is how long the store keeps a delivery for this process after
-	// it has last renewed its leases. Defaults to 2 minutes.
-	LeaseTime time.Duration
-	// Elsewhere tells that a delivery is for another process that shares the
-	// store: it is left alone. Defaults to none.
-	Elsewhere func(k spool.Key) bool
-	// Concurrency bounds the deliveries under way at once.
-	Concurrency int
-	// RouteLimit bounds those of one route and domain, whatever their streams.
-	// [Scheduler.Limit] tells that it has changed.
-	RouteLimit func(k spool.Key) int
-	// Site tells where the deliveries of a key go. It is asked often, must not
-	// wait, and may answer otherwise later. Defaults to a site for each key,
-	// whatever its stream.
-	Site func(k spool.Key) Site
-	// Throttles keep deliveries back. Defaults to none.
-	Throttles Throttles
-	// Local are the routes that end in this process.
-	Local []string
-	// Owner tells for whom a delivery holds its place.
-	Owner func(l *spool.Lease) Owner
-	// Deliver makes one attempt and settles the lease. When the lease is lost,
-	// ctx ends with the cause spool.ErrLeaseLost.
-	Deliver func(ctx context.Context, l *spool.Lease) Lesson
-	// Overdue tells what a delivery has coming without an attempt, and when
-	// that changes; zero if it does not.
-	Overdue func(l *spool.Lease) (Overdue, time.Time)
-	// Conclude settles a delivery that is Expired or Late without an attempt,
-	// and one that is Untried after one.
-	Conclude func(ctx context.Context, l *spool.Lease)
-	Logger   *slog.Logger
-}
 
 // Scheduler hands deliveries to workers.
 type Scheduler struct {
@@ -62,12 +21,14 @@ type Scheduler struct {
 	leases *leases
 	back   returns
 	places places
-	routes routes
+	sites  sites
 	others elsewhere
 	asked  time.Time // when the store was last asked
-	ahead  []*route  // those with deliveries waiting
-	dry    []*route  // those that were passed over and can take more
+	ahead  []*site   // those with deliveries waiting
+	behind int       // deliveries waiting, of all sites
+	dry    []*site   // those that were passed over and can take more
 	dryFor time.Time // since when
+	gone   []*site   // scratch for startWaiting
 	sweep  sweep
 	// resting are deliveries that throttles keep back.
 	resting resting
@@ -87,28 +48,19 @@ type finished struct {
 
 // New returns a scheduler that does nothing yet.
 func New(cfg Config) *Scheduler {
+	cfg.fillIn()
 	b := boundsOf(cfg.Concurrency)
-	if cfg.Elsewhere == nil {
-		cfg.Elsewhere = func(spool.Key) bool { return false }
-	}
-	if cfg.Throttles == nil {
-		cfg.Throttles = unthrottled{}
-	}
-	if cfg.Site == nil {
-		cfg.Site = func(k spool.Key) Site { return Site{Name: k.Route + " " + k.Domain} }
-	}
-	return &Scheduler{
+	s := &Scheduler{
 		cfg:    cfg,
 		wake:   make(chan struct{}, 1),
 		done:   make(chan finished, cfg.Concurrency+b.conclusions),
-		leases: newLeases(cfg.Store, cmp.Or(cfg.LeaseTime, leaseTime), cfg.Logger),
+		leases: newLeases(cfg.Store, cfg.LeaseTime, cfg.Logger),
 		places: placesOf(b),
-		routes: routes{
-			byKey: make(map[spool.Key]*route), limit: cfg.RouteLimit, local: cfg.Local,
-		},
 		others: make(elsewhere),
 		pace:   paceOf(b.open),
 	}
+	s.sites = sitesOf(&s.cfg)
+	return s
 }
 
 // Wake tells that deliveries may have become due. It never blocks.
@@ -173,7 +125,7 @@ func (s *Scheduler) keepLeases() (stop func()) {
 // step does what can be done now and returns how long to wait.
 func (s *Scheduler) step(ctx, work context.Context) time.Duration {
 	if s.limit.Swap(false) {
-		s.routes.lower()
+		s.sites.relimit()
 	}
 	s.concludeWaiting(work)
 	s.startWaiting(work)
@@ -205,7 +157,7 @@ func (s *Scheduler) windDown() {
 	}
 	s.sweep.waiting = nil
 	for _, r := range s.ahead {
-		s.returnWaiting(r, 0)
+		s.returnWaiting(r)
 	}
 	s.ahead = nil
 	s.flush()
@@ -231,14 +183,14 @@ func (s *Scheduler) finish(f finished) {
 		s.sweep.finish(f.untried, now)
 		return
 	}
-	r := f.run.route
-	troubled := f.run.troubled
+	r, k := f.run.site, f.run.key
+	// Another site may take the place that it leaves.
+	s.pace.woken = s.pace.woken || f.run.troubled || len(f.run.gates) > 0
 	s.places.end(f.run, now)
-	if r.end(now); !f.void {
-		s.routes.learn(r, f.lesson.Health, now)
+	if !f.void {
+		r.learn(f.lesson, s.sites.roof(k), r.active, now)
 	}
 	s.pace.finished++
-	s.pace.woken = s.pace.woken || troubled // another one may take its place
 	s.noteDry(r, now)
 }
 

@@ -6,25 +6,6 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// Owner tells for whom a delivery holds a place, beside its route.
-type Owner struct {
-	// Connector is the send connector; empty if there is none.
-	Connector string
-	// Origin is who sent the message, or caused the report.
-	Origin string
-	// Report tells that the relay itself made the message.
-	Report bool
-}
-
-// What a bound says to those it keeps back: they come again one after the
-// other, so far apart, and none waits for longer than turnMax. They are further
-// apart the longer nothing has come to its end.
-const (
-	turnFirst = 100 * time.Microsecond
-	turnLast  = 100 * time.Millisecond
-	turnMax   = 15 * time.Second
-)
-
 // bounds says how many places there are and for whom.
 type bounds struct {
 	all         int // attempts
@@ -32,11 +13,11 @@ type bounds struct {
 	message     int // of the open ones, those of one message
 	report      int // of the reports that one origin has caused
 	reports     int // of all reports
-	trouble     int // of the routes that nobody answered on
+	trouble     int // of the sites that nobody answered on
 	conclusions int
 
 	taken     group // the open ones that are
-	troubled  group // of them, those of routes that nobody answered on
+	troubled  group // of them, those of sites that nobody answered on
 	reporting group // of them, those of reports
 }
 
@@ -54,39 +35,6 @@ func boundsOf(places int) bounds {
 // there are two.
 func (b *bounds) one(bound int) int { return max(1, min(bound, b.open-1)) }
 
-// group is what several deliveries share a bound for.
-type group struct {
-	active int
-	done   time.Time     // when the last one has ended, or the first has begun
-	next   time.Time     // when the last one that was kept back comes again
-	gap    time.Duration // from one end to the next, about
-}
-
-func (g *group) begin(now time.Time) {
-	if g.active++; g.active == 1 {
-		g.done = now
-	}
-}
-
-func (g *group) end(now time.Time) {
-	g.active--
-	g.gap += (now.Sub(g.done) - g.gap) / 8
-	g.done = now
-}
-
-// turn is how long it takes until a delivery that the group's bound keeps back
-// comes again.
-func (g *group) turn(now time.Time) time.Duration {
-	apart := min(max(now.Sub(g.done)/64, g.gap/2, turnFirst), turnLast)
-	if g.next.Before(now) {
-		g.next = now
-	}
-	if g.next = g.next.Add(apart); g.next.Sub(now) > turnMax {
-		g.next = now.Add(turnMax)
-	}
-	return g.next.Sub(now)
-}
-
 // key tells groups apart.
 type key struct {
 	kind byte // 'c'onnector, 'o'rigin, 'r'eports of an origin
@@ -103,7 +51,10 @@ type owners struct {
 
 // run is an attempt under way.
 type run struct {
-	route    *route
+	site     *site
+	key      spool.Key
+	stream   *stream
+	gates    []*gate
 	owners   owners
 	troubled bool
 }
@@ -188,18 +139,15 @@ func (s *spares[T]) put(v *T) {
 	*s = append(*s, v)
 }
 
-// free is the number of places that a route which is not local may take.
+// free is the number of places that a site which is not local may take.
 func (p *places) free() int {
 	return min(p.bounds.open-p.bounds.taken.active, p.bounds.all-p.active)
 }
 
-// keptBy returns the group whose bound keeps a delivery from being begun, or
-// nil.
-func (p *places) keptBy(r *route, w owners, now time.Time) *group {
+// keptBy returns the group whose bound keeps a delivery of a site that has room
+// from being begun, or nil.
+func (p *places) keptBy(r *site, w owners) *group {
 	b := &p.bounds
-	if r.room(b, now) <= 0 {
-		return &r.group
-	}
 	if r.local {
 		if p.active >= b.all {
 			return &r.group
@@ -224,7 +172,7 @@ func (p *places) keptBy(r *route, w owners, now time.Time) *group {
 
 // groupsOf calls f for each group that a run counts in.
 func (p *places) groupsOf(u *run, f func(*group)) {
-	if u.route.local {
+	if u.site.local {
 		return
 	}
 	f(&p.bounds.taken)
@@ -242,18 +190,30 @@ func (p *places) groupsOf(u *run, f func(*group)) {
 }
 
 // begin takes a place for a delivery.
-func (p *places) begin(r *route, w owners, now time.Time) *run {
+func (p *places) begin(r *site, v *stream, k spool.Key, w owners, now time.Time) *run {
 	u := p.spareRuns.get()
-	*u = run{route: r, owners: w, troubled: r.failures > 0}
+	*u = run{
+		site: r, key: k, stream: v, gates: r.gates, owners: w, troubled: r.failures > 0,
+	}
 	p.active++
 	r.begin(now)
+	v.pass(now)
+	for _, g := range u.gates {
+		g.pass(now)
+	}
 	p.groupsOf(u, func(g *group) { g.begin(now) })
 	return u
 }
 
-// end gives the place back. The route is told elsewhere.
+// end gives the place back.
 func (p *places) end(u *run, now time.Time) {
 	p.active--
+	u.site.end(now)
+	u.stream.end(now)
+	u.site.left(u.stream, now)
+	for _, g := range u.gates {
+		g.end(now)
+	}
 	p.groupsOf(u, func(g *group) { g.end(now) })
 	p.release(u.owners)
 	p.spareRuns.put(u)

@@ -20,6 +20,16 @@ type Site struct {
 	Source string
 }
 
+// Health is what a delivery taught about its site.
+type Health uint8
+
+const (
+	// Reached: the next hop answered, whatever it said.
+	Reached Health = iota
+	// Unreachable: no host of the next hop could be talked to.
+	Unreachable
+)
+
 // Lesson is what a delivery taught about its site.
 type Lesson struct {
 	Health Health
