@@ -1,6 +1,9 @@
 package sched
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Limit bounds what goes somewhere. A zero field sets no bound.
 type Limit struct {
@@ -28,7 +31,7 @@ type gate struct {
 // room is how many may be begun now. part is what a throttle leaves of the
 // limit.
 func (g *gate) room(part float64, now time.Time) int {
-	n := inAll
+	n := math.MaxInt32
 	if g.Connections > 0 {
 		n = max(1, int(part*float64(g.Connections))) - g.active
 	}

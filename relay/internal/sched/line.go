@@ -7,8 +7,10 @@ import (
 )
 
 const (
-	costUnit = 64 << 10 // octets that cost as much as a message
-	costMost = 64
+	aheadLeast = 8        // leased ahead where a site has fewer places
+	aheadMost  = 64       // leased ahead of a site
+	costUnit   = 64 << 10 // octets that cost as much as a message
+	costMost   = 64
 )
 
 // line is what was leased ahead for a site. Its streams take turns, each for as

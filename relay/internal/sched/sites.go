@@ -9,8 +9,6 @@ import (
 
 const (
 	aheadFor   = time.Second      // leasing ahead goes on while nothing ends
-	aheadLeast = 8                // leased ahead where a site has fewer places
-	aheadMost  = 64               // leased ahead of a site
 	inAll      = 20_000           // waiting and under way
 	stuckAfter = 10 * time.Second // of a full site on which nothing ends
 	maxIdle    = 1024             // keys remembered without work
