@@ -55,7 +55,7 @@
 // The words of a reply are chosen by the host, and often by those behind it or
 // by whoever chose an address. Whoever acts on a class has to bear that they
 // lie; so keep what follows from it to the host, or the site, that has said it.
-// A class read from one site must never stop mail for another.
+// The word of one site alone must never stop mail for another.
 //
 // Sites that many share need more. Four classes make the relay send less to all
 // recipients of a site: rate-limited, reputation, authentication and
