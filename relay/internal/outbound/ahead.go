@@ -43,7 +43,6 @@ type order struct {
 	open    bool // for others: in places.joinable
 	quick   bool // the last reply came soon
 	alone   bool // nobody goes ahead here
-	odd     bool // replies cannot be told apart; the reader's
 	shut    bool // closed for a context that has ended
 }
 
@@ -90,7 +89,6 @@ func (p *pool) join(h *places, s *seat) *conn {
 func (p *pool) follow(h *places, c *conn, s *seat) {
 	p.shun(h, c)
 	h.pressed = true
-	c.company.Store(true)
 	s.behind, c.order.writing = true, true
 	c.order.behind = append(c.order.behind, s)
 }
@@ -197,10 +195,11 @@ func (p *pool) pass(c *conn, s *seat, keep bool) bool {
 
 // timed notes how the host answers.
 func (p *pool) timed(h *places, c *conn, s *seat) {
+	c.marks.settle()
 	if s.since.IsZero() || c.dead {
 		return
 	}
-	c.order.alone = c.order.alone || c.order.odd
+	c.order.alone = c.order.alone || c.marks.odd
 	c.order.quick = time.Since(s.since) < quickReply
 	switch {
 	case !c.order.quick:
@@ -237,14 +236,17 @@ func (p *pool) drop(c *conn, s *seat) bool {
 	if i < 0 {
 		return false
 	}
-	o.behind = slices.Delete(o.behind, i, i+1)
+	h := p.hops[c.pool.key]
+	o.behind, s.gone = slices.Delete(o.behind, i, i+1), true
 	if s.sent && i < len(o.behind) {
 		o.behind[i].debt += s.debt + s.owed
-	} else {
-		c.bad.Store(true) // nobody is there to read what comes
-		p.shun(p.hops[c.pool.key], c)
+		return true
 	}
-	s.gone = true
+	c.bad.Store(true) // nobody is there to read what comes
+	p.shun(h, c)
+	if !s.sent {
+		h.depth = 1
+	}
 	return true
 }
 
@@ -266,7 +268,7 @@ func (p *pool) interrupt(c *conn, s *seat, use uint32) {
 		o.shut = true
 		p.shun(p.hops[c.pool.key], c)
 		c.close()
-	case o.writing && o.behind[len(o.behind)-1] == s:
+	case o.writing && slices.Index(o.behind, s) == len(o.behind)-1 && len(o.behind) > 0:
 		c.mute.Store(true)
 		c.net.SetWriteDeadline(past)
 	}

@@ -30,9 +30,10 @@ type conn struct {
 	open     bool          // the peer may have a transaction open: RSET comes first
 	bad      atomic.Bool   // not to be used again
 	dead     bool          // nothing more can be read
-	said421  bool          // the peer has said that it is about to close
+	said421  bool          // the last that the peer has said: it is about to close
 	skips    bool          // the peer has shown that it skips refused chunks
 	runs     bool          // the peer has not shown it when it was asked to
+	marks    marks         // of its replies
 	order    order         // of the deliveries that use it
 	out      []byte        // commands not yet written
 	in       replyReader   // replies
@@ -44,7 +45,6 @@ type conn struct {
 	pool     poolEntry     // the pool's
 	ticket   *ticket       // for TLS
 
-	company     atomic.Bool // transactions have gone ahead
 	interrupted atomic.Bool // the reader's context has ended
 	mute        atomic.Bool // the writer's has
 }
@@ -131,9 +131,8 @@ func (c *conn) read(timeout time.Duration, each func([]byte)) (*reply, error) {
 		}
 		return nil, err
 	}
-	if c.rep.code == 421 { // RFC 5321 section 3.8: the peer is about to close
+	if c.said421 = c.rep.code == 421; c.said421 { // RFC 5321 section 3.8
 		c.bad.Store(true)
-		c.said421 = true
 	}
 	return &c.rep, nil
 }

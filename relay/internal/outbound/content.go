@@ -55,9 +55,9 @@ func (c *content) next() error {
 	return err
 }
 
-// chunk returns the block as a BDAT chunk (RFC 3030 section 2), behind the
-// commands of before, of which there are at most maxBatchBytes.
-func (c *content) chunk(before []byte) ([]byte, error) {
+// chunk returns the block as a BDAT chunk (RFC 3030 section 2), between other
+// commands: at most maxBatchBytes before it and tailSize behind.
+func (c *content) chunk(before []byte, behind string) ([]byte, error) {
 	if err := c.head.check(c.block(), c.last); err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (c *content) chunk(before []byte) ([]byte, error) {
 	start := gapSize - len(cmd) - len(before)
 	copy(c.buf[start:], before)
 	copy(c.buf[gapSize-len(cmd):], cmd)
-	return c.buf[start : gapSize+c.n], nil
+	return append(c.buf[start:gapSize+c.n], behind...), nil
 }
 
 // lines returns the block as part of DATA (RFC 5321 section 4.5.2), with the

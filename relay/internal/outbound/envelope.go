@@ -33,8 +33,11 @@ func (t *transaction) envelope(
 	if v, ok := t.recipients(ctx, c, asked, data); !ok {
 		return v, false
 	}
-	if !data || len(t.accepted) == 0 && !t.due.data {
-		return settled, len(t.accepted) > 0
+	switch {
+	case len(t.accepted) == 0 && !t.due.data:
+		return t.confirm(ctx, c, asked[:t.asked]), false
+	case !data:
+		return settled, true
 	}
 	if !t.due.data {
 		c.out = append(c.out, "DATA\r\n"...)
@@ -42,7 +45,7 @@ func (t *transaction) envelope(
 			return t.unwritten(ctx, c, delivery.OpData, err), false
 		}
 	}
-	return t.data(ctx, c)
+	return t.data(ctx, c, asked)
 }
 
 // recipients sends RCPT for each of those asked, as far as the peer takes them,
@@ -135,7 +138,7 @@ func (t *transaction) readMail(
 		t.skip(c, upto)
 		return settled, false
 	case t.misplaced(c, op, rep):
-		return t.outOfStep(ctx, c, op), false
+		return t.outOfStep(ctx, c, op, asked), false
 	}
 	t.due.mail, t.mailed, c.open = false, true, true
 	return settled, true
@@ -162,8 +165,8 @@ func (t *transaction) readRecipients(
 				t.maxRcpt = len(t.accepted)
 			}
 			return t.closing(c, op, rep), false
-		case t.misplaced(c, op, rep):
-			return t.outOfStep(ctx, c, op), false
+		case rep.class() == 3, t.misplaced(c, op, rep):
+			return t.outOfStep(ctx, c, op, asked), false
 		}
 		t.recipient(c, asked[t.due.next], rep)
 	}
@@ -226,7 +229,7 @@ func (t *transaction) skip(c *conn, replies int) {
 }
 
 // data reads the reply to DATA.
-func (t *transaction) data(ctx context.Context, c *conn) (verdict, bool) {
+func (t *transaction) data(ctx context.Context, c *conn, asked []int) (verdict, bool) {
 	rep, err := c.read(c.times.CommandTimeout, nil)
 	if err != nil {
 		if len(t.accepted) == 0 {
@@ -236,6 +239,9 @@ func (t *transaction) data(ctx context.Context, c *conn) (verdict, bool) {
 	}
 	if rep.code == 354 && len(t.accepted) > 0 {
 		return settled, true
+	}
+	if rep.class() == 2 && len(t.accepted) == 0 {
+		return t.outOfStep(ctx, c, delivery.OpData, asked), false
 	}
 	if rep.class() < 4 {
 		// Out of step, or waiting for the content of a message that nobody gets

@@ -31,7 +31,7 @@ func DataOf(content io.Reader) ([]byte, error) {
 
 // ChunksOf gives what BDAT carries for a content.
 func ChunksOf(content io.Reader) ([]byte, error) {
-	return framed(content, func(c *blocks) ([]byte, error) { return c.chunk(nil) })
+	return framed(content, func(c *blocks) ([]byte, error) { return c.chunk(nil, "") })
 }
 
 type blocks = content

@@ -2,6 +2,8 @@ package outbound
 
 import (
 	"context"
+	"errors"
+	"os"
 	"time"
 
 	"github.com/postern-mail/postern/relay/delivery"
@@ -14,13 +16,10 @@ func (t *transaction) mayFly(c *conn, asked []int) bool {
 }
 
 // fly writes the whole transaction at once and reads the replies when their
-// turn has come. fits is false if the envelope is too long for that.
+// turn has come. RSET ends it: where nobody is taken the transaction would stay
+// open for what comes behind. fits is false if the envelope is too long.
 func (t *transaction) fly(ctx context.Context, c *conn, asked []int) (v verdict, fits bool) {
-	rset := c.open
 	c.out = c.out[:0]
-	if rset { // nobody may have been taken before, which leaves a transaction open
-		c.out = append(c.out, "RSET\r\n"...)
-	}
 	t.appendMail(c)
 	for _, i := range asked {
 		t.appendRcpt(c, i)
@@ -28,7 +27,7 @@ func (t *transaction) fly(ctx context.Context, c *conn, asked []int) (v verdict,
 	if len(c.out) > maxBatchBytes {
 		return settled, false
 	}
-	b, err := t.body.chunk(c.out)
+	b, err := t.body.chunk(c.out, "RSET\r\n")
 	if err != nil {
 		e := at(c.host, permanent(delivery.OpContent, "5.6.11", err))
 		t.settle(asked, failure(e))
@@ -37,42 +36,29 @@ func (t *transaction) fly(ctx context.Context, c *conn, asked []int) (v verdict,
 	if err := c.write(b, c.times.WriteTimeout); err != nil {
 		return t.cut(ctx, c, delivery.OpContent, err), true
 	}
-	t.ended, c.open = true, true
-	t.seat.recipients, t.seat.owed = len(asked), 2+len(asked)
-	if rset {
-		t.seat.owed++
-	}
+	t.ended = true
+	t.seat.recipients, t.seat.owed = len(asked), 3+len(asked)
 	c.order.pool.offer(c, &t.seat)
 	if v, ok := t.await(ctx, c); !ok {
 		return v, true
 	}
-	return t.land(ctx, c, asked, rset), true
+	return t.land(ctx, c, asked), true
 }
 
 // land reads all the replies to a transaction that has gone out at once. A
 // refusal that may speak of the connection lets the others be read, and the
 // transaction be made on another.
-func (t *transaction) land(ctx context.Context, c *conn, asked []int, rset bool) verdict {
+func (t *transaction) land(ctx context.Context, c *conn, asked []int) verdict {
 	const op = delivery.OpMail
-	v := settled
-	if rset {
-		rep, err := t.read(c, c.times.CommandTimeout)
-		switch {
-		case err != nil:
-			return t.unanswered(ctx, c, op, err)
-		case rep.class() != 2:
-			v = t.closing(c, op, rep)
-		}
-	}
+	v, stale := settled, false
 	rep, err := t.read(c, c.times.CommandTimeout)
 	switch {
 	case err != nil:
 		return t.unanswered(ctx, c, op, err)
-	case v != settled:
 	case rep.class() != 2:
 		v = t.closing(c, op, rep)
 	case t.misplaced(c, op, rep):
-		return t.outOfStep(ctx, c, op)
+		return t.outOfStep(ctx, c, op, asked)
 	}
 	t.mailed = v == settled
 	for _, i := range asked {
@@ -82,18 +68,34 @@ func (t *transaction) land(ctx context.Context, c *conn, asked []int, rset bool)
 			return t.unanswered(ctx, c, delivery.OpRcpt, err)
 		case v != settled:
 		case rep.code == 421 || t.stale(rep):
-			v = t.closing(c, delivery.OpRcpt, rep)
+			t.closing(c, delivery.OpRcpt, rep)
+			t.res[i], t.over, stale = failure(t.lost), append(t.over, i), true
 		case t.misplaced(c, delivery.OpRcpt, rep):
-			return t.outOfStep(ctx, c, delivery.OpRcpt)
+			return t.outOfStep(ctx, c, delivery.OpRcpt, asked)
 		default:
 			t.recipient(c, i, rep)
 		}
 	}
-	return t.touchDown(ctx, c, v)
+	if stale && len(t.accepted) == 0 {
+		v = broken
+	}
+	if v = t.touchDown(ctx, c, asked, v); c.dead || t.seat.owed == 0 {
+		return v
+	}
+	// A reply too many, or too few, is out of place at RSET at the latest.
+	rep, err = t.read(c, c.times.CommandTimeout)
+	late := errors.Is(err, os.ErrDeadlineExceeded) && c.dead
+	if late || err == nil && rep.code != 421 && (rep.class() != 2 || t.misplaced(c, opReset, rep)) {
+		t.ended = true
+		return t.outOfStep(ctx, c, delivery.OpData, asked)
+	}
+	return v
 }
 
 // touchDown reads the reply to the content.
-func (t *transaction) touchDown(ctx context.Context, c *conn, v verdict) verdict {
+func (t *transaction) touchDown(
+	ctx context.Context, c *conn, asked []int, v verdict,
+) verdict {
 	const op = delivery.OpData
 	rep, err := t.read(c, c.times.FinalTimeout)
 	nobody := v != settled || len(t.accepted) == 0
@@ -101,13 +103,15 @@ func (t *transaction) touchDown(ctx context.Context, c *conn, v verdict) verdict
 	case err != nil:
 		return t.unanswered(ctx, c, op, err)
 	case rep.class() < 4 && (nobody || rep.class() != 2), t.misplaced(c, op, rep):
-		return t.outOfStep(ctx, c, op) // taken for nobody, or another's reply
+		return t.outOfStep(ctx, c, op, asked) // taken for nobody, or another's reply
 	case v != settled:
 		t.ended = false // it was refused, and goes to another connection
 		return v
 	case nobody:
 		return settled
-	case rep.code == 421 || t.doubtful(rep):
+	case rep.code != 421 && t.doubtful(rep):
+		return t.outOfStep(ctx, c, op, asked)
+	case rep.code == 421:
 		t.ended = false
 		return t.closing(c, op, rep)
 	}

@@ -42,7 +42,7 @@ func (t *transaction) end(c *conn, owed int) {
 // that takes no recipient and does not skip the chunk would run it as commands.
 func (t *transaction) sendChunks(ctx context.Context, c *conn) verdict {
 	for outstanding := 1; ; outstanding++ {
-		b, err := t.body.chunk(nil)
+		b, err := t.body.chunk(nil, "")
 		if err != nil {
 			return t.unfit(c, err)
 		}
@@ -107,8 +107,8 @@ func (t *transaction) final(ctx context.Context, c *conn) verdict {
 		if c.ext.chunking && unknown(rep) {
 			return t.unknown(c, rep)
 		}
-		if t.misplaced(c, delivery.OpData, rep) {
-			return t.outOfStep(ctx, c, delivery.OpData)
+		if t.misplaced(c, delivery.OpData, rep) || c.ext.chunking && t.doubtful(rep) {
+			return t.outOfStep(ctx, c, delivery.OpData, t.accepted)
 		}
 		t.conclude(c, delivery.OpData, t.accepted, rep)
 		return settled
@@ -122,6 +122,11 @@ func (t *transaction) final(ctx context.Context, c *conn) verdict {
 		}
 		if k == 0 && c.ext.chunking && unknown(rep) {
 			return t.unknown(c, rep)
+		}
+		if t.misplaced(c, delivery.OpLMTP, rep) {
+			t.outOfStep(ctx, c, delivery.OpLMTP, t.accepted[k:])
+			t.settle(t.accepted[k:], failure(t.lost))
+			return settled
 		}
 		t.conclude(c, delivery.OpLMTP, t.accepted[k:k+1], rep)
 		if rep.code == 421 {
