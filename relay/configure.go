@@ -28,6 +28,7 @@ func (r *Relay) newSnapshot(cfg Config) (*snapshot, error) {
 	p.signer = cfg.newSigner(p.log, &f)
 	p.routes = r.newRoutes(&cfg, p, &f)
 	p.retry = newRetry(cfg.Retry, &f)
+	p.shaping = newShaping(cfg.Shaping, &f)
 	p.intake = r.newIntake(p)
 	p.attempts = p.attemptSettings()
 	return p, f.err()

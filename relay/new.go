@@ -84,6 +84,8 @@ func New(cfg Config) (*Relay, error) {
 		Concurrency: cmp.Or(cfg.MaxDeliveries, defaultDeliveries),
 		RouteLimit:  func(k spool.Key) int { return r.snap.Load().routes.Limit(k) },
 		Site:        r.siteOf,
+		Limits:      r.limitsOf,
+		Stream:      r.streamOf,
 		Throttles:   throttled{r},
 		Local:       routing.Local(),
 		Owner:       ownerOf,

@@ -18,6 +18,7 @@ type snapshot struct {
 	rules    *policy.Rules     // who may do what
 	routes   *routing.Routes   // where a copy goes
 	retry    delivery.Retry    // when it is tried again
+	shaping  *shaping          // how much goes where at once
 	signer   *intake.Signer    // what is signed
 	intake   *intake.Intake    // what takes messages in
 	attempts *attempt.Settings // by what they are made
