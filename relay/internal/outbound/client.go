@@ -25,6 +25,7 @@ type Client struct {
 	dead     memo // hosts and addresses that could not be used
 	slow     slowHosts
 	sessions sessions
+	sites    sites
 	noChunks memo // addresses that offer CHUNKING and do not know BDAT
 	noPipes  memo // addresses that offer PIPELINING and answer out of order
 	noAhead  memo // addresses that do not take transactions ahead
@@ -61,6 +62,9 @@ func (c *Client) Close() error {
 // domain is the one whose exchangers are meant if it has no hosts.
 func (c *Client) Limit(to *connector.NextHop, domain string) int {
 	h := ready(to, domain)
+	if of, _ := c.sites.get(domain); of != nil && !h.smart() {
+		h.share(of)
+	}
 	return c.pool.limit(h.key, c.cfg.Part(h.MaxConnections))
 }
 

@@ -23,6 +23,9 @@ func (c *Client) Deliver(ctx context.Context, r *Request) []delivery.Result {
 	t := c.memory.Get().(*transaction)
 	t.begin(r)
 	t.hop = ready(r.Hop, r.Domain)
+	if failed := c.locate(ctx, &t.hop); failed != nil {
+		t.give(failed)
+	}
 	for len(t.todo) > 0 {
 		c.attempt(ctx, t, &t.hop)
 	}
@@ -82,7 +85,7 @@ func (c *Client) vacate(t *transaction) {
 func (c *Client) connectAndRun(ctx context.Context, t *transaction, h *hop) (
 	failed *delivery.Error,
 ) {
-	until, cancel := context.WithTimeoutCause(ctx, c.cfg.ReadyTimeout, errNotReady)
+	until, cancel := context.WithTimeoutCause(ctx, c.cfg.ReadyTimeout-h.sought, errNotReady)
 	defer cancel()
 	for e, why := range c.route(until, h) {
 		if why == nil {

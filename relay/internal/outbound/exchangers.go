@@ -23,32 +23,42 @@ var (
 	errLoop   = errors.New("mail loops back to this host")
 )
 
-// exchangers looks the mail exchangers of a domain up (RFC 5321 section 5.1). A
+// exchangers looks the mail exchangers of a domain up (RFC 5321 section 5.1):
+// those to be tried, in the order of trying them, and the site that they are. A
 // resolver may leave out records that it cannot read and tell so by an error
 // beside the list: those it has are tried, but such a list proves nothing.
-func (c *Client) exchangers(ctx context.Context, domain string) ([]string, *delivery.Error) {
+func (c *Client) exchangers(
+	ctx context.Context, domain string,
+) (hosts []string, of *site, no *delivery.Error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
 	defer cancel()
 	answer, err := c.cfg.Resolver.LookupMX(ctx, domain)
-	if len(answer.Records) == 0 {
-		if err != nil && !delivery.IsNotFound(err) {
-			return nil, temporary(delivery.OpDNS, "4.4.3", err)
-		}
-		return []string{domain}, nil // implicit MX
+	list, failed := usable(answer.Records, c.cfg.Hostname)
+	switch {
+	case len(answer.Records) == 0 && err != nil && !delivery.IsNotFound(err):
+		return nil, nil, temporary(delivery.OpDNS, "4.4.3", err)
+	case len(answer.Records) == 0:
+		list = []*net.MX{{Host: domain}} // implicit MX
+	case failed != nil && err != nil:
+		return nil, nil, temporary(delivery.OpDNS, "4.4.3", failed.Err)
+	case failed != nil:
+		return nil, nil, failed
 	}
-	hosts, no := preferred(answer.Records, c.cfg.Hostname)
-	if no != nil && err != nil {
-		no = temporary(delivery.OpDNS, "4.4.3", no.Err)
-	}
-	return hosts, no
+	of = siteOf(list)
+	c.sites.put(domain, of)
+	return inTurn(list), of, nil
 }
 
-// preferred gives the exchangers to be tried, the best first and equal ones in
-// random order, or why there is none.
-func preferred(list []*net.MX, own string) ([]string, *delivery.Error) {
-	list = slices.Clone(list) // the resolver may keep it
-	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-	slices.SortStableFunc(list, func(a, b *net.MX) int { return cmp.Compare(a.Pref, b.Pref) })
+// usable gives the exchangers that may be tried, the best first and equal ones
+// by name, or why there is none. They are copies: the resolver may keep its
+// own.
+func usable(records []*net.MX, own string) ([]*net.MX, *delivery.Error) {
+	list := make([]*net.MX, len(records))
+	for i, m := range records {
+		host := strings.ToLower(strings.TrimSuffix(m.Host, "."))
+		list[i] = &net.MX{Host: host, Pref: m.Pref}
+	}
+	slices.SortFunc(list, comparePreference)
 	// Section 5.1: hosts as good as or worse than this one would send the mail
 	// back.
 	if i := slices.IndexFunc(list, func(m *net.MX) bool { return sameName(m.Host, own) }); i >= 0 {
@@ -58,20 +68,32 @@ func preferred(list []*net.MX, own string) ([]string, *delivery.Error) {
 			return nil, permanent(delivery.OpDNS, "5.4.6", errLoop)
 		}
 	}
-	var hosts []string
-	for _, m := range list {
-		if isHost(m) && len(hosts) < maxMXHosts {
-			hosts = append(hosts, strings.TrimSuffix(m.Host, "."))
-		}
-	}
-	if len(hosts) == 0 {
+	var known []string
+	list = slices.DeleteFunc(list, func(m *net.MX) bool {
+		again := slices.Contains(known, m.Host) // with another preference
+		known = append(known, m.Host)
+		return again || !isHost(m)
+	})
+	if len(list) == 0 {
 		return nil, permanent(delivery.OpDNS, "5.1.10", errNullMX) // RFC 7505
 	}
-	return hosts, nil
+	return list, nil
+}
+
+// inTurn gives the hosts to be tried, equal ones in random order.
+func inTurn(list []*net.MX) []string {
+	list = slices.Clone(list)
+	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	slices.SortStableFunc(list, func(a, b *net.MX) int { return cmp.Compare(a.Pref, b.Pref) })
+	hosts := make([]string, min(len(list), maxMXHosts))
+	for i := range hosts {
+		hosts[i] = list[i].Host
+	}
+	return hosts
 }
 
 // isHost reports whether an exchanger is not the null MX.
-func isHost(m *net.MX) bool { return strings.TrimSuffix(m.Host, ".") != "" }
+func isHost(m *net.MX) bool { return m.Host != "" }
 
 func sameName(a, b string) bool {
 	return b != "" && strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))

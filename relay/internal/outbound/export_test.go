@@ -95,3 +95,10 @@ func (c *Client) Sessions() int {
 	defer c.sessions.mu.Unlock()
 	return len(c.sessions.byKey)
 }
+
+// Domains is the number of domains whose site is remembered.
+func (c *Client) Domains() int {
+	c.sites.mu.Lock()
+	defer c.sites.mu.Unlock()
+	return len(c.sites.domains)
+}

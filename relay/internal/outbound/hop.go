@@ -16,12 +16,15 @@ type hop struct {
 	connector.NextHop
 	domain string // of exchangers
 	key    hopKey
+	found  []string      // exchangers that were just looked up, in turn
+	sought time.Duration // that took so long
+	stray  bool          // the connections made are not for others
 }
 
 // hopKey tells next hops apart, by all that they say: a connection that was
 // made by some settings is not for others.
 type hopKey struct {
-	domain                             string // of exchangers
+	domain                             string // of exchangers, or their site
 	hosts, tlsDomain, helo             string
 	username, password                 string
 	tokens                             connector.TokenSource

@@ -108,9 +108,15 @@ func (c *Client) hosts(ctx context.Context, h *hop) ([]string, *delivery.Error) 
 	if strings.HasPrefix(h.domain, "[") {
 		return []string{h.domain}, nil
 	}
-	hosts, failed := c.exchangers(ctx, h.domain)
-	if failed == nil {
-		c.deadLast(hosts)
+	hosts := slices.Clone(h.found)
+	if h.found == nil {
+		var of *site
+		var failed *delivery.Error
+		if hosts, of, failed = c.exchangers(ctx, h.domain); failed != nil {
+			return nil, failed
+		}
+		h.reconsider(of)
 	}
-	return hosts, failed
+	c.deadLast(hosts)
+	return hosts, nil
 }
