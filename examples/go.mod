@@ -12,6 +12,7 @@ require (
 	github.com/letsencrypt/pebble/v2 v2.10.1
 	github.com/miekg/dns v1.1.73
 	github.com/postern-mail/postern v0.0.0
+	github.com/postern-mail/postern/auth/oauthclient v0.0.0
 	github.com/postern-mail/postern/auth/oidcauth v0.0.0
 	github.com/postern-mail/postern/relay/spool/pgspool v0.0.0
 	github.com/wneessen/go-mail v0.8.1
@@ -54,7 +55,7 @@ require (
 	go.uber.org/zap v1.28.0 // indirect
 	go.uber.org/zap/exp v0.3.0 // indirect
 	golang.org/x/net v0.62.0 // indirect
-	golang.org/x/oauth2 v0.36.0 // indirect
+	golang.org/x/oauth2 v0.38.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 	modernc.org/libc v1.80.1 // indirect
@@ -64,6 +65,7 @@ require (
 
 replace (
 	github.com/postern-mail/postern => ../
+	github.com/postern-mail/postern/auth/oauthclient => ../auth/oauthclient
 	github.com/postern-mail/postern/auth/oidcauth => ../auth/oidcauth
 	github.com/postern-mail/postern/relay/spool/pgspool => ../relay/spool/pgspool
 )

@@ -96,6 +96,9 @@ func load(path string, last *lasting, log *slog.Logger) (relay.Config, storage, 
 			c.SendConnector.Certificates = append(c.SendConnector.Certificates,
 				l.pair(fmt.Sprintf("%scertificates[%d]", at, j), pair.Certificate, pair.Key))
 		}
+		if c.Oauth != nil {
+			c.Tokens = l.tokens(at+"oauth", c.Oauth, c.Username)
+		}
 		cfg.SendConnectors = append(cfg.SendConnectors, &c.SendConnector)
 	}
 	for i, k := range f.DKIM {

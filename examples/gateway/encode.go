@@ -41,6 +41,7 @@ func (e *encoder) table(path string, v, preset reflect.Value) {
 	for _, sf := range reflect.VisibleFields(v.Type()) {
 		field, def := v.FieldByIndex(sf.Index), preset.FieldByIndex(sf.Index)
 		if sf.Anonymous || sf.Name == "Password" || sf.Type == reflect.TypeFor[*x509.CertPool]() ||
+			sf.Type == reflect.TypeFor[connector.TokenSource]() ||
 			reflect.DeepEqual(field.Interface(), def.Interface()) {
 			continue
 		}

@@ -76,7 +76,7 @@ var (
 		"].Domain", "].Name", "Verifier", "Users", "Mailboxes.Hosts[0]", "Mailboxes.Deliver",
 		"Mailboxes", "Mailboxes.Deliver",
 		"XClient", "Xclient", "ClientCAs", "ClientCas",
-		"RootCAs", "RootCas",
+		"RootCAs", "RootCas", "].Tokens", "].Oauth",
 	)
 )
 

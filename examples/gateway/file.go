@@ -76,6 +76,7 @@ type sendConnector struct {
 	// RootCas and Certificates name files for the connector's fields.
 	RootCas      string
 	Certificates []pair
+	Oauth        *oauth // logs on with tokens in place of a password
 }
 
 type dkimKey struct {

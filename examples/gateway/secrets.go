@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 
 	"github.com/postern-mail/postern/auth"
@@ -55,17 +54,8 @@ func readSecret(name string) ([]byte, error) {
 // makeSecret writes a new file, which is there as a whole or not at all.
 func makeSecret(name string) ([]byte, error) {
 	secret := make([]byte, secretSize)
-	rand.Read(secret)                                            // never fails
-	f, err := os.CreateTemp(filepath.Dir(name), secretName+"-*") // for its owner alone
-	if err != nil {
-		return nil, err
-	}
-	_, err = f.Write(secret)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	rand.Read(secret) // never fails
+	if err := replaceFile(name, string(secret)); err != nil {
 		return nil, err
 	}
 	return secret, nil
