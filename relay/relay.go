@@ -33,6 +33,7 @@ type Relay struct {
 	attempts *attempt.Deliverer
 	// throttles are what the relay does by itself.
 	throttles *throttle.Throttles
+	failures  failures
 	rates     policy.Rates
 	now       func() time.Time
 	events    eventQueue

@@ -101,11 +101,15 @@ func (r *Relay) keepsGoing() bool { return r.snap.Load().cfg.Shaping.KeepGoing }
 // learn takes in what an attempt has taught, and tells in an event what the
 // relay does because of it.
 func (r *Relay) learn(l *spool.Lease, lesson *attempt.Lesson, e *event.Event) bool {
+	site := r.siteOf(l.Delivery.Key)
+	if lesson.Failure != nil {
+		r.failures.note(site, lesson.Class, lesson.Failure, r.now())
+	}
 	if !r.snap.Load().routes.Remote(l.Delivery.Key) || r.keepsGoing() {
 		return false
 	}
 	taught := throttle.Lesson{
-		Place: placeOf(l, r.siteOf(l.Delivery.Key)), Delivery: l.Delivery.ID, Taken: lesson.Taken,
+		Place: placeOf(l, site), Delivery: l.Delivery.ID, Taken: lesson.Taken,
 		Class: lesson.Refused(),
 	}
 	if f := lesson.Failure; taught.Class != "" {

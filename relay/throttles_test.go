@@ -1,8 +1,10 @@
 package relay_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -154,6 +156,38 @@ func TestRefusedForItsRate(t *testing.T) {
 		w.wantTaken(1, 0)
 		if list := w.Relay.Throttles(); len(list) != 0 {
 			t.Errorf("throttles %+v", list)
+		}
+	})
+}
+
+// What Follow tells of a throttle is what was told live, once; that it was
+// lifted is told live only.
+func TestFollowTellsOfThrottles(t *testing.T) {
+	inRefusers(t, nil, func(t *testing.T, w *refusers) {
+		if err := w.Relay.LiftThrottle(w.rest(disreputable).ID); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var got []event.Event
+		done := make(chan error)
+		go func() {
+			done <- w.Relay.Follow(ctx, "test", func(_ context.Context, l []event.Event) error {
+				got = append(got, l...)
+				return nil
+			})
+		}()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		cancel()
+		<-done
+		got = slices.DeleteFunc(got, func(e event.Event) bool {
+			return e.Kind != event.Throttled && e.Kind != event.Lifted
+		})
+		live := w.events.all(event.Throttled)
+		if len(got) != 1 || len(live) != 1 || got[0].ID != live[0].ID ||
+			got[0].Throttle != live[0].Throttle || got[0].Class != bounce.Reputation ||
+			got[0].Site != live[0].Site || !got[0].Next.Equal(live[0].Next) {
+			t.Errorf("got  %+v\nlive %+v", got, live)
 		}
 	})
 }

@@ -68,6 +68,16 @@ func (c *Client) Limit(to *connector.NextHop, domain string) int {
 	return c.pool.limit(h.key, c.cfg.Part(h.MaxConnections))
 }
 
+// Connections counts those open to a next hop, idle ones included. If it has no
+// hosts, the exchangers of these domains are meant.
+func (c *Client) Connections(to *connector.NextHop, domains []string) (open int) {
+	keys := make(map[hopKey]bool)
+	for _, domain := range domains {
+		keys[ready(to, domain).key] = true
+	}
+	return c.pool.opened(keys)
+}
+
 // Part is this process's part of a limit that several share.
 func (c *Client) Part(limit int) int { return c.cfg.Part(limit) }
 

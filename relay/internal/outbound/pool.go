@@ -84,6 +84,18 @@ func (p *pool) get(ctx context.Context, key hopKey, max int, s *seat) (*conn, er
 	}
 }
 
+// opened counts the connections that some next hops have.
+func (p *pool) opened(keys map[hopKey]bool) (open int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key := range keys {
+		if h := p.hops[key]; h != nil {
+			open += h.open
+		}
+	}
+	return open
+}
+
 // at returns what is known of a next hop. The caller holds the lock.
 func (p *pool) at(key hopKey) *places {
 	h := p.hops[key]

@@ -141,3 +141,17 @@ func (r *Routes) Limit(k spool.Key) int {
 		return r.sender.client.Limit(h.next, k.Domain)
 	}
 }
+
+// Connections counts those open to where some keys lead.
+func (r *Routes) Connections(keys []spool.Key) (open int) {
+	domains := make(map[*hop][]string)
+	for _, k := range keys {
+		if h := r.hopOf(k); h != nil && h.transport == nil {
+			domains[h] = append(domains[h], k.Domain)
+		}
+	}
+	for h, list := range domains {
+		open += r.sender.client.Connections(h.next, list)
+	}
+	return open
+}

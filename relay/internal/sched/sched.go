@@ -14,6 +14,7 @@ import (
 
 // Scheduler hands deliveries to workers.
 type Scheduler struct {
+	desk
 	cfg    Config
 	wake   chan struct{}
 	limit  atomic.Bool // RouteLimit has changed
@@ -54,6 +55,7 @@ func New(cfg Config) *Scheduler {
 		cfg:    cfg,
 		wake:   make(chan struct{}, 1),
 		done:   make(chan finished, cfg.Concurrency+b.conclusions),
+		desk:   desk{asks: make(chan question)},
 		leases: newLeases(cfg.Store, cfg.LeaseTime, cfg.Logger),
 		places: placesOf(b),
 		others: make(elsewhere),
@@ -92,6 +94,7 @@ func (s *Scheduler) Run(ctx, work context.Context) {
 	defer s.keepLeases()()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	s.runs.Store(true)
 	for ctx.Err() == nil {
 		timer.Reset(s.step(ctx, work))
 		select {
@@ -101,11 +104,14 @@ func (s *Scheduler) Run(ctx, work context.Context) {
 		case <-external:
 			s.pace.woken = true
 		case <-timer.C:
+		case q := <-s.asks:
+			q.answer <- s.sites.states(q.most, time.Now())
 		case f := <-s.done:
 			s.finish(f)
 			s.drainDone()
 		}
 	}
+	s.runs.Store(false)
 	s.windDown()
 }
 

@@ -1,0 +1,88 @@
+package relay
+
+import (
+	"context"
+	"time"
+
+	"github.com/postern-mail/postern/relay/internal/sched"
+)
+
+const (
+	maxSites     = 100             // that are described
+	describeWait = 2 * time.Second // for the scheduler, which may wait for the store
+)
+
+// Description is how mail leaves now.
+type Description struct {
+	// Sites are where mail goes to now, or went of late: at most 100, those
+	// with most under way first. MoreSites counts the others.
+	Sites     []Site
+	MoreSites int
+	// Throttles are those of Relay.Throttles.
+	Throttles []Throttle
+}
+
+// Site is where mail goes to: the mail exchangers of one or more domains, or
+// what a send connector leads to.
+type Site struct {
+	// Name is made of the names of the mail exchangers, or it is a route. Until
+	// the exchangers of a domain are known it is the domain.
+	Name string
+	// Provider operates it: a name of Shaping.Providers. May be empty.
+	Provider string
+	// Source is the local address that connections are made from. Empty is the
+	// system's choice.
+	Source string
+	// UnderWay counts the attempts that go on, and Limit how many may now.
+	// Waiting counts the deliveries that were taken from the queue for it, and
+	// wait for their turn.
+	UnderWay, Limit, Waiting int
+	// Connections are those open, idle ones included.
+	Connections int
+	// RestsUntil is when the next attempt is made, after several in a row have
+	// reached no host or because of a throttle for all its mail; zero if it
+	// does not rest.
+	RestsUntil time.Time
+	// Share is what a throttle leaves of the rate and the connections: 1 is all
+	// of it.
+	Share float64
+	// Failure is the last one; nil if none is known.
+	Failure *Failure
+}
+
+// Describe tells how mail leaves now: what goes on at each site, what rests or
+// is slower and why. It asks no store, and waits for two seconds at most: then
+// there are no Sites. That is so too while the relay does not deliver.
+func (r *Relay) Describe(ctx context.Context) Description {
+	if ctx == nil { // there is no error to answer
+		ctx = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(ctx, describeWait)
+	defer cancel()
+	states, more := r.sched.Sites(ctx, maxSites)
+	d := Description{MoreSites: more, Throttles: r.Throttles()}
+	for i := range states {
+		d.Sites = append(d.Sites, r.describe(&states[i]))
+	}
+	return d
+}
+
+// describe shows a site.
+func (r *Relay) describe(s *sched.State) Site {
+	shown := Site{
+		Name: s.Name, Provider: s.Provider, Source: s.Source, UnderWay: s.UnderWay,
+		Limit: s.Limit, Waiting: s.Waiting, Share: 1, Failure: r.failures.of(s.Site),
+		Connections: r.snap.Load().routes.Connections(s.Keys),
+	}
+	rests := s.Until
+	if !r.keepsGoing() {
+		shown.Share = r.throttles.Slower(s.Name, s.Source)
+		if until := r.throttles.Rest(s.Name, s.Source); until.After(rests) {
+			rests = until
+		}
+	}
+	if rests.After(time.Now()) {
+		shown.RestsUntil = r.wall(rests)
+	}
+	return shown
+}
