@@ -93,12 +93,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if b.identity, err = newIdentity(dir); err != nil {
 		return err
 	}
-	describe(ctx, out, dir)
+	if err := describe(ctx, out, dir); err != nil {
+		return err
+	}
 	return b.run(ctx)
 }
 
 // describe prints what the figures depend on.
-func describe(ctx context.Context, out io.Writer, dir string) {
+func describe(ctx context.Context, out io.Writer, dir string) error {
 	say := func(name string, args ...string) string {
 		text, err := exec.CommandContext(ctx, name, args...).Output()
 		if err != nil {
@@ -108,11 +110,13 @@ func describe(ctx context.Context, out io.Writer, dir string) {
 	}
 	fs := say("stat", "-f", "-c", "%T", dir)
 	version, kernel := say("postconf", "-d", "-h", "mail_version"), say("uname", "-r")
-	fmt.Fprintf(out, "Postfix %s, %s, kernel %s, %d cores, queues on %s\n",
-		version, runtime.Version(), kernel, runtime.NumCPU(), fs)
+	disk, err := diskSpeed(dir)
+	fmt.Fprintf(out, "Postfix %s, %s, kernel %s, %d cores, queues on %s: %.0f synced files of "+
+		"1 MB a second\n", version, runtime.Version(), kernel, runtime.NumCPU(), fs, disk)
 	if fs == "tmpfs" {
 		fmt.Fprintln(out, "The queues are in memory: syncing costs nothing here. Use -dir.")
 	}
+	return err
 }
 
 // bench is one run of the program.

@@ -57,7 +57,7 @@ func comparisons() []comparison {
 			bars: []bar{timesPostfix(endToEnd, 14)},
 		},
 		{
-			key: "burst", title: "100 sessions, one message each",
+			key: "burst", title: "100 sessions, one message each", own: true,
 			Load: smtpload.Load{Sessions: 100, Size: 1 << 20, Messages: 100},
 			bars: []bar{timesPostfix(endToEnd, 3)},
 		},
