@@ -61,28 +61,50 @@ func (r *Relay) Describe(ctx context.Context) Description {
 	defer cancel()
 	states, more := r.sched.Sites(ctx, maxSites)
 	d := Description{MoreSites: more, Throttles: r.Throttles()}
+	places := make(map[sched.Site]int, len(states))
 	for i := range states {
-		d.Sites = append(d.Sites, r.describe(&states[i]))
+		// What is known of exchangers may have changed since the scheduler
+		// looked: several of its sites may be one by now.
+		where := r.siteOf(states[i].Keys[0])
+		at, known := places[where]
+		if !known {
+			at = len(d.Sites)
+			places[where], d.Sites = at, append(d.Sites, r.describe(where))
+		}
+		d.Sites[at].add(&states[i])
+		d.Sites[at].Connections += r.snap.Load().routes.Connections(states[i].Keys)
+	}
+	for i := range d.Sites {
+		if at := &d.Sites[i].RestsUntil; !at.IsZero() {
+			*at = r.wall(*at)
+		}
 	}
 	return d
 }
 
-// describe shows a site.
-func (r *Relay) describe(s *sched.State) Site {
+// describe shows what is known of a site beside the scheduler.
+func (r *Relay) describe(s sched.Site) Site {
 	shown := Site{
-		Name: s.Name, Provider: s.Provider, Source: s.Source, UnderWay: s.UnderWay,
-		Limit: s.Limit, Waiting: s.Waiting, Share: 1, Failure: r.failures.of(s.Site),
-		Connections: r.snap.Load().routes.Connections(s.Keys),
+		Name: s.Name, Provider: s.Provider, Source: s.Source, Share: 1, Failure: r.failures.of(s),
 	}
-	rests := s.Until
 	if !r.keepsGoing() {
 		shown.Share = r.throttles.Slower(s.Name, s.Source)
-		if until := r.throttles.Rest(s.Name, s.Source); until.After(rests) {
-			rests = until
-		}
-	}
-	if rests.After(time.Now()) {
-		shown.RestsUntil = r.wall(rests)
+		shown.rest(r.throttles.Rest(s.Name, s.Source))
 	}
 	return shown
+}
+
+// add shows what the scheduler knows.
+func (s *Site) add(of *sched.State) {
+	s.UnderWay += of.UnderWay
+	s.Limit += of.Limit
+	s.Waiting += of.Waiting
+	s.rest(of.Until)
+}
+
+// rest shows until when a site rests, if it still does.
+func (s *Site) rest(until time.Time) {
+	if until.After(time.Now()) && until.After(s.RestsUntil) {
+		s.RestsUntil = until
+	}
 }

@@ -61,10 +61,7 @@ func (c *Client) Close() error {
 // Its connections are at most MaxConnections, or this process's part of them.
 // domain is the one whose exchangers are meant if it has no hosts.
 func (c *Client) Limit(to *connector.NextHop, domain string) int {
-	h := ready(to, domain)
-	if of, _ := c.sites.get(domain); of != nil && !h.smart() {
-		h.share(of)
-	}
+	h := c.shared(to, domain)
 	return c.pool.limit(h.key, c.cfg.Part(h.MaxConnections))
 }
 
@@ -73,9 +70,19 @@ func (c *Client) Limit(to *connector.NextHop, domain string) int {
 func (c *Client) Connections(to *connector.NextHop, domains []string) (open int) {
 	keys := make(map[hopKey]bool)
 	for _, domain := range domains {
-		keys[ready(to, domain).key] = true
+		keys[c.shared(to, domain).key] = true
 	}
 	return c.pool.opened(keys)
+}
+
+// shared is a next hop as deliveries to a domain share it, by what is known of
+// its exchangers.
+func (c *Client) shared(to *connector.NextHop, domain string) hop {
+	h := ready(to, domain)
+	if of, _ := c.sites.get(domain); of != nil && !h.smart() {
+		h.share(of)
+	}
+	return h
 }
 
 // Part is this process's part of a limit that several share.
