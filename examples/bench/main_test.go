@@ -37,11 +37,3 @@ func TestGateway(t *testing.T) {
 		}
 	}
 }
-
-func TestMedian(t *testing.T) {
-	t.Parallel()
-	got := median([]figures{{1, 30, 2, 5}, {3, 10, 2, 4}, {2, 20, 9, 6}})
-	if want := (figures{2, 20, 2, 5}); got != want {
-		t.Errorf("got %v, want %v", got, want)
-	}
-}
