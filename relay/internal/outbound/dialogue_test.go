@@ -25,7 +25,7 @@ import (
 //	# a remark
 //	from a@example.com        request: from, ascii-from, to, ascii, size, body,
 //	                          return, envid, notify, orcpt, utf8, lmtp, limit,
-//	                          user, password, clear
+//	                          connections, user, password, clear
 //	content "Subject: x\r\n"  the content as a Go string; times 100 "line\r\n"
 //	                          adds to it
 //	deliver                   delivers; may come again, after more lines that
@@ -109,6 +109,9 @@ func readDialogue(t *testing.T, name string) *dialogue {
 			hop.Password = arg
 		case "clear":
 			hop.AllowPlaintextAuth = true
+		case "connections":
+			hop.MaxConnections, err = strconv.Atoi(arg)
+			fail(err)
 		case "limit":
 			hop.MessagesPerConnection, err = strconv.Atoi(arg)
 			fail(err)

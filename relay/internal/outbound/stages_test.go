@@ -24,13 +24,17 @@ type faultyHost struct {
 	extensions []string
 	lmtp       bool
 	fault      string
-	at         int // which reply, from the moment that begin is called
-	octet      int // of the reply at which "cut" ends it
+	at         int           // which reply, from the moment that begin is called
+	octet      int           // of the reply at which "cuts" ends it
+	runs       bool          // the octets of refused chunks are commands to it
+	hold       time.Duration // before the last reply to a message
 
 	mu    sync.Mutex
 	armed bool
 	said  int
 	hit   bool
+	conns int
+	heard []string       // commands that are none
 	taken map[string]int // copies, by subject and, with LMTP, recipient
 }
 
@@ -65,6 +69,9 @@ type session struct {
 func (h *faultyHost) serve(c net.Conn) {
 	defer c.Close()
 	s := &session{faultyHost: h, conn: c, r: bufio.NewReader(c)}
+	h.mu.Lock()
+	h.conns++
+	h.mu.Unlock()
 	io.WriteString(c, "220 mx\r\n")
 	for {
 		line, err := s.r.ReadString('\n')
@@ -83,8 +90,8 @@ func (s *session) command(line string) bool {
 		_, err := io.WriteString(s.conn, "\r\n250 8BITMIME\r\n")
 		return err == nil
 	case "NOOP":
-		ok, more := s.reply("250 2.0.0 ok")
-		return ok && more || more
+		_, more := s.reply("250 2.0.0 ok")
+		return more
 	case "RSET":
 		s.reset()
 		_, more := s.reply("250 2.0.0 ok")
@@ -103,8 +110,14 @@ func (s *session) command(line string) bool {
 		return s.data()
 	case "BDAT":
 		return s.bdat(arg)
+	case "QUIT":
+		return false
 	}
-	return false
+	s.mu.Lock()
+	s.heard = append(s.heard, line)
+	s.mu.Unlock()
+	_, more := s.reply("500 5.5.1 what?")
+	return more
 }
 
 func (s *session) reset() {
@@ -152,6 +165,9 @@ func (s *session) data() bool {
 func (s *session) bdat(arg string) bool {
 	size, last, _ := strings.Cut(arg, " ")
 	n, _ := strconv.Atoi(size)
+	if len(s.to) == 0 && s.runs {
+		n = 0
+	}
 	if _, err := io.CopyN(&s.body, s.r, int64(n)); err != nil {
 		return false
 	}
@@ -175,6 +191,7 @@ func (s *session) final() bool {
 		to = s.to
 	}
 	defer s.reset()
+	time.Sleep(s.hold)
 	for _, one := range to {
 		key := strings.TrimSpace(subject + " " + one)
 		ok, more := s.reply("250 2.0.0 " + key)
