@@ -52,8 +52,8 @@ var allowed = map[string][]string{
 	"relay/internal/callback": nil,
 	"relay/internal/logkey":   nil,
 	"relay/internal/policy": {
-		"auth", "connector", "domains", "relay/internal/callback", "relay/internal/logkey",
-		"relay/spool",
+		"auth", "connector", "domains", "relay/delivery", "relay/internal/callback",
+		"relay/internal/logkey", "relay/spool",
 	},
 	"relay/internal/intake": {
 		".", "auth", "auth/msgauth", "connector", "domains", "relay/internal/header",

@@ -40,11 +40,13 @@ type Status struct {
 // RecipientStatus is how one recipient stands.
 type RecipientStatus struct {
 	Address string
-	// State is waiting, leased (an attempt is under way) or held.
+	// State is waiting, leased (an attempt is under way), held, or poison (set
+	// aside, since attempts crash: see Poison in the overview).
 	State spool.State
-	// Attempts counts those made, Next is when another is due, and Expires when
-	// the copy is given up.
-	Attempts      int
+	// Attempts counts those made, Crashes the last ones in a row that crashed.
+	Attempts, Crashes int
+	// Next is when another attempt is due; zero for a copy that is held or set
+	// aside. Expires is when the copy is given up.
 	Next, Expires time.Time
 	// Enhanced, Text and Host are what the last attempt met: the reply, or the
 	// local cause in words that a sender may read. Empty before it.
@@ -69,12 +71,16 @@ func (r *Relay) Status(ctx context.Context, queueID string) (*Status, error) {
 	for i := range items {
 		d := &items[i].Delivery
 		for _, rcpt := range d.Recipients {
-			s.Recipients = append(s.Recipients, RecipientStatus{
+			status := RecipientStatus{
 				Address: rcpt.Address, State: items[i].State, Attempts: d.Attempts,
-				Next: d.Due, Expires: d.Expires,
+				Crashes: d.Crashes, Expires: d.Expires,
 				Enhanced: rcpt.Status, Text: rcpt.Diagnostic, Host: rcpt.Host,
 				Class: attempt.Class(&rcpt),
-			})
+			}
+			if !d.Held {
+				status.Next = d.Due
+			}
+			s.Recipients = append(s.Recipients, status)
 		}
 	}
 	return s, nil
@@ -93,22 +99,27 @@ func (r *Relay) Cancel(ctx context.Context, queueID string) (recipients int, err
 }
 
 // Reschedule makes the next attempt at a message due at a time, which may have
-// passed, and releases what is held. The time when copies are given up stays;
-// one later than that is an error. Copies that an attempt is under way for are
-// left: then the error is [ErrUnderWay]. Errors are otherwise those of
-// [Relay.Status].
+// passed, and releases what is held or set aside: its crashes count from 0. The
+// time when copies are given up stays; one later than that is an error, but for
+// what is held or set aside: that gets one attempt, however old it has become.
+// Copies that an attempt is under way for are left: then the error is
+// [ErrUnderWay]. Errors are otherwise those of [Relay.Status].
 func (r *Relay) Reschedule(ctx context.Context, queueID string, next time.Time) error {
 	_, _, items, err := r.find(ctx, queueID)
 	if err != nil {
 		return err
 	}
 	for i := range items {
-		if !next.Before(items[i].Delivery.Expires) {
+		if d := &items[i].Delivery; !d.Held && !next.Before(d.Expires) {
 			return invalid("next", next.Format(time.RFC3339), errExpired)
 		}
 	}
-	_, err = r.change(ctx, queueID, func(_ *spool.Lease, s *spool.Settlement) []event.Event {
+	_, err = r.change(ctx, queueID, func(l *spool.Lease, s *spool.Settlement) []event.Event {
 		s.Due = next
+		// Due behind its end is what lets it have an attempt all the same.
+		if now := r.now(); l.Delivery.Held && next.Before(now) {
+			s.Due = now
+		}
 		return nil
 	})
 	r.sched.Wake()

@@ -78,7 +78,8 @@ func oneFate(t *testing.T, seed uint64) {
 	out := &fickle{rand: rand.New(rand.NewPCG(seed, 2)), taken: map[string]int{}}
 	in := &fickle{rand: rand.New(rand.NewPCG(seed, 3)), taken: map[string]int{}}
 	events, reports := new(record), new(record)
-	store := &hooked{Store: memspool.New(nil)}
+	queue := memspool.New(nil)
+	store := &hooked{Store: queue}
 	var mu sync.Mutex
 	spoolLot, broken := rand.New(rand.NewPCG(seed, 4)), seed%2 == 1
 	failures := map[string]int{}
@@ -140,7 +141,10 @@ func oneFate(t *testing.T, seed uint64) {
 		}
 		time.Sleep(time.Duration(lot.IntN(300)) * time.Second) // on the clock of the bubble
 	}
-	time.Sleep(48 * time.Hour)
+	for range 48 {
+		time.Sleep(time.Hour)
+		releasePoison(t, queue)
+	}
 	synctest.Wait()
 
 	stats, err := r.Stats(t.Context())
@@ -148,7 +152,8 @@ func oneFate(t *testing.T, seed uint64) {
 		t.Errorf("left in the queue: %+v, %v", stats, err)
 	}
 	fates, delays, named := map[string][]event.Kind{}, map[string]int{}, map[string]bool{}
-	for _, e := range events.all(event.Delivered, event.Bounced, event.Expired, event.Deferred) {
+	for _, e := range events.all(event.Delivered, event.Bounced, event.Expired, event.Deferred,
+		event.Poisoned) {
 		if e.From == "" && e.To[0] == "app@example.test" {
 			continue // a report
 		}
@@ -157,7 +162,7 @@ func oneFate(t *testing.T, seed uint64) {
 		}
 		key, told := e.QueueID+" "+e.To[0], spool.NotifyFailure
 		switch e.Kind {
-		case event.Deferred:
+		case event.Deferred, event.Poisoned:
 			if e.Report != "" {
 				delays[key]++
 			}
@@ -198,6 +203,25 @@ func oneFate(t *testing.T, seed uint64) {
 	}
 	if len(got) != len(named) {
 		t.Errorf("%d reports arrived, %d are named by events", len(got), len(named))
+	}
+}
+
+// releasePoison lets what was set aside be tried again.
+func releasePoison(t *testing.T, s *memspool.Store) {
+	t.Helper()
+	items, err := s.List(t.Context(), spool.Query{State: spool.StatePoison, Max: 1000})
+	for i := range items {
+		var l spool.Lease
+		if l, err = s.Take(t.Context(), items[i].Delivery.ID, time.Minute); err != nil {
+			break
+		}
+		err = s.Settle(t.Context(), spool.Settlement{
+			ID: l.Delivery.ID, Token: l.Token, Due: time.Now(), Attempts: l.Delivery.Attempts,
+			Remaining: l.Delivery.Recipients,
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

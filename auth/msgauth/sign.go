@@ -27,6 +27,9 @@ var (
 	// space in one piece, which a canonicalization would have to keep in
 	// memory.
 	ErrBlank = errors.New("msgauth: too much white space in one piece")
+	// ErrPanicked answers a Close after the Signer of a key has panicked; the
+	// error has its stack.
+	ErrPanicked = errors.New("msgauth: the key's Signer panicked")
 )
 
 const (
@@ -157,7 +160,7 @@ func (s safeSigner) Sign(
 ) (sig []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			sig, err = nil, fmt.Errorf("the key's Signer panicked: %v\n\n%s", v, debug.Stack())
+			sig, err = nil, fmt.Errorf("%w: %v\n\n%s", ErrPanicked, v, debug.Stack())
 		}
 	}()
 	return s.Signer.Sign(r, digest, opts)

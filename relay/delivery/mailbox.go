@@ -3,17 +3,14 @@ package delivery
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime"
-	"strings"
 
 	"github.com/postern-mail/postern/domains"
 )
 
 // Mailbox returns a Transport that calls deliver once for each recipient; nil
 // means delivered. An error may pass, unless errors.As finds an [*Error] in it
-// that is Permanent, as it does in what relay.Reject returns. A panic is an
-// error that may pass, of that recipient alone.
+// that is Permanent, as it does in what relay.Reject returns. A panic is a
+// [*Panic], an error that may pass, of that recipient alone.
 //
 // The address is spelled as the sender wrote it: look it up by FoldedKey, as
 // the domain's Recipients do. The postmaster of an authoritative domain comes
@@ -36,32 +33,14 @@ func Mailbox(deliver func(ctx context.Context, to domains.Address, a *Attempt) e
 }
 
 // contained keeps a panic of f to one recipient: the others would get a copy at
-// every attempt. The error tells where it was.
+// every attempt.
 func contained(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("panic at %s: %v", panicPlace(), v)
+			err = Recovered(v)
 		}
 	}()
 	return f()
-}
-
-// panicPlace returns file and line of the panic that is being recovered from.
-func panicPlace() string {
-	callers := make([]uintptr, 32)
-	frames := runtime.CallersFrames(callers[:runtime.Callers(0, callers)])
-	for begun := false; ; {
-		f, more := frames.Next()
-		switch {
-		case f.Function == "runtime.gopanic":
-			begun = true
-		case begun && !strings.HasPrefix(f.Function, "runtime."):
-			return fmt.Sprintf("%s:%d", f.File, f.Line)
-		}
-		if !more {
-			return "an unknown place"
-		}
-	}
 }
 
 func ofMailbox(err error) Result {

@@ -3,10 +3,11 @@
 // An [Event] is about a message, or from Delivered on about one recipient of
 // it. Accepted is followed, for each recipient it names, by exactly one fate:
 // Delivered, Bounced, Expired or Removed. A recipient waits as long as none
-// came. [Kind.Fate] tells them apart. Throttled and Lifted are about a
-// destination, not about mail: they have no recipient. Throttled carries the
-// message whose refusal made it begin, with its labels. Whoever reads what
-// became of messages passes over both, as over every kind it does not know.
+// came. [Kind.Fate] tells them apart. One that is Poisoned waits for an
+// operator. Throttled and Lifted are about a destination, not about mail: they
+// have no recipient. Throttled carries the message whose refusal made it begin,
+// with its labels. Whoever reads what became of messages passes over both, as
+// over every kind it does not know.
 //
 // Class tells why a copy failed in words that do not depend on the host: see
 // package bounce.
@@ -15,10 +16,10 @@
 //
 // relay.Config.Events hears of everything, at most once: what happens while the
 // process ends is not told. With relay.Config.EventLog the store keeps
-// Accepted, each recipient's first Deferred and its fate, and Throttled, each
-// written in the step that made it true. Relay.Follow reads those at least
-// once, also after a crash. Rejected, Attempted, Lifted and later deferrals are
-// live only.
+// Accepted, each recipient's first Deferred, Poisoned and its fate, and
+// Throttled, each written in the step that made it true. Relay.Follow reads
+// those at least once, also after a crash. Rejected, Attempted, Lifted and
+// later deferrals are live only.
 //
 // # Ids
 //

@@ -68,6 +68,7 @@ func ExampleKind_Fate() {
 	// bounced true
 	// expired true
 	// removed true
+	// poisoned false
 	// throttled false
 	// lifted false
 }

@@ -35,6 +35,10 @@ const (
 	// then To is empty or in doubt, Enhanced is 5.3.0, and Text tells what was
 	// damaged and what was saved.
 	Removed Kind = "removed"
+	// Poisoned: attempts at the copy crashed what the application has given,
+	// two in a row. It is set aside, and is tried again only when an operator
+	// says so. It is no fate. Report as with Deferred.
+	Poisoned Kind = "poisoned"
 	// Throttled: by this class of refusal the relay has begun to send less to
 	// Site, or nothing, or goes on doing so: until Next. To holds nothing.
 	Throttled Kind = "throttled"
@@ -47,7 +51,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		Accepted, Rejected, Attempted, Delivered, Deferred, Bounced, Expired, Removed,
-		Throttled, Lifted,
+		Poisoned, Throttled, Lifted,
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -17,8 +16,6 @@ import (
 
 // limit ends an attempt that would go on for ever.
 const limit = 50 * time.Minute
-
-var errPanicked = errors.New("relay: the attempt panicked")
 
 // Deliverer makes attempts. Its methods may be called from many goroutines at
 // once.
@@ -41,7 +38,7 @@ func (d *Deliverer) Deliver(ctx context.Context, l *spool.Lease) (lesson Lesson)
 	d.underWay.Add(1)
 	defer d.underWay.Add(-1)
 	s := d.settler()
-	defer s.recoverLease(ctx, l, &lesson)
+	defer d.recoverLease(ctx, s, l, &lesson)
 	if l.Damaged != nil {
 		s.lose(ctx, l)
 		return Lesson{Reached: true}
@@ -57,7 +54,7 @@ func (d *Deliverer) Deliver(ctx context.Context, l *spool.Lease) (lesson Lesson)
 	o := outcomeOf(s, l, a, lent, results)
 	lesson = lessonOf(results, s.Routes.Remote(l.Delivery.Key))
 	s.learn(o, &lesson)
-	if s.settle(ctx, o) && len(o.settlement.Remaining) == 0 {
+	if s.settle(ctx, o) && !o.waitsOn() {
 		d.tried.note(l.Delivery.ID, false)
 	}
 	return lesson
@@ -114,9 +111,10 @@ func try(
 	defer cancel()
 	defer func() {
 		if v := recover(); v != nil {
+			p := delivery.Recovered(v)
 			s.Log.Error("panic in an attempt", logkey.QueueID, a.QueueID,
-				logkey.Panic, fmt.Sprint(v), logkey.Stack, string(debug.Stack()))
-			results = a.All(delivery.Failed(errPanicked))
+				logkey.Panic, fmt.Sprint(v), logkey.Stack, p.Stack)
+			results = a.All(delivery.Failed(p))
 		}
 	}()
 	return s.Routes.Deliver(ctx, k, lent, a)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/postern-mail/postern/auth/msgauth"
 	"github.com/postern-mail/postern/relay/bounce"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool"
@@ -126,4 +127,28 @@ func cameBefore(f *delivery.Error) bool {
 		return f.Reply.Code == 0 || f.Reply.Code == 421 || f.Reply.Code == 432
 	}
 	return false
+}
+
+// isCrash reports whether a failure is that something the application has given
+// has panicked.
+func isCrash(err error) bool {
+	_, ok := errors.AsType[*delivery.Panic](err)
+	return ok || errors.Is(err, msgauth.ErrPanicked)
+}
+
+// crashesOf tells whether copies that wait crashed the attempt, some of them or
+// all.
+func crashesOf(results []delivery.Result) (some, all bool) {
+	all = true
+	for i := range results {
+		f := classify(&results[i])
+		switch {
+		case f == nil || f.Permanent:
+		case isCrash(f.Err):
+			some = true
+		default:
+			all = false
+		}
+	}
+	return some, some && all
 }

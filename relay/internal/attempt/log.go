@@ -12,7 +12,8 @@ import (
 // at Info for a failure, and for the first deferral of a message.
 func logFate(log *slog.Logger, e *event.Event, first bool) {
 	level := slog.LevelDebug
-	if e.Kind == event.Bounced || e.Kind == event.Expired || e.Kind == event.Deferred && first {
+	if e.Kind == event.Bounced || e.Kind == event.Expired ||
+		e.Kind == event.Poisoned || e.Kind == event.Deferred && first {
 		level = slog.LevelInfo
 	}
 	ctx := context.Background()
@@ -54,4 +55,10 @@ func (l *line) number(key string, n int) {
 	if n != 0 {
 		*l = append(*l, slog.Int(key, n))
 	}
+}
+
+// tellDamaged writes that nobody gets a copy any more.
+func tellDamaged(log *slog.Logger, queueID, to string, err error) {
+	log.Error("message cannot be read any more", logkey.QueueID, queueID, logkey.To, to,
+		logkey.Err, err)
 }

@@ -6,7 +6,6 @@ import (
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/dsn"
-	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/routing"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -22,10 +21,16 @@ type outcome struct {
 	fates      []fate
 	// rest are those who have not got their copy: they stay if the report
 	// cannot be queued.
-	rest []spool.Recipient
+	rest  []spool.Recipient
+	crash error // the last one
 	// throttled tells what the relay does because of the attempt; nil for
 	// nothing.
 	throttled *event.Event
+}
+
+// waitsOn reports whether the delivery is due again by itself.
+func (o *outcome) waitsOn() bool {
+	return len(o.settlement.Remaining) > 0 && !o.settlement.Held
 }
 
 // pendingReport gathers what the sender of a message is to be told.
@@ -51,16 +56,8 @@ func outcomeOf(
 	s *settler, l *spool.Lease, a *delivery.Attempt, lent *routing.Loan,
 	results []delivery.Result,
 ) *outcome {
-	now := s.Now()
-	expires := l.Delivery.Expires
-	wait := waitAfter(&s.Retry, l.Delivery.Key, a.Number)
-	if a.Number == 1 && allGreylisted(results) {
-		wait = after(s.Retry.Greylisted)
-	}
-	due := now.Add(wait)
-	if due.After(expires) {
-		due = expires
-	}
+	now, expires := s.Now(), l.Delivery.Expires
+	due := nextDue(&s.Retry, &l.Delivery, a.Number, results, now)
 	o := &outcome{
 		lease: l, about: s.Events.About(a.QueueID, &l.Message), attempt: a.Number,
 		settlement: spool.Settlement{
@@ -70,7 +67,11 @@ func outcomeOf(
 		fates:  make([]fate, 0, len(results)),
 	}
 	o.report.last = !now.Before(expires)
+	o.countCrash(results)
 	late := isLate(&s.Retry, &l.Message, now)
+	if o.settlement.Held { // nothing later tells its sender
+		late, o.report.expires = s.Retry.DelayNotification > 0, time.Time{}
+	}
 	for i, rcpt := range a.Recipients {
 		res := &results[i]
 		f := classify(res)
@@ -80,20 +81,48 @@ func outcomeOf(
 		}
 		if isDamaged(f.Err) {
 			o.report.damaged = true
-			s.Log.Error("message cannot be read any more", logkey.QueueID, a.QueueID,
-				logkey.To, rcpt.Address, logkey.Err, f.Err)
+			tellDamaged(s.Log, a.QueueID, rcpt.Address, f.Err)
 		}
 		keep(&rcpt, f)
-		switch {
-		case f.Permanent:
-			o.ended(i, &rcpt, f, event.Bounced, f.Reply.Enhanced)
-		case o.report.last:
-			o.ended(i, &rcpt, f, event.Expired, enhancedExpired)
-		default:
-			o.waits(i, &rcpt, f, due, late)
-		}
+		o.failed(i, &rcpt, f, due, late)
 	}
 	return o
+}
+
+// countCrash counts a crash of the attempt, after which the delivery is set
+// aside if it was not the first in a row and all copies that wait share in it:
+// one that only waits for its next hop is not to wait for an operator. Of what
+// has expired no more than the copies that crash are left.
+func (o *outcome) countCrash(results []delivery.Result) {
+	some, all := crashesOf(results)
+	if !some {
+		return
+	}
+	s := &o.settlement
+	s.Crashes = o.lease.Delivery.Crashes + 1
+	if o.report.last {
+		all, s.Crashes = true, max(s.Crashes, spool.PoisonCrashes)
+	}
+	s.Held = all && s.Crashes >= spool.PoisonCrashes
+}
+
+// failed gives a recipient whose copy was not taken its fate, or lets it wait.
+// What crashes does not expire of it: that is no answer of its next hop.
+func (o *outcome) failed(
+	i int, rcpt *spool.Recipient, f *delivery.Error, due time.Time, late bool,
+) {
+	crash := isCrash(f.Err)
+	if crash {
+		o.crash = f.Err
+	}
+	switch {
+	case f.Permanent:
+		o.ended(i, rcpt, f, event.Bounced, f.Reply.Enhanced)
+	case o.report.last && !crash:
+		o.ended(i, rcpt, f, event.Expired, enhancedExpired)
+	default:
+		o.waits(i, rcpt, f, due, late)
+	}
 }
 
 // isLate reports whether a message has waited so long that its sender is told.
@@ -142,8 +171,8 @@ func (o *outcome) ended(
 	o.add(i, told, o.failure(f, kind))
 }
 
-// waits keeps a recipient for another attempt. Of a late message its sender is
-// told so, once.
+// waits keeps a recipient for another attempt, or for an operator. Of a late
+// message its sender is told so, once.
 func (o *outcome) waits(
 	i int, rcpt *spool.Recipient, f *delivery.Error, due time.Time, late bool,
 ) {
@@ -155,7 +184,9 @@ func (o *outcome) waits(
 	}
 	o.settlement.Remaining = append(o.settlement.Remaining, *rcpt)
 	e := o.failure(f, event.Deferred)
-	e.Next = due
+	if e.Next = due; o.settlement.Held {
+		e.Kind, e.Next = event.Poisoned, time.Time{}
+	}
 	o.add(i, told, e)
 }
 
@@ -206,13 +237,22 @@ func (o *outcome) withReport(id string) {
 }
 
 // withoutReport changes the outcome to one without a report: those who have not
-// got their copy wait.
-func (o *outcome) withoutReport(wait time.Duration, now time.Time) {
+// got their copy wait. A report that crashed counts as the attempt itself.
+func (o *outcome) withoutReport(wait time.Duration, now time.Time, cause error) {
 	s := &o.settlement
-	s.Remaining, s.Wait, s.Due = o.rest, wait, time.Time{}
+	s.Remaining, s.Wait, s.Due, s.Held = o.rest, wait, time.Time{}, false
+	if isCrash(cause) {
+		o.crash, s.Crashes = cause, o.lease.Delivery.Crashes+1
+		s.Held = s.Crashes >= spool.PoisonCrashes
+	}
 	for i := range o.fates {
 		f := &o.fates[i]
-		if f.told, f.Report = false, ""; f.Kind != event.Delivered {
+		f.told, f.Report = false, ""
+		switch {
+		case f.Kind == event.Delivered:
+		case s.Held:
+			f.ID, f.Kind, f.Next = "", event.Poisoned, time.Time{}
+		default:
 			f.ID, f.Kind, f.Next = "", event.Deferred, now.Add(wait)
 		}
 	}

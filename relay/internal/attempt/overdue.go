@@ -26,7 +26,8 @@ const (
 
 // Overdue tells what a delivery has coming without an attempt, and when that
 // changes. Its end is not due before it was attempted once since the relay
-// began or the clock was set.
+// began or the clock was set, nor where somebody has released it past its end:
+// nothing else makes it due then.
 func (d *Deliverer) Overdue(l *spool.Lease) (state Overdue, changes time.Time) {
 	if l.Damaged != nil {
 		return OnTime, time.Time{} // the attempt makes the loss known
@@ -36,7 +37,7 @@ func (d *Deliverer) Overdue(l *spool.Lease) (state Overdue, changes time.Time) {
 	switch expires := l.Delivery.Expires; {
 	case now.Before(expires):
 		changes = expires
-	case tried:
+	case tried && !l.Delivery.Due.After(expires):
 		return Expired, time.Time{}
 	default:
 		return Untried, time.Time{}
@@ -65,14 +66,14 @@ func hearsOfDelay(m *spool.Message, rcpt *spool.Recipient) bool {
 func (d *Deliverer) Conclude(ctx context.Context, l *spool.Lease) {
 	s := d.settler()
 	var lesson Lesson // does not matter
-	defer s.recoverLease(ctx, l, &lesson)
+	defer d.recoverLease(ctx, s, l, &lesson)
 	state, _ := d.Overdue(l)
 	if state == Untried {
 		d.Deliver(ctx, l)
 		return
 	}
 	o := s.overdue(l, state)
-	if s.settle(ctx, o) && len(o.settlement.Remaining) == 0 {
+	if s.settle(ctx, o) && !o.waitsOn() {
 		d.tried.note(l.Delivery.ID, false)
 	}
 }
@@ -84,6 +85,7 @@ func (s *settler) overdue(l *spool.Lease, state Overdue) *outcome {
 		attempt: l.Delivery.Attempts,
 		settlement: spool.Settlement{
 			ID: l.Delivery.ID, Token: l.Token, Due: l.Delivery.Due, Attempts: l.Delivery.Attempts,
+			Crashes: l.Delivery.Crashes,
 		},
 		report: pendingReport{cause: "delay", expires: l.Delivery.Expires},
 	}

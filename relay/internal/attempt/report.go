@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/postern-mail/postern/domains"
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/internal/dsn"
 	"github.com/postern-mail/postern/relay/internal/logkey"
@@ -57,7 +58,12 @@ func (s *settler) reader(ctx context.Context, o *outcome) (routing.Recipient, bo
 // whole is false; an error of reading that is an errOriginal.
 func (s *settler) queueReport(
 	ctx context.Context, o *outcome, to routing.Recipient, whole bool,
-) error {
+) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = delivery.Recovered(v)
+		}
+	}()
 	m := &o.lease.Message
 	shown, err := s.original(ctx, m.ID, whole)
 	if err != nil {

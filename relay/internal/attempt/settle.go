@@ -26,7 +26,8 @@ const (
 // Once the lease is lost it tries no more than once.
 func (s *settler) settle(ctx context.Context, o *outcome) bool {
 	err := s.step(ctx, o)
-	for wait := time.Second; mayPass(err) && wait <= settlePause && pause(ctx, wait); wait *= 2 {
+	for wait := time.Second; mayPass(err) && !isCrash(err) && wait <= settlePause &&
+		pause(ctx, wait); wait *= 2 {
 		err = s.step(ctx, o)
 	}
 	if mayPass(err) && len(o.report.rcpts) > 0 && !leaseLost(ctx) {
@@ -36,12 +37,21 @@ func (s *settler) settle(ctx context.Context, o *outcome) bool {
 		s.Log.Error(
 			"report not queued", logkey.QueueID, o.lease.Message.ID.String(), logkey.Err, err,
 		)
-		o.withoutReport(waitAfter(&s.Retry, o.lease.Delivery.Key, o.attempt), s.Now())
+		o.withoutReport(waitAfter(&s.Retry, o.lease.Delivery.Key, o.attempt), s.Now(), err)
 		err = s.plainly(ctx, o)
 	}
 	if err != nil {
 		s.unsettled(o.lease, err)
 		return false
+	}
+	s.tell(o)
+	return true
+}
+
+// tell tells of an outcome that is settled.
+func (s *settler) tell(o *outcome) {
+	if o.settlement.Held {
+		s.tellAside(o)
 	}
 	first := o.attempt == 1
 	for i := range o.fates {
@@ -53,7 +63,20 @@ func (s *settler) settle(ctx context.Context, o *outcome) bool {
 	if o.throttled != nil {
 		s.Events.Publish(*o.throttled)
 	}
-	return true
+}
+
+// tellAside writes that a delivery was set aside, and why.
+func (s *settler) tellAside(o *outcome) {
+	attrs := []any{
+		logkey.QueueID, o.lease.Message.ID.String(), logkey.Recipients,
+		len(o.settlement.Remaining), logkey.Attempt, o.attempt,
+	}
+	if p, ok := errors.AsType[*delivery.Panic](o.crash); ok {
+		attrs = append(attrs, logkey.Panic, fmt.Sprint(p.Value), logkey.Stack, p.Stack)
+	} else {
+		attrs = append(attrs, logkey.Err, o.crash) // with its stack
+	}
+	s.Log.Error("delivery set aside: attempts at it crash; release it by Reschedule", attrs...)
 }
 
 // plainly settles a delivery without a report.
@@ -70,12 +93,12 @@ func (s *settler) settleOnly(ctx context.Context, o *outcome) error {
 }
 
 // records are what the store keeps of an outcome: each fate, each recipient's
-// first deferral, and what the relay does because of it.
+// first deferral, that it was set aside, and what the relay does because of it.
 func (s *settler) records(o *outcome, report string) []spool.Record {
 	o.withReport(report)
 	var records []spool.Record
 	for i := range o.fates {
-		if f := &o.fates[i]; f.Kind.Fate() || !f.again {
+		if f := &o.fates[i]; f.Kind.Fate() || f.Kind == event.Poisoned || !f.again {
 			records = s.Events.Record(records, &f.Event)
 		}
 	}
@@ -108,30 +131,32 @@ func (s *settler) giveBack(ctx context.Context, l *spool.Lease) {
 }
 
 // recoverLease ends a lease after a panic, of a store for example, so that the
-// message does not wait for the lease's own end.
-func (s *settler) recoverLease(ctx context.Context, l *spool.Lease, lesson *Lesson) {
+// message does not wait for the lease's own end. It counts as an attempt that
+// crashed.
+func (d *Deliverer) recoverLease(
+	ctx context.Context, s *settler, l *spool.Lease, lesson *Lesson,
+) {
 	v := recover()
 	if v == nil {
 		return
 	}
 	*lesson = Lesson{Reached: true}
+	p := delivery.Recovered(v)
 	id := l.Message.ID.String()
 	s.Log.Error("panic in a delivery", logkey.QueueID, id,
-		logkey.Panic, fmt.Sprint(v), logkey.Stack, string(debug.Stack()))
+		logkey.Panic, fmt.Sprint(v), logkey.Stack, p.Stack)
 	defer func() {
 		if v := recover(); v != nil {
 			s.Log.Error("panic in the store", logkey.QueueID, id,
 				logkey.Panic, fmt.Sprint(v), logkey.Stack, string(debug.Stack()))
 		}
 	}()
-	attempts := l.Delivery.Attempts + 1
-	err := s.plainly(ctx, &outcome{lease: l, settlement: spool.Settlement{
-		ID: l.Delivery.ID, Token: l.Token, Remaining: l.Delivery.Recipients,
-		Wait: waitAfter(&s.Retry, l.Delivery.Key, attempts), Attempts: attempts,
-	}})
-	if err != nil {
-		s.unsettled(l, err)
+	if l.Damaged != nil {
+		s.unsettled(l, p)
+		return
 	}
+	a, lent := d.attemptOf(s.Settings, l)
+	s.settle(ctx, outcomeOf(s, l, a, lent, a.All(delivery.Failed(p))))
 }
 
 // lose ends a delivery of which the store does not know any more whom it is

@@ -2,12 +2,27 @@ package attempt
 
 import (
 	"math/rand/v2"
-	"strings"
 	"time"
 
+	"github.com/postern-mail/postern/relay/bounce"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/spool"
 )
+
+// nextDue is when the next attempt is due, at the end of the delivery's time at
+// the latest.
+func nextDue(
+	r *delivery.Retry, d *spool.Delivery, attempts int, results []delivery.Result, now time.Time,
+) time.Time {
+	wait := waitAfter(r, d.Key, attempts)
+	if attempts == 1 && allGreylisted(results) {
+		wait = after(r.Greylisted)
+	}
+	if due := now.Add(wait); due.Before(d.Expires) {
+		return due
+	}
+	return d.Expires
+}
 
 // waitAfter is how long a delivery waits after so many failed attempts, spread
 // so that what failed together is not tried together.
@@ -32,15 +47,11 @@ func allGreylisted(results []delivery.Result) bool {
 		f := classify(&results[i])
 		switch {
 		case f == nil || f.Permanent:
-		case isGreylisted(f):
+		case classOf(f) == bounce.Greylisted:
 			some = true
 		default:
 			return false
 		}
 	}
 	return some
-}
-
-func isGreylisted(f *delivery.Error) bool {
-	return f.Reply.Code/100 == 4 && strings.Contains(strings.ToLower(f.Reply.Text), "greylist")
 }

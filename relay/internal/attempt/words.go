@@ -28,6 +28,9 @@ func localCause(f *delivery.Error) string {
 	if isDamaged(f.Err) {
 		return "The message was damaged while it waited on this server, and cannot be sent any more"
 	}
+	if isCrash(f.Err) {
+		return "This server has met a fault of its own when it was to hand the message over"
+	}
 	switch f.Reply.Enhanced {
 	case "5.6.3":
 		return "The mail host does not take such 8-bit or binary content, and the message cannot " +

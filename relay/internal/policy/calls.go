@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
+	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/internal/callback"
 	"github.com/postern-mail/postern/relay/internal/logkey"
 )
@@ -23,7 +23,6 @@ var ErrUnanswered = errors.New("no answer in time")
 var (
 	errAbandoned = errors.New("relay: too many calls have not returned")
 	errNoAnswer  = errors.New("relay: the call ended its goroutine")
-	errPanicked  = errors.New("relay: the call panicked")
 )
 
 // Calls lets nobody wait for a function of the application that ignores its
@@ -90,11 +89,10 @@ type outcome[T any] struct {
 func (a *outcome[T]) ask(c *Calls, what string, whom slog.Attr, f func() (T, error)) {
 	defer func() {
 		if v := recover(); v != nil {
-			a.err = fmt.Errorf("%w: %v", errPanicked, v)
+			p := delivery.Recovered(v)
+			a.err = fmt.Errorf("relay: the call panicked: %w", p)
 			c.log.LogAttrs(context.Background(), slog.LevelError, "panic in "+what, whom,
-				slog.String(logkey.Panic, fmt.Sprint(v)), slog.String(
-					logkey.Stack, string(debug.Stack()),
-				))
+				slog.String(logkey.Panic, fmt.Sprint(v)), slog.String(logkey.Stack, p.Stack))
 		}
 		if a.over.CompareAndSwap(false, true) {
 			a.given <- struct{}{}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/spool"
 )
 
 // wish is what the application asks for a message beside its delivery.
@@ -120,4 +121,25 @@ func (s *sent) end() time.Time {
 		return s.notBefore.Add(expires)
 	}
 	return s.at.Add(expires)
+}
+
+// release tries again what was set aside since attempts crashed, as an operator
+// does.
+func (w *World) release() {
+	l := w.node(0)
+	m, ok := l.store.(spool.Manager)
+	if !ok {
+		return
+	}
+	ctx := context.Background()
+	items, err := m.List(ctx, spool.Query{State: spool.StatePoison, Max: 1000})
+	if err != nil {
+		w.t.Error(err)
+	}
+	for i := range items {
+		err := l.relay.Reschedule(ctx, items[i].Message.ID.String(), time.Time{})
+		if err != nil && !errors.Is(err, relay.ErrNotFound) && !errors.Is(err, relay.ErrUnderWay) {
+			w.t.Error(err)
+		}
+	}
 }

@@ -43,6 +43,7 @@ type Outcome struct {
 // drain waits until nothing is in the queue.
 func (w *World) drain() {
 	for begun := time.Now(); time.Since(begun) < patience; time.Sleep(5 * time.Second) {
+		w.release()
 		s, err := w.node(0).relay.Stats(context.Background())
 		if err != nil {
 			w.t.Fatal(err)
