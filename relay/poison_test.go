@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -276,11 +277,11 @@ func TestCancelOfPoison(t *testing.T) {
 // badKey is a key of which the Signer panics once it is told to.
 type badKey struct {
 	crypto.Signer
-	bad *bool
+	bad *atomic.Bool
 }
 
 func (k badKey) Sign(r io.Reader, digest []byte, o crypto.SignerOpts) ([]byte, error) {
-	if *k.bad {
+	if k.bad.Load() {
 		panic("key")
 	}
 	return k.Signer.Sign(r, digest, o)
@@ -294,11 +295,13 @@ func TestReportThatCrashes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		n, bad := 0, false
+		var n int
+		var bad atomic.Bool
 		cfg := local(newCapture(), delivery.Mailbox(func(
 			context.Context, domains.Address, *delivery.Attempt,
 		) error {
 			n++
+			bad.Store(n <= 2)
 			return relay.Reject(550, "5.1.1", "No such user")
 		}))
 		cfg.DKIM = []msgauth.Key{{
@@ -307,13 +310,11 @@ func TestReportThatCrashes(t *testing.T) {
 		cfg.Postmaster = "postmaster@example.test"
 		p := poisoned(t, cfg)
 		id := submit(t, p.Relay, "app@example.test", "x@a.test")
-		bad = true
 		time.Sleep(10 * time.Hour)
 		p.wantAside(t, id, 2)
 		if n != 2 {
 			t.Errorf("%d attempts", n)
 		}
-		bad = false
 		if err := p.Reschedule(t.Context(), id, time.Now()); err != nil {
 			t.Fatal(err)
 		}
