@@ -13,6 +13,8 @@
 //     Modules of their own hold what needs further libraries: auth/oidcauth,
 //     auth/ldapauth, auth/shacrypt.
 //   - auth/msgauth: DKIM signatures.
+//   - auth/oauthclient, a module of its own: the tokens that a relay logs on to
+//     smart hosts with.
 //   - relay: the relay itself. Start here.
 //   - relay/delivery: how mail leaves: what the relay and the transports of an
 //     application say to each other; SMTP, Maildir and Mailbox.
