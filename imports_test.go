@@ -94,7 +94,8 @@ var allowed = map[string][]string{
 		".", "auth", "connector", "domains", "relay", "relay/internal/httppeer", "relay/spool",
 	},
 	"relay/admin": {
-		".", "auth", "connector", "domains", "relay", "relay/internal/httppeer", "relay/spool",
+		".", "auth", "connector", "domains", "relay", "relay/bounce", "relay/internal/httppeer",
+		"relay/spool",
 	},
 
 	"relay/relaytest": {

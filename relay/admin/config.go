@@ -35,6 +35,12 @@ type Config struct {
 	// points here.
 	Authorize func(*http.Request) bool
 
+	// Operate reports whether a request that may look may change something too:
+	// lift a throttle. It is called for each page as well, after Verifier or
+	// Authorize has let the request in, by many goroutines at once. Defaults to
+	// nil: nobody may.
+	Operate func(*http.Request) bool
+
 	// Proxies are the addresses whose X-Forwarded-For and X-Forwarded-Proto are
 	// believed. With a Verifier, or where the relay has RequireEncryption,
 	// their requests must come inside TLS or from a loopback address. Defaults

@@ -4,9 +4,11 @@
 //	GET  /         the page
 //	GET  /status   what it shows, as JSON
 //	POST /explain  how the relay would decide on a session, as page or JSON
+//	POST /lift     ends a throttle
 //
-// This release changes nothing: it does not hold, retry or remove what is in
-// the queue, and shows no messages.
+// It does not hold, retry or remove what is in the queue, and shows no
+// messages. To end a throttle is all that it changes, for those that
+// Config.Operate lets.
 //
 // [New] makes the [http.Handler]. Every link in it is relative; use
 // [http.StripPrefix] to serve it elsewhere than at the root. Each request reads
@@ -24,10 +26,15 @@
 // since they show a secret: everything else gets 403 before they are looked at.
 // With Authorize and without RequireEncryption that is left to the application.
 //
+// Whoever may look changes nothing, unless Config.Operate says so too. What a
+// browser posts must come from a page of this handler's own origin, by its
+// Sec-Fetch-Site or Origin: pages of other sites cannot lift a throttle in an
+// operator's name. A program sends neither, and needs no token.
+//
 //	401  no credentials, wrong ones, or a user outside the Group: the answer
 //	     does not tell which
-//	403  no TLS, a forwarded request of an unknown proxy, Authorize said no, or
-//	     a form posted by another site
+//	403  no TLS, a forwarded request of an unknown proxy, Authorize or Operate
+//	     said no, or a form posted by another site
 //	429  too many failed logons; Retry-After tells when to come back
 //	503  the Verifier could not decide; the cause is in the log
 //
@@ -65,6 +72,22 @@
 //	send_connectors   list of name, address_spaces (list), smart_hosts (list),
 //	                  port, tls, implicit_tls, logs_on, max_message_bytes (0 is
 //	                  no limit), max_connections; never a user name or password
+//	sites             list of where mail goes to, the busiest first: name,
+//	                  provider, source, under_way and limit (attempts),
+//	                  waiting (leased ahead), connections, share (of the rate,
+//	                  1 is all), rests_until (null if it does not rest),
+//	                  failure (the last: time, class, code, enhanced, text,
+//	                  host; null if there was none). See relay.Site
+//	throttles         list of what the relay does by itself because it was
+//	                  refused: id, class, site, source, stream, sender, share
+//	                  (0 is a rest), begun, until, times, and of the refusal
+//	                  code, enhanced, text, host. See relay.Throttle
+//
+// # POST /lift
+//
+// The body is a form or an object with the field id, of a throttle. A form is
+// answered 303 to the page, JSON 204; both 404 if there is no such throttle any
+// more, and 403 if Operate does not let the request.
 //
 // # POST /explain
 //

@@ -1,14 +1,11 @@
 package admin
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,8 +15,6 @@ import (
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay"
 )
-
-const maxBody = 64 << 10
 
 // question is the body of POST /explain.
 type question struct {
@@ -83,43 +78,19 @@ type fault struct {
 }
 
 func (h *handler) explain(w http.ResponseWriter, r *http.Request) {
-	if err := h.crossOrigin.Check(r); err != nil {
-		http.Error(w, "The request comes from another site.", http.StatusForbidden)
-		return
-	}
-	// what cannot be read is neither
-	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	isJSON := kind == "application/json"
-	if !isJSON && kind != "application/x-www-form-urlencoded" {
-		http.Error(
-			w, "Content-Type must be application/x-www-form-urlencoded or application/json.",
-			http.StatusUnsupportedMediaType,
-		)
-		return
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			http.Error(w, "The body is too large.", http.StatusRequestEntityTooLarge)
-		} else {
-			http.Error(w, "The body could not be read.", http.StatusBadRequest)
-		}
+	b := h.readBody(w, r)
+	if b == nil {
 		return
 	}
 	var asked question
-	if isJSON {
-		asked, err = questionOfJSON(body)
-	} else {
-		asked, err = questionOfForm(string(body))
-	}
-	if err != nil {
+	if err := b.read(&asked, asked.field); err != nil {
 		http.Error(
 			w, "The body is not a question as the documentation describes it.",
 			http.StatusBadRequest,
 		)
 		return
 	}
-	isJSON = isJSON || acceptsJSON(r)
+	isJSON := b.json || acceptsJSON(r)
 
 	q, faults := asked.query(h.cfg.Relay.Connectors())
 	status := http.StatusUnprocessableEntity
@@ -161,51 +132,30 @@ func acceptsJSON(r *http.Request) bool {
 	return false
 }
 
-func questionOfJSON(body []byte) (q question, err error) {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err = d.Decode(&q); err == nil {
-		if _, more := d.Token(); more != io.EOF {
-			err = errors.New("something follows the object")
-		}
+// field sets a field of a form.
+func (q *question) field(name, value string) (err error) {
+	value = strings.TrimSpace(value)
+	switch name {
+	case "remote":
+		q.Remote = value
+	case "connector":
+		q.Connector = value
+	case "local":
+		q.Local = value
+	case "tls":
+		q.TLS, err = strconv.ParseBool(value)
+	case "user":
+		q.User = value
+	case "from":
+		q.From = value
+	case "to":
+		q.To = value
+	case "size":
+		q.Size = json.Number(value)
+	default:
+		err = errors.New("a field is unknown")
 	}
-	return q, err
-}
-
-func questionOfForm(body string) (q question, err error) {
-	form, err := url.ParseQuery(body)
-	if err != nil {
-		return q, err
-	}
-	for name, values := range form {
-		if len(values) != 1 {
-			return q, errors.New("a field is given more than once")
-		}
-		v := strings.TrimSpace(values[0])
-		switch name {
-		case "remote":
-			q.Remote = v
-		case "connector":
-			q.Connector = v
-		case "local":
-			q.Local = v
-		case "tls":
-			if q.TLS, err = strconv.ParseBool(v); err != nil {
-				return q, err
-			}
-		case "user":
-			q.User = v
-		case "from":
-			q.From = v
-		case "to":
-			q.To = v
-		case "size":
-			q.Size = json.Number(v)
-		default:
-			return q, errors.New("a field is unknown")
-		}
-	}
-	return q, nil
+	return err
 }
 
 // query makes a query of what was asked, or tells every fault of it.

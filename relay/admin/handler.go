@@ -92,7 +92,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/":
 		if allowed(w, r, http.MethodGet, http.MethodHead) {
-			h.render(w, http.StatusOK, h.overview(r.Context()))
+			h.render(w, http.StatusOK, h.overview(r))
 		}
 	case "/status":
 		if allowed(w, r, http.MethodGet, http.MethodHead) {
@@ -101,6 +101,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/explain":
 		if allowed(w, r, http.MethodPost) {
 			h.explain(w, r)
+		}
+	case "/lift":
+		if allowed(w, r, http.MethodPost) {
+			h.lift(w, r)
 		}
 	default:
 		http.Error(w, "Not found.", http.StatusNotFound)

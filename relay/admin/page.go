@@ -2,12 +2,12 @@ package admin
 
 import (
 	"bytes"
-	"context"
 	_ "embed" // the page
 	"fmt"
 	"html/template"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/postern-mail/postern/connector"
 )
@@ -17,15 +17,18 @@ type view struct {
 	Style    template.CSS
 	Hostname string
 	Status   *status
+	Operate  bool         // throttles can be lifted
 	Choices  list[string] // names of the receive connectors
 	Asked    question
 	Faults   map[string]string // by field
 	Answer   *answer
 }
 
-func (h *handler) overview(ctx context.Context) view {
-	s := h.status(ctx)
-	return view{Hostname: s.Hostname, Status: s, Choices: h.choices()}
+func (h *handler) overview(r *http.Request) view {
+	s := h.status(r.Context())
+	return view{
+		Hostname: s.Hostname, Status: s, Operate: h.mayOperate(r), Choices: h.choices(),
+	}
 }
 
 func (h *handler) choices() list[string] {
@@ -35,8 +38,16 @@ func (h *handler) choices() list[string] {
 }
 
 func functions() template.FuncMap {
-	return template.FuncMap{"bytes": formatBytes, "limit": formatLimit}
+	return template.FuncMap{
+		"bytes": formatBytes, "limit": formatLimit, "time": formatTime, "percent": formatShare,
+	}
 }
+
+// formatTime writes a time for people: in UTC, to the second.
+func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
+
+// formatShare writes a part of 1.
+func formatShare(part float64) string { return strconv.Itoa(int(100*part+0.5)) + " %" }
 
 // formatBytes writes a number of octets for people.
 func formatBytes(n int64) string {

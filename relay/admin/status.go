@@ -46,6 +46,8 @@ type status struct {
 	Connectors      list[receive]  `json:"connectors"`
 	AcceptedDomains list[accepted] `json:"accepted_domains"`
 	SendConnectors  list[sendsTo]  `json:"send_connectors"`
+	Sites           list[site]     `json:"sites"`
+	Throttles       list[throttle] `json:"throttles"`
 }
 
 type load struct {
@@ -143,6 +145,7 @@ func (h *handler) status(ctx context.Context) *status {
 	} else {
 		s.Queue = &queue{stats.Messages, stats.Deliveries, stats.Leased, stats.Bytes}
 	}
+	h.describe(ctx, s)
 	return s
 }
 
