@@ -9,7 +9,7 @@ import (
 
 const (
 	maxSites     = 100             // that are described
-	describeWait = 2 * time.Second // for the scheduler, which may wait for the store
+	describeWait = 5 * time.Second // for the scheduler, which may wait for the store
 )
 
 // Description is how mail leaves now.
@@ -51,8 +51,8 @@ type Site struct {
 }
 
 // Describe tells how mail leaves now: what goes on at each site, what rests or
-// is slower and why. It asks no store, and waits for two seconds at most: then
-// there are no Sites. That is so too while the relay does not deliver.
+// is slower and why. It asks no store, and waits for five seconds at most:
+// then there are no Sites. That is so too while the relay does not deliver.
 func (r *Relay) Describe(ctx context.Context) Description {
 	if ctx == nil { // there is no error to answer
 		ctx = context.Background()

@@ -163,6 +163,53 @@
 // with 5 places and gains one with each success, up to its send connector's
 // MaxConnections, or to what its hosts are seen to take.
 //
+// # Throttling
+//
+// What a remote host refuses for good is bounced, and what it refuses for now
+// is tried again. Beside that the relay sends less by itself when a refusal is
+// about more than one message. By the class of the refusal (package bounce):
+//
+//	rate-limited    a site gets half of its rate and connections for 30
+//	                minutes, then a tenth more every 5 minutes. Refused again,
+//	                it gets half of that, not twice within 5 minutes, and a
+//	                sixteenth at least
+//	reputation      the mail of one sender's domain to a site rests for 2
+//	                hours, or all mail to it
+//	authentication  the mail of one stream and sender's domain to a site rests
+//	                for an hour, or to all sites: until its DNS records or keys
+//	                are mended, nothing but the operator helps
+//	greylisted      the next attempt is made when such hosts like it: see
+//	                Greylisted of delivery.Retry
+//
+// A site is a set of mail exchangers, whatever the domains that have it, or the
+// hosts of a send connector; each source address counts by itself. The sender's
+// domain is that of the reverse-path.
+//
+// One refusal is not a site's. They are counted by message, within an hour, and
+// each copy that is taken takes one back, so that they count only while more is
+// refused than taken: three begin a rest. All of a site's mail rests, or a
+// stream's at all sites, after six that are of two senders' domains, or sites,
+// and a refused connection counts twice. For its rate alone one refused
+// connection is enough, or one refused MAIL.
+//
+// A rest is no fate. What waits is told of and expires by its age, as ever.
+// When the rest is over, one delivery tries: if it is taken the others follow,
+// and if it is refused for the same reason the next rest is twice as long, up
+// to four times the first.
+//
+// Each of these is a throttle: it is an event, [event.Throttled], in the step
+// that settles the attempt; it has lines in the log; [Relay.Throttles] and the
+// page of package admin list it, and [Relay.Describe] shows how mail leaves
+// meanwhile. [Relay.LiftThrottle] ends it, and what it has held back goes
+// within a second, or a millisecond for each delivery that waits so. KeepGoing
+// of [Config].Shaping turns all of this off.
+//
+// Only what remote hosts reply to the relay's own client counts: not its own
+// findings, not what a Transport or Mailboxes answer, and no text that a
+// message or a report carries. Throttles live as long as the process, and at
+// most 1024 of them: those that end first make room. Relays that share a spool
+// learn each by itself.
+//
 // # Several relays
 //
 // Relays in several processes may share a spool that has a [spool.Nodes], such
@@ -229,6 +276,7 @@
 //	an attempt, also of a Transport            50 minutes
 //	the store, to settle an attempt            30 seconds
 //	a relay that has died, for its deliveries  2 minutes, or LeaseTime
+//	the scheduler, for Describe                5 seconds
 //
 // An address that is silent before MAIL leaves each of those behind it 10
 // seconds of the time for all, and so does TLS to the clear where that is

@@ -151,7 +151,9 @@ func newApp(store spool.Store, dir, anonymous, submission string) (*app, error) 
 	if err != nil {
 		return nil, err
 	}
-	a.admin, err = admin.New(admin.Config{Relay: a.relay, Authorize: fromThisHost})
+	a.admin, err = admin.New(admin.Config{
+		Relay: a.relay, Authorize: fromThisHost, Operate: fromThisHost,
+	})
 	return a, err
 }
 
