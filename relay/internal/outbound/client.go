@@ -15,6 +15,7 @@ const (
 	deadFor     = 30 * time.Second
 	noChunksFor = time.Hour
 	maxRcptFor  = time.Hour
+	aliasFor    = time.Hour
 	noAheadFor  = 10 * time.Minute
 )
 
@@ -23,6 +24,7 @@ type Client struct {
 	cfg      Config
 	pool     pool
 	dead     memo // hosts and addresses that could not be used
+	aliases  memo // exchangers that turned out to be this host
 	slow     slowHosts
 	sessions sessions
 	sites    sites
@@ -40,6 +42,7 @@ type Client struct {
 func New(cfg Config) *Client {
 	c := &Client{cfg: cfg.withDefaults()}
 	c.dead.keep, c.noChunks.keep, c.noPipes.keep = deadFor, noChunksFor, noChunksFor
+	c.aliases.keep = aliasFor
 	c.noAhead.keep, c.noSkips.keep = noAheadFor, noChunksFor
 	c.maxRcpt.keep = maxRcptFor
 	c.pool.patience = c.cfg.ReadyTimeout

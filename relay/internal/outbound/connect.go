@@ -70,11 +70,15 @@ func (c *Client) connect(ctx context.Context, h *hop, t endpoint) (*conn, *deliv
 func (c *Client) establish(
 	ctx context.Context, h *hop, e endpoint, plain bool,
 ) (cn *conn, failed *delivery.Error, retry bool) {
-	dialCtx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
-	raw, err := c.dial(dialCtx, h, &e)
-	cancel()
-	if err != nil {
-		return nil, lost(ctx, delivery.OpDial, "4.4.1", err), false
+	raw := e.line.take()
+	if raw == nil {
+		dialCtx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
+		var err error
+		raw, err = c.dial(dialCtx, h, &e)
+		cancel()
+		if err != nil {
+			return nil, lost(ctx, delivery.OpDial, "4.4.1", err), false
+		}
 	}
 	cn = newConn(raw, e.shown, e.addr, &c.cfg)
 	cn.ticket = c.sessions.ticket(h.key, e.name, e.addr)

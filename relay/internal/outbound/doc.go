@@ -9,7 +9,21 @@
 // Exchangers are tried by preference, equal ones in random order, at most 5
 // hosts and 10 addresses. A domain without MX is its own exchanger; one with a
 // null MX (RFC 7505), and one whose best exchanger is this host, is a permanent
-// failure. Whoever could not be reached comes last for 30 seconds, and whoever
+// failure. An exchanger is this host by its name, as an alias of it, or with an
+// address at which this host listens, and then neither it nor those as good or
+// worse are tried (RFC 5321 section 5.1); that it is known by another name
+// counts from the time at which it was found out, for an hour. Other aliases
+// are followed, of domains and of exchangers.
+//
+// The addresses of a host are dialled side by side (RFC 8305), its families in
+// turn, that of the first address in the resolver's order ahead: IPv4 with the
+// relay's own, because many hosts ask more of who comes by IPv6. Each has 250
+// ms to connect until the next is dialled beside it, 8 at a time at most. The
+// first that connects is the one spoken to, and the others are given up; those
+// that began before it come last for 5 minutes. If it fails later, those that
+// have not failed have their turn.
+//
+// Whoever could not be reached comes last for 30 seconds, and whoever
 // lets connections wait as "Slow hosts" says. A smart host is host, host:port,
 // an IP address or unix:/path; its name is looked up as an address only, and
 // may be one that a search list completes.
@@ -165,11 +179,12 @@
 // # Concurrency and resources
 //
 // A Client is safe for concurrent use and makes no goroutines but those that
-// close idle connections, and one for each next hop whose source of tokens is
-// being asked. At most 100 connections stay idle in all, for their IdleTimeout.
-// A delivery in progress holds one buffer of 64 KiB, however
-// large the message or the number of its recipients. A reply is limited to 64
-// KiB in 128 lines of 4 KiB, of which 2 KiB are kept.
+// close idle connections, those that dial a host with several addresses, and
+// one for each next hop whose source of tokens is being asked. At most 100
+// connections stay idle in all, for their IdleTimeout. A delivery in progress
+// holds one buffer of 64 KiB, however large the message or the number of its
+// recipients. A reply is limited to 64 KiB in 128 lines of 4 KiB, of which 2
+// KiB are kept.
 //
 // # Security
 //

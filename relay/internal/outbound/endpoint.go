@@ -28,6 +28,7 @@ type endpoint struct {
 	addr    string // for Dial
 	shown   string // for results
 	plain   bool   // without TLS, which broke
+	line    *line  // to it, if it was dialled already
 	login   *login // nil: nobody logs on
 	// host is as listed, names are those to be taken for slow if it lets this
 	// connection wait: none where there is no other to go to.
@@ -59,11 +60,15 @@ func (c *Client) endpoints(
 		if addrs = answer.Records; len(addrs) == 0 {
 			return nil, noAddress(h, name, answer.Name, err)
 		}
+		if !h.smart() && name != h.domain && sameName(answer.Name, c.cfg.Hostname) {
+			return nil, permanent(delivery.OpDNS, "5.4.6", errLoop) // an alias of this host
+		}
 	}
 	addresses, failed := c.allowed(h, host, addrs, port)
 	if failed != nil {
 		return nil, failed
 	}
+	addresses = interleaved(addresses)
 	c.deadLast(addresses)
 	list := make([]endpoint, len(addresses))
 	for i, a := range addresses {
@@ -79,7 +84,7 @@ func (c *Client) endpoints(
 func (c *Client) allowed(
 	h *hop, host string, addrs []netip.Addr, port uint16,
 ) (list []string, failed *delivery.Error) {
-	err, own := errNoHost, false
+	err, own, sure := errNoHost, false, false
 	for _, a := range addrs {
 		to := netip.AddrPortFrom(a.Unmap(), port)
 		switch {
@@ -88,6 +93,7 @@ func (c *Client) allowed(
 			err = errFamily
 		case !h.smart() && c.cfg.Own(to):
 			own = true
+			sure = sure || h.AllowPrivateAddresses || public(to.Addr())
 		case !h.smart() && !h.AllowPrivateAddresses && !public(to.Addr()):
 			err = errPrivate
 		default:
@@ -95,10 +101,10 @@ func (c *Client) allowed(
 		}
 	}
 	switch {
+	case own && (sure || len(list) == 0): // a private address may be that of many
+		return nil, permanent(delivery.OpDNS, "5.4.6", errLoop)
 	case len(list) > 0:
 		return list, nil
-	case own:
-		return nil, permanent(delivery.OpDNS, "5.4.6", errLoop)
 	case strings.HasPrefix(host, "[") && !h.smart():
 		return nil, at(host, permanent(delivery.OpDNS, "5.1.2", err))
 	}

@@ -33,7 +33,7 @@ func (c *Client) exchangers(
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
 	defer cancel()
 	answer, err := c.cfg.Resolver.LookupMX(ctx, domain)
-	list, failed := usable(answer.Records, c.cfg.Hostname)
+	list, failed := usable(answer.Records, c.isThisHost)
 	switch {
 	case len(answer.Records) == 0 && err != nil && !delivery.IsNotFound(err):
 		return nil, nil, temporary(delivery.OpDNS, "4.4.3", err)
@@ -52,7 +52,9 @@ func (c *Client) exchangers(
 // usable gives the exchangers that may be tried, the best first and equal ones
 // by name, or why there is none. They are copies: the resolver may keep its
 // own.
-func usable(records []*net.MX, own string) ([]*net.MX, *delivery.Error) {
+func usable(
+	records []*net.MX, own func(name string) bool,
+) ([]*net.MX, *delivery.Error) {
 	list := make([]*net.MX, len(records))
 	for i, m := range records {
 		host := strings.ToLower(strings.TrimSuffix(m.Host, "."))
@@ -61,7 +63,7 @@ func usable(records []*net.MX, own string) ([]*net.MX, *delivery.Error) {
 	slices.SortFunc(list, comparePreference)
 	// Section 5.1: hosts as good as or worse than this one would send the mail
 	// back.
-	if i := slices.IndexFunc(list, func(m *net.MX) bool { return sameName(m.Host, own) }); i >= 0 {
+	if i := slices.IndexFunc(list, func(m *net.MX) bool { return own(m.Host) }); i >= 0 {
 		mine := list[i].Pref
 		list = list[:slices.IndexFunc(list, func(m *net.MX) bool { return m.Pref == mine })]
 		if !slices.ContainsFunc(list, isHost) {
@@ -90,6 +92,12 @@ func inTurn(list []*net.MX) []string {
 		hosts[i] = list[i].Host
 	}
 	return hosts
+}
+
+// isThisHost tells whether a name is this host's, or one by which it was found
+// to be known in the DNS.
+func (c *Client) isThisHost(name string) bool {
+	return sameName(name, c.cfg.Hostname) || c.aliases.has(name)
 }
 
 // isHost reports whether an exchanger is not the null MX.

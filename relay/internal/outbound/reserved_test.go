@@ -39,6 +39,12 @@ func TestPrivateAddresses(t *testing.T) {
 			"bare.example":   {{Host: "10.0.0.1."}},
 			"us.example":     {{Host: "us.example."}},
 			"backup.example": {{Host: "us.example.", Pref: 1}, {Host: "mx.example.", Pref: 2}},
+			"second.example": {
+				{Host: "mx.example.", Pref: 1}, {Host: "us.example.", Pref: 2},
+				{Host: "both.example.", Pref: 3},
+			},
+			"wide.example": {{Host: "all.example."}},
+			"nat.example":  {{Host: "nat.example."}},
 		},
 		ip: map[string][]string{
 			"inside.example": {
@@ -47,16 +53,20 @@ func TestPrivateAddresses(t *testing.T) {
 			"both.example": {"10.0.0.1", "192.0.2.9"},
 			"us.example":   {"192.0.2.25"},
 			"mx.example":   {"192.0.2.26"},
+			"all.example":  {"192.0.2.27", "192.0.2.25"},
+			"nat.example":  {"10.0.0.25", "192.0.2.26"},
 		},
 	}
-	own := func(a netip.AddrPort) bool { return a == netip.MustParseAddrPort("192.0.2.25:25") }
+	own := func(a netip.AddrPort) bool {
+		return a.String() == "192.0.2.25:25" || a.String() == "10.0.0.25:25"
+	}
 	const unreached, down = "temporary dns 0 4.4.4 error", "temporary dial 0 4.4.1 error"
 	const literal, loop = "permanent dns 0 5.1.2 error", "permanent dns 0 5.4.6 error"
 	for _, test := range []struct {
 		domain, want, dialed string
 		allowed, dialedThen  string
 	}{
-		{"inside.example", unreached, "", down, "127.0.0.1 169.254.169.254 ::1 1 64:ff9b::7f00:1"},
+		{"inside.example", unreached, "", down, "127.0.0.1 ::1 169.254.169.254 64:ff9b::7f00:1 1"},
 		{"both.example", down, "192.0.2.9", down, "1 192.0.2.9"},
 		{"bare.example", unreached, "", down, "1"},
 		{"[127.0.0.1]", literal, "", down, "127.0.0.1"},
@@ -68,7 +78,10 @@ func TestPrivateAddresses(t *testing.T) {
 		{"[0.0.0.0]", literal, "", literal, ""},
 		{"us.example", loop, "", loop, ""},
 		{"[192.0.2.25]", loop, "", loop, ""},
-		{"backup.example", down, "192.0.2.26", down, "192.0.2.26"},
+		{"backup.example", loop, "", loop, ""}, // it would come back
+		{"second.example", down, "192.0.2.26", down, "192.0.2.26"},
+		{"wide.example", loop, "", loop, ""},
+		{"nat.example", down, "192.0.2.26", loop, ""},
 	} {
 		for _, allow := range []bool{false, true} {
 			want, dialed := test.want, test.dialed

@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"math"
 	"slices"
@@ -44,22 +45,55 @@ func (c *Client) route(ctx context.Context, h *hop) iter.Seq2[endpoint, *deliver
 				c.dead.add(host)
 				return
 			}
-			for n := range endpoints {
-				if left--; left < 0 {
-					return
-				}
-				endpoints[n].behind = min(len(endpoints)-1-n+others, left)
-				if !c.try(endpoints[n], yield) || ctx.Err() != nil {
-					return
-				}
+			if failed != nil && errors.Is(failed.Err, errLoop) {
+				// RFC 5321 section 5.1: those behind it would send the mail
+				// back.
+				c.aliases.add(host)
+				return
+			}
+			endpoints = endpoints[:min(len(endpoints), left)]
+			left -= len(endpoints)
+			if !c.tryAll(ctx, h, endpoints, min(others, left), yield) {
+				return
 			}
 			c.dead.add(host)
 		}
 	}
 }
 
+// tryAll hands the addresses of a host out, as they can be reached, and reports
+// whether another host is asked for. behind are the addresses that may follow.
+func (c *Client) tryAll(
+	ctx context.Context, h *hop, list []endpoint, behind int,
+	yield func(endpoint, *delivery.Error) bool,
+) bool {
+	for len(list) > 0 {
+		if len(list) > 1 {
+			var failed []*delivery.Error
+			mine, end := turn(ctx, behind)
+			list, failed = c.race(mine, h, list)
+			end()
+			for _, why := range failed {
+				if !yield(endpoint{}, why) || ctx.Err() != nil {
+					return false
+				}
+			}
+			if list == nil {
+				break
+			}
+		}
+		list[0].behind = len(list) - 1 + behind
+		if !c.try(list[0], yield) || ctx.Err() != nil {
+			return false
+		}
+		list = list[1:]
+	}
+	return true
+}
+
 // try hands an endpoint out, and reports whether another is asked for.
 func (c *Client) try(e endpoint, yield func(endpoint, *delivery.Error) bool) bool {
+	defer e.line.drop()
 	if !yield(e, nil) {
 		c.dead.remove(e.host)
 		c.dead.remove(e.addr)

@@ -80,6 +80,14 @@ func (s *slowHosts) watch(
 	}
 }
 
+// passed takes the names for slow: others were quicker although they began
+// later.
+func (s *slowHosts) passed(names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mark(names)
+}
+
 // mark remembers the names. The caller holds the lock.
 func (s *slowHosts) mark(names []string) {
 	now := time.Now()
