@@ -82,7 +82,7 @@ func (l *list) find(in *input) Class {
 			break
 		}
 	}
-	for at := 0; at+4 <= len(in.words); at++ {
+	for at := 0; len(l.phrases) > 0 && at+4 <= len(in.words); at++ {
 		if in.words[at] == ' ' {
 			best = l.better(in, at, best)
 		}
