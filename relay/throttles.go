@@ -64,7 +64,7 @@ func (r *Relay) LiftThrottle(id string) error {
 		return fmt.Errorf("%w: throttle %q", ErrNotFound, cut(id))
 	}
 	if to := r.snap.Load().cfg.Events; to != nil {
-		e := event.Event{Kind: event.Lifted, Time: r.now(), Stream: t.Stream}
+		e := event.Event{Kind: event.Lifted, Time: r.now()}
 		r.describeIn(&e, t)
 		e.Next = time.Time{}
 		e.Identify()
@@ -140,7 +140,8 @@ func isEarly(at delivery.Op, c bounce.Class) bool {
 
 // describeIn puts a throttle into an event.
 func (r *Relay) describeIn(e *event.Event, t *throttle.Throttle) {
-	e.Throttle, e.Site, e.Class = t.ID, t.Site, t.Class
+	e.Throttle, e.Site, e.Class, e.Stream = t.ID, t.Site, t.Class, t.Stream
+	e.Attempt = t.Times
 	e.Host, e.Code, e.Enhanced, e.Text = t.Cause.Host, t.Cause.Code, t.Cause.Enhanced, t.Cause.Text
 	e.Next = r.wall(t.Until)
 }

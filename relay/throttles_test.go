@@ -101,6 +101,7 @@ func (w *refusers) send(stream, to string) {
 	w.t.Helper()
 	_, err := w.Relay.Submit(w.t.Context(), &relay.Message{
 		From: "shop@own.test", To: []string{to}, Stream: stream, Content: strings.NewReader(text),
+		Labels: map[string]string{"order": "7"},
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -148,6 +149,7 @@ func TestRefusedForItsRate(t *testing.T) {
 		e := w.events.all(event.Throttled)
 		if len(e) != 1 || e[0].Throttle != list[0].ID || e[0].Site != list[0].Site ||
 			e[0].Class != bounce.RateLimited || e[0].Code != 421 || len(e[0].To) != 0 ||
+			e[0].QueueID != "" || len(e[0].Labels) != 0 || e[0].Attempt != 1 ||
 			e[0].Next.Sub(e[0].Time).Round(time.Minute) != 50*time.Minute {
 			t.Errorf("events %+v", e)
 		}

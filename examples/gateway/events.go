@@ -77,6 +77,8 @@ func appendEvent(b []byte, e *event.Event, to string) []byte {
 	b = appendText(b, "text", e.Text)
 	b = appendText(b, "host", e.Host)
 	b = appendText(b, "class", string(e.Class))
+	b = appendText(b, "site", e.Site)
+	b = appendText(b, "throttle", e.Throttle)
 	if e.Attempt != 0 {
 		b = append(b, `,"attempt":`...)
 		b = strconv.AppendInt(b, int64(e.Attempt), 10)

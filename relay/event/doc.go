@@ -5,9 +5,9 @@
 // Delivered, Bounced, Expired or Removed. A recipient waits as long as none
 // came. [Kind.Fate] tells them apart. One that is Poisoned waits for an
 // operator. Throttled and Lifted are about a destination, not about mail: they
-// have no recipient. Throttled carries the message whose refusal made it begin,
-// with its labels. Whoever reads what became of messages passes over both, as
-// over every kind it does not know.
+// have no queue id, no recipient and no labels, so that whoever looks for a
+// message by these finds none. Pass over both where fates are read, as over
+// every kind that you do not know.
 //
 // Class tells why a copy failed in words that do not depend on the host: see
 // package bounce.
@@ -24,7 +24,8 @@
 // # Ids
 //
 // An event's ID is the same wherever and however often the event is told: it
-// derives from the message, the recipient, the attempt and the kind. Whoever
+// derives from the message, the recipient, the attempt and the kind, or from
+// the throttle in place of the first two. Whoever
 // notes the ids it has seen does everything once. A Rejected event has an id of
 // its own, since nothing was queued. A consumer of the log may note one number
 // instead, the Cursor of the last event it has done.

@@ -39,8 +39,9 @@ const (
 	// two in a row. It is set aside, and is tried again only when an operator
 	// says so. It is no fate. Report as with Deferred.
 	Poisoned Kind = "poisoned"
-	// Throttled: by this class of refusal the relay has begun to send less to
-	// Site, or nothing, or goes on doing so: until Next. To holds nothing.
+	// Throttled: because of this class of refusal the relay sends less to Site,
+	// or nothing, until Next. Attempt is 1 when that begins, and more when it
+	// is renewed. It is about no message: QueueID, To and Labels are empty.
 	Throttled Kind = "throttled"
 	// Lifted: a throttle was ended before its time, by the application or an
 	// operator. It is live only.

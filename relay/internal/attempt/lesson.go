@@ -60,8 +60,8 @@ func isGraver(a, b bounce.Class) bool {
 // learn tells of what an attempt has taught, and puts what the relay does
 // because of it into the step that settles the attempt.
 func (s *settler) learn(o *outcome, lesson *Lesson) {
-	e := o.about
-	e.Kind, e.Attempt = event.Throttled, o.attempt
+	// It is not about the message, and nobody is to take it for that.
+	e := event.Event{Kind: event.Throttled, Time: o.about.Time}
 	if s.Learn(o.lease, lesson, &e) {
 		o.throttled = &e
 	}
