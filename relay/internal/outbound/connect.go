@@ -212,15 +212,3 @@ func (c *Client) hello(ctx context.Context, h *hop, cn *conn) *delivery.Error {
 	}
 	return nil
 }
-
-// failedArgs tells the log of a connection that failed.
-func failedArgs(failed *delivery.Error) []any {
-	args := []any{"host", failed.Host, "op", failed.Op}
-	if failed.Reply.Code != 0 {
-		args = append(args, "code", failed.Reply.Code, "reply", failed.Reply.Text)
-	}
-	if failed.Err != nil {
-		args = append(args, "err", failed.Err)
-	}
-	return args
-}

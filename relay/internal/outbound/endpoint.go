@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -179,4 +180,26 @@ func splitHost(host string, port int, smart bool) (name string, p uint16, ok boo
 		return "", 0, false
 	}
 	return strings.TrimSuffix(host, "."), uint16(port), true
+}
+
+// interleaved puts addresses of both families in turn, that of the first ahead
+// (RFC 8305 section 4).
+func interleaved(list []string) []string {
+	if len(list) < 3 {
+		return list
+	}
+	is6 := func(addr string) bool { return addr[0] == '[' }
+	first := is6(list[0])
+	same, other := make([]string, 0, len(list)), []string(nil)
+	for _, addr := range list {
+		if is6(addr) == first {
+			same = append(same, addr)
+		} else {
+			other = append(other, addr)
+		}
+	}
+	for n, addr := range other {
+		same = slices.Insert(same, min(2*n+1, len(same)), addr)
+	}
+	return same
 }

@@ -71,3 +71,15 @@ func crowded(e *delivery.Error) bool {
 	n, ok := errors.AsType[net.Error](e.Err)
 	return (!ok || !n.Timeout()) && !errors.Is(e.Err, errHelo)
 }
+
+// failedArgs tells the log of a connection that failed.
+func failedArgs(failed *delivery.Error) []any {
+	args := []any{"host", failed.Host, "op", failed.Op}
+	if failed.Reply.Code != 0 {
+		args = append(args, "code", failed.Reply.Code, "reply", failed.Reply.Text)
+	}
+	if failed.Err != nil {
+		args = append(args, "err", failed.Err)
+	}
+	return args
+}

@@ -3,7 +3,6 @@ package outbound
 import (
 	"context"
 	"net"
-	"slices"
 	"time"
 
 	"github.com/postern-mail/postern/relay/delivery"
@@ -17,26 +16,6 @@ const (
 	// maxDials bounds the dials under way for one connection.
 	maxDials = 8
 )
-
-// line is a connection that was dialled ahead of its use.
-type line struct{ net.Conn }
-
-// take hands the connection over, if there still is one.
-func (l *line) take() net.Conn {
-	if l == nil {
-		return nil
-	}
-	c := l.Conn
-	l.Conn = nil
-	return c
-}
-
-// drop closes the connection unless somebody has taken it.
-func (l *line) drop() {
-	if c := l.take(); c != nil {
-		c.Close()
-	}
-}
 
 // dialled is what came of a dial.
 type dialled struct {
@@ -137,26 +116,4 @@ func (c *Client) unreached(ctx context.Context, e *endpoint, err error) *deliver
 		c.dead.add(e.addr)
 	}
 	return failed
-}
-
-// interleaved puts addresses of both families in turn, that of the first ahead
-// (RFC 8305 section 4).
-func interleaved(list []string) []string {
-	if len(list) < 3 {
-		return list
-	}
-	is6 := func(addr string) bool { return addr[0] == '[' }
-	first := is6(list[0])
-	same, other := make([]string, 0, len(list)), []string(nil)
-	for _, addr := range list {
-		if is6(addr) == first {
-			same = append(same, addr)
-		} else {
-			other = append(other, addr)
-		}
-	}
-	for n, addr := range other {
-		same = slices.Insert(same, min(2*n+1, len(same)), addr)
-	}
-	return same
 }

@@ -7,19 +7,9 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/postern-mail/postern/relay/delivery"
 )
-
-// patience is how long a connection may be on its way until its host counts as
-// slow.
-func (h *hop) patience() time.Duration {
-	if h.smart() {
-		return slowSmartHost
-	}
-	return slowExchanger
-}
 
 // route gives the endpoints of a next hop in the order of trying them, or, in
 // place of one, why there is none. It looks a host up only when its turn has

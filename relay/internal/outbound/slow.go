@@ -15,6 +15,15 @@ const (
 	slowFor       = 5 * time.Minute
 )
 
+// patience is how long a connection may be on its way until its host counts as
+// slow.
+func (h *hop) patience() time.Duration {
+	if h.smart() {
+		return slowSmartHost
+	}
+	return slowExchanger
+}
+
 // slowHosts remembers the hosts and addresses that let connections wait. One
 // that was slow counts as slow again from the moment it is tried, until it has
 // answered: so one delivery waits for it, and the others need not. It is safe
