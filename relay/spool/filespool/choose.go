@@ -16,6 +16,7 @@ type chooser struct {
 	elapsed time.Duration
 	wait    time.Duration // until something else can be had; negative is unknown
 	aside   []*route      // of which no more is wanted
+	turns   []*route      // those of several streams, which have had a turn
 	counts  map[*route]int
 	picks   []pick
 }
@@ -33,6 +34,15 @@ func (s *Store) pick(r *spool.LeaseRequest, picks []pick) ([]pick, time.Duration
 	}
 	c.leaveOut()
 	c.choose()
+	if len(c.turns) > 0 {
+		c.takeTurns()
+		slices.SortFunc(c.picks, func(a, b pick) int {
+			if s.index.before(a.l.delivery, b.l.delivery) {
+				return -1
+			}
+			return 1
+		})
+	}
 	for _, v := range c.aside {
 		c.x.routes.push(v)
 	}
@@ -76,6 +86,8 @@ func (c *chooser) putAside(v *route) {
 	c.aside = append(c.aside, v)
 }
 
+// choose takes what is due, oldest first, but of several streams of one route
+// and domain one each.
 func (c *chooser) choose() {
 	if c.r.MaxPerKey > 0 {
 		c.counts = make(map[*route]int)
@@ -87,20 +99,57 @@ func (c *chooser) choose() {
 			c.soonest(time.Duration(max(due, c.now) - c.now))
 			return
 		}
-		if c.r.MaxPerKey > 0 && c.counts[v] >= c.r.MaxPerKey {
-			c.soonest(0)
+		if c.full(v) {
 			c.putAside(v)
 			continue
 		}
-		if c.counts != nil {
-			c.counts[v]++
+		if c.take(v) && len(c.x.groups[group(v.key)]) > 1 {
+			c.x.routes.remove(v.at)
+			c.turns = append(c.turns, v)
 		}
-		h := c.x.unqueue(v)
-		p := c.s.reach(h)
-		p.l = c.s.newLease(h, c.elapsed+c.r.TTL)
-		p.token = p.l.token
-		c.picks = append(c.picks, p)
 	}
+}
+
+// takeTurns goes on with the streams that have had a turn.
+func (c *chooser) takeTurns() {
+	for turns := c.turns; len(turns) > 0; {
+		v := turns[0]
+		turns = turns[1:]
+		due := c.x.deliveries.get(v.queue.top()).due
+		if due > c.now || len(c.picks) >= c.r.Max || c.full(v) {
+			c.soonest(time.Duration(max(due, c.now) - c.now))
+			c.aside = append(c.aside, v)
+			continue
+		}
+		if c.take(v) {
+			turns = append(turns, v)
+		}
+	}
+}
+
+// full reports whether the request wants no more of a key, of which there is
+// more.
+func (c *chooser) full(v *route) bool {
+	if c.r.MaxPerKey <= 0 || c.counts[v] < c.r.MaxPerKey {
+		return false
+	}
+	c.soonest(0)
+	return true
+}
+
+// take leases the oldest delivery of a route, and reports whether there are
+// more.
+func (c *chooser) take(v *route) (more bool) {
+	if c.counts != nil {
+		c.counts[v]++
+	}
+	more = v.queue.len() > 1
+	h := c.x.unqueue(v)
+	p := c.s.reach(h)
+	p.l = c.s.newLease(h, c.elapsed+c.r.TTL)
+	p.token = p.l.token
+	c.picks = append(c.picks, p)
+	return more
 }
 
 // newLease leases a delivery that is not queued. The caller holds the lock.

@@ -102,7 +102,9 @@ func (x *index) unqueue(r *route) uint32 {
 	if r.queue.len() == 1 {
 		// Its place among the others must be given up while it can still be
 		// compared.
-		x.routes.remove(at)
+		if at >= 0 {
+			x.routes.remove(at)
+		}
 		return r.queue.pop()
 	}
 	d := r.queue.pop()

@@ -34,37 +34,6 @@ func (s *Store) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, 
 	return out, nil
 }
 
-// pick takes due deliveries out of those that wait. The caller holds the lock.
-func (s *Store) pick(r *spool.LeaseRequest, wall time.Time) (out []*delivery, wait time.Duration) {
-	wait = -1
-	var passed []*delivery
-	perKey := make(map[spool.Key]int)
-	for len(s.waiting.items) > 0 {
-		d := s.waiting.items[0]
-		busy := matches(r.Busy, d.Key) || len(r.Only) > 0 && !matches(r.Only, d.Key) ||
-			slices.Contains(r.NotRoutes, d.Key.Route)
-		if !busy && (d.Due.After(wall) || len(out) >= r.Max) {
-			wait = shorter(wait, d.Due.Sub(wall))
-			break
-		}
-		heap.Pop(&s.waiting)
-		switch {
-		case busy:
-			passed = append(passed, d)
-		case r.MaxPerKey > 0 && perKey[d.Key] >= r.MaxPerKey:
-			passed = append(passed, d)
-			wait = 0
-		default:
-			perKey[d.Key]++
-			out = append(out, d)
-		}
-	}
-	for _, d := range passed {
-		heap.Push(&s.waiting, d)
-	}
-	return out, wait
-}
-
 // shorter is the shorter of two waits, of which the first may be negative for
 // none.
 func shorter(wait, d time.Duration) time.Duration {
@@ -72,14 +41,6 @@ func shorter(wait, d time.Duration) time.Duration {
 		return d
 	}
 	return wait
-}
-
-// matches reports whether a key is among those of a request.
-func matches(keys []spool.Key, k spool.Key) bool {
-	return slices.ContainsFunc(keys, func(v spool.Key) bool {
-		return v.Route == k.Route && v.Domain == k.Domain &&
-			(v.Stream == "" || v.Stream == k.Stream)
-	})
 }
 
 // lend gives a delivery that is in no queue to a holder.
@@ -94,7 +55,7 @@ func (s *Store) wait(d *delivery) {
 		s.onHold++
 		return
 	}
-	heap.Push(&s.waiting, d)
+	s.waiting.push(d)
 	s.sooner(d.Due)
 }
 

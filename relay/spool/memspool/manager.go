@@ -1,7 +1,6 @@
 package memspool
 
 import (
-	"container/heap"
 	"context"
 	"slices"
 	"time"
@@ -75,7 +74,7 @@ func (s *Store) Take(
 	case d.resting:
 		s.endLease(d)
 	default:
-		heap.Remove(&s.waiting, d.index)
+		s.waiting.remove(d)
 	}
 	s.lend(d, now.Add(ttl))
 	return d.lease(), nil

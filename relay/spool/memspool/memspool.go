@@ -47,7 +47,7 @@ type Store struct {
 	mu       sync.Mutex
 	closed   bool
 	messages map[spool.ID]*message
-	waiting  queue     // not leased, by due time
+	waiting  lines     // not leased
 	leased   queue     // by end of lease
 	resting  int       // of leased, those that nobody holds
 	onHold   int       // in neither queue
@@ -72,16 +72,15 @@ func New(o *Options) *Store {
 	}
 	s := &Store{
 		max: cmp.Or(o.MaxBytes, 256<<20), now: o.Now, wakes: make(chan struct{}, 1),
-		messages: make(map[spool.ID]*message),
-		events:   events{max: cmp.Or(o.MaxLogBytes, 64<<20)},
-		cursors:  make(map[string]spool.Cursor),
-		claims:   claims{max: cmp.Or(o.MaxClaims, spool.MaxClaims)},
-		shared:   expiring{max: cmp.Or(o.MaxSharedBytes, 16<<20)},
+		messages: make(map[spool.ID]*message), waiting: newLines(),
+		events:  events{max: cmp.Or(o.MaxLogBytes, 64<<20)},
+		cursors: make(map[string]spool.Cursor),
+		claims:  claims{max: cmp.Or(o.MaxClaims, spool.MaxClaims)},
+		shared:  expiring{max: cmp.Or(o.MaxSharedBytes, 16<<20)},
 	}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.waiting.when = func(d *delivery) time.Time { return d.Due }
 	s.leased.when = func(d *delivery) time.Time { return d.until }
 	return s
 }
@@ -117,7 +116,7 @@ func (s *Store) Stats(ctx context.Context) (spool.Stats, error) {
 		return spool.Stats{}, err
 	}
 	defer s.mu.Unlock()
-	leased, waiting := len(s.leased.items), len(s.waiting.items)
+	leased, waiting := len(s.leased.items), s.waiting.n
 	return spool.Stats{
 		Messages:   int64(len(s.messages)),
 		Deliveries: int64(leased + waiting + s.onHold),
@@ -150,7 +149,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed, s.messages = true, nil
-	s.waiting.items, s.leased.items = nil, nil
+	s.waiting, s.leased.items = newLines(), nil
 	s.events.tell()
 	return nil
 }

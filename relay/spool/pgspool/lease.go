@@ -140,6 +140,9 @@ func (s *Store) leaseOf(
 		}
 	}
 	each := 2*room/len(list) + 2
+	if several(list) { // each gets its part
+		each = max(room/len(list), 1)
+	}
 	if q.MaxPerKey > 0 {
 		each = min(each, q.MaxPerKey)
 	}
@@ -159,6 +162,19 @@ func (s *Store) leaseOf(
 	}
 	s.ready.learn(list, now)
 	return leases, nil
+}
+
+// several reports whether there are several streams of one route and domain.
+func several(list []*asked) bool {
+	seen := make(map[spool.Key]bool, len(list))
+	for _, a := range list {
+		k := spool.Key{Route: a.key.Route, Domain: a.key.Domain}
+		if seen[k] {
+			return true
+		}
+		seen[k] = true
+	}
+	return false
 }
 
 // readNow reads the server's clock.

@@ -14,6 +14,7 @@ func leaseCases() []testCase {
 		{"LeaseAtOnce", nil, (*suite).leaseAtOnce},
 		{"LeaseLimits", nil, (*suite).leaseLimits},
 		{"LeaseKeys", nil, (*suite).leaseKeys},
+		{"LeaseStreams", nil, (*suite).leaseStreams},
 		{"LeaseWait", nil, (*suite).leaseWait},
 		{"LeaseOnly", nil, (*suite).leaseOnly},
 		{"LeaseTokens", nil, (*suite).leaseTokens},
@@ -130,6 +131,42 @@ func (s *suite) leaseKeys() {
 	want(spool.LeaseRequest{Busy: all[3:4], NotRoutes: out})
 	s.wantWait(spool.LeaseRequest{NotRoutes: append(out, "mx/other")}, -1)
 	want(spool.LeaseRequest{}, 0, 2)
+}
+
+// leaseStreams hands out something of each stream of a route and domain,
+// however much older what is due of another one.
+func (s *suite) leaseStreams() {
+	put := func(stream string, n int, due time.Time) {
+		d := s.delivery("", due)
+		d.Key = spool.Key{Route: "mx/out", Domain: "a.example", Stream: stream}
+		for range n {
+			s.commit(d)
+		}
+	}
+	put("much", 40, s.now.Add(-time.Minute))
+	put("", 2, s.now.Add(-time.Second))
+	put("little", 2, s.now.Add(-time.Second))
+	s.tick()
+	count := func(l spool.Leased) map[string]int {
+		got := make(map[string]int)
+		for _, l := range l.Leases {
+			got[l.Delivery.Key.Stream]++
+		}
+		return got
+	}
+	only := []spool.Key{{Route: "mx/out", Domain: "a.example"}}
+	for _, r := range []spool.LeaseRequest{{Max: 12}, {Max: 12, Only: only}} {
+		l := s.leaseUntil(r, func(l spool.Leased) bool { return len(count(l)) == 3 })
+		got := count(l)
+		if len(got) != 3 || got["much"] == 0 {
+			s.Fatalf("leased %v", got)
+		}
+		var back []spool.Held
+		for _, l := range l.Leases {
+			back = append(back, held(l))
+		}
+		s.ok(s.Store.Return(s.Context(), 0, back))
+	}
 }
 
 func (s *suite) leaseWait() {
