@@ -232,11 +232,11 @@ type Store interface {
 	// many times. The reader may also be an io.WriterTo. What is not what was
 	// written never ends with io.EOF: see ErrDamaged.
 	Open(ctx context.Context, id ID) (io.ReadCloser, error)
-	// Lease hands out due deliveries that are not on hold, oldest due first; but
-	// where several streams of one route and domain have some, they take turns,
-	// so that one with many does not hide the others. What it returns is the
-	// caller's own. Only the store's clock ends a lease,
-	// and no step of the wall clock does.
+	// Lease hands out due deliveries that are not on hold, oldest due first.
+	// Where several streams of one route and domain have some, they take turns:
+	// one with many does not hide the others. What it returns is the caller's
+	// own. Only the store's clock ends a lease, and no step of the wall clock
+	// does.
 	Lease(ctx context.Context, r LeaseRequest) (Leased, error)
 	// Renew makes leases last for ttl from now on, all those of a holder in one
 	// call, and returns those that it does not hold any more. With an error it
