@@ -3,7 +3,6 @@ package outbound_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -20,15 +19,6 @@ func numbered(n int) *outbound.Request {
 	return r
 }
 
-// warm makes a connection on which the first message has shown that the host
-// answers soon.
-func warm(t *testing.T, c *outbound.Client) {
-	t.Helper()
-	for n := range 2 {
-		expect(t, c.Deliver(context.Background(), numbered(-n)), taken)
-	}
-}
-
 // A message on a busy connection costs one round trip, and less where the peer
 // skips the chunks that it refuses.
 func TestOneRoundTripForEachMessage(t *testing.T) {
@@ -36,6 +26,7 @@ func TestOneRoundTripForEachMessage(t *testing.T) {
 	for _, test := range []struct {
 		extensions string
 		lmtp, runs bool
+		encrypted  bool
 		trips      int
 		depth      int
 	}{
@@ -43,6 +34,10 @@ func TestOneRoundTripForEachMessage(t *testing.T) {
 		{extensions: "PIPELINING", trips: messages + 2, depth: 2},
 		{extensions: "PIPELINING", lmtp: true, trips: messages + 2, depth: 2},
 		{extensions: "PIPELINING CHUNKING", trips: messages / 6, depth: 8},
+		{
+			extensions: "STARTTLS PIPELINING CHUNKING", encrypted: true, trips: messages / 6,
+			depth: 8,
+		},
 		{extensions: "PIPELINING CHUNKING", lmtp: true, trips: messages + 2, depth: 2},
 		{extensions: "PIPELINING CHUNKING", runs: true, trips: messages + 2, depth: 2},
 	} {
@@ -51,6 +46,9 @@ func TestOneRoundTripForEachMessage(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &sink{
 					extensions: strings.Fields(test.extensions), lmtp: test.lmtp, runs: test.runs,
+				}
+				if test.encrypted {
+					s.tls = selfSigned()
 				}
 				c := newClient(t, afar(dialPipe(s.serve), trip/2))
 				several(t, c, 0, 20, test.lmtp)
@@ -104,5 +102,3 @@ func (s *sink) has(t *testing.T, n int) {
 		t.Errorf("%d messages, want %d", len(s.messages), n)
 	}
 }
-
-var _ net.Conn

@@ -89,6 +89,38 @@
 // over it, also by 421 alone. The number is remembered for an hour for the
 // address.
 //
+// # Ahead of the last reply
+//
+// While a message waits for its last reply, its connection is idle on the way
+// out. Where no connection is free and none may be made, the next delivery goes
+// ahead on one whose host has given its last reply within a second: it writes
+// its MAIL, RCPT and DATA behind the content (RFC 2920), and reads when its
+// turn has come. So with PIPELINING a message costs one round trip.
+//
+// With CHUNKING whole messages of one chunk, 48 KiB, follow each other, up to 8
+// on a connection, and none behind 64 recipients. Each ends with RSET, since
+// one that nobody takes leaves its transaction open. For that the peer must
+// have shown on this connection that it skips the octets of a chunk that it
+// refuses: a peer that runs them as commands could be made to take mail that is
+// written in them. It is asked when a delivery goes ahead for the first time,
+// on the way: MAIL, a short BDAT for nobody and NOOP must give exactly one
+// refusal. One that fails goes on without, and is not asked again for an hour;
+// one that loses step, or breaks off, gets nothing ahead for ten minutes.
+//
+// What has sent no content leaves a connection after 5 seconds behind others,
+// or when it ends in front, and is made once more, then in its own turn. What
+// has sent all may have arrived when the connection is lost: it fails for now,
+// as any lost reply does. Behind a 421 nothing is taken (RFC 5321 section 3.8),
+// and all goes to another connection at once. The end of a context in front
+// leaves the others their connection: who comes next reads the replies that are
+// left.
+//
+// Replies tell nothing of what they are for. A reply too many or too few shows
+// by 354, which only DATA gets, and by the enhanced codes that most peers give
+// to MAIL (x.1.0) and RCPT (x.1.5) alone; then none of the transaction counts.
+// Several recipients that are all refused are confirmed by RSET. A peer without
+// enhanced codes that answers twice cannot be found out.
+//
 // # 8-bit content
 //
 // For a peer without 8BITMIME the content is read once more, before MAIL. If it
