@@ -113,6 +113,38 @@ func ExampleConfig_authorize() {
 	// Output: 403 Forbidden.
 }
 
+// Those who look may also lift throttles if they say who they are by a password
+// of their own. A program posts JSON.
+func ExampleConfig_operate() {
+	r := printers()
+	defer r.Close()
+	page, err := admin.New(admin.Config{
+		Relay:    r,
+		Verifier: auth.Static(map[string]string{"alice": "secret", "guest": "guest"}),
+		Operate: func(req *http.Request) bool {
+			user, _, _ := req.BasicAuth() // the Verifier has decided on it
+			return user == "alice"
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	lift := func(user, password, id string) {
+		body := strings.NewReader(fmt.Sprintf(`{"id": %q}`, id))
+		req := httptest.NewRequest(http.MethodPost, "https://relay.example.com/lift", body)
+		req.Header.Set("Content-Type", "application/json")
+		req.SetBasicAuth(user, password)
+		w := httptest.NewRecorder()
+		page.ServeHTTP(w, req)
+		fmt.Print(w.Code, " ", w.Body)
+	}
+	lift("guest", "guest", "di20580oj5s7qdaa")
+	lift("alice", "secret", "di20580oj5s7qdaa")
+	// Output:
+	// 403 You may look, and change nothing.
+	// 404 There is no such throttle any more.
+}
+
 // New tells every fault at once. Without a way to log on there is no page.
 func ExampleNew() {
 	_, err := admin.New(admin.Config{Group: "operators"})

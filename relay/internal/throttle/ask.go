@@ -14,7 +14,7 @@ import (
 // others to come again. inVain tells that one has tried already, and was
 // refused.
 func (t *Throttles) Until(p Place, id spool.DeliveryID) (until time.Time, inVain bool) {
-	if t.known.Load() == 0 {
+	if t.acting.Load() == 0 {
 		return time.Time{}, false
 	}
 	t.mu.Lock()
@@ -41,7 +41,7 @@ func (t *Throttles) Until(p Place, id spool.DeliveryID) (until time.Time, inVain
 // Slower is the share of the rate and the connections that is left to a site
 // and a source: above 0, and 1 for all.
 func (t *Throttles) Slower(site, source string) float64 {
-	if t.known.Load() == 0 {
+	if t.acting.Load() == 0 {
 		return 1
 	}
 	s, _ := Place{Site: site, Source: source}.narrow(bounce.RateLimited)

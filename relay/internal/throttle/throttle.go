@@ -53,8 +53,10 @@ type Throttle struct {
 // Throttles are those of a relay. The zero value is not ready; its methods may
 // be called from many goroutines at once.
 type Throttles struct {
-	log   *slog.Logger
-	known atomic.Int64 // throttles and counts: nothing is locked while there are none
+	log *slog.Logger
+	// How many throttles there are, and those and counts: nothing is locked
+	// while there are none.
+	acting, known atomic.Int64
 
 	mu     sync.Mutex
 	live   map[scope]*state
@@ -109,6 +111,7 @@ func (t *Throttles) learn(l *Lesson, acts bool) *Throttle {
 // unlock ends a change, and then tells the log of it: whoever waits for the
 // lock does not wait for that.
 func (t *Throttles) unlock() {
+	t.acting.Store(int64(len(t.live)))
 	t.known.Store(int64(len(t.live) + len(t.counts)))
 	list := t.ended
 	t.ended = nil
