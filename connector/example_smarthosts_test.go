@@ -1,12 +1,43 @@
 package connector_test
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/postern-mail/postern/connector"
 )
+
+// key gives tokens that somebody else writes to a file.
+type key string
+
+func (k key) Token(_ context.Context, refused string) (string, error) {
+	text, err := os.ReadFile(string(k))
+	if token := strings.TrimSpace(string(text)); err != nil || token != refused {
+		return token, err
+	}
+	return "", errors.New("there is no other token yet")
+}
+
+// A source of one's own is asked for each connection, and again when a host has
+// refused what it gave. The module auth/oauthclient has sources that ask a
+// provider.
+func ExampleTokenSource() {
+	hop := connector.NextHop{
+		Hosts: []string{"smtp.example.net:587"},
+		TLS:   connector.TLSDomainValidation, TLSDomain: "smtp.example.net",
+		Username: "shop@example.com", Tokens: key("token"),
+	}
+	fmt.Println(hop.Validate())
+	hop.Password = "secret"
+	fmt.Println(hop.Validate())
+	// Output:
+	// <nil>
+	// Tokens: there is a Password; set one of them
+}
 
 // Microsoft 365 takes mail from an address or a certificate that one of its
 // inbound connectors names, without a logon.

@@ -203,6 +203,7 @@ address_spaces = ["*;1"]
 smart_hosts = ["SINK"]
 [retry]
 schedule = ["1s"]
+greylisted = "1s"
 `
 
 // keeper ends the gateway when its standard input is closed, also by the death

@@ -53,7 +53,7 @@ func (c *conn) auth(ctx context.Context, h *hop, who *login) (failed *delivery.E
 		if who.why != "" {
 			failed.Err, who.why = errors.New(who.why), ""
 		}
-		if !ofMechanism(rep) {
+		if !ofMechanism(rep.code) {
 			if refusals++; rep.code != 535 || m.by == byToken || refusals == maxRefusals {
 				break
 			}
@@ -64,7 +64,10 @@ func (c *conn) auth(ctx context.Context, h *hop, who *login) (failed *delivery.E
 
 // ofMechanism tells whether a refusal is of the mechanism alone (RFC 4954
 // section 6). Hosts use 535 for that too.
-func ofMechanism(rep *reply) bool { return rep.code == 504 || rep.code == 534 }
+func ofMechanism(code int) bool { return code == 504 || code == 534 }
+
+// ofSecret tells whether a refusal may be of what was shown.
+func ofSecret(code int) bool { return code/100 == 5 && !ofMechanism(code) }
 
 // choose gives the mechanisms to try, the preferred one first, or before it the
 // one that the peer took of late where it refused another.

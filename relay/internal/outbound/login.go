@@ -38,7 +38,7 @@ func (c *Client) logOn(ctx context.Context, h *hop, cn *conn, who *login) *deliv
 		return nil
 	}
 	failed := cn.auth(ctx, h, who)
-	if h.Tokens != nil && failed != nil && failed.Reply.Code/100 == 5 && !who.anew {
+	if h.Tokens != nil && failed != nil && ofSecret(failed.Reply.Code) && !who.anew {
 		token, err := c.tokens.get(ctx, h, who.token)
 		if err != nil {
 			failed.Err = errors.Join(failed.Err, err)
