@@ -61,7 +61,7 @@ func (d *dialogue) scram(hash scram.HashGeneratorFcn, plus bool) (*reply, error)
 	if err == nil && strings.HasPrefix(last, "e=") {
 		return d.end(d.command("", nil)) // RFC 5802 section 5.1: refused
 	}
-	if _, err = talk.Step(last); err != nil || !talk.Valid() {
+	if _, err = talk.Step(last); err != nil {
 		return nil, errUnproved
 	}
 	return d.command("", nil)
