@@ -108,6 +108,8 @@ func ExampleConfig_retry() {
 		Hostname: "relay.example.com",
 		Spool:    memspool.New(nil),
 		Retry: delivery.Retry{
+			MX: []time.Duration{5 * time.Minute, time.Hour}, // to mail exchangers
+			// To all others.
 			Schedule: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute},
 			Expires:  24 * time.Hour,
 		},
