@@ -128,41 +128,14 @@
 // way to a shared spool, between the next hop's 250 and the settling of the
 // attempt.
 //
-// # Retries
-//
-// What failed for now is tried again by [Config].Retry: on routes to mail
-// exchangers after 1, 5, 10, 20 and 40 minutes, then every 66, on all others by
-// Exchange's timeline, which is denser: the hosts are few and known. A first
-// attempt of which every copy that waits was greylisted waits 6 minutes in
-// place of that; where only some were, the schedule counts, and is there as
-// soon. At its Expires a message ends without a further attempt, unless none
-// was made since the relay began or the clock was set. The age of a message
-// with a NotBefore counts from then on.
-//
 // # Poison
 //
 // An attempt crashes when something of the application's panics in it: a
-// Transport, Mailboxes, the Resolver, Dial, the Signer of a key. The relay goes
-// on, and tries again. After two such attempts in a row the copies are set
-// aside: [event.Poisoned] tells of each, the log has the stack at Error, and
-// [Relay.Status] shows the state. The sender is told of the delay at once, as
-// of a late message: nothing else would tell. Nothing tries it again by itself,
-// and it does not expire. [Relay.Reschedule] releases it, with crashes counted
-// from 0 and one attempt however old it has become; [Relay.Cancel] removes it.
-// An attempt that crashes when the time of a message is up sets it aside at
-// once.
-//
-// Several recipients of one attempt crash together, unless the transport is a
-// [delivery.Mailbox] or fails the one with a [delivery.Panic]. Then the others
-// have results of their own, and the delivery is set aside when only copies
-// that crash are left of it. Nobody waits for an operator because of another.
-//
-// What ends the whole process is not counted: a panic in a goroutine that such
-// a function has started, a fatal error of the Go runtime, the want of memory.
-// What was under way then is tried again after the next start, and a message
-// that ends the process each time does so again. Recover in goroutines of your
-// own and give the result as an error. A call that is left alone since it does
-// not return in time fails for now, and counts as no crash.
+// Transport, Mailboxes, the Resolver, Dial, the Signer of a key. After two in a
+// row the copies are set aside: [event.Poisoned] tells of each, the log has the
+// stack, the sender is told of the delay at once. They are not tried again and
+// do not expire, until [Relay.Reschedule] releases or [Relay.Cancel] removes
+// them. Package delivery has the rest, under Crashes.
 //
 // # Reports
 //

@@ -52,9 +52,40 @@
 //
 // An attempt has 50 minutes, and less when the relay ends: heed the context. A
 // transport that does not return within half a second of its end is left alone,
-// and what it returns later is lost: the attempt counts as failed for now. So
-// does one that panics, with a line in the log. While 1000 calls have not
-// returned, transports are not called, and what is due waits.
+// and what it returns later is lost: the attempt counts as failed for now.
+// While 1000 calls have not returned, transports are not called, and what is
+// due waits.
+//
+// # Retries
+//
+// What failed for now is tried again by [Retry]: on routes to mail exchangers
+// the waits grow to an hour, on all others they are those of Exchange, which
+// are shorter: the hosts are few and known. A first attempt of which every copy
+// that waits was greylisted waits six minutes in place of that; where only some
+// were, the schedule counts, and is there as soon. A message that has reached
+// its Expires ends without a further attempt, unless none was made since the
+// relay began or the clock was set. The age of a message that was to wait for a
+// time counts from that time on.
+//
+// # Crashes
+//
+// A panic of what the application has given ends the attempt, and is a [*Panic]
+// with a line in the log. After two such attempts in a row the delivery is set
+// aside until an operator releases it: then crashes count from 0, and it gets
+// one attempt however old it has become. An attempt that crashes when the time
+// of a message is up sets it aside at once.
+//
+// All recipients of an attempt crash together, unless the transport is a
+// Mailbox, or fails the one with a Panic. Then the others have results of their
+// own, and the delivery is set aside when only copies that crash are left of
+// it: nobody waits for an operator because of another.
+//
+// What ends the whole process is not counted: a panic in a goroutine that a
+// transport has started, a fatal error of the Go runtime, the want of memory.
+// What was under way then is tried again after the next start, and a message
+// that ends the process each time does so again. Recover in goroutines of your
+// own, and give the result as an error. A call that is left alone counts as no
+// crash.
 //
 // # Ending
 //
