@@ -72,7 +72,9 @@
 //
 // # The transaction
 //
-// With PIPELINING, MAIL, RCPT and DATA go out in one write. A peer that answers
+// With PIPELINING, MAIL, RCPT and DATA go out in one write, with up to 100
+// recipients, and while all are taken the rest in writes of twice as many each
+// time, up to 400. A peer that answers
 // them by 503 gets them one by one for an hour. Where CHUNKING is offered BDAT
 // carries the content, else DATA. To a peer that takes it, content goes as it
 // is. DATA doubles leading dots, as it must, and ends content that has no CRLF

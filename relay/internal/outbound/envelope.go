@@ -53,11 +53,15 @@ func (t *transaction) envelope(
 func (t *transaction) recipients(
 	ctx context.Context, c *conn, asked []int, data bool,
 ) (v verdict, ok bool) {
+	batch := firstBatch
+	if c.ext.maxRcpt > 0 || t.maxRcpt > 0 { // it is known how many the peer takes
+		batch = maxBatch
+	}
 	for k := range asked {
 		t.appendRcpt(c, asked[k])
 		end := k == len(asked)-1
 		if c.ext.pipelining && !end &&
-			k+1-t.due.next < maxBatch && len(c.out) < maxBatchBytes {
+			k+1-t.due.next < batch && len(c.out) < maxBatchBytes {
 			continue
 		}
 		if t.due.data = c.ext.pipelining && end && data; t.due.data {
@@ -70,6 +74,7 @@ func (t *transaction) recipients(
 			t.asked = k + 1
 			break
 		}
+		batch = min(2*batch, maxBatch)
 	}
 	return settled, true
 }

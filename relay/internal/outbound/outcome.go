@@ -10,9 +10,13 @@ import (
 // into the buffers between the two sides, or both could wait for the other for
 // ever (RFC 2920 section 3.1).
 const (
-	maxBatch      = 100     // recipients
-	maxBatchBytes = 8 << 10 // of commands
-	maxChunks     = 8       // BDAT chunks
+	// firstBatch is how many recipients are asked at first: each peer takes as
+	// many (RFC 5321 section 4.5.3.1.8). While it takes all, twice as many
+	// follow each time.
+	firstBatch    = 100
+	maxBatch      = 400      // recipients
+	maxBatchBytes = 16 << 10 // of commands
+	maxChunks     = 8        // BDAT chunks
 )
 
 // verdict is what a transaction came to.
