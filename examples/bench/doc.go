@@ -26,7 +26,8 @@
 // send and take the mail, they do; else programs of our own, which do so for
 // both servers alike.
 //
-//   - far: each octet takes 25 ms more in each direction to the next hop
+//   - far: each octet takes 25 ms more in each direction to the next hop. With
+//     100 connections the gateway may have 300 deliveries under way
 //   - mx: each domain has a mail exchanger of its own, from a DNS server on a
 //     loopback address that both servers see in the place of the system's, in a
 //     mount namespace of theirs
@@ -47,7 +48,7 @@
 //   - fair: 20 messages a second to 50 domains, 50 ms away; first alone, then
 //     with 100,000 messages of another stream for the same domains, four
 //     destinations that take connections and say nothing, and a provider of
-//     ten domains that takes a second for each answer
+//     ten domains, allowed 20 connections, that takes a second for each answer
 //
 // # Use
 //

@@ -50,16 +50,25 @@ func usual(label string) string {
 	return exchangerHost(i)
 }
 
+// hostOf is the mail exchanger of a domain with a label. Those of a kind have
+// the end of their names in common.
+func hostOf(label string) string {
+	return label + "." + exchangersOf(strings.TrimRight(label, "0123456789"))
+}
+
+// exchangersOf is the end of the names of mail exchangers of a kind.
+func exchangersOf(kind string) string { return "mx-" + kind + domainEnd }
+
 // records gives each domain a mail exchanger of its own.
 func (p places) records(name string, kind uint16) []dns.RR {
 	head := dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: exchangerTTL}
-	label, isHost := strings.CutPrefix(strings.TrimSuffix(name, domainEnd+"."), "mx-")
+	label, rest, _ := strings.Cut(strings.TrimSuffix(name, "."), ".")
 	at := p(label)
 	switch {
 	case at == "":
-	case kind == dns.TypeMX && !isHost:
-		return []dns.RR{&dns.MX{Hdr: head, Preference: 10, Mx: "mx-" + name}}
-	case kind == dns.TypeA && isHost:
+	case kind == dns.TypeMX && "."+rest == domainEnd:
+		return []dns.RR{&dns.MX{Hdr: head, Preference: 10, Mx: hostOf(label) + "."}}
+	case kind == dns.TypeA && label+"."+rest == hostOf(label):
 		return []dns.RR{&dns.A{Hdr: head, A: net.ParseIP(at)}}
 	}
 	return nil

@@ -59,6 +59,7 @@ func (b *bench) trickle(
 	if err != nil {
 		return d, err
 	}
+	set.provider = exchangersOf("slow")
 	if err := fill(ctx, dir, stocks...); err != nil {
 		return d, err
 	}

@@ -63,6 +63,7 @@ func (s setup) config() string {
 	}
 	if s.connections > 0 {
 		fmt.Fprintf(&out, "max_connections = %d\n", s.connections)
+		fmt.Fprintf(&top, "max_deliveries = %d\n", 3*s.connections)
 	}
 	if s.single {
 		fmt.Fprintln(&out, "messages_per_connection = 1")
@@ -71,6 +72,10 @@ func (s setup) config() string {
 		fmt.Fprintf(
 			&more, "[[dkim]]\ndomain = \"example.test\"\nselector = \"s1\"\nkey = %q\n", s.dkim,
 		)
+	}
+	if s.provider != "" {
+		fmt.Fprintf(&more, "[[shaping.providers]]\nname = \"slow\"\nexchangers = [%q]\n"+
+			"limits = { connections = 20 }\n", s.provider)
 	}
 	if s.eventLog {
 		more.WriteString("[event_log]\nretention = \"1h\"\n")

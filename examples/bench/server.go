@@ -19,6 +19,7 @@ type setup struct {
 	resolv           string // file in the place of /etc/resolv.conf; may be empty
 	connections      int    // at once to the next hop; 0 is the server's default
 	single           bool   // a new connection for each message; the gateway's only
+	provider         string // end of the names of exchangers that get 20 connections in all
 	certificate, key string // files, for TLS on both sides; may be empty
 	dkim             string // file of the key that signs; may be empty
 	streams          bool

@@ -45,6 +45,7 @@ type file struct {
 	Mailboxes      mailboxes
 	SendConnector  []sendConnector
 	Retry          delivery.Retry
+	Shaping        delivery.Shaping
 	Pressure       relay.Pressure
 	EventLog       relay.EventLog
 	DKIM           []dkimKey
