@@ -22,6 +22,7 @@ type smartHost struct {
 	auth.Server
 	tls    *tls.Config // from the first octet; nil: in the clear
 	hide   []string    // mechanisms not named in EHLO
+	claims string      // mechanisms named in EHLO and not known
 	hangUp bool        // after a refusal
 	// lie changes what is said in the exchange, or ends it by a reply.
 	lie func(mechanism, challenge string) string
@@ -111,7 +112,7 @@ func (t *talk) run() {
 }
 
 func (t *talk) offer() string {
-	var list []string
+	list := strings.Fields(t.claims)
 	for _, m := range t.Mechanisms(t.peer) {
 		if !strings.Contains(" "+strings.Join(t.hide, " ")+" ", " "+string(m)+" ") {
 			list = append(list, string(m))
@@ -127,7 +128,7 @@ func (t *talk) logOn(arg string) bool {
 	t.tries = append(t.tries, name)
 	t.mu.Unlock()
 	x, err := t.Begin(auth.Mechanism(name), t.peer)
-	if err != nil {
+	if err != nil || strings.Contains(t.claims, name) {
 		t.say("504 5.5.4 unknown mechanism")
 		return false
 	}

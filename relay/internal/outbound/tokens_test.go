@@ -192,6 +192,27 @@ func TestSourceFails(t *testing.T) {
 	}
 }
 
+// TestMechanismThatIsNotKnown costs no token.
+func TestMechanismThatIsNotKnown(t *testing.T) {
+	s := &smartHost{claims: "OAUTHBEARER", hide: []string{"OAUTHBEARER"}}
+	s.Tokens = takes("app", "good")
+	c := newClient(t, dialTo(listen(t, s.serve)))
+	source := &issuer{tokens: []string{"good"}}
+	for range 2 {
+		expect(t, c.Deliver(t.Context(), byToken(source)), taken)
+	}
+	// The one that is known comes first from then on.
+	if tries, _ := s.tried(); tries != "OAUTHBEARER XOAUTH2 XOAUTH2" || source.asked() != 2 {
+		t.Errorf("tried %s", tries)
+	}
+	s.claims = "OAUTHBEARER XOAUTH2"
+	c = newClient(t, dialTo(listen(t, s.serve)))
+	res := c.Deliver(t.Context(), byToken(source))
+	if n := source.asked(); n != 1 || failureOf(res[0]).Reply.Code != 504 {
+		t.Errorf("%s, asked %d times", show(res[0]), n)
+	}
+}
+
 // TestSourceThatGivesTheRefusedTokenAgain is told apart from a wrong one.
 func TestSourceThatGivesTheRefusedTokenAgain(t *testing.T) {
 	s := &smartHost{}
