@@ -41,7 +41,8 @@ type order struct {
 	behind  []*seat
 	writing bool // the last has not written all
 	open    bool // for others: in places.joinable
-	quick   bool // the last reply came soon
+	timed   bool // a last reply has come
+	slow    bool // it did not come soon
 	alone   bool // nobody goes ahead here
 	shut    bool // closed for a context that has ended
 }
@@ -136,7 +137,7 @@ func (p *pool) offer(c *conn, s *seat) {
 func (p *pool) offerLocked(c *conn) {
 	h := p.hops[c.pool.key]
 	switch {
-	case p.closed || !c.mayBeJoined():
+	case p.closed || !c.mayBeJoined(h):
 	case len(h.waits) == 0:
 		c.order.open = true
 		h.joinable = append(h.joinable, c)
@@ -148,10 +149,11 @@ func (p *pool) offerLocked(c *conn) {
 	}
 }
 
-// mayBeJoined tells whether one more delivery may go ahead on a connection.
-func (c *conn) mayBeJoined() bool {
+// mayBeJoined tells whether one more delivery may go ahead on a connection. A
+// new one is as quick as those before.
+func (c *conn) mayBeJoined(h *places) bool {
 	o := &c.order
-	if o.writing || o.open || o.shut || !o.quick || c.spent() {
+	if o.writing || o.open || o.shut || o.slow || !o.timed && h.depth < 2 || c.spent() {
 		return false
 	}
 	if 1+len(o.behind) >= c.depth() {
@@ -200,9 +202,9 @@ func (p *pool) timed(h *places, c *conn, s *seat) {
 		return
 	}
 	c.order.alone = c.order.alone || c.marks.odd
-	c.order.quick = time.Since(s.since) < quickReply
+	c.order.timed, c.order.slow = true, time.Since(s.since) >= quickReply
 	switch {
-	case !c.order.quick:
+	case c.order.slow:
 		h.depth = 1
 	case c.runs:
 		h.depth = c.depth()
