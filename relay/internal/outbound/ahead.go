@@ -255,10 +255,17 @@ func (p *pool) drop(c *conn, s *seat) bool {
 // interrupt is for a context that has ended in one use of a seat. A connection
 // that others use goes on.
 func (p *pool) interrupt(c *conn, s *seat, use uint32) {
+	if p.cut(c, s, use) {
+		c.close() // the application's may wait, and the lock is everybody's
+	}
+}
+
+// cut breaks off what a seat does; true if the connection is to be closed.
+func (p *pool) cut(c *conn, s *seat, use uint32) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s.uses.Load() != use {
-		return
+		return false
 	}
 	o := &c.order
 	past := time.Unix(1, 0)
@@ -269,11 +276,12 @@ func (p *pool) interrupt(c *conn, s *seat, use uint32) {
 	case o.front == s:
 		o.shut = true
 		p.shun(p.hops[c.pool.key], c)
-		c.close()
+		return true
 	case o.writing && slices.Index(o.behind, s) == len(o.behind)-1 && len(o.behind) > 0:
 		c.mute.Store(true)
 		c.net.SetWriteDeadline(past)
 	}
+	return false
 }
 
 // await waits for the reading turn. ok tells that it has come; else the verdict
