@@ -1,13 +1,8 @@
 package outbound
 
 import (
-	"context"
-	"errors"
 	"slices"
-	"sync/atomic"
 	"time"
-
-	"github.com/postern-mail/postern/relay/delivery"
 )
 
 // Bounds of what goes ahead on a connection.
@@ -20,60 +15,7 @@ const (
 	maxUnread = 64
 	// quickReply is how soon the last reply must come for others to go ahead.
 	quickReply = time.Second
-	// turnPatience is how long a delivery that has sent no content waits for
-	// the reading turn, until it goes elsewhere.
-	turnPatience = 5 * time.Second
 )
-
-var (
-	errTurn    = errors.New("the transaction before took too long")
-	errInFront = errors.New("connection lost in the transaction before")
-	errEnding  = errors.New("the peer ends the connection")
-)
-
-// order is the order of the deliveries on a connection. The first has the
-// reading turn: what arrives is for it. The last has the writing turn until it
-// has written the end of its content; then another may go ahead. The lock is
-// the pool's.
-type order struct {
-	pool    *pool
-	front   *seat
-	behind  []*seat
-	writing bool // the last has not written all
-	open    bool // for others: in places.joinable
-	timed   bool // a last reply has come
-	slow    bool // it did not come soon
-	alone   bool // nobody goes ahead here
-	shut    bool // closed for a context that has ended
-}
-
-// seat is the place of a delivery in the order of a connection, or in the line
-// for one.
-type seat struct {
-	// word brings a connection, or leave to make one; to whom is ahead, the
-	// reading turn, or nil for a connection that broke.
-	word       chan *conn
-	timer      *time.Timer
-	uses       atomic.Uint32
-	may        bool      // go ahead
-	behind     bool      // the reading turn is another's; its own to change
-	gone       bool      // the connection, and its place in the pool, are another's
-	sent       bool      // all of the content is written, ahead of the turn
-	recipients int       // asked ahead of the turn
-	owed       int       // replies that are still to come, once all is written
-	debt       int       // replies to those in front, which have left
-	since      time.Time // when the last reply began to be waited for
-}
-
-// stand makes a seat ready for a connection.
-func (s *seat) stand() {
-	if s.word == nil {
-		s.word = make(chan *conn, 1)
-	}
-	s.uses.Add(1)
-	s.behind, s.gone, s.sent = false, false, false
-	s.recipients, s.owed, s.debt, s.since = 0, 0, 0, time.Time{}
-}
 
 // join takes the writing turn of a busy connection, if one is to be had and
 // nobody has waited for it before. The caller holds the lock.
@@ -282,79 +224,4 @@ func (p *pool) cut(c *conn, s *seat, use uint32) bool {
 		c.net.SetWriteDeadline(past)
 	}
 	return false
-}
-
-// await waits for the reading turn. ok tells that it has come; else the verdict
-// stands, and the connection is another's unless the seat says otherwise.
-func (t *transaction) await(ctx context.Context, c *conn) (v verdict, ok bool) {
-	s := &t.seat
-	if !s.behind {
-		return settled, true
-	}
-	var patience <-chan time.Time
-	if !t.ended {
-		patience = s.clock(turnPatience)
-	}
-	var err error
-	select {
-	case cn := <-s.word:
-		return t.turned(ctx, c, cn != nil)
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	case <-patience:
-		err = errTurn
-	}
-	if !c.order.pool.drop(c, s) {
-		return t.turned(ctx, c, <-s.word != nil)
-	}
-	t.lost = at(c.host, lost(ctx, delivery.OpMail, "4.4.2", err))
-	return broken, false
-}
-
-// cut leaves a connection to which no more can be written, ahead of the turn.
-func (t *transaction) cut(ctx context.Context, c *conn, op delivery.Op, err error) verdict {
-	c.bad.Store(true)
-	if !c.order.pool.drop(c, &t.seat) {
-		v, _ := t.turned(ctx, c, <-t.seat.word != nil)
-		return v
-	}
-	t.lost = at(c.host, lost(ctx, op, "4.4.2", err))
-	return broken
-}
-
-// clock is a timer that is used again.
-func (s *seat) clock(d time.Duration) <-chan time.Time {
-	if s.timer == nil {
-		s.timer = time.NewTimer(d)
-	} else {
-		s.timer.Reset(d)
-	}
-	return s.timer.C
-}
-
-// turned takes the word of the reading turn, and reads what those in front have
-// left.
-func (t *transaction) turned(ctx context.Context, c *conn, mine bool) (verdict, bool) {
-	s := &t.seat
-	if s.timer != nil {
-		s.timer.Stop()
-	}
-	if !mine {
-		s.gone = true
-		t.ended = t.ended && !c.said421
-		t.lost = at(c.host, lost(ctx, delivery.OpData, "4.4.2", errInFront))
-		return broken, false
-	}
-	s.behind = false
-	if c.bad.Load() && !t.ended {
-		return t.stop(ctx, c, delivery.OpMail, errEnding), false
-	}
-	s.since = time.Now()
-	for ; s.debt > 0; s.debt-- {
-		if _, err := c.read(c.times.FinalTimeout, nil); err != nil {
-			t.ended = t.ended && !c.said421
-			return t.stop(ctx, c, delivery.OpData, err), false
-		}
-	}
-	return settled, true
 }

@@ -85,15 +85,6 @@ func (c *conn) tlsBroke(h *hop, why *delivery.Error) bool {
 	return c.secure() && h.mayFallBack() && why.Reply.Code == 0 && !(ok && e.Timeout())
 }
 
-// stale tells whether a reply to RCPT or DATA on a connection used before may
-// speak of its state and not of the message: commands unknown or out of order,
-// a logon forgotten, or 554, with which hosts end a session of too many
-// messages. Whatever else a peer says to MAIL on such a connection may be that
-// too.
-func (t *transaction) stale(rep *reply) bool {
-	return t.again && (rep.code/10 == 50 || rep.code == 530 || rep.code == 554)
-}
-
 // write sends p within the timeout.
 func (c *conn) write(p []byte, timeout time.Duration) error {
 	if err := c.net.SetWriteDeadline(time.Now().Add(timeout)); err != nil {

@@ -12,15 +12,6 @@ var errStep = errors.New("replies out of step")
 // opReset stands for RSET, which has no place in a result.
 const opReset = delivery.OpEHLO
 
-// marks is what is known of the enhanced codes of a peer's positive replies:
-// most give MAIL x.1.0, RCPT x.1.5, and other commands neither (RFC 3463
-// section 3.2). So a reply too many or too few shows at once.
-type marks struct {
-	mail, rcpt, other bool // seen
-	odd               bool // a reply had the code of another
-	told              bool // all replies before have told themselves apart
-}
-
 // misplaced tells whether a reply has not the enhanced code that the peer gives
 // to replies to that command. A peer that tells them apart by none gets one
 // transaction at a time, if it gives one command's code to another.
@@ -86,4 +77,13 @@ func (t *transaction) confirm(ctx context.Context, c *conn, asked []int) verdict
 func (t *transaction) doubtful(rep *reply) bool {
 	return t.again && t.asked > 1 && rep.class() > 3 &&
 		len(rep.enhanced) > 0 && rep.enhanced[2] == '1'
+}
+
+// stale tells whether a reply to RCPT or DATA on a connection used before may
+// speak of its state and not of the message: commands unknown or out of order,
+// a logon forgotten, or 554, with which hosts end a session of too many
+// messages. Whatever else a peer says to MAIL on such a connection may be that
+// too.
+func (t *transaction) stale(rep *reply) bool {
+	return t.again && (rep.code/10 == 50 || rep.code == 530 || rep.code == 554)
 }
