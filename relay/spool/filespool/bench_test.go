@@ -184,8 +184,19 @@ func heapBytes() uint64 {
 	return m.HeapAlloc
 }
 
-// fill queues n small messages on many routes, without syncing.
-func fill(t testing.TB, dir string, n int) {
+// few are keys of 1,000 domains; many are of 10,000 domains and 1,000 streams,
+// nearly all of them different.
+func few(i int) spool.Key { return spool.Key{Route: fmt.Sprintf("route-%d.example.org", i%1000)} }
+
+func many(i int) spool.Key {
+	return spool.Key{
+		Route: "mx/out", Domain: fmt.Sprintf("domain-%d.example.org", i/1000*7919%10_000),
+		Stream: fmt.Sprintf("tenant-%d", i%1000),
+	}
+}
+
+// fill queues n small messages, without syncing.
+func fill(t testing.TB, dir string, n int, key func(i int) spool.Key) {
 	s := open(t, dir, &filespool.Options{InsecureNoSync: true})
 	now := time.Now()
 	content := []byte("Subject: hello\r\n\r\nworld\r\n")
@@ -194,9 +205,8 @@ func fill(t testing.TB, dir string, n int) {
 	for i := range sessions {
 		wg.Go(func() {
 			for k := i; k < n; k += sessions {
-				ds := deliveries(
-					fmt.Sprintf("route-%d.example.org", k%1000), now.Add(time.Duration(k)),
-				)
+				ds := deliveries("", now.Add(time.Duration(k)))
+				ds[0].Key = key(k)
 				if err := tryPut(t, s, spool.NewID(now), content, ds); err != nil {
 					t.Error(err)
 					return
@@ -228,21 +238,31 @@ func measure(t testing.TB, dir string, n int) (perMessage float64, r filespool.R
 // BenchmarkOpen opens a queue of a million messages.
 func BenchmarkOpen(b *testing.B) {
 	const n = 1_000_000
-	dir := b.TempDir()
-	fill(b, dir, n)
-	b.ResetTimer()
-	for b.Loop() {
-		per, r := measure(b, dir, n)
-		b.ReportMetric(per, "B/msg")
-		b.ReportMetric(r.Took.Seconds(), "s/open")
+	for name, key := range map[string]func(int) spool.Key{"few keys": few, "many keys": many} {
+		b.Run(name, func(b *testing.B) {
+			dir := b.TempDir()
+			fill(b, dir, n, key)
+			b.ResetTimer()
+			for b.Loop() {
+				per, r := measure(b, dir, n)
+				b.ReportMetric(per, "B/msg")
+				b.ReportMetric(r.Took.Seconds(), "s/open")
+			}
+		})
 	}
 }
 
 func TestMemory(t *testing.T) {
+	for name, key := range map[string]func(int) spool.Key{"few keys": few, "many keys": many} {
+		t.Run(name, func(t *testing.T) { testMemory(t, key) })
+	}
+}
+
+func testMemory(t *testing.T, key func(int) spool.Key) {
 	const n, limit = 100_000, 400
 	dir := t.TempDir()
 	empty := heapBytes()
-	fill(t, dir, n)
+	fill(t, dir, n, key)
 	per, r := measure(t, dir, n)
 	t.Logf("%.0f bytes a message, opened in %v", per, r.Took)
 	if per > limit {

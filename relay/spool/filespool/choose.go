@@ -75,7 +75,7 @@ func (c *chooser) leaveOut() {
 		return
 	}
 	for _, v := range slices.Clone(c.x.routes.items) {
-		if slices.Contains(c.r.NotRoutes, v.key.Route) {
+		if slices.Contains(c.r.NotRoutes, v.group.route.Value()) {
 			c.putAside(v)
 		}
 	}
@@ -103,7 +103,7 @@ func (c *chooser) choose() {
 			c.putAside(v)
 			continue
 		}
-		if c.take(v) && len(c.x.groups[group(v.key)]) > 1 {
+		if c.take(v) && len(c.x.groups[v.group]) > 1 {
 			c.x.routes.remove(v.at)
 			c.turns = append(c.turns, v)
 		}

@@ -2,6 +2,7 @@ package filespool
 
 import (
 	"bytes"
+	"hash/maphash"
 	"math"
 
 	"github.com/postern-mail/postern/relay/spool"
@@ -16,11 +17,12 @@ type index struct {
 	deliveries slab[delivery]
 	peak       int // most messages since byID was made
 
-	names   map[string]*route      // by key, packed
-	groups  map[spool.Key][]*route // the same, by keys without their streams
-	byRoute []*route               // by number; nil is free
-	unused  []uint32               // free route numbers
-	routes  heap[*route]
+	byRoute slab[route]
+	seed    maphash.Seed
+	names   map[uint64]uint32 // first of byRoute, by the sum of its packed key
+	groups  map[group][]*route
+	routes  heap[*route] // that have something in their queues
+	less    func(a, b uint32) bool
 
 	bytes int64 // content
 
@@ -78,9 +80,10 @@ type delivery struct {
 
 func newIndex() *index {
 	x := &index{
-		byID: make(map[spool.ID]uint32), names: make(map[string]*route),
-		groups: make(map[spool.Key][]*route),
+		byID: make(map[spool.ID]uint32), seed: maphash.MakeSeed(),
+		names: make(map[uint64]uint32), groups: make(map[group][]*route),
 	}
+	x.less = x.before
 	x.routes.less = func(a, b *route) bool { return x.before(a.queue.top(), b.queue.top()) }
 	x.routes.moved = func(r *route, at int) { r.at = at }
 	return x

@@ -110,14 +110,17 @@ func (s *Store) queueAll() {
 			if !e.update.isZero() {
 				s.lives(e.update.segment, recordSize(e.update.meta, 0))
 			}
-			if r := x.byRoute[e.route]; !e.held() {
-				r.queue.items = append(r.queue.items, d)
+			if r := x.byRoute.get(e.route); !e.held() {
+				r.queue = append(r.queue, d)
 			}
 		}
 	}
-	for _, r := range x.byRoute {
-		if r != nil && r.queue.len() > 0 {
-			r.queue.build()
+	for n := range x.byRoute.used {
+		r := x.byRoute.get(n)
+		if r.queue.len() > 1 {
+			x.change(r, (*heap[uint32]).build)
+		}
+		if r.queue.len() > 0 {
 			x.routes.push(r)
 		}
 	}
