@@ -184,6 +184,9 @@ func (w *World) checkFate(to string, s *sent, r *record, copies []taken) {
 	for _, other := range r.accepted.To {
 		refused = refused || w.history.content[other] && strings.HasSuffix(other, "@"+domain)
 	}
+	if failed := e.Kind == event.Bounced || e.Kind == event.Expired; failed != (e.Class != "") {
+		w.t.Errorf("%s %s has the class %q", to, e.Kind, e.Class)
+	}
 	switch e.Kind {
 	case event.Delivered:
 		if len(copies) == 0 {
