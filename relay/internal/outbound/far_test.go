@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postern-mail/postern/relay/internal/outbound"
@@ -104,4 +105,29 @@ func flood(t testing.TB, c *outbound.Client, r *outbound.Request, n int) {
 		})
 	}
 	wg.Wait()
+}
+
+// Twenty connections to a next hop 50 ms away make at least 85 % of 400
+// messages a second by PIPELINING, and three times as many by CHUNKING.
+func TestFarNextHopIsKeptBusy(t *testing.T) {
+	content := "Subject: test\r\n\r\n" + strings.Repeat(strings.Repeat("x", 78)+"\r\n", 128)
+	for ext, least := range map[string]float64{
+		"PIPELINING": 340, "PIPELINING CHUNKING": 1200,
+	} {
+		t.Run(ext, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &sink{discard: true, extensions: strings.Fields("8BITMIME " + ext)}
+				c := newClient(t, afar(dialPipe(s.serve), 25*time.Millisecond))
+				r := newRequest(content)
+				flood(t, c, r, 500) // until there are as many connections as there may be
+				begin := time.Now()
+				flood(t, c, r, 2000)
+				if got := 2000 / time.Since(begin).Seconds(); got < least {
+					t.Errorf("%.0f messages a second, want %.0f", got, least)
+				}
+				c.Close()
+				time.Sleep(time.Minute)
+			})
+		})
+	}
 }
