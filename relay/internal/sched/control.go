@@ -69,8 +69,12 @@ func (c *control) halve(active int) {
 }
 
 // grow follows a success: by one for each of them in slow start, then by one
-// for as many as may be under way.
+// for as many as may be under way. What began before the last refusal teaches
+// nothing of it.
 func (c *control) grow(roof int) {
+	if c.round > 0 {
+		return
+	}
 	c.won++
 	if !c.steady || c.won >= c.limit {
 		c.limit, c.won = min(c.limit+1, roof), 0

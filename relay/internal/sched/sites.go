@@ -219,8 +219,15 @@ func (r *site) goesOn(now time.Time) bool {
 	return r.reached && r.active > 0 && now.Sub(r.done) < aheadFor
 }
 
-// ahead is how many deliveries of a site that goes on may be leased ahead.
-func (r *site) ahead() int { return min(max(r.limit, aheadLeast), aheadMost) }
+// ahead is how many deliveries of a site that goes on may be leased ahead: more
+// where several streams have to take turns.
+func (r *site) ahead() int {
+	n := max(r.limit, aheadLeast)
+	if len(r.streams) > 1 {
+		n += aheadLeast * len(r.streams)
+	}
+	return min(n, aheadMost)
+}
 
 // capacity is how many deliveries of a site are worth leasing now, where so
 // many more may be leased ahead. While one stream alone has something waiting

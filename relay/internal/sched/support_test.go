@@ -40,6 +40,10 @@ func onTime(*spool.Lease) (sched.Overdue, time.Time) { return sched.OnTime, time
 func newBench(t *testing.T, store spool.Store) *bench { return benchOf(t, store, 100) }
 
 func benchOf(t *testing.T, store spool.Store, places int) *bench {
+	return benchWith(t, store, func(cfg *sched.Config) { cfg.Concurrency = places })
+}
+
+func benchWith(t *testing.T, store spool.Store, change func(*sched.Config)) *bench {
 	b := &bench{
 		store: store, begun: time.Now(),
 		active: map[string]int{}, peak: map[string]int{}, count: map[string]int{},
@@ -48,8 +52,8 @@ func benchOf(t *testing.T, store spool.Store, places int) *bench {
 		conclude: func(*spool.Lease) { t.Error("concluded what is on time") },
 		takes:    map[string]time.Duration{},
 	}
-	b.sched = sched.New(sched.Config{
-		Store: store, Concurrency: places, Logger: slog.New(slog.DiscardHandler),
+	cfg := sched.Config{
+		Store: store, Concurrency: 100, Logger: slog.New(slog.DiscardHandler),
 		RouteLimit: func(spool.Key) int { return 20 },
 		Local:      []string{"mailbox", "transport"},
 		Owner: func(l *spool.Lease) sched.Owner {
@@ -60,7 +64,9 @@ func benchOf(t *testing.T, store spool.Store, places int) *bench {
 		Deliver:  b.deliver,
 		Overdue:  func(l *spool.Lease) (sched.Overdue, time.Time) { return b.overdue(l) },
 		Conclude: func(_ context.Context, l *spool.Lease) { b.conclude(l) },
-	})
+	}
+	change(&cfg)
+	b.sched = sched.New(cfg)
 	return b
 }
 
