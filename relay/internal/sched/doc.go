@@ -1,55 +1,90 @@
 // Package sched leases due deliveries from the spool and hands them to workers:
-// bounded overall, for each route and for each owner, and careful with routes
-// that do not answer. A route is what a [spool.Key] names without its stream.
+// bounded overall, for each site and for each owner, fair between sites and
+// between the streams of a site, and careful with sites that do not answer.
+//
+// A key is what the store keeps deliveries by. A [Site] is where a key leads:
+// the mail exchangers of its domain, or a route that has none. [Config].Site
+// tells, and may tell otherwise later: then the key moves, and what is under
+// way is counted where it began. What is learned is kept by site.
 //
 // # Places
 //
 // Of [Config].Concurrency places a tenth, but one of two at least, is for local
 // routes alone (mailboxes and the application's transports), and a tenth for
-// conclusions. Of the others, which are open to all routes,
+// conclusions. Of the others, which are open to all sites,
 //
-//   - a send connector, with all its routes, may hold at most twice as many as
+//   - a send connector, with all its sites, may hold at most twice as many as
 //     are left free, so that there are always some;
-//   - an origin (a user, a host or the application) at most four times as many
-//     as are left free;
+//   - a site at most four times as many as it leaves of those that its
+//     connector may take, and while nothing ends on it as many as it leaves;
+//   - an origin (a user, a host, or a stream of the application's) at most four
+//     times as many as are left free;
 //   - a message an eighth;
 //   - the reports that one origin has caused an eighth, all reports a quarter;
-//   - the routes that nobody answered on, when last tried, a quarter.
+//   - the sites that nobody answered on, when last tried, a quarter.
 //
 // A connector, an origin or a message leaves one place at least, if there are
 // two.
 //
-// A route begins with a few places and gains one with each success up to its
-// limit (slow start). When its next hop cannot be reached several times in a
-// row the route rests for a while (cool-off), then a single delivery tries it.
+// # A site
+//
+// A site begins with five places and gains one with each success, up to
+// [Config].RouteLimit (slow start). When it refuses for its rate or for being
+// too busy ([bounce.RateLimited], [bounce.System]) its places are halved, once
+// for all that were under way together; from then on it gains one for as many
+// successes as it has places. When its next hop cannot be reached several times
+// in a row the site rests for a while (cool-off), then a single delivery tries
+// it.
+//
+// [Config].Limits bound what goes to a site, to all sites of its provider, and
+// from one source to it; [Config].Stream what a stream sends to it. A rate is
+// kept evenly: each delivery comes its interval after the last, but some may be
+// begun at once after a pause. What a throttle leaves of a site,
+// [Throttles].Slower, counts for its places, connections and rates. What
+// [Throttles].Until or the limit of a stream keeps back goes to the store, for
+// a second, and a millisecond for each that is kept back already.
+//
+// # Streams
+//
+// What was leased ahead for a site waits in lines, one for each stream, which
+// take turns by deficit round robin: a turn is worth the weight of the stream,
+// and a delivery costs one, and another one for each 64 KiB. Sites take turns
+// as well. So that no line is empty when its turn comes, the store is asked
+// again when half of them has gone, and of no stream that has plenty.
 //
 // # What waits
 //
-// A delivery holds a place only while its attempt goes on. Deliveries of a
-// route that has no room are not leased, unless its attempts go on to end: then
-// up to as many as may be under way on it, or eight, are leased ahead, and in
-// all twice as many as there are free places. What waits so while nothing ends
-// for a second goes back to the store. One that somebody else's bound keeps
-// from beginning goes back to the store at once, for a hundredth of a second to
-// 15 seconds: each such bound sends those it keeps back in a row, so that
-// looking at them again costs little however many they are.
+// A delivery holds a place only while its attempt goes on. Deliveries of a site
+// that has no room are not leased, unless its attempts go on to end: then up to
+// as many as may be under way on it are leased ahead, or eight, and eight more
+// for each of several streams, 64 at most; of all sites together twice as many
+// as there are free places, and with those under way 20,000. More would be
+// others' to deliver, where several processes share the store, and cost a
+// renewal each. What waits so while nothing ends for a second goes back to the
+// store. One that somebody else's bound keeps from beginning goes back to the
+// store at once, for a hundredth of a second to 15 seconds: each such bound
+// sends those it keeps back in a row, so that looking at them again costs
+// little however many they are.
+//
+// No step looks at all sites that are known, but only at those that have
+// something under way or waiting, or no room.
 //
 // # Asking
 //
 // A store is asked for many deliveries at a time, since each call costs a
 // database much more than each delivery. Where there is more to do than there
 // are places, the scheduler asks again when an eighth of them is free, or after
-// 10 milliseconds; where a route has used up what was leased ahead, at once. A
+// 10 milliseconds; where a site has used up what was leased ahead, at once. A
 // new message makes it ask at once, too, but not within 10 milliseconds of the
 // last time. What goes back does so in few calls.
 //
 // # What is overdue
 //
 // A delivery that [Config].Overdue calls Expired is concluded, not attempted.
-// Once a second, what has become due of routes in trouble is looked at, and
+// Once a second, what has become due of sites in trouble is looked at, and
 // concluded if it is Expired or Late, or Untried, which takes half of the
-// places at most. The rest is left alone until that changes or its route has
-// rested: a thousand of them for a second at least, 5 seconds if the route does
+// places at most. The rest is left alone until that changes or its site has
+// rested: a thousand of them for a second at least, 5 seconds if the site does
 // not rest, about a minute at most.
 //
 // # Leases

@@ -18,7 +18,7 @@ func (s *Scheduler) fill(ctx, work context.Context) {
 
 // noteDry notes a site that was passed over and can take more now.
 func (s *Scheduler) noteDry(r *site, now time.Time) {
-	if r.skipped && !r.dry && s.sites.capacity(r, &s.places.bounds, s.more(), now) > 0 {
+	if r.skipped && !r.dry && s.sites.capacity(r, &s.places, s.more(), now) > 0 {
 		r.dry = true
 		if s.dry = append(s.dry, r); len(s.dry) == 1 {
 			s.dryFor = now
@@ -33,7 +33,7 @@ func (s *Scheduler) dryWait(now time.Time) time.Duration {
 		return idleWait
 	}
 	for _, r := range s.dry {
-		if 2*r.active <= r.limit {
+		if n := r.limit - r.active; n >= r.active && n <= s.places.spare(r, now) {
 			return 0
 		}
 	}
@@ -78,7 +78,7 @@ func (s *Scheduler) wantDry(now time.Time) (map[*site]int, spool.LeaseRequest) {
 		if r.local {
 			free = s.places.bounds.all - s.places.active
 		}
-		n := s.sites.capacity(r, &s.places.bounds, more, now)
+		n := s.sites.capacity(r, &s.places, more, now)
 		if n <= 0 || free <= 0 {
 			s.pace.full = s.pace.full || free <= 0
 			continue
@@ -153,7 +153,7 @@ func (s *Scheduler) fillLocal(ctx, work context.Context) time.Duration {
 	for _, name := range s.cfg.Local {
 		k := spool.Key{Route: name}
 		r := s.sites.get(k)
-		n := min(s.sites.room(r, &s.places.bounds, now), s.places.bounds.all-s.places.active)
+		n := min(s.sites.room(r, &s.places, now), s.places.bounds.all-s.places.active)
 		if n <= 0 || s.others.has(name, now) {
 			r.skipped = n <= 0
 			continue
@@ -181,11 +181,11 @@ func (s *Scheduler) markBusy(now time.Time) (rest time.Duration, each int) {
 	s.busy = s.busy[:0]
 	s.not, rest = s.others.now(now)
 	more := s.more()
-	s.sites.look(&s.places.bounds, now, func(r *site) {
+	s.sites.look(&s.places, now, func(r *site) {
 		if opens := r.opens(now); opens > 0 {
 			rest = min(rest, opens)
 		}
-		n := s.sites.capacity(r, &s.places.bounds, more, now)
+		n := s.sites.capacity(r, &s.places, more, now)
 		if r.skipped = n <= 0; r.skipped {
 			s.busy = r.appendKeys(s.busy)
 		} else {
@@ -212,7 +212,7 @@ func (s *Scheduler) take(work context.Context, l *spool.Lease, now time.Time) {
 		return
 	}
 	r := s.sites.get(l.Delivery.Key)
-	if r.waiting > 0 || s.sites.room(r, &s.places.bounds, now) <= 0 && r.goesOn(now) {
+	if r.waiting > 0 || s.sites.room(r, &s.places, now) <= 0 && r.goesOn(now) {
 		if r.waiting < r.ahead() {
 			s.wait(l, r)
 			return
@@ -262,7 +262,7 @@ func (s *Scheduler) startWaiting(work context.Context) {
 
 // serve begins what waits for a site, its streams in turn.
 func (s *Scheduler) serve(work context.Context, r *site, now time.Time) {
-	for r.waiting > 0 && s.sites.room(r, &s.places.bounds, now) > 0 {
+	for r.waiting > 0 && s.sites.room(r, &s.places, now) > 0 {
 		l := r.pop()
 		s.behind--
 		if s.leases.lost(l.Delivery.ID) {
@@ -290,7 +290,7 @@ func (s *Scheduler) begin(work context.Context, l *spool.Lease, r *site, now tim
 		return
 	}
 	s.sites.heat(r)
-	if s.sites.room(r, &s.places.bounds, now) <= 0 {
+	if s.sites.room(r, &s.places, now) <= 0 {
 		s.giveBack(l, r.turn(now))
 		return
 	}

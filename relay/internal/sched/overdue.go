@@ -109,7 +109,7 @@ func (s *Scheduler) sweepRoutes(ctx, work context.Context) time.Duration {
 		}
 		w.on, w.looked, w.over = true, 0, 0
 	}
-	keys := slices.DeleteFunc(s.sites.inTrouble(&s.places.bounds, now), s.cfg.Elsewhere)
+	keys := slices.DeleteFunc(s.sites.inTrouble(&s.places, now), s.cfg.Elsewhere)
 	if len(keys) > 0 {
 		if wait := s.lookThrough(ctx, work, keys, now); wait > 0 {
 			return wait

@@ -247,14 +247,20 @@ func TestLimitsAreKept(t *testing.T) {
 		peak        int // at once, over both domains and streams
 		least, most int // in a minute
 	}{
-		"connections of a site":     {sched.Limits{Site: sched.Limit{Connections: 2}}, sched.Limit{}, 4, 2000, 2410},
-		"connections of a provider": {sched.Limits{Provider: sched.Limit{Connections: 3}}, sched.Limit{}, 3, 1500, 1810},
-		"connections from a source": {sched.Limits{Source: sched.Limit{Connections: 2}}, sched.Limit{}, 4, 2000, 2410},
-		"connections of a stream":   {sched.Limits{}, sched.Limit{Connections: 1}, 4, 1500, 2410},
-		"rate of a site":            {sched.Limits{Site: rate}, sched.Limit{}, 12, 120, 134},
-		"rate of a provider":        {sched.Limits{Provider: rate}, sched.Limit{}, 6, 60, 67},
-		"rate from a source":        {sched.Limits{Source: rate}, sched.Limit{}, 12, 120, 134},
-		"rate of a stream":          {sched.Limits{}, rate, 24, 200, 268},
+		"connections of a site": {
+			sched.Limits{Site: sched.Limit{Connections: 2}}, sched.Limit{}, 4, 2000, 2410,
+		},
+		"connections of a provider": {
+			sched.Limits{Provider: sched.Limit{Connections: 3}}, sched.Limit{}, 3, 1500, 1810,
+		},
+		"connections from a source": {
+			sched.Limits{Source: sched.Limit{Connections: 2}}, sched.Limit{}, 4, 2000, 2410,
+		},
+		"connections of a stream": {sched.Limits{}, sched.Limit{Connections: 1}, 4, 1500, 2410},
+		"rate of a site":          {sched.Limits{Site: rate}, sched.Limit{}, 12, 120, 134},
+		"rate of a provider":      {sched.Limits{Provider: rate}, sched.Limit{}, 6, 60, 67},
+		"rate from a source":      {sched.Limits{Source: rate}, sched.Limit{}, 12, 120, 134},
+		"rate of a stream":        {sched.Limits{}, rate, 24, 200, 268},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -144,6 +144,24 @@ func (p *places) free() int {
 	return min(p.bounds.open-p.bounds.taken.active, p.bounds.all-p.active)
 }
 
+// spare is how many more places a site may take, whose connector has some left:
+// at most four times as many as it leaves of them, and while nothing ends on it
+// no more than that. So sites that stall leave places for others.
+func (p *places) spare(r *site, now time.Time) int {
+	if r.local {
+		return p.bounds.all
+	}
+	left := p.free()
+	if c := p.groups[key{'c', r.by}]; c != nil {
+		left = min(left, (2*left-c.active)/3)
+	}
+	times := 1
+	if r.goesOn(now) {
+		times = 4
+	}
+	return max(1-r.active, (times*left-r.active)/(times+1))
+}
+
 // keptBy returns the group whose bound keeps a delivery of a site that has room
 // from being begun, or nil.
 func (p *places) keptBy(r *site, w owners) *group {
@@ -196,6 +214,7 @@ func (p *places) begin(r *site, v *stream, k spool.Key, w owners, now time.Time)
 		site: r, key: k, stream: v, gates: r.gates, owners: w, troubled: r.failures > 0,
 	}
 	p.active++
+	r.by = w.keys[0].name
 	r.begin(now)
 	v.pass(now)
 	for _, g := range u.gates {

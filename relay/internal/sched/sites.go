@@ -21,6 +21,7 @@ type site struct {
 	line
 	control
 	local   bool
+	by      string   // the connector of what was begun last
 	keys    []*entry // that lead here
 	gates   []*gate
 	skipped bool // the store was asked for others last
@@ -146,10 +147,10 @@ func (t *sites) heat(r *site) {
 
 // look calls f for the sites that have something under way or waiting, or have
 // no room. There are no more of them than were handed out and came to that.
-func (t *sites) look(b *bounds, now time.Time, f func(*site)) {
+func (t *sites) look(p *places, now time.Time, f func(*site)) {
 	kept := t.hot[:0]
 	for _, r := range t.hot {
-		if r.hot = r.active+r.waiting > 0 || t.room(r, b, now) <= 0; r.hot {
+		if r.hot = r.active+r.waiting > 0 || t.room(r, p, now) <= 0; r.hot {
 			kept = append(kept, r)
 			f(r)
 		}
@@ -161,10 +162,10 @@ func (t *sites) look(b *bounds, now time.Time, f func(*site)) {
 // inTrouble are the keys of sites on which little goes on: those that rest or
 // wait for a place to try again, and those that are full of attempts that do
 // not end.
-func (t *sites) inTrouble(b *bounds, now time.Time) (keys []spool.Key) {
-	t.look(b, now, func(r *site) {
+func (t *sites) inTrouble(p *places, now time.Time) (keys []spool.Key) {
+	t.look(p, now, func(r *site) {
 		stuck := r.active > 0 && now.Sub(r.done) > stuckAfter
-		if (r.failures > 0 || stuck) && t.room(r, b, now) <= 0 {
+		if (r.failures > 0 || stuck) && t.room(r, p, now) <= 0 {
 			keys = r.appendKeys(keys)
 		}
 	})
@@ -180,9 +181,9 @@ func (r *site) appendKeys(keys []spool.Key) []spool.Key {
 
 // room is how many deliveries of a site may be begun now, if nothing else keeps
 // them.
-func (t *sites) room(r *site, b *bounds, now time.Time) int {
+func (t *sites) room(r *site, p *places, now time.Time) int {
 	switch {
-	case r.failures > 0 && !r.local && b.troubled.active >= b.trouble:
+	case r.failures > 0 && !r.local && p.bounds.troubled.active >= p.bounds.trouble:
 		return 0
 	case r.failures >= coolAfter:
 		if r.active > 0 || r.until.After(now) {
@@ -191,7 +192,8 @@ func (t *sites) room(r *site, b *bounds, now time.Time) int {
 		return r.gatesRoom(1, 1, now) // may try
 	}
 	part := r.slower(t.cfg.Throttles, r.Site, now)
-	return r.gatesRoom(max(1, int(part*float64(r.limit)))-r.active, part, now)
+	n := max(1, int(part*float64(r.limit))) - r.active
+	return r.gatesRoom(min(n, p.spare(r, now)), part, now)
 }
 
 // gatesRoom is n, or less if a limit is nearer.
@@ -233,11 +235,11 @@ func (r *site) ahead() int {
 // many more may be leased ahead. While one stream alone has something waiting
 // no more is asked for; of several each is to have something when its turn
 // comes.
-func (t *sites) capacity(r *site, b *bounds, more int, now time.Time) int {
+func (t *sites) capacity(r *site, p *places, more int, now time.Time) int {
 	if w := r.waiting; w > 0 && (len(r.streams) < 2 || 2*w > r.ahead()) {
 		return 0
 	}
-	n := max(0, t.room(r, b, now)-r.waiting)
+	n := max(0, t.room(r, p, now)-r.waiting)
 	if !r.goesOn(now) {
 		return n
 	}
