@@ -164,13 +164,20 @@
 // Of [Config].MaxDeliveries places a tenth, but one of two at least, is for
 // Mailboxes and Transport alone, and a tenth for telling senders of what has
 // expired. Of the rest, a send connector with all its domains holds at most
-// twice as many as it leaves free, a user or host (with IPv6 its /64), or the
-// application, four times as many, one message an eighth. The reports that one
-// host has caused hold an eighth, all reports a quarter, and so do the
-// destinations that nobody answered on when last tried. However few the places,
-// a connector, a sender or a message leaves one of two. A destination begins
-// with 5 places and gains one with each success, up to its send connector's
-// MaxConnections, or to what its hosts are seen to take.
+// twice as many as it leaves free; a site (see Throttling) four times as many
+// as it leaves of those, or as many while nothing ends on it; a user or host
+// (with IPv6 its /64), or a stream of the application's, four times as many as
+// are free; one message an eighth. The reports that one host has caused hold an
+// eighth, all reports a quarter, and so do the sites that nobody answered on
+// when last tried. However few the places, a connector, a sender or a message
+// leaves one of two. A site begins with 5 places and gains one with each
+// success, up to its send connector's MaxConnections, or to what its hosts are
+// seen to take; when it refuses for its rate it gets half, then one more for as
+// many successes as it has places.
+//
+// The streams of a site take turns, each for as much as its Weight says, large
+// messages less often. Shaping bounds connections and rates of sites,
+// providers, sources and streams; relays that share a store take a part each.
 //
 // # Throttling
 //
