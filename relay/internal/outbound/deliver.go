@@ -149,7 +149,11 @@ func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
 		c.log(ctx, cn, t, v)
 	}
 	if v == settled && t.delivered {
-		c.pool.learn(cn.pool.key, class(t.req.Message.Size, len(t.accepted)), time.Since(began))
+		if t.ahead && !s.since.IsZero() {
+			began = s.since // what came before is the time of others
+		}
+		size := class(t.req.Message.Size, len(t.accepted))
+		c.pool.learn(cn.pool.key, size, t.ahead, time.Since(began))
 	}
 	switch {
 	case s.gone:

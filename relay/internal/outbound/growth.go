@@ -29,10 +29,13 @@ const (
 // it is no quicker with the fewest, this is how it is, and becomes its best.
 type growth struct {
 	target int
-	steady bool // slow start is over
-	round  int  // transactions since the target was changed
-	paces  [8]pace
+	steady bool             // slow start is over
+	round  int              // transactions since the target was changed
+	paces  [2][classes]pace // of those that went ahead of others the second
 }
+
+// classes is the number of classes of sizes.
+const classes = 8
 
 // pace is what transactions of one class of sizes take.
 type pace struct {
@@ -44,13 +47,16 @@ type pace struct {
 // to four times as much each.
 func class(size int64, recipients int) int {
 	weight := uint64(max(size, 0)) + uint64(recipients)<<11
-	return min((bits.Len64(weight>>14)+1)/2, len(growth{}.paces)-1)
+	return min((bits.Len64(weight>>14)+1)/2, classes-1)
 }
 
-// learn takes in how long a transaction took. wanted tells that deliveries wait
-// for a place.
-func (g *growth) learn(class int, took time.Duration, wanted bool) {
-	p := &g.paces[class]
+// learn takes in how long a transaction took, or one that was sent ahead from
+// its turn on. wanted tells that deliveries wait for a place.
+func (g *growth) learn(class int, ahead bool, took time.Duration, wanted bool) {
+	p := &g.paces[0][class]
+	if ahead {
+		p = &g.paces[1][class]
+	}
 	p.add(took)
 	g.round++
 	switch round := g.round >= g.target; {

@@ -91,19 +91,27 @@ func TestConnectionsGrow(t *testing.T) {
 	})
 }
 
-// A next hop that takes 4 s for a message by nature is not throttled for that.
+// A next hop that takes a second or 4 for a message by nature is not throttled
+// for that, whether or not messages go ahead of each other on a connection.
 func TestConnectionsGrowWhereHostIsSlowByNature(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := &distant{sink: sink{discard: true}, wait: after(time.Second)}
-		c := newClient(t, d.dial)
-		r := newRequest("hi\r\n")
-		wait := load(t, c, r, 2*time.Minute)
-		time.Sleep(90 * time.Second)
-		if n := d.open.Load(); n != 20 {
-			t.Errorf("%d connections, want 20", n)
-		}
-		wait()
-	})
+	for name, d := range map[string]*distant{
+		"4 s":        {wait: after(time.Second)},
+		"PIPELINING": {sink: sink{extensions: []string{"PIPELINING"}}, wait: after(400 * ms)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d.discard = true
+				c := newClient(t, d.dial)
+				r := newRequest("hi\r\n")
+				wait := load(t, c, r, 2*time.Minute)
+				time.Sleep(90 * time.Second)
+				if n := d.open.Load(); n != 20 {
+					t.Errorf("%d connections, want 20", n)
+				}
+				wait()
+			})
+		})
+	}
 }
 
 // A next hop in which more connections only wait for each other does not get

@@ -193,13 +193,13 @@ func (h *places) roof(max int) int {
 
 // learn takes in how long a transaction with a next hop took, which may make
 // room for others.
-func (p *pool) learn(key hopKey, class int, took time.Duration) {
+func (p *pool) learn(key hopKey, class int, ahead bool, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h := p.hops[key]
 	wanted := len(h.waits) > 0 || h.pressed
 	h.pressed = false
-	h.growth.learn(class, took, wanted && h.growth.target < h.roof(h.max))
+	h.growth.learn(class, ahead, took, wanted && h.growth.target < h.roof(h.max))
 	for len(h.waits) > 0 && h.open < h.bound() {
 		h.open++
 		h.hand(nil)
