@@ -59,6 +59,11 @@ func TestSample(t *testing.T) {
 	if place.String() != filepath.Join(filepath.Dir(name), "spool") {
 		t.Errorf("spool %s", place)
 	}
+	if s := cfg.Shaping; s.Site.Rate.Messages != 600 || s.Site.Rate.Per != time.Minute ||
+		len(s.Providers) != 1 || s.Providers[0].Limits.Connections != 5 ||
+		len(s.Streams) != 1 || s.Streams[0].Weight != 2 {
+		t.Errorf("shaping %+v", s)
+	}
 	c := cfg.Connectors[0]
 	if len(c.RemoteIPRanges) != 3 || c.PermissionGroups != connector.AnonymousUsers ||
 		c.AuthMechanisms != connector.TLS ||
