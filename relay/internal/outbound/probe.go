@@ -15,7 +15,7 @@ const probe = "BDAT 7 LAST\r\nXSKIP\r\nNOOP\r\nRSET\r\n"
 // appendProbe writes the probe ahead of the transaction, where that pays:
 // chunks of those that come later can go ahead too.
 func (t *transaction) appendProbe(c *conn) {
-	chunks := c.ext.chunking && !t.hop.LMTP
+	chunks := c.ext.chunking && !t.hop.LMTP && (c.limit < 0 || c.used < c.limit)
 	if t.due.probe = t.seat.behind && chunks && !c.skips && !c.runs; t.due.probe {
 		t.appendMail(c)
 		c.out = append(c.out, probe...)
