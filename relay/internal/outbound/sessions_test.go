@@ -199,13 +199,13 @@ func TestSessionsBound(t *testing.T) {
 	c := newClient(t, func(ctx context.Context, network, addr string) (net.Conn, error) {
 		return dialPipe(s.serve)(ctx, network, addr)
 	})
-	for i := range 600 {
+	for i := range 520 {
 		r := newRequest("hi\r\n")
 		r.Hop.Hosts = []string{fmt.Sprintf("10.0.%d.%d", i/250, i%250)}
 		r.Hop.MessagesPerConnection = 1
 		expect(t, c.Deliver(t.Context(), r), taken)
 	}
-	if n := c.Sessions(); n < 400 || n > outbound.MaxSessions {
+	if n := c.Sessions(); n < 490 || n > outbound.MaxSessions {
 		t.Errorf("%d sessions are kept", n)
 	}
 }

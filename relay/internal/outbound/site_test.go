@@ -192,7 +192,7 @@ func TestConnectionOfMovedDomainIsNotShared(t *testing.T) {
 
 // What is remembered of domains is bounded, in number and in memory.
 func TestSitesBound(t *testing.T) {
-	const domains = 30_000
+	const domains = 26_000
 	every := &moving{zone: zone{mx: make(map[string][]*net.MX)}}
 	for i := range domains {
 		every.mx[fmt.Sprintf("domain%d.test", i)] = []*net.MX{
