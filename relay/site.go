@@ -5,21 +5,14 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// locator knows the exchangers of domains that were asked for before.
-type locator interface {
-	Site(domain string) (name string, exchangers []string)
-}
-
 // siteOf is where the deliveries of a key go.
 func (r *Relay) siteOf(k spool.Key) sched.Site {
 	p := r.snap.Load()
 	s := sched.Site{Name: k.Route}
 	if k.Domain != "" {
 		s.Name = k.Domain
-		if known, ok := any(r.client).(locator); ok {
-			if name, exchangers := known.Site(k.Domain); name != "" {
-				s.Name, s.Provider = name, p.shaping.provider(exchangers)
-			}
+		if name, exchangers := r.client.Site(k.Domain); name != "" {
+			s.Name, s.Provider = name, p.shaping.provider(exchangers)
 		}
 	}
 	if source := p.routes.Source(k); source.IsValid() {

@@ -19,14 +19,11 @@ import (
 // sender has queued very many messages, and a provider is slow.
 func TestDelayOfOthersIsBounded(t *testing.T) {
 	for name, tt := range map[string]struct {
-		stream  bool
-		domains int // those of the many messages
-		many    int
+		stream bool
+		many   int
 	}{
-		"a stream to one domain":    {true, 1, 100_000},
-		"a stream to a few domains": {true, 5, 40_000},
-		"a sender to one domain":    {false, 1, 40_000},
-		"a sender to a few domains": {false, 5, 40_000},
+		"a stream to one domain": {true, 100_000},
+		"a sender to one domain": {false, 40_000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var idle, loaded time.Duration
@@ -43,8 +40,8 @@ func TestDelayOfOthersIsBounded(t *testing.T) {
 					k := spool.Key{Route: "mx/out", Domain: fmt.Sprint("slow", i%40)}
 					load(t, store, fmt.Sprint("user", i%20), k)
 				}
-				for i := range tt.many {
-					k := spool.Key{Route: "mx/out", Domain: fmt.Sprint("many", i%tt.domains)}
+				for range tt.many {
+					k := spool.Key{Route: "mx/out", Domain: "many"}
 					if tt.stream {
 						k.Stream = "news"
 					}
