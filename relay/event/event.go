@@ -45,15 +45,16 @@ type Event struct {
 	Text     string
 	Host     string // the remote host, name and address
 	// Class is the kind of failure: of Deferred and Bounced that of this
-	// attempt, of Expired that of the last one, of Throttled that of the cause.
-	// A stored event may have one of a later version, or none, if an earlier
-	// one wrote it.
+	// attempt, of Expired that of the last one, of Throttled and Lifted that of
+	// the cause. A stored event may have one of a later version, or none, if an
+	// earlier one wrote it.
 	Class   bounce.Class
 	Attempt int // 1 for the first
 	// Delay is the time from the message's acceptance to this.
-	Delay  time.Duration
-	Next   time.Time // Deferred: when the next attempt is due
-	Report string    // from Delivered on: queue id of the report made of this
+	Delay time.Duration
+	// Next is when the next attempt is due (Deferred), or a throttle ends.
+	Next   time.Time
+	Report string // from Delivered on: queue id of the report made of this
 	// Site is what a throttle is for: the mail exchangers of one or more
 	// domains, or a send connector's hosts. Throttled and Lifted have it.
 	Site string
