@@ -50,7 +50,8 @@
 // take turns by deficit round robin: a turn is worth the weight of the stream,
 // and a delivery costs one, and another one for each 64 KiB. Sites take turns
 // as well. So that no line is empty when its turn comes, the store is asked
-// again when half of them has gone, and of no stream that has plenty.
+// again when half of them has gone, or as many lines are empty as are not, and
+// of no stream that has plenty.
 //
 // # What waits
 //
@@ -61,10 +62,12 @@
 // as there are free places, and with those under way 20,000. More would be
 // others' to deliver, where several processes share the store, and cost a
 // renewal each. What waits so while nothing ends for a second goes back to the
-// store. One that somebody else's bound keeps from beginning goes back to the
-// store at once, for a hundredth of a second to 15 seconds: each such bound
-// sends those it keeps back in a row, so that looking at them again costs
-// little however many they are.
+// store, unless only a rate keeps it: then what goes in a minute is leased
+// ahead, or two, so that streams have their turns at a slow rate as well. One
+// that somebody else's bound keeps from beginning goes back to the store at
+// once, for a hundredth of a second to 15 seconds: each such bound sends those
+// it keeps back in a row, so that looking at them again costs little however
+// many they are.
 //
 // No step looks at all sites that are known, but only at those that have
 // something under way or waiting, or no room.

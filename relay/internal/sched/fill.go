@@ -83,7 +83,7 @@ func (s *Scheduler) wantDry(now time.Time) (map[*site]int, spool.LeaseRequest) {
 			s.pace.full = s.pace.full || free <= 0
 			continue
 		}
-		got[r] = 0
+		got[r], r.emptied = 0, 0
 		keys = r.appendKeys(keys)
 		ample = r.appendAmple(ample)
 		total, each = total+n, min(each, n)
@@ -98,7 +98,7 @@ func (r *site) appendAmple(keys []spool.Key) []spool.Key {
 	if len(r.keys) > aheadMost {
 		return keys
 	}
-	r.ample(func(v *stream) {
+	r.ample(r.each(), func(v *stream) {
 		for _, e := range r.keys {
 			keys = append(keys, spool.Key{Route: e.key.Route, Domain: e.key.Domain, Stream: v.name})
 		}
@@ -189,6 +189,7 @@ func (s *Scheduler) markBusy(now time.Time) (rest time.Duration, each int) {
 		if r.skipped = n <= 0; r.skipped {
 			s.busy = r.appendKeys(s.busy)
 		} else {
+			r.emptied = 0
 			each = min(each, n)
 		}
 	})
@@ -212,7 +213,7 @@ func (s *Scheduler) take(work context.Context, l *spool.Lease, now time.Time) {
 		return
 	}
 	r := s.sites.get(l.Delivery.Key)
-	if r.waiting > 0 || s.sites.room(r, &s.places, now) <= 0 && r.goesOn(now) {
+	if r.waiting > 0 || s.sites.room(r, &s.places, now) <= 0 && r.waits(now) {
 		if r.waiting < r.ahead() {
 			s.wait(l, r)
 			return
@@ -242,12 +243,13 @@ func (s *Scheduler) startWaiting(work context.Context) {
 	kept, gone := s.ahead[:0], s.gone[:0]
 	for _, r := range s.ahead {
 		s.serve(work, r, now)
-		if !r.goesOn(now) {
+		if !r.waits(now) {
 			s.returnWaiting(r)
 		}
 		if r.waiting > 0 {
 			kept = append(kept, r)
-		} else {
+		}
+		if r.waiting == 0 || r.lacks() {
 			gone = append(gone, r)
 		}
 	}

@@ -17,6 +17,7 @@ const (
 // much as its weight says (deficit round robin).
 type line struct {
 	waiting int
+	emptied int                // streams that have run dry since the store was asked
 	streams map[string]*stream // with something waiting or under way, or a limit
 	turns   []*stream          // those with something waiting; the first has its turn
 	keep    int                // streams, before idle ones are forgotten
@@ -104,8 +105,9 @@ func (n *line) take(v *stream) *spool.Lease {
 	if len(v.queue) == 0 {
 		v.queue, v.deficit = nil, 0
 		n.turns = n.turns[1:]
+		n.emptied++
 		if len(n.turns) == 0 {
-			n.turns = nil
+			n.turns, n.emptied = nil, 0
 		}
 	}
 	return l
@@ -117,18 +119,22 @@ func (n *line) clear() (list []*spool.Lease) {
 		list = append(list, v.queue...)
 		v.queue, v.deficit = nil, 0
 	}
-	n.turns, n.waiting = nil, 0
+	n.turns, n.waiting, n.emptied = nil, 0, 0
 	return list
 }
 
+// lacks tells that as many streams have run dry as have something waiting: they
+// would miss their turns.
+func (n *line) lacks() bool { return n.emptied > 0 && n.emptied >= len(n.turns) }
+
 // ample are the streams that need nothing more now, so that the others have
 // something when their turn comes.
-func (n *line) ample(f func(*stream)) {
+func (n *line) ample(each int, f func(*stream)) {
 	if len(n.streams) < 2 {
 		return
 	}
 	for _, v := range n.turns {
-		if len(v.queue) >= max(aheadLeast, v.weight) {
+		if len(v.queue) >= max(each, v.weight) {
 			f(v)
 		}
 	}

@@ -157,6 +157,49 @@ func TestStreamsShareASite(t *testing.T) {
 	}
 }
 
+// Streams have their turns too where only a rate keeps a site's mail back,
+// however slow it is: nobody waits for what another stream had queued before.
+func TestStreamsShareARate(t *testing.T) {
+	for _, every := range []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Minute} {
+		t.Run(every.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newTally(byStream)
+				streams(t, c, "many", "a", 200, 0)
+				time.Sleep(time.Second)
+				streams(t, c, "few", "a", 20, 0)
+				c.run(t, 60*every, func(cfg *sched.Config) {
+					cfg.Limits = func(sched.Site) sched.Limits {
+						return sched.Limits{Site: sched.Limit{Every: every}}
+					}
+				})
+				if n := c.count["few"]; n != 20 || c.count["many"] < 30 {
+					t.Errorf("%v delivered of 60 in turns", c.count)
+				}
+			})
+		})
+	}
+}
+
+// A heavy stream has its share also while another one has much more queued.
+func TestWeightIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTally(byStream)
+		streams(t, c, "many", "a", 500, 0)
+		time.Sleep(time.Second)
+		streams(t, c, "heavy", "a", 100, 0)
+		c.run(t, 6*time.Second, func(cfg *sched.Config) {
+			limitOf(2)(cfg)
+			cfg.Stream = func(_ sched.Site, stream string) (int, sched.Limit) {
+				return map[string]int{"many": 1, "heavy": 10}[stream], sched.Limit{}
+			}
+		})
+		// The site takes 120 in that time.
+		if c.count["heavy"] != 100 {
+			t.Errorf("%v delivered", c.count)
+		}
+	})
+}
+
 // oneSite is that of all domains.
 func oneSite(cfg *sched.Config) {
 	cfg.Site = func(spool.Key) sched.Site { return sched.Site{Name: "mx.example"} }

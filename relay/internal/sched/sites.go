@@ -9,6 +9,7 @@ import (
 
 const (
 	aheadFor   = time.Second      // leasing ahead goes on while nothing ends
+	aheadRate  = time.Minute      // of a stream, what a rate lets through in it
 	inAll      = 20_000           // waiting and under way
 	stuckAfter = 10 * time.Second // of a full site on which nothing ends
 	maxIdle    = 1024             // keys remembered without work
@@ -221,12 +222,37 @@ func (r *site) goesOn(now time.Time) bool {
 	return r.reached && r.active > 0 && now.Sub(r.done) < aheadFor
 }
 
-// ahead is how many deliveries of a site that goes on may be leased ahead: more
-// where several streams have to take turns.
+// paced tells whether attempts on a site have ended well, and only a rate keeps
+// the next one back.
+func (r *site) paced(now time.Time) bool {
+	return r.reached && slices.ContainsFunc(r.gates, func(g *gate) bool { return g.opens(now) > 0 })
+}
+
+// waits tells whether deliveries may be leased ahead for a site.
+func (r *site) waits(now time.Time) bool { return r.goesOn(now) || r.paced(now) }
+
+// each is how many deliveries of a stream are worth having ahead: few where a
+// rate lets few through.
+func (r *site) each() int {
+	n := aheadLeast
+	for _, g := range r.gates {
+		if g.Every > 0 {
+			n = min(n, int(aheadRate/g.Every))
+		}
+	}
+	return max(n, 1)
+}
+
+// ahead is how many deliveries of a site may be leased ahead: more where
+// several streams have to take turns.
 func (r *site) ahead() int {
-	n := max(r.limit, aheadLeast)
+	each := r.each()
+	n := 2 * each // one stream would hide the others
+	if each == aheadLeast {
+		n = max(each, r.limit)
+	}
 	if len(r.streams) > 1 {
-		n += aheadLeast * len(r.streams)
+		n += each * len(r.streams)
 	}
 	return min(n, aheadMost)
 }
@@ -236,11 +262,11 @@ func (r *site) ahead() int {
 // no more is asked for; of several each is to have something when its turn
 // comes.
 func (t *sites) capacity(r *site, p *places, more int, now time.Time) int {
-	if w := r.waiting; w > 0 && (len(r.streams) < 2 || 2*w > r.ahead()) {
+	if w := r.waiting; w > 0 && !r.lacks() && (len(r.streams) < 2 || 2*w > r.ahead()) {
 		return 0
 	}
 	n := max(0, t.room(r, p, now)-r.waiting)
-	if !r.goesOn(now) {
+	if !r.waits(now) {
 		return n
 	}
 	return n + max(0, min(r.ahead()-r.waiting, more))
