@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -79,6 +80,14 @@ func TestCrashesSetAside(t *testing.T) {
 				context.Context, *delivery.Attempt,
 			) []delivery.Result {
 				panic("here")
+			})
+		},
+		"Goexit": func(c *relay.Config) { // as by t.Fatal of a test
+			c.Transport = delivery.TransportFunc(func(
+				context.Context, *delivery.Attempt,
+			) []delivery.Result {
+				runtime.Goexit()
+				return nil
 			})
 		},
 		"mailbox": func(c *relay.Config) {

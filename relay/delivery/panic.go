@@ -8,8 +8,9 @@ import (
 )
 
 // Panic is the error of a transport, a mailbox or another hook of the
-// application that has panicked. An attempt that fails by it counts as one that
-// crashed: after two in a row the copies that it was for are set aside.
+// application that has panicked, or has called runtime.Goexit. An attempt that
+// fails by it counts as one that crashed: after two in a row the copies that it
+// was for are set aside.
 type Panic struct {
 	// Value is what it panicked with.
 	Value any
@@ -34,7 +35,7 @@ func panicPlace() string {
 	for begun := false; ; {
 		f, more := frames.Next()
 		switch {
-		case f.Function == "runtime.gopanic":
+		case f.Function == "runtime.gopanic" || f.Function == "runtime.Goexit":
 			begun = true
 		case begun && !strings.HasPrefix(f.Function, "runtime."):
 			return fmt.Sprintf("%s:%d", f.File, f.Line)

@@ -37,8 +37,14 @@ func (d *Deliverer) UnderWay() int { return int(d.underWay.Load()) }
 func (d *Deliverer) Deliver(ctx context.Context, l *spool.Lease) (lesson Lesson) {
 	d.underWay.Add(1)
 	defer d.underWay.Add(-1)
-	s := d.settler()
-	defer d.recoverLease(ctx, s, l, &lesson)
+	s, ended := d.settler(), false
+	defer d.recoverLease(ctx, s, l, &lesson, &ended)
+	lesson = d.deliver(ctx, s, l)
+	ended = true
+	return lesson
+}
+
+func (d *Deliverer) deliver(ctx context.Context, s *settler, l *spool.Lease) Lesson {
 	if l.Damaged != nil {
 		s.lose(ctx, l)
 		return Lesson{Reached: true}
@@ -52,7 +58,7 @@ func (d *Deliverer) Deliver(ctx context.Context, l *spool.Lease) (lesson Lesson)
 	}
 	d.tried.note(l.Delivery.ID, true)
 	o := outcomeOf(s, l, a, lent, results)
-	lesson = lessonOf(results, s.Routes.Remote(l.Delivery.Key))
+	lesson := lessonOf(results, s.Routes.Remote(l.Delivery.Key))
 	s.learn(o, &lesson)
 	if s.settle(ctx, o) && !o.waitsOn() {
 		d.tried.note(l.Delivery.ID, false)

@@ -64,9 +64,14 @@ func hearsOfDelay(m *spool.Message, rcpt *spool.Recipient) bool {
 // Conclude settles a delivery without an attempt: what has expired ends, and
 // the sender of what is late is told, by what the last attempt has said.
 func (d *Deliverer) Conclude(ctx context.Context, l *spool.Lease) {
-	s := d.settler()
+	s, ended := d.settler(), false
 	var lesson Lesson // does not matter
-	defer d.recoverLease(ctx, s, l, &lesson)
+	defer d.recoverLease(ctx, s, l, &lesson, &ended)
+	d.conclude(ctx, s, l)
+	ended = true
+}
+
+func (d *Deliverer) conclude(ctx context.Context, s *settler, l *spool.Lease) {
 	state, _ := d.Overdue(l)
 	if state == Untried {
 		d.Deliver(ctx, l)

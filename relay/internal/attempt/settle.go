@@ -130,15 +130,21 @@ func (s *settler) giveBack(ctx context.Context, l *spool.Lease) {
 	}
 }
 
-// recoverLease ends a lease after a panic, of a store for example, so that the
-// message does not wait for the lease's own end. It counts as an attempt that
-// crashed.
+// errGoexit is what runtime.Goexit says, as t.Fatal of a test does.
+var errGoexit = errors.New("runtime.Goexit was called")
+
+// recoverLease ends a lease after a panic, of a store for example, or after
+// runtime.Goexit, so that the message does not wait for the lease's own end. It
+// counts as an attempt that crashed.
 func (d *Deliverer) recoverLease(
-	ctx context.Context, s *settler, l *spool.Lease, lesson *Lesson,
+	ctx context.Context, s *settler, l *spool.Lease, lesson *Lesson, ended *bool,
 ) {
 	v := recover()
-	if v == nil {
+	switch {
+	case v == nil && *ended:
 		return
+	case v == nil:
+		v = errGoexit
 	}
 	*lesson = Lesson{Reached: true}
 	p := delivery.Recovered(v)

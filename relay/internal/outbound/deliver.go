@@ -37,37 +37,82 @@ func (c *Client) Deliver(ctx context.Context, r *Request) []delivery.Result {
 
 // attempt makes one mail transaction on an idle connection or a new one.
 func (c *Client) attempt(ctx context.Context, t *transaction, h *hop) {
-	for {
-		cn, err := c.pool.get(ctx, h.key, c.cfg.Part(h.MaxConnections), &t.seat)
+	most := c.cfg.Part(h.MaxConnections)
+	for again := true; again; {
+		cn, err := c.pool.get(ctx, h.key, most, &t.seat)
 		if err != nil {
 			t.give(lost(ctx, delivery.OpDial, "4.4.1", err))
 			return
 		}
-		if cn != nil {
-			switch v := c.run(ctx, cn, t); {
-			case v == settled:
-				return
-			case v == broken && (t.ended || ctx.Err() != nil):
-				t.give(t.lost)
-				c.vacate(t)
-				return
-			case t.seat.gone: // once more, and not ahead of its turn
-				t.seat.may = false
-				continue
-			}
-			// The peer had left it, as idle connections are, or had enough of
-			// it. It did not refuse the message: once more on a new one.
-		}
-		failed := c.connectAndRun(ctx, t, h)
-		if failed == nil {
-			return
-		}
-		if ctx.Err() != nil || !crowded(failed) || !c.pool.crowd(h.key) {
-			t.give(failed)
-			c.pool.leave(h.key)
-			return
-		}
+		again = c.take(ctx, cn, t, h)
 	}
+}
+
+// take uses a place in the pool, and gives it up however that ends: what the
+// application has given may crash.
+func (c *Client) take(ctx context.Context, cn *conn, t *transaction, h *hop) (again bool) {
+	ended := false
+	defer func() {
+		if !ended {
+			c.abandon(t)
+		}
+	}()
+	again = c.use(ctx, cn, t, h)
+	ended = true
+	return again
+}
+
+// use makes a transaction on a connection, or on a new one if it is nil. It
+// reports whether another place is to be asked for.
+func (c *Client) use(ctx context.Context, cn *conn, t *transaction, h *hop) (again bool) {
+	if cn != nil {
+		switch v := c.run(ctx, cn, t); {
+		case v == settled:
+			return false
+		case v == broken && (t.ended || ctx.Err() != nil):
+			t.give(t.lost)
+			c.vacate(t)
+			return false
+		case t.seat.gone: // once more, and not ahead of its turn
+			t.seat.may = false
+			return true
+		}
+		// The peer had left it, as idle connections are, or had enough of it.
+		// It did not refuse the message: once more on a new one.
+	}
+	failed := c.connectAndRun(ctx, t, h)
+	if failed == nil {
+		return false
+	}
+	if ctx.Err() != nil || !crowded(failed) || !c.pool.crowd(h.key) {
+		t.give(failed)
+		c.pool.leave(h.key)
+		return false
+	}
+	return true
+}
+
+// abandon gives up what a delivery holds that has crashed: a connection on
+// which it has the turn to read, or its place behind others, to whom it has
+// said nothing yet.
+func (c *Client) abandon(t *transaction) {
+	cn, s := t.on, &t.seat
+	s.uses.Add(1) // the end of its context is nobody's business any more
+	switch {
+	case cn == nil:
+	case s.gone:
+		return
+	case s.behind:
+		c.pool.withdraw(cn, s)
+		return
+	default:
+		cn.bad.Store(true)
+		if c.pool.pass(cn, s, true) {
+			return
+		}
+		cn.close()
+	}
+	c.pool.leave(t.hop.key)
 }
 
 // vacate gives the place of a connection up that has ended, if it is not
@@ -135,6 +180,7 @@ func (c *Client) runAt(
 // in the pool still held, unless the seat says that they are another's.
 func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
 	s := &t.seat
+	t.on = cn
 	if !s.behind {
 		s.stand()
 		cn.order.pool, cn.order.front = &c.pool, s
@@ -168,6 +214,7 @@ func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
 	default:
 		cn.close()
 	}
+	t.on = nil
 	return v
 }
 

@@ -28,6 +28,7 @@ type transaction struct {
 	outran               bool // going ahead was more than the peer could take
 	runs                 bool // the peer has run the octets of a refused chunk
 	seat                 seat
+	on                   *conn // in use
 	due                  due
 	mailed               bool // MAIL was accepted
 	ended                bool // the end of the content may have reached the peer

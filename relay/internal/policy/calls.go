@@ -22,7 +22,7 @@ var ErrUnanswered = errors.New("no answer in time")
 
 var (
 	errAbandoned = errors.New("relay: too many calls have not returned")
-	errNoAnswer  = errors.New("relay: the call ended its goroutine")
+	errGoexit    = errors.New("runtime.Goexit was called")
 )
 
 // Calls lets nobody wait for a function of the application that ignores its
@@ -43,8 +43,9 @@ func NewCalls(log *slog.Logger, grace time.Duration) *Calls {
 func (c *Calls) Abandoned() int { return int(c.abandoned.Load()) }
 
 // Call waits for the answer of f until ctx ends. An error means that there was
-// none: f was left alone, has panicked, or was not asked because too many have
-// been left alone. What is called, and for whom, is for the log.
+// none: f was left alone, has panicked or ended its goroutine, or was not asked
+// because too many have been left alone. What is called, and for whom, is for
+// the log.
 func Call[T any](
 	ctx context.Context, c *Calls, what string, whom slog.Attr, f func() (T, error),
 ) (T, error) {
@@ -52,7 +53,7 @@ func Call[T any](
 	if c.abandoned.Load() >= maxAbandoned {
 		return none, errAbandoned
 	}
-	a := &outcome[T]{err: errNoAnswer, given: make(chan struct{}, 1)}
+	a := &outcome[T]{err: errGoexit, given: make(chan struct{}, 1)}
 	go callback.Run(func() { a.ask(c, what, whom, f) })
 	select {
 	case <-a.given:
@@ -88,7 +89,11 @@ type outcome[T any] struct {
 // ask makes the call.
 func (a *outcome[T]) ask(c *Calls, what string, whom slog.Attr, f func() (T, error)) {
 	defer func() {
-		if v := recover(); v != nil {
+		v := recover()
+		if v == nil && a.err == errGoexit {
+			v = errGoexit
+		}
+		if v != nil {
 			p := delivery.Recovered(v)
 			a.err = fmt.Errorf("relay: the call panicked: %w", p)
 			c.log.LogAttrs(context.Background(), slog.LevelError, "panic in "+what, whom,

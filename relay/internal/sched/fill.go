@@ -316,9 +316,11 @@ func (s *Scheduler) begin(work context.Context, l *spool.Lease, r *site, now tim
 
 func (s *Scheduler) run(work context.Context, l *spool.Lease, u *run) {
 	go callback.Run(func() {
-		f := finished{lease: l, run: u, lesson: Lesson{Health: Unreachable}}
+		// What runtime.Goexit ends says nothing of the site.
+		f := finished{lease: l, run: u, lesson: Lesson{Health: Unreachable}, void: true}
 		defer func() {
 			if p := recover(); p != nil {
+				f.void = false
 				s.cfg.Logger.Error(
 					"delivery panicked", logkey.QueueID, l.Message.ID.String(), logkey.Panic, p,
 				)
