@@ -9,6 +9,7 @@ import (
 	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
+	"github.com/postern-mail/postern/relay/internal/callback"
 	"github.com/postern-mail/postern/relay/internal/dsn"
 	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/internal/routing"
@@ -55,15 +56,33 @@ func (s *settler) reader(ctx context.Context, o *outcome) (routing.Recipient, bo
 }
 
 // queueReport queues a report with the settlement. It shows the original unless
-// whole is false; an error of reading that is an errOriginal.
+// whole is false; an error of reading that is an errOriginal. A crash of what
+// the application has given is an error too.
 func (s *settler) queueReport(
 	ctx context.Context, o *outcome, to routing.Recipient, whole bool,
-) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = delivery.Recovered(v)
-		}
-	}()
+) error {
+	result := make(chan error, 1)
+	// In a goroutine of its own, which runtime.Goexit may end.
+	go callback.Run(func() {
+		err := errGoexit
+		defer func() {
+			v := recover()
+			if v == nil && err == errGoexit {
+				v = errGoexit
+			}
+			if v != nil {
+				err = delivery.Recovered(v)
+			}
+			result <- err
+		}()
+		err = s.writeReport(ctx, o, to, whole)
+	})
+	return <-result
+}
+
+func (s *settler) writeReport(
+	ctx context.Context, o *outcome, to routing.Recipient, whole bool,
+) error {
 	m := &o.lease.Message
 	shown, err := s.original(ctx, m.ID, whole)
 	if err != nil {

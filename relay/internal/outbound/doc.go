@@ -105,7 +105,7 @@
 // have shown on this connection that it skips the octets of a chunk that it
 // refuses: a peer that runs them as commands could be made to take mail that is
 // written in them. It is asked when a delivery goes ahead for the first time,
-// on the way: MAIL, a short BDAT for nobody and NOOP must give exactly one
+// on the way: MAIL, a short BDAT for nobody and RSET must give exactly one
 // refusal. One that fails goes on without, and is not asked again for an hour;
 // one that loses step, or breaks off, gets nothing ahead for ten minutes.
 //

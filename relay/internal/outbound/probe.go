@@ -9,8 +9,10 @@ import (
 // probe asks whether the peer skips the octets of a chunk that it refuses, as
 // RFC 3030 section 2 has it. A chunk for nobody is refused; a peer that then
 // runs its octets as a command refuses that too. To such a peer no chunk goes
-// before a recipient is known to be taken: what stands in it would be run.
-const probe = "BDAT 7 LAST\r\nXSKIP\r\nNOOP\r\nRSET\r\n"
+// before a recipient is known to be taken: what stands in it would be run. NOOP
+// would tell as much as the first RSET, but must be the last of a group (RFC
+// 2920 section 3.1), and Exim hangs up where it is not.
+const probe = "BDAT 7 LAST\r\nXSKIP\r\nRSET\r\nRSET\r\n"
 
 // appendProbe writes the probe ahead of the transaction, where that pays:
 // chunks of those that come later can go ahead too.
@@ -30,7 +32,7 @@ func (t *transaction) readProbe(ctx context.Context, c *conn) (v verdict, ok boo
 		return settled, true
 	}
 	t.due.probe = false
-	var took [5]bool // MAIL, BDAT, NOOP, RSET, and one for octets that were run
+	var took [5]bool // MAIL, BDAT, RSET, RSET, and one for octets that were run
 	n := 4
 	for i := 0; i < n; i++ {
 		rep, err := c.read(c.times.CommandTimeout, nil)

@@ -107,6 +107,11 @@ func (s *sink) serve(c net.Conn) {
 			reply("250 2.1.0 ok")
 		case "NOOP":
 			reply("250 2.0.0 ok")
+			if r.Buffered() > 0 { // RFC 2920 section 3.1: the last of a group
+				reply("554 synchronization error")
+				flush()
+				return
+			}
 		case "RSET":
 			rcpts, body = 0, body[:0]
 			reply("250 2.0.0 ok")
