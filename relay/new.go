@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	defaultDeliveries = 100
+	defaultDeliveries = 500
 	defaultDrain      = 30 * time.Second
 	defaultLease      = 2 * time.Minute
 	minLease          = time.Second
@@ -62,6 +62,9 @@ func New(cfg Config) (*Relay, error) {
 		client.Resolver = boundResolver{calls: r.calls.resolver, of: cfg.Resolver}
 	}
 	client.Part = func(limit int) int { return r.nodes.Part(limit) }
+	client.Messages = func(exchangers []string) int {
+		return r.snap.Load().shaping.messages(exchangers)
+	}
 	r.client = outbound.New(client)
 	p, err := r.newSnapshot(cfg)
 	if err != nil {

@@ -26,7 +26,7 @@ func newShaping(s delivery.Shaping, f *faults) *shaping {
 	}
 	checkLimits("Shaping.Site", &s.Site, f)
 	checkLimits("Shaping.Source", &s.Source, f)
-	checkLimits("Shaping.StreamSite", &s.StreamSite, f)
+	checkStreamLimits("Shaping.StreamSite", &s.StreamSite, f)
 	if p.Providers = slices.Clone(s.Providers); s.Providers == nil {
 		p.Providers = delivery.Providers()
 	}
@@ -71,8 +71,16 @@ func (p *shaping) addStream(field string, v *delivery.Stream, f *faults) {
 	if v.Weight < 0 || v.Weight > 100 {
 		f.addf(field+".Weight", "%d is not from 1 to 100", v.Weight)
 	}
-	checkLimits(field+".Limits", &v.Limits, f)
+	checkStreamLimits(field+".Limits", &v.Limits, f)
 	p.streams[v.Name] = v
+}
+
+func checkStreamLimits(field string, l *delivery.Limits, f *faults) {
+	checkLimits(field, l, f)
+	if l.MessagesPerConnection > 0 {
+		f.addf(field+".MessagesPerConnection", "streams share connections: leave it out, or set "+
+			"it for sites or providers")
+	}
 }
 
 func checkLimits(field string, l *delivery.Limits, f *faults) {
@@ -102,6 +110,21 @@ func (p *shaping) provider(exchangers []string) string {
 		}
 	}
 	return ""
+}
+
+// messages is how many messages a connection to the site with these exchangers
+// is for; 0 is no bound.
+func (p *shaping) messages(exchangers []string) (most int) {
+	limits := []*delivery.Limits{&p.Site, &p.Source}
+	if v := p.providers[p.provider(exchangers)]; v != nil {
+		limits = append(limits, &v.Limits)
+	}
+	for _, l := range limits {
+		if n := l.MessagesPerConnection; n > 0 && (most == 0 || n < most) {
+			most = n
+		}
+	}
+	return most
 }
 
 // limits are those of a site, or this relay's part of them.

@@ -19,7 +19,9 @@ func TestShapingIsChecked(t *testing.T) {
 		Shaping: delivery.Shaping{
 			Site:       delivery.Limits{Connections: -1},
 			Source:     delivery.Limits{MessagesPerConnection: -1},
-			StreamSite: delivery.Limits{Rate: delivery.Rate{Per: time.Minute}},
+			StreamSite: delivery.Limits{
+				Rate: delivery.Rate{Per: time.Minute}, MessagesPerConnection: 5,
+			},
 			Streams: []delivery.Stream{
 				{Name: "news", Weight: 101},
 				{Name: "news"},
@@ -43,6 +45,7 @@ func TestShapingIsChecked(t *testing.T) {
 	}
 	want := []string{
 		"Shaping.Site.Connections", "Shaping.Source.MessagesPerConnection",
+		"Shaping.StreamSite.MessagesPerConnection",
 		"Shaping.StreamSite.Rate.Messages", "Shaping.Streams[0].Weight", "Shaping.Streams[1].Name",
 		"Shaping.Streams[2].Limits.Rate.Messages", "Shaping.Providers[0].Name",
 		"Shaping.Providers[0].Exchangers[0]", "Shaping.Providers[1].Name",
@@ -52,5 +55,42 @@ func TestShapingIsChecked(t *testing.T) {
 	slices.Sort(want)
 	if !slices.Equal(fields, want) {
 		t.Errorf("faults of\n%q, want\n%q", fields, want)
+	}
+}
+
+// A connection ends after as many messages as the least of the limits that it
+// is subject to says.
+func TestMessagesPerConnectionAreShaped(t *testing.T) {
+	of := func(n int) delivery.Limits { return delivery.Limits{MessagesPerConnection: n} }
+	provider := delivery.Provider{Name: "a", Exchangers: []string{"a.test"}, Limits: of(2)}
+	for _, test := range []struct {
+		name    string
+		hop     int
+		shaping delivery.Shaping
+		a, b    int // connections for 4 messages to each
+	}{
+		{"none", 0, delivery.Shaping{}, 1, 1},
+		{"provider", -1, delivery.Shaping{Providers: []delivery.Provider{provider}}, 2, 1},
+		{"provider beside site", 0, delivery.Shaping{
+			Providers: []delivery.Provider{provider}, Site: of(3),
+		}, 2, 2},
+		{"source", 0, delivery.Shaping{Source: of(1), Site: of(3)}, 4, 4},
+		{"next hop", 1, delivery.Shaping{Site: of(3)}, 4, 4},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inRefusers(t, func(c *relay.Config) {
+				out := &c.SendConnectors[0].NextHop
+				out.MessagesPerConnection, out.IdleTimeout = test.hop, time.Hour
+				out.ConnectionAge, c.Shaping = time.Hour, test.shaping
+			}, func(t *testing.T, w *refusers) {
+				for range 4 {
+					w.send("", "x@a.test")
+					w.send("", "x@b.test")
+				}
+				if a, b := w.a.Sessions(), w.b.Sessions(); a != test.a || b != test.b {
+					t.Errorf("%d and %d connections, want %d and %d", a, b, test.a, test.b)
+				}
+			})
+		})
 	}
 }

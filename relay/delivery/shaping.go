@@ -33,7 +33,9 @@ type Shaping struct {
 type Limits struct {
 	// Connections are those open at once.
 	Connections int
-	// MessagesPerConnection ends a connection after that many.
+	// MessagesPerConnection ends a connection after that many, or after fewer
+	// where the send connector or the host says so. A fault of streams: they
+	// share connections.
 	MessagesPerConnection int
 	// Rate bounds the attempts in a time.
 	Rate Rate

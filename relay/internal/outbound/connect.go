@@ -44,13 +44,7 @@ func (c *Client) connect(ctx context.Context, h *hop, t endpoint) (*conn, *deliv
 	}
 	cn.pool.key, cn.pool.idle, cn.fellBack = h.key, h.IdleTimeout, retry || t.plain
 	cn.pool.ends = time.Now().Add(h.ConnectionAge)
-	cn.limit = h.MessagesPerConnection
-	if h.stray {
-		cn.limit = 1
-	}
-	if n := cn.ext.maxMail; n > 0 && (cn.limit < 0 || n < cn.limit) {
-		cn.limit = n
-	}
+	cn.limit = c.messages(h, cn)
 	if c.noPipes.has(t.addr) {
 		cn.ext.pipelining = false
 	}

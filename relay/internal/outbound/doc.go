@@ -203,9 +203,9 @@
 // that is no quicker with 5 is so by nature, and what it takes then counts as
 // its best. Without a connection for a minute it begins anew.
 //
-// A connection ends after MessagesPerConnection, or fewer if the peer says so
-// (RFC 9422), once it is as old as ConnectionAge, and when it was not used for
-// IdleTimeout.
+// A connection ends after MessagesPerConnection, or fewer if Config.Messages or
+// the peer says so (RFC 9422), once it is as old as ConnectionAge, and when it
+// was not used for IdleTimeout.
 //
 // With a SourceAddress connections are made from there alone, and to addresses
 // of its family: those of the other one count as if they did not exist.

@@ -48,6 +48,10 @@ type Config struct {
 	// Part is this process's part of the connections that a next hop is to get
 	// from several, at least 1. nil: all of them.
 	Part func(limit int) int
+	// Messages is how many messages a connection to the site with these mail
+	// exchangers is for; a smart host has none, and 0 is no bound. nil: no
+	// bound but those of next hops.
+	Messages func(exchangers []string) int
 	// Dial opens a connection, from delivery.SourceAddress if ctx has one.
 	// nil: a net.Dialer.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
@@ -73,6 +77,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.Part == nil {
 		cfg.Part = func(limit int) int { return limit }
+	}
+	if cfg.Messages == nil {
+		cfg.Messages = func([]string) int { return 0 }
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = dialTCP
