@@ -94,7 +94,8 @@ func (cfg *Config) checkOwn(f *faults) {
 		f.addf("Spool", "a store for the queue is required, such as filespool.Open or memspool.New")
 	}
 	if cfg.MaxDeliveries < 0 {
-		f.addf("MaxDeliveries", "%d is negative; 0 is the default, 100", cfg.MaxDeliveries)
+		f.addf("MaxDeliveries", "%d is negative; 0 is the default, %d", cfg.MaxDeliveries,
+			defaultDeliveries)
 	}
 	if cfg.LeaseTime != 0 && cfg.LeaseTime < minLease {
 		f.addf("LeaseTime", "%v is less than a second; 0 is the default, 2m", cfg.LeaseTime)

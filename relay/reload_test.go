@@ -15,7 +15,7 @@ import (
 
 func TestReloadOfWhatCannotChange(t *testing.T) {
 	cfg := relay.Config{
-		Hostname: "relay.example.test", Spool: memspool.New(nil), MaxDeliveries: 100,
+		Hostname: "relay.example.test", Spool: memspool.New(nil), MaxDeliveries: 500,
 	}
 	r, err := relay.New(cfg)
 	if err != nil {

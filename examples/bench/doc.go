@@ -26,8 +26,7 @@
 // send and take the mail, they do; else programs of our own, which do so for
 // both servers alike.
 //
-//   - far: each octet takes 25 ms more in each direction to the next hop. With
-//     100 connections the gateway may have 300 deliveries under way
+//   - far: each octet takes 25 ms more in each direction to the next hop
 //   - mx: each domain has a mail exchanger of its own, from a DNS server on a
 //     loopback address that both servers see in the place of the system's, in a
 //     mount namespace of theirs

@@ -63,7 +63,6 @@ func (s setup) config() string {
 	}
 	if s.connections > 0 {
 		fmt.Fprintf(&out, "max_connections = %d\n", s.connections)
-		fmt.Fprintf(&top, "max_deliveries = %d\n", 3*s.connections)
 	}
 	if s.single {
 		fmt.Fprintln(&out, "messages_per_connection = 1")

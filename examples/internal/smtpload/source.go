@@ -85,9 +85,9 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // body has lines of 78 octets, the line ends among them.
-func (s *Source) body() string {
+func (s *Source) body() []byte {
 	const line = "La de da de da 1. La de da de da 2. La de da de da 3. La de da de da 4. ----\r\n"
-	return strings.Repeat(line, s.Size/len(line)+1)[:s.Size] + "\r\n.\r\n"
+	return []byte(strings.Repeat(line, s.Size/len(line)+1)[:s.Size] + "\r\n.\r\n")
 }
 
 // envelope are the commands of a transaction, DATA the last.
@@ -174,7 +174,7 @@ func (c *client) expect(code int) error {
 }
 
 // send is one transaction, whose commands go out together (RFC 2920).
-func (c *client) send(commands []string, header, body string) error {
+func (c *client) send(commands []string, header string, body []byte) error {
 	for _, command := range commands {
 		_, _ = c.w.WriteString(command + "\r\n")
 	}
@@ -187,7 +187,11 @@ func (c *client) send(commands []string, header, body string) error {
 		return err
 	}
 	_, _ = c.w.WriteString(header)
-	_, _ = c.w.WriteString(body)
+	if n := c.w.Available(); len(body) > n { // without another copy
+		_, _ = c.w.Write(body[:n])
+		body = body[n:]
+	}
+	_, _ = c.w.Write(body)
 	return c.expect(250)
 }
 

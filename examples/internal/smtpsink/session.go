@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-const bufferSize = 32 << 10
+const bufferSize = 128 << 10
 
 // session is one connection. Answers go out when everything that has come is
 // answered, as RFC 2920 asks of servers.
