@@ -17,8 +17,8 @@ func TestShapingIsChecked(t *testing.T) {
 	_, err := relay.New(relay.Config{
 		Hostname: "relay.example.com", Spool: memspool.New(nil),
 		Shaping: delivery.Shaping{
-			Site:       delivery.Limits{Connections: -1},
-			Source:     delivery.Limits{MessagesPerConnection: -1},
+			Site:   delivery.Limits{Connections: -1},
+			Source: delivery.Limits{MessagesPerConnection: -1},
 			StreamSite: delivery.Limits{
 				Rate: delivery.Rate{Per: time.Minute}, MessagesPerConnection: 5,
 			},
