@@ -31,7 +31,8 @@ type Shaping struct {
 
 // Limits bound what goes to a destination. A zero field sets no bound.
 type Limits struct {
-	// Connections are those open at once.
+	// Connections are those in use at once. Each attempt counts as one, also
+	// where several share a connection.
 	Connections int
 	// MessagesPerConnection ends a connection after that many, or after fewer
 	// where the send connector or the host says so. A fault of streams: they
