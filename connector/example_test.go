@@ -313,23 +313,6 @@ func ExampleSendSet_Select() {
 	// true
 }
 
-// Mail goes to one of two hosts, which prove their name and get a password.
-func ExampleNextHop() {
-	hop := connector.NextHop{
-		Hosts:     []string{"smtp1.example.net", "smtp2.example.net:587"},
-		TLS:       connector.TLSDomainValidation,
-		TLSDomain: "smtp.example.net",
-		Username:  "shop", Password: "secret",
-	}
-	fmt.Println(hop, hop.WithDefaults().Port, hop.Validate())
-	hop.TLS = connector.TLSOpportunistic
-	hop.TLSDomain = ""
-	fmt.Println(hop.Validate())
-	// Output:
-	// smtp1.example.net, smtp2.example.net:587 25 <nil>
-	// Username: the password would go to whoever answers; set TLS to DomainValidation and TLSDomain to the name in the smart host's certificate, or set AllowUnverifiedAuth
-}
-
 // An application's own transport takes the mail of one domain: "api" is its
 // name in the relay's configuration.
 func ExampleSendConnector_transport() {

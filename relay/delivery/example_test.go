@@ -312,5 +312,8 @@ func ExampleAttempt_For() {
 func ExampleRetry() {
 	retry := delivery.Retry{Schedule: []time.Duration{time.Minute, time.Hour}}.WithDefaults()
 	fmt.Println(retry.Wait(1), retry.Wait(2), retry.Wait(3), retry.Expires)
-	// Output: 1m0s 1h0m0s 1h0m0s 48h0m0s
+	fmt.Println(retry.WaitMX(1), retry.WaitMX(2), retry.WaitMX(9), retry.Greylisted)
+	// Output:
+	// 1m0s 1h0m0s 1h0m0s 48h0m0s
+	// 1m0s 5m0s 1h6m0s 6m0s
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/postern-mail/postern/relay/bounce"
 	"github.com/postern-mail/postern/relay/event"
 )
 
@@ -39,6 +40,39 @@ func ExampleAppend() {
 	//   "order": "7"
 	//  }
 	// }
+}
+
+// A function for Config.Events or Relay.Follow: what is over, what needs an
+// operator, and nothing for kinds that it does not know.
+func ExampleEvent() {
+	handle := func(e event.Event) {
+		switch {
+		case e.Kind == event.Throttled:
+			fmt.Println(e.Site, "gets less until", e.Next.Format(time.TimeOnly), "for", e.Class)
+		case e.Kind == event.Poisoned:
+			fmt.Println("look at", e.QueueID, "and reschedule it:", e.Text)
+		case e.Kind.Fate() && e.Class == bounce.UnknownRecipient:
+			fmt.Println("strike out", e.To[0])
+		}
+	}
+	for _, e := range []event.Event{
+		{Kind: event.Accepted, QueueID: "Q1", To: []string{"x@example.net"}},
+		{
+			Kind: event.Throttled, Class: bounce.RateLimited, Site: "mx.example.net",
+			Next: time.Date(2026, 11, 1, 8, 50, 0, 0, time.UTC), Throttle: "t1",
+		},
+		{Kind: event.Poisoned, QueueID: "Q2", To: []string{"y@example.net"}, Text: "panic"},
+		{
+			Kind: event.Bounced, QueueID: "Q1", To: []string{"x@example.net"},
+			Class: bounce.UnknownRecipient,
+		},
+	} {
+		handle(e)
+	}
+	// Output:
+	// mx.example.net gets less until 08:50:00 for rate-limited
+	// look at Q2 and reschedule it: panic
+	// strike out x@example.net
 }
 
 func ExampleParse() {
