@@ -14,7 +14,7 @@ func ExampleShaping() {
 		Site: delivery.Limits{
 			Connections: 10, Rate: delivery.Rate{Messages: 600, Per: time.Minute},
 		},
-		// All sites of a provider together. One more beside those that are known:
+		// All sites of a provider together: one more beside those known.
 		Providers: append(delivery.Providers(), delivery.Provider{
 			Name: "example", Exchangers: []string{"mx.example.net"},
 			Limits: delivery.Limits{Connections: 3, MessagesPerConnection: 20},
