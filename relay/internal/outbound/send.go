@@ -40,6 +40,8 @@ func (t *transaction) end(c *conn, owed int) {
 // sendChunks sends the content as it is stored (RFC 3030). The first chunk
 // waits for the replies to RCPT although the standard allows otherwise: a peer
 // that takes no recipient and does not skip the chunk would run it as commands.
+// So does each further one for the chunk before, which may be refused as well,
+// unless the peer has shown that it skips them.
 func (t *transaction) sendChunks(ctx context.Context, c *conn) verdict {
 	for outstanding := 1; ; outstanding++ {
 		b, err := t.body.chunk(nil, "")
@@ -57,7 +59,7 @@ func (t *transaction) sendChunks(ctx context.Context, c *conn) verdict {
 		switch {
 		case t.body.last:
 			allowed = 1 // the final one
-		case !c.ext.pipelining:
+		case !c.ext.pipelining || !c.skips:
 			allowed = 0
 		}
 		for ; outstanding > allowed; outstanding-- {
