@@ -262,6 +262,10 @@ func (t *transaction) data(ctx context.Context, c *conn, asked []int) (verdict, 
 	}
 	if len(t.accepted) > 0 {
 		t.refuse(c, rep)
+	} else if rep.code != 503 && rep.code != 554 {
+		// It may be the reply to a recipient, from a peer that has answered
+		// once too often: nobody refuses DATA without recipients so.
+		return t.confirm(ctx, c, asked[:t.asked]), false
 	}
 	return settled, false
 }
