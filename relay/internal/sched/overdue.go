@@ -38,7 +38,7 @@ func (w *sweep) leave(r *site, changes, now time.Time) time.Duration {
 	}
 	wait := min(max(least, rest), leaveMax)
 	if !changes.IsZero() {
-		wait = min(wait, changes.Sub(now))
+		wait = min(wait, max(changes.Sub(now), leaveMin)) // by another clock
 	}
 	return wait
 }
@@ -188,7 +188,7 @@ func (s *Scheduler) rests(work context.Context, l *spool.Lease, r *site, now tim
 	}
 	wait := min(s.resting.turn(now), until.Sub(now))
 	if !changes.IsZero() {
-		wait = min(wait, max(changes.Sub(now), 0))
+		wait = min(wait, max(changes.Sub(now), restLook)) // by another clock
 	}
 	s.giveBack(l, wait)
 	return true
