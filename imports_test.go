@@ -67,9 +67,8 @@ var allowed = map[string][]string{
 	},
 	"relay/internal/attempt": {
 		"auth/msgauth", "domains", "relay/bounce", "relay/delivery", "relay/event",
-		"relay/internal/dsn",
+		"relay/internal/callback", "relay/internal/dsn", "relay/internal/logkey",
 		"relay/internal/routing", "relay/spool",
-		"relay/internal/logkey",
 	},
 	"relay/internal/routing": {
 		"connector", "domains", "relay/delivery", "relay/internal/outbound",

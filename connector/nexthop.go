@@ -69,8 +69,9 @@ type NextHop struct {
 	// says which of a host's addresses are of use: those of its family.
 	// Defaults to the choice of the system.
 	SourceAddress netip.Addr
-	// MaxConnections bounds the connections to Hosts, or to each domain. They
-	// are as many only while the host answers quickly. Defaults to 20.
+	// MaxConnections bounds the connections to Hosts, or to the mail exchangers
+	// of each domain; domains that have the same ones share them. They are as
+	// many only while the host answers quickly. Defaults to 20.
 	MaxConnections int
 	// MessagesPerConnection ends a connection after that many messages.
 	// Negative: no limit. Defaults to 100.
