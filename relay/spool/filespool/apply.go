@@ -87,7 +87,5 @@ func (s *Store) forget(id spool.ID) {
 			return
 		}
 	}
-	s.index.bytes -= m.size
-	delete(s.index.byID, id)
-	s.index.messages.drop(h)
+	s.index.drop(h)
 }

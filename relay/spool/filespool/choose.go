@@ -15,9 +15,9 @@ type chooser struct {
 	now     int64
 	elapsed time.Duration
 	wait    time.Duration // until something else can be had; negative is unknown
-	aside   []*route      // of which no more is wanted
-	turns   []*route      // those of several streams, which have had a turn
-	counts  map[*route]int
+	aside   []uint32      // lines of which no more is wanted
+	turns   []uint32      // those of several streams, which have had a turn
+	counts  map[uint32]int
 	picks   []pick
 }
 
@@ -29,23 +29,16 @@ func (s *Store) pick(r *spool.LeaseRequest, picks []pick) ([]pick, time.Duration
 		s: s, x: s.index, r: r, now: nanos(s.now()), elapsed: s.elapsed(), wait: -1, picks: picks,
 	}
 	s.endLeases(c.elapsed)
+	busy, busyLines := c.x.cutOut(c.without())
 	if len(r.Only) > 0 {
-		defer c.x.widen(c.x.narrow(r.Only))
+		w := c.x.narrow(r.Only)
+		c.pickDue()
+		c.x.widen(w)
+	} else {
+		c.pickDue()
 	}
-	c.leaveOut()
-	c.choose()
-	if len(c.turns) > 0 {
-		c.takeTurns()
-		slices.SortFunc(c.picks, func(a, b pick) int {
-			if s.index.before(a.l.delivery, b.l.delivery) {
-				return -1
-			}
-			return 1
-		})
-	}
-	for _, v := range c.aside {
-		c.x.routes.push(v)
-	}
+	c.x.putBack(busy, busyLines)
+	c.x.putBack(nil, c.aside)
 	if s.ends.len() > 0 {
 		c.soonest(s.ends.top().until - c.elapsed)
 	}
@@ -62,50 +55,60 @@ func (c *chooser) soonest(d time.Duration) {
 	}
 }
 
-// leaveOut takes the busy routes out of the order of leasing.
-func (c *chooser) leaveOut() {
-	for _, k := range c.r.Busy {
-		c.x.matching(k, func(v *route) {
-			if v.at >= 0 {
-				c.putAside(v)
-			}
-		})
-	}
+// without returns the keys that have no part in the answer.
+func (c *chooser) without() []spool.Key {
 	if len(c.r.NotRoutes) == 0 {
-		return
+		return c.r.Busy
 	}
-	for _, v := range slices.Clone(c.x.routes.items) {
-		if slices.Contains(c.r.NotRoutes, v.group.route.Value()) {
-			c.putAside(v)
+	keys := slices.Clone(c.r.Busy)
+	for _, t := range c.x.order.items {
+		if route := t.route.Value(); slices.Contains(c.r.NotRoutes, route) {
+			keys = append(keys, spool.Key{Route: route, Domain: t.domain.Value()})
 		}
 	}
+	return keys
 }
 
-func (c *chooser) putAside(v *route) {
-	c.x.routes.remove(v.at)
-	c.aside = append(c.aside, v)
+// pickDue takes what is due, in the order in which that was.
+func (c *chooser) pickDue() {
+	c.choose()
+	if len(c.turns) == 0 {
+		return
+	}
+	c.takeTurns()
+	slices.SortFunc(c.picks, func(a, b pick) int {
+		if c.x.before(a.l.delivery, b.l.delivery) {
+			return -1
+		}
+		return 1
+	})
+}
+
+func (c *chooser) putAside(n uint32) {
+	c.x.leave(n)
+	c.aside = append(c.aside, n)
 }
 
 // choose takes what is due, oldest first, but of several streams of one route
 // and domain one each.
 func (c *chooser) choose() {
 	if c.r.MaxPerKey > 0 {
-		c.counts = make(map[*route]int)
+		c.counts = make(map[uint32]int)
 	}
-	for c.x.routes.len() > 0 {
-		v := c.x.routes.top()
-		due := c.x.deliveries.get(v.queue.top()).due
-		if due > c.now || len(c.picks) >= c.r.Max {
-			c.soonest(time.Duration(max(due, c.now) - c.now))
+	for c.x.order.len() > 0 {
+		t := c.x.order.top()
+		n := t.waiting[0]
+		if !c.wanted(n) {
 			return
 		}
-		if c.full(v) {
-			c.putAside(v)
+		if c.full(n) {
+			c.putAside(n)
 			continue
 		}
-		if c.take(v) && len(c.x.groups[v.group]) > 1 {
-			c.x.routes.remove(v.at)
-			c.turns = append(c.turns, v)
+		if several := t.lines > 1; !several {
+			c.take(n)
+		} else if c.x.leave(n); c.take(n) {
+			c.turns = append(c.turns, n)
 		}
 	}
 }
@@ -113,43 +116,48 @@ func (c *chooser) choose() {
 // takeTurns goes on with the streams that have had a turn.
 func (c *chooser) takeTurns() {
 	for turns := c.turns; len(turns) > 0; {
-		v := turns[0]
+		n := turns[0]
 		turns = turns[1:]
-		due := c.x.deliveries.get(v.queue.top()).due
-		if due > c.now || len(c.picks) >= c.r.Max || c.full(v) {
-			c.soonest(time.Duration(max(due, c.now) - c.now))
-			c.aside = append(c.aside, v)
-			continue
-		}
-		if c.take(v) {
-			turns = append(turns, v)
+		if !c.wanted(n) || c.full(n) {
+			c.aside = append(c.aside, n)
+		} else if c.take(n) {
+			turns = append(turns, n)
 		}
 	}
 }
 
+// wanted reports whether what is first in a line is due and one of the number
+// asked for.
+func (c *chooser) wanted(n uint32) bool {
+	due := c.x.deliveries.get(c.x.lines.get(n).first).due
+	if due <= c.now && len(c.picks) < c.r.Max {
+		return true
+	}
+	c.soonest(time.Duration(max(due, c.now) - c.now))
+	return false
+}
+
 // full reports whether the request wants no more of a key, of which there is
 // more.
-func (c *chooser) full(v *route) bool {
-	if c.r.MaxPerKey <= 0 || c.counts[v] < c.r.MaxPerKey {
+func (c *chooser) full(n uint32) bool {
+	if c.r.MaxPerKey <= 0 || c.counts[n] < c.r.MaxPerKey {
 		return false
 	}
 	c.soonest(0)
 	return true
 }
 
-// take leases the oldest delivery of a route, and reports whether there are
-// more.
-func (c *chooser) take(v *route) (more bool) {
+// take leases the first delivery of a line, and reports whether there are more.
+func (c *chooser) take(n uint32) (more bool) {
 	if c.counts != nil {
-		c.counts[v]++
+		c.counts[n]++
 	}
-	more = v.queue.len() > 1
-	h := c.x.unqueue(v)
+	h := c.x.unqueue(n)
 	p := c.s.reach(h)
 	p.l = c.s.newLease(h, c.elapsed+c.r.TTL)
 	p.token = p.l.token
 	c.picks = append(c.picks, p)
-	return more
+	return c.x.lines.get(n).first != none
 }
 
 // newLease leases a delivery that is not queued. The caller holds the lock.

@@ -157,7 +157,7 @@ func (s *Store) original(g *segment, id spool.ID, at int64) (o *original, ok boo
 	for h := m.first; h != none; {
 		d := s.index.deliveries.get(h)
 		st := deliveryState{
-			seq: int(d.seq), at: d.update, key: s.index.byRoute.get(d.route).key(), due: d.due,
+			seq: int(d.seq), at: d.update, key: s.index.lines.get(d.line).key(), due: d.due,
 			standing: d.standing,
 		}
 		if !d.update.isZero() {

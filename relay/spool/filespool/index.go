@@ -12,17 +12,19 @@ import (
 // small, free of pointers, and named by their number. Addresses and content
 // stay in the log.
 type index struct {
-	byID       map[spool.ID]uint32
 	messages   slab[message]
+	ids        table // of the messages
 	deliveries slab[delivery]
-	peak       int // most messages since byID was made
+	lines      slab[line]
+	keys       table // of the lines, packed
+	seed       maphash.Seed
 
-	byRoute slab[route]
-	seed    maphash.Seed
-	names   map[uint64]uint32 // first of byRoute, by the sum of its packed key
-	groups  map[group][]*route
-	routes  heap[*route] // that have something in their queues
-	less    func(a, b uint32) bool
+	destinations map[group]*destination
+	order        heap[*destination] // where something waits, and is wanted
+
+	// Of deliveries and of lines.
+	less, lineLess func(a, b uint32) bool
+	lineMoved      func(n uint32, at int)
 
 	bytes int64 // content
 
@@ -72,20 +74,21 @@ type delivery struct {
 	due     int64
 	message uint32
 	seq     uint32
-	route   uint32
+	line    uint32
 	next    uint32 // of the same message
 	update  loc    // the last update; zero if none is written
 	standing
 }
 
 func newIndex() *index {
-	x := &index{
-		byID: make(map[spool.ID]uint32), seed: maphash.MakeSeed(),
-		names: make(map[uint64]uint32), groups: make(map[group][]*route),
-	}
+	x := &index{seed: maphash.MakeSeed(), destinations: make(map[group]*destination)}
 	x.less = x.before
-	x.routes.less = func(a, b *route) bool { return x.before(a.queue.top(), b.queue.top()) }
-	x.routes.moved = func(r *route, at int) { r.at = at }
+	x.lineLess = func(a, b uint32) bool {
+		return x.before(x.lines.get(a).first, x.lines.get(b).first)
+	}
+	x.lineMoved = func(n uint32, at int) { x.lines.get(n).at = int32(at) }
+	x.order.less = func(a, b *destination) bool { return x.lineLess(a.waiting[0], b.waiting[0]) }
+	x.order.moved = func(t *destination, at int) { t.at = at }
 	return x
 }
 
@@ -103,10 +106,11 @@ func (x *index) before(a, b uint32) bool {
 }
 
 func (x *index) find(id spool.ID) (uint32, *message) {
-	if h, ok := x.byID[id]; ok {
-		return h, x.messages.get(h)
+	h := x.ids.find(x.sum(id[:]), func(h uint32) bool { return x.messages.get(h).id == id })
+	if h == none {
+		return none, nil
 	}
-	return none, nil
+	return h, x.messages.get(h)
 }
 
 // delivery finds a delivery of a message by its number.
@@ -125,19 +129,34 @@ func (x *index) delivery(m *message, seq int) (uint32, *delivery) {
 func (x *index) add(m message) uint32 {
 	m.first = none
 	h := x.messages.add(m)
-	x.byID[m.id] = h
-	x.peak = max(x.peak, len(x.byID))
+	x.ids.add(x.sum(m.id[:]), h)
 	x.bytes += m.size
 	return h
+}
+
+// drop forgets a message that has no deliveries.
+func (x *index) drop(h uint32) {
+	m := x.messages.get(h)
+	x.bytes -= m.size
+	x.ids.remove(x.sum(m.id[:]), h)
+	x.messages.drop(h)
+}
+
+// all calls f for each message.
+func (x *index) all(f func(m *message)) {
+	for h := range x.messages.used {
+		if m := x.messages.get(h); m.loc.segment != 0 { // or else it is a free place
+			f(m)
+		}
+	}
 }
 
 // addDelivery enters a delivery that is not queued.
 func (x *index) addDelivery(h uint32, b brief) uint32 {
 	m := x.messages.get(h)
-	r := x.intern(b.key)
 	d := x.deliveries.add(
 		delivery{
-			due: b.due, message: h, seq: uint32(b.seq), route: r.number, next: m.first,
+			due: b.due, message: h, seq: uint32(b.seq), line: x.intern(b.key), next: m.first,
 			standing: b.standing,
 		},
 	)
@@ -150,8 +169,8 @@ func (x *index) move(d uint32, name []byte, due int64, s standing) {
 	e := x.deliveries.get(d)
 	e.due, e.standing = due, s
 	if len(name) > 0 {
-		old := e.route
-		e.route = x.intern(name).number
+		old := e.line
+		e.line = x.intern(name)
 		x.release(old)
 	}
 }
@@ -172,33 +191,20 @@ func (x *index) remove(d uint32) (gone bool) {
 		}
 		p.next = e.next
 	}
-	x.release(e.route)
+	x.release(e.line)
 	x.deliveries.drop(d)
 	if m.first != none {
 		return false
 	}
-	x.bytes -= m.size
-	delete(x.byID, m.id)
-	x.messages.drop(h)
+	x.drop(h)
 	x.shrink()
 	return true
 }
 
-// shrink gives memory back after a long queue has become a short one: neither
-// maps nor slabs do so by themselves.
+// shrink gives memory back after the last of many messages has gone: slabs do
+// not by themselves.
 func (x *index) shrink() {
-	const worth = 1 << 16
-	if len(x.byID) == 0 && x.messages.used > 1<<slabBits {
-		x.byID, x.peak = make(map[spool.ID]uint32), 0
+	if x.messages.len() == 0 && x.messages.used > 1<<slabBits {
 		x.messages, x.deliveries = slab[message]{}, slab[delivery]{}
-		return
 	}
-	if x.peak < worth || len(x.byID) > x.peak/8 {
-		return
-	}
-	small := make(map[spool.ID]uint32, len(x.byID))
-	for id, h := range x.byID {
-		small[id] = h
-	}
-	x.byID, x.peak = small, len(small)
 }

@@ -226,7 +226,7 @@ func (p *page) after(id spool.DeliveryID) bool {
 // matches tells whether a query chooses a delivery. The caller holds the lock.
 func (s *Store) matches(q *spool.Query, h uint32) bool {
 	d := s.index.deliveries.get(h)
-	return q.Matches(s.index.byRoute.get(d.route).key(), s.state(h))
+	return q.Matches(s.index.lines.get(d.line).key(), s.state(h))
 }
 
 func compareIDs(a, b spool.DeliveryID) int {

@@ -31,21 +31,21 @@ func (s *Store) matchFiles() error {
 			sizes[id] = info.Size()
 		}
 	}
-	for id, h := range s.index.byID {
-		m := s.index.messages.get(h)
+	s.index.all(func(m *message) {
 		if !m.own {
-			continue
+			return
 		}
-		if n, ok := sizes[id]; !ok || n != m.ownSize() {
+		n, ok := sizes[m.id]
+		if !ok || n != m.ownSize() {
 			s.damage(Damage{
-				File: filepath.Join("files", id.String()), Bytes: n,
+				File: filepath.Join("files", m.id.String()), Bytes: n,
 				What: "content of a message is missing or has another length",
 			})
-			s.spoiled[id] = struct{}{}
+			s.spoiled[m.id] = struct{}{}
 		}
 		s.ownBytes += m.ownSize()
-		delete(sizes, id)
-	}
+		delete(sizes, m.id)
+	})
 	// A file without a record was being written, or is of a finished message.
 	// Where records were damaged it may be all that is left of one.
 	lost := s.recovery.lost()

@@ -31,7 +31,7 @@ func (s *Store) reach(h uint32) pick {
 	m := s.index.messages.get(d.message)
 	p := pick{
 		id:      spool.DeliveryID{Message: m.id, Seq: int(d.seq)},
-		key:     s.index.byRoute.get(d.route).key(),
+		key:     s.index.lines.get(d.line).key(),
 		message: m.loc, record: m.record(), segment: s.pin(m.loc.segment),
 		update: d.update, unwritten: s.updates[h],
 	}

@@ -102,26 +102,21 @@ func (s *Store) replayAll() error {
 // queueAll counts what lives in the log and queues the deliveries.
 func (s *Store) queueAll() {
 	x := s.index
-	for _, h := range x.byID {
-		m := x.messages.get(h)
+	x.all(func(m *message) {
 		s.lives(m.loc.segment, m.record())
 		for d := m.first; d != none; d = x.deliveries.get(d).next {
 			e := x.deliveries.get(d)
 			if !e.update.isZero() {
 				s.lives(e.update.segment, recordSize(e.update.meta, 0))
 			}
-			if r := x.byRoute.get(e.route); !e.held() {
-				r.queue = append(r.queue, d)
+			if !e.held() {
+				x.push(x.lines.get(e.line), d)
 			}
 		}
-	}
-	for n := range x.byRoute.used {
-		r := x.byRoute.get(n)
-		if r.queue.len() > 1 {
-			x.change(r, (*heap[uint32]).build)
-		}
-		if r.queue.len() > 0 {
-			x.routes.push(r)
+	})
+	for n := range x.lines.used {
+		if l := x.lines.get(n); l.refs > 0 && l.first != none {
+			x.join(n)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package filespool
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -27,6 +26,7 @@ type replay struct {
 	// to be whole: if it is not, it was never acknowledged, and what follows
 	// the first fault in it must not outlive what came before.
 	batch            []heldBack
+	bodies           []byte   // of these
 	first            uint64   // record of the batch
 	torn             int64    // where something of the batch is missing, or -1
 	passed, suspects []region // before the record to come; in the batch held back
@@ -120,7 +120,7 @@ func (p *replay) holdBack(r found, before uint64) {
 		for i := range p.batch {
 			p.enter(&p.batch[i].found)
 		}
-		p.batch = p.batch[:0]
+		p.batch, p.bodies = p.batch[:0], p.bodies[:0]
 		p.report(&p.suspects)
 		p.torn, p.first = -1, begin
 	}
@@ -134,7 +134,9 @@ func (p *replay) holdBack(r found, before uint64) {
 		p.passed = p.passed[:at]
 	}
 	p.report(&p.passed)
-	r.body = bytes.Clone(r.body)
+	at := len(p.bodies)
+	p.bodies = append(p.bodies, r.body...)
+	r.body = p.bodies[at:]
 	p.batch = append(p.batch, heldBack{found: r, torn: p.torn >= 0})
 }
 

@@ -266,7 +266,7 @@ func (s *suite) leaseOnly() {
 	} else if first != "b" {
 		s.Fatalf("leased %q, want b", first)
 	}
-	only.Max, only.Busy = 0, keys(first)
+	only.Max, only.Busy = 0, keys(first, "a")
 	s.wantRoutes(only, other)
 	s.wantRoutes(spool.LeaseRequest{}, "a", "a", "a")
 	s.none()
