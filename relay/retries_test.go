@@ -89,6 +89,10 @@ func refusing(
 	}
 }
 
+// alone gives a relay a store that it cannot share with others: it makes no
+// signs of life, of which there are very many in days.
+func alone(c *relay.Config) { c.Spool = struct{ spool.Store }{memspool.New(nil)} }
+
 // A message that is refused for now all the time is tried by the schedule of
 // its route, up to its age of 48 hours, and expires then.
 func TestWholeTimeline(t *testing.T) {
@@ -108,7 +112,7 @@ func TestWholeTimeline(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				events := new(record)
 				later := relaytest.Reply(451, "4.3.0", "Later")
-				kit, made := refusing(t, tt.route, later, events, nil)
+				kit, made := refusing(t, tt.route, later, events, alone)
 				begun := time.Now()
 				submit(t, kit.Relay, "", "x@a.test")
 				time.Sleep(49 * time.Hour)
@@ -169,7 +173,7 @@ func TestScheduleBeginsWithNotBefore(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		events := new(record)
 		later := relaytest.Reply(451, "4.3.0", "Later")
-		kit, made := refusing(t, "mx", later, events, nil)
+		kit, made := refusing(t, "mx", later, events, alone)
 		begin := time.Now().Add(5 * time.Hour)
 		if _, err := kit.Relay.Submit(t.Context(), &relay.Message{
 			To: []string{"x@a.test"}, NotBefore: begin, Content: strings.NewReader(text),
