@@ -259,7 +259,7 @@ func TestMemory(t *testing.T) {
 }
 
 func testMemory(t *testing.T, key func(int) spool.Key) {
-	const n, limit = 100_000, 400
+	const n, limit = 100_000, 250
 	dir := t.TempDir()
 	empty := heapBytes()
 	fill(t, dir, n, key)
