@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"math/big"
+	"slices"
 	"testing"
 	"time"
 
@@ -156,5 +157,51 @@ func TestALPN(t *testing.T) {
 				p.Close()
 			}
 		}, open())
+	}
+}
+
+// A client that comes again resumes its TLS session, whether the configuration
+// is the same for all clients or chosen for each: a full handshake costs as
+// much as the rest of a small message.
+func TestClientsResumeTLSSessions(t *testing.T) {
+	for name, change := range map[string]func(*tls.Config){
+		"one configuration": func(*tls.Config) {},
+		"for each client": func(c *tls.Config) {
+			chosen := c.Clone()
+			c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+				return chosen, nil
+			}
+		},
+	} {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			bubbleWith(t, func(cfg *smtpd.Config) {
+				change(cfg.Settings.TLS)
+			}, func(t *testing.T, r *rig) {
+				var resumed []bool
+				cfg := clientTLS()
+				cfg.ServerName, cfg.MaxVersion = "relay.example.test", version
+				cfg.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+				cfg.VerifyConnection = func(s tls.ConnectionState) error {
+					resumed = append(resumed, s.DidResume)
+					return nil
+				}
+				for range 3 {
+					p := r.client()
+					p.Expect("220 *")
+					p.Say("STARTTLS")
+					p.Expect("220 *")
+					p.Sent()
+					if err := p.TryHandshake(cfg); err != nil {
+						t.Fatal(err)
+					}
+					p.Say("NOOP")
+					p.Expect("250 *")
+					p.Close()
+				}
+				if want := []bool{false, true, true}; !slices.Equal(resumed, want) {
+					t.Errorf("%s, TLS %x: resumed %v, want %v", name, version, resumed, want)
+				}
+			}, open())
+		}
 	}
 }
