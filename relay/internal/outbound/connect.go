@@ -59,6 +59,21 @@ func (c *Client) connect(ctx context.Context, h *hop, t endpoint) (*conn, *deliv
 	return cn, nil
 }
 
+// messages is how many a new connection is for; negative: no bound.
+func (c *Client) messages(h *hop, cn *conn) int {
+	if h.stray {
+		return 1
+	}
+	_, exchangers := c.Site(h.domain)
+	most := h.MessagesPerConnection
+	for _, n := range []int{c.cfg.Messages(exchangers), cn.ext.maxMail} {
+		if n > 0 && (most < 0 || n < most) {
+			most = n
+		}
+	}
+	return most
+}
+
 // establish connects, with plain without a thought of STARTTLS. retry tells
 // that it is worth another try with plain.
 func (c *Client) establish(

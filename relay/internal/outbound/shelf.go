@@ -19,21 +19,6 @@ func (c *conn) spent() bool {
 	return c.bad.Load() || c.limit >= 0 && c.used >= c.limit || !time.Now().Before(c.pool.ends)
 }
 
-// messages is how many a new connection is for; negative: no bound.
-func (c *Client) messages(h *hop, cn *conn) int {
-	if h.stray {
-		return 1
-	}
-	_, exchangers := c.Site(h.domain)
-	most := h.MessagesPerConnection
-	for _, n := range []int{c.cfg.Messages(exchangers), cn.ext.maxMail} {
-		if n > 0 && (most < 0 || n < most) {
-			most = n
-		}
-	}
-	return most
-}
-
 // shelf is all idle connections, in the order in which they became idle.
 type shelf struct {
 	n              int
