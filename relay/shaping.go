@@ -102,10 +102,15 @@ func checkLimits(field string, l *delivery.Limits, f *faults) {
 }
 
 // provider is the name of who operates mail exchangers; empty if nobody is
-// known to.
+// known to. It operates all of them: a domain that names one of somebody's
+// beside its own is to hold up its own mail only.
 func (p *shaping) provider(exchangers []string) string {
+	if len(exchangers) == 0 {
+		return ""
+	}
 	for i := range p.Providers {
-		if slices.ContainsFunc(exchangers, p.Providers[i].Has) {
+		other := func(name string) bool { return !p.Providers[i].Has(name) }
+		if !slices.ContainsFunc(exchangers, other) {
 			return p.Providers[i].Name
 		}
 	}

@@ -2,13 +2,17 @@ package relay_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postern-mail/postern"
+	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/relaytest"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
@@ -93,4 +97,35 @@ func TestMessagesPerConnectionAreShaped(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A domain that names an exchanger of a provider beside its own, however many
+// of them, does not use up what goes to the provider.
+func TestProviderOperatesAllExchangers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		zone := relaytest.NewZone().
+			MX("own.test", 10, "aspmx.l.google.com").MX("own.test", 20, "alt.l.google.com").
+			MX("mixed.test", 10, "mx.mixed.test").MX("mixed.test", 20, "aspmx.l.google.com").
+			MX("many.test", 10, "z.many.test")
+		for n := range 100 {
+			zone.MX("many.test", 20, fmt.Sprintf("alt%d.l.google.com", n))
+		}
+		r := run(t, relay.Config{
+			Hostname: "relay.example.test", Spool: memspool.New(nil), Resolver: zone,
+			SendConnectors: []*connector.SendConnector{{
+				Name: "out", AddressSpaces: connector.AllDomains(),
+			}},
+		})
+		for _, domain := range []string{"own", "mixed", "many"} {
+			submit(t, r, "app@example.test", "x@"+domain+".test")
+		}
+		synctest.Wait()
+		got := make(map[string]int)
+		for _, s := range r.Describe(t.Context()).Sites {
+			got[s.Provider]++
+		}
+		if got["google"] != 1 || got[""] != 2 {
+			t.Errorf("sites by provider: %v", got)
+		}
+	})
 }

@@ -109,7 +109,8 @@ func (r *Relay) learn(l *spool.Lease, lesson *attempt.Lesson, e *event.Event) bo
 		return false
 	}
 	taught := throttle.Lesson{
-		Place: placeOf(l, site), Delivery: l.Delivery.ID, Taken: lesson.Taken,
+		Place: placeOf(l, site), Provider: site.Provider, Delivery: l.Delivery.ID,
+		Taken: lesson.Taken,
 		Class: lesson.Refused(),
 	}
 	if f := lesson.Failure; taught.Class != "" {

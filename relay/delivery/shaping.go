@@ -64,7 +64,8 @@ type Provider struct {
 	// Name is for people, in lower case.
 	Name string
 	// Exchangers are ends of the names of its mail exchangers, such as
-	// "google.com", which stands for what is under it as well.
+	// "google.com", which stands for what is under it as well. A domain is the
+	// provider's if all its exchangers are.
 	Exchangers []string
 	// Limits bound the mail to all its sites together.
 	Limits Limits

@@ -12,7 +12,8 @@ import (
 // Site returns what is known of the mail exchangers of a domain without asking
 // the DNS: the name of the set and its members, in the order of their names.
 // Domains with the same set are one site. The name is empty where nothing is
-// known. It costs a look into memory.
+// known, and there are no members where they are too many. It costs a look into
+// memory.
 func (c *Client) Site(domain string) (name string, exchangers []string) {
 	of, _ := c.sites.get(domain)
 	if of == nil {

@@ -19,14 +19,15 @@ const (
 	// site without another look-up, and siteKept how long they are told.
 	siteFor  = 5 * time.Minute
 	siteKept = 24 * time.Hour
-	// maxSiteNames bounds the names of a site that are kept, in octets.
+	// maxSiteNames bounds the names of a site that are kept, in octets: all or
+	// none, as one left out may belong to somebody else than the others.
 	maxSiteNames = 1024
 )
 
 // site is a set of mail exchangers, whatever the domains that have them.
 type site struct {
 	name  string   // of the set
-	hosts []string // in the order of their names
+	hosts []string // in the order of their names; none if they are too long
 	// order is the set with its preferences: domains that have both in common
 	// may share connections.
 	order   string
@@ -50,11 +51,8 @@ func siteOf(list []*net.MX) *site {
 	}
 	slices.Sort(hosts)
 	s := &site{name: short(strings.Join(hosts, ",")), order: short(order.String())}
-	room := maxSiteNames
-	for _, host := range hosts {
-		if room -= len(host); room >= 0 {
-			s.hosts = append(s.hosts, host)
-		}
+	if len(strings.Join(hosts, "")) <= maxSiteNames {
+		s.hosts = hosts
 	}
 	return s
 }

@@ -1,7 +1,6 @@
 package throttle
 
 import (
-	"slices"
 	"time"
 
 	"github.com/postern-mail/postern/relay/spool"
@@ -26,11 +25,20 @@ type refusal struct {
 // first.
 type count []refusal
 
-// add counts a refusal, unless its message counts already.
+// add counts a refusal, unless its message counts already, or enough of its
+// part do: there has to be room for others.
 func (c count) add(r refusal) count {
 	c = c.since(r.at.Add(-countFor))
-	same := func(old refusal) bool { return old.message == r.message }
-	if len(c) >= enoughWide || slices.ContainsFunc(c, same) {
+	parts := 0
+	for _, old := range c {
+		if old.message == r.message {
+			return c
+		}
+		if old.part == r.part {
+			parts++
+		}
+	}
+	if len(c) >= enoughWide || parts >= enough {
 		return c
 	}
 	return append(c, r)

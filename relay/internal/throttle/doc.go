@@ -18,16 +18,17 @@
 // hours, or all mail there if it is about more than one domain.
 //
 // Authentication makes the mail of a stream × sender's domain rest for an hour
-// at a site, or everywhere if several sites say so.
+// at a site, or everywhere if several providers say so: of other sites anybody
+// can have as many as it takes.
 //
 // # One refusal is not a site's
 //
 // Refusals are counted by message, and every copy that is taken takes one of
 // them back: so they count only while more is refused than taken. A throttle
 // begins with the third, within an hour. The wider one of a rule begins with
-// the sixth, if they are of two of its parts (sender's domains, or sites); a
-// refused connection is no sender's and counts twice there. For RateLimited it
-// is enough by itself.
+// the sixth, if they are of two of its parts (sender's domains, or providers),
+// and counts three of each; a refused connection is no sender's and counts
+// twice there. For RateLimited it is enough by itself.
 //
 // # The end of a rest
 //

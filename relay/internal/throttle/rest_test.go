@@ -116,23 +116,39 @@ func TestRefusedConnectionsMakeTheSiteRest(t *testing.T) {
 	})
 }
 
-// A single host must not be able to stop a tenant's mail to all others.
-func TestOneSiteDoesNotStopAStreamElsewhere(t *testing.T) {
+// Whoever owns some domains must not be able to stop a tenant's mail to all
+// others, however many sites he makes of them.
+func TestSitesOfNoProviderDoNotStopAStreamElsewhere(t *testing.T) {
 	t.Parallel()
 	try(t, func(w *world) {
-		other := place
-		other.Site = "other.example"
-		for range 20 {
-			w.early(place, bounce.Authentication)
-			w.refused(place, bounce.Authentication)
+		for n := range 50 {
+			w.refusedBy("", n%10)
 		}
-		w.wantRest(place, time.Hour)
-		w.wantRest(other, 0)
-		for range 3 {
-			w.refused(other, bounce.Authentication)
+		w.wantRest(throttle.Place{Site: "0.example", Sender: "a.example"}, time.Hour)
+		w.wantRest(throttle.Place{Site: "third.example", Sender: "a.example"}, 0)
+	})
+}
+
+func TestProvidersStopAStreamEverywhere(t *testing.T) {
+	t.Parallel()
+	try(t, func(w *world) {
+		for n := range 20 {
+			w.refusedBy("one", n)
+		}
+		w.wantRest(throttle.Place{Site: "third.example", Sender: "a.example"}, 0)
+		for n := range 3 {
+			w.refusedBy("other", 20+n)
 		}
 		w.wantRest(throttle.Place{Site: "third.example", Sender: "a.example"}, time.Hour)
 		w.wantRest(throttle.Place{Site: "third.example", Sender: "b.example"}, 0)
+	})
+}
+
+// refusedBy teaches that one of many sites does not believe the sender.
+func (w *world) refusedBy(provider string, site int) {
+	p := throttle.Place{Site: fmt.Sprintf("%d.example", site), Sender: "a.example"}
+	w.Learn(&throttle.Lesson{
+		Place: p, Provider: provider, Delivery: w.next(), Class: bounce.Authentication,
 	})
 }
 

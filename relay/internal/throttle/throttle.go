@@ -15,6 +15,8 @@ const maxThrottles = 1024
 // Lesson is what an attempt has taught.
 type Lesson struct {
 	Place
+	// Provider operates the site; empty if nobody is known to.
+	Provider string
 	Delivery spool.DeliveryID
 	// Taken tells that somebody's copy was taken. Then the rest does not
 	// matter.
@@ -125,6 +127,10 @@ func (t *Throttles) unlock() {
 func (t *Throttles) refused(l *Lesson, now time.Time) *state {
 	narrow, _ := l.narrow(l.Class)
 	all, part, isPart := narrow.wide()
+	if l.Class == bounce.Authentication {
+		// Sites are cheap: whoever owns a domain can have as many as he likes.
+		part, isPart = l.Provider, l.Provider != ""
+	}
 	for _, s := range []scope{all, narrow} {
 		if rest := t.at(s, now); rest != nil && rest.slower == 0 {
 			return rest.refused(now)
