@@ -204,7 +204,8 @@
 // One refusal is not a site's. They are counted by message, within an hour, and
 // each copy that is taken takes one back, so that they count only while more is
 // refused than taken: three begin a rest. All of a site's mail rests, or a
-// stream's at all sites, after six that are of two senders' domains, or sites,
+// stream's at all sites, after six that are of two senders' domains, or two
+// providers of Shaping (of other sites anybody can have as many as it takes),
 // and a refused connection counts twice. For its rate alone one refused
 // connection is enough, or one refused MAIL.
 //
