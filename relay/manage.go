@@ -13,8 +13,9 @@ import (
 )
 
 // ErrNotFound answers Status, Cancel and Reschedule for a message that is not
-// in the queue: it is unknown, or nothing of it waits any more.
-var ErrNotFound = errors.New("relay: no such message in the queue")
+// in the queue: it is unknown, or nothing of it waits any more. It answers
+// LiftThrottle for a throttle that is unknown or has ended.
+var ErrNotFound = errors.New("relay: not found")
 
 const (
 	// takeTTL is how long an operation may hold a delivery.
@@ -142,11 +143,11 @@ func (r *Relay) find(
 	}
 	id, err := spool.ParseID(queueID)
 	if err != nil {
-		return nil, spool.Message{}, nil, fmt.Errorf("%w: %q", ErrNotFound, cut(queueID))
+		return nil, spool.Message{}, nil, fmt.Errorf("%w: message %q", ErrNotFound, cut(queueID))
 	}
 	message, items, err := m.Find(ctx, id)
 	if errors.Is(err, spool.ErrNotFound) || err == nil && len(items) == 0 {
-		err = fmt.Errorf("%w: %q", ErrNotFound, queueID)
+		err = fmt.Errorf("%w: message %q", ErrNotFound, queueID)
 	}
 	return m, message, items, err
 }
@@ -183,7 +184,7 @@ func (r *Relay) change(
 	if err := errors.Join(errs...); err != nil || changed {
 		return recipients, err
 	}
-	return 0, fmt.Errorf("%w: %q", ErrNotFound, queueID)
+	return 0, fmt.Errorf("%w: message %q", ErrNotFound, queueID)
 }
 
 // giveUp hands a delivery back that was not changed. Of a damaged one an

@@ -56,6 +56,15 @@
 // While 1000 calls have not returned, transports are not called, and what is
 // due waits.
 //
+// # Shaping
+//
+// [Shaping] bounds what goes to a destination at once and over time: to each
+// site, the hosts of one or more domains; to all sites of a [Provider]; from
+// each source address; and what each [Stream] sends to a site. A stream that is
+// not named weighs 1 and has the bounds of StreamSite. What the relay does
+// beside that when a destination refuses is told by package relay, under
+// Throttling.
+//
 // # Retries
 //
 // What failed for now is tried again by [Retry]: on routes to mail exchangers
