@@ -9,7 +9,6 @@ import (
 
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/event"
-	"github.com/postern-mail/postern/relay/spool"
 )
 
 // wish is what the application asks for a message beside its delivery.
@@ -21,13 +20,15 @@ type wish struct {
 	gone               time.Time // when Cancel had returned
 }
 
+const streams = 3
+
 // wish draws what is asked for.
 func (w *World) wish(to string) (v wish) {
 	if w.chance(0.5) {
 		v.key = "key of " + to
 	}
 	if w.chance(0.5) {
-		v.stream = fmt.Sprintf("stream%d", w.below(3))
+		v.stream = fmt.Sprintf("stream%d", w.below(streams))
 	}
 	start := time.Now()
 	if w.chance(0.15) {
@@ -90,13 +91,15 @@ func (h *history) cancel(to []string, returned time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, a := range to {
-		h.sent[a].cancelled, h.sent[a].gone = true, returned
+		if s := h.sent[a]; s != nil {
+			s.cancelled, s.gone = true, returned
+		}
 	}
 }
 
 // checkWish sees that a message went out no sooner than asked, and not any more
 // when it was cancelled.
-func (w *World) checkWish(to string, s *sent, r *record, copies []taken) {
+func (w *World) checkWish(to string, s *sent, r *record, copies []*taken) {
 	if r.accepted.Stream != s.stream {
 		w.t.Errorf("%s was sent in stream %q, not %q", to, r.accepted.Stream, s.stream)
 	}
@@ -121,25 +124,4 @@ func (s *sent) end() time.Time {
 		return s.notBefore.Add(expires)
 	}
 	return s.at.Add(expires)
-}
-
-// release tries again what was set aside since attempts crashed, as an operator
-// does.
-func (w *World) release() {
-	l := w.node(0)
-	m, ok := l.store.(spool.Manager)
-	if !ok {
-		return
-	}
-	ctx := context.Background()
-	items, err := m.List(ctx, spool.Query{State: spool.StatePoison, Max: 1000})
-	if err != nil {
-		w.t.Error(err)
-	}
-	for i := range items {
-		err := l.relay.Reschedule(ctx, items[i].Message.ID.String(), time.Time{})
-		if err != nil && !errors.Is(err, relay.ErrNotFound) && !errors.Is(err, relay.ErrUnderWay) {
-			w.t.Error(err)
-		}
-	}
 }

@@ -30,6 +30,9 @@ func (w *World) calamities() map[Fault]func(context.Context) {
 		DiskForgets:  func(ctx context.Context) { w.die(ctx, DiskForgets, true) },
 		ProcessDies:  func(ctx context.Context) { w.die(ctx, ProcessDies, false) },
 		Restart:      w.restart,
+		HostSlows:    w.setMood,
+		HostBlocks:   w.setMood,
+		HostDoubts:   w.setMood,
 	}
 	for _, f := range w.plan.without() {
 		delete(all, f)

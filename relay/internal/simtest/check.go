@@ -3,6 +3,7 @@ package simtest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,6 +98,11 @@ func (w *World) check(log ledger) {
 	for to, s := range h.sent {
 		w.checkRecipient(to, s, told[to])
 	}
+	for to := range h.taken {
+		if h.sent[to] == nil {
+			w.t.Errorf("%s got a copy, and nobody has sent it any", to)
+		}
+	}
 	if w.t.Failed() {
 		for _, c := range h.calamities {
 			w.t.Logf("%s %s", clock(c.at), c.kind)
@@ -150,6 +156,7 @@ func (w *World) checkRecipient(to string, s *sent, r *record) {
 		w.t.Errorf("%s is %s to its client and %s in the log", to, s.queueID, r.accepted.QueueID)
 	}
 	before := w.t.Failed()
+	w.checkEnd(to, s, &r.fates[0])
 	w.checkFate(to, s, r, copies)
 	w.checkCopies(to, r.fates[0], copies)
 	w.checkWish(to, s, r, copies)
@@ -160,6 +167,9 @@ func (w *World) checkRecipient(to string, s *sent, r *record) {
 		w.tell(r.accepted.To)
 	}
 	for _, c := range copies {
+		if c.from != "" && c.from != s.from {
+			w.t.Errorf("%s got a copy from %s, not %s", to, c.from, s.from)
+		}
 		if c.sum != s.sum {
 			w.t.Errorf("%s got other content than was sent, from node %d at %s: %q",
 				to, c.node, clock(c.at), c.odd)
@@ -177,7 +187,7 @@ func (w *World) tell(recipients []string) {
 }
 
 // checkFate sees that a fate is true.
-func (w *World) checkFate(to string, s *sent, r *record, copies []taken) {
+func (w *World) checkFate(to string, s *sent, r *record, copies []*taken) {
 	e := &r.fates[0]
 	_, domain, _ := strings.Cut(to, "@")
 	_, refused := w.history.refused[to]
@@ -211,9 +221,32 @@ func (w *World) checkFate(to string, s *sent, r *record, copies []taken) {
 	}
 }
 
+// checkEnd sees that nothing waits beyond its end, but for an operator.
+func (w *World) checkEnd(to string, s *sent, e *event.Event) {
+	late := e.Time.Sub(s.end())
+	if w.rested(to) {
+		late -= restLong // what nobody has tried does not expire
+	}
+	if late > 2*maxStep+3*w.plan.Lease+grace && !w.history.aside[to] {
+		w.t.Errorf("%s was %s %v after its end", to, e.Kind, late)
+	}
+}
+
+// restLong is the first rest for each of two causes.
+const restLong = 3 * time.Hour
+
+// rested tells whether mail to the host of a recipient has rested.
+func (w *World) rested(to string) bool {
+	_, domain, _ := strings.Cut(to, "@")
+	domain = strings.TrimPrefix(domain, "x.")
+	return slices.ContainsFunc(w.history.rested, func(site string) bool {
+		return site == "" || strings.Contains(site, strings.TrimSuffix(domain, ".test"))
+	})
+}
+
 // checkDelay sees that a host that is well gets its mail at once, whatever goes
 // on with the others (I14), unless the relay itself was out of order.
-func (w *World) checkDelay(to string, s *sent, copies []taken) {
+func (w *World) checkDelay(to string, s *sent, copies []*taken) {
 	if !strings.HasSuffix(to, "@"+goodDomain) || len(copies) == 0 || !s.notBefore.IsZero() {
 		return
 	}

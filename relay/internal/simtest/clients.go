@@ -34,7 +34,10 @@ func (w *World) send(ctx context.Context) {
 // sendOne sends a message in one of the ways there are.
 func (w *World) sendOne(client int) {
 	to := w.recipients()
-	from := fmt.Sprintf("s%d@%s", client, senderDomain)
+	if w.chance(0.06) {
+		w.burst(client)
+	}
+	from := fmt.Sprintf("s%d@%s", client, w.sender(client))
 	body := w.body()
 	content := "From: <" + from + ">\r\nSubject: " + to[0] + "\r\n\r\n" + body
 	s := sent{from: from, sum: digest(body), at: time.Now()}
@@ -116,7 +119,7 @@ func (w *World) speak(address, from string, to []string, content string) (id str
 	deadline, _ := ctx.Deadline()
 	_ = conn.SetDeadline(deadline)
 	leaves := -1
-	if w.chance(0.05) && !w.isCalm() {
+	if w.chance(0.1) && !w.isCalm() {
 		leaves = w.below(len(to) + 3)
 		w.history.count(ClientLeaves)
 	}

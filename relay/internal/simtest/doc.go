@@ -13,6 +13,21 @@
 // These faults aim at the worst moment: a next hop has taken a message, and has
 // not answered.
 //
+// # Next hops
+//
+// Most next hops offer PIPELINING and CHUNKING or not, skip the octets of a
+// chunk that they refuse or run them as commands, take so many messages on a
+// connection, and write replies one by one, together or in pieces, by seed.
+// They lose step, and close behind any octet or reply. Few connections lead to
+// them, so that deliveries go ahead. For a while they refuse for the rate, the
+// address or the sender, and the relay throttles what goes there.
+//
+// # Operators
+//
+// Some messages crash the mailboxes until an operator has seen to them, who
+// tries what was set aside again, or cancels it. In the end all throttles are
+// lifted or end.
+//
 // # The history
 //
 // A [World] writes down what was acknowledged to clients, what the next hops
@@ -29,6 +44,11 @@
 //	I12  what bounced was refused by somebody, and what expired was old
 //	I13  a transport that says nothing has not delivered
 //	I14  mail to healthy hosts does not wait for the others
+//
+// Nothing that stands in a message is run by a host as a command, no copy goes
+// to anybody but whom its message is for, nothing that may have been taken is
+// tried again at once, and nothing waits beyond its end, but for an operator or
+// for its first attempt behind a rest.
 //
 // Beside them it sees what the application has asked for: a message with a Key
 // that was sent again is one message, none goes out before its time or after it

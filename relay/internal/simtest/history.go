@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postern-mail/postern/relay/bounce"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/relaytest"
 )
@@ -14,7 +15,7 @@ import (
 type history struct {
 	mu      sync.Mutex
 	sent    map[string]*sent     // by recipient: each has one message
-	taken   map[string][]taken   // by recipient
+	taken   map[string][]*taken  // by recipient
 	refused map[string]time.Time // by recipient: when somebody refused it for good
 	content map[string]bool      // recipients with whom the content was refused
 	reports map[string][]report  // by recipient that they tell of
@@ -23,9 +24,13 @@ type history struct {
 	hosts   map[string][]span    // by address of a hop: when its network was out of order
 	faults  map[Fault]int
 	twice   int // copies that a node could not write down
+	ahead   int // messages behind which another had come before they were answered
 	// followed are the events that the application has read, by id.
-	followed map[string]bool
-	live     ledger
+	followed  map[string]bool
+	live      ledger
+	throttles map[string]bool // by id: what a relay did by itself
+	rested    []string        // sites where a relay let mail rest
+	aside     map[string]bool // recipients that waited for an operator
 	// calamities are the faults that came from outside, for who looks into a
 	// failure.
 	calamities []calamity
@@ -58,6 +63,7 @@ type sent struct {
 // taken is a copy that a next hop or a mailbox has taken.
 type taken struct {
 	at   time.Time
+	from string
 	host string
 	node int  // that handed it over
 	told bool // it meant to answer so
@@ -78,11 +84,12 @@ func now() span { return span{time.Now(), time.Now()} }
 
 func newHistory() *history {
 	return &history{
-		sent: make(map[string]*sent), taken: make(map[string][]taken),
+		sent: make(map[string]*sent), taken: make(map[string][]*taken),
 		refused: make(map[string]time.Time), content: make(map[string]bool),
 		reports: make(map[string][]report),
 		nodes:   make(map[int][]span), hosts: make(map[string][]span), faults: make(map[Fault]int),
 		followed: make(map[string]bool), live: make(ledger),
+		throttles: make(map[string]bool), aside: make(map[string]bool),
 		steps: make(map[string][]step),
 	}
 }
@@ -104,7 +111,7 @@ func (h *history) acknowledge(to []string, queueID string) {
 	}
 }
 
-func (h *history) take(to, content string, t taken) {
+func (h *history) take(to, content string, t taken) *taken {
 	_, body, _ := strings.Cut(content, "\r\n\r\n")
 	t.sum = digest(body)
 	h.mu.Lock()
@@ -112,7 +119,40 @@ func (h *history) take(to, content string, t taken) {
 	if s := h.sent[to]; s != nil && s.sum != t.sum {
 		t.odd = content
 	}
-	h.taken[to] = append(h.taken[to], t)
+	h.taken[to] = append(h.taken[to], &t)
+	return &t
+}
+
+// tell writes down that who handed copies over was told that they were taken.
+func (h *history) tell(copies []*taken) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range copies {
+		c.told = true
+	}
+}
+
+// throttled writes down what a relay does by itself.
+func (h *history) throttled(id, site string, class bounce.Class) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if class != bounce.RateLimited && !h.throttles[id] {
+		h.rested = append(h.rested, site)
+	}
+	h.throttles[id] = true
+}
+
+// setAside writes down that a copy waits for an operator.
+func (h *history) setAside(to string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.aside[to] = true
+}
+
+func (h *history) goAhead() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ahead++
 }
 
 func (h *history) refuse(to string) {

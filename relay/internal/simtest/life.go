@@ -112,7 +112,7 @@ func (w *World) config(l *life) relay.Config {
 		Now:        w.clockOf(l.node),
 		Connectors: []*connector.Connector{apps},
 		AcceptedDomains: []domains.AcceptedDomain{{
-			Domain: senderDomain, Type: domains.Authoritative,
+			Domain: senderDomain, Type: domains.Authoritative, MatchSubdomains: true,
 			Recipients: domains.ResolverFunc(
 				func(context.Context, domains.Address) (bool, error) { return true, nil },
 			),
@@ -122,24 +122,10 @@ func (w *World) config(l *life) relay.Config {
 				return w.mailboxes(ctx, l, a)
 			},
 		),
-		SendConnectors: []*connector.SendConnector{
-			{
-				Name: "mx", AddressSpaces: connector.AllDomains(),
-				NextHop: connector.NextHop{AllowPrivateAddresses: true},
-			},
-			{
-				Name:          "smart",
-				AddressSpaces: []connector.AddressSpace{{Domain: "*.smart.test"}},
-				NextHop: connector.NextHop{
-					Hosts: []string{"a.smart.test", "b.smart.test"}, AllowPrivateAddresses: true,
-				},
-			},
-		},
-		Retry: delivery.Retry{
-			Schedule: []time.Duration{5 * time.Second, 20 * time.Second, time.Minute},
-			Expires:  expires, DelayNotification: 3 * time.Minute,
-		},
-		Resolver: w.dns,
+		SendConnectors: w.sendConnectors(),
+		Shaping:        w.shaping(),
+		Retry:          retry(),
+		Resolver:       w.dns,
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			l.stands()
 			c, err := w.net.DialFrom(ctx, addressOf(l.node).Addr(), network, address)
@@ -153,9 +139,8 @@ func (w *World) config(l *life) relay.Config {
 	}
 	if _, ok := l.store.(spool.Log); ok {
 		cfg.EventLog.Retention = 30 * 24 * time.Hour
-	} else {
-		cfg.Events = w.live
 	}
+	cfg.Events = w.live
 	if w.chance(0.5) {
 		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{w.cert}}
 	}
@@ -180,6 +165,10 @@ func (w *World) mailboxes(
 			w.history.count(MailboxFails)
 			panic("simtest: the mailboxes panic")
 		}
+	}
+	if w.crashes(a) {
+		w.history.count(MailboxFails)
+		panic("simtest: this message crashes the mailboxes")
 	}
 	content, err := read(ctx, a)
 	for i := range a.Recipients {
@@ -228,6 +217,9 @@ func (w *World) follow(ctx context.Context, l *life) {
 }
 
 func (w *World) live(e event.Event) {
+	if e.Kind == event.Throttled {
+		w.history.throttled(e.Throttle, e.Site, e.Class)
+	}
 	w.history.mu.Lock()
 	defer w.history.mu.Unlock()
 	w.history.live.add(e)

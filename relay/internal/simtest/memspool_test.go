@@ -42,7 +42,7 @@ func (m one) Open() (spool.Store, error) { return m.store, nil }
 // nodes is a plan with two of them.
 func nodes(seed uint64) simtest.Plan {
 	return simtest.Plan{
-		Seed: seed, Messages: 300, Lasts: 30 * time.Minute, Nodes: 2, Lease: 30 * time.Second,
+		Seed: seed, Messages: 200, Lasts: 30 * time.Minute, Nodes: 2, Lease: 30 * time.Second,
 	}
 }
 

@@ -21,17 +21,11 @@ import (
 type odds []struct {
 	p     float64
 	fault Fault
-	does  func() relaytest.Answer
+	says  answer
 }
 
 func sickness() map[relaytest.Stage]odds {
-	reply := func(code int, enhanced, text string) func() relaytest.Answer {
-		return func() relaytest.Answer { return relaytest.Reply(code, enhanced, text) }
-	}
-	taking := func(f func() relaytest.Answer) func() relaytest.Answer {
-		return func() relaytest.Answer { return f().Taking() }
-	}
-	stall, cut := relaytest.Stall, relaytest.Cut
+	stall, cut := answer{stall: true}, answer{cut: true}
 	return map[relaytest.Stage]odds{
 		relaytest.Connect: {
 			{0.02, PeerLimits, reply(421, "4.7.0", "Too many connections")},
@@ -40,7 +34,7 @@ func sickness() map[relaytest.Stage]odds {
 		relaytest.Hello: {{0.01, PeerCuts, cut}, {0.004, PeerStalls, stall}},
 		relaytest.Mail: {
 			{0.01, PeerLimits, reply(421, "4.7.0", "Too many messages")},
-			{0.01, PeerLies, reply(654, "", "No such code")},
+			{0.01, PeerLies, reply(noCode, "", "No such code")},
 			{0.01, PeerDefers, reply(451, "4.3.0", "Not now")},
 			{0.003, PeerStalls, stall},
 		},
@@ -62,44 +56,50 @@ func sickness() map[relaytest.Stage]odds {
 }
 
 // script is how a sick host answers.
-func (w *World) script(host string) func(relaytest.Step) relaytest.Answer {
-	sick := sickness()
+func (w *World) script(host string) func(relaytest.Step) answer {
+	sick, greylists := sickness(), w.chance(0.2)
 	// A host that has had enough of a connection says so in words that would
 	// be final on a new one.
-	tired := append(odds{{
-		0.05, PeerLimits,
-		func() relaytest.Answer { return relaytest.Reply(554, "5.7.0", "Too many messages") },
-	}}, sick[relaytest.Mail]...)
-	return func(s relaytest.Step) relaytest.Answer {
+	tired := append(
+		odds{{0.05, PeerLimits, reply(554, "5.7.0", "Too many messages")}},
+		sick[relaytest.Mail]...,
+	)
+	return func(s relaytest.Step) answer {
 		list := sick[s.Stage]
 		if s.Stage == relaytest.Mail && s.Transaction > 1 {
 			list = tired
 		}
-		answer, fault := w.draw(list)
+		a, fault := w.draw(append(w.moodAt(host, s.Stage), list...))
+		if greylists && fault == "" && s.Stage == relaytest.Rcpt && w.isNew(host, s.To) {
+			a, fault = reply(450, "4.7.1", "Greylisted, please try again later"), PeerGreylists
+		}
 		if fault != "" {
 			w.history.count(fault)
 		}
-		w.keep(host, s, fault)
-		return answer
+		if a.code == noCode {
+			w.setOdd(host, s.Session)
+		}
+		w.keep(host, s, a, fault)
+		return a
 	}
 }
 
 // draw chooses an answer.
-func (w *World) draw(list odds) (relaytest.Answer, Fault) {
+func (w *World) draw(list odds) (answer, Fault) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p := w.random.Float64()
 	for _, o := range list {
 		if p -= o.p; p < 0 && !w.calm {
-			return o.does(), o.fault
+			return o.says, o.fault
 		}
 	}
-	return relaytest.Answer{}, ""
+	return answer{}, ""
 }
 
 // keep writes down whom a host has refused for good: the recipient, or behind
 // the content all those that it had taken in the transaction.
-func (w *World) keep(host string, s relaytest.Step, f Fault) {
+func (w *World) keep(host string, s relaytest.Step, a answer, f Fault) {
 	key := transaction{host, s.Session, s.Transaction}
 	if s.Stage == relaytest.Rcpt {
 		w.history.note(s.To, key, s.Stage, f)
@@ -109,7 +109,7 @@ func (w *World) keep(host string, s relaytest.Step, f Fault) {
 		w.mu.Lock()
 		w.kept[key] = append(w.kept[key], s.To)
 		w.mu.Unlock()
-	case s.Stage == relaytest.Rcpt && f == PeerRefuses:
+	case s.Stage == relaytest.Rcpt && a.final(f):
 		w.history.refuse(s.To)
 	case s.Stage == relaytest.Content:
 		w.mu.Lock()
@@ -118,12 +118,26 @@ func (w *World) keep(host string, s relaytest.Step, f Fault) {
 		w.mu.Unlock()
 		for _, to := range list {
 			w.history.note(to, key, s.Stage, f)
-			if f == PeerRefuses {
+			if a.final(f) {
 				w.history.refuse(to)
 				w.history.refuseContent(to)
 			}
 		}
 	}
+}
+
+// setOdd notes that a host has lost step on a connection: what it says there
+// about others may not be understood.
+func (w *World) setOdd(host string, session int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.odd[transaction{host: host, session: session}] = true
+}
+
+func (w *World) isOdd(host string, session int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.odd[transaction{host: host, session: session}]
 }
 
 var errHandshake = errors.New("simtest: no handshake now")

@@ -2,6 +2,7 @@ package simtest
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -17,18 +18,28 @@ func (w *World) Run() Outcome {
 		defer close(raging)
 		w.rage(ctx)
 	}()
+	var attending sync.WaitGroup
+	attending.Go(func() { w.attend(ctx) })
 	w.send(context.Background())
+	w.bursts.Wait()
 	w.regrets.Wait()
 	stop()
 	<-raging
+	attending.Wait()
 	w.settle()
+	w.drain()
+	w.unthrottle()
 	w.drain()
 	log := w.readLog()
 	for i := range w.lives {
 		w.end(w.node(i))
 	}
 	w.check(log)
-	return Outcome{w.history.faults, len(w.history.sent), w.history.twice}
+	h := w.history
+	return Outcome{
+		Faults: h.faults, Recipients: len(h.sent), Twice: h.twice, Ahead: h.ahead,
+		Throttles: len(h.throttles),
+	}
 }
 
 // Outcome is what there was in a world.
@@ -38,6 +49,9 @@ type Outcome struct {
 	// Twice is how many copies were made once more because a node could not
 	// write them down.
 	Twice int
+	// Ahead is how many messages had come behind others before those were
+	// answered, and Throttles what the relays did by themselves.
+	Ahead, Throttles int
 }
 
 // drain waits until nothing is in the queue.

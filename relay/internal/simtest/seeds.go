@@ -32,6 +32,8 @@ func Seeds(t *testing.T, pkg string, p Plan, live func(*testing.T, Plan) *World)
 		o := simulate(t, pkg, p, live)
 		sum.Recipients += o.Recipients
 		sum.Twice += o.Twice
+		sum.Ahead += o.Ahead
+		sum.Throttles += o.Throttles
 		for kind, n := range o.Faults {
 			sum.Faults[kind] += n
 		}
@@ -48,6 +50,10 @@ func Seeds(t *testing.T, pkg string, p Plan, live func(*testing.T, Plan) *World)
 	if sum.Twice == 0 && p.Nodes > 1 && seeds > 2 {
 		t.Error("no node had handed over a copy that it could not write down")
 	}
+	if seeds > 2 && (sum.Ahead < 10*seeds || sum.Throttles < seeds) {
+		t.Errorf("%d messages went ahead, and there were %d throttles", sum.Ahead, sum.Throttles)
+	}
+	t.Logf("%d messages went ahead, and there were %d throttles", sum.Ahead, sum.Throttles)
 	t.Logf("%d recipients and %d faults in %v; %d copies were made again for want of the store",
 		sum.Recipients, all, time.Since(begun), sum.Twice)
 }

@@ -69,6 +69,7 @@ type World struct {
 	history *history
 	cert    tls.Certificate
 	hops    []string // addresses of those that may be out of order
+	names   []string // of the same
 	clients netip.Addr
 
 	mu     sync.Mutex
@@ -79,8 +80,14 @@ type World struct {
 	steps  []time.Duration // of the wall clocks, by node
 	next   int             // number of the next recipient
 	kept   map[transaction][]string
+	odd    map[transaction]bool // connections of which a host has lost track
+	moods  map[string]mood      // by host
+	grey   map[[2]string]time.Time
+
+	poison map[string]bool // recipients whose mail crashes the mailboxes
 
 	aimed   map[int]func() // by node: what happens when it has handed over a message
+	bursts  sync.WaitGroup
 	regrets sync.WaitGroup // of messages that are to be cancelled
 	mending sync.WaitGroup // of nodes that are out of order
 }
@@ -96,8 +103,11 @@ func New(t testing.TB, m Machine, p Plan) *World {
 		t: t, plan: p, machine: m, net: relaytest.NewNetwork(), dns: newZone(),
 		history: newHistory(), cert: certificate(t), clients: netip.MustParseAddr("10.9.0.1"),
 		random: rand.New(rand.NewPCG(p.Seed, 2)), kept: make(map[transaction][]string),
-		aimed: make(map[int]func()),
-		lives: make([]*life, max(p.Nodes, 1)), steps: make([]time.Duration, max(p.Nodes, 1)),
+		odd: make(map[transaction]bool), moods: make(map[string]mood),
+		grey:   make(map[[2]string]time.Time),
+		poison: make(map[string]bool),
+		aimed:  make(map[int]func()),
+		lives:  make([]*life, max(p.Nodes, 1)), steps: make([]time.Duration, max(p.Nodes, 1)),
 	}
 	w.host("mx."+goodDomain, "10.1.0.1:25", nil)
 	w.dns.MX(goodDomain, 10, "mx."+goodDomain)
@@ -117,11 +127,29 @@ func New(t testing.TB, m Machine, p Plan) *World {
 
 func (w *World) sickHost(name, address string) {
 	w.hops = append(w.hops, address)
-	w.host(name, address, w.script(name))
+	w.names = append(w.names, name)
+	if script := w.script(name); w.chance(0.25) {
+		w.host(name, address, script)
+	} else {
+		w.peer(name, address, script)
+	}
 }
 
-func (w *World) host(name, address string, script func(relaytest.Step) relaytest.Answer) {
-	h := &relaytest.Hop{Name: name, Address: address, Script: script, DSN: w.chance(0.5)}
+// peer is a host with ways of its own.
+func (w *World) peer(name, address string, script func(relaytest.Step) answer) {
+	p := &peer{world: w, name: name, address: address, script: script, ways: w.drawWays()}
+	if w.chance(0.3) {
+		p.tls = w.hopTLS()
+	}
+	p.start()
+	w.dns.Host(name, netip.MustParseAddrPort(address).Addr().String())
+}
+
+func (w *World) host(name, address string, script func(relaytest.Step) answer) {
+	h := &relaytest.Hop{Name: name, Address: address, DSN: w.chance(0.5)}
+	if script != nil {
+		h.Script = func(s relaytest.Step) relaytest.Answer { return script(s).hop() }
+	}
 	if script != nil && w.chance(0.6) {
 		h.TLS = w.hopTLS()
 	}
@@ -129,9 +157,10 @@ func (w *World) host(name, address string, script func(relaytest.Step) relaytest
 		node := nodeAt(m.Remote)
 		w.strike(node)
 		for _, to := range m.To {
-			w.history.take(
-				to, string(m.Content), taken{at: m.At, host: address, node: node, told: m.Told},
-			)
+			w.history.take(to, string(m.Content), taken{
+				at: m.At, from: m.From, host: address, node: node,
+				told: m.Told && !w.isOdd(name, m.Session),
+			})
 		}
 	}
 	h.Start(w.t, w.net)

@@ -74,7 +74,7 @@ func (m *machine) Mend() { m.disk.Fault(nil) }
 
 // TestSimulation runs whole relays over a failing disk.
 func TestSimulation(t *testing.T) {
-	plan := simtest.Plan{Messages: 300, Lasts: 30 * time.Minute, Durable: true}
+	plan := simtest.Plan{Messages: 200, Lasts: 30 * time.Minute, Durable: true}
 	simtest.Seeds(t, "./relay/spool/filespool", plan,
 		func(t *testing.T, p simtest.Plan) *simtest.World {
 			m := newMachine(t, p.Seed)

@@ -1,0 +1,110 @@
+package simtest_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// mutant is the relay with a promise broken on purpose.
+type mutant struct {
+	file    string
+	changes []string // what stands there, and what stands there instead
+	sees    string   // the history must show it so
+}
+
+func mutants() map[string]mutant {
+	return map[string]mutant{
+		"takes replies for those of the transaction behind": {
+			"../outbound/flight.go", []string{
+				"if v = t.touchDown(ctx, c, asked, v); c.dead || t.seat.owed == 0 {",
+				"if v, t.seat.owed = t.touchDown(ctx, c, asked, v), 0; true {",
+				"case t.misplaced(c, op, rep):", "case false:",
+				"case t.misplaced(c, delivery.OpRcpt, rep):", "case false:",
+				"(nobody || rep.class() != 2), t.misplaced(c, op, rep):", "false:",
+			}, "I1",
+		},
+		"sends chunks ahead without the proof": {
+			"../outbound/flight.go",
+			[]string{"t.seat.behind && c.skips && t.body.last", "t.seat.behind && t.body.last"},
+			"smuggled: ",
+		},
+		"sends further chunks without the proof": {
+			"../outbound/send.go", []string{"!c.ext.pipelining || !c.skips", "!c.ext.pipelining"},
+			"smuggled: ",
+		},
+		"tries at once what may have been taken": {
+			"../outbound/deliver.go",
+			[]string{
+				"v == broken && (t.ended || ctx.Err() != nil)", "v == broken && ctx.Err() != nil",
+			},
+			"I9: ",
+		},
+		"never ends a throttle": {
+			"../throttle/state.go",
+			[]string{"return !now.Before(s.ends())", "return false"},
+			"a throttle does not end",
+		},
+	}
+}
+
+// TestMutants sees that the simulation fails with a relay that is broken on
+// purpose.
+func TestMutants(t *testing.T) {
+	for name, m := range mutants() {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.Command(
+				"go", "test", "-overlay="+m.overlay(t), "-vet=off", "-count=1", "-failfast",
+				"-timeout=8m", "-run=^TestSimulation$", ".",
+			)
+			cmd.Env = append(os.Environ(), "SIMULATION_SEEDS=25", "SIMULATION_SEED=")
+			out, err := cmd.CombinedOutput()
+			if err == nil || !strings.Contains(string(out), m.sees) {
+				t.Errorf("the simulation does not see it: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// overlay has the go command build the mutant.
+func (m *mutant) overlay(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs(m.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := string(text)
+	for i := 0; i < len(m.changes); i += 2 {
+		if strings.Count(changed, m.changes[i]) != 1 {
+			t.Fatalf("%s has not one %q: break it in another way", m.file, m.changes[i])
+		}
+		changed = strings.Replace(changed, m.changes[i], m.changes[i+1], 1)
+	}
+	return write(t, "overlay.json", map[string]map[string]string{
+		"Replace": {path: write(t, "mutant.go", changed)},
+	})
+}
+
+// write writes a text, or JSON, and returns where it is.
+func write(t *testing.T, name string, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if text, ok := v.(string); ok {
+		b = []byte(text)
+	}
+	path := filepath.Join(t.TempDir(), name)
+	if err == nil {
+		err = os.WriteFile(path, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

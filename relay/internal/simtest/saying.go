@@ -1,0 +1,99 @@
+package simtest
+
+import (
+	"time"
+)
+
+// give gives the answer of a host that is sick.
+func (d *dialogue) give(a answer) error {
+	switch {
+	case a.stall:
+		_ = d.flush()
+		<-d.done
+		return errHungUp
+	case a.cut:
+		if d.world.chance(0.5) {
+			_ = d.flush()
+		}
+		return errHungUp
+	}
+	if err := d.say(a); err != nil {
+		return err
+	}
+	if a.code == 421 {
+		_ = d.flush()
+		return errHungUp
+	}
+	return nil
+}
+
+// say gives a reply: twice or not at all, if the peer loses step.
+func (d *dialogue) say(a answer) error {
+	line := a.line()
+	if d.losesStep(a) {
+		d.world.setOdd(d.name, d.step.Session)
+		if line += line; d.world.chance(0.3) {
+			line = ""
+		}
+	}
+	d.out = append(d.out, line...)
+	if d.replies--; d.replies == 0 {
+		d.world.history.count(PeerCuts)
+		_ = d.flush()
+		return errHungUp
+	}
+	if d.oneByOne {
+		return d.flush()
+	}
+	return nil
+}
+
+// losesStep tells that a reply comes twice or not at all. A peer does so only
+// when its replies have shown which is for what.
+func (d *dialogue) losesStep(a answer) bool {
+	w := d.world
+	if d.messages == 0 || a.code == 354 || a.code == 421 || w.isCalm() || !w.chance(0.004) {
+		return false
+	}
+	w.history.count(PeerLosesStep)
+	return true
+}
+
+// flush writes the replies that there are. What they tell of is told then.
+func (d *dialogue) flush() error {
+	if len(d.out) == 0 {
+		return nil
+	}
+	time.Sleep(d.latency)
+	out, copies := d.out, d.copies
+	d.out, d.copies = d.out[:0], nil
+	if d.octets >= 0 && len(out) > d.octets {
+		d.world.history.count(PeerCuts)
+		_, _ = d.conn.Write(out[:d.octets])
+		return errHungUp
+	}
+	if d.octets >= 0 {
+		d.octets -= len(out)
+	}
+	if err := d.write(out); err != nil {
+		return err
+	}
+	if !d.world.isOdd(d.name, d.step.Session) {
+		d.world.history.tell(copies)
+	}
+	return nil
+}
+
+// write writes replies at once or in pieces.
+func (d *dialogue) write(b []byte) error {
+	for d.pieces && len(b) > 1 && d.world.chance(0.5) {
+		n := 1 + d.world.below(len(b)-1)
+		if _, err := d.conn.Write(b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+		time.Sleep(d.world.between(0, 20*time.Millisecond))
+	}
+	_, err := d.conn.Write(b)
+	return err
+}
