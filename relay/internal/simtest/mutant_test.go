@@ -56,17 +56,30 @@ func mutants() map[string]mutant {
 func TestMutants(t *testing.T) {
 	for name, m := range mutants() {
 		t.Run(name, func(t *testing.T) {
-			cmd := exec.Command(
-				"go", "test", "-overlay="+m.overlay(t), "-vet=off", "-count=1", "-failfast",
-				"-timeout=8m", "-run=^TestSimulation$", ".",
-			)
-			cmd.Env = append(os.Environ(), "SIMULATION_SEEDS=25", "SIMULATION_SEED=")
-			out, err := cmd.CombinedOutput()
-			if err == nil || !strings.Contains(string(out), m.sees) {
-				t.Errorf("the simulation does not see it: %v\n%s", err, out)
+			out := m.run(t)
+			if !strings.Contains(out, m.sees) { // the first that it sees may be another
+				out = m.run(t)
+			}
+			if !strings.Contains(out, m.sees) {
+				t.Errorf("the simulation does not see it:\n%s", out)
 			}
 		})
 	}
+}
+
+// run lives through worlds of the mutant until one fails.
+func (m *mutant) run(t *testing.T) string {
+	t.Helper()
+	cmd := exec.Command(
+		"go", "test", "-overlay="+m.overlay(t), "-vet=off", "-count=1", "-failfast",
+		"-timeout=8m", "-run=^TestSimulation$", ".",
+	)
+	cmd.Env = append(os.Environ(), "SIMULATION_SEEDS=25", "SIMULATION_SEED=")
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Logf("no world has failed")
+	}
+	return string(out)
 }
 
 // overlay has the go command build the mutant.
