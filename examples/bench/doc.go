@@ -32,8 +32,8 @@
 //     mount namespace of theirs
 //   - dkim: the gateway signs by itself, Postfix by opendkim, whose time and
 //     memory count as Postfix's; RSA with 2048 bits
-//   - tls: STARTTLS on both sides, a new session for each message that comes in,
-//     by the key exchange that both servers know
+//   - tls: STARTTLS on both sides, a new session for each message that comes
+//     in, by the key exchange that both servers know
 //   - streams: the gateway divides the mail into 1,000 streams, which Postfix
 //     does not have
 //   - queued, idle: a next hop that is down; sessions that say nothing, of the
