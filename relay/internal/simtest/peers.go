@@ -76,7 +76,7 @@ func (w *World) script(host string) func(relaytest.Step) answer {
 		if fault != "" {
 			w.history.count(fault)
 		}
-		if a.code == noCode {
+		if a.code == noCode || a.code == 421 || a.cut || a.stall {
 			w.setOdd(host, s.Session)
 		}
 		w.keep(host, s, a, fault)
@@ -126,8 +126,8 @@ func (w *World) keep(host string, s relaytest.Step, a answer, f Fault) {
 	}
 }
 
-// setOdd notes that a host has lost step on a connection: what it says there
-// about others may not be understood.
+// setOdd notes that a host has lost step on a connection, or ends it: what it
+// says there about others is not heard.
 func (w *World) setOdd(host string, session int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
