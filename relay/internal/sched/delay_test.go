@@ -19,11 +19,14 @@ import (
 // sender has queued very many messages, and a provider is slow.
 func TestDelayOfOthersIsBounded(t *testing.T) {
 	for name, tt := range map[string]struct {
-		stream bool
-		many   int
+		stream        bool
+		many, domains int
 	}{
-		"a stream to one domain": {true, 100_000},
-		"a sender to one domain": {false, 40_000},
+		"a stream to one domain":  {true, 100_000, 1},
+		"a stream to 50 domains":  {true, 100_000, 50},
+		"a stream to 500 domains": {true, 40_000, 500},
+		"a sender to one domain":  {false, 40_000, 1},
+		"a sender to 5 domains":   {false, 40_000, 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var idle, loaded time.Duration
@@ -40,8 +43,8 @@ func TestDelayOfOthersIsBounded(t *testing.T) {
 					k := spool.Key{Route: "mx/out", Domain: fmt.Sprint("slow", i%40)}
 					load(t, store, fmt.Sprint("user", i%20), k)
 				}
-				for range tt.many {
-					k := spool.Key{Route: "mx/out", Domain: "many"}
+				for i := range tt.many {
+					k := spool.Key{Route: "mx/out", Domain: fmt.Sprint("many", i%tt.domains)}
 					if tt.stream {
 						k.Stream = "news"
 					}

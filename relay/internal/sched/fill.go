@@ -58,6 +58,7 @@ func (s *Scheduler) fillDry(ctx, work context.Context) {
 		got[s.sites.get(l.Delivery.Key)]++
 		s.take(work, l, now)
 	}
+	s.startWaiting(work)
 	for r, n := range got {
 		r.skipped = n >= request.MaxPerKey // or nothing more is due
 	}
@@ -85,24 +86,29 @@ func (s *Scheduler) wantDry(now time.Time) (map[*site]int, spool.LeaseRequest) {
 		}
 		got[r], r.emptied = 0, 0
 		keys = r.appendKeys(keys)
-		ample = r.appendAmple(ample)
+		ample = r.appendAmple(ample, r.each())
 		total, each = total+n, min(each, n)
 	}
 	s.dry, s.busy = s.dry[:0], keys
 	return got, spool.LeaseRequest{Max: total, Only: keys, Busy: ample, MaxPerKey: each}
 }
 
-// appendAmple appends the keys of streams that need nothing more now. A site
-// with very many keys is left out.
-func (r *site) appendAmple(keys []spool.Key) []spool.Key {
+// appendAmple appends the keys of streams of which enough waits for the site, so
+// that the others are asked for. A site with very many keys is left out.
+func (r *site) appendAmple(keys []spool.Key, enough int) []spool.Key {
 	if len(r.keys) > aheadMost {
 		return keys
 	}
-	r.ample(r.each(), func(v *stream) {
-		for _, e := range r.keys {
-			keys = append(keys, spool.Key{Route: e.key.Route, Domain: e.key.Domain, Stream: v.name})
+	for name, q := range r.queues {
+		if name.stream == "" || len(q.list) < max(enough, q.weight) {
+			continue
 		}
-	})
+		for _, e := range r.keys {
+			keys = append(
+				keys, spool.Key{Route: e.key.Route, Domain: e.key.Domain, Stream: name.stream},
+			)
+		}
+	}
 	return keys
 }
 
@@ -127,6 +133,7 @@ func (s *Scheduler) fillOpen(ctx, work context.Context) time.Duration {
 		for i := range leased.Leases {
 			s.take(work, &leased.Leases[i], now)
 		}
+		s.startWaiting(work)
 		looked += len(leased.Leases)
 		back = len(s.back.list) - back
 		switch {
@@ -173,9 +180,9 @@ func (s *Scheduler) fillLocal(ctx, work context.Context) time.Duration {
 	return wait
 }
 
-// markBusy collects the keys of sites that can take nothing now, and the routes
-// that are left to others. It returns when the first site that rests wakes, and
-// how much each of the others can take.
+// markBusy collects the keys of sites that can take nothing now, or no more of
+// some streams, and the routes that are left to others. It returns when the
+// first site that rests wakes, and how much each of the others can take.
 func (s *Scheduler) markBusy(now time.Time) (rest time.Duration, each int) {
 	each = slowStart
 	s.busy = s.busy[:0]
@@ -186,24 +193,42 @@ func (s *Scheduler) markBusy(now time.Time) (rest time.Duration, each int) {
 			rest = min(rest, opens)
 		}
 		n := s.sites.capacity(r, &s.places, more, now)
-		if r.skipped = n <= 0; r.skipped {
-			s.busy = r.appendKeys(s.busy)
-		} else {
+		if r.skipped = n <= 0; !r.skipped {
 			r.emptied = 0
 			each = min(each, n)
+		}
+		switch {
+		case r.skipped && r.mayTakeOthers():
+			s.busy = r.appendAmple(s.busy, 1)
+		case r.skipped:
+			s.busy = r.appendKeys(s.busy)
 		}
 	})
 	return rest, each
 }
 
+// mayTakeOthers reports whether something of other streams may wait for a site
+// beside what does.
+func (r *site) mayTakeOthers() bool {
+	if r.waiting == 0 || r.waiting >= r.ahead() || len(r.keys) > aheadMost {
+		return false
+	}
+	for name := range r.queues {
+		if name.stream == "" { // a store leaves all streams out, or none
+			return false
+		}
+	}
+	return true
+}
+
 // more is how many deliveries may be leased ahead now, of all sites: so many
 // that at most twice as many wait as there are free places.
 func (s *Scheduler) more() int {
-	return min(2*s.places.free(), inAll-s.places.active) - s.behind
+	return min(2*s.places.free(), inAll-s.places.active) - s.lanes.waiting
 }
 
-// take begins a delivery that was leased, or finds something else to do with
-// it.
+// take has a delivery that was leased wait for its turn, or finds something else
+// to do with it.
 func (s *Scheduler) take(work context.Context, l *spool.Lease, now time.Time) {
 	if !s.hold(l) || s.leave(l, now) {
 		return
@@ -213,38 +238,56 @@ func (s *Scheduler) take(work context.Context, l *spool.Lease, now time.Time) {
 		return
 	}
 	r := s.sites.get(l.Delivery.Key)
-	if r.waiting > 0 || s.sites.room(r, &s.places, now) <= 0 && r.waits(now) {
-		if r.waiting < r.ahead() {
-			s.wait(l, r)
-			return
-		}
+	var o Owner
+	if !r.local {
+		o = s.cfg.Owner(l)
 	}
-	s.begin(work, l, r, now)
+	if !s.wait(l, r, o, now) {
+		s.begin(work, l, r, o, now)
+	}
 }
 
-// wait has a delivery wait for its turn at its site.
-func (s *Scheduler) wait(l *spool.Lease, r *site) {
+// wait has a delivery wait for its turn, if there is room for it.
+func (s *Scheduler) wait(l *spool.Lease, r *site, o Owner, now time.Time) bool {
+	name, all := laneOf(l, o), s.more()+s.lanes.waiting
+	switch {
+	case r.waiting >= r.ahead() || s.lanes.waiting >= all:
+		return false
+	case s.lanes.has(name) >= s.lanes.part(all):
+		return false
+	case s.sites.room(r, &s.places, now) <= 0 && !r.waits(now):
+		return false
+	case s.places.full(r, o.Connector) != nil && !s.places.goOn(o.Connector, now):
+		return false
+	}
 	if r.waiting == 0 {
 		s.ahead = append(s.ahead, r)
 	}
-	r.push(r.stream(s.cfg.Stream, r.Site, l.Delivery.Key.Stream), l)
-	s.behind++
+	v := r.stream(s.cfg.Stream, r.Site, l.Delivery.Key.Stream)
+	s.lanes.push(name, r, v.weight, waiting{l, o})
+	r.by = o.Connector
+	return true
 }
 
-// startWaiting begins what was leased ahead, as far as there is room. Each time
-// another site is the first.
+// startWaiting begins what was leased ahead, as far as there is room, in the
+// order of turns. What waits for a site or a connector on which nothing ends
+// goes back.
 func (s *Scheduler) startWaiting(work context.Context) {
+	if s.lanes.waiting == 0 {
+		return
+	}
 	now := time.Now()
-	if n := len(s.ahead); n > 1 {
-		first := s.ahead[0]
-		copy(s.ahead, s.ahead[1:])
-		s.ahead[n-1] = first
+	ready := func(q *queue) bool { return s.ready(work, q, now) }
+	begin := func(q *queue) {
+		w := s.lanes.pop(q)
+		s.begin(work, w.lease, q.site, w.owner, now)
+	}
+	for s.lanes.serve(ready, begin) {
 	}
 	kept, gone := s.ahead[:0], s.gone[:0]
 	for _, r := range s.ahead {
-		s.serve(work, r, now)
-		if !r.waits(now) {
-			s.returnWaiting(r)
+		if !r.waits(now) && !s.places.goOn(r.by, now) {
+			s.returnWaiting(r, now)
 		}
 		if r.waiting > 0 {
 			kept = append(kept, r)
@@ -262,32 +305,44 @@ func (s *Scheduler) startWaiting(work context.Context) {
 	s.gone = gone[:0]
 }
 
-// serve begins what waits for a site, its streams in turn.
-func (s *Scheduler) serve(work context.Context, r *site, now time.Time) {
-	for r.waiting > 0 && s.sites.room(r, &s.places, now) > 0 {
-		l := r.pop()
-		s.behind--
-		if s.leases.lost(l.Delivery.ID) {
-			s.leases.drop(l.Delivery.ID)
-			continue
+// ready reports whether the first delivery of a queue can begin. It takes away
+// those before it that cannot wait here.
+func (s *Scheduler) ready(work context.Context, q *queue, now time.Time) bool {
+	for r := q.site; len(q.list) > 0; {
+		w := &q.list[0]
+		switch {
+		case s.leases.lost(w.lease.Delivery.ID):
+			s.leases.drop(w.lease.Delivery.ID)
+			s.lanes.pop(q)
+		case s.sites.room(r, &s.places, now) <= 0:
+			if opens := r.opens(now); opens > 0 {
+				s.pace.soon(opens)
+			}
+			return false
+		default:
+			return s.places.full(r, w.owner.Connector) == nil
 		}
-		s.begin(work, l, r, now)
 	}
-	if opens := r.opens(now); r.waiting > 0 && opens > 0 {
-		s.pace.soon(opens)
-	}
+	return false
 }
 
-// returnWaiting gives back what was leased ahead.
-func (s *Scheduler) returnWaiting(r *site) {
-	s.behind -= r.waiting
-	for _, l := range r.clear() {
-		s.giveBack(l, 0)
+// returnWaiting gives back what was leased ahead. It comes again at once, unless
+// it is places that are missing.
+func (s *Scheduler) returnWaiting(r *site, now time.Time) {
+	by := s.places.full(r, r.by)
+	for _, w := range s.lanes.clear(r) {
+		wait := time.Duration(0)
+		if by != nil {
+			wait = by.turn(now)
+		}
+		s.giveBack(w.lease, wait)
 	}
 }
 
 // begin starts an attempt, or gives back what is kept from that.
-func (s *Scheduler) begin(work context.Context, l *spool.Lease, r *site, now time.Time) {
+func (s *Scheduler) begin(
+	work context.Context, l *spool.Lease, r *site, o Owner, now time.Time,
+) {
 	if s.rests(work, l, r, now) {
 		return
 	}
@@ -303,7 +358,7 @@ func (s *Scheduler) begin(work context.Context, l *spool.Lease, r *site, now tim
 	}
 	var w owners
 	if !r.local {
-		w = s.places.ownersOf(l, s.cfg.Owner(l))
+		w = s.places.ownersOf(l, o)
 	}
 	if by := s.places.keptBy(r, w); by != nil {
 		s.places.release(w)

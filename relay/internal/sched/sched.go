@@ -25,8 +25,8 @@ type Scheduler struct {
 	sites  sites
 	others elsewhere
 	asked  time.Time // when the store was last asked
-	ahead  []*site   // those with deliveries waiting
-	behind int       // deliveries waiting, of all sites
+	lanes  lanes     // deliveries waiting
+	ahead  []*site   // those that they wait for
 	dry    []*site   // those that were passed over and can take more
 	dryFor time.Time // since when
 	gone   []*site   // scratch for startWaiting
@@ -163,7 +163,9 @@ func (s *Scheduler) windDown() {
 	}
 	s.sweep.waiting = nil
 	for _, r := range s.ahead {
-		s.returnWaiting(r)
+		for _, w := range s.lanes.clear(r) {
+			s.giveBack(w.lease, 0)
+		}
 	}
 	s.ahead = nil
 	s.flush()

@@ -162,6 +162,32 @@ func (p *places) spare(r *site, now time.Time) int {
 	return max(1-r.active, (times*left-r.active)/(times+1))
 }
 
+// full returns the group that has no place left for what a connector is to send
+// to a site, or nil.
+func (p *places) full(r *site, connector string) *group {
+	if r.local {
+		if p.active >= p.bounds.all {
+			return &r.group
+		}
+		return nil
+	}
+	free := p.free()
+	c := p.groups[key{'c', connector}]
+	switch {
+	case free <= 0:
+		return &p.bounds.taken
+	case c != nil && c.active >= p.bounds.one(2*free):
+		return c
+	}
+	return nil
+}
+
+// goOn reports whether places of a connector have come free of late.
+func (p *places) goOn(connector string, now time.Time) bool {
+	c := p.groups[key{'c', connector}]
+	return c != nil && now.Sub(c.done) < aheadFor
+}
+
 // keptBy returns the group whose bound keeps a delivery of a site that has room
 // from being begun, or nil.
 func (p *places) keptBy(r *site, w owners) *group {

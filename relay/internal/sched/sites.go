@@ -251,8 +251,8 @@ func (r *site) ahead() int {
 	if each == aheadLeast {
 		n = max(each, r.limit)
 	}
-	if len(r.streams) > 1 {
-		n += each * len(r.streams)
+	if len(r.queues) > 1 {
+		n += each * len(r.queues)
 	}
 	return min(n, aheadMost)
 }
@@ -262,7 +262,7 @@ func (r *site) ahead() int {
 // no more is asked for; of several each is to have something when its turn
 // comes.
 func (t *sites) capacity(r *site, p *places, more int, now time.Time) int {
-	if w := r.waiting; w > 0 && !r.lacks() && (len(r.streams) < 2 || 2*w > r.ahead()) {
+	if w := r.waiting; w > 0 && !r.lacks() && (len(r.queues) < 2 || 2*w > r.ahead()) {
 		return 0
 	}
 	n := max(0, t.room(r, p, now)-r.waiting)
