@@ -181,6 +181,9 @@ type LeaseRequest struct {
 	// NotRoutes are routes of which nothing is wanted now, whatever the rest of
 	// the key, also if Only has it.
 	NotRoutes []string
+	// NotStreams are streams of which nothing is wanted now, whatever the rest
+	// of the key, also if Only has it; empty is the stream without a name.
+	NotStreams []string
 	// MaxPerKey bounds what this call hands out of one key, each stream for
 	// itself. Defaults to 0, no bound.
 	MaxPerKey int

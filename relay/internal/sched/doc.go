@@ -1,6 +1,6 @@
 // Package sched leases due deliveries from the spool and hands them to workers:
-// bounded overall, for each site and for each owner, fair between sites and
-// between the streams of a site, and careful with sites that do not answer.
+// bounded overall, for each site and for each owner, fair between streams and
+// between sites, and careful with sites that do not answer.
 //
 // A key is what the store keeps deliveries by. A [Site] is where a key leads:
 // the mail exchangers of its domain, or a route that has none. [Config].Site
@@ -44,30 +44,39 @@
 // [Throttles].Until or the limit of a stream keeps back goes to the store, for
 // a second, and a millisecond for each that is kept back already.
 //
-// # Streams
+// # Lanes
 //
-// What was leased ahead for a site waits in lines, one for each stream, which
-// take turns by deficit round robin: a turn is worth the weight of the stream,
-// and a delivery costs one, and another one for each 64 KiB. Sites take turns
-// as well. So that no line is empty when its turn comes, the store is asked
-// again when half of them has gone, or as many lines are empty as are not, and
-// of no stream that has plenty.
+// What was leased and waits for its turn is in lanes, one for each stream, and
+// one for each origin of mail without a stream. They take turns by deficit
+// round robin, over all sites: a turn is worth the weight of the stream, and a
+// delivery costs one, and another one for each 64 KiB. A lane passes over what
+// has no room at its site, and its sites take turns. So nobody's mail waits for
+// a place behind all that somebody else has queued, wherever that goes.
+//
+// So that a lane has something when its turn comes, the store is asked again
+// when half of what waits for a site has gone, or as many of its lanes are
+// empty as are not; of no stream that has plenty there, nor of one that has its
+// part of all that may wait ([spool.LeaseRequest].NotStreams). A store knows no
+// origins: among those, what is due first is leased first.
 //
 // # What waits
 //
 // A delivery holds a place only while its attempt goes on. Deliveries of a site
 // that has no room are not leased, unless its attempts go on to end: then up to
 // as many as may be under way on it are leased ahead, or eight, and eight more
-// for each of several streams, 64 at most; of all sites together twice as many
-// as there are free places, and with those under way 20,000. More would be
-// others' to deliver, where several processes share the store, and cost a
-// renewal each. What waits so while nothing ends for a second goes back to the
-// store, unless only a rate keeps it: then what goes in a minute is leased
-// ahead, or two, so that streams have their turns at a slow rate as well. One
-// that somebody else's bound keeps from beginning goes back to the store at
-// once, for a hundredth of a second to 15 seconds: each such bound sends those
-// it keeps back in a row, so that looking at them again costs little however
-// many they are.
+// for each of several lanes, 64 at most, and of a slow site no more than end in
+// a second; of all sites together twice as many as there are free places, of
+// which each lane has a part, and one in any case, and with those under way
+// 20,000. More would be others' to deliver, where several processes share the
+// store, and cost a renewal each.
+//
+// What waits so while nothing ends for a second, at its site and of its
+// connector, goes back to the store, unless only a rate keeps it: then what
+// goes in a minute is leased ahead, or two, so that lanes have their turns at a
+// slow rate as well. One that somebody else's bound keeps from beginning goes
+// back to the store at once, for a hundredth of a second to 15 seconds: each
+// such bound sends those it keeps back in a row, so that looking at them again
+// costs little however many they are.
 //
 // No step looks at all sites that are known, but only at those that have
 // something under way or waiting, or no room.

@@ -125,6 +125,7 @@ func (s *Scheduler) fillOpen(ctx, work context.Context) time.Duration {
 		}
 		leased, err := s.lease(ctx, spool.LeaseRequest{
 			Max: want, Busy: s.busy, NotRoutes: s.not, MaxPerKey: each,
+			NotStreams: s.lanes.fullStreams(s.more() + s.lanes.waiting),
 		})
 		if err != nil {
 			return storeWait
@@ -250,11 +251,13 @@ func (s *Scheduler) take(work context.Context, l *spool.Lease, now time.Time) {
 // wait has a delivery wait for its turn, if there is room for it.
 func (s *Scheduler) wait(l *spool.Lease, r *site, o Owner, now time.Time) bool {
 	name, all := laneOf(l, o), s.more()+s.lanes.waiting
+	mine := s.lanes.has(name)
 	switch {
-	case r.waiting >= r.ahead() || s.lanes.waiting >= all:
+	case mine == 0 && s.lanes.waiting < 2*all: // each lane may have one
+	case r.waiting >= r.ahead() || s.lanes.waiting >= all || mine >= s.lanes.part(all):
 		return false
-	case s.lanes.has(name) >= s.lanes.part(all):
-		return false
+	}
+	switch {
 	case s.sites.room(r, &s.places, now) <= 0 && !r.waits(now):
 		return false
 	case s.places.full(r, o.Connector) != nil && !s.places.goOn(o.Connector, now):

@@ -69,6 +69,18 @@ func (t *lanes) has(name laneName) int {
 // one's mail is to find some.
 func (t *lanes) part(all int) int { return max(1, 3*all/(3+len(t.turns))) }
 
+// fullStreams are the streams that have all that they may of so many places in
+// the lanes.
+func (t *lanes) fullStreams(all int) (list []string) {
+	part := t.part(all)
+	for _, n := range t.turns {
+		if n.name.stream != "" && n.waiting >= part {
+			list = append(list, n.name.stream)
+		}
+	}
+	return list
+}
+
 // push puts a delivery behind the others of its lane and site.
 func (t *lanes) push(name laneName, r *site, weight int, w waiting) {
 	n := t.byName[name]

@@ -10,7 +10,7 @@ const (
 // line is what waits for a site, and its streams.
 type line struct {
 	waiting int
-	emptied int                // lanes that have run dry since the store was asked
+	emptied int // lanes that have run dry since the store was asked
 	queues  map[laneName]*queue
 	streams map[string]*stream // with something under way, or a limit
 	keep    int                // streams, before idle ones are forgotten

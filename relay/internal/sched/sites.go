@@ -231,10 +231,13 @@ func (r *site) paced(now time.Time) bool {
 // waits tells whether deliveries may be leased ahead for a site.
 func (r *site) waits(now time.Time) bool { return r.goesOn(now) || r.paced(now) }
 
-// each is how many deliveries of a stream are worth having ahead: few where a
-// rate lets few through.
+// each is how many deliveries of a stream are worth having ahead: few where few
+// end in a second, or a rate lets few through.
 func (r *site) each() int {
 	n := aheadLeast
+	if r.gap > 0 {
+		n = min(n, int(aheadFor/r.gap))
+	}
 	for _, g := range r.gates {
 		if g.Every > 0 {
 			n = min(n, int(aheadRate/g.Every))
@@ -251,8 +254,8 @@ func (r *site) ahead() int {
 	if each == aheadLeast {
 		n = max(each, r.limit)
 	}
-	if len(r.queues) > 1 {
-		n += each * len(r.queues)
+	if lanes := max(len(r.queues), len(r.streams)); lanes > 1 {
+		n += each * lanes
 	}
 	return min(n, aheadMost)
 }
@@ -262,7 +265,7 @@ func (r *site) ahead() int {
 // no more is asked for; of several each is to have something when its turn
 // comes.
 func (t *sites) capacity(r *site, p *places, more int, now time.Time) int {
-	if w := r.waiting; w > 0 && !r.lacks() && (len(r.queues) < 2 || 2*w > r.ahead()) {
+	if w := r.waiting; w > 0 && !r.lacks() && (max(len(r.queues), len(r.streams)) < 2 || 2*w > r.ahead()) {
 		return 0
 	}
 	n := max(0, t.room(r, p, now)-r.waiting)

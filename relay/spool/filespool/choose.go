@@ -101,7 +101,7 @@ func (c *chooser) choose() {
 		if !c.wanted(n) {
 			return
 		}
-		if c.full(n) {
+		if c.isLeftOut(n) || c.full(n) {
 			c.putAside(n)
 			continue
 		}
@@ -135,6 +135,12 @@ func (c *chooser) wanted(n uint32) bool {
 	}
 	c.soonest(time.Duration(max(due, c.now) - c.now))
 	return false
+}
+
+// isLeftOut reports whether a line is of a stream of which nothing is wanted.
+func (c *chooser) isLeftOut(n uint32) bool {
+	return len(c.r.NotStreams) > 0 &&
+		slices.Contains(c.r.NotStreams, c.x.lines.get(n).stream.Value())
 }
 
 // full reports whether the request wants no more of a key, of which there is

@@ -80,7 +80,8 @@ func (p *picker) choose() {
 	t := p.lines
 	for len(t.order) > 0 {
 		l := t.order[0]
-		if slices.Contains(p.r.NotRoutes, l.key.Route) {
+		if slices.Contains(p.r.NotRoutes, l.key.Route) ||
+			slices.Contains(p.r.NotStreams, l.key.Stream) {
 			p.putAside(l)
 			continue
 		}

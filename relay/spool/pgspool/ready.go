@@ -142,15 +142,16 @@ func (s keySet) has(k spool.Key) bool {
 type wanted struct {
 	only, busy keySet
 	not        []string // routes
+	streams    []string // that are not
 }
 
 func wantedOf(q *spool.LeaseRequest) wanted {
-	return wanted{setOf(q.Only), setOf(q.Busy), q.NotRoutes}
+	return wanted{setOf(q.Only), setOf(q.Busy), q.NotRoutes, q.NotStreams}
 }
 
 func (w wanted) has(k spool.Key) bool {
 	return !w.busy.has(k) && (len(w.only) == 0 || w.only.has(k)) &&
-		!slices.Contains(w.not, k.Route)
+		!slices.Contains(w.not, k.Route) && !slices.Contains(w.streams, k.Stream)
 }
 
 // asked is a key that the server is asked about.

@@ -33,6 +33,7 @@ func (w *twin) lease() {
 	w.request(spool.LeaseRequest{
 		Max: 1 + w.rand.IntN(20), Only: w.keysOf(3), Busy: w.keysOf(4),
 		MaxPerKey: w.rand.IntN(4), NotRoutes: []string{"", "a", "b"}[w.rand.IntN(3):][:1],
+		NotStreams: []string{"none", "", "news"}[w.rand.IntN(3):][:1],
 	})
 }
 
@@ -83,7 +84,7 @@ func asksFor(q *spool.LeaseRequest, k spool.Key) bool {
 			slices.Contains(list, spool.Key{Route: k.Route, Domain: k.Domain})
 	}
 	return !has(q.Busy) && (len(q.Only) == 0 || has(q.Only)) &&
-		!slices.Contains(q.NotRoutes, k.Route)
+		!slices.Contains(q.NotRoutes, k.Route) && !slices.Contains(q.NotStreams, k.Stream)
 }
 
 // ripe is what can be handed out.

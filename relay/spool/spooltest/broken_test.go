@@ -44,6 +44,9 @@ func broken() map[string]struct {
 		"ignores routes": {
 			func() spool.Store { return ignoresRoutes{mem()} }, []string{"LeaseKeys"},
 		},
+		"ignores streams": {
+			func() spool.Store { return ignoresStreams{mem()} }, []string{"LeaseKeys"},
+		},
 		"forgets holds": {
 			func() spool.Store { return forgetsHolds{mem()} }, []string{"Hold", "Poison"},
 		},
@@ -225,6 +228,15 @@ func (b *countsTokens) Settle(ctx context.Context, s spool.Settlement) error {
 	s.Token = b.real[s.Token]
 	b.mu.Unlock()
 	return b.Store.Settle(ctx, s)
+}
+
+type ignoresStreams struct{ *memspool.Store }
+
+func (b ignoresStreams) Lease(
+	ctx context.Context, r spool.LeaseRequest,
+) (spool.Leased, error) {
+	r.NotStreams = nil
+	return b.Store.Lease(ctx, r)
 }
 
 // leasesTwice hands out some deliveries a second time.

@@ -130,7 +130,13 @@ func (s *suite) leaseKeys() {
 	want(spool.LeaseRequest{Only: all[3:], NotRoutes: []string{"mx/other"}})
 	want(spool.LeaseRequest{Busy: all[3:4], NotRoutes: out})
 	s.wantWait(spool.LeaseRequest{NotRoutes: append(out, "mx/other")}, -1)
-	want(spool.LeaseRequest{}, 0, 2)
+	want(spool.LeaseRequest{NotStreams: []string{"news"}})
+	s.wantWait(spool.LeaseRequest{NotStreams: []string{"news"}}, -1)
+	put()
+	want(spool.LeaseRequest{NotStreams: []string{"news", "a.example"}}, 1, 1)
+	want(spool.LeaseRequest{NotStreams: []string{"", "a.example"}, MaxPerKey: 1}, 0, 2, 3)
+	want(spool.LeaseRequest{Only: all[4:], NotStreams: []string{"news"}}, 4, 4)
+	want(spool.LeaseRequest{}, 0, 0, 2, 2, 3)
 }
 
 // leaseStreams hands out something of each stream of a route and domain,

@@ -146,7 +146,7 @@ func (s *suite) checkLeased(r *spool.LeaseRequest, list []spool.Lease) {
 		}
 		k := l.Delivery.Key
 		if among(r.Busy, k) || len(r.Only) > 0 && !among(r.Only, k) ||
-			slices.Contains(r.NotRoutes, k.Route) {
+			slices.Contains(r.NotRoutes, k.Route) || slices.Contains(r.NotStreams, k.Stream) {
 			s.Fatalf("leased %+v, which was not wanted", k)
 		}
 		if perKey[k]++; r.MaxPerKey > 0 && perKey[k] > r.MaxPerKey {
