@@ -93,8 +93,8 @@ func (s *Scheduler) wantDry(now time.Time) (map[*site]int, spool.LeaseRequest) {
 	return got, spool.LeaseRequest{Max: total, Only: keys, Busy: ample, MaxPerKey: each}
 }
 
-// appendAmple appends the keys of streams of which enough waits for the site, so
-// that the others are asked for. A site with very many keys is left out.
+// appendAmple appends the keys of streams of which enough waits for the site,
+// so that the others are asked for. A site with very many keys is left out.
 func (r *site) appendAmple(keys []spool.Key, enough int) []spool.Key {
 	if len(r.keys) > aheadMost {
 		return keys
@@ -228,8 +228,8 @@ func (s *Scheduler) more() int {
 	return min(2*s.places.free(), inAll-s.places.active) - s.lanes.waiting
 }
 
-// take has a delivery that was leased wait for its turn, or finds something else
-// to do with it.
+// take has a delivery that was leased wait for its turn, or finds something
+// else to do with it.
 func (s *Scheduler) take(work context.Context, l *spool.Lease, now time.Time) {
 	if !s.hold(l) || s.leave(l, now) {
 		return
@@ -329,8 +329,8 @@ func (s *Scheduler) ready(work context.Context, q *queue, now time.Time) bool {
 	return false
 }
 
-// returnWaiting gives back what was leased ahead. It comes again at once, unless
-// it is places that are missing.
+// returnWaiting gives back what was leased ahead. It comes again at once,
+// unless it is places that are missing.
 func (s *Scheduler) returnWaiting(r *site, now time.Time) {
 	by := s.places.full(r, r.by)
 	for _, w := range s.lanes.clear(r) {

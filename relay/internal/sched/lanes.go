@@ -149,8 +149,8 @@ func (t *lanes) clear(r *site) (list []waiting) {
 }
 
 // serve gives each lane its turn, and reports whether another round may begin
-// more. ready tells whether the first delivery of a queue can begin now, and may
-// take it away; begin takes and begins it.
+// more. ready tells whether the first delivery of a queue can begin now, and
+// may take it away; begin takes and begins it.
 func (t *lanes) serve(ready func(*queue) bool, begin func(*queue)) (again bool) {
 	for i, left := 0, len(t.turns); left > 0 && i < len(t.turns); left-- {
 		n := t.turns[i]

@@ -246,6 +246,9 @@ func (r *site) each() int {
 	return max(n, 1)
 }
 
+// lanes is how many have something under way or waiting.
+func (r *site) lanes() int { return max(len(r.queues), len(r.streams)) }
+
 // ahead is how many deliveries of a site may be leased ahead: more where
 // several streams have to take turns.
 func (r *site) ahead() int {
@@ -254,7 +257,7 @@ func (r *site) ahead() int {
 	if each == aheadLeast {
 		n = max(each, r.limit)
 	}
-	if lanes := max(len(r.queues), len(r.streams)); lanes > 1 {
+	if lanes := r.lanes(); lanes > 1 {
 		n += each * lanes
 	}
 	return min(n, aheadMost)
@@ -265,7 +268,7 @@ func (r *site) ahead() int {
 // no more is asked for; of several each is to have something when its turn
 // comes.
 func (t *sites) capacity(r *site, p *places, more int, now time.Time) int {
-	if w := r.waiting; w > 0 && !r.lacks() && (max(len(r.queues), len(r.streams)) < 2 || 2*w > r.ahead()) {
+	if w := r.waiting; w > 0 && !r.lacks() && (r.lanes() < 2 || 2*w > r.ahead()) {
 		return 0
 	}
 	n := max(0, t.room(r, p, now)-r.waiting)
