@@ -175,11 +175,9 @@
 // seen to take; when it refuses for its rate it gets half, then one more for as
 // many successes as it has places.
 //
-// Streams take turns for each place that comes free, each for as much as its
-// Weight says, large messages less often, and so do the senders of mail without
-// a stream: what one has queued holds up nobody else's. Shaping bounds
-// connections and rates of sites, providers, sources and streams; relays that
-// share a store take a part each.
+// Streams take turns for each free place, each for as much as its Weight says,
+// and so do senders of mail without one. Shaping bounds connections and rates
+// of sites, providers, sources and streams; relays on one store share them.
 //
 // # Throttling
 //
