@@ -27,14 +27,12 @@ func (d *dialogue) give(a answer) error {
 	return nil
 }
 
-// say gives a reply: twice or not at all, if the peer loses step.
+// say gives a reply: twice, if the peer loses step.
 func (d *dialogue) say(a answer) error {
 	line := a.line()
 	if d.losesStep(a) {
 		d.world.setOdd(d.name, d.step.Session)
-		if line += line; d.world.chance(0.3) {
-			line = ""
-		}
+		line += line
 	}
 	d.out = append(d.out, line...)
 	if d.replies--; d.replies == 0 {
@@ -48,7 +46,7 @@ func (d *dialogue) say(a answer) error {
 	return nil
 }
 
-// losesStep tells that a reply comes twice or not at all. A peer does so only
+// losesStep tells that a reply comes twice. A peer does so only
 // when its replies have shown which is for what.
 func (d *dialogue) losesStep(a answer) bool {
 	w := d.world
