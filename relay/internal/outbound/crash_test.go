@@ -16,9 +16,11 @@ import (
 // delivery.
 var crashes = map[string]func(){
 	"panic":   func() { panic("out of content") },
-	"nil map": func() { map[string]int(nil)["x"]++ },
+	"no map":  func() { fill(nil) },
 	"Goexit":  runtime.Goexit,
 }
+
+func fill(m map[string]int) { m["x"]++ }
 
 // crashing is content that crashes when it is read: the first block is good.
 type crashing struct {

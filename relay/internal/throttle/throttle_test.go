@@ -125,7 +125,7 @@ func TestRateIsHalvedAgainAfterAWhileOnly(t *testing.T) {
 		if w.early(place, bounce.RateLimited) != nil {
 			t.Error("halved twice at once")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		again := w.early(place, bounce.RateLimited)
 		if again == nil || again.ID != first.ID || again.Share != .25 || again.Times != 2 {
 			t.Fatalf("%+v", again)

@@ -43,16 +43,6 @@ func (h *heap[T]) fix(i int) {
 	}
 }
 
-// build orders the items anew.
-func (h *heap[T]) build() {
-	for i := len(h.items)/2 - 1; i >= 0; i-- {
-		h.down(i)
-	}
-	for i, item := range h.items {
-		h.put(i, item)
-	}
-}
-
 func (h *heap[T]) put(i int, item T) {
 	h.items[i] = item
 	if h.moved != nil {
