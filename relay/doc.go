@@ -135,7 +135,7 @@
 // row the copies are set aside: [event.Poisoned] tells of each, the log has the
 // stack, the sender is told of the delay at once. They are not tried again and
 // do not expire, until [Relay.Reschedule] releases or [Relay.Cancel] removes
-// them. The List of a [spool.Manager] finds them by [spool.StatePoison]. Package
+// them. List of a [spool.Manager] finds them by [spool.StatePoison]. Package
 // delivery has the rest, under Crashes.
 //
 // # Reports

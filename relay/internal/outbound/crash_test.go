@@ -15,9 +15,9 @@ import (
 // crashes are the ways in which what the application has given may end a
 // delivery.
 var crashes = map[string]func(){
-	"panic":   func() { panic("out of content") },
-	"no map":  func() { fill(nil) },
-	"Goexit":  runtime.Goexit,
+	"panic":  func() { panic("out of content") },
+	"no map": func() { fill(nil) },
+	"Goexit": runtime.Goexit,
 }
 
 func fill(m map[string]int) { m["x"]++ }
