@@ -133,10 +133,9 @@
 // An attempt crashes when something of the application's panics in it: a
 // Transport, Mailboxes, the Resolver, Dial, the Signer of a key. After two in a
 // row the copies are set aside: [event.Poisoned] tells of each, the log has the
-// stack, the sender is told of the delay at once. They are not tried again and
-// do not expire, until [Relay.Reschedule] releases or [Relay.Cancel] removes
-// them. List of a [spool.Manager] finds them by [spool.StatePoison]. Package
-// delivery has the rest, under Crashes.
+// stack, the sender is told at once. They neither expire nor are tried again
+// until [Relay.Reschedule] releases or [Relay.Cancel] removes them; the List of
+// a [spool.Manager] has them. Package delivery has the rest, under Crashes.
 //
 // # Reports
 //
