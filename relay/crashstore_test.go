@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,6 +61,7 @@ func TestCrashingStoreHoldsNobodyUp(t *testing.T) {
 func holdNobodyUp(t *testing.T, crash func()) {
 	const bad, good = 12, 40
 	var poison [bad]string
+	var known sync.Mutex // held until they are
 	cfg := relay.Config{
 		Hostname: "relay.example.test", Dial: willing, Resolver: delivery.StandardResolver(nil),
 		SendConnectors: []*connector.SendConnector{{
@@ -68,7 +70,10 @@ func holdNobodyUp(t *testing.T, crash func()) {
 		}},
 	}
 	store := &unreadable{Store: memspool.New(nil), open: func(id spool.ID) error {
-		for _, p := range poison {
+		known.Lock()
+		list := poison
+		known.Unlock()
+		for _, p := range list {
 			if id.String() == p {
 				crash()
 			}
@@ -79,9 +84,11 @@ func holdNobodyUp(t *testing.T, crash func()) {
 	cfg.Spool, cfg.Events = store, events.add
 	r := run(t, cfg)
 	began := time.Now()
+	known.Lock()
 	for i := range poison {
 		poison[i] = submit(t, r, "app@example.test", "x@a.test")
 	}
+	known.Unlock()
 	for range good {
 		submit(t, r, "app@example.test", "x@b.test")
 	}
