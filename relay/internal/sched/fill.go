@@ -87,7 +87,7 @@ func (s *Scheduler) wantDry(now time.Time) (map[*site]int, spool.LeaseRequest) {
 		got[r], r.emptied = 0, 0
 		keys = r.appendKeys(keys)
 		ample = r.appendAmple(ample, r.each())
-		total, each = total+n, min(each, n)
+		total, each = total+n, min(each, n, r.perLane())
 	}
 	s.dry, s.busy = s.dry[:0], keys
 	return got, spool.LeaseRequest{Max: total, Only: keys, Busy: ample, MaxPerKey: each}
@@ -196,7 +196,7 @@ func (s *Scheduler) markBusy(now time.Time) (rest time.Duration, each int) {
 		n := s.sites.capacity(r, &s.places, more, now)
 		if r.skipped = n <= 0; !r.skipped {
 			r.emptied = 0
-			each = min(each, n)
+			each = min(each, n, r.perLane())
 		}
 		switch {
 		case r.skipped && r.mayTakeOthers():

@@ -31,6 +31,17 @@ type lane struct {
 	inTurn  bool // it has been given what its weight says
 }
 
+// line is what waits for a site.
+type line struct {
+	waiting int
+	emptied int // lanes that have run dry since the store was asked
+	queues  map[laneName]*queue
+}
+
+// lacks tells that as many lanes have run dry as have something waiting: they
+// would miss their turns.
+func (n *line) lacks() bool { return n.emptied > 0 && n.emptied >= len(n.queues) }
+
 // queue is what of a lane waits for a site.
 type queue struct {
 	lane   *lane

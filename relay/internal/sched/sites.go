@@ -20,6 +20,7 @@ type site struct {
 	Site
 	group
 	line
+	streams
 	control
 	local   bool
 	by      string   // the connector of what was begun last
@@ -247,18 +248,31 @@ func (r *site) each() int {
 }
 
 // lanes is how many have something under way or waiting.
-func (r *site) lanes() int { return max(len(r.queues), len(r.streams)) }
+func (r *site) lanes() int { return max(len(r.queues), len(r.streams.byName)) }
+
+// perLane is how many deliveries of a lane are worth asking for at once: more
+// would leave no room for other lanes.
+func (r *site) perLane() int {
+	each := r.each()
+	if each == aheadLeast && r.lanes() < 2 {
+		return aheadMost
+	}
+	for _, v := range r.byName {
+		each = max(each, 2*v.weight)
+	}
+	return each
+}
 
 // ahead is how many deliveries of a site may be leased ahead: more where
-// several streams have to take turns.
+// several lanes have to take turns.
 func (r *site) ahead() int {
 	each := r.each()
-	n := 2 * each // one stream would hide the others
+	n := 2 * each // one lane would hide the others
 	if each == aheadLeast {
 		n = max(each, r.limit)
 	}
 	if lanes := r.lanes(); lanes > 1 {
-		n += each * lanes
+		n += lanes * r.perLane()
 	}
 	return min(n, aheadMost)
 }

@@ -7,13 +7,11 @@ const (
 	aheadMost  = 64 // leased ahead of a site
 )
 
-// line is what waits for a site, and its streams.
-type line struct {
-	waiting int
-	emptied int // lanes that have run dry since the store was asked
-	queues  map[laneName]*queue
-	streams map[string]*stream // with something under way, or a limit
-	keep    int                // streams, before idle ones are forgotten
+// streams are those of a site that have something under way or waiting, or a
+// limit.
+type streams struct {
+	byName map[string]*stream
+	keep   int // before idle ones are forgotten
 }
 
 // stream is that of a site.
@@ -26,44 +24,40 @@ type stream struct {
 }
 
 // stream returns that of a delivery.
-func (n *line) stream(of func(Site, string) (int, Limit), s Site, name string) *stream {
-	v := n.streams[name]
+func (n *streams) stream(of func(Site, string) (int, Limit), s Site, name string) *stream {
+	v := n.byName[name]
 	if v == nil {
-		if n.streams == nil {
-			n.streams = make(map[string]*stream)
+		if n.byName == nil {
+			n.byName = make(map[string]*stream)
 		}
-		if len(n.streams) >= max(n.keep, aheadMost) {
+		if len(n.byName) >= max(n.keep, aheadMost) {
 			n.forgetStreams()
 		}
 		v = &stream{name: name}
 		v.weight, v.Limit = of(s, name)
 		v.weight = max(v.weight, 1)
-		n.streams[name] = v
+		n.byName[name] = v
 	}
 	return v
 }
 
 // forgetStreams drops those of which nothing would be lost.
-func (n *line) forgetStreams() {
+func (n *streams) forgetStreams() {
 	now := time.Now()
-	for name, v := range n.streams {
+	for name, v := range n.byName {
 		if v.quiet(now) {
-			delete(n.streams, name)
+			delete(n.byName, name)
 		}
 	}
-	n.keep = 2 * len(n.streams)
+	n.keep = 2 * len(n.byName)
 }
 
 // left forgets a stream of which nothing would be lost.
-func (n *line) left(v *stream, now time.Time) {
+func (n *streams) left(v *stream, now time.Time) {
 	if v.quiet(now) {
-		delete(n.streams, v.name)
+		delete(n.byName, v.name)
 	}
 }
-
-// lacks tells that as many lanes have run dry as have something waiting: they
-// would miss their turns.
-func (n *line) lacks() bool { return n.emptied > 0 && n.emptied >= len(n.queues) }
 
 // keep is how long a delivery is kept back by the limit of its stream; 0 if it
 // is not.
