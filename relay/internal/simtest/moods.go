@@ -18,11 +18,6 @@ const (
 	grey   = time.Minute // for which a host greylists
 )
 
-var (
-	noGreylisting = time.Minute
-	greylisting   = reply(450, "4.7.1", "Greylisted, please try again later")
-)
-
 // grudges are what hosts say in a mood, in words that name its class. Those at
 // a connection and a sender may pass: nobody would know whom they are for.
 func grudges() map[Fault]map[relaytest.Stage]odds {
