@@ -36,9 +36,11 @@ func (c *control) learn(l Lesson, roof, active int, now time.Time) {
 	switch {
 	case !c.reached:
 		c.fail(now)
-	case l.Class == bounce.RateLimited || l.Class == bounce.System:
+	case l.Class == bounce.RateLimited:
 		c.failures, c.until = 0, time.Time{}
 		c.halve(active)
+	case l.Class == bounce.System: // of some mail only, it may be
+		c.failures, c.until = 0, time.Time{}
 	default:
 		c.failures, c.until = 0, time.Time{}
 		c.grow(roof)

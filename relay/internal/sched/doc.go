@@ -29,9 +29,9 @@
 // # A site
 //
 // A site begins with five places and gains one with each success, up to
-// [Config].RouteLimit (slow start). When it refuses for its rate or for being
-// too busy ([bounce.RateLimited], [bounce.System]) its places are halved, once
-// for all that were under way together; from then on it gains one for as many
+// [Config].RouteLimit (slow start). When it refuses for its rate
+// ([bounce.RateLimited]) its places are halved, once for all that were under
+// way together; from then on it gains one for as many
 // successes as it has places. When its next hop cannot be reached several times
 // in a row the site rests for a while (cool-off), then a single delivery tries
 // it.

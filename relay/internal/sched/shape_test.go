@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/postern-mail/postern/relay/bounce"
 	"github.com/postern-mail/postern/relay/internal/sched"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
@@ -249,33 +248,6 @@ func TestSiteOfAKeyMayChange(t *testing.T) {
 			t.Errorf("the rest took %v at one site that takes 10 a second", d)
 		}
 	})
-}
-
-// A site that refuses for its rate gets half as much, once for all that were
-// under way, and then more again step by step.
-func TestRefusalsForTheRateHalve(t *testing.T) {
-	for _, class := range []bounce.Class{bounce.RateLimited, bounce.System} {
-		synctest.Test(t, func(t *testing.T) {
-			c := newTally(func(*spool.Lease) string { return "" })
-			refused := 0
-			c.says = func(active int) sched.Lesson {
-				if active > 16 {
-					refused++
-					return sched.Lesson{Class: class}
-				}
-				return sched.Lesson{}
-			}
-			streams(t, c, "app", "a", 5000, 0)
-			c.run(t, 30*time.Second, limitOf(50))
-			if refused == 0 || refused > 300 {
-				t.Errorf("%s: %d refusals", class, refused)
-			}
-			// Never far below half of 16: 100 a second at 10 on average.
-			if n := c.count[""]; n < 3000 {
-				t.Errorf("%s: %d delivered in 30 seconds", class, n)
-			}
-		})
-	}
 }
 
 // Limits of connections and rates are kept, whatever they are for.
