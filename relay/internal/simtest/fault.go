@@ -12,7 +12,6 @@ const (
 	PeerDefers    Fault = "peer defers"
 	PeerRefuses   Fault = "peer refuses"
 	PeerGreylists Fault = "peer greylists"
-	PeerLosesStep Fault = "peer loses step"
 	HostSlows     Fault = "host limits the rate"
 	HostBlocks    Fault = "host blocks the relay"
 	HostDoubts    Fault = "host doubts the sender"
@@ -39,7 +38,7 @@ const (
 func faults() []Fault {
 	return []Fault{
 		PeerStalls, PeerCuts, PeerLies, PeerLimits, PeerDefers, PeerRefuses, PeerGreylists,
-		PeerLosesStep, HostSlows, HostBlocks, HostDoubts, Poison, NetworkCuts,
+		HostSlows, HostBlocks, HostDoubts, Poison, NetworkCuts,
 		NetworkStops, DNSErrs, TLSChanges, MailboxFails, ClientLeaves, DiskFails, DiskScarce,
 		DiskFull, DiskForgets, ProcessDies, ProcessStops, StoreCut,
 		Restart, Reload, ClockSteps,

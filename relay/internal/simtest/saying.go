@@ -27,14 +27,9 @@ func (d *dialogue) give(a answer) error {
 	return nil
 }
 
-// say gives a reply: twice, if the peer loses step.
+// say gives a reply.
 func (d *dialogue) say(a answer) error {
-	line := a.line()
-	if d.losesStep(a) {
-		d.world.setOdd(d.name, d.step.Session)
-		line += line
-	}
-	d.out = append(d.out, line...)
+	d.out = append(d.out, a.line()...)
 	if d.replies--; d.replies == 0 {
 		d.world.history.count(PeerCuts)
 		_ = d.flush()
@@ -44,17 +39,6 @@ func (d *dialogue) say(a answer) error {
 		return d.flush()
 	}
 	return nil
-}
-
-// losesStep tells that a reply comes twice. A peer does so only
-// when its replies have shown which is for what.
-func (d *dialogue) losesStep(a answer) bool {
-	w := d.world
-	if d.messages == 0 || a.code == 354 || a.code == 421 || w.isCalm() || !w.chance(0.004) {
-		return false
-	}
-	w.history.count(PeerLosesStep)
-	return true
 }
 
 // flush writes the replies that there are. What they tell of is told then.
