@@ -3,6 +3,7 @@ package connector_test
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/postern-mail/postern/connector"
@@ -19,10 +20,14 @@ func ExampleNextHop() {
 	fmt.Println(hop, hop.WithDefaults().Port, hop.Validate())
 	hop.TLS = connector.TLSOpportunistic
 	hop.TLSDomain = ""
-	fmt.Println(hop.Validate())
+	lines := strings.NewReplacer("; ", "\n", " and ", "\nand ", ", or", ",\nor")
+	fmt.Println(lines.Replace(hop.Validate().Error()))
 	// Output:
 	// smtp1.example.net, smtp2.example.net:587 25 <nil>
-	// Username: the password would go to whoever answers; set TLS to DomainValidation and TLSDomain to the name in the smart host's certificate, or set AllowUnverifiedAuth
+	// Username: the password would go to whoever answers
+	// set TLS to DomainValidation
+	// and TLSDomain to the name in the smart host's certificate,
+	// or set AllowUnverifiedAuth
 }
 
 // Connections that are made from one of the host's addresses, and kept longer
