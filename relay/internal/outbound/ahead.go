@@ -155,9 +155,13 @@ func (p *pool) timed(h *places, c *conn, s *seat) {
 	}
 }
 
-// withdraw leaves a connection on which nothing was said.
+// withdraw leaves a connection on which nothing was said. Replies to those in
+// front that have left would be taken for the answers to whoever comes next.
 func (p *pool) withdraw(c *conn, s *seat) {
 	p.mu.Lock()
+	if s.debt > 0 {
+		c.bad.Store(true)
+	}
 	i := slices.Index(c.order.behind, s)
 	if i >= 0 {
 		c.order.behind = slices.Delete(c.order.behind, i, i+1)

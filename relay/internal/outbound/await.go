@@ -69,6 +69,9 @@ func (t *transaction) turned(ctx context.Context, c *conn, mine bool) (verdict, 
 		return broken, false
 	}
 	s.behind = false
+	if ctx.Err() != nil { // it ended before there was anything to interrupt
+		return t.stop(ctx, c, delivery.OpData, ctx.Err()), false
+	}
 	if c.bad.Load() && !t.ended {
 		return t.stop(ctx, c, delivery.OpMail, errEnding), false
 	}

@@ -190,6 +190,7 @@ func (c *Client) run(ctx context.Context, cn *conn, t *transaction) verdict {
 	stop := context.AfterFunc(ctx, func() { c.pool.interrupt(cn, s, use) })
 	v := t.run(ctx, cn)
 	stopped := stop()
+	s.uses.Add(1) // what comes of it later is nobody's business any more
 	c.learn(cn, t, v, known)
 	if c.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
 		c.log(ctx, cn, t, v)

@@ -34,7 +34,9 @@ type turns interface {
 // for one.
 type seat struct {
 	// word brings a connection, or leave to make one; to whom is ahead, the
-	// reading turn, or nil for a connection that broke.
+	// reading turn, or nil for a connection that broke. It has room for both:
+	// the turn may come before the connection is taken, and who brings it holds
+	// everybody's lock.
 	word       chan *conn
 	timer      *time.Timer
 	uses       atomic.Uint32
@@ -51,7 +53,7 @@ type seat struct {
 // stand makes a seat ready for a connection.
 func (s *seat) stand() {
 	if s.word == nil {
-		s.word = make(chan *conn, 1)
+		s.word = make(chan *conn, 2)
 	}
 	s.uses.Add(1)
 	s.behind, s.gone, s.sent = false, false, false
