@@ -1,6 +1,7 @@
 package filespool
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -51,19 +52,16 @@ func (d *Damage) attrs() []any {
 
 const savedSuffix = ".damaged"
 
-// mend tells whether p has the checksum want, if need be after putting right
-// the one byte that was wrong: a checksum tells which that is. It takes no byte
-// for wrong that is zero with all that follows, as an unfinished write leaves
-// them.
-func mend(p []byte, want uint32) bool {
+// wrongByte finds the byte of p that is wrong, and which of its bits, if p has
+// the checksum want but for one byte: a checksum tells which that is. No bits
+// are wrong if p is as it should be.
+func wrongByte(p []byte, want uint32) (at int, bits byte, ok bool) {
 	s := sum(p) ^ want // what the wrong byte has done to the checksum
 	if s == 0 {
-		return true
+		return 0, 0, true
 	}
 	table := castagnoli()
-	zeros := true
 	for at := len(p) - 1; at >= 0; at-- {
-		zeros = zeros && p[at] == 0
 		// Go back by one byte: the upper bits of an entry are those of no
 		// other.
 		e := 0
@@ -72,21 +70,61 @@ func mend(p []byte, want uint32) bool {
 		}
 		s ^= table[e]
 		if s == 0 {
-			if !zeros {
-				p[at] ^= byte(e)
-			}
-			return !zeros
+			return at, byte(e), true
 		}
 		s = s<<8 | uint32(e)
 	}
-	return false
+	return 0, 0, false
 }
 
-// mendSealed is mend for what ends with its own checksum.
-func mendSealed(b []byte) bool { return mend(b, sum(make([]byte, 4))) }
+// wrongWritten is wrongByte for the first n bytes of b, which may not have been
+// written to their end. That leaves zeros: no byte is taken for wrong that is
+// zero with all of b that follows.
+func wrongWritten(b []byte, n int, want uint32) (at int, bits byte, ok bool) {
+	at, bits, ok = wrongByte(b[:n], want)
+	if bits != 0 && len(bytes.TrimRight(b[at:], "\x00")) == 0 {
+		return 0, 0, false
+	}
+	return at, bits, ok
+}
 
-// mendHeader is mend for the header of a record.
-func mendHeader(b []byte) bool { return mendSealed(b[:headerSize]) }
+// mend tells whether p has the checksum want, if need be after putting right
+// the one byte that was wrong.
+func mend(p []byte, want uint32) bool {
+	at, bits, ok := wrongByte(p, want)
+	return ok && putRight(p, at, bits)
+}
+
+// mendWritten is mend for what may not have been written to its end, as
+// wrongWritten is told of it.
+func mendWritten(b []byte, n int, want uint32) bool {
+	at, bits, ok := wrongWritten(b, n, want)
+	return ok && putRight(b[:n], at, bits)
+}
+
+// mendMost is the length up to which a checksum names no other byte than the
+// wrong one: where two bytes change it in the same way, they are at least
+// 190,235 bytes apart.
+const mendMost = 190_000
+
+// putRight changes the bits of a byte, unless p is so long that another may be
+// the one that is wrong.
+func putRight(p []byte, at int, bits byte) bool {
+	if bits == 0 {
+		return true
+	}
+	if len(p) > mendMost {
+		return false
+	}
+	p[at] ^= bits
+	return true
+}
+
+// sealed is the checksum of what ends with its own.
+func sealed() uint32 { return sum(make([]byte, 4)) }
+
+// mendSealed is mend for what ends with its own checksum.
+func mendSealed(b []byte) bool { return mend(b, sealed()) }
 
 // save keeps a copy of a part of a file of the log beside it. It returns the
 // name of the copy, or nothing if it could not be made.

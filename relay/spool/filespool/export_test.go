@@ -96,9 +96,18 @@ func (s *Store) Flush() {
 
 // SetVersion makes a record one of another version.
 func SetVersion(segment []byte, at int, v byte) {
+	setHeader(segment, at, func(h *header) { h.version = v })
+}
+
+// SetBatch makes a record one with n before it in its batch.
+func SetBatch(segment []byte, at int, n uint32) {
+	setHeader(segment, at, func(h *header) { h.batch = n })
+}
+
+func setHeader(segment []byte, at int, f func(h *header)) {
 	var h header
 	h.parse(segment[at:])
-	h.version = v
+	f(&h)
 	h.put(segment[at:])
 }
 

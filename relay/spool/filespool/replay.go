@@ -211,15 +211,18 @@ func (p *replay) enterWhole() (int, error) {
 		if r.torn {
 			return i, nil
 		}
-		n := int64(r.content)
-		buf = slices.Grow(buf[:0], int(n))[:n]
-		_, err := p.g.file.ReadAt(buf, r.at+headerSize+int64(r.meta))
-		p.s.recovery.Read += n
+		n := int(r.content)
+		buf = slices.Grow(buf[:0], n+behind)[:n+behind]
+		k, err := p.g.file.ReadAt(buf, r.at+headerSize+int64(r.meta))
+		p.s.recovery.Read += int64(k)
 		if err != nil && err != io.EOF {
 			return i, err
 		}
+		if k < n {
+			return i, nil
+		}
 		// One wrong byte is damage, which whoever reads the content is told of.
-		if err != nil || !mend(buf, r.contentSum) {
+		if _, _, ok := wrongWritten(buf[:k], n, r.contentSum); !ok {
 			return i, nil
 		}
 		p.enter(&r.found)

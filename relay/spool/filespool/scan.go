@@ -78,8 +78,20 @@ func (v *scan) header(off int64) (h header, ok bool) {
 // mendHeader puts right one wrong byte of the header at off.
 func (v *scan) mendHeader(off int64) bool {
 	var h header
-	b := v.window(off, headerSize)
-	return len(b) == headerSize && !h.parse(b) && mendHeader(b)
+	b := v.window(off, headerSize+behind)
+	return len(b) >= headerSize && !h.parse(b) && v.mend(b, headerSize, sealed())
+}
+
+// behind is how much is looked at behind what may not be written to its end.
+// Each batch is followed by as many zeros, unless the file ends there.
+const behind = headerSize
+
+// mend puts right one wrong byte of the first n bytes of b.
+func (v *scan) mend(b []byte, n int, want uint32) bool {
+	if v.exact {
+		return mend(b[:n], want) // all of it was written
+	}
+	return mendWritten(b, n, want)
 }
 
 // next returns the next whole record.
@@ -95,9 +107,10 @@ func (v *scan) next() (found, bool) {
 		h, ok := v.header(v.at)
 		what, whole := "not a record", (*header)(nil)
 		if ok {
-			body := v.window(v.at+headerSize, int(h.meta))
+			b, n := v.window(v.at+headerSize, int(h.meta)+behind), int(h.meta)
+			body := b[:min(n, len(b))]
 			mended = mended || sum(body) != h.metaSum
-			if len(body) == int(h.meta) && mend(body, h.metaSum) {
+			if len(body) == n && v.mend(b, n, h.metaSum) {
 				if mended && v.mended != nil {
 					v.mended(v.at, v.at+h.size())
 				}
@@ -170,11 +183,9 @@ func (v *scan) end(what string, h *header) {
 		v.report(v.at, v.limit, what, h)
 		return
 	}
-	// Each batch is followed by zeros as long as a header, unless the file ends
-	// there.
 	to := v.limit
 	if v.reused {
-		to = min(v.at+headerSize, to)
+		to = min(v.at+behind, to)
 	}
 	var end int64
 	end, v.err = dataEnd(v.file, v.at, to)

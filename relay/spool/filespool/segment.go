@@ -25,7 +25,7 @@ func (g *segment) read(l loc, n int64, buf *[]byte) (h header, rest []byte, err 
 		return h, nil, fmt.Errorf("filespool: read log: %w", err)
 	}
 	rest = b[headerSize:]
-	if !(h.parse(b) || mendHeader(b) && h.parse(b)) || h.segment != g.number ||
+	if !(h.parse(b) || mendSealed(b[:headerSize]) && h.parse(b)) || h.segment != g.number ||
 		h.meta != l.meta || !mend(rest[:l.meta], h.metaSum) {
 		return h, nil, ErrDamaged
 	}
