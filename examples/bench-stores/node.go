@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/connector"
-	"github.com/postern-mail/postern/examples/internal/smtpload"
+	"github.com/postern-mail/postern/examples/internal/loopback"
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -33,7 +33,7 @@ func startNode(ctx context.Context, store, sink string, events bool) (*node, err
 	if err != nil {
 		return nil, err
 	}
-	addr, err := freeAddr()
+	addr, err := loopback.FreeAddr()
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func startNode(ctx context.Context, store, sink string, events bool) (*node, err
 	if err := n.cmd.Start(); err != nil {
 		return nil, err
 	}
-	if err := smtpload.AwaitPort(ctx, addr); err != nil {
+	if err := loopback.Await(ctx, addr); err != nil {
 		return nil, errors.Join(err, n.stop())
 	}
 	return n, nil

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/postern-mail/postern/examples/internal/loopback"
 	"github.com/postern-mail/postern/examples/internal/smtpload"
 )
 
@@ -29,7 +30,7 @@ func (b *bench) nodes() scenario {
 
 // nodesOn sends mail through n relays with one queue.
 func (b *bench) nodesOn(ctx context.Context, n int, load smtpload.Load) (f figures, err error) {
-	sinkAddr, err := freeAddr()
+	sinkAddr, err := loopback.FreeAddr()
 	if err != nil {
 		return nil, err
 	}

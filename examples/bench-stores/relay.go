@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 
+	"github.com/postern-mail/postern/examples/internal/loopback"
 	"github.com/postern-mail/postern/examples/internal/postfix"
 	"github.com/postern-mail/postern/examples/internal/smtpload"
 )
@@ -85,7 +86,7 @@ func (b *bench) postfix(ctx context.Context, sink string) (mta, string, func() e
 		return nil, "", nil, err
 	}
 	clean := func() error { return os.RemoveAll(dir) }
-	addr, err := freeAddr()
+	addr, err := loopback.FreeAddr()
 	if err != nil {
 		return nil, "", nil, errors.Join(err, clean())
 	}
@@ -103,20 +104,11 @@ func (b *bench) postfix(ctx context.Context, sink string) (mta, string, func() e
 	return mailer{s}, addr, clean, nil
 }
 
-// freeAddr is a free address of this machine.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
 // relayThrough sends mail through one relay.
 func (b *bench) relayThrough(
 	ctx context.Context, start starter, load smtpload.Load,
 ) (f figures, err error) {
-	sinkAddr, err := freeAddr()
+	sinkAddr, err := loopback.FreeAddr()
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/examples/internal/proc"
-	"github.com/postern-mail/postern/examples/internal/smtpsink"
 )
 
 // What is told of a start with a full queue.
@@ -89,12 +88,13 @@ func (b *bench) startWith(
 	ctx context.Context, dir string, deliveries, domains, streams, measured int,
 ) (got figures, err error) {
 	a := &arrivals{want: int64(measured), done: make(chan struct{})}
-	h, err := b.exchange(dir, a.note)
+	c := comparison{own: true, nextHop: nextHop{mx: true}}
+	h, err := b.open(ctx, c, dir, a.note)
 	if err != nil {
 		return got, err
 	}
 	defer h.close()
-	set, err := h.ready(comparison{nextHop: nextHop{mx: true}})
+	set, err := h.ready(c)
 	if err != nil {
 		return got, err
 	}
@@ -139,24 +139,4 @@ func (b *bench) startWith(
 	got[firstMail] = first.Sub(begin).Seconds()
 	got[rate] = float64(measured-1) / last.Sub(first).Seconds()
 	return got, nil
-}
-
-// exchange starts the mail exchangers of all domains.
-func (b *bench) exchange(dir string, received func([]string)) (_ *hop, err error) {
-	h := &hop{id: b.identity}
-	defer func() {
-		if err != nil {
-			h.close()
-		}
-	}()
-	config := smtpsink.Config{Keywords: keywords(), Received: received}
-	if err := h.exchangers(dir, &config); err != nil {
-		return nil, err
-	}
-	s, err := smtpsink.Start(config)
-	if err != nil {
-		return nil, err
-	}
-	h.sink, h.addr, h.closes = s, s.Addr(), append(h.closes, s.Stop)
-	return h, nil
 }

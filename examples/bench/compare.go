@@ -86,7 +86,7 @@ const settle = 500 * time.Millisecond
 func (b *bench) measure(
 	ctx context.Context, c comparison, name, dir string,
 ) (f figures, err error) {
-	hop, err := b.open(ctx, c, dir)
+	hop, err := b.open(ctx, c, dir, nil)
 	if err != nil {
 		return f, err
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postern-mail/postern/examples/internal/delay"
+	"github.com/postern-mail/postern/examples/internal/loopback"
 	"github.com/postern-mail/postern/examples/internal/smtpsink"
 )
 
@@ -54,57 +54,33 @@ const slowHost = "127.54.2.1"
 func stalledHost(i int) string { return "127.54.1." + strconv.Itoa(i+1) }
 
 // crowdHosts starts all of them. Those of the trickle are 50 ms away.
-func (b *bench) crowdHosts(dir string, received func([]string)) (_ *hop, err error) {
-	h := &hop{id: b.identity}
-	defer func() {
-		if err != nil {
-			h.close()
+func (b *bench) crowdHosts(dir string, received func(recipients []string)) (*hop, error) {
+	return b.newHop(func(h *hop) (err error) {
+		if h.addr, err = loopback.FreeAddr(); err != nil {
+			return err
 		}
-	}()
-	free, err := freeAddr()
-	if err != nil {
-		return nil, err
-	}
-	_, port, _ := net.SplitHostPort(free)
-	h.addr = free
-	at := func(host string) string { return net.JoinHostPort(host, port) }
-	var quiet []string
-	for i := range stalled {
-		quiet = append(quiet, at(stalledHost(i)))
-	}
-	near, err := h.sinkOf(smtpsink.Config{Keywords: keywords(), Received: received})
-	if err == nil {
-		_, err = h.sinkOf(smtpsink.Config{Addrs: quiet, Silent: true})
-	}
-	if err == nil {
-		_, err = h.sinkOf(smtpsink.Config{
-			Addrs: []string{at(slowHost)}, Keywords: keywords(), Think: slowAnswer,
-		})
-	}
-	if err != nil {
-		return nil, err
-	}
-	var addrs []string
-	for _, host := range exchangerHosts() {
-		addrs = append(addrs, at(host))
-	}
-	p, err := delay.Start(near.Addr(), oneWay, addrs...)
-	if err != nil {
-		return nil, err
-	}
-	h.closes = append(h.closes, p.Stop)
-	stop, resolv, err := startZone(dir, crowdPlaces)
-	if err == nil {
-		h.resolv, h.closes = resolv, append(h.closes, stop)
-	}
-	return h, err
-}
-
-// sinkOf starts a sink that ends with h.
-func (h *hop) sinkOf(c smtpsink.Config) (*smtpsink.Sink, error) {
-	s, err := smtpsink.Start(c)
-	if err == nil {
-		h.closes = append(h.closes, s.Stop)
-	}
-	return s, err
+		_, port, _ := net.SplitHostPort(h.addr)
+		var quiet []string
+		for i := range stalled {
+			quiet = append(quiet, net.JoinHostPort(stalledHost(i), port))
+		}
+		if _, err := h.ownSink(smtpsink.Config{Addrs: quiet, Silent: true}); err != nil {
+			return err
+		}
+		slow := smtpsink.Config{
+			Addrs: []string{net.JoinHostPort(slowHost, port)}, Keywords: keywords(),
+			Think: slowAnswer,
+		}
+		if _, err := h.ownSink(slow); err != nil {
+			return err
+		}
+		near, err := h.ownSink(smtpsink.Config{Keywords: keywords(), Received: received})
+		if err != nil {
+			return err
+		}
+		if _, err := h.away(near.Addr(), exchangersAt(h.addr)...); err != nil {
+			return err
+		}
+		return h.dns(dir, crowdPlaces)
+	})
 }

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -19,15 +19,17 @@ const (
 	deadPart     = 100
 )
 
-// domainOf is a domain whose mail exchanger is at one of exchangerHosts.
+// domainOf is a domain whose mail exchanger is at one of exchangersAt.
 func domainOf(i int) string { return "d" + strconv.Itoa(i) + domainEnd }
 
 // deadOf is a domain whose mail exchanger refuses connections.
 func deadOf(i int) string { return "dead" + strconv.Itoa(i) + domainEnd }
 
-func exchangerHosts() (all []string) {
+// exchangersAt are the addresses of all mail exchangers, with the port of addr.
+func exchangersAt(addr string) (all []string) {
+	_, port, _ := net.SplitHostPort(addr)
 	for i := range hosts {
-		all = append(all, exchangerHost(i))
+		all = append(all, net.JoinHostPort(exchangerHost(i), port))
 	}
 	return all
 }
@@ -74,19 +76,13 @@ func (p places) records(name string, kind uint16) []dns.RR {
 	return nil
 }
 
-// startDNS starts the DNS of the usual places.
-func startDNS(dir string) (stop func(), resolv string, err error) {
-	return startZone(dir, usual)
-}
-
-func startZone(dir string, p places) (stop func(), resolv string, err error) {
+// dns starts the DNS that those ask who pass mail on to h.
+func (h *hop) dns(dir string, p places) error {
 	s, err := nameserver.Start(p.records)
 	if err != nil {
-		return nil, "", fmt.Errorf("the DNS server, which takes root: %w", err)
+		return fmt.Errorf("the DNS server, which takes root: %w", err)
 	}
-	resolv = confName(dir)
-	if err := s.WriteConf(resolv); err != nil {
-		return nil, "", errors.Join(err, s.Stop())
-	}
-	return func() { _ = s.Stop() }, resolv, nil
+	h.closes = append(h.closes, func() { _ = s.Stop() })
+	h.resolv = filepath.Join(dir, "resolv.conf")
+	return s.WriteConf(h.resolv)
 }

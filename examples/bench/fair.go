@@ -41,6 +41,8 @@ func (b *bench) fair(ctx context.Context) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	never := all[0].never + all[1].never
+	fmt.Fprintf(b.out, "  never arrived: %d, at most 0: %s\n", never, b.verdict(never == 0))
 	b.atMost("99 %, times that of alone", ratio(all[1].at(0.99), all[0].at(0.99)), 2)
 	return nil
 }

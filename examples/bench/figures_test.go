@@ -18,7 +18,7 @@ func TestMedian(t *testing.T) {
 // TestBarsAreJudged has bars for a figure and for a ratio, whoever is measured.
 func TestBarsAreJudged(t *testing.T) {
 	t.Parallel()
-	bars := []bar{timesPostfix(endToEnd, 3), {name: "alone", figure: accepted, least: 100}}
+	bars := []bar{timesPostfix(3), {name: "alone", figure: accepted, least: 100}}
 	for _, tc := range []struct {
 		servers string
 		medians []figures

@@ -11,38 +11,15 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/postern-mail/postern/examples/internal/gatewaybin"
+	"github.com/postern-mail/postern/examples/internal/loopback"
 	"github.com/postern-mail/postern/examples/internal/nameserver"
-	"github.com/postern-mail/postern/examples/internal/smtpload"
 )
 
 type gateway struct {
 	cmd *exec.Cmd
 	log bytes.Buffer
 }
-
-const receiving = `hostname = "relay.example.test"
-spool = "spool"
-%s
-[[connector]]
-name = "bench"
-usage = "Custom"
-bindings = [%q]
-remote_ip_ranges = ["127.0.0.1"]
-permission_groups = ["AnonymousUsers"]
-grants = [{ principal = "anonymous", rights = ["ms-Exch-SMTP-Accept-Any-Recipient"] }]
-
-[connector.limits]
-tarpit = "0s"
-max_connections = -1
-max_connections_per_source = -1
-max_connections_percent_per_source = -1
-connection_rate = -1
-message_rate = -1
-
-[[send_connector]]
-name = "out"
-address_spaces = ["*;1"]
-`
 
 // config is the gateway's configuration file.
 func (s setup) config() string {
@@ -79,7 +56,7 @@ func (s setup) config() string {
 	if s.eventLog {
 		more.WriteString("[event_log]\nretention = \"1h\"\n")
 	}
-	return fmt.Sprintf(receiving, top.String(), s.relay) + out.String() + more.String()
+	return gatewaybin.Config(top.String(), s.relay, out.String()+more.String())
 }
 
 // startGateway returns when the gateway listens. It ends with this process,
@@ -104,7 +81,7 @@ func startGateway(ctx context.Context, binary, dir string, s setup) (server, err
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	if err := smtpload.AwaitPort(ctx, s.relay); err != nil {
+	if err := loopback.Await(ctx, s.relay); err != nil {
 		return nil, errors.Join(err, g.stop(), errors.New(g.log.String()))
 	}
 	return g, nil

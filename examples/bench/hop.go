@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"net"
-	"path/filepath"
 	"strconv"
 	"time"
 
 	"github.com/postern-mail/postern/examples/internal/delay"
+	"github.com/postern-mail/postern/examples/internal/loopback"
 	"github.com/postern-mail/postern/examples/internal/smtpload"
 	"github.com/postern-mail/postern/examples/internal/smtpsink"
 )
@@ -36,44 +36,52 @@ func (h *hop) close() {
 	}
 }
 
-// open starts the next hop of c.
-func (b *bench) open(ctx context.Context, c comparison, dir string) (_ *hop, err error) {
+// newHop returns what start has started, or nothing of it.
+func (b *bench) newHop(start func(*hop) error) (*hop, error) {
 	h := &hop{id: b.identity}
-	defer func() {
-		if err != nil {
-			h.close()
-		}
-	}()
-	if !c.own {
-		return h, h.postfixSink(ctx)
-	}
-	config := smtpsink.Config{Keywords: keywords()}
-	if c.chunking {
-		config.Keywords = append(config.Keywords, "CHUNKING")
-	}
-	if c.tls {
-		if config.TLS, err = b.identity.serverTLS(); err != nil {
-			return nil, err
-		}
-	}
-	if c.mx {
-		if err := h.exchangers(dir, &config); err != nil {
-			return nil, err
-		}
-	}
-	s, err := smtpsink.Start(config)
-	if err != nil {
+	if err := start(h); err != nil {
+		h.close()
 		return nil, err
-	}
-	h.sink, h.addr, h.closes = s, s.Addr(), append(h.closes, s.Stop)
-	if c.far {
-		return h, h.away()
 	}
 	return h, nil
 }
 
+// open starts the next hop of c. received is told of the mail that a sink of
+// our own takes; nil is nobody.
+func (b *bench) open(
+	ctx context.Context, c comparison, dir string, received func(recipients []string),
+) (*hop, error) {
+	return b.newHop(func(h *hop) (err error) {
+		if !c.own {
+			return h.postfixSink(ctx)
+		}
+		config := smtpsink.Config{Keywords: keywords(), Received: received}
+		if c.chunking {
+			config.Keywords = append(config.Keywords, "CHUNKING")
+		}
+		if c.tls {
+			if config.TLS, err = b.identity.serverTLS(); err != nil {
+				return err
+			}
+		}
+		if c.mx {
+			if config.Addrs, err = h.exchangers(dir); err != nil {
+				return err
+			}
+		}
+		s, err := h.ownSink(config)
+		if err != nil {
+			return err
+		}
+		if h.sink, h.addr = s, s.Addr(); c.far {
+			h.addr, err = h.away(h.addr)
+		}
+		return err
+	})
+}
+
 func (h *hop) postfixSink(ctx context.Context) (err error) {
-	if h.addr, err = freeAddr(); err != nil {
+	if h.addr, err = loopback.FreeAddr(); err != nil {
 		return err
 	}
 	s, err := smtpload.StartSink(ctx, h.addr)
@@ -83,37 +91,39 @@ func (h *hop) postfixSink(ctx context.Context) (err error) {
 	return err
 }
 
-// exchangers has the sink listen where the domains' mail exchangers are, and
-// starts the DNS that tells so.
-func (h *hop) exchangers(dir string, c *smtpsink.Config) error {
-	addr, err := freeAddr()
-	if err != nil {
-		return err
-	}
-	_, port, _ := net.SplitHostPort(addr)
-	for _, host := range exchangerHosts() {
-		c.Addrs = append(c.Addrs, net.JoinHostPort(host, port))
-	}
-	stop, resolv, err := startDNS(dir)
+func (h *hop) ownSink(c smtpsink.Config) (*smtpsink.Sink, error) {
+	s, err := smtpsink.Start(c)
 	if err == nil {
-		h.resolv, h.closes = resolv, append(h.closes, stop)
+		h.closes = append(h.closes, s.Stop)
 	}
-	return err
+	return s, err
 }
 
-// away puts the sink 50 ms away.
-func (h *hop) away() error {
-	p, err := delay.Start(h.addr, oneWay)
-	if err == nil {
-		h.addr, h.closes = p.Addr(), append(h.closes, p.Stop)
+// exchangers returns where the domains' mail exchangers are, and starts the DNS
+// that tells so.
+func (h *hop) exchangers(dir string) ([]string, error) {
+	addr, err := loopback.FreeAddr()
+	if err != nil {
+		return nil, err
 	}
-	return err
+	return exchangersAt(addr), h.dns(dir, usual)
+}
+
+// away puts a host 50 ms away, and returns where it is then: at the first of
+// addrs.
+func (h *hop) away(host string, addrs ...string) (string, error) {
+	p, err := delay.Start(host, oneWay, addrs...)
+	if err != nil {
+		return "", err
+	}
+	h.closes = append(h.closes, p.Stop)
+	return p.Addr(), nil
 }
 
 // ready is how a server is to take mail, at a free address, and pass it on to
 // h.
 func (h *hop) ready(c comparison) (setup, error) {
-	relay, err := freeAddr()
+	relay, err := loopback.FreeAddr()
 	host, port, _ := net.SplitHostPort(h.addr)
 	n, _ := strconv.Atoi(port)
 	s := setup{
@@ -131,17 +141,6 @@ func (h *hop) ready(c comparison) (setup, error) {
 	}
 	return s, err
 }
-
-// freeAddr is an address of this host at which nobody listens now.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
-func confName(dir string) string { return filepath.Join(dir, "resolv.conf") }
 
 // keywords are what a next hop offers.
 func keywords() []string { return []string{"PIPELINING", "8BITMIME", "SIZE 0"} }

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/postern-mail/postern/examples/internal/gatewaybin"
 )
 
 type options struct {
@@ -84,11 +86,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	o.dir = dir
 	b := &bench{options: o, out: out, binary: filepath.Join(dir, "gateway")}
-	build := exec.CommandContext(
-		ctx, "go", "build", "-o", b.binary, "github.com/postern-mail/postern/examples/gateway",
-	)
-	if text, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the gateway: %w\n%s", err, text)
+	if err := gatewaybin.Build(ctx, b.binary); err != nil {
+		return err
 	}
 	if b.identity, err = newIdentity(dir); err != nil {
 		return err
@@ -130,7 +129,8 @@ type bench struct {
 
 func (b *bench) run(ctx context.Context) error {
 	for _, key := range b.scenarios {
-		if err := b.scenario(ctx, key); err != nil {
+		i := slices.IndexFunc(scenarios(), func(s scenario) bool { return s.key == key })
+		if err := scenarios()[i].run(b, ctx); err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
 	}
@@ -138,30 +138,6 @@ func (b *bench) run(ctx context.Context) error {
 		return errors.New("a bar was missed")
 	}
 	return nil
-}
-
-func (b *bench) scenario(ctx context.Context, key string) error {
-	if run, ok := b.others()[key]; ok {
-		return run(ctx)
-	}
-	all := comparisons()
-	i := slices.IndexFunc(all, func(c comparison) bool { return c.key == key })
-	return b.compare(ctx, all[i])
-}
-
-// others are the scenarios that are no comparison under a load.
-func (b *bench) others() map[string]func(context.Context) error {
-	return map[string]func(context.Context) error{
-		"queued": b.queued, "idle": b.idle, "backlog": b.backlog, "fair": b.fair,
-	}
-}
-
-// keys are all scenarios.
-func keys() (all []string) {
-	for _, c := range comparisons() {
-		all = append(all, c.key)
-	}
-	return append(all, "queued", "idle", "backlog", "fair")
 }
 
 // messages is how many to send where n are meant for a machine at rest.

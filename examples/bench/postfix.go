@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/postern-mail/postern/examples/internal/loopback"
 	"github.com/postern-mail/postern/examples/internal/postfix"
-	"github.com/postern-mail/postern/examples/internal/smtpload"
 )
 
 // mailer is Postfix, with opendkim where mail is signed.
@@ -81,7 +81,7 @@ Syslog no
 
 // startSigner starts opendkim, which ends with this process.
 func startSigner(ctx context.Context, dir, key string) (*exec.Cmd, string, error) {
-	addr, err := freeAddr()
+	addr, err := loopback.FreeAddr()
 	if err != nil {
 		return nil, "", err
 	}
@@ -96,7 +96,7 @@ func startSigner(ctx context.Context, dir, key string) (*exec.Cmd, string, error
 	if err := cmd.Start(); err != nil {
 		return nil, "", err
 	}
-	if err := smtpload.AwaitPort(ctx, addr); err != nil {
+	if err := loopback.Await(ctx, addr); err != nil {
 		return nil, "", errors.Join(err, mailer{signer: cmd}.stopSigner())
 	}
 	return cmd, addr, nil

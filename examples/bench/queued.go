@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/postern-mail/postern/examples/internal/loopback"
 	"github.com/postern-mail/postern/examples/internal/smtpload"
 )
 
@@ -15,7 +16,7 @@ func (b *bench) queued(ctx context.Context) error {
 	return b.rivals(ctx, title, nil, func(
 		ctx context.Context, name, dir string,
 	) (f figures, err error) {
-		down, err := freeAddr()
+		down, err := loopback.FreeAddr()
 		if err != nil {
 			return f, err
 		}

@@ -1,6 +1,37 @@
 package main
 
-import "github.com/postern-mail/postern/examples/internal/smtpload"
+import (
+	"context"
+
+	"github.com/postern-mail/postern/examples/internal/smtpload"
+)
+
+// scenario is what the program can measure.
+type scenario struct {
+	key string
+	run func(*bench, context.Context) error
+}
+
+// scenarios are all there are, in the order in which they run.
+func scenarios() (all []scenario) {
+	for _, c := range comparisons() {
+		all = append(all, scenario{c.key, func(b *bench, ctx context.Context) error {
+			return b.compare(ctx, c)
+		}})
+	}
+	return append(
+		all, scenario{"queued", (*bench).queued}, scenario{"idle", (*bench).idle},
+		scenario{"backlog", (*bench).backlog}, scenario{"fair", (*bench).fair},
+	)
+}
+
+// keys are the names of all scenarios.
+func keys() (all []string) {
+	for _, s := range scenarios() {
+		all = append(all, s.key)
+	}
+	return all
+}
 
 // comparison is a scenario of the gateway and Postfix: a load, and the next hop
 // that takes it.
@@ -41,7 +72,7 @@ func comparisons() []comparison {
 		{
 			key: "b", title: "20 sessions",
 			Load: smtpload.Load{Sessions: 20, Size: usual, Messages: 5000},
-			bars: []bar{timesPostfix(endToEnd, 6)},
+			bars: []bar{timesPostfix(6)},
 		},
 		{
 			key: "c", title: "20 sessions",
@@ -54,12 +85,12 @@ func comparisons() []comparison {
 		{
 			key: "d2", title: "100 sessions",
 			Load: smtpload.Load{Sessions: 100, Size: small, Messages: 5000, Reuse: true},
-			bars: []bar{timesPostfix(endToEnd, 14)},
+			bars: []bar{timesPostfix(14)},
 		},
 		{
 			key: "burst", title: "100 sessions, one message each", own: true,
 			Load: smtpload.Load{Sessions: 100, Size: 1 << 20, Messages: 100},
-			bars: []bar{timesPostfix(endToEnd, 3)},
+			bars: []bar{timesPostfix(3)},
 		},
 		{
 			key: "100k", title: "20 sessions", own: true,
@@ -69,13 +100,13 @@ func comparisons() []comparison {
 			key: "rcpts", title: "20 recipients for each message", own: true,
 			Load: smtpload.Load{Sessions: 20, Size: usual, Messages: 2000},
 			mail: mail{recipients: 20},
-			bars: []bar{timesPostfix(endToEnd, 5)},
+			bars: []bar{timesPostfix(5)},
 		},
 		{
 			key: "tls", title: "TLS on both sides", own: true,
 			Load: smtpload.Load{Sessions: 20, Size: usual, Messages: 2000},
 			mail: mail{tls: true},
-			bars: []bar{timesPostfix(endToEnd, 3)},
+			bars: []bar{timesPostfix(3)},
 		},
 		{
 			key: "dkim", title: "signed, RSA", own: true,
@@ -86,7 +117,7 @@ func comparisons() []comparison {
 			key: "100k-dkim", title: "signed, RSA", own: true,
 			Load: smtpload.Load{Sessions: 20, Size: 100 << 10, Messages: 2000},
 			mail: mail{signed: true},
-			bars: []bar{{name: "end to end/s", figure: endToEnd, least: 1000}},
+			bars: []bar{perSecond(1000)},
 		},
 		{
 			key: "streams", title: "1,000 streams", own: true,
@@ -103,19 +134,19 @@ func comparisons() []comparison {
 			key: "far", title: "50 ms away, PIPELINING, 20 connections", own: true,
 			Load:    smtpload.Load{Sessions: 20, Size: usual, Messages: 2000},
 			nextHop: nextHop{far: true},
-			bars:    []bar{{name: "end to end/s", figure: endToEnd, least: 340}},
+			bars:    []bar{perSecond(340)},
 		},
 		{
 			key: "far-chunks", title: "50 ms away, CHUNKING, 20 connections", own: true,
 			Load:    smtpload.Load{Sessions: 20, Size: usual, Messages: 2000},
 			nextHop: nextHop{far: true, chunking: true},
-			bars:    []bar{timesPostfix(endToEnd, 8)},
+			bars:    []bar{timesPostfix(8)},
 		},
 		{
 			key: "far-100", title: "50 ms away, PIPELINING, up to 100 connections", own: true,
 			Load:    smtpload.Load{Sessions: 20, Size: usual, Messages: 5000},
 			nextHop: nextHop{far: true, connections: 100},
-			bars:    []bar{{name: "end to end/s", figure: endToEnd, least: 1500}},
+			bars:    []bar{perSecond(1500)},
 		},
 	}
 }

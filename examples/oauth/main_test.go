@@ -19,35 +19,56 @@ import (
 
 const anna = "anna@example.com"
 
-func TestOAuth(t *testing.T) {
-	mailtest.Programs(t)
-	sink := mailtest.NewSink(t)
+// site is a provider, a next hop, and what a relay between them is told.
+type site struct {
+	options
+	dir      string
+	provider *issuer
+	sink     *mailtest.Sink
+}
+
+func newSite(t *testing.T) site {
+	t.Helper()
 	provider, err := startIssuer(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	o := options{
-		listen: netip.MustParseAddrPort("127.0.0.1:0"), smartHost: sink.Addr,
+	s := site{dir: t.TempDir(), provider: provider, sink: mailtest.NewSink(t)}
+	s.options = options{
+		listen: netip.MustParseAddrPort("127.0.0.1:0"), smartHost: s.sink.Addr,
 		issuer: provider.address, audience: "mail",
 	}
-	o.certificate, o.key, _ = mailtest.Certificate(t, dir)
+	s.certificate, s.key, _ = mailtest.Certificate(t, s.dir)
+	return s
+}
+
+// start runs a relay for the length of the test, and returns where it takes
+// mail.
+func (s site) start(t *testing.T) netip.AddrPort {
+	t.Helper()
+	cfg, err := config(s.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Spool = memspool.New(nil)
+	// no waiting here
+	cfg.Connectors[0].Limits.Tarpit, cfg.Connectors[0].Limits.AuthTarpit = -1, -1
+	cfg.Auth.Throttle = nil
+	r, err := relay.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mailtest.Run(t, r)
+	return r.Addrs("submission")[0]
+}
+
+func TestOAuth(t *testing.T) {
+	mailtest.Programs(t)
+	s := newSite(t)
+	dir, sink, provider := s.dir, s.sink, s.provider
 	start := func() string {
 		t.Helper()
-		cfg, err := config(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg.Spool = memspool.New(nil)
-		// no waiting here
-		cfg.Connectors[0].Limits.Tarpit, cfg.Connectors[0].Limits.AuthTarpit = -1, -1
-		cfg.Auth.Throttle = nil
-		r, err := relay.New(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		mailtest.Run(t, r)
-		return strings.Replace(r.Addrs("submission")[0].String(), "127.0.0.1", "localhost", 1)
+		return strings.Replace(s.start(t).String(), "127.0.0.1", "localhost", 1)
 	}
 	message := filepath.Join(dir, "message.eml")
 	mailtest.Write(
@@ -79,7 +100,7 @@ func TestOAuth(t *testing.T) {
 	}
 	claims := func(name string, value any) string {
 		all := map[string]any{
-			"iss": o.issuer, "aud": "mail", "exp": time.Now().Add(time.Hour).Unix(), "email": anna,
+			"iss": s.issuer, "aud": "mail", "exp": time.Now().Add(time.Hour).Unix(), "email": anna,
 			"email_verified": true,
 		}
 		all[name] = value

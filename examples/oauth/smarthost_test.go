@@ -50,35 +50,13 @@ func (s *tokenServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // TestRelayLogsOnWithTokens: one relay sends through another, which asks for
 // tokens of the provider. The first token is refused, and replaced.
 func TestRelayLogsOnWithTokens(t *testing.T) {
-	sink := mailtest.NewSink(t)
-	provider, err := startIssuer(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	o := options{
-		listen: netip.MustParseAddrPort("127.0.0.1:0"), smartHost: sink.Addr,
-		issuer: provider.address, audience: "mail",
-	}
-	o.certificate, o.key, _ = mailtest.Certificate(t, dir)
-	cfg, err := config(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Spool = memspool.New(nil)
-	cfg.Connectors[0].Limits.Tarpit, cfg.Connectors[0].Limits.AuthTarpit = -1, -1
-	smart, err := relay.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mailtest.Run(t, smart)
-
-	tokens := &tokenServer{issuer: provider}
+	s := newSite(t)
+	tokens := &tokenServer{issuer: s.provider}
 	web := httptest.NewServer(tokens)
 	t.Cleanup(web.Close)
 	client := oauthclient.Config{TokenURL: web.URL, ClientID: "shop", ClientSecret: "secret"}
-	submit(t, dir, smart.Addrs("submission")[0], client)
-	if m := sink.Next(t); m.From != anna || !strings.Contains(m.Content, "Subject: hello") {
+	submit(t, s.dir, s.start(t), client)
+	if m := s.sink.Next(t); m.From != anna || !strings.Contains(m.Content, "Subject: hello") {
 		t.Errorf("arrived: %+v", m)
 	}
 	if tokens.given != 2 {

@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-mail/postern/examples/internal/gatewaybin"
+	"github.com/postern-mail/postern/examples/internal/loopback"
 	"github.com/postern-mail/postern/examples/internal/mailtest"
 )
 
@@ -201,29 +203,8 @@ type gateway struct {
 	killed []time.Time // the ends of its lives
 }
 
-const config = `
-hostname = "relay.example.test"
-spool = "spool"
-
-[[connector]]
-name = "apps"
-usage = "Custom"
-bindings = ["%s"]
-remote_ip_ranges = ["127.0.0.1"]
-permission_groups = ["AnonymousUsers"]
-grants = [{ principal = "anonymous", rights = ["ms-Exch-SMTP-Accept-Any-Recipient"] }]
-
-[connector.limits]
-tarpit = "0s"
-max_connections_per_source = -1
-max_connections_percent_per_source = -1
-connection_rate = -1
-message_rate = -1
-
-[[send_connector]]
-name = "out"
-address_spaces = ["*;1"]
-smart_hosts = ["%s"]
+// toSink is where the gateway leads.
+const toSink = `smart_hosts = [%q]
 tls = "None"
 
 [retry]
@@ -234,14 +215,11 @@ func newGateway(t *testing.T) *gateway {
 	t.Helper()
 	g := &gateway{t: t, dir: t.TempDir(), addr: freeAddr(t)}
 	g.sink = newSink(t)
-	build := exec.CommandContext(
-		t.Context(), "go", "build", "-o", g.path("gateway"),
-		"github.com/postern-mail/postern/examples/gateway",
-	)
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := gatewaybin.Build(t.Context(), g.path("gateway")); err != nil {
+		t.Fatal(err)
 	}
-	mailtest.Write(t, g.path("gateway.toml"), fmt.Sprintf(config, g.addr, g.sink.addr))
+	config := gatewaybin.Config("", g.addr, fmt.Sprintf(toSink, g.sink.addr))
+	mailtest.Write(t, g.path("gateway.toml"), config)
 	t.Cleanup(func() {
 		if g.cmd != nil {
 			_ = g.cmd.Process.Kill()
@@ -287,15 +265,8 @@ func (g *gateway) start() {
 		g.t.Fatal(err)
 	}
 	g.cmd = cmd
-	for deadline := time.Now().Add(mailtest.Patience); ; wait(g.t.Context(), 5*time.Millisecond) {
-		c, err := net.Dial("tcp4", g.addr)
-		if err == nil {
-			c.Close()
-			return
-		}
-		if time.Now().After(deadline) {
-			g.t.Fatalf("the gateway does not listen again: %v", err)
-		}
+	if err := loopback.Await(g.t.Context(), g.addr); err != nil {
+		g.t.Fatal(err)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"github.com/postern-mail/postern/examples/internal/gatewaybin"
 	"github.com/postern-mail/postern/examples/internal/mailtest"
 )
 
@@ -148,11 +149,8 @@ func run(m *testing.M) int {
 		return 0 // all of it needs other programs
 	}
 	defer os.Remove(binary)
-	build := exec.Command(
-		"go", "build", "-o", binary, "github.com/postern-mail/postern/examples/gateway",
-	)
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Printf("%v\n%s", err, out)
+	if err := gatewaybin.Build(context.Background(), binary); err != nil {
+		fmt.Println(err)
 		return 1
 	}
 	defer os.RemoveAll(binary + ".java")

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postern-mail/postern/examples/internal/loopback"
 	"github.com/postern-mail/postern/examples/internal/nameserver"
 )
 
@@ -158,20 +158,9 @@ func service(line string, settings []string) string {
 }
 
 func (s *Server) await(ctx context.Context, c Config) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	var d net.Dialer
 	for addr := range c.Listeners {
-		for {
-			c, err := d.DialContext(ctx, "tcp", addr)
-			if err == nil {
-				c.Close()
-				break
-			}
-			if ctx.Err() != nil {
-				return fmt.Errorf("postfix does not listen at %s: %w", addr, err)
-			}
-			time.Sleep(20 * time.Millisecond)
+		if err := loopback.Await(ctx, addr); err != nil {
+			return err
 		}
 	}
 	pid, err := os.ReadFile(filepath.Join(c.Dir, "queue", "pid", "master.pid"))

@@ -7,13 +7,14 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/postern-mail/postern/examples/internal/loopback"
 )
 
 // Load is the mail of one smtp-source.
@@ -66,7 +67,7 @@ func StartSink(ctx context.Context, addr string) (*Sink, error) {
 		return nil, err
 	}
 	s.done.Go(func() { s.read(counters) })
-	if err := AwaitPort(ctx, addr); err != nil {
+	if err := loopback.Await(ctx, addr); err != nil {
 		s.Stop()
 		return nil, err
 	}
@@ -120,21 +121,4 @@ func (s *Sink) Stop() {
 	_ = s.cmd.Process.Kill()
 	s.done.Wait()
 	_ = s.cmd.Wait()
-}
-
-// AwaitPort returns when somebody answers at addr.
-func AwaitPort(ctx context.Context, addr string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	var d net.Dialer
-	for {
-		c, err := d.DialContext(ctx, "tcp", addr)
-		if err == nil {
-			return c.Close()
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("nobody listens at %s: %w", addr, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 }

@@ -3,6 +3,7 @@ package smtpsink
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"net"
 	"strconv"
@@ -16,6 +17,7 @@ const bufferSize = 128 << 10
 // answered, as RFC 2920 asks of servers.
 type session struct {
 	sink       *Sink
+	ended      <-chan struct{} // closed when the sink stops
 	conn       net.Conn
 	r          *bufio.Reader
 	w          *bufio.Writer
@@ -23,9 +25,9 @@ type session struct {
 	recipients []string
 }
 
-func newSession(s *Sink, c net.Conn) *session {
+func newSession(ctx context.Context, s *Sink, c net.Conn) *session {
 	return &session{
-		sink: s, conn: c,
+		sink: s, ended: ctx.Done(), conn: c,
 		r: bufio.NewReaderSize(c, bufferSize), w: bufio.NewWriterSize(c, 4<<10),
 	}
 }
@@ -73,7 +75,7 @@ func (s *session) flush() bool {
 	if d := s.sink.config.Think; d > 0 {
 		select {
 		case <-time.After(d):
-		case <-s.sink.stop:
+		case <-s.ended:
 			return false
 		}
 	}

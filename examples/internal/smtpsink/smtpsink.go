@@ -6,12 +6,12 @@ package smtpsink
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/postern-mail/postern/examples/internal/loopback"
 )
 
 // Config says what a sink is like.
@@ -35,43 +35,30 @@ type Config struct {
 
 // Sink is a running sink.
 type Sink struct {
+	*loopback.Server
 	config               Config
 	greeting             []byte
 	messages, recipients atomic.Int64
-	stop                 chan struct{}
-	done                 sync.WaitGroup
-
-	mu      sync.Mutex
-	stopped bool
-	open    map[net.Conn]struct{}
-	ports   []net.Listener
 }
 
 // Start returns when the sink listens.
 func Start(c Config) (*Sink, error) {
-	s := &Sink{
-		config: c, greeting: greeting(c), stop: make(chan struct{}),
-		open: make(map[net.Conn]struct{}),
+	s := &Sink{config: c, greeting: greeting(c)}
+	server, err := loopback.Serve(s.serve, c.Addrs...)
+	if err != nil {
+		return nil, err
 	}
-	if len(c.Addrs) == 0 {
-		c.Addrs = []string{"127.0.0.1:0"}
-	}
-	for _, addr := range c.Addrs {
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			s.Stop()
-			return nil, err
-		}
-		s.ports = append(s.ports, l)
-	}
-	for _, l := range s.ports {
-		s.done.Go(func() { s.accept(l) })
-	}
+	s.Server = server
 	return s, nil
 }
 
-// Addr is the first address at which s listens.
-func (s *Sink) Addr() string { return s.ports[0].Addr().String() }
+func (s *Sink) serve(ctx context.Context, c net.Conn) {
+	if s.config.Silent {
+		<-ctx.Done()
+		return
+	}
+	newSession(ctx, s, c).run()
+}
 
 // Messages is how many have been taken so far.
 func (s *Sink) Messages() int { return int(s.messages.Load()) }
@@ -93,56 +80,4 @@ func (s *Sink) Wait(ctx context.Context, recipients int) error {
 		time.Sleep(2 * time.Millisecond)
 	}
 	return nil
-}
-
-// Stop ends all connections and returns when nothing is left of them.
-func (s *Sink) Stop() {
-	s.mu.Lock()
-	if !s.stopped {
-		close(s.stop)
-	}
-	s.stopped = true
-	for _, l := range s.ports {
-		l.Close()
-	}
-	for c := range s.open {
-		c.Close()
-	}
-	s.mu.Unlock()
-	s.done.Wait()
-}
-
-func (s *Sink) accept(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			time.Sleep(10 * time.Millisecond)
-			continue
-		}
-		s.done.Go(func() { s.serve(c) })
-	}
-}
-
-func (s *Sink) serve(c net.Conn) {
-	defer c.Close()
-	s.mu.Lock()
-	if s.stopped {
-		s.mu.Unlock()
-		return
-	}
-	s.open[c] = struct{}{}
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.open, c)
-	}()
-	if s.config.Silent {
-		<-s.stop
-		return
-	}
-	newSession(s, c).run()
 }
