@@ -18,9 +18,9 @@
 // Most next hops offer PIPELINING and CHUNKING or not, skip the octets of a
 // chunk that they refuse or run them as commands, take so many messages on a
 // connection, and write replies one by one, together or in pieces, by seed.
-// They lose step, and close behind any octet or reply. Few connections lead to
-// them, so that deliveries go ahead. For a while they refuse for the rate, the
-// address or the sender, and the relay throttles what goes there.
+// They close behind any octet or reply. Few connections lead to them, so that
+// deliveries go ahead. For a while they refuse for the rate, the address or the
+// sender, and the relay throttles what goes there.
 //
 // # Operators
 //

@@ -156,13 +156,7 @@ func (w *World) greetAll() {
 	for s := range streams + 1 {
 		var to []string
 		for _, name := range w.names {
-			_, domain, _ := strings.Cut(name, ".")
-			if name == bareDomain {
-				domain = name
-			} else if domain == "smart.test" {
-				domain = "x.smart.test"
-			}
-			to = append(to, w.newAddress(domain))
+			to = append(to, w.newAddress(domainBehind(name)))
 		}
 		v := wish{}
 		if s < streams {
@@ -171,6 +165,18 @@ func (w *World) greetAll() {
 		w.submitNew(fmt.Sprintf("s%d@%s", s, w.sender(s)), to, v)
 	}
 	time.Sleep(2 * time.Minute)
+}
+
+// domainBehind is a domain whose mail goes to a host.
+func domainBehind(host string) string {
+	_, domain, _ := strings.Cut(host, ".")
+	switch {
+	case host == bareDomain:
+		return host
+	case domain == "smart.test":
+		return "x." + domain
+	}
+	return domain
 }
 
 // submitNew sends what nobody has sent before, as the application does.
@@ -188,20 +194,15 @@ func (w *World) submitNew(from string, to []string, v wish) {
 // burst sends many messages at once to few places: then connections are scarce,
 // and deliveries go ahead.
 func (w *World) burst(client int) {
-	domains := []string{w.names[w.below(len(w.names))], w.names[w.below(len(w.names))]}
-	for i, name := range domains {
-		if _, domain, _ := strings.Cut(name, "."); name != bareDomain {
-			domains[i] = domain
-		}
-		if domains[i] == "smart.test" {
-			domains[i] = "x.smart.test"
-		}
+	var domains [2]string
+	for i := range domains {
+		domains[i] = domainBehind(w.names[w.below(len(w.names))])
 	}
 	from := fmt.Sprintf("s%d@%s", client, w.sender(client))
 	for range 8 + w.below(17) {
 		to := make([]string, 1+w.below(3))
 		for i := range to {
-			to[i] = w.newAddress(domains[w.below(2)])
+			to[i] = w.newAddress(domains[w.below(len(domains))])
 		}
 		v := wish{}
 		if n := w.below(streams + 1); n < streams {

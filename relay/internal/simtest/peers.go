@@ -77,7 +77,7 @@ func (w *World) script(host string) func(relaytest.Step) answer {
 			w.history.count(fault)
 		}
 		if a.code == noCode || a.code == 421 || a.cut || a.stall {
-			w.setOdd(host, s.Session)
+			w.setUnheard(host, s.Session)
 		}
 		w.keep(host, s, a, fault)
 		return a
@@ -126,18 +126,18 @@ func (w *World) keep(host string, s relaytest.Step, a answer, f Fault) {
 	}
 }
 
-// setOdd notes that a host has lost step on a connection, or ends it: what it
-// says there about others is not heard.
-func (w *World) setOdd(host string, session int) {
+// setUnheard notes that a host ends a connection, or has said what nobody
+// understands: what it says there about other messages need not be heard.
+func (w *World) setUnheard(host string, session int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.odd[transaction{host: host, session: session}] = true
+	w.unheard[transaction{host: host, session: session}] = true
 }
 
-func (w *World) isOdd(host string, session int) bool {
+func (w *World) isUnheard(host string, session int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.odd[transaction{host: host, session: session}]
+	return w.unheard[transaction{host: host, session: session}]
 }
 
 var errHandshake = errors.New("simtest: no handshake now")

@@ -60,7 +60,7 @@ func (d *dialogue) flush() error {
 	if err := d.write(out); err != nil {
 		return err
 	}
-	if !d.world.isOdd(d.name, d.step.Session) {
+	if !d.world.isUnheard(d.name, d.step.Session) {
 		d.world.history.tell(copies)
 	}
 	return nil
