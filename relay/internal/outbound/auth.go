@@ -31,7 +31,8 @@ func (c *conn) auth(ctx context.Context, h *hop, who *login) (failed *delivery.E
 	}
 	refusals := 0
 	for _, m := range tries {
-		rep, err := m.talk(&dialogue{conn: c, hop: h, login: who, name: m.name})
+		d := &dialogue{conn: c, hop: h, login: who, name: m.name}
+		rep, err := m.talk(d)
 		switch {
 		case errors.Is(err, errUnfit):
 			failed = temporary(delivery.OpAuth, "4.7.0", err)
@@ -49,9 +50,9 @@ func (c *conn) auth(ctx context.Context, h *hop, who *login) (failed *delivery.E
 			return nil
 		}
 		failed = refused(delivery.OpAuth, rep)
-		failed.Permanent = false
+		failed.Permanent, failed.Reply.Text = false, d.hide(failed.Reply.Text)
 		if who.why != "" {
-			failed.Err, who.why = errors.New(who.why), ""
+			failed.Err, who.why = errors.New(d.hide(who.why)), ""
 		}
 		if !ofMechanism(rep.code) {
 			if refusals++; rep.code != 535 || m.by == byToken || refusals == maxRefusals {

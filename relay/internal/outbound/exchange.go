@@ -1,13 +1,18 @@
 package outbound
 
-import "encoding/base64"
+import (
+	"encoding/base64"
+	"slices"
+	"strings"
+)
 
 // dialogue is one exchange of a mechanism.
 type dialogue struct {
 	*conn
 	hop   *hop
 	login *login
-	name  string // of the mechanism
+	name  string   // of the mechanism
+	shown []string // messages as they went out
 }
 
 // maxInitial is the longest command line (RFC 5321 section 4.5.3.1.4): what
@@ -16,7 +21,7 @@ const maxInitial = 512 - len("\r\n")
 
 // begin sends AUTH with the client's first message.
 func (d *dialogue) begin(message string) (*reply, error) {
-	line, text := "AUTH "+d.name, encoded(message)
+	line, text := "AUTH "+d.name, d.encoded(message)
 	if text == "" {
 		text = "=" // RFC 4954 section 4
 	}
@@ -36,7 +41,7 @@ func (d *dialogue) say(rep *reply, err error, message string) (*reply, error) {
 	if err != nil || rep.code != 334 {
 		return rep, err
 	}
-	return d.command(encoded(message), nil)
+	return d.command(d.encoded(message), nil)
 }
 
 // end cancels an exchange in which the peer asks for more (RFC 4954 section 4).
@@ -53,4 +58,20 @@ func (r *reply) challenge() (string, error) {
 	return string(text), err
 }
 
-func encoded(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+// encoded gives a message as it goes out.
+func (d *dialogue) encoded(message string) string {
+	text := base64.StdEncoding.EncodeToString([]byte(message))
+	if text != "" {
+		d.shown = append(d.shown, text)
+	}
+	return text
+}
+
+// hide takes out of a peer's words, which are for logs and reports, what it
+// repeats of the messages: some do with a command that they do not know.
+func (d *dialogue) hide(words string) string {
+	for _, text := range slices.Backward(d.shown) { // a password may begin with the name
+		words = strings.ReplaceAll(words, text, "(secret)")
+	}
+	return words
+}

@@ -19,7 +19,7 @@ func (d *dialogue) user() (*reply, error) {
 	if err != nil || rep.code != 334 {
 		return rep, err
 	}
-	rep, err = d.command(encoded(d.hop.Username), nil)
+	rep, err = d.command(d.encoded(d.hop.Username), nil)
 	if err == nil && unknown(rep) {
 		rep, err = d.begin(d.hop.Username)
 	}

@@ -48,7 +48,7 @@ func (d *dialogue) scram(hash scram.HashGeneratorFcn, plus bool) (*reply, error)
 		}
 		return nil, fmt.Errorf("%w: %w", errUnfit, fault)
 	}
-	rep, err = d.command(encoded(final), nil)
+	rep, err = d.command(d.encoded(final), nil)
 	switch {
 	case err != nil:
 		return rep, err
