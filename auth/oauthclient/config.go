@@ -53,6 +53,7 @@ type Config struct {
 }
 
 // ServiceAccount is an account of an application that may act for users.
+// Printed or logged it shows the Email and the User only.
 type ServiceAccount struct {
 	// Email names the account, and User whom the token shall be good for. Both
 	// are required.
@@ -62,6 +63,17 @@ type ServiceAccount struct {
 	Key   []byte
 	KeyID string
 }
+
+// String returns the Email and the User.
+func (a ServiceAccount) String() string { return a.Email + " for " + a.User }
+
+// GoString returns what String does. It keeps the key out of %#v.
+func (a ServiceAccount) GoString() string {
+	return fmt.Sprintf("oauthclient.ServiceAccount{%s}", a)
+}
+
+// LogValue returns what String does.
+func (a ServiceAccount) LogValue() slog.Value { return slog.StringValue(a.String()) }
 
 // String returns the TokenURL and the ClientID.
 func (c Config) String() string { return c.ClientID + " at " + c.TokenURL }

@@ -17,7 +17,7 @@
 // A token is kept until a minute before its end, or a tenth of its life if that
 // is less, or until a host has refused it. One that says nothing of its end is
 // kept until it is refused. If another one cannot be fetched before the end the
-// old one is used until then.
+// old one is used until then, and ten seconds pass between two tries.
 //
 // # Errors
 //

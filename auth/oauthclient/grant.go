@@ -22,7 +22,7 @@ func (s *Source) ask(ctx context.Context) (*oauth2.Token, error) {
 	t, err := s.grant(ctx)
 	switch {
 	case err != nil:
-		return nil, explained(err)
+		return nil, s.explained(err)
 	case t.AccessToken == "":
 		return nil, errors.New("the answer has no access_token")
 	case !strings.EqualFold(t.Type(), "Bearer"):
@@ -65,8 +65,9 @@ func (s *Source) grant(ctx context.Context) (*oauth2.Token, error) {
 }
 
 // explained tells what the provider said, by the fields of RFC 6749 section
-// 5.2. Whatever else is in its answer is left out.
-func explained(err error) error {
+// 5.2. Whatever else is in its answer is left out, and what it repeats of the
+// secrets.
+func (s *Source) explained(err error) error {
 	answer, ok := errors.AsType[*oauth2.RetrieveError](err)
 	if !ok {
 		return err
@@ -80,6 +81,11 @@ func explained(err error) error {
 	for _, part := range []string{said.Error, said.Description} {
 		if part != "" {
 			text += ": " + part
+		}
+	}
+	for _, secret := range []string{s.cfg.ClientSecret, s.refresh} {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "(secret)")
 		}
 	}
 	return errors.New(printable(text))

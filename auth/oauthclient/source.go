@@ -13,6 +13,7 @@ import (
 const (
 	timeout = 10 * time.Second // of one request
 	early   = time.Minute      // before its end a token is replaced
+	again   = 10 * time.Second // after that could not be done
 )
 
 // Source is a [connector.TokenSource]. It is safe for concurrent use: whoever
@@ -69,12 +70,11 @@ func (s *Source) Token(ctx context.Context, refused string) (string, error) {
 	case <-ctx.Done():
 		return "", fmt.Errorf("oauthclient: %w", context.Cause(ctx))
 	}
-	now := time.Now()
 	if s.token == refused {
 		s.token = ""
 	}
-	if s.token == "" || past(now, s.replace) {
-		if err := s.fetch(ctx); err != nil && (s.token == "" || past(now, s.expires)) {
+	if s.token == "" || past(time.Now(), s.replace) {
+		if err := s.fetch(ctx); err != nil && !s.keeps() {
 			return "", fmt.Errorf("oauthclient: %w", err)
 		}
 	}
@@ -85,6 +85,19 @@ func (s *Source) Token(ctx context.Context, refused string) (string, error) {
 }
 
 func past(now, end time.Time) bool { return !end.IsZero() && !now.Before(end) }
+
+// keeps tells whether the token still serves where another one could not be
+// fetched, which is not tried for each caller: it may take its time.
+func (s *Source) keeps() bool {
+	now := time.Now()
+	if s.token == "" || past(now, s.expires) {
+		return false
+	}
+	if s.replace = now.Add(again); s.expires.Before(s.replace) {
+		s.replace = s.expires
+	}
+	return true
+}
 
 // fetch replaces the token.
 func (s *Source) fetch(ctx context.Context) error {

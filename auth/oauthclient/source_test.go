@@ -72,6 +72,29 @@ func TestOldTokenServesToItsEnd(t *testing.T) {
 	})
 }
 
+// TestOldTokenIsGivenAtOnce while a provider that is slow to fail is asked for
+// another: one in ten seconds waits for it.
+func TestOldTokenIsGivenAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &provider{life: 3600}
+		s := p.source(t, application())
+		wantToken(t, s, "", "token1")
+		time.Sleep(59 * time.Minute)
+		p.takes = time.Hour
+		start := time.Now()
+		for range 20 {
+			wantToken(t, s, "", "token1")
+		}
+		if d := time.Since(start); d != 10*time.Second {
+			t.Errorf("after %v", d)
+		}
+		time.Sleep(50 * time.Second)
+		if _, err := s.Token(t.Context(), ""); err == nil {
+			t.Error("a token that has ended was given")
+		}
+	})
+}
+
 // TestSlowProvider: everybody waits for one answer, ten seconds at most, and
 // nobody longer than the context lets him.
 func TestSlowProvider(t *testing.T) {
@@ -138,6 +161,8 @@ func TestErrors(t *testing.T) {
 			"the provider answers 401 Unauthorized: invalid_client: AADSTS7000215:  no",
 		`{"error":"invalid_grant"}`: "oauthclient: the provider answers 401 Unauthorized: " +
 			"invalid_grant",
+		`{"error":"invalid_client","error_description":"s3cr3t is wrong"}`: "oauthclient: " +
+			"the provider answers 401 Unauthorized: invalid_client: (secret) is wrong",
 		`you sent s3cr3t`: "oauthclient: the provider answers 401 Unauthorized",
 	} {
 		p := &provider{status: http.StatusUnauthorized, body: body}
@@ -222,6 +247,8 @@ func TestSecretsStayOut(t *testing.T) {
 	s := new(provider).source(t, cfg)
 	wantToken(t, s, "", "token1")
 	text := fmt.Sprintf("%v %+v %#v %v %+v %#v", cfg, cfg, cfg, s, s, s)
+	account := oauthclient.ServiceAccount{Email: "e", User: "u", Key: []byte("s3cr3t")}
+	text += fmt.Sprintf("%s %+v %#v", account, &account, account)
 	if strings.Contains(text, "s3cr3t") || strings.Contains(text, "token1") {
 		t.Error(text)
 	}
