@@ -90,7 +90,10 @@ func (s *Scheduler) wantDry(now time.Time) (map[*site]int, spool.LeaseRequest) {
 		total, each = total+n, min(each, n, r.perLane())
 	}
 	s.dry, s.busy = s.dry[:0], keys
-	return got, spool.LeaseRequest{Max: total, Only: keys, Busy: ample, MaxPerKey: each}
+	return got, spool.LeaseRequest{
+		Max: total, Only: keys, Busy: ample, MaxPerKey: each,
+		NotStreams: s.lanes.fullStreams(s.window()),
+	}
 }
 
 // appendAmple appends the keys of streams of which enough waits for the site,
@@ -125,7 +128,7 @@ func (s *Scheduler) fillOpen(ctx, work context.Context) time.Duration {
 		}
 		leased, err := s.lease(ctx, spool.LeaseRequest{
 			Max: want, Busy: s.busy, NotRoutes: s.not, MaxPerKey: each,
-			NotStreams: s.lanes.fullStreams(s.more() + s.lanes.waiting),
+			NotStreams: s.lanes.fullStreams(s.window()),
 		})
 		if err != nil {
 			return storeWait
@@ -173,6 +176,7 @@ func (s *Scheduler) fillLocal(ctx, work context.Context) time.Duration {
 		for i := range leased.Leases {
 			s.take(work, &leased.Leases[i], now)
 		}
+		s.startWaiting(work)
 		r.skipped = len(leased.Leases) == n
 		if leased.Wait > 0 {
 			wait = min(wait, leased.Wait+time.Millisecond)
@@ -222,11 +226,12 @@ func (r *site) mayTakeOthers() bool {
 	return true
 }
 
-// more is how many deliveries may be leased ahead now, of all sites: so many
-// that at most twice as many wait as there are free places.
-func (s *Scheduler) more() int {
-	return min(2*s.places.free(), inAll-s.places.active) - s.lanes.waiting
-}
+// window is how many deliveries may wait now, of all sites: twice as many as
+// there are free places.
+func (s *Scheduler) window() int { return min(2*s.places.free(), inAll-s.places.active) }
+
+// more is how many of them may be leased yet.
+func (s *Scheduler) more() int { return s.window() - s.lanes.waiting }
 
 // take has a delivery that was leased wait for its turn, or finds something
 // else to do with it.
@@ -248,16 +253,13 @@ func (s *Scheduler) take(work context.Context, l *spool.Lease, now time.Time) {
 	}
 }
 
-// wait has a delivery wait for its turn, if there is room for it.
+// wait has a delivery wait for its turn, if there is room for it and something
+// may come of it.
 func (s *Scheduler) wait(l *spool.Lease, r *site, o Owner, now time.Time) bool {
-	name, all := laneOf(l, o), s.more()+s.lanes.waiting
-	mine := s.lanes.has(name)
+	name := laneOf(l, o)
 	switch {
-	case mine == 0 && s.lanes.waiting < 2*all: // each lane may have one
-	case r.waiting >= r.ahead() || s.lanes.waiting >= all || mine >= s.lanes.part(all):
+	case r.failures > 0 || !s.lanes.takes(name, r, s.window()):
 		return false
-	}
-	switch {
 	case s.sites.room(r, &s.places, now) <= 0 && !r.waits(now):
 		return false
 	case s.places.full(r, o.Connector) != nil && !s.places.goOn(o.Connector, now):
@@ -268,6 +270,7 @@ func (s *Scheduler) wait(l *spool.Lease, r *site, o Owner, now time.Time) bool {
 	}
 	v := r.stream(s.cfg.Stream, r.Site, l.Delivery.Key.Stream)
 	s.lanes.push(name, r, v.weight, waiting{l, o})
+	s.sites.heat(r)
 	r.by = o.Connector
 	return true
 }
@@ -280,7 +283,7 @@ func (s *Scheduler) startWaiting(work context.Context) {
 		return
 	}
 	now := time.Now()
-	ready := func(q *queue) bool { return s.ready(work, q, now) }
+	ready := func(q *queue) bool { return s.ready(q, now) }
 	begin := func(q *queue) {
 		w := s.lanes.pop(q)
 		s.begin(work, w.lease, q.site, w.owner, now)
@@ -310,7 +313,7 @@ func (s *Scheduler) startWaiting(work context.Context) {
 
 // ready reports whether the first delivery of a queue can begin. It takes away
 // those before it that cannot wait here.
-func (s *Scheduler) ready(work context.Context, q *queue, now time.Time) bool {
+func (s *Scheduler) ready(q *queue, now time.Time) bool {
 	for r := q.site; len(q.list) > 0; {
 		w := &q.list[0]
 		switch {

@@ -68,12 +68,14 @@ func laneOf(l *spool.Lease, o Owner) laneName {
 	return laneName{origin: o.Origin}
 }
 
-// has is how many deliveries of a lane wait.
-func (t *lanes) has(name laneName) int {
-	if n := t.byName[name]; n != nil {
-		return n.waiting
+// takes reports whether another delivery of a lane may wait for a site, of so
+// many in all. Each lane may have one.
+func (t *lanes) takes(name laneName, r *site, all int) bool {
+	n := t.byName[name]
+	if n == nil {
+		return t.waiting < 2*all
 	}
-	return 0
+	return r.waiting < r.ahead() && t.waiting < all && n.waiting < t.part(all)
 }
 
 // part is how much of so many places in the lanes one lane may have: another

@@ -23,7 +23,7 @@ type site struct {
 	streams
 	control
 	local   bool
-	by      string   // the connector of what was begun last
+	by      string   // the connector of what was handed out last
 	keys    []*entry // that lead here
 	gates   []*gate
 	skipped bool // the store was asked for others last
