@@ -75,7 +75,8 @@ type Provider struct {
 func (p *Provider) Has(exchanger string) bool {
 	name := strings.ToLower(strings.TrimSuffix(exchanger, "."))
 	return slices.ContainsFunc(p.Exchangers, func(end string) bool {
-		return name == end || strings.HasSuffix(name, "."+end)
+		rest, ok := strings.CutSuffix(name, end)
+		return ok && (rest == "" || strings.HasSuffix(rest, "."))
 	})
 }
 
