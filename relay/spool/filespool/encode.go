@@ -22,15 +22,18 @@ func appendString(b []byte, s string) []byte {
 
 func appendTime(b []byte, t int64) []byte { return binary.LittleEndian.AppendUint64(b, uint64(t)) }
 
-// nanos is a time as it is kept: nanoseconds since 1970, held within what these
-// can express.
+// The times that nanoseconds can express.
+var firstTime, lastTime = fromNanos(math.MinInt64 + 1), fromNanos(math.MaxInt64)
+
+// nanos is a time as it is kept: nanoseconds since 1970, those of the nearest
+// time that these can express. fromNanos is its inverse.
 func nanos(t time.Time) int64 {
-	switch y := t.Year(); {
+	switch {
 	case t.IsZero():
 		return math.MinInt64
-	case y < 1678:
+	case t.Before(firstTime):
 		return math.MinInt64 + 1
-	case y > 2261:
+	case t.After(lastTime):
 		return math.MaxInt64
 	}
 	return t.UnixNano()

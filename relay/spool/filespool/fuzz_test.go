@@ -2,6 +2,7 @@ package filespool_test
 
 import (
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
@@ -34,6 +35,7 @@ func FuzzDecode(f *testing.F) {
 			&spool.Message{ID: id, From: "a@b", Labels: map[string]string{"k": "v"}}, ds, nil,
 		),
 	)
+	f.Add(filespool.EncodeCommit(&spool.Message{NotBefore: time.Unix(0, -1<<63+5)}, ds, nil))
 	f.Add(filespool.EncodeCommit(&spool.Message{ID: id}, ds, []spool.Settlement{
 		{
 			ID: spool.DeliveryID{Message: id}, Remaining: ds[0].Recipients,
@@ -41,7 +43,17 @@ func FuzzDecode(f *testing.F) {
 		},
 		{ID: spool.DeliveryID{Message: id, Seq: 7}},
 	}))
-	f.Fuzz(func(t *testing.T, b []byte) { filespool.Decode(b) })
+	f.Fuzz(func(t *testing.T, b []byte) {
+		filespool.Decode(b)
+		m, ok := filespool.DecodeCommit(b)
+		if !ok {
+			return
+		}
+		again, ok := filespool.DecodeCommit(filespool.EncodeCommit(&m, nil, nil))
+		if !ok || !reflect.DeepEqual(again, m) {
+			t.Errorf("%+v became %+v, %v", m, again, ok)
+		}
+	})
 }
 
 // FuzzOpen opens a log of arbitrary bytes, of which some places are made to

@@ -77,16 +77,16 @@ func (f *fields) flag(n protowire.Number, v bool) {
 
 // The times that can be kept, in nanoseconds.
 var (
-	firstTime = time.Date(1678, 1, 1, 0, 0, 0, 0, time.UTC)
-	lastTime  = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
+	firstTime = time.Date(1678, 1, 1, 0, 0, 0, 0, time.UTC).Local()
+	lastTime  = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC).Local()
 )
 
 // kept is the time that is kept for another one: the nearest that can be. The
-// zero time stays.
+// zero time stays. What is written passes through it, and what is read.
 func kept(t time.Time) time.Time {
 	switch {
 	case t.IsZero():
-		return t
+		return time.Time{}
 	case t.Before(firstTime):
 		return firstTime
 	case t.After(lastTime):
@@ -110,7 +110,7 @@ type field struct {
 	data   []byte
 }
 
-func (f *field) time() time.Time { return time.Unix(0, int64(f.value)) }
+func (f *field) time() time.Time { return kept(time.Unix(0, int64(f.value))) }
 
 // readFields calls f for each field of b.
 func readFields(b []byte, f func(field)) error {

@@ -30,20 +30,17 @@ const (
 	deliveryRecipients
 )
 
-// earliest is about the first time that the server knows, in microseconds.
-const earliest = -200_000_000_000_000_000
-
 // micro keeps a time as the server does, in microseconds; the zero time is left
 // out.
 func (f *fields) micro(n protowire.Number, t time.Time) {
 	if !t.IsZero() {
 		*f = protowire.AppendFixed64(
-			protowire.AppendTag(*f, n, protowire.Fixed64Type), uint64(t.UnixMicro()),
+			protowire.AppendTag(*f, n, protowire.Fixed64Type), uint64(kept(t).UnixMicro()),
 		)
 	}
 }
 
-func (f *field) micro() time.Time { return time.UnixMicro(int64(f.value)) }
+func (f *field) micro() time.Time { return kept(time.UnixMicro(int64(f.value))) }
 
 // appendStep encodes what is to be made of a message of size bytes.
 func appendStep(b []byte, size int64, c *spool.Commit) []byte {
@@ -146,9 +143,5 @@ func readDelivery(b []byte) (d spool.Delivery, err error) {
 			d.Recipients, d.Crashes, rcptErr = readRecipients(f.data)
 		}
 	})
-	if early := time.UnixMicro(earliest); d.Due.Before(early) && !d.Due.IsZero() ||
-		d.Expires.Before(early) && !d.Expires.IsZero() {
-		err = errEnvelope
-	}
 	return d, cmp.Or(err, rcptErr)
 }

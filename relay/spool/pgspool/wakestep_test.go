@@ -3,6 +3,7 @@ package pgspool_test
 import (
 	"bytes"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 var fullCommit = spool.Commit{
 	Deliveries: []spool.Delivery{{
 		Key: spool.Key{Route: "r\x00\xff", Domain: "d", Stream: "s"},
-		Due: time.UnixMicro(1_700_000_000_123_456), Expires: time.Unix(40_000_000_000, 0),
+		Due: time.UnixMicro(1_700_000_000_123_456), Expires: time.Unix(9_000_000_000, 0),
 		Attempts: 3, Held: true, Crashes: 5,
 		Recipients: []spool.Recipient{
 			{Address: "a@b", Notify: spool.NotifyNever}, {Address: "c@d"},
@@ -48,6 +49,21 @@ func TestStepThatIsCutOff(t *testing.T) {
 	}
 }
 
+// A step keeps times that no count of microseconds or nanoseconds has as the
+// nearest ones.
+func TestStepKeepsFarTimes(t *testing.T) {
+	for year, want := range map[int]int{-1 << 20: 1678, 1677: 1678, 2300: 2262, 1 << 20: 2262} {
+		far := time.Date(year, 6, 1, 0, 0, 0, 0, time.UTC)
+		d := spool.Delivery{Due: far, Expires: far, Recipients: []spool.Recipient{{}}}
+		got, _, _, err := pgspool.ReadStep(
+			pgspool.AppendStep(1, &spool.Commit{Deliveries: []spool.Delivery{d}}),
+		)
+		if err != nil || got[0].Due.UTC().Year() != want || !got[0].Expires.Equal(got[0].Due) {
+			t.Errorf("the year %d has become %v, %v", year, got[0].Due, err)
+		}
+	}
+}
+
 func FuzzReadStep(f *testing.F) {
 	f.Add(pgspool.AppendStep(77, &fullCommit))
 	f.Add([]byte{})
@@ -67,5 +83,25 @@ func FuzzReadStep(f *testing.F) {
 				t.Fatal("a record that is too long")
 			}
 		}
+		if err == nil {
+			keptAgain(t, deliveries, events, size)
+		}
 	})
+}
+
+// keptAgain writes what was read and reads it once more.
+func keptAgain(t *testing.T, deliveries []spool.Delivery, events []spool.Record, size int64) {
+	t.Helper()
+	for i := range deliveries {
+		for j := range deliveries[i].Recipients { // it is kept so far
+			r := &deliveries[i].Recipients[j]
+			r.Diagnostic = r.Diagnostic[:min(len(r.Diagnostic), 512)]
+		}
+	}
+	c := &spool.Commit{Deliveries: deliveries, Events: events}
+	ds, es, n, err := pgspool.ReadStep(pgspool.AppendStep(size, c))
+	if err != nil || n != size || !reflect.DeepEqual(ds, deliveries) ||
+		!slices.EqualFunc(es, events, sameRecord) {
+		t.Errorf("%+v %+v became %+v %+v, %v", deliveries, events, ds, es, err)
+	}
 }
