@@ -123,4 +123,6 @@ func FuzzRecords(f *testing.F) {
 	})
 }
 
-func sameRecord(a, b spool.Record) bool { return a.Time.Equal(b.Time) && bytes.Equal(a.Data, b.Data) }
+func sameRecord(a, b spool.Record) bool {
+	return a.Time.Equal(b.Time) && bytes.Equal(a.Data, b.Data)
+}
