@@ -209,10 +209,12 @@
 // and a refused connection counts twice. For its rate alone one refused
 // connection is enough, or one refused MAIL.
 //
-// A rest is no fate. What waits is told of and expires by its age, as ever.
-// When the rest is over, one delivery tries: if it is taken the others follow,
-// and if it is refused for the same reason the next rest is twice as long, up
-// to four times the first.
+// A rest is no fate. What waits is told of and expires by its age, as ever; it
+// need not have been tried for that, since others of its kind were refused. But
+// what had reached its age before they were waits for one to be tried after the
+// rest, so that downtime does not end it. When the rest is over, one delivery
+// tries: if it is taken the others follow, and if it is refused for the same
+// reason the next rest is twice as long, up to four times the first.
 //
 // Each of these is a throttle: it is an event, [event.Throttled], in the step
 // that settles the attempt; it has lines in the log; [Relay.Throttles] and the
@@ -305,7 +307,7 @@
 // expired ends, and senders are told of a delay, without an attempt. What was
 // not attempted since the relay began, or since the clock was set by a minute
 // or more, does not expire before it was, so that downtime bounces nothing
-// untried.
+// untried; of what a throttle holds back see Throttling.
 //
 // # Events and crashes
 //

@@ -81,11 +81,12 @@ func (t throttled) Until(l *spool.Lease, s sched.Site) time.Time {
 	if t.r.keepsGoing() {
 		return time.Time{}
 	}
-	until, inVain := t.r.throttles.Until(placeOf(l, s), l.Delivery.ID)
-	if inVain {
-		t.r.attempts.Tried(l.Delivery.ID)
+	expires := time.Now().Add(l.Delivery.Expires.Sub(t.r.now()))
+	h := t.r.throttles.Hold(placeOf(l, s), l.Delivery.ID, expires)
+	if !h.Refused.IsZero() {
+		t.r.attempts.Refused(l.Delivery.ID, h.Refused)
 	}
-	return until
+	return h.Until
 }
 
 func (t throttled) Slower(s sched.Site) float64 {

@@ -295,7 +295,7 @@ func TestLiftThrottle(t *testing.T) {
 }
 
 // What rests grows old as ever: its sender is told, and it expires. That nobody
-// has tried it does not count once another one has tried in vain.
+// has tried it does not count, since others of its kind were refused.
 func TestRestIsNoFate(t *testing.T) {
 	inRefusers(t, func(c *relay.Config) {
 		c.Retry.DelayNotification, c.Retry.Expires = 30*time.Minute, 3*time.Hour
@@ -311,6 +311,30 @@ func TestRestIsNoFate(t *testing.T) {
 		expired := w.events.all(event.Expired)
 		if len(expired) != 1 || len(w.events.all(event.Bounced)) != 4 {
 			t.Errorf("events %s", show(w.events.all()))
+		}
+	})
+}
+
+// What comes while its kind rests ends when its time does, before the rest is
+// over.
+func TestRestDoesNotOutlastExpires(t *testing.T) {
+	inRefusers(t, nil, func(t *testing.T, w *refusers) {
+		w.rest(disreputable)
+		w.refuse(refusal{})
+		end := time.Now().Add(10 * time.Minute)
+		_, err := w.Relay.Submit(t.Context(), &relay.Message{
+			From: "shop@own.test", To: []string{"code@a.test"}, Expires: end,
+			Content: strings.NewReader(text),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		expired := w.events.all(event.Expired)
+		if len(expired) != 1 || expired[0].Time.Before(end) ||
+			expired[0].Time.After(end.Add(10*time.Second)) || len(w.a.Taken()) != 0 {
+			t.Errorf("events %s, taken %d", show(w.events.all()), len(w.a.Taken()))
 		}
 	})
 }

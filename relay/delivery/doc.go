@@ -73,7 +73,8 @@
 // that waits was greylisted waits six minutes in place of that; where only some
 // were, the schedule counts, and is there as soon. A message that has reached
 // its Expires ends without a further attempt, unless none was made since the
-// relay began or the clock was set. The age of a message that was to wait for a
+// relay began or the clock was set, at it or at others that a throttle holds
+// back with it. The age of a message that was to wait for a
 // time counts from that time on.
 //
 // # Crashes

@@ -19,10 +19,10 @@ type Retry struct {
 	// five minutes to pass. A jitter of up to a tenth is added. Defaults to 6
 	// minutes.
 	Greylisted time.Duration
-	// Expires is the age, of a second at least, at which a message is given up
-	// and its sender told, also while its next hop is down. It gets one attempt
-	// first after the relay began, or after the clock was set. Defaults to 48
-	// hours.
+	// Expires is the age, a second at least, at which a message is given up and
+	// its sender told, also while its next hop is down. It gets one attempt
+	// first after the relay began, or after the clock was set, unless others
+	// like it were refused (Throttling of package relay). Defaults to 48 hours.
 	Expires time.Duration
 	// DelayNotification is the age, of a second at least, at which the sender
 	// of a message that still waits is told so, once for each recipient:

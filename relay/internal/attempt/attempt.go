@@ -88,9 +88,12 @@ func (d *Deliverer) settler() *settler {
 // without an attempt.
 func (d *Deliverer) Forget(id spool.DeliveryID) { d.tried.note(id, false) }
 
-// Tried notes that another attempt speaks for a delivery that was not
-// attempted: it expires by its age.
-func (d *Deliverer) Tried(id spool.DeliveryID) { d.tried.note(id, true) }
+// Refused notes that a refusal of others speaks for a delivery, unless it came
+// before the clock was set: then it expires by its age without an attempt. The
+// time is of the steady clock.
+func (d *Deliverer) Refused(id spool.DeliveryID, at time.Time) {
+	d.tried.spokenFor(id, at, d.cfg.Now())
+}
 
 // attemptOf makes the next attempt at a delivery.
 func (d *Deliverer) attemptOf(

@@ -25,7 +25,8 @@
 //
 // What has expired while its next hop was down, and what is late, is settled by
 // what the last attempt has said. A delivery gets one attempt first after the
-// relay began, or after the clock was set.
+// relay began, or after the clock was set, unless a refusal of others since
+// then speaks for it.
 //
 // # What senders read
 //

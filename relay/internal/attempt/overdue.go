@@ -26,8 +26,8 @@ const (
 
 // Overdue tells what a delivery has coming without an attempt, and when that
 // changes. Its end is not due before it was attempted once since the relay
-// began or the clock was set, nor where somebody has released it past its end:
-// nothing else makes it due then.
+// began or the clock was set, or is spoken for, nor where somebody has released
+// it past its end: nothing else makes it due then.
 func (d *Deliverer) Overdue(l *spool.Lease) (state Overdue, changes time.Time) {
 	if l.Damaged != nil {
 		return OnTime, time.Time{} // the attempt makes the loss known

@@ -22,6 +22,7 @@ type tried struct {
 
 	mu     sync.Mutex
 	ids    map[uint64]struct{}
+	since  time.Duration // since begun, when the clock was last set
 	wall   time.Time     // at the last look
 	steady time.Duration // since begun, at the last look
 }
@@ -45,7 +46,16 @@ func (t *tried) note(id spool.DeliveryID, waits bool) {
 	}
 }
 
-// has reports whether a delivery was attempted.
+// spokenFor notes a delivery that a refusal of others at a time speaks for.
+func (t *tried) spokenFor(id spool.DeliveryID, at, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.look(now.Round(0), time.Since(t.begun)); at.Sub(t.begun) >= t.since {
+		t.ids[maphash.Comparable(t.seed, id)] = struct{}{}
+	}
+}
+
+// has reports whether a delivery was attempted, or is spoken for.
 func (t *tried) has(id spool.DeliveryID, now time.Time) bool {
 	k := maphash.Comparable(t.seed, id)
 	t.mu.Lock()
@@ -60,6 +70,7 @@ func (t *tried) look(wall time.Time, steady time.Duration) {
 	step := wall.Sub(t.wall) - (steady - t.steady)
 	if step.Abs() > clockStep {
 		clear(t.ids)
+		t.since = steady
 	}
 	t.wall, t.steady = wall, steady
 }

@@ -28,10 +28,18 @@ func stepClock(t *testing.T, step time.Duration) {
 	}
 	time.Sleep(time.Hour)
 	got := tr.has(id, time.Now().Add(step))
-	if want := step.Abs() < time.Minute; got != want {
+	want := step.Abs() < time.Minute
+	if got != want {
 		t.Errorf("after a step of %v the attempt counts: %t, want %t", step, got, want)
 	}
-	tr.note(id, true)
+	before, after := time.Now().Add(-time.Minute), time.Now()
+	tr.spokenFor(id, before, time.Now().Add(step))
+	if got := tr.has(id, time.Now().Add(step)); got != want {
+		t.Errorf("after a step of %v a refusal before it counts: %t, want %t", step, got, want)
+	}
+	if tr.spokenFor(id, after, time.Now().Add(step)); !tr.has(id, time.Now().Add(step)) {
+		t.Error("a refusal of others does not count")
+	}
 	tr.note(id, false)
 	if len(tr.ids) != 0 {
 		t.Error("an ended delivery is remembered")

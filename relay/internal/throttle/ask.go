@@ -9,13 +9,23 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// Until is until when a delivery that could begin now has to wait; zero if it
-// may begin. When a rest is over it lets one delivery begin, and asks the
-// others to come again. inVain tells that one has tried already, and was
-// refused.
-func (t *Throttles) Until(p Place, id spool.DeliveryID) (until time.Time, inVain bool) {
+// Hold is what keeps a delivery from beginning; the zero Hold does not.
+type Hold struct {
+	// Until is until when it has to wait.
+	Until time.Time
+	// Refused is when mail of its kind was refused last; zero unless that
+	// speaks for the delivery, so that it may end by its age without an
+	// attempt: it was in time then, or one has tried since the rest and was
+	// refused. Both are of the steady clock.
+	Refused time.Time
+}
+
+// Hold tells what keeps a delivery, whose time ends then by the steady clock,
+// from beginning now. When a rest is over it lets one delivery begin, and asks
+// the others to come again.
+func (t *Throttles) Hold(p Place, id spool.DeliveryID, expires time.Time) (h Hold) {
 	if t.acting.Load() == 0 {
-		return time.Time{}, false
+		return h
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -23,19 +33,17 @@ func (t *Throttles) Until(p Place, id spool.DeliveryID) (until time.Time, inVain
 	scopes := p.rests()
 	for _, s := range scopes {
 		if st := t.live[s]; st != nil && !st.over(now) {
-			if wait := st.wait(id, now); wait.After(until) {
-				until, inVain = wait, inVain || st.times > 1
-			}
+			st.hold(&h, st.wait(id, now), expires)
 		}
 	}
-	if until.IsZero() {
+	if h.Until.IsZero() {
 		for _, s := range scopes {
 			if st := t.live[s]; st != nil {
 				st.try(id, now)
 			}
 		}
 	}
-	return until, inVain
+	return h
 }
 
 // Slower is the share of the rate and the connections that is left to a site

@@ -32,6 +32,10 @@
 //
 // # The end of a rest
 //
+// What waits may reach its age. A refusal of others speaks for it, and it ends
+// without an attempt, if it was in time when the rest began, or one has tried
+// since: what had expired before, in the relay's downtime, is not to end by it.
+//
 // When a rest is over, one delivery tries. If it is taken the rest has ended.
 // If it is refused for the same reason, the next rest is twice as long, up to
 // four times the first. Otherwise the next delivery tries.

@@ -160,7 +160,7 @@ func TestOneDeliveryTriesAfterARest(t *testing.T) {
 		time.Sleep(rest)
 		first := w.next()
 		for range 2 { // asked again, it may still go
-			if until, _ := w.Until(place, first); !until.IsZero() {
+			if until := w.until(place, first); !until.IsZero() {
 				t.Error("nothing may try")
 			}
 		}
@@ -181,9 +181,6 @@ func TestRestDoublesWhenTheTryIsRefused(t *testing.T) {
 		for i, want := range []time.Duration{2 * rest, 4 * rest, 4 * rest} {
 			time.Sleep(time.Until(begun.Until))
 			w.wantRest(place, 0)
-			if _, inVain := w.Until(place, w.next()); inVain != (i > 0) {
-				t.Errorf("rest %d: tried in vain: %v", i+1, inVain)
-			}
 			begun = w.refused(place, bounce.Reputation)
 			if begun == nil || begun.Times != i+2 {
 				t.Fatalf("%+v", begun)
@@ -193,17 +190,49 @@ func TestRestDoublesWhenTheTryIsRefused(t *testing.T) {
 	})
 }
 
+// What was in time when its kind was refused ends by its age, and so does what
+// was not once one has tried since: downtime alone ends nothing.
+func TestRefusalSpeaksForWhatWasInTime(t *testing.T) {
+	t.Parallel()
+	try(t, func(w *world) {
+		begun := w.begin()
+		early, late := begun.Begun.Add(-time.Second), begun.Begun.Add(time.Second)
+		time.Sleep(rest - time.Minute)
+		w.wantRefused(early, time.Time{})
+		w.wantRefused(late, begun.Begun)
+		time.Sleep(time.Minute)
+		w.wantRest(place, 0)
+		w.wantRefused(early, time.Time{}) // one is trying
+		renewed := w.refused(place, bounce.Reputation)
+		again := renewed.Until.Add(-2 * rest)
+		time.Sleep(time.Minute)
+		w.wantRefused(early, again)
+		w.wantRefused(late, again)
+		w.Lift(renewed.ID)
+		w.wantRefused(late, time.Time{})
+	})
+}
+
+// wantRefused fails the test unless the refusal that speaks for a delivery with
+// that end is this one.
+func (w *world) wantRefused(expires, want time.Time) {
+	w.t.Helper()
+	if h := w.Hold(place, w.next(), expires); !h.Refused.Equal(want) {
+		w.t.Errorf("refused at %v, want %v", h.Refused, want)
+	}
+}
+
 func TestNextOneTriesWhenNothingWasLearned(t *testing.T) {
 	t.Parallel()
 	try(t, func(w *world) {
 		w.begin()
 		time.Sleep(rest)
 		first := w.next()
-		w.Until(place, first)
+		w.until(place, first)
 		w.wantRest(place, 15*time.Second)
 		w.Learn(&throttle.Lesson{Place: place, Delivery: first, Class: bounce.UnknownRecipient})
 		second := w.next()
-		if until, _ := w.Until(place, second); !until.IsZero() {
+		if until := w.until(place, second); !until.IsZero() {
 			t.Error("the next one may not try")
 		}
 		w.wantRest(place, 15*time.Second)
@@ -275,7 +304,7 @@ func TestManyLearnAtOnce(t *testing.T) {
 				w.refused(place, bounce.Reputation)
 				w.early(place, bounce.RateLimited)
 				w.taken(from("b.example"))
-				w.Until(place, w.next())
+				w.until(place, w.next())
 				w.Slower(place.Site, "")
 				for _, x := range w.List() {
 					w.Lift(x.ID)

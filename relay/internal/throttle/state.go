@@ -38,7 +38,7 @@ type state struct {
 	times int // it was begun, renewed or halved
 
 	slower int       // hundredths, at since; 0 if it rests
-	since  time.Time // the last halving
+	since  time.Time // it was begun, renewed or halved last
 
 	rest     time.Duration
 	until    time.Time // the end of the rest
@@ -55,9 +55,9 @@ func firstRest(c bounce.Class) time.Duration {
 
 // begin makes what a throttle of its class begins with.
 func (s *state) begin(now time.Time) {
-	s.begun, s.times = now, 1
+	s.begun, s.since, s.times = now, now, 1
 	if s.scope.class == bounce.RateLimited {
-		s.slower, s.since = full/2, now
+		s.slower = full / 2
 		return
 	}
 	s.rest = firstRest(s.scope.class)
@@ -70,13 +70,14 @@ func (s *state) again(now time.Time) bool {
 	case s.slower > 0 && now.Before(s.since.Add(halveEvery)):
 		return false
 	case s.slower > 0:
-		s.slower, s.since = max(s.share(now)/2, least), now
+		s.slower = max(s.share(now)/2, least)
 	case now.Before(s.until): // of an attempt that had begun before
 		return false
 	default:
 		s.rest = min(2*s.rest, longest*firstRest(s.scope.class))
 		s.until, s.tryUntil = now.Add(s.rest), time.Time{}
 	}
+	s.since = now
 	s.times++
 	return true
 }
@@ -116,6 +117,23 @@ func (s *state) wait(id spool.DeliveryID, now time.Time) time.Time {
 		return now.Add(tryAgain)
 	}
 	return time.Time{}
+}
+
+// hold adds what the throttle says to a hold, if a delivery has to wait until
+// then.
+func (s *state) hold(h *Hold, until, expires time.Time) {
+	if until.IsZero() {
+		return
+	}
+	if until.After(h.Until) {
+		h.Until = until
+	}
+	if s.times == 1 && !expires.After(s.begun) {
+		return // only our own downtime has kept it until then
+	}
+	if s.since.After(h.Refused) {
+		h.Refused = s.since
+	}
 }
 
 // try lets a delivery try what has rested.

@@ -52,9 +52,14 @@ func (w *world) taken(p throttle.Place) {
 	w.Learn(&throttle.Lesson{Place: p, Delivery: w.next(), Taken: true})
 }
 
+// until is until when a delivery has to wait.
+func (w *world) until(p throttle.Place, id spool.DeliveryID) time.Time {
+	return w.Hold(p, id, time.Now().Add(time.Hour)).Until
+}
+
 // rests is for how long a delivery has to wait.
 func (w *world) rests(p throttle.Place) time.Duration {
-	until, _ := w.Until(p, w.next())
+	until := w.until(p, w.next())
 	if until.IsZero() {
 		return 0
 	}
