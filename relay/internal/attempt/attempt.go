@@ -22,6 +22,7 @@ const limit = 50 * time.Minute
 type Deliverer struct {
 	cfg      Config
 	tried    *tried
+	untold   untold
 	underWay atomic.Int32
 }
 
@@ -60,10 +61,24 @@ func (d *Deliverer) deliver(ctx context.Context, s *settler, l *spool.Lease) Les
 	o := outcomeOf(s, l, a, lent, results)
 	lesson := lessonOf(results, s.Routes.Remote(l.Delivery.Key))
 	s.learn(o, &lesson)
-	if s.settle(ctx, o) && !o.waitsOn() {
-		d.tried.note(l.Delivery.ID, false)
-	}
+	d.settle(ctx, s, o)
 	return lesson
+}
+
+// settle settles an outcome. What the relay does by itself it does however that
+// ends: what no step has told of goes with the next.
+func (d *Deliverer) settle(ctx context.Context, s *settler, o *outcome) {
+	o.throttled = append(d.untold.take(), o.throttled...)
+	settled := false
+	defer func() {
+		if !settled {
+			d.untold.add(o.throttled)
+		}
+	}()
+	settled = s.settle(ctx, o)
+	if settled && !o.waitsOn() {
+		d.tried.note(o.lease.Delivery.ID, false)
+	}
 }
 
 // isNoAttempt reports whether an attempt was broken off before it came to

@@ -63,7 +63,7 @@ func (s *settler) learn(o *outcome, lesson *Lesson) {
 	// It is not about the message, and nobody is to take it for that.
 	e := event.Event{Kind: event.Throttled, Time: o.about.Time}
 	if s.Learn(o.lease, lesson, &e) {
-		o.throttled = &e
+		o.throttled = []event.Event{e}
 	}
 }
 

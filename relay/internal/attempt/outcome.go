@@ -23,9 +23,9 @@ type outcome struct {
 	// cannot be queued.
 	rest  []spool.Recipient
 	crash error // the last one
-	// throttled tells what the relay does because of the attempt; nil for
-	// nothing.
-	throttled *event.Event
+	// throttled tells what the relay does because of the attempt, or of others
+	// that could not be settled.
+	throttled []event.Event
 }
 
 // waitsOn reports whether the delivery is due again by itself.

@@ -77,10 +77,7 @@ func (d *Deliverer) conclude(ctx context.Context, s *settler, l *spool.Lease) {
 		d.Deliver(ctx, l)
 		return
 	}
-	o := s.overdue(l, state)
-	if s.settle(ctx, o) && !o.waitsOn() {
-		d.tried.note(l.Delivery.ID, false)
-	}
+	d.settle(ctx, s, s.overdue(l, state))
 }
 
 // overdue gives each recipient its fate without an attempt.

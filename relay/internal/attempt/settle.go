@@ -60,8 +60,8 @@ func (s *settler) tell(o *outcome) {
 		first = first && e.Kind != event.Deferred
 		s.Events.Publish(*e)
 	}
-	if o.throttled != nil {
-		s.Events.Publish(*o.throttled)
+	for i := range o.throttled {
+		s.Events.Publish(o.throttled[i])
 	}
 }
 
@@ -102,8 +102,8 @@ func (s *settler) records(o *outcome, report string) []spool.Record {
 			records = s.Events.Record(records, &f.Event)
 		}
 	}
-	if o.throttled != nil {
-		records = s.Events.Record(records, o.throttled)
+	for i := range o.throttled {
+		records = s.Events.Record(records, &o.throttled[i])
 	}
 	return records
 }
@@ -162,7 +162,7 @@ func (d *Deliverer) recoverLease(
 		return
 	}
 	a, lent := d.attemptOf(s.Settings, l)
-	s.settle(ctx, outcomeOf(s, l, a, lent, a.All(delivery.Failed(p))))
+	d.settle(ctx, s, outcomeOf(s, l, a, lent, a.All(delivery.Failed(p))))
 }
 
 // lose ends a delivery of which the store does not know any more whom it is
