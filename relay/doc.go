@@ -209,12 +209,11 @@
 // and a refused connection counts twice. For its rate alone one refused
 // connection is enough, or one refused MAIL.
 //
-// A rest is no fate. What waits is told of and expires by its age, as ever; it
-// need not have been tried for that, since others of its kind were refused. But
-// what had reached its age before they were waits for one to be tried after the
-// rest, so that downtime does not end it. When the rest is over, one delivery
-// tries: if it is taken the others follow, and if it is refused for the same
-// reason the next rest is twice as long, up to four times the first.
+// A rest is no fate. What waits is told of and expires by its age, as ever,
+// also untried: others of its kind were refused. But what had reached its age
+// before they were waits for one to be tried after the rest. When that is over,
+// one delivery tries: if it is taken the others follow, and if it is refused
+// for the same reason the next rest is twice as long, four times at most.
 //
 // Each of these is a throttle: it is an event, [event.Throttled], in the step
 // that settles the attempt; it has lines in the log; [Relay.Throttles] and the
@@ -225,9 +224,8 @@
 //
 // Only what remote hosts reply to the relay's own client counts: not its own
 // findings, not what a Transport or Mailboxes answer, and no text that a
-// message or a report carries. Throttles live as long as the process, and at
-// most 1024 of them: those that end first make room. Relays that share a spool
-// learn each by itself.
+// message or a report carries. Throttles live as long as the process, at most
+// 1024: those that end first make room. Relays on one store learn each alone.
 //
 // # Several relays
 //
@@ -262,11 +260,10 @@
 // Each relay has its own configuration. Mail for a send connector, Mailboxes or
 // a Transport that another one has and this one has not is left to that one; so
 // is mail that matched no send connector, by a relay that has none for all
-// domains to one that has.
-// When the other one is gone, and has not come back after LeaseTime, the mail
-// is routed anew by those that are left. So connectors may be added and removed
-// while relays are restarted one after the other. Those of one name ought to
-// lead to the same place.
+// domains to one that has. When the other one is gone, and has not come back
+// after LeaseTime, the mail is routed anew by those that are left. So
+// connectors may be added and removed while relays are restarted one after the
+// other. Those of one name ought to lead to the same place.
 //
 // # DNS
 //
