@@ -101,6 +101,9 @@ func (w *twin) lease() {
 	if w.rand.IntN(4) == 0 {
 		r.NotRoutes = []string{"other"}
 	}
+	if w.rand.IntN(4) == 0 {
+		r.NotStreams = []string{"s", "u", ""}[:1+w.rand.IntN(3)]
+	}
 	got, want := w.ask(w.file, r), w.ask(w.mem, r)
 	all := len(want.Leases) < r.Max // or else streams may come in another order
 	if len(got.Leases) != len(want.Leases) || all && !slices.Equal(names(got), names(want)) {
