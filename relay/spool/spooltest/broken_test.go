@@ -239,7 +239,6 @@ func (b ignoresStreams) Lease(
 	return b.Store.Lease(ctx, r)
 }
 
-// leasesTwice hands out some deliveries a second time.
 type ignoresRoutes struct{ *memspool.Store }
 
 func (b ignoresRoutes) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, error) {
@@ -247,6 +246,7 @@ func (b ignoresRoutes) Lease(ctx context.Context, r spool.LeaseRequest) (spool.L
 	return b.Store.Lease(ctx, r)
 }
 
+// leasesTwice hands out some deliveries a second time.
 type leasesTwice struct {
 	*memspool.Store
 	mu   sync.Mutex
