@@ -1,6 +1,10 @@
 package pgspool
 
-import "github.com/postern-mail/postern/relay/spool"
+import (
+	"context"
+
+	"github.com/postern-mail/postern/relay/spool"
+)
 
 // AppendStep and ReadStep are the codec of the rows of wake.
 func AppendStep(size int64, c *spool.Commit) []byte { return appendStep(nil, size, c) }
@@ -27,3 +31,13 @@ var (
 	AppendRecord     = appendRecord
 	ReadRecords      = readRecords
 )
+
+// BeginBehindOthers begins to read a message while all readers are busy with
+// others, and has one of them go on when that has ended. There is no server.
+func BeginBehindOthers(ctx context.Context) error {
+	s := &Store{work: ctx}
+	s.openings.readers = openReaders
+	err := s.begin(&reader{store: s, ctx: ctx})
+	s.readOpenings()
+	return err
+}

@@ -2,6 +2,7 @@ package pgspool
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -25,7 +26,8 @@ type openings struct {
 // opening is a message that somebody waits for.
 type opening struct {
 	r    *reader
-	done chan error // takes one
+	ctx  context.Context // until when
+	done chan error      // takes one
 }
 
 // add puts a message in, and reports whether it needs another reader.
@@ -56,17 +58,19 @@ func (o *openings) take() []*opening {
 }
 
 // begin reads the beginning of a message, together with those of others. It
-// waits no longer than its context.
+// waits no longer than its context, and readLimit.
 func (s *Store) begin(r *reader) error {
-	m := &opening{r: r, done: make(chan error, 1)}
+	ctx, cancel := context.WithTimeout(r.ctx, readLimit)
+	defer cancel()
+	m := &opening{r: r, ctx: ctx, done: make(chan error, 1)}
 	if s.openings.add(m) {
 		go s.readOpenings()
 	}
 	select {
 	case err := <-m.done:
 		return err
-	case <-r.ctx.Done():
-		return r.ctx.Err()
+	case <-ctx.Done():
+		return failure(ctx.Err())
 	}
 }
 
@@ -82,8 +86,13 @@ LEFT JOIN @chunk c ON c.id = m.id AND c.n = 0
 WHERE m.id = ANY ($1)`
 
 // readBeginnings reads the first rows of messages and answers those who wait.
-// If that fails, each is tried alone where one may be the cause.
+// If that fails, each is tried alone where one may be the cause. Those whom
+// nobody waits for any more are left out.
 func (s *Store) readBeginnings(list []*opening) {
+	list = slices.DeleteFunc(list, func(m *opening) bool { return m.ctx.Err() != nil })
+	if len(list) == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(s.work, readLimit)
 	defer cancel()
 	byID := make(map[spool.ID][]*opening, len(list))
@@ -116,7 +125,7 @@ func (s *Store) readBeginnings(list []*opening) {
 			case len(ids) > 1 && ofOne(err):
 				s.readBeginnings([]*opening{m})
 			default:
-				m.done <- failure(err)
+				m.done <- verdict(err)
 			}
 		}
 		delete(byID, id)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postern-mail/postern/relay/spool"
@@ -80,6 +81,17 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 	if got, err := read(t.Context(), s, id); err != nil || got != "content" {
 		t.Errorf("afterwards: %q, %v", got, err)
 	}
+}
+
+// Whoever opens a message waits for his turn no longer than for a row, however
+// long his context lasts, and nothing is read then that nobody waits for.
+func TestOpenBehindOthersEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		err := pgspool.BeginBehindOthers(t.Context())
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("begin: %v", err)
+		}
+	})
 }
 
 func read(ctx context.Context, s spool.Store, id spool.ID) (string, error) {
