@@ -98,10 +98,14 @@ func (c *chooser) choose() {
 	for c.x.order.len() > 0 {
 		t := c.x.order.top()
 		n := t.waiting[0]
+		if c.isLeftOut(n) {
+			c.putAside(n)
+			continue
+		}
 		if !c.wanted(n) {
 			return
 		}
-		if c.isLeftOut(n) || c.full(n) {
+		if c.full(n) {
 			c.putAside(n)
 			continue
 		}
