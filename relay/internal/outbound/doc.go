@@ -74,15 +74,19 @@
 //
 // With PIPELINING, MAIL, RCPT and DATA go out in one write, with up to 100
 // recipients, and while all are taken the rest in writes of twice as many each
-// time, up to 400. A peer that answers
-// them by 503 gets them one by one for an hour. Where CHUNKING is offered BDAT
-// carries the content, else DATA. To a peer that takes it, content goes as it
+// time, up to 400. A peer that answers them by 503 gets them one by one for an
+// hour. Where CHUNKING is offered BDAT carries content of one chunk, 48 KiB,
+// and more of them, in a row, to a peer that has shown that it skips refused
+// ones: to another each would wait for the one before, so DATA carries it, as
+// where CHUNKING is not offered. To a peer that takes it, content goes as it
 // is. DATA doubles leading dots, as it must, and ends content that has no CRLF
 // at its end with one, as it cannot do otherwise; content with a CR or an LF on
 // its own is not sent by DATA at all, but fails, because the next hop could
-// read it as the end of the message. SIZE, 8BITMIME, BINARYMIME, SMTPUTF8 and
-// DSN are used only when offered, and what cannot be delivered without them
-// fails before anything is sent. LIMITS (RFC 9422) is honoured.
+// read it as the end of the message. Where that is found out in the midst of
+// DATA and CHUNKING is offered, the message goes by BDAT on another connection.
+// BINARYMIME content goes by BDAT from the start. SIZE, 8BITMIME, BINARYMIME,
+// SMTPUTF8 and DSN are used only when offered, and what cannot be delivered
+// without them fails before anything is sent. LIMITS (RFC 9422) is honoured.
 //
 // The first recipient refused as one too many, by 452 or 552 without an
 // enhanced code, by x.5.3, or by a 452 that does not speak of the mailbox, ends
@@ -99,7 +103,7 @@
 // its MAIL, RCPT and DATA behind the content (RFC 2920), and reads when its
 // turn has come. So with PIPELINING a message costs one round trip.
 //
-// With CHUNKING whole messages of one chunk, 48 KiB, follow each other, up to 8
+// With CHUNKING whole messages of one chunk follow each other, up to 8
 // on a connection, and none behind 64 recipients. Each ends with RSET, since
 // one that nobody takes leaves its transaction open. For that the peer must
 // have shown on this connection that it skips the octets of a chunk that it

@@ -6,12 +6,10 @@ import (
 	"github.com/postern-mail/postern/relay/delivery"
 )
 
-// envelope sends MAIL and RCPT, and DATA with data. With PIPELINING all of it
-// goes out at once. ok tells that the content comes next; else the verdict
-// stands.
-func (t *transaction) envelope(
-	ctx context.Context, c *conn, asked []int, data bool,
-) (v verdict, ok bool) {
+// envelope sends MAIL and RCPT, and DATA unless the content goes in chunks.
+// With PIPELINING all of it goes out at once. ok tells that the content comes
+// next; else the verdict stands.
+func (t *transaction) envelope(ctx context.Context, c *conn, asked []int) (v verdict, ok bool) {
 	c.out = c.out[:0]
 	t.due = due{rset: c.open}
 	if c.open {
@@ -30,13 +28,13 @@ func (t *transaction) envelope(
 			return v, false
 		}
 	}
-	if v, ok := t.recipients(ctx, c, asked, data); !ok {
+	if v, ok := t.recipients(ctx, c, asked); !ok {
 		return v, false
 	}
 	switch {
 	case len(t.accepted) == 0 && !t.due.data:
 		return t.confirm(ctx, c, asked[:t.asked]), false
-	case !data:
+	case t.chunked:
 		return settled, true
 	}
 	if !t.due.data {
@@ -50,9 +48,7 @@ func (t *transaction) envelope(
 
 // recipients sends RCPT for each of those asked, as far as the peer takes them,
 // and with PIPELINING DATA behind them.
-func (t *transaction) recipients(
-	ctx context.Context, c *conn, asked []int, data bool,
-) (v verdict, ok bool) {
+func (t *transaction) recipients(ctx context.Context, c *conn, asked []int) (v verdict, ok bool) {
 	batch := firstBatch
 	if c.ext.maxRcpt > 0 || t.maxRcpt > 0 { // it is known how many the peer takes
 		batch = maxBatch
@@ -64,7 +60,7 @@ func (t *transaction) recipients(
 			k+1-t.due.next < batch && len(c.out) < maxBatchBytes {
 			continue
 		}
-		if t.due.data = c.ext.pipelining && end && data; t.due.data {
+		if t.due.data = c.ext.pipelining && end && !t.chunked; t.due.data {
 			c.out = append(c.out, "DATA\r\n"...)
 		}
 		if v, ok := t.exchange(ctx, c, asked, k+1); !ok {

@@ -26,6 +26,7 @@ const (
 	settled  verdict = iota // the recipients asked have their results
 	broken                  // the connection was lost on the way: transaction.lost tells why
 	noChunks                // the peer has offered CHUNKING and does not know BDAT
+	noData                  // DATA cannot carry the content, and the peer has offered CHUNKING
 	noPipes                 // the peer has offered PIPELINING and answered out of order
 	tooMany                 // the connection was lost over more recipients than transaction.maxRcpt
 )

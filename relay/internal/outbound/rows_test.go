@@ -15,6 +15,7 @@ import (
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/internal/outbound"
+	"github.com/postern-mail/postern/relay/spool"
 )
 
 // C1: a peer that stops reading or answering at any place holds a delivery no
@@ -335,17 +336,20 @@ func TestC7Injection(t *testing.T) {
 // C8: a reply in the midst of the content is found although the peer has
 // closed.
 func TestC8EarlyReply(t *testing.T) {
-	for _, ext := range []string{"HELP", "CHUNKING"} {
+	for _, ext := range []string{"HELP", "CHUNKING", "BINARYMIME"} {
 		t.Run(ext, func(t *testing.T) {
+			binary := ext == "BINARYMIME"
 			c := newClient(t, dialTo(listen(t, func(c net.Conn) {
 				defer c.Close()
 				script := []string{
 					"S: 220 mx", "C: EHLO relay.example.test", "S: 250-mx", "S: 250 " + ext,
-					"C: MAIL FROM:<alice@example.com> ", "S: 250 ok",
-					"C: RCPT TO:<bob@example.net>", "S: 250 ok",
+					"C: MAIL FROM:<alice@example.com>", "S: 250 ok",
+					"C: RCPT TO:<bob@example.net>", "S: 250 ok", "C: DATA", "S: 354 go on",
 				}
-				if script[4] = "C: MAIL FROM:<alice@example.com>"; ext == "HELP" {
-					script = append(script, "C: DATA", "S: 354 go on")
+				if binary {
+					script[3], script[4] = `S> 250-CHUNKING\r\n250 BINARYMIME\r\n`,
+						script[4]+" BODY=BINARYMIME"
+					script = script[:len(script)-2]
 				}
 				speak(c, script)
 				io.ReadFull(c, make([]byte, 1000))
@@ -355,10 +359,11 @@ func TestC8EarlyReply(t *testing.T) {
 				c.Read(make([]byte, 1)) // the reply is on its way before the reset
 			})))
 			content := strings.Repeat("Twenty-five octets here\r\n", 1<<20)
-			expect(
-				t, c.Deliver(t.Context(), newRequest(content)),
-				`permanent data 552 5.3.4 "too large"`,
-			)
+			r := newRequest(content)
+			if binary {
+				r.Message.Body = spool.BodyBinaryMIME
+			}
+			expect(t, c.Deliver(t.Context(), r), `permanent data 552 5.3.4 "too large"`)
 		})
 	}
 }

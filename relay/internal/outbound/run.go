@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/spool"
 )
 
 // run makes one mail transaction for the recipients in todo. When they are
@@ -54,12 +55,20 @@ func (t *transaction) transact(ctx context.Context, c *conn, asked []int) verdic
 			return v
 		}
 	}
-	data := !c.ext.chunking
-	if v, ok := t.envelope(ctx, c, asked, data); !ok {
+	t.chunked = t.inChunks(c)
+	if v, ok := t.envelope(ctx, c, asked); !ok {
 		return v
 	}
-	if data {
-		return t.sendData(ctx, c)
+	if t.chunked {
+		return t.sendChunks(ctx, c)
 	}
-	return t.sendChunks(ctx, c)
+	return t.sendData(ctx, c)
+}
+
+// inChunks tells whether the content goes out by BDAT. To a peer that has not
+// shown that it skips refused chunks each of several would wait for the reply
+// to the one before: there they are for what DATA cannot carry.
+func (t *transaction) inChunks(c *conn) bool {
+	binary := !t.seven && t.req.Message.Body == spool.BodyBinaryMIME
+	return c.ext.chunking && (t.body.last || c.skips || binary || t.bare)
 }

@@ -10,7 +10,12 @@ import (
 func (t *transaction) sendData(ctx context.Context, c *conn) verdict {
 	for {
 		b, err := t.body.lines()
-		if err != nil {
+		switch {
+		case c.ext.chunking && err == errBareLineEnd:
+			t.bare = true
+			t.stop(ctx, c, delivery.OpContent, err)
+			return noData
+		case err != nil:
 			return t.unfit(c, err)
 		}
 		t.ended = t.body.last
@@ -106,10 +111,10 @@ func (t *transaction) final(ctx context.Context, c *conn) verdict {
 		if err != nil {
 			return t.stop(ctx, c, delivery.OpData, err)
 		}
-		if c.ext.chunking && unknown(rep) {
+		if t.chunked && unknown(rep) {
 			return t.unknown(c, rep)
 		}
-		if t.misplaced(c, delivery.OpData, rep) || c.ext.chunking && t.doubtful(rep) {
+		if t.misplaced(c, delivery.OpData, rep) || t.chunked && t.doubtful(rep) {
 			return t.outOfStep(ctx, c, delivery.OpData, t.accepted)
 		}
 		t.conclude(c, delivery.OpData, t.accepted, rep)
@@ -122,7 +127,7 @@ func (t *transaction) final(ctx context.Context, c *conn) verdict {
 			t.settle(t.accepted[k:], failure(t.lost))
 			return settled
 		}
-		if k == 0 && c.ext.chunking && unknown(rep) {
+		if k == 0 && t.chunked && unknown(rep) {
 			return t.unknown(c, rep)
 		}
 		if t.misplaced(c, delivery.OpLMTP, rep) {

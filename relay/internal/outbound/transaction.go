@@ -36,6 +36,8 @@ type transaction struct {
 	lost                 *delivery.Error
 	body                 content
 	plan                 *sevenbit.Plan // of the content, once a peer has made it necessary
+	chunked              bool           // it goes out by BDAT
+	bare                 bool           // it has a CR or an LF on its own, which DATA cannot carry
 	seven                bool           // the content goes out as 7-bit MIME
 	keep                 bool           // with its headers as they are
 	signed               bool           // signatures is of the converted content
@@ -46,7 +48,7 @@ type transaction struct {
 // line or a path there.
 func (t *transaction) begin(r *Request) {
 	t.req, t.res, t.plan = r, make([]delivery.Result, len(r.Recipients)), nil
-	t.keep, t.signed, t.signatures = false, false, nil
+	t.keep, t.signed, t.signatures, t.bare = false, false, nil, false
 	t.maxRcpt, t.seat.may = 0, true
 	t.spell()
 	t.todo = t.todo[:0]
