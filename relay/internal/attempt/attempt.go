@@ -53,13 +53,14 @@ func (d *Deliverer) deliver(ctx context.Context, s *settler, l *spool.Lease) Les
 	a, lent := d.attemptOf(s.Settings, l)
 	s.tellAttempted(l, a)
 	results := try(ctx, s.Settings, l.Delivery.Key, lent, a)
-	if isNoAttempt(ctx, results) {
+	failed := failuresOf(results)
+	if isNoAttempt(ctx, failed) {
 		s.giveBack(ctx, l)
 		return Lesson{Reached: true}
 	}
 	d.tried.note(l.Delivery.ID, true)
-	o := outcomeOf(s, l, a, lent, results)
-	lesson := lessonOf(results, s.Routes.Remote(l.Delivery.Key))
+	o := outcomeOf(s, l, a, lent, results, failed)
+	lesson := lessonOf(failed, s.Routes.Remote(l.Delivery.Key))
 	s.learn(o, &lesson)
 	d.settle(ctx, s, o)
 	return lesson
@@ -85,8 +86,8 @@ func (d *Deliverer) settle(ctx context.Context, s *settler, o *outcome) {
 // anything: since the relay stops, or because its lease was lost. In the second
 // case somebody else may have delivered the message meanwhile, so that its
 // content is gone, and no failure counts.
-func isNoAttempt(ctx context.Context, results []delivery.Result) bool {
-	return ctx.Err() != nil && allMayPass(results) || leaseLost(ctx) && !anyTaken(results)
+func isNoAttempt(ctx context.Context, failed []*failure) bool {
+	return ctx.Err() != nil && allMayPass(failed) || leaseLost(ctx) && !anyTaken(failed)
 }
 
 // leaseLost reports whether an attempt was ended because its lease was lost, or

@@ -52,6 +52,26 @@ func classify(res *delivery.Result) *delivery.Error {
 	return f
 }
 
+// failure is why a copy was not taken, and of which class that is.
+type failure struct {
+	*delivery.Error
+	class bounce.Class
+}
+
+// failureOf classifies a failure: its class is asked for in several places.
+func failureOf(f *delivery.Error) *failure { return &failure{f, classOf(f)} }
+
+// failuresOf reads the results of an attempt: nil for each copy that was taken.
+func failuresOf(results []delivery.Result) []*failure {
+	failed := make([]*failure, len(results))
+	for i := range results {
+		if f := classify(&results[i]); f != nil {
+			failed[i] = failureOf(f)
+		}
+	}
+	return failed
+}
+
 // enhanced returns the enhanced code of a failure, which is of its class.
 func enhanced(f *delivery.Error) string {
 	class := byte('4')
@@ -90,29 +110,18 @@ func oneLine(s string) string {
 }
 
 // allMayPass reports whether nothing was taken and nothing failed for good.
-func allMayPass(results []delivery.Result) bool {
-	for i := range results {
-		if f := classify(&results[i]); f == nil || f.Permanent {
-			return false
-		}
-	}
-	return true
+func allMayPass(failed []*failure) bool {
+	return !slices.ContainsFunc(failed, func(f *failure) bool { return f == nil || f.Permanent })
 }
 
 // anyTaken reports whether some copy was taken.
-func anyTaken(results []delivery.Result) bool {
-	return slices.ContainsFunc(results, func(r delivery.Result) bool { return r.OK() })
-}
+func anyTaken(failed []*failure) bool { return slices.Contains(failed, nil) }
 
 // isReached tells whether the next hop could be talked to at all.
-func isReached(results []delivery.Result) bool {
-	for i := range results {
-		f := classify(&results[i])
-		if f == nil || f.Permanent || !cameBefore(f) {
-			return true
-		}
-	}
-	return false
+func isReached(failed []*failure) bool {
+	return slices.ContainsFunc(failed, func(f *failure) bool {
+		return f == nil || f.Permanent || !cameBefore(f.Error)
+	})
 }
 
 // cameBefore tells whether a failure came before the message: it says that
@@ -138,10 +147,9 @@ func isCrash(err error) bool {
 
 // crashesOf tells whether copies that wait crashed the attempt, some of them or
 // all.
-func crashesOf(results []delivery.Result) (some, all bool) {
+func crashesOf(failed []*failure) (some, all bool) {
 	all = true
-	for i := range results {
-		f := classify(&results[i])
+	for _, f := range failed {
 		switch {
 		case f == nil || f.Permanent:
 		case isCrash(f.Err):

@@ -142,7 +142,8 @@ func TestFailuresThatRestARoute(t *testing.T) {
 			false,
 		},
 	} {
-		if got := isReached([]delivery.Result{delivery.Failed(&test.err)}); got == test.want {
+		failed := failuresOf([]delivery.Result{delivery.Failed(&test.err)})
+		if got := isReached(failed); got == test.want {
 			t.Errorf("%s %d: %v", test.err.Op, test.err.Reply.Code, got)
 		}
 	}

@@ -36,17 +36,13 @@ func (l *Lesson) Refused() bounce.Class {
 // grave are the classes that are not about a recipient, the gravest first.
 var grave = [...]bounce.Class{bounce.RateLimited, bounce.Reputation, bounce.Authentication}
 
-// lessonOf reads what an attempt has taught. own tells that the results are
+// lessonOf reads what an attempt has taught. own tells that the failures are
 // those of the relay's own client.
-func lessonOf(results []delivery.Result, own bool) Lesson {
-	l := Lesson{Reached: isReached(results), Taken: anyTaken(results)}
-	for i := range results {
-		f := classify(&results[i])
-		if f == nil {
-			continue
-		}
-		if c := classOf(f); l.Failure == nil || isGraver(c, l.Class) {
-			l.Failure, l.Class, l.Remote = f, c, own && f.Reply.Code != 0
+func lessonOf(failed []*failure, own bool) Lesson {
+	l := Lesson{Reached: isReached(failed), Taken: anyTaken(failed)}
+	for _, f := range failed {
+		if f != nil && (l.Failure == nil || isGraver(f.class, l.Class)) {
+			l.Failure, l.Class, l.Remote = f.Error, f.class, own && f.Reply.Code != 0
 		}
 	}
 	return l

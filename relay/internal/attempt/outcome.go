@@ -54,10 +54,10 @@ type fate struct {
 // outcomeOf gives each recipient its fate after an attempt.
 func outcomeOf(
 	s *settler, l *spool.Lease, a *delivery.Attempt, lent *routing.Loan,
-	results []delivery.Result,
+	results []delivery.Result, failed []*failure,
 ) *outcome {
 	now, expires := s.Now(), l.Delivery.Expires
-	due := nextDue(&s.Retry, &l.Delivery, a.Number, results, now)
+	due := nextDue(&s.Retry, &l.Delivery, a.Number, failed, now)
 	o := &outcome{
 		lease: l, about: s.Events.About(a.QueueID, &l.Message), attempt: a.Number,
 		settlement: spool.Settlement{
@@ -67,23 +67,22 @@ func outcomeOf(
 		fates:  make([]fate, 0, len(results)),
 	}
 	o.report.last = !now.Before(expires)
-	o.countCrash(results)
+	o.countCrash(failed)
 	late := isLate(&s.Retry, &l.Message, now)
 	if o.settlement.Held { // nothing later tells its sender
 		late, o.report.expires = s.Retry.DelayNotification > 0, time.Time{}
 	}
 	for i, rcpt := range a.Recipients {
-		res := &results[i]
-		f := classify(res)
+		f := failed[i]
 		if f == nil {
-			o.delivered(i, &rcpt, res, lent.IsFinal(rcpt.Address))
+			o.delivered(i, &rcpt, &results[i], lent.IsFinal(rcpt.Address))
 			continue
 		}
 		if isDamaged(f.Err) {
 			o.report.damaged = true
 			tellDamaged(s.Log, a.QueueID, rcpt.Address, f.Err)
 		}
-		keep(&rcpt, f)
+		keep(&rcpt, f.Error)
 		o.failed(i, &rcpt, f, due, late)
 	}
 	return o
@@ -93,8 +92,8 @@ func outcomeOf(
 // aside if it was not the first in a row and all copies that wait share in it:
 // one that only waits for its next hop is not to wait for an operator. Of what
 // has expired no more than the copies that crash are left.
-func (o *outcome) countCrash(results []delivery.Result) {
-	some, all := crashesOf(results)
+func (o *outcome) countCrash(failed []*failure) {
+	some, all := crashesOf(failed)
 	if !some {
 		return
 	}
@@ -109,7 +108,7 @@ func (o *outcome) countCrash(results []delivery.Result) {
 // failed gives a recipient whose copy was not taken its fate, or lets it wait.
 // What crashes does not expire of it: that is no answer of its next hop.
 func (o *outcome) failed(
-	i int, rcpt *spool.Recipient, f *delivery.Error, due time.Time, late bool,
+	i int, rcpt *spool.Recipient, f *failure, due time.Time, late bool,
 ) {
 	crash := isCrash(f.Err)
 	if crash {
@@ -164,9 +163,9 @@ func (o *outcome) delivered(
 
 // ended lets a recipient leave whose copy has failed.
 func (o *outcome) ended(
-	i int, rcpt *spool.Recipient, f *delivery.Error, kind event.Kind, status string,
+	i int, rcpt *spool.Recipient, f *failure, kind event.Kind, status string,
 ) {
-	told := o.tell(rcpt, dsn.Failed, status, f.Host, shown(f))
+	told := o.tell(rcpt, dsn.Failed, status, f.Host, shown(f.Error))
 	o.rest = append(o.rest, *rcpt)
 	o.add(i, told, o.failure(f, kind))
 }
@@ -174,12 +173,12 @@ func (o *outcome) ended(
 // waits keeps a recipient for another attempt, or for an operator. Of a late
 // message its sender is told so, once.
 func (o *outcome) waits(
-	i int, rcpt *spool.Recipient, f *delivery.Error, due time.Time, late bool,
+	i int, rcpt *spool.Recipient, f *failure, due time.Time, late bool,
 ) {
 	o.rest = append(o.rest, *rcpt)
 	told := false
 	if late && !rcpt.Delayed { // RFC 3461 section 5.2.5
-		told = o.tell(rcpt, dsn.Delayed, f.Reply.Enhanced, f.Host, shown(f))
+		told = o.tell(rcpt, dsn.Delayed, f.Reply.Enhanced, f.Host, shown(f.Error))
 		rcpt.Delayed = told
 	}
 	o.settlement.Remaining = append(o.settlement.Remaining, *rcpt)
@@ -214,10 +213,10 @@ func (o *outcome) add(i int, told bool, e event.Event) {
 }
 
 // failure is the event of a failure.
-func (o *outcome) failure(f *delivery.Error, kind event.Kind) event.Event {
+func (o *outcome) failure(f *failure, kind event.Kind) event.Event {
 	e := o.about
-	e.Kind, e.Host, e.Text = kind, f.Host, textOf(f)
-	e.Code, e.Enhanced, e.Class = f.Reply.Code, f.Reply.Enhanced, classOf(f)
+	e.Kind, e.Host, e.Text = kind, f.Host, textOf(f.Error)
+	e.Code, e.Enhanced, e.Class = f.Reply.Code, f.Reply.Enhanced, f.class
 	return e
 }
 

@@ -95,7 +95,7 @@ func (s *settler) overdue(l *spool.Lease, state Overdue) *outcome {
 		o.report.cause, o.report.last = "expiry", true
 	}
 	for i, rcpt := range l.Delivery.Recipients {
-		f := lastFailure(&rcpt)
+		f := failureOf(lastFailure(&rcpt))
 		switch {
 		case state == Expired && f.Reply.Enhanced[0] == '5':
 			// its report could not be queued then

@@ -162,7 +162,8 @@ func (d *Deliverer) recoverLease(
 		return
 	}
 	a, lent := d.attemptOf(s.Settings, l)
-	d.settle(ctx, s, outcomeOf(s, l, a, lent, a.All(delivery.Failed(p))))
+	results := a.All(delivery.Failed(p))
+	d.settle(ctx, s, outcomeOf(s, l, a, lent, results, failuresOf(results)))
 }
 
 // lose ends a delivery of which the store does not know any more whom it is

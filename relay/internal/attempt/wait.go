@@ -12,10 +12,10 @@ import (
 // nextDue is when the next attempt is due, at the end of the delivery's time at
 // the latest.
 func nextDue(
-	r *delivery.Retry, d *spool.Delivery, attempts int, results []delivery.Result, now time.Time,
+	r *delivery.Retry, d *spool.Delivery, attempts int, failed []*failure, now time.Time,
 ) time.Time {
 	wait := waitAfter(r, d.Key, attempts)
-	if attempts == 1 && allGreylisted(results) {
+	if attempts == 1 && allGreylisted(failed) {
 		wait = after(r.Greylisted)
 	}
 	if due := now.Add(wait); due.Before(d.Expires) {
@@ -41,13 +41,12 @@ func around(d time.Duration) time.Duration { return d - d/5 + rand.N(max(2*d/5, 
 
 // allGreylisted reports whether nothing but greylisting keeps the copies that
 // wait. Of a mix the schedule decides: it comes by six minutes as well.
-func allGreylisted(results []delivery.Result) bool {
+func allGreylisted(failed []*failure) bool {
 	some := false
-	for i := range results {
-		f := classify(&results[i])
+	for _, f := range failed {
 		switch {
 		case f == nil || f.Permanent:
-		case classOf(f) == bounce.Greylisted:
+		case f.class == bounce.Greylisted:
 			some = true
 		default:
 			return false
