@@ -91,9 +91,11 @@ func checkLimits(field string, l *delivery.Limits, f *faults) {
 		f.addf(field+".MessagesPerConnection", "%d is negative; 0 is no bound",
 			l.MessagesPerConnection)
 	}
-	switch r := l.Rate; {
-	case r.Messages < 0:
+	r := l.Rate
+	if r.Messages < 0 {
 		f.addf(field+".Rate.Messages", "%d is negative; 0 is no bound", r.Messages)
+	}
+	switch {
 	case r.Per != 0 && r.Per < time.Second:
 		f.addf(field+".Rate.Per", "%v is shorter than a second; 0 is an hour", r.Per)
 	case r.Per != 0 && r.Messages == 0:

@@ -29,7 +29,7 @@ func TestShapingIsChecked(t *testing.T) {
 			Streams: []delivery.Stream{
 				{Name: "news", Weight: 101},
 				{Name: "news"},
-				{Limits: delivery.Limits{Rate: delivery.Rate{Messages: -1}}},
+				{Limits: delivery.Limits{Rate: delivery.Rate{Messages: -1, Per: 1}}},
 			},
 			Providers: []delivery.Provider{
 				{Exchangers: []string{"mx.example."}},
@@ -51,7 +51,8 @@ func TestShapingIsChecked(t *testing.T) {
 		"Shaping.Site.Connections", "Shaping.Source.MessagesPerConnection",
 		"Shaping.StreamSite.MessagesPerConnection",
 		"Shaping.StreamSite.Rate.Messages", "Shaping.Streams[0].Weight", "Shaping.Streams[1].Name",
-		"Shaping.Streams[2].Limits.Rate.Messages", "Shaping.Providers[0].Name",
+		"Shaping.Streams[2].Limits.Rate.Messages", "Shaping.Streams[2].Limits.Rate.Per",
+		"Shaping.Providers[0].Name",
 		"Shaping.Providers[0].Exchangers[0]", "Shaping.Providers[1].Name",
 		"Shaping.Providers[1].Exchangers", "Shaping.Providers[2].Limits.Rate.Per",
 	}

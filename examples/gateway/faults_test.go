@@ -39,6 +39,7 @@ hostname = "two words"
 users = "missing"
 postmaster = "nobody"
 spool = "spool"
+stream_header = "X Stream"
 [tls]
 certificate = "missing.pem"
 key = "empty.pem"
@@ -94,9 +95,30 @@ address_spaces = ["*;1000", "a b"]
 smart_hosts = ["127.0.0.1:99999"]
 tls = "Maybe"
 password_file = "missing.txt"
+max_connections = -1
+connection_age = "-1s"
+idle_timeout = "25h"
+source_address = "localhost"
+[send_connector.oauth]
+provider = "Gmail"
 [retry]
+mx = ["1ms"]
 schedule = ["1m", "soon", "1ms"]
+greylisted = "-1m"
 expires = "1ns"
+[shaping]
+keep_going = "no"
+site = { connections = -1, rate = { messages = -1, per = "1ms" } }
+source = { messages_per_connection = -1 }
+stream_site = { messages_per_connection = 1, rate = { per = "1m" } }
+[[shaping.providers]]
+exchangers = [".example.net"]
+limits = { speed = 1 }
+[[shaping.streams]]
+name = "news"
+weight = 101
+[[shaping.streams]]
+name = "news"
 [[dkim]]
 domain = "example.test"
 selector = "s1"
@@ -125,8 +147,17 @@ selector = "s3"
 			"mailboxes.deliver", "send_connector[0].address_spaces[0]",
 			"send_connector[0].address_spaces[1]",
 			"send_connector[0].smart_hosts[0]", "send_connector[0].tls",
-			"send_connector[0].password_file",
-			"retry.schedule[1]", "retry.schedule[2]", "retry.expires", "dkim[0].key",
+			"send_connector[0].password_file", "send_connector[0].max_connections",
+			"send_connector[0].connection_age", "send_connector[0].idle_timeout",
+			"send_connector[0].source_address", "send_connector[0].oauth.provider",
+			"retry.mx[0]", "retry.schedule[1]", "retry.schedule[2]", "retry.greylisted",
+			"retry.expires", "stream_header", "shaping.keep_going", "shaping.site.connections",
+			"shaping.site.rate.messages", "shaping.site.rate.per",
+			"shaping.source.messages_per_connection",
+			"shaping.stream_site.messages_per_connection", "shaping.stream_site.rate.messages",
+			"shaping.providers[0].name", "shaping.providers[0].exchangers[0]",
+			"shaping.providers[0].limits.speed", "shaping.streams[0].weight",
+			"shaping.streams[1].name", "dkim[0].key",
 			"dkim[1].selector", "dkim[2].key",
 		}},
 	} {
