@@ -151,18 +151,18 @@ func (w *World) liftSome(waits map[string]bool) (next time.Time) {
 	return next
 }
 
-// greetAll sends to all hosts, in every stream.
+// greetAll sends to all hosts, from each sender in every stream.
 func (w *World) greetAll() {
-	for s := range streams + 1 {
+	for n := range 2 * (streams + 1) {
 		var to []string
 		for _, name := range w.names {
 			to = append(to, w.newAddress(domainBehind(name)))
 		}
 		v := wish{}
-		if s < streams {
+		if s := n / 2; s < streams {
 			v.stream = fmt.Sprintf("stream%d", s)
 		}
-		w.submitNew(fmt.Sprintf("s%d@%s", s, w.sender(s)), to, v)
+		w.submitNew(fmt.Sprintf("s%d@%s", n, w.sender(n)), to, v)
 	}
 	time.Sleep(2 * time.Minute)
 }
