@@ -54,7 +54,7 @@ func TestBroken(t *testing.T) {
 	for name, b := range broken() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.Command(os.Args[0], "-test.run=^TestBroken$", "-test.timeout=2m")
+			cmd := exec.Command(os.Args[0], "-test.run=^TestBroken$", "-test.timeout=8m")
 			cmd.Env = append(os.Environ(), brokenVariable+"="+name)
 			out, err := cmd.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), b.sees) {
