@@ -9,17 +9,6 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-// Hold is what keeps a delivery from beginning; the zero Hold does not.
-type Hold struct {
-	// Until is until when it has to wait.
-	Until time.Time
-	// Refused is when mail of its kind was refused last; zero unless that
-	// speaks for the delivery, so that it may end by its age without an
-	// attempt: it was in time then, or one has tried since the rest and was
-	// refused. Both are of the steady clock.
-	Refused time.Time
-}
-
 // Hold tells what keeps a delivery, whose time ends then by the steady clock,
 // from beginning now. When a rest is over it lets one delivery begin, and asks
 // the others to come again.

@@ -119,23 +119,6 @@ func (s *state) wait(id spool.DeliveryID, now time.Time) time.Time {
 	return time.Time{}
 }
 
-// hold adds what the throttle says to a hold, if a delivery has to wait until
-// then.
-func (s *state) hold(h *Hold, until, expires time.Time) {
-	if until.IsZero() {
-		return
-	}
-	if until.After(h.Until) {
-		h.Until = until
-	}
-	if s.times == 1 && !expires.After(s.begun) {
-		return // only our own downtime has kept it until then
-	}
-	if s.since.After(h.Refused) {
-		h.Refused = s.since
-	}
-}
-
 // try lets a delivery try what has rested.
 func (s *state) try(id spool.DeliveryID, now time.Time) {
 	if s.trying != id || !now.Before(s.tryUntil) {
