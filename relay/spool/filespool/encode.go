@@ -22,18 +22,15 @@ func appendString(b []byte, s string) []byte {
 
 func appendTime(b []byte, t int64) []byte { return binary.LittleEndian.AppendUint64(b, uint64(t)) }
 
-// The times that nanoseconds can express.
-var firstTime, lastTime = fromNanos(math.MinInt64 + 1), fromNanos(math.MaxInt64)
-
 // nanos is a time as it is kept: nanoseconds since 1970, those of the nearest
 // time that these can express. fromNanos is its inverse.
 func nanos(t time.Time) int64 {
 	switch {
 	case t.IsZero():
 		return math.MinInt64
-	case t.Before(firstTime):
+	case t.Before(fromNanos(math.MinInt64 + 1)):
 		return math.MinInt64 + 1
-	case t.After(lastTime):
+	case t.After(fromNanos(math.MaxInt64)):
 		return math.MaxInt64
 	}
 	return t.UnixNano()
