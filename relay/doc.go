@@ -134,8 +134,9 @@
 // Transport, Mailboxes, the Resolver, Dial, the Signer of a key. After two in a
 // row the copies are set aside: [event.Poisoned] tells of each, the log has the
 // stack, the sender is told at once. They neither expire nor are tried again
-// until [Relay.Reschedule] releases or [Relay.Cancel] removes them; the List of
-// a [spool.Manager] has them. Package delivery has the rest, under Crashes.
+// until [Relay.Reschedule] releases or [Relay.Cancel] removes them;
+// [Relay.Poisoned] and the page of package admin list them. Package delivery
+// has the rest, under Crashes.
 //
 // # Reports
 //
@@ -213,7 +214,7 @@
 // also untried: others of its kind were refused. But what had reached its age
 // before they were waits for one to be tried after the rest. When that is over,
 // one delivery tries: if it is taken the others follow, and if it is refused
-// for the same reason the next rest is twice as long, four times at most.
+// for the same reason the next rest is twice as long, up to 4 times the first.
 //
 // Each of these is a throttle: it is an event, [event.Throttled], in the step
 // that settles the attempt; it has lines in the log; [Relay.Throttles] and the

@@ -14,19 +14,18 @@ import (
 	"github.com/postern-mail/postern/relay"
 	"github.com/postern-mail/postern/relay/delivery"
 	"github.com/postern-mail/postern/relay/event"
-	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
 // What crashes the application's mailboxes twice is set aside. Once they are
 // mended, an operator lists it and lets it be tried again.
-func ExampleRelay_Reschedule() {
+func ExampleRelay_Poisoned() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	queue, mended := memspool.New(nil), atomic.Bool{}
+	var mended atomic.Bool
 	happened := make(chan event.Event, 10)
 	r, err := relay.New(relay.Config{
-		Hostname: "relay.example.com", Spool: queue,
+		Hostname: "relay.example.com", Spool: memspool.New(nil),
 		Retry: delivery.Retry{Schedule: []time.Duration{time.Second}},
 		Transport: delivery.Mailbox(func(
 			context.Context, domains.Address, *delivery.Attempt,
@@ -58,12 +57,13 @@ func ExampleRelay_Reschedule() {
 	fmt.Println(e.Kind, e.To[0], "at attempt", e.Attempt)
 
 	mended.Store(true)
-	list, err := queue.List(ctx, spool.Query{State: spool.StatePoison})
+	list, err := r.Poisoned(ctx)
 	if err != nil {
 		log.Fatal(err)
 	}
-	for _, item := range list {
-		if err := r.Reschedule(ctx, item.Message.ID.String(), time.Now()); err != nil {
+	for _, s := range list {
+		fmt.Println(s.Recipients[0].State, "after", s.Recipients[0].Crashes, "crashes")
+		if err := r.Reschedule(ctx, s.QueueID, time.Now()); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -71,5 +71,6 @@ func ExampleRelay_Reschedule() {
 	fmt.Println(e.Kind, e.To[0], "at attempt", e.Attempt)
 	// Output:
 	// poisoned bob@example.net at attempt 2
+	// poison after 2 crashes
 	// delivered bob@example.net at attempt 3
 }

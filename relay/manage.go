@@ -65,26 +65,35 @@ func (r *Relay) Status(ctx context.Context, queueID string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Status{
-		QueueID: queueID, Stream: m.Stream, From: m.From, Accepted: m.Created, Size: m.Size,
-		Labels: m.Labels, ReportOf: idText(m.ReportOf),
-	}
+	s := statusOf(&m)
 	for i := range items {
-		d := &items[i].Delivery
-		for _, rcpt := range d.Recipients {
-			status := RecipientStatus{
-				Address: rcpt.Address, State: items[i].State, Attempts: d.Attempts,
-				Crashes: d.Crashes, Expires: d.Expires,
-				Enhanced: rcpt.Status, Text: rcpt.Diagnostic, Host: rcpt.Host,
-				Class: attempt.Class(&rcpt),
-			}
-			if !d.Held {
-				status.Next = d.Due
-			}
-			s.Recipients = append(s.Recipients, status)
-		}
+		s.add(&items[i])
 	}
 	return s, nil
+}
+
+func statusOf(m *spool.Message) *Status {
+	return &Status{
+		QueueID: m.ID.String(), Stream: m.Stream, From: m.From, Accepted: m.Created, Size: m.Size,
+		Labels: m.Labels, ReportOf: idText(m.ReportOf),
+	}
+}
+
+// add adds the recipients of a delivery.
+func (s *Status) add(item *spool.Item) {
+	d := &item.Delivery
+	for _, rcpt := range d.Recipients {
+		status := RecipientStatus{
+			Address: rcpt.Address, State: item.State, Attempts: d.Attempts,
+			Crashes: d.Crashes, Expires: d.Expires,
+			Enhanced: rcpt.Status, Text: rcpt.Diagnostic, Host: rcpt.Host,
+			Class: attempt.Class(&rcpt),
+		}
+		if !d.Held {
+			status.Next = d.Due
+		}
+		s.Recipients = append(s.Recipients, status)
+	}
 }
 
 // Cancel takes a message from the queue and returns how many recipients will
@@ -129,17 +138,26 @@ func (r *Relay) Reschedule(ctx context.Context, queueID string, next time.Time) 
 
 var errExpired = errors.New("is not before the message expires")
 
+// manager is that of the store.
+func (r *Relay) manager(ctx context.Context) (spool.Manager, error) {
+	if ctx == nil {
+		return nil, errNoContext
+	}
+	m, ok := r.store.(spool.Manager)
+	if !ok {
+		return nil, fmt.Errorf("relay: %T has no spool.Manager: %w", r.store,
+			errors.ErrUnsupported)
+	}
+	return m, nil
+}
+
 // find looks a message up by its queue id.
 func (r *Relay) find(
 	ctx context.Context, queueID string,
 ) (spool.Manager, spool.Message, []spool.Item, error) {
-	if ctx == nil {
-		return nil, spool.Message{}, nil, errNoContext
-	}
-	m, ok := r.store.(spool.Manager)
-	if !ok {
-		return nil, spool.Message{}, nil, fmt.Errorf("relay: %T has no spool.Manager: %w",
-			r.store, errors.ErrUnsupported)
+	m, err := r.manager(ctx)
+	if err != nil {
+		return nil, spool.Message{}, nil, err
 	}
 	id, err := spool.ParseID(queueID)
 	if err != nil {

@@ -36,9 +36,9 @@ type Config struct {
 	Authorize func(*http.Request) bool
 
 	// Operate reports whether a request that may look may change something too:
-	// lift a throttle. It is called for each page as well, after Verifier or
-	// Authorize has let the request in, by many goroutines at once. Defaults to
-	// nil: nobody may.
+	// lift a throttle, try again or remove what was set aside. Request.URL.Path
+	// tells which: /lift, /retry, /remove, or / whether the page offers them.
+	// It is called by many goroutines at once. Defaults to nil: nobody may.
 	Operate func(*http.Request) bool
 
 	// Proxies are the addresses whose X-Forwarded-For and X-Forwarded-Proto are

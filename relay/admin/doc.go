@@ -5,10 +5,12 @@
 //	GET  /status   what it shows, as JSON
 //	POST /explain  how the relay would decide on a session, as page or JSON
 //	POST /lift     ends a throttle
+//	POST /retry    tries a message again that was set aside
+//	POST /remove   removes a message that was set aside
 //
-// It does not hold, retry or remove what is in the queue, and shows no
-// messages. To end a throttle is all that it changes, for those that
-// Config.Operate lets.
+// It shows no messages but the queue ids of those that were set aside since
+// attempts crash (Poison of package relay), and no addresses of theirs. It
+// changes no others, and nothing but for those that Config.Operate lets.
 //
 // [New] makes the [http.Handler]. Every link in it is relative; use
 // [http.StripPrefix] to serve it elsewhere than at the root. Each request reads
@@ -28,8 +30,8 @@
 //
 // Whoever may look changes nothing, unless Config.Operate says so too. What a
 // browser posts must come from a page of this handler's own origin, by its
-// Sec-Fetch-Site or Origin: pages of other sites cannot lift a throttle in an
-// operator's name. A program sends neither, and needs no token.
+// Sec-Fetch-Site or Origin: pages of other sites cannot act in an operator's
+// name. A program sends neither, and needs no token.
 //
 //	401  no credentials, wrong ones, or a user outside the Group: the answer
 //	     does not tell which
@@ -82,12 +84,23 @@
 //	                  refused: id, class, site, source, stream, sender, share
 //	                  (0 is a rest), begun, until, times, and of the refusal
 //	                  code, enhanced, text, host. See relay.Throttle
+//	poison            copies: how many are set aside of the first 1000
+//	                  deliveries that are; items and more of their messages,
+//	                  the oldest first: queue_id, stream, accepted, copies,
+//	                  crashes. null if the store cannot tell, or not within 5
+//	                  seconds. See relay.Relay.Poisoned
 //
-// # POST /lift
+// # POST /lift, /retry and /remove
 //
-// The body is a form or an object with the field id, of a throttle. A form is
-// answered 303 to the page, JSON 204; both 404 if there is no such throttle any
-// more, and 403 if Operate does not let the request.
+// The body is a form or an object with the field id: of a throttle, or the
+// queue id of a message of which copies are set aside. To try it again is
+// [relay.Relay.Reschedule] for now, to remove it [relay.Relay.Cancel]: all
+// copies that wait, also those that are not set aside. Nobody is sent a report
+// of that.
+//
+// A form is answered 303 to the page, JSON 204; both 404 if there is none of
+// that id any more, 409 while an attempt at the message is under way, and 403
+// if Operate does not let the request.
 //
 // # POST /explain
 //

@@ -102,12 +102,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if allowed(w, r, http.MethodPost) {
 			h.explain(w, r)
 		}
-	case "/lift":
-		if allowed(w, r, http.MethodPost) {
-			h.lift(w, r)
-		}
 	default:
-		http.Error(w, "Not found.", http.StatusNotFound)
+		op, known := h.operations()[r.URL.Path]
+		switch {
+		case !known:
+			http.Error(w, "Not found.", http.StatusNotFound)
+		case allowed(w, r, http.MethodPost):
+			h.operate(w, r, op)
+		}
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -60,8 +59,7 @@ func slowed(t *testing.T) *relay.Relay {
 }
 
 func liftForm(id string, headers ...string) *http.Request {
-	return request(http.MethodPost, "/lift", url.Values{"id": {id}}.Encode(),
-		append([]string{"Content-Type", "application/x-www-form-urlencoded"}, headers...)...)
+	return operateForm("/lift", id, headers...)
 }
 
 func liftJSON(id string) *http.Request {

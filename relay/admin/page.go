@@ -17,7 +17,7 @@ type view struct {
 	Style    template.CSS
 	Hostname string
 	Status   *status
-	Operate  bool         // throttles can be lifted
+	Operate  bool         // operations are offered
 	Choices  list[string] // names of the receive connectors
 	Asked    question
 	Faults   map[string]string // by field

@@ -48,6 +48,7 @@ type status struct {
 	SendConnectors  list[sendsTo]  `json:"send_connectors"`
 	Sites           list[site]     `json:"sites"`
 	Throttles       list[throttle] `json:"throttles"`
+	Poison          *poison        `json:"poison"`
 }
 
 type load struct {
@@ -146,6 +147,7 @@ func (h *handler) status(ctx context.Context) *status {
 		s.Queue = &queue{stats.Messages, stats.Deliveries, stats.Leased, stats.Bytes}
 	}
 	h.describe(ctx, s)
+	s.Poison = h.poison(ctx)
 	return s
 }
 
