@@ -1,6 +1,7 @@
 package outbound_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -35,14 +36,14 @@ func carry(to io.WriteCloser, from io.ReadCloser, late time.Duration) {
 		octets []byte
 		due    time.Time
 	}
-	way := make(chan piece, 4096)
+	way := make(chan piece, 512)
 	go func() {
 		defer close(way)
+		b := make([]byte, 16<<10)
 		for {
-			b := make([]byte, 16<<10)
 			n, err := from.Read(b)
 			if n > 0 {
-				way <- piece{b[:n], time.Now().Add(late)}
+				way <- piece{bytes.Clone(b[:n]), time.Now().Add(late)}
 			}
 			if err != nil {
 				return
