@@ -25,10 +25,12 @@ type Description struct {
 // Site is where mail goes to: the mail exchangers of one or more domains, or
 // what a send connector leads to.
 type Site struct {
-	// Name is made of the names of the mail exchangers, or it is a route. Until
-	// the exchangers of a domain are known it is the domain.
+	// Name is made of the names of the mail exchangers; until those of a domain
+	// are known it is the domain. Others are "send/" with the name of a send
+	// connector that has Hosts or a Transport, "mailbox" and "transport".
 	Name string
-	// Provider operates it: a name of Shaping.Providers. May be empty.
+	// Provider operates it: a name of Shaping.Providers. Empty if none of them
+	// does.
 	Provider string
 	// Source is the local address that connections are made from. Empty is the
 	// system's choice.

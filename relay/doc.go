@@ -217,11 +217,11 @@
 // for the same reason the next rest is twice as long, up to 4 times the first.
 //
 // Each of these is a throttle: it is an event, [event.Throttled], in the step
-// that settles the attempt; it has lines in the log; [Relay.Throttles] and the
-// page of package admin list it, and [Relay.Describe] shows how mail leaves
-// meanwhile. [Relay.LiftThrottle] ends it, and what it has held back goes
-// within a second, or a millisecond for each delivery that waits so. KeepGoing
-// of [Config].Shaping turns all of this off.
+// that settles the attempt, or a later one; it has lines in the log;
+// [Relay.Throttles] and the page of package admin list it, and [Relay.Describe]
+// shows how mail leaves meanwhile. [Relay.LiftThrottle] ends it, and what it
+// has held back goes within a second, or a millisecond for each delivery that
+// waits so. KeepGoing of [Config].Shaping turns all of this off.
 //
 // Only what remote hosts reply to the relay's own client counts: not its own
 // findings, not what a Transport or Mailboxes answer, and no text that a

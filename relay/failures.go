@@ -12,12 +12,13 @@ import (
 // maxFailures bounds the sites whose last failure is remembered.
 const maxFailures = 1024
 
-// Failure is a failed attempt.
+// Failure is a failed attempt: of several recipients, the failure that says
+// most about the site.
 type Failure struct {
-	Time  time.Time
+	Time  time.Time // when the attempt ended
 	Class bounce.Class
-	// Code, Enhanced, Text and Host are the reply; Code is 0 when the cause is
-	// local.
+	// Code, Enhanced, Text and Host are the reply. Code is 0 when the cause is
+	// local: then Text tells it, for operators only.
 	Code                 int
 	Enhanced, Text, Host string
 }

@@ -18,10 +18,13 @@ import (
 // Throttling in the overview.
 type Throttle struct {
 	// ID is what LiftThrottle takes, and the events carry.
-	ID    string
+	ID string
+	// Class is that of the refusals: bounce.RateLimited, bounce.Reputation or
+	// bounce.Authentication.
 	Class bounce.Class
-	// Site is what it is for; empty for all. Source is the local address that
-	// connections to it are made from; empty for the system's choice.
+	// Site is what it is for, as in the type Site; empty for all. Source is the
+	// local address that connections to it are made from; empty for the
+	// system's choice.
 	Site, Source string
 	// Stream and Sender, the domain of the reverse-path, are whose mail it
 	// holds back. The null sender is "<>". Stream counts for
@@ -30,18 +33,18 @@ type Throttle struct {
 	// Share is what is left of the rate and the connections: 0.5 is half. It is
 	// 0 if the mail rests.
 	Share float64
-	// Begun is when it began. It ends at Until, a rest when a delivery was
-	// taken after that.
+	// Begun is when it began, and Until when it ends. A rest ends later: when
+	// the host takes the first delivery after Until. Both are to the second.
 	Begun, Until time.Time
 	// Times counts how often it began, was renewed or halved again.
 	Times int
-	// Code, Enhanced, Text and Host are the last refusal.
+	// Code, Enhanced, Text and Host are the refusal that began or renewed it.
 	Code                 int
 	Enhanced, Text, Host string
 }
 
 // Throttles returns what the relay does by itself now because destinations
-// refuse, what began first first: at most 1024. It is empty with KeepGoing of
+// refuse, the oldest first: at most 1024. It is empty with KeepGoing of
 // [delivery.Shaping].
 func (r *Relay) Throttles() []Throttle {
 	if r.keepsGoing() {
@@ -56,8 +59,10 @@ func (r *Relay) Throttles() []Throttle {
 }
 
 // LiftThrottle ends a throttle by its ID: what it has held back may go at once.
-// The relay forgets the refusals that led to it; further ones may begin
-// another. If there is none of that ID, the error is [ErrNotFound].
+// What was refused itself waits for its next attempt, which [Relay.Reschedule]
+// makes sooner. The relay forgets the refusals that led to the throttle;
+// further ones may begin another. If there is none of that ID, the error is
+// [ErrNotFound].
 func (r *Relay) LiftThrottle(id string) error {
 	t := r.throttles.Lift(id)
 	if t == nil {

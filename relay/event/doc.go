@@ -25,8 +25,8 @@
 //
 // An event's ID is the same wherever and however often the event is told: it
 // derives from the message, the recipient, the attempt and the kind, or from
-// the throttle in place of the first two. Whoever
-// notes the ids it has seen does everything once. A Rejected event has an id of
+// the throttle in place of the first two. Whoever notes the ids it has seen
+// does everything once. A Rejected event has an id of
 // its own, since nothing was queued. A consumer of the log may note one number
 // instead, the Cursor of the last event it has done.
 //

@@ -48,7 +48,7 @@ type Throttle struct {
 	Begun, Until time.Time
 	// Times counts how often it began, was renewed or halved.
 	Times int
-	// Cause is the last refusal.
+	// Cause is the refusal that began or renewed it.
 	Cause Cause
 }
 
