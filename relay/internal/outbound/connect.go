@@ -14,7 +14,9 @@ import (
 
 // connect makes a connection up to the point where a transaction can begin, or
 // tells why it could not.
-func (c *Client) connect(ctx context.Context, h *hop, t endpoint) (*conn, *delivery.Error) {
+func (c *Client) connect(
+	ctx context.Context, h *hop, t endpoint,
+) (_ *conn, failed *delivery.Error) {
 	who, failed := c.begin(ctx, h, t.addr)
 	if failed != nil {
 		failed.Host = t.shown
@@ -22,6 +24,11 @@ func (c *Client) connect(ctx context.Context, h *hop, t endpoint) (*conn, *deliv
 	}
 	t.login = who
 	end := c.slow.watch(h.patience(), t.host, t.names...)
+	failed = temporary(delivery.OpDial, "4.3.0", errCrashed) // unless it comes to an end
+	defer func() {
+		who.end(failed)
+		end(failed == nil || failed.Reply.Code != 0)
+	}()
 	cn, failed, retry := c.establish(ctx, h, t, t.plain)
 	if failed != nil && errors.Is(failed.Err, errResumed) && ctx.Err() == nil {
 		cn, failed, retry = c.establish(ctx, h, t, t.plain)
@@ -35,8 +42,6 @@ func (c *Client) connect(ctx context.Context, h *hop, t endpoint) (*conn, *deliv
 	if who.again() && ctx.Err() == nil {
 		cn, failed, _ = c.establish(ctx, h, t, t.plain || retry)
 	}
-	who.end(failed)
-	end(failed == nil || failed.Reply.Code != 0)
 	if failed != nil {
 		failed.Host = t.shown
 		c.debug(ctx, "connection failed", failedArgs(failed)...)

@@ -3,6 +3,7 @@ package outbound_test
 import (
 	"context"
 	"io"
+	"net"
 	"runtime"
 	"strings"
 	"testing"
@@ -85,5 +86,59 @@ func TestCrashesLeakNoPlaces(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// brittle is a connection of the application's that crashes when it is used.
+type brittle struct {
+	net.Conn
+	crash func()
+}
+
+func (b brittle) Write([]byte) (int, error) {
+	b.crash()
+	return 0, nil
+}
+
+// A crash before MAIL keeps nobody waiting for word of the logon.
+func TestCrashedLogonHoldsNobodyUp(t *testing.T) {
+	script := []string{
+		"S: 220 mx", "C: EHLO relay.example.test", "S: 250-mx", "S: 250 AUTH PLAIN",
+		"C: AUTH PLAIN AGFwcABzZWNyZXQ=", "S: 235 2.7.0 ok",
+		"C: MAIL FROM:<alice@example.com>", "S: 250 ok", "C: RCPT TO:<bob@example.net>",
+		"S: 250 ok", "C: DATA", "S: 354 go on", `C> hi\r\n.\r\n`, "S: 250 2.0.0 taken",
+	}
+	for how, crash := range crashes {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dial := dialPipe(func(c net.Conn) {
+					defer c.Close()
+					speak(c, script)
+				})
+				healthy := false
+				c := newClient(t, func(
+					ctx context.Context, network, addr string,
+				) (net.Conn, error) {
+					nc, err := dial(ctx, network, addr)
+					if !healthy {
+						return brittle{nc, crash}, err
+					}
+					return nc, err
+				})
+				r := newRequest("hi\r\n")
+				r.Hop.Username, r.Hop.Password, r.Hop.AllowPlaintextAuth = "app", "secret", true
+				go func() {
+					defer func() { _ = recover() }()
+					c.Deliver(context.Background(), r)
+				}()
+				synctest.Wait()
+				healthy = true
+				begin := time.Now()
+				expect(t, c.Deliver(context.Background(), r), taken)
+				if d := time.Since(begin); d > time.Second {
+					t.Errorf("waited for %v", d)
+				}
+			})
+		})
 	}
 }

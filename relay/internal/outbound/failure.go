@@ -15,6 +15,7 @@ var (
 	errHelo       = errors.New("EHLO name not fit for the wire")
 	errOutOfPlace = errors.New("reply out of place")
 	errNotReady   = fmt.Errorf("no host was ready: %w", os.ErrDeadlineExceeded)
+	errCrashed    = errors.New("crashed while it connected")
 	errNoPlace    = fmt.Errorf("no connection came free: %w", os.ErrDeadlineExceeded)
 )
 

@@ -128,7 +128,7 @@ func (w *login) end(failed *delivery.Error) {
 	case failed == nil:
 		l.proved = true
 	case failed.Op == delivery.OpAuth && failed.Reply.Code/100 == 5:
-		refused := *failed // without the host, which is the caller's
+		refused := *failed // which is the caller's
 		l.proved, l.refused, l.until = false, &refused, time.Now().Add(refusedFor)
 	}
 	if l.trying != nil {
