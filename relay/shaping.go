@@ -187,7 +187,7 @@ func (r *Relay) limitsOf(s sched.Site) sched.Limits {
 	return r.snap.Load().shaping.limits(s, r.share())
 }
 
-// streamOf tells the scheduler what a stream is worth at a site.
-func (r *Relay) streamOf(_ sched.Site, name string) (weight int, limit sched.Limit) {
+// streamOf tells the scheduler what a stream is worth at each site.
+func (r *Relay) streamOf(name string) (weight int, limit sched.Limit) {
 	return r.snap.Load().shaping.stream(name, r.share())
 }

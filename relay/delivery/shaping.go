@@ -25,7 +25,8 @@ type Shaping struct {
 	Streams []Stream
 	// KeepGoing turns off what the relay does by itself when a destination
 	// refuses for its rate, its reputation or authentication. Failures of
-	// connections still make a site rest. Defaults to false.
+	// connections still make a site rest, and it still has no more places than
+	// it takes (Fairness of package relay). Defaults to false.
 	KeepGoing bool
 }
 

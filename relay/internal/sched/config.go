@@ -33,9 +33,9 @@ type Config struct {
 	// Limits bounds what goes to a site. [Scheduler.Limit] tells that it has
 	// changed. Defaults to none.
 	Limits func(s Site) Limits
-	// Stream tells the weight of a stream at a site, beside others, and what
+	// Stream tells the weight of a stream at each site, beside others, and what
 	// bounds it there. Defaults to 1, and no bound.
-	Stream func(s Site, stream string) (weight int, limit Limit)
+	Stream func(name string) (weight int, limit Limit)
 	// Throttles keep deliveries back. Defaults to none.
 	Throttles Throttles
 	// Local are the routes that end in this process.
@@ -70,7 +70,7 @@ func (cfg *Config) fillIn() {
 		cfg.Limits = func(Site) Limits { return Limits{} }
 	}
 	if cfg.Stream == nil {
-		cfg.Stream = func(Site, string) (int, Limit) { return 1, Limit{} }
+		cfg.Stream = func(string) (int, Limit) { return 1, Limit{} }
 	}
 }
 

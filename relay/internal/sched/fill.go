@@ -268,7 +268,7 @@ func (s *Scheduler) wait(l *spool.Lease, r *site, o Owner, now time.Time) bool {
 	if r.waiting == 0 {
 		s.ahead = append(s.ahead, r)
 	}
-	v := r.stream(s.cfg.Stream, r.Site, l.Delivery.Key.Stream)
+	v := r.stream(s.cfg.Stream, l.Delivery.Key.Stream)
 	s.lanes.push(name, r, v.weight, waiting{l, o})
 	s.sites.heat(r)
 	r.by = o.Connector
@@ -357,7 +357,7 @@ func (s *Scheduler) begin(
 		s.giveBack(l, r.turn(now))
 		return
 	}
-	v := r.stream(s.cfg.Stream, r.Site, l.Delivery.Key.Stream)
+	v := r.stream(s.cfg.Stream, l.Delivery.Key.Stream)
 	if wait := v.keep(now); wait > 0 {
 		s.giveBack(l, wait)
 		return

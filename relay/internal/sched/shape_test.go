@@ -143,7 +143,7 @@ func TestStreamsShareASite(t *testing.T) {
 				streams(t, c, "less", "a", 1000, tt.size)
 				c.run(t, 40*time.Second, func(cfg *sched.Config) {
 					limitOf(4)(cfg)
-					cfg.Stream = func(_ sched.Site, stream string) (int, sched.Limit) {
+					cfg.Stream = func(stream string) (int, sched.Limit) {
 						return map[string]int{"more": tt.weight, "less": 1}[stream], sched.Limit{}
 					}
 				})
@@ -188,7 +188,7 @@ func TestWeightIsKept(t *testing.T) {
 		streams(t, c, "heavy", "a", 100, 0)
 		c.run(t, 6*time.Second, func(cfg *sched.Config) {
 			limitOf(2)(cfg)
-			cfg.Stream = func(_ sched.Site, stream string) (int, sched.Limit) {
+			cfg.Stream = func(stream string) (int, sched.Limit) {
 				return map[string]int{"many": 1, "heavy": 10}[stream], sched.Limit{}
 			}
 		})
@@ -287,7 +287,7 @@ func TestLimitsAreKept(t *testing.T) {
 				c.run(t, time.Minute, func(cfg *sched.Config) {
 					cfg.Site = two
 					cfg.Limits = func(sched.Site) sched.Limits { return tt.limits }
-					cfg.Stream = func(sched.Site, string) (int, sched.Limit) { return 1, tt.stream }
+					cfg.Stream = func(string) (int, sched.Limit) { return 1, tt.stream }
 				})
 				if n := c.count[""]; n < tt.least || n > tt.most || c.peak[""] > tt.peak {
 					t.Errorf("%d in a minute, want %d to %d; %d at once, want %d", n, tt.least,

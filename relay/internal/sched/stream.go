@@ -24,7 +24,7 @@ type stream struct {
 }
 
 // stream returns that of a delivery.
-func (n *streams) stream(of func(Site, string) (int, Limit), s Site, name string) *stream {
+func (n *streams) stream(of func(string) (int, Limit), name string) *stream {
 	v := n.byName[name]
 	if v == nil {
 		if n.byName == nil {
@@ -34,7 +34,7 @@ func (n *streams) stream(of func(Site, string) (int, Limit), s Site, name string
 			n.forgetStreams()
 		}
 		v = &stream{name: name}
-		v.weight, v.Limit = of(s, name)
+		v.weight, v.Limit = of(name)
 		v.weight = max(v.weight, 1)
 		n.byName[name] = v
 	}
