@@ -64,3 +64,25 @@ func benchmarkLease(b *testing.B, s *filespool.Store, r spool.LeaseRequest) {
 		}
 	}
 }
+
+// BenchmarkLeaseNotStreams leases and gives back 20 deliveries. Beside these
+// there are older ones of a stream of which nothing is wanted, each to a domain
+// of its own.
+func BenchmarkLeaseNotStreams(b *testing.B) {
+	const wanted = 1000
+	for _, n := range []int{1000, 100_000} {
+		dir := b.TempDir()
+		fill(b, dir, n+wanted, func(i int) spool.Key {
+			if i >= n {
+				return spool.Key{Route: "mx/out", Domain: "free.example.org"}
+			}
+			return spool.Key{
+				Route: "mx/out", Domain: fmt.Sprintf("domain-%d.example.org", i), Stream: "news",
+			}
+		})
+		s := open(b, dir, nil)
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			benchmarkLease(b, s, spool.LeaseRequest{NotStreams: []string{"news"}})
+		})
+	}
+}

@@ -30,6 +30,7 @@ func (s *Store) pick(r *spool.LeaseRequest, picks []pick) ([]pick, time.Duration
 	}
 	s.endLeases(c.elapsed)
 	busy, busyLines := c.x.cutOut(c.without())
+	out := c.x.leaveOut(r.NotStreams)
 	if len(r.Only) > 0 {
 		w := c.x.narrow(r.Only)
 		c.pickDue()
@@ -39,6 +40,7 @@ func (s *Store) pick(r *spool.LeaseRequest, picks []pick) ([]pick, time.Duration
 	}
 	c.x.putBack(busy, busyLines)
 	c.x.putBack(nil, c.aside)
+	c.x.takeIn(out)
 	if s.ends.len() > 0 {
 		c.soonest(s.ends.top().until - c.elapsed)
 	}
@@ -95,24 +97,23 @@ func (c *chooser) choose() {
 	if c.r.MaxPerKey > 0 {
 		c.counts = make(map[uint32]int)
 	}
-	for c.x.order.len() > 0 {
-		t := c.x.order.top()
-		n := t.waiting[0]
-		if c.isLeftOut(n) {
+	for n := c.x.next(); n != none; n = c.x.next() {
+		l := c.x.lines.get(n)
+		switch several := l.to.lines > 1; {
+		case c.x.isOut(l):
+			c.x.setApart(n)
+		case c.isLeftOut(l):
 			c.putAside(n)
-			continue
-		}
-		if !c.wanted(n) {
+		case !c.wanted(n):
 			return
-		}
-		if c.full(n) {
+		case c.full(n):
 			c.putAside(n)
-			continue
-		}
-		if several := t.lines > 1; !several {
+		case several:
+			if c.x.leave(n); c.take(n) {
+				c.turns = append(c.turns, n)
+			}
+		default:
 			c.take(n)
-		} else if c.x.leave(n); c.take(n) {
-			c.turns = append(c.turns, n)
 		}
 	}
 }
@@ -141,10 +142,10 @@ func (c *chooser) wanted(n uint32) bool {
 	return false
 }
 
-// isLeftOut reports whether a line is of a stream of which nothing is wanted.
-func (c *chooser) isLeftOut(n uint32) bool {
-	return len(c.r.NotStreams) > 0 &&
-		slices.Contains(c.r.NotStreams, c.x.lines.get(n).stream.Value())
+// isLeftOut reports whether a line is of a route of which nothing is wanted:
+// without has not seen those that are apart.
+func (c *chooser) isLeftOut(l *line) bool {
+	return len(c.r.NotRoutes) > 0 && slices.Contains(c.r.NotRoutes, l.to.route.Value())
 }
 
 // full reports whether the request wants no more of a key, of which there is

@@ -14,9 +14,10 @@ func groupOf(k spool.Key) group { return group{unique.Make(k.Route), unique.Make
 // destination are the lines of one route and domain, one a stream.
 type destination struct {
 	group
-	lines   int   // known
-	waiting queue // those of them in which something waits, and is wanted
-	at      int   // in index.order; -1 while it is out of it
+	lines   int      // known
+	waiting queue    // those of them in which something waits, and is wanted
+	apart   []uint32 // such lines in the orders of their streams
+	at      int      // in index.order; -1 while it is out of it
 }
 
 // destinationOf returns the destination of a key, made if necessary.
@@ -37,7 +38,12 @@ func (x *index) ordered(t *destination) heap[uint32] {
 
 // join has a line wait for its turn.
 func (x *index) join(n uint32) {
-	t := x.lines.get(n).to
+	l := x.lines.get(n)
+	if l.apart = l.apart && x.apart[l.stream] != nil; l.apart {
+		x.joinApart(n, l)
+		return
+	}
+	t := l.to
 	h := x.ordered(t)
 	h.push(n)
 	t.waiting = h.items
@@ -51,6 +57,10 @@ func (x *index) join(n uint32) {
 // leave takes a waiting line out of the order.
 func (x *index) leave(n uint32) {
 	l := x.lines.get(n)
+	if l.apart {
+		x.leaveApart(n, l)
+		return
+	}
 	t := l.to
 	if len(t.waiting) == 1 && t.at >= 0 {
 		x.order.remove(t.at) // while it can still be compared
@@ -66,6 +76,12 @@ func (x *index) leave(n uint32) {
 // moved restores the order after the first delivery of a waiting line has
 // changed.
 func (x *index) moved(l *line) {
+	if l.apart {
+		a := x.apart[l.stream]
+		a.lines.fix(int(l.at))
+		x.settle(a)
+		return
+	}
 	h := x.ordered(l.to)
 	h.fix(int(l.at))
 	if l.to.at >= 0 {
@@ -77,17 +93,11 @@ func (x *index) moved(l *line) {
 func (x *index) waitingLine(k spool.Key) uint32 {
 	var scratch [128]byte
 	n := x.named(appendPacked(scratch[:0], k))
-	if n == none || x.lines.get(n).at < 0 || x.lines.get(n).to.at < 0 {
+	if n == none {
+		return none
+	}
+	if l := x.lines.get(n); l.at < 0 || l.to.at < 0 && !l.apart {
 		return none
 	}
 	return n
-}
-
-// waitingDestination returns the destination of a key if it waits in the order,
-// or nil.
-func (x *index) waitingDestination(k spool.Key) *destination {
-	if t := x.destinations[groupOf(k)]; t != nil && t.at >= 0 {
-		return t
-	}
-	return nil
 }

@@ -175,3 +175,16 @@ func Sheet(data ...[]byte) []byte {
 
 // SharedFile returns the file of shared items.
 func (s *Store) SharedFile() []byte { return s.shared.append(nil) }
+
+// Compared counts how often lines are compared while f runs.
+func (s *Store) Compared(f func()) (n int) {
+	x := s.index
+	less := x.lineLess
+	x.lineLess = func(a, b uint32) bool {
+		n++
+		return less(a, b)
+	}
+	f()
+	x.lineLess = less
+	return n
+}

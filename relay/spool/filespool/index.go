@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"hash/maphash"
 	"math"
+	"unique"
 
 	"github.com/postern-mail/postern/relay/spool"
 )
@@ -19,8 +20,11 @@ type index struct {
 	keys       table // of the lines, packed
 	seed       maphash.Seed
 
+	// What waits and is wanted is in order, and of some streams in streams.
 	destinations map[group]*destination
-	order        heap[*destination] // where something waits, and is wanted
+	order        heap[*destination]
+	apart        map[unique.Handle[string]]*apart
+	streams      heap[*apart]
 
 	// Of deliveries and of lines.
 	less, lineLess func(a, b uint32) bool
@@ -81,7 +85,10 @@ type delivery struct {
 }
 
 func newIndex() *index {
-	x := &index{seed: maphash.MakeSeed(), destinations: make(map[group]*destination)}
+	x := &index{
+		seed: maphash.MakeSeed(), destinations: make(map[group]*destination),
+		apart: make(map[unique.Handle[string]]*apart),
+	}
 	x.less = x.before
 	x.lineLess = func(a, b uint32) bool {
 		return x.before(x.lines.get(a).first, x.lines.get(b).first)
@@ -89,6 +96,8 @@ func newIndex() *index {
 	x.lineMoved = func(n uint32, at int) { x.lines.get(n).at = int32(at) }
 	x.order.less = func(a, b *destination) bool { return x.lineLess(a.waiting[0], b.waiting[0]) }
 	x.order.moved = func(t *destination, at int) { t.at = at }
+	x.streams.less = func(a, b *apart) bool { return x.lineLess(a.lines.top(), b.lines.top()) }
+	x.streams.moved = func(a *apart, at int) { a.at = at }
 	return x
 }
 

@@ -17,8 +17,9 @@ type line struct {
 	stream unique.Handle[string]
 	rest   *queue // behind the first; nil while there are none
 	first  uint32 // delivery; none while nothing waits
-	at     int32  // in to.waiting; -1 while it is out of it
+	at     int32  // in to.waiting, or in the order of its stream; -1 while it is out
 	refs   uint32 // deliveries, waiting or not
+	apart  bool   // it is in the order of its stream when it waits
 }
 
 // queue are numbers, in the order of a heap.

@@ -4,21 +4,26 @@ import "github.com/postern-mail/postern/relay/spool"
 
 // narrowed is what narrow has taken out of the order.
 type narrowed struct {
-	others heap[*destination]
-	rest   map[*destination]queue // unwanted lines, where some are wanted
+	others  heap[*destination]
+	streams heap[*apart]
+	rest    map[*destination]queue // unwanted lines, where some are wanted
 }
 
-// narrow leaves in the order what the keys stand for, until widen.
+// narrow leaves in the order what the keys stand for, until widen. No line of
+// that is apart.
 func (x *index) narrow(keys []spool.Key) narrowed {
 	whole, lines := x.cutOut(keys)
 	w := narrowed{rest: make(map[*destination]queue)}
 	for _, n := range lines {
-		if t := x.lines.get(n).to; t.at >= 0 {
+		l := x.lines.get(n)
+		l.apart = false
+		if t := l.to; t.at >= 0 {
 			x.order.remove(t.at)
 			w.rest[t], t.waiting = t.waiting, nil
 		}
 	}
 	w.others, x.order.items = x.order, nil
+	w.streams, x.streams.items = x.streams, nil
 	x.putBack(whole, lines)
 	return w
 }
@@ -32,9 +37,16 @@ func (x *index) cutOut(keys []spool.Key) (whole []*destination, lines []uint32) 
 				x.leave(n)
 				lines = append(lines, n)
 			}
-		} else if t := x.waitingDestination(k); t != nil {
-			x.order.remove(t.at)
-			whole = append(whole, t)
+		} else if t := x.destinations[groupOf(k)]; t != nil {
+			if t.at >= 0 {
+				x.order.remove(t.at)
+				whole = append(whole, t)
+			}
+			for len(t.apart) > 0 {
+				n := t.apart[len(t.apart)-1]
+				x.leave(n)
+				lines = append(lines, n)
+			}
 		}
 	}
 	return whole, lines
@@ -70,5 +82,5 @@ func (x *index) widen(w narrowed) {
 	for _, t := range x.order.items {
 		w.others.push(t)
 	}
-	x.order = w.others
+	x.order, x.streams = w.others, w.streams
 }

@@ -101,7 +101,7 @@ func (w *twin) lease() {
 	if w.rand.IntN(4) == 0 {
 		r.NotRoutes = []string{"other"}
 	}
-	if w.rand.IntN(4) == 0 {
+	if w.rand.IntN(2) == 0 {
 		r.NotStreams = []string{"s", "u", ""}[:1+w.rand.IntN(3)]
 	}
 	got, want := w.ask(w.file, r), w.ask(w.mem, r)
