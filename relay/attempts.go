@@ -31,12 +31,14 @@ func (p *snapshot) attemptSettings() *attempt.Settings {
 }
 
 // deliver makes one attempt for the scheduler.
-func (r *Relay) deliver(ctx context.Context, l *spool.Lease) sched.Lesson {
-	lesson := r.attempts.Deliver(ctx, l)
-	if lesson.Reached {
-		return sched.Lesson{Health: sched.Reached, Class: lesson.Refused()}
-	}
-	return sched.Lesson{Health: sched.Unreachable, Class: lesson.Refused()}
+func (r *Relay) deliver(ctx context.Context, l *spool.Lease, left func(sched.Lesson)) {
+	r.attempts.Deliver(ctx, l, func(lesson attempt.Lesson) {
+		health := sched.Reached
+		if !lesson.Reached {
+			health = sched.Unreachable
+		}
+		left(sched.Lesson{Health: health, Class: lesson.Refused()})
+	})
 }
 
 // overdue tells the scheduler what a delivery has coming without an attempt.

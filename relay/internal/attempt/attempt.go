@@ -34,36 +34,40 @@ func New(cfg Config) *Deliverer {
 // UnderWay counts the attempts under way.
 func (d *Deliverer) UnderWay() int { return int(d.underWay.Load()) }
 
-// Deliver makes one attempt and settles it. It returns what that has taught.
-func (d *Deliverer) Deliver(ctx context.Context, l *spool.Lease) (lesson Lesson) {
+// Deliver makes one attempt and settles it. It calls left with what that has
+// taught, before it settles; after a panic it may do so again.
+func (d *Deliverer) Deliver(ctx context.Context, l *spool.Lease, left func(Lesson)) {
 	d.underWay.Add(1)
 	defer d.underWay.Add(-1)
 	s, ended := d.settler(), false
-	defer d.recoverLease(ctx, s, l, &lesson, &ended)
-	lesson = d.deliver(ctx, s, l)
+	defer d.recoverLease(ctx, s, l, left, &ended)
+	d.deliver(ctx, s, l, left)
 	ended = true
-	return lesson
 }
 
-func (d *Deliverer) deliver(ctx context.Context, s *settler, l *spool.Lease) Lesson {
+func (d *Deliverer) deliver(
+	ctx context.Context, s *settler, l *spool.Lease, left func(Lesson),
+) {
 	if l.Damaged != nil {
+		left(Lesson{Reached: true})
 		s.lose(ctx, l)
-		return Lesson{Reached: true}
+		return
 	}
 	a, lent := d.attemptOf(s.Settings, l)
 	s.tellAttempted(l, a)
 	results := try(ctx, s.Settings, l.Delivery.Key, lent, a)
 	failed := failuresOf(results)
 	if isNoAttempt(ctx, failed) {
+		left(Lesson{Reached: true})
 		s.giveBack(ctx, l)
-		return Lesson{Reached: true}
+		return
 	}
 	d.tried.note(l.Delivery.ID, true)
 	o := outcomeOf(s, l, a, lent, results, failed)
 	lesson := lessonOf(failed, s.Routes.Remote(l.Delivery.Key))
 	s.learn(o, &lesson)
+	left(lesson)
 	d.settle(ctx, s, o)
-	return lesson
 }
 
 // settle settles an outcome. What the relay does by itself it does however that

@@ -65,16 +65,17 @@ func hearsOfDelay(m *spool.Message, rcpt *spool.Recipient) bool {
 // the sender of what is late is told, by what the last attempt has said.
 func (d *Deliverer) Conclude(ctx context.Context, l *spool.Lease) {
 	s, ended := d.settler(), false
-	var lesson Lesson // does not matter
-	defer d.recoverLease(ctx, s, l, &lesson, &ended)
+	defer d.recoverLease(ctx, s, l, ignored, &ended)
 	d.conclude(ctx, s, l)
 	ended = true
 }
 
+func ignored(Lesson) {}
+
 func (d *Deliverer) conclude(ctx context.Context, s *settler, l *spool.Lease) {
 	state, _ := d.Overdue(l)
 	if state == Untried {
-		d.Deliver(ctx, l)
+		d.Deliver(ctx, l, ignored)
 		return
 	}
 	d.settle(ctx, s, s.overdue(l, state))

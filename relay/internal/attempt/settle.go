@@ -137,16 +137,17 @@ var errGoexit = errors.New("runtime.Goexit was called")
 // runtime.Goexit, so that the message does not wait for the lease's own end. It
 // counts as an attempt that crashed.
 func (d *Deliverer) recoverLease(
-	ctx context.Context, s *settler, l *spool.Lease, lesson *Lesson, ended *bool,
+	ctx context.Context, s *settler, l *spool.Lease, left func(Lesson), ended *bool,
 ) {
 	v := recover()
 	switch {
 	case v == nil && *ended:
 		return
-	case v == nil:
+	case v == nil: // it says nothing of the site
 		v = errGoexit
+	default:
+		left(Lesson{Reached: true})
 	}
-	*lesson = Lesson{Reached: true}
 	p := delivery.Recovered(v)
 	id := l.Message.ID.String()
 	s.Log.Error("panic in a delivery", logkey.QueueID, id,

@@ -76,7 +76,7 @@ func benchmarkBacklog(b *testing.B, store spool.Store, queued, streams int) {
 			return sched.Owner{Connector: "out", Origin: "app"}
 		},
 		Overdue: onTime,
-		Deliver: func(ctx context.Context, l *spool.Lease) sched.Lesson {
+		Deliver: whole(func(ctx context.Context, l *spool.Lease) sched.Lesson {
 			t := spool.Settlement{ID: l.Delivery.ID, Token: l.Token}
 			if isDead(l.Delivery.Key.Domain) {
 				t.Remaining, t.Wait = l.Delivery.Recipients, time.Hour
@@ -93,7 +93,7 @@ func benchmarkBacklog(b *testing.B, store spool.Store, queued, streams int) {
 			}
 			<-room
 			return sched.Lesson{}
-		},
+		}),
 	})
 	b.StartTimer()
 	if queued == 0 {

@@ -42,9 +42,11 @@ type Config struct {
 	Local []string
 	// Owner tells for whom a delivery holds its place.
 	Owner func(l *spool.Lease) Owner
-	// Deliver makes one attempt and settles the lease. When the lease is lost,
-	// ctx ends with the cause spool.ErrLeaseLost.
-	Deliver func(ctx context.Context, l *spool.Lease) Lesson
+	// Deliver makes one attempt and settles the lease. It calls left once
+	// nothing of the attempt goes to the site any more, before it settles if it
+	// can: others may take its place there. Only the first call counts. When
+	// the lease is lost, ctx ends with the cause spool.ErrLeaseLost.
+	Deliver func(ctx context.Context, l *spool.Lease, left func(Lesson))
 	// Overdue tells what a delivery has coming without an attempt, and when
 	// that changes; zero if it does not.
 	Overdue func(l *spool.Lease) (Overdue, time.Time)

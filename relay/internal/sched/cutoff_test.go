@@ -111,14 +111,15 @@ func TestLostLeaseEndsItsAttempt(t *testing.T) {
 		var took time.Duration
 		c.begin("a", func(cfg *sched.Config) {
 			deliver := cfg.Deliver
-			cfg.Deliver = func(ctx context.Context, l *spool.Lease) sched.Lesson {
+			cfg.Deliver = func(ctx context.Context, l *spool.Lease, left func(sched.Lesson)) {
 				if lease != nil {
-					return deliver(ctx, l)
+					deliver(ctx, l, left)
+					return
 				}
 				lease = l
 				<-ctx.Done()
 				cause, took = context.Cause(ctx), time.Since(begun)
-				return sched.Lesson{Health: sched.Unreachable}
+				left(sched.Lesson{Health: sched.Unreachable})
 			}
 		})
 		time.Sleep(40 * time.Second)

@@ -88,7 +88,7 @@ func delayOfOthers(t *testing.T, store *memspool.Store, stream bool) time.Durati
 		cfg.Owner = func(l *spool.Lease) sched.Owner {
 			return sched.Owner{Connector: "out", Origin: l.Message.From}
 		}
-		cfg.Deliver = func(ctx context.Context, l *spool.Lease) sched.Lesson {
+		cfg.Deliver = whole(func(ctx context.Context, l *spool.Lease) sched.Lesson {
 			takes := 100 * time.Millisecond
 			switch domain := l.Delivery.Key.Domain; {
 			case strings.HasPrefix(domain, "stalled"):
@@ -109,7 +109,7 @@ func delayOfOthers(t *testing.T, store *memspool.Store, stream bool) time.Durati
 				context.Background(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
 			)
 			return sched.Lesson{}
-		}
+		})
 	})
 	const n = 1200
 	go func() {

@@ -61,14 +61,16 @@
 //
 // # What waits
 //
-// A delivery holds a place only while its attempt goes on. Deliveries of a site
-// that has no room are not leased, unless its attempts go on to end: then up to
-// as many as may be under way on it are leased ahead, or eight, and eight more
-// for each of several lanes, 64 at most, and of a slow site no more than end in
-// a second; of all sites together twice as many as there are free places, of
-// which each lane has a part, and one in any case, and with those under way
-// 20,000. More would be others' to deliver, where several processes share the
-// store, and cost a renewal each.
+// A delivery holds a place until it is settled, but counts at its site, and for
+// its owners, only until its attempt has left the site: a store that takes its
+// time keeps no connection from the next. Deliveries of a site that has no room
+// are not leased, unless its attempts go on to end: then up to as many as may
+// be under way on it are leased ahead, or eight, and eight more for each of
+// several lanes, 64 at most, and of a slow site no more than end in a second;
+// of all sites together twice as many as there are free places, of which each
+// lane has a part, and one in any case, and with those under way 20,000. More
+// would be others' to deliver, where several processes share the store, and
+// cost a renewal each.
 //
 // What waits so while nothing ends for a second, at its site and of its
 // connector, goes back to the store, unless only a rate keeps it: then what

@@ -252,7 +252,7 @@ func TestOnePlace(t *testing.T) {
 			Owner: func(*spool.Lease) sched.Owner {
 				return sched.Owner{Connector: "mx", Origin: "app", Report: true}
 			},
-			Deliver: b.deliver, Overdue: onTime,
+			Deliver: whole(b.deliver), Overdue: onTime,
 		})
 		b.run(t, 2*time.Second)
 		if len(b.count) != 22 || b.most != 1 {

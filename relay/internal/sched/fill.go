@@ -2,6 +2,7 @@ package sched
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/postern-mail/postern/relay/internal/callback"
@@ -377,19 +378,28 @@ func (s *Scheduler) begin(
 
 func (s *Scheduler) run(work context.Context, l *spool.Lease, u *run) {
 	go callback.Run(func() {
-		// What runtime.Goexit ends says nothing of the site.
-		f := finished{lease: l, run: u, lesson: Lesson{Health: Unreachable}, void: true}
+		gone := false
+		leave := func(lesson Lesson, void bool) {
+			if !gone {
+				gone = true
+				s.done <- finished{run: u, lesson: lesson, void: void}
+			}
+		}
 		defer func() {
 			if p := recover(); p != nil {
-				f.void = false
 				s.cfg.Logger.Error(
 					"delivery panicked", logkey.QueueID, l.Message.ID.String(), logkey.Panic, p,
 				)
+				leave(Lesson{Health: Unreachable}, false)
 			}
-			s.done <- f
+			// What was not begun, or runtime.Goexit ends, says nothing.
+			leave(Lesson{}, true)
+			s.done <- finished{lease: l, run: u}
 		}()
-		f.void = !s.attempt(work, l, func(ctx context.Context) {
-			f.lesson = s.cfg.Deliver(ctx, l)
+		s.attempt(work, l, func(ctx context.Context) {
+			s.cfg.Deliver(ctx, l, func(lesson Lesson) {
+				leave(lesson, errors.Is(context.Cause(ctx), spool.ErrLeaseLost))
+			})
 		})
 	})
 }

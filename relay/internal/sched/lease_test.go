@@ -158,14 +158,14 @@ func TestUnusedLeaseGoesBack(t *testing.T) {
 			RouteLimit: func(spool.Key) int { return 20 },
 			Owner:      func(*spool.Lease) sched.Owner { return sched.Owner{} },
 			Overdue:    onTime,
-			Deliver: func(ctx context.Context, l *spool.Lease) sched.Lesson {
+			Deliver: whole(func(ctx context.Context, l *spool.Lease) sched.Lesson {
 				if begun++; begun == 1 {
 					time.Sleep(30 * time.Second)
 					return sched.Lesson{} // without a settlement
 				}
 				_ = store.Settle(ctx, spool.Settlement{ID: l.Delivery.ID, Token: l.Token})
 				return sched.Lesson{}
-			},
+			}),
 		})
 		time.AfterFunc(10*time.Second, store.forget)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -324,11 +324,11 @@ func TestUnsettledIsNotServedInALoop(t *testing.T) {
 			Store: store, Concurrency: 10, Logger: slog.New(slog.DiscardHandler),
 			RouteLimit: func(spool.Key) int { return 20 }, Local: []string{"mailbox"},
 			Overdue: onTime,
-			Deliver: func(_ context.Context, l *spool.Lease) sched.Lesson {
+			Deliver: whole(func(_ context.Context, l *spool.Lease) sched.Lesson {
 				begun = append(begun, time.Since(began))
 				s.Unsettled(l.Delivery.ID)
 				return sched.Lesson{}
-			},
+			}),
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Minute)
 		defer cancel()

@@ -116,10 +116,10 @@ func (c *crowd) begin(name string, change func(*sched.Config)) *process {
 		RouteLimit: func(spool.Key) int { return 20 },
 		Owner:      func(*spool.Lease) sched.Owner { return sched.Owner{} },
 		Overdue:    onTime,
-		Deliver: func(ctx context.Context, l *spool.Lease) sched.Lesson {
+		Deliver: whole(func(ctx context.Context, l *spool.Lease) sched.Lesson {
 			c.deliver(ctx, name, p.link, l)
 			return sched.Lesson{}
-		},
+		}),
 	}
 	if change != nil {
 		change(&cfg)

@@ -2,7 +2,6 @@ package sched
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,11 +38,13 @@ type Scheduler struct {
 	not     []string    // the same
 }
 
+// finished is a step of a delivery: an attempt leaves its site and then is
+// settled.
 type finished struct {
-	lease   *spool.Lease
-	run     *run // nil for a conclusion
-	untried bool // a conclusion with an attempt
-	void    bool // it was not begun, or ended with its lease
+	lease   *spool.Lease // of what is settled; nil for what has left
+	run     *run         // nil for a conclusion
+	untried bool         // a conclusion with an attempt
+	void    bool         // it was not begun, or ended with its lease
 	lesson  Lesson
 }
 
@@ -54,7 +55,7 @@ func New(cfg Config) *Scheduler {
 	s := &Scheduler{
 		cfg:    cfg,
 		wake:   make(chan struct{}, 1),
-		done:   make(chan finished, cfg.Concurrency+b.conclusions),
+		done:   make(chan finished, 2*cfg.Concurrency+b.conclusions),
 		desk:   desk{asks: make(chan question)},
 		leases: newLeases(cfg.Store, cfg.LeaseTime, cfg.Logger),
 		places: placesOf(b),
@@ -185,20 +186,31 @@ func (s *Scheduler) drainDone() {
 }
 
 func (s *Scheduler) finish(f finished) {
-	s.leases.drop(f.lease.Delivery.ID)
 	now := time.Now()
-	if f.run == nil {
-		s.sweep.finish(f.untried, now)
+	switch {
+	case f.lease == nil:
+		s.leaveSite(f, now)
 		return
+	case f.run == nil:
+		s.sweep.finish(f.untried, now)
+	default:
+		s.pace.finished++
+		r := f.run.site
+		s.places.end(f.run, now)
+		s.noteDry(r, now)
 	}
-	r, k := f.run.site, f.run.key
+	s.leases.drop(f.lease.Delivery.ID)
+}
+
+// leaveSite ends an attempt at its site, and takes in what it has taught.
+func (s *Scheduler) leaveSite(f finished, now time.Time) {
+	r := f.run.site
 	// Another site may take the place that it leaves.
 	s.pace.woken = s.pace.woken || f.run.troubled || len(f.run.gates) > 0
-	s.places.end(f.run, now)
+	s.places.leave(f.run, now)
 	if !f.void {
-		r.learn(f.lesson, s.sites.roof(k), r.active, now)
+		r.learn(f.lesson, s.sites.roof(f.run.key), r.active, now)
 	}
-	s.pace.finished++
 	s.noteDry(r, now)
 }
 
@@ -257,15 +269,10 @@ func (s *Scheduler) flush() {
 	}
 }
 
-// attempt calls f with a context that ends with the lease. It reports whether
-// what f returned counts: not if the lease ended before it.
-func (s *Scheduler) attempt(
-	work context.Context, l *spool.Lease, f func(context.Context),
-) (counts bool) {
-	ctx, ok := s.leases.begin(work, l.Delivery.ID)
-	if !ok {
-		return false
+// attempt calls f with a context that ends with the lease, unless that has
+// ended.
+func (s *Scheduler) attempt(work context.Context, l *spool.Lease, f func(context.Context)) {
+	if ctx, ok := s.leases.begin(work, l.Delivery.ID); ok {
+		f(ctx)
 	}
-	f(ctx)
-	return !errors.Is(context.Cause(ctx), spool.ErrLeaseLost)
 }

@@ -83,7 +83,8 @@ func newRecorder(s spool.Store) *recorder {
 func run(t *testing.T, r *recorder, limit int, d time.Duration) {
 	t.Helper()
 	s := sched.New(sched.Config{
-		Store: r.store, Concurrency: 50, Deliver: r.deliver, Logger: slog.New(slog.DiscardHandler),
+		Store: r.store, Concurrency: 50, Deliver: whole(r.deliver),
+		Logger:     slog.New(slog.DiscardHandler),
 		RouteLimit: func(spool.Key) int { return limit },
 		Owner:      func(l *spool.Lease) sched.Owner { return sched.Owner{Origin: "app"} },
 		Overdue:    onTime,
@@ -199,10 +200,10 @@ func TestDamagedStays(t *testing.T) {
 			Store: lossy{s}, Concurrency: 8, RouteLimit: func(spool.Key) int { return 1 },
 			Owner:   func(*spool.Lease) sched.Owner { return sched.Owner{} },
 			Overdue: onTime,
-			Deliver: func(ctx context.Context, _ *spool.Lease) sched.Lesson {
+			Deliver: whole(func(ctx context.Context, _ *spool.Lease) sched.Lesson {
 				<-ctx.Done()
 				return sched.Lesson{}
-			},
+			}),
 			Logger: slog.New(slog.DiscardHandler),
 		})
 		go func() {

@@ -68,7 +68,7 @@ func (c *tally) deliver(ctx context.Context, l *spool.Lease) sched.Lesson {
 func (c *tally) run(t *testing.T, d time.Duration, change func(*sched.Config)) {
 	t.Helper()
 	b := benchWith(t, c.store, func(cfg *sched.Config) {
-		cfg.Deliver = c.deliver
+		cfg.Deliver = whole(c.deliver)
 		if change != nil {
 			change(cfg)
 		}

@@ -214,12 +214,11 @@ func (p *places) keptBy(r *site, w owners) *group {
 	return nil
 }
 
-// groupsOf calls f for each group that a run counts in.
+// groupsOf calls f for each group that a run counts in until it leaves.
 func (p *places) groupsOf(u *run, f func(*group)) {
 	if u.site.local {
 		return
 	}
-	f(&p.bounds.taken)
 	for _, g := range []*group{u.owners.message, u.owners.connector, u.owners.origin} {
 		if g != nil {
 			f(g)
@@ -246,13 +245,15 @@ func (p *places) begin(r *site, v *stream, k spool.Key, w owners, now time.Time)
 	for _, g := range u.gates {
 		g.pass(now)
 	}
+	if !r.local {
+		p.bounds.taken.begin(now)
+	}
 	p.groupsOf(u, func(g *group) { g.begin(now) })
 	return u
 }
 
-// end gives the place back.
-func (p *places) end(u *run, now time.Time) {
-	p.active--
+// leave ends what a run counts in, but for the place itself.
+func (p *places) leave(u *run, now time.Time) {
 	u.site.end(now)
 	u.stream.end(now)
 	u.site.left(u.stream, now)
@@ -261,5 +262,13 @@ func (p *places) end(u *run, now time.Time) {
 	}
 	p.groupsOf(u, func(g *group) { g.end(now) })
 	p.release(u.owners)
+}
+
+// end gives the place back, of a run that has left.
+func (p *places) end(u *run, now time.Time) {
+	p.active--
+	if !u.site.local {
+		p.bounds.taken.end(now)
+	}
 	p.spareRuns.put(u)
 }

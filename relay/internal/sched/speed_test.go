@@ -26,11 +26,11 @@ func BenchmarkRun(b *testing.B) {
 			return sched.Owner{Connector: "out", Origin: "192.0.2.1"}
 		},
 		Overdue: onTime,
-		Deliver: func(ctx context.Context, l *spool.Lease) sched.Lesson {
+		Deliver: whole(func(ctx context.Context, l *spool.Lease) sched.Lesson {
 			_ = store.Settle(ctx, spool.Settlement{ID: l.Delivery.ID, Token: l.Token})
 			<-queued
 			return sched.Lesson{}
-		},
+		}),
 	})
 	go s.Run(ctx, ctx)
 	now := time.Now()
@@ -73,14 +73,14 @@ func BenchmarkBurst(b *testing.B) {
 				return sched.Owner{Connector: "out", Origin: "192.0.2.1"}
 			},
 			Overdue: onTime,
-			Deliver: func(ctx context.Context, l *spool.Lease) sched.Lesson {
+			Deliver: whole(func(ctx context.Context, l *spool.Lease) sched.Lesson {
 				time.Sleep(20 * time.Millisecond)
 				_ = store.Settle(ctx, spool.Settlement{ID: l.Delivery.ID, Token: l.Token})
 				if done.Add(1) == n {
 					cancel()
 				}
 				return sched.Lesson{}
-			},
+			}),
 		})
 		s.Run(ctx, b.Context())
 		cancel()

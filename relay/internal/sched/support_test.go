@@ -61,13 +61,22 @@ func benchWith(t *testing.T, store spool.Store, change func(*sched.Config)) *ben
 			origin, report := strings.CutPrefix(l.Message.From, "reports of ")
 			return sched.Owner{Connector: connector, Origin: origin, Report: report}
 		},
-		Deliver:  b.deliver,
+		Deliver:  whole(b.deliver),
 		Overdue:  func(l *spool.Lease) (sched.Overdue, time.Time) { return b.overdue(l) },
 		Conclude: func(_ context.Context, l *spool.Lease) { b.conclude(l) },
 	}
 	change(&cfg)
 	b.sched = sched.New(cfg)
 	return b
+}
+
+// whole delivers, with a place at the site until that is settled.
+func whole(
+	deliver func(context.Context, *spool.Lease) sched.Lesson,
+) func(context.Context, *spool.Lease, func(sched.Lesson)) {
+	return func(ctx context.Context, l *spool.Lease, left func(sched.Lesson)) {
+		left(deliver(ctx, l))
+	}
 }
 
 // run runs the scheduler for a while of the bubble's time.
