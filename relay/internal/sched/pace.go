@@ -7,6 +7,7 @@ const (
 	// is asked again. It is less where that takes little time: a tenth of the
 	// time may go into asking.
 	gather    = 10 * time.Millisecond
+	gatherMin = time.Millisecond
 	idleWait  = 5 * time.Second // between looks at a store that knows of nothing
 	storeWait = time.Second     // after a failing store
 	lookOnce  = 1024            // deliveries looked at before others have their turn
@@ -43,7 +44,7 @@ func (p *pace) called(d time.Duration) {
 }
 
 // gather is how long to wait from one call to the next.
-func (p *pace) gather() time.Duration { return min(10*p.cost, gather) }
+func (p *pace) gather() time.Duration { return min(max(10*p.cost, gatherMin), gather) }
 
 // soon sees that the store is asked after a while at the latest.
 func (p *pace) soon(wait time.Duration) {
