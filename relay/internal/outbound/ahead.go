@@ -15,6 +15,9 @@ const (
 	maxUnread = 64
 	// quickReply is how soon the last reply must come for others to go ahead.
 	quickReply = time.Second
+	// nearby is the round trip of which a connection loses nothing: others gain
+	// nothing by going ahead.
+	nearby = 2 * time.Millisecond
 )
 
 // join takes the writing turn of a busy connection, if one is to be had and
@@ -59,7 +62,23 @@ func (c *conn) depth() int {
 // deliveries is how many are worth beginning at once, on at most so many
 // connections.
 func (h *places) deliveries(connections int) int {
-	return min(h.roof(connections), h.growth.worth()) * max(1, h.depth)
+	n := min(h.roof(connections), h.growth.worth())
+	if h.depth <= 2 && h.near() {
+		return n
+	}
+	return n * max(1, h.depth)
+}
+
+// near tells whether a next hop is so near that nothing is won by going ahead
+// of others on a connection.
+func (h *places) near() bool { return 0 < h.trip && h.trip < nearby }
+
+// tripped takes in the time from an envelope to the replies. The shortest
+// is the round trip, and counts less with each that comes after it.
+func (h *places) tripped(d time.Duration) {
+	if h.trip += h.trip / 32; h.trip == 0 || d < h.trip {
+		h.trip = d
+	}
 }
 
 // offer gives up the writing turn: the end of the content is written.
@@ -98,7 +117,7 @@ func (c *conn) mayBeJoined(h *places) bool {
 	if o.writing || o.open || o.shut || o.slow || !o.timed && h.depth < 2 || c.spent() {
 		return false
 	}
-	if 1+len(o.behind) >= c.depth() {
+	if 1+len(o.behind) >= c.depth() || !c.skips && h.near() {
 		return false
 	}
 	unread := 0
@@ -140,6 +159,9 @@ func (p *pool) pass(c *conn, s *seat, keep bool) bool {
 // timed notes how the host answers.
 func (p *pool) timed(h *places, c *conn, s *seat) {
 	c.marks.settle()
+	if s.trip > 0 {
+		h.tripped(s.trip)
+	}
 	if s.since.IsZero() || c.dead {
 		return
 	}

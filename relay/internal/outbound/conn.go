@@ -39,6 +39,7 @@ type conn struct {
 	in       replyReader   // replies
 	rep      reply         // the last reply
 	peek     func() bool   // whether the peer is silent and there
+	ack      func()        // acknowledges at once what has come
 	times    *Config       // timeouts
 	wait     time.Duration // for the next reply, until the clock is set
 	fellBack bool          // in the clear because TLS failed
@@ -47,6 +48,7 @@ type conn struct {
 
 	interrupted atomic.Bool // the reader's context has ended
 	mute        atomic.Bool // the writer's has
+	wrote       atomic.Bool // something, since the peer was heard last
 }
 
 func newConn(raw net.Conn, host, addr string, cfg *Config) *conn {
@@ -54,7 +56,7 @@ func newConn(raw net.Conn, host, addr string, cfg *Config) *conn {
 	c.use(raw)
 	if sc, ok := raw.(syscall.Conn); ok {
 		if rc, err := sc.SyscallConn(); err == nil {
-			c.peek = peeker(rc)
+			c.peek, c.ack = peeker(rc), acker(rc)
 		}
 	}
 	return c
@@ -94,6 +96,7 @@ func (c *conn) write(p []byte, timeout time.Duration) error {
 		return os.ErrDeadlineExceeded
 	}
 	_, err := c.net.Write(p)
+	c.wrote.Store(true)
 	return err
 }
 
@@ -129,7 +132,9 @@ func (c *conn) read(timeout time.Duration, each func([]byte)) (*reply, error) {
 }
 
 // Read is for the reply reader. It sets the clock once for a reply, and not at
-// all for one that came with another.
+// all for one that came with another. Many peers keep a reply back until the
+// one before is acknowledged (RFC 896), which takes 40 ms where nothing is
+// written that could carry it.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.wait > 0 {
 		if err := c.net.SetReadDeadline(time.Now().Add(c.wait)); err != nil {
@@ -140,7 +145,12 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.interrupted.Load() {
 		return 0, os.ErrDeadlineExceeded
 	}
-	return c.net.Read(p)
+	if c.ack != nil && !c.wrote.Load() {
+		c.ack()
+	}
+	n, err := c.net.Read(p)
+	c.wrote.Store(false)
+	return n, err
 }
 
 // command sends one line and waits for its reply.

@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"context"
+	"time"
 
 	"github.com/postern-mail/postern/relay/delivery"
 )
@@ -84,7 +85,8 @@ func (t *transaction) exchange(
 	if t.due.rset || t.due.mail {
 		op = delivery.OpMail
 	}
-	if err := c.flush(t.seat.behind); err != nil {
+	behind, sent := t.seat.behind, time.Now()
+	if err := c.flush(behind); err != nil {
 		return t.unwritten(ctx, c, op, err), false
 	}
 	if v, ok = t.await(ctx, c); !ok {
@@ -103,7 +105,10 @@ func (t *transaction) exchange(
 			return v, false
 		}
 	}
-	return t.readRecipients(ctx, c, asked, upto)
+	if v, ok = t.readRecipients(ctx, c, asked, upto); ok && !behind {
+		t.seat.trip = time.Since(sent)
+	}
+	return v, ok
 }
 
 // readReset reads the reply to RSET.

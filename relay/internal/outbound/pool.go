@@ -45,10 +45,11 @@ type places struct {
 	growth    growth
 	left      time.Time // the last connection
 	idle      []*conn
-	joinable  []*conn // busy, and a delivery may go ahead on them
-	pressed   bool    // a delivery has gone ahead for lack of a connection
-	depth     int     // deliveries that one of its connections can have; 0: unknown
-	waits     []*seat // each gets a connection, or nil for leave to make one
+	joinable  []*conn       // busy, and a delivery may go ahead on them
+	pressed   bool          // a delivery has gone ahead for lack of a connection
+	depth     int           // deliveries that one of its connections can have; 0: unknown
+	trip      time.Duration // round trip, about; 0: unknown
+	waits     []*seat       // each gets a connection, or nil for leave to make one
 }
 
 // get returns an idle connection, or nil for leave to make one: then either put

@@ -40,14 +40,15 @@ type seat struct {
 	word       chan *conn
 	timer      *time.Timer
 	uses       atomic.Uint32
-	may        bool      // go ahead
-	behind     bool      // the reading turn is another's; its own to change
-	gone       bool      // the connection, and its place in the pool, are another's
-	sent       bool      // all of the content is written, ahead of the turn
-	recipients int       // asked ahead of the turn
-	owed       int       // replies that are still to come, once all is written
-	debt       int       // replies to those in front, which have left
-	since      time.Time // when the last reply began to be waited for
+	may        bool          // go ahead
+	behind     bool          // the reading turn is another's; its own to change
+	gone       bool          // the connection, and its place in the pool, are another's
+	sent       bool          // all of the content is written, ahead of the turn
+	recipients int           // asked ahead of the turn
+	owed       int           // replies that are still to come, once all is written
+	debt       int           // replies to those in front, which have left
+	since      time.Time     // when the last reply began to be waited for
+	trip       time.Duration // from an envelope to its replies; 0: unknown
 }
 
 // stand makes a seat ready for a connection.
@@ -57,7 +58,7 @@ func (s *seat) stand() {
 	}
 	s.uses.Add(1)
 	s.behind, s.gone, s.sent = false, false, false
-	s.recipients, s.owed, s.debt, s.since = 0, 0, 0, time.Time{}
+	s.recipients, s.owed, s.debt, s.since, s.trip = 0, 0, 0, time.Time{}, 0
 }
 
 // marks is what is known of the enhanced codes of a peer's positive replies:
