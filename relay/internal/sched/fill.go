@@ -2,11 +2,8 @@ package sched
 
 import (
 	"context"
-	"errors"
 	"time"
 
-	"github.com/postern-mail/postern/relay/internal/callback"
-	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -374,32 +371,4 @@ func (s *Scheduler) begin(
 		return
 	}
 	s.run(work, l, s.places.begin(r, v, l.Delivery.Key, w, now))
-}
-
-func (s *Scheduler) run(work context.Context, l *spool.Lease, u *run) {
-	go callback.Run(func() {
-		gone := false
-		leave := func(lesson Lesson, void bool) {
-			if !gone {
-				gone = true
-				s.done <- finished{run: u, lesson: lesson, void: void}
-			}
-		}
-		defer func() {
-			if p := recover(); p != nil {
-				s.cfg.Logger.Error(
-					"delivery panicked", logkey.QueueID, l.Message.ID.String(), logkey.Panic, p,
-				)
-				leave(Lesson{Health: Unreachable}, false)
-			}
-			// What was not begun, or runtime.Goexit ends, says nothing.
-			leave(Lesson{}, true)
-			s.done <- finished{lease: l, run: u}
-		}()
-		s.attempt(work, l, func(ctx context.Context) {
-			s.cfg.Deliver(ctx, l, func(lesson Lesson) {
-				leave(lesson, errors.Is(context.Cause(ctx), spool.ErrLeaseLost))
-			})
-		})
-	})
 }
