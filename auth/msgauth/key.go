@@ -32,7 +32,8 @@ type Key struct {
 	// false.
 	Subdomains bool
 	// Signer is an RSA key of 2048 to 4096 bits or an Ed25519 key. It is called
-	// by many goroutines at once.
+	// by many goroutines at once. One that asks another host needs a time limit
+	// of its own: the message waits for it.
 	Signer crypto.Signer
 }
 
