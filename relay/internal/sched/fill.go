@@ -2,8 +2,11 @@ package sched
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"github.com/postern-mail/postern/relay/internal/callback"
+	"github.com/postern-mail/postern/relay/internal/logkey"
 	"github.com/postern-mail/postern/relay/spool"
 )
 
@@ -92,25 +95,6 @@ func (s *Scheduler) wantDry(now time.Time) (map[*site]int, spool.LeaseRequest) {
 		Max: total, Only: keys, Busy: ample, MaxPerKey: each,
 		NotStreams: s.lanes.fullStreams(s.window()),
 	}
-}
-
-// appendAmple appends the keys of streams of which enough waits for the site,
-// so that the others are asked for. A site with very many keys is left out.
-func (r *site) appendAmple(keys []spool.Key, enough int) []spool.Key {
-	if len(r.keys) > aheadMost {
-		return keys
-	}
-	for name, q := range r.queues {
-		if name.stream == "" || len(q.list) < max(enough, q.weight) {
-			continue
-		}
-		for _, e := range r.keys {
-			keys = append(
-				keys, spool.Key{Route: e.key.Route, Domain: e.key.Domain, Stream: name.stream},
-			)
-		}
-	}
-	return keys
 }
 
 // fillOpen starts deliveries of all sites that have room, oldest due first. It
@@ -208,20 +192,6 @@ func (s *Scheduler) markBusy(now time.Time) (rest time.Duration, each int) {
 		}
 	})
 	return rest, each
-}
-
-// mayTakeOthers reports whether something of other streams may wait for a site
-// beside what does.
-func (r *site) mayTakeOthers() bool {
-	if r.waiting == 0 || r.waiting >= r.ahead() || len(r.keys) > aheadMost {
-		return false
-	}
-	for name := range r.queues {
-		if name.stream == "" { // a store leaves all streams out, or none
-			return false
-		}
-	}
-	return true
 }
 
 // window is how many deliveries may wait now, of all sites: twice as many as
@@ -371,4 +341,32 @@ func (s *Scheduler) begin(
 		return
 	}
 	s.run(work, l, s.places.begin(r, v, l.Delivery.Key, w, now))
+}
+
+func (s *Scheduler) run(work context.Context, l *spool.Lease, u *run) {
+	go callback.Run(func() {
+		gone := false
+		leave := func(lesson Lesson, void bool) {
+			if !gone {
+				gone = true
+				s.done <- finished{run: u, lesson: lesson, void: void}
+			}
+		}
+		defer func() {
+			if p := recover(); p != nil {
+				s.cfg.Logger.Error(
+					"delivery panicked", logkey.QueueID, l.Message.ID.String(), logkey.Panic, p,
+				)
+				leave(Lesson{Health: Unreachable}, false)
+			}
+			// What was not begun, or runtime.Goexit ends, says nothing.
+			leave(Lesson{}, true)
+			s.done <- finished{lease: l, run: u}
+		}()
+		s.attempt(work, l, func(ctx context.Context) {
+			s.cfg.Deliver(ctx, l, func(lesson Lesson) {
+				leave(lesson, errors.Is(context.Cause(ctx), spool.ErrLeaseLost))
+			})
+		})
+	})
 }

@@ -38,6 +38,16 @@ type Scheduler struct {
 	not     []string    // the same
 }
 
+// finished is a step of a delivery: an attempt leaves its site and then is
+// settled.
+type finished struct {
+	lease   *spool.Lease // of what is settled; nil for what has left
+	run     *run         // nil for a conclusion
+	untried bool         // a conclusion with an attempt
+	void    bool         // it was not begun, or ended with its lease
+	lesson  Lesson
+}
+
 // New returns a scheduler that does nothing yet.
 func New(cfg Config) *Scheduler {
 	cfg.fillIn()
@@ -162,6 +172,48 @@ func (s *Scheduler) windDown() {
 	s.flush()
 }
 
+// drainDone takes what else has finished, so that one lease call fills all free
+// places.
+func (s *Scheduler) drainDone() {
+	for {
+		select {
+		case f := <-s.done:
+			s.finish(f)
+		default:
+			return
+		}
+	}
+}
+
+func (s *Scheduler) finish(f finished) {
+	now := time.Now()
+	switch {
+	case f.lease == nil:
+		s.leaveSite(f, now)
+		return
+	case f.run == nil:
+		s.sweep.finish(f.untried, now)
+	default:
+		s.pace.finished++
+		r := f.run.site
+		s.places.end(f.run, now)
+		s.noteDry(r, now)
+	}
+	s.leases.drop(f.lease.Delivery.ID)
+}
+
+// leaveSite ends an attempt at its site, and takes in what it has taught.
+func (s *Scheduler) leaveSite(f finished, now time.Time) {
+	r := f.run.site
+	// Another site may take the place that it leaves.
+	s.pace.woken = s.pace.woken || f.run.troubled || len(f.run.gates) > 0
+	s.places.leave(f.run, now)
+	if !f.void {
+		r.learn(f.lesson, s.sites.roof(f.run.key), r.active, now)
+	}
+	s.noteDry(r, now)
+}
+
 // lease asks the store.
 func (s *Scheduler) lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, error) {
 	var leased spool.Leased
@@ -214,5 +266,13 @@ func (s *Scheduler) flush() {
 	}
 	if ok {
 		s.pace.soon(wait + time.Millisecond)
+	}
+}
+
+// attempt calls f with a context that ends with the lease, unless that has
+// ended.
+func (s *Scheduler) attempt(work context.Context, l *spool.Lease, f func(context.Context)) {
+	if ctx, ok := s.leases.begin(work, l.Delivery.ID); ok {
+		f(ctx)
 	}
 }
