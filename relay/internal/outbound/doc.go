@@ -101,7 +101,13 @@
 // out. Where no connection is free and none may be made, the next delivery goes
 // ahead on one whose host has given its last reply within a second: it writes
 // its MAIL, RCPT and DATA behind the content (RFC 2920), and reads when its
-// turn has come. So with PIPELINING a message costs one round trip.
+// turn has come. So with PIPELINING a message costs one round trip. To a host
+// less than 2 ms away nothing goes ahead but whole messages: its connections
+// lose nothing, and each delivery in its own turn costs less.
+//
+// Where a reply is waited for and nothing was written since the one before,
+// that one is acknowledged at once (TCP_QUICKACK, on Linux): many hosts keep a
+// reply back until the one before is acknowledged, which takes 40 ms else.
 //
 // With CHUNKING whole messages of one chunk follow each other, up to 8
 // on a connection, and none behind 64 recipients. Each ends with RSET, since
