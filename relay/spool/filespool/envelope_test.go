@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
@@ -109,6 +110,52 @@ func TestZeroInLastBatch(t *testing.T) {
 	}
 	if err := readAs(t, s, second); err != nil {
 		t.Fatalf("the other message: %v; recovery %+v", err, s.Recovery())
+	}
+}
+
+// reused makes the file of a log one that is used again.
+func reused(log []byte) []byte {
+	log[12] = 1
+	sum := crc32.Checksum(log[:60], crc32.MakeTable(crc32.Castagnoli))
+	binary.LittleEndian.PutUint32(log[60:], sum)
+	return log
+}
+
+// TestLastByteNotWritten has a write end before the last byte of a message, in
+// a file that is used again: nobody was told that it is there, and it is not.
+func TestLastByteNotWritten(t *testing.T) {
+	t.Parallel()
+	log, id, _, _ := envelope(t, false)
+	log = bytes.TrimRight(log, "\x00")
+	log[len(log)-1] ^= 1
+	log = append(log, bytes.Repeat([]byte("what it held"), 20)...)
+	s := open(t, withLog(t, reused(log)), &filespool.Options{Logger: filespool.Quiet()})
+	if err := readAs(t, s, id); !errors.Is(err, spool.ErrNotFound) {
+		t.Errorf("error is %v, want ErrNotFound", err)
+	}
+	if r := s.Recovery(); len(r.Damage) != 1 || !r.Damage[0].Torn {
+		t.Errorf("recovery %+v", r)
+	}
+}
+
+// TestWrongByteBeforeUnfinishedRecord has a byte be wrong at the end of a
+// message, behind which there is nothing, or another one was being written: its
+// sender can be told.
+func TestWrongByteBeforeUnfinishedRecord(t *testing.T) {
+	t.Parallel()
+	log, id, from, _ := envelope(t, false)
+	log = bytes.TrimRight(log, "\x00")
+	next := bytes.Clone(log[from:][:filespool.HeaderSize-1])
+	log[len(log)-1] ^= 1
+	for len(log)%8 > 0 {
+		log = append(log, 0)
+	}
+	for _, behind := range [][]byte{nil, make([]byte, 100), next} {
+		b := reused(append(bytes.Clone(log), behind...))
+		s := open(t, withLog(t, b), &filespool.Options{Logger: filespool.Quiet()})
+		if err := readAs(t, s, id); !errors.Is(err, spool.ErrDamaged) {
+			t.Errorf("before %x: error is %v, want ErrDamaged", behind, err)
+		}
 	}
 }
 

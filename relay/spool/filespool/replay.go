@@ -1,6 +1,7 @@
 package filespool
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -211,8 +212,8 @@ func (p *replay) enterWhole() (int, error) {
 		if r.torn {
 			return i, nil
 		}
-		n := int(r.content)
-		buf = slices.Grow(buf[:0], n+behind)[:n+behind]
+		n, end := int(r.content), int(r.size()-headerSize)-int(r.meta)
+		buf = slices.Grow(buf[:0], end+behind)[:end+behind]
 		k, err := p.g.file.ReadAt(buf, r.at+headerSize+int64(r.meta))
 		p.s.recovery.Read += int64(k)
 		if err != nil && err != io.EOF {
@@ -222,12 +223,23 @@ func (p *replay) enterWhole() (int, error) {
 			return i, nil
 		}
 		// One wrong byte is damage, which whoever reads the content is told of.
-		if _, _, ok := wrongWritten(buf[:k], n, r.contentSum); !ok {
+		_, bits, ok := wrongWritten(buf[:k], n, r.contentSum)
+		if !ok || bits != 0 && p.g.reused && !p.wentOn(buf[min(end, k):k]) {
 			return i, nil
 		}
 		p.enter(&r.found)
 	}
 	return len(p.batch), nil
+}
+
+// wentOn tells whether b, which follows a record in a file that is used again,
+// was written: zeros, or the header of another one. If the write ended before,
+// something else is left there, and the wrong byte of the record is of that as
+// well.
+func (p *replay) wentOn(b []byte) bool {
+	var h header
+	h.parse(append(b, make([]byte, headerSize)...))
+	return h.mark == p.v.mark && h.segment == p.g.number || len(bytes.Trim(b, "\x00")) == 0
 }
 
 // cut takes what is not whole off the end of the log.
