@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/smtp"
 	"os"
 	"os/exec"
@@ -213,7 +212,11 @@ schedule = ["1s"]
 
 func newGateway(t *testing.T) *gateway {
 	t.Helper()
-	g := &gateway{t: t, dir: t.TempDir(), addr: freeAddr(t)}
+	addr, err := loopback.FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gateway{t: t, dir: t.TempDir(), addr: addr}
 	g.sink = newSink(t)
 	if err := gatewaybin.Build(t.Context(), g.path("gateway")); err != nil {
 		t.Fatal(err)
@@ -233,22 +236,6 @@ func newGateway(t *testing.T) *gateway {
 }
 
 func (g *gateway) path(name string) string { return filepath.Join(g.dir, name) }
-
-// freeAddr is an address that nobody listens at. Its port is below those that
-// the system gives to clients: none of them may take it while the gateway is
-// down.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp4", fmt.Sprint("127.0.0.1:", 10_000+rand.N(10_000)))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String()
-		}
-	}
-	t.Fatal("no free port")
-	return ""
-}
 
 // start begins another life and returns when the gateway accepts connections.
 func (g *gateway) start() {

@@ -5,6 +5,7 @@ package loopback
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -90,11 +91,16 @@ func Await(ctx context.Context, addr string) error {
 	}
 }
 
-// FreeAddr is an address of this host at which nobody listens now.
-func FreeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// FreeAddr is an address of this host at which nobody listens now. Its port is
+// below those that the system gives to clients: none of them takes it before
+// whom it is for.
+func FreeAddr() (addr string, err error) {
+	for range 100 {
+		var l net.Listener
+		l, err = net.Listen("tcp4", fmt.Sprint("127.0.0.1:", 10_000+rand.N(20_000)))
+		if err == nil {
+			return l.Addr().String(), l.Close()
+		}
 	}
-	return l.Addr().String(), l.Close()
+	return "", err
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -207,7 +208,7 @@ func (c *crowd) wantAhead(t *testing.T, addr string) {
 	_, port, _ := net.SplitHostPort(addr)
 	n := int64(0)
 	c.aheads.Range(func(host, count any) bool {
-		if bytes.HasSuffix([]byte(host.(string)), []byte(":"+port)) {
+		if strings.HasSuffix(host.(string), ":"+port) {
 			n += count.(*atomic.Int64).Load()
 		}
 		return true

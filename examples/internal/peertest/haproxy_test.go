@@ -13,6 +13,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"github.com/postern-mail/postern/examples/internal/loopback"
 	"github.com/postern-mail/postern/examples/internal/mailtest"
 )
 
@@ -136,11 +137,15 @@ func checks(socket string) (map[string]string, error) {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	_, port, _ := net.SplitHostPort(freeAddr(t))
+	return port
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	addr, err := loopback.FreeAddr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
+	return addr
 }

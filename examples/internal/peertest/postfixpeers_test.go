@@ -3,7 +3,6 @@ package peertest_test
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"regexp"
@@ -184,22 +183,16 @@ func openDir(t *testing.T) string {
 	return dir
 }
 
-// freeAddrs are addresses that nobody listens at, one for each name. Their
-// ports are below those that the system gives to clients.
+// freeAddrs are addresses that nobody listens at, one for each name.
 func freeAddrs[T any](t *testing.T, names map[string]T) map[string]string {
 	t.Helper()
-	addrs := map[string]string{}
+	addrs, given := map[string]string{}, map[string]bool{}
 	for name := range names {
-		for i := 0; addrs[name] == ""; i++ {
-			l, err := net.Listen("tcp4", fmt.Sprint("127.0.0.1:", 20_000+rand.N(10_000)))
-			if err != nil && i > 100 {
-				t.Fatal(err)
-			}
-			if err == nil {
-				defer l.Close()
-				addrs[name] = l.Addr().String()
-			}
+		addr := freeAddr(t)
+		for given[addr] {
+			addr = freeAddr(t)
 		}
+		addrs[name], given[addr] = addr, true
 	}
 	return addrs
 }
