@@ -163,16 +163,9 @@ func (w *World) breakDisk(ctx context.Context) {
 // goesOn sees that a lack that has passed is no failure for good (I12).
 func (w *World) goesOn() {
 	time.Sleep(10 * time.Second)
-	to := []string{w.newAddress(goodDomain)}
-	body := w.body()
-	from := "s0@" + senderDomain
-	w.history.send(to, sent{from: from, sum: digest(body), at: time.Now()})
-	id, err := w.submit(from, to, "From: <"+from+">\r\n\r\n"+body, wish{})
-	if err != nil {
+	if err := w.submitNew(w.from(0), []string{w.newAddress(goodDomain)}, wish{}); err != nil {
 		w.t.Errorf("I12: nothing is taken after a lack of descriptors: %v", err)
-		return
 	}
-	w.history.acknowledge(to, id)
 }
 
 // die has a process die, and begin again: where there are others, after a

@@ -37,9 +37,9 @@ func (w *World) sendOne(client int) {
 	if w.chance(0.06) {
 		w.burst(client)
 	}
-	from := fmt.Sprintf("s%d@%s", client, w.sender(client))
+	from := w.from(client)
 	body := w.body()
-	content := "From: <" + from + ">\r\nSubject: " + to[0] + "\r\n\r\n" + body
+	content := message(from, to, body)
 	s := sent{from: from, sum: digest(body), at: time.Now()}
 	own := w.chance(0.5) // the application's
 	if own {
@@ -102,6 +102,11 @@ func (w *World) body() string {
 	default:
 		return strings.Repeat(line, 1+w.below(20))
 	}
+}
+
+// message is a body with its header section.
+func message(from string, to []string, body string) string {
+	return "From: <" + from + ">\r\nSubject: " + to[0] + "\r\n\r\n" + body
 }
 
 var errLeft = errors.New("simtest: the client has left")

@@ -162,7 +162,9 @@ func (w *World) greetAll() {
 		if s := n / 2; s < streams {
 			v.stream = fmt.Sprintf("stream%d", s)
 		}
-		w.submitNew(fmt.Sprintf("s%d@%s", n, w.sender(n)), to, v)
+		if err := w.submitNew(w.from(n), to, v); err != nil {
+			w.t.Errorf("I12: nothing is taken: %v", err)
+		}
 	}
 	time.Sleep(2 * time.Minute)
 }
@@ -180,15 +182,14 @@ func domainBehind(host string) string {
 }
 
 // submitNew sends what nobody has sent before, as the application does.
-func (w *World) submitNew(from string, to []string, v wish) {
+func (w *World) submitNew(from string, to []string, v wish) error {
 	body := w.body()
 	w.history.send(to, sent{from: from, sum: digest(body), at: time.Now(), wish: v})
-	id, err := w.submit(from, to, "From: <"+from+">\r\nSubject: "+to[0]+"\r\n\r\n"+body, v)
+	id, err := w.submit(from, to, message(from, to, body), v)
 	if err == nil {
 		w.history.acknowledge(to, id)
-	} else if w.isCalm() {
-		w.t.Errorf("I12: nothing is taken: %v", err)
 	}
+	return err
 }
 
 // burst sends many messages at once to few places: then connections are scarce,
@@ -198,7 +199,7 @@ func (w *World) burst(client int) {
 	for i := range domains {
 		domains[i] = domainBehind(w.names[w.below(len(w.names))])
 	}
-	from := fmt.Sprintf("s%d@%s", client, w.sender(client))
+	from := w.from(client)
 	for range 8 + w.below(17) {
 		to := make([]string, 1+w.below(3))
 		for i := range to {
@@ -208,6 +209,6 @@ func (w *World) burst(client int) {
 		if n := w.below(streams + 1); n < streams {
 			v.stream = fmt.Sprintf("stream%d", n)
 		}
-		w.bursts.Go(func() { w.submitNew(from, to, v) })
+		w.bursts.Go(func() { _ = w.submitNew(from, to, v) })
 	}
 }

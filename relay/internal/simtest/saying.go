@@ -60,9 +60,7 @@ func (d *dialogue) flush() error {
 	if err := d.write(out); err != nil {
 		return err
 	}
-	if !d.world.isUnheard(d.name, d.step.Session) {
-		d.world.history.tell(copies)
-	}
+	d.world.history.tell(copies)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package simtest
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/postern-mail/postern/connector"
@@ -64,10 +65,11 @@ func (w *World) shaping() delivery.Shaping {
 	return s
 }
 
-// sender is the domain of a client's messages.
-func (w *World) sender(client int) string {
-	if client%2 == 0 {
-		return senderDomain
+// from is the reverse-path of a client's messages.
+func (w *World) from(client int) string {
+	domain := senderDomain
+	if client%2 == 1 {
+		domain = "other." + senderDomain
 	}
-	return "other." + senderDomain
+	return fmt.Sprintf("s%d@%s", client, domain)
 }
