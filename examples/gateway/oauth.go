@@ -37,8 +37,14 @@ func (noTokens) Token(context.Context, string) (string, error) {
 
 // tokens returns the source for a send connector.
 func (l *loader) tokens(at string, o *oauth, username string) connector.TokenSource {
+	if o.Provider == "Microsoft365" && o.Tenant == "" {
+		l.add(at+".tenant", "missing")
+	}
 	earlier := len(l.faults)
-	cfg := l.provider(at, o, username)
+	cfg, known := l.provider(at, o, username)
+	if !known {
+		return noTokens{}
+	}
 	if o.TokenURL != "" {
 		cfg.TokenURL = o.TokenURL
 	}
@@ -55,13 +61,13 @@ func (l *loader) tokens(at string, o *oauth, username string) connector.TokenSou
 			return replaceFile(l.path(o.RefreshTokenFile), token+"\n")
 		}
 	}
-	if len(l.faults) > earlier {
-		return noTokens{}
-	}
 	source, err := oauthclient.New(cfg)
+	unread := len(l.faults) > earlier // what lacks may be in a file that cannot be read
 	for _, err := range parts(err) {
 		fe, _ := errors.AsType[*postern.FieldError](err)
-		l.add(at+"."+oauthKey(fe.Field), "%w", fe.Err)
+		if key := oauthKey(fe.Field); !unread || key == "token_url" || key == "client_id" {
+			l.add(at+"."+key, "%w", fe.Err)
+		}
 	}
 	if err != nil {
 		return noTokens{}
@@ -69,36 +75,37 @@ func (l *loader) tokens(at string, o *oauth, username string) connector.TokenSou
 	return source
 }
 
-// provider fills in what is known of a provider.
-func (l *loader) provider(at string, o *oauth, username string) (cfg oauthclient.Config) {
+// provider fills in what is known of a provider; false if nothing is.
+func (l *loader) provider(
+	at string, o *oauth, username string,
+) (cfg oauthclient.Config, known bool) {
 	secret, refresh := l.line(at+".client_secret_file", o.ClientSecretFile),
 		l.line(at+".refresh_token_file", o.RefreshTokenFile)
 	switch o.Provider {
 	case "":
 		cfg = oauthclient.Config{ClientID: o.ClientID, ClientSecret: secret}
 	case "Microsoft365":
-		if o.Tenant == "" {
-			l.add(at+".tenant", "missing")
-		}
 		cfg = oauthclient.Microsoft365(o.Tenant, o.ClientID, secret)
 	case "Google":
 		cfg = oauthclient.Google(o.ClientID, secret, refresh)
 	case "GoogleServiceAccount":
 		key := l.secret(at+".key_file", o.KeyFile)
 		if key == nil {
-			return cfg
+			return cfg, false
 		}
 		var err error
 		if cfg, err = oauthclient.GoogleServiceAccount(key, username); err != nil {
 			l.add(at+".key_file", "%w", err)
+			return cfg, false
 		}
 	default:
 		l.add(
 			at+".provider", "%q is none of Microsoft365, Google, GoogleServiceAccount", o.Provider,
 		)
+		return cfg, false
 	}
 	cfg.RefreshToken = refresh
-	return cfg
+	return cfg, true
 }
 
 // line returns the secret in a file without the end of its line, if there is

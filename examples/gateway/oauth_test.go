@@ -81,6 +81,12 @@ func TestFaultsOfTokens(t *testing.T) {
 		"token_url = \"http://login.example.test\"\n" + secret:           "token_url",
 		"token_url = \"https://a.test\"\nclient_id = \"x\"\n" +
 			"refresh_token_file = \"missing\"": "refresh_token_file",
+		"provider = \"Microsoft365\"": "tenant client_id client_secret_file",
+		"provider = \"Microsoft365\"\nclient_secret_file = \"missing\"": "tenant " +
+			"client_secret_file client_id",
+		"token_url = \"https://a.test\"\n" +
+			"certificate = { certificate = \"missing\", key = \"missing\" }": "certificate.certificate " +
+			"certificate.key client_id",
 		"speed = 1": "speed token_url client_id client_secret_file",
 	} {
 		_, _, found := load(withTokens(t, lines), newLasting(), slog.New(slog.DiscardHandler))
