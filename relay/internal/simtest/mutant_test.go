@@ -54,8 +54,8 @@ func mutants() map[string]mutant {
 }
 
 // TestMutants sees that the simulation fails with a relay that is broken on
-// purpose. A seed does not decide who of two goroutines is first, so that some
-// mutants need several worlds. None may fail in another way only.
+// purpose, and says why. Some need several worlds: what breaks has to happen
+// there, and a seed does not decide which of two goroutines is first.
 func TestMutants(t *testing.T) {
 	for name, m := range mutants() {
 		t.Run(name, func(t *testing.T) {
@@ -71,6 +71,8 @@ func TestMutants(t *testing.T) {
 	}
 }
 
+// maxWorlds is how many there are to see a mutant in. The one that hides best
+// shows in one of three.
 const maxWorlds = 25
 
 // build makes the simulation of the mutant, and returns where it is.
