@@ -27,7 +27,7 @@ func mutants() map[string]mutant {
 				"case t.misplaced(c, op, rep):", "case false:",
 				"case t.misplaced(c, delivery.OpRcpt, rep):", "case false:",
 				"(nobody || rep.class() != 2), t.misplaced(c, op, rep):", "false:",
-			}, "I1",
+			}, "I13: ",
 		},
 		"sends chunks ahead without the proof": {
 			"../outbound/flight.go",
