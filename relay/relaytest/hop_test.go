@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,6 +45,42 @@ func TestHopTakesNoPartOfAChunk(t *testing.T) {
 			if want > 0 && taken[0].Remote.Addr() != from {
 				t.Errorf("it was taken from %v", taken[0].Remote)
 			}
+		})
+	}
+}
+
+// What comes behind a step at which the script ends the connection is neither
+// seen nor taken, though it has come in the same piece.
+func TestHopThatCutsTakesNothingMore(t *testing.T) {
+	for name, answer := range map[string]relaytest.Answer{
+		"without a reply": relaytest.Cut(), "by 421": relaytest.Reply(421, "4.7.0", "Enough"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, steps := relaytest.NewNetwork(), new(atomic.Int64)
+				h := (&relaytest.Hop{
+					Address: "192.0.2.1:25", Script: func(s relaytest.Step) relaytest.Answer {
+						steps.Add(1)
+						if s.To == "b@x.example" {
+							return answer
+						}
+						return relaytest.Answer{}
+					},
+				}).Start(t, n)
+				c, err := n.DialFrom(
+					t.Context(), netip.MustParseAddr("192.0.2.7"), "tcp", h.Address,
+				)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				fmt.Fprint(c, "EHLO x\r\nMAIL FROM:<a@x.example>\r\nRCPT TO:<a@x.example>\r\n"+
+					"RCPT TO:<b@x.example>\r\nRCPT TO:<c@x.example>\r\nBDAT 5 LAST\r\nhello")
+				time.Sleep(time.Minute)
+				if taken := h.Taken(); len(taken) > 0 || steps.Load() != 5 {
+					t.Errorf("%d messages were taken in %d steps", len(taken), steps.Load())
+				}
+			})
 		})
 	}
 }

@@ -21,6 +21,9 @@ type session struct {
 
 // at comes to a stage and answers what the script says.
 func (s *session) at(stage Stage) error {
+	if s.ended() {
+		return errCut
+	}
 	s.step.Stage = stage
 	return s.give(s.hop.ask(s.step))
 }
@@ -42,11 +45,17 @@ func (s *session) give(a Answer) error {
 	return nil
 }
 
-// cut ends the connection. What go-smtp then writes gets lost.
+// cut ends the connection. What go-smtp then writes gets lost, and what it has
+// read already is not run.
 func (s *session) cut() error {
+	if s.wire != nil {
+		s.wire.ended.Store(true)
+	}
 	_ = s.conn.Conn().Close()
 	return errCut
 }
+
+func (s *session) ended() bool { return s.wire != nil && s.wire.ended.Load() }
 
 func (s *session) AuthMechanisms() []string {
 	if s.hop.Users == nil {
@@ -94,7 +103,7 @@ func (s *session) Data(r io.Reader) error {
 // it. What it answers for is the first of its recipients.
 func (s *session) content(content []byte, first string, to []string) error {
 	// For go-smtp a chunk (RFC 3030) that ends with the connection is whole.
-	if s.wire != nil && s.wire.ended.Load() {
+	if s.ended() {
 		return errCut
 	}
 	s.step.Stage, s.step.To = Content, first
