@@ -85,8 +85,8 @@ func TestFaultsOfTokens(t *testing.T) {
 		"provider = \"Microsoft365\"\nclient_secret_file = \"missing\"": "tenant " +
 			"client_secret_file client_id",
 		"token_url = \"https://a.test\"\n" +
-			"certificate = { certificate = \"missing\", key = \"missing\" }": "certificate.certificate " +
-			"certificate.key client_id",
+			"certificate = { certificate = \"missing\", key = \"missing\" }": "" +
+			"certificate.certificate certificate.key client_id",
 		"speed = 1": "speed token_url client_id client_secret_file",
 	} {
 		_, _, found := load(withTokens(t, lines), newLasting(), slog.New(slog.DiscardHandler))

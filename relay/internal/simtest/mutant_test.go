@@ -13,42 +13,41 @@ import (
 
 // mutant is the relay with a promise broken on purpose.
 type mutant struct {
-	file    string
-	changes []string // what stands there, and what stands there instead
-	sees    string   // the history must show it so
+	changes map[string][]string // by file: what stands there, and what stands there instead
+	sees    string              // the history must show it so
 }
 
 func mutants() map[string]mutant {
 	return map[string]mutant{
 		"takes replies for those of the transaction behind": {
-			"../outbound/flight.go", []string{
+			map[string][]string{"../outbound/flight.go": {
 				"if v = t.touchDown(ctx, c, asked, v); c.dead || t.seat.owed == 0 {",
 				"if v, t.seat.owed = t.touchDown(ctx, c, asked, v), 0; true {",
 				"case t.misplaced(c, op, rep):", "case false:",
 				"case t.misplaced(c, delivery.OpRcpt, rep):", "case false:",
 				"(nobody || rep.class() != 2), t.misplaced(c, op, rep):", "false:",
-			}, "I13: ",
+			}}, "I13: ",
 		},
 		"sends chunks ahead without the proof": {
-			"../outbound/flight.go",
-			[]string{"t.seat.behind && c.skips && t.body.last", "t.seat.behind && t.body.last"},
-			"smuggled: ",
+			map[string][]string{"../outbound/flight.go": {
+				"t.seat.behind && c.skips && t.body.last", "t.seat.behind && t.body.last",
+			}}, "smuggled: ",
 		},
 		"sends further chunks without the proof": {
-			"../outbound/send.go", []string{"!c.ext.pipelining || !c.skips", "!c.ext.pipelining"},
-			"smuggled: ",
+			map[string][]string{
+				"../outbound/run.go":  {"c.skips || binary", "true || binary"},
+				"../outbound/send.go": {"!c.ext.pipelining || !c.skips", "!c.ext.pipelining"},
+			}, "smuggled: ",
 		},
 		"tries at once what may have been taken": {
-			"../outbound/deliver.go",
-			[]string{
+			map[string][]string{"../outbound/deliver.go": {
 				"v == broken && (t.ended || ctx.Err() != nil)", "v == broken && ctx.Err() != nil",
-			},
-			"I9: ",
+			}}, "I9: ",
 		},
 		"never ends a throttle": {
-			"../throttle/state.go",
-			[]string{"return !now.Before(s.ends())", "return false"},
-			"a throttle does not end",
+			map[string][]string{"../throttle/state.go": {
+				"return !now.Before(s.ends())", "return false",
+			}}, "a throttle does not end",
 		},
 	}
 }
@@ -101,24 +100,26 @@ func live(t *testing.T, simulation string, seed int) string {
 // overlay has the go command build the mutant.
 func (m *mutant) overlay(t *testing.T) string {
 	t.Helper()
-	path, err := filepath.Abs(m.file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	changed := string(text)
-	for i := 0; i < len(m.changes); i += 2 {
-		if strings.Count(changed, m.changes[i]) != 1 {
-			t.Fatalf("%s has not one %q: break it in another way", m.file, m.changes[i])
+	replace := make(map[string]string)
+	for file, changes := range m.changes {
+		path, err := filepath.Abs(file)
+		if err != nil {
+			t.Fatal(err)
 		}
-		changed = strings.Replace(changed, m.changes[i], m.changes[i+1], 1)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := string(text)
+		for i := 0; i < len(changes); i += 2 {
+			if strings.Count(changed, changes[i]) != 1 {
+				t.Fatalf("%s has not one %q: break it in another way", file, changes[i])
+			}
+			changed = strings.Replace(changed, changes[i], changes[i+1], 1)
+		}
+		replace[path] = write(t, filepath.Base(file), changed)
 	}
-	return write(t, "overlay.json", map[string]map[string]string{
-		"Replace": {path: write(t, "mutant.go", changed)},
-	})
+	return write(t, "overlay.json", map[string]map[string]string{"Replace": replace})
 }
 
 // write writes a text, or JSON, and returns where it is.
