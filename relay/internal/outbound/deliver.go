@@ -147,7 +147,7 @@ func (c *Client) connectAndRun(ctx context.Context, t *transaction, h *hop) (
 
 // runAt makes a transaction at one endpoint: again for a peer that turned out
 // not to know BDAT or PIPELINING, to take fewer recipients, or to break off
-// over TLS.
+// over TLS, and for content that turned out not to fit DATA.
 func (c *Client) runAt(
 	ctx, until context.Context, e endpoint, t *transaction, h *hop,
 ) *delivery.Error {
