@@ -121,7 +121,7 @@ type Delivery struct {
 	// false.
 	Held bool
 	// Crashes counts the attempts, the last ones in a row, that crashed what
-	// the application has given. Stores keep no more than 15. Defaults to 0.
+	// the application has given. A store may keep 15 for more. Defaults to 0.
 	Crashes int
 }
 

@@ -42,10 +42,10 @@ func broken() map[string]struct {
 			[]string{"LeaseRace", "Fencing", "LeaseOrder"},
 		},
 		"ignores routes": {
-			func() spool.Store { return ignoresRoutes{mem()} }, []string{"LeaseKeys"},
+			func() spool.Store { return ignoresRoutes{mem()} }, []string{"LeaseKeys", "LeaseWait"},
 		},
 		"ignores streams": {
-			func() spool.Store { return ignoresStreams{mem()} }, []string{"LeaseKeys"},
+			func() spool.Store { return ignoresStreams{mem()} }, []string{"LeaseKeys", "LeaseWait"},
 		},
 		"forgets holds": {
 			func() spool.Store { return forgetsHolds{mem()} }, []string{"Hold", "Poison"},

@@ -182,6 +182,8 @@ func (s *suite) leaseWait() {
 	s.wantWait(spool.LeaseRequest{}, time.Minute)
 	s.wantWait(spool.LeaseRequest{Busy: keys("a")}, time.Hour)
 	s.wantWait(spool.LeaseRequest{Busy: keys("a", "b")}, -1)
+	s.wantWait(spool.LeaseRequest{NotRoutes: []string{"a", "b"}}, -1)
+	s.wantWait(spool.LeaseRequest{NotStreams: []string{""}}, -1)
 	s.commit(s.delivery("c", s.now))
 	s.commit(s.delivery("c", s.now))
 	for _, r := range []spool.LeaseRequest{{Max: 1, TTL: time.Hour}, {MaxPerKey: 1, TTL: s.least}} {
