@@ -237,7 +237,7 @@ func (d *dialogue) bdat(rest string) error {
 
 // part answers a chunk that others follow.
 func (d *dialogue) part() error {
-	if !d.world.isCalm() && d.world.chance(0.05) {
+	if !d.world.isCalm() && d.world.chance(0.3) {
 		d.world.history.count(PeerDefers)
 		d.reset()
 		return d.say(reply(452, "4.3.1", "No room"))

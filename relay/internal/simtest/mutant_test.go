@@ -71,7 +71,7 @@ func TestMutants(t *testing.T) {
 }
 
 // maxWorlds is how many there are to see a mutant in. The one that hides best
-// shows in one of three.
+// shows in every second one.
 const maxWorlds = 25
 
 // build makes the simulation of the mutant, and returns where it is.
