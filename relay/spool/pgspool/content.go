@@ -19,7 +19,7 @@ func (s *Store) Open(ctx context.Context, id spool.ID) (io.ReadCloser, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
-	r := &reader{store: s, ctx: ctx, id: id, next: 1}
+	r := &reader{store: s, ctx: ctx, id: id}
 	if err := s.begin(r); err != nil {
 		return nil, err
 	}
@@ -34,27 +34,39 @@ type reader struct {
 	data  []byte // of the present row
 	left  int64  // bytes, with those of the present row
 	next  int
+	rows  []contentRow // the first ones, as far as they were read with it
 	err   error
 }
 
-// start takes the length and the first row, of which sum is nil if there is
-// none: then the content begins with row 1, or is empty.
-func (r *reader) start(size int64, sum *int32, data []byte) error {
-	if r.left = size; sum == nil {
-		return nil
-	}
-	r.data = data
-	return r.check(0, *sum)
+// contentRow is a row of content that has been read.
+type contentRow struct {
+	n    int
+	sum  int32
+	data []byte
 }
 
-// check looks at a row that has been read.
-func (r *reader) check(n int, sum int32) error {
-	switch {
-	case sumOf(r.data) != sum:
-		return r.damaged(n, "has another checksum")
-	case int64(len(r.data)) > r.left:
-		return r.damaged(n, "is longer than the message")
+// start takes the length and the first rows. Without a row 0 the content begins
+// with row 1, or is empty.
+func (r *reader) start(size int64, rows []contentRow) error {
+	r.left, r.rows = size, rows
+	if len(rows) == 0 || rows[0].n > 0 {
+		r.next = 1
+		return nil
 	}
+	return r.take()
+}
+
+// take begins the next row, which has been read, and looks at it.
+func (r *reader) take() error {
+	row := r.rows[0]
+	r.rows, r.next = r.rows[1:], row.n+1
+	switch {
+	case sumOf(row.data) != row.sum:
+		return r.damaged(row.n, "has another checksum")
+	case int64(len(row.data)) > r.left:
+		return r.damaged(row.n, "is longer than the message")
+	}
+	r.data = row.data
 	return nil
 }
 
@@ -82,27 +94,33 @@ func (r *reader) fetch() {
 		r.err = io.EOF
 		return
 	}
-	if r.err = r.store.enter(r.ctx); r.err != nil {
-		return
+	if len(r.rows) == 0 {
+		r.err = r.ask()
+	}
+	if r.err == nil {
+		r.err = r.take()
+	}
+}
+
+// ask asks for the next row.
+func (r *reader) ask() error {
+	if err := r.store.enter(r.ctx); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, readLimit)
 	defer cancel()
-	var sum int32
+	row := contentRow{n: r.next}
 	err := r.store.askOne(ctx, `
 SELECT c.sum, c.data FROM @message m JOIN @chunk c ON c.id = m.id WHERE m.id = $1 AND c.n = $2`,
-		[]any{r.id, r.next}, &sum, &r.data)
+		[]any{r.id, r.next}, &row.sum, &row.data)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		r.err = r.missing(ctx)
+		return r.missing(ctx)
 	case err != nil:
-		r.err = failure(err)
-	default:
-		r.err = r.check(r.next, sum)
-		r.next++
+		return failure(err)
 	}
-	if r.err != nil {
-		r.data = nil
-	}
+	r.rows = []contentRow{row}
+	return nil
 }
 
 // missing tells a message that was finished meanwhile from one that is damaged.
@@ -145,6 +163,6 @@ func (r *reader) WriteTo(w io.Writer) (total int64, err error) {
 
 // Close ends reading.
 func (r *reader) Close() error {
-	r.data, r.err = nil, errors.New("pgspool: read after Close")
+	r.data, r.rows, r.err = nil, nil, errors.New("pgspool: read after Close")
 	return nil
 }

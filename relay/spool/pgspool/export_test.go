@@ -41,3 +41,10 @@ func BeginBehindOthers(ctx context.Context) error {
 	s.readOpenings()
 	return err
 }
+
+// These are the sizes of rows of content, and SumOf their checksum.
+const (
+	PageBytes, ShortBytes, ChunkBytes = pageBytes, shortBytes, chunkBytes
+)
+
+func SumOf(b []byte) int32 { return sumOf(b) }

@@ -58,7 +58,7 @@ func TestNextVersionOfSchema(t *testing.T) {
 		"ALTER TABLE postern.message ADD COLUMN later int NOT NULL DEFAULT 7",
 		"ALTER TABLE postern.delivery ADD COLUMN later text",
 		"ALTER TABLE postern.inbox ADD COLUMN later text",
-		"INSERT INTO postern.version (version, least) VALUES (2, 1)",
+		"INSERT INTO postern.version (version, least) VALUES (3, 1)",
 	)
 	roundTrip(t, old) // it has begun before
 	again, err := pgspool.Open(t.Context(), pool, nil)
@@ -67,6 +67,35 @@ func TestNextVersionOfSchema(t *testing.T) {
 	}
 	defer again.Close()
 	roundTrip(t, again)
+}
+
+// TestSchemaOfTheVersionBefore brings a schema up to date in which a program
+// works.
+func TestSchemaOfTheVersionBefore(t *testing.T) {
+	pool := connect(t, server.Database(t))
+	old, err := pgspool.Open(t.Context(), pool, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	statements(t, pool,
+		"ALTER TABLE postern.chunk RESET (toast_tuple_target)",
+		"DELETE FROM postern.version WHERE version = 2",
+	)
+	roundTrip(t, old)
+	s, err := pgspool.Open(t.Context(), pool, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var options string
+	err = pool.QueryRow(t.Context(),
+		"SELECT reloptions::text FROM pg_class WHERE oid = 'postern.chunk'::regclass").Scan(&options)
+	if err != nil || !strings.Contains(options, "toast_tuple_target=8160") {
+		t.Errorf("the table has %s, %v", options, err)
+	}
+	roundTrip(t, old)
+	roundTrip(t, s)
 }
 
 func TestSchemaOfTooNewAVersion(t *testing.T) {

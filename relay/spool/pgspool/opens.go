@@ -80,10 +80,17 @@ func (s *Store) readOpenings() {
 	}
 }
 
+// beginningText reads all of short messages, and the first row of others.
 const beginningText = `
-SELECT m.id, m.size, c.sum, c.data FROM @message m
-LEFT JOIN @chunk c ON c.id = m.id AND c.n = 0
+SELECT m.id, m.size, c.n, c.sum, c.data FROM @message m
+LEFT JOIN @chunk c ON c.id = m.id AND c.n < CASE WHEN m.size <= $2 THEN $3 ELSE 1 END
 WHERE m.id = ANY ($1)`
+
+// beginning is what was read of a message.
+type beginning struct {
+	size int64
+	rows []contentRow
+}
 
 // readBeginnings reads the first rows of messages and answers those who wait.
 // If that fails, each is tried alone where one may be the cause. Those whom
@@ -103,23 +110,13 @@ func (s *Store) readBeginnings(list []*opening) {
 		}
 		byID[m.r.id] = append(byID[m.r.id], m)
 	}
-	err := s.ask(ctx, func(rows pgx.Rows) error {
-		var id spool.ID
-		var size int64
-		var sum *int32
-		var data []byte
-		_, err := pgx.ForEachRow(rows, []any{&id, &size, &sum, &data}, func() error {
-			for _, m := range byID[id] {
-				m.done <- m.r.start(size, sum, data)
-			}
-			delete(byID, id)
-			return nil
-		})
-		return err
-	}, beginningText, ids)
-	for id, left := range byID {
-		for _, m := range left {
+	found, err := s.beginningsOf(ctx, ids)
+	for id, all := range byID {
+		b, ok := found[id]
+		for _, m := range all {
 			switch {
+			case ok:
+				m.done <- m.r.start(b.size, b.rows)
 			case err == nil:
 				m.done <- spool.ErrNotFound
 			case len(ids) > 1 && ofOne(err):
@@ -128,6 +125,33 @@ func (s *Store) readBeginnings(list []*opening) {
 				m.done <- verdict(err)
 			}
 		}
-		delete(byID, id)
 	}
+}
+
+func (s *Store) beginningsOf(
+	ctx context.Context, ids []spool.ID,
+) (map[spool.ID]*beginning, error) {
+	found := make(map[spool.ID]*beginning, len(ids))
+	err := s.ask(ctx, func(rows pgx.Rows) error {
+		var id spool.ID
+		var size int64
+		var n, sum *int32
+		var data []byte
+		_, err := pgx.ForEachRow(rows, []any{&id, &size, &n, &sum, &data}, func() error {
+			b := found[id]
+			if b == nil {
+				b = &beginning{size: size}
+				found[id] = b
+			}
+			if n != nil && sum != nil {
+				b.rows = append(b.rows, contentRow{int(*n), *sum, data})
+			}
+			return nil
+		})
+		return err
+	}, beginningText, ids, int64(shortBytes), int32(shortRows))
+	for _, b := range found {
+		slices.SortFunc(b.rows, func(x, y contentRow) int { return x.n - y.n })
+	}
+	return found, err
 }

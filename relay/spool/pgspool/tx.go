@@ -199,7 +199,7 @@ func commitArgs(p *spool.Prepared) (args []any, hash []byte) {
 	content := slices.Concat([]byte{}, c.Prepend, p.Content)
 	return []any{
 		int64(claiming), lock, hash, uuidOf(c.Message.ID), digest, ttl, int64(len(c.Deliveries)),
-		appendMessage([]byte{}, &c.Message), content, sumsOf(content), int64(chunkBytes),
+		appendMessage([]byte{}, &c.Message), content, sumsOf(content), int64(rowBytes(content)),
 		appendStep(nil, int64(len(content)), c),
 	}, hash
 }
@@ -207,7 +207,7 @@ func commitArgs(p *spool.Prepared) (args []any, hash []byte) {
 // sumsOf are the checksums of the rows that content makes.
 func sumsOf(content []byte) string {
 	var sums []string
-	for part := range slices.Chunk(content, chunkBytes) {
+	for part := range slices.Chunk(content, rowBytes(content)) {
 		sums = append(sums, strconv.Itoa(int(sumOf(part))))
 	}
 	return strings.Join(sums, ",")

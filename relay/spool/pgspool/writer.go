@@ -1,7 +1,6 @@
 package pgspool
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -12,9 +11,15 @@ import (
 
 const (
 	chunkBytes = 256 << 10 // of a row of content
+	// Short content is kept in rows that fit in a page of the table: they cost
+	// half of what one costs that is compressed and cut into pieces of 2 KB.
+	pageBytes  = 8000
+	shortBytes = shortRows * pageBytes
+	shortRows  = 2
 	// bufferBytes of a message are kept in memory. What is longer goes to the
 	// table while it arrives, without a connection held for it.
 	bufferBytes = 2 * chunkBytes
+	prependRoom = 1 << 10 // for what Commit puts in front
 )
 
 var (
@@ -52,6 +57,9 @@ func (w *writer) Write(b []byte) (int, error) {
 	}
 	if w.err != nil {
 		return 0, w.err
+	}
+	if w.buf == nil {
+		w.buf = make([]byte, 0, len(b)+prependRoom)
 	}
 	w.buf = append(w.buf, b...)
 	w.size += int64(len(b))
@@ -108,10 +116,10 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 	}
 	m := t.message
 	if m.stage = w.stage; w.staged() {
-		m.chunks = cut(m.chunks, 0, c.Prepend)
-		m.chunks = cut(m.chunks, w.next, w.buf)
+		m.chunks = cut(m.chunks, 0, c.Prepend, chunkBytes)
+		m.chunks = cut(m.chunks, w.next, w.buf, chunkBytes)
 	} else {
-		m.chunks = cut(m.chunks, 0, slices.Concat(c.Prepend, w.buf))
+		m.chunks = rows(slices.Insert(w.buf, 0, c.Prepend...))
 	}
 	return w.store.do(ctx, t)
 }
@@ -136,12 +144,23 @@ func newStep(id spool.ID, c *spool.Commit, size int64) (*step, error) {
 	return &step{message: m, settle: c.Settle, events: c.Events, claim: c.Claim}, nil
 }
 
-// cut appends content to rows, the first of which has the number n.
-func cut(rows []chunk, n int, content []byte) []chunk {
+// rows are those of content that is not staged.
+func rows(content []byte) []chunk { return cut(nil, 0, content, rowBytes(content)) }
+
+// rowBytes is the size of the rows of content that is not staged.
+func rowBytes(content []byte) int {
+	if len(content) <= shortBytes {
+		return pageBytes
+	}
+	return chunkBytes
+}
+
+// cut appends content to rows of a size, the first of which has the number n.
+func cut(rows []chunk, n int, content []byte, size int) []chunk {
 	if len(content) == 0 {
 		return rows
 	}
-	for part := range slices.Chunk(content, chunkBytes) {
+	for part := range slices.Chunk(content, size) {
 		rows = append(rows, chunk{n: n, data: part})
 		n++
 	}
@@ -173,6 +192,6 @@ func (s *Store) Commit(ctx context.Context, p *spool.Prepared) error {
 	if err != nil {
 		return err
 	}
-	t.message.chunks = cut(nil, 0, bytes.Join([][]byte{p.Commit.Prepend, p.Content}, nil))
+	t.message.chunks = rows(slices.Concat(p.Commit.Prepend, p.Content))
 	return s.do(ctx, t)
 }
