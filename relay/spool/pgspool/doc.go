@@ -97,9 +97,9 @@
 //
 // # Sizes and limits
 //
-//   - content: up to 16,000 bytes in one or two rows as it is, longer in rows of
-//     256 KiB, compressed; in a transaction of the application, at most 256 MiB,
-//     which are in memory;
+//   - content: up to 16,000 bytes in rows of 8,000, as it is; what is longer
+//     in rows of 256 KiB, compressed; in a transaction of the application,
+//     at most 256 MiB, which are in memory;
 //   - the name of the schema: 63 bytes;
 //   - consumers of events: 1,000; members of all groups of nodes: 1,000;
 //   - counters and values: 200,000, counted once a minute.

@@ -89,8 +89,8 @@ func TestSchemaOfTheVersionBefore(t *testing.T) {
 	}
 	defer s.Close()
 	var options string
-	err = pool.QueryRow(t.Context(),
-		"SELECT reloptions::text FROM pg_class WHERE oid = 'postern.chunk'::regclass").Scan(&options)
+	err = pool.QueryRow(t.Context(), "SELECT reloptions::text FROM pg_class "+
+		"WHERE oid = 'postern.chunk'::regclass").Scan(&options)
 	if err != nil || !strings.Contains(options, "toast_tuple_target=8160") {
 		t.Errorf("the table has %s, %v", options, err)
 	}

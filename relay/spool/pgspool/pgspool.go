@@ -31,6 +31,7 @@ type Store struct {
 
 	steps    steps
 	openings openings
+	buffers  sync.Pool // *[]byte, of writers
 	ready    *ready
 	watch    watcher
 	teller   teller

@@ -18,7 +18,7 @@ const (
 	// While another committer is at work, steps gather until there are so many,
 	// or the first of them has waited so long: a transaction costs as much as
 	// ten steps, however few are in it.
-	gatherSteps = 32
+	gatherSteps = 64
 	gatherTime  = 5 * time.Millisecond
 )
 

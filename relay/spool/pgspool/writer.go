@@ -20,6 +20,7 @@ const (
 	// table while it arrives, without a connection held for it.
 	bufferBytes = 2 * chunkBytes
 	prependRoom = 1 << 10 // for what Commit puts in front
+	maxReuse    = 64 << 10
 )
 
 var (
@@ -59,7 +60,7 @@ func (w *writer) Write(b []byte) (int, error) {
 		return 0, w.err
 	}
 	if w.buf == nil {
-		w.buf = make([]byte, 0, len(b)+prependRoom)
+		w.buf = w.store.buffer(len(b) + prependRoom)
 	}
 	w.buf = append(w.buf, b...)
 	w.size += int64(len(b))
@@ -119,9 +120,28 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 		m.chunks = cut(m.chunks, 0, c.Prepend, chunkBytes)
 		m.chunks = cut(m.chunks, w.next, w.buf, chunkBytes)
 	} else {
-		m.chunks = rows(slices.Insert(w.buf, 0, c.Prepend...))
+		w.buf = slices.Insert(w.buf, 0, c.Prepend...)
+		m.chunks = rows(w.buf)
 	}
-	return w.store.do(ctx, t)
+	err = w.store.do(ctx, t)
+	w.store.reuse(w.buf)
+	w.buf = nil
+	return err
+}
+
+// buffer is one for n bytes, without content.
+func (s *Store) buffer(n int) []byte {
+	if b, ok := s.buffers.Get().(*[]byte); ok && cap(*b) >= n {
+		return (*b)[:0]
+	}
+	return make([]byte, 0, n)
+}
+
+// reuse takes a buffer that nobody looks at any more.
+func (s *Store) reuse(b []byte) {
+	if cap(b) <= maxReuse {
+		s.buffers.Put(&b)
+	}
 }
 
 // newStep checks a commit.
