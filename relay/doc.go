@@ -220,7 +220,7 @@
 // that settles the attempt, or a later one; it has lines in the log;
 // [Relay.Throttles] and the page of package admin list it, and [Relay.Describe]
 // shows how mail leaves meanwhile. [Relay.LiftThrottle] ends it, and what it
-// has held back goes within a second, or a millisecond for each delivery that
+// has held back goes within a second, or a hundredth for each delivery that
 // waits so. KeepGoing of [Config].Shaping turns all of this off.
 //
 // Only what remote hosts reply to the relay's own client counts: not its own

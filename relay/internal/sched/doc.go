@@ -42,7 +42,7 @@
 // begun at once after a pause. What a throttle leaves of a site,
 // [Throttles].Slower, counts for its places, connections and rates. What
 // [Throttles].Until or the limit of a stream keeps back goes to the store, for
-// a second, and a millisecond for each that is kept back already.
+// a second, and a hundredth for each that is kept back already.
 //
 // # Lanes
 //

@@ -3,8 +3,8 @@ package sched
 import "time"
 
 const (
-	restLook = time.Second      // what is kept back is looked at again
-	restEach = time.Millisecond // from one to the next, however many
+	restLook = time.Second           // what is kept back is looked at again
+	restEach = 10 * time.Millisecond // from one to the next, however many
 )
 
 // resting are deliveries that throttles keep back. They come again one after
