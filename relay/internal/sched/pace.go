@@ -6,7 +6,8 @@ const (
 	// gather is how long deliveries and places gather at most before the store
 	// is asked again. It is less where that takes little time: a tenth of the
 	// time may go into asking.
-	gather    = 10 * time.Millisecond
+	gather = 10 * time.Millisecond
+	// gatherMin is how long new messages gather at least.
 	gatherMin = time.Millisecond
 	idleWait  = 5 * time.Second // between looks at a store that knows of nothing
 	storeWait = time.Second     // after a failing store
@@ -44,7 +45,7 @@ func (p *pace) called(d time.Duration) {
 }
 
 // gather is how long to wait from one call to the next.
-func (p *pace) gather() time.Duration { return min(max(10*p.cost, gatherMin), gather) }
+func (p *pace) gather() time.Duration { return min(10*p.cost, gather) }
 
 // soon sees that the store is asked after a while at the latest.
 func (p *pace) soon(wait time.Duration) {
@@ -56,7 +57,7 @@ func (p *pace) soon(wait time.Duration) {
 // wait is how long to wait before asking.
 func (p *pace) wait(now time.Time) time.Duration {
 	next := p.next
-	switch soon := p.last.Add(p.gather()); {
+	switch soon := p.last.Add(max(p.gather(), gatherMin)); {
 	case p.full && p.finished >= p.window:
 		return 0
 	case (p.woken || p.full && p.finished > 0) && soon.Before(next):
