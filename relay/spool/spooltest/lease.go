@@ -129,9 +129,9 @@ func (s *suite) leaseKeys() {
 	out := []string{"mx/out"}
 	want(spool.LeaseRequest{Only: all[3:], NotRoutes: []string{"mx/other"}})
 	want(spool.LeaseRequest{Busy: all[3:4], NotRoutes: out})
-	s.wantWait(spool.LeaseRequest{NotRoutes: append(out, "mx/other")}, -1)
+	s.wantIdle(spool.LeaseRequest{NotRoutes: append(out, "mx/other")})
 	want(spool.LeaseRequest{NotStreams: []string{"news"}})
-	s.wantWait(spool.LeaseRequest{NotStreams: []string{"news"}}, -1)
+	s.wantIdle(spool.LeaseRequest{NotStreams: []string{"news"}})
 	put()
 	want(spool.LeaseRequest{NotStreams: []string{"news", "a.example"}}, 1, 1)
 	want(spool.LeaseRequest{NotStreams: []string{"", "a.example"}, MaxPerKey: 1}, 0, 2, 3)

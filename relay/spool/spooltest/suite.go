@@ -245,6 +245,22 @@ func (s *suite) wantWait(r spool.LeaseRequest, want time.Duration) {
 	}
 }
 
+// wantIdle asks for what is not there, where deliveries were leased and settled
+// before. A store on a server may still expect the end of such a lease.
+func (s *suite) wantIdle(r spool.LeaseRequest) {
+	s.Helper()
+	if !s.served {
+		s.wantWait(r, -1)
+		return
+	}
+	ok := func(l spool.Leased) bool {
+		return len(l.Leases) == 0 && (l.Wait < 0 || l.Wait >= s.least)
+	}
+	if l := s.leaseUntil(r, ok); !ok(l) {
+		s.Fatalf("leased %q, and wait is %v", s.routes(l), l.Wait)
+	}
+}
+
 func (s *suite) read(id spool.ID) []byte {
 	s.Helper()
 	r, err := s.Open(s.Context(), id)
