@@ -303,7 +303,10 @@ func (w *readyWorld) check() {
 			r.free = now
 		}
 		most, limit := &w.fast, 2500*time.Millisecond
-		if r.slow || w.ready.most < maxKeys {
+		switch {
+		case w.ready.most < maxKeys: // a scan may find no room for what is due later
+			most, limit = &w.slow, 2*scanEvery+5*time.Second
+		case r.slow:
 			most, limit = &w.slow, scanEvery+5*time.Second
 		}
 		*most = max(*most, now.Sub(r.free))
