@@ -17,7 +17,8 @@ import (
 
 const (
 	chaosLasts = 4 * time.Second
-	chaosParts = 3 // deliveries of a message
+	chaosLeast = 50 // messages that are acknowledged, however long it takes
+	chaosParts = 3  // deliveries of a message
 )
 
 // chaos is two nodes that work on one queue while their connections end.
@@ -39,7 +40,7 @@ func TestConnectionsThatEnd(t *testing.T) {
 		acked: make(map[spool.ID]bool), done: make(map[spool.DeliveryID]int),
 	}
 	pool := connect(t, url)
-	ctx, cancel := context.WithTimeout(t.Context(), chaosLasts)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*chaosLasts)
 	defer cancel()
 	var wg sync.WaitGroup
 	for i := range 12 {
@@ -47,13 +48,15 @@ func TestConnectionsThatEnd(t *testing.T) {
 		wg.Go(func() { c.bring(ctx, node) })
 		wg.Go(func() { c.serve(ctx, node) })
 	}
-	for ctx.Err() == nil {
+	for begun := time.Now(); ctx.Err() == nil && (time.Since(begun) < chaosLasts ||
+		c.acknowledged() < chaosLeast); {
 		end(t, pool)
 		time.Sleep(time.Duration(rand.IntN(40)) * time.Millisecond)
 	}
+	cancel()
 	wg.Wait()
 	c.drain(pool)
-	if len(c.acked) < 50 {
+	if len(c.acked) < chaosLeast {
 		t.Fatalf("only %d messages were acknowledged", len(c.acked))
 	}
 	for id, n := range c.done {
@@ -69,6 +72,12 @@ func TestConnectionsThatEnd(t *testing.T) {
 	if st, err := c.nodes[0].Stats(t.Context()); err != nil || st != (spool.Stats{}) {
 		t.Errorf("the totals are %+v, %v", st, err)
 	}
+}
+
+func (c *chaos) acknowledged() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.acked)
 }
 
 // end ends some connection of the nodes.
