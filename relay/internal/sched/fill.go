@@ -75,7 +75,9 @@ func (s *Scheduler) wantDry(now time.Time) (map[*site]int, spool.LeaseRequest) {
 	keys, ample := s.busy[:0], []spool.Key(nil)
 	each, total := lookOnce, 0
 	for _, r := range s.dry {
-		r.dry = false
+		if r.dry = false; len(r.keys) == 0 {
+			continue // forgotten meanwhile; no keys would be all keys
+		}
 		free := s.places.free()
 		if r.local {
 			free = s.places.bounds.all - s.places.active
