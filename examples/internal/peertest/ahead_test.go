@@ -11,8 +11,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/postern-mail/postern/connector"
+	"github.com/postern-mail/postern/examples/internal/delay"
 	"github.com/postern-mail/postern/examples/internal/mailtest"
 	"github.com/postern-mail/postern/examples/internal/postfix"
 	"github.com/postern-mail/postern/relay"
@@ -149,7 +151,7 @@ func (s *sink) arrived(t *testing.T, domain string) {
 // TestAheadToPostfix has messages wait for the last reply on the way to
 // Postfix: with BDAT and with DATA, in the clear, over STARTTLS, and through
 // stunnel. Each arrives once, and next to those that go ahead some recipients
-// are refused.
+// are refused. Nothing goes ahead to a host that is near: these are 10 ms away.
 func TestAheadToPostfix(t *testing.T) {
 	t.Parallel()
 	next, dir, port := newSink(t), t.TempDir(), freePort(t)
@@ -163,7 +165,7 @@ func TestAheadToPostfix(t *testing.T) {
 	hops, listeners := map[string]connector.NextHop{}, map[string][]string{}
 	for domain, addr := range freeAddrs(t, ways) {
 		listeners[addr] = ways[domain]
-		hops[domain] = connector.NextHop{Hosts: []string{addr}}
+		hops[domain] = connector.NextHop{Hosts: []string{away(t, addr)}}
 	}
 	_, sinkPort, _ := net.SplitHostPort(next.addr)
 	log := new(journal)
@@ -200,6 +202,17 @@ func TestAheadToPostfix(t *testing.T) {
 			})
 		}
 	})
+}
+
+// away puts a host 10 ms away, and returns where it is then.
+func away(t *testing.T, addr string) string {
+	t.Helper()
+	p, err := delay.Start(addr, 5*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Stop)
+	return p.Addr()
 }
 
 // wantAhead fails the test if nothing went ahead to a host.

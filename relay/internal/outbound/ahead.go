@@ -63,7 +63,7 @@ func (c *conn) depth() int {
 // connections.
 func (h *places) deliveries(connections int) int {
 	n := min(h.roof(connections), h.growth.worth())
-	if h.depth <= 2 && h.near() {
+	if h.near() {
 		return n
 	}
 	return n * max(1, h.depth)
@@ -117,7 +117,7 @@ func (c *conn) mayBeJoined(h *places) bool {
 	if o.writing || o.open || o.shut || o.slow || !o.timed && h.depth < 2 || c.spent() {
 		return false
 	}
-	if 1+len(o.behind) >= c.depth() || !c.skips && h.near() {
+	if 1+len(o.behind) >= c.depth() || h.near() {
 		return false
 	}
 	unread := 0

@@ -102,8 +102,8 @@
 // ahead on one whose host has given its last reply within a second: it writes
 // its MAIL, RCPT and DATA behind the content (RFC 2920), and reads when its
 // turn has come. So with PIPELINING a message costs one round trip. To a host
-// less than 2 ms away nothing goes ahead but whole messages: its connections
-// lose nothing, and each delivery in its own turn costs less.
+// less than 2 ms away nothing goes ahead: its connections lose nothing, and
+// each delivery in its own turn costs less.
 //
 // Where a reply is waited for and nothing was written since the one before,
 // that one is acknowledged at once (TCP_QUICKACK, on Linux): many hosts keep a

@@ -5,10 +5,8 @@ import "time"
 const (
 	// gather is how long deliveries and places gather at most before the store
 	// is asked again. It is less where that takes little time: a tenth of the
-	// time may go into asking.
-	gather = 10 * time.Millisecond
-	// gatherMin is how long new messages gather at least.
-	gatherMin = time.Millisecond
+	// time may go into asking, for news alone a thirtieth.
+	gather    = 10 * time.Millisecond
 	idleWait  = 5 * time.Second // between looks at a store that knows of nothing
 	storeWait = time.Second     // after a failing store
 	lookOnce  = 1024            // deliveries looked at before others have their turn
@@ -57,7 +55,7 @@ func (p *pace) soon(wait time.Duration) {
 // wait is how long to wait before asking.
 func (p *pace) wait(now time.Time) time.Duration {
 	next := p.next
-	switch soon := p.last.Add(max(p.gather(), gatherMin)); {
+	switch soon := p.last.Add(min(3*p.gather(), gather)); {
 	case p.full && p.finished >= p.window:
 		return 0
 	case (p.woken || p.full && p.finished > 0) && soon.Before(next):
