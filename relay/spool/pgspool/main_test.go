@@ -57,7 +57,12 @@ func connect(t testing.TB, url string) *pgxpool.Pool {
 // open opens a store of a database that is closed when t ends.
 func open(t testing.TB, url string) *pgspool.Store {
 	t.Helper()
-	s, err := pgspool.Open(context.Background(), connect(t, url), nil)
+	return openOn(t, connect(t, url))
+}
+
+func openOn(t testing.TB, pool *pgxpool.Pool) *pgspool.Store {
+	t.Helper()
+	s, err := pgspool.Open(context.Background(), pool, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,11 +49,7 @@ func roundTrip(t testing.TB, s spool.Store) {
 // has new columns, tables and fields.
 func TestNextVersionOfSchema(t *testing.T) {
 	pool := connect(t, server.Database(t))
-	old, err := pgspool.Open(t.Context(), pool, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer old.Close()
+	old := openOn(t, pool)
 	statements(t, pool,
 		"ALTER TABLE postern.message ADD COLUMN later int NOT NULL DEFAULT 7",
 		"ALTER TABLE postern.delivery ADD COLUMN later text",
@@ -61,11 +57,7 @@ func TestNextVersionOfSchema(t *testing.T) {
 		"INSERT INTO postern.version (version, least) VALUES (3, 1)",
 	)
 	roundTrip(t, old) // it has begun before
-	again, err := pgspool.Open(t.Context(), pool, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer again.Close()
+	again := openOn(t, pool)
 	roundTrip(t, again)
 }
 
@@ -73,23 +65,15 @@ func TestNextVersionOfSchema(t *testing.T) {
 // works.
 func TestSchemaOfTheVersionBefore(t *testing.T) {
 	pool := connect(t, server.Database(t))
-	old, err := pgspool.Open(t.Context(), pool, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer old.Close()
+	old := openOn(t, pool)
 	statements(t, pool,
 		"ALTER TABLE postern.chunk RESET (toast_tuple_target)",
 		"DELETE FROM postern.version WHERE version = 2",
 	)
 	roundTrip(t, old)
-	s, err := pgspool.Open(t.Context(), pool, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := openOn(t, pool)
 	var options string
-	err = pool.QueryRow(t.Context(), "SELECT reloptions::text FROM pg_class "+
+	err := pool.QueryRow(t.Context(), "SELECT reloptions::text FROM pg_class "+
 		"WHERE oid = 'postern.chunk'::regclass").Scan(&options)
 	if err != nil || !strings.Contains(options, "toast_tuple_target=8160") {
 		t.Errorf("the table has %s, %v", options, err)
