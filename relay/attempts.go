@@ -58,8 +58,8 @@ func (r *Relay) overdue(l *spool.Lease) (sched.Overdue, time.Time) {
 // leases are those that the scheduler holds, which is made later.
 type leases struct{ r *Relay }
 
-func (l leases) Unsettled(id spool.DeliveryID) { l.r.sched.Unsettled(id) }
-func (l leases) Wake()                         { l.r.sched.Wake() }
+func (l leases) Unsettled(id spool.DeliveryID, rest time.Duration) { l.r.sched.Unsettled(id, rest) }
+func (l leases) Wake()                                             { l.r.sched.Wake() }
 
 // told tells of attempts: the application, and the log of the store. Both give
 // events their ids, so that nothing is paid for those that nobody gets.

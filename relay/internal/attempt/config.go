@@ -36,8 +36,9 @@ type Settings struct {
 
 // Leases are those that the relay holds.
 type Leases interface {
-	// Unsettled tells that the store did not take the outcome of an attempt.
-	Unsettled(id spool.DeliveryID)
+	// Unsettled tells that the store did not take the outcome of an attempt,
+	// and how long the next is to wait.
+	Unsettled(id spool.DeliveryID, rest time.Duration)
 	// Wake tells that something is due.
 	Wake()
 }

@@ -19,17 +19,25 @@ const (
 	// settlePause is the longest wait before a failed settling is tried again;
 	// a second is the first.
 	settlePause = 8 * time.Second
+	// settlePatience is how long after its first failure a settling is tried
+	// again: a database that fails over is back by then. reportPatience is the
+	// same with a report, which may be what the store has no room for.
+	settlePatience = 2 * time.Minute
+	reportPatience = 10 * time.Second
+	// copiesRest is how long a delivery rests of which somebody has a copy that
+	// the store does not know of.
+	copiesRest = time.Hour
 )
 
 // settle settles a delivery, with the report to its sender and the events in
 // the same step, and publishes the events. It reports whether that is done.
 // Once the lease is lost it tries no more than once.
 func (s *settler) settle(ctx context.Context, o *outcome) bool {
-	err := s.step(ctx, o)
-	for wait := time.Second; mayPass(err) && !isCrash(err) && wait <= settlePause &&
-		pause(ctx, wait); wait *= 2 {
-		err = s.step(ctx, o)
+	patience := settlePatience
+	if len(o.report.rcpts) > 0 {
+		patience = reportPatience
 	}
+	err := insist(ctx, patience, func() error { return s.step(ctx, o) })
 	if mayPass(err) && len(o.report.rcpts) > 0 && !leaseLost(ctx) {
 		// What was delivered must not go out again, so it leaves, and its
 		// sender is never told of that success. What failed or waits is told of
@@ -38,14 +46,37 @@ func (s *settler) settle(ctx context.Context, o *outcome) bool {
 			"report not queued", logkey.QueueID, o.lease.Message.ID.String(), logkey.Err, err,
 		)
 		o.withoutReport(waitAfter(&s.Retry, o.lease.Delivery.Key, o.attempt), s.Now(), err)
-		err = s.plainly(ctx, o)
+		err = insist(ctx, settlePatience, func() error { return s.plainly(ctx, o) })
 	}
 	if err != nil {
-		s.unsettled(o.lease, err)
+		s.unsettled(o.lease, s.restOf(o), err)
 		return false
 	}
 	s.tell(o)
 	return true
+}
+
+// insist tries to settle, and again while what stops it may pass and there is
+// patience left.
+func insist(ctx context.Context, patience time.Duration, try func() error) error {
+	err, failed := try(), time.Now()
+	for wait := time.Second; mayPass(err) && !isCrash(err) &&
+		time.Since(failed) < patience && pause(ctx, wait); wait = min(2*wait, settlePause) {
+		err = try()
+	}
+	return err
+}
+
+// restOf is how long a delivery rests whose outcome the store has not taken: as
+// long as if it had, unless somebody has got a copy, who would get another each
+// time.
+func (s *settler) restOf(o *outcome) time.Duration {
+	for i := range o.fates {
+		if o.fates[i].Kind == event.Delivered {
+			return copiesRest
+		}
+	}
+	return min(waitAfter(&s.Retry, o.lease.Delivery.Key, o.attempt), copiesRest)
 }
 
 // tell tells of an outcome that is settled.
@@ -159,7 +190,7 @@ func (d *Deliverer) recoverLease(
 		}
 	}()
 	if l.Damaged != nil {
-		s.unsettled(l, p)
+		s.unsettled(l, copiesRest, p)
 		return
 	}
 	a, lent := d.attemptOf(s.Settings, l)
@@ -188,17 +219,18 @@ func (s *settler) lose(ctx context.Context, l *spool.Lease) {
 		fates: []fate{{Event: e}},
 	})
 	if err != nil {
-		s.unsettled(l, err)
+		s.unsettled(l, copiesRest, err)
 		return
 	}
 	s.Events.Publish(e)
 }
 
-// unsettled tells that the store did not take the outcome of an attempt.
-func (s *settler) unsettled(l *spool.Lease, err error) {
+// unsettled tells that the store did not take the outcome of an attempt, and
+// how long the delivery is to rest.
+func (s *settler) unsettled(l *spool.Lease, rest time.Duration, err error) {
 	s.Log.Error("attempt not settled; it will be made again",
 		logkey.QueueID, l.Message.ID.String(), logkey.Err, err)
-	s.Leases.Unsettled(l.Delivery.ID)
+	s.Leases.Unsettled(l.Delivery.ID, rest)
 }
 
 // mayPass reports whether a failure of the store is worth another try under the

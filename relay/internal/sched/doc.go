@@ -114,7 +114,7 @@
 // What waits with such a lease is not begun, and what is under way has its
 // context ended, with the cause spool.ErrLeaseLost. The store may refuse its
 // settlement, and it is not begun a second time here before that attempt has
-// ended. What the store fails to settle stays leased for an hour
+// ended. What the store fails to settle stays leased for a while
 // ([Scheduler.Unsettled]).
 //
 // # Several processes

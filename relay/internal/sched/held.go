@@ -10,10 +10,8 @@ import (
 	"github.com/postern-mail/postern/relay/spool"
 )
 
-const (
-	parkedFor = time.Hour // what could not be settled is kept back
-	maxParked = 1024
-)
+// maxParked bounds the leases that are kept beyond their attempts.
+const maxParked = 1024
 
 // clocks are those of leases, in proportion to how long one lasts.
 type clocks struct {
@@ -124,12 +122,12 @@ func (h *leases) drop(id spool.DeliveryID) {
 }
 
 // park keeps a lease for a while longer than its attempt.
-func (h *leases) park(id spool.DeliveryID) {
+func (h *leases) park(id spool.DeliveryID, rest time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l := h.held[id]
 	if l != nil && l.token != 0 && l.parked.IsZero() && h.parked < maxParked {
-		l.parked = time.Now().Add(parkedFor)
+		l.parked = time.Now().Add(rest)
 		h.parked++
 	}
 }

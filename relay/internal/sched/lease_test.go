@@ -311,8 +311,8 @@ func TestLoneMessageIsDeliveredAtOnce(t *testing.T) {
 	})
 }
 
-// What the store does not let settle is not attempted again before an hour has
-// passed.
+// What the store does not let settle is not attempted again before it has
+// rested.
 func TestUnsettledIsNotServedInALoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memspool.New(nil)
@@ -326,7 +326,7 @@ func TestUnsettledIsNotServedInALoop(t *testing.T) {
 			Overdue: onTime,
 			Deliver: whole(func(_ context.Context, l *spool.Lease) sched.Lesson {
 				begun = append(begun, time.Since(began))
-				s.Unsettled(l.Delivery.ID)
+				s.Unsettled(l.Delivery.ID, time.Hour)
 				return sched.Lesson{}
 			}),
 		})

@@ -81,9 +81,9 @@ func (s *Scheduler) Limit() {
 }
 
 // Unsettled tells that the store did not take the settlement of a delivery
-// under way. Its lease is kept for an hour, so that what may have been
+// under way. Its lease is kept while it is to rest, so that what may have been
 // delivered does not go out again and again.
-func (s *Scheduler) Unsettled(id spool.DeliveryID) { s.leases.park(id) }
+func (s *Scheduler) Unsettled(id spool.DeliveryID, rest time.Duration) { s.leases.park(id, rest) }
 
 // Run delivers until ctx ends, then waits for the deliveries under way, which
 // see work end. What was leased and not begun is given back.
