@@ -156,7 +156,7 @@ func (w *World) checkRecipient(to string, s *sent, r *record) {
 		w.t.Errorf("%s is %s to its client and %s in the log", to, s.queueID, r.accepted.QueueID)
 	}
 	before := w.t.Failed()
-	w.checkEnd(to, s, &r.fates[0])
+	w.checkEnd(to, s, r)
 	w.checkFate(to, s, r, copies)
 	w.checkCopies(to, r.fates[0], copies)
 	w.checkWish(to, s, r, copies)
@@ -222,18 +222,27 @@ func (w *World) checkFate(to string, s *sent, r *record, copies []*taken) {
 }
 
 // checkEnd sees that nothing waits beyond its end, but for an operator.
-func (w *World) checkEnd(to string, s *sent, e *event.Event) {
+func (w *World) checkEnd(to string, s *sent, r *record) {
+	e := &r.fates[0]
 	late := e.Time.Sub(s.end())
 	if w.rested(to) {
 		late -= restLong // what nobody has tried does not expire
+	}
+	twice := func(to string) bool { return len(w.history.taken[to]) > 1 }
+	if slices.ContainsFunc(r.accepted.To, twice) {
+		late -= copiesRest
 	}
 	if late > 2*maxStep+3*w.plan.Lease+grace && !w.history.aside[to] {
 		w.t.Errorf("%s was %s %v after its end", to, e.Kind, late)
 	}
 }
 
-// restLong is the first rest for each of two causes.
-const restLong = 3 * time.Hour
+const (
+	restLong = 3 * time.Hour // the first rest, for each of two causes
+	// copiesRest is how long mail rests of which somebody has a copy that the
+	// store does not know of.
+	copiesRest = time.Hour
+)
 
 // rested tells whether mail to the host of a recipient has rested.
 func (w *World) rested(to string) bool {

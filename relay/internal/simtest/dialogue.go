@@ -269,7 +269,9 @@ func (d *dialogue) finish() error {
 		return d.give(a)
 	}
 	d.messages++
-	d.copies = append(d.copies, copies...)
+	if !d.world.isUnheard(d.name, d.step.Session) {
+		d.copies = append(d.copies, copies...)
+	}
 	return d.say(reply(250, "2.0.0", "Message taken"))
 }
 

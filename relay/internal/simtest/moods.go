@@ -13,7 +13,10 @@ type mood struct {
 	until time.Time
 }
 
-const grey = time.Minute // for which a host greylists
+const (
+	noCode = 654         // of a host that lies
+	grey   = time.Minute // for which a host greylists
+)
 
 // grudges are what hosts say in a mood, in words that name its class. Those at
 // a connection and a sender may pass: nobody would know whom they are for.

@@ -34,7 +34,7 @@ func sickness() map[relaytest.Stage]odds {
 		relaytest.Hello: {{0.01, PeerCuts, cut}, {0.004, PeerStalls, stall}},
 		relaytest.Mail: {
 			{0.01, PeerLimits, reply(421, "4.7.0", "Too many messages")},
-			{0.01, PeerLies, reply(654, "", "No such code")},
+			{0.01, PeerLies, reply(noCode, "", "No such code")},
 			{0.01, PeerDefers, reply(451, "4.3.0", "Not now")},
 			{0.003, PeerStalls, stall},
 		},
@@ -75,6 +75,9 @@ func (w *World) script(host string) func(relaytest.Step) answer {
 		}
 		if fault != "" {
 			w.history.count(fault)
+		}
+		if a.code == noCode {
+			w.setUnheard(host, s.Session)
 		}
 		w.keep(host, s, a, fault)
 		return a
@@ -121,6 +124,20 @@ func (w *World) keep(host string, s relaytest.Step, a answer, f Fault) {
 			}
 		}
 	}
+}
+
+// setUnheard notes that a host has said what nobody understands: what it says
+// behind that on the connection, about other messages, is not heard.
+func (w *World) setUnheard(host string, session int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unheard[transaction{host: host, session: session}] = true
+}
+
+func (w *World) isUnheard(host string, session int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.unheard[transaction{host: host, session: session}]
 }
 
 var errHandshake = errors.New("simtest: no handshake now")

@@ -80,8 +80,10 @@ type World struct {
 	steps  []time.Duration // of the wall clocks, by node
 	next   int             // number of the next recipient
 	kept   map[transaction][]string
-	moods  map[string]mood // by host
-	grey   map[[2]string]time.Time
+	// unheard are connections on which a host has said what is no reply.
+	unheard map[transaction]bool
+	moods   map[string]mood // by host
+	grey    map[[2]string]time.Time
 
 	poison map[string]bool // recipients whose mail crashes the mailboxes
 
@@ -102,7 +104,8 @@ func New(t testing.TB, m Machine, p Plan) *World {
 		t: t, plan: p, machine: m, net: relaytest.NewNetwork(), dns: newZone(),
 		history: newHistory(), cert: certificate(t), clients: netip.MustParseAddr("10.9.0.1"),
 		random: rand.New(rand.NewPCG(p.Seed, 2)), kept: make(map[transaction][]string),
-		moods: make(map[string]mood), grey: make(map[[2]string]time.Time),
+		unheard: make(map[transaction]bool), moods: make(map[string]mood),
+		grey:   make(map[[2]string]time.Time),
 		poison: make(map[string]bool),
 		aimed:  make(map[int]func()),
 		lives:  make([]*life, max(p.Nodes, 1)), steps: make([]time.Duration, max(p.Nodes, 1)),
@@ -157,7 +160,7 @@ func (w *World) host(name, address string, script func(relaytest.Step) answer) {
 		for _, to := range m.To {
 			w.history.take(to, string(m.Content), taken{
 				at: m.At, from: m.From, host: address, node: node,
-				told: m.Told,
+				told: m.Told && !w.isUnheard(name, m.Session),
 			})
 		}
 	}
