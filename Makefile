@@ -27,7 +27,7 @@ test: deps ## every test with the race detector, and the peers that it needs
 # Without the race detector, which make test has for two of them.
 simulate: ## whole relays in memory with faults: 100,000 recipients; SEEDS sets how many
 	SIMULATION_SEEDS=$(SEEDS) go test -count=1 -timeout 2h -v -run '^TestSimulation$$' \
-		./relay/spool/filespool ./relay/internal/simtest | grep -v '^=== '
+		./relay/spool/filespool ./relay/internal/simtest | grep -v -e '^=== ' -e '^ *--- PASS'
 
 vet: ## go vet, for this system and for Windows, macOS and 32 bits
 	scripts/vet.sh
