@@ -15,6 +15,7 @@ import (
 type record struct {
 	accepted event.Event
 	fates    []event.Event
+	others   []event.Event
 }
 
 // ledger is the event log by queue id and recipient.
@@ -65,6 +66,8 @@ func (l ledger) add(e event.Event) {
 			r.accepted = e
 		case event.Delivered, event.Bounced, event.Expired, event.Removed:
 			r.fates = append(r.fates, e)
+		default:
+			r.others = append(r.others, e)
 		}
 	}
 }
@@ -119,7 +122,8 @@ func describe(events []event.Event) string {
 	var b strings.Builder
 	for i := range events {
 		e := &events[i]
-		fmt.Fprintf(&b, "\n\t%s at %s, attempt %d, %s", e.Kind, clock(e.Time), e.Attempt, e.ID)
+		fmt.Fprintf(&b, "\n\t%s at %s, attempt %d, %s: %d %s %s", e.Kind, clock(e.Time),
+			e.Attempt, e.ID, e.Code, e.Enhanced, e.Text)
 	}
 	return b.String()
 }
@@ -158,12 +162,15 @@ func (w *World) checkRecipient(to string, s *sent, r *record) {
 	before := w.t.Failed()
 	w.checkEnd(to, s, r)
 	w.checkFate(to, s, r, copies)
-	w.checkCopies(to, r.fates[0], copies)
+	w.checkCopies(to, r, copies)
 	w.checkWish(to, s, r, copies)
 	w.checkDelay(to, s, copies)
 	w.checkReports(to, r.fates[0])
 	if w.t.Failed() && !before {
 		w.t.Logf("%s was %s", to, describe(r.fates))
+		if live := w.history.live[[2]string{r.accepted.QueueID, to}]; live != nil {
+			w.t.Logf("before that it was %s", describe(live.others))
+		}
 		w.tell(r.accepted.To)
 	}
 	for _, c := range copies {

@@ -14,12 +14,13 @@ const grace = 10 * time.Second
 // cause: who took it could not say so, or the process could not write it down
 // (I9). With one node the fate tells of the last; of several, one may hand over
 // what others have taken over and finished.
-func (w *World) checkCopies(to string, e event.Event, copies []*taken) {
+func (w *World) checkCopies(to string, r *record, copies []*taken) {
+	e := r.fates[0]
 	slices.SortFunc(copies, func(a, b *taken) int { return a.at.Compare(b.at) })
 	delivered := e.Kind == event.Delivered
 	for i, c := range slices.Backward(copies) {
 		w.checkCut(to, c)
-		if i > 0 {
+		if i > 0 && !w.attended(r.accepted.To) {
 			w.checkPause(to, copies[i-1], c)
 		}
 		last := i == len(copies)-1
@@ -42,6 +43,11 @@ func (w *World) checkPause(to string, c, next *taken) {
 		return
 	}
 	w.t.Errorf("I9: %s was taken at %s, and tried again %v later", to, clock(c.at), wait)
+}
+
+// attended tells whether an operator has had a message tried again.
+func (w *World) attended(recipients []string) bool {
+	return slices.ContainsFunc(recipients, func(to string) bool { return w.history.aside[to] })
 }
 
 // isOut tells whether a node was out of order, or its clock was set, between.
