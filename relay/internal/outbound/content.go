@@ -16,6 +16,8 @@ const (
 	tailSize   = 8
 	gapSize    = bufferSize / 4
 	blockSize  = bufferSize - gapSize - tailSize
+	maxCommand = len("BDAT 65536 LAST\r\n")
+	maxBefore  = gapSize - maxCommand // of other commands, ahead of BDAT
 )
 
 var errBareLineEnd = errors.New("content has a CR or LF on its own, which DATA cannot carry")
@@ -56,12 +58,12 @@ func (c *content) next() error {
 }
 
 // chunk returns the block as a BDAT chunk (RFC 3030 section 2), between other
-// commands: at most maxBatchBytes before it and tailSize behind.
+// commands: at most maxBefore before it and tailSize behind.
 func (c *content) chunk(before []byte, behind string) ([]byte, error) {
 	if err := c.head.check(c.block(), c.last); err != nil {
 		return nil, err
 	}
-	var space [32]byte
+	var space [maxCommand]byte
 	cmd := strconv.AppendInt(append(space[:0], "BDAT "...), int64(c.n), 10)
 	if c.last {
 		cmd = append(cmd, " LAST"...)

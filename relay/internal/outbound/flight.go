@@ -24,7 +24,7 @@ func (t *transaction) fly(ctx context.Context, c *conn, asked []int) (v verdict,
 	for _, i := range asked {
 		t.appendRcpt(c, i)
 	}
-	if len(c.out) > maxBatchBytes {
+	if len(c.out) > maxBefore {
 		return settled, false
 	}
 	b, err := t.body.chunk(c.out, "RSET\r\n")
