@@ -80,7 +80,8 @@
 // # Upgrades
 //
 // Open brings the schema up to date, under a lock, and programs of the version
-// before go on. One that is too old for the schema is refused. So restart
+// before go on; while it makes an index, which reads the queue once, they wait
+// to write. One that is too old for the schema is refused. So restart
 // nodes one after the other, version by version. There is no way back but a new
 // schema: the files for goose have no Down.
 //

@@ -48,3 +48,9 @@ const (
 )
 
 func SumOf(b []byte) int32 { return sumOf(b) }
+
+// ListText is the statement of List, in the schema "postern".
+func ListText(q spool.Query) (text string, args []any) {
+	text, args = where(&q)
+	return schemaName("postern").in(itemText + text), args
+}

@@ -18,7 +18,7 @@ import (
 var migrations embed.FS
 
 // version is that of the schema which this package is written for.
-const version = 2
+const version = 3
 
 // migrating is the advisory lock of who changes the schema; its second half is
 // a digest of the schema's name.

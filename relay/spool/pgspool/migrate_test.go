@@ -2,6 +2,7 @@ package pgspool_test
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"path"
 	"strings"
@@ -54,32 +55,42 @@ func TestNextVersionOfSchema(t *testing.T) {
 		"ALTER TABLE postern.message ADD COLUMN later int NOT NULL DEFAULT 7",
 		"ALTER TABLE postern.delivery ADD COLUMN later text",
 		"ALTER TABLE postern.inbox ADD COLUMN later text",
-		"INSERT INTO postern.version (version, least) VALUES (3, 1)",
+		"INSERT INTO postern.version (version, least) VALUES (4, 1)",
 	)
 	roundTrip(t, old) // it has begun before
 	again := openOn(t, pool)
 	roundTrip(t, again)
 }
 
-// TestSchemaOfTheVersionBefore brings a schema up to date in which a program
+// TestSchemaOfAVersionBefore brings a schema up to date in which a program
 // works.
-func TestSchemaOfTheVersionBefore(t *testing.T) {
-	pool := connect(t, server.Database(t))
-	old := openOn(t, pool)
-	statements(t, pool,
+func TestSchemaOfAVersionBefore(t *testing.T) {
+	undo := []string{ // from the newest version on
+		"DROP INDEX postern.delivery_held",
 		"ALTER TABLE postern.chunk RESET (toast_tuple_target)",
-		"DELETE FROM postern.version WHERE version = 2",
-	)
-	roundTrip(t, old)
-	s := openOn(t, pool)
-	var options string
-	err := pool.QueryRow(t.Context(), "SELECT reloptions::text FROM pg_class "+
-		"WHERE oid = 'postern.chunk'::regclass").Scan(&options)
-	if err != nil || !strings.Contains(options, "toast_tuple_target=8160") {
-		t.Errorf("the table has %s, %v", options, err)
 	}
-	roundTrip(t, old)
-	roundTrip(t, s)
+	for n := range undo {
+		before := len(undo) - n
+		t.Run(fmt.Sprint("version ", before), func(t *testing.T) {
+			pool := connect(t, server.Database(t))
+			old := openOn(t, pool)
+			statements(t, pool, undo[:n+1]...)
+			statements(t, pool,
+				fmt.Sprint("DELETE FROM postern.version WHERE version > ", before))
+			roundTrip(t, old)
+			s := openOn(t, pool)
+			var options, index string
+			err := pool.QueryRow(t.Context(), `SELECT reloptions::text,
+				coalesce(to_regclass('postern.delivery_held')::text, '')
+				FROM pg_class WHERE oid = 'postern.chunk'::regclass`).Scan(&options, &index)
+			if err != nil || !strings.Contains(options, "toast_tuple_target=8160") ||
+				index == "" {
+				t.Errorf("the table has %s, the index is %q, %v", options, index, err)
+			}
+			roundTrip(t, old)
+			roundTrip(t, s)
+		})
+	}
 }
 
 func TestSchemaOfTooNewAVersion(t *testing.T) {

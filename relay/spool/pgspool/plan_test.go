@@ -3,9 +3,11 @@ package pgspool_test
 import (
 	"context"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/postern-mail/postern/relay/spool"
@@ -100,5 +102,34 @@ func TestPlansOfAnEmptyQueue(t *testing.T) {
 		FROM pg_stat_user_tables WHERE relname IN ('delivery', 'message', 'chunk')`).Scan(&read)
 	if err != nil || read > 100_000 {
 		t.Errorf("%d rows were read in scans of whole tables: %v", read, err)
+	}
+}
+
+// TestListOfWhatIsHeld: what is on hold or set aside is listed without a look
+// at all that waits.
+func TestListOfWhatIsHeld(t *testing.T) {
+	s, pool := few(t, server.Database(t), 3)
+	statements(t, pool, strings.ReplaceAll(growText, "200000", "20000"),
+		"UPDATE postern.delivery SET held = true, rcpt = '\\x1002' || rcpt WHERE key = 7")
+	after := spool.DeliveryID{Message: spool.ID{14: 100}}
+	for _, analyze := range []string{"SELECT", "ANALYZE postern.delivery"} {
+		statements(t, pool, analyze)
+		for _, q := range []spool.Query{
+			{State: spool.StatePoison, Max: 1000}, {State: spool.StatePoison, After: after},
+			{State: spool.StateHeld},
+		} {
+			text, args := pgspool.ListText(q)
+			rows, err := pool.Query(t.Context(), "EXPLAIN "+text, args...)
+			ok(t, err)
+			plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			ok(t, err)
+			if !strings.Contains(strings.Join(plan, ""), "delivery_held") {
+				t.Errorf("%+v after %q is listed so:\n%s", q, analyze, strings.Join(plan, "\n"))
+			}
+		}
+	}
+	items, err := s.List(t.Context(), spool.Query{State: spool.StatePoison, Max: 1000})
+	if err != nil || len(items) != 20 {
+		t.Errorf("%d are set aside, want 20: %v", len(items), err)
 	}
 }
