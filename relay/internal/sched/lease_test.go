@@ -32,9 +32,9 @@ type watched struct {
 }
 
 func (w *watched) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, error) {
+	time.Sleep(w.takes) // not with the lock, whose waiters would stop the bubble's time
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	time.Sleep(w.takes)
 	got, err := w.Store.Lease(ctx, r)
 	w.leased += len(got.Leases)
 	if len(got.Leases) > 0 {
