@@ -61,8 +61,11 @@ func (g *gate) pass(now time.Time) {
 	}
 }
 
-// quiet reports whether nothing would be lost with the gate.
-func (g *gate) quiet(now time.Time) bool { return g.active == 0 && !g.next.After(now) }
+// quiet reports whether nothing would be lost with the gate, nor anything that
+// it has kept back comes again.
+func (g *gate) quiet(now time.Time) bool {
+	return g.active == 0 && !g.next.After(now) && !g.group.next.After(now)
+}
 
 // gateKey names what a limit is for.
 type gateKey struct {
