@@ -90,6 +90,7 @@ func (p *pool) offer(c *conn, s *seat) {
 	defer p.mu.Unlock()
 	s.sent, s.since = s.behind, time.Now()
 	c.order.writing = false
+	c.mute.Store(false) // if its context has ended, that came too late
 	p.offerLocked(c)
 }
 
@@ -181,6 +182,7 @@ func (p *pool) timed(h *places, c *conn, s *seat) {
 // front that have left would be taken for the answers to whoever comes next.
 func (p *pool) withdraw(c *conn, s *seat) {
 	p.mu.Lock()
+	c.mute.Store(false) // its context may have ended
 	if s.debt > 0 {
 		c.bad.Store(true)
 	}
