@@ -250,3 +250,25 @@ func TestLateConnectionsAreClosed(t *testing.T) {
 		}
 	})
 }
+
+// So are those of a delivery that has ended meanwhile.
+func TestConnectionsOfTheEndedAreClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &track{
+			deaf: true, gone: map[string]bool{v6: true},
+			after: map[string]time.Duration{"10.0.0.1": 50 * ms},
+		}
+		c := newClient(t, k.dial, func(cfg *outbound.Config) {
+			cfg.Resolver = hosts(v6, "10.0.0.1")
+		})
+		r := newRequest("hi\r\n")
+		r.Hop.Hosts = []string{"mx.test"}
+		ctx, cancel := context.WithTimeout(context.Background(), 20*ms)
+		defer cancel()
+		expect(t, c.Deliver(ctx, r), "temporary dial 0 4.4.1 error")
+		synctest.Wait()
+		if k.open != 0 {
+			t.Errorf("%d connections are open", k.open)
+		}
+	})
+}

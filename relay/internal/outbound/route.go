@@ -65,6 +65,9 @@ func (c *Client) tryAll(
 			end()
 			for _, why := range failed {
 				if !yield(endpoint{}, why) || ctx.Err() != nil {
+					for _, e := range list {
+						e.line.drop()
+					}
 					return false
 				}
 			}
