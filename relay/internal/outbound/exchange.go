@@ -71,7 +71,31 @@ func (d *dialogue) encoded(message string) string {
 // repeats of the messages: some do with a command that they do not know.
 func (d *dialogue) hide(words string) string {
 	for _, text := range slices.Backward(d.shown) { // a password may begin with the name
-		words = strings.ReplaceAll(words, text, "(secret)")
+		words = without(words, text)
 	}
 	return words
+}
+
+// leastPart is how much of a message counts as a part of it: peers cut short
+// what they repeat.
+const leastPart = 6
+
+// without takes a text, and each part of it, out of other words.
+func without(words, text string) string {
+	var out strings.Builder
+	part := min(leastPart, len(text))
+	for len(words) > 0 {
+		n := 0
+		for n+part <= len(words) && strings.Contains(text, words[n:n+part]) {
+			n++
+		}
+		if n == 0 {
+			out.WriteByte(words[0])
+			words = words[1:]
+			continue
+		}
+		out.WriteString("(secret)")
+		words = words[n-1+part:]
+	}
+	return out.String()
 }
