@@ -15,6 +15,7 @@ const tokenTimeout = 30 * time.Second
 
 var (
 	errNoToken   = fmt.Errorf("the source of tokens did not answer within %s", tokenTimeout)
+	errExit      = errors.New("the source of tokens has called runtime.Goexit")
 	errSameToken = errors.New("the source gave the refused token again")
 )
 
@@ -94,14 +95,17 @@ func (s *tokens) run(key hopKey, q *question, source connector.TokenSource) {
 		defer s.mu.Unlock()
 		q.answer("", errNoToken)
 	})
-	token, err := call(ctx, source, q.refused)
-	late()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	q.answer(token, err)
-	if q.open = false; q.err == nil && s.hops[key] == q {
-		delete(s.hops, key)
-	}
+	token, err := "", errExit
+	defer func() {
+		late()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		q.answer(token, err)
+		if q.open = false; q.err == nil && s.hops[key] == q {
+			delete(s.hops, key)
+		}
+	}()
+	token, err = call(ctx, source, q.refused)
 }
 
 // answer settles a question, once. The caller holds the lock.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,7 @@ type issuer struct {
 	takes  time.Duration
 	hangs  bool
 	panics bool
+	exits  bool // its goroutine, once
 
 	mu    sync.Mutex
 	calls int
@@ -43,6 +45,10 @@ func (i *issuer) Token(ctx context.Context, refused string) (string, error) {
 	i.calls++
 	if i.panics {
 		panic("out of tokens")
+	}
+	if i.exits {
+		i.exits = false
+		runtime.Goexit()
 	}
 	for len(i.tokens) > 1 && i.tokens[0] == refused {
 		i.tokens = i.tokens[1:]
@@ -190,6 +196,19 @@ func TestSourceFails(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSourceThatExitsIsAskedAgain when it has rested.
+func TestSourceThatExitsIsAskedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &smartHost{}
+		s.Tokens = takes("app", "good")
+		client := newClient(t, dialPipe(s.serve))
+		source := &issuer{tokens: []string{"good"}, exits: true}
+		expect(t, client.Deliver(t.Context(), byToken(source)), noLogon)
+		time.Sleep(time.Minute)
+		expect(t, client.Deliver(t.Context(), byToken(source)), taken)
+	})
 }
 
 // TestMechanismThatIsNotKnown costs no token.
