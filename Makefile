@@ -22,7 +22,7 @@ deps: ## install what the tests drive: Debian's packages and npm's, where they a
 
 # Not from the cache: some tests look at files and programs that it does not watch.
 test: deps ## every test with the race detector, and the peers that it needs
-	scripts/each-module.sh go test -race -count=1 ./...
+	scripts/each-module.sh go test -race -count=1 -timeout 30m ./...
 
 # Without the race detector, which make test has for two of them.
 simulate: ## whole relays in memory with faults: 100,000 recipients; SEEDS sets how many
