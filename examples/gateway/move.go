@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -20,8 +23,8 @@ func moveSpool(from, to string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	log := textLog(stderr)
-	if !exists(from) {
-		log.Error("there is no such directory", "spool", from)
+	if place, err := checkPlaces(from, to); err != nil {
+		log.Error(err.Error(), "spool", place.String())
 		return 1
 	}
 	source, closeSource, ok := openPlace(ctx, from, log)
@@ -37,14 +40,34 @@ func moveSpool(from, to string, stdout, stderr io.Writer) int {
 	return move(ctx, source, target, stdout, log)
 }
 
-// exists keeps a slip of the pen from making an empty queue to move.
-func exists(from string) bool {
+var (
+	errNoDirectory = errors.New("there is no such directory")
+	errNoQueue     = errors.New("the directory holds no queue")
+	errSame        = errors.New("FROM and TO are the same database")
+)
+
+// checkPlaces keeps a slip of the pen from making an empty queue to move, and
+// from moving one onto itself. What cannot be read is for openPlace to tell.
+func checkPlaces(from, to string) (openspool.Place, error) {
 	place, err := openspool.Parse(from)
-	if err != nil || place.IsDatabase() {
-		return true
+	if err != nil {
+		return place, nil
+	}
+	if place.IsDatabase() {
+		other, err := openspool.Parse(to)
+		if err == nil && other.String() == place.String() {
+			return place, errSame
+		}
+		return place, nil
 	}
 	info, err := os.Stat(place.Dir())
-	return err == nil && info.IsDir()
+	if err != nil || !info.IsDir() {
+		return place, errNoDirectory
+	}
+	if _, err := os.Stat(filepath.Join(place.Dir(), "lock")); errors.Is(err, fs.ErrNotExist) {
+		return place, errNoQueue // filespool would make one
+	}
+	return place, nil
 }
 
 // openPlace opens one of the two stores.

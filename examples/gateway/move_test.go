@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -113,6 +114,7 @@ func wantQueue(t *testing.T, where string, n int) {
 func TestMoveSpool(t *testing.T) {
 	a, b := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
 	queueAt(t, a, 50)
+	other := t.TempDir()
 	for _, test := range []struct {
 		args []string
 		code int
@@ -121,7 +123,9 @@ func TestMoveSpool(t *testing.T) {
 		{[]string{"-move-spool", a}, 2, "Usage"},
 		{[]string{"-move-spool", a, b, a}, 2, "Usage"},
 		{[]string{"-move-spool", a + "x", b}, 1, "no such directory"},
+		{[]string{"-move-spool", other, b}, 1, "holds no queue"},
 		{[]string{"-move-spool", a, a}, 1, "directory is in use"},
+		{[]string{"-move-spool", "postgres://u:hush@h/d", "postgres://u@h/d"}, 1, "the same"},
 		{[]string{"-move-spool", "postgres://u:hush%zz@h/d", b}, 1, "is not a URL"},
 		{[]string{"-move-spool", a, b}, 0, "moved 50 messages, 50 deliveries"},
 		{[]string{"-move-spool", a, b}, 0, "moved 0 messages"},
@@ -134,6 +138,9 @@ func TestMoveSpool(t *testing.T) {
 	}
 	wantQueue(t, a, 0)
 	wantQueue(t, b, 50)
+	if list, err := os.ReadDir(other); err != nil || len(list) > 0 {
+		t.Errorf("a directory without a queue has %v now, %v", list, err)
+	}
 }
 
 // TestMoveSpoolKilled kills the move again and again: nothing is lost, and
