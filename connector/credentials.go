@@ -22,14 +22,14 @@ func (h *NextHop) validateCredentials(fault report) {
 	if h.Tokens != nil {
 		h.validateTokens(fault)
 	}
-	if h.Username == "" {
-		switch {
-		case h.Password != "":
-			fault("Username", "missing; there is a Password")
-		case h.Tokens != nil:
-			fault("Username", "missing; there are Tokens")
-		}
+	secret := h.Password != "" || h.Tokens != nil
+	switch {
+	case h.Username == "" && !secret:
 		return
+	case h.Username == "" && h.Password != "":
+		fault("Username", "missing; there is a Password")
+	case h.Username == "":
+		fault("Username", "missing; there are Tokens")
 	}
 	if strings.ContainsFunc(h.Username, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		fault("Username", "%q has control characters", h.Username)
@@ -38,7 +38,7 @@ func (h *NextHop) validateCredentials(fault report) {
 		fault("Username", "needs smart hosts; credentials are not for any mail exchanger")
 	}
 	switch {
-	case h.Password != "" || h.Tokens != nil:
+	case secret:
 		h.validateReceiver(fault)
 	case len(h.Certificates) == 0:
 		fault("Password", "missing; there is a Username")

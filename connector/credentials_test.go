@@ -42,7 +42,15 @@ func TestCredentials(t *testing.T) {
 		"no user":     {NextHop{Tokens: token("t")}, "Username: missing; there are Tokens"},
 		"certificate": {NextHop{Certificates: certificates}, ""},
 		"as somebody": {NextHop{Certificates: certificates, Username: "u"}, ""},
-		"nothing":     {NextHop{Username: "u"}, "Password: missing; there is a Username"},
+		"no user, no smarthost": {
+			NextHop{Password: "p", Hosts: []string{}},
+			"Username: missing; there is a Password\nUsername: needs smart hosts",
+		},
+		"no user, any host": {
+			NextHop{Tokens: token("t"), Hosts: []string{"smtp.example.com"}},
+			"Username: missing; there are Tokens\nUsername: the token would go to whoever",
+		},
+		"nothing": {NextHop{Username: "u"}, "Password: missing; there is a Username"},
 		"odd user": {
 			NextHop{Username: "u\x01", Tokens: token("t")}, "Username: \"u\\x01\" has",
 		},

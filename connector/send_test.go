@@ -238,7 +238,12 @@ func TestSendValidate(t *testing.T) {
 		}, []string{"Password: missing; there is a Username"}},
 		{"no user name", func(c *SendConnector) {
 			c.Hosts, c.Password = []string{"a"}, "p"
-		}, []string{"Username: missing; there is a Password"}},
+		}, []string{
+			"Username: missing; there is a Password",
+			"Username: the password would go to whoever answers; set TLS to DomainValidation " +
+				"and TLSDomain to the name in the smart host's certificate, or set " +
+				"AllowUnverifiedAuth",
+		}},
 		{"FQDN", func(c *SendConnector) {
 			c.FQDN = "-"
 		}, []string{`FQDN: "-": label "-" begins or ends with a hyphen`}},

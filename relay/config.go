@@ -170,9 +170,9 @@ type Config struct {
 	// that it listens on. Defaults to sockets of the system.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 
-	// MaxDeliveries bounds the deliveries under way at once, each of which
-	// holds about 100 KB. The overview says what share of them a destination or
-	// a sender may have. Defaults to 500: one send connector can use 100
+	// MaxDeliveries bounds the deliveries under way at once, up to 100,000:
+	// each holds about 100 KB. The overview says what share a destination or a
+	// sender may have. Defaults to 500: one send connector can use 100
 	// connections, and send ahead on them.
 	MaxDeliveries int
 

@@ -93,9 +93,11 @@ func (cfg *Config) checkOwn(f *faults) {
 	if cfg.Spool == nil {
 		f.addf("Spool", "a store for the queue is required, such as filespool.Open or memspool.New")
 	}
-	if cfg.MaxDeliveries < 0 {
-		f.addf("MaxDeliveries", "%d is negative; 0 is the default, %d", cfg.MaxDeliveries,
-			defaultDeliveries)
+	switch n := cfg.MaxDeliveries; {
+	case n < 0:
+		f.addf("MaxDeliveries", "%d is negative; 0 is the default, %d", n, defaultDeliveries)
+	case n > maxDeliveries:
+		f.addf("MaxDeliveries", "%d is more than %d; each holds about 100 KB", n, maxDeliveries)
 	}
 	if cfg.LeaseTime != 0 && cfg.LeaseTime < minLease {
 		f.addf("LeaseTime", "%v is less than a second; 0 is the default, 2m", cfg.LeaseTime)

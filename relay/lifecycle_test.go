@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -81,6 +82,12 @@ func TestFaultsOfTimes(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "\n  "+want) {
 			t.Errorf("no fault at %s in %v", want, err)
 		}
+	}
+	_, err = relay.New(relay.Config{
+		Hostname: "relay.example.test", Spool: memspool.New(nil), MaxDeliveries: math.MaxInt32,
+	})
+	if f, ok := errors.AsType[*postern.FieldError](err); !ok || f.Field != "MaxDeliveries" {
+		t.Errorf("error %v", err)
 	}
 	_, err = relay.New(
 		relay.Config{

@@ -21,6 +21,7 @@ import (
 
 const (
 	defaultDeliveries = 500
+	maxDeliveries     = 100_000
 	defaultDrain      = 30 * time.Second
 	defaultLease      = 2 * time.Minute
 	minLease          = time.Second

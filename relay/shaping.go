@@ -7,7 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postern-mail/postern/domains"
 	"github.com/postern-mail/postern/relay/delivery"
+	"github.com/postern-mail/postern/relay/internal/intake"
 	"github.com/postern-mail/postern/relay/internal/sched"
 )
 
@@ -53,7 +55,7 @@ func (p *shaping) addProvider(field string, v *delivery.Provider, f *faults) {
 		f.addf(field+".Exchangers", "required: the ends of its exchangers' names")
 	}
 	for i, end := range v.Exchangers {
-		if end == "" || end != strings.ToLower(strings.Trim(end, ".")) {
+		if name, err := domains.ParseDomain(end); err != nil || name != end {
 			f.addf(
 				fmt.Sprintf("%s.Exchangers[%d]", field, i),
 				"%q is not the end of a name, in lower case and without dots around it", end,
@@ -65,8 +67,11 @@ func (p *shaping) addProvider(field string, v *delivery.Provider, f *faults) {
 }
 
 func (p *shaping) addStream(field string, v *delivery.Stream, f *faults) {
-	if p.streams[v.Name] != nil {
+	switch {
+	case p.streams[v.Name] != nil:
 		f.addf(field+".Name", "%q is the name of another one", v.Name)
+	case v.Name != "" && !intake.IsWord(v.Name):
+		f.addf(field+".Name", "%q %w: no message has it", v.Name, errWord)
 	}
 	if v.Weight < 0 || v.Weight > 100 {
 		f.addf(field+".Weight", "%d is not from 1 to 100", v.Weight)

@@ -30,10 +30,12 @@ func TestShapingIsChecked(t *testing.T) {
 				{Name: "news", Weight: 101},
 				{Name: "news"},
 				{Limits: delivery.Limits{Rate: delivery.Rate{Messages: -1, Per: 1}}},
+				{Name: "news letter"},
 			},
 			Providers: []delivery.Provider{
 				{Exchangers: []string{"mx.example."}},
 				{Name: "Big"},
+				{Name: "odd", Exchangers: []string{"b.example", "mx b.example"}},
 				{
 					Name: "slow", Exchangers: []string{"a.example"},
 					Limits: delivery.Limits{Rate: delivery.Rate{Messages: 1, Per: 1}},
@@ -54,7 +56,8 @@ func TestShapingIsChecked(t *testing.T) {
 		"Shaping.Streams[2].Limits.Rate.Messages", "Shaping.Streams[2].Limits.Rate.Per",
 		"Shaping.Providers[0].Name",
 		"Shaping.Providers[0].Exchangers[0]", "Shaping.Providers[1].Name",
-		"Shaping.Providers[1].Exchangers", "Shaping.Providers[2].Limits.Rate.Per",
+		"Shaping.Providers[1].Exchangers", "Shaping.Providers[2].Exchangers[1]",
+		"Shaping.Providers[3].Limits.Rate.Per", "Shaping.Streams[3].Name",
 	}
 	slices.Sort(fields)
 	slices.Sort(want)
