@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -135,6 +136,50 @@ func TestLastByteNotWritten(t *testing.T) {
 	}
 	if r := s.Recovery(); len(r.Damage) != 1 || !r.Damage[0].Torn {
 		t.Errorf("recovery %+v", r)
+	}
+}
+
+// TestPartNotWritten has the machine stop when a part of a long message was not
+// written, and the checksum happen to take another byte for the only wrong one:
+// nobody was told that the message is there, and it is not.
+func TestPartNotWritten(t *testing.T) {
+	t.Parallel()
+	const long = 100_000
+	for seed, part := range map[uint64][2]int{261: {95_000, long}, 303: {50_000, 51_024}} {
+		r := rand.New(rand.NewPCG(seed, 0)) // one of some hundred
+		content := make([]byte, long)
+		for i := range content {
+			content[i] = 'a' + byte(r.IntN(16))
+		}
+		dir, id := t.TempDir(), spool.NewID(time.Now())
+		s := open(t, dir, nil)
+		w, err := s.Create(t.Context(), id)
+		if err == nil {
+			_, err = w.Write(content)
+		}
+		if err == nil {
+			err = w.Commit(t.Context(), spool.Commit{Deliveries: deliveries("a", time.Now())})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		log, err := os.ReadFile(filepath.Join(dir, firstSegment))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := crc32.Checksum(content, crc32.MakeTable(crc32.Castagnoli))
+		written := log[bytes.Index(log, content):][:long]
+		clear(written[part[0]:part[1]])
+		if !filespool.OneWrongByte(written, want) {
+			t.Fatalf("without %d the checksum takes no byte for the wrong one", part)
+		}
+		s = open(t, withLog(t, log), &filespool.Options{Logger: filespool.Quiet()})
+		if err := readAs(t, s, id); !errors.Is(err, spool.ErrNotFound) {
+			t.Errorf("without %d the error is %v, want ErrNotFound", part, err)
+		}
+		if r := s.Recovery(); len(r.Damage) != 1 || !r.Damage[0].Torn {
+			t.Errorf("without %d: recovery %+v", part, r)
+		}
 	}
 }
 

@@ -188,3 +188,10 @@ func (s *Store) Compared(f func()) (n int) {
 	x.lineLess = less
 	return n
 }
+
+// OneWrongByte tells whether a checksum takes p for what it is of but for a
+// byte.
+func OneWrongByte(p []byte, want uint32) bool {
+	_, bits, ok := wrongByte(p, want)
+	return ok && bits != 0
+}

@@ -214,7 +214,8 @@ func (p *replay) enterWhole() (int, error) {
 		}
 		n, end := int(r.content), int(r.size()-headerSize)-int(r.meta)
 		buf = slices.Grow(buf[:0], end+behind)[:end+behind]
-		k, err := p.g.file.ReadAt(buf, r.at+headerSize+int64(r.meta))
+		at := r.at + headerSize + int64(r.meta)
+		k, err := p.g.file.ReadAt(buf, at)
 		p.s.recovery.Read += int64(k)
 		if err != nil && err != io.EOF {
 			return i, err
@@ -224,12 +225,31 @@ func (p *replay) enterWhole() (int, error) {
 		}
 		// One wrong byte is damage, which whoever reads the content is told of.
 		_, bits, ok := wrongWritten(buf[:k], n, r.contentSum)
-		if !ok || bits != 0 && p.g.reused && !p.wentOn(buf[min(end, k):k]) {
+		if !ok || bits != 0 && (hollow(buf[:n], at) ||
+			p.g.reused && !p.wentOn(buf[min(end, k):k])) {
 			return i, nil
 		}
 		p.enter(&r.found)
 	}
 	return len(p.batch), nil
+}
+
+// sector is what a disk writes as a whole, at least.
+const sector = 512
+
+// hollow tells whether a sector of b, which lies at off, is zeros, or what b
+// has of it, unless that is one byte: so it looks after a write of which a part
+// is missing. Of long content that is not whole, a checksum takes some byte for
+// the only wrong one all the same, once in some hundred times.
+func hollow(b []byte, off int64) bool {
+	for len(b) > 0 {
+		n := min(sector-int(off%sector), len(b))
+		if n > 1 && len(bytes.TrimRight(b[:n], "\x00")) == 0 {
+			return true
+		}
+		b, off = b[n:], off+int64(n)
+	}
+	return false
 }
 
 // wentOn tells whether b, which follows a record in a file that is used again,
