@@ -126,14 +126,22 @@ func (r *Relay) Reschedule(ctx context.Context, queueID string, next time.Time) 
 	}
 	_, err = r.change(ctx, queueID, func(l *spool.Lease, s *spool.Settlement) []event.Event {
 		s.Due = next
-		// Due behind its end is what lets it have an attempt all the same.
-		if now := r.now(); l.Delivery.Held && next.Before(now) {
-			s.Due = now
+		if l.Delivery.Held {
+			r.release(l, s)
 		}
 		return nil
 	})
 	r.sched.Wake()
 	return err
+}
+
+// release has what was held or set aside get an attempt, however old it is: it
+// counts as untried here, and elsewhere if it is due well behind its end.
+func (r *Relay) release(l *spool.Lease, s *spool.Settlement) {
+	r.attempts.Forget(l.Delivery.ID)
+	if now := r.now(); s.Due.Before(now) {
+		s.Due = now
+	}
 }
 
 var errExpired = errors.New("is not before the message expires")

@@ -221,6 +221,7 @@ func TestReleaseOfPoison(t *testing.T) {
 	}{
 		"young":              {time.Hour, 0, false, event.Delivered},
 		"young, later":       {time.Hour, time.Hour, false, event.Delivered},
+		"just past its end":  {48*time.Hour + time.Minute, 0, false, event.Delivered},
 		"old":                {72 * time.Hour, -time.Hour, false, event.Delivered},
 		"old, later":         {72 * time.Hour, time.Hour, false, event.Delivered},
 		"young, still sick":  {time.Hour, 0, true, event.Poisoned},

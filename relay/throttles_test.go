@@ -16,6 +16,7 @@ import (
 	"github.com/postern-mail/postern/relay/bounce"
 	"github.com/postern-mail/postern/relay/event"
 	"github.com/postern-mail/postern/relay/relaytest"
+	"github.com/postern-mail/postern/relay/spool/memspool"
 )
 
 // refusers is a relay with the mail exchangers of a.test and b.test, whose
@@ -335,6 +336,33 @@ func TestRestDoesNotOutlastExpires(t *testing.T) {
 		if len(expired) != 1 || expired[0].Time.Before(end) ||
 			expired[0].Time.After(end.Add(10*time.Second)) || len(w.a.Taken()) != 0 {
 			t.Errorf("events %s, taken %d", show(w.events.all()), len(w.a.Taken()))
+		}
+	})
+}
+
+// What was deferred shortly before its end waits for that, and no longer: a
+// rest of its kind that began meanwhile does not count.
+func TestRestDoesNotOutlastLastWait(t *testing.T) {
+	inRefusers(t, func(c *relay.Config) {
+		c.Spool = slowToSettle{memspool.New(nil)} // it is due behind its end
+	}, func(t *testing.T, w *refusers) {
+		w.refuse(refusal{relaytest.Rcpt, relaytest.Reply(450, "4.2.1", "Mailbox busy")})
+		end := time.Now().Add(45 * time.Second)
+		_, err := w.Relay.Submit(t.Context(), &relay.Message{
+			From: "shop@own.test", To: []string{"code@a.test"}, Expires: end,
+			Content: strings.NewReader(text),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		w.rest(disreputable)
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		expired := w.events.all(event.Expired)
+		if len(expired) != 1 || expired[0].Time.Before(end) ||
+			expired[0].Time.After(end.Add(time.Minute)) || expired[0].Attempt != 1 {
+			t.Errorf("events %s", show(w.events.all()))
 		}
 	})
 }

@@ -24,6 +24,10 @@ const (
 	Untried                // its end, but for one attempt
 )
 
+// lastWait is how far behind its end a delivery may be due by itself: its last
+// wait is to end there, and is reckoned from when that was settled.
+const lastWait = 5 * time.Minute
+
 // Overdue tells what a delivery has coming without an attempt, and when that
 // changes. Its end is not due before it was attempted once since the relay
 // began or the clock was set, or is spoken for, nor where somebody has released
@@ -37,7 +41,7 @@ func (d *Deliverer) Overdue(l *spool.Lease) (state Overdue, changes time.Time) {
 	switch expires := l.Delivery.Expires; {
 	case now.Before(expires):
 		changes = expires
-	case tried && !l.Delivery.Due.After(expires):
+	case tried && l.Delivery.Due.Sub(expires) <= lastWait:
 		return Expired, time.Time{}
 	default:
 		return Untried, time.Time{}
