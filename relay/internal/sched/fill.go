@@ -13,8 +13,12 @@ import (
 // fill starts what can be started and notes when to ask for more.
 func (s *Scheduler) fill(ctx, work context.Context) {
 	s.pace.ask(time.Now())
+	s.failed = false
 	wait := s.fillOpen(ctx, work)
 	s.pace.next = time.Now().Add(wait)
+	if s.failed {
+		s.pace.rest(s.pace.next)
+	}
 }
 
 // noteDry notes a site that was passed over and can take more now.
@@ -51,7 +55,7 @@ func (s *Scheduler) fillDry(ctx, work context.Context) {
 	}
 	leased, err := s.lease(ctx, request)
 	if err != nil {
-		s.pace.next = now.Add(storeWait)
+		s.pace.rest(time.Now().Add(storeWait))
 		return
 	}
 	for i := range leased.Leases {

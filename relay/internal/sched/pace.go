@@ -52,6 +52,10 @@ func (p *pace) soon(wait time.Duration) {
 	}
 }
 
+// rest sees that a store that has failed is not asked before a time, whatever
+// comes meanwhile.
+func (p *pace) rest(until time.Time) { p.last, p.next, p.full = until, until, false }
+
 // wait is how long to wait before asking.
 func (p *pace) wait(now time.Time) time.Duration {
 	next := p.next

@@ -31,7 +31,8 @@ func coarse(d time.Duration) time.Duration {
 }
 
 // flush gives back what has gathered, with a call for each wait, and returns
-// the shortest; ok if there was any.
+// the shortest; ok if there was any. When a call hangs, the rest waits for the
+// end of its leases.
 func (b *returns) flush(store spool.Store) (soonest time.Duration, ok bool, failed error) {
 	if len(b.list) == 0 {
 		return 0, false, nil
@@ -47,7 +48,11 @@ func (b *returns) flush(store spool.Store) (soonest time.Duration, ok bool, fail
 		if err := store.Return(ctx, wait, b.held); err != nil {
 			failed = err
 		}
+		hangs := ctx.Err() != nil
 		cancel()
+		if hangs {
+			break
+		}
 	}
 	soonest = b.list[0].wait
 	b.list = b.list[:0]
