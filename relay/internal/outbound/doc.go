@@ -164,9 +164,9 @@
 // resumed for an hour after the handshake that has shown the certificates, by
 // the settings that made them and at the address that gave them, and checked
 // again each time; where that breaks the handshake is made in full. At most 500
-// are kept. A failure of
-// TLS or of AUTH is temporary whatever the peer's code: it is for the operators
-// to mend while the mail waits.
+// are kept, none with more than 32 KiB of certificates. A failure of TLS or of
+// AUTH is temporary whatever the peer's code: it is for the operators to mend
+// while the mail waits.
 //
 // # Logging on
 //

@@ -11,6 +11,10 @@ import (
 // peer.
 const (
 	maxSessions = 500
+	// maxChain bounds the certificates of one, in octets, and maxTicket what
+	// the peer wants to see again: what is larger is not kept.
+	maxChain  = 32 << 10
+	maxTicket = 16 << 10
 	// sessionFor is how long the certificate of a full handshake stands for
 	// those that resume it.
 	sessionFor = time.Hour
@@ -69,7 +73,13 @@ func (t *ticket) Get(string) (*tls.ClientSessionState, bool) {
 func (t *ticket) Put(_ string, state *tls.ClientSessionState) {
 	t.of.mu.Lock()
 	defer t.of.mu.Unlock()
-	if state == nil {
+	t.put(state)
+}
+
+// put keeps a session, unless it is over already or too large. The caller holds
+// the lock.
+func (t *ticket) put(state *tls.ClientSessionState) {
+	if state == nil || !time.Now().Before(t.until) || long(state) {
 		delete(t.of.byKey, t.key)
 		return
 	}
@@ -80,6 +90,12 @@ func (t *ticket) Put(_ string, state *tls.ClientSessionState) {
 		t.of.forget()
 	}
 	t.of.byKey[t.key] = session{state, t.until}
+}
+
+// long tells whether a peer wants more kept than a ticket is.
+func long(state *tls.ClientSessionState) bool {
+	text, _, err := state.ResumptionState()
+	return err != nil || len(text) > maxTicket
 }
 
 // forget makes room: what is over goes first, of the few that are looked at.
@@ -103,15 +119,20 @@ func (t *ticket) proved(cs *tls.ConnectionState) {
 	if cs.DidResume {
 		return
 	}
+	chain := 0
 	for _, cert := range cs.PeerCertificates {
+		chain += len(cert.Raw)
 		if cert.NotAfter.Before(t.until) {
 			t.until = cert.NotAfter
 		}
 	}
+	if chain > maxChain {
+		t.until = time.Time{} // not at all
+	}
 	t.of.mu.Lock()
 	defer t.of.mu.Unlock()
 	if s, ok := t.of.byKey[t.key]; ok && t.until.Before(s.until) {
-		t.of.byKey[t.key] = session{s.state, t.until}
+		t.put(s.state)
 	}
 }
 

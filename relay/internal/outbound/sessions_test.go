@@ -193,6 +193,27 @@ func TestPeerThatCannotResume(t *testing.T) {
 	})
 }
 
+// Sessions with more certificates than a peer needs are not kept: a chain may
+// be as long as 256 KiB.
+func TestSessionsWithLongChainsAreNotKept(t *testing.T) {
+	long := certificate("mx.example.net", nil, time.Now().Add(time.Hour))
+	for range 120 {
+		long.Certificate = append(long.Certificate, long.Certificate[0])
+	}
+	eachVersion(t, func(t *testing.T, version uint16) {
+		s := newResumptions(version, long)
+		c := newClient(t, dialTo(listen(t, s.serve)))
+		r := newRequest("hi\r\n")
+		r.Hop.MessagesPerConnection = 1
+		for range 2 {
+			expect(t, c.Deliver(t.Context(), r), taken)
+		}
+		if got := s.took(); got != "full full" || c.Sessions() != 0 {
+			t.Errorf("handshakes %s, %d sessions are kept", got, c.Sessions())
+		}
+	})
+}
+
 // The sessions that are kept are bounded.
 func TestSessionsBound(t *testing.T) {
 	s := newResumptions(tls.VersionTLS13, selfSigned().Certificates...)
