@@ -124,6 +124,21 @@ func TestFollowBesideAnOpenTransaction(t *testing.T) {
 	}
 }
 
+// TestFirstRecord: the first record of all is there as soon as it is
+// acknowledged, however long nothing came before it.
+func TestFirstRecord(t *testing.T) {
+	s := open(t, server.Database(t))
+	if mine, err := s.Place(t.Context()); err != nil || !mine {
+		t.Fatal(mine, err)
+	}
+	s.WaitQuietly()
+	commitRecords(t, s, record("first"))
+	got, err := s.Records(t.Context(), 0, 1)
+	if err != nil || len(got) != 1 {
+		t.Errorf("%d records, %v", len(got), err)
+	}
+}
+
 // TestEachRecordOnce has many write, some of whom commit late, two nodes give
 // places, and readers on both see each record once and in the same places.
 func TestEachRecordOnce(t *testing.T) {

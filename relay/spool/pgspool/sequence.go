@@ -170,7 +170,7 @@ func (s *Store) place(ctx context.Context) (looked, error) {
 	case moved == placeMost:
 		return lookedSome, nil
 	}
-	q.note(begun, floor, *top)
+	q.note(begun, floor, *top-1) // of a sequence that is new, top is yet to come
 	return lookedAll, nil
 }
 
