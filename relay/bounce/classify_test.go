@@ -28,6 +28,8 @@ func TestCodes(t *testing.T) {
 		{521, "", bounce.StepGreeting, bounce.UnknownDomain},
 		{554, "", bounce.StepGreeting, bounce.Policy},
 		{535, "", bounce.StepAuth, bounce.Access},
+		{535, "5.7.3", bounce.StepAuth, bounce.Access}, // as Exchange says it
+		{535, "4.7.3", "", bounce.Access},
 		{454, "", bounce.StepSTARTTLS, bounce.Encryption},
 		{500, "", bounce.StepEHLO, bounce.Protocol},
 		{250, "2.0.0", bounce.StepData, bounce.Protocol}, // out of place

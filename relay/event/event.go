@@ -39,7 +39,8 @@ type Event struct {
 	To         []string // the recipients this is about
 	Size       int64    // of the message, in bytes
 	// Code, Enhanced and Text are the reply given (Rejected) or received
-	// (from Delivered on); Code is 0 when the cause is local.
+	// (from Delivered on); Code is 0 when the cause is local. Enhanced begins
+	// with 4 where there will be another attempt, whatever was received.
 	Code     int
 	Enhanced string
 	Text     string

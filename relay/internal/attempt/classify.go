@@ -72,14 +72,21 @@ func failuresOf(results []delivery.Result) []*failure {
 	return failed
 }
 
-// enhanced returns the enhanced code of a failure, which is of its class.
+// enhanced returns the enhanced code of a failure, which is of its class. A
+// refused logon may pass whatever the host says: what its code tells the
+// operator stays.
 func enhanced(f *delivery.Error) string {
 	class := byte('4')
 	if f.Permanent {
 		class = '5'
 	}
-	if e := f.Reply.Enhanced; len(e) >= 5 && e[0] == class {
+	e := f.Reply.Enhanced
+	switch {
+	case len(e) < 5:
+	case e[0] == class:
 		return e
+	case f.Op == delivery.OpAuth && int(e[0]-'0') == f.Reply.Code/100:
+		return string(class) + e[1:]
 	}
 	return string(class) + ".0.0"
 }

@@ -39,6 +39,10 @@ func TestClassify(t *testing.T) {
 			failed(delivery.Error{Reply: reply(451, "5.1.1", "No")}),
 			false, "4.0.0", "451 4.0.0 No", "No",
 		},
+		"logon refused": {
+			failed(delivery.Error{Op: delivery.OpAuth, Reply: reply(535, "5.7.139", "No")}),
+			false, "4.7.139", "535 4.7.139 No", "No",
+		},
 		"own words": {
 			failed(delivery.Error{Reply: reply(0, "5.7.1", "Not you\r\nX: y"), Permanent: true}),
 			true, "5.7.1", "Not you X: y", "Not you X: y",
