@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"time"
+
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/relay/internal/policy"
 	"github.com/postern-mail/postern/relay/spool"
@@ -84,8 +86,11 @@ func (cfg *Config) checkAuth(f *faults, c *connector.Connector, a *policy.Verifi
 }
 
 func (e *EventLog) check(f *faults, store spool.Store) {
-	if e.Retention < 0 {
-		f.addf("EventLog.Retention", "%v is negative", e.Retention)
+	switch r := e.Retention; {
+	case r < 0:
+		f.addf("EventLog.Retention", "%v is negative", r)
+	case 0 < r && r < time.Second:
+		f.addf("EventLog.Retention", "%v is shorter than a second; 0 is off", r)
 	}
 	if _, ok := store.(spool.Log); e.Retention > 0 && store != nil && !ok {
 		f.addf("EventLog.Retention", "%T keeps no log of events: it has no spool.Log", store)

@@ -190,8 +190,8 @@ type Config struct {
 // EventLog says what the store keeps of the events. See package event for what
 // is stored, and [Relay.Follow] for reading it.
 type EventLog struct {
-	// Retention is how long events are kept, at least: old ones go many at
-	// once. A consumer that is further behind has missed some, and is told.
-	// Defaults to zero: nothing is stored.
+	// Retention is how long events are kept, at least, and a second or more:
+	// old ones go many at once. A consumer that is further behind has missed
+	// some, and is told. Defaults to zero: nothing is stored.
 	Retention time.Duration
 }

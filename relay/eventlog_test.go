@@ -23,6 +23,7 @@ func TestEventLogFaults(t *testing.T) {
 		{newLogStore(), 0, true},
 		{newLogStore(), time.Hour, true},
 		{newLogStore(), -1, false},
+		{newLogStore(), 30, false}, // nanoseconds, where days were meant
 		{struct{ spool.Store }{memspool.New(nil)}, 0, true},
 		{struct{ spool.Store }{memspool.New(nil)}, time.Hour, false},
 	} {

@@ -98,7 +98,8 @@ func TestSMTPWithoutWhatItNeeds(t *testing.T) {
 		"odd host": delivery.SMTP(
 			connector.NextHop{Hosts: []string{"a b"}},
 		).Deliver(t.Context(), &lent),
-		"no mailbox": delivery.Mailbox(nil).Deliver(t.Context(), &lent),
+		"no mailbox":   delivery.Mailbox(nil).Deliver(t.Context(), &lent),
+		"no directory": delivery.Maildir("").Deliver(t.Context(), &lent),
 	} {
 		if len(got) != 2 {
 			t.Errorf("%s: %d results", name, len(got))

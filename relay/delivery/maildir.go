@@ -17,8 +17,32 @@ import (
 // counts as delivered and begins with Return-Path and Delivered-To; those that
 // the message had are dropped (RFC 5321 section 4.4). Local parts are
 // compared without regard to case; one that cannot name a directory is refused.
+// Without a dir mail waits, and relay.New reports it where the Transport stands
+// in its Config unwrapped.
 func Maildir(dir string) Transport {
+	return maildir{mailboxes(dir), dir}
+}
+
+type maildir struct {
+	Transport
+	dir string
+}
+
+var errNoDir = errors.New("the directory of a Maildir is required")
+
+// Validate returns an error where there is no directory.
+func (m maildir) Validate() error {
+	if m.dir == "" {
+		return errNoDir
+	}
+	return nil
+}
+
+func mailboxes(dir string) Transport {
 	return Mailbox(func(ctx context.Context, to domains.Address, a *Attempt) error {
+		if dir == "" {
+			return errNoDir
+		}
 		name := strings.ToLower(to.Local()) + "@" + to.Domain()
 		if strings.ContainsAny(name, "/\\\x00:") || strings.HasPrefix(name, ".") ||
 			len(name) > 200 {

@@ -213,3 +213,14 @@ func TestMaildirBreaks(t *testing.T) {
 		t.Error("delivered into a file")
 	}
 }
+
+// TestMaildirNeedsDirectory finds the fault before mail lands beside the
+// program.
+func TestMaildirNeedsDirectory(t *testing.T) {
+	for dir, want := range map[string]bool{"": false, t.TempDir(): true} {
+		v, ok := delivery.Maildir(dir).(interface{ Validate() error })
+		if !ok || (v.Validate() == nil) != want {
+			t.Errorf("%q: checked %v", dir, ok)
+		}
+	}
+}
