@@ -124,9 +124,9 @@
 //
 // What got its 250, or a nil error from Submit, is delivered, reported to its
 // sender, or removed by an operator, as long as the spool keeps it. Delivery is
-// at least once: a copy is sent twice only when the process dies, or loses its
-// way to a shared spool, between the next hop's 250 and the settling of the
-// attempt.
+// at least once: a copy is sent twice only when the next hop's answer to the
+// content is lost, or when the process dies, or loses its way to a shared
+// spool, between that answer and the settling of the attempt.
 //
 // # Poison
 //

@@ -10,7 +10,8 @@ import (
 // less of it while a destination slows down or refuses.
 type Shaping struct {
 	// Providers are operators of many sites, whose limits count for all of them
-	// together. Defaults to [Providers]; empty and not nil for none.
+	// together. Defaults to [Providers], which others are to be appended to;
+	// empty and not nil for none.
 	Providers []Provider
 	// Site bounds each site: a set of mail exchangers, whatever the domains
 	// that have it, or the smart hosts of a send connector. MaxConnections of
