@@ -31,7 +31,7 @@ const lastWait = 5 * time.Minute
 // Overdue tells what a delivery has coming without an attempt, and when that
 // changes. Its end is not due before it was attempted once since the relay
 // began or the clock was set, or is spoken for, nor where somebody has released
-// it past its end: nothing else makes it due then.
+// it past its end: nothing else makes it due so far behind that.
 func (d *Deliverer) Overdue(l *spool.Lease) (state Overdue, changes time.Time) {
 	if l.Damaged != nil {
 		return OnTime, time.Time{} // the attempt makes the loss known
