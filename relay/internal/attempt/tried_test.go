@@ -45,3 +45,35 @@ func stepClock(t *testing.T, step time.Duration) {
 		t.Error("an ended delivery is remembered")
 	}
 }
+
+// What was tried here and has ended in another process is forgotten, and what
+// is tried again is not.
+func TestAttemptsOfLongAgoAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTried(time.Now())
+		id := func(n int) spool.DeliveryID {
+			return spool.DeliveryID{Message: spool.NewID(time.Now()), Seq: n}
+		}
+		for i := range 1000 {
+			tr.note(id(i), true)
+		}
+		once, again := id(1), id(2)
+		tr.note(once, true)
+		for day := range 20 {
+			if tr.note(again, true); day <= 4 && !tr.has(once, time.Now()) {
+				t.Errorf("forgotten on day %d", day)
+			}
+			time.Sleep(24 * time.Hour)
+			if !tr.has(again, time.Now()) {
+				t.Errorf("what is tried each day is forgotten on day %d", day)
+			}
+		}
+		if n := len(tr.ids) + len(tr.old); n > 2 {
+			t.Errorf("%d are remembered", n)
+		}
+		tr.note(again, false)
+		if tr.has(again, time.Now()) {
+			t.Error("an ended delivery is remembered")
+		}
+	})
+}
