@@ -20,15 +20,20 @@
 //     application say to each other; SMTP, Maildir and Mailbox.
 //   - relay/httpapi: submission over HTTP, for applications not in Go.
 //   - relay/autoconfig: settings for mail programs.
-//   - relay/admin: a page and JSON for those who run the relay; read-only.
+//   - relay/admin: a page and JSON for those who run the relay. They show where
+//     mail goes; whom the application lets ends throttles there, and tries
+//     again or removes what was set aside.
 //   - relay/event: what happens to mail, in words.
+//   - relay/bounce: the classes of failures.
 //   - relay/relaytest: a relay, a network, next hops and an inbox in memory,
 //     for the tests of applications.
 //   - relay/spool: the contract of the queue's store, with filespool (durable,
 //     one directory), memspool (volatile), spooltest (the conformance suite)
 //     and spoolmove (a queue moves from one store to another).
+//   - relay/spool/pgspool, a module of its own: the queue in PostgreSQL, shared
+//     by any number of relays, and open to transactions of the application.
 //
-// The concepts are those of Exchange's transport, where these ideas were named.
+// The words are those of Microsoft Exchange's transport.
 //
 // # A relay on one screen
 //
