@@ -90,7 +90,8 @@
 // are places, the scheduler asks again when an eighth of them is free, or after
 // 10 milliseconds; where a site has used up what was leased ahead, at once. A
 // new message makes it ask at once, too, but not within 10 milliseconds of the
-// last time. What goes back does so in few calls.
+// last time. What goes back does so in few calls. A store that has failed is
+// left alone for a second, whatever comes meanwhile.
 //
 // # What is overdue
 //
