@@ -141,7 +141,9 @@ func (t *transaction) readMail(
 		return noPipes, false
 	case rep.class() != 2:
 		t.settle(asked, answered(c, op, rep))
-		t.skip(c, upto)
+		if !t.skip(c, upto) {
+			return t.outOfStep(ctx, c, op, asked), false
+		}
 		return settled, false
 	case t.misplaced(c, op, rep):
 		return t.outOfStep(ctx, c, op, asked), false
@@ -220,18 +222,24 @@ func fullUp(rep *reply) bool {
 	}
 }
 
-// skip reads the replies to what was written behind a MAIL that is refused.
-func (t *transaction) skip(c *conn, replies int) {
+// skip reads the replies to what was written behind a MAIL that is refused. It
+// reports false if one of them is no refusal: then the one before was not the
+// reply to MAIL.
+func (t *transaction) skip(c *conn, replies int) bool {
 	if t.due.data {
 		replies++
 	}
 	for range replies {
 		rep, err := c.read(c.times.CommandTimeout, nil)
-		if err != nil || rep.class() == 3 {
-			c.bad.Store(true) // the peer waits for content that is for nobody
-			return
+		if err != nil {
+			c.bad.Store(true)
+			return true
+		}
+		if rep.class() < 4 {
+			return false
 		}
 	}
+	return true
 }
 
 // data reads the reply to DATA.
