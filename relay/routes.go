@@ -17,7 +17,7 @@ func (r *Relay) newRoutes(cfg *Config, p *snapshot, f *faults) *routing.Routes {
 	set, err := connector.NewSendSet(cfg.SendConnectors...)
 	f.join("SendConnectors", err)
 	checkMailboxes(cfg, f)
-	checkRelayDomains(cfg, set, p.rules.Table, f)
+	checkRelayDomains(cfg, set, f)
 	checkTransports(cfg, f)
 	calls := r.calls.transport
 	transports := make(map[string]delivery.Transport, len(cfg.Transports))
@@ -73,22 +73,27 @@ func checkMailboxes(cfg *Config, f *faults) {
 
 // checkRelayDomains reports relay domains whose mail could go nowhere: it would
 // be accepted and wait until it expires.
-func checkRelayDomains(
-	cfg *Config, set *connector.SendSet, table *domains.Table, f *faults,
-) {
-	if cfg.Transport != nil || set == nil || table == nil {
+func checkRelayDomains(cfg *Config, set *connector.SendSet, f *faults) {
+	if cfg.Transport != nil || set == nil {
 		return
 	}
-	for i, d := range table.Domains() {
-		if d.Type == domains.Authoritative {
+	for i, d := range cfg.AcceptedDomains {
+		if d.Type != domains.InternalRelay && d.Type != domains.ExternalRelay {
 			continue
 		}
-		name := strings.TrimPrefix(d.Domain, "*.")
+		given, wild := strings.CutPrefix(d.Domain, "*.")
+		name, err := domains.ParseDomain(given)
+		if err != nil {
+			continue // a fault of its own
+		}
 		if _, err := set.Select(name, 0); err != nil {
+			if wild {
+				name = "*." + name
+			}
 			f.addf(fmt.Sprintf("AcceptedDomains[%d].Type", i),
 				"%s is %s, but no send connector leads to it: add one with the address space "+
 					"%s, or make the domain Authoritative",
-				d.Domain, d.Type, d.Domain)
+				name, d.Type, name)
 		}
 	}
 }
