@@ -41,6 +41,9 @@ func (n *streams) stream(of func(string) (int, Limit), name string) *stream {
 	return v
 }
 
+// quiet reports whether nothing would be lost with the stream.
+func (v *stream) quiet(now time.Time) bool { return v.gate.quiet(now) && !v.slot.After(now) }
+
 // forgetStreams drops those of which nothing would be lost.
 func (n *streams) forgetStreams() {
 	now := time.Now()
