@@ -223,19 +223,22 @@ func fullUp(rep *reply) bool {
 }
 
 // skip reads the replies to what was written behind a MAIL that is refused. It
-// reports false if one of them is no refusal: then the one before was not the
-// reply to MAIL.
-func (t *transaction) skip(c *conn, replies int) bool {
+// reports false if a recipient is not refused: then what was read before was
+// not the reply to MAIL.
+func (t *transaction) skip(c *conn, recipients int) bool {
+	replies := recipients
 	if t.due.data {
 		replies++
 	}
-	for range replies {
+	for n := range replies {
 		rep, err := c.read(c.times.CommandTimeout, nil)
-		if err != nil {
+		switch {
+		case err != nil:
 			c.bad.Store(true)
 			return true
-		}
-		if rep.class() < 4 {
+		case n == recipients && rep.class() == 3:
+			c.bad.Store(true) // the peer waits for content that is for nobody
+		case rep.class() < 4:
 			return false
 		}
 	}
