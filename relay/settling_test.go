@@ -118,3 +118,59 @@ func TestLostOutcomeRests(t *testing.T) {
 		})
 	}
 }
+
+// A database that is gone for a while costs no report either.
+func TestReportWaitsForTheStore(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  error
+		kind event.Kind
+	}{
+		"failure": {relay.Reject(550, "5.1.1", "No such user"), event.Bounced},
+		"success": {nil, event.Delivered},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				events, box := new(record), newCapture()
+				cfg := local(box, delivery.Mailbox(func(
+					context.Context, domains.Address, *delivery.Attempt,
+				) error {
+					return test.err
+				}))
+				back := time.Now().Add(40 * time.Second)
+				away := func() error {
+					if time.Now().Before(back) {
+						return errors.New("no connection to the database")
+					}
+					return nil
+				}
+				cfg.Spool, cfg.Events = &hooked{
+					Store:  memspool.New(nil),
+					settle: func(spool.Settlement) error { return away() },
+					commit: func(_ context.Context, c spool.Commit) error {
+						if len(c.Settle) == 0 {
+							return nil
+						}
+						return away()
+					},
+				}, events.add
+				r := run(t, cfg)
+				_, err := r.Submit(t.Context(), &relay.Message{
+					From: "app@example.test", To: []string{"x@elsewhere.test"},
+					Notify:  spool.NotifySuccess | spool.NotifyFailure,
+					Content: strings.NewReader(text),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(50 * time.Second)
+				synctest.Wait()
+				for _, e := range events.all(test.kind) {
+					if e.From != "" && e.Attempt == 1 && e.Report != "" {
+						return
+					}
+				}
+				t.Errorf("events %s", show(events.all()))
+			})
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package attempt
 
 import (
+	"slices"
 	"time"
 
 	"github.com/postern-mail/postern/relay/delivery"
@@ -235,17 +236,21 @@ func (o *outcome) withReport(id string) {
 	}
 }
 
-// withoutReport changes the outcome to one without a report: those who have not
-// got their copy wait. A report that crashed counts as the attempt itself.
-func (o *outcome) withoutReport(wait time.Duration, now time.Time, cause error) {
-	s := &o.settlement
+// withoutReport is the same outcome without a report: those who have not got
+// their copy wait. A report that crashed counts as the attempt itself.
+func (o *outcome) withoutReport(
+	wait time.Duration, now time.Time, cause error,
+) *outcome {
+	plain := *o
+	plain.fates = slices.Clone(o.fates)
+	s := &plain.settlement
 	s.Remaining, s.Wait, s.Due, s.Held = o.rest, wait, time.Time{}, false
 	if isCrash(cause) {
-		o.crash, s.Crashes = cause, o.lease.Delivery.Crashes+1
+		plain.crash, s.Crashes = cause, o.lease.Delivery.Crashes+1
 		s.Held = s.Crashes >= spool.PoisonCrashes
 	}
-	for i := range o.fates {
-		f := &o.fates[i]
+	for i := range plain.fates {
+		f := &plain.fates[i]
 		f.told, f.Report = false, ""
 		switch {
 		case f.Kind == event.Delivered:
@@ -255,4 +260,5 @@ func (o *outcome) withoutReport(wait time.Duration, now time.Time, cause error) 
 			f.ID, f.Kind, f.Next = "", event.Deferred, now.Add(wait)
 		}
 	}
+	return &plain
 }

@@ -20,8 +20,9 @@ const (
 	// a second is the first.
 	settlePause = 8 * time.Second
 	// settlePatience is how long after its first failure a settling is tried
-	// again: a database that fails over is back by then. reportPatience is the
-	// same with a report, which may be what the store has no room for.
+	// again: a database that fails over is back by then. After reportPatience
+	// it is also tried without its report, which may be all that the store has
+	// no room for.
 	settlePatience = 2 * time.Minute
 	reportPatience = 10 * time.Second
 	// copiesRest is how long a delivery rests of which somebody has a copy that
@@ -33,20 +34,15 @@ const (
 // the same step, and publishes the events. It reports whether that is done.
 // Once the lease is lost it tries no more than once.
 func (s *settler) settle(ctx context.Context, o *outcome) bool {
-	patience := settlePatience
-	if len(o.report.rcpts) > 0 {
-		patience = reportPatience
+	err, failed := s.step(ctx, o), time.Now()
+	for wait := time.Second; mayPass(err) && !isCrash(err) &&
+		time.Since(failed) < settlePatience && pause(ctx, wait); wait = min(2*wait, settlePause) {
+		if err = s.step(ctx, o); mayPass(err) && time.Since(failed) >= reportPatience {
+			err = s.withoutReport(ctx, o, err)
+		}
 	}
-	err := insist(ctx, patience, func() error { return s.step(ctx, o) })
-	if mayPass(err) && len(o.report.rcpts) > 0 && !leaseLost(ctx) {
-		// What was delivered must not go out again, so it leaves, and its
-		// sender is never told of that success. What failed or waits is told of
-		// after another attempt.
-		s.Log.Error(
-			"report not queued", logkey.QueueID, o.lease.Message.ID.String(), logkey.Err, err,
-		)
-		o.withoutReport(waitAfter(&s.Retry, o.lease.Delivery.Key, o.attempt), s.Now(), err)
-		err = insist(ctx, settlePatience, func() error { return s.plainly(ctx, o) })
+	if mayPass(err) {
+		err = s.withoutReport(ctx, o, err)
 	}
 	if err != nil {
 		s.unsettled(o.lease, s.restOf(o), err)
@@ -56,15 +52,25 @@ func (s *settler) settle(ctx context.Context, o *outcome) bool {
 	return true
 }
 
-// insist tries to settle, and again while what stops it may pass and there is
-// patience left.
-func insist(ctx context.Context, patience time.Duration, try func() error) error {
-	err, failed := try(), time.Now()
-	for wait := time.Second; mayPass(err) && !isCrash(err) &&
-		time.Since(failed) < patience && pause(ctx, wait); wait = min(2*wait, settlePause) {
-		err = try()
+// withoutReport settles without a report what could not be settled with it, for
+// a cause that it returns where there is no report, or the lease is lost. What
+// was delivered must not go out again, so it leaves, and its sender is never
+// told of that success. What failed or waits is told of after another attempt.
+// An outcome that could not be settled stays as it was.
+func (s *settler) withoutReport(ctx context.Context, o *outcome, cause error) error {
+	if len(o.report.rcpts) == 0 || leaseLost(ctx) {
+		return cause
 	}
-	return err
+	wait := waitAfter(&s.Retry, o.lease.Delivery.Key, o.attempt)
+	plain := o.withoutReport(wait, s.Now(), cause)
+	if err := s.plainly(ctx, plain); err != nil {
+		return err
+	}
+	s.Log.Error(
+		"report not queued", logkey.QueueID, o.lease.Message.ID.String(), logkey.Err, cause,
+	)
+	*o = *plain
+	return nil
 }
 
 // restOf is how long a delivery rests whose outcome the store has not taken: as
