@@ -15,17 +15,19 @@ WITH h AS MATERIALIZED (
 	SELECT d.id, d.seq, t.ord FROM unnest($1::uuid[], $2::int[], $3::bigint[])
 		WITH ORDINALITY AS t (id, seq, token, ord)
 	JOIN @delivery d ON d.id = t.id AND d.seq = t.seq AND d.token = t.token
-	WHERE t.token <> 0
+	WHERE t.token <> 0 AND d.id = ANY ($1::uuid[])
 	ORDER BY d.id, d.seq FOR UPDATE OF d)
 `
 
 const renewText = heldText + `
 UPDATE @delivery d SET at = @clock() + $4::interval FROM h
-WHERE d.id = h.id AND d.seq = h.seq RETURNING h.ord`
+WHERE d.id = h.id AND d.seq = h.seq AND d.id = ANY ($1::uuid[])
+RETURNING h.ord`
 
 const returnText = heldText + `
 UPDATE @delivery d SET token = 0, at = greatest(d.due, @clock() + $4::interval) FROM h
-WHERE d.id = h.id AND d.seq = h.seq RETURNING d.route, d.domain, d.stream, d.at, d.held`
+WHERE d.id = h.id AND d.seq = h.seq AND d.id = ANY ($1::uuid[])
+RETURNING d.route, d.domain, d.stream, d.at, d.held`
 
 func heldArgs(held []spool.Held, d time.Duration) []any {
 	ids, seqs, tokens := make([]spool.ID, len(held)), make([]int32, len(held)),

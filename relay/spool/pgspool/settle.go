@@ -10,13 +10,15 @@ import (
 )
 
 // lockText locks the deliveries that are to be settled, in the order in which
-// everybody locks them. Those with another token are not among them.
+// everybody locks them. Those with another token are not among them. The list
+// of ids, here and below, leaves the planner no choice but to look each up: of
+// few rows it would read the whole index, which an old snapshot keeps full.
 const lockText = `
 SELECT t.ord, coalesce(m.parts, 0), coalesce(m.size, 0)
 FROM unnest($1::uuid[], $2::int[], $3::bigint[]) WITH ORDINALITY AS t (id, seq, token, ord)
 JOIN @delivery d ON d.id = t.id AND d.seq = t.seq AND d.token = t.token
 LEFT JOIN @message m ON m.id = t.id
-WHERE t.token <> 0
+WHERE t.token <> 0 AND d.id = ANY ($1::uuid[])
 ORDER BY d.id, d.seq FOR UPDATE OF d`
 
 // finished are deliveries without recipients left, and their messages.
@@ -159,7 +161,7 @@ func (d *deferred) add(s *spool.Settlement, now time.Time) {
 const finishText = `
 WITH d AS (
 	DELETE FROM @delivery d USING unnest($1::uuid[], $2::int[]) AS t (id, seq)
-	WHERE d.id = t.id AND d.seq = t.seq),
+	WHERE d.id = t.id AND d.seq = t.seq AND d.id = ANY ($1::uuid[])),
 c AS (DELETE FROM @chunk WHERE id = ANY ($3::uuid[]))
 DELETE FROM @message WHERE id = ANY ($3::uuid[])`
 
@@ -171,7 +173,7 @@ UPDATE @delivery d SET
 FROM unnest($1::uuid[], $2::int[], $3::int[], $4::timestamptz[], $5::bool[], $6::bytea[],
 	$7::bigint[], $8::bytea[], $9::bytea[], $10::bytea[])
 	AS t (id, seq, attempts, due, held, rcpt, key, route, domain, stream)
-WHERE d.id = t.id AND d.seq = t.seq
+WHERE d.id = t.id AND d.seq = t.seq AND d.id = ANY ($1::uuid[])
 RETURNING d.route, d.domain, d.stream, d.at, d.held`
 
 // settle ends the leases.
