@@ -101,7 +101,7 @@ func (p *pool) opened(keys map[hopKey]bool) (open int) {
 func (p *pool) at(key hopKey) *places {
 	h := p.hops[key]
 	if h == nil {
-		if len(p.hops) >= maxHops {
+		for range min(2, len(p.hops)-maxHops+1) { // two, to be fewer again
 			p.forget()
 		}
 		h = new(places)
@@ -113,24 +113,24 @@ func (p *pool) at(key hopKey) *places {
 	return h
 }
 
-// forget makes room for another next hop, where it can among the few that it
-// looks at. Smart hosts are few and their rotation is worth keeping; recipient
-// domains have no end. The caller holds the lock.
+// forget makes room for another next hop. Smart hosts are few and their rotation
+// is worth keeping; recipient domains have no end, so that one of them goes
+// first, if the few looked at have one. The caller holds the lock.
 func (p *pool) forget() {
-	const looks = 8
+	const few, most = 8, 256
 	var victim hopKey
-	n := 0
+	found, n := false, 0
 	for key, h := range p.hops {
 		if h.open == 0 && len(h.waits) == 0 {
-			if victim = key; key.domain != "" {
-				break
-			}
+			victim, found = key, true
 		}
-		if n++; n == looks {
+		if n++; found && (victim.domain != "" || n >= few) || n == most {
 			break
 		}
 	}
-	delete(p.hops, victim)
+	if found {
+		delete(p.hops, victim)
+	}
 }
 
 // place gives leave to make a connection, or waits for one. The caller holds

@@ -187,6 +187,34 @@ func TestPoolBounds(t *testing.T) {
 	}
 }
 
+// Next hops that were busy at once, more than are remembered, do not stay.
+func TestPoolShrinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{}
+		c := newClient(t, dialPipe(func(nc net.Conn) {
+			<-time.After(time.Second)
+			s.serve(nc)
+		}))
+		deliver := func(from, n int) {
+			var wg sync.WaitGroup
+			for i := range n {
+				r := newRequest("hi\r\n")
+				r.Hop.Hosts = []string{fmt.Sprintf("10.%d.%d.1", (from+i)/250, (from+i)%250)}
+				wg.Go(func() { expect(t, c.Deliver(t.Context(), r), taken) })
+			}
+			wg.Wait()
+		}
+		deliver(0, 1100)
+		if n := c.Hops(); n != 1100 {
+			t.Errorf("%d next hops of 1100 that are busy", n)
+		}
+		deliver(2000, 100)
+		if n := c.Hops(); n > 1024 {
+			t.Errorf("%d next hops, want 1024 at most", n)
+		}
+	})
+}
+
 // Nor what is remembered of failures.
 func TestMemoBound(t *testing.T) {
 	c := newClient(t, func(context.Context, string, string) (net.Conn, error) {
