@@ -113,9 +113,9 @@ func (p *pool) at(key hopKey) *places {
 	return h
 }
 
-// forget makes room for another next hop. Smart hosts are few and their rotation
-// is worth keeping; recipient domains have no end, so that one of them goes
-// first, if the few looked at have one. The caller holds the lock.
+// forget makes room for another next hop. Smart hosts are few and their
+// rotation is worth keeping; recipient domains have no end, so that one of them
+// goes first, if the few looked at have one. The caller holds the lock.
 func (p *pool) forget() {
 	const few, most = 8, 256
 	var victim hopKey
