@@ -108,19 +108,19 @@ func TestCertificate(t *testing.T) {
 		"swaks --server " + localhost +
 			" --tls --tls-verify --tls-ca-path cert.pem --auth PLAIN --auth-user " +
 			"app@example.com --auth-password secret" +
-			" --from app@example.com --to somebody@example.net --timeout 10",
+			" --from app@example.com --to somebody@example.net --timeout 60",
 		"swaks --server " + server +
 			" --tls --tls-verify --tls-ca-path cert.pem --auth PLAIN --auth-user " +
 			"app@example.com --auth-password secret" +
-			" --from app@example.com --to somebody@example.net --timeout 10",
-		`printf 'Subject: hello\r\n\r\nHello.\r\n' | curl -sS --max-time 10 --ssl-reqd ` +
+			" --from app@example.com --to somebody@example.net --timeout 60",
+		`printf 'Subject: hello\r\n\r\nHello.\r\n' | curl -sS --max-time 60 --ssl-reqd ` +
 			`--cacert cert.pem smtp://` + localhost +
 			" --user app@example.com:secret --mail-from app@example.com --mail-rcpt " +
 			"somebody@example.net --upload-file -",
 		`python3 -c '
 import smtplib, ssl
 host, port = "` + localhost + `".split(":")
-with smtplib.SMTP(host, int(port), timeout=10) as s:
+with smtplib.SMTP(host, int(port), timeout=60) as s:
     s.starttls(context=ssl.create_default_context(cafile="cert.pem"))
     s.login("app@example.com", "secret")
     s.sendmail("app@example.com", "somebody@example.net", "Subject: hello\n\nHello.\n")

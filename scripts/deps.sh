@@ -52,6 +52,15 @@ need ldappasswd ldap-utils
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 need pgbouncer pgbouncer
 
+# What comes over a network may fail for a moment.
+again() {
+	for pause in 5 20 60; do
+		"$@" && return
+		sleep $pause
+	done
+	"$@"
+}
+
 install_missing() {
 	if ! command -v apt-get >/dev/null; then
 		echo "please install: ${missing[*]}" >&2
@@ -67,14 +76,15 @@ install_missing() {
 		trap '"${as_root[@]}" rm -f $policy' EXIT
 	fi
 	echo "postfix postfix/main_mailer_type select No configuration" | "${as_root[@]}" debconf-set-selections
-	"${as_root[@]}" apt-get update -q
-	"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+	again "${as_root[@]}" apt-get update -q
+	again "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \
+		install -qy --no-install-recommends "${missing[@]}"
 }
 [ ${#missing[@]} -eq 0 ] || install_missing
 
 packages() {
 	[ "$1/node_modules/.package-lock.json" -nt "$1/package-lock.json" ] ||
-		npm --prefix "$1" ci --ignore-scripts --no-audit --no-fund
+		again npm --prefix "$1" ci --ignore-scripts --no-audit --no-fund
 }
 top=$(dirname "$0")/..
 packages "$top/examples/internal/peertest/node"

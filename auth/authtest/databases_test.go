@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -85,6 +86,18 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// listenLow listens at a port below those that the system gives to clients:
+// none of them takes it before the server does.
+func listenLow() (l net.Listener, err error) {
+	for range 100 {
+		l, err = net.Listen("tcp4", fmt.Sprint("127.0.0.1:", 10_000+rand.N(20_000)))
+		if err == nil {
+			break
+		}
+	}
+	return l, err
+}
+
 // startPostgres starts a server that keeps its data in dir. It refuses to run
 // as root.
 func startPostgres(dir string) error {
@@ -116,7 +129,7 @@ func startPostgres(dir string) error {
 	).CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := listenLow()
 	if err != nil {
 		return err
 	}

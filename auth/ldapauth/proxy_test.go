@@ -90,7 +90,7 @@ func (p *proxy) silence(on bool) {
 // await waits until there are as many connections.
 func (p *proxy) await(t *testing.T, want int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		_, _, live := p.counts()

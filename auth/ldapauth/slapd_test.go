@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -227,8 +228,8 @@ func newSlapd(t *testing.T, secure bool) *slapd {
 // startSlapd starts a server that keeps its data in dir.
 func startSlapd(dir string, secure bool) (*slapd, error) {
 	s := &slapd{dir: dir}
-	l1, err1 := net.Listen("tcp", "127.0.0.1:0")
-	l2, err2 := net.Listen("tcp", "127.0.0.1:0")
+	l1, err1 := listenLow()
+	l2, err2 := listenLow()
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
@@ -274,6 +275,18 @@ func startSlapd(dir string, secure bool) (*slapd, error) {
 	}
 	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = dir, logFile, logFile
 	return s, s.start(address)
+}
+
+// listenLow listens at a port below those that the system gives to clients:
+// none of them takes it before the server does.
+func listenLow() (l net.Listener, err error) {
+	for range 100 {
+		l, err = net.Listen("tcp4", fmt.Sprint("127.0.0.1:", 10_000+mathrand.N(20_000)))
+		if err == nil {
+			break
+		}
+	}
+	return l, err
 }
 
 func (s *slapd) start(address string) error {

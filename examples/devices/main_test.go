@@ -67,7 +67,7 @@ func TestDevices(t *testing.T) {
 	print := func(args ...string) (string, error) {
 		out, err := exec.CommandContext(t.Context(), "swaks", append([]string{
 			"--server", r.Addrs("devices")[0].String(), "--helo", "printer.example.com",
-			"--timeout", "10",
+			"--timeout", "60",
 			"--from", "printer@example.com", "--to", "somebody@example.net", "--header",
 			"Subject: page",
 		}, args...)...).CombinedOutput()

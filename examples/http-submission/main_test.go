@@ -53,7 +53,7 @@ func TestHTTPSubmission(t *testing.T) {
 		t.Helper()
 		args = append(
 			[]string{
-				"-sS", "--noproxy", "*", "--max-time", "20", "--cacert", o.certificate, "-w",
+				"-sS", "--noproxy", "*", "--max-time", "60", "--cacert", o.certificate, "-w",
 				"\n%{http_code}",
 			},
 			args...,

@@ -79,7 +79,7 @@ func TestOAuth(t *testing.T) {
 	// send has curl send the message, and returns the dialogue.
 	send := func(addr, mechanism, token string, args ...string) (string, error) {
 		out, err := exec.CommandContext(t.Context(), "curl", append([]string{
-			"--silent", "--verbose", "--max-time", "10", "--ipv4", "--ssl-reqd", "--cacert",
+			"--silent", "--verbose", "--max-time", "60", "--ipv4", "--ssl-reqd", "--cacert",
 			filepath.Join(dir, "ca.pem"),
 			"smtp://" + addr + "/client.example.com", "--login-options", "AUTH=" + mechanism,
 			"--user", anna, "--oauth2-bearer", token,

@@ -121,7 +121,7 @@ func (s *sink) missing(ids []string) []string {
 // await returns when all the messages have arrived.
 func (s *sink) await(t *testing.T, ids []string) {
 	t.Helper()
-	for deadline := time.Now().Add(40 * time.Second); ; wait(t.Context(), 50*time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); ; wait(t.Context(), 50*time.Millisecond) {
 		ids = s.missing(ids)
 		if len(ids) == 0 {
 			return

@@ -74,9 +74,9 @@ func (s *Server) handle(ctx context.Context, c net.Conn) {
 	s.serve(ctx, c)
 }
 
-// Await returns when somebody answers at addr. It gives up after 30 seconds.
+// Await returns when somebody answers at addr. It gives up after two minutes.
 func Await(ctx context.Context, addr string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	var d net.Dialer
 	for {

@@ -32,7 +32,7 @@ import (
 )
 
 // Patience bounds every wait for something to happen.
-const Patience = 10 * time.Second
+const Patience = time.Minute
 
 // Message is what a Sink was given.
 type Message struct {
@@ -158,13 +158,16 @@ func Run(t testing.TB, r *relay.Relay) {
 }
 
 // Dial connects to a server from a local address, "127.0.0.1" for one.
-func Dial(from, addr string) (*smtp.Client, error) {
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: Patience}
-	conn, err := d.Dial("tcp4", addr)
+func Dial(from, addr string) (*smtp.Client, error) { return DialFor(from, addr, Patience) }
+
+// DialFor is Dial with another bound for the whole session.
+func DialFor(from, addr string, d time.Duration) (*smtp.Client, error) {
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: d}
+	conn, err := dialer.Dial("tcp4", addr)
 	if err != nil {
 		return nil, err
 	}
-	_ = conn.SetDeadline(time.Now().Add(Patience))
+	_ = conn.SetDeadline(time.Now().Add(d))
 	// The name that certificates are checked for; authentication needs it to be
 	// local or in TLS.
 	c, err := smtp.NewClient(conn, "localhost")

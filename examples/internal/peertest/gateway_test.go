@@ -27,7 +27,7 @@ import (
 )
 
 // patience bounds every wait: 20 MB take their time on a busy machine.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 const (
 	user     = "app@example.test"

@@ -75,11 +75,6 @@ func server(t *testing.T, s func() smtp.Session) string {
 func reporter(t *testing.T) (addr string, next *sink) {
 	t.Helper()
 	next = newSink(t)
-	dead, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead.Close()
 	apps := connector.AnonymousRelay("apps", connector.MustParseRange("127.0.0.1"))
 	apps.Bindings = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	to := func(name, domain, host string) *connector.SendConnector {
@@ -101,11 +96,12 @@ func reporter(t *testing.T) (addr string, next *sink) {
 				return &picky{session{sink: next}}
 			})),
 			to("seven", "seven.test", newSevenSink(t).addr),
-			to("dead", "dead.test", dead.Addr().String()),
+			to("dead", "dead.test", "127.0.0.1:1"), // nobody listens there
 		},
 		Retry: delivery.Retry{
 			Schedule: []time.Duration{time.Second},
-			Expires:  3 * time.Second, DelayNotification: time.Second,
+			// Far apart, so that the first report is that of a delay.
+			Expires: 12 * time.Second, DelayNotification: time.Second,
 		},
 	})
 	if err != nil {

@@ -135,7 +135,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	// ended.
 	s.cmd.Stdout = struct{ io.Writer }{c.Log}
 	s.cmd.Stderr = s.cmd.Stdout
-	s.cmd.WaitDelay = 10 * time.Second
+	s.cmd.WaitDelay = time.Minute
 	life, err := s.cmd.StdinPipe()
 	if err != nil {
 		return nil, err

@@ -35,8 +35,9 @@ type chaos struct {
 // acknowledged is there, once, and in the end nothing is left behind.
 func TestConnectionsThatEnd(t *testing.T) {
 	url := server.Database(t)
+	pools := []*pgxpool.Pool{connect(t, url), connect(t, url)}
 	c := &chaos{
-		T: t, nodes: []*pgspool.Store{open(t, url), open(t, url)},
+		T: t, nodes: []*pgspool.Store{openOn(t, pools[0]), openOn(t, pools[1])},
 		acked: make(map[spool.ID]bool), done: make(map[spool.DeliveryID]int),
 	}
 	pool := connect(t, url)
@@ -55,6 +56,9 @@ func TestConnectionsThatEnd(t *testing.T) {
 	}
 	cancel()
 	wg.Wait()
+	for _, p := range pools {
+		p.Reset() // one of them may have a connection that was ended last
+	}
 	c.drain(pool)
 	if len(c.acked) < chaosLeast {
 		t.Fatalf("only %d messages were acknowledged", len(c.acked))
@@ -80,10 +84,10 @@ func (c *chaos) acknowledged() int {
 	return len(c.acked)
 }
 
-// end ends some connection of the nodes.
+// end ends some connection of the nodes, and returns when it has ended.
 func end(t *testing.T, pool *pgxpool.Pool) {
 	_, err := pool.Exec(t.Context(), `
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'
 ORDER BY random() LIMIT 1`)
 	if err != nil {
@@ -155,7 +159,7 @@ func (c *chaos) settle(s *pgspool.Store, l *spool.Lease, again bool) bool {
 
 // drain settles what is left, when all connections are well.
 func (c *chaos) drain(pool *pgxpool.Pool) {
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(3 * time.Minute) // longer than a lease
 	for time.Now().Before(deadline) {
 		var left int
 		err := pool.QueryRow(c.Context(), "SELECT count(*) FROM postern.delivery").Scan(&left)

@@ -8,9 +8,12 @@ import (
 	"github.com/postern-mail/postern/relay/spool/spooltest"
 )
 
+// lag is what a busy machine takes, and less than a node has between two scans.
+const lag = 25 * time.Second
+
 // served opens the queue of a database.
 func served(t testing.TB, url string) spooltest.Served {
-	return spooltest.Served{Store: open(t, url), Advance: shifter(t, url)}
+	return spooltest.Served{Store: open(t, url), Advance: shifter(t, url), Lag: lag}
 }
 
 // shifter moves the clock of a database forward.
@@ -56,6 +59,7 @@ func TestConformsThroughBouncer(t *testing.T) {
 		pooled := server.Bouncer(t, url) + "&default_query_exec_mode=cache_describe"
 		return spooltest.Served{
 			Store: open(t, pooled), Other: open(t, pooled), Advance: shifter(t, url),
+			Lag: lag,
 		}
 	})
 }

@@ -160,6 +160,9 @@ func TestPoolClosedUnderneath(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "closed pool") {
 			t.Errorf("the commit was answered %v", err)
 		}
+		for end := time.Now().Add(time.Minute); log.n.Load() == 0 && time.Now().Before(end); {
+			time.Sleep(10 * time.Millisecond)
+		}
 		time.Sleep(2 * time.Second)
 		if n := log.n.Load(); n == 0 || n > 20 {
 			t.Errorf("%d warnings in two seconds", n)
@@ -247,7 +250,20 @@ func TestOpenAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := pool.Stat().AcquiredConns(); n != 0 {
-		t.Errorf("%d connections are held", n)
+	released(t, pool)
+}
+
+// released waits until nobody holds a connection: who did may give it back a
+// little after his answer.
+func released(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		n := pool.Stat().AcquiredConns()
+		if n == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d connections are held", n)
+		}
 	}
 }

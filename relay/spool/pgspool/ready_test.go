@@ -302,7 +302,7 @@ func (w *readyWorld) check() {
 		if r.free.IsZero() {
 			r.free = now
 		}
-		most, limit := &w.fast, 2500*time.Millisecond
+		most, limit := &w.fast, 4*time.Second // mostly one, for want of a request
 		switch {
 		case w.ready.most < maxKeys: // a scan may find no room for what is due later
 			most, limit = &w.slow, 2*scanEvery+5*time.Second

@@ -1,15 +1,38 @@
 package pgspool_test
 
 import (
+	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/postern-mail/postern/relay/spool"
+	"github.com/postern-mail/postern/relay/spool/pgspool"
 )
+
+// hurried opens a store whose statements have a tenth of a second each, from
+// hurry on: to open it takes longer on a busy machine.
+func hurried(t *testing.T, url string) (s *pgspool.Store, hurry func()) {
+	config, err := pgxpool.ParseConfig(url)
+	ok(t, err)
+	var hurries atomic.Bool
+	config.PrepareConn = func(ctx context.Context, c *pgx.Conn) (bool, error) {
+		if !hurries.Load() {
+			return true, nil
+		}
+		_, err := c.Exec(ctx, "SET statement_timeout = 100")
+		return true, err
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	ok(t, err)
+	t.Cleanup(pool.Close)
+	return openOn(t, pool), func() { hurries.Store(true) }
+}
 
 // TestShortStatementTimeout: what a statement_timeout breaks off is answered by
 // an error that may pass, and done when there is time for it.
@@ -18,7 +41,7 @@ func TestShortStatementTimeout(t *testing.T) {
 	url := server.Database(t)
 	plain := open(t, url)
 	pool := connect(t, url)
-	s := open(t, url+"&statement_timeout=100")
+	s, hurry := hurried(t, url)
 	id := message(t, plain, "a", "hello")
 	l := leaseOne(t, plain, "a")
 	message(t, plain, "b", "hello")
@@ -32,6 +55,7 @@ func TestShortStatementTimeout(t *testing.T) {
 	_, err = tx.Exec(t.Context(),
 		"LOCK postern.message, postern.chunk, postern.delivery, postern.log, postern.inbox")
 	ok(t, err)
+	hurry()
 	for name, f := range map[string]func() error{
 		"Commit": func() error { return w.Commit(t.Context(), later) },
 		"Settle": func() error { return s.Settle(t.Context(), done) },

@@ -20,7 +20,7 @@ const (
 	twinFor  = "POSTERN_TWIN_FOR"  // how long TestSameAsInMemory runs
 	twinSeed = "POSTERN_TWIN_SEED" // what it begins with
 	twinStep = 20 * time.Minute    // times are off this grid, by half of it
-	twinLong = 10 * time.Second    // for what is to be found
+	twinLong = 25 * time.Second    // for what is to be found: before a scan does it
 )
 
 // TestSameAsInMemory does at random what a relay and its operators do, with the

@@ -127,8 +127,8 @@ func applications(t *testing.T, f func(*testing.T, *pgspool.Store, application))
 // lease waits for a delivery.
 func lease(t testing.TB, s spool.Store) spool.Lease {
 	t.Helper()
-	for range 200 {
-		got, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 1, TTL: time.Minute})
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		got, err := s.Lease(t.Context(), spool.LeaseRequest{Max: 1, TTL: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}

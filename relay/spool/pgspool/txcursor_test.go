@@ -29,7 +29,7 @@ func newest(t *testing.T, s *pgspool.Store, begin application, n int) (at []spoo
 		}
 		select {
 		case <-more:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%d records, want %d", len(at), n)
 		}
 	}

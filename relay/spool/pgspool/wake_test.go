@@ -191,7 +191,7 @@ func TestSubmitInTakesNoOtherConnection(t *testing.T) {
 	ok(t, err)
 	t.Cleanup(func() { queue.Close() })
 	r := node(t, queue, func(context.Context, *delivery.Attempt) []delivery.Result { return nil })
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for i := range 3 {
 		err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {

@@ -14,6 +14,7 @@ import (
 // The ways in which a store is broken on purpose, to see that the check finds
 // it.
 const (
+	notBroken         = "not"
 	acknowledgesEarly = "acknowledges early"
 	leasesTwice       = "leases twice"
 	forgetsEvents     = "settles without its event"
