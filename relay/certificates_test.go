@@ -54,11 +54,15 @@ func pemValid(
 }
 
 // replace writes a file the way it ought to be done, so that nobody reads half
-// of it.
+// of it. Its time is that of the bubble: the file system may give the same one,
+// and the same inode, to what takes no time.
 func replace(t testing.TB, name string, text []byte) {
 	t.Helper()
 	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if now := time.Now(); os.Chtimes(name+".new", now, now) != nil {
+		t.Fatal("no time can be set")
 	}
 	if err := os.Rename(name+".new", name); err != nil {
 		t.Fatal(err)

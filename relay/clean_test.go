@@ -144,7 +144,7 @@ func TestHeaderOfEarlierVersion(t *testing.T) {
 			report = w.mailboxes.wait(t, i)[i-1].content
 		}
 		if strings.ContainsAny(strings.ReplaceAll(report, "\r\n", ""), "\r\n\x00") ||
-			strings.Contains(report, "ceo") ||
+			strings.Contains(report, "ceo@") ||
 			!strings.Contains(report, "\r\nAction: failed\r\nStatus: 5.6.") {
 			t.Errorf("report %q", report)
 		}

@@ -226,10 +226,10 @@ func TestShutdownFromCallbacks(t *testing.T) {
 						!errors.Is(err, relay.ErrClosed) {
 						t.Error(err)
 					}
-				case <-time.After(10 * time.Second):
+				case <-time.After(50 * time.Second):
 					t.Fatal("Run has not returned")
 				}
-				if d := time.Since(began); d > 5*time.Second {
+				if d := time.Since(began); d > 25*time.Second { // on a busy machine too
 					t.Errorf("it took %v", d)
 				}
 			})

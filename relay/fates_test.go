@@ -310,6 +310,7 @@ func TestRateBy(t *testing.T) {
 			w := start(t, func(c *relay.Config) {
 				c.Connectors[0].Limits.MessageRate, c.Connectors[0].Limits.MessageRateBy = 1, by
 			})
+			inOneMinute()
 			if err := send(
 				w.addr("apps"), nil, "app@example.test", "x@elsewhere.test",
 			); err != nil {

@@ -158,6 +158,7 @@ func TestRateOfUsers(t *testing.T) {
 			return &auth.Identity{User: c.Username}, nil
 		})
 	})
+	inOneMinute()
 	if err := send(
 		w.addr("users"), plain{"app@example.test", "x"}, "app@example.test", "x@elsewhere.test",
 	); err != nil {

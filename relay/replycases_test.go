@@ -203,7 +203,10 @@ func sessionReplies() []replyCase {
 		},
 		{
 			name: "message rate", connector: "apps",
-			change: func(c *relay.Config) { connectorOf(c, "apps").Limits.MessageRate = 1 },
+			change: func(c *relay.Config) {
+				connectorOf(c, "apps").Limits.MessageRate = 1
+				inOneMinute()
+			},
 			script: envelope + message + "S: 250 2.0.0\nC: MAIL FROM:<app@example.test>\n" +
 				"S: 421 4.4.2 Message submission rate for this client has exceeded the " +
 				"configured limit\nclose",

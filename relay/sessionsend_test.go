@@ -197,7 +197,7 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 		s.close()
 	}
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for runtime.NumGoroutine() > before && time.Now().Before(deadline) {
 		runtime.Gosched()
 	}

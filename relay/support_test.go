@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/postern-mail/postern/connector"
 	"github.com/postern-mail/postern/domains"
@@ -166,6 +167,15 @@ func run(t *testing.T, cfg relay.Config) *relay.Relay {
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, f)
+}
+
+// inOneMinute waits for the next minute if this one is about to end: messages
+// are counted by the minute.
+func inOneMinute() {
+	now := time.Now()
+	if next := now.Truncate(time.Minute).Add(time.Minute); next.Sub(now) < 10*time.Second {
+		time.Sleep(next.Sub(now))
+	}
 }
 
 // submit queues a short message.

@@ -40,7 +40,7 @@ func (w *world) connect(t *testing.T, name string) *talk {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	c := &talk{Side: wiretest.Join(t, conn, wiretest.Client), t: t}
 	t.Cleanup(c.Close)
 	c.TLS, c.Loose = &tls.Config{InsecureSkipVerify: true}, true

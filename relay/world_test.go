@@ -69,7 +69,7 @@ func (c *capture) Deliver(ctx context.Context, a *delivery.Attempt) []delivery.R
 // next returns the nth copy, waiting for it.
 func (c *capture) wait(t *testing.T, n int) []captured {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		c.mu.Lock()
 		if len(c.got) >= n {
@@ -109,7 +109,7 @@ func (e *events) add(ev event.Event) {
 // wait returns the first event that matches.
 func (e *events) wait(t *testing.T, match func(event.Event) bool) event.Event {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		e.mu.Lock()
 		for _, ev := range e.list {

@@ -32,7 +32,7 @@ func TestRelaysOnOneSpool(t *testing.T) {
 		return r
 	}
 	until := func(live func() bool) {
-		for end := time.Now().Add(10 * time.Second); !live() && time.Now().Before(end); {
+		for end := time.Now().Add(time.Minute); !live() && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 		}
 	}

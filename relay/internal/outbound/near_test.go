@@ -34,7 +34,7 @@ func TestRepliesAreAcknowledgedAtOnce(t *testing.T) {
 	})))
 	r := newRequest("hi\r\n")
 	quickest := time.Hour
-	for n := range 60 {
+	for n := 0; n < 60 || n < 200 && quickest > 30*time.Millisecond; n++ { // some on a busy machine
 		began := time.Now()
 		if res := c.Deliver(t.Context(), r); !res[0].Delivered {
 			t.Fatal(res[0].Err)
@@ -47,7 +47,7 @@ func TestRepliesAreAcknowledgedAtOnce(t *testing.T) {
 		t.Errorf("%d connections", s.conns.Load())
 	}
 	if quickest > 30*time.Millisecond {
-		t.Errorf("the quickest of 20 messages took %v", quickest)
+		t.Errorf("the quickest message took %v", quickest)
 	}
 }
 

@@ -240,7 +240,13 @@ func TestHeaderWordsTakeTheirTime(t *testing.T) {
 				}
 				return best
 			}
-			few, many := quickest(8<<10), quickest(32<<10)
+			var few, many time.Duration
+			for range 5 { // a machine is busy now and then, but not each time
+				few, many = quickest(8<<10), quickest(32<<10)
+				if many <= 10*few+50*time.Millisecond {
+					break
+				}
+			}
 			if many > 10*few+50*time.Millisecond {
 				t.Errorf("%s, %q took %v, and %v for a quarter of it", name, piece, many, few)
 			}

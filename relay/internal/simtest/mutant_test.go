@@ -58,14 +58,7 @@ func mutants() map[string]mutant {
 func TestMutants(t *testing.T) {
 	for name, m := range mutants() {
 		t.Run(name, func(t *testing.T) {
-			simulation := m.build(t)
-			for seed := 1; seed <= maxWorlds; seed++ {
-				if strings.Contains(live(t, simulation, seed), m.sees) {
-					t.Logf("seen in world %d", seed)
-					return
-				}
-			}
-			t.Errorf("no world of %d shows %q", maxWorlds, m.sees)
+			seenBy(t, m.build(t), "TestSimulation", m.sees)
 		})
 	}
 }
@@ -73,6 +66,19 @@ func TestMutants(t *testing.T) {
 // maxWorlds is how many there are to see a mutant in. The one that hides best
 // shows in every second one.
 const maxWorlds = 25
+
+// seenBy sees that a test of a simulation fails in one of the worlds, and says
+// why.
+func seenBy(t *testing.T, simulation, test, sees string, env ...string) {
+	t.Helper()
+	for seed := 1; seed <= maxWorlds; seed++ {
+		if strings.Contains(live(t, simulation, test, seed, env), sees) {
+			t.Logf("seen in world %d", seed)
+			return
+		}
+	}
+	t.Errorf("no world of %d shows %q", maxWorlds, sees)
+}
 
 // build makes the simulation of the mutant, and returns where it is.
 func (m *mutant) build(t *testing.T) string {
@@ -85,14 +91,17 @@ func (m *mutant) build(t *testing.T) string {
 	return path
 }
 
-// live returns what the world of a seed says of the mutant.
-func live(t *testing.T, simulation string, seed int) string {
+// live returns why the world of a seed fails.
+func live(t *testing.T, simulation, test string, seed int, env []string) string {
 	t.Helper()
-	cmd := exec.Command(simulation, "-test.run=^TestSimulation$", "-test.timeout=8m")
-	cmd.Env = append(os.Environ(), "SIMULATION_SEED="+strconv.Itoa(seed))
+	cmd := exec.Command(simulation, "-test.run=^"+test+"$", "-test.timeout=8m")
+	cmd.Env = append(append(os.Environ(), "SIMULATION_SEED="+strconv.Itoa(seed)), env...)
 	out, err := cmd.CombinedOutput()
 	if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
 		t.Fatal(err)
+	}
+	if err == nil {
+		return ""
 	}
 	return string(out)
 }
