@@ -29,10 +29,10 @@ func ExampleRelay_Nodes() {
 		running.Go(func() { _ = r.Run(ctx) })
 		second = r
 	}
-	for live := 1; live < 2; _, live = second.Nodes() {
+	live := 1
+	for ; live < 2; _, live = second.Nodes() {
 		time.Sleep(10 * time.Millisecond)
 	}
-	_, live := second.Nodes()
 	fmt.Println(live, "relays, each with half of the connections to a destination")
 	stop()
 	running.Wait()

@@ -52,26 +52,28 @@ func poolOf3(content string, to ...string) *outbound.Request {
 }
 
 func TestRotation(t *testing.T) {
-	n := &network{serve: (&sink{}).serve}
-	c := newClient(t, n.dial)
-	r := poolOf3("hi\r\n")
-	r.Hop.MessagesPerConnection = 1
-	for _, want := range []string{"1", "2", "3", "1", "2"} {
-		res := c.Deliver(t.Context(), r)
-		expect(t, res, taken)
-		if got := n.took(); got != want {
-			t.Errorf("dialled %s, want %s", got, want)
+	synctest.Test(t, func(t *testing.T) { // a second is a long time to a smart host
+		n := &network{serve: (&sink{}).serve}
+		c := newClient(t, n.dial)
+		r := poolOf3("hi\r\n")
+		r.Hop.MessagesPerConnection = 1
+		for _, want := range []string{"1", "2", "3", "1", "2"} {
+			res := c.Deliver(t.Context(), r)
+			expect(t, res, taken)
+			if got := n.took(); got != want {
+				t.Errorf("dialled %s, want %s", got, want)
+			}
+			if want := "10.0.0." + want + " [10.0.0." + want + "]:25"; res[0].Host != want {
+				t.Errorf("host %s, want %s", res[0].Host, want)
+			}
 		}
-		if want := "10.0.0." + want + " [10.0.0." + want + "]:25"; res[0].Host != want {
-			t.Errorf("host %s, want %s", res[0].Host, want)
+		// A next hop with other settings has a rotation of its own.
+		r.Hop.Username, r.Hop.AllowPlaintextAuth = "", true
+		expect(t, c.Deliver(t.Context(), r), taken)
+		if got := n.took(); got != "1" {
+			t.Errorf("dialled %s", got)
 		}
-	}
-	// A next hop with other settings has a rotation of its own.
-	r.Hop.Username, r.Hop.AllowPlaintextAuth = "", true
-	expect(t, c.Deliver(t.Context(), r), taken)
-	if got := n.took(); got != "1" {
-		t.Errorf("dialled %s", got)
-	}
+	})
 }
 
 // The order of fail-over follows the rotation: 1,2,3 then 2,3,1 then 3,1,2.
