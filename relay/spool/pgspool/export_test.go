@@ -54,3 +54,6 @@ func ListText(q spool.Query) (text string, args []any) {
 	text, args = where(&q)
 	return schemaName("postern").in(itemText + text), args
 }
+
+// NextText tells when keys have the next row: of digests, from times on.
+func (s *Store) NextText() string { return s.in(nextText) }

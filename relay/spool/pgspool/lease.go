@@ -23,13 +23,14 @@ const (
 
 // leaseText leases due rows of some keys. The lease stands in the row that is
 // locked: who reads the row next sees it. The planner is given no choice but
-// the index on key and at.
+// the index on key and at, and to go from there to the rows. One that has
+// changed since the statement began is left for the next.
 const leaseText = `
 WITH want AS (
 	SELECT * FROM unnest($1::bigint[], $2::timestamptz[]) WITH ORDINALITY AS w (key, floor, ord)),
 found AS MATERIALIZED (
 	SELECT w.ord, x.* FROM want w CROSS JOIN LATERAL (
-		SELECT d.id, d.seq, d.due FROM @delivery d
+		SELECT d.ctid AS row, d.id, d.seq, d.due FROM @delivery d
 		WHERE (d.key, d.at) > (w.key, w.floor) AND (d.key, d.at) <= (w.key, @clock())
 			AND NOT d.held AND d.due <= @clock()
 		ORDER BY d.key, d.at LIMIT $3 FOR UPDATE SKIP LOCKED) x
@@ -37,20 +38,23 @@ found AS MATERIALIZED (
 chosen AS (SELECT f.*, row_number() OVER (ORDER BY due, id, seq) AS i FROM found f),
 leased AS (
 	UPDATE @delivery d SET token = ($5::bigint[])[c.i], at = @clock() + $6::interval
-	FROM chosen c WHERE d.id = c.id AND d.seq = c.seq
+	FROM chosen c WHERE d.ctid = c.row
 	RETURNING c.i, c.ord, d.id, d.seq, d.route, d.domain, d.stream, d.due,
 		d.expires, d.attempts, d.held, d.token, d.rcpt)
-SELECT l.*, m.size, m.meta FROM leased l LEFT JOIN @message m ON m.id = l.id
+SELECT l.*, m.size, m.meta FROM leased l
+LEFT JOIN LATERAL (SELECT size, meta FROM @message WHERE id = l.id OFFSET 0) m ON true
 ORDER BY l.i`
 
 // nextText tells when keys have the next row, after what was leased. It may be
 // due already: there was no room for it, or somebody had it locked. What is
 // leased, the tick finds if its lease ends: here it would be looked for among
-// all that was leased and settled, as long as an old snapshot keeps that.
+// all that was leased and settled, as long as an old snapshot keeps that. CASE
+// is the condition of the index of what waits, and of no other.
 const nextText = `
 SELECT least(
 	(SELECT d.at FROM @delivery d
-	WHERE (d.key, d.at) > (w.key, w.floor) AND d.key <= w.key AND NOT d.held AND d.token = 0
+	WHERE (d.key, d.at) > (w.key, w.floor) AND d.key <= w.key
+		AND CASE WHEN d.held THEN 1 ELSE d.token END = 0
 	ORDER BY d.key, d.at LIMIT 1),
 	(SELECT d.at FROM @delivery d
 	WHERE (d.key, d.at) > (w.key, w.floor) AND (d.key, d.at) <= (w.key, @clock())

@@ -66,7 +66,8 @@ func TestNextVersionOfSchema(t *testing.T) {
 // works.
 func TestSchemaOfAVersionBefore(t *testing.T) {
 	undo := []string{ // from the newest version on
-		"DROP INDEX postern.delivery_held",
+		`DROP INDEX postern.delivery_held; DROP INDEX postern.delivery_waiting;
+		CREATE INDEX delivery_next ON postern.delivery (key, at) WHERE NOT held AND token = 0`,
 		"ALTER TABLE postern.chunk RESET (toast_tuple_target)",
 	}
 	for n := range undo {

@@ -83,7 +83,9 @@ func (s *Store) readOpenings() {
 // beginningText reads all of short messages, and the first row of others.
 const beginningText = `
 SELECT m.id, m.size, c.n, c.sum, c.data FROM @message m
-LEFT JOIN @chunk c ON c.id = m.id AND c.n < CASE WHEN m.size <= $2 THEN $3 ELSE 1 END
+LEFT JOIN LATERAL (
+	SELECT n, sum, data FROM @chunk
+	WHERE id = m.id AND n < CASE WHEN m.size <= $2 THEN $3 ELSE 1 END OFFSET 0) c ON true
 WHERE m.id = ANY ($1)`
 
 // beginning is what was read of a message.

@@ -133,3 +133,59 @@ func TestListOfWhatIsHeld(t *testing.T) {
 		t.Errorf("%d are set aside, want 20: %v", len(items), err)
 	}
 }
+
+// TestOldSnapshot: where a transaction that stays open keeps all rows that ever
+// were in the indexes, and few live, they are looked up all the same.
+func TestOldSnapshot(t *testing.T) {
+	server := pgspooltest.Start(t, &pgspooltest.ServerOptions{Settings: map[string]string{
+		"autovacuum": "off", "fsync": "off",
+	}})
+	url := server.Database(t)
+	s, pool := few(t, url, 3)
+	holder := connect(t, url)
+	tx, err := holder.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	ok(t, err)
+	defer tx.Rollback(context.WithoutCancel(t.Context()))
+	_, err = tx.Exec(t.Context(), "SELECT FROM postern.delivery")
+	ok(t, err)
+	statements(t, pool, strings.ReplaceAll(growText, "200000", "50000"),
+		"DELETE FROM postern.delivery WHERE route = 'b'",
+		"DELETE FROM postern.message WHERE size = 5", "DELETE FROM postern.chunk WHERE n = 0",
+		"VACUUM ANALYZE postern.delivery, postern.message, postern.chunk")
+	for range 20 {
+		life(t, s)
+	}
+	ok(t, s.Close())
+	pool.Close() // which tells the statistics of its sessions
+	var read int64
+	for range 100 {
+		err = holder.QueryRow(t.Context(), `SELECT coalesce(sum(idx_tup_read), 0)::bigint
+			FROM pg_stat_user_indexes WHERE indexrelname IN (
+				'delivery_pkey', 'message_pkey', 'chunk_pkey')`).Scan(&read)
+		if ok(t, err); read > 0 {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if read == 0 || read > 20_000 {
+		t.Errorf("%d rows of indexes were read for 20 messages", read)
+	}
+}
+
+// TestNextOfKey: what waits next is looked for in the index of what waits, also
+// where the planner thinks otherwise: in that of what is leased an old snapshot
+// keeps all that ever was.
+func TestNextOfKey(t *testing.T) {
+	s, pool := few(t, server.Database(t), 3)
+	statements(t, pool, strings.ReplaceAll(growText, "200000", "20000"),
+		"ANALYZE postern.delivery", "DROP INDEX postern.delivery_waiting")
+	rows, err := pool.Query(t.Context(), "EXPLAIN "+s.NextText(),
+		[]int64{7}, []time.Time{time.Now()})
+	ok(t, err)
+	plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	ok(t, err)
+	next, _, _ := strings.Cut(strings.Join(plan, "\n"), "SubPlan 2")
+	if strings.Contains(next, "delivery_key") {
+		t.Errorf("it may be looked for so:\n%s", next)
+	}
+}

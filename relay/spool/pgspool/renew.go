@@ -12,11 +12,12 @@ import (
 // heldText finds leases in the order in which everybody locks them.
 const heldText = `
 WITH h AS MATERIALIZED (
-	SELECT d.id, d.seq, t.ord FROM unnest($1::uuid[], $2::int[], $3::bigint[])
-		WITH ORDINALITY AS t (id, seq, token, ord)
-	JOIN @delivery d ON d.id = t.id AND d.seq = t.seq AND d.token = t.token
-	WHERE t.token <> 0 AND d.id = ANY ($1::uuid[])
-	ORDER BY d.id, d.seq FOR UPDATE OF d)
+	SELECT t.id, t.seq, t.ord FROM (
+		SELECT * FROM unnest($1::uuid[], $2::int[], $3::bigint[])
+			WITH ORDINALITY AS t (id, seq, token, ord)
+		WHERE token <> 0 ORDER BY id, seq) t
+	CROSS JOIN LATERAL (
+		SELECT FROM @delivery WHERE id = t.id AND seq = t.seq AND token = t.token FOR UPDATE) d)
 `
 
 const renewText = heldText + `

@@ -10,16 +10,20 @@ import (
 )
 
 // lockText locks the deliveries that are to be settled, in the order in which
-// everybody locks them. Those with another token are not among them. The list
-// of ids, here and below, leaves the planner no choice but to look each up: of
-// few rows it would read the whole index, which an old snapshot keeps full.
+// everybody locks them. Those with another token are not among them.
+//
+// The planner has no choice but to look each row up, here and below: a table
+// with few rows it would rather read whole, and an old snapshot keeps all that
+// were ever in its index.
 const lockText = `
 SELECT t.ord, coalesce(m.parts, 0), coalesce(m.size, 0)
-FROM unnest($1::uuid[], $2::int[], $3::bigint[]) WITH ORDINALITY AS t (id, seq, token, ord)
-JOIN @delivery d ON d.id = t.id AND d.seq = t.seq AND d.token = t.token
-LEFT JOIN @message m ON m.id = t.id
-WHERE t.token <> 0 AND d.id = ANY ($1::uuid[])
-ORDER BY d.id, d.seq FOR UPDATE OF d`
+FROM (
+	SELECT * FROM unnest($1::uuid[], $2::int[], $3::bigint[])
+		WITH ORDINALITY AS t (id, seq, token, ord)
+	WHERE token <> 0 ORDER BY id, seq) t
+CROSS JOIN LATERAL (
+	SELECT FROM @delivery WHERE id = t.id AND seq = t.seq AND token = t.token FOR UPDATE) d
+LEFT JOIN LATERAL (SELECT parts, size FROM @message WHERE id = t.id OFFSET 0) m ON true`
 
 // finished are deliveries without recipients left, and their messages.
 type finished struct {
@@ -160,8 +164,10 @@ func (d *deferred) add(s *spool.Settlement, now time.Time) {
 
 const finishText = `
 WITH d AS (
-	DELETE FROM @delivery d USING unnest($1::uuid[], $2::int[]) AS t (id, seq)
-	WHERE d.id = t.id AND d.seq = t.seq AND d.id = ANY ($1::uuid[])),
+	DELETE FROM @delivery WHERE ctid = ANY (ARRAY (
+		SELECT d.ctid FROM unnest($1::uuid[], $2::int[]) AS t (id, seq)
+		CROSS JOIN LATERAL (
+			SELECT ctid FROM @delivery WHERE id = t.id AND seq = t.seq OFFSET 0) d))),
 c AS (DELETE FROM @chunk WHERE id = ANY ($3::uuid[]))
 DELETE FROM @message WHERE id = ANY ($3::uuid[])`
 
@@ -173,7 +179,8 @@ UPDATE @delivery d SET
 FROM unnest($1::uuid[], $2::int[], $3::int[], $4::timestamptz[], $5::bool[], $6::bytea[],
 	$7::bigint[], $8::bytea[], $9::bytea[], $10::bytea[])
 	AS t (id, seq, attempts, due, held, rcpt, key, route, domain, stream)
-WHERE d.id = t.id AND d.seq = t.seq AND d.id = ANY ($1::uuid[])
+CROSS JOIN LATERAL (SELECT ctid FROM @delivery WHERE id = t.id AND seq = t.seq OFFSET 0) x
+WHERE d.ctid = x.ctid
 RETURNING d.route, d.domain, d.stream, d.at, d.held`
 
 // settle ends the leases.
@@ -228,9 +235,9 @@ func (t *transaction) lockMessages(ctx context.Context) error {
 const dropText = `
 WITH m AS (
 	DELETE FROM @message m WHERE id = ANY ($1::uuid[])
-		AND NOT EXISTS (SELECT FROM @delivery d WHERE d.id = m.id)
+		AND NOT EXISTS (SELECT FROM @delivery d WHERE d.id = m.id AND d.id = ANY ($1::uuid[]))
 	RETURNING id, size),
-c AS (DELETE FROM @chunk c USING m WHERE c.id = m.id)
+c AS (DELETE FROM @chunk WHERE id = ANY (ARRAY (SELECT id FROM m)))
 SELECT count(*), coalesce(sum(size), 0)::bigint FROM m`
 
 // dropMessages forgets messages of several deliveries that have none left.

@@ -53,7 +53,7 @@ func (s *Store) unstage(id spool.ID) {
 
 const unstageText = `
 WITH gone AS (DELETE FROM @staged WHERE id = ANY ($1::uuid[]) RETURNING id)
-DELETE FROM @chunk c USING gone WHERE c.id = gone.id`
+DELETE FROM @chunk WHERE id = ANY (ARRAY (SELECT id FROM gone))`
 
 // takeStaged takes what was staged out of the reach of the sweep. A step whose
 // content the sweep has had is left out.
@@ -96,6 +96,7 @@ func (t *transaction) nameStaged(ctx context.Context) error {
 		return nil
 	}
 	_, err := t.exec(ctx, t.conn, "UPDATE @chunk c SET id = s.id FROM "+
-		"unnest($1::uuid[], $2::uuid[]) AS s (stage, id) WHERE c.id = s.stage", stages, ids)
+		"unnest($1::uuid[], $2::uuid[]) AS s (stage, id) "+
+		"WHERE c.id = s.stage AND c.id = ANY ($1::uuid[])", stages, ids)
 	return err
 }

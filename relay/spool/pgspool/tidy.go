@@ -120,7 +120,7 @@ WITH gone AS (
 		SELECT id FROM @staged WHERE since < @clock() - $1::interval LIMIT $2
 		FOR UPDATE SKIP LOCKED)
 	RETURNING id),
-content AS (DELETE FROM @chunk c USING gone WHERE c.id = gone.id)
+content AS (DELETE FROM @chunk WHERE id = ANY (ARRAY (SELECT id FROM gone)))
 SELECT count(*) FROM gone`
 
 // sweepText forgets rows of a table that have ended.
