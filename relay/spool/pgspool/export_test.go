@@ -55,5 +55,8 @@ func ListText(q spool.Query) (text string, args []any) {
 	return schemaName("postern").in(itemText + text), args
 }
 
+// LeaseText leases due rows of keys.
+func (s *Store) LeaseText() string { return s.in(leaseText) }
+
 // NextText tells when keys have the next row: of digests, from times on.
 func (s *Store) NextText() string { return s.in(nextText) }

@@ -24,16 +24,18 @@ const (
 // leaseText leases due rows of some keys. The lease stands in the row that is
 // locked: who reads the row next sees it. The planner is given no choice but
 // the index on key and at, and to go from there to the rows. One that has
-// changed since the statement began is left for the next.
+// changed since the statement began is left for the next. Rows are not compared
+// as in (key, at) <= (…): the server goes on behind the end of that, up to the
+// end of the key, where an old snapshot keeps the ends of all leases.
 const leaseText = `
 WITH want AS (
 	SELECT * FROM unnest($1::bigint[], $2::timestamptz[]) WITH ORDINALITY AS w (key, floor, ord)),
 found AS MATERIALIZED (
 	SELECT w.ord, x.* FROM want w CROSS JOIN LATERAL (
 		SELECT d.ctid AS row, d.id, d.seq, d.due FROM @delivery d
-		WHERE (d.key, d.at) > (w.key, w.floor) AND (d.key, d.at) <= (w.key, @clock())
+		WHERE d.key = w.key AND d.at > w.floor AND d.at <= @clock()
 			AND NOT d.held AND d.due <= @clock()
-		ORDER BY d.key, d.at LIMIT $3 FOR UPDATE SKIP LOCKED) x
+		ORDER BY d.at LIMIT $3 FOR UPDATE SKIP LOCKED) x
 	ORDER BY x.due, x.id, x.seq LIMIT $4),
 chosen AS (SELECT f.*, row_number() OVER (ORDER BY due, id, seq) AS i FROM found f),
 leased AS (
@@ -53,13 +55,13 @@ ORDER BY l.i`
 const nextText = `
 SELECT least(
 	(SELECT d.at FROM @delivery d
-	WHERE (d.key, d.at) > (w.key, w.floor) AND d.key <= w.key
+	WHERE d.key = w.key AND d.at > w.floor
 		AND CASE WHEN d.held THEN 1 ELSE d.token END = 0
-	ORDER BY d.key, d.at LIMIT 1),
+	ORDER BY d.at LIMIT 1),
 	(SELECT d.at FROM @delivery d
-	WHERE (d.key, d.at) > (w.key, w.floor) AND (d.key, d.at) <= (w.key, @clock())
+	WHERE d.key = w.key AND d.at > w.floor AND d.at <= @clock()
 		AND NOT d.held AND d.due <= @clock()
-	ORDER BY d.key, d.at LIMIT 1))
+	ORDER BY d.at LIMIT 1))
 FROM unnest($1::bigint[], $2::timestamptz[]) WITH ORDINALITY AS w (key, floor, ord)
 ORDER BY w.ord`
 
@@ -83,7 +85,8 @@ func (s *Store) Lease(ctx context.Context, q spool.LeaseRequest) (spool.Leased, 
 		}
 		// More keys than there is room, so that what was due first is among
 		// them where leases have ended.
-		list := s.ready.pick(w, min(2*room+8, leaseKeys), before)
+		most := min(2*room+8, leaseKeys)
+		list := s.ready.pick(w, most, before)
 		if len(list) == 0 {
 			break
 		}
@@ -91,6 +94,9 @@ func (s *Store) Lease(ctx context.Context, q spool.LeaseRequest) (spool.Leased, 
 		out.Leases = append(out.Leases, leases...)
 		if err != nil {
 			return spool.Leased{}, s.unlease(out, failure(err))
+		}
+		if len(list) < most { // those that are due since are for the next Lease
+			break
 		}
 	}
 	if err := caller.Err(); err != nil {

@@ -67,7 +67,9 @@ func TestNextVersionOfSchema(t *testing.T) {
 func TestSchemaOfAVersionBefore(t *testing.T) {
 	undo := []string{ // from the newest version on
 		`DROP INDEX postern.delivery_held; DROP INDEX postern.delivery_waiting;
-		CREATE INDEX delivery_next ON postern.delivery (key, at) WHERE NOT held AND token = 0`,
+		DROP INDEX postern.delivery_due;
+		CREATE INDEX delivery_next ON postern.delivery (key, at) WHERE NOT held AND token = 0;
+		CREATE INDEX delivery_at ON postern.delivery (at) WHERE NOT held`,
 		"ALTER TABLE postern.chunk RESET (toast_tuple_target)",
 	}
 	for n := range undo {

@@ -172,6 +172,43 @@ func TestOldSnapshot(t *testing.T) {
 	}
 }
 
+// TestEndsOfLeases: what an old snapshot keeps of leases that would have ended
+// later costs no lease anything.
+func TestEndsOfLeases(t *testing.T) {
+	url := server.Database(t)
+	s, pool := few(t, url, 3)
+	holder := connect(t, url)
+	tx, err := holder.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	ok(t, err)
+	defer tx.Rollback(context.WithoutCancel(t.Context()))
+	_, err = tx.Exec(t.Context(), "SELECT FROM postern.delivery")
+	ok(t, err)
+	one := strings.NewReplacer("200000", "20000", "i % 1000 + 5", "7", "now(), now()",
+		"now() + i * interval '1 s', now()", "false, 0,", "false, 1,").Replace(growText)
+	statements(t, pool, one, "DELETE FROM postern.delivery")
+	for _, q := range []struct {
+		text string
+		args []any
+	}{
+		{s.LeaseText(), []any{
+			[]int64{7}, []time.Time{time.Now()}, 10, 10, []int64{1}, time.Minute,
+		}},
+		{s.NextText(), []any{[]int64{7}, []time.Time{time.Now()}}},
+	} {
+		var plan []struct {
+			Plan struct {
+				Hit  int `json:"Shared Hit Blocks"`
+				Read int `json:"Shared Read Blocks"`
+			}
+		}
+		text := "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + q.text
+		ok(t, pool.QueryRow(t.Context(), text, q.args...).Scan(&plan))
+		if n := plan[0].Plan.Hit + plan[0].Plan.Read; n == 0 || n > 20 {
+			t.Errorf("%d pages are read by\n%s", n, q.text)
+		}
+	}
+}
+
 // TestNextOfKey: what waits next is looked for in the index of what waits, also
 // where the planner thinks otherwise: in that of what is leased an old snapshot
 // keeps all that ever was.
