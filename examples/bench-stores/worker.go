@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -11,7 +12,7 @@ import (
 )
 
 const (
-	places = 200                   // deliveries under way
+	places = 1000                  // deliveries under way; River has as many workers
 	gather = 10 * time.Millisecond // between two looks at the queue
 )
 
@@ -115,7 +116,7 @@ func (w *worker) deliver(ctx context.Context, l *spool.Lease) {
 
 // attempt reads the content and settles.
 func (w *worker) attempt(ctx context.Context, l *spool.Lease) error {
-	r, err := w.store.Open(ctx, l.Message.ID)
+	r, err := w.open(ctx, l.Message.ID)
 	if err != nil {
 		return err
 	}
@@ -126,4 +127,14 @@ func (w *worker) attempt(ctx context.Context, l *spool.Lease) error {
 	return w.store.Settle(ctx, spool.Settlement{
 		ID: l.Delivery.ID, Token: l.Token, Events: w.mail.event(),
 	})
+}
+
+// open takes the content from memory where the store has it there.
+func (w *worker) open(ctx context.Context, id spool.ID) (io.ReadCloser, error) {
+	if r, ok := w.store.(spool.Recaller); ok {
+		if content := r.Recall(id); content != nil {
+			return io.NopCloser(bytes.NewReader(content)), nil
+		}
+	}
+	return w.store.Open(ctx, id)
 }

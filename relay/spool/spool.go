@@ -276,6 +276,16 @@ type Waker interface {
 	Wake() <-chan struct{}
 }
 
+// Recaller is an optional interface of a Store that has to ask elsewhere for
+// content, and keeps in memory what was committed to it last.
+type Recaller interface {
+	// Recall returns the content of a message as it was committed, or nil if
+	// it is not in memory: then Open reads it. It is for whoever has a lease of
+	// the message, as the store does not ask whether there is one. The content
+	// is not to be written to.
+	Recall(id ID) []byte
+}
+
 // Gauge is an optional interface of a Store that knows how much room is left.
 type Gauge interface {
 	// Free returns the bytes that can still be written.

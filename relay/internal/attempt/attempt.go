@@ -126,7 +126,7 @@ func (d *Deliverer) attemptOf(
 		Message:    l.Message,
 		Recipients: l.Delivery.Recipients,
 		Open: func(ctx context.Context) (io.ReadCloser, error) {
-			return d.cfg.Store.Open(ctx, l.Message.ID)
+			return open(ctx, d.cfg.Store, l.Message.ID)
 		},
 		Sender: lent,
 	}, lent

@@ -24,9 +24,9 @@ const (
 // leaseText leases due rows of some keys. The lease stands in the row that is
 // locked: who reads the row next sees it. The planner is given no choice but
 // the index on key and at, and to go from there to the rows. One that has
-// changed since the statement began is left for the next. Rows are not compared
-// as in (key, at) <= (…): the server goes on behind the end of that, up to the
-// end of the key, where an old snapshot keeps the ends of all leases.
+// changed since the statement began is left for the next. Rows are not
+// compared as in (key, at) <= (…): the server goes on behind the end of that,
+// up to the end of the key, where an old snapshot keeps the ends of all leases.
 const leaseText = `
 WITH want AS (
 	SELECT * FROM unnest($1::bigint[], $2::timestamptz[]) WITH ORDINALITY AS w (key, floor, ord)),

@@ -18,6 +18,11 @@ type Options struct {
 	// NoMigrate leaves the schema to somebody else, such as goose with
 	// [Migrations]. Defaults to false: Open makes it and brings it up to date.
 	NoMigrate bool
+	// RecentBytes bounds the memory that keeps the content of messages
+	// committed last, in bytes: who delivers one soon need not read it from the
+	// database. Content longer than an eighth of it is not kept. Defaults to
+	// 16 MiB; negative keeps none.
+	RecentBytes int
 	// Logger receives what the store has to say. Defaults to one that discards.
 	Logger *slog.Logger
 }
@@ -25,6 +30,8 @@ type Options struct {
 const defaultSchema = "postern"
 
 func (o *Options) schema() string { return cmp.Or(o.Schema, defaultSchema) }
+
+func (o *Options) recentBytes() int { return max(cmp.Or(o.RecentBytes, 16<<20), 0) }
 
 func (o *Options) logger() *slog.Logger {
 	if o.Logger == nil {

@@ -31,6 +31,7 @@ type Store struct {
 
 	steps    steps
 	openings openings
+	recent   recent
 	buffers  sync.Pool // *[]byte, of writers
 	ready    *ready
 	watch    watcher
@@ -62,7 +63,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	s := &Store{
 		schemaName: schemaName(o.schema()), pool: pool, log: o.logger(), ready: newReady(),
 		watch: newWatcher(), sequencer: newSequencer(), waker: newWaker(),
-		mode: pool.Config().ConnConfig.DefaultQueryExecMode,
+		mode: pool.Config().ConnConfig.DefaultQueryExecMode, recent: recent{most: o.recentBytes()},
 	}
 	if s.batches = s.mode == pgx.QueryExecModeCacheStatement; !s.batches {
 		s.mode, s.poll = pgx.QueryExecModeCacheDescribe, true

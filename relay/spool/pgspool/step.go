@@ -42,6 +42,8 @@ type newMessage struct {
 	meta       []byte // nil: it is in its table already
 	size       int64
 	chunks     []chunk  // those that are not in their table yet
+	content    []byte   // all of it, where it is in memory
+	kept       bool     // content is, by others: it is not to be written to
 	stage      spool.ID // what others are under; zero if there are none
 	deliveries []spool.Delivery
 }

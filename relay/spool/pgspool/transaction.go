@@ -129,6 +129,12 @@ func (t *transaction) rollback(ctx context.Context) {
 
 // publish tells what was written.
 func (t *transaction) publish() {
+	t.live(func(_ int, s *step) {
+		if m := s.message; m != nil {
+			m.kept = t.recent.put(m.id, m.content)
+		}
+	})
+	t.recent.forget(t.finish.whole)
 	t.ready.add(t.due...)
 	for i, s := range t.steps {
 		if t.verdicts[i] == errAside {

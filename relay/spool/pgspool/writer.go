@@ -121,10 +121,12 @@ func (w *writer) commit(ctx context.Context, c *spool.Commit) error {
 		m.chunks = cut(m.chunks, w.next, w.buf, chunkBytes)
 	} else {
 		w.buf = slices.Insert(w.buf, 0, c.Prepend...)
-		m.chunks = rows(w.buf)
+		m.chunks, m.content = rows(w.buf), w.buf
 	}
 	err = w.store.do(ctx, t)
-	w.store.reuse(w.buf)
+	if !m.kept {
+		w.store.reuse(w.buf)
+	}
 	w.buf = nil
 	return err
 }
@@ -212,6 +214,7 @@ func (s *Store) Commit(ctx context.Context, p *spool.Prepared) error {
 	if err != nil {
 		return err
 	}
-	t.message.chunks = rows(slices.Concat(p.Commit.Prepend, p.Content))
+	t.message.content = slices.Concat(p.Commit.Prepend, p.Content)
+	t.message.chunks = rows(t.message.content)
 	return s.do(ctx, t)
 }

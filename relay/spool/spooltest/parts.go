@@ -14,12 +14,33 @@ func partCases() []testCase {
 			(*suite).wakerRelease},
 		{"Gauge", hasGauge, (*suite).gauge},
 		{"Committer", hasCommitter, (*suite).committer},
+		{"Recaller", hasRecaller, (*suite).recaller},
 	}
 }
 
 func hasWaker(s spool.Store) bool     { _, ok := s.(spool.Waker); return ok }
 func hasGauge(s spool.Store) bool     { _, ok := s.(spool.Gauge); return ok }
 func hasCommitter(s spool.Store) bool { _, ok := s.(spool.Committer); return ok }
+
+func hasRecaller(s spool.Store) bool { _, ok := s.(spool.Recaller); return ok }
+
+// recaller has in memory what it was told to keep, or nothing.
+func (s *suite) recaller() {
+	id := s.id()
+	s.ok(s.write(id, []byte("content")).Commit(s.Context(), spool.Commit{
+		Prepend: []byte("before "), Deliveries: []spool.Delivery{s.delivery("a", s.now)},
+	}))
+	for _, node := range s.nodes() {
+		if b := node.(spool.Recaller).Recall(id); b != nil && string(b) != "before content" {
+			s.Errorf("%q is recalled", b)
+		}
+		if b := node.(spool.Recaller).Recall(s.id()); b != nil {
+			s.Errorf("%q is recalled of no message", b)
+		}
+	}
+	s.finish(s.leaseN(spool.LeaseRequest{}, 1)[0])
+	s.gone(id)
+}
 
 // asleep forgets wakes that came before.
 func (s *suite) asleep() {
