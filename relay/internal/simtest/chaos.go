@@ -154,9 +154,7 @@ func (w *World) breakDisk(ctx context.Context) {
 	}
 	if w.kind == DiskFails {
 		// A store that cannot promise anything any more has to be opened anew.
-		w.history.trouble(0, now())
-		w.end(w.node(0))
-		w.begin(0)
+		w.anew(w.node(0))
 	}
 }
 
@@ -201,8 +199,15 @@ func (w *World) restart(context.Context) {
 	}
 	defer w.history.outage(time.Now())
 	w.history.count(Restart)
-	w.history.trouble(l.node, now())
+	w.anew(l)
+}
+
+// anew ends a process and begins another. What the one cannot end in good time
+// it gives up, and the other has it.
+func (w *World) anew(l *life) {
+	begun := time.Now()
 	w.end(l)
+	w.history.trouble(l.node, span{begun, time.Now()})
 	w.begin(l.node)
 }
 
