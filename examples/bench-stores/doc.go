@@ -26,7 +26,7 @@
 //
 // Needs Linux, PostgreSQL's programs and Debian's package postfix; Postfix
 // itself starts as root only. Everything lies in the folder for temporary
-// files: set TMPDIR to one on a real disk.
+// files: set TMPDIR to one on a real disk. Ten minutes of snapshot take 10 GB.
 //
 //	go run .                       # all scenarios but snapshot, 3 rounds
 //	go run . -quick                # a fiftieth of the messages, 1 round
