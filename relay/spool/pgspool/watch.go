@@ -213,7 +213,8 @@ func (s *Store) askDue(ctx context.Context, sql string, args ...any) (due []dueK
 // CASE is the condition of the index on at alone.
 const tickText = `
 SELECT route, domain, stream, min(at), false FROM @delivery
-WHERE CASE WHEN held THEN 1 ELSE 0 END = 0 AND at > $1 AND at <= $2 GROUP BY key, route, domain, stream LIMIT $3`
+WHERE CASE WHEN held THEN 1 ELSE 0 END = 0 AND at > $1 AND at <= $2
+GROUP BY key, route, domain, stream LIMIT $3`
 
 // tick finds the keys of rows that have become due since the last tick, or were
 // written late.
