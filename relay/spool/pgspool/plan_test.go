@@ -134,6 +134,17 @@ func TestListOfWhatIsHeld(t *testing.T) {
 	}
 }
 
+// holdSnapshot has a transaction see a queue as it is now, until the test ends:
+// the indexes keep all rows that are in them from now on.
+func holdSnapshot(t *testing.T, url string) {
+	t.Helper()
+	tx, err := connect(t, url).BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	ok(t, err)
+	t.Cleanup(func() { tx.Rollback(context.WithoutCancel(t.Context())) })
+	_, err = tx.Exec(t.Context(), "SELECT FROM postern.delivery")
+	ok(t, err)
+}
+
 // TestOldSnapshot: where a transaction that stays open keeps all rows that ever
 // were in the indexes, and few live, they are looked up all the same.
 func TestOldSnapshot(t *testing.T) {
@@ -142,12 +153,7 @@ func TestOldSnapshot(t *testing.T) {
 	}})
 	url := server.Database(t)
 	s, pool := few(t, url, 3)
-	holder := connect(t, url)
-	tx, err := holder.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
-	ok(t, err)
-	defer tx.Rollback(context.WithoutCancel(t.Context()))
-	_, err = tx.Exec(t.Context(), "SELECT FROM postern.delivery")
-	ok(t, err)
+	holdSnapshot(t, url)
 	statements(t, pool, strings.ReplaceAll(growText, "200000", "50000"),
 		"DELETE FROM postern.delivery WHERE route = 'b'",
 		"DELETE FROM postern.message WHERE size = 5", "DELETE FROM postern.chunk WHERE n = 0",
@@ -157,9 +163,10 @@ func TestOldSnapshot(t *testing.T) {
 	}
 	ok(t, s.Close())
 	pool.Close() // which tells the statistics of its sessions
+	counts := connect(t, url)
 	var read int64
 	for range 100 {
-		err = holder.QueryRow(t.Context(), `SELECT coalesce(sum(idx_tup_read), 0)::bigint
+		err := counts.QueryRow(t.Context(), `SELECT coalesce(sum(idx_tup_read), 0)::bigint
 			FROM pg_stat_user_indexes WHERE indexrelname IN (
 				'delivery_pkey', 'message_pkey', 'chunk_pkey')`).Scan(&read)
 		if ok(t, err); read > 0 {
@@ -177,12 +184,7 @@ func TestOldSnapshot(t *testing.T) {
 func TestEndsOfLeases(t *testing.T) {
 	url := server.Database(t)
 	s, pool := few(t, url, 3)
-	holder := connect(t, url)
-	tx, err := holder.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
-	ok(t, err)
-	defer tx.Rollback(context.WithoutCancel(t.Context()))
-	_, err = tx.Exec(t.Context(), "SELECT FROM postern.delivery")
-	ok(t, err)
+	holdSnapshot(t, url)
 	one := strings.NewReplacer("200000", "20000", "i % 1000 + 5", "7", "now(), now()",
 		"now() + i * interval '1 s', now()", "false, 0,", "false, 1,").Replace(growText)
 	statements(t, pool, one, "DELETE FROM postern.delivery")
