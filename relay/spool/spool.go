@@ -282,7 +282,7 @@ type Recaller interface {
 	// Recall returns the content of a message as it was committed, or nil if
 	// it is not in memory: then Open reads it. It is for whoever has a lease of
 	// the message, as the store does not ask whether there is one. The content
-	// is not to be written to.
+	// is not to be written to. It may be called at once by many.
 	Recall(id ID) []byte
 }
 

@@ -10,7 +10,8 @@ import (
 var _ spool.Recaller = (*Store)(nil)
 
 // Recall returns the content of a message that this store has committed a short
-// while ago.
+// while ago, as far as [Options].RecentBytes reach, and nil of any other. It
+// never asks the server.
 func (s *Store) Recall(id spool.ID) []byte { return s.recent.get(id) }
 
 // recent keeps the content of messages that this store has committed last: most
