@@ -15,11 +15,13 @@ const (
 	groupSteps = 256     // written in one transaction, at most
 	groupBytes = 4 << 20 // of content in one transaction, about
 
-	// While another committer is at work, steps gather until there are so many,
-	// or the first of them has waited so long: a transaction costs as much as
-	// ten steps, however few are in it.
+	// Steps gather until there are so many, or the first of them has waited so
+	// long: a transaction costs as much as ten steps, however few are in it.
+	// While no committer is at work, as many are enough as were in the group
+	// before, and any number if those were few.
 	gatherSteps = 64
-	gatherTime  = 5 * time.Millisecond
+	gatherTime  = 8 * time.Millisecond
+	gatherFew   = 8
 )
 
 // step is what is written as a whole, or not at all: a commit, with or without
@@ -72,6 +74,7 @@ type steps struct {
 	list   []*step
 	since  time.Time // when the first of the list came
 	atWork int       // committers
+	before int       // steps in the group that was taken last
 	ending bool
 }
 
@@ -108,15 +111,25 @@ func (q *steps) add(t *step) error {
 // at again when it has gathered for long enough.
 func (q *steps) first() {
 	q.since = time.Now()
-	if q.atWork > 0 {
+	if q.atWork > 0 || q.enough() > 1 {
 		time.AfterFunc(gatherTime, q.more.Signal)
 	}
 }
 
 // ripe reports whether a committer is to take a group now.
 func (q *steps) ripe() bool {
-	return q.ending || q.atWork == 0 || len(q.list) >= gatherSteps ||
-		time.Since(q.since) >= gatherTime
+	return q.ending || len(q.list) >= q.enough() || time.Since(q.since) >= gatherTime
+}
+
+// enough is how many steps a committer does not let wait.
+func (q *steps) enough() int {
+	switch {
+	case q.atWork > 0:
+		return gatherSteps
+	case q.before < gatherFew:
+		return 1
+	}
+	return min(q.before, gatherSteps)
 }
 
 // remove takes a step back, unless a committer has it.
@@ -157,6 +170,7 @@ func (q *steps) wrote() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.atWork--
+	q.more.Signal()
 }
 
 // cut takes a group from the front of the list.
@@ -172,6 +186,7 @@ func (q *steps) cut() (group []*step) {
 		group = append(group, t)
 		bytes += t.size()
 	}
+	q.before = len(group)
 	if q.list = append(q.list[:0:0], q.list[n:]...); len(q.list) > 0 {
 		q.first()
 	}
