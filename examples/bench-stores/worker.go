@@ -14,6 +14,7 @@ import (
 const (
 	places = 1000                  // deliveries under way; River has as many workers
 	gather = 10 * time.Millisecond // between two looks at the queue
+	ttl    = 2 * time.Minute       // of a lease
 )
 
 // worker leases, reads and settles, as the relay does.
@@ -22,6 +23,8 @@ type worker struct {
 	mail   *mail
 	free   chan struct{} // tokens of free places
 	leased func(d time.Duration, n int)
+	// expecter leases what it commits, if the store can.
+	expecter spool.Expecter
 
 	mu      sync.Mutex
 	settled int
@@ -35,6 +38,7 @@ func newWorker(s spool.Store, m *mail) *worker {
 		store: s, mail: m, free: make(chan struct{}, places),
 		leased: func(time.Duration, int) {}, done: make(chan struct{}),
 	}
+	w.expecter, _ = s.(spool.Expecter)
 	for range places {
 		w.free <- struct{}{}
 	}
@@ -72,12 +76,16 @@ func (w *worker) fill(ctx context.Context) (time.Duration, error) {
 		return gather, nil
 	}
 	begin := time.Now()
-	got, err := w.store.Lease(ctx, spool.LeaseRequest{Max: free, TTL: 2 * time.Minute})
+	got, err := w.store.Lease(ctx, spool.LeaseRequest{Max: free, TTL: ttl})
 	if err != nil {
 		return 0, err
 	}
 	w.leased(time.Since(begin), len(got.Leases))
 	w.give(free - len(got.Leases))
+	if w.expecter != nil {
+		n := free - len(got.Leases)
+		w.expecter.Expect(spool.Expected{Max: n, TTL: ttl, Others: n})
+	}
 	for i := range got.Leases {
 		go w.deliver(ctx, &got.Leases[i])
 	}

@@ -276,6 +276,37 @@ type Waker interface {
 	Wake() <-chan struct{}
 }
 
+// Expecter is an optional interface of a Store for which a lease is a step that
+// costs as much as a commit: it can do both in one.
+type Expecter interface {
+	// Expect tells what the caller is ready to lease of what is committed to
+	// this store from now on, until the next call of Expect. The store may
+	// lease it in the step that commits it, and hands it out in the next Lease
+	// that wants it. It wakes who waits for that, as Waker does. What is not
+	// asked for within a second goes back to the others.
+	//
+	// Only what is due is leased so, and nothing that would go before others of
+	// its key. The store keeps e; it is not to be written to.
+	Expect(e Expected)
+}
+
+// Expected are deliveries that somebody is ready to lease. The zero value is
+// none.
+type Expected struct {
+	// Max is the greatest number, with those that were leased so before and
+	// wait for Lease.
+	Max int
+	// TTL is as in LeaseRequest.
+	TTL time.Duration
+	// Keys tells how many of a key, each stream for itself. They have no
+	// Stream here.
+	Keys map[Key]int
+	// Others is how many of each key that Keys has not, each stream for itself.
+	Others int
+	// NotRoutes and NotStreams are as in LeaseRequest.
+	NotRoutes, NotStreams []string
+}
+
 // Recaller is an optional interface of a Store that has to ask elsewhere for
 // content, and keeps in memory what was committed to it last.
 type Recaller interface {

@@ -18,7 +18,9 @@ func (s *Scheduler) fill(ctx, work context.Context) {
 	s.pace.next = time.Now().Add(wait)
 	if s.failed {
 		s.pace.rest(s.pace.next)
+		return
 	}
+	s.expect(time.Now())
 }
 
 // noteDry notes a site that was passed over and can take more now.
@@ -67,6 +69,7 @@ func (s *Scheduler) fillDry(ctx, work context.Context) {
 	for r, n := range got {
 		r.skipped = n >= request.MaxPerKey // or nothing more is due
 	}
+	s.expect(time.Now())
 	if leased.Wait >= 0 {
 		s.pace.soon(max(leased.Wait+time.Millisecond, s.pace.gather()))
 	}

@@ -14,22 +14,24 @@ import (
 // Scheduler hands deliveries to workers.
 type Scheduler struct {
 	desk
-	cfg    Config
-	wake   chan struct{}
-	limit  atomic.Bool // RouteLimit has changed
-	done   chan finished
-	leases *leases
-	back   returns
-	places places
-	sites  sites
-	others elsewhere
-	asked  time.Time // when the store was last asked
-	lanes  lanes     // deliveries waiting
-	ahead  []*site   // those that they wait for
-	dry    []*site   // those that were passed over and can take more
-	dryFor time.Time // since when
-	gone   []*site   // scratch for startWaiting
-	sweep  sweep
+	cfg      Config
+	wake     chan struct{}
+	limit    atomic.Bool // RouteLimit has changed
+	done     chan finished
+	leases   *leases
+	back     returns
+	places   places
+	sites    sites
+	others   elsewhere
+	asked    time.Time      // when the store was last asked
+	expecter spool.Expecter // the store, if it is one
+	expected time.Time      // when it was last told what is expected
+	lanes    lanes          // deliveries waiting
+	ahead    []*site        // those that they wait for
+	dry      []*site        // those that were passed over and can take more
+	dryFor   time.Time      // since when
+	gone     []*site        // scratch for startWaiting
+	sweep    sweep
 	// resting are deliveries that throttles keep back.
 	resting resting
 	pace    pace
@@ -63,6 +65,7 @@ func New(cfg Config) *Scheduler {
 		pace:   paceOf(b.open),
 	}
 	s.sites = sitesOf(&s.cfg)
+	s.expecter, _ = cfg.Store.(spool.Expecter)
 	return s
 }
 
@@ -113,6 +116,7 @@ func (s *Scheduler) Run(ctx, work context.Context) {
 		}
 	}
 	s.runs.Store(false)
+	s.expectNothing()
 	s.windDown()
 }
 
@@ -224,7 +228,9 @@ func (s *Scheduler) lease(ctx context.Context, r spool.LeaseRequest) (spool.Leas
 		leased, err = s.cfg.Store.Lease(ctx, r)
 		s.pace.called(time.Since(s.asked))
 	}
-	s.failed = err != nil
+	if s.failed = err != nil; s.failed {
+		s.expectNothing()
+	}
 	if err != nil && ctx.Err() == nil {
 		s.cfg.Logger.Error("spool does not lease", logkey.Err, err)
 	}

@@ -166,6 +166,7 @@ func (c *committer) write(ctx context.Context, group []*step) error {
 		committer: c, conn: conn, steps: group, verdicts: make([]error, len(group)),
 		held: make([][]heldRow, len(group)),
 	}
+	defer func() { t.handed.giveUp(t.leased) }()
 	if err := t.run(ctx); err != nil {
 		t.rollback(ctx)
 		return err

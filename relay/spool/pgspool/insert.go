@@ -80,7 +80,7 @@ func (t *transaction) copyMessages(ctx context.Context) (err error) {
 			chunks.addChunk(m.id, &m.chunks[i])
 		}
 		for i := range m.deliveries {
-			t.addDelivery(deliveries, m.id, i, &m.deliveries[i])
+			t.addDelivery(deliveries, m, i, &m.deliveries[i])
 		}
 		t.totals.Messages++
 		t.totals.Bytes += m.size
@@ -121,9 +121,9 @@ func (r *copyRows) addChunk(id spool.ID, c *chunk) {
 }
 
 // addDelivery writes a delivery; it can be handed out when it is due, and not
-// before now.
-func (t *transaction) addDelivery(r *copyRows, id spool.ID, seq int, d *spool.Delivery) {
-	due := kept(d.Due)
+// before now. One that is expected is leased.
+func (t *transaction) addDelivery(r *copyRows, m *newMessage, seq int, d *spool.Delivery) {
+	key, due := digest(d.Key), kept(d.Due)
 	if due.IsZero() {
 		due = t.now
 	}
@@ -131,10 +131,21 @@ func (t *transaction) addDelivery(r *copyRows, id spool.ID, seq int, d *spool.De
 	if at.Before(t.now) {
 		at = t.now
 	}
+	var token int64
+	rcpt := appendRecipients(nil, d.Recipients, d.Crashes)
+	if ttl, ok := t.expected(m, d, key, due); ok {
+		token, at = tokens(1)[0], t.now.Add(ttl+handLimit)
+		t.leased = append(t.leased, &handedRow{
+			deliveryRow: rowOf(m, seq, d, due, token, rcpt),
+			key:         d.Key, digest: key, ttl: ttl, until: t.begun.Add(handLimit),
+		})
+	} else if !d.Held {
+		t.due = append(t.due, dueKey{key: d.Key, at: at})
+	}
 	r.begin(13)
-	r.bytes(id[:])
+	r.bytes(m.id[:])
 	r.int32(int32(seq))
-	r.int64(digest(d.Key))
+	r.int64(key)
 	r.text(d.Key.Route)
 	r.text(d.Key.Domain)
 	r.text(d.Key.Stream)
@@ -143,11 +154,31 @@ func (t *transaction) addDelivery(r *copyRows, id spool.ID, seq int, d *spool.De
 	r.time(d.Expires)
 	r.int32(number(d.Attempts))
 	r.bool(d.Held)
-	r.int64(0)
-	r.bytes(appendRecipients(nil, d.Recipients, d.Crashes))
-	if !d.Held {
-		t.due = append(t.due, dueKey{key: d.Key, at: at})
+	r.int64(token)
+	r.bytes(rcpt)
+}
+
+// rowOf is a delivery as it is read back.
+func rowOf(
+	m *newMessage, seq int, d *spool.Delivery, due time.Time, token int64, rcpt []byte,
+) deliveryRow {
+	row := deliveryRow{
+		id: m.id, seq: int32(seq), attempts: number(d.Attempts),
+		route: []byte(d.Key.Route), domain: []byte(d.Key.Domain), stream: []byte(d.Key.Stream),
+		due: stored(due), held: d.Held, token: token, rcpt: rcpt, meta: m.meta, size: &m.size,
 	}
+	if expires := stored(d.Expires); !expires.IsZero() {
+		row.expires = &expires
+	}
+	return row
+}
+
+// stored is a time as the server gives it back.
+func stored(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return time.UnixMicro(kept(t).UnixMicro())
 }
 
 // number is what is kept of a count.

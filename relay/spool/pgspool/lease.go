@@ -102,10 +102,15 @@ func (s *Store) Lease(ctx context.Context, q spool.LeaseRequest) (spool.Leased, 
 	if err := caller.Err(); err != nil {
 		return spool.Leased{}, s.unlease(out, err)
 	}
+	s.handed.used(len(out.Leases))
+	s.handed.take(&q, w, &out, s.ready.idle)
 	slices.SortStableFunc(out.Leases, func(a, b spool.Lease) int {
 		return a.Delivery.Due.Compare(b.Delivery.Due)
 	})
-	out.Wait = s.ready.wait(w)
+	// What is handed over from now on wakes whom is told to wait.
+	if out.Wait = s.ready.wait(w); s.handed.has(&q, w) {
+		out.Wait = 0
+	}
 	return out, nil
 }
 

@@ -34,6 +34,7 @@ type Store struct {
 	recent   recent
 	buffers  sync.Pool // *[]byte, of writers
 	ready    *ready
+	handed   handed
 	watch    watcher
 	teller   teller
 	waker    *waker
@@ -110,8 +111,12 @@ func (s *Store) Close() error {
 	if s.steps.close() {
 		s.watch.end()
 		s.cancel()
+		s.handed.end()
 		late := time.AfterFunc(closeLimit, s.giveUp)
 		s.tasks.Wait()
+		if err := s.giveBackAll(s.work); err != nil {
+			s.log.Warn("leases were not given back", "err", err)
+		}
 		late.Stop()
 		s.giveUp()
 		s.ended()

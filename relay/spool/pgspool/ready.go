@@ -50,6 +50,7 @@ type readyKey struct {
 	open   time.Time // when it was looked at without a bound
 	noted  int       // how often it was noted
 	behind int       // and how often for a time that had passed for long
+	left   int       // rows that wait, as far as they were noted
 	index  int
 }
 
@@ -99,16 +100,59 @@ func (r *ready) note(d int64, key spool.Key, at time.Time) {
 		k.floor = at.Add(-time.Microsecond)
 	}
 	k.noted++
+	k.left++
 	if at.Before(r.now().Add(-late / 2)) {
 		k.behind++
 	}
-	if !r.told.IsZero() && at.Before(r.told) {
-		r.told = time.Time{}
-		select {
-		case r.wake <- struct{}{}:
-		default:
-		}
+	if at.Before(r.told) {
+		r.tell()
 	}
+}
+
+// rouse tells that there is something to lease.
+func (r *ready) rouse() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tell()
+}
+
+// tell wakes those whom Lease has told that nothing is due, for who has the
+// lock.
+func (r *ready) tell() {
+	if r.told.IsZero() {
+		return
+	}
+	r.told = time.Time{}
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// idle reports whether nothing of a key is known to wait.
+func (r *ready) idle(d int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waits(d) == nil
+}
+
+// waiting is how many of a key wait, as far as is known.
+func (r *ready) waiting(d int64) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if k := r.waits(d); k != nil {
+		return max(k.left, 1)
+	}
+	return 0
+}
+
+// waits is a key of which something waits, nil if nothing is known to, for who
+// has the lock.
+func (r *ready) waits(d int64) *readyKey {
+	if k := r.keys[d]; k != nil && !k.at.After(r.now()) {
+		return k
+	}
+	return nil
 }
 
 // forgetLater makes room for a key that is due at a time: a leaf of the heap
@@ -226,6 +270,9 @@ func (r *ready) learn(list []*asked, now time.Time) {
 		locked := a.all && !a.next.IsZero() && !a.next.After(now)
 		if !locked && k.behind == a.behind {
 			k.floor = a.bound(now)
+		}
+		if k.left = max(k.left-a.got, 0); a.all && !locked && k.noted == a.noted {
+			k.left = 0
 		}
 		switch {
 		case k.noted != a.noted: // something has come meanwhile: ask again

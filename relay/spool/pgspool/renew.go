@@ -71,9 +71,18 @@ func (s *Store) Return(ctx context.Context, wait time.Duration, held []spool.Hel
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
+	return failure(s.back(ctx, wait, held))
+}
+
+// back gives leases back, and tells other processes of what is due at once.
+func (s *Store) back(ctx context.Context, wait time.Duration, held []spool.Held) error {
 	due, err := s.askDue(ctx, returnText, heldArgs(held, max(wait, 0))...)
-	if err == nil {
-		s.ready.add(due...)
+	if err != nil {
+		return err
 	}
-	return failure(err)
+	s.ready.add(due...)
+	if len(due) > 0 && wait <= 0 && s.teller.now(due[0].at, false, s.notifyLater) {
+		s.notifyLater(due[0].at, false)
+	}
+	return nil
 }

@@ -40,16 +40,18 @@ type transaction struct {
 	*committer
 	conn     *pgxpool.Conn
 	steps    []*step
-	verdicts []error // of the steps: nil for those that are written
-	now      time.Time
+	verdicts []error   // of the steps: nil for those that are written
+	begun    time.Time // by our clock
+	now      time.Time // by the server's
 	xid      string
 	held     [][]heldRow // of the steps: a row for each settlement
 	finish   finished
 	defers   deferred
 	totals   spool.Stats
-	due      []dueKey // what others are to be told of
-	logged   bool     // there are events
-	ended    bool     // the connection has been given back
+	due      []dueKey     // what others are to be told of
+	leased   []*handedRow // what was leased for the next Lease
+	logged   bool         // there are events
+	ended    bool         // the connection has been given back
 }
 
 func (t *transaction) run(ctx context.Context) error {
@@ -82,6 +84,7 @@ func (t *transaction) open(ctx context.Context) error {
 	list.add(nil, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
 	list.add(t.readClock, settingsText)
 	held := t.lock(&list)
+	t.begun = time.Now()
 	if err := t.together(ctx, t.conn, list); err != nil {
 		return err
 	}
@@ -136,6 +139,7 @@ func (t *transaction) publish() {
 	})
 	t.recent.forget(t.finish.whole)
 	t.ready.add(t.due...)
+	t.handOver()
 	for i, s := range t.steps {
 		if t.verdicts[i] == errAside {
 			t.putAside(s)

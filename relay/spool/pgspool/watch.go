@@ -134,6 +134,7 @@ func (s *Store) watchOn() {
 	chores := []*chore{
 		{do: s.tick, told: true},
 		{do: s.scan},
+		{do: s.takeBack},
 	}
 	for s.ctx.Err() == nil {
 		wait := s.round(chores)
