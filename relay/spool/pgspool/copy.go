@@ -2,12 +2,16 @@ package pgspool
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"hash/crc32"
+	"net"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // copyRows are rows in the binary format of COPY, which costs the server and us
@@ -66,13 +70,68 @@ func (r *copyRows) time(t time.Time) {
 // epoch is that of the server's timestamps, 2000-01-01, in microseconds.
 const epoch = 946_684_800_000_000
 
-// send copies the rows into a table.
-func (r *copyRows) send(ctx context.Context, c *pgconn.PgConn, into string) error {
-	if r.n == 0 {
-		return nil
+// table is one that rows are copied into, with its columns.
+type table struct {
+	name string
+	rows *copyRows
+}
+
+// query is the statement that copies into the table.
+func (t *table) query() string { return "COPY " + t.name + " FROM STDIN BINARY" }
+
+// copyAll copies rows into tables, in one round trip where the pool's mode is
+// one that can.
+func (t *transaction) copyAll(ctx context.Context, all ...table) error {
+	all = slices.DeleteFunc(all, func(v table) bool { return v.rows.n == 0 })
+	for _, v := range all {
+		v.rows.b = append(v.rows.b, 0xff, 0xff)
 	}
-	r.b = append(r.b, 0xff, 0xff)
-	_, err := c.CopyFrom(ctx, bytes.NewReader(r.b), "COPY "+into+" FROM STDIN BINARY")
+	c := t.conn.Conn().PgConn()
+	if t.batches {
+		return copyTogether(ctx, c, all)
+	}
+	for _, v := range all {
+		if _, err := c.CopyFrom(ctx, bytes.NewReader(v.rows.b), v.query()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyTogether sends all before it reads an answer: the server passes over the
+// rows of a COPY that it refuses.
+func copyTogether(ctx context.Context, c *pgconn.PgConn, all []table) error {
+	var out net.Buffers
+	for _, v := range all {
+		b, err := (&pgproto3.Query{String: v.query()}).Encode(nil)
+		if err != nil {
+			return err
+		}
+		b = binary.BigEndian.AppendUint32(append(b, 'd'), uint32(4+len(v.rows.b)))
+		out = append(out, b, v.rows.b, []byte{'c', 0, 0, 0, 4}) // CopyData, CopyDone
+	}
+	err := writeTo(ctx, c.Conn(), out)
+	var refused error
+	for n := 0; n < len(all) && err == nil; {
+		var m pgproto3.BackendMessage
+		switch m, err = c.ReceiveMessage(ctx); m := m.(type) {
+		case *pgproto3.ErrorResponse:
+			refused = cmp.Or(refused, error(pgconn.ErrorResponseToPgError(m)))
+		case *pgproto3.ReadyForQuery:
+			n++
+		}
+	}
+	if err != nil { // answers are still to come
+		c.Close(ctx)
+	}
+	return cmp.Or(refused, err)
+}
+
+// writeTo writes until the context is done.
+func writeTo(ctx context.Context, c net.Conn, out net.Buffers) error {
+	stop := context.AfterFunc(ctx, func() { c.SetWriteDeadline(time.Unix(1, 0)) })
+	defer stop()
+	_, err := out.WriteTo(c)
 	return err
 }
 

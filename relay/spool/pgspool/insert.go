@@ -89,17 +89,20 @@ func (t *transaction) copyMessages(ctx context.Context) (err error) {
 	if deliveries.n == 0 {
 		return nil
 	}
-	conn := t.conn.Conn().PgConn()
-	err = messages.send(ctx, conn, t.in("@message (id, parts, size, meta)"))
-	if err == nil {
+	all := []table{
+		{t.in("@message (id, parts, size, meta)"), messages},
+		{t.in("@chunk (id, n, sum, data)"), chunks},
+		{t.in("@delivery (id, seq, key, route, domain, stream, " +
+			"at, due, expires, attempts, held, token, rcpt)"), deliveries},
+	}
+	if !t.staged() {
+		return t.copyAll(ctx, all...)
+	}
+	if err = t.copyAll(ctx, all[0]); err == nil {
 		err = t.nameStaged(ctx) // after the message: an id that is in use fails there
 	}
 	if err == nil {
-		err = chunks.send(ctx, conn, t.in("@chunk (id, n, sum, data)"))
-	}
-	if err == nil {
-		err = deliveries.send(ctx, conn, t.in("@delivery (id, seq, key, route, domain, stream, "+
-			"at, due, expires, attempts, held, token, rcpt)"))
+		err = t.copyAll(ctx, all[1:]...)
 	}
 	return err
 }

@@ -186,7 +186,7 @@ RETURNING d.route, d.domain, d.stream, d.at, d.held`
 // settle ends the leases.
 func (t *transaction) settle(ctx context.Context) error {
 	if f := &t.finish; len(f.ids) > 0 {
-		if _, err := t.exec(ctx, t.conn, finishText, f.ids, f.seqs, f.whole); err != nil {
+		if err := t.delete(ctx, f); err != nil {
 			return err
 		}
 		t.totals.Messages -= f.messages
@@ -203,6 +203,17 @@ func (t *transaction) settle(ctx context.Context) error {
 	}
 	due, err := readDue(rows)
 	t.due = append(t.due, due...)
+	return err
+}
+
+// delete forgets what is finished, in the round trip that commits unless there
+// is more to do about it before.
+func (t *transaction) delete(ctx context.Context, f *finished) error {
+	if len(f.shared) == 0 {
+		t.last.add(nil, finishText, f.ids, f.seqs, f.whole)
+		return nil
+	}
+	_, err := t.exec(ctx, t.conn, finishText, f.ids, f.seqs, f.whole)
 	return err
 }
 

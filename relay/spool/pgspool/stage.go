@@ -84,6 +84,14 @@ func (t *transaction) takeStaged(ctx context.Context) error {
 	return nil
 }
 
+// staged reports whether content of a message was staged.
+func (t *transaction) staged() (is bool) {
+	t.live(func(_ int, s *step) {
+		is = is || s.message != nil && !s.message.stage.IsZero()
+	})
+	return is
+}
+
 // nameStaged gives content that was staged the id of its message.
 func (t *transaction) nameStaged(ctx context.Context) error {
 	var stages, ids []spool.ID

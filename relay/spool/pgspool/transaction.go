@@ -51,6 +51,7 @@ type transaction struct {
 	due      []dueKey     // what others are to be told of
 	leased   []*handedRow // what was leased for the next Lease
 	logged   bool         // there are events
+	last     calls        // statements of the last round trip
 	ended    bool         // the connection has been given back
 }
 
@@ -102,14 +103,13 @@ func (t *transaction) readClock(rows pgx.Rows) error {
 	return rows.Err()
 }
 
-// close writes the events and the totals and commits.
+// close does what is left to do, writes the events and the totals, and commits.
 func (t *transaction) close(ctx context.Context) error {
-	var list calls
-	t.writeEvents(&list)
-	t.count(&list)
-	t.notify(&list)
-	list.add(committed, "COMMIT")
-	return t.commit(ctx, list)
+	t.writeEvents(&t.last)
+	t.count(&t.last)
+	t.notify(&t.last)
+	t.last.add(committed, "COMMIT")
+	return t.commit(ctx, t.last)
 }
 
 // committed tells a commit from the end of a transaction that has failed.
