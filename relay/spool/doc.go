@@ -77,6 +77,7 @@
 //     retry, move or remove it;
 //   - [Shared] keeps counters and values with an end, for throttles and caches;
 //   - [Waker] tells of deliveries that another process has added;
+//   - [Expecter] leases what is expected in the step that commits it;
 //   - [Recaller] has content of the last messages in memory;
 //   - [Nodes] tells how many processes share the store;
 //   - [Gauge] tells how much room is left;

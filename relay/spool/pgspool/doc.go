@@ -115,6 +115,11 @@
 // writes all that have gathered in one transaction. A step that fails does not
 // fail the others.
 //
+// A committer leases at once what the relay is ready to deliver and hands it to
+// the next Lease (see [spool.Expecter]), so that most mail needs no statement
+// for its lease, and is delivered where its content is in memory. Mail that the
+// relay does not expect waits for whichever node leases it.
+//
 // A committer leaves the events of its transaction in a row, and the sequencer
 // gives them their places: a statement that one node at a time executes, and
 // that holds nothing when its client stops. So places are without a gap, a
