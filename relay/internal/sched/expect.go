@@ -11,42 +11,50 @@ const (
 	expectEvery = 5 * time.Millisecond // at most: it looks at all busy sites
 )
 
-// expect tells a store that can lease what is committed in the same step what
-// there is room for.
-func (s *Scheduler) expect(now time.Time) {
-	if s.expecter == nil || now.Sub(s.expected) < expectEvery {
-		return
-	}
-	s.expected = now
-	s.expecter.Expect(s.wanted(now))
+// expecting tells a store that can lease what is committed in the same step
+// what there is room for.
+type expecting struct {
+	store spool.Expecter // nil if it cannot
+	last  time.Time
 }
 
-// expectNothing has nothing leased before it is asked for.
-func (s *Scheduler) expectNothing() {
-	if s.expecter != nil {
-		s.expecter.Expect(spool.Expected{})
+func expectingOf(s spool.Store) expecting {
+	store, _ := s.(spool.Expecter)
+	return expecting{store: store}
+}
+
+// due reports whether it is worth telling again.
+func (e *expecting) due(now time.Time) bool {
+	return e.store != nil && now.Sub(e.last) >= expectEvery
+}
+
+func (e *expecting) tell(x spool.Expected, now time.Time) {
+	e.last = now
+	e.store.Expect(x)
+}
+
+// nothing has nothing leased before it is asked for.
+func (e *expecting) nothing() {
+	if e.store != nil {
+		e.store.Expect(spool.Expected{})
 	}
 }
 
-// wanted is as much as would be asked for if it was due already, and what sites
-// on which attempts end well begin soon.
-func (s *Scheduler) wanted(now time.Time) spool.Expected {
-	e := spool.Expected{
-		Max: s.more(), TTL: s.leases.ttl, Keys: make(map[spool.Key]int), Others: slowStart,
-		NotStreams: s.lanes.fullStreams(s.window()),
-	}
-	e.NotRoutes, _ = s.others.now(now)
-	s.sites.look(&s.places, now, func(r *site) {
-		n := max(0, s.sites.room(r, &s.places, now)-r.waiting)
+// expected tells how many of the keys of busy sites would be asked for if they
+// were due already, and begin soon where attempts end well.
+func (t *sites) expected(p *places, now time.Time) map[spool.Key]int {
+	keys := make(map[spool.Key]int)
+	t.look(p, now, func(r *site) {
+		n := max(0, t.room(r, p, now)-r.waiting)
 		if r.waits(now) {
 			n += max(0, r.soon()-r.waiting)
 		}
 		shares := len(r.keys) * max(1, r.lanes())
 		for _, k := range r.keys {
-			e.Keys[k.key] = (n + shares - 1) / shares
+			keys[k.key] = (n + shares - 1) / shares
 		}
 	})
-	return e
+	return keys
 }
 
 // soon is how many deliveries of a site begin in soonFor, about.

@@ -20,7 +20,21 @@ func (s *Scheduler) fill(ctx, work context.Context) {
 		s.pace.rest(s.pace.next)
 		return
 	}
-	s.expect(time.Now())
+	s.expect()
+}
+
+// expect tells the store what there is room for.
+func (s *Scheduler) expect() {
+	now := time.Now()
+	if !s.expecting.due(now) {
+		return
+	}
+	not, _ := s.others.now(now)
+	s.expecting.tell(spool.Expected{
+		Max: s.more(), TTL: s.leases.ttl, Others: slowStart,
+		Keys:      s.sites.expected(&s.places, now),
+		NotRoutes: not, NotStreams: s.lanes.fullStreams(s.window()),
+	}, now)
 }
 
 // noteDry notes a site that was passed over and can take more now.
@@ -69,7 +83,7 @@ func (s *Scheduler) fillDry(ctx, work context.Context) {
 	for r, n := range got {
 		r.skipped = n >= request.MaxPerKey // or nothing more is due
 	}
-	s.expect(time.Now())
+	s.expect()
 	if leased.Wait >= 0 {
 		s.pace.soon(max(leased.Wait+time.Millisecond, s.pace.gather()))
 	}

@@ -14,24 +14,23 @@ import (
 // Scheduler hands deliveries to workers.
 type Scheduler struct {
 	desk
-	cfg      Config
-	wake     chan struct{}
-	limit    atomic.Bool // RouteLimit has changed
-	done     chan finished
-	leases   *leases
-	back     returns
-	places   places
-	sites    sites
-	others   elsewhere
-	asked    time.Time      // when the store was last asked
-	expecter spool.Expecter // the store, if it is one
-	expected time.Time      // when it was last told what is expected
-	lanes    lanes          // deliveries waiting
-	ahead    []*site        // those that they wait for
-	dry      []*site        // those that were passed over and can take more
-	dryFor   time.Time      // since when
-	gone     []*site        // scratch for startWaiting
-	sweep    sweep
+	cfg       Config
+	wake      chan struct{}
+	limit     atomic.Bool // RouteLimit has changed
+	done      chan finished
+	leases    *leases
+	back      returns
+	places    places
+	sites     sites
+	others    elsewhere
+	asked     time.Time // when the store was last asked
+	expecting expecting
+	lanes     lanes     // deliveries waiting
+	ahead     []*site   // those that they wait for
+	dry       []*site   // those that were passed over and can take more
+	dryFor    time.Time // since when
+	gone      []*site   // scratch for startWaiting
+	sweep     sweep
 	// resting are deliveries that throttles keep back.
 	resting resting
 	pace    pace
@@ -65,7 +64,7 @@ func New(cfg Config) *Scheduler {
 		pace:   paceOf(b.open),
 	}
 	s.sites = sitesOf(&s.cfg)
-	s.expecter, _ = cfg.Store.(spool.Expecter)
+	s.expecting = expectingOf(cfg.Store)
 	return s
 }
 
@@ -116,7 +115,7 @@ func (s *Scheduler) Run(ctx, work context.Context) {
 		}
 	}
 	s.runs.Store(false)
-	s.expectNothing()
+	s.expecting.nothing()
 	s.windDown()
 }
 
@@ -229,7 +228,7 @@ func (s *Scheduler) lease(ctx context.Context, r spool.LeaseRequest) (spool.Leas
 		s.pace.called(time.Since(s.asked))
 	}
 	if s.failed = err != nil; s.failed {
-		s.expectNothing()
+		s.expecting.nothing()
 	}
 	if err != nil && ctx.Err() == nil {
 		s.cfg.Logger.Error("spool does not lease", logkey.Err, err)
