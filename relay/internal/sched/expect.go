@@ -43,11 +43,11 @@ func (e *expecting) nothing() {
 // expected tells how many of the keys of busy sites would be asked for if they
 // were due already, and begin soon where attempts end well.
 func (t *sites) expected(p *places, now time.Time) map[spool.Key]int {
-	keys := make(map[spool.Key]int)
+	keys := make(map[spool.Key]int, len(t.hot))
 	t.look(p, now, func(r *site) {
 		n := max(0, t.room(r, p, now)-r.waiting)
 		if r.waits(now) {
-			n += max(0, r.soon()-r.waiting)
+			n += max(0, r.soon(now)-r.waiting)
 		}
 		shares := len(r.keys) * max(1, r.lanes())
 		for _, k := range r.keys {
@@ -57,11 +57,12 @@ func (t *sites) expected(p *places, now time.Time) map[spool.Key]int {
 	return keys
 }
 
-// soon is how many deliveries of a site begin in soonFor, about.
-func (r *site) soon() int {
+// soon is how many deliveries of a site begin in soonFor, about: few where
+// nothing has ended for a while.
+func (r *site) soon(now time.Time) int {
 	n := inAll
-	if r.gap > 0 {
-		n = min(n, int(soonFor/r.gap))
+	if gap := max(r.gap, now.Sub(r.done)); gap > 0 {
+		n = min(n, int(soonFor/gap))
 	}
 	for _, g := range r.gates {
 		if g.Every > 0 {

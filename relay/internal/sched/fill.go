@@ -31,7 +31,7 @@ func (s *Scheduler) expect() {
 	}
 	not, _ := s.others.now(now)
 	s.expecting.tell(spool.Expected{
-		Max: s.more(), TTL: s.leases.ttl, Others: slowStart,
+		Max: max(s.more(), 0), TTL: s.leases.ttl, Others: slowStart,
 		Keys:      s.sites.expected(&s.places, now),
 		NotRoutes: not, NotStreams: s.lanes.fullStreams(s.window()),
 	}, now)

@@ -25,6 +25,9 @@ type history struct {
 	faults  map[Fault]int
 	twice   int // copies that a node could not write down
 	ahead   int // messages behind which another had come before they were answered
+	// expected are deliveries that were handed out as their commits had leased
+	// them.
+	expected int
 	// followed are the events that the application has read, by id.
 	followed  map[string]bool
 	live      ledger

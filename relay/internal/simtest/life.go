@@ -27,10 +27,12 @@ type life struct {
 	relay   *relay.Relay
 	store   spool.Store
 	link    *link // to a store that it shares; else nil
-	out     bool  // of order for a while
-	dead    atomic.Bool
-	stop    context.CancelFunc
-	ended   chan struct{} // closed when Run has returned
+	// expecter is the same, if it leases what it commits; else nil.
+	expecter *Expecter
+	out      bool // of order for a while
+	dead     atomic.Bool
+	stop     context.CancelFunc
+	ended    chan struct{} // closed when Run has returned
 
 	mu    sync.Mutex
 	conns map[*conn]bool
@@ -52,6 +54,10 @@ func (w *World) begin(node int) {
 	if w.shared() {
 		l.link = newLink(store)
 		l.store = l.link
+		if w.chance(0.5) {
+			l.expecter = NewExpecter(l.link)
+			l.store = l.expecter
+		}
 	}
 	l.relay, err = relay.New(w.config(l))
 	if err != nil {
@@ -74,7 +80,17 @@ func (w *World) begin(node int) {
 func (w *World) end(l *life) {
 	l.stop()
 	<-l.ended
+	w.leave(l)
+}
+
+// leave closes the store of a process that has ended.
+func (w *World) leave(l *life) {
 	_ = l.store.Close()
+	if l.expecter != nil {
+		w.history.mu.Lock()
+		defer w.history.mu.Unlock()
+		w.history.expected += l.expecter.Handed()
+	}
 }
 
 // kill ends a process at once: nothing of it reaches the network or the store
@@ -99,7 +115,7 @@ func (w *World) bury(l *life) {
 	l.stop()
 	_ = l.relay.Close()
 	<-l.ended
-	_ = l.store.Close()
+	w.leave(l)
 }
 
 func (w *World) config(l *life) relay.Config {

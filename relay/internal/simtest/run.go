@@ -38,7 +38,7 @@ func (w *World) Run() Outcome {
 	h := w.history
 	return Outcome{
 		Faults: h.faults, Recipients: len(h.sent), Twice: h.twice, Ahead: h.ahead,
-		Throttles: len(h.throttles),
+		Throttles: len(h.throttles), Expected: h.expected,
 	}
 }
 
@@ -52,6 +52,9 @@ type Outcome struct {
 	// Ahead is how many messages had come behind others before those were
 	// answered, and Throttles what the relays did by themselves.
 	Ahead, Throttles int
+	// Expected is how many deliveries were leased by their commits and handed
+	// out so.
+	Expected int
 }
 
 // drain waits until nothing is in the queue.

@@ -34,6 +34,7 @@ func Seeds(t *testing.T, pkg string, p Plan, live func(*testing.T, Plan) *World)
 		sum.Twice += o.Twice
 		sum.Ahead += o.Ahead
 		sum.Throttles += o.Throttles
+		sum.Expected += o.Expected
 		for kind, n := range o.Faults {
 			sum.Faults[kind] += n
 		}
@@ -53,7 +54,11 @@ func Seeds(t *testing.T, pkg string, p Plan, live func(*testing.T, Plan) *World)
 	if seeds > 2 && (sum.Ahead < 10*seeds || sum.Throttles < seeds) {
 		t.Errorf("%d messages went ahead, and there were %d throttles", sum.Ahead, sum.Throttles)
 	}
+	if p.Nodes > 1 && seeds > 2 && sum.Expected < 10*seeds {
+		t.Errorf("%d deliveries were leased by their commits", sum.Expected)
+	}
 	t.Logf("%d messages went ahead, and there were %d throttles", sum.Ahead, sum.Throttles)
+	t.Logf("%d deliveries were leased by their commits", sum.Expected)
 	t.Logf("%d recipients and %d faults in %v; %d copies were made again for want of the store",
 		sum.Recipients, all, time.Since(begun), sum.Twice)
 }
