@@ -37,13 +37,17 @@ type handedRow struct {
 	digest int64 // of key
 	ttl    time.Duration
 	until  time.Time // when it goes back; by our clock
+	first  bool      // nothing of its key waited in the table
 }
 
 var _ spool.Expecter = (*Store)(nil)
 
 // Expect tells what the caller is ready to lease of what is committed to this
 // store: it is leased by its commit, and handed out by the next Lease.
-func (s *Store) Expect(e spool.Expected) { s.handed.expect(e) }
+func (s *Store) Expect(e spool.Expected) {
+	s.watch.begin(s) // it gives back what nobody asks for
+	s.handed.expect(e)
+}
 
 func (h *handed) expect(e spool.Expected) {
 	h.mu.Lock()
@@ -128,14 +132,31 @@ func (h *handed) unbook(list []*handedRow) {
 	}
 }
 
+// ahead are the keys of which something is handed that a request wants, and
+// that goes before what waits of them in the table.
+func (h *handed) ahead(q *spool.LeaseRequest, w wanted) (keys map[spool.Key]bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	for _, r := range h.list {
+		if r.first && r.fits(q, w, now) {
+			if keys == nil {
+				keys = make(map[spool.Key]bool)
+			}
+			keys[r.key] = true
+		}
+	}
+	return keys
+}
+
 // take hands out what a request wants, those that are due first. What is handed
-// of a key that is not idle comes after what waits of it in the table.
+// of a key of which something waited in the table comes after that.
 func (h *handed) take(
 	q *spool.LeaseRequest, w wanted, out *spool.Leased, idle func(digest int64) bool,
 ) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.list) == 0 || len(out.Leases) >= q.Max {
+	if h.ended || len(h.list) == 0 || len(out.Leases) >= q.Max {
 		return
 	}
 	slices.SortFunc(h.list, (*handedRow).compare)
@@ -145,7 +166,7 @@ func (h *handed) take(
 	}
 	h.list = slices.DeleteFunc(h.list, func(r *handedRow) bool {
 		if len(out.Leases) >= q.Max || q.MaxPerKey > 0 && keys[r.key] >= q.MaxPerKey ||
-			!r.fits(q, w, now) || !idle(r.digest) {
+			!r.fits(q, w, now) || !r.first && !idle(r.digest) {
 			return false
 		}
 		keys[r.key]++
@@ -207,14 +228,16 @@ func (r *handedRow) held() spool.Held {
 }
 
 // expected reports whether a delivery that is due at a time is expected now,
-// and for how long to lease it.
+// for how long to lease it, and whether it is the first of its key.
 func (t *transaction) expected(
 	m *newMessage, d *spool.Delivery, key int64, due time.Time,
-) (ttl time.Duration, ok bool) {
+) (ttl time.Duration, first, ok bool) {
 	if d.Held || m.meta == nil || due.After(t.now) {
-		return 0, false
+		return 0, false, false
 	}
-	return t.handed.book(d.Key, t.ready.waiting(key))
+	waiting := t.ready.waiting(key)
+	ttl, ok = t.handed.book(d.Key, waiting)
+	return ttl, waiting == 0, ok
 }
 
 // handOver gives what was leased to the next Lease.

@@ -136,11 +136,12 @@ func (t *transaction) addDelivery(r *copyRows, m *newMessage, seq int, d *spool.
 	}
 	var token int64
 	rcpt := appendRecipients(nil, d.Recipients, d.Crashes)
-	if ttl, ok := t.expected(m, d, key, due); ok {
+	if ttl, first, ok := t.expected(m, d, key, due); ok {
 		token, at = tokens(1)[0], t.now.Add(ttl+handLimit)
 		t.leased = append(t.leased, &handedRow{
 			deliveryRow: rowOf(m, seq, d, due, token, rcpt),
 			key:         d.Key, digest: key, ttl: ttl, until: t.begun.Add(handLimit),
+			first: first,
 		})
 	} else if !d.Held {
 		t.due = append(t.due, dueKey{key: d.Key, at: at})

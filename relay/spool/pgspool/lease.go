@@ -78,6 +78,8 @@ func (s *Store) Lease(ctx context.Context, q spool.LeaseRequest) (spool.Leased, 
 	defer done()
 	var out spool.Leased
 	w, before := wantedOf(&q), make(map[*readyKey]bool)
+	inTable := w // what is handed of a key, and came before, goes first
+	inTable.later = s.handed.ahead(&q, w)
 	for range leaseCalls {
 		room := q.Max - len(out.Leases)
 		if room <= 0 || caller.Err() != nil {
@@ -86,7 +88,7 @@ func (s *Store) Lease(ctx context.Context, q spool.LeaseRequest) (spool.Leased, 
 		// More keys than there is room, so that what was due first is among
 		// them where leases have ended.
 		most := min(2*room+8, leaseKeys)
-		list := s.ready.pick(w, most, before)
+		list := s.ready.pick(inTable, most, before)
 		if len(list) == 0 {
 			break
 		}

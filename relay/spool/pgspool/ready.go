@@ -187,14 +187,17 @@ type wanted struct {
 	only, busy keySet
 	not        []string // routes
 	streams    []string // that are not
+	later      keySet   // that are not now
 }
 
 func wantedOf(q *spool.LeaseRequest) wanted {
-	return wanted{setOf(q.Only), setOf(q.Busy), q.NotRoutes, q.NotStreams}
+	return wanted{
+		only: setOf(q.Only), busy: setOf(q.Busy), not: q.NotRoutes, streams: q.NotStreams,
+	}
 }
 
 func (w wanted) has(k spool.Key) bool {
-	return !w.busy.has(k) && (len(w.only) == 0 || w.only.has(k)) &&
+	return !w.later[k] && !w.busy.has(k) && (len(w.only) == 0 || w.only.has(k)) &&
 		!slices.Contains(w.not, k.Route) && !slices.Contains(w.streams, k.Stream)
 }
 

@@ -68,6 +68,7 @@ type twin struct {
 	rest   map[spool.DeliveryID]time.Time // until then nothing is handed out
 	slow   map[spool.DeliveryID]bool      // the end of whose lease comes before it is due
 	ids    []spool.ID
+	ttl    time.Duration // of what is expected: the least that a Lease asks for
 	events int
 	done   int
 	handed int
@@ -128,18 +129,44 @@ func (w *twin) off() time.Duration { return time.Duration(w.rand.IntN(4))*twinSt
 func (w *twin) batch() {
 	ops := []func(){
 		w.commit, w.commit, w.commit, w.lease, w.lease, w.settle, w.settle, w.settle, w.returns,
-		w.renew, w.take, w.find, w.list,
+		w.renew, w.take, w.find, w.list, w.expect, w.expect,
 	}
+	w.newTTL()
 	for range 10 + w.rand.IntN(40) {
 		ops[w.rand.IntN(len(ops))]()
 		w.done++
 	}
-	w.compare() // what transactions have left is taken before the clock moves
+	// What transactions have left is taken before the clock moves, and what is
+	// expected goes back.
+	w.compare()
 	if w.odds(2) {
 		w.advance()
 	}
 	w.findAll()
 	w.compare()
+}
+
+// newTTL has leases of another length, of what is expected from now on as well.
+// Nothing that was expected before waits any more.
+func (w *twin) newTTL() {
+	w.ttl = w.off()
+	for _, s := range w.nodes {
+		s.Expect(spool.Expected{})
+	}
+}
+
+// expect tells a node what is expected of it.
+func (w *twin) expect() {
+	e := spool.Expected{
+		Max: w.rand.IntN(20), TTL: w.ttl, Others: w.rand.IntN(3),
+		Keys:       make(map[spool.Key]int),
+		NotRoutes:  []string{"", "a", "b"}[w.rand.IntN(3):][:1],
+		NotStreams: []string{"none", "", "news"}[w.rand.IntN(3):][:1],
+	}
+	for _, k := range w.keysOf(9) {
+		e.Keys[spool.Key{Route: k.Route, Domain: k.Domain}] = w.rand.IntN(4)
+	}
+	w.node().Expect(e)
 }
 
 // advance moves the clock; leases end.

@@ -1,6 +1,7 @@
 package pgspool_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,7 +40,7 @@ func (w *twin) lease() {
 
 func (w *twin) request(q spool.LeaseRequest) {
 	w.t.Helper()
-	q.TTL = w.off()
+	q.TTL = w.ttl + time.Duration(w.rand.IntN(2))*twinStep
 	got, err := w.node().Lease(w.t.Context(), q)
 	w.must(err)
 	can, per := make(map[spool.DeliveryID]bool), make(map[spool.Key]int)
@@ -131,6 +132,13 @@ func (w *twin) take() {
 	id, ttl := w.any(), w.off()
 	_, known := w.leases[id]
 	l, err := w.node().Take(w.t.Context(), id, ttl)
+	for begun := time.Now(); errors.Is(err, spool.ErrLeased) && !known; {
+		if time.Since(begun) > twinLong {
+			w.t.Fatalf("%v is leased, and to nobody", id)
+		}
+		time.Sleep(10 * time.Millisecond) // until what is expected goes back
+		l, err = w.node().Take(w.t.Context(), id, ttl)
+	}
 	if err == nil && !known {
 		w.lend(l, ttl)
 		return

@@ -2,6 +2,7 @@ package spooltest_test
 
 import (
 	"context"
+	"maps"
 	"os"
 	"os/exec"
 	"strings"
@@ -16,16 +17,17 @@ import (
 
 const brokenVariable = "SPOOLTEST_BROKEN"
 
-// broken are stores that break a rule each, and the cases that must see it.
-func broken() map[string]struct {
+// brokenStore is a store that breaks a rule, and the cases that must see it.
+type brokenStore struct {
 	open func() spool.Store
 	sees []string
-} {
+}
+
+// broken are those of each rule.
+func broken() map[string]brokenStore {
 	mem := func() *memspool.Store { return memspool.New(nil) }
-	return map[string]struct {
-		open func() spool.Store
-		sees []string
-	}{
+	list := brokenExpecters()
+	maps.Copy(list, map[string]brokenStore{
 		"acknowledges twice": {
 			func() spool.Store { return acknowledgesTwice{mem()} },
 			[]string{"Fencing", "Return", "LogOfFailedSteps"},
@@ -117,7 +119,8 @@ func broken() map[string]struct {
 		"has one group": {
 			func() spool.Store { return oneGroup{mem()} }, []string{"NodesGroups"},
 		},
-	}
+	})
+	return list
 }
 
 // TestBroken runs the suite against stores that are broken on purpose, in a

@@ -2,6 +2,7 @@ package spooltest_test
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -10,12 +11,15 @@ import (
 	"github.com/postern-mail/postern/relay/spool/spooltest"
 )
 
-// brokenPairs are two nodes that break a rule between them, and the cases that
+// brokenPair are two nodes that break a rule between them, and the cases that
 // must see it.
-func brokenPairs() map[string]struct {
+type brokenPair struct {
 	open func() spooltest.Served
 	sees []string
-} {
+}
+
+// brokenPairs are those of each rule.
+func brokenPairs() map[string]brokenPair {
 	// pair has the other node changed.
 	pair := func(change func(other *node) spool.Store) func() spooltest.Served {
 		return func() spooltest.Served {
@@ -24,10 +28,8 @@ func brokenPairs() map[string]struct {
 			return spooltest.Served{Store: p.node(), Other: change(p.node())}
 		}
 	}
-	return map[string]struct {
-		open func() spooltest.Served
-		sees []string
-	}{
+	list := brokenExpecterPairs()
+	maps.Copy(list, map[string]brokenPair{
 		"each has a queue of its own": {
 			func() spooltest.Served {
 				return spooltest.Served{Store: memspool.New(nil), Other: memspool.New(nil)}
@@ -63,7 +65,8 @@ func brokenPairs() map[string]struct {
 			pair(func(other *node) spool.Store { return endsBoth{other} }),
 			[]string{"OtherCloses"},
 		},
-	}
+	})
+	return list
 }
 
 // lent is what a node has leased last.

@@ -19,6 +19,7 @@ func durableCases() []testCase {
 		{"Claims", hasKeys, (*suite).keepsClaims},
 		{"Hold", hasManager, (*suite).keepsHold},
 		{"Crashes", hasManager, (*suite).keepsCrashes},
+		{"Expected", hasExpecter, (*suite).keepsExpected},
 	}
 }
 

@@ -70,7 +70,9 @@ func RunServedDurable(t *testing.T, open func(t *testing.T) (reopen func() Serve
 func ofServed(t *testing.T, list []testCase, v Served) []testCase {
 	t.Helper()
 	if v.Other == nil {
-		list = slices.DeleteFunc(list, func(c testCase) bool { return c.name == otherCloses })
+		list = slices.DeleteFunc(list, func(c testCase) bool {
+			return slices.Contains([]string{otherCloses, expectUnasked, expectCloses}, c.name)
+		})
 	}
 	list = ofParts(v.Store, list)
 	if err := v.both().Close(); err != nil {
@@ -79,11 +81,13 @@ func ofServed(t *testing.T, list []testCase, v Served) []testCase {
 	return list
 }
 
-// otherCloses is the case that takes two nodes.
+// otherCloses is a case that takes two nodes.
 const otherCloses = "OtherCloses"
 
 func servedCases() []testCase {
-	return append(cases(), testCase{otherCloses, nil, (*suite).otherCloses})
+	return slices.Concat(
+		cases(), []testCase{{otherCloses, nil, (*suite).otherCloses}}, expectPairCases(),
+	)
 }
 
 func (c *testCase) runServed(t *testing.T, v Served) {

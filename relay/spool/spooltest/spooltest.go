@@ -41,6 +41,7 @@ func cases() []testCase {
 	return slices.Concat(
 		contentCases(), leaseCases(), settleCases(), concurrentCases(), logCases(), keyCases(),
 		managerCases(), sharedCases(), nodesCases(), partCases(),
+		expectCases(),
 	)
 }
 
