@@ -60,3 +60,15 @@ func (s *Store) LeaseText() string { return s.in(leaseText) }
 
 // NextText tells when keys have the next row: of digests, from times on.
 func (s *Store) NextText() string { return s.in(nextText) }
+
+// Handed is how many deliveries were leased by their commits and wait, and how
+// many have a place in transactions under way.
+func (s *Store) Handed() (waiting, booked int) {
+	h := &s.handed
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, n := range h.booked {
+		booked += n
+	}
+	return len(h.list), booked
+}

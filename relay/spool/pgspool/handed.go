@@ -85,7 +85,7 @@ func (h *handed) used(n int) {
 	h.room = max(h.room-n, 0)
 }
 
-// end has nothing expected from now on.
+// end has nothing expected and nothing handed out from now on.
 func (h *handed) end() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -187,12 +187,17 @@ func (r *handedRow) fits(q *spool.LeaseRequest, w wanted, now time.Time) bool {
 	return r.until.After(now) && r.ttl >= q.TTL && w.has(r.key)
 }
 
-// has reports whether something waits that a request wants.
-func (h *handed) has(q *spool.LeaseRequest, w wanted) bool {
+// fitting is how many wait that a request wants.
+func (h *handed) fitting(q *spool.LeaseRequest, w wanted) (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
-	return slices.ContainsFunc(h.list, func(r *handedRow) bool { return r.fits(q, w, now) })
+	for _, r := range h.list {
+		if !h.ended && r.fits(q, w, now) {
+			n++
+		}
+	}
+	return n
 }
 
 // late are those that have waited for too long: until after a time.

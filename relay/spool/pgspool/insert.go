@@ -166,10 +166,11 @@ func (t *transaction) addDelivery(r *copyRows, m *newMessage, seq int, d *spool.
 func rowOf(
 	m *newMessage, seq int, d *spool.Delivery, due time.Time, token int64, rcpt []byte,
 ) deliveryRow {
+	size := m.size // without the rest, which has the content
 	row := deliveryRow{
 		id: m.id, seq: int32(seq), attempts: number(d.Attempts),
 		route: []byte(d.Key.Route), domain: []byte(d.Key.Domain), stream: []byte(d.Key.Stream),
-		due: stored(due), held: d.Held, token: token, rcpt: rcpt, meta: m.meta, size: &m.size,
+		due: stored(due), held: d.Held, token: token, rcpt: rcpt, meta: m.meta, size: &size,
 	}
 	if expires := stored(d.Expires); !expires.IsZero() {
 		row.expires = &expires

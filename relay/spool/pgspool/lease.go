@@ -80,15 +80,17 @@ func (s *Store) Lease(ctx context.Context, q spool.LeaseRequest) (spool.Leased, 
 	w, before := wantedOf(&q), make(map[*readyKey]bool)
 	inTable := w // what is handed of a key, and came before, goes first
 	inTable.later = s.handed.ahead(&q, w)
+	// What was leased already gets its part: many in the table do not hide it.
+	most := q.Max - min(s.handed.fitting(&q, w), q.Max/2)
 	for range leaseCalls {
-		room := q.Max - len(out.Leases)
+		room := most - len(out.Leases)
 		if room <= 0 || caller.Err() != nil {
 			break
 		}
 		// More keys than there is room, so that what was due first is among
 		// them where leases have ended.
-		most := min(2*room+8, leaseKeys)
-		list := s.ready.pick(inTable, most, before)
+		keys := min(2*room+8, leaseKeys)
+		list := s.ready.pick(inTable, keys, before)
 		if len(list) == 0 {
 			break
 		}
@@ -97,7 +99,7 @@ func (s *Store) Lease(ctx context.Context, q spool.LeaseRequest) (spool.Leased, 
 		if err != nil {
 			return spool.Leased{}, s.unlease(out, failure(err))
 		}
-		if len(list) < most { // those that are due since are for the next Lease
+		if len(list) < keys { // those that are due since are for the next Lease
 			break
 		}
 	}
@@ -110,7 +112,7 @@ func (s *Store) Lease(ctx context.Context, q spool.LeaseRequest) (spool.Leased, 
 		return a.Delivery.Due.Compare(b.Delivery.Due)
 	})
 	// What is handed over from now on wakes whom is told to wait.
-	if out.Wait = s.ready.wait(w); s.handed.has(&q, w) {
+	if out.Wait = s.ready.wait(w); s.handed.fitting(&q, w) > 0 {
 		out.Wait = 0
 	}
 	return out, nil

@@ -82,7 +82,7 @@ func (s *Store) back(ctx context.Context, wait time.Duration, held []spool.Held)
 	}
 	s.ready.add(due...)
 	if len(due) > 0 && wait <= 0 && s.teller.now(due[0].at, false, s.notifyLater) {
-		s.notifyLater(due[0].at, false)
+		go s.notifyLater(due[0].at, false) // the pool may be busy
 	}
 	return nil
 }

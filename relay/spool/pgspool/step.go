@@ -112,8 +112,16 @@ func (q *steps) add(t *step) error {
 func (q *steps) first() {
 	q.since = time.Now()
 	if q.atWork > 0 || q.enough() > 1 {
-		time.AfterFunc(gatherTime, q.more.Signal)
+		time.AfterFunc(gatherTime, q.look)
 	}
+}
+
+// look has a committer look at the list. With the lock: it does not miss it
+// between its last look and its wait.
+func (q *steps) look() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.more.Signal()
 }
 
 // ripe reports whether a committer is to take a group now.
@@ -186,7 +194,9 @@ func (q *steps) cut() (group []*step) {
 		group = append(group, t)
 		bytes += t.size()
 	}
-	q.before = len(group)
+	if len(group) > 0 { // or the other committer had it
+		q.before = len(group)
+	}
 	if q.list = append(q.list[:0:0], q.list[n:]...); len(q.list) > 0 {
 		q.first()
 	}
