@@ -11,7 +11,8 @@
 // wall clock of its own, and each may lose the way to the store, with an answer
 // or in silence, or stand still and go on, for up to three times its lease.
 // These faults aim at the worst moment: a next hop has taken a message, and has
-// not answered.
+// not answered. Some processes lease what they commit in the same step
+// ([Expecter]), and die with it.
 //
 // # Next hops
 //

@@ -14,6 +14,9 @@ import (
 // that out once nothing else is due that is wanted.
 type Expecter struct {
 	parts
+	// Lag is how long what was leased stays before it is handed out: the
+	// process may die meanwhile. It is not to be changed later.
+	Lag   time.Duration
 	wakes chan struct{}
 
 	mu       sync.Mutex
@@ -30,6 +33,7 @@ type Expecter struct {
 type ahead struct {
 	spool.Lease
 	ttl   time.Duration
+	from  time.Time // when it may be handed out
 	until time.Time // when it goes back
 }
 
@@ -121,7 +125,7 @@ func (e *Expecter) lease(id spool.ID, list []spool.Delivery) {
 		}
 		l, err := e.Take(ctx, spool.DeliveryID{Message: id, Seq: i}, ttl+keptFor)
 		if err == nil {
-			e.keep(ahead{l, ttl, begun.Add(keptFor)})
+			e.keep(ahead{l, ttl, begun.Add(e.Lag), begun.Add(keptFor)})
 		}
 	}
 	select {
@@ -208,6 +212,12 @@ func (e *Expecter) handOut(q *spool.LeaseRequest, out *spool.Leased) {
 	e.list = slices.DeleteFunc(e.list, func(a ahead) bool {
 		k := a.Delivery.Key
 		if !a.until.After(now) || a.ttl < q.TTL || !wants(q, k) {
+			return false
+		}
+		if wait := a.from.Sub(now); wait > 0 {
+			if out.Wait < 0 || wait < out.Wait {
+				out.Wait = wait
+			}
 			return false
 		}
 		if len(out.Leases) >= q.Max || q.MaxPerKey > 0 && given[k] >= q.MaxPerKey {

@@ -56,6 +56,7 @@ func (w *World) begin(node int) {
 		l.store = l.link
 		if w.chance(0.5) {
 			l.expecter = NewExpecter(l.link)
+			l.expecter.Lag = w.between(0, 2*keptFor) - keptFor
 			l.store = l.expecter
 		}
 	}
