@@ -233,6 +233,13 @@ func TestIdleRelayIsReadyForMore(t *testing.T) {
 func TestExpectedIsWhatThereIsRoomFor(t *testing.T) {
 	slow := func(*spool.Lease) time.Duration { return time.Hour }
 	brisk := func(*spool.Lease) time.Duration { return 150 * time.Millisecond }
+	var begun atomic.Int64
+	stalls := func(l *spool.Lease) time.Duration {
+		if begun.Add(1) > 500 {
+			return slow(l)
+		}
+		return brisk(l)
+	}
 	for name, tt := range map[string]struct {
 		change      func(*sched.Config)
 		takes       func(*spool.Lease) time.Duration
@@ -251,6 +258,10 @@ func TestExpectedIsWhatThereIsRoomFor(t *testing.T) {
 		"room and half a second": { // begins 50 in that time, and 20 have room
 			takes: brisk, n: 500, every: 10 * time.Millisecond, keys: []spool.Key{to("a")},
 			least: 45, most: 80,
+		},
+		"nothing has ended for half a second": {
+			takes: stalls, n: 565, every: 10 * time.Millisecond, keys: []spool.Key{to("a")},
+			most: 1,
 		},
 		"a rate": {
 			change: func(cfg *sched.Config) {
