@@ -283,7 +283,7 @@ type Expecter interface {
 	// this store from now on, until the next call of Expect. The store may
 	// lease it in the step that commits it, and hands it out in the next Lease
 	// that wants it. It wakes who waits for that, as Waker does. What is not
-	// asked for within a second goes back to the others.
+	// asked for within a second or two goes back to the others.
 	//
 	// Only what is due is leased so, and nothing that would go before others of
 	// its key. The store keeps e; it is not to be written to.
