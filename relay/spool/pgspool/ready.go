@@ -274,8 +274,8 @@ func (r *ready) learn(list []*asked, now time.Time) {
 		if !locked && k.behind == a.behind {
 			k.floor = a.bound(now)
 		}
-		if k.left = max(k.left-a.got, 0); a.all && !locked && k.noted == a.noted {
-			k.left = 0
+		if k.left = max(k.left-a.got, 0); a.all && !locked { // but for what came since
+			k.left = k.noted - a.noted
 		}
 		switch {
 		case k.noted != a.noted: // something has come meanwhile: ask again

@@ -315,3 +315,18 @@ func (w *readyWorld) check() {
 		}
 	}
 }
+
+// What is told of rows again and again does not make them more, once they were
+// handed out: only what came since waits.
+func TestRowsToldOfTwiceWaitOnce(t *testing.T) {
+	r, key := newReady(), spool.Key{Route: "mx/out", Domain: "example.org"}
+	due := dueKey{key: key, at: time.Now().Add(-time.Millisecond)}
+	r.add(due, due, due, due, due) // three, and two of them again
+	list := r.pick(wanted{}, 1, make(map[*readyKey]bool))
+	r.add(due) // while they are leased
+	list[0].got, list[0].all = 3, true
+	r.learn(list, time.Now())
+	if n := r.waiting(digest(key)); n != 1 {
+		t.Errorf("%d wait, want the one that came since", n)
+	}
+}
