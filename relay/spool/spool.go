@@ -286,7 +286,8 @@ type Expecter interface {
 	// asked for within a second or two goes back to the others.
 	//
 	// Only what is due is leased so, and nothing that would go before others of
-	// its key. The store keeps e; it is not to be written to.
+	// its key. The store keeps e; it is not to be written to. Expect may be
+	// called at any time, and does not wait.
 	Expect(e Expected)
 }
 
@@ -294,7 +295,7 @@ type Expecter interface {
 // none.
 type Expected struct {
 	// Max is the greatest number, with those that were leased so before and
-	// wait for Lease.
+	// wait for Lease. Defaults to 0, none.
 	Max int
 	// TTL is as in LeaseRequest.
 	TTL time.Duration
@@ -302,6 +303,7 @@ type Expected struct {
 	// Stream here.
 	Keys map[Key]int
 	// Others is how many of each key that Keys has not, each stream for itself.
+	// Defaults to 0, none.
 	Others int
 	// NotRoutes and NotStreams are as in LeaseRequest.
 	NotRoutes, NotStreams []string
