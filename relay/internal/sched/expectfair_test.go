@@ -149,11 +149,15 @@ func TestExpectedStreamsShareASite(t *testing.T) {
 			return map[string]int{"more": 3}[stream], sched.Limit{}
 		}
 	}
+	begin := func(t *testing.T) *forward {
+		f := newForward(t, weigh)
+		f.takes = func(*spool.Lease) time.Duration { return 100 * time.Millisecond }
+		f.start(t)
+		return f
+	}
 	t.Run("few behind many", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			f := newForward(t, weigh)
-			f.takes = func(*spool.Lease) time.Duration { return 100 * time.Millisecond }
-			f.start(t)
+			f := begin(t)
 			f.all(t, flow{2000, 10 * time.Millisecond, []spool.Key{of("many", "a")}},
 				flow{40, 500 * time.Millisecond, []spool.Key{of("few", "a")}})
 			if n, d := f.count(f.begun, "few"), f.slowest("few"); n != 40 || d > 3*time.Second {
@@ -166,9 +170,7 @@ func TestExpectedStreamsShareASite(t *testing.T) {
 	})
 	t.Run("weights", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			f := newForward(t, weigh)
-			f.takes = func(*spool.Lease) time.Duration { return 100 * time.Millisecond }
-			f.start(t)
+			f := begin(t)
 			f.all(t, flow{2000, 10 * time.Millisecond, []spool.Key{of("more", "a")}},
 				flow{2000, 10 * time.Millisecond, []spool.Key{of("less", "a")}})
 			more, less := f.count(f.begun, "more"), f.count(f.begun, "less")
