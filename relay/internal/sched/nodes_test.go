@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/relay/internal/sched"
+	"github.com/postern-mail/postern/relay/internal/simtest"
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/memspool"
 )
@@ -24,15 +25,38 @@ type link struct {
 	mend  chan struct{} // before this is closed
 	stops atomic.Int64  // the process stops for so long, between a Lease and its answer
 
-	mu     sync.Mutex
-	leased int // by all calls of Lease
+	leasing sync.Mutex // held by what leases
+	mu      sync.Mutex
+	leased  int // by all calls of Lease
+}
+
+func (k *link) Create(ctx context.Context, id spool.ID) (spool.Writer, error) {
+	w, err := k.Store.Create(ctx, id)
+	return linkWriter{w, k, id}, err
+}
+
+// linkWriter is a Writer whose commits can lease.
+type linkWriter struct {
+	spool.Writer
+	link *link
+	id   spool.ID
+}
+
+func (w linkWriter) CommitLeasing(
+	ctx context.Context, c spool.Commit, book func(spool.Key) (time.Duration, bool),
+) ([]spool.Lease, error) {
+	w.link.leasing.Lock()
+	defer w.link.leasing.Unlock()
+	return simtest.CommitLeasing(ctx, w.link.Store, w.id, w.Writer, c, book)
 }
 
 func (k *link) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, error) {
 	if k.cut.Load() {
 		return spool.Leased{}, errCut
 	}
+	k.leasing.Lock()
 	leased, err := k.Store.Lease(ctx, r)
+	k.leasing.Unlock()
 	k.mu.Lock()
 	k.leased += len(leased.Leases)
 	k.mu.Unlock()

@@ -46,7 +46,7 @@ var (
 )
 
 // NewExpecter returns a way to a store, which has every part but a Waker and a
-// Gauge.
+// Gauge, and whose writers are LeasingWriters.
 func NewExpecter(s spool.Store) *Expecter {
 	return &Expecter{parts: s.(parts), wakes: make(chan struct{}, 1)}
 }
@@ -92,46 +92,37 @@ func (e *Expecter) book(k spool.Key) (ttl time.Duration, ok bool) {
 // Create begins a message, which is leased as far as it is expected.
 func (e *Expecter) Create(ctx context.Context, id spool.ID) (spool.Writer, error) {
 	w, err := e.parts.Create(ctx, id)
-	return expectWriter{w, e, id}, err
+	if err != nil {
+		return nil, err
+	}
+	return expectWriter{w.(LeasingWriter), e}, nil
 }
 
 type expectWriter struct {
-	spool.Writer
+	LeasingWriter
 	store *Expecter
-	id    spool.ID
 }
 
 func (w expectWriter) Commit(ctx context.Context, c spool.Commit) error {
-	err := w.Writer.Commit(ctx, c)
-	if err == nil {
-		w.store.lease(w.id, c.Deliveries)
+	e, begun, ttl := w.store, time.Now(), time.Duration(0)
+	leases, err := w.CommitLeasing(ctx, c, func(k spool.Key) (time.Duration, bool) {
+		wanted, ok := e.book(k)
+		if ok {
+			ttl = wanted
+		}
+		return wanted + keptFor, ok
+	})
+	if err != nil {
+		return err
 	}
-	return err
-}
-
-// lease leases what was committed. Another process may have been faster, and
-// the answer may be lost on its way.
-func (e *Expecter) lease(id spool.ID, list []spool.Delivery) {
-	ctx, cancel := context.WithTimeout(context.Background(), keptFor)
-	defer cancel()
-	begun := time.Now()
-	for i := range list {
-		if list[i].Held || list[i].Due.After(begun) {
-			continue
-		}
-		ttl, ok := e.book(list[i].Key)
-		if !ok {
-			continue
-		}
-		l, err := e.Take(ctx, spool.DeliveryID{Message: id, Seq: i}, ttl+keptFor)
-		if err == nil {
-			e.keep(ahead{l, ttl, begun.Add(e.Lag), begun.Add(keptFor)})
-		}
+	for _, l := range leases {
+		e.keep(ahead{l, ttl, begun.Add(e.Lag), begun.Add(keptFor)})
 	}
 	select {
 	case e.wakes <- struct{}{}:
 	default:
 	}
+	return nil
 }
 
 // keep keeps what was leased for the next Lease.

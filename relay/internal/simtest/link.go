@@ -25,7 +25,8 @@ type parts interface {
 // change the store without a word: a Wait is no longer than the link would take
 // to look.
 type link struct {
-	store parts
+	store   parts
+	leasing sync.Locker // of the store, held by what leases
 
 	mu     sync.Mutex
 	err    error         // what calls answer while the way is cut
@@ -44,7 +45,9 @@ var (
 	errReach = errors.New("simtest: the store is out of reach")
 )
 
-func newLink(s spool.Store) *link { return &link{store: s.(parts)} }
+func newLink(s spool.Store, leasing sync.Locker) *link {
+	return &link{store: s.(parts), leasing: leasing}
+}
 
 // cut cuts the way: of the next few calls, only the answers.
 func (k *link) cut(silent bool) {
@@ -162,7 +165,7 @@ func (k *link) do(ctx context.Context, f func(ctx context.Context) error) error 
 func (k *link) Create(ctx context.Context, id spool.ID) (spool.Writer, error) {
 	return call(ctx, k, func(ctx context.Context) (spool.Writer, error) {
 		w, err := k.store.Create(ctx, id)
-		return linkWriter{w, k}, err
+		return linkWriter{w, k, id}, err
 	})
 }
 
@@ -170,6 +173,7 @@ func (k *link) Create(ctx context.Context, id spool.ID) (spool.Writer, error) {
 type linkWriter struct {
 	spool.Writer
 	link *link
+	id   spool.ID
 }
 
 func (w linkWriter) Commit(ctx context.Context, c spool.Commit) error {
@@ -180,6 +184,21 @@ func (w linkWriter) Commit(ctx context.Context, c spool.Commit) error {
 	return err
 }
 
+func (w linkWriter) CommitLeasing(
+	ctx context.Context, c spool.Commit, book func(spool.Key) (time.Duration, bool),
+) ([]spool.Lease, error) {
+	k := w.link
+	leases, err := call(ctx, k, func(ctx context.Context) ([]spool.Lease, error) {
+		k.leasing.Lock()
+		defer k.leasing.Unlock()
+		return CommitLeasing(ctx, k.store, w.id, w.Writer, c, book)
+	})
+	if err != nil {
+		_ = w.Writer.Abort()
+	}
+	return leases, err
+}
+
 func (k *link) Open(ctx context.Context, id spool.ID) (io.ReadCloser, error) {
 	return call(ctx, k, func(ctx context.Context) (io.ReadCloser, error) {
 		return k.store.Open(ctx, id)
@@ -188,7 +207,9 @@ func (k *link) Open(ctx context.Context, id spool.ID) (io.ReadCloser, error) {
 
 func (k *link) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, error) {
 	return call(ctx, k, func(ctx context.Context) (spool.Leased, error) {
+		k.leasing.Lock()
 		l, err := k.store.Lease(ctx, r)
+		k.leasing.Unlock()
 		if l.Wait < 0 || l.Wait > looks {
 			l.Wait = looks
 		}

@@ -11,8 +11,8 @@ import (
 
 // Seeds lives through worlds of a plan, each with a seed of its own.
 // SIMULATION_SEED runs one again, SIMULATION_SEEDS sets how many there are: two
-// if it is not set, 25 by make simulate, a thousand by make soak. Each kind of
-// fault must have come often.
+// if it is not set, 25 by make simulate, a thousand by make soak. It ends with
+// the first that fails. Each kind of fault must have come often.
 //
 // live makes a world, in a bubble of its own. pkg is the package of the test,
 // for who runs a seed again.
@@ -30,6 +30,9 @@ func Seeds(t *testing.T, pkg string, p Plan, live func(*testing.T, Plan) *World)
 	for range seeds {
 		p.Seed = rand.Uint64() >> 1
 		o := simulate(t, pkg, p, live)
+		if t.Failed() {
+			return // its output is the last
+		}
 		sum.Recipients += o.Recipients
 		sum.Twice += o.Twice
 		sum.Ahead += o.Ahead
