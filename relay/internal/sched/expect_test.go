@@ -272,6 +272,16 @@ func TestExpectedIsWhatThereIsRoomFor(t *testing.T) {
 			takes: brisk, n: 100, every: 100 * time.Millisecond, keys: []spool.Key{to("a")},
 			least: 4, most: 6,
 		},
+		"a rate after a burst": {
+			change: func(cfg *sched.Config) {
+				cfg.Limits = func(sched.Site) sched.Limits {
+					return sched.Limits{
+						Site: sched.Limit{Every: 100 * time.Millisecond, Burst: 20},
+					}
+				}
+			},
+			n: 25, every: 10 * time.Millisecond, keys: []spool.Key{to("a")}, most: 6,
+		},
 		"throttled": {
 			change: func(cfg *sched.Config) {
 				cfg.Throttles = keepers{domain: "a", part: 0.2}

@@ -1,6 +1,7 @@
 package sched_test
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -276,6 +277,27 @@ func TestExpectedIsNotKeptFromOthers(t *testing.T) {
 		}
 		if n := ill.count(ill.active, "a"); n != 20 {
 			t.Errorf("%d do not end", n)
+		}
+	})
+}
+
+// Of a stream that has its part of all that may wait nothing more is expected.
+func TestNothingIsExpectedOfAFullStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newForward(t, nil)
+		f.takes = func(*spool.Lease) time.Duration { return 100 * time.Millisecond }
+		f.start(t)
+		var xs, ys []spool.Key
+		for _, k := range domains(20) {
+			xs, ys = append(xs, of("x", k.Domain)), append(ys, of("y", k.Domain))
+		}
+		// 53 places of 100 milliseconds.
+		f.all(t, flow{4000, time.Millisecond, xs}, flow{200, 20 * time.Millisecond, ys})
+		if e := f.expected(); !slices.Equal(e.NotStreams, []string{"x"}) {
+			t.Errorf("expected of all but %v, want all but x", e.NotStreams)
+		}
+		if n, d := f.count(f.begun, "y"), f.slowest("y"); n != 200 || d > time.Second {
+			t.Errorf("%d of 200 of the other stream begun, after %v", n, d)
 		}
 	})
 }
