@@ -27,11 +27,12 @@ func count(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) (n int) {
 	return n
 }
 
-// days are queues with two records on each of some days.
+// days are queues with two records on each of some days, at noon by their
+// clock: no test sees a day end.
 type days struct {
 	*pgspool.Store
 	pool  *pgxpool.Pool
-	start time.Time
+	start time.Time // noon of the first
 	url   string
 }
 
@@ -39,7 +40,8 @@ type days struct {
 func fill(t *testing.T, n int) days {
 	t.Helper()
 	url := server.Database(t)
-	d := days{Store: open(t, url), pool: connect(t, url), start: time.Now(), url: url}
+	noon := time.Now().UTC().Truncate(day).Add(day / 2)
+	d := days{Store: open(t, url), pool: connect(t, url), start: noon, url: url}
 	for i := range n {
 		d.shift(t, i)
 		for range 2 {
@@ -55,7 +57,8 @@ func fill(t *testing.T, n int) days {
 
 func (d *days) shift(t *testing.T, days int) {
 	t.Helper()
-	pgspooltest.ShiftClock(t, d.url, "postern", time.Duration(days)*day)
+	noon := d.start.Add(time.Duration(days) * day)
+	pgspooltest.ShiftClock(t, d.url, "postern", time.Until(noon))
 }
 
 func (d *days) bounds(t *testing.T) (oldest, newest spool.Cursor) {
