@@ -2,6 +2,7 @@ package pgspool_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/postern-mail/postern/relay/spool"
 	"github.com/postern-mail/postern/relay/spool/pgspool/pgspooltest"
@@ -33,5 +34,39 @@ func TestWhatIsReadSurvives(t *testing.T) {
 	}
 	if at, err := again.Cursor(t.Context(), "c"); at != spool.Cursor(1) || err != nil {
 		t.Fatal(at, err)
+	}
+}
+
+// TestExpectedWhenTheServerCrashes: what a commit has leased that nobody had
+// asked for goes back when the server is there again. What a store leased that
+// was closed meanwhile goes to the others when its leases have ended.
+func TestExpectedWhenTheServerCrashes(t *testing.T) {
+	t.Parallel()
+	server := pgspooltest.Start(t, nil)
+	url := server.Database(t)
+	s, closed, other := open(t, url), open(t, url), open(t, url)
+	e := anything
+	s.Expect(e)
+	ids := map[spool.ID]bool{message(t, s, "a", "stays"): true}
+	e.TTL = time.Second
+	closed.Expect(e)
+	ids[message(t, closed, "a", "ends")] = true
+	server.Kill(t)
+	begun := time.Now()
+	ok(t, closed.Close())
+	if took := time.Since(begun); took > 20*time.Second {
+		t.Errorf("closed after %v", took)
+	}
+	server.Restart(t)
+	for range len(ids) {
+		l := patient(t, other, "a")
+		if !ids[l.Message.ID] {
+			t.Errorf("leased %v", l.Message.ID)
+		}
+		delete(ids, l.Message.ID)
+		ok(t, other.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token}))
+	}
+	if st, err := other.Stats(t.Context()); err != nil || st.Deliveries != 0 {
+		t.Errorf("%+v, %v", st, err)
 	}
 }
