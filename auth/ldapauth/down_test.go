@@ -15,7 +15,7 @@ import (
 
 // answers is how long tests wait for a server that is silent: one that is not
 // may take as long on a busy machine.
-const answers = 3 * time.Second
+const answers = 5 * time.Second
 
 func TestFailOver(t *testing.T) {
 	t.Parallel()

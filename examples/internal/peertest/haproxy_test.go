@@ -77,15 +77,19 @@ func TestHAProxy(t *testing.T) {
 	want := map[string]string{
 		"v2": "L7OK", "v1": "L7OK", "tls": "L7OK", "connects": "L4OK", "connects-and-sends": "L4OK",
 	}
-	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
-		got, err := checks(stats)
-		if err == nil && fmt.Sprint(got) == fmt.Sprint(want) {
-			break
-		}
-		if time.Since(began) > patience {
-			t.Fatalf("HAProxy says %v, %v; want %v", got, err, want)
+	well := func() {
+		t.Helper()
+		for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+			got, err := checks(stats)
+			if err == nil && fmt.Sprint(got) == fmt.Sprint(want) {
+				return
+			}
+			if time.Since(began) > patience {
+				t.Fatalf("HAProxy says %v, %v; want %v", got, err, want)
+			}
 		}
 	}
+	well()
 	const to = "haproxy@elsewhere.test"
 	c, err := smtp.Dial("127.0.0.1:" + front)
 	if err != nil {
@@ -99,11 +103,9 @@ func TestHAProxy(t *testing.T) {
 	if e := g.next(t, "accepted "+to); !strings.HasPrefix(e.Remote, "127.0.0.1:") {
 		t.Errorf("accepted from %s", e.Remote)
 	}
-	// The checks go on as well.
+	// The checks go on as well; on a busy machine some may fail.
 	time.Sleep(time.Second)
-	if got, err := checks(stats); err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("HAProxy says %v, %v; want %v", got, err, want)
-	}
+	well()
 }
 
 // checks asks HAProxy for the outcome of the last check of each backend.

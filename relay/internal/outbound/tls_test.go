@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postern-mail/postern/connector"
@@ -290,11 +291,17 @@ func TestTLSBreaksWithPassword(t *testing.T) {
 
 // A peer that never answers the ClientHello does not hold a delivery for ever.
 func TestTLSSilence(t *testing.T) {
-	c := newClient(t, dialTo(listen(t, func(c net.Conn) {
-		defer c.Close()
-		io.Copy(io.Discard, c)
-	})), func(cfg *outbound.Config) { cfg.ConnectTimeout = 20 * time.Millisecond })
-	r := newRequest("hi\r\n")
-	r.Hop.ImplicitTLS = true
-	expect(t, c.Deliver(context.Background(), r), "temporary starttls 0 4.7.5 error")
+	synctest.Test(t, func(t *testing.T) {
+		c := newClient(t, dialPipe(func(c net.Conn) {
+			defer c.Close()
+			io.Copy(io.Discard, c)
+		}))
+		r := newRequest("hi\r\n")
+		r.Hop.ImplicitTLS = true
+		began := time.Now()
+		expect(t, c.Deliver(context.Background(), r), "temporary starttls 0 4.7.5 error")
+		if d := time.Since(began); d != 30*time.Second { // ConnectTimeout
+			t.Errorf("it took %v", d)
+		}
+	})
 }

@@ -15,7 +15,8 @@ import (
 // Who is ready for ten deliveries says so: their commits lease them, and
 // neither Lease nor Recall has to ask the database.
 func ExampleStore_Expect() {
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	pool, err := pgxpool.New(ctx, server.URL())
 	if err != nil {
 		log.Fatal(err)
@@ -41,9 +42,13 @@ func ExampleStore_Expect() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	got, err := queue.Lease(ctx, spool.LeaseRequest{Max: 10, TTL: 2 * time.Minute})
-	if err != nil {
-		log.Fatal(err)
+	var got spool.Leased
+	// If it was not asked for within a second, it has gone back.
+	for ; len(got.Leases) == 0; time.Sleep(10 * time.Millisecond) {
+		got, err = queue.Lease(ctx, spool.LeaseRequest{Max: 10, TTL: 2 * time.Minute})
+		if err != nil {
+			log.Fatal(err)
+		}
 	}
 	for _, l := range got.Leases {
 		fmt.Printf("%d bytes for %s\n", len(queue.Recall(id)), l.Delivery.Recipients[0].Address)

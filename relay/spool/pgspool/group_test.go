@@ -38,7 +38,7 @@ func TestWaitingSettle(t *testing.T) {
 	time.Sleep(50 * time.Millisecond) // until it waits for the lock
 	for range 3 {
 		begin := time.Now()
-		if message(t, s, "b", "hello"); time.Since(begin) > 5*time.Second {
+		if message(t, s, "b", "hello"); time.Since(begin) > 20*time.Second {
 			t.Error("a commit waited for a settlement")
 		}
 	}

@@ -194,7 +194,8 @@ func TestReaderBesideTruncate(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun := time.Now()
-	go d.Truncate(context.Background(), d.start.Add(2*day-time.Minute))
+	beside := make(chan error, 1)
+	go func() { beside <- d.Truncate(context.Background(), d.start.Add(2*day-time.Minute)) }()
 	for i := range 10 {
 		commitRecords(t, d.Store, record("x"))
 		if _, err := d.Records(t.Context(), spool.Cursor(6+i), 10); err != nil {
@@ -203,6 +204,9 @@ func TestReaderBesideTruncate(t *testing.T) {
 	}
 	d.truncate(t, 2)
 	d.Tidy(t.Context())
+	if err := <-beside; err != nil { // nor does it go on when the reader has ended
+		t.Fatal(err)
+	}
 	d.want(t, 0, 16)
 	if took := time.Since(begun); took > 10*time.Second {
 		t.Fatalf("all were held up for %v", took)

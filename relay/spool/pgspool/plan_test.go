@@ -39,7 +39,7 @@ func few(t testing.TB, url string, conns int32) (*pgspool.Store, *pgxpool.Pool) 
 // leaseOne leases what is due of a route.
 func leaseOne(t testing.TB, s spool.Store, route string) spool.Lease {
 	t.Helper()
-	for range 300 {
+	for end := time.Now().Add(lag); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		got, err := s.Lease(t.Context(), spool.LeaseRequest{
 			Max: 1, TTL: time.Minute, Only: []spool.Key{{Route: route}},
 		})
@@ -49,7 +49,6 @@ func leaseOne(t testing.TB, s spool.Store, route string) spool.Lease {
 		if len(got.Leases) == 1 {
 			return got.Leases[0]
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	t.Fatalf("nothing of %q was leased", route)
 	return spool.Lease{}
@@ -165,7 +164,7 @@ func TestOldSnapshot(t *testing.T) {
 	pool.Close() // which tells the statistics of its sessions
 	counts := connect(t, url)
 	var read int64
-	for range 100 {
+	for range 300 {
 		err := counts.QueryRow(t.Context(), `SELECT coalesce(sum(idx_tup_read), 0)::bigint
 			FROM pg_stat_user_indexes WHERE indexrelname IN (
 				'delivery_pkey', 'message_pkey', 'chunk_pkey')`).Scan(&read)

@@ -152,6 +152,7 @@ func TestPoolClosedUnderneath(t *testing.T) {
 		})
 		ok(t, err)
 		roundTrip(t, s)
+		closed := time.Now()
 		pool.Close()
 		_, err = s.Lease(t.Context(), spool.LeaseRequest{Max: 1})
 		if w, createErr := s.Create(t.Context(), spool.NewID(time.Now())); createErr == nil {
@@ -164,12 +165,13 @@ func TestPoolClosedUnderneath(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		time.Sleep(2 * time.Second)
-		if n := log.n.Load(); n == 0 || n > 20 {
-			t.Errorf("%d warnings in two seconds", n)
+		n, passed := log.n.Load(), time.Since(closed)
+		if n == 0 || n > 10*int64(passed/time.Second) {
+			t.Errorf("%d warnings in %v", n, passed)
 		}
 		began := time.Now()
 		ok(t, s.Close())
-		if took := time.Since(began); took > 5*time.Second {
+		if took := time.Since(began); took > 9*time.Second { // less than it has, if it waits
 			t.Errorf("Close took %v", took)
 		}
 	}
