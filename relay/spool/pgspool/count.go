@@ -10,18 +10,22 @@ import (
 // keeps the versions of a row, looking through them costs more and more.
 const counterUses = 500
 
-// count adds what the transaction has changed to the totals.
+// nextCounter is the row of counter that a committer uses next.
+func (c *committer) nextCounter() int {
+	n := c.index + committers*(c.counted/counterUses)
+	c.counted++
+	return n
+}
+
+// count adds what the transaction has changed to the totals, nothing as well:
+// the row tells that it was written.
 func (t *transaction) count(list *calls) {
-	if t.totals == (spool.Stats{}) {
-		return
-	}
-	n := t.index + committers*(t.counted/counterUses)
-	t.counted++
+	t.counter = t.nextCounter()
 	list.add(nil, `
 INSERT INTO @counter AS c (node, n, messages, deliveries, bytes) VALUES ($1::uuid, $2, $3, $4, $5)
 ON CONFLICT (node, n) DO UPDATE SET messages = c.messages + excluded.messages,
 	deliveries = c.deliveries + excluded.deliveries, bytes = c.bytes + excluded.bytes`,
-		t.node, n, t.totals.Messages, t.totals.Deliveries, t.totals.Bytes)
+		t.node, t.counter, t.totals.Messages, t.totals.Deliveries, t.totals.Bytes)
 }
 
 // Stats returns the totals.

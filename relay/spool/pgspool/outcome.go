@@ -36,7 +36,9 @@ func (t *transaction) commit(ctx context.Context, last calls) error {
 	for {
 		switch t.status(ctx) {
 		case "committed":
-			return nil
+			if t.confirm(ctx) {
+				return nil
+			}
 		case "aborted":
 			return err
 		}
@@ -48,8 +50,23 @@ func (t *transaction) commit(ctx context.Context, last calls) error {
 	}
 }
 
+// confirm reports whether what the transaction wrote is there, and as durable as
+// it was to be. A server that took over without it may have given its number to
+// another one. And who breaks off a commit that waits for a standby makes the
+// server go on without: what is written behind it waits for both.
+func (t *transaction) confirm(ctx context.Context) bool {
+	t.counted += counterUses // a row of its own
+	tag, err := t.exec(ctx, t.pool, `
+INSERT INTO @counter (node, n, messages, deliveries, bytes)
+SELECT $1::uuid, $2, 0, 0, 0 FROM (SELECT @durable() OFFSET 0) d
+WHERE EXISTS (SELECT FROM @counter WHERE node = $1::uuid AND n = $3
+	AND xmin::text = ($4::text::numeric % 4294967296)::text)`,
+		t.node, t.nextCounter(), t.counter, t.xid)
+	return err == nil && tag.RowsAffected() == 1
+}
+
 // status asks what has become of the transaction; empty if that is not known
-// yet. A server that took over without it knows nothing of its number.
+// yet. A server that took over without it may know nothing of its number.
 func (t *transaction) status(ctx context.Context) string {
 	var status *string
 	err := t.row(ctx, t.pool, "SELECT pg_xact_status($1::text::xid8)", t.xid).Scan(&status)

@@ -48,6 +48,7 @@ type transaction struct {
 	finish   finished
 	defers   deferred
 	totals   spool.Stats
+	counter  int          // the row that it counts in
 	due      []dueKey     // what others are to be told of
 	leased   []*handedRow // what was leased for the next Lease
 	logged   bool         // there are events
@@ -89,7 +90,9 @@ func (t *transaction) open(ctx context.Context) error {
 	if err := t.together(ctx, t.conn, list); err != nil {
 		return err
 	}
-	t.ready.tick(t.now)
+	if time.Since(t.begun) < late/2 { // else it is what the clock was before a wait
+		t.ready.tick(t.now)
+	}
 	t.sort(held)
 	return nil
 }
