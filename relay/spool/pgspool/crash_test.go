@@ -44,7 +44,7 @@ func TestExpectedWhenTheServerCrashes(t *testing.T) {
 	t.Parallel()
 	server := pgspooltest.Start(t, nil)
 	url := server.Database(t)
-	s, closed, other := open(t, url), open(t, url), open(t, url)
+	s, closed := open(t, url), open(t, url)
 	e := anything
 	s.Expect(e)
 	ids := map[spool.ID]bool{message(t, s, "a", "stays"): true}
@@ -58,8 +58,9 @@ func TestExpectedWhenTheServerCrashes(t *testing.T) {
 		t.Errorf("closed after %v", took)
 	}
 	server.Restart(t)
+	other := open(t, url)
 	for range len(ids) {
-		l := patient(t, other, "a")
+		l := leaseOne(t, other, "a")
 		if !ids[l.Message.ID] {
 			t.Errorf("leased %v", l.Message.ID)
 		}

@@ -169,8 +169,9 @@ func (c *committer) write(ctx context.Context, group []*step) error {
 	defer func() { t.handed.giveUp(t.leased) }()
 	if err := t.run(ctx); err != nil {
 		t.rollback(ctx)
-		if errors.Is(err, errUnsure) { // what it may have leased goes back
-			t.handOver()
+		if errors.Is(err, errUnsure) {
+			t.handed.doubt(t.leased)
+			t.leased = nil
 		}
 		return err
 	}

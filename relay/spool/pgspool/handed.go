@@ -27,6 +27,7 @@ type handed struct {
 	booked   map[spool.Key]int // those in transactions that are not committed yet
 	list     []*handedRow
 	slow     map[spool.Key]bool // some of them went back a moment ago
+	doubtful []*handedRow       // they may be written yet, and nobody gets them
 	ended    bool
 }
 
@@ -124,6 +125,15 @@ func (h *handed) giveUp(list []*handedRow) {
 	h.unbook(list)
 }
 
+// doubt gives up places of what may be written yet: that goes back again and
+// again until its leases would have ended.
+func (h *handed) doubt(list []*handedRow) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.unbook(list)
+	h.doubtful = append(h.doubtful, list...)
+}
+
 func (h *handed) unbook(list []*handedRow) {
 	for _, r := range list {
 		if h.booked[r.key]--; h.booked[r.key] == 0 {
@@ -160,6 +170,7 @@ func (h *handed) take(
 		return
 	}
 	slices.SortFunc(h.list, (*handedRow).compare)
+	takeTurns(h.list)
 	now, keys := time.Now(), make(map[spool.Key]int)
 	for i := range out.Leases {
 		keys[out.Leases[i].Delivery.Key]++
@@ -173,6 +184,34 @@ func (h *handed) take(
 		out.Leases = append(out.Leases, r.lease())
 		return true
 	})
+}
+
+// takeTurns has the streams of a route and domain take turns for the places that
+// these have in a list.
+func takeTurns(list []*handedRow) {
+	if !slices.ContainsFunc(list, func(r *handedRow) bool { return r.key.Stream != "" }) {
+		return
+	}
+	turns, places := make(map[spool.Key]int), make(map[spool.Key][]int)
+	turn := make(map[*handedRow]int, len(list))
+	for i, r := range list {
+		turn[r] = turns[r.key]
+		turns[r.key]++
+		k := spool.Key{Route: r.key.Route, Domain: r.key.Domain}
+		places[k] = append(places[k], i)
+	}
+	for _, at := range places {
+		rows := make([]*handedRow, len(at))
+		for i, place := range at {
+			rows[i] = list[place]
+		}
+		slices.SortStableFunc(rows, func(a, b *handedRow) int {
+			return cmp.Compare(turn[a], turn[b])
+		})
+		for i, place := range at {
+			list[place] = rows[i]
+		}
+	}
 }
 
 // compare orders as Lease does.
@@ -210,6 +249,12 @@ func (h *handed) late(now time.Time) (held []spool.Held) {
 			held = append(held, r.held())
 			h.slow[r.key] = true
 		}
+	}
+	h.doubtful = slices.DeleteFunc(h.doubtful, func(r *handedRow) bool {
+		return r.until.Add(r.ttl).Before(now)
+	})
+	for _, r := range h.doubtful {
+		held = append(held, r.held())
 	}
 	return held
 }
@@ -259,8 +304,11 @@ func (s *Store) takeBack(ctx context.Context) (time.Duration, error) {
 	return handLimit, s.giveBack(ctx, s.handed.late(time.Now()))
 }
 
-// giveBackAll gives back all, when the store ends.
-func (s *Store) giveBackAll(ctx context.Context) error {
+// giveBackAll gives back all, when the store ends, also where its committers had
+// to be stopped.
+func (s *Store) giveBackAll() error {
+	ctx, cancel := context.WithTimeout(context.Background(), notifyLimit)
+	defer cancel()
 	return s.giveBack(ctx, s.handed.late(time.Now().Add(2*handLimit)))
 }
 

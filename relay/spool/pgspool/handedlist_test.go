@@ -1,7 +1,10 @@
 package pgspool
 
 import (
+	"cmp"
+	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 	"weak"
@@ -84,6 +87,56 @@ func TestHandedAtTheEnd(t *testing.T) {
 	}
 	if n := len(h.late(time.Now().Add(2 * handLimit))); n != 3 {
 		t.Errorf("%d go back", n)
+	}
+}
+
+// TestHandedInDoubt: what may be written yet is handed out to nobody, and goes
+// back again and again until its lease would have ended.
+func TestHandedInDoubt(t *testing.T) {
+	var h handed
+	h.expect(spool.Expected{Max: 9, TTL: time.Minute, Others: 9})
+	k := spool.Key{Route: "a"}
+	handedOf(&h, k, 1)
+	row := h.list[0]
+	h.list = nil
+	h.expect(spool.Expected{Max: 9, TTL: time.Minute, Others: 9})
+	if _, ok := h.book(k, 0); !ok {
+		t.Fatal("it has no place")
+	}
+	h.doubt([]*handedRow{row})
+	q := spool.LeaseRequest{Max: 9}
+	if n := h.taken(q, true); n > 0 || h.waits(q) || len(h.booked) > 0 {
+		t.Errorf("%d were handed out, %d are booked", n, len(h.booked))
+	}
+	for _, tt := range []struct {
+		after time.Duration
+		goes  int
+	}{{0, 1}, {time.Minute / 2, 1}, {time.Minute + 2*handLimit, 0}, {0, 0}} {
+		held := h.late(time.Now().Add(tt.after))
+		if h.drop(held); len(held) != tt.goes {
+			t.Errorf("after %v %d go back, want %d", tt.after, len(held), tt.goes)
+		}
+	}
+}
+
+// TestHandedStreamsTakeTurns: one with many does not hide the others of its
+// route and domain, and those do not change places with others.
+func TestHandedStreamsTakeTurns(t *testing.T) {
+	var list []*handedRow
+	var first []string
+	for i, name := range []string{"x", "x", "d", "x", "d", "y", "z", "y"} {
+		k := spool.Key{Route: "a", Domain: "a", Stream: name}
+		if name == "d" {
+			k = spool.Key{Route: "a", Domain: "d"}
+		}
+		list = append(list, &handedRow{key: k, deliveryRow: deliveryRow{seq: int32(i)}})
+	}
+	takeTurns(list)
+	for _, r := range list {
+		first = append(first, fmt.Sprint(cmp.Or(r.key.Stream, "d"), r.seq))
+	}
+	if got := strings.Join(first, " "); got != "x0 y5 d2 z6 d4 x1 y7 x3" {
+		t.Error(got)
 	}
 }
 

@@ -142,7 +142,7 @@ func (s *Store) unlease(out spool.Leased, err error) error {
 	if len(held) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		s.Return(ctx, 0, held)
+		s.back(ctx, 0, held) // also while the store is being closed
 	}
 	return err
 }

@@ -114,7 +114,7 @@ func (s *Store) Close() error {
 		s.handed.end()
 		late := time.AfterFunc(closeLimit, s.giveUp)
 		s.tasks.Wait()
-		if err := s.giveBackAll(s.work); err != nil {
+		if err := s.giveBackAll(); err != nil {
 			s.log.Warn("leases were not given back", "err", err)
 		}
 		late.Stop()
