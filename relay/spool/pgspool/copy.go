@@ -98,6 +98,10 @@ func (t *transaction) copyAll(ctx context.Context, all ...table) error {
 	return nil
 }
 
+// copyPiece is how much of the rows one message of the protocol has: the server
+// keeps each whole.
+const copyPiece = 256 << 10
+
 // copyTogether sends all before it reads an answer: the server passes over the
 // rows of a COPY that it refuses.
 func copyTogether(ctx context.Context, c *pgconn.PgConn, all []table) error {
@@ -107,8 +111,12 @@ func copyTogether(ctx context.Context, c *pgconn.PgConn, all []table) error {
 		if err != nil {
 			return err
 		}
-		b = binary.BigEndian.AppendUint32(append(b, 'd'), uint32(4+len(v.rows.b)))
-		out = append(out, b, v.rows.b, []byte{'c', 0, 0, 0, 4}) // CopyData, CopyDone
+		out = append(out, b)
+		for piece := range slices.Chunk(v.rows.b, copyPiece) { // CopyData
+			head := binary.BigEndian.AppendUint32([]byte{'d'}, uint32(4+len(piece)))
+			out = append(out, head, piece)
+		}
+		out = append(out, []byte{'c', 0, 0, 0, 4}) // CopyDone
 	}
 	err := writeTo(ctx, c.Conn(), out)
 	var refused error
