@@ -186,8 +186,8 @@ func (h *handed) take(
 	})
 }
 
-// takeTurns has the streams of a route and domain take turns for the places that
-// these have in a list.
+// takeTurns has the streams of a route and domain take turns for the places
+// that these have in a list.
 func takeTurns(list []*handedRow) {
 	if !slices.ContainsFunc(list, func(r *handedRow) bool { return r.key.Stream != "" }) {
 		return
@@ -304,8 +304,8 @@ func (s *Store) takeBack(ctx context.Context) (time.Duration, error) {
 	return handLimit, s.giveBack(ctx, s.handed.late(time.Now()))
 }
 
-// giveBackAll gives back all, when the store ends, also where its committers had
-// to be stopped.
+// giveBackAll gives back all, when the store ends, also where its committers
+// had to be stopped.
 func (s *Store) giveBackAll() error {
 	ctx, cancel := context.WithTimeout(context.Background(), notifyLimit)
 	defer cancel()

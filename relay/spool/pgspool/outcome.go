@@ -50,10 +50,10 @@ func (t *transaction) commit(ctx context.Context, last calls) error {
 	}
 }
 
-// confirm reports whether what the transaction wrote is there, and as durable as
-// it was to be. A server that took over without it may have given its number to
-// another one. And who breaks off a commit that waits for a standby makes the
-// server go on without: what is written behind it waits for both.
+// confirm reports whether what the transaction wrote is there, and as durable
+// as it was to be. A server that took over without it may have given its number
+// to another one. And who breaks off a commit that waits for a standby makes
+// the server go on without: what is written behind it waits for both.
 func (t *transaction) confirm(ctx context.Context) bool {
 	t.counted += counterUses // a row of its own
 	tag, err := t.exec(ctx, t.pool, `
