@@ -37,7 +37,7 @@ type forward struct {
 // newForward starts one.
 func newForward(t *testing.T, change func(*sched.Config)) *forward {
 	f := &forward{
-		way:   &link{Store: memspool.New(nil), mend: make(chan struct{})},
+		way:   newLink(memspool.New(nil)),
 		takes: func(*spool.Lease) time.Duration { return 10 * time.Millisecond },
 		fails: func(*spool.Lease) bool { return false },
 		slow:  map[string]time.Duration{}, begun: map[string]int{}, active: map[string]int{},

@@ -234,7 +234,7 @@ func TestExpectedByTheDead(t *testing.T) {
 		dead.put(t, 20, 0, domains(10)...)
 		dead.way.cut.Store(true)
 		f := newForward(t, nil)
-		f.way.Store = dead.way.Store
+		f.way.Leasing = dead.way.Leasing
 		f.start(t)
 		time.Sleep(10 * time.Second)
 		if s := f.left(t); s.Deliveries != 10 || s.Leased != 10 {
@@ -252,7 +252,7 @@ func TestExpectedByTheDead(t *testing.T) {
 func TestExpectedIsNotKeptFromOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ill, well := newForward(t, nil), newForward(t, nil)
-		well.way.Store = ill.way.Store
+		well.way.Leasing = ill.way.Leasing
 		from := time.Now().Add(5 * time.Second)
 		ill.takes = func(*spool.Lease) time.Duration {
 			if time.Now().After(from) {

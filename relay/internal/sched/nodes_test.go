@@ -19,44 +19,25 @@ var errCut = errors.New("no way to the store")
 
 // link is the way of one process to a store that others share.
 type link struct {
-	*memspool.Store
+	*simtest.Leasing
 	cut   atomic.Bool   // each call fails
 	hangs atomic.Bool   // Renew does not return
 	mend  chan struct{} // before this is closed
 	stops atomic.Int64  // the process stops for so long, between a Lease and its answer
 
-	leasing sync.Mutex // held by what leases
-	mu      sync.Mutex
-	leased  int // by all calls of Lease
+	mu     sync.Mutex
+	leased int // by all calls of Lease
 }
 
-func (k *link) Create(ctx context.Context, id spool.ID) (spool.Writer, error) {
-	w, err := k.Store.Create(ctx, id)
-	return linkWriter{w, k, id}, err
-}
-
-// linkWriter is a Writer whose commits can lease.
-type linkWriter struct {
-	spool.Writer
-	link *link
-	id   spool.ID
-}
-
-func (w linkWriter) CommitLeasing(
-	ctx context.Context, c spool.Commit, book func(spool.Key) (time.Duration, bool),
-) ([]spool.Lease, error) {
-	w.link.leasing.Lock()
-	defer w.link.leasing.Unlock()
-	return simtest.CommitLeasing(ctx, w.link.Store, w.id, w.Writer, c, book)
+func newLink(s spool.Store) *link {
+	return &link{Leasing: simtest.NewLeasing(s), mend: make(chan struct{})}
 }
 
 func (k *link) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, error) {
 	if k.cut.Load() {
 		return spool.Leased{}, errCut
 	}
-	k.leasing.Lock()
-	leased, err := k.Store.Lease(ctx, r)
-	k.leasing.Unlock()
+	leased, err := k.Leasing.Lease(ctx, r)
 	k.mu.Lock()
 	k.leased += len(leased.Leases)
 	k.mu.Unlock()
@@ -75,21 +56,21 @@ func (k *link) Renew(
 	if k.cut.Load() {
 		return nil, errCut
 	}
-	return k.Store.Renew(ctx, ttl, held)
+	return k.Leasing.Renew(ctx, ttl, held)
 }
 
 func (k *link) Return(ctx context.Context, wait time.Duration, held []spool.Held) error {
 	if k.cut.Load() {
 		return errCut
 	}
-	return k.Store.Return(ctx, wait, held)
+	return k.Leasing.Return(ctx, wait, held)
 }
 
 func (k *link) Settle(ctx context.Context, s spool.Settlement) error {
 	if k.cut.Load() {
 		return errCut
 	}
-	return k.Store.Settle(ctx, s)
+	return k.Leasing.Settle(ctx, s)
 }
 
 // handed is how many deliveries were leased by this way.
@@ -134,7 +115,7 @@ type process struct {
 
 // begin starts one.
 func (c *crowd) begin(name string, change func(*sched.Config)) *process {
-	p := &process{link: &link{Store: c.store, mend: make(chan struct{})}}
+	p := &process{link: newLink(c.store)}
 	cfg := sched.Config{
 		Store: p.link, Concurrency: 100, Logger: slog.New(slog.DiscardHandler),
 		RouteLimit: func(spool.Key) int { return 20 },

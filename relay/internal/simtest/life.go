@@ -52,7 +52,10 @@ func (w *World) begin(node int) {
 		store: store, stop: stop, ended: make(chan struct{}), conns: make(map[*conn]bool),
 	}
 	if w.shared() {
-		l.link = newLink(store, &w.leasing)
+		if w.leasing == nil {
+			w.leasing = NewLeasing(store)
+		}
+		l.link = newLink(w.leasing)
 		l.store = l.link
 		if w.chance(0.5) {
 			l.expecter = NewExpecter(l.link)

@@ -25,8 +25,7 @@ type parts interface {
 // change the store without a word: a Wait is no longer than the link would take
 // to look.
 type link struct {
-	store   parts
-	leasing sync.Locker // of the store, held by what leases
+	store *Leasing
 
 	mu     sync.Mutex
 	err    error         // what calls answer while the way is cut
@@ -45,9 +44,7 @@ var (
 	errReach = errors.New("simtest: the store is out of reach")
 )
 
-func newLink(s spool.Store, leasing sync.Locker) *link {
-	return &link{store: s.(parts), leasing: leasing}
-}
+func newLink(s *Leasing) *link { return &link{store: s} }
 
 // cut cuts the way: of the next few calls, only the answers.
 func (k *link) cut(silent bool) {
@@ -165,7 +162,7 @@ func (k *link) do(ctx context.Context, f func(ctx context.Context) error) error 
 func (k *link) Create(ctx context.Context, id spool.ID) (spool.Writer, error) {
 	return call(ctx, k, func(ctx context.Context) (spool.Writer, error) {
 		w, err := k.store.Create(ctx, id)
-		return linkWriter{w, k, id}, err
+		return linkWriter{w, k}, err
 	})
 }
 
@@ -173,7 +170,6 @@ func (k *link) Create(ctx context.Context, id spool.ID) (spool.Writer, error) {
 type linkWriter struct {
 	spool.Writer
 	link *link
-	id   spool.ID
 }
 
 func (w linkWriter) Commit(ctx context.Context, c spool.Commit) error {
@@ -187,11 +183,8 @@ func (w linkWriter) Commit(ctx context.Context, c spool.Commit) error {
 func (w linkWriter) CommitLeasing(
 	ctx context.Context, c spool.Commit, book func(spool.Key) (time.Duration, bool),
 ) ([]spool.Lease, error) {
-	k := w.link
-	leases, err := call(ctx, k, func(ctx context.Context) ([]spool.Lease, error) {
-		k.leasing.Lock()
-		defer k.leasing.Unlock()
-		return CommitLeasing(ctx, k.store, w.id, w.Writer, c, book)
+	leases, err := call(ctx, w.link, func(ctx context.Context) ([]spool.Lease, error) {
+		return w.Writer.(LeasingWriter).CommitLeasing(ctx, c, book)
 	})
 	if err != nil {
 		_ = w.Writer.Abort()
@@ -207,9 +200,7 @@ func (k *link) Open(ctx context.Context, id spool.ID) (io.ReadCloser, error) {
 
 func (k *link) Lease(ctx context.Context, r spool.LeaseRequest) (spool.Leased, error) {
 	return call(ctx, k, func(ctx context.Context) (spool.Leased, error) {
-		k.leasing.Lock()
 		l, err := k.store.Lease(ctx, r)
-		k.leasing.Unlock()
 		if l.Wait < 0 || l.Wait > looks {
 			l.Wait = looks
 		}

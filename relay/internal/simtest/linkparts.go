@@ -75,8 +75,6 @@ func (k *link) Take(
 	ctx context.Context, id spool.DeliveryID, ttl time.Duration,
 ) (spool.Lease, error) {
 	return call(ctx, k, func(ctx context.Context) (spool.Lease, error) {
-		k.leasing.Lock()
-		defer k.leasing.Unlock()
 		return k.store.Take(ctx, id, ttl)
 	})
 }

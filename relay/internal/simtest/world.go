@@ -71,7 +71,7 @@ type World struct {
 	hops    []string // addresses of those that may be out of order
 	names   []string // of the same
 	clients netip.Addr
-	leasing sync.Mutex // held by what leases from a store that nodes share
+	leasing *Leasing // the store that nodes share
 
 	mu     sync.Mutex
 	random *rand.Rand
