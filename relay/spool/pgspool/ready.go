@@ -30,13 +30,14 @@ type dueKey struct {
 // ready remembers which keys have something to hand out, and when. It may think
 // so too early, but for what others have written since it was told last.
 type ready struct {
-	mu    sync.Mutex
-	keys  map[int64]*readyKey
-	due   readyHeap
-	most  int           // keys, at most
-	ahead time.Duration // of the server's clock before ours
-	told  time.Time     // until when Lease has said that nothing is due
-	wake  chan struct{}
+	mu     sync.Mutex
+	keys   map[int64]*readyKey
+	due    readyHeap
+	most   int           // keys, at most
+	ahead  time.Duration // of the server's clock before ours
+	ticked bool          // that has been learned
+	told   time.Time     // until when Lease has said that nothing is due
+	wake   chan struct{}
 }
 
 // never is when a key is due of which nothing is known.
@@ -60,11 +61,14 @@ func newReady() *ready {
 	}
 }
 
-// tick learns the server's clock.
-func (r *ready) tick(server time.Time) {
+// tick learns the server's clock, which was asked for at a time. What comes
+// late is what it was before a wait, and is not learned, but for the first time.
+func (r *ready) tick(server, asked time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ahead = time.Until(server)
+	if !r.ticked || time.Since(asked) < late/2 {
+		r.ahead, r.ticked = time.Until(server), true
+	}
 }
 
 // now is the server's clock, about, for who has the lock.

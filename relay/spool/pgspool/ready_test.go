@@ -32,7 +32,7 @@ func TestReadyFindsAll(t *testing.T) {
 // TestReadyAtFloor has a row become visible whose time is the floor itself.
 func TestReadyAtFloor(t *testing.T) {
 	r, now, key := newReady(), time.Now().Truncate(time.Microsecond), spool.Key{Route: "a"}
-	r.tick(now)
+	r.tick(now, now)
 	r.add(dueKey{key, now.Add(-time.Second)})
 	list := r.pick(wanted{}, 1, make(map[*readyKey]bool))
 	r.learn(list, now)
@@ -213,7 +213,7 @@ func (w *readyWorld) watchOn() {
 	now := w.now()
 	if !now.Before(w.tickAt) {
 		w.tickAt = now.Add(tickEvery)
-		w.ready.tick(now)
+		w.ready.tick(now, now)
 		from := w.watch.from(now).Add(-late)
 		w.ready.add(w.first(func(r *worldRow) bool {
 			return r.at.After(from) && !r.at.After(now)

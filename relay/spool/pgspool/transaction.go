@@ -90,9 +90,7 @@ func (t *transaction) open(ctx context.Context) error {
 	if err := t.together(ctx, t.conn, list); err != nil {
 		return err
 	}
-	if time.Since(t.begun) < late/2 { // else it is what the clock was before a wait
-		t.ready.tick(t.now)
-	}
+	t.ready.tick(t.now, t.begun)
 	t.sort(held)
 	return nil
 }

@@ -220,11 +220,11 @@ GROUP BY key, route, domain, stream LIMIT $3`
 // tick finds the keys of rows that have become due since the last tick, or were
 // written late.
 func (s *Store) tick(ctx context.Context) (time.Duration, error) {
-	var now time.Time
+	asked, now := time.Now(), time.Time{}
 	if err := s.row(ctx, s.pool, "SELECT @clock()").Scan(&now); err != nil {
 		return 0, err
 	}
-	s.ready.tick(now)
+	s.ready.tick(now, asked)
 	since := s.watch.from(now)
 	due, err := s.askDue(ctx, tickText, since.Add(-late), now, tickMost)
 	if err != nil {
