@@ -170,7 +170,9 @@ func (h *handed) take(
 		return
 	}
 	slices.SortFunc(h.list, (*handedRow).compare)
-	takeTurns(h.list)
+	if len(h.list) > q.Max-len(out.Leases) { // else all have a place
+		takeTurns(h.list)
+	}
 	now, keys := time.Now(), make(map[spool.Key]int)
 	for i := range out.Leases {
 		keys[out.Leases[i].Delivery.Key]++
@@ -189,28 +191,24 @@ func (h *handed) take(
 // takeTurns has the streams of a route and domain take turns for the places
 // that these have in a list.
 func takeTurns(list []*handedRow) {
-	if !slices.ContainsFunc(list, func(r *handedRow) bool { return r.key.Stream != "" }) {
-		return
+	site := func(r *handedRow) spool.Key {
+		return spool.Key{Route: r.key.Route, Domain: r.key.Domain}
 	}
-	turns, places := make(map[spool.Key]int), make(map[spool.Key][]int)
-	turn := make(map[*handedRow]int, len(list))
-	for i, r := range list {
-		turn[r] = turns[r.key]
-		turns[r.key]++
-		k := spool.Key{Route: r.key.Route, Domain: r.key.Domain}
-		places[k] = append(places[k], i)
+	before, turn := make(map[spool.Key]int), make(map[*handedRow]int, len(list))
+	rows := make(map[spool.Key][]*handedRow)
+	for _, r := range list {
+		turn[r] = before[r.key]
+		before[r.key]++
+		rows[site(r)] = append(rows[site(r)], r)
 	}
-	for _, at := range places {
-		rows := make([]*handedRow, len(at))
-		for i, place := range at {
-			rows[i] = list[place]
-		}
-		slices.SortStableFunc(rows, func(a, b *handedRow) int {
+	for _, own := range rows {
+		slices.SortStableFunc(own, func(a, b *handedRow) int {
 			return cmp.Compare(turn[a], turn[b])
 		})
-		for i, place := range at {
-			list[place] = rows[i]
-		}
+	}
+	for i, r := range list {
+		k := site(r)
+		list[i], rows[k] = rows[k][0], rows[k][1:]
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +138,22 @@ func TestHandedStreamsTakeTurns(t *testing.T) {
 	}
 	if got := strings.Join(first, " "); got != "x0 y5 d2 z6 d4 x1 y7 x3" {
 		t.Error(got)
+	}
+}
+
+// TestHandedStreamHidesNoOther: where there is no place for all, each stream
+// has some.
+func TestHandedStreamHidesNoOther(t *testing.T) {
+	var h handed
+	h.expect(spool.Expected{Max: 99, TTL: time.Minute, Others: 50})
+	handedOf(&h, spool.Key{Route: "a", Stream: "many"}, 30)
+	handedOf(&h, spool.Key{Route: "a", Stream: "one"}, 1)
+	h.list[30].due = time.Unix(100, 0)
+	q, out := spool.LeaseRequest{Max: 10}, spool.Leased{}
+	h.take(&q, wantedOf(&q), &out, func(int64) bool { return true })
+	has := func(l spool.Lease) bool { return l.Delivery.Key.Stream == "one" }
+	if len(out.Leases) != 10 || !slices.ContainsFunc(out.Leases, has) {
+		t.Errorf("leased %d, none of the other stream", len(out.Leases))
 	}
 }
 
