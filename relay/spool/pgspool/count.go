@@ -10,17 +10,11 @@ import (
 // keeps the versions of a row, looking through them costs more and more.
 const counterUses = 500
 
-// nextCounter is the row of counter that a committer uses next.
-func (c *committer) nextCounter() int {
-	n := c.index + committers*(c.counted/counterUses)
-	c.counted++
-	return n
-}
-
 // count adds what the transaction has changed to the totals, nothing as well:
 // the row tells that it was written.
 func (t *transaction) count(list *calls) {
-	t.counter = t.nextCounter()
+	t.counter = t.index + committers*(t.counted/counterUses)
+	t.counted++
 	list.add(nil, `
 INSERT INTO @counter AS c (node, n, messages, deliveries, bytes) VALUES ($1::uuid, $2, $3, $4, $5)
 ON CONFLICT (node, n) DO UPDATE SET messages = c.messages + excluded.messages,

@@ -4,7 +4,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/postern-mail/postern/relay/spool"
+	"github.com/postern-mail/postern/relay/spool/pgspool"
 	"github.com/postern-mail/postern/relay/spool/pgspool/pgspooltest"
 )
 
@@ -35,6 +38,33 @@ func TestWhatIsReadSurvives(t *testing.T) {
 	if at, err := again.Cursor(t.Context(), "c"); at != spool.Cursor(1) || err != nil {
 		t.Fatal(at, err)
 	}
+}
+
+// TestClaimedSurvives crashes such a server after it was asked for a key that an
+// application has taken in a transaction of its own: whoever was told that his
+// message is queued is told the truth.
+func TestClaimedSurvives(t *testing.T) {
+	t.Parallel()
+	server := pgspooltest.Start(t, &pgspooltest.ServerOptions{Settings: map[string]string{
+		"synchronous_commit": "off", "wal_writer_delay": "10s",
+	}})
+	url := server.Database(t)
+	s, p := open(t, url), mail("a")
+	p.Commit.Claim = &spool.Claim{Key: "k", TTL: time.Hour}
+	tx := begin(t, connect(t, url), pgx.TxOptions{})
+	ok(t, s.Tx(tx).Commit(t.Context(), p))
+	ok(t, tx.Commit(t.Context()))
+	claimed := func(s *pgspool.Store) {
+		t.Helper()
+		id, _, used, err := s.Claimed(t.Context(), "", "k")
+		if err != nil || !used || id != p.Commit.Message.ID {
+			t.Errorf("claimed by %v, %t, %v", id, used, err)
+		}
+	}
+	claimed(s)
+	server.Kill(t)
+	server.Restart(t)
+	claimed(open(t, url))
 }
 
 // TestExpectedWhenTheServerCrashes: what a commit has leased that nobody had

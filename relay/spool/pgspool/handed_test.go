@@ -279,19 +279,8 @@ func TestExpectedForLong(t *testing.T) {
 func TestExpectedWithUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	url := server.Database(t)
-	c, err := pgxpool.ParseConfig(url)
-	ok(t, err)
 	d := new(deaf)
-	c.ConnConfig.Tracer = d
-	dial := c.ConnConfig.DialFunc
-	c.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dial(ctx, network, addr)
-		return deafConn{conn, d}, err
-	}
-	pool, err := pgxpool.NewWithConfig(t.Context(), c)
-	ok(t, err)
-	t.Cleanup(pool.Close)
-	s, other := openOn(t, pool), open(t, url)
+	s, other := openOn(t, poolThrough(t, url, d, d.hear)), open(t, url)
 	s.Expect(anything)
 	d.Store(true)
 	p := mail("a")
@@ -311,6 +300,8 @@ type deafConn struct {
 	net.Conn
 	deaf *deaf
 }
+
+func (d *deaf) hear(c net.Conn) net.Conn { return deafConn{c, d} }
 
 func (c deafConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)

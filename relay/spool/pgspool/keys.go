@@ -11,20 +11,23 @@ import (
 
 var _ spool.Keys = (*Store)(nil)
 
-// Claimed tells which message has a key.
+// Claimed tells which message has a key, once that is durable: who asks tells
+// his client that the message is queued.
 func (s *Store) Claimed(
 	ctx context.Context, scope, key string,
 ) (id spool.ID, digest [32]byte, ok bool, err error) {
 	if err := s.enter(ctx); err != nil {
 		return id, digest, false, err
 	}
-	var found []byte
-	err = s.row(ctx, s.pool,
-		"SELECT message, digest FROM @claim WHERE hash = $1 AND expires > @clock()",
-		claimHash(scope, key)).Scan(&id, &found)
+	used, err := s.claimed(ctx, s.pool, claimHash(scope, key))
 	if errors.Is(err, pgx.ErrNoRows) {
 		return id, digest, false, nil
 	}
-	copy(digest[:], found)
-	return id, digest, err == nil, failure(err)
+	if err == nil {
+		err = s.barrier(ctx)
+	}
+	if err != nil {
+		return id, digest, false, failure(err)
+	}
+	return used.Message, used.Digest, true, nil
 }

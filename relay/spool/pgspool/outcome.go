@@ -51,18 +51,19 @@ func (t *transaction) commit(ctx context.Context, last calls) error {
 }
 
 // confirm reports whether what the transaction wrote is there, and as durable
-// as it was to be. A server that took over without it may have given its number
-// to another one. And who breaks off a commit that waits for a standby makes
-// the server go on without: what is written behind it waits for both.
+// as it was to be: a server that took over without it may have given its number
+// to another one, and who breaks off a commit that waits for a standby makes the
+// server go on without.
 func (t *transaction) confirm(ctx context.Context) bool {
-	t.counted += counterUses // a row of its own
-	tag, err := t.exec(ctx, t.pool, `
-INSERT INTO @counter (node, n, messages, deliveries, bytes)
-SELECT $1::uuid, $2, 0, 0, 0 FROM (SELECT @durable() OFFSET 0) d
-WHERE EXISTS (SELECT FROM @counter WHERE node = $1::uuid AND n = $3
-	AND xmin::text = ($4::text::numeric % 4294967296)::text)`,
-		t.node, t.nextCounter(), t.counter, t.xid)
-	return err == nil && tag.RowsAffected() == 1
+	if t.barrier(ctx) != nil {
+		return false
+	}
+	var there bool
+	err := t.row(ctx, t.pool, `
+SELECT EXISTS (SELECT FROM @counter WHERE node = $1::uuid AND n = $2
+	AND xmin::text = ($3::text::numeric % 4294967296)::text)`,
+		t.node, t.counter, t.xid).Scan(&there)
+	return err == nil && there
 }
 
 // status asks what has become of the transaction; empty if that is not known

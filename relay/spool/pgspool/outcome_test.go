@@ -18,32 +18,39 @@ import (
 	"github.com/postern-mail/postern/relay/spool/pgspool/pgspooltest"
 )
 
-// cuttable is a pool whose connections can be cut.
+// poolThrough is a pool whose connections are wrapped.
+func poolThrough(
+	t *testing.T, url string, tracer pgx.QueryTracer, wrap func(net.Conn) net.Conn,
+) *pgxpool.Pool {
+	t.Helper()
+	cfg, err := pgxpool.ParseConfig(url)
+	ok(t, err)
+	cfg.ConnConfig.Tracer = tracer
+	dial := cfg.ConnConfig.DialFunc
+	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return wrap(conn), nil
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	ok(t, err)
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// cuttable are connections that can be cut.
 type cuttable struct {
-	*pgxpool.Pool
 	mu    sync.Mutex
 	conns []net.Conn
 }
 
-func newCuttable(t *testing.T, url string) *cuttable {
-	t.Helper()
-	c := new(cuttable)
-	cfg, err := pgxpool.ParseConfig(url)
-	ok(t, err)
-	dial := cfg.ConnConfig.DialFunc
-	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dial(ctx, network, addr)
-		if err == nil {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.conns = append(c.conns, conn)
-		}
-		return conn, err
-	}
-	c.Pool, err = pgxpool.NewWithConfig(t.Context(), cfg)
-	ok(t, err)
-	t.Cleanup(c.Pool.Close)
-	return c
+func (c *cuttable) add(conn net.Conn) net.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conns = append(c.conns, conn)
+	return conn
 }
 
 func (c *cuttable) cut() {
@@ -62,8 +69,8 @@ func (c *cuttable) cut() {
 func TestNothingIsAcknowledgedThatNoStandbyHas(t *testing.T) {
 	t.Parallel()
 	server := pgspooltest.Start(t, nil)
-	pool, admin := newCuttable(t, server.Database(t)), connect(t, server.URL())
-	s := openOn(t, pool.Pool)
+	conns, admin := new(cuttable), connect(t, server.URL())
+	s := openOn(t, poolThrough(t, server.Database(t), nil, conns.add))
 	message(t, s, "before", "hello")
 	const waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 	for name, back := range map[string]bool{"stays away": false, "is back": true} {
@@ -76,7 +83,7 @@ func TestNothingIsAcknowledgedThatNoStandbyHas(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		pool.cut()
+		conns.cut()
 		time.Sleep(3 * time.Second)
 		if len(done) > 0 {
 			t.Errorf("%s: answered while the standby is away", name)
@@ -123,20 +130,7 @@ func TestOutcomeIsItsOwn(t *testing.T) {
 					ok(t, err)
 				}
 			}
-			c, err := pgxpool.ParseConfig(url)
-			ok(t, err)
-			c.ConnConfig.Tracer = d
-			dial := c.ConnConfig.DialFunc
-			c.ConnConfig.DialFunc = func(
-				ctx context.Context, network, addr string,
-			) (net.Conn, error) {
-				conn, err := dial(ctx, network, addr)
-				return deafConn{conn, d.deaf}, err
-			}
-			pool, err := pgxpool.NewWithConfig(t.Context(), c)
-			ok(t, err)
-			t.Cleanup(pool.Close)
-			s := openOn(t, pool)
+			s := openOn(t, poolThrough(t, url, d, d.hear))
 			d.Store(true)
 			if err := s.Commit(t.Context(), mail("a")); (err != nil) != replaced {
 				t.Errorf("answered %v", err)
@@ -273,18 +267,10 @@ func (h heads) Write(b []byte) (int, error) {
 // TestRowsGoInPieces: a server keeps each message of the protocol whole.
 func TestRowsGoInPieces(t *testing.T) {
 	t.Parallel()
-	cfg, err := pgxpool.ParseConfig(server.Database(t))
-	ok(t, err)
 	h := heads{mu: new(sync.Mutex), sizes: make(map[uint32]int)}
-	dial := cfg.ConnConfig.DialFunc
-	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dial(ctx, network, addr)
-		return heads{conn, h.mu, h.sizes}, err
-	}
-	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
-	ok(t, err)
-	t.Cleanup(pool.Close)
-	s := openOn(t, pool)
+	s := openOn(t, poolThrough(t, server.Database(t), nil, func(c net.Conn) net.Conn {
+		return heads{c, h.mu, h.sizes}
+	}))
 	p := mail("a")
 	p.Content = bytes.Repeat([]byte("content\r\n"), 500_000)
 	ok(t, s.Commit(t.Context(), p))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -31,6 +32,7 @@ type Store struct {
 
 	steps    steps
 	openings openings
+	barriers atomic.Uint32
 	recent   recent
 	buffers  sync.Pool // *[]byte, of writers
 	ready    *ready
@@ -106,7 +108,8 @@ const closeLimit = 10 * time.Second
 
 // Close ends the store; what was handed to it before is finished, unless that
 // takes longer than ten seconds. The leases that it has given are kept until
-// they end.
+// they end; those that wait for a Lease go back, which takes five seconds more
+// at most.
 func (s *Store) Close() error {
 	if s.steps.close() {
 		s.watch.end()
