@@ -31,7 +31,8 @@ type Claim struct {
 // Keys is an optional interface of a Store that knows the Claim of a Commit. A
 // store without it ignores claims.
 type Keys interface {
-	// Claimed tells which message has a key, before its content is read. A key
+	// Claimed tells which message has a key, before its content is read: one
+	// that is durable, so that a client may be told that it is queued. A key
 	// is free again at the end of its TTL, or when it is the oldest of more
 	// than MaxClaims.
 	Claimed(ctx context.Context, scope, key string) (id ID, digest [32]byte, ok bool, err error)

@@ -11,8 +11,8 @@ const barrierRows = 4
 
 // barrier waits until all that was committed before is as durable as what the
 // store commits: it writes something behind that. Others may have committed
-// without waiting, and a commit that waits for a standby goes on without when it
-// is broken off.
+// without waiting, and a commit that waits for a standby goes on without when
+// it is broken off.
 func (s *Store) barrier(ctx context.Context) error {
 	n := math.MaxInt32 - int(s.barriers.Add(1)%barrierRows)
 	_, err := s.exec(ctx, s.pool, `

@@ -40,9 +40,9 @@ func TestWhatIsReadSurvives(t *testing.T) {
 	}
 }
 
-// TestClaimedSurvives crashes such a server after it was asked for a key that an
-// application has taken in a transaction of its own: whoever was told that his
-// message is queued is told the truth.
+// TestClaimedSurvives crashes such a server after it was asked for a key that
+// an application has taken in a transaction of its own: whoever was told that
+// his message is queued is told the truth.
 func TestClaimedSurvives(t *testing.T) {
 	t.Parallel()
 	server := pgspooltest.Start(t, &pgspooltest.ServerOptions{Settings: map[string]string{

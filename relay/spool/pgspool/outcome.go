@@ -52,8 +52,8 @@ func (t *transaction) commit(ctx context.Context, last calls) error {
 
 // confirm reports whether what the transaction wrote is there, and as durable
 // as it was to be: a server that took over without it may have given its number
-// to another one, and who breaks off a commit that waits for a standby makes the
-// server go on without.
+// to another one, and who breaks off a commit that waits for a standby makes
+// the server go on without.
 func (t *transaction) confirm(ctx context.Context) bool {
 	if t.barrier(ctx) != nil {
 		return false

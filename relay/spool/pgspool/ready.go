@@ -62,7 +62,7 @@ func newReady() *ready {
 }
 
 // tick learns the server's clock, which was asked for at a time. What comes
-// late is what it was before a wait, and is not learned, but for the first time.
+// late is what it was before a wait, and is learned only where nothing is known.
 func (r *ready) tick(server, asked time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
