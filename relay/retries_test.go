@@ -137,6 +137,9 @@ func TestWholeTimeline(t *testing.T) {
 // wantWaits compares the waits between attempts with their bounds.
 func wantWaits(t *testing.T, at []time.Time, want [][2]time.Duration) {
 	t.Helper()
+	if len(at) <= len(want) {
+		t.Fatalf("%d attempts, want more than %d", len(at), len(want))
+	}
 	for i, bounds := range want {
 		// The scheduler and the hop take their own moment.
 		got := at[i+1].Sub(at[i])
@@ -256,4 +259,34 @@ func TestShortLifeOverMX(t *testing.T) {
 			t.Errorf("%d attempts, %s", len(made()), show(expired))
 		}
 	})
+}
+
+// Waits of seconds are kept as well, though the relay looks at a queue in which
+// nothing happens once in five seconds only.
+func TestWaitsOfSeconds(t *testing.T) {
+	for _, route := range []string{"mx", "smart host", "mailbox"} {
+		t.Run(route, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				events, waits := new(record), times(4, 2*time.Second)
+				later := relaytest.Reply(451, "4.3.0", "Later")
+				kit, made := refusing(t, route, later, events, func(c *relay.Config) {
+					alone(c)
+					c.Retry = delivery.Retry{
+						MX: waits, Schedule: waits, Expires: 11 * time.Second,
+						DelayNotification: -1,
+					}
+				})
+				begun := time.Now()
+				submit(t, kit.Relay, "", "x@a.test")
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				wantWaits(t, made(), spread(5, 5, waits...))
+				expired := events.all(event.Expired)
+				if len(expired) != 1 ||
+					expired[0].Time.Sub(begun).Round(time.Second) != 11*time.Second {
+					t.Errorf("begun at %v, %s", begun, show(expired))
+				}
+			})
+		})
+	}
 }

@@ -39,7 +39,7 @@ type Leases interface {
 	// Unsettled tells that the store did not take the outcome of an attempt,
 	// and how long the next is to wait.
 	Unsettled(id spool.DeliveryID, rest time.Duration)
-	// Wake tells that something is due.
+	// Wake tells that something is due, or will be soon.
 	Wake()
 }
 

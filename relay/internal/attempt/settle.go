@@ -28,6 +28,8 @@ const (
 	// copiesRest is how long a delivery rests of which somebody has a copy that
 	// the store does not know of.
 	copiesRest = time.Hour
+	// soon is a wait that may end before the scheduler asks the store anyway.
+	soon = 5 * time.Second
 )
 
 // settle settles a delivery, with the report to its sender and the events in
@@ -49,6 +51,9 @@ func (s *settler) settle(ctx context.Context, o *outcome) bool {
 		return false
 	}
 	s.tell(o)
+	if o.waitsOn() && o.settlement.Wait <= soon {
+		s.Leases.Wake()
+	}
 	return true
 }
 

@@ -68,7 +68,8 @@ func New(cfg Config) *Scheduler {
 	return s
 }
 
-// Wake tells that deliveries may have become due. It never blocks.
+// Wake tells that deliveries may have become due, or will be within seconds. It
+// never blocks.
 func (s *Scheduler) Wake() {
 	select {
 	case s.wake <- struct{}{}:
