@@ -62,7 +62,8 @@ func newReady() *ready {
 }
 
 // tick learns the server's clock, which was asked for at a time. What comes
-// late is what it was before a wait, and is learned only where nothing is known.
+// late is what it was before a wait, and is learned only where nothing is
+// known.
 func (r *ready) tick(server, asked time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
