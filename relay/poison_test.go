@@ -246,8 +246,11 @@ func TestReleaseOfPoison(t *testing.T) {
 				if err := p.Reschedule(t.Context(), id, time.Now().Add(tt.next)); err != nil {
 					t.Fatal(err)
 				}
-				if s := p.states(t, id)[0]; s.State == spool.StatePoison || s.Crashes != 0 {
-					t.Errorf("released: %+v", s)
+				if tt.next > 0 { // else it may have been tried by now
+					s := p.states(t, id)[0]
+					if s.State == spool.StatePoison || s.Crashes != 0 {
+						t.Errorf("released: %+v", s)
+					}
 				}
 				time.Sleep(2 * time.Hour)
 				synctest.Wait()
