@@ -130,13 +130,25 @@ func (s *Store) copyMessage(g *segment, id spool.ID, at int64) (
 		s.room.Wait()
 	}
 	_, m := s.index.find(id)
-	if s.closed || s.failed != nil || m == nil || m.loc != o.was.loc {
-		return 0, nil, false
+	if s.closed || s.failed != nil || m == nil || m.loc != o.was.loc || s.settling(m) {
+		return 0, nil, false // in the last case its turn comes later
 	}
 	if m.version != o.was.version {
 		return 0, nil, true
 	}
 	return o.was.record(), s.enqueue(r, true).done, false
+}
+
+// settling tells whether a commit under way settles something of a message. The
+// index learns of that once it is written; a copy would come behind it in the
+// log, and undo it there. The caller holds the lock.
+func (s *Store) settling(m *message) bool {
+	for h := m.first; h != none; h = s.index.deliveries.get(h).next {
+		if l := s.leases[h]; l != nil && l.bound {
+			return true
+		}
+	}
+	return false
 }
 
 // original looks a message up. It is not ok if its record is another, or an

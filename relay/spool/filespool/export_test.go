@@ -111,6 +111,14 @@ func setHeader(segment []byte, at int, f func(h *header)) {
 	h.put(segment[at:])
 }
 
+// Committing counts the messages on their way into the log, and what has
+// gathered behind the batch that is being written.
+func (s *Store) Committing() (messages, gathered int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.committing), len(s.batch.ops)
+}
+
 // HoldCleaner keeps the log from being thinned, or no longer.
 func (s *Store) HoldCleaner(hold bool) {
 	s.mu.Lock()

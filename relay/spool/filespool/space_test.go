@@ -90,6 +90,100 @@ func TestSpace(t *testing.T) {
 	s.Close()
 }
 
+// TestCleanWhileCommitSettles has the cleaner reach a message while a commit
+// that settles all or a part of it, as a report does, is being written.
+func TestCleanWhileCommitSettles(t *testing.T) {
+	t.Parallel()
+	for _, last := range []bool{true, false} {
+		disk, dir, now := filespool.NewDisk(1), t.TempDir(), time.Now()
+		s := openDisk(t, dir, disk)
+		old, report := spool.NewID(now), spool.NewID(now)
+		put(t, s, old, []byte("old"), append(deliveries("a", now), deliveries("a", now)...))
+		lease := func(max int, only ...spool.Key) []spool.Lease {
+			l, err := s.Lease(
+				t.Context(), spool.LeaseRequest{Max: max, TTL: time.Minute, Only: only},
+			)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l.Leases
+		}
+		held := lease(2)
+		var settles []spool.Settlement
+		for _, l := range held {
+			settles = append(settles, spool.Settlement{ID: l.Delivery.ID, Token: l.Token})
+		}
+		if !last {
+			settles = settles[:1]
+		}
+		s.HoldCleaner(true)
+		for range 16 {
+			put(t, s, spool.NewID(now), make([]byte, 8000), deliveries("b", now))
+			for _, l := range lease(1, spool.Key{Route: "b"}) {
+				if err := s.Settle(
+					t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
+				); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		reads, committed := 0, make(chan error, 1)
+		disk.Fault(func(op, name string) error {
+			// The first read is of the segment's headers, the second of the
+			// message.
+			if op == "read" {
+				reads++
+			}
+			switch {
+			case op == "read" && reads == 2:
+				go func() {
+					w, err := s.Create(t.Context(), report)
+					if err == nil {
+						err = w.Commit(t.Context(), spool.Commit{
+							Message: spool.Message{Created: now}, Settle: settles,
+							Deliveries: deliveries("report", now),
+						})
+					}
+					committed <- err
+				}()
+				for n := 0; n == 0; n, _ = s.Committing() {
+					time.Sleep(time.Millisecond)
+				}
+			case op == "write" && reads >= 2:
+				// The copy, if one is made now, comes behind.
+				for range 50 {
+					if _, n := s.Committing(); n == 0 {
+						time.Sleep(time.Millisecond)
+					}
+				}
+			}
+			return nil
+		})
+		s.HoldCleaner(false)
+		s.Flush()
+		if err := <-committed; err != nil {
+			t.Fatal(err)
+		}
+		disk.Fault(nil)
+		s.Close()
+		s = openDisk(t, dir, disk)
+		want := map[spool.DeliveryID]bool{{Message: report}: true}
+		if !last {
+			want[held[1].Delivery.ID] = true
+		}
+		l := lease(100)
+		for _, l := range l {
+			if !want[l.Delivery.ID] {
+				t.Errorf("all settled %v: leased %+v", last, l.Delivery)
+			}
+		}
+		if len(l) < len(want) {
+			t.Errorf("all settled %v: leased %+v", last, l)
+		}
+		s.Close()
+	}
+}
+
 // TestCleanWhileSettled settles a delivery at the moment when the cleaner reads
 // its message to copy it.
 func TestCleanWhileSettled(t *testing.T) {
