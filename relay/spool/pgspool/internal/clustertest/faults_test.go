@@ -5,6 +5,8 @@ package clustertest_test
 import (
 	"math/rand/v2"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -143,7 +145,8 @@ func (c *cluster) settle(when string) {
 	n := len(list)
 	for len(list) > 0 {
 		if time.Since(began) > patience {
-			c.t.Errorf("%s: %d recipients still wait, such as %s", when, len(list), list[0])
+			c.t.Errorf("%s: %d recipients still wait, such as %s:\n%s",
+				when, len(list), list[0], c.logged(list[0]))
 			return
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -151,4 +154,34 @@ func (c *cluster) settle(when string) {
 	}
 	c.t.Logf("%s: %d recipients that waited were done in %v", when, n,
 		time.Since(began).Round(100*time.Millisecond))
+}
+
+// logged is what the nodes have logged of a recipient, and of its message.
+func (c *cluster) logged(to string) string {
+	id, _, _ := strings.Cut(strings.TrimLeft(to, "refus"), "-")
+	from := "from=s" + id + "@"
+	var lines []string
+	queued := make(map[string]bool)
+	for _, n := range c.nodes {
+		text, err := os.ReadFile(n.log)
+		if err != nil {
+			return err.Error()
+		}
+		lines = append(lines, strings.Split(string(text), "\n")...)
+	}
+	queueID := func(line string) string {
+		_, rest, _ := strings.Cut(line, "queue_id=")
+		id, _, _ := strings.Cut(rest, " ")
+		return id
+	}
+	for _, line := range lines {
+		if strings.Contains(line, from) || strings.Contains(line, to) {
+			queued[queueID(line)] = true
+		}
+	}
+	about := slices.DeleteFunc(lines, func(line string) bool {
+		return !queued[queueID(line)] || queueID(line) == ""
+	})
+	slices.Sort(about)
+	return strings.Join(about, "\n")
 }
