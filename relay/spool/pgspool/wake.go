@@ -19,7 +19,8 @@ const (
 	wakePage   = 64                     // rows in a statement
 	// rows that became visible later, the look without a bound finds
 	wakeLate   = 2 * time.Second
-	wakeShare  = 20               // such a look has a rest of that many times its own length
+	wakeShare  = 20               // such a look has a rest of that many times what asking took
+	wakeRest   = 10 * time.Second // at most: a server that is away is slow to answer, too
 	wakeAside  = 10 * time.Second // until a row is tried again that could not be taken
 	wakeFailed = 1000             // rows that are remembered for that
 )
@@ -87,11 +88,14 @@ func (s *Store) lookAtWake() error {
 	if whole {
 		from = math.MinInt64
 	}
+	var asking time.Duration
 	for {
+		asked := time.Now()
 		rows, err := s.wakeRows(from)
 		if err != nil {
 			return err
 		}
+		asking += time.Since(asked)
 		if err := s.take(rows); err != nil {
 			if !isOfServer(err) || errors.Is(err, spool.ErrFull) {
 				return err
@@ -104,7 +108,7 @@ func (s *Store) lookAtWake() error {
 		from = rows[len(rows)-1].n
 	}
 	if whole {
-		w.whole = time.Now().Add(wakeShare * time.Since(start))
+		w.whole = time.Now().Add(min(wakeShare*asking, wakeRest))
 	}
 	if time.Since(w.marked) > wakeLate {
 		w.low, w.mark, w.marked = w.mark, s.wakeTop(), time.Now()
