@@ -90,6 +90,36 @@ func TestSpace(t *testing.T) {
 	s.Close()
 }
 
+// leased leases what is due of some keys, of all if there are none.
+func leased(t *testing.T, s *filespool.Store, max int, only ...spool.Key) []spool.Lease {
+	t.Helper()
+	l, err := s.Lease(t.Context(), spool.LeaseRequest{Max: max, TTL: time.Minute, Only: only})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.Leases
+}
+
+func finish(t *testing.T, s *filespool.Store, l spool.Lease) {
+	t.Helper()
+	err := s.Settle(t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// waste keeps the cleaner away until there is much for it to do.
+func waste(t *testing.T, s *filespool.Store, now time.Time) {
+	t.Helper()
+	s.HoldCleaner(true)
+	for range 16 {
+		put(t, s, spool.NewID(now), make([]byte, 8000), deliveries("waste", now))
+		for _, l := range leased(t, s, 1, spool.Key{Route: "waste"}) {
+			finish(t, s, l)
+		}
+	}
+}
+
 // TestCleanWhileCommitSettles has the cleaner reach a message while a commit
 // that settles all or a part of it, as a report does, is being written.
 func TestCleanWhileCommitSettles(t *testing.T) {
@@ -99,16 +129,7 @@ func TestCleanWhileCommitSettles(t *testing.T) {
 		s := openDisk(t, dir, disk)
 		old, report := spool.NewID(now), spool.NewID(now)
 		put(t, s, old, []byte("old"), append(deliveries("a", now), deliveries("a", now)...))
-		lease := func(max int, only ...spool.Key) []spool.Lease {
-			l, err := s.Lease(
-				t.Context(), spool.LeaseRequest{Max: max, TTL: time.Minute, Only: only},
-			)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return l.Leases
-		}
-		held := lease(2)
+		held := leased(t, s, 2)
 		var settles []spool.Settlement
 		for _, l := range held {
 			settles = append(settles, spool.Settlement{ID: l.Delivery.ID, Token: l.Token})
@@ -116,17 +137,7 @@ func TestCleanWhileCommitSettles(t *testing.T) {
 		if !last {
 			settles = settles[:1]
 		}
-		s.HoldCleaner(true)
-		for range 16 {
-			put(t, s, spool.NewID(now), make([]byte, 8000), deliveries("b", now))
-			for _, l := range lease(1, spool.Key{Route: "b"}) {
-				if err := s.Settle(
-					t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
-				); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
+		waste(t, s, now)
 		reads, committed := 0, make(chan error, 1)
 		disk.Fault(func(op, name string) error {
 			// The first read is of the segment's headers, the second of the
@@ -146,8 +157,10 @@ func TestCleanWhileCommitSettles(t *testing.T) {
 					}
 					committed <- err
 				}()
-				for n := 0; n == 0; n, _ = s.Committing() {
-					time.Sleep(time.Millisecond)
+				for range 5000 {
+					if n, _ := s.Committing(); n == 0 {
+						time.Sleep(time.Millisecond)
+					}
 				}
 			case op == "write" && reads >= 2:
 				// The copy, if one is made now, comes behind.
@@ -171,7 +184,7 @@ func TestCleanWhileCommitSettles(t *testing.T) {
 		if !last {
 			want[held[1].Delivery.ID] = true
 		}
-		l := lease(100)
+		l := leased(t, s, 100)
 		for _, l := range l {
 			if !want[l.Delivery.ID] {
 				t.Errorf("all settled %v: leased %+v", last, l.Delivery)
@@ -195,30 +208,8 @@ func TestCleanWhileSettled(t *testing.T) {
 		now := time.Now()
 		old := spool.NewID(now)
 		put(t, s, old, []byte("old"), append(deliveries("stays", now), deliveries("goes", now)...))
-		lease := func(max int, busy ...spool.Key) []spool.Lease {
-			l, err := s.Lease(
-				t.Context(), spool.LeaseRequest{Max: max, TTL: time.Minute, Busy: busy},
-			)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return l.Leases
-		}
-		held := lease(2)
-		settle := func(l spool.Lease) {
-			if err := s.Settle(
-				t.Context(), spool.Settlement{ID: l.Delivery.ID, Token: l.Token},
-			); err != nil {
-				t.Error(err)
-			}
-		}
-		s.HoldCleaner(true)
-		for range 16 {
-			put(t, s, spool.NewID(now), make([]byte, 8000), deliveries("a", now))
-			for _, l := range lease(1, spool.Key{Route: "stays"}, spool.Key{Route: "goes"}) {
-				settle(l)
-			}
-		}
+		held := leased(t, s, 2)
+		waste(t, s, now)
 		reads := 0
 		disk.Fault(func(op, name string) error {
 			// The first read is of the segment's headers, the second of the
@@ -227,9 +218,9 @@ func TestCleanWhileSettled(t *testing.T) {
 				reads++
 			}
 			if op == "read" && reads == 2 {
-				settle(held[1])
+				finish(t, s, held[1])
 				if last {
-					settle(held[0])
+					finish(t, s, held[0])
 				}
 			}
 			return nil
@@ -243,7 +234,7 @@ func TestCleanWhileSettled(t *testing.T) {
 		disk.Crash()
 		s.Close()
 		s = openDisk(t, dir, disk)
-		l := lease(100)
+		l := leased(t, s, 100)
 		if last && len(l) != 0 ||
 			!last && (len(l) != 1 || l[0].Delivery.ID != held[0].Delivery.ID) {
 			t.Fatalf("settled %v: leased %+v", last, l)
